@@ -1,0 +1,395 @@
+//! What the configuration means: every default filled in, every reference resolved, nothing left to check downstream.
+//!
+//! Reading has two stages: `raw` walks the parsed TOML with its spans and collects every problem; `check` turns what
+//! was written into what it means. [`diagnostic`] words the problems.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use url::Url;
+
+use crate::model::{Attribution, Endpoint, Provider, Secret, Status};
+
+/// A whole, checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// `[monitor]`
+    pub monitor: Monitor,
+    /// `[log]`
+    pub log: Log,
+    /// `[store]`
+    pub store: Store,
+    /// `[budget]`
+    pub budget: Budget,
+    /// `[[endpoint]]`, the enabled ones, in the order of the file.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// `[[control]]`; empty when turned off or not needed.
+    pub controls: Vec<Control>,
+    /// `[[status_feed]]`
+    pub status_feeds: Vec<StatusFeed>,
+    /// `[[email]]` and `[[webhook]]`, in the order of the file.
+    pub channels: Vec<Arc<Channel>>,
+    /// `[[maintenance]]`
+    pub maintenance: Vec<Maintenance>,
+    /// `[heartbeat]`
+    pub heartbeat: Option<Heartbeat>,
+    /// `[report]`
+    pub report: Option<Report>,
+    /// `[web]`
+    pub web: Web,
+    /// What is valid but deserves a word: keys not yet in effect, literal keys, no channel.
+    pub warnings: Vec<String>,
+}
+
+/// `[monitor]`
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    /// The place the daemon probes from.
+    pub location: String,
+    /// Where the store lies.
+    pub state_dir: PathBuf,
+    /// Where the pages and the API listen; `None` when off.
+    pub listen: Option<SocketAddr>,
+    /// The address under which people reach the pages, without a trailing slash.
+    pub public_url: Option<String>,
+    /// For days, reports and quiet hours.
+    pub timezone: Tz,
+    /// The most probes in flight at once.
+    pub max_concurrent_probes: usize,
+    /// The proxy that probes use.
+    pub proxy: Proxy,
+    /// Extra trusted roots, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Which proxy probes use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proxy {
+    /// None, whatever the environment says: a probe measures the direct way.
+    None,
+    /// What the environment's `HTTPS_PROXY` and kin say.
+    Env,
+    /// This one.
+    Url(Secret),
+}
+
+/// The shape of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Journal fields under systemd, pretty on a terminal, else JSON.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+    /// Native journal fields.
+    Journald,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The shape.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: tracing::Level,
+    /// Whether good samples are logged as well.
+    pub all_samples: bool,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// How long samples are kept.
+    pub keep_samples: Duration,
+    /// How long rollups are kept.
+    pub keep_rollups: Duration,
+    /// How long incidents are kept; `None` is for ever.
+    pub keep_incidents: Option<Duration>,
+}
+
+/// `[budget]`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// The most that probing may cost a day, over all endpoints.
+    pub daily_usd: f64,
+    /// The most tokens that probing may use a day, over all endpoints.
+    pub daily_tokens: Option<u64>,
+}
+
+/// One `[[control]]`: a target unrelated to any provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// `tcp://host:port` or `https://…`.
+    pub url: Url,
+}
+
+/// The platform of a vendor's status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedKind {
+    /// Atlassian Statuspage.
+    Statuspage,
+    /// incident.io.
+    IncidentIo,
+    /// Azure's RSS feed.
+    AzureRss,
+    /// Google Cloud's incidents.
+    GoogleCloud,
+}
+
+/// One `[[status_feed]]`.
+#[derive(Debug, Clone)]
+pub struct StatusFeed {
+    /// Whose.
+    pub provider: Provider,
+    /// Where.
+    pub url: Url,
+    /// Which platform.
+    pub kind: FeedKind,
+    /// The components that matter; empty for all.
+    pub components: Vec<String>,
+    /// How often it is asked.
+    pub interval: Duration,
+}
+
+/// Where notifications go.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    /// Unique over emails and webhooks.
+    pub name: String,
+    /// How they get there.
+    pub kind: ChannelKind,
+    /// Which ones.
+    pub filters: Filters,
+}
+
+/// How notifications get there.
+#[derive(Debug, Clone)]
+pub enum ChannelKind {
+    /// By mail.
+    Email(Email),
+    /// By HTTP.
+    Webhook(Webhook),
+}
+
+/// One `[[email]]`.
+#[derive(Debug, Clone)]
+pub struct Email {
+    /// Recipients.
+    pub to: Vec<String>,
+    /// More recipients.
+    pub cc: Vec<String>,
+    /// The sender.
+    pub from: String,
+    /// Where answers go.
+    pub reply_to: Option<String>,
+    /// The mail server.
+    pub smtp: Smtp,
+    /// DKIM signing.
+    pub dkim: Option<Dkim>,
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// TLS from the first byte (`smtps://`).
+    Implicit,
+    /// STARTTLS, or nothing is sent.
+    Required,
+    /// Plain: to loopback, or because `?tls=none` says so.
+    None,
+}
+
+/// The mail server.
+#[derive(Debug, Clone)]
+pub struct Smtp {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: SmtpTls,
+    /// Name and password.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// DKIM signing.
+#[derive(Debug, Clone)]
+pub struct Dkim {
+    /// The selector.
+    pub selector: String,
+    /// The signing domain.
+    pub domain: String,
+    /// The private key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// The format of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the receiver's own name")]
+pub enum WebhookKind {
+    Json,
+    Slack,
+    Discord,
+    Teams,
+    Telegram,
+    Ntfy,
+    Pagerduty,
+    Opsgenie,
+    Alertmanager,
+    GoogleChat,
+    Mattermost,
+    Pushover,
+    Template,
+}
+
+/// One `[[webhook]]`.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// The receiver's format.
+    pub kind: WebhookKind,
+    /// Where; often a secret in itself.
+    pub url: Secret,
+    /// The Standard Webhooks signing key (`whsec_…`).
+    pub secret: Option<Secret>,
+    /// Extra headers.
+    pub headers: Vec<(String, Secret)>,
+    /// The limit for one attempt.
+    pub timeout: Duration,
+    /// Keys that only one kind knows, such as `routing_key` or `body`.
+    pub extra: Vec<(String, Secret)>,
+}
+
+/// Which notifications a channel gets, and how.
+#[derive(Debug, Clone)]
+pub struct Filters {
+    /// The reasons, such as `opened`.
+    pub on: Vec<String>,
+    /// The least bad status that is told.
+    pub min_status: Status,
+    /// Whose faults are told.
+    pub attribution: Vec<Attribution>,
+    /// Only these endpoints; empty for all.
+    pub endpoints: Vec<String>,
+    /// Only these providers; empty for all.
+    pub providers: Vec<Provider>,
+    /// Only these groups; empty for all.
+    pub groups: Vec<String>,
+    /// From one reminder to the next, doubling to 24 h; `None` is off.
+    pub remind_every: Option<Duration>,
+    /// Only if the incident is still open then.
+    pub after: Duration,
+    /// How long a first message waits for others to join it.
+    pub group_wait: Duration,
+    /// How long delivery is tried.
+    pub give_up_after: Duration,
+    /// The channel to use after that.
+    pub fallback: Option<String>,
+    /// When only outages are told, as local `(start, end)` minutes of the day.
+    pub quiet_hours: Option<(u16, u16)>,
+    /// Whether quiet hours hold back outages too.
+    pub quiet_hours_all: bool,
+}
+
+impl Default for Filters {
+    fn default() -> Self {
+        Self {
+            on: ["opened", "escalated", "resolved", "reminder", "monitor"].map(str::to_owned).to_vec(),
+            min_status: Status::Degraded,
+            attribution: vec![Attribution::Provider, Attribution::Account, Attribution::Local],
+            endpoints: Vec::new(),
+            providers: Vec::new(),
+            groups: Vec::new(),
+            remind_every: Some(Duration::from_secs(4 * 3600)),
+            after: Duration::ZERO,
+            group_wait: Duration::from_secs(20),
+            give_up_after: Duration::from_secs(24 * 3600),
+            fallback: None,
+            quiet_hours: None,
+            quiet_hours_all: false,
+        }
+    }
+}
+
+/// One `[[maintenance]]`.
+#[derive(Debug, Clone)]
+pub struct Maintenance {
+    /// What people call it.
+    pub name: String,
+    /// When.
+    pub window: Window,
+    /// Only these endpoints; empty for all.
+    pub endpoints: Vec<String>,
+    /// Only these providers; empty for all.
+    pub providers: Vec<Provider>,
+    /// Only these groups; empty for all.
+    pub groups: Vec<String>,
+}
+
+/// When a maintenance is.
+#[derive(Debug, Clone)]
+pub enum Window {
+    /// Once.
+    Once {
+        /// From.
+        start: crate::model::Timestamp,
+        /// To.
+        end: crate::model::Timestamp,
+    },
+    /// Again and again.
+    Every {
+        /// When each begins.
+        cron: Box<croner::Cron>,
+        /// How long each lasts.
+        length: Duration,
+    },
+}
+
+/// `[heartbeat]`
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Pinged while recording.
+    pub url: Secret,
+    /// At most each.
+    pub interval: Duration,
+    /// Pinged when recording fails.
+    pub fail_url: Option<Secret>,
+}
+
+/// How often a report is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ReportEvery {
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+/// `[report]`
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How often.
+    pub every: ReportEvery,
+    /// At which minute of the local day.
+    pub at: u16,
+    /// The channels that get it.
+    pub to: Vec<String>,
+}
+
+/// `[web]`
+#[derive(Debug, Clone, Default)]
+pub struct Web {
+    /// The bearer token.
+    pub token: Option<Secret>,
+    /// The title of the pages.
+    pub title: Option<String>,
+    /// Host headers that are answered besides loopback names and the public URL's.
+    pub trusted_hosts: Vec<String>,
+}

@@ -1,0 +1,48 @@
+//! llmwatch: a synthetic uptime monitor for LLM APIs.
+//!
+//! The modules stand in reading order, which is the order of dependence and of the data flow at once: a module uses
+//! only modules declared above it (`tests/it/tidy.rs` keeps it so).
+//!
+//! ```text
+//! monitor.toml ─► config ─► schedule ─► probe ─► Sample ─► pipeline ──► store
+//!                                        ▲                    │  one transaction:
+//!                                  dialect (pure)             │  sample + detector + incident + outbox
+//!                                                             ├─► detect ─► attribute ─► incident   (pure)
+//!                                                             └─► snapshot ─► web
+//!                                  store.outbox ─► notify ─► email, webhooks
+//!                                  store (read-only) ─► cli
+//! ```
+
+pub mod model;
+
+pub mod clock;
+
+pub mod config;
+
+pub mod log;
+
+pub mod schedule;
+
+pub mod probe;
+
+pub mod detect;
+
+pub mod attribute;
+
+pub mod incident;
+
+pub mod snapshot;
+
+pub mod store;
+
+pub mod pipeline;
+
+pub mod notify;
+
+pub mod web;
+
+pub mod simulate;
+
+pub mod daemon;
+
+pub mod cli;

@@ -1,0 +1,140 @@
+//! A stretch of not being operational, and what is known about it.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Attribution, Fault, Provider, Timestamp};
+
+/// How an endpoint or a provider is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Answers rightly and in the usual time.
+    Operational,
+    /// Answers, but slowly or not always.
+    Degraded,
+    /// Does not answer, or so rarely that it is of no use.
+    Outage,
+    /// Could not be measured.
+    Unknown,
+    /// In a maintenance window.
+    Maintenance,
+}
+
+impl Status {
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operational => "operational",
+            Self::Degraded => "degraded",
+            Self::Outage => "outage",
+            Self::Unknown => "unknown",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// Whether an incident goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentState {
+    /// It goes on.
+    Open,
+    /// It is over.
+    Resolved,
+}
+
+/// One incident. The serialised form is the `incident` of the notifications and of the API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Stable and unique (UUIDv7).
+    pub id: Uuid,
+    /// Counts from 1 on this daemon; what people say.
+    pub number: u64,
+    /// Whether it goes on.
+    pub state: IncidentState,
+    /// The worst status it has reached.
+    pub status: Status,
+    /// Whose fault.
+    pub attribution: Attribution,
+    /// The most frequent fault's code, or `slow`.
+    pub cause: String,
+    /// One line that says it all.
+    pub title: String,
+    /// The failure domain: a provider's name, or the host of a compatible server or web target.
+    pub provider: String,
+    /// The endpoints concerned, in the order in which they joined.
+    pub endpoints: Vec<String>,
+    /// The first bad probe, not the decision.
+    pub started_at: Timestamp,
+    /// The decision.
+    pub opened_at: Timestamp,
+    /// When it was over.
+    pub resolved_at: Option<Timestamp>,
+    /// From `started_at` to `resolved_at`, or to the moment of this record.
+    pub duration_s: f64,
+    /// One paragraph for people: what, how sure, whose fault and why.
+    pub explanation: String,
+    /// The figures behind the decision.
+    pub evidence: Evidence,
+}
+
+/// The figures behind a decision.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Probes since the first bad one.
+    pub probes: u32,
+    /// Of these, failed (or slow, for an incident of slowness).
+    pub failed: u32,
+    /// The learned share of failures in normal times, 0 to 1.
+    pub typical_failure_rate: f64,
+    /// First token: typical and now.
+    pub first_token_ms: FirstToken,
+    /// The last bad samples, oldest first.
+    pub samples: Vec<EvidenceSample>,
+}
+
+/// First-token latency, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct FirstToken {
+    /// The learned median; `None` before enough was learned.
+    pub typical: Option<f64>,
+    /// The last one; `None` when there was none.
+    pub now: Option<f64>,
+}
+
+/// One sample as evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceSample {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// When the probe began.
+    pub started_at: Timestamp,
+    /// What went wrong; `None` for a slow sample.
+    pub fault: Option<Fault>,
+    /// The HTTP status, if any.
+    pub http_status: Option<u16>,
+    /// First token, if any.
+    pub first_token_ms: Option<f64>,
+    /// The vendor's id of the request.
+    pub request_id: Option<String>,
+    /// The provider's own words, redacted.
+    pub error: Option<String>,
+}
+
+/// An endpoint that works while another does not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Its dialect.
+    pub provider: Provider,
+    /// Its vendor as people say it.
+    pub title: String,
+    /// Its status now.
+    pub status: Status,
+    /// Median first token of its recent probes.
+    pub first_token_ms_p50: Option<f64>,
+    /// Share of good probes in the last 24 hours, 0 to 1.
+    pub availability_24h: Option<f64>,
+}

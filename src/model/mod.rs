@@ -1,0 +1,22 @@
+//! The nouns of llmwatch: plain data with the words of the product, no behaviour beyond naming and simple arithmetic.
+//!
+//! Everything here is used alike in the store, the API, the log events and the notifications, so the serialised
+//! names are part of the contract.
+
+mod fault;
+mod incident;
+mod notice;
+mod sample;
+mod secret;
+mod target;
+mod time;
+
+pub use fault::{Attribution, Fault};
+pub use incident::{Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status};
+pub use notice::{Notice, NoticeType};
+pub use sample::{Outcome, Sample, Trigger};
+pub use secret::Secret;
+pub use target::{
+    Api, Connection, DetectionPolicy, Endpoint, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,
+};
+pub use time::Timestamp;

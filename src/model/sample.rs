@@ -1,0 +1,149 @@
+//! The record of one probe.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Api, Attribution, Fault, Provider, Timestamp};
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Right and in the usual time.
+    Ok,
+    /// Right, but slower than typical or than a configured limit.
+    Slow,
+    /// Not right; the sample has a fault.
+    Failed,
+}
+
+impl Outcome {
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Slow => "slow",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a probe was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// Its turn on the endpoint's grid.
+    Schedule,
+    /// A second look soon after something suspicious.
+    Recheck,
+    /// A person asked (`llmwatch probe`).
+    Manual,
+}
+
+impl Trigger {
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Recheck => "recheck",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// The record of one probe. Durations are milliseconds with microsecond resolution and `None` when the stage was not
+/// reached: a failed stage never has a latency.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Time-ordered and unique (UUIDv7).
+    pub id: Uuid,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The endpoint's provider.
+    pub provider: Provider,
+    /// The API probed.
+    pub api: Api,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// Where the daemon probes from.
+    pub location: String,
+    /// When it was due.
+    pub scheduled_at: Timestamp,
+    /// When it really began.
+    pub started_at: Timestamp,
+    /// Why it was made.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong, if it failed.
+    pub fault: Option<Fault>,
+    /// Whose fault, if it failed.
+    pub attribution: Option<Attribution>,
+    /// The HTTP status, if headers arrived.
+    pub http_status: Option<u16>,
+    /// Name resolution.
+    pub dns_ms: Option<f64>,
+    /// TCP connection.
+    pub tcp_ms: Option<f64>,
+    /// TLS handshake.
+    pub tls_ms: Option<f64>,
+    /// From the request sent to the response headers.
+    pub headers_ms: Option<f64>,
+    /// From the start to the first event with data.
+    pub first_event_ms: Option<f64>,
+    /// From the start (connection included) to the first visible token.
+    pub first_token_ms: Option<f64>,
+    /// From the start to the first token of any kind, reasoning included.
+    pub first_any_token_ms: Option<f64>,
+    /// The longest wait between two content events.
+    pub max_gap_ms: Option<f64>,
+    /// Time per output token after the first: (last token − first token) / (output tokens − 1).
+    pub tpot_ms: Option<f64>,
+    /// From the start to the end of the answer, or to the failure.
+    pub total_ms: Option<f64>,
+    /// How late the probe began.
+    pub schedule_lag_ms: f64,
+    /// Events with data in the stream.
+    pub events: Option<u32>,
+    /// Tokens of the prompt, as the provider counts.
+    pub input_tokens: Option<u32>,
+    /// Tokens of the answer, reasoning included, as the provider counts.
+    pub output_tokens: Option<u32>,
+    /// Of these, spent on reasoning.
+    pub reasoning_tokens: Option<u32>,
+    /// What the probe cost, in USD.
+    pub cost_usd: Option<f64>,
+    /// The provider's word for why the answer ended.
+    pub finish_reason: Option<String>,
+    /// The model that answered.
+    pub response_model: Option<String>,
+    /// The provider's fingerprint of the serving configuration.
+    pub system_fingerprint: Option<String>,
+    /// The vendor's id of the request, for a support ticket.
+    pub request_id: Option<String>,
+    /// The provider's own processing time (`openai-processing-ms` and kin).
+    pub server_ms: Option<f64>,
+    /// Where the request landed (the airport code of `cf-ray`, `x-ms-region`).
+    pub edge: Option<String>,
+    /// Requests left in the rate limit's window.
+    pub ratelimit_remaining_requests: Option<i64>,
+    /// Tokens left in the rate limit's window.
+    pub ratelimit_remaining_tokens: Option<i64>,
+    /// How long the provider asks us to wait.
+    pub retry_after_ms: Option<f64>,
+    /// The address connected to.
+    pub remote_addr: Option<String>,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub http_version: Option<String>,
+    /// The provider's own words, redacted, at most 500 bytes.
+    pub error: Option<String>,
+    /// The answer, at most 200 bytes, only when it was wrong.
+    pub answer: Option<String>,
+}
+
+impl Sample {
+    /// When the probe ended.
+    pub fn ended_at(&self) -> Timestamp {
+        Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)
+    }
+}

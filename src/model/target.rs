@@ -1,0 +1,353 @@
+//! What is probed: providers, APIs and the endpoint that the configuration describes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::Secret;
+
+/// The vendor's dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provider {
+    /// OpenAI's own API.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// OpenAI's models on Azure.
+    #[serde(rename = "azure-openai")]
+    AzureOpenAi,
+    /// Anthropic's own API.
+    Anthropic,
+    /// Google's Gemini API.
+    Gemini,
+    /// Anything that speaks OpenAI's dialect.
+    #[serde(rename = "openai-compatible")]
+    OpenAiCompatible,
+    /// Any web target.
+    Http,
+}
+
+impl Provider {
+    /// Every provider.
+    pub const ALL: &[Self] =
+        &[Self::OpenAi, Self::AzureOpenAi, Self::Anthropic, Self::Gemini, Self::OpenAiCompatible, Self::Http];
+
+    /// The stable name, as in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::AzureOpenAi => "azure-openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OpenAiCompatible => "openai-compatible",
+            Self::Http => "http",
+        }
+    }
+
+    /// The vendor's name as people say it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::OpenAi => "OpenAI",
+            Self::AzureOpenAi => "Azure",
+            Self::Anthropic => "Anthropic",
+            Self::Gemini => "Gemini",
+            Self::OpenAiCompatible => "OpenAI-compatible",
+            Self::Http => "HTTP",
+        }
+    }
+}
+
+/// The API of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// OpenAI chat completions.
+    Chat,
+    /// OpenAI responses.
+    Responses,
+    /// OpenAI embeddings.
+    Embeddings,
+    /// OpenAI moderations.
+    Moderations,
+    /// The list of models.
+    Models,
+    /// Anthropic messages.
+    Messages,
+    /// Gemini `generateContent`.
+    Generate,
+    /// Ollama's native chat.
+    Ollama,
+    /// One plain HTTP request.
+    Http,
+}
+
+impl Api {
+    /// Every API.
+    pub const ALL: &[Self] = &[
+        Self::Chat,
+        Self::Responses,
+        Self::Embeddings,
+        Self::Moderations,
+        Self::Models,
+        Self::Messages,
+        Self::Generate,
+        Self::Ollama,
+        Self::Http,
+    ];
+
+    /// The stable name, as in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Models => "models",
+            Self::Messages => "messages",
+            Self::Generate => "generate",
+            Self::Ollama => "ollama",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// The text names none of the set.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not one of the known names")]
+pub struct UnknownName(String);
+
+macro_rules! by_name {
+    ($($t:ty),*) => {$(
+        impl fmt::Display for $t {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.as_str()) }
+        }
+        impl FromStr for $t {
+            type Err = UnknownName;
+            fn from_str(s: &str) -> Result<Self, UnknownName> {
+                Self::ALL.iter().copied().find(|x| x.as_str() == s).ok_or_else(|| UnknownName(s.to_owned()))
+            }
+        }
+    )*};
+}
+by_name!(Provider, Api);
+
+/// Whether each probe opens a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Connection {
+    /// A new connection per probe: DNS, TCP and TLS are measured each time.
+    Fresh,
+    /// Kept open between probes.
+    Reuse,
+}
+
+/// The limits of each stage of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS together.
+    pub connect: Duration,
+    /// From the request sent to the response headers.
+    pub headers: Duration,
+    /// From the start to the first token.
+    pub first_token: Duration,
+    /// Between two content events.
+    pub token_gap: Duration,
+    /// From the start to the end.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            headers: Duration::from_secs(20),
+            first_token: Duration::from_secs(45),
+            token_gap: Duration::from_secs(20),
+            total: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Absolute limits beyond which a good answer is slow, beside the learned baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SlowLimits {
+    /// Longest acceptable wait for the first token.
+    pub first_token: Option<Duration>,
+    /// Longest acceptable total.
+    pub total: Option<Duration>,
+    /// Fewest acceptable output tokens per second.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// What the answer must be; all given conditions must hold. Without any, every answer that is not empty is right.
+#[derive(Debug, Clone, Default)]
+pub struct Expect {
+    /// Contains this, ignoring case.
+    pub contains: Option<String>,
+    /// Equals this, ignoring case, surrounding white space and a final full stop.
+    pub equals: Option<String>,
+    /// Matches this regular expression.
+    pub matches: Option<Regex>,
+    /// Is JSON of this schema.
+    pub json_schema: Option<serde_json::Value>,
+    /// Has at least this many tokens.
+    pub min_tokens: Option<u32>,
+}
+
+/// What a million tokens cost, in USD.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// Input tokens.
+    pub input: f64,
+    /// Output tokens.
+    pub output: f64,
+}
+
+impl Price {
+    /// The cost of one answer in USD.
+    pub fn cost(self, input_tokens: u32, output_tokens: u32) -> f64 {
+        (self.input * f64::from(input_tokens) + self.output * f64::from(output_tokens)) / 1e6
+    }
+}
+
+/// How much evidence an alert needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sensitivity {
+    /// Alerts sooner, at more false alarms.
+    High,
+    /// The default.
+    Normal,
+    /// Alerts later.
+    Low,
+}
+
+/// When an endpoint's samples make an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectionPolicy {
+    /// Shorter outages are not worth a mail.
+    pub alert_after: Duration,
+    /// Shorter slowness is not worth a mail.
+    pub degraded_after: Duration,
+    /// How long it must be clean before it is resolved.
+    pub resolve_after: Duration,
+    /// Slow is typical × this.
+    pub slow_factor: f64,
+    /// How much evidence an alert needs.
+    pub sensitivity: Sensitivity,
+    /// Whether to look again soon after something suspicious.
+    pub recheck: bool,
+    /// Whether endpoints of one provider corroborate each other.
+    pub siblings: bool,
+    /// Replaces the first 50 probes of learning.
+    pub expected_first_token: Option<Duration>,
+    /// Instead of the evidence rule: consecutive failures that open.
+    pub failure_threshold: Option<u32>,
+    /// Instead of the evidence rule: consecutive successes that resolve.
+    pub success_threshold: Option<u32>,
+}
+
+impl Default for DetectionPolicy {
+    fn default() -> Self {
+        Self {
+            alert_after: Duration::from_secs(90),
+            degraded_after: Duration::from_secs(180),
+            resolve_after: Duration::from_secs(180),
+            slow_factor: 2.0,
+            sensitivity: Sensitivity::Normal,
+            recheck: true,
+            siblings: true,
+            expected_first_token: None,
+            failure_threshold: None,
+            success_threshold: None,
+        }
+    }
+}
+
+/// One configured target: provider, base URL, API and model, with its own schedule, objectives and credentials.
+/// Everything is resolved: no default is left to be filled in downstream.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Unique.
+    pub name: String,
+    /// The dialect.
+    pub provider: Provider,
+    /// The API.
+    pub api: Api,
+    /// As the provider's official clients take it, without a trailing slash in its path.
+    pub base_url: Url,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// Azure's deployment; on Azure's v1 API it goes where the model goes.
+    pub deployment: Option<String>,
+    /// Azure's `api-version`, Anthropic's `anthropic-version`.
+    pub api_version: Option<String>,
+    /// The key.
+    pub api_key: Option<Secret>,
+    /// Extra request headers; the values may be secret.
+    pub headers: Vec<(String, Secret)>,
+    /// Endpoints of one group are alternatives for each other.
+    pub group: Option<String>,
+    /// From one scheduled probe to the next.
+    pub interval: Duration,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// What is asked.
+    pub prompt: String,
+    /// The token budget of the answer.
+    pub max_tokens: u32,
+    /// Sent as it stands, if given.
+    pub reasoning_effort: Option<String>,
+    /// What the answer must be.
+    pub expect: Expect,
+    /// A whole request body instead of the built one.
+    pub body: Option<String>,
+    /// For `http`: the method.
+    pub method: String,
+    /// For `http`: the path, appended to the base URL.
+    pub path: String,
+    /// For `http`: the statuses that are right.
+    pub expect_status: Vec<u16>,
+    /// Fresh or kept connections.
+    pub connection: Connection,
+    /// The limits of each stage.
+    pub timeouts: Timeouts,
+    /// Absolute limits of slowness.
+    pub slow: SlowLimits,
+    /// The objective for availability, in percent.
+    pub slo: f64,
+    /// What tokens cost; `None` when unknown.
+    pub price: Option<Price>,
+    /// Names of endpoints or providers that this one depends on.
+    pub depends_on: Vec<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// When samples make an incident.
+    pub detection: DetectionPolicy,
+}
+
+impl Endpoint {
+    /// The failure domain: endpoints that share it fail together. The provider for the vendors' own APIs; for
+    /// compatible servers and web targets the authority of the base URL, since two of those have nothing in common.
+    pub fn domain(&self) -> String {
+        match self.provider {
+            Provider::OpenAiCompatible | Provider::Http => {
+                self.base_url.authority().rsplit('@').next().unwrap_or_default().to_owned()
+            }
+            vendor => vendor.as_str().to_owned(),
+        }
+    }
+
+    /// The name of the failure domain as people say it.
+    pub fn domain_title(&self) -> String {
+        match self.provider {
+            Provider::OpenAiCompatible | Provider::Http => self.domain(),
+            vendor => vendor.title().to_owned(),
+        }
+    }
+}
