@@ -1,1 +1,217 @@
-//! To be written.
+//! When is each endpoint next due? Pure: the time is an argument.
+//!
+//! Every endpoint has a grid of its own on the wall clock: ticks one interval apart, shifted by a phase that is hashed
+//! from its name. So a restart keeps the rhythm, nothing drifts, and a fleet spreads itself over the interval instead
+//! of bunching. Between two ticks an endpoint can be looked at again; the grid does not move for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{Timestamp, Trigger};
+
+/// One probe that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// When it should begin.
+    pub scheduled_at: Timestamp,
+    /// Why.
+    pub trigger: Trigger,
+}
+
+/// The first tick of the grid of `name` strictly after `after`.
+pub fn next_tick(name: &str, interval: Duration, after: Timestamp) -> Timestamp {
+    let interval = interval_ms(interval);
+    let phase = (hash(name) % interval.unsigned_abs()).cast_signed();
+    Timestamp(after.0 + interval - (after.0 - phase).rem_euclid(interval))
+}
+
+/// What is due when. At most one probe of an endpoint is in flight; a tick that passes meanwhile is skipped.
+#[derive(Debug, Default)]
+pub struct Agenda {
+    entries: BTreeMap<String, Entry>,
+    /// The entries that are not in flight, by time.
+    waiting: BTreeSet<(Timestamp, String)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    interval: Duration,
+    due: Timestamp,
+    trigger: Trigger,
+    in_flight: bool,
+}
+
+impl Agenda {
+    /// Follows `roster` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
+    /// place, a look that is already arranged included.
+    pub fn follow(&mut self, roster: &[(String, Duration)], now: Timestamp) {
+        self.entries.retain(|name, _| roster.iter().any(|(n, _)| n == name));
+        for (name, interval) in roster {
+            let fresh = || Entry {
+                interval: *interval,
+                due: next_tick(name, *interval, now),
+                trigger: Trigger::Schedule,
+                in_flight: false,
+            };
+            let entry = self.entries.entry(name.clone()).or_insert_with(fresh);
+            if entry.interval != *interval {
+                *entry = Entry { in_flight: entry.in_flight, ..fresh() };
+            }
+        }
+        self.rebuild();
+    }
+
+    /// When the next probe is due; `None` when nothing waits.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// Takes everything that is due at `now`; from here on it is in flight.
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<Due> {
+        let mut due = Vec::new();
+        while let Some((at, name)) = self.waiting.pop_first() {
+            if at > now {
+                self.waiting.insert((at, name));
+                break;
+            }
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.in_flight = true;
+                due.push(Due { endpoint: name, scheduled_at: at, trigger: entry.trigger });
+            }
+        }
+        due
+    }
+
+    /// The probe of `name` has ended: back to the grid. Returns how many ticks passed while it was in flight.
+    pub fn finished(&mut self, name: &str, now: Timestamp) -> u64 {
+        let Some(entry) = self.entries.get_mut(name).filter(|e| e.in_flight) else { return 0 };
+        let next = next_tick(name, entry.interval, entry.due);
+        let again = next_tick(name, entry.interval, now);
+        let skipped = again.since_ms(next).max(0) / interval_ms(entry.interval);
+        entry.in_flight = false;
+        entry.due = again;
+        entry.trigger = Trigger::Schedule;
+        self.waiting.insert((again, name.to_owned()));
+        skipped.unsigned_abs()
+    }
+
+    /// Arranges another look at `name` at `at`, unless the grid comes first or a probe is in flight.
+    pub fn look_again(&mut self, name: &str, at: Timestamp) {
+        let Some(entry) = self.entries.get_mut(name).filter(|e| !e.in_flight && at < e.due) else { return };
+        self.waiting.remove(&(entry.due, name.to_owned()));
+        entry.due = at;
+        entry.trigger = Trigger::Recheck;
+        self.waiting.insert((at, name.to_owned()));
+    }
+
+    /// Puts everything back on the grid after `now`: after a sleep or a stepped clock there is nothing to catch up.
+    pub fn resync(&mut self, now: Timestamp) {
+        for (name, entry) in &mut self.entries {
+            entry.due = next_tick(name, entry.interval, now);
+            entry.trigger = Trigger::Schedule;
+        }
+        self.rebuild();
+    }
+
+    /// The shortest interval; `None` without endpoints.
+    pub fn shortest_interval(&self) -> Option<Duration> {
+        self.entries.values().map(|e| e.interval).min()
+    }
+
+    fn rebuild(&mut self) {
+        self.waiting =
+            self.entries.iter().filter(|(_, e)| !e.in_flight).map(|(name, e)| (e.due, name.clone())).collect();
+    }
+}
+
+fn interval_ms(interval: Duration) -> i64 {
+    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1)
+}
+
+/// FNV-1a with `SplitMix64`'s finaliser: stable over releases and machines, which the standard library's hasher is not
+/// promised to be, and well spread in its low bits.
+fn hash(name: &str) -> u64 {
+    let mut h = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    h ^ (h >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn agenda(names: &[&str], now: i64) -> Agenda {
+        let mut agenda = Agenda::default();
+        let roster: Vec<_> = names.iter().map(|n| ((*n).to_owned(), MINUTE)).collect();
+        agenda.follow(&roster, Timestamp(now));
+        agenda
+    }
+
+    #[test]
+    fn a_restart_keeps_the_rhythm() {
+        let first = agenda(&["openai-chat"], 1_000_000).next_due().unwrap();
+        let later = agenda(&["openai-chat"], 1_000_000 + 10 * 60_000).next_due().unwrap();
+        assert_eq!(later.since_ms(first), 10 * 60_000);
+    }
+
+    #[test]
+    fn a_fleet_spreads_over_the_interval() {
+        let mut per_second = [0; 60];
+        for i in 0..600 {
+            let tick = next_tick(&format!("endpoint-{i}"), MINUTE, Timestamp(0));
+            per_second[(tick.0 / 1000 % 60) as usize] += 1;
+        }
+        assert!(per_second.iter().all(|n| (1..=30).contains(n)), "ten a second on average: {per_second:?}");
+    }
+
+    #[test]
+    fn a_probe_longer_than_its_interval_skips_ticks_and_keeps_the_grid() {
+        let mut agenda = agenda(&["slow"], 0);
+        let due = agenda.next_due().unwrap();
+        assert_eq!(agenda.take_due(due).len(), 1);
+        assert_eq!(agenda.next_due(), None, "at most one in flight");
+        assert_eq!(agenda.finished("slow", due + Duration::from_secs(130)), 2);
+        assert_eq!(agenda.next_due().unwrap().since_ms(due), 3 * 60_000);
+    }
+
+    #[test]
+    fn a_second_look_does_not_move_the_grid() {
+        let mut agenda = agenda(&["a"], 0);
+        let tick = agenda.next_due().unwrap();
+        agenda.take_due(tick);
+        agenda.finished("a", tick + Duration::from_secs(1));
+        agenda.look_again("a", tick + Duration::from_secs(6));
+        let again = agenda.take_due(tick + Duration::from_secs(6));
+        assert_eq!(again[0].trigger, Trigger::Recheck);
+        agenda.finished("a", tick + Duration::from_secs(7));
+        assert_eq!(agenda.next_due().unwrap().since_ms(tick), 60_000);
+        agenda.look_again("a", tick + Duration::from_secs(90));
+        assert_eq!(agenda.next_due().unwrap().since_ms(tick), 60_000, "the grid comes first");
+    }
+
+    #[test]
+    fn after_a_sleep_there_is_no_burst() {
+        let mut agenda = agenda(&["a", "b", "c"], 0);
+        let morning = Timestamp(8 * 3_600_000);
+        agenda.resync(morning);
+        assert!(agenda.take_due(morning).is_empty());
+        assert_eq!(agenda.take_due(morning + MINUTE).len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn ticks_are_one_interval_apart(name in "[a-z0-9-]{1,20}", seconds in 1u64..4000, from in 0i64..2_000_000_000_000) {
+            let interval = Duration::from_secs(seconds);
+            let first = next_tick(&name, interval, Timestamp(from));
+            prop_assert!(first.0 > from && first.since_ms(Timestamp(from)) <= interval.as_millis() as i64);
+            prop_assert_eq!(next_tick(&name, interval, first).since_ms(first), interval.as_millis() as i64);
+            prop_assert_eq!(next_tick(&name, interval, Timestamp(first.0 - 1)), first);
+        }
+    }
+}

@@ -1,1 +1,260 @@
-//! To be written.
+//! What is true now: one value that the pages, the API, the metrics, the service status and the alerts all read.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status,
+    Timestamp,
+};
+
+/// How many latencies the recent median is taken over.
+const LATENCIES: usize = 60;
+/// How many bad samples are kept at hand as evidence.
+const BAD: usize = 10;
+const HOUR_MS: i64 = 3_600_000;
+
+/// The state of everything that is watched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When this was true.
+    pub at: Timestamp,
+    /// Where the daemon probes from.
+    pub location: String,
+    /// Since when the monitor's own network is gone.
+    pub blind_since: Option<Timestamp>,
+    /// Whether the probing budget of the day is spent.
+    pub budget_spent: bool,
+    /// When a sample was last recorded.
+    pub last_recorded_at: Option<Timestamp>,
+    /// Why the store does not take samples at the moment.
+    pub store_error: Option<String>,
+    /// Every endpoint, in the order of the configuration.
+    pub endpoints: Vec<EndpointView>,
+    /// The incidents that go on, oldest first.
+    pub incidents: Vec<Incident>,
+}
+
+/// One endpoint as it is now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndpointView {
+    /// Its name.
+    pub name: String,
+    /// Its dialect.
+    pub provider: Provider,
+    /// Its failure domain as people say it.
+    pub title: String,
+    /// Its API.
+    pub api: Api,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// How it is.
+    pub status: Status,
+    /// Why it is not operational, in a few words.
+    pub reason: Option<String>,
+    /// When it was last probed.
+    pub last_probe_at: Option<Timestamp>,
+    /// How that probe ended.
+    pub last_outcome: Option<Outcome>,
+    /// What went wrong in it.
+    pub last_fault: Option<Fault>,
+    /// Median first token of the recent good probes, in milliseconds.
+    pub first_token_ms_p50: Option<f64>,
+    /// Median total of the recent good probes, in milliseconds.
+    pub total_ms_p50: Option<f64>,
+    /// The learned first token, in milliseconds.
+    pub typical_first_token_ms: Option<f64>,
+    /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine do not count.
+    pub availability_24h: Option<f64>,
+}
+
+impl Snapshot {
+    /// The worst status of all: an outage is worse than a degradation, that is worse than not knowing.
+    pub fn overall(&self) -> Status {
+        let rank = |s: Status| match s {
+            Status::Operational | Status::Maintenance => 0,
+            Status::Unknown => 1,
+            Status::Degraded => 2,
+            Status::Outage => 3,
+        };
+        self.endpoints.iter().map(|e| e.status).max_by_key(|s| rank(*s)).unwrap_or(Status::Unknown)
+    }
+
+    /// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
+    pub fn headline(&self, now: Timestamp) -> String {
+        let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+        let mut line = count(self.endpoints.len(), "endpoint");
+        if self.endpoints.is_empty() {
+            line = "no endpoint is configured".to_owned();
+        } else if let Some(since) = self.blind_since {
+            line += &format!(", blind since {since}");
+        } else if self.incidents.is_empty() {
+            line += ", no incident";
+        } else {
+            for (status, noun) in [(Status::Outage, "outage"), (Status::Degraded, "degradation")] {
+                let mut names: Vec<_> =
+                    self.incidents.iter().filter(|i| i.status == status).map(|i| i.provider.as_str()).collect();
+                if !names.is_empty() {
+                    line += &format!(", {}", count(names.len(), noun));
+                    names.dedup();
+                    line += &format!(": {}", names.join(", "));
+                }
+            }
+        }
+        match self.endpoints.iter().filter_map(|e| e.last_probe_at).max() {
+            Some(last) => line + &format!("; last probe {} s ago", now.since_ms(last).max(0) / 1000),
+            None => line + "; no probe yet",
+        }
+    }
+
+    /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
+    /// of the same kind of API; the quickest first token first.
+    pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
+        let is_affected = |e: &&EndpointView| affected.contains(&e.name);
+        let groups: Vec<_> = self.endpoints.iter().filter(is_affected).filter_map(|e| e.group.as_deref()).collect();
+        let answers: Vec<_> = self.endpoints.iter().filter(is_affected).map(|e| e.api == Api::Http).collect();
+        let fits = |e: &&EndpointView| match e.group.as_deref() {
+            Some(group) if !groups.is_empty() => groups.contains(&group),
+            _ => groups.is_empty() && answers.contains(&(e.api == Api::Http)),
+        };
+        let mut found: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|e| !is_affected(e) && e.status == Status::Operational)
+            .filter(fits)
+            .map(|e| Alternative {
+                endpoint: e.name.clone(),
+                provider: e.provider,
+                title: e.title.clone(),
+                status: e.status,
+                first_token_ms_p50: e.first_token_ms_p50,
+                availability_24h: e.availability_24h,
+            })
+            .collect();
+        let speed = |a: &Alternative| a.first_token_ms_p50.unwrap_or(f64::INFINITY);
+        found.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+        found
+    }
+}
+
+/// What is kept at hand of an endpoint's last samples: bounded, whatever the interval.
+#[derive(Debug, Clone, Default)]
+pub struct Recent {
+    /// `(hour, good, bad)` of the last 25 hours.
+    hours: VecDeque<(i64, u32, u32)>,
+    first_token: VecDeque<f64>,
+    total: VecDeque<f64>,
+    bad: VecDeque<EvidenceSample>,
+    last: Option<(Timestamp, Outcome, Option<Fault>)>,
+    resolved_at: Option<Timestamp>,
+}
+
+impl Recent {
+    /// Takes a sample in.
+    pub fn record(&mut self, sample: &Sample) {
+        self.last = Some((sample.started_at, sample.outcome, sample.fault));
+        if sample.dns_ms.is_some() && sample.fault != Some(Fault::LocalDns) {
+            self.resolved_at = Some(sample.started_at);
+        }
+        let failed = sample.outcome == Outcome::Failed;
+        if !failed || sample.attribution == Some(Attribution::Provider) {
+            let hour = sample.started_at.0.div_euclid(HOUR_MS);
+            if self.hours.back().is_none_or(|(last, ..)| *last < hour) {
+                self.hours.push_back((hour, 0, 0));
+                if self.hours.len() > 25 {
+                    self.hours.pop_front();
+                }
+            }
+            if let Some((_, good, bad)) = self.hours.back_mut() {
+                *(if failed { bad } else { good }) += 1;
+            }
+        }
+        if !failed {
+            keep(&mut self.first_token, sample.first_token_ms, LATENCIES);
+            keep(&mut self.total, sample.total_ms, LATENCIES);
+        }
+        if sample.outcome != Outcome::Ok {
+            let evidence = EvidenceSample {
+                endpoint: sample.endpoint.clone(),
+                started_at: sample.started_at,
+                fault: sample.fault,
+                http_status: sample.http_status,
+                first_token_ms: sample.first_token_ms,
+                request_id: sample.request_id.clone(),
+                error: sample.error.clone(),
+            };
+            keep(&mut self.bad, Some(evidence), BAD);
+        }
+    }
+
+    /// The last bad samples since `from`, oldest first.
+    pub fn bad_since(&self, from: Timestamp) -> impl Iterator<Item = &EvidenceSample> {
+        self.bad.iter().filter(move |s| s.started_at >= from)
+    }
+
+    /// When the last sample began, how it ended, and its fault.
+    pub fn last(&self) -> Option<(Timestamp, Outcome, Option<Fault>)> {
+        self.last
+    }
+
+    /// When a name was last resolved for this endpoint.
+    pub fn resolved_at(&self) -> Option<Timestamp> {
+        self.resolved_at
+    }
+
+    /// The endpoint's view, given what detection and the incidents say about it.
+    pub fn view(
+        &self,
+        endpoint: &Endpoint,
+        now: Timestamp,
+        status: Status,
+        reason: Option<String>,
+        typical: Option<f64>,
+    ) -> EndpointView {
+        EndpointView {
+            name: endpoint.name.clone(),
+            provider: endpoint.provider,
+            title: endpoint.domain_title(),
+            api: endpoint.api,
+            model: endpoint.model.clone(),
+            group: endpoint.group.clone(),
+            status,
+            reason,
+            last_probe_at: self.last.map(|l| l.0),
+            last_outcome: self.last.map(|l| l.1),
+            last_fault: self.last.and_then(|l| l.2),
+            first_token_ms_p50: median(&self.first_token),
+            total_ms_p50: median(&self.total),
+            typical_first_token_ms: typical,
+            availability_24h: self.availability_24h(now),
+        }
+    }
+
+    fn availability_24h(&self, now: Timestamp) -> Option<f64> {
+        let from = now.0.div_euclid(HOUR_MS) - 24;
+        let (good, all) = self
+            .hours
+            .iter()
+            .filter(|(hour, ..)| *hour > from)
+            .fold((0, 0), |(good, all), (_, g, b)| (good + u64::from(*g), all + u64::from(g + b)));
+        (all > 0).then(|| good as f64 / all as f64)
+    }
+}
+
+fn keep<T>(ring: &mut VecDeque<T>, value: Option<T>, limit: usize) {
+    if let Some(value) = value {
+        ring.push_back(value);
+        if ring.len() > limit {
+            ring.pop_front();
+        }
+    }
+}
+
+fn median(values: &VecDeque<f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).map(|ms| (ms * 1000.0).round() / 1000.0)
+}

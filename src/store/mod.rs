@@ -1,1 +1,295 @@
-//! To be written.
+//! The record: samples, detector checkpoint, incidents and outbox in one SQLite file. The only module that knows SQL.
+//!
+//! There is one writer. What belongs together commits together: a sample, the incident that it changed and the
+//! notifications about it are one transaction, so a crash can neither lose a notification nor open an incident twice.
+//! Readers (the CLI, the pages) open the same file read-only and never wait for the writer, thanks to the
+//! write-ahead log.
+
+mod outbox;
+mod samples;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+pub use outbox::{Attempted, Outgoing, Pending, Tally};
+pub use samples::SampleQuery;
+
+use crate::model::{Sample, Timestamp};
+
+/// How long a statement waits for another process that holds the file, for instance a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// Why the store could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite's own complaint.
+    #[error("the store `{path}`: {source}", path = path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+    /// Written by a later release.
+    #[error(
+        "the store `{path}` has version {found}, this llmwatch knows versions up to {known}: install the newer release \
+         again, or move the file away to begin a new one",
+        path = path.display()
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The newest version that this release reads.
+        known: usize,
+    },
+    /// The directory cannot be made.
+    #[error("the state directory `{path}` cannot be made: {source}", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Something in the file is not what this module wrote.
+    #[error("the store `{path}` holds {what} that cannot be read: {source}", path = path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// The cause.
+        source: serde_json::Error,
+    },
+}
+
+/// What one step of the pipeline records: all of it or nothing.
+#[derive(Debug, Default, Clone)]
+pub struct Commit {
+    /// The sample, if a probe was the reason.
+    pub sample: Option<Sample>,
+    /// Incidents that were opened or changed.
+    pub incidents: Vec<IncidentRow>,
+    /// Notifications that these changes call for.
+    pub outgoing: Vec<Outgoing>,
+    /// The state of detection after this sample, now and then.
+    pub checkpoint: Option<String>,
+}
+
+/// An incident as the store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentRow {
+    /// Stable and unique.
+    pub id: Uuid,
+    /// Counts from 1.
+    pub number: u64,
+    /// Whether it goes on.
+    pub open: bool,
+    /// The first bad probe.
+    pub started_at: Timestamp,
+    /// The whole incident as JSON, in the form of the module `incident`.
+    pub data: String,
+}
+
+/// The store. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: Arc<PathBuf>,
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Store {
+    /// Opens the store for writing; makes the file and its directory, and brings an older schema up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, was written by a later release, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)
+                .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        }
+        let store = Self::with(path, Connection::open(path))?;
+        store.run(|c| {
+            c.busy_timeout(BUSY_TIMEOUT)?;
+            c.pragma_update(None, "journal_mode", "wal")?;
+            // FULL: a commit is on the disk before anything is told, also when the power fails.
+            c.pragma_update(None, "synchronous", "full")?;
+            c.pragma_update(None, "foreign_keys", true)
+        })?;
+        store.migrate()?;
+        Ok(store)
+    }
+
+    /// Opens the store for reading only, while a daemon may be writing it.
+    ///
+    /// # Errors
+    /// When there is no such file or it cannot be read.
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let store = Self::with(path, Connection::open_with_flags(path, flags))?;
+        store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
+        store.refuse_newer()?;
+        Ok(store)
+    }
+
+    /// A store in memory, for simulations.
+    ///
+    /// # Errors
+    /// When SQLite itself fails.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let store = Self::with(Path::new(":memory:"), Connection::open_in_memory())?;
+        store.migrate()?;
+        Ok(store)
+    }
+
+    /// Records `commits`, in order, in one transaction.
+    ///
+    /// # Errors
+    /// When nothing of it was recorded.
+    pub fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+        self.transaction(|tx| {
+            for commit in commits {
+                let seq = commit.sample.as_ref().map(|s| samples::insert(tx, s)).transpose()?;
+                for incident in &commit.incidents {
+                    tx.prepare_cached(
+                        "INSERT INTO incident (id, number, open, started_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT (id) DO UPDATE SET open = excluded.open, data = excluded.data",
+                    )?
+                    .execute(params![
+                        incident.id,
+                        incident.number.cast_signed(),
+                        incident.open,
+                        incident.started_at.0,
+                        incident.data
+                    ])?;
+                }
+                for outgoing in &commit.outgoing {
+                    outbox::insert(tx, outgoing)?;
+                }
+                if let Some(state) = &commit.checkpoint {
+                    tx.prepare_cached(
+                        "INSERT INTO checkpoint (id, seq, state) VALUES (1, coalesce(?1, (SELECT max(seq) FROM sample), 0), ?2)
+                         ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, state = excluded.state",
+                    )?
+                    .execute(params![seq, state])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The last checkpoint of detection: the number of the last sample in it, and the state.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn checkpoint(&self) -> Result<Option<(i64, String)>, StoreError> {
+        self.run(|c| c.query_row("SELECT seq, state FROM checkpoint", [], |r| Ok((r.get(0)?, r.get(1)?))).optional())
+    }
+
+    /// Every incident that goes on (`open`) or every one at all, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn incidents(&self, only_open: bool) -> Result<Vec<IncidentRow>, StoreError> {
+        self.run(|c| {
+            c.prepare_cached(
+                "SELECT id, number, open, started_at, data FROM incident WHERE open OR NOT ?1 ORDER BY number",
+            )?
+            .query_map([only_open], |r| {
+                Ok(IncidentRow {
+                    id: r.get(0)?,
+                    number: r.get::<_, i64>(1)?.cast_unsigned(),
+                    open: r.get(2)?,
+                    started_at: Timestamp(r.get(3)?),
+                    data: r.get(4)?,
+                })
+            })?
+            .collect()
+        })
+    }
+
+    /// The highest number an incident has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn last_incident_number(&self) -> Result<u64, StoreError> {
+        self.run(|c| c.query_row("SELECT coalesce(max(number), 0) FROM incident", [], |r| r.get::<_, i64>(0)))
+            .map(i64::cast_unsigned)
+    }
+
+    /// What was spent on probes since `from`: US dollars and tokens.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn spent_since(&self, from: Timestamp) -> Result<(f64, u64), StoreError> {
+        self.run(|c| {
+            c.query_row(
+                "SELECT coalesce(sum(cost_usd), 0.0), coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0)
+                 FROM sample WHERE started_at >= ?1",
+                [from.0],
+                |r| Ok((r.get(0)?, r.get::<_, i64>(1)?.cast_unsigned())),
+            )
+        })
+    }
+
+    fn with(path: &Path, connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
+        let connection = connection.map_err(|source| StoreError::Sqlite { path: path.to_owned(), source })?;
+        Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    fn refuse_newer(&self) -> Result<usize, StoreError> {
+        let found: i64 = self.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
+        let found = usize::try_from(found).unwrap_or(usize::MAX);
+        if found > MIGRATIONS.len() {
+            return Err(StoreError::TooNew { path: self.path.to_path_buf(), found, known: MIGRATIONS.len() });
+        }
+        Ok(found)
+    }
+
+    fn migrate(&self) -> Result<(), StoreError> {
+        let from = self.refuse_newer()?;
+        for (version, step) in MIGRATIONS.iter().enumerate().skip(from) {
+            self.transaction(|tx| {
+                tx.execute_batch(step)?;
+                tx.pragma_update(None, "user_version", version as i64 + 1)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A panic while the lock was held has rolled its transaction back, so the connection is still good.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        work(&self.lock()).map_err(|source| self.failed(source))
+    }
+
+    fn transaction<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let whole = || {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        };
+        whole().map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { path: self.path.to_path_buf(), source }
+    }
+
+    fn unreadable(&self, what: &'static str, source: serde_json::Error) -> StoreError {
+        StoreError::Content { path: self.path.to_path_buf(), what, source }
+    }
+}

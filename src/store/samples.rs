@@ -1,0 +1,180 @@
+//! Samples in and out of their table.
+
+use rusqlite::types::Type;
+use rusqlite::{Row, Transaction, named_params, params};
+use serde::de::DeserializeOwned;
+
+use super::{Store, StoreError};
+use crate::model::{Attribution, Fault, Sample, Timestamp};
+
+/// Which samples.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SampleQuery {
+    /// Recorded after the sample with this number.
+    pub after_seq: i64,
+    /// Begun at or after this moment.
+    pub since: Option<Timestamp>,
+    /// Begun before this moment.
+    pub until: Option<Timestamp>,
+}
+
+impl Store {
+    /// Hands every sample of `query` to `each`, in the order in which they were recorded, with its number.
+    /// Rows are read one by one: the whole history never stands in memory.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or as `each` says.
+    pub fn each_sample<E: From<StoreError>>(
+        &self,
+        query: SampleQuery,
+        mut each: impl FnMut(i64, Sample) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut stopped = None;
+        self.run(|c| {
+            let mut statement = c.prepare_cached(
+                "SELECT * FROM sample JOIN series ON series.id = sample.series
+                 WHERE seq > ?1 AND started_at >= ?2 AND started_at < ?3 ORDER BY seq",
+            )?;
+            let since = query.since.map_or(i64::MIN, |t| t.0);
+            let until = query.until.map_or(i64::MAX, |t| t.0);
+            let mut rows = statement.query(params![query.after_seq, since, until])?;
+            while let Some(row) = rows.next()? {
+                if let Err(error) = each(row.get("seq")?, read(row)?) {
+                    stopped = Some(error);
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        stopped.map_or(Ok(()), Err)
+    }
+}
+
+pub(super) fn insert(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> {
+    let series = params![s.endpoint, s.provider.as_str(), s.api.as_str(), s.model.as_deref().unwrap_or(""), s.location];
+    tx.prepare_cached(
+        "INSERT INTO series (endpoint, provider, api, model, location) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(series)?;
+    let series: i64 = tx
+        .prepare_cached(
+            "SELECT id FROM series WHERE endpoint = ?1 AND provider = ?2 AND api = ?3 AND model = ?4 AND location = ?5",
+        )?
+        .query_row(series, |r| r.get(0))?;
+    tx.prepare_cached(
+        "INSERT INTO sample (id, series, scheduled_at, started_at, cause, outcome, fault, attribution, http_status,
+            dns_us, tcp_us, tls_us, headers_us, first_event_us, first_token_us, first_any_token_us, max_gap_us, tpot_us,
+            total_us, schedule_lag_us, events, input_tokens, output_tokens, reasoning_tokens, cost_usd, finish_reason,
+            response_model, system_fingerprint, request_id, server_us, edge, ratelimit_remaining_requests,
+            ratelimit_remaining_tokens, retry_after_us, remote_addr, http_version, error, answer)
+         VALUES (:id, :series, :scheduled_at, :started_at, :cause, :outcome, :fault, :attribution, :http_status,
+            :dns, :tcp, :tls, :headers, :first_event, :first_token, :first_any_token, :max_gap, :tpot,
+            :total, :schedule_lag, :events, :input_tokens, :output_tokens, :reasoning_tokens, :cost_usd, :finish_reason,
+            :response_model, :system_fingerprint, :request_id, :server, :edge, :ratelimit_remaining_requests,
+            :ratelimit_remaining_tokens, :retry_after, :remote_addr, :http_version, :error, :answer)",
+    )?
+    .execute(named_params! {
+        ":id": s.id,
+        ":series": series,
+        ":scheduled_at": s.scheduled_at.0,
+        ":started_at": s.started_at.0,
+        ":cause": s.trigger.as_str(),
+        ":outcome": s.outcome.as_str(),
+        ":fault": s.fault.map(Fault::as_str),
+        ":attribution": s.attribution.map(Attribution::as_str),
+        ":http_status": s.http_status,
+        ":dns": us(s.dns_ms),
+        ":tcp": us(s.tcp_ms),
+        ":tls": us(s.tls_ms),
+        ":headers": us(s.headers_ms),
+        ":first_event": us(s.first_event_ms),
+        ":first_token": us(s.first_token_ms),
+        ":first_any_token": us(s.first_any_token_ms),
+        ":max_gap": us(s.max_gap_ms),
+        ":tpot": us(s.tpot_ms),
+        ":total": us(s.total_ms),
+        ":schedule_lag": us(Some(s.schedule_lag_ms)),
+        ":events": s.events,
+        ":input_tokens": s.input_tokens,
+        ":output_tokens": s.output_tokens,
+        ":reasoning_tokens": s.reasoning_tokens,
+        ":cost_usd": s.cost_usd,
+        ":finish_reason": s.finish_reason,
+        ":response_model": s.response_model,
+        ":system_fingerprint": s.system_fingerprint,
+        ":request_id": s.request_id,
+        ":server": us(s.server_ms),
+        ":edge": s.edge,
+        ":ratelimit_remaining_requests": s.ratelimit_remaining_requests,
+        ":ratelimit_remaining_tokens": s.ratelimit_remaining_tokens,
+        ":retry_after": us(s.retry_after_ms),
+        ":remote_addr": s.remote_addr,
+        ":http_version": s.http_version,
+        ":error": s.error,
+        ":answer": s.answer,
+    })?;
+    Ok(tx.last_insert_rowid())
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
+    Ok(Sample {
+        id: row.get("id")?,
+        endpoint: row.get("endpoint")?,
+        provider: word(row, "provider")?,
+        api: word(row, "api")?,
+        model: Some(row.get::<_, String>("model")?).filter(|m| !m.is_empty()),
+        location: row.get("location")?,
+        scheduled_at: Timestamp(row.get("scheduled_at")?),
+        started_at: Timestamp(row.get("started_at")?),
+        trigger: word(row, "cause")?,
+        outcome: word(row, "outcome")?,
+        fault: word(row, "fault")?,
+        attribution: word(row, "attribution")?,
+        http_status: row.get("http_status")?,
+        dns_ms: ms(row, "dns_us")?,
+        tcp_ms: ms(row, "tcp_us")?,
+        tls_ms: ms(row, "tls_us")?,
+        headers_ms: ms(row, "headers_us")?,
+        first_event_ms: ms(row, "first_event_us")?,
+        first_token_ms: ms(row, "first_token_us")?,
+        first_any_token_ms: ms(row, "first_any_token_us")?,
+        max_gap_ms: ms(row, "max_gap_us")?,
+        tpot_ms: ms(row, "tpot_us")?,
+        total_ms: ms(row, "total_us")?,
+        schedule_lag_ms: ms(row, "schedule_lag_us")?.unwrap_or(0.0),
+        events: row.get("events")?,
+        input_tokens: row.get("input_tokens")?,
+        output_tokens: row.get("output_tokens")?,
+        reasoning_tokens: row.get("reasoning_tokens")?,
+        cost_usd: row.get("cost_usd")?,
+        finish_reason: row.get("finish_reason")?,
+        response_model: row.get("response_model")?,
+        system_fingerprint: row.get("system_fingerprint")?,
+        request_id: row.get("request_id")?,
+        server_ms: ms(row, "server_us")?,
+        edge: row.get("edge")?,
+        ratelimit_remaining_requests: row.get("ratelimit_remaining_requests")?,
+        ratelimit_remaining_tokens: row.get("ratelimit_remaining_tokens")?,
+        retry_after_ms: ms(row, "retry_after_us")?,
+        remote_addr: row.get("remote_addr")?,
+        http_version: row.get("http_version")?,
+        error: row.get("error")?,
+        answer: row.get("answer")?,
+    })
+}
+
+fn us(ms: Option<f64>) -> Option<i64> {
+    ms.map(|ms| (ms * 1000.0).round() as i64)
+}
+
+fn ms(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<f64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|us| us as f64 / 1000.0))
+}
+
+/// A column that holds one word of a closed set (or NULL), through the set's own serde names.
+fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let word: Option<String> = row.get(column)?;
+    serde_json::from_value(word.map_or(serde_json::Value::Null, serde_json::Value::String))
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))
+}

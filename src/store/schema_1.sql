@@ -1,0 +1,88 @@
+-- Times are milliseconds since the Unix epoch, durations microseconds; NULL where a stage was not reached.
+
+-- What is the same for many samples.
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    endpoint TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    api TEXT NOT NULL,
+    model TEXT NOT NULL DEFAULT '',
+    location TEXT NOT NULL,
+    UNIQUE (endpoint, provider, api, model, location)
+) STRICT;
+
+-- One row a probe; seq is the order in which they were recorded, which is the order in which they are folded.
+CREATE TABLE sample (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL,
+    series INTEGER NOT NULL REFERENCES series (id),
+    scheduled_at INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    cause TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    fault TEXT,
+    attribution TEXT,
+    http_status INTEGER,
+    dns_us INTEGER,
+    tcp_us INTEGER,
+    tls_us INTEGER,
+    headers_us INTEGER,
+    first_event_us INTEGER,
+    first_token_us INTEGER,
+    first_any_token_us INTEGER,
+    max_gap_us INTEGER,
+    tpot_us INTEGER,
+    total_us INTEGER,
+    schedule_lag_us INTEGER NOT NULL,
+    events INTEGER,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    cost_usd REAL,
+    finish_reason TEXT,
+    response_model TEXT,
+    system_fingerprint TEXT,
+    request_id TEXT,
+    server_us INTEGER,
+    edge TEXT,
+    ratelimit_remaining_requests INTEGER,
+    ratelimit_remaining_tokens INTEGER,
+    retry_after_us INTEGER,
+    remote_addr TEXT,
+    http_version TEXT,
+    error TEXT,
+    answer TEXT
+) STRICT;
+CREATE INDEX sample_started_at ON sample (started_at);
+
+-- The state of detection after sample seq. It always equals the fold over the samples up to there.
+CREATE TABLE checkpoint (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    state TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE incident (
+    id BLOB PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE,
+    open INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    data TEXT NOT NULL
+) STRICT;
+
+-- A notification to one channel. It is here before it is sent, and stays until it is delivered, refused or expired.
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE,
+    channel TEXT NOT NULL,
+    incident BLOB,
+    notice TEXT NOT NULL,
+    progress TEXT NOT NULL DEFAULT '{}',
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed', 'expired')),
+    decided_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    error TEXT
+) STRICT;
+CREATE INDEX outbox_pending ON outbox (channel, seq) WHERE state = 'pending';
