@@ -4,11 +4,15 @@
 //! derives the one from the other so that a stepped wall clock neither skips nor repeats a probe, and compares the two
 //! to notice a machine that slept.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use crate::model::Timestamp;
+
+/// Something that reads the wall clock: the system's ([`now`]), or a simulation's.
+pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The system's wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]

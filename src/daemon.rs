@@ -1,1 +1,278 @@
-//! To be written.
+//! The composition root: builds the parts, starts them, says READY, waits for a signal, drains.
+//!
+//! Any part that ends before it was told to ends the process: a monitor that half works is worse than one that the
+//! service manager starts again.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use crate::clock::{self, Wall};
+use crate::config::{Config, ConfigError, plan};
+use crate::log::{self, Event, emit};
+use crate::model::{Endpoint, Timestamp};
+use crate::notify::worker;
+use crate::pipeline::{self, Control, Pipeline};
+use crate::probe::{Controls, Due as ProbeDue, Prober};
+use crate::runner::{Command, Probe, Probed, Runner};
+use crate::schedule::Due;
+use crate::service::Service;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+use crate::web;
+
+/// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
+const QUEUE: usize = 4096;
+
+/// How the daemon reads its configuration again.
+pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
+/// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
+///
+/// # Errors
+/// When a part cannot be started, or ends before it was told to.
+pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> anyhow::Result<()> {
+    let service = Service::from_env();
+    let wall: Wall = Arc::new(clock::now);
+    let started_at = wall();
+    emit(
+        Event::MonitorStarted,
+        Level::INFO,
+        &format!("llmwatch {} starts at {}", env!("CARGO_PKG_VERSION"), config.monitor.location),
+        &json!({"version": env!("CARGO_PKG_VERSION"), "location": config.monitor.location, "endpoints": config.endpoints.len()}),
+    );
+    for warning in &config.warnings {
+        emit(Event::ConfigWarning, Level::WARN, warning, &json!({}));
+    }
+    let config = Arc::new(config);
+    let stretch = plan::stretch(&config);
+    service.extend_timeout(Duration::from_secs(60));
+    let (store, core) = {
+        let config = config.clone();
+        let open = move || -> anyhow::Result<_> {
+            let store = Store::open(&config.store.path)?;
+            let core = pipeline::restore(&store, config, stretch, started_at)?;
+            Ok((store, core))
+        };
+        tokio::task::spawn_blocking(open).await??
+    };
+    let listener = match config.monitor.listen {
+        None => None,
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (`listen` in `[monitor]`)"))?,
+        ),
+    };
+    let eyes = Arc::new(Eyes::new(&config)?);
+
+    let (commands, runner_commands) = mpsc::unbounded_channel();
+    let (reports, pipeline_reports) = mpsc::channel(QUEUE);
+    let (controls, pipeline_controls) = mpsc::channel(4);
+    let (snapshot_out, snapshot) = watch::channel(Arc::new(core.snapshot(started_at)));
+    let (config_out, config_in) = watch::channel(config.clone());
+    let wake = Arc::new(Notify::new());
+    // Probing stops first, then recording (by itself, when the queue is empty), then telling.
+    let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
+    let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
+
+    commands.send(Command::Follow(config.endpoints.clone(), stretch)).ok();
+    if let Some(until) = core.rest_until(started_at) {
+        commands.send(Command::RestUntil(until)).ok();
+    }
+    let runner = Runner {
+        probe: eyes.clone(),
+        max_concurrent: config.monitor.max_concurrent_probes,
+        wall: wall.clone(),
+        commands: runner_commands,
+        reports,
+        stop: stop_probing.clone(),
+    };
+    parts.spawn(async move { ("the runner", { runner.run().await; Ok(()) }) });
+    let alive = {
+        let (service, wall) = (service.clone(), wall.clone());
+        move |snapshot: &Snapshot| {
+            service.watchdog();
+            service.status(&snapshot.headline(wall()));
+        }
+    };
+    let pipeline = Pipeline {
+        core,
+        store: store.clone(),
+        wall: wall.clone(),
+        reports: pipeline_reports,
+        controls: pipeline_controls,
+        commands: commands.clone(),
+        snapshot: snapshot_out,
+        outbox: wake.clone(),
+        alive: Box::new(alive),
+    };
+    parts.spawn(async move { ("the pipeline", { pipeline.run().await; Ok(()) }) });
+    let post = worker::Post { store, wall: wall.clone(), wake, stop: stop_telling.clone() };
+    let channels = config_in.clone();
+    parts.spawn(async move { ("the outbox", worker::run(post, channels).await.map_err(Into::into)) });
+    if let Some(listener) = listener {
+        let address = listener.local_addr()?;
+        emit(Event::WebListening, Level::INFO, &format!("the page is at http://{address}/"), &json!({"address": address.to_string()}));
+        let view = web::View { snapshot, config: config_in, wall: wall.clone(), started_at };
+        let stop = stop_telling.clone();
+        parts.spawn(async move { ("the web server", web::run(listener, view, stop).await.map_err(Into::into)) });
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    service.ready();
+    emit(Event::MonitorReady, Level::INFO, "probing", &json!({"endpoints": config.endpoints.len()}));
+
+    let why = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok("SIGTERM"),
+            _ = interrupt.recv() => break Ok("SIGINT"),
+            () = stop.cancelled() => break Ok("asked to"),
+            Some(ended) = parts.join_next() => break Err(ended),
+            _ = hangup.recv() => {
+                service.reloading();
+                if let Some(new) = reloaded(&reload, &config_out.borrow()) {
+                    let stretch = plan::stretch(&new);
+                    match eyes.look_through(&new) {
+                        Err(error) => rejected(&error.to_string()),
+                        Ok(()) => {
+                            let new = Arc::new(new);
+                            controls.send(Control::Follow(new.clone(), stretch)).await.ok();
+                            commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();
+                            config_out.send_replace(new);
+                        }
+                    }
+                }
+                service.ready();
+            }
+        }
+    };
+    service.stopping();
+    let reason = why.as_ref().map_or("a part has ended", |signal| *signal);
+    emit(Event::MonitorStopping, Level::INFO, &format!("stopping: {reason}"), &json!({"reason": reason}));
+    drop(commands);
+    stop_probing.cancel();
+    let mut failed = why.err().map(early);
+    // The runner ends, then the pipeline, whose queue it closed.
+    let drained = async {
+        let mut left = parts.len();
+        while let Some(ended) = parts.join_next().await {
+            left -= 1;
+            if let Ok((name, Ok(()))) = &ended
+                && *name == "the pipeline"
+            {
+                stop_telling.cancel();
+            } else if !matches!(ended, Ok((_, Ok(())))) {
+                failed.get_or_insert(early(ended));
+            }
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let limit = crate::runner::DRAIN + worker::DRAIN + Duration::from_secs(10);
+    if tokio::time::timeout(limit, drained).await.is_err() {
+        stop_telling.cancel();
+    }
+    let stopped_at: Timestamp = wall();
+    let seconds = stopped_at.since_ms(started_at) as f64 / 1000.0;
+    emit(Event::MonitorStopped, Level::INFO, "stopped", &json!({"uptime_s": seconds}));
+    log::flush();
+    failed.map_or(Ok(()), Err)
+}
+
+type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
+
+fn early(ended: Ended) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow::anyhow!("{name} has ended unexpectedly"),
+        Ok((name, Err(error))) => error.context(format!("{name} has failed")),
+        Err(error) => anyhow::anyhow!("a part of the daemon has panicked: {error}"),
+    }
+}
+
+/// Reads the configuration again; a bad one changes nothing.
+fn reloaded(reload: &Reload, current: &Config) -> Option<Config> {
+    match reload() {
+        Err(error) => {
+            rejected(&error.to_string());
+            None
+        }
+        Ok(mut new) => {
+            let fixed = [
+                (new.store.path != current.store.path, "the store's path"),
+                (new.monitor.listen != current.monitor.listen, "`listen`"),
+                (new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes, "`max_concurrent_probes`"),
+            ];
+            let needs_restart: Vec<_> = fixed.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect();
+            new.store.path.clone_from(&current.store.path);
+            new.monitor.listen = current.monitor.listen;
+            new.monitor.max_concurrent_probes = current.monitor.max_concurrent_probes;
+            let mut message = format!("{} endpoints, {} channels", new.endpoints.len(), new.channels.len());
+            if !needs_restart.is_empty() {
+                message += &format!("; after a restart also {}", needs_restart.join(", "));
+            }
+            let fields = json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
+            emit(Event::ConfigReloaded, Level::INFO, &format!("the configuration is reloaded: {message}"), &fields);
+            Some(new)
+        }
+    }
+}
+
+fn rejected(error: &str) {
+    let message = "the new configuration is rejected, everything runs on as before";
+    emit(Event::ConfigRejected, Level::ERROR, message, &json!({"error": error}));
+}
+
+/// The real prober with the controls, exchangeable at a reload.
+struct Eyes(RwLock<Arc<Sight>>);
+
+struct Sight {
+    prober: Prober,
+    controls: Controls,
+    location: String,
+}
+
+impl Eyes {
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self(RwLock::new(Arc::new(Sight::new(config)?))))
+    }
+
+    fn look_through(&self, config: &Config) -> anyhow::Result<()> {
+        let sight = Arc::new(Sight::new(config)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sight;
+        Ok(())
+    }
+}
+
+impl Sight {
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            prober: Prober::new(&config.monitor)?,
+            controls: Controls::new(config.controls.clone()),
+            location: config.monitor.location.clone(),
+        })
+    }
+}
+
+impl Probe for Eyes {
+    async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
+        let sight = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let due = ProbeDue { scheduled_at: due.scheduled_at, started_at, trigger: due.trigger };
+        let sample = sight.prober.probe(&endpoint, due, &sight.location).await;
+        let controls_reachable = match sample.fault {
+            Some(fault) if fault.is_transport() => sight.controls.any_reachable().await,
+            _ => None,
+        };
+        Probed { sample, controls_reachable }
+    }
+}

@@ -25,6 +25,8 @@ pub mod schedule;
 
 pub mod probe;
 
+pub mod runner;
+
 pub mod detect;
 
 pub mod attribute;

@@ -1,3 +1,7 @@
-//! The binary.
+//! The binary: parse, run, print the error, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    llmwatch::cli::main()
+}

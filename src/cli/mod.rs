@@ -1,1 +1,236 @@
-//! To be written.
+//! The command line: one file a verb. stdout carries data, stderr talk.
+//!
+//! Exit codes: 0 is good everywhere. `probe` and `status` follow the monitoring plugins (0 operational, 1 degraded,
+//! 2 outage, 3 unknown, usage or configuration); a bad configuration is 78 elsewhere and bad usage 64, as in
+//! sysexits.h, so that neither can be mistaken for an outage.
+
+mod check;
+mod demo;
+mod export;
+mod incidents;
+mod probe;
+mod run;
+mod simulate;
+mod status;
+mod test_alert;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config, LogFormat, Surroundings};
+use crate::log;
+use crate::model::Status;
+
+/// sysexits.h: the command was used wrongly.
+const EX_USAGE: u8 = 64;
+/// sysexits.h: something was found in an unconfigured or misconfigured state.
+const EX_CONFIG: u8 = 78;
+/// Monitoring plugins: unknown.
+const UNKNOWN: u8 = 3;
+
+/// The version and the commit it was built from.
+const VERSION: &str = env!("LLMWATCH_VERSION");
+
+/// A synthetic uptime monitor for LLM APIs: probes, measures, detects, attributes, alerts.
+#[derive(Debug, Parser)]
+#[command(name = "llmwatch", version = VERSION, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration file [default: $LLMWATCH_CONFIG, else ./monitor.toml if it exists, else
+    /// /etc/llmwatch/monitor.toml]
+    #[arg(short, long, global = true, env = "LLMWATCH_CONFIG", hide_env = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The shape of the log, over `[log] format`
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<Format>,
+    /// The least severe level that is logged, over `[log] level`: error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<tracing::Level>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Auto,
+    Json,
+    Pretty,
+    Journald,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon in the foreground
+    Run,
+    /// Check the configuration and print the plan: endpoints, probes, tokens and money a day, channels
+    Check(check::Args),
+    /// Probe now, once, outside any daemon
+    Probe(probe::Args),
+    /// Print what is true now: asks the running daemon, else reads the store
+    Status(status::Args),
+    /// List incidents; with a number or an id, its whole story
+    Incidents(incidents::Args),
+    /// Send a clearly marked test notification through each channel
+    TestAlert(test_alert::Args),
+    /// Write the recorded samples to stdout
+    Export(export::Args),
+    /// Run the fault-injecting provider
+    Simulate(simulate::Args),
+    /// See everything at work, with no account and no network
+    Demo(demo::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { usage_code() } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("llmwatch: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(dispatch(cli));
+    // Blocking work that is still under way (a name lookup, say) must not hold up the exit.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn dispatch(cli: Cli) -> u8 {
+    let globals = Globals { config: cli.config, format: cli.log_format, level: cli.log_level };
+    let result = match cli.verb {
+        Verb::Run => run::run(&globals).await,
+        Verb::Check(args) => check::run(&globals, &args).await,
+        Verb::Probe(args) => probe::run(&globals, &args).await,
+        Verb::Status(args) => status::run(&globals, &args).await,
+        Verb::Incidents(args) => incidents::run(&globals, &args),
+        Verb::TestAlert(args) => test_alert::run(&globals, &args).await,
+        Verb::Export(args) => export::run(&globals, &args),
+        Verb::Simulate(args) => simulate::run(&globals, &args).await,
+        Verb::Demo(args) => demo::run(&globals, &args).await,
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("{}", failure.text);
+        failure.code
+    })
+}
+
+/// A verb that could not do its work.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { code: 1, text: format!("llmwatch: {:#}", error.into()) }
+    }
+}
+
+impl Failure {
+    fn with(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+}
+
+/// The exit code of a verb, or why it could not do its work.
+type Exit = Result<u8, Failure>;
+
+/// What stands before the verb.
+struct Globals {
+    config: Option<PathBuf>,
+    format: Option<Format>,
+    level: Option<tracing::Level>,
+}
+
+impl Globals {
+    /// The file that `run` would read.
+    fn config_path(&self) -> PathBuf {
+        let local = Path::new("monitor.toml");
+        match &self.config {
+            Some(path) => path.clone(),
+            None if local.exists() => local.to_owned(),
+            None => PathBuf::from("/etc/llmwatch/monitor.toml"),
+        }
+    }
+
+    /// The checked configuration; the failure carries 78.
+    fn load(&self) -> Result<Config, Failure> {
+        config::load(&self.config_path(), &Surroundings::from_process())
+            .map_err(|error| Failure { code: EX_CONFIG, text: error.to_string().trim_end().to_owned() })
+    }
+
+    /// Installs the log, as the configuration and the command line say.
+    fn install_log(&self, config: Option<&config::Log>) {
+        let format = match self.format {
+            Some(Format::Json) => LogFormat::Json,
+            Some(Format::Pretty) => LogFormat::Pretty,
+            Some(Format::Journald) => LogFormat::Journald,
+            Some(Format::Auto) => LogFormat::Auto,
+            None => config.map_or(LogFormat::Auto, |c| c.format),
+        };
+        let level = self.level.or(config.map(|c| c.level)).unwrap_or(tracing::Level::INFO);
+        log::install(format, level);
+    }
+}
+
+/// The exit code of monitoring plugins.
+fn plugin_code(status: Status) -> u8 {
+    match status {
+        Status::Operational | Status::Maintenance => 0,
+        Status::Degraded => 1,
+        Status::Outage => 2,
+        Status::Unknown => UNKNOWN,
+    }
+}
+
+/// Bad usage of a plugin verb is 3, of any other 64.
+fn usage_code() -> u8 {
+    let verbs = std::env::args().skip(1);
+    let known = Cli::command();
+    let verb = verbs.into_iter().find(|a| known.find_subcommand(a).is_some());
+    if matches!(verb.as_deref(), Some("probe" | "status")) { UNKNOWN } else { EX_USAGE }
+}
+
+/// Writes one line of data; a reader that has gone away is not an error of ours.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// `text` in colour, on a terminal that wants it.
+fn paint(text: &str, colour: u8) -> String {
+    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    if wanted { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The colour of a status.
+fn colour(status: Status) -> u8 {
+    match status {
+        Status::Operational => 32,
+        Status::Degraded => 33,
+        Status::Outage => 31,
+        Status::Unknown | Status::Maintenance => 90,
+    }
+}
+
+/// Rows as an aligned table; the first row is its head.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:w$}", w = *w)).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}

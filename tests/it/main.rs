@@ -1,1 +1,6 @@
-fn main() {}
+//! One binary for all integration tests, so that they link once.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod store;
+mod support;

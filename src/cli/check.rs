@@ -1,0 +1,48 @@
+//! `llmwatch check`: the configuration, loaded exactly as `run` would, and the plan that it means.
+
+use super::{Exit, Globals, print};
+use crate::config::plan::Plan;
+use crate::notify::Sender;
+use crate::probe::Prober;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Touch no network (the default)
+    #[arg(long, conflicts_with = "online")]
+    offline: bool,
+    /// Probe each endpoint once and open each channel without sending
+    #[arg(long)]
+    online: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+    let config = globals.load()?;
+    // What `run` would build is built here too, so that a bad key file or CA file is found now.
+    let sender = Sender::new(&config)?;
+    Prober::new(&config.monitor)?;
+    let plan = Plan::of(&config);
+    if args.json {
+        print(&serde_json::to_string_pretty(&plan)?);
+    } else {
+        print(plan.to_string().trim_end());
+    }
+    if !args.online {
+        return Ok(0);
+    }
+    let probes = super::probe::Args::for_all(args.json);
+    let worst = super::probe::run(globals, &probes).await?;
+    let mut reachable = true;
+    for channel in &config.channels {
+        match sender.open(channel).await {
+            Ok(()) => eprintln!("channel {}: reachable", channel.name),
+            Err(error) => {
+                reachable = false;
+                eprintln!("channel {}: {error}", channel.name);
+            }
+        }
+    }
+    Ok(u8::from(worst != 0 || !reachable))
+}

@@ -1,0 +1,180 @@
+//! `llmwatch probe`: probes now, once, outside any daemon.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::{Exit, Failure, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
+use crate::attribute::{Context, attribute};
+use crate::clock;
+use crate::model::{Attribution, Endpoint, Outcome, Sample, Status, Trigger};
+use crate::probe::{Controls, Due, Prober};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The endpoints [default: all]
+    names: Vec<String>,
+    /// Probes of each, one after the other
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// Print one monitoring-plugin line with performance data
+    #[arg(long, conflicts_with = "json")]
+    nagios: bool,
+    /// Print the samples as JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn for_all(json: bool) -> Self {
+        Self { names: Vec::new(), count: 1, nagios: false, json }
+    }
+}
+
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+    let config = globals.load().map_err(|f| f.with(UNKNOWN))?;
+    let mut chosen: Vec<Arc<Endpoint>> = Vec::new();
+    for name in &args.names {
+        let Some(endpoint) = config.endpoints.iter().find(|e| e.name == *name) else {
+            let known: Vec<_> = config.endpoints.iter().map(|e| e.name.as_str()).collect();
+            let text = format!("llmwatch: there is no endpoint `{name}`; there are: {}", known.join(", "));
+            return Err(Failure { code: UNKNOWN, text });
+        };
+        chosen.push(endpoint.clone());
+    }
+    if chosen.is_empty() {
+        chosen.clone_from(&config.endpoints);
+    }
+    if chosen.is_empty() {
+        return Err(Failure { code: UNKNOWN, text: "llmwatch: no endpoint is configured".to_owned() });
+    }
+    let prober = Arc::new(Prober::new(&config.monitor).map_err(|e| Failure::from(e).with(UNKNOWN))?);
+    let controls = Arc::new(Controls::new(config.controls.clone()));
+    let mut tasks = JoinSet::new();
+    for (place, endpoint) in chosen.iter().cloned().enumerate() {
+        let (prober, controls, location, count) =
+            (prober.clone(), controls.clone(), config.monitor.location.clone(), args.count);
+        tasks.spawn(async move {
+            let mut samples = Vec::new();
+            for _ in 0..count {
+                let now = clock::now();
+                let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
+                let mut sample = prober.probe(&endpoint, due, &location).await;
+                if let Some(fault) = sample.fault {
+                    let asked = if fault.is_transport() { controls.any_reachable().await } else { None };
+                    let context = Context { controls_reachable: asked, other_names_resolve: None };
+                    sample.attribution = Some(attribute(fault, context));
+                }
+                samples.push(sample);
+            }
+            (place, samples)
+        });
+    }
+    let mut all = tasks.join_all().await;
+    all.sort_by_key(|(place, _)| *place);
+    let all: Vec<Vec<Sample>> = all.into_iter().map(|(_, samples)| samples).collect();
+    let status = all.iter().map(|samples| judge(samples)).max_by_key(|s| severity(*s)).unwrap_or(Status::Unknown);
+    if args.json {
+        for sample in all.iter().flatten() {
+            print(&serde_json::to_string(sample)?);
+        }
+    } else if args.nagios {
+        print(&plugin_line(status, &all));
+    } else {
+        print(&render(&all));
+    }
+    Ok(plugin_code(status))
+}
+
+/// The status that an endpoint's samples show. When only the account or this machine failed, the provider was not
+/// measured: unknown.
+fn judge(samples: &[Sample]) -> Status {
+    let provider = |s: &&Sample| s.attribution == Some(Attribution::Provider);
+    let failed = samples.iter().filter(provider).count();
+    let blocked = samples.iter().filter(|s| s.outcome == Outcome::Failed).count() - failed;
+    if failed > 0 {
+        if failed + blocked == samples.len() { Status::Outage } else { Status::Degraded }
+    } else if blocked > 0 {
+        Status::Unknown
+    } else if samples.iter().any(|s| s.outcome == Outcome::Slow) {
+        Status::Degraded
+    } else {
+        Status::Operational
+    }
+}
+
+fn severity(status: Status) -> u8 {
+    match status {
+        Status::Operational | Status::Maintenance => 0,
+        Status::Degraded => 1,
+        Status::Unknown => 2,
+        Status::Outage => 3,
+    }
+}
+
+fn render(all: &[Vec<Sample>]) -> String {
+    let head = ["endpoint", "outcome", "dns", "tcp", "tls", "headers", "first token", "max gap", "total", "tokens", "cost", "fault"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
+    for s in all.iter().flatten() {
+        let tokens = match (s.input_tokens, s.output_tokens) {
+            (None, None) => "-".to_owned(),
+            (input, output) => format!("{}+{}", input.unwrap_or(0), output.unwrap_or(0)),
+        };
+        rows.push(vec![
+            s.endpoint.clone(),
+            s.outcome.as_str().to_owned(),
+            ms(s.dns_ms),
+            ms(s.tcp_ms),
+            ms(s.tls_ms),
+            ms(s.headers_ms),
+            ms(s.first_token_ms),
+            ms(s.max_gap_ms),
+            ms(s.total_ms),
+            tokens,
+            s.cost_usd.map_or("-".to_owned(), |usd| format!("${usd:.7}")),
+            s.fault.map(|f| format!("{f} ({})", s.attribution.map_or("", Attribution::as_str))).unwrap_or_default(),
+        ]);
+    }
+    let mut text = table(&rows);
+    for s in all.iter().flatten().filter(|s| s.outcome == Outcome::Failed) {
+        let words = s.fault.map_or("", |f| f.describe());
+        text += &format!("\n{}", paint(&format!("{}: {words}", s.endpoint), colour(Status::Outage)));
+        for (name, value) in [("the provider's words", &s.error), ("the answer", &s.answer), ("request id", &s.request_id)] {
+            if let Some(value) = value {
+                text += &format!("\n  {name}: {value}");
+            }
+        }
+    }
+    text
+}
+
+/// One line with performance data, as the monitoring plugins' guidelines say.
+fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
+    let word = match status {
+        Status::Operational | Status::Maintenance => "OK",
+        Status::Degraded => "WARNING",
+        Status::Outage => "CRITICAL",
+        Status::Unknown => "UNKNOWN",
+    };
+    let samples: Vec<_> = all.iter().flatten().collect();
+    let failed: Vec<_> = samples.iter().filter(|s| s.outcome == Outcome::Failed).collect();
+    let told = match failed.as_slice() {
+        [] => format!("{} probes good", samples.len()),
+        some => {
+            let list: Vec<_> =
+                some.iter().map(|s| format!("{} {}", s.endpoint, s.fault.map_or("failed", |f| f.as_str()))).collect();
+            format!("{} of {} probes failed: {}", some.len(), samples.len(), list.join(", "))
+        }
+    };
+    let mut data = Vec::new();
+    for sample in all.iter().filter_map(|s| s.last()) {
+        for (stage, value) in [("first_token", sample.first_token_ms), ("total", sample.total_ms)] {
+            if let Some(ms) = value {
+                data.push(format!("'{}_{stage}'={:.6}s;;;0", sample.endpoint, ms / 1000.0));
+            }
+        }
+    }
+    // The bar separates text from data, so it cannot stand in the text.
+    format!("LLMWATCH {word} - {} | {}", told.replace('|', "/"), data.join(" "))
+}

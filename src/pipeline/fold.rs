@@ -1,0 +1,397 @@
+//! The state of the daemon as a fold over samples. Pure: the daemon, a restart and a simulation call the same function.
+//!
+//! [`Core::complete`] gives a fresh sample what only context can give (attribution, slowness); [`Core::step`] folds a
+//! completed sample into the state and says what follows from it: rows to commit, looks to arrange, events to log. A
+//! restart calls `step` on stored samples and drops what follows, since that was committed together with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{NaiveDate, TimeZone};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::notices::Teller;
+use super::{Line, Step};
+use crate::attribute::{Context, attribute};
+use crate::config::Config;
+use crate::detect::{Detector, Event, Observation, Policy, Reading, Result as Probed};
+use crate::incident::{Book, Change, Surroundings};
+use crate::log;
+use crate::model::{
+    Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Outcome, Sample, SlowLimits, Status,
+    Timestamp,
+};
+use crate::schedule::next_tick;
+use crate::snapshot::{EndpointView, Recent, Snapshot};
+
+/// A latency measured by a probe that began later than this says more about this machine than about the provider: the
+/// outcome counts, the latency does not.
+const LAG_LIMIT_MS: f64 = 1000.0;
+/// A checkpoint is due after this long, or at once when an incident changes.
+const CHECKPOINT_EVERY_MS: i64 = 60_000;
+
+/// Everything that the samples so far have led to, with the configuration that they are judged by.
+#[derive(Debug)]
+pub struct Core {
+    config: Arc<Config>,
+    /// How much every interval is stretched to fit the budget.
+    stretch: f64,
+    state: State,
+    recents: BTreeMap<String, Recent>,
+    checkpoint_at: Timestamp,
+}
+
+/// The part of it that is checkpointed; the rest is at hand from the samples of the last day.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct State {
+    detector: Detector,
+    book: Book,
+    blind: Option<Blind>,
+    spent: Spent,
+}
+
+/// The monitor's own network is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Blind {
+    since: Timestamp,
+    /// Whether a notice was queued: a blink is not worth one.
+    told: bool,
+}
+
+/// What probing has cost on one local day.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Spent {
+    day: NaiveDate,
+    usd: f64,
+    tokens: u64,
+    over: bool,
+}
+
+impl Core {
+    /// A state that has seen nothing yet.
+    pub fn new(config: Arc<Config>, stretch: f64) -> Self {
+        Self { config, stretch, state: State::default(), recents: BTreeMap::new(), checkpoint_at: Timestamp(0) }
+    }
+
+    /// The state that `checkpoint` holds. The recent samples have to be [remembered](Self::remember) after it.
+    ///
+    /// # Errors
+    /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
+    pub fn resume(config: Arc<Config>, stretch: f64, checkpoint: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self { state: serde_json::from_str(checkpoint)?, ..Self::new(config, stretch) })
+    }
+
+    /// The state as a checkpoint.
+    pub fn checkpoint(&self) -> String {
+        // Serialising plain data with string keys cannot fail.
+        serde_json::to_string(&self.state).unwrap_or_default()
+    }
+
+    /// Takes a sample that is in the checkpoint already into the part that is not.
+    pub fn remember(&mut self, sample: &Sample) {
+        self.recents.entry(sample.endpoint.clone()).or_default().record(sample);
+    }
+
+    /// The same state under another configuration. Incidents of endpoints that are gone are closed.
+    pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Step {
+        (self.config, self.stretch) = (config, stretch);
+        let known: Vec<String> = self.config.endpoints.iter().map(|e| e.name.clone()).collect();
+        self.state.detector.retain(|name| known.iter().any(|k| k == name));
+        self.recents.retain(|name, _| known.contains(name));
+        let closed = self.state.book.forget(at, |name| known.iter().any(|k| k == name));
+        let mut step = Step::default();
+        self.tell(&mut step, closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
+        step.commit.checkpoint = Some(self.checkpoint());
+        step
+    }
+
+    /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
+    pub fn complete(&self, mut sample: Sample, controls_reachable: Option<bool>) -> Sample {
+        if let Some(fault) = sample.fault {
+            let context = Context { controls_reachable, other_names_resolve: self.other_names_resolve(&sample) };
+            sample.attribution = Some(attribute(fault, context));
+        } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
+            let typical = self.state.detector.typical(&sample.endpoint);
+            let factor = endpoint.detection.slow_factor;
+            let beyond = |now: Option<f64>, typical: Option<f64>| {
+                now.zip(typical).is_some_and(|(now, typical)| now > typical * factor)
+            };
+            if sample.schedule_lag_ms <= LAG_LIMIT_MS
+                && (beyond(sample.first_token_ms, typical.first_token_ms) || beyond(sample.total_ms, typical.total_ms))
+            {
+                sample.outcome = Outcome::Slow;
+            }
+        }
+        sample
+    }
+
+    /// Folds a completed sample into the state.
+    pub fn step(&mut self, sample: Sample) -> Step {
+        let mut step = Step::default();
+        let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else { return step };
+        let at = sample.ended_at();
+        let before = self.status_of(&endpoint, at).0;
+        let roster = self.roster();
+        let verdict = self.state.detector.observe(&roster, &self.observation(&endpoint, &sample));
+        self.remember(&sample);
+        self.state.book.count(&sample);
+        let changes = {
+            let around = Around { config: &self.config, recents: &self.recents, book_free: self.free_of_incidents() };
+            self.state.book.apply(&verdict.notes, &sample, &around)
+        };
+        self.see(&mut step, &verdict.notes, &sample);
+        step.look_again = verdict.look_again;
+        step.lines.push(Line::sample(&sample, &self.config.log));
+        let incident_changed = !changes.is_empty();
+        self.tell(&mut step, changes, at);
+        let after = self.status_of(&endpoint, at).0;
+        if before != after {
+            let message = format!("{} is {} (was {})", endpoint.name, after.as_str(), before.as_str());
+            let fields = serde_json::json!({
+                "endpoint": endpoint.name, "provider": endpoint.provider, "status": after, "was": before,
+            });
+            step.lines.push(Line::new(log::Event::StatusChanged, tracing::Level::INFO, message, fields));
+        }
+        self.spend(&mut step, &sample);
+        if incident_changed || at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
+            self.checkpoint_at = at;
+            step.commit.checkpoint = Some(self.checkpoint());
+        }
+        step.commit.sample = Some(sample);
+        step
+    }
+
+    /// What is true at `now`.
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        Snapshot {
+            at: now,
+            location: self.config.monitor.location.clone(),
+            blind_since: self.state.blind.as_ref().map(|b| b.since),
+            budget_spent: self.state.spent.over,
+            last_recorded_at: None,
+            store_error: None,
+            endpoints: self.config.endpoints.iter().map(|e| self.view(e, now)).collect(),
+            incidents: self
+                .state
+                .book
+                .open()
+                .map(|i| Incident { duration_s: now.since_ms(i.started_at).max(0) as f64 / 1000.0, ..i.clone() })
+                .collect(),
+        }
+    }
+
+    /// Until when nothing may be probed because the day's budget is spent.
+    pub fn rest_until(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.state.spent.over && self.state.spent.day == self.local_day(now)).then(|| self.next_midnight(now))
+    }
+
+    fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.config.endpoints.iter().find(|e| e.name == name)
+    }
+
+    fn roster(&self) -> BTreeMap<String, Policy> {
+        let policy = |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(self.stretch), e.domain());
+        self.config.endpoints.iter().map(|e| (e.name.clone(), policy(e))).collect()
+    }
+
+    fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
+        let end = sample.ended_at();
+        let failed = |f: Fault| Probed::Failed {
+            rate_limited: matches!(f, Fault::Overloaded) && sample.http_status == Some(429),
+            retry_after_ms: sample.retry_after_ms.map(|ms| ms as i64),
+        };
+        let result = match (sample.fault, sample.attribution) {
+            (None, _) if sample.schedule_lag_ms > LAG_LIMIT_MS => Probed::Good(None),
+            (None, _) => {
+                let total_ms = sample.total_ms.unwrap_or(0.0);
+                let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
+                Probed::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: is_beyond(&endpoint.slow, sample) }))
+            }
+            (Some(fault), Some(Attribution::Local)) if fault.is_transport() && !self.config.controls.is_empty() => {
+                Probed::Offline
+            }
+            (Some(fault), Some(Attribution::Account | Attribution::Local)) => Probed::Account {
+                rate_limited: fault == Fault::AccountRateLimit,
+                retry_after_ms: sample.retry_after_ms.map(|ms| ms as i64),
+            },
+            (Some(fault), _) => failed(fault),
+        };
+        Observation {
+            endpoint: endpoint.name.clone(),
+            start: sample.started_at,
+            end,
+            next_tick: next_tick(&endpoint.name, endpoint.interval.mul_f64(self.stretch), end),
+            result,
+        }
+    }
+
+    /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
+    fn other_names_resolve(&self, sample: &Sample) -> Option<bool> {
+        let others: Vec<_> = self
+            .config
+            .endpoints
+            .iter()
+            .filter(|e| e.name != sample.endpoint && e.base_url.domain().is_some())
+            .collect();
+        let recently = |e: &&Arc<Endpoint>| {
+            let last = self.recents.get(&e.name).and_then(Recent::resolved_at);
+            last.is_some_and(|at| sample.started_at.since_ms(at) <= 2 * e.interval.as_millis() as i64)
+        };
+        (!others.is_empty()).then(|| others.iter().any(recently))
+    }
+
+    fn free_of_incidents(&self) -> Vec<String> {
+        let answers = |e: &&Arc<Endpoint>| {
+            self.state.book.of(&e.name).is_none()
+                && self.recents.get(&e.name).and_then(Recent::last).is_some_and(|(_, o, _)| o != Outcome::Failed)
+        };
+        self.config.endpoints.iter().filter(answers).map(|e| e.name.clone()).collect()
+    }
+
+    fn view(&self, endpoint: &Arc<Endpoint>, now: Timestamp) -> EndpointView {
+        let (status, reason) = self.status_of(endpoint, now);
+        let typical = self.state.detector.typical(&endpoint.name).first_token_ms;
+        let none = Recent::default();
+        self.recents.get(&endpoint.name).unwrap_or(&none).view(endpoint, now, status, reason, typical)
+    }
+
+    /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.
+    fn status_of(&self, endpoint: &Endpoint, now: Timestamp) -> (Status, Option<String>) {
+        let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
+        if self.state.blind.is_some() {
+            return unknown("this machine has no network");
+        }
+        if let Some(incident) = self.state.book.of(&endpoint.name) {
+            // A refused key or a broken resolver says nothing about the provider.
+            let measured = incident.attribution == Attribution::Provider;
+            return (if measured { incident.status } else { Status::Unknown }, Some(incident.title.clone()));
+        }
+        if self.rest_until(now).is_some() {
+            return unknown("the day's probing budget is spent");
+        }
+        let Some((last, ..)) = self.recents.get(&endpoint.name).and_then(Recent::last) else {
+            return unknown("not probed yet");
+        };
+        let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
+        if now > last + patience { unknown("not probed lately") } else { (Status::Operational, None) }
+    }
+
+    /// Loses and regains sight of the world.
+    fn see(&mut self, step: &mut Step, notes: &[crate::detect::Note], sample: &Sample) {
+        let at = sample.ended_at();
+        if notes.iter().any(|n| n.event == Event::Online)
+            && let Some(blind) = self.state.blind.take()
+        {
+            let lasted = at.since_ms(blind.since) as f64 / 1000.0;
+            let title = format!(
+                "{} has its network back after {}",
+                self.config.monitor.location,
+                crate::incident::human_duration(lasted)
+            );
+            let fields = serde_json::json!({"since": blind.since, "duration_s": lasted});
+            step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields));
+            if blind.told {
+                self.tell_of_monitor(step, NoticeType::Sighted, title, at);
+            }
+        }
+        if notes.iter().any(|n| n.event == Event::Offline) && self.state.blind.is_none() {
+            self.state.blind = Some(Blind { since: sample.started_at, told: false });
+            let message = format!("{} has lost its network: neither providers nor controls answer", sample.location);
+            let fields = serde_json::json!({"endpoint": sample.endpoint, "fault": sample.fault});
+            step.lines.push(Line::new(log::Event::MonitorBlind, tracing::Level::ERROR, message, fields));
+        }
+        let alert_after = self.endpoint(&sample.endpoint).map_or(0, |e| e.detection.alert_after.as_millis() as i64);
+        if let Some(blind) = self.state.blind.as_mut().filter(|b| !b.told && at.since_ms(b.since) >= alert_after) {
+            blind.told = true;
+            let title = format!("{} has lost its network", self.config.monitor.location);
+            self.tell_of_monitor(step, NoticeType::Blind, title, at);
+        }
+    }
+
+    /// Counts what the sample cost; says so once when the day's budget is spent.
+    fn spend(&mut self, step: &mut Step, sample: &Sample) {
+        let day = self.local_day(sample.started_at);
+        let spent = &mut self.state.spent;
+        if spent.day != day {
+            *spent = Spent { day, ..Spent::default() };
+        }
+        spent.usd += sample.cost_usd.unwrap_or(0.0);
+        spent.tokens += u64::from(sample.input_tokens.unwrap_or(0)) + u64::from(sample.output_tokens.unwrap_or(0));
+        let budget = self.config.budget;
+        let over = spent.usd >= budget.daily_usd || budget.daily_tokens.is_some_and(|limit| spent.tokens >= limit);
+        if over && !spent.over {
+            spent.over = true;
+            let (usd, tokens) = (spent.usd, spent.tokens);
+            let at = sample.ended_at();
+            let until = self.next_midnight(at);
+            let title = format!("{} has spent its probing budget of the day", self.config.monitor.location);
+            let fields = serde_json::json!({"usd": usd, "tokens": tokens, "until": until});
+            let message = format!("{title}: {usd:.4} USD, {tokens} tokens; probing rests until {until}");
+            step.lines.push(Line::new(log::Event::BudgetSpent, tracing::Level::WARN, message, fields));
+            self.tell_of_monitor(step, NoticeType::Budget, title, at);
+            step.rest_until = Some(until);
+        }
+    }
+
+    fn tell(&self, step: &mut Step, changes: Vec<(Change, Incident)>, at: Timestamp) {
+        let teller = Teller { config: &self.config };
+        for (change, incident) in changes {
+            let snapshot = self.snapshot(at);
+            teller.incident(step, change, incident, &snapshot);
+        }
+    }
+
+    fn tell_of_monitor(&self, step: &mut Step, r#type: NoticeType, title: String, at: Timestamp) {
+        Teller { config: &self.config }.monitor(step, r#type, title, at);
+    }
+
+    fn local_day(&self, at: Timestamp) -> NaiveDate {
+        at.to_datetime().with_timezone(&self.config.monitor.timezone).date_naive()
+    }
+
+    /// The first midnight after `at` in the configured time zone; where a clock change skips midnight, the hour after.
+    fn next_midnight(&self, at: Timestamp) -> Timestamp {
+        let zone = self.config.monitor.timezone;
+        let tomorrow = self.local_day(at).succ_opt().unwrap_or(NaiveDate::MAX);
+        (0..3)
+            .filter_map(|hour| tomorrow.and_hms_opt(hour, 0, 0))
+            .find_map(|t| zone.from_local_datetime(&t).earliest())
+            .map_or(Timestamp(at.0 + 86_400_000), |t| Timestamp(t.timestamp_millis()))
+    }
+}
+
+/// Whether a good sample is beyond one of the absolute limits.
+fn is_beyond(limits: &SlowLimits, sample: &Sample) -> bool {
+    let over = |ms: Option<f64>, limit: Option<std::time::Duration>| {
+        ms.zip(limit).is_some_and(|(ms, limit)| ms > limit.as_secs_f64() * 1000.0)
+    };
+    let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
+    over(sample.first_token_ms, limits.first_token)
+        || over(sample.total_ms, limits.total)
+        || tokens_per_second.zip(limits.tokens_per_second).is_some_and(|(now, least)| now < least)
+}
+
+struct Around<'a> {
+    config: &'a Config,
+    recents: &'a BTreeMap<String, Recent>,
+    book_free: Vec<String>,
+}
+
+impl Surroundings for Around<'_> {
+    fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.config.endpoints.iter().find(|e| e.name == name).map(Arc::as_ref)
+    }
+
+    fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample> {
+        self.recents.get(name).map(|r| r.bad_since(from).cloned().collect()).unwrap_or_default()
+    }
+
+    fn working_elsewhere(&self, domain: &str) -> Vec<String> {
+        self.book_free
+            .iter()
+            .filter(|name| self.endpoint(name).is_some_and(|e| e.domain() != domain))
+            .cloned()
+            .collect()
+    }
+}

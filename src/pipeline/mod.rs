@@ -1,0 +1,305 @@
+//! The one writer: every sample passes here, in order, and what it leads to is committed with it.
+//!
+//! [`fold`] decides, purely; this shell commits, then logs, then tells the runner when to look again, publishes the
+//! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
+//! as there is room again; probing and detection go on meanwhile.
+
+pub mod fold;
+mod notices;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Level;
+
+use self::fold::Core;
+use crate::clock::Wall;
+use crate::config::{self, Config};
+use crate::log;
+use crate::model::{Outcome, Sample, Timestamp};
+use crate::runner::{Command, Report};
+use crate::snapshot::Snapshot;
+use crate::store::{Commit, SampleQuery, Store, StoreError};
+
+/// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
+/// (with a count in the log), incidents and notifications never.
+const BACKLOG: usize = 10_000;
+/// How many reports are committed together at most, so that a burst costs one write to the disk and not fifty.
+const BATCH: usize = 64;
+/// How often the store is tried again, the snapshot is refreshed and the service manager hears that we live.
+const PULSE: Duration = Duration::from_secs(1);
+/// A commit longer than this is worth a line.
+const SLOW_COMMIT: Duration = Duration::from_secs(1);
+
+/// What follows from one sample.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// What is recorded, all or nothing.
+    pub commit: Commit,
+    /// When the detector wants another look.
+    pub look_again: Vec<(String, Timestamp)>,
+    /// What is logged once that is recorded.
+    pub lines: Vec<Line>,
+    /// Set when the day's budget is spent.
+    pub rest_until: Option<Timestamp>,
+}
+
+/// A log event that has been decided and is written once its cause is recorded.
+#[derive(Debug)]
+pub struct Line {
+    event: log::Event,
+    level: Level,
+    message: String,
+    fields: Value,
+    hidden: bool,
+}
+
+impl Line {
+    fn new(event: log::Event, level: Level, message: String, fields: Value) -> Self {
+        Self { event, level, message, fields, hidden: false }
+    }
+
+    fn sample(sample: &Sample, log: &config::Log) -> Self {
+        let failed = sample.outcome == Outcome::Failed;
+        let total = sample.total_ms.unwrap_or(0.0);
+        let message = match sample.fault {
+            Some(fault) => format!("{} failed after {total:.0} ms: {}", sample.endpoint, fault.describe()),
+            None => match sample.first_token_ms {
+                Some(first) => {
+                    let word = sample.outcome.as_str();
+                    format!("{} {word}: first token {first:.0} ms, total {total:.0} ms", sample.endpoint)
+                }
+                None => format!("{} {}: total {total:.0} ms", sample.endpoint, sample.outcome.as_str()),
+            },
+        };
+        let level = if failed { Level::WARN } else { Level::INFO };
+        let fields = serde_json::to_value(sample).unwrap_or_default();
+        Self { hidden: !failed && !log.all_samples, ..Self::new(log::Event::ProbeCompleted, level, message, fields) }
+    }
+
+    fn write(self) {
+        if !self.hidden {
+            log::emit(self.event, self.level, &self.message, &self.fields);
+        }
+    }
+}
+
+/// What the pipeline is told from outside.
+#[derive(Debug)]
+pub enum Control {
+    /// Judge by this configuration from now on.
+    Follow(Arc<Config>, f64),
+}
+
+/// Everything the pipeline is given.
+pub struct Pipeline {
+    /// The folded state.
+    pub core: Core,
+    /// Where it is recorded.
+    pub store: Store,
+    /// The machine's wall clock.
+    pub wall: Wall,
+    /// What the runner tells; when it ends, so does the pipeline.
+    pub reports: mpsc::Receiver<Report>,
+    /// Orders from outside.
+    pub controls: mpsc::Receiver<Control>,
+    /// Orders for the runner.
+    pub commands: mpsc::UnboundedSender<Command>,
+    /// What is true now, for everybody to read.
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Wakes the outbox.
+    pub outbox: Arc<Notify>,
+    /// Called about once a second, only while recording works: the service manager's watchdog hangs on it.
+    pub alive: Box<dyn FnMut(&Snapshot) + Send>,
+}
+
+/// Brings `core` to the state after the last stored sample: the checkpoint, then the samples after it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp) -> Result<Core, StoreError> {
+    let (seq, mut core) = match store.checkpoint()? {
+        None => (0, Core::new(config, stretch)),
+        Some((seq, state)) => match Core::resume(config.clone(), stretch, &state) {
+            Ok(core) => (seq, core),
+            // Another release's form: the samples say the same, it only takes longer.
+            Err(_) => (0, Core::new(config, stretch)),
+        },
+    };
+    let since = now - Duration::from_secs(25 * 3600);
+    let query = SampleQuery { since: (seq > 0).then_some(since), ..SampleQuery::default() };
+    store.each_sample(query, |at, sample| {
+        if at <= seq {
+            core.remember(&sample);
+        } else {
+            // What followed from it was committed with it.
+            core.step(sample);
+        }
+        Ok::<_, StoreError>(())
+    })?;
+    Ok(core)
+}
+
+impl Pipeline {
+    /// Records until the runner ends; then writes a last checkpoint.
+    pub async fn run(mut self) {
+        let mut backlog = Backlog::default();
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reports = Vec::with_capacity(BATCH);
+        let mut last_recorded_at = None;
+        loop {
+            let steps = tokio::select! {
+                n = self.reports.recv_many(&mut reports, BATCH) => {
+                    if n == 0 {
+                        break;
+                    }
+                    let mut steps = Vec::with_capacity(n);
+                    for report in reports.drain(..) {
+                        steps.extend(self.take(report));
+                    }
+                    steps
+                }
+                Some(Control::Follow(config, stretch)) = self.controls.recv() => {
+                    vec![self.core.follow(config, stretch, (self.wall)())]
+                }
+                _ = pulse.tick() => Vec::new(),
+            };
+            // The look again does not wait for the disk.
+            let looks: Vec<_> = steps.iter().flat_map(|s| s.look_again.iter().cloned()).collect();
+            if !looks.is_empty() {
+                let _ = self.commands.send(Command::LookAgain(looks));
+            }
+            if let Some(until) = steps.iter().find_map(|s| s.rest_until) {
+                let _ = self.commands.send(Command::RestUntil(until));
+            }
+            if steps.iter().any(|s| s.commit.sample.is_some()) {
+                last_recorded_at = Some((self.wall)());
+            }
+            backlog.add(steps);
+            self.write(&mut backlog).await;
+            let now = (self.wall)();
+            let mut snapshot = self.core.snapshot(now);
+            snapshot.last_recorded_at = last_recorded_at;
+            snapshot.store_error.clone_from(&backlog.error);
+            if backlog.error.is_none() {
+                (self.alive)(&snapshot);
+            }
+            self.snapshot.send_replace(Arc::new(snapshot));
+        }
+        let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };
+        backlog.add(vec![Step { commit: checkpoint, ..Step::default() }]);
+        self.write(&mut backlog).await;
+    }
+
+    fn take(&mut self, report: Report) -> Option<Step> {
+        match report {
+            Report::Probed(probed) => {
+                let sample = self.core.complete(probed.sample, probed.controls_reachable);
+                Some(self.core.step(sample))
+            }
+            Report::Skipped { endpoint, ticks, reason } => {
+                let message = format!("{endpoint}: {ticks} probe{} skipped, {reason}", if ticks == 1 { "" } else { "s" });
+                let fields = json!({"endpoint": endpoint, "ticks": ticks, "reason": reason});
+                log::emit(log::Event::ProbeSkipped, Level::WARN, &message, &fields);
+                None
+            }
+            Report::Asleep { from, to } => {
+                let seconds = to.since_ms(from) as f64 / 1000.0;
+                let message = format!("this machine was asleep for {seconds:.0} s; what happened meanwhile is unknown");
+                let fields = json!({"from": from, "to": to, "duration_s": seconds});
+                log::emit(log::Event::MonitorAsleep, Level::WARN, &message, &fields);
+                None
+            }
+        }
+    }
+
+    /// Commits everything that waits, in order, in one transaction.
+    async fn write(&self, backlog: &mut Backlog) {
+        if backlog.commits.is_empty() {
+            return;
+        }
+        let store = self.store.clone();
+        let commits: Vec<_> = backlog.commits.drain(..).collect();
+        let began = Instant::now();
+        let work = tokio::task::spawn_blocking(move || {
+            let result = store.commit(&commits);
+            (commits, result)
+        });
+        // A panic in the store is a bug: let it end the process, systemd starts it again.
+        let (commits, result) = work.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        match result {
+            Ok(()) => {
+                let took = began.elapsed();
+                if took > SLOW_COMMIT {
+                    let fields = json!({"duration_s": took.as_secs_f64(), "commits": commits.len()});
+                    log::emit(log::Event::StoreSlow, Level::WARN, "the store is slow to write", &fields);
+                }
+                backlog.error = None;
+                for line in backlog.lines.drain(..) {
+                    line.write();
+                }
+                if commits.iter().any(|c| !c.outgoing.is_empty()) {
+                    self.outbox.notify_waiters();
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if backlog.error.is_none() {
+                    let fields = json!({"error": error, "waiting": commits.len()});
+                    let message = format!("cannot record, keeping samples in memory: {error}");
+                    log::emit(log::Event::StoreFailed, Level::ERROR, &message, &fields);
+                }
+                backlog.error = Some(error);
+                backlog.commits = commits.into();
+                backlog.trim();
+            }
+        }
+    }
+}
+
+/// What waits to be recorded, and what is to be logged once it is.
+#[derive(Default)]
+struct Backlog {
+    commits: VecDeque<Commit>,
+    lines: Vec<Line>,
+    error: Option<String>,
+    dropped: u64,
+}
+
+impl Backlog {
+    fn add(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            // A probe has run, whether or not it can be recorded.
+            let (probes, rest): (Vec<_>, Vec<_>) =
+                step.lines.into_iter().partition(|l| l.event == log::Event::ProbeCompleted);
+            probes.into_iter().for_each(Line::write);
+            self.lines.extend(rest);
+            let commit = step.commit;
+            if commit.sample.is_some()
+                || commit.checkpoint.is_some()
+                || !commit.incidents.is_empty()
+                || !commit.outgoing.is_empty()
+            {
+                self.commits.push_back(commit);
+            }
+        }
+    }
+
+    fn trim(&mut self) {
+        let excess = self.commits.len().saturating_sub(BACKLOG);
+        if excess == 0 {
+            return;
+        }
+        for commit in self.commits.iter_mut().take(excess) {
+            self.dropped += u64::from(commit.sample.take().is_some());
+        }
+        self.commits.retain(|c| c.sample.is_some() || !c.incidents.is_empty() || !c.outgoing.is_empty());
+        let message = format!("{} samples could not be recorded and are lost", self.dropped);
+        log::emit(log::Event::StoreFailed, Level::ERROR, &message, &json!({"dropped": self.dropped}));
+    }
+}

@@ -1,0 +1,260 @@
+//! The thin shell around the schedule: starts each probe when it is due and hands its sample on.
+//!
+//! Nothing here waits for anything but time: samples go into a queue, and what the pipeline, the store or a mail server
+//! do with them cannot delay the next probe. The limit on concurrent probes is waited for before a probe starts, so it
+//! shows in `schedule_lag_ms` and never in a stage.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Wall};
+use crate::model::{Endpoint, Sample, Timestamp};
+use crate::schedule::{Agenda, Due};
+
+/// How long probes in flight may go on after the daemon is told to stop; what is not finished then is abandoned.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// The loop wakes at least this often, to notice a machine that slept.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A silence of the loop longer than this is a sleep (suspend, a stopped process), not a busy machine.
+const ASLEEP: Duration = Duration::from_secs(5);
+
+/// A probe that has run, and what the controls said if they were asked.
+#[derive(Debug)]
+pub struct Probed {
+    /// The record.
+    pub sample: Sample,
+    /// Whether any control answered; `None` when they were not asked.
+    pub controls_reachable: Option<bool>,
+}
+
+/// What can probe: the real prober, or a script in a simulation.
+pub trait Probe: Send + Sync + 'static {
+    /// One probe of `endpoint`, now. `due` says when it should have begun, `started_at` when it did.
+    fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> impl Future<Output = Probed> + Send;
+}
+
+/// What the runner is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Probe these endpoints from now on, each interval stretched by the factor (1 or more).
+    Follow(Vec<Arc<Endpoint>>, f64),
+    /// Look at these again at these moments.
+    LookAgain(Vec<(String, Timestamp)>),
+    /// Probe nothing before this moment.
+    RestUntil(Timestamp),
+}
+
+/// What the runner tells.
+#[derive(Debug)]
+pub enum Report {
+    /// A probe has run.
+    Probed(Box<Probed>),
+    /// A probe was not made, or its result thrown away.
+    Skipped {
+        /// The endpoint's name.
+        endpoint: String,
+        /// How many ticks of its grid.
+        ticks: u64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The machine or the process slept.
+    Asleep {
+        /// From about this moment.
+        from: Timestamp,
+        /// To this.
+        to: Timestamp,
+    },
+}
+
+/// Everything the runner is given.
+pub struct Runner<P> {
+    /// What probes.
+    pub probe: Arc<P>,
+    /// The most probes in flight at once.
+    pub max_concurrent: usize,
+    /// The machine's wall clock.
+    pub wall: Wall,
+    /// Orders. Unbounded, so that neither side can wait for the other in a circle: there is at most one per sample.
+    pub commands: mpsc::UnboundedReceiver<Command>,
+    /// Results.
+    pub reports: mpsc::Sender<Report>,
+    /// When to stop.
+    pub stop: CancellationToken,
+}
+
+impl<P: Probe> Runner<P> {
+    /// Probes until told to stop; then lets the probes in flight finish for [`DRAIN`].
+    pub async fn run(mut self) {
+        let mut course = Course {
+            clock: Clock::starting_at((self.wall)()),
+            agenda: Agenda::default(),
+            endpoints: BTreeMap::new(),
+            rest_until: None,
+            slots: Arc::new(Semaphore::new(self.max_concurrent)),
+            in_flight: JoinSet::new(),
+            tasks: BTreeMap::new(),
+            last_seen: (self.wall)(),
+        };
+        loop {
+            if let Some(slept) = course.notice_sleep((self.wall)()) {
+                self.report(slept).await;
+            }
+            course.start_due(&self.probe);
+            let wake = course.next_wake();
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                command = self.commands.recv() => match command {
+                    Some(command) => course.obey(command),
+                    None => break,
+                },
+                Some(ended) = course.in_flight.join_next_with_id() => {
+                    let slept = course.notice_sleep((self.wall)());
+                    if let Some(slept) = slept {
+                        self.report(slept).await;
+                    }
+                    for report in course.take(ended) {
+                        self.report(report).await;
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, course.in_flight.join_next_with_id()).await {
+            for report in course.take(ended) {
+                self.report(report).await;
+            }
+        }
+    }
+
+    /// The queue is as long as the probes can be many, so this waits only when recording has fallen far behind; the
+    /// ticks that pass meanwhile are reported as skipped.
+    async fn report(&self, report: Report) {
+        // The pipeline is gone only when the process is about to end.
+        let _ = self.reports.send(report).await;
+    }
+}
+
+type Ended = Result<(tokio::task::Id, Probed), tokio::task::JoinError>;
+
+struct Course {
+    clock: Clock,
+    agenda: Agenda,
+    endpoints: BTreeMap<String, Arc<Endpoint>>,
+    rest_until: Option<Timestamp>,
+    slots: Arc<Semaphore>,
+    in_flight: JoinSet<Probed>,
+    /// The endpoint of each task, and whether its result still counts.
+    tasks: BTreeMap<tokio::task::Id, Task>,
+    last_seen: Timestamp,
+}
+
+struct Task {
+    endpoint: String,
+    counts: bool,
+    abort: AbortHandle,
+}
+
+impl Course {
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Follow(endpoints, stretch) => {
+                let roster: Vec<_> =
+                    endpoints.iter().map(|e| (e.name.clone(), e.interval.mul_f64(stretch.max(1.0)))).collect();
+                self.agenda.follow(&roster, now);
+                self.endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
+                for task in self.tasks.values_mut().filter(|t| !self.endpoints.contains_key(&t.endpoint)) {
+                    task.counts = false;
+                    task.abort.abort();
+                }
+            }
+            Command::LookAgain(looks) => {
+                for (endpoint, at) in looks {
+                    self.agenda.look_again(&endpoint, at);
+                }
+            }
+            Command::RestUntil(until) => self.rest_until = Some(until),
+        }
+    }
+
+    fn start_due<P: Probe>(&mut self, probe: &Arc<P>) {
+        let now = self.clock.now();
+        if let Some(until) = self.rest_until {
+            if now < until {
+                return;
+            }
+            self.rest_until = None;
+            self.agenda.resync(now);
+        }
+        for due in self.agenda.take_due(now) {
+            let Some(endpoint) = self.endpoints.get(&due.endpoint).cloned() else { continue };
+            let (probe, slots, clock, name) = (probe.clone(), self.slots.clone(), self.clock, due.endpoint.clone());
+            let abort = self.in_flight.spawn(async move {
+                // The semaphore is never closed.
+                let _slot = slots.acquire_owned().await;
+                let lag = Instant::now().saturating_duration_since(clock.instant_of(due.scheduled_at));
+                let mut probed = probe.probe(endpoint, due, clock.now()).await;
+                probed.sample.schedule_lag_ms = lag.as_micros() as f64 / 1000.0;
+                probed
+            });
+            self.tasks.insert(abort.id(), Task { endpoint: name, counts: true, abort });
+        }
+    }
+
+    fn take(&mut self, ended: Ended) -> Vec<Report> {
+        let now = self.clock.now();
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(task) = self.tasks.remove(&id) else { return Vec::new() };
+        let mut reports = Vec::new();
+        let missed = self.agenda.finished(&task.endpoint, now);
+        match ended {
+            Ok((_, probed)) if task.counts => reports.push(Report::Probed(Box::new(probed))),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => reports.push(Report::Skipped { endpoint: task.endpoint.clone(), ticks: 1, reason: "interrupted" }),
+        }
+        if missed > 0 {
+            reports.push(Report::Skipped { endpoint: task.endpoint, ticks: missed, reason: "still in flight" });
+        }
+        reports
+    }
+
+    fn next_wake(&self) -> Instant {
+        let at = match self.rest_until {
+            Some(until) => Some(until),
+            None => self.agenda.next_due(),
+        };
+        let soon = Instant::now() + HEARTBEAT;
+        at.map_or(soon, |at| self.clock.instant_of(at).min(soon))
+    }
+
+    /// The loop wakes every second; if the wall clock has moved much more since it last did, the machine or the process
+    /// slept, or somebody set the clock. What was in flight then measured the sleep, not the provider: it is thrown
+    /// away, and everything goes back to its grid.
+    fn notice_sleep(&mut self, wall: Timestamp) -> Option<Report> {
+        let from = std::mem::replace(&mut self.last_seen, wall);
+        let gap = wall.since_ms(from);
+        let limit = ASLEEP.as_millis() as i64;
+        if gap.abs() <= limit && self.clock.drift_ms(wall).abs() <= limit {
+            return None;
+        }
+        self.clock = Clock::starting_at(wall);
+        self.agenda.resync(wall);
+        for task in self.tasks.values_mut() {
+            task.counts = false;
+            task.abort.abort();
+        }
+        (gap > limit).then_some(Report::Asleep { from, to: wall })
+    }
+}

@@ -1,0 +1,169 @@
+//! The store: what goes in comes out, together or not at all, in order.
+
+use llmwatch::model::{
+    Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Status, Timestamp,
+};
+use llmwatch::store::{Attempted, Commit, IncidentRow, Outgoing, SampleQuery, Store, StoreError};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::support::{good, notice};
+
+fn recorded(store: &Store) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let all = store.each_sample(SampleQuery::default(), |_, s| {
+        samples.push(s);
+        Ok::<_, StoreError>(())
+    });
+    all.unwrap();
+    samples
+}
+
+fn of_sample(sample: Sample) -> Commit {
+    Commit { sample: Some(sample), ..Commit::default() }
+}
+
+fn incident(id: Uuid) -> Incident {
+    Incident {
+        id,
+        number: 1,
+        state: IncidentState::Open,
+        status: Status::Outage,
+        attribution: Attribution::Provider,
+        cause: "http.5xx".to_owned(),
+        title: "OpenAI: failing".to_owned(),
+        provider: "openai".to_owned(),
+        endpoints: vec!["openai-chat".to_owned()],
+        started_at: Timestamp(1_000),
+        opened_at: Timestamp(2_000),
+        resolved_at: None,
+        duration_s: 1.0,
+        explanation: String::new(),
+        evidence: Evidence::default(),
+    }
+}
+
+fn queue(store: &Store, channel: &str, r#type: NoticeType, about: Uuid, at: i64) {
+    let notice = notice(r#type, Some(incident(about)), Timestamp(at));
+    let outgoing = vec![Outgoing { channel: channel.to_owned(), notice }];
+    store.commit(&[Commit { outgoing, ..Commit::default() }]).unwrap();
+}
+
+#[test]
+fn a_sample_comes_out_as_it_went_in() {
+    let store = Store::in_memory().unwrap();
+    let good = good("openai-chat", Timestamp(1_700_000_000_123));
+    let failed = Sample {
+        id: Uuid::now_v7(),
+        outcome: Outcome::Failed,
+        fault: Some(Fault::TimeoutFirstToken),
+        attribution: Some(Attribution::Provider),
+        model: None,
+        first_token_ms: None,
+        error: Some("no \"first\" token,\nin time".to_owned()),
+        ..good.clone()
+    };
+    store.commit(&[of_sample(good.clone()), of_sample(failed.clone())]).unwrap();
+    assert_eq!(recorded(&store), [good, failed]);
+}
+
+#[test]
+fn a_commit_that_fails_leaves_nothing_behind() {
+    let store = Store::in_memory().unwrap();
+    let about = Uuid::now_v7();
+    let twice = Outgoing {
+        channel: "mail".to_owned(),
+        notice: notice(NoticeType::Opened, Some(incident(about)), Timestamp(0)),
+    };
+    let commit = Commit {
+        sample: Some(good("openai-chat", Timestamp(0))),
+        outgoing: vec![twice.clone(), twice],
+        ..Commit::default()
+    };
+    store.commit(&[commit]).unwrap_err();
+    assert_eq!(recorded(&store), []);
+    assert_eq!(store.next_pending("mail", Timestamp(10)).unwrap(), None);
+}
+
+#[test]
+fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
+    let store = Store::in_memory().unwrap();
+    let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+    queue(&store, "mail", NoticeType::Opened, first, 100);
+    queue(&store, "mail", NoticeType::Resolved, first, 200);
+    queue(&store, "mail", NoticeType::Opened, second, 300);
+
+    let opened = store.next_pending("mail", Timestamp(1_000)).unwrap().unwrap();
+    assert_eq!((opened.notice.r#type, opened.notice.incident.as_ref().unwrap().id), (NoticeType::Opened, first));
+    assert!(opened.notice.already_over, "the incident was over before this could be sent");
+    store.record_attempt(opened.seq, Timestamp(1_000), Attempted::RetryAt(Timestamp(9_000)), "{}", Some("no")).unwrap();
+
+    let other = store.next_pending("mail", Timestamp(1_001)).unwrap().unwrap();
+    assert_eq!(other.notice.incident.as_ref().unwrap().id, second);
+    store.record_attempt(other.seq, Timestamp(1_001), Attempted::Sent, "{}", None).unwrap();
+    assert_eq!(store.next_pending("mail", Timestamp(1_002)).unwrap(), None, "the resolved waits for its opened");
+    assert_eq!(store.next_attempt_at("mail").unwrap(), Some(Timestamp(9_000)));
+
+    let again = store.next_pending("mail", Timestamp(9_000)).unwrap().unwrap();
+    assert_eq!((again.notice.id, again.attempts), (opened.notice.id, 1));
+    store.record_attempt(again.seq, Timestamp(9_000), Attempted::Sent, "{}", None).unwrap();
+    let resolved = store.next_pending("mail", Timestamp(9_001)).unwrap().unwrap();
+    assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
+    store.record_attempt(resolved.seq, Timestamp(9_001), Attempted::Sent, "{}", None).unwrap();
+    assert_eq!(store.outbox_tally().unwrap(), []);
+}
+
+#[test]
+fn channels_do_not_wait_for_each_other() {
+    let store = Store::in_memory().unwrap();
+    queue(&store, "hook", NoticeType::Opened, Uuid::now_v7(), 100);
+    assert_eq!(store.next_pending("mail", Timestamp(1_000)).unwrap(), None);
+    assert_eq!(store.outbox_tally().unwrap()[0].channel, "hook");
+}
+
+#[test]
+fn an_incident_is_one_row_from_its_opening_to_its_end() {
+    let store = Store::in_memory().unwrap();
+    let id = Uuid::now_v7();
+    let row = IncidentRow { id, number: 7, open: true, started_at: Timestamp(5), data: "{}".to_owned() };
+    store.commit(&[Commit { incidents: vec![row.clone()], ..Commit::default() }]).unwrap();
+    assert_eq!(store.incidents(true).unwrap(), std::slice::from_ref(&row));
+    let over = IncidentRow { open: false, ..row };
+    store.commit(&[Commit { incidents: vec![over.clone()], ..Commit::default() }]).unwrap();
+    assert_eq!(store.incidents(true).unwrap(), []);
+    assert_eq!(store.incidents(false).unwrap(), [over]);
+    assert_eq!(store.last_incident_number().unwrap(), 7);
+}
+
+#[test]
+fn a_reader_sees_what_a_writer_has_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state/llmwatch.db");
+    let writer = Store::open(&path).unwrap();
+    let sample = good("openai-chat", Timestamp(42));
+    writer.commit(&[of_sample(sample.clone())]).unwrap();
+    let reader = Store::open_read_only(&path).unwrap();
+    assert_eq!(recorded(&reader), [sample]);
+    reader.commit(&[of_sample(good("x", Timestamp(0)))]).unwrap_err();
+}
+
+#[test]
+fn a_store_of_a_later_release_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    drop(Store::open(&path).unwrap());
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&path).unwrap_err().to_string();
+    assert!(error.contains("version 99") && error.contains("newer release"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn durations_keep_their_microseconds(us in 0u64..100_000_000) {
+        let store = Store::in_memory().unwrap();
+        let sample = Sample { total_ms: Some(us as f64 / 1000.0), ..good("e", Timestamp(0)) };
+        store.commit(&[of_sample(sample.clone())]).unwrap();
+        prop_assert_eq!(recorded(&store)[0].total_ms, sample.total_ms);
+    }
+}

@@ -1,0 +1,69 @@
+//! What many tests need: samples, notices, a sandbox with a binary in it.
+
+use llmwatch::model::{Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger};
+use uuid::Uuid;
+
+/// A good sample of `endpoint`, begun at `at`.
+pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
+    Sample {
+        id: Uuid::now_v7(),
+        endpoint: endpoint.to_owned(),
+        provider: Provider::OpenAi,
+        api: Api::Chat,
+        model: Some("gpt-6-luna".to_owned()),
+        location: "fra1".to_owned(),
+        scheduled_at: at,
+        started_at: at,
+        trigger: Trigger::Schedule,
+        outcome: Outcome::Ok,
+        fault: None,
+        attribution: None,
+        http_status: Some(200),
+        dns_ms: Some(1.25),
+        tcp_ms: Some(8.5),
+        tls_ms: Some(17.003),
+        headers_ms: Some(180.0),
+        first_event_ms: Some(200.0),
+        first_token_ms: Some(412.345),
+        first_any_token_ms: Some(412.345),
+        max_gap_ms: Some(20.0),
+        tpot_ms: Some(9.9),
+        total_ms: Some(450.0),
+        schedule_lag_ms: 0.2,
+        events: Some(5),
+        input_tokens: Some(14),
+        output_tokens: Some(3),
+        reasoning_tokens: None,
+        cost_usd: Some(0.000_002_9),
+        finish_reason: Some("stop".to_owned()),
+        response_model: Some("gpt-6-luna".to_owned()),
+        system_fingerprint: None,
+        request_id: Some("req_1".to_owned()),
+        server_ms: Some(81.0),
+        edge: Some("FRA".to_owned()),
+        ratelimit_remaining_requests: Some(9999),
+        ratelimit_remaining_tokens: None,
+        retry_after_ms: None,
+        remote_addr: Some("127.0.0.1:443".to_owned()),
+        http_version: Some("HTTP/2".to_owned()),
+        error: None,
+        answer: None,
+    }
+}
+
+/// A notice of `type` about `incident`, decided at `at`.
+pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timestamp) -> Notice {
+    Notice {
+        id: Uuid::now_v7(),
+        r#type,
+        decided_at: at,
+        location: "fra1".to_owned(),
+        incident,
+        subject: "OpenAI".to_owned(),
+        title: "OpenAI: 9 of the last 10 probes failed (http.5xx)".to_owned(),
+        alternatives: Vec::new(),
+        url: None,
+        thread: None,
+        already_over: false,
+    }
+}
