@@ -57,7 +57,7 @@ async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
     }
 }
 
-async fn ask(config: &Config) -> Option<Snapshot> {
+pub(super) async fn ask(config: &Config) -> Option<Snapshot> {
     let address = config.monitor.listen?;
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().ok()?;
     let mut request = client.get(format!("http://{address}/api/v1/status"));

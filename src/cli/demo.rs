@@ -1,0 +1,260 @@
+//! `llmwatch demo`: everything at once with no account and no network, told as it happens.
+//!
+//! Two simulated vendors, a mail server and a webhook receiver on loopback; the real daemon with short intervals
+//! between them. One vendor fails, is noticed, told about, recovers, is told about again.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Globals, paint, print, status};
+use crate::config::{self, Config, Surroundings, duration};
+use crate::daemon;
+use crate::log;
+use crate::model::Status;
+use crate::simulate::{Mail, MailSink, Request, Scenario, Simulator, WebhookSink};
+
+/// How long everything is watched while it is healthy, so that there is something typical to compare with.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+const OUTAGE: &str = r#"
+[[rule]]
+path = "/v1/*"
+fault = "openai_503"
+"#;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How long the demo may take; given, the page stays up until then
+    #[arg(long = "for", value_name = "DURATION")]
+    limit: Option<String>,
+    /// Where the page listens
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+    let given = match &args.limit {
+        Some(text) => Some(duration(text).map_err(|why| anyhow::anyhow!("`--for {text}`: {why}"))?),
+        None => None,
+    };
+    let ends = Instant::now() + given.unwrap_or(Duration::from_secs(90));
+    globals.install_log(None);
+    log::set_level(globals.level.unwrap_or(tracing::Level::ERROR));
+    let story = Story { began: Instant::now() };
+    let stage = Stage::build(args.listen).await?;
+    let stop = CancellationToken::new();
+    let config = stage.config.clone();
+    let reload = {
+        let config = config.clone();
+        Box::new(move || Ok(config.clone()))
+    };
+    let daemon = tokio::spawn(daemon::run(config, reload, stop.clone()));
+    let told = timeout_at(ends, stage.play(&story)).await;
+    if given.is_some() && matches!(told, Ok(Ok(()))) {
+        story.tell("the page stays up until the time is over");
+        tokio::time::sleep_until(ends).await;
+    }
+    stop.cancel();
+    daemon.await.context("the daemon panicked")??;
+    told.context("the story did not end in time: an alert or its recovery was not delivered")??;
+    story.tell(&paint("both notifications arrived, by mail and by webhook", 32));
+    Ok(0)
+}
+
+/// The simulated world and the configuration that watches it.
+struct Stage {
+    openai: Simulator,
+    _azure: Simulator,
+    mail: MailSink,
+    hook: WebhookSink,
+    config: Config,
+    /// Holds the store; removed at the end.
+    _state: Scratch,
+}
+
+impl Stage {
+    async fn build(listen: SocketAddr) -> anyhow::Result<Self> {
+        let any = || TcpListener::bind("127.0.0.1:0");
+        let openai = Simulator::start_as("openai", any().await?, Scenario::healthy())?;
+        let azure = Simulator::start_as("azure", any().await?, Scenario::healthy())?;
+        let mail = MailSink::start(any().await?)?;
+        let hook = WebhookSink::start(any().await?)?;
+        let state = Scratch::new()?;
+        // Port 0 would be chosen by the system only when the daemon binds it, and nobody would know it.
+        let page = match listen.port() {
+            0 => TcpListener::bind(listen).await?.local_addr()?,
+            _ => listen,
+        };
+        let text = config_text(&state.0, page, openai.addr(), azure.addr(), mail.addr(), hook.addr());
+        let path = state.0.join("monitor.toml");
+        std::fs::write(&path, text)?;
+        let config = config::load(&path, &Surroundings::from_process()).map_err(|e| anyhow::anyhow!("{e}"))?;
+        Ok(Self { openai, _azure: azure, mail, hook, config, _state: state })
+    }
+
+    async fn play(mut self: Self, story: &Story) -> anyhow::Result<()> {
+        story.tell("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
+        if let Some(page) = self.config.monitor.listen {
+            story.tell(&format!("the page is at http://{page}/"));
+        }
+        self.wait_for(|all| all.iter().all(|s| *s == Status::Operational)).await;
+        story.tell(&paint("both are operational", 32));
+        tokio::time::sleep(HEALTHY).await;
+
+        let injected = Instant::now();
+        self.openai.set_scenario(Scenario::parse(OUTAGE)?);
+        story.tell(&paint("OUTAGE INJECTED: OpenAI answers 503 from now on", 31));
+        let mail = self.mail.next().await;
+        story.tell(&format!("detected and told {:.1} s after it began. This is the mail:", injected.elapsed().as_secs_f64()));
+        show_mail(&mail);
+        let hook = self.hook.next().await;
+        expect_type(&hook, "incident.opened", story)?;
+
+        let recovered = Instant::now();
+        self.openai.set_scenario(Scenario::healthy());
+        story.tell(&paint("RECOVERED: OpenAI answers again", 32));
+        let mail = self.mail.next().await;
+        story.tell(&format!("the recovery was told {:.1} s later. This is the second mail:", recovered.elapsed().as_secs_f64()));
+        show_mail(&mail);
+        let hook = self.hook.next().await;
+        expect_type(&hook, "incident.resolved", story)
+    }
+
+    /// Looks at the daemon's own API until the endpoints are as wanted.
+    async fn wait_for(&self, wanted: impl Fn(&[Status]) -> bool) {
+        loop {
+            if let Some(snapshot) = status::ask(&self.config).await {
+                let all: Vec<_> = snapshot.endpoints.iter().map(|e| e.status).collect();
+                if wanted(&all) {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+fn config_text(
+    state: &Path,
+    page: SocketAddr,
+    openai: SocketAddr,
+    azure: SocketAddr,
+    mail: SocketAddr,
+    hook: SocketAddr,
+) -> String {
+    format!(
+        r#"
+[monitor]
+location = "demo"
+state_dir = "{state}"
+listen = "{page}"
+
+[detection]
+alert_after = "4s"
+resolve_after = "4s"
+
+[defaults]
+interval = "1s"
+group = "chat"
+api_key = "demo-key"
+timeout = {{ headers = "5s", first_token = "5s", total = "10s" }}
+
+[[endpoint]]
+name = "openai-chat"
+provider = "openai"
+base_url = "http://{openai}/v1"
+
+[[endpoint]]
+name = "azure-chat"
+provider = "azure-openai"
+base_url = "http://{azure}"
+deployment = "gpt-6-luna"
+model = "gpt-6-luna"
+
+[[email]]
+name = "oncall"
+to = ["oncall@example.com"]
+from = "llmwatch@example.com"
+smtp = "smtp://{mail}"
+
+[[webhook]]
+name = "hook"
+url = "http://{hook}/alerts"
+"#,
+        state = state.display()
+    )
+}
+
+/// A directory that is gone when the demo is over.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("llmwatch-demo-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the temporary directory, which the system clears.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Story {
+    began: Instant,
+}
+
+impl Story {
+    fn tell(&self, line: &str) {
+        print(&format!("{:6.1} s  {line}", self.began.elapsed().as_secs_f64()));
+    }
+}
+
+fn expect_type(hook: &Request, wanted: &str, story: &Story) -> anyhow::Result<()> {
+    let body: Value = serde_json::from_slice(&hook.body).context("the webhook's body is no JSON")?;
+    if body["type"] != wanted {
+        bail!("the webhook got {} instead of {wanted}", body["type"]);
+    }
+    let alternatives = body["data"]["alternatives"].as_array().cloned().unwrap_or_default();
+    let names: Vec<_> = alternatives.iter().filter_map(|a| a["endpoint"].as_str()).collect();
+    match names.as_slice() {
+        [] => story.tell(&format!("the webhook got {wanted}")),
+        [best, ..] => story.tell(&format!("the webhook got {wanted}; what works instead: {}", paint(best, 36))),
+    }
+    Ok(())
+}
+
+fn show_mail(mail: &Mail) {
+    let (subject, text) = readable(&String::from_utf8_lossy(&mail.data));
+    let mut shown = format!("  ┌ To: {}\n  │ Subject: {subject}\n  │\n", mail.to.join(", "));
+    for line in text.lines() {
+        let _ = writeln!(shown, "  │ {line}");
+    }
+    print(&format!("{shown}  └"));
+}
+
+/// The subject and the text part of one of our own mails.
+fn readable(mail: &str) -> (String, String) {
+    let mail = mail.replace("\r\n", "\n");
+    let (head, body) = mail.split_once("\n\n").unwrap_or((&mail, ""));
+    let head = head.replace("\n ", " ").replace("\n\t", " ");
+    let subject = head.lines().find_map(|l| l.strip_prefix("Subject: ")).unwrap_or_default().to_owned();
+    let text = body.split("\n--").find(|part| part.contains("text/plain")).unwrap_or(body);
+    let (part_head, text) = text.split_once("\n\n").unwrap_or(("", text));
+    if part_head.to_ascii_lowercase().contains("quoted-printable") {
+        let decoded = quoted_printable::decode(text, quoted_printable::ParseMode::Robust).unwrap_or_default();
+        return (subject, String::from_utf8_lossy(&decoded).into_owned());
+    }
+    (subject, text.to_owned())
+}
