@@ -1,5 +1,9 @@
 //! What many tests need: samples, notices, a sandbox with a binary in it.
 
+mod world;
+
+pub(crate) use world::{KEY, PATIENCE, World, eventually};
+
 use llmwatch::model::{Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger};
 use uuid::Uuid;
 

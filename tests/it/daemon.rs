@@ -1,0 +1,251 @@
+//! The daemon from outside: the real binary, real sockets, a real store.
+
+use std::collections::BTreeMap;
+
+use llmwatch::simulate::{MailFault, Scenario, WebhookBehaviour};
+use serde_json::Value;
+
+use crate::support::{KEY, PATIENCE, World, eventually};
+
+const OUTAGE: &str = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+
+fn outage() -> Scenario {
+    Scenario::parse(OUTAGE).unwrap()
+}
+
+async fn patiently<T>(what: &str, wanted: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("{what}: it did not come"))
+}
+
+fn header<'a>(mail: &'a str, name: &str) -> &'a str {
+    let found = mail.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(": ")));
+    found.unwrap_or_else(|| panic!("no {name} in\n{mail}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_and_so_is_its_end() {
+    let mut world = World::new().await;
+    world.write(&(world.endpoints() + &world.email() + &world.webhook()));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    daemon.event("probe.completed").await;
+
+    world.openai.set_scenario(outage());
+    let opened = daemon.event("incident.opened").await;
+    assert_eq!(
+        (opened["provider"].as_str(), opened["attribution"].as_str(), opened["cause"].as_str()),
+        (Some("openai"), Some("provider"), Some("overloaded"))
+    );
+    let first = patiently("the first mail", world.mail.next()).await;
+    let first = String::from_utf8_lossy(&first.data).into_owned();
+    assert!(header(&first, "Subject").starts_with("[OUTAGE] OpenAI: openai-chat failing"), "{first}");
+    assert!(header(&first, "Subject").ends_with("Azure healthy"), "{first}");
+    let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
+    assert_eq!(hook["type"], "incident.opened");
+    assert_eq!(hook["data"]["alternatives"][0]["endpoint"], "azure-chat");
+    assert_eq!(hook["data"]["incident"]["endpoints"], serde_json::json!(["openai-chat"]));
+
+    world.openai.set_scenario(Scenario::healthy());
+    let second = patiently("the second mail", world.mail.next()).await;
+    let second = String::from_utf8_lossy(&second.data).into_owned();
+    assert!(header(&second, "Subject").starts_with("[RESOLVED after "), "{second}");
+    assert_eq!(header(&second, "In-Reply-To"), header(&first, "Message-ID"));
+    let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
+    assert_eq!(hook["type"], "incident.resolved");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_that_is_down_for_the_whole_outage_gets_both_mails_afterwards_in_order() {
+    let mut world = World::new().await;
+    world.mail.set_fault(MailFault::Refuse);
+    world.write(&(world.endpoints() + &world.email()));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    world.openai.set_scenario(outage());
+    let opened = daemon.event("incident.opened").await;
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("incident.resolved").await;
+    daemon.event("notification.retry").await;
+
+    world.mail.set_fault(MailFault::None);
+    let first = patiently("the first mail", world.mail.next()).await;
+    let second = patiently("the second mail", world.mail.next()).await;
+    let (first, second) = (String::from_utf8_lossy(&first.data), String::from_utf8_lossy(&second.data));
+    assert_eq!(header(&second, "In-Reply-To"), header(&first, "Message-ID"));
+    let date = chrono::DateTime::parse_from_rfc2822(header(&first, "Date")).unwrap();
+    let decided = chrono::DateTime::parse_from_rfc3339(opened["opened_at"].as_str().unwrap()).unwrap();
+    assert_eq!(date.timestamp(), decided.timestamp(), "the mail carries the time of the decision");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_is_the_accounts_and_not_the_providers() {
+    let mut world = World::new().await;
+    world.write(&(world.endpoints() + &world.email()));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    world.openai.set_scenario(Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_401\"\n").unwrap());
+    let opened = daemon.event("incident.opened").await;
+    assert_eq!((opened["attribution"].as_str(), opened["cause"].as_str()), (Some("account"), Some("account.auth")));
+    let mail = patiently("the mail", world.mail.next()).await;
+    let mail = String::from_utf8_lossy(&mail.data);
+    assert!(header(&mail, "Subject").starts_with("[YOUR ACCOUNT] OpenAI: "), "{mail}");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_file_at_reload_changes_nothing_and_a_good_one_keeps_what_it_knows() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    world.openai.set_scenario(outage());
+    daemon.event("incident.opened").await;
+
+    world.write(&(world.endpoints() + "\n[[endpoint]]\nprovder = \"openai\"\n"));
+    daemon.signal("HUP");
+    let rejected = daemon.event("config.rejected").await;
+    assert!(rejected["error"].as_str().unwrap().contains("provder"), "{rejected}");
+    daemon.event("probe.completed").await;
+
+    world.write(&world.endpoints().replace("alert_after = \"2s\"", "alert_after = \"3s\""));
+    daemon.signal("HUP");
+    daemon.event("config.reloaded").await;
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("incident.resolved").await;
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM incident"), 1, "the incident outlived both reloads");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    world.openai.set_scenario(outage());
+    daemon.event("incident.opened").await;
+    world.write(&world.endpoints().replace("openai-chat", "openai-renamed"));
+    daemon.signal("HUP");
+    let closed = daemon.event("incident.resolved").await;
+    assert!(closed["message"].as_str().unwrap().contains("no longer watched"), "{closed}");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_of_an_outage_repeats_nothing_and_loses_nothing() {
+    let mut world = World::new().await;
+    world.write(&(world.endpoints() + &world.webhook()));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    world.openai.set_scenario(outage());
+    patiently("the alert", world.hook.next()).await;
+    daemon.event("notification.sent").await;
+    assert_eq!(daemon.stop().await, Some(0));
+
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    daemon.event("probe.completed").await;
+    world.openai.set_scenario(Scenario::healthy());
+    let next: Value = serde_json::from_slice(&patiently("the end", world.hook.next()).await.body).unwrap();
+    assert_eq!(next["type"], "incident.resolved", "and not a second alert");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// Kills the daemon without warning again and again, while a vendor fails and recovers and the receiver now and then
+/// refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
+    const KILLS: u64 = 50;
+    let mut world = World::new().await;
+    let mut config = world.endpoints() + &world.webhook();
+    for i in 0..12 {
+        let address = world.openai.addr();
+        config += &format!("\n[[endpoint]]\nname = \"openai-{i}\"\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n");
+    }
+    world.write(&config);
+    let mut random = fastrand::Rng::with_seed(20_261_124);
+    for round in 0..KILLS {
+        world.openai.set_scenario(if round / 6 % 2 == 0 { Scenario::healthy() } else { outage() });
+        let behaviour = if round % 5 == 4 { WebhookBehaviour::Hang } else { WebhookBehaviour::Ok };
+        world.hook.set_behaviour(behaviour);
+        let mut daemon = world.run();
+        tokio::time::sleep(std::time::Duration::from_millis(random.u64(50..1500))).await;
+        daemon.kill().await;
+        let check: String = world.query("PRAGMA integrity_check");
+        assert_eq!(check, "ok");
+    }
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    world.openai.set_scenario(outage());
+    let mut daemon = world.run();
+    eventually("an open incident", || {
+        (world.query::<i64>("SELECT count(*) FROM incident WHERE open") > 0).then_some(())
+    })
+    .await;
+    world.openai.set_scenario(Scenario::healthy());
+    eventually("everything resolved and delivered", || {
+        let left: i64 = world.query(
+            "SELECT (SELECT count(*) FROM incident WHERE open) + (SELECT count(*) FROM outbox WHERE state = 'pending')",
+        );
+        (left == 0).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.stop().await, Some(0));
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM outbox WHERE state <> 'sent'"), 0);
+
+    // What the receiver saw: per incident its notifications in order, each with the ids under which it came.
+    let mut received: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for request in world.hook.requests() {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let incident = body["data"]["incident"]["id"].as_str().unwrap().to_owned();
+        let id = body["data"]["notification_id"].as_str().unwrap().to_owned();
+        received.entry(incident).or_default().push((body["type"].as_str().unwrap().to_owned(), id));
+    }
+    let incidents: i64 = world.query("SELECT count(*) FROM incident");
+    assert!(incidents >= 2, "the outages were long enough to be noticed: {incidents}");
+    assert_eq!(received.len() as i64, incidents, "every incident was told");
+    for (incident, told) in &received {
+        for wanted in ["incident.opened", "incident.resolved"] {
+            let mut ids: Vec<_> = told.iter().filter(|(t, _)| t == wanted).map(|(_, id)| id).collect();
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "{incident}: {wanted} under one id: {told:?}");
+        }
+        let place = |wanted: &str| told.iter().position(|(t, _)| t == wanted);
+        assert!(place("incident.opened") < place("incident.resolved"), "{incident}: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_seen_nowhere_but_on_the_wire() {
+    let mut world = World::new().await;
+    let echo = format!(
+        "[[rule]]\npath = \"/v1/*\"\nstatus = 500\nbody = '{{\"error\":{{\"message\":\"your key {KEY} is fine, we are not\"}}}}'\n"
+    );
+    world.openai.set_scenario(Scenario::parse(&echo).unwrap());
+    let config = world.endpoints() + &world.email() + &world.webhook();
+    world.write(&config.replace(KEY, "${SENTINEL_KEY}"));
+    std::fs::write(world.directory.path().join("key"), KEY).unwrap();
+    let config = std::fs::read_to_string(world.config_path()).unwrap();
+    world.write(&config.replace("api_key = \"${SENTINEL_KEY}\"", "api_key_file = \"key\""));
+    let mut daemon = world.run();
+    let mail = patiently("the mail", world.mail.next()).await;
+    let hook = patiently("the webhook", world.hook.next()).await;
+    let mut seen = vec![("mail", mail.data.clone()), ("webhook", hook.body.clone())];
+    for verb in [&["check"][..], &["check", "--json"], &["probe"], &["probe", "--json"], &["export"], &["status", "--json"]] {
+        let out = world.llmwatch(verb).output().await.unwrap();
+        seen.push(("a verb's stdout", out.stdout));
+        seen.push(("a verb's stderr", out.stderr));
+    }
+    assert_eq!(daemon.stop().await, Some(0));
+    seen.push(("the log", daemon.log.clone().into_bytes()));
+    for file in std::fs::read_dir(world.state()).unwrap() {
+        seen.push(("the store", std::fs::read(file.unwrap().path()).unwrap()));
+    }
+    let samples: i64 = world.query("SELECT count(*) FROM sample WHERE error LIKE '%we are not%'");
+    assert!(samples > 0, "the provider's words were recorded");
+    for (place, bytes) in seen {
+        let found = bytes.windows(KEY.len()).any(|w| w == KEY.as_bytes());
+        assert!(!found, "the key stands in {place}: {}", String::from_utf8_lossy(&bytes));
+    }
+}

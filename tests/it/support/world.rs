@@ -1,0 +1,203 @@
+//! A world to watch: simulated vendors, sinks for what is told, and the real binary in between.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use llmwatch::simulate::{MailSink, Scenario, Simulator, WebhookSink};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+/// How long a test waits for something that must come: far longer than any machine needs, so that only a bug runs
+/// into it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The key of every endpoint: it must never be seen anywhere but on the wire.
+pub(crate) const KEY: &str = "sk-sentinel-4f9c2d7ab1e85";
+
+pub(crate) struct World {
+    pub(crate) openai: Simulator,
+    pub(crate) azure: Simulator,
+    pub(crate) mail: MailSink,
+    pub(crate) hook: WebhookSink,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self {
+            openai: Simulator::start_as("openai", listener().await, Scenario::healthy()).unwrap(),
+            azure: Simulator::start_as("azure", listener().await, Scenario::healthy()).unwrap(),
+            mail: MailSink::start(listener().await).unwrap(),
+            hook: WebhookSink::start(listener().await).unwrap(),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A configuration that watches this world every second, without channels.
+    pub(crate) fn endpoints(&self) -> String {
+        format!(
+            r#"
+[monitor]
+location = "fra1"
+state_dir = "{state}"
+listen = "off"
+
+[detection]
+alert_after = "2s"
+resolve_after = "2s"
+
+[defaults]
+interval = "1s"
+group = "chat"
+api_key = "{KEY}"
+timeout = {{ headers = "3s", first_token = "3s", total = "5s" }}
+
+[[endpoint]]
+name = "openai-chat"
+provider = "openai"
+base_url = "http://{openai}/v1"
+
+[[endpoint]]
+name = "azure-chat"
+provider = "azure-openai"
+base_url = "http://{azure}"
+deployment = "gpt-6-luna"
+model = "gpt-6-luna"
+"#,
+            state = self.state().display(),
+            openai = self.openai.addr(),
+            azure = self.azure.addr(),
+        )
+    }
+
+    pub(crate) fn email(&self) -> String {
+        format!(
+            "\n[[email]]\nname = \"oncall\"\nto = [\"oncall@example.com\"]\nfrom = \"llmwatch@example.com\"\nsmtp = \"smtp://{}\"\n",
+            self.mail.addr()
+        )
+    }
+
+    pub(crate) fn webhook(&self) -> String {
+        format!("\n[[webhook]]\nname = \"hook\"\nurl = \"http://{}/alerts\"\n", self.hook.addr())
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.state().join("llmwatch.db")
+    }
+
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.directory.path().join("monitor.toml")
+    }
+
+    pub(crate) fn write(&self, config: &str) {
+        std::fs::write(self.config_path(), config).unwrap();
+    }
+
+    /// The binary with this world's configuration.
+    pub(crate) fn llmwatch(&self, verb: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+        command.arg("-c").arg(self.config_path()).args(["--log-format", "json"]).args(verb);
+        command.current_dir(self.directory.path()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn run(&self) -> Daemon {
+        let mut command = self.llmwatch(&["run"]);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (lines, events) = mpsc::unbounded_channel();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stderr.next_line().await {
+                let _ = lines.send(line);
+            }
+        });
+        Daemon { child, events, log: String::new() }
+    }
+
+    /// A value from the store.
+    pub(crate) fn query<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
+        query(&self.store(), sql)
+    }
+}
+
+pub(crate) fn query<T: rusqlite::types::FromSql>(store: &Path, sql: &str) -> T {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = rusqlite::Connection::open_with_flags(store, flags).unwrap();
+    connection.busy_timeout(PATIENCE).unwrap();
+    connection.query_row(sql, [], |r| r.get(0)).unwrap()
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+pub(crate) struct Daemon {
+    child: Child,
+    events: mpsc::UnboundedReceiver<String>,
+    /// Everything it has logged so far, as far as it was read.
+    pub(crate) log: String,
+}
+
+impl Daemon {
+    /// The next log event of this name.
+    pub(crate) async fn event(&mut self, name: &str) -> Value {
+        loop {
+            let line = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+            let line = line.unwrap_or_else(|_| panic!("no `{name}` came; the log:\n{}", self.log));
+            let line = line.unwrap_or_else(|| panic!("the daemon ended before `{name}`; the log:\n{}", self.log));
+            let _ = writeln!(self.log, "{line}");
+            let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON: {line}: {e}"));
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("the daemon runs").to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end and gives the exit code.
+    pub(crate) async fn exit(&mut self) -> Option<i32> {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the daemon ends").unwrap();
+        while let Some(line) = self.events.recv().await {
+            let _ = writeln!(self.log, "{line}");
+        }
+        status.code()
+    }
+
+    /// Stops it as a service manager does.
+    pub(crate) async fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.exit().await
+    }
+
+    /// No warning.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// What `wanted` gives once it gives something; looks again every 50 ms.
+pub(crate) async fn eventually<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = wanted() {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what}: it did not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
