@@ -1,1 +1,47 @@
-//! To be written.
+//! A provider that fails on command, and sinks for what the monitor then sends.
+//!
+//! Tests, benchmarks, the demo and the `simulate` verb share it. [`Simulator`] speaks OpenAI chat completions, Azure's
+//! variant and a status page over plain HTTP/1.1; a [`Scenario`] says what goes wrong, where and when; a log keeps when
+//! each byte was really written, so that the monitor's own accuracy can be measured. [`MailSink`] and [`WebhookSink`]
+//! receive notifications over the real protocols, or refuse them in the ways that real receivers do.
+//!
+//! Everything is written to raw TCP streams: most of the faults (a reset between two tokens, a body that is one byte
+//! short, garbage instead of TLS) are exactly what an HTTP server framework exists to prevent. What is answered is
+//! decided purely, as a list of [`Act`]s; `perform` only carries them out.
+//!
+//! ```text
+//! connection ─► request ─► scenario: which rule? ─► compose: acts ─► perform ─► exchange log
+//!                                                     ▲
+//!                                     speech, preset, status_page, hostile
+//! ```
+
+mod accept;
+mod act;
+mod compose;
+mod exchange;
+mod hostile;
+mod inbox;
+mod mail_sink;
+mod perform;
+mod preset;
+mod provider;
+mod quantity;
+mod request;
+mod rule;
+mod scenario;
+mod smtp;
+mod speech;
+mod status_page;
+mod webhook_sink;
+mod written;
+
+pub use act::{Act, WriteKind};
+pub use exchange::{End, Exchange, Write};
+pub use mail_sink::{Mail, MailFault, MailSink, MailStage};
+pub use preset::Preset;
+pub use provider::{Simulator, run};
+pub use request::Request;
+pub use rule::{Fault, Ramp, Reply, ResetAt, Rule, RuleMatch};
+pub use scenario::{Arrival, Manner, Scenario, ScenarioError};
+pub use status_page::{ComponentStatus, Impact, IncidentPhase, Notice};
+pub use webhook_sink::{WebhookBehaviour, WebhookSink};

@@ -1,0 +1,368 @@
+//! Decides what is answered to a request: pure, from the request and the rule's orders to a list of acts.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::act::{Act, WriteKind};
+use super::hostile;
+use super::preset::Preset;
+use super::request::{Request, write_head};
+use super::rule::{Fault, Reply, ResetAt};
+use super::scenario::Manner;
+use super::speech::{Completion, Dialect, edge_headers, model, models, owned};
+use super::status_page::StatusPage;
+use crate::model::Secret;
+
+/// A request and everything that decides its answer.
+pub(super) struct Order<'a> {
+    pub(super) request: &'a Request,
+    /// The request's body; null if it isn't JSON.
+    pub(super) asked: &'a Value,
+    /// The key that must be shown.
+    pub(super) api_key: Option<&'a Secret>,
+    pub(super) manner: &'a Manner,
+    pub(super) fault: &'a Fault,
+    /// The rule's own headers, which override all others.
+    pub(super) headers: &'a [(String, String)],
+    /// The status page, and with it the time.
+    pub(super) page: StatusPage<'a>,
+}
+
+/// What there is at the path that was asked.
+enum Resource {
+    Chat(Box<Completion>),
+    Whole(Reply),
+}
+
+const SSE: &str = "text/event-stream; charset=utf-8";
+const JSON: &str = "application/json";
+
+impl Order<'_> {
+    /// The answer, step by step.
+    pub(super) fn compose(&self, rng: &mut Rng) -> Vec<Act> {
+        let mut acts = match self.fault {
+            Fault::Reply(reply) => self.whole(reply, rng),
+            Fault::Preset(preset) => self.whole(&preset.reply(self.model()), rng),
+            Fault::Reset(ResetAt::Headers | ResetAt::Accept) => vec![Act::Reset { due: self.manner.headers_after }],
+            Fault::RefuseTls => vec![hostile::not_tls()],
+            Fault::EndlessComments => self.endless_comments(rng),
+            Fault::HeaderBomb { bytes } => self.header_bomb(*bytes, rng),
+            Fault::HugeBody { bytes } => {
+                let length = ("content-length".to_owned(), bytes.to_string());
+                self.after_head(&[typed(JSON), length], hostile::spaces(*bytes), rng)
+            }
+            Fault::GzipBomb { bytes } => {
+                let encoding = ("content-encoding".to_owned(), "gzip".to_owned());
+                self.after_head(&[typed(JSON), encoding], hostile::gzip_bomb(*bytes), rng)
+            }
+            Fault::None
+            | Fault::StreamError { .. }
+            | Fault::Truncate { .. }
+            | Fault::Close { .. }
+            | Fault::Stall { .. }
+            | Fault::Reset(ResetAt::Token(_))
+            | Fault::InvalidUtf8 => match self.resource(rng) {
+                Resource::Chat(completion) if completion.streaming => self.stream(&completion, rng),
+                Resource::Chat(completion) => self.at_once(&completion, rng),
+                Resource::Whole(reply) => self.whole(&reply, rng),
+            },
+        };
+        if self.request.method == "HEAD" {
+            acts.truncate(1);
+        }
+        acts
+    }
+
+    fn resource(&self, rng: &mut Rng) -> Resource {
+        let Request { method, path, .. } = self.request;
+        if let Some(document) = self.page.document(path) {
+            return Resource::Whole(reply(200, document.to_string()));
+        }
+        let is_page = path == "/" && (method == "GET" || method == "HEAD");
+        if is_page {
+            return Resource::Whole(reply(200, WEB_PAGE.to_owned()));
+        }
+        if let Some(refusal) = self.refusal() {
+            return Resource::Whole(refusal.reply(self.model()));
+        }
+        match (method.as_str(), path) {
+            ("POST", path) if path.ends_with("/chat/completions") => match self.asked["messages"].as_array() {
+                Some(_) => {
+                    let now = self.page.now;
+                    Resource::Chat(Box::new(Completion::new(self.request, self.asked, self.manner, now, rng)))
+                }
+                None => Resource::Whole(invalid_request(400, "We could not parse the JSON body of your request.")),
+            },
+            ("GET", path) if path.ends_with("/models") => {
+                Resource::Whole(reply(200, models(self.page.now).to_string()))
+            }
+            _ => Resource::Whole(invalid_request(404, &format!("Invalid URL ({method} {path})"))),
+        }
+    }
+
+    /// The refusal of a key that is missing or wrong.
+    fn refusal(&self) -> Option<Preset> {
+        let wanted = self.api_key?.expose();
+        let shown = self.request.shown_key();
+        match (Dialect::of(&self.request.path), shown) {
+            (_, Some(shown)) if shown == wanted => None,
+            (Dialect::Azure, _) => Some(Preset::Azure401),
+            (Dialect::OpenAi, None) => Some(Preset::OpenAi401MissingKey),
+            (Dialect::OpenAi, Some(_)) => Some(Preset::OpenAi401),
+        }
+    }
+
+    fn model(&self) -> &str {
+        model(&self.request.path, self.asked).unwrap_or("gpt-simulated")
+    }
+
+    /// A streamed answer, event by event, broken off where the fault says so.
+    fn stream(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
+        let mut headers_due = self.manner.headers_after + self.jitter(rng);
+        let head = self.head(200, &[typed(SSE), chunked()], false, rng);
+        let mut acts = vec![Act::Write { due: headers_due, kind: WriteKind::Headers, bytes: head }];
+        let event =
+            |due, kind, data: &Value| Act::Write { due, kind, bytes: chunk(format!("data: {data}\n\n").as_bytes()) };
+
+        acts.extend(completion.preamble_chunk().map(|data| event(headers_due, WriteKind::Preamble, &data)));
+        acts.push(event(headers_due, WriteKind::Role, &completion.role_chunk()));
+        for n in 0..completion.tokens() {
+            // Never before its predecessor, whatever the jitter.
+            headers_due = headers_due.max(self.token_due(n) + self.jitter(rng));
+            acts.push(event(headers_due, WriteKind::Token, &completion.token_chunk(n)));
+        }
+        let last = headers_due.max(self.token_due(0));
+        acts.push(event(last, WriteKind::Finish, &completion.finish_chunk()));
+        if completion.wants_usage {
+            acts.push(event(last, WriteKind::Usage, &completion.usage_chunk()));
+        }
+        let mut done = chunk(b"data: [DONE]\n\n");
+        done.extend_from_slice(LAST_CHUNK);
+        acts.push(Act::Write { due: last, kind: WriteKind::Done, bytes: done });
+        self.break_stream(&mut acts);
+        acts
+    }
+
+    fn break_stream(&self, acts: &mut Vec<Act>) {
+        match self.fault {
+            Fault::StreamError { body, .. } => {
+                let due = self.cut(acts);
+                let data = body.as_deref().unwrap_or(SERVER_ERROR);
+                let mut bytes = chunk(format!("data: {data}\n\n").as_bytes());
+                bytes.extend_from_slice(LAST_CHUNK);
+                acts.push(Act::Write { due, kind: WriteKind::Error, bytes });
+            }
+            Fault::Truncate { .. } => {
+                let due = self.cut(acts);
+                acts.push(Act::Write { due, kind: WriteKind::Hostile, bytes: LAST_CHUNK.to_vec() });
+            }
+            Fault::Close { .. } => drop(self.cut(acts)),
+            Fault::Stall { .. } => {
+                self.cut(acts);
+                acts.push(Act::Stall);
+            }
+            Fault::Reset(_) => {
+                self.cut(acts);
+                acts.push(Act::Reset { due: Duration::ZERO });
+            }
+            Fault::InvalidUtf8 => {
+                let tokens = acts.iter_mut().filter_map(|act| match act {
+                    Act::Write { kind: WriteKind::Token, bytes, .. } => Some(bytes),
+                    _ => None,
+                });
+                // The length stays: chunk framing counts it.
+                tokens.take(1).for_each(|bytes| spoil(bytes));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes away everything after as many tokens as the fault lets pass, and says when the next was due.
+    fn cut(&self, acts: &mut Vec<Act>) -> Duration {
+        let passing = self.passing_tokens();
+        let mut tokens = 0;
+        let next = acts.iter().position(|act| match act {
+            Act::Write { kind: WriteKind::Token, .. } => {
+                tokens += 1;
+                tokens > passing
+            }
+            Act::Write { kind: WriteKind::Finish, .. } => true,
+            _ => false,
+        });
+        let rest = acts.split_off(next.unwrap_or(acts.len()));
+        match rest.first() {
+            Some(Act::Write { due, .. }) => *due,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// An answer that isn't streamed: it comes as a whole when its last token would have come.
+    fn at_once(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
+        let last = completion.tokens().saturating_sub(1);
+        let due = self.manner.headers_after.max(self.token_due(last)) + self.jitter(rng);
+        let body = completion.body().to_string();
+        self.body_at(due, &reply(200, body), completion.tokens(), rng)
+    }
+
+    /// Any other reply.
+    fn whole(&self, reply: &Reply, rng: &mut Rng) -> Vec<Act> {
+        self.body_at(self.manner.headers_after + self.jitter(rng), reply, 1, rng)
+    }
+
+    /// A reply with a plain body, worth so many tokens, broken off where the fault says so.
+    fn body_at(&self, due: Duration, reply: &Reply, tokens: usize, rng: &mut Rng) -> Vec<Act> {
+        let mut body = reply.body.clone().into_bytes();
+        let kind = if reply.status >= 400 { WriteKind::Error } else { WriteKind::Body };
+        // A part of the body in the proportion of the tokens, but never all of it.
+        let part = (body.len() * self.passing_tokens() / tokens.max(1)).min(body.len().saturating_sub(1));
+        let mut promised = body.len();
+        let mut ending = None;
+        match self.fault {
+            Fault::StreamError { body: error, .. } => {
+                body = error.as_deref().unwrap_or(SERVER_ERROR).as_bytes().to_vec();
+                promised = body.len();
+            }
+            Fault::Truncate { .. } => {
+                body.truncate(part);
+                promised = part;
+            }
+            Fault::Close { .. } => body.truncate(part),
+            Fault::Stall { .. } => {
+                body.truncate(part);
+                ending = Some(Act::Stall);
+            }
+            Fault::Reset(_) => {
+                body.truncate(part);
+                ending = Some(Act::Reset { due: Duration::ZERO });
+            }
+            Fault::InvalidUtf8 => spoil(&mut body),
+            _ => {}
+        }
+        let mut headers = vec![typed(content_type(&reply.body)), ("content-length".to_owned(), promised.to_string())];
+        headers.extend(reply.headers.iter().cloned());
+        let head = self.head(reply.status, &headers, reply.from_edge, rng);
+        let mut acts =
+            vec![Act::Write { due, kind: WriteKind::Headers, bytes: head }, Act::Write { due, kind, bytes: body }];
+        acts.extend(ending);
+        acts
+    }
+
+    fn endless_comments(&self, rng: &mut Rng) -> Vec<Act> {
+        let comment = chunk(b": still working on it\n\n");
+        let comments = Act::Repeat { bytes: comment, times: u64::MAX, every: self.manner.token_gap };
+        self.after_head(&[typed(SSE), chunked()], vec![comments], rng)
+    }
+
+    fn header_bomb(&self, bytes: u64, rng: &mut Rng) -> Vec<Act> {
+        let acts = self.after_head(&[typed(JSON)], hostile::header_lines(bytes), rng);
+        acts.into_iter().map(without_head_end).collect()
+    }
+
+    fn after_head(&self, headers: &[(String, String)], acts: Vec<Act>, rng: &mut Rng) -> Vec<Act> {
+        let due = self.manner.headers_after + self.jitter(rng);
+        let head = Act::Write { due, kind: WriteKind::Headers, bytes: self.head(200, headers, false, rng) };
+        std::iter::once(head).chain(acts).collect()
+    }
+
+    /// Status line and headers: ours, the vendor's (or, from the edge, the front end's), then the rule's.
+    fn head(&self, status: u16, own: &[(String, String)], from_edge: bool, rng: &mut Rng) -> Vec<u8> {
+        let date = self.page.now.to_datetime().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let vendors = if from_edge {
+            owned(edge_headers(rng))
+        } else {
+            Dialect::of(&self.request.path).headers(self.manner.headers_after, rng)
+        };
+        let mut headers = vec![("date".to_owned(), date), ("connection".to_owned(), "close".to_owned())];
+        for (name, value) in vendors.iter().chain(own).chain(self.headers) {
+            headers.retain(|(known, _)| known != name);
+            if !value.is_empty() {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
+        write_head(status, &headers)
+    }
+
+    fn token_due(&self, n: usize) -> Duration {
+        self.manner.first_token_after + self.manner.token_gap * u32::try_from(n).unwrap_or(u32::MAX)
+    }
+
+    fn jitter(&self, rng: &mut Rng) -> Duration {
+        self.manner.jitter.mul_f64(rng.f64())
+    }
+
+    /// The tokens that come before the fault strikes.
+    fn passing_tokens(&self) -> usize {
+        match *self.fault {
+            Fault::StreamError { after_tokens, .. }
+            | Fault::Truncate { after_tokens }
+            | Fault::Close { after_tokens }
+            | Fault::Stall { after_tokens }
+            | Fault::Reset(ResetAt::Token(after_tokens)) => after_tokens,
+            _ => usize::MAX,
+        }
+    }
+}
+
+/// The end of a body in chunks.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+const SERVER_ERROR: &str = r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#;
+
+const WEB_PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>Simulated provider</title></head>\n\
+                        <body><h1>It works</h1></body>\n</html>\n";
+
+fn reply(status: u16, body: String) -> Reply {
+    Reply { status, body, headers: Vec::new(), from_edge: false }
+}
+
+fn invalid_request(status: u16, message: &str) -> Reply {
+    let error = json!({"message": message, "type": "invalid_request_error", "param": null, "code": null});
+    reply(status, json!({"error": error}).to_string())
+}
+
+fn typed(content_type: &str) -> (String, String) {
+    ("content-type".to_owned(), content_type.to_owned())
+}
+
+fn chunked() -> (String, String) {
+    ("transfer-encoding".to_owned(), "chunked".to_owned())
+}
+
+/// What a scripted body looks like.
+fn content_type(body: &str) -> &'static str {
+    match body.trim_start().chars().next() {
+        Some('{' | '[') => JSON,
+        Some('<') => "text/html; charset=utf-8",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+/// `data` as one chunk of HTTP's chunked transfer coding (RFC 9112 §7.1).
+fn chunk(data: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
+    bytes.extend_from_slice(data);
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// Overwrites one byte of the model's text, or of the middle if there is none, with one that no UTF-8 has.
+fn spoil(bytes: &mut [u8]) {
+    const TEXT: &[u8] = br#""content":""#;
+    let at = bytes.windows(TEXT.len()).position(|window| window == TEXT).map_or(bytes.len() / 2, |at| at + TEXT.len());
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte = 0xff;
+    }
+}
+
+/// A head without the empty line that ends it.
+fn without_head_end(act: Act) -> Act {
+    match act {
+        Act::Write { due, kind: WriteKind::Headers, mut bytes } => {
+            bytes.truncate(bytes.len() - 2);
+            Act::Write { due, kind: WriteKind::Headers, bytes }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,144 @@
+//! A mail server that keeps what it gets, or fails in the ways that mail servers do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::accept::accept;
+use super::inbox::Inbox;
+use super::perform::reset;
+use super::smtp::Session;
+use crate::model::{Secret, Timestamp};
+
+/// A running SMTP server, plain, for loopback. It stops when this is dropped: then connections are truly refused.
+#[derive(Debug)]
+pub struct MailSink {
+    addr: SocketAddr,
+    next: usize,
+    post_office: Arc<PostOffice>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// One mail that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The envelope's sender; empty for `<>`.
+    pub from: String,
+    /// The envelope's recipients that were accepted.
+    pub to: Vec<String>,
+    /// Headers and body as sent, dots unstuffed.
+    pub data: Vec<u8>,
+    /// When its last line came.
+    pub received_at: Timestamp,
+}
+
+/// How the server fails.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum MailFault {
+    /// It doesn't.
+    #[default]
+    None,
+    /// Connections are reset before the greeting.
+    Refuse,
+    /// Silence after the greeting.
+    HangAfterBanner,
+    /// 4xx: try later.
+    Transient(MailStage),
+    /// 5xx: don't try again.
+    Permanent(MailStage),
+    /// 550 for this recipient; the others are fine.
+    RejectRecipient(String),
+    /// The connection is closed when the first line of the message has come.
+    DisconnectInData,
+}
+
+/// Where in the dialogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailStage {
+    /// In answer to `MAIL FROM`.
+    Mail,
+    /// In answer to each `RCPT TO`.
+    Rcpt,
+    /// In answer to the message, when it has come as a whole.
+    Data,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(super) struct PostOffice {
+    pub(super) mails: Inbox<Mail>,
+    fault: Mutex<MailFault>,
+    login: Mutex<Option<Login>>,
+}
+
+/// A name and password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: Secret,
+}
+
+impl MailSink {
+    /// Serves whoever connects to `listener`, from within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the listener cannot say its address.
+    pub fn start(listener: TcpListener) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
+        let post_office =
+            Arc::new(PostOffice { mails: Inbox::new(), fault: Mutex::default(), login: Mutex::default() });
+        let served = Arc::clone(&post_office);
+        let task = tokio::spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
+        Ok(Self { addr, next: 0, post_office, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Fails in this way from now on, in sessions under way as well.
+    pub fn set_fault(&self, fault: MailFault) {
+        *self.post_office.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Takes mail only after `AUTH PLAIN` or `AUTH LOGIN` with this name and password.
+    pub fn require_login(&self, user: impl Into<String>, password: Secret) {
+        let login = Login { user: user.into(), password };
+        *self.post_office.login.lock().unwrap_or_else(PoisonError::into_inner) = Some(login);
+    }
+
+    /// The next mail that this method has not given yet, once it is here.
+    pub async fn next(&mut self) -> Arc<Mail> {
+        let (mail, next) = self.post_office.mails.nth(self.next).await;
+        self.next = next;
+        mail
+    }
+
+    /// Everything received, in order; the last 10,000.
+    pub fn messages(&self) -> Vec<Arc<Mail>> {
+        self.post_office.mails.all()
+    }
+}
+
+impl PostOffice {
+    pub(super) fn fault(&self) -> MailFault {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn login(&self) -> Option<Login> {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn serve(stream: TcpStream, post_office: Arc<PostOffice>) {
+    if post_office.fault() == MailFault::Refuse {
+        reset(&stream);
+    } else {
+        // An I/O error ends this session and concerns nobody else.
+        let _ = Session::new(stream, &post_office).run().await;
+    }
+}

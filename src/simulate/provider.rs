@@ -1,0 +1,276 @@
+//! The simulated provider: listens, asks the scenario what to do, and does it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::accept::accept;
+use super::act::{Act, WriteKind};
+use super::compose::Order;
+use super::exchange::{End, Exchange};
+use super::hostile;
+use super::inbox::Inbox;
+use super::perform::{perform, reset};
+use super::request::{ReadError, Request, read, write_head};
+use super::rule::{Fault, ResetAt, Rule};
+use super::scenario::{Arrival, Scenario};
+use super::speech::model;
+use super::status_page::StatusPage;
+use crate::clock;
+use crate::model::Timestamp;
+
+/// A running simulator. It stops, and its connections are closed, when this is dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    addr: SocketAddr,
+    stage: Arc<Stage>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Simulator {
+    /// Serves `scenario` to whoever connects to `listener`, from within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the listener cannot say its address.
+    pub fn start(listener: TcpListener, scenario: Scenario) -> io::Result<Self> {
+        Self::start_as("simulated", listener, scenario)
+    }
+
+    /// As [`Self::start`], under the label that `vendor` keys of the scenario mean.
+    ///
+    /// # Errors
+    /// When the listener cannot say its address.
+    pub fn start_as(vendor: &str, listener: TcpListener, scenario: Scenario) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
+        let stage =
+            Arc::new(Stage { vendor: vendor.to_owned(), script: Mutex::new(Script::new(scenario)), log: Inbox::new() });
+        let served = Arc::clone(&stage);
+        let task = tokio::spawn(accept(listener, move |stream| Arc::clone(&served).serve(stream)));
+        Ok(Self { addr, stage, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Puts another scenario in force. Its windows count from now; exchanges under way finish as they began.
+    pub fn set_scenario(&self, scenario: Scenario) {
+        self.stage.set_scenario(scenario);
+    }
+
+    /// The exchanges that have ended, oldest first; the last 10,000 of them.
+    pub fn log(&self) -> Vec<Arc<Exchange>> {
+        self.stage.log.all()
+    }
+
+    /// Waits until this many exchanges have ended since the start.
+    pub async fn answered(&self, count: usize) {
+        self.stage.log.reached(count).await;
+    }
+}
+
+/// Serves `scenario` on `listen` until `shutdown`.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn run(listen: SocketAddr, scenario: Scenario, shutdown: CancellationToken) -> io::Result<()> {
+    let _simulator = Simulator::start(TcpListener::bind(listen).await?, scenario)?;
+    shutdown.cancelled().await;
+    Ok(())
+}
+
+/// What all connections of a simulator share.
+#[derive(Debug)]
+struct Stage {
+    vendor: String,
+    script: Mutex<Script>,
+    log: Inbox<Exchange>,
+}
+
+/// The scenario in force.
+#[derive(Debug)]
+struct Script {
+    scenario: Arc<Scenario>,
+    since: Instant,
+    rng: Rng,
+}
+
+impl Script {
+    fn new(scenario: Scenario) -> Self {
+        let rng = Rng::with_seed(scenario.seed);
+        Self { scenario: Arc::new(scenario), since: Instant::now(), rng }
+    }
+}
+
+/// What the scenario says about one arrival.
+struct Cue {
+    scenario: Arc<Scenario>,
+    elapsed: Duration,
+    rule: Option<Rule>,
+    /// For everything random about this answer.
+    rng: Rng,
+}
+
+impl Cue {
+    fn rule_name(&self) -> Option<String> {
+        self.rule.as_ref().map(|rule| rule.name.clone())
+    }
+}
+
+impl Stage {
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let at = clock::now();
+        // Each write leaves as it is made: tokens must not wait for each other.
+        let _ = stream.set_nodelay(true);
+        let cue = self.cue(&Arrival::Connection { vendor: &self.vendor });
+        match cue.rule.as_ref().map(|rule| &rule.fault) {
+            Some(Fault::Reset(ResetAt::Accept)) => {
+                reset(&stream);
+                self.record(Exchange { end: End::Reset, ..self.unread(at, cue.rule_name()) });
+            }
+            Some(Fault::RefuseTls) => self.answer_garbage(stream, at, cue.rule_name()).await,
+            _ => self.serve_request(stream, at).await,
+        }
+    }
+
+    async fn serve_request(&self, mut stream: TcpStream, at: Timestamp) {
+        let accepted = Instant::now();
+        let request = match read(&mut stream).await {
+            Ok(request) => request,
+            Err(error) => return self.refuse(stream, at, accepted, &error).await,
+        };
+        let arrived = Instant::now();
+        if let Some(acts) = self.administer(&request) {
+            drop(perform(stream, acts, arrived, None).await);
+            return;
+        }
+        let asked = request.json().unwrap_or_default();
+        let model = model(&request.path, &asked).map(str::to_owned);
+        let arrival = Arrival::Request { vendor: &self.vendor, path: &request.path, model: model.as_deref() };
+        let mut cue = self.cue(&arrival);
+        let healthy = &cue.scenario.healthy;
+        let manner = cue.rule.as_ref().map_or_else(|| healthy.clone(), |rule| rule.manner(healthy, cue.elapsed));
+        let order = Order {
+            request: &request,
+            asked: &asked,
+            api_key: cue.scenario.api_key.as_ref(),
+            manner: &manner,
+            fault: cue.rule.as_ref().map_or(&Fault::None, |rule| &rule.fault),
+            headers: cue.rule.as_ref().map_or(&[], |rule| &rule.headers),
+            page: StatusPage {
+                notices: &cue.scenario.status_page,
+                vendor: &self.vendor,
+                elapsed: cue.elapsed,
+                now: clock::now(),
+            },
+        };
+        let acts = order.compose(&mut cue.rng);
+        let (writes, end) = perform(stream, acts, arrived, manner.drip).await;
+        self.record(Exchange {
+            streaming: asked["stream"] == true,
+            authorization_present: request.shown_key().is_some(),
+            method: request.method,
+            path: request.path,
+            model,
+            request_after: arrived - accepted,
+            writes,
+            end,
+            ..self.unread(at, cue.rule_name())
+        });
+    }
+
+    /// Answers the client's first bytes, a TLS `ClientHello` most likely, with something else.
+    async fn answer_garbage(&self, mut stream: TcpStream, at: Timestamp, rule: Option<String>) {
+        let mut scratch = [0; 1024];
+        let _ = stream.read(&mut scratch).await;
+        let (writes, end) = perform(stream, vec![hostile::not_tls()], Instant::now(), None).await;
+        self.record(Exchange { writes, end, ..self.unread(at, rule) });
+    }
+
+    /// Answers what is no request that can be read, if anybody is there to hear it.
+    async fn refuse(&self, stream: TcpStream, at: Timestamp, accepted: Instant, error: &ReadError) {
+        let arrived = Instant::now();
+        let status = match error {
+            ReadError::HungUp | ReadError::Io(_) => None,
+            ReadError::Malformed(_) => Some(400),
+            ReadError::TooLarge => Some(413),
+        };
+        let acts = status.map(|status| plain(status, "text/plain", &error.to_string()));
+        let gone = acts.is_none();
+        let (writes, end) = perform(stream, acts.unwrap_or_default(), arrived, None).await;
+        let end = if gone { End::ClientGone } else { end };
+        self.record(Exchange { writes, end, request_after: arrived - accepted, ..self.unread(at, None) });
+    }
+
+    /// The simulator's own paths, which no rule touches and no log mentions: `GET /_log` and `POST /_scenario`.
+    fn administer(&self, request: &Request) -> Option<Vec<Act>> {
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/_log") => {
+                let log = json!(self.log.all().iter().map(|exchange| json!(**exchange)).collect::<Vec<Value>>());
+                Some(plain(200, "application/json", &log.to_string()))
+            }
+            ("POST", "/_scenario") => Some(match Scenario::parse(&String::from_utf8_lossy(&request.body)) {
+                Ok(scenario) => {
+                    self.set_scenario(scenario);
+                    plain(200, "text/plain", "in force\n")
+                }
+                Err(error) => plain(400, "text/plain", &error.to_string()),
+            }),
+            _ => None,
+        }
+    }
+
+    fn set_scenario(&self, scenario: Scenario) {
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Script::new(scenario);
+    }
+
+    fn cue(&self, arrival: &Arrival<'_>) -> Cue {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let Script { scenario, since, rng } = &mut *script;
+        let elapsed = since.elapsed();
+        let rule = scenario.rule_at(elapsed, arrival, rng);
+        Cue { rule: rule.cloned(), elapsed, rng: rng.fork(), scenario: Arc::clone(scenario) }
+    }
+
+    fn record(&self, exchange: Exchange) {
+        self.log.push(exchange);
+    }
+
+    /// A record of a connection of which nothing is known yet.
+    fn unread(&self, at: Timestamp, rule: Option<String>) -> Exchange {
+        Exchange {
+            at,
+            vendor: self.vendor.clone(),
+            method: String::new(),
+            path: String::new(),
+            model: None,
+            streaming: false,
+            authorization_present: false,
+            rule,
+            request_after: Duration::ZERO,
+            writes: Vec::new(),
+            end: End::Closed,
+        }
+    }
+}
+
+/// A reply without anything vendor-like about it.
+fn plain(status: u16, content_type: &str, body: &str) -> Vec<Act> {
+    let headers = [("content-type", content_type.to_owned()), ("content-length", body.len().to_string())];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value));
+    let kind = if status >= 400 { WriteKind::Error } else { WriteKind::Body };
+    vec![
+        Act::Write { due: Duration::ZERO, kind: WriteKind::Headers, bytes: write_head(status, &headers) },
+        Act::Write { due: Duration::ZERO, kind, bytes: body.as_bytes().to_vec() },
+    ]
+}

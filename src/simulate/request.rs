@@ -1,0 +1,196 @@
+//! As much of HTTP/1.1 as a server of one request a connection needs: a bounded reader, and a writer of heads.
+
+use std::fmt::Write as _;
+use std::io;
+
+use hyper::StatusCode;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Most bytes of request line and headers: what OpenAI accepts.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of a body: far above any probe or notification.
+const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// One HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// As sent: `POST`.
+    pub method: String,
+    /// Without the query.
+    pub path: String,
+    /// What follows the `?`.
+    pub query: Option<String>,
+    /// Names in lower case, in the order sent.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no request to answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("the client hung up before its request was complete")]
+    HungUp,
+    #[error("not an HTTP/1.1 request: {0}")]
+    Malformed(&'static str),
+    #[error("the request is larger than {BODY_LIMIT} bytes")]
+    TooLarge,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Request {
+    /// The value of the first header of that (lower-case) name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The API key that the caller shows: `Authorization: Bearer KEY`, or Azure's `api-key: KEY`.
+    pub(super) fn shown_key(&self) -> Option<&str> {
+        self.header("authorization")
+            .map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
+            .or(self.header("api-key"))
+    }
+
+    /// The body as JSON, if it is JSON.
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+}
+
+/// Reads one request, head and body.
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Request, ReadError> {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(end) = find_head_end(&bytes) {
+            break end;
+        }
+        if bytes.len() > HEAD_LIMIT {
+            return Err(ReadError::TooLarge);
+        }
+        // A TLS ClientHello would never show the end of a head: say so at once.
+        if bytes.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
+            return Err(ReadError::Malformed("no method"));
+        }
+        fill(stream, &mut bytes).await?;
+    };
+    let mut request = parse_head(&bytes[..head_end])?;
+    let length = body_length(&request)?;
+    let mut body = bytes.split_off(head_end);
+    while body.len() < length {
+        fill(stream, &mut body).await?;
+    }
+    body.truncate(length);
+    request.body = body;
+    Ok(request)
+}
+
+/// Status line, headers, and the empty line after them.
+pub(super) fn write_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
+    let reason = StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("Simulated");
+    let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
+    for (name, value) in headers {
+        // Writing to a string cannot fail.
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+async fn fill(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+    match stream.read_buf(bytes).await? {
+        0 => Err(ReadError::HungUp),
+        _ => Ok(()),
+    }
+}
+
+/// The index after the empty line that ends the head.
+fn find_head_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn parse_head(head: &[u8]) -> Result<Request, ReadError> {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
+        return Err(ReadError::Malformed("the request line is not `METHOD TARGET VERSION`"));
+    };
+    if !version.starts_with("HTTP/1.") {
+        return Err(ReadError::Malformed("the version is not HTTP/1"));
+    }
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
+    };
+    let headers = lines
+        .map(|line| match line.split_once(':') {
+            Some((name, value)) => Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned())),
+            None => Err(ReadError::Malformed("a header has no colon")),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Request { method: method.to_owned(), path: path.to_owned(), query, headers, body: Vec::new() })
+}
+
+fn body_length(request: &Request) -> Result<usize, ReadError> {
+    if request.header("transfer-encoding").is_some() {
+        return Err(ReadError::Malformed("a chunked request body is not supported"));
+    }
+    let Some(text) = request.header("content-length") else { return Ok(0) };
+    match text.parse() {
+        Ok(length) if length <= BODY_LIMIT => Ok(length),
+        Ok(_) => Err(ReadError::TooLarge),
+        Err(_) => Err(ReadError::Malformed("content-length is not a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POST: &[u8] =
+        b"POST /v1/chat/completions?api-version=1 HTTP/1.1\r\nHost: sim\r\nContent-Length: 4\r\n\r\n{} \n";
+
+    async fn read_all(bytes: &[u8]) -> Result<Request, ReadError> {
+        read(&mut &bytes[..]).await
+    }
+
+    #[tokio::test]
+    async fn a_request_is_read_with_its_query_headers_and_body() {
+        let request = read_all(POST).await.unwrap();
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/chat/completions"));
+        assert_eq!(request.query.as_deref(), Some("api-version=1"));
+        assert_eq!(request.header("host"), Some("sim"));
+        assert_eq!(request.json(), Some(serde_json::json!({})));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_refused_in_words() {
+        for (bytes, said) in [
+            (&b"\x16\x03\x01\x02\x00"[..], "not an HTTP/1.1 request: no method"),
+            (b"GET / HTTP/2\r\n\r\n", "not an HTTP/1.1 request: the version is not HTTP/1"),
+            (b"GET /\r\n\r\n", "not an HTTP/1.1 request: the request line is not `METHOD TARGET VERSION`"),
+            (b"GET / HTTP/1.1\r\nnonsense\r\n\r\n", "not an HTTP/1.1 request: a header has no colon"),
+            (b"GET / HTTP/1.1\r\nHost", "the client hung up before its request was complete"),
+            (b"POST / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n", "the request is larger than 4194304 bytes"),
+        ] {
+            assert_eq!(read_all(bytes).await.unwrap_err().to_string(), said);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused_but_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut after_a_method = b"GET ".to_vec();
+            after_a_method.extend(&bytes);
+            for input in [&bytes, &after_a_method] {
+                let _ = runtime.block_on(read_all(input));
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One rule of a scenario: when it applies, and what then happens.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde::Deserialize;
+
+use super::preset::Preset;
+use super::scenario::{Arrival, Manner};
+use super::written::Written;
+
+/// One `[[rule]]`, checked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Rule {
+    /// For the log; `rule N`, counted from 1, if the file gives none.
+    pub name: String,
+    /// When the rule applies.
+    pub when: RuleMatch,
+    /// What grows over the window.
+    pub ramp: Option<Ramp>,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// Response headers to set; an empty value removes the header.
+    pub headers: Vec<(String, String)>,
+    pub(super) manner: MannerChanges,
+}
+
+/// What a rule looks at; what is `None` always matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleMatch {
+    /// A prefix of the path, or a pattern for the whole of it if it has a `*`.
+    pub path: Option<String>,
+    /// The model, or a pattern for it if it has a `*`.
+    pub model: Option<String>,
+    /// The label of the listener.
+    pub vendor: Option<String>,
+    /// From this moment on, counted from when the scenario came into force.
+    pub from: Duration,
+    /// Until just before this moment.
+    pub to: Option<Duration>,
+    /// How many of those that match are taken, 0 to 1.
+    pub probability: f64,
+}
+
+/// What grows linearly over a rule's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ramp {
+    /// The probability, from 0 to what is written.
+    Probability,
+    /// The delays, from the healthy ones to what is written.
+    Delays,
+}
+
+/// What goes wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: the rule only changes pace, text or headers.
+    None,
+    /// This reply instead of an answer.
+    Reply(Reply),
+    /// The reply of this name instead of an answer.
+    Preset(Preset),
+    /// An error object in the stream, then an orderly end. Without streaming: the error as the body, under 200.
+    StreamError {
+        /// Whole tokens before it.
+        after_tokens: usize,
+        /// The `data:` of the error event; `None` for OpenAI's `server_error`.
+        body: Option<String>,
+    },
+    /// The HTTP body ends in an orderly way, but the answer in it isn't finished.
+    Truncate {
+        /// Whole tokens before the end.
+        after_tokens: usize,
+    },
+    /// The connection is closed before the HTTP body has ended.
+    Close {
+        /// Whole tokens before the end.
+        after_tokens: usize,
+    },
+    /// Silence, with the connection left open.
+    Stall {
+        /// Whole tokens before the silence.
+        after_tokens: usize,
+    },
+    /// A TCP reset.
+    Reset(ResetAt),
+    /// Garbage in answer to a TLS `ClientHello`, or to whatever the client says first.
+    RefuseTls,
+    /// Comments instead of events, each `token_gap`, for ever.
+    EndlessComments,
+    /// A body of spaces.
+    HugeBody {
+        /// Its length.
+        bytes: u64,
+    },
+    /// Response headers without end.
+    HeaderBomb {
+        /// Their length, about.
+        bytes: u64,
+    },
+    /// A body that swells when it is decompressed; what it swells to is spaces.
+    GzipBomb {
+        /// Its length when decompressed, about.
+        bytes: u64,
+    },
+    /// The first token has bytes that are not UTF-8.
+    InvalidUtf8,
+}
+
+/// A scripted reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+    /// Headers beside the vendor's usual ones.
+    pub headers: Vec<(String, String)>,
+    /// Whether the front end answers in the vendor's place: no request id, no vendor headers.
+    pub from_edge: bool,
+}
+
+/// When a connection is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetAt {
+    /// As soon as it is accepted.
+    Accept,
+    /// After the request, instead of headers.
+    Headers,
+    /// After this many tokens.
+    Token(usize),
+}
+
+impl Rule {
+    /// Whether it is this rule's turn. Draws from `rng` if only the probability is left to decide.
+    pub(super) fn applies(&self, elapsed: Duration, arrival: &Arrival<'_>, rng: &mut Rng) -> bool {
+        let when = &self.when;
+        let of_this_stage = match *arrival {
+            Arrival::Connection { vendor } => self.fault.precedes_request() && when.is_vendor(vendor),
+            Arrival::Request { vendor, path, model } => {
+                !self.fault.precedes_request()
+                    && when.is_vendor(vendor)
+                    && when.path.as_deref().is_none_or(|pattern| path_matches(pattern, path))
+                    && when.model.as_deref().is_none_or(|pattern| model.is_some_and(|m| glob_matches(pattern, m)))
+            }
+        };
+        let in_window = when.from <= elapsed && when.to.is_none_or(|to| elapsed < to);
+        if !(of_this_stage && in_window) {
+            return false;
+        }
+        let probability = match self.ramp {
+            Some(Ramp::Probability) => when.probability * self.progress(elapsed),
+            Some(Ramp::Delays) | None => when.probability,
+        };
+        probability >= 1.0 || rng.f64() < probability
+    }
+
+    /// How this rule has requests answered.
+    pub fn manner(&self, healthy: &Manner, elapsed: Duration) -> Manner {
+        let share = match self.ramp {
+            Some(Ramp::Delays) => self.progress(elapsed),
+            Some(Ramp::Probability) | None => 1.0,
+        };
+        let delay = |healthy: Duration, changed: Option<Duration>| match changed {
+            Some(changed) => healthy.mul_f64(1.0 - share) + changed.mul_f64(share),
+            None => healthy,
+        };
+        let changes = &self.manner;
+        Manner {
+            headers_after: delay(healthy.headers_after, changes.headers_after),
+            first_token_after: delay(healthy.first_token_after, changes.first_token_after),
+            token_gap: delay(healthy.token_gap, changes.token_gap),
+            jitter: delay(healthy.jitter, changes.jitter),
+            drip: changes.drip.or(healthy.drip),
+            tokens: changes.tokens.unwrap_or(healthy.tokens),
+            answer: changes.answer.clone().unwrap_or_else(|| healthy.answer.clone()),
+            finish_reason: changes.finish_reason.clone().unwrap_or_else(|| healthy.finish_reason.clone()),
+        }
+    }
+
+    /// How much of the window has passed, 0 to 1. A ramp always has an end.
+    fn progress(&self, elapsed: Duration) -> f64 {
+        let Some(to) = self.when.to else { return 1.0 };
+        let length = to.saturating_sub(self.when.from).as_secs_f64();
+        (elapsed.saturating_sub(self.when.from).as_secs_f64() / length).clamp(0.0, 1.0)
+    }
+}
+
+impl RuleMatch {
+    fn is_vendor(&self, vendor: &str) -> bool {
+        self.vendor.as_deref().is_none_or(|wanted| wanted == vendor)
+    }
+}
+
+impl Fault {
+    /// Whether it strikes before a request is read, so that path and model cannot matter.
+    pub(super) fn precedes_request(&self) -> bool {
+        matches!(self, Self::RefuseTls | Self::Reset(ResetAt::Accept))
+    }
+}
+
+fn path_matches(pattern: &str, path: &str) -> bool {
+    if pattern.contains('*') { glob_matches(pattern, path) } else { path.starts_with(pattern) }
+}
+
+/// Whether `text` as a whole is as `pattern` says, where each `*` stands for any number of characters.
+fn glob_matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut pieces = rest.split('*').peekable();
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return text.ends_with(piece);
+        }
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The part of a rule that changes pace and text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct MannerChanges {
+    pub(super) headers_after: Option<Duration>,
+    pub(super) first_token_after: Option<Duration>,
+    pub(super) token_gap: Option<Duration>,
+    pub(super) jitter: Option<Duration>,
+    pub(super) drip: Option<Duration>,
+    pub(super) tokens: Option<usize>,
+    pub(super) answer: Option<String>,
+    pub(super) finish_reason: Option<String>,
+}

@@ -1,0 +1,232 @@
+//! The server's side of one SMTP session (RFC 5321), with AUTH PLAIN and LOGIN (RFC 4954).
+
+use std::future::pending;
+use std::io;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::mail_sink::{Login, Mail, MailFault, MailStage, PostOffice};
+use crate::clock;
+use crate::model::Secret;
+
+/// Most bytes of a line, of commands and of messages alike; RFC 5321 promises 1000.
+const LINE_LIMIT: u64 = 64 * 1024;
+
+/// Most bytes of a message.
+const MESSAGE_LIMIT: usize = 10 * 1024 * 1024;
+
+/// Most recipients of a message: what RFC 5321 §4.5.3.1.8 asks of every server, times ten.
+const RECIPIENT_LIMIT: usize = 1000;
+
+/// One client's dialogue.
+pub(super) struct Session<'a> {
+    stream: BufReader<TcpStream>,
+    post_office: &'a PostOffice,
+    logged_in: bool,
+    from: Option<String>,
+    to: Vec<String>,
+}
+
+/// Whether the dialogue goes on.
+enum Next {
+    Command,
+    Close,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(stream: TcpStream, post_office: &'a PostOffice) -> Self {
+        Self { stream: BufReader::new(stream), post_office, logged_in: false, from: None, to: Vec::new() }
+    }
+
+    /// Talks until the client leaves, or the fault ends it.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        self.reply("220 mail.simulated.test ESMTP").await?;
+        if self.post_office.fault() == MailFault::HangAfterBanner {
+            return pending().await;
+        }
+        // Lines stay in the buffer until their turn, so that pipelined commands (RFC 2920) are answered in order.
+        while let Some(line) = self.line().await? {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            if let Next::Close = self.command(&verb.to_ascii_uppercase(), rest).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, verb: &str, rest: &str) -> io::Result<Next> {
+        match verb {
+            "HELO" => self.reply("250 mail.simulated.test").await?,
+            "EHLO" => self.hello().await?,
+            "AUTH" => self.auth(rest).await?,
+            "MAIL" => self.mail(rest).await?,
+            "RCPT" => self.rcpt(rest).await?,
+            "DATA" => return self.data().await,
+            "RSET" => {
+                self.forget();
+                self.reply("250 2.0.0 OK").await?;
+            }
+            "NOOP" => self.reply("250 2.0.0 OK").await?,
+            "QUIT" => {
+                self.reply("221 2.0.0 Bye").await?;
+                return Ok(Next::Close);
+            }
+            _ => self.reply("502 5.5.1 Command not implemented").await?,
+        }
+        Ok(Next::Command)
+    }
+
+    async fn hello(&mut self) -> io::Result<()> {
+        self.forget();
+        let auth = if self.post_office.login().is_some() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
+        let capabilities = format!(
+            "250-mail.simulated.test\r\n{auth}250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+             250-ENHANCEDSTATUSCODES\r\n250 SIZE {MESSAGE_LIMIT}"
+        );
+        self.reply(&capabilities).await
+    }
+
+    async fn auth(&mut self, rest: &str) -> io::Result<()> {
+        let (mechanism, initial) =
+            rest.split_once(' ').map_or((rest, None), |(name, text)| (name, Some(text.to_owned())));
+        let shown = match mechanism.to_ascii_uppercase().as_str() {
+            "PLAIN" => {
+                let text = self.secret(initial, "").await?;
+                // "authorization identity NUL user NUL password"
+                let mut parts = text.split('\0').skip(1).map(str::to_owned);
+                (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+            }
+            "LOGIN" => (self.secret(initial, "VXNlcm5hbWU6").await?, self.secret(None, "UGFzc3dvcmQ6").await?),
+            _ => return self.reply("504 5.5.4 Mechanism not supported").await,
+        };
+        let shown = Login { user: shown.0, password: Secret::new(shown.1) };
+        self.logged_in = self.post_office.login() == Some(shown);
+        if self.logged_in {
+            self.reply("235 2.7.0 Authentication successful").await
+        } else {
+            self.reply("535 5.7.8 Authentication credentials invalid").await
+        }
+    }
+
+    /// The client's answer to a challenge, unless it came with the command; empty if it isn't base64.
+    async fn secret(&mut self, initial: Option<String>, challenge: &str) -> io::Result<String> {
+        let encoded = if let Some(encoded) = initial {
+            encoded.into_bytes()
+        } else {
+            self.reply(&format!("334 {challenge}")).await?;
+            self.line().await?.unwrap_or_default()
+        };
+        let bytes = STANDARD.decode(encoded.trim_ascii()).unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn mail(&mut self, rest: &str) -> io::Result<()> {
+        if self.post_office.login().is_some() && !self.logged_in {
+            return self.reply("530 5.7.0 Authentication required").await;
+        }
+        if let Some(refusal) = self.refusal(MailStage::Mail) {
+            return self.reply(refusal).await;
+        }
+        self.forget();
+        self.from = address(rest, "FROM:");
+        match self.from {
+            Some(_) => self.reply("250 2.1.0 OK").await,
+            None => self.reply("501 5.1.7 Bad sender address syntax").await,
+        }
+    }
+
+    async fn rcpt(&mut self, rest: &str) -> io::Result<()> {
+        if self.from.is_none() {
+            return self.reply("503 5.5.1 MAIL first").await;
+        }
+        if let Some(refusal) = self.refusal(MailStage::Rcpt) {
+            return self.reply(refusal).await;
+        }
+        let Some(recipient) = address(rest, "TO:") else {
+            return self.reply("501 5.1.3 Bad recipient address syntax").await;
+        };
+        if self.post_office.fault() == MailFault::RejectRecipient(recipient.clone()) {
+            return self.reply("550 5.1.1 No such mailbox").await;
+        }
+        if self.to.len() == RECIPIENT_LIMIT {
+            return self.reply("452 4.5.3 Too many recipients").await;
+        }
+        self.to.push(recipient);
+        self.reply("250 2.1.5 OK").await
+    }
+
+    async fn data(&mut self) -> io::Result<Next> {
+        let from = match self.from.take() {
+            Some(from) if !self.to.is_empty() => from,
+            _ => {
+                self.reply("503 5.5.1 MAIL and RCPT first").await?;
+                return Ok(Next::Command);
+            }
+        };
+        self.reply("354 End data with <CR><LF>.<CR><LF>").await?;
+        let fault = self.post_office.fault();
+        let mut data = Vec::new();
+        loop {
+            let Some(line) = self.line().await? else { return Ok(Next::Close) };
+            if fault == MailFault::DisconnectInData {
+                return Ok(Next::Close);
+            }
+            match line.strip_prefix(b".") {
+                Some(b"\r\n" | b"\n") => break,
+                unstuffed if data.len() <= MESSAGE_LIMIT => data.extend_from_slice(unstuffed.unwrap_or(&line)),
+                _ => {}
+            }
+        }
+        let to = std::mem::take(&mut self.to);
+        if let Some(refusal) = self.refusal(MailStage::Data) {
+            self.reply(refusal).await?;
+        } else if data.len() > MESSAGE_LIMIT {
+            self.reply("552 5.3.4 Message too big").await?;
+        } else {
+            self.post_office.mails.push(Mail { from, to, data, received_at: clock::now() });
+            self.reply("250 2.0.0 OK").await?;
+        }
+        Ok(Next::Command)
+    }
+
+    /// What the fault has the server say at `stage`.
+    fn refusal(&self, stage: MailStage) -> Option<&'static str> {
+        match self.post_office.fault() {
+            MailFault::Transient(at) if at == stage => Some("451 4.3.0 Temporary failure, try again later"),
+            MailFault::Permanent(at) if at == stage => Some("554 5.7.1 Refused by policy"),
+            _ => None,
+        }
+    }
+
+    fn forget(&mut self) {
+        self.from = None;
+        self.to.clear();
+    }
+
+    async fn reply(&mut self, text: &str) -> io::Result<()> {
+        self.stream.write_all(format!("{text}\r\n").as_bytes()).await?;
+        self.stream.flush().await
+    }
+
+    /// The next line with its end; `None` when the client has hung up.
+    async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(LINE_LIMIT).read_until(b'\n', &mut line).await?;
+        match line.last() {
+            Some(b'\n') => Ok(Some(line)),
+            Some(_) if line.len() as u64 == LINE_LIMIT => Err(io::Error::other("a line is too long")),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The address in `FROM:<a@b> SIZE=1`, without what follows it.
+fn address(rest: &str, prefix: &str) -> Option<String> {
+    let named = rest.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
+    let path = rest.get(prefix.len()..)?.trim_start().strip_prefix('<')?;
+    path.split_once('>').filter(|_| named).map(|(address, _)| address.to_owned())
+}

@@ -1,0 +1,267 @@
+//! What a healthy provider says: OpenAI's chat completions and Azure's variant of them, as JSON and headers.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::request::Request;
+use super::scenario::Manner;
+use crate::model::Timestamp;
+
+/// Whose words are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    OpenAi,
+    Azure,
+}
+
+impl Dialect {
+    /// Azure's paths begin with `/openai/`, on the classic and on the v1 API.
+    pub(super) fn of(path: &str) -> Self {
+        if path.starts_with("/openai/") { Self::Azure } else { Self::OpenAi }
+    }
+
+    /// The vendor's headers of any answer: request ids, limits, where it was served.
+    pub(super) fn headers(self, processing: Duration, rng: &mut Rng) -> Vec<(String, String)> {
+        let processing_ms = processing.as_millis().to_string();
+        let headers = match self {
+            Self::OpenAi => vec![
+                ("openai-organization", "org-simulated".to_owned()),
+                ("openai-processing-ms", processing_ms),
+                ("openai-version", "2020-10-01".to_owned()),
+                ("x-request-id", format!("req_{}", hex(rng, 32))),
+                ("x-ratelimit-limit-requests", "500".to_owned()),
+                ("x-ratelimit-limit-tokens", "200000".to_owned()),
+                ("x-ratelimit-remaining-requests", "499".to_owned()),
+                ("x-ratelimit-remaining-tokens", "199922".to_owned()),
+                ("x-ratelimit-reset-requests", "120ms".to_owned()),
+                ("x-ratelimit-reset-tokens", "23ms".to_owned()),
+            ]
+            .into_iter()
+            .chain(edge_headers(rng))
+            .collect(),
+            Self::Azure => vec![
+                ("apim-request-id", uuid(rng)),
+                ("x-request-id", uuid(rng)),
+                ("x-ms-region", "Sweden Central".to_owned()),
+                ("x-ms-rai-invoked", "true".to_owned()),
+                ("azureml-model-session", format!("d{}", hex(rng, 8))),
+                ("x-envoy-upstream-service-time", processing_ms),
+                ("x-ratelimit-limit-requests", "250".to_owned()),
+                ("x-ratelimit-limit-tokens", "250000".to_owned()),
+                ("x-ratelimit-remaining-requests", "249".to_owned()),
+                ("x-ratelimit-remaining-tokens", "249936".to_owned()),
+                ("strict-transport-security", "max-age=31536000; includeSubDomains; preload".to_owned()),
+            ],
+        };
+        owned(headers)
+    }
+}
+
+/// What Cloudflare adds, and all that is left when it answers by itself.
+pub(super) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
+    vec![
+        ("cf-cache-status", "DYNAMIC".to_owned()),
+        ("cf-ray", format!("{}-FRA", hex(rng, 16))),
+        ("server", "cloudflare".to_owned()),
+    ]
+}
+
+/// Headers with names of their own.
+pub(super) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
+    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// One answer to a chat request.
+#[derive(Debug, Clone)]
+pub(super) struct Completion {
+    dialect: Dialect,
+    id: String,
+    created: i64,
+    model: String,
+    pieces: Vec<String>,
+    finish_reason: String,
+    /// Whether it is asked for as a stream.
+    pub(super) streaming: bool,
+    /// Whether a stream ends with the token counts.
+    pub(super) wants_usage: bool,
+}
+
+impl Completion {
+    /// The answer to `request`, whose body is `asked`.
+    pub(super) fn new(request: &Request, asked: &Value, manner: &Manner, now: Timestamp, rng: &mut Rng) -> Self {
+        Self {
+            dialect: Dialect::of(&request.path),
+            id: format!("chatcmpl-{}", hex(rng, 24)),
+            created: now.0 / 1000,
+            model: model(&request.path, asked).unwrap_or("gpt-simulated").to_owned(),
+            pieces: pieces(&manner.answer, manner.tokens),
+            finish_reason: manner.finish_reason.clone(),
+            streaming: asked["stream"] == true,
+            wants_usage: asked["stream_options"]["include_usage"] == true,
+        }
+    }
+
+    /// How many tokens the answer has.
+    pub(super) fn tokens(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The whole answer as one body.
+    pub(super) fn body(&self) -> Value {
+        let mut choice = json!({
+            "index": 0,
+            "message": {
+                "role": "assistant", "content": self.pieces.concat(), "refusal": null, "annotations": [],
+            },
+            "logprobs": null,
+            "finish_reason": self.finish_reason,
+        });
+        let mut body = self.envelope("chat.completion");
+        if self.dialect == Dialect::Azure {
+            choice["content_filter_results"] = filter_results();
+            body["prompt_filter_results"] = prompt_filter_results();
+        }
+        body["choices"] = json!([choice]);
+        body["usage"] = self.usage();
+        body
+    }
+
+    /// Azure's first chunk, which has no choices.
+    pub(super) fn preamble_chunk(&self) -> Option<Value> {
+        (self.dialect == Dialect::Azure).then(|| {
+            json!({
+                "choices": [], "created": 0, "id": "", "model": "", "object": "",
+                "prompt_filter_results": prompt_filter_results(),
+            })
+        })
+    }
+
+    /// The chunk that names the role.
+    pub(super) fn role_chunk(&self) -> Value {
+        self.chunk(&json!({"role": "assistant", "content": "", "refusal": null}), None, false)
+    }
+
+    /// The chunk of token `n`, which must be below [`Self::tokens`].
+    pub(super) fn token_chunk(&self, n: usize) -> Value {
+        self.chunk(&json!({"content": self.pieces[n]}), None, true)
+    }
+
+    /// The chunk that ends the text.
+    pub(super) fn finish_chunk(&self) -> Value {
+        self.chunk(&json!({}), Some(&self.finish_reason), false)
+    }
+
+    /// The chunk of token counts.
+    pub(super) fn usage_chunk(&self) -> Value {
+        let mut chunk = self.envelope("chat.completion.chunk");
+        chunk["choices"] = json!([]);
+        chunk["usage"] = self.usage();
+        chunk
+    }
+
+    fn chunk(&self, delta: &Value, finish_reason: Option<&str>, filtered: bool) -> Value {
+        let mut choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
+        if self.dialect == Dialect::Azure {
+            choice["content_filter_results"] = if filtered { filter_results() } else { json!({}) };
+        }
+        let mut chunk = self.envelope("chat.completion.chunk");
+        chunk["choices"] = json!([choice]);
+        if self.wants_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+
+    fn envelope(&self, object: &str) -> Value {
+        let mut envelope = json!({"id": self.id, "object": object, "created": self.created, "model": self.model});
+        if self.dialect == Dialect::OpenAi {
+            envelope["service_tier"] = json!("default");
+        }
+        envelope["system_fingerprint"] = json!("fp_simulated");
+        envelope
+    }
+
+    fn usage(&self) -> Value {
+        let output = self.tokens();
+        json!({
+            "prompt_tokens": PROMPT_TOKENS,
+            "completion_tokens": output,
+            "total_tokens": PROMPT_TOKENS + output,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0, "audio_tokens": 0,
+                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+            },
+        })
+    }
+}
+
+/// The tokens of every prompt; about right for the monitor's own.
+const PROMPT_TOKENS: usize = 14;
+
+/// The model that is asked: in the body, or on Azure's classic API in the path.
+pub(super) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
+    asked["model"].as_str().or_else(|| path.split_once("/deployments/")?.1.split('/').next())
+}
+
+/// The list of models.
+pub(super) fn models(now: Timestamp) -> Value {
+    let model = |id: &str| json!({"id": id, "object": "model", "created": now.0 / 1000, "owned_by": "system", "shutdown_date": null});
+    json!({"object": "list", "data": [model("gpt-6-luna"), model("gpt-5.6-luna"), model("gpt-simulated")]})
+}
+
+/// `text` in `count` pieces of nearly the same length; too short a text is repeated, a word a piece.
+fn pieces(text: &str, count: usize) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    let cut = count.min(characters.len());
+    let mut pieces: Vec<String> = (0..cut)
+        .map(|n| characters[n * characters.len() / cut..(n + 1) * characters.len() / cut].iter().collect())
+        .collect();
+    pieces.resize_with(count, || format!(" {text}"));
+    pieces
+}
+
+fn filter_results() -> Value {
+    let safe = json!({"filtered": false, "severity": "safe"});
+    json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": safe})
+}
+
+fn prompt_filter_results() -> Value {
+    let mut results = filter_results();
+    results["jailbreak"] = json!({"filtered": false, "detected": false});
+    json!([{"prompt_index": 0, "content_filter_results": results}])
+}
+
+fn hex(rng: &mut Rng, digits: usize) -> String {
+    (0..digits).map(|_| rng.digit(16)).collect()
+}
+
+fn uuid(rng: &mut Rng) -> String {
+    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_cut_into_as_many_tokens_as_asked() {
+        assert_eq!(pieces("pong", 2), ["po", "ng"]);
+        assert_eq!(pieces("pong", 1), ["pong"]);
+        assert_eq!(pieces("hi", 4), ["h", "i", " hi", " hi"]);
+        assert!(pieces("pong", 0).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_begin_with_the_whole_text(text in ".{0,30}", count in 1_usize..40) {
+            let pieces = pieces(&text, count);
+            prop_assert_eq!(pieces.len(), count);
+            prop_assert!(pieces.concat().starts_with(&text));
+        }
+    }
+}

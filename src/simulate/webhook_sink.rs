@@ -1,0 +1,117 @@
+//! A receiver of webhooks that keeps what it gets, and answers as it is told.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::accept::accept;
+use super::act::{Act, WriteKind};
+use super::hostile;
+use super::inbox::Inbox;
+use super::perform::perform;
+use super::request::{Request, read, write_head};
+
+/// The body length of [`WebhookBehaviour::HugeBody`]: 10 GB, made up as it is sent.
+const HUGE: u64 = 10_000_000_000;
+
+/// A running HTTP server that records. It stops when this is dropped.
+#[derive(Debug)]
+pub struct WebhookSink {
+    addr: SocketAddr,
+    next: usize,
+    desk: Arc<Desk>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// How requests are answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum WebhookBehaviour {
+    /// 200 and `ok`.
+    #[default]
+    Ok,
+    /// This status, with these headers and no body.
+    Status(u16, Vec<(String, String)>),
+    /// Never.
+    Hang,
+    /// By a TCP reset.
+    Reset,
+    /// 307 to this place.
+    Redirect(String),
+    /// 200 and a body of 10 GB.
+    HugeBody,
+}
+
+#[derive(Debug)]
+struct Desk {
+    requests: Inbox<Request>,
+    behaviour: Mutex<WebhookBehaviour>,
+}
+
+impl WebhookSink {
+    /// Serves whoever connects to `listener`, from within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the listener cannot say its address.
+    pub fn start(listener: TcpListener) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
+        let desk = Arc::new(Desk { requests: Inbox::new(), behaviour: Mutex::default() });
+        let served = Arc::clone(&desk);
+        let task = tokio::spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
+        Ok(Self { addr, next: 0, desk, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Answers in this way the requests that are recorded from now on.
+    pub fn set_behaviour(&self, behaviour: WebhookBehaviour) {
+        *self.desk.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    }
+
+    /// The next request that this method has not given yet, once it is here, whatever it is then answered.
+    pub async fn next(&mut self) -> Arc<Request> {
+        let (request, next) = self.desk.requests.nth(self.next).await;
+        self.next = next;
+        request
+    }
+
+    /// Everything received, in order; the last 10,000.
+    pub fn requests(&self) -> Vec<Arc<Request>> {
+        self.desk.requests.all()
+    }
+}
+
+async fn serve(mut stream: TcpStream, desk: Arc<Desk>) {
+    // What isn't a request that can be read is not worth an answer.
+    let Ok(request) = read(&mut stream).await else { return };
+    // Chosen before the request is seen: whoever has seen it can change how the next one is answered.
+    let behaviour = desk.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    desk.requests.push(request);
+    let acts = match behaviour {
+        WebhookBehaviour::Ok => vec![head(200, &[], 3), body(b"ok\n")],
+        WebhookBehaviour::Status(status, headers) => vec![head(status, &headers, 0)],
+        WebhookBehaviour::Hang => pending().await,
+        WebhookBehaviour::Reset => vec![Act::Reset { due: Duration::ZERO }],
+        WebhookBehaviour::Redirect(to) => vec![head(307, &[("location".to_owned(), to)], 0)],
+        WebhookBehaviour::HugeBody => std::iter::once(head(200, &[], HUGE)).chain(hostile::spaces(HUGE)).collect(),
+    };
+    drop(perform(stream, acts, Instant::now(), None).await);
+}
+
+fn head(status: u16, headers: &[(String, String)], content_length: u64) -> Act {
+    let own = [("content-length", content_length.to_string()), ("connection", "close".to_owned())];
+    let headers: Vec<_> = headers.iter().cloned().chain(own.map(|(name, value)| (name.to_owned(), value))).collect();
+    Act::Write { due: Duration::ZERO, kind: WriteKind::Headers, bytes: write_head(status, &headers) }
+}
+
+fn body(bytes: &[u8]) -> Act {
+    Act::Write { due: Duration::ZERO, kind: WriteKind::Body, bytes: bytes.to_vec() }
+}
