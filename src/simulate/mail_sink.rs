@@ -19,7 +19,7 @@ pub struct MailSink {
     addr: SocketAddr,
     next: usize,
     post_office: Arc<PostOffice>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 /// One mail that was accepted.
@@ -92,7 +92,14 @@ impl MailSink {
             Arc::new(PostOffice { mails: Inbox::new(), fault: Mutex::default(), login: Mutex::default() });
         let served = Arc::clone(&post_office);
         let task = tokio::spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
-        Ok(Self { addr, next: 0, post_office, _task: AbortOnDropHandle::new(task) })
+        Ok(Self { addr, next: 0, post_office, task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
+    pub async fn stop(self) {
+        self.task.abort();
+        // An error only says that it was aborted.
+        let _ = self.task.await;
     }
 
     /// Where it listens.

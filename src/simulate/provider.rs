@@ -33,7 +33,7 @@ use crate::model::Timestamp;
 pub struct Simulator {
     addr: SocketAddr,
     stage: Arc<Stage>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Simulator {
@@ -55,7 +55,14 @@ impl Simulator {
             Arc::new(Stage { vendor: vendor.to_owned(), script: Mutex::new(Script::new(scenario)), log: Inbox::new() });
         let served = Arc::clone(&stage);
         let task = tokio::spawn(accept(listener, move |stream| Arc::clone(&served).serve(stream)));
-        Ok(Self { addr, stage, _task: AbortOnDropHandle::new(task) })
+        Ok(Self { addr, stage, task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
+    pub async fn stop(self) {
+        self.task.abort();
+        // An error only says that it was aborted.
+        let _ = self.task.await;
     }
 
     /// Where it listens.
@@ -84,8 +91,9 @@ impl Simulator {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn run(listen: SocketAddr, scenario: Scenario, shutdown: CancellationToken) -> io::Result<()> {
-    let _simulator = Simulator::start(TcpListener::bind(listen).await?, scenario)?;
+    let simulator = Simulator::start(TcpListener::bind(listen).await?, scenario)?;
     shutdown.cancelled().await;
+    simulator.stop().await;
     Ok(())
 }
 

@@ -7,11 +7,9 @@ use serde::Deserialize;
 
 use super::preset::Preset;
 use super::scenario::{Arrival, Manner};
-use super::written::Written;
 
 /// One `[[rule]]`, checked.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "Written")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// For the log; `rule N`, counted from 1, if the file gives none.
     pub name: String,

@@ -26,7 +26,7 @@ pub struct WebhookSink {
     addr: SocketAddr,
     next: usize,
     desk: Arc<Desk>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 /// How requests are answered.
@@ -63,7 +63,14 @@ impl WebhookSink {
         let desk = Arc::new(Desk { requests: Inbox::new(), behaviour: Mutex::default() });
         let served = Arc::clone(&desk);
         let task = tokio::spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
-        Ok(Self { addr, next: 0, desk, _task: AbortOnDropHandle::new(task) })
+        Ok(Self { addr, next: 0, desk, task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
+    pub async fn stop(self) {
+        self.task.abort();
+        // An error only says that it was aborted.
+        let _ = self.task.await;
     }
 
     /// Where it listens.

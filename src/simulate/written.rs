@@ -1,20 +1,33 @@
-//! Rules as they stand in a scenario file, and the checks that make them mean something.
+//! Scenarios as they stand in the file, and the checks that make rules mean something.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error};
+use toml::Spanned;
 
 use super::preset::Preset;
 use super::quantity::{some_duration, some_size};
 use super::rule::{Fault, MannerChanges, Ramp, Reply, ResetAt, Rule, RuleMatch};
-use super::scenario::tokens;
+use super::scenario::{Manner, tokens};
+use super::status_page::Notice;
+
+/// A whole file.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WrittenScenario {
+    pub(super) seed: u64,
+    pub(super) api_key: Option<String>,
+    pub(super) healthy: Manner,
+    pub(super) rule: Vec<Spanned<WrittenRule>>,
+    pub(super) status_page: Vec<Notice>,
+}
 
 /// A rule as it stands in the file: flat, for serde's `flatten` would lose the lines of errors.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Written {
-    name: Option<String>,
+pub(super) struct WrittenRule {
+    pub(super) name: Option<String>,
     path: Option<String>,
     model: Option<String>,
     vendor: Option<String>,
@@ -71,10 +84,9 @@ struct WrittenStreamError {
     body: Option<String>,
 }
 
-impl TryFrom<Written> for Rule {
-    type Error = String;
-
-    fn try_from(mut written: Written) -> Result<Self, String> {
+impl Rule {
+    /// What `written` means, or why it means nothing.
+    pub(super) fn new(name: String, mut written: WrittenRule) -> Result<Self, String> {
         let fault = the_one_fault(&mut written)?;
         let when = RuleMatch {
             path: written.path,
@@ -103,13 +115,12 @@ impl TryFrom<Written> for Rule {
             answer: written.answer,
             finish_reason: written.finish_reason,
         };
-        let name = written.name.unwrap_or_default();
         Ok(Self { name, when, ramp: written.ramp, fault, headers: written.response_headers, manner })
     }
 }
 
 /// The fault that a rule asks for, or the names of those that contradict each other.
-fn the_one_fault(written: &mut Written) -> Result<Fault, String> {
+fn the_one_fault(written: &mut WrittenRule) -> Result<Fault, String> {
     let reply = (written.status.is_some() || written.body.is_some())
         .then(|| Reply::scripted(written.status.unwrap_or(200), written.body.take()));
     let asked = [
