@@ -1,0 +1,219 @@
+//! The runner, the pipeline and the outbox together in simulated time: hours pass in a moment and every millisecond is
+//! exact, so that "on schedule" can be asserted and not only hoped for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use llmwatch::clock::{Clock, Wall};
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::model::{Attribution, Endpoint, Fault, Outcome, Sample, Timestamp};
+use llmwatch::notify::worker;
+use llmwatch::pipeline::{self, Pipeline, fold::Core};
+use llmwatch::runner::{Command, Probe, Probed, Report, Runner};
+use llmwatch::schedule::Due;
+use llmwatch::store::{SampleQuery, Store, StoreError};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::good;
+
+const START: Timestamp = Timestamp(1_795_510_800_000);
+
+/// A vendor in simulated time: answers after `latency`, and fails in the given span of seconds since the start.
+struct Script {
+    latency: Duration,
+    fails: std::ops::Range<i64>,
+}
+
+impl Probe for Script {
+    async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
+        tokio::time::sleep(self.latency).await;
+        let total = self.latency.as_secs_f64() * 1000.0;
+        let sample = Sample {
+            provider: endpoint.provider,
+            scheduled_at: due.scheduled_at,
+            trigger: due.trigger,
+            first_token_ms: Some(total / 2.0),
+            total_ms: Some(total),
+            ..good(&endpoint.name, started_at)
+        };
+        let failing = self.fails.contains(&(started_at.since_ms(START) / 1000));
+        let sample = if failing {
+            Sample {
+                outcome: Outcome::Failed,
+                fault: Some(Fault::Http5xx),
+                attribution: Some(Attribution::Provider),
+                first_token_ms: None,
+                ..sample
+            }
+        } else {
+            sample
+        };
+        Probed { sample, controls_reachable: None }
+    }
+}
+
+fn configuration(endpoints: usize, extra: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n".to_owned() + extra;
+    for i in 0..endpoints {
+        text += &format!("[[endpoint]]\nname = \"e{i}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n");
+    }
+    std::fs::write(&path, text).unwrap();
+    config::load(&path, &Surroundings::from_process()).unwrap()
+}
+
+/// Lets `config` be watched for `length` of simulated time and gives everything that was recorded.
+async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sample>, Store) {
+    let config = Arc::new(config);
+    let clock = Clock::starting_at(START);
+    let wall: Wall = Arc::new(move || clock.now());
+    let store = Store::in_memory().unwrap();
+    let (commands, runner_commands) = mpsc::unbounded_channel();
+    let (reports, pipeline_reports) = mpsc::channel(1024);
+    let (_controls, pipeline_controls) = mpsc::channel(1);
+    let core = Core::new(config.clone(), 1.0);
+    let (snapshot, _) = watch::channel(Arc::new(core.snapshot(START)));
+    let (_config_out, config_in) = watch::channel(config.clone());
+    let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+    commands.send(Command::Follow(config.endpoints.clone(), 1.0)).unwrap();
+    let runner = Runner {
+        probe: Arc::new(script),
+        max_concurrent: config.monitor.max_concurrent_probes,
+        wall: wall.clone(),
+        commands: runner_commands,
+        reports,
+        stop: stop.clone(),
+    };
+    let pipeline = Pipeline {
+        core,
+        store: store.clone(),
+        wall: wall.clone(),
+        reports: pipeline_reports,
+        controls: pipeline_controls,
+        commands,
+        snapshot,
+        outbox: wake.clone(),
+        alive: Box::new(|_| {}),
+    };
+    let post = worker::Post { store: store.clone(), wall, wake, stop: stop.clone() };
+    let parts = tokio::spawn(async move {
+        let (told, (), ()) = tokio::join!(worker::run(post, config_in), runner.run(), pipeline.run());
+        told.unwrap();
+    });
+    tokio::time::sleep(length).await;
+    stop.cancel();
+    parts.await.unwrap();
+    let mut samples = Vec::new();
+    let all = store.each_sample(SampleQuery::default(), |_, s| {
+        samples.push(s);
+        Ok::<_, StoreError>(())
+    });
+    all.unwrap();
+    (samples, store)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_never_answers_delays_no_probe() {
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
+    let script = Script { latency: Duration::from_millis(400), fails: 300..1200 };
+    let (samples, store) = watch_for(configuration(5, &extra), script, Duration::from_secs(1800)).await;
+    assert!(samples.iter().any(|s| s.outcome == Outcome::Failed));
+    assert_eq!(store.incidents(false).unwrap().len(), 1, "one provider, one incident");
+    let waiting = store.outbox_tally().unwrap();
+    assert!(waiting[0].pending > 0, "the receiver never answered: {waiting:?}");
+    for sample in &samples {
+        assert!(sample.schedule_lag_ms < 2.0, "{} lagged {} ms", sample.endpoint, sample.schedule_lag_ms);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_endpoint_keeps_its_own_grid() {
+    let script = Script { latency: Duration::from_millis(300), fails: 0..0 };
+    let (samples, _) = watch_for(configuration(20, ""), script, Duration::from_secs(3600)).await;
+    let mut begun: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for sample in &samples {
+        begun.entry(&sample.endpoint).or_default().push(sample.scheduled_at.0);
+    }
+    assert_eq!(begun.len(), 20);
+    for (endpoint, times) in begun {
+        assert!(times.len() >= 59, "{endpoint}: {}", times.len());
+        assert!(times.windows(2).all(|w| w[1] - w[0] == 60_000), "{endpoint} drifts: {times:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_slot_shows_as_lag_and_never_as_latency() {
+    let script = Script { latency: Duration::from_secs(20), fails: 0..0 };
+    let config = configuration(12, "max_concurrent_probes = 2\n");
+    let (samples, _) = watch_for(config, script, Duration::from_secs(600)).await;
+    assert!(samples.iter().any(|s| s.schedule_lag_ms > 1000.0), "two slots are too few for these");
+    assert!(samples.iter().all(|s| s.total_ms == Some(20_000.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_looked_at_again_within_seconds() {
+    let script = Script { latency: Duration::from_millis(400), fails: 600..780 };
+    let (samples, _) = watch_for(configuration(1, ""), script, Duration::from_secs(1200)).await;
+    let first = samples.iter().position(|s| s.outcome == Outcome::Failed).unwrap();
+    let again = samples[first + 1].started_at.since_ms(samples[first].started_at);
+    assert!((5_000..7_000).contains(&again), "looked again after {again} ms");
+}
+
+/// A machine that sleeps: the wall clock jumps while nothing runs.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
+    let clock = Clock::starting_at(START);
+    let slept = Arc::new(Mutex::new(Duration::ZERO));
+    let wall: Wall = {
+        let slept = slept.clone();
+        Arc::new(move || clock.now() + *slept.lock().unwrap())
+    };
+    let (commands, runner_commands) = mpsc::unbounded_channel();
+    let (reports, mut told) = mpsc::channel(1024);
+    let stop = CancellationToken::new();
+    let config = configuration(10, "");
+    commands.send(Command::Follow(config.endpoints, 1.0)).unwrap();
+    let script = Script { latency: Duration::from_millis(100), fails: 0..0 };
+    let runner =
+        Runner { probe: Arc::new(script), max_concurrent: 64, wall, commands: runner_commands, reports, stop: stop.clone() };
+    let running = tokio::spawn(runner.run());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    while told.try_recv().is_ok() {}
+
+    *slept.lock().unwrap() = Duration::from_secs(8 * 3600);
+    let Some(Report::Asleep { from, to }) = told.recv().await else { panic!("it slept") };
+    assert!((to.since_ms(from) - 8 * 3_600_000).abs() <= 2_000);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let mut probes = 0;
+    while let Ok(report) = told.try_recv() {
+        probes += usize::from(matches!(report, Report::Probed(_)));
+    }
+    assert!((10..=11).contains(&probes), "one each, and no burst of what was missed: {probes}");
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_continues_exactly_where_the_samples_end() {
+    let script = Script { latency: Duration::from_millis(400), fails: 900..2000 };
+    let config = configuration(3, "");
+    let (_, store) = watch_for(config.clone(), script, Duration::from_secs(1500)).await;
+    let (config, now) = (Arc::new(config), START + Duration::from_secs(1500));
+    let whole = {
+        let mut core = Core::new(config.clone(), 1.0);
+        let all = store.each_sample(SampleQuery::default(), |_, s| {
+            core.step(s);
+            Ok::<_, StoreError>(())
+        });
+        all.unwrap();
+        core
+    };
+    let restored = pipeline::restore(&store, config, 1.0, now).unwrap();
+    assert_eq!(restored.checkpoint(), whole.checkpoint());
+    assert_eq!(restored.snapshot(now).incidents.len(), 1);
+}
