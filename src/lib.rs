@@ -29,6 +29,8 @@ pub mod runner;
 
 pub mod detect;
 
+pub mod backtest;
+
 pub mod attribute;
 
 pub mod incident;

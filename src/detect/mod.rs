@@ -1,1 +1,544 @@
-//! To be written.
+//! Is an endpoint healthy? Pure: `(policy, state, observation) -> (state, verdict)`, with whole milliseconds as time.
+//!
+//! The method is an evidence meter per endpoint: a Bernoulli CUSUM of failures against a learned background rate
+//! ([`errors`]) and a CUSUM of clipped log-latency against a learned level ([`slowness`]). Around it: quick second looks
+//! under a budget ([`look`]), endpoints of one failure domain as each other's witnesses, and recovery by evidence
+//! ([`recovery`]). Faults of the account have a small machine of their own ([`account`]) and never touch the meters.
+//!
+//! The order of endpoints within one instant does not matter: they are kept and asked by name.
+
+mod account;
+mod errors;
+mod histogram;
+mod look;
+mod recovery;
+mod slowness;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use verdict::{Cause, Event, Note, Typical, Verdict};
+
+use self::account::Account;
+use self::errors::ErrorMeter;
+use self::look::Looking;
+use self::recovery::Alert;
+use self::slowness::SlowMeter;
+use crate::model::{DetectionPolicy, Sensitivity, Timestamp};
+
+const DAY_MS: i64 = 86_400_000;
+/// A pause in the observations longer than this (or three intervals) is a gap: half-full meters mean nothing any more.
+const GAP_MS: i64 = 300_000;
+/// How lately siblings must have failed to be witnesses of each other's errors, and of slowness.
+const FAILED_LATELY_MS: i64 = 60_000;
+const SLOW_LATELY_MS: i64 = 120_000;
+/// How long a provider must have been failing, or been slow, before its endpoints together raise an alert.
+const PROVIDER_ERRORS_MS: i64 = 30_000;
+const PROVIDER_SLOW_MS: i64 = 90_000;
+
+/// What an endpoint's observations are judged by. An argument, never state: a reload changes it in the middle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    interval_ms: i64,
+    alert_after_ms: i64,
+    degraded_after_ms: i64,
+    resolve_after_ms: i64,
+    slow_factor: f64,
+    /// The evidence that an alert needs, in nats.
+    evidence: f64,
+    recheck: bool,
+    siblings: bool,
+    /// Consecutive failures that open and successes that resolve, instead of the evidence.
+    thresholds: Option<(u32, u32)>,
+    domain: String,
+}
+
+impl Policy {
+    /// The policy of an endpoint that is probed every `interval` and fails together with the others of `domain`.
+    pub fn new(policy: &DetectionPolicy, interval: Duration, domain: String) -> Self {
+        let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        let thresholds = match (policy.failure_threshold, policy.success_threshold) {
+            (None, None) => None,
+            (failures, successes) => Some((failures.unwrap_or(3), successes.unwrap_or(2))),
+        };
+        Self {
+            interval_ms: ms(interval).max(1),
+            alert_after_ms: ms(policy.alert_after),
+            degraded_after_ms: ms(policy.degraded_after),
+            resolve_after_ms: ms(policy.resolve_after),
+            slow_factor: policy.slow_factor,
+            evidence: match policy.sensitivity {
+                Sensitivity::High => 9.0,
+                Sensitivity::Normal => 12.0,
+                Sensitivity::Low => 16.0,
+            },
+            recheck: policy.recheck && thresholds.is_none(),
+            siblings: policy.siblings && thresholds.is_none(),
+            thresholds,
+            domain,
+        }
+    }
+}
+
+/// What a probe showed, as far as detection is concerned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// When the probe began.
+    pub start: Timestamp,
+    /// When it ended; nothing is decided before.
+    pub end: Timestamp,
+    /// The next scheduled start after `end`.
+    pub next_tick: Timestamp,
+    /// How it ended.
+    pub result: Result,
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Result {
+    /// Rightly; without a reading when its latency says nothing about the provider.
+    Good(Option<Reading>),
+    /// By the provider's fault.
+    Failed {
+        /// The provider throttled the request.
+        rate_limited: bool,
+        /// How long it asks us to wait, in milliseconds.
+        retry_after_ms: Option<i64>,
+    },
+    /// By a fault of the account, the request or this machine alone.
+    Account {
+        /// The account's own rate limit was reached.
+        rate_limited: bool,
+        /// How long the provider asks us to wait, in milliseconds.
+        retry_after_ms: Option<i64>,
+    },
+    /// The monitor's own network is gone: nothing was measured.
+    Offline,
+}
+
+/// The latency of a good probe, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Until the first token; the total for an API without tokens.
+    pub first_token_ms: f64,
+    /// Until the end.
+    pub total_ms: f64,
+    /// Beyond one of the endpoint's absolute limits.
+    pub beyond_limits: bool,
+}
+
+/// The folded state of all endpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Detector {
+    endpoints: BTreeMap<String, Watched>,
+    domains: BTreeMap<String, Domain>,
+    offline: bool,
+}
+
+/// The folded state of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Watched {
+    /// When the last observation ended.
+    seen: Option<i64>,
+    day: i64,
+    errors: ErrorMeter,
+    slow: SlowMeter,
+    looking: Looking,
+    alert: Option<Alert>,
+    /// When the last alert was closed, and how often it has come back since.
+    closed: Option<i64>,
+    flaps: u32,
+    first_open: i64,
+    account: Account,
+}
+
+/// What the endpoints of one failure domain share.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Domain {
+    /// How many of its endpoints are in its common incident.
+    open: u32,
+    /// The incident is known to concern the domain.
+    escalated: bool,
+    /// It was told that what was slow is failing now.
+    down: bool,
+}
+
+/// What decided that an alert is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Why {
+    Errors,
+    Slow,
+}
+
+impl Detector {
+    /// Folds one observation in. Nothing happens when the endpoint is not in `roster`.
+    pub fn observe(&mut self, roster: &BTreeMap<String, Policy>, seen: &Observation) -> Verdict {
+        let mut verdict = Verdict::default();
+        let Some(policy) = roster.get(&seen.endpoint) else { return verdict };
+        let (start, end, tick) = (seen.start.0, seen.end.0, seen.next_tick.0);
+        let mut own = self.endpoints.remove(&seen.endpoint).unwrap_or_default();
+        own.pass_time(policy, start, end);
+        let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
+
+        if seen.result == Result::Offline {
+            if !self.offline {
+                self.offline = true;
+                note.plain(Event::Offline);
+            }
+            own.looking.next_start = (end + 1).max(tick.min(end + policy.fast_gap()));
+        } else {
+            if self.offline {
+                self.offline = false;
+                note.plain(Event::Online);
+            }
+            if let Result::Account { rate_limited, retry_after_ms } = seen.result {
+                let opened = own.account.fault(policy, start, end, rate_limited);
+                if let Some((since, run)) = opened {
+                    note.push(Event::Open, Cause::Account, Figures { k: run, n: run, since, ..Figures::default() });
+                }
+                own.looking.next_start = own.account.look_again(policy, end, tick, rate_limited, retry_after_ms);
+            } else {
+                if own.account.clear() {
+                    note.push(Event::Resolved, Cause::Account, Figures { since: start, ..Figures::default() });
+                }
+                self.judge(roster, policy, &mut own, seen, &mut verdict);
+            }
+        }
+        if own.looking.next_start < tick {
+            verdict.look_again.push((seen.endpoint.clone(), Timestamp(own.looking.next_start)));
+        }
+        self.endpoints.insert(seen.endpoint.clone(), own);
+        verdict
+    }
+
+    /// Forgets the endpoints that are not wanted any more.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        let left: Vec<_> = self.endpoints.keys().filter(|name| !wanted(name)).cloned().collect();
+        for name in left {
+            let alert = self.endpoints.remove(&name).and_then(|w| w.alert);
+            if let Some(domain) = alert.and_then(|a| a.grouped) {
+                self.leave(&domain);
+            }
+        }
+    }
+
+    /// What is typical for an endpoint.
+    pub fn typical(&self, endpoint: &str) -> Typical {
+        self.endpoints.get(endpoint).map(|w| w.slow.typical(w.errors.background())).unwrap_or_default()
+    }
+
+    /// The meters, the alert and the looks of one observation that says something about the provider.
+    fn judge(
+        &mut self,
+        roster: &BTreeMap<String, Policy>,
+        policy: &Policy,
+        own: &mut Watched,
+        seen: &Observation,
+        verdict: &mut Verdict,
+    ) {
+        let (start, end) = (seen.start.0, seen.end.0);
+        let failed = matches!(seen.result, Result::Failed { .. });
+        let reading = if let Result::Good(reading) = seen.result { reading } else { None };
+        let step = own.slow.compare(policy, reading.as_ref());
+        let was_open = own.alert.is_some();
+        let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
+
+        // "Slow" may become "down", so failures are counted while an alert of slowness is open.
+        let mut fire = None;
+        if own.alert.as_ref().is_none_or(|a| a.why == Why::Slow) {
+            let due = own.errors.observe(policy, start, end, failed, was_open);
+            fire = due.then_some(Cause::Errors);
+        }
+        if let (Some(alert), Some(_)) = (own.alert.as_mut(), fire) {
+            fire = None;
+            alert.turn_to_errors(&own.errors, end);
+            let domain = self.domains.entry(policy.domain.clone()).or_default();
+            let told = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
+            let event = if told { Event::Join } else { Event::Escalate };
+            note.push(event, Cause::Errors, own.figures(Why::Errors, reading));
+        }
+        let mut lagging = false;
+        if was_open {
+            if let Some(why) = own.recover(policy, end, failed, step, reading) {
+                let cause = if why == Why::Slow { Cause::Slow } else { Cause::Errors };
+                note.push(Event::Resolved, cause, own.figures(why, reading));
+                if let Some(domain) = own.close(end) {
+                    self.leave(&domain);
+                }
+            }
+        } else {
+            lagging = own.slow.observe(start, end, step, policy.evidence);
+            if fire.is_none() && lagging && own.slow.is_due(policy, end) {
+                fire = Some(Cause::Slow);
+            }
+            if fire.is_none() && policy.siblings {
+                fire = self.corroborated(roster, policy, own, failed, lagging, end);
+            }
+            if let Some(cause) = fire {
+                self.open(roster, policy, own, seen, cause, reading, verdict);
+            }
+        }
+        own.learn(policy, end, reading, failed);
+        self.look(roster, policy, own, seen, lagging, verdict);
+    }
+
+    /// Whether the other endpoints of the domain make an alert of what would not yet be one alone.
+    fn corroborated(
+        &self,
+        roster: &BTreeMap<String, Policy>,
+        policy: &Policy,
+        own: &Watched,
+        failed: bool,
+        lagging: bool,
+        end: i64,
+    ) -> Option<Cause> {
+        let h = policy.evidence;
+        let mates = || self.mates(roster, &policy.domain).map(|(_, w)| w).chain([own]);
+        if failed {
+            let group: Vec<_> = mates().filter(|m| m.fails_with_others(end)).collect();
+            let convinced = group.iter().filter(|m| m.errors.failures() >= 2).count();
+            let evidence: f64 = group.iter().map(|m| m.errors.evidence()).sum();
+            let since = group.iter().filter_map(|m| m.errors.since()).min();
+            if group.len() >= 2
+                && convinced >= 2
+                && evidence >= h
+                && since.is_some_and(|since| end - since >= PROVIDER_ERRORS_MS)
+            {
+                return Some(Cause::ProviderErrors);
+            }
+        }
+        if lagging && own.slow.evidence() >= 0.5 * h {
+            let group: Vec<_> = mates().filter(|m| m.lags_with_others(end, h)).collect();
+            let evidence: f64 = group.iter().map(|m| m.slow.evidence()).sum();
+            let since = group.iter().filter_map(|m| m.slow.since()).min();
+            if group.len() >= 2
+                && evidence >= 1.2 * h
+                && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS)
+            {
+                return Some(Cause::ProviderSlow);
+            }
+        }
+        if self.domains.get(&policy.domain).is_some_and(|d| d.open > 0) {
+            if failed && own.errors.failures() >= 2 {
+                return Some(Cause::JoinErrors);
+            }
+            if lagging && own.slow.evidence() >= 0.5 * h {
+                return Some(Cause::JoinSlow);
+            }
+        }
+        None
+    }
+
+    /// Opens the alert that `cause` calls for, alone or with the others of the domain.
+    #[expect(clippy::too_many_arguments, reason = "the whole situation of one decision")]
+    fn open(
+        &mut self,
+        roster: &BTreeMap<String, Policy>,
+        policy: &Policy,
+        own: &mut Watched,
+        seen: &Observation,
+        cause: Cause,
+        reading: Option<Reading>,
+        verdict: &mut Verdict,
+    ) {
+        let end = seen.end.0;
+        let why = if cause.is_slow() { Why::Slow } else { Why::Errors };
+        let mut event = Event::Open;
+        let mut grouped = false;
+        let figures = own.figures(why, reading);
+        match cause {
+            Cause::ProviderErrors | Cause::ProviderSlow => {
+                let mates: Vec<_> = self.mates(roster, &policy.domain).map(|(name, _)| name.clone()).collect();
+                for name in &mates {
+                    let (Some(mate), Some(policy)) = (self.endpoints.get_mut(name), roster.get(name)) else { continue };
+                    let joins = match why {
+                        Why::Errors => mate.fails_with_others(end),
+                        Why::Slow => mate.lags_with_others(end, policy.evidence),
+                    };
+                    if !joins {
+                        continue;
+                    }
+                    let own_figures = mate.figures(why, None);
+                    mate.open(policy, end, why, true);
+                    self.domains.entry(policy.domain.clone()).or_default().open += 1;
+                    let mut note = Noting { endpoint: name, end: seen.end, notes: &mut verdict.notes };
+                    note.push(Event::Join, cause, own_figures);
+                }
+                let domain = self.domains.entry(policy.domain.clone()).or_default();
+                (domain.escalated, grouped) = (true, true);
+                domain.open += 1;
+            }
+            Cause::JoinErrors | Cause::JoinSlow => {
+                (event, grouped) = (Event::Join, true);
+                self.domains.entry(policy.domain.clone()).or_default().open += 1;
+            }
+            _ if policy.siblings => {
+                let open: Vec<_> = self
+                    .mates(roster, &policy.domain)
+                    .filter(|(_, m)| m.alert.is_some())
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                if !open.is_empty() {
+                    let domain = self.domains.entry(policy.domain.clone()).or_default();
+                    event = if domain.escalated { Event::Join } else { Event::Escalate };
+                    (domain.escalated, grouped) = (true, true);
+                    domain.open += 1;
+                    for name in open {
+                        let alert = self.endpoints.get_mut(&name).and_then(|m| m.alert.as_mut());
+                        if let Some(alert) = alert.filter(|a| a.grouped.is_none()) {
+                            alert.grouped = Some(policy.domain.clone());
+                            domain.open += 1;
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        own.open(policy, end, why, grouped);
+        let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
+        note.push(event, cause, figures);
+    }
+
+    fn leave(&mut self, domain: &str) {
+        let state = self.domains.entry(domain.to_owned()).or_default();
+        state.open = state.open.saturating_sub(1);
+        if state.open == 0 {
+            *state = Domain::default();
+        }
+    }
+
+    /// The other endpoints of a domain. The one that is being judged has been taken out.
+    fn mates<'a>(
+        &'a self,
+        roster: &'a BTreeMap<String, Policy>,
+        domain: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a Watched)> {
+        self.endpoints.iter().filter(move |(name, _)| roster.get(*name).is_some_and(|p| p.domain == domain && p.siblings))
+    }
+}
+
+impl Watched {
+    /// What the mere passing of time changes: a little is forgotten every day, and a gap empties half-full meters.
+    fn pass_time(&mut self, policy: &Policy, start: i64, end: i64) {
+        let day = end.div_euclid(DAY_MS);
+        let Some(seen) = self.seen.replace(end) else {
+            self.day = day;
+            self.looking.fill(end);
+            return;
+        };
+        for _ in self.day..day.min(self.day + 400) {
+            self.slow.forget();
+            self.errors.forget();
+        }
+        self.day = day;
+        if start - seen > GAP_MS.max(3 * policy.interval_ms) {
+            self.errors.empty();
+            self.slow.empty();
+            if let Some(alert) = &mut self.alert {
+                alert.begin_again(end);
+            }
+        }
+        self.looking.refill(policy.interval_ms, end);
+    }
+
+    fn fails_with_others(&self, end: i64) -> bool {
+        self.alert.is_none()
+            && self.errors.evidence() > 0.0
+            && self.errors.last_failed().is_some_and(|t| end - t <= FAILED_LATELY_MS)
+    }
+
+    fn lags_with_others(&self, end: i64, evidence: f64) -> bool {
+        self.alert.is_none()
+            && self.slow.evidence() >= 0.5 * evidence
+            && self.slow.last_slow().is_some_and(|t| end - t <= SLOW_LATELY_MS)
+    }
+
+    fn open(&mut self, policy: &Policy, end: i64, why: Why, grouped: bool) {
+        (self.flaps, self.first_open) = match self.closed {
+            Some(closed) if end - closed <= recovery::REOPEN_WINDOW_MS => {
+                ((self.flaps + 1).min(recovery::MOST_FLAPS), self.first_open)
+            }
+            _ => (0, end),
+        };
+        let (k, n) = match why {
+            Why::Errors => (self.errors.failures(), self.errors.probes()),
+            Why::Slow => self.slow.counts(),
+        };
+        let hold_ms = policy.resolve_after_ms << self.flaps;
+        if why == Why::Slow {
+            self.slow.begin_incident();
+        }
+        let grouped = grouped.then(|| policy.domain.clone());
+        self.alert = Some(Alert::new(why, k, n, end, hold_ms, grouped));
+        self.errors.forget_pending();
+    }
+
+    /// Closes the alert; gives the domain whose common incident it was in.
+    fn close(&mut self, end: i64) -> Option<String> {
+        self.errors.empty();
+        self.slow.empty();
+        self.closed = Some(end);
+        self.looking.rest();
+        self.alert.take().and_then(|a| a.grouped)
+    }
+
+    fn figures(&self, why: Why, reading: Option<Reading>) -> Figures {
+        let (k, n) = match why {
+            Why::Errors => (self.errors.failures(), self.errors.probes()),
+            Why::Slow => self.slow.counts(),
+        };
+        let since = match why {
+            Why::Errors => self.errors.since(),
+            Why::Slow => self.slow.since(),
+        };
+        Figures {
+            k,
+            n,
+            since: since.or(self.seen).unwrap_or_default(),
+            typical: self.slow.typical(self.errors.background()),
+            first_token_ms: reading.map(|r| r.first_token_ms),
+        }
+    }
+}
+
+/// The figures that go into a note.
+#[derive(Debug, Clone, Copy, Default)]
+struct Figures {
+    k: u32,
+    n: u32,
+    since: i64,
+    typical: Typical,
+    first_token_ms: Option<f64>,
+}
+
+struct Noting<'a> {
+    endpoint: &'a str,
+    end: Timestamp,
+    notes: &'a mut Vec<Note>,
+}
+
+impl Noting<'_> {
+    fn plain(&mut self, event: Event) {
+        self.push(event, Cause::None, Figures { since: self.end.0, ..Figures::default() });
+    }
+
+    fn push(&mut self, event: Event, cause: Cause, figures: Figures) {
+        self.notes.push(Note {
+            at: self.end,
+            endpoint: self.endpoint.to_owned(),
+            event,
+            cause,
+            k: figures.k,
+            n: figures.n,
+            started_at: Timestamp(figures.since),
+            typical_failure_rate: figures.typical.failure_rate,
+            typical_first_token_ms: figures.typical.first_token_ms,
+            first_token_ms: figures.first_token_ms,
+        });
+    }
+}

@@ -1,0 +1,69 @@
+//! Faults of the account: a refused key or an empty account is certain after two probes and has nothing to do with the
+//! provider's health, so it has this small machine instead of a meter.
+
+use serde::{Deserialize, Serialize};
+
+use super::Policy;
+
+/// Faults in a row that open, and probes without one that resolve.
+const OPEN_AFTER: u32 = 2;
+/// An own rate limit passes by itself; it has to last for `alert_after` as well.
+const OPEN_AFTER_THROTTLED: u32 = 3;
+const CLEAR_AFTER: u32 = 2;
+const FIRST_LOOK_MS: i64 = 5_000;
+const THROTTLED_GAP_MS: i64 = 20_000;
+
+/// The state of one endpoint's account.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Account {
+    run: u32,
+    since: i64,
+    open: bool,
+    clear: u32,
+}
+
+impl Account {
+    /// Takes a fault in. When it opens: since when, and how many there were.
+    pub(super) fn fault(&mut self, policy: &Policy, start: i64, end: i64, rate_limited: bool) -> Option<(i64, u32)> {
+        if self.run == 0 && !self.open {
+            self.since = start;
+        }
+        self.run += 1;
+        self.clear = 0;
+        let due = if rate_limited {
+            self.run >= OPEN_AFTER_THROTTLED && end - self.since >= policy.alert_after_ms
+        } else {
+            self.run >= OPEN_AFTER
+        };
+        if self.open || !due {
+            return None;
+        }
+        self.open = true;
+        Some((self.since, self.run))
+    }
+
+    /// Takes a probe without such a fault in. True when that resolves it.
+    pub(super) fn clear(&mut self) -> bool {
+        self.run = 0;
+        self.clear = self.clear.saturating_add(1);
+        let over = self.open && self.clear >= CLEAR_AFTER;
+        self.open &= !over;
+        over
+    }
+
+    /// When to look again after a fault: soon until it is certain, then with the grid.
+    pub(super) fn look_again(
+        &self,
+        policy: &Policy,
+        end: i64,
+        tick: i64,
+        rate_limited: bool,
+        retry_after_ms: Option<i64>,
+    ) -> i64 {
+        if self.open || !policy.recheck {
+            return tick;
+        }
+        let gap = if rate_limited { THROTTLED_GAP_MS } else { FIRST_LOOK_MS };
+        tick.min(end + gap.max(retry_after_ms.unwrap_or(0)))
+    }
+}

@@ -1,0 +1,157 @@
+//! Is it over? The milder the incident was, the more clean probes it takes to believe that it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::errors::ErrorMeter;
+use super::slowness::Step;
+use super::{DAY_MS, Policy, Reading, Watched, Why};
+
+/// An alert that comes back within this is the same trouble.
+pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
+/// Each time it comes back the hold doubles, at most so often.
+pub(super) const MOST_FLAPS: u32 = 3;
+/// The chance of taking an incident for over while it goes on.
+const ALPHA: f64 = 0.01;
+/// Good probes in a row, at the least.
+const LEAST_GOOD: u32 = 3;
+/// How fast the incident's own failure share forgets, per probe.
+const MEMORY: f64 = 0.97;
+const SHARE_FLOOR: f64 = 0.08;
+const SHARE_CEILING: f64 = 0.95;
+/// A failure while recovering from slowness costs this much.
+const FAILURE_COST: f64 = 3.0;
+/// Slowness that lasts so long is the new normal.
+const ACCEPT_AFTER_MS: i64 = DAY_MS;
+
+/// An open alert of one endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Alert {
+    pub(super) why: Why,
+    /// It opened for slowness and then began to fail.
+    was_slow: bool,
+    /// Decayed failures and probes of the incident, and its failure share at the last failure.
+    bad: f64,
+    probes: f64,
+    share: f64,
+    /// The evidence that it is over.
+    r: f64,
+    good_run: u32,
+    last_bad: i64,
+    pub(super) opened: i64,
+    hold_ms: i64,
+    /// The failure domain, when it is part of the domain's common incident.
+    pub(super) grouped: Option<String>,
+}
+
+impl Alert {
+    pub(super) fn new(why: Why, k: u32, n: u32, end: i64, hold_ms: i64, grouped: Option<String>) -> Self {
+        let (bad, probes) = (f64::from(k), f64::from(n.max(1)));
+        Self {
+            why,
+            was_slow: false,
+            bad,
+            probes,
+            share: (bad / probes).clamp(SHARE_FLOOR, SHARE_CEILING),
+            r: 0.0,
+            good_run: 0,
+            last_bad: end,
+            opened: end,
+            hold_ms,
+            grouped,
+        }
+    }
+
+    /// What was slow is failing now: recovery is from errors first.
+    pub(super) fn turn_to_errors(&mut self, meter: &ErrorMeter, end: i64) {
+        let (k, n) = (meter.failures(), meter.probes());
+        let fresh = Self::new(Why::Errors, k, n, self.opened, self.hold_ms, self.grouped.take());
+        *self = Self { was_slow: true, last_bad: end, ..fresh };
+    }
+
+    /// After a gap, recovery has to be earned again.
+    pub(super) fn begin_again(&mut self, end: i64) {
+        (self.r, self.good_run, self.last_bad) = (0.0, 0, end);
+    }
+}
+
+impl Watched {
+    /// Takes one probe into the open alert. Says from what the endpoint has recovered, once it has.
+    pub(super) fn recover(
+        &mut self,
+        policy: &Policy,
+        end: i64,
+        failed: bool,
+        step: Option<Step>,
+        reading: Option<Reading>,
+    ) -> Option<Why> {
+        let background = self.errors.background();
+        let first_open = self.first_open;
+        let alert = self.alert.as_mut()?;
+        let (is_bad, needed) = match alert.why {
+            // The meter of slowness run backwards: it has to climb from zero to half of what opens.
+            Why::Slow => {
+                if failed {
+                    alert.r = (alert.r - FAILURE_COST).max(0.0);
+                } else if let Some(step) = step {
+                    alert.r = (alert.r + step.neutral - step.z).max(0.0);
+                }
+                (alert.r <= 0.0, 0.5 * policy.evidence)
+            }
+            // The likelihood of "background again" against "still failing as it did".
+            Why::Errors => {
+                alert.bad = MEMORY * alert.bad + f64::from(u8::from(failed));
+                alert.probes = MEMORY * alert.probes + 1.0;
+                if failed {
+                    alert.share = (alert.bad / alert.probes).clamp(SHARE_FLOOR, SHARE_CEILING);
+                }
+                let share = alert.share.max(2.0 * background);
+                if failed {
+                    alert.r = (alert.r + (background / share).ln()).max(0.0);
+                } else {
+                    alert.r += ((1.0 - background) / (1.0 - share)).ln();
+                }
+                (failed, -ALPHA.ln())
+            }
+        };
+        if is_bad {
+            (alert.last_bad, alert.good_run) = (end, 0);
+        } else {
+            alert.good_run += 1;
+        }
+        if let (Why::Slow, Some(reading)) = (alert.why, &reading) {
+            self.slow.collect(reading);
+        }
+        let over = match (policy.thresholds, alert.why) {
+            (Some((_, successes)), Why::Errors) => alert.good_run >= successes,
+            _ => {
+                !is_bad
+                    && alert.r >= needed
+                    && alert.good_run >= LEAST_GOOD
+                    && end - alert.last_bad >= alert.hold_ms
+            }
+        };
+        if over && alert.why == Why::Errors && alert.was_slow {
+            // The errors are over; it stays an incident until the slowness is over too.
+            (alert.was_slow, alert.why) = (false, Why::Slow);
+            alert.begin_again(end);
+            self.errors.drain();
+            return None;
+        }
+        if !over && alert.why == Why::Slow && end - first_open >= ACCEPT_AFTER_MS {
+            self.slow.accept_incident();
+            return Some(Why::Slow);
+        }
+        over.then_some(alert.why)
+    }
+
+    /// Learns what is normal, never from an incident.
+    pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: Option<Reading>, failed: bool) {
+        match reading {
+            Some(reading) if self.alert.is_none() && self.slow.may_learn(policy) => {
+                self.slow.learn(policy, end, &reading);
+            }
+            _ if !failed => self.slow.relax(policy, end),
+            _ => {}
+        }
+    }
+}

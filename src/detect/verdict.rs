@@ -1,0 +1,121 @@
+//! What detection says: notes about endpoints, and when to look again.
+
+use crate::model::Timestamp;
+
+/// What follows from one observation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdict {
+    /// What was noted, in the order in which it was decided.
+    pub notes: Vec<Note>,
+    /// When to look again, before the grid would.
+    pub look_again: Vec<(String, Timestamp)>,
+}
+
+/// One thing noted about one endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    /// When it was decided: the end of the probe that decided it.
+    pub at: Timestamp,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// What happened.
+    pub event: Event,
+    /// Why.
+    pub cause: Cause,
+    /// Bad probes since the first bad one.
+    pub k: u32,
+    /// Probes since the first bad one.
+    pub n: u32,
+    /// When the first bad probe began.
+    pub started_at: Timestamp,
+    /// The learned share of failures, 0 to 1.
+    pub typical_failure_rate: f64,
+    /// The learned first token, in milliseconds, once enough was learned.
+    pub typical_first_token_ms: Option<f64>,
+    /// The first token of the probe that decided.
+    pub first_token_ms: Option<f64>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An alert that nobody was told of before.
+    Open,
+    /// An endpoint comes into an incident that was told already.
+    Join,
+    /// An incident concerns the whole domain, or what was slow is failing now.
+    Escalate,
+    /// The endpoint has recovered.
+    Resolved,
+    /// The monitor's own network is gone.
+    Offline,
+    /// It is back.
+    Online,
+}
+
+impl Event {
+    /// The word in replayed events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Join => "join",
+            Self::Escalate => "escalate",
+            Self::Resolved => "resolved",
+            Self::Offline => "offline",
+            Self::Online => "online",
+        }
+    }
+}
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// For the monitor's own notes.
+    None,
+    /// Too many failures for the learned background.
+    Errors,
+    /// Too slow for the learned level.
+    Slow,
+    /// Several endpoints of the domain fail together.
+    ProviderErrors,
+    /// Several endpoints of the domain are slow together.
+    ProviderSlow,
+    /// Fails while its domain has an incident.
+    JoinErrors,
+    /// Is slow while its domain has an incident.
+    JoinSlow,
+    /// A fault of the account, the request or this machine alone.
+    Account,
+}
+
+impl Cause {
+    /// The words in replayed events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Errors => "errors",
+            Self::Slow => "slow",
+            Self::ProviderErrors => "provider errors",
+            Self::ProviderSlow => "provider slow",
+            Self::JoinErrors => "join errors",
+            Self::JoinSlow => "join slow",
+            Self::Account => "account",
+        }
+    }
+
+    /// Whether it is about latency.
+    pub fn is_slow(self) -> bool {
+        matches!(self, Self::Slow | Self::ProviderSlow | Self::JoinSlow)
+    }
+}
+
+/// What is typical for an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Typical {
+    /// The learned share of failures, 0 to 1.
+    pub failure_rate: f64,
+    /// The learned median of the first token, in milliseconds, once enough was learned.
+    pub first_token_ms: Option<f64>,
+    /// The learned median of the total, in milliseconds, once enough was learned.
+    pub total_ms: Option<f64>,
+}

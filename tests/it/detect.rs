@@ -1,0 +1,163 @@
+//! The detector against what the reference implementation says on labelled traces, and the laws that it must keep.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use llmwatch::backtest::{self, Said};
+use llmwatch::detect::{Detector, Event, Observation, Policy, Reading, Result as Probed};
+use llmwatch::model::{DetectionPolicy, Timestamp};
+use proptest::prelude::*;
+
+fn events(said: &[Said], trace: &str) -> Vec<(i64, String, String)> {
+    let mut events: Vec<_> = said
+        .iter()
+        .filter(|s| s.trace == trace)
+        .map(|s| (s.t_ms, s.endpoint.clone(), s.event.clone()))
+        .collect();
+    events.sort();
+    events
+}
+
+#[test]
+fn the_traces_give_the_golden_events() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
+    let said = backtest::replay(&folder, &DetectionPolicy::default()).unwrap();
+    let golden = std::fs::read_to_string(folder.join("golden_alerts_dev.jsonl")).unwrap();
+    let golden: Vec<Said> = golden.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    for trace in ["a_p01_60s", "d_p03_300s"] {
+        let (ours, theirs) = (events(&said, trace), events(&golden, trace));
+        assert!(theirs.len() > 100);
+        let first = ours.iter().zip(&theirs).position(|(a, b)| a != b).unwrap_or(0);
+        assert!(
+            ours == theirs,
+            "{trace}: {} events against {}; first difference at {first}: {:?} against {:?}",
+            ours.len(),
+            theirs.len(),
+            ours.get(first),
+            theirs.get(first)
+        );
+    }
+}
+
+const DOMAINS: [&str; 4] = ["alpha", "alpha", "alpha", "beta"];
+
+fn roster() -> BTreeMap<String, Policy> {
+    let policy = |i: usize| {
+        let thresholds = (i == 3).then_some(3);
+        let policy = DetectionPolicy { failure_threshold: thresholds, ..DetectionPolicy::default() };
+        Policy::new(&policy, Duration::from_secs(60), DOMAINS[i].to_owned())
+    };
+    (0..4).map(|i| (format!("e{i}"), policy(i))).collect()
+}
+
+/// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
+fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
+    let good = (50.0..5_000.0_f64).prop_map(|ms| {
+        Probed::Good(Some(Reading { first_token_ms: ms, total_ms: ms * 2.0, beyond_limits: false }))
+    });
+    let result = prop_oneof![
+        8 => good,
+        6 => any::<bool>().prop_map(|rate_limited| Probed::Failed { rate_limited, retry_after_ms: None }),
+        1 => Just(Probed::Good(None)),
+        1 => any::<bool>().prop_map(|rate_limited| Probed::Account { rate_limited, retry_after_ms: Some(1_000) }),
+        1 => Just(Probed::Offline),
+    ];
+    (prop_oneof![9 => 1_i64..40, 1 => 100_i64..200_000], 0_usize..4, result)
+}
+
+fn observations(history: Vec<(i64, usize, Probed)>) -> Vec<Observation> {
+    let mut now = 1_767_225_600_000;
+    let observe = |(seconds, i, result): (i64, usize, Probed)| {
+        now += seconds * 1000;
+        Observation {
+            endpoint: format!("e{i}"),
+            start: Timestamp(now),
+            end: Timestamp(now + 700),
+            next_tick: Timestamp((now / 60_000 + 1) * 60_000),
+            result,
+        }
+    };
+    history.into_iter().map(observe).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Going on from a checkpoint is the same as never having stopped.
+    #[test]
+    fn state_is_a_fold(history in prop::collection::vec(probe(), 1..300), cut in 0.0..1.0_f64) {
+        let seen = observations(history);
+        let cut = (seen.len() as f64 * cut) as usize;
+        let roster = roster();
+        let mut whole = Detector::default();
+        let mut parts = Detector::default();
+        for (i, observation) in seen.iter().enumerate() {
+            if i == cut {
+                parts = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
+            }
+            prop_assert_eq!(whole.observe(&roster, observation), parts.observe(&roster, observation));
+        }
+        prop_assert_eq!(whole, parts);
+    }
+
+    /// Never two open alerts of an endpoint, and nothing is resolved that was not open.
+    #[test]
+    fn what_is_opened_is_resolved_before_it_opens_again(history in prop::collection::vec(probe(), 1..400)) {
+        let roster = roster();
+        let mut detector = Detector::default();
+        let mut open: BTreeMap<(String, bool), bool> = BTreeMap::new();
+        for observation in observations(history) {
+            for note in detector.observe(&roster, &observation).notes {
+                let account = note.cause == llmwatch::detect::Cause::Account;
+                let is_open = open.entry((note.endpoint.clone(), account)).or_default();
+                match note.event {
+                    Event::Open => {
+                        prop_assert!(!*is_open, "opened twice: {:?}", note);
+                        *is_open = true;
+                    }
+                    // "Slow" that turns into "down" is the same alert.
+                    Event::Join | Event::Escalate => *is_open = true,
+                    Event::Resolved => {
+                        prop_assert!(*is_open, "resolved but never opened: {:?}", note);
+                        *is_open = false;
+                    }
+                    Event::Offline | Event::Online => {}
+                }
+            }
+        }
+    }
+
+    /// A look is never arranged in the past, nor after the grid would look anyway.
+    #[test]
+    fn looks_lie_between_now_and_the_grid(history in prop::collection::vec(probe(), 1..300)) {
+        let roster = roster();
+        let mut detector = Detector::default();
+        for observation in observations(history) {
+            for (endpoint, at) in detector.observe(&roster, &observation).look_again {
+                prop_assert!(at > observation.end);
+                if endpoint == observation.endpoint {
+                    prop_assert!(at < observation.next_tick);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn consecutive_failures_for_those_who_want_them() {
+    let policy = DetectionPolicy { failure_threshold: Some(3), success_threshold: Some(2), ..DetectionPolicy::default() };
+    let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_secs(60), "d".to_owned()))]);
+    let mut detector = Detector::default();
+    let mut told = Vec::new();
+    for (i, good) in [true, false, false, true, false, false, false, true, true].into_iter().enumerate() {
+        let at = Timestamp(i as i64 * 60_000);
+        let result = if good { Probed::Good(None) } else { Probed::Failed { rate_limited: false, retry_after_ms: None } };
+        let end = at + Duration::from_secs(1);
+        let seen = Observation { endpoint: "e".to_owned(), start: at, end, next_tick: at + Duration::from_secs(60), result };
+        let verdict = detector.observe(&roster, &seen);
+        assert!(verdict.look_again.is_empty(), "consecutive probes of the grid");
+        told.extend(verdict.notes.into_iter().map(|n| (i, n.event)));
+    }
+    assert_eq!(told, [(6, Event::Open), (8, Event::Resolved)]);
+}
