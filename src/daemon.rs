@@ -186,7 +186,6 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let stopped_at: Timestamp = wall();
     let seconds = stopped_at.since_ms(started_at) as f64 / 1000.0;
     emit(Event::MonitorStopped, Level::INFO, "stopped", &json!({"uptime_s": seconds}));
-    log::flush();
     failed.map_or(Ok(()), Err)
 }
 

@@ -172,10 +172,7 @@ impl Book {
                         probes: note.n,
                         failed: note.k,
                         typical_failure_rate: note.typical_failure_rate,
-                        first_token_ms: FirstToken {
-                            typical: note.typical_first_token_ms,
-                            now: note.first_token_ms,
-                        },
+                        first_token_ms: FirstToken { typical: note.typical_first_token_ms, now: note.first_token_ms },
                         samples: Vec::new(),
                     },
                 },
@@ -208,9 +205,10 @@ impl Book {
 
     fn recover(&mut self, note: &Note, sample: &Sample) -> Option<(Change, Uuid)> {
         let account = note.cause == Cause::Account;
-        let open = self.open.iter_mut().find(|o| {
-            o.bad.contains(&note.endpoint) && (o.incident.attribution != Attribution::Provider) == account
-        })?;
+        let open = self
+            .open
+            .iter_mut()
+            .find(|o| o.bad.contains(&note.endpoint) && (o.incident.attribution != Attribution::Provider) == account)?;
         open.bad.remove(&note.endpoint);
         if !open.bad.is_empty() {
             return Some((Change::Updated, open.incident.id));

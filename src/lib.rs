@@ -21,6 +21,8 @@ pub mod config;
 
 pub mod log;
 
+pub mod service;
+
 pub mod schedule;
 
 pub mod probe;

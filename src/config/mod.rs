@@ -3,15 +3,65 @@
 //! Reading has two stages: `raw` walks the parsed TOML with its spans and collects every problem; `check` turns what
 //! was written into what it means. [`diagnostic`] words the problems.
 
+pub mod catalog;
+mod channel;
+mod check;
+mod diagnostic;
+mod endpoint;
+mod not_yet;
+pub mod plan;
+mod raw;
+mod value;
+
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
 use url::Url;
 
+pub use self::channel::signing_key;
+pub use self::check::load;
+pub use self::diagnostic::{ConfigError, Diagnostic};
+pub use self::value::{duration, show};
 use crate::model::{Attribution, Endpoint, Provider, Secret, Status};
+
+/// What the configuration may refer to besides its own file: an argument, so that a test can make its own.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The environment variables.
+    pub vars: HashMap<String, String>,
+    /// The machine's name, in the characters of a location.
+    pub hostname: String,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn from_process() -> Self {
+        let vars = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let hostname: String = node.split('.').next().unwrap_or_default().chars().map(fits).take(64).collect();
+        Self { vars: vars.collect(), hostname: if hostname.is_empty() { "here".to_owned() } else { hostname } }
+    }
+}
+
+/// Every key that the configuration knows, as `table.key`: what the reader asks for when it reads `source`.
+///
+/// # Errors
+/// What is wrong with `source`.
+pub fn known_keys(source: &str, surroundings: &Surroundings) -> Result<BTreeSet<String>, ConfigError> {
+    let path = Path::new("monitor.toml");
+    match check::parse(path, source, surroundings) {
+        Ok((_, asked)) => Ok(asked
+            .into_iter()
+            .flat_map(|(table, keys)| keys.into_iter().map(move |key| format!("{table}.{key}")))
+            .collect()),
+        Err(all) => Err(ConfigError::new(path, source.to_owned(), all)),
+    }
+}
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone)]

@@ -316,10 +316,7 @@ impl Detector {
             let group: Vec<_> = mates().filter(|m| m.lags_with_others(end, h)).collect();
             let evidence: f64 = group.iter().map(|m| m.slow.evidence()).sum();
             let since = group.iter().filter_map(|m| m.slow.since()).min();
-            if group.len() >= 2
-                && evidence >= 1.2 * h
-                && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS)
-            {
+            if group.len() >= 2 && evidence >= 1.2 * h && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS) {
                 return Some(Cause::ProviderSlow);
             }
         }
@@ -418,7 +415,9 @@ impl Detector {
         roster: &'a BTreeMap<String, Policy>,
         domain: &'a str,
     ) -> impl Iterator<Item = (&'a String, &'a Watched)> {
-        self.endpoints.iter().filter(move |(name, _)| roster.get(*name).is_some_and(|p| p.domain == domain && p.siblings))
+        self.endpoints
+            .iter()
+            .filter(move |(name, _)| roster.get(*name).is_some_and(|p| p.domain == domain && p.siblings))
     }
 }
 

@@ -123,12 +123,7 @@ impl Watched {
         }
         let over = match (policy.thresholds, alert.why) {
             (Some((_, successes)), Why::Errors) => alert.good_run >= successes,
-            _ => {
-                !is_bad
-                    && alert.r >= needed
-                    && alert.good_run >= LEAST_GOOD
-                    && end - alert.last_bad >= alert.hold_ms
-            }
+            _ => !is_bad && alert.r >= needed && alert.good_run >= LEAST_GOOD && end - alert.last_bad >= alert.hold_ms,
         };
         if over && alert.why == Why::Errors && alert.was_slow {
             // The errors are over; it stays an incident until the slowness is over too.

@@ -162,7 +162,9 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     let mut config = world.endpoints() + &world.webhook();
     for i in 0..12 {
         let address = world.openai.addr();
-        config += &format!("\n[[endpoint]]\nname = \"openai-{i}\"\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n");
+        config += &format!(
+            "\n[[endpoint]]\nname = \"openai-{i}\"\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n"
+        );
     }
     world.write(&config);
     let mut random = fastrand::Rng::with_seed(20_261_124);
@@ -232,7 +234,9 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
     let mail = patiently("the mail", world.mail.next()).await;
     let hook = patiently("the webhook", world.hook.next()).await;
     let mut seen = vec![("mail", mail.data.clone()), ("webhook", hook.body.clone())];
-    for verb in [&["check"][..], &["check", "--json"], &["probe"], &["probe", "--json"], &["export"], &["status", "--json"]] {
+    for verb in
+        [&["check"][..], &["check", "--json"], &["probe"], &["probe", "--json"], &["export"], &["status", "--json"]]
+    {
         let out = world.llmwatch(verb).output().await.unwrap();
         seen.push(("a verb's stdout", out.stdout));
         seen.push(("a verb's stderr", out.stderr));

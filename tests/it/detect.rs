@@ -10,11 +10,8 @@ use llmwatch::model::{DetectionPolicy, Timestamp};
 use proptest::prelude::*;
 
 fn events(said: &[Said], trace: &str) -> Vec<(i64, String, String)> {
-    let mut events: Vec<_> = said
-        .iter()
-        .filter(|s| s.trace == trace)
-        .map(|s| (s.t_ms, s.endpoint.clone(), s.event.clone()))
-        .collect();
+    let mut events: Vec<_> =
+        said.iter().filter(|s| s.trace == trace).map(|s| (s.t_ms, s.endpoint.clone(), s.event.clone())).collect();
     events.sort();
     events
 }
@@ -53,9 +50,8 @@ fn roster() -> BTreeMap<String, Policy> {
 
 /// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
 fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
-    let good = (50.0..5_000.0_f64).prop_map(|ms| {
-        Probed::Good(Some(Reading { first_token_ms: ms, total_ms: ms * 2.0, beyond_limits: false }))
-    });
+    let good = (50.0..5_000.0_f64)
+        .prop_map(|ms| Probed::Good(Some(Reading { first_token_ms: ms, total_ms: ms * 2.0, beyond_limits: false })));
     let result = prop_oneof![
         8 => good,
         6 => any::<bool>().prop_map(|rate_limited| Probed::Failed { rate_limited, retry_after_ms: None }),
@@ -146,15 +142,18 @@ proptest! {
 
 #[test]
 fn consecutive_failures_for_those_who_want_them() {
-    let policy = DetectionPolicy { failure_threshold: Some(3), success_threshold: Some(2), ..DetectionPolicy::default() };
+    let policy =
+        DetectionPolicy { failure_threshold: Some(3), success_threshold: Some(2), ..DetectionPolicy::default() };
     let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_secs(60), "d".to_owned()))]);
     let mut detector = Detector::default();
     let mut told = Vec::new();
     for (i, good) in [true, false, false, true, false, false, false, true, true].into_iter().enumerate() {
         let at = Timestamp(i as i64 * 60_000);
-        let result = if good { Probed::Good(None) } else { Probed::Failed { rate_limited: false, retry_after_ms: None } };
+        let result =
+            if good { Probed::Good(None) } else { Probed::Failed { rate_limited: false, retry_after_ms: None } };
         let end = at + Duration::from_secs(1);
-        let seen = Observation { endpoint: "e".to_owned(), start: at, end, next_tick: at + Duration::from_secs(60), result };
+        let seen =
+            Observation { endpoint: "e".to_owned(), start: at, end, next_tick: at + Duration::from_secs(60), result };
         let verdict = detector.observe(&roster, &seen);
         assert!(verdict.look_again.is_empty(), "consecutive probes of the grid");
         told.extend(verdict.notes.into_iter().map(|n| (i, n.event)));

@@ -60,7 +60,8 @@ fn configuration(endpoints: usize, extra: &str) -> Config {
     let path = directory.path().join("monitor.toml");
     let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n".to_owned() + extra;
     for i in 0..endpoints {
-        text += &format!("[[endpoint]]\nname = \"e{i}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n");
+        text +=
+            &format!("[[endpoint]]\nname = \"e{i}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n");
     }
     std::fs::write(&path, text).unwrap();
     config::load(&path, &Surroundings::from_process()).unwrap()
@@ -179,8 +180,14 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     let config = configuration(10, "");
     commands.send(Command::Follow(config.endpoints, 1.0)).unwrap();
     let script = Script { latency: Duration::from_millis(100), fails: 0..0 };
-    let runner =
-        Runner { probe: Arc::new(script), max_concurrent: 64, wall, commands: runner_commands, reports, stop: stop.clone() };
+    let runner = Runner {
+        probe: Arc::new(script),
+        max_concurrent: 64,
+        wall,
+        commands: runner_commands,
+        reports,
+        stop: stop.clone(),
+    };
     let running = tokio::spawn(runner.run());
     tokio::time::sleep(Duration::from_secs(120)).await;
     while told.try_recv().is_ok() {}

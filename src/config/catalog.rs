@@ -1,0 +1,167 @@
+//! What is known about providers and models: base URLs, default models that are alive, prices, and what a probe must
+//! send so that a model does not think before it says "pong". Read off the vendors' price lists on 2026-11-23.
+
+use crate::model::{Api, Price, Provider};
+
+/// The prompt of every probe that has none of its own.
+pub const PROMPT: &str = "Reply with the single word: pong";
+/// What the answer to it must contain.
+pub const ANSWER: &str = "pong";
+/// What a probe with [`PROMPT`] uses, in and out, as tokenizers count it.
+pub const PROMPT_TOKENS: (u32, u32) = (14, 3);
+/// Room for a short answer.
+pub const MAX_TOKENS: u32 = 64;
+/// Room for a model whose thinking cannot be switched off.
+pub const MAX_TOKENS_THINKING: u32 = 1024;
+
+/// Where the provider's own API is; `None` where every user has another address.
+pub fn base_url(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::OpenAi => Some("https://api.openai.com/v1"),
+        Provider::Anthropic => Some("https://api.anthropic.com"),
+        Provider::Gemini => Some("https://generativelanguage.googleapis.com"),
+        Provider::AzureOpenAi | Provider::OpenAiCompatible | Provider::Http => None,
+    }
+}
+
+/// The API that is probed unless another one is named.
+pub fn default_api(provider: Provider) -> Api {
+    match provider {
+        Provider::OpenAi | Provider::AzureOpenAi | Provider::OpenAiCompatible => Api::Chat,
+        Provider::Anthropic => Api::Messages,
+        Provider::Gemini => Api::Generate,
+        Provider::Http => Api::Http,
+    }
+}
+
+/// The APIs that a provider has; `http` goes with every one, for a plain request to its address.
+pub fn apis(provider: Provider) -> &'static [Api] {
+    match provider {
+        Provider::OpenAi => &[Api::Chat, Api::Responses, Api::Embeddings, Api::Moderations, Api::Models, Api::Http],
+        Provider::AzureOpenAi => &[Api::Chat, Api::Responses, Api::Embeddings, Api::Http],
+        Provider::Anthropic => &[Api::Messages, Api::Models, Api::Http],
+        Provider::Gemini => &[Api::Generate, Api::Models, Api::Http],
+        Provider::OpenAiCompatible => {
+            &[Api::Chat, Api::Responses, Api::Embeddings, Api::Models, Api::Ollama, Api::Http]
+        }
+        Provider::Http => &[Api::Http],
+    }
+}
+
+/// The cheapest current model of the provider for this API.
+pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
+    match (provider, api) {
+        (Provider::OpenAi | Provider::AzureOpenAi, Api::Chat | Api::Responses) => Some("gpt-6-luna"),
+        (Provider::OpenAi | Provider::AzureOpenAi, Api::Embeddings) => Some("text-embedding-3-small"),
+        (Provider::OpenAi, Api::Moderations) => Some("omni-moderation-latest"),
+        (Provider::Anthropic, Api::Messages) => Some("claude-haiku-5-5"),
+        (Provider::Gemini, Api::Generate) => Some("gemini-2.5-flash-lite"),
+        _ => None,
+    }
+}
+
+/// The version that the provider's API wants to be named.
+pub fn default_api_version(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::AzureOpenAi => Some("2024-10-21"),
+        Provider::Anthropic => Some("2026-10-21"),
+        _ => None,
+    }
+}
+
+/// The effort that keeps a model of OpenAI's from thinking; `None` when it does not know the setting.
+pub fn default_effort(model: &str) -> Option<&'static str> {
+    // The first family of GPT-5 (August 2025) knows no `none`.
+    if matches!(model, "gpt-5" | "gpt-5-mini" | "gpt-5-nano") || model.starts_with("gpt-5-2025") {
+        Some("minimal")
+    } else if model.starts_with("gpt-5") || model.starts_with("gpt-6") {
+        Some("none")
+    } else if is_o_series(model) {
+        Some("low")
+    } else {
+        None
+    }
+}
+
+/// The token budget of a probe of this model.
+pub fn default_max_tokens(model: Option<&str>) -> u32 {
+    let thinks = |m: &str| is_o_series(m) || m.contains("opus") || m.contains("-thinking") || m.contains("deepseek-r");
+    if model.is_some_and(thinks) { MAX_TOKENS_THINKING } else { MAX_TOKENS }
+}
+
+/// USD per million tokens, in and out.
+const PRICES: &[(&str, f64, f64)] = &[
+    ("gpt-6-luna", 0.10, 0.50),
+    ("gpt-5.6-luna", 0.20, 1.20),
+    ("gpt-5.4-nano", 0.20, 1.25),
+    ("gpt-5-nano", 0.05, 0.40),
+    ("gpt-5-mini", 0.25, 2.00),
+    ("gpt-4.1-mini", 0.40, 1.60),
+    ("gpt-4.1-nano", 0.10, 0.40),
+    ("gpt-4o-mini", 0.15, 0.60),
+    ("text-embedding-3-small", 0.02, 0.0),
+    ("text-embedding-3-large", 0.13, 0.0),
+    ("omni-moderation", 0.0, 0.0),
+    ("claude-haiku-5-5", 0.10, 0.50),
+    ("claude-haiku-4-5", 1.00, 5.00),
+    ("claude-sonnet-5-5", 2.00, 10.00),
+    ("claude-opus-5-5", 4.00, 20.00),
+    ("gemini-2.5-flash-lite", 0.10, 0.40),
+    ("gemini-3.1-flash-lite", 0.25, 1.50),
+    ("gemini-3.5-flash-lite", 0.30, 2.50),
+    ("gemini-3.8-flash", 0.75, 3.75),
+    ("openai/gpt-oss-20b", 0.075, 0.30),
+    ("ministral-3b", 0.10, 0.10),
+    ("deepseek-chat", 0.28, 0.42),
+];
+
+/// What a model costs, by its name or by that of its family (`gpt-6-luna-2026-09-01`); `None` when unknown.
+pub fn price(model: &str) -> Option<Price> {
+    let is_dated =
+        |rest: &str| rest.is_empty() || rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit());
+    PRICES
+        .iter()
+        .filter(|(name, ..)| model.strip_prefix(name).is_some_and(|rest| is_dated(rest) || rest == "-latest"))
+        .max_by_key(|(name, ..)| name.len())
+        .map(|&(_, input, output)| Price { input, output })
+}
+
+fn is_o_series(model: &str) -> bool {
+    let mut letters = model.chars();
+    letters.next() == Some('o') && letters.next().is_some_and(|c| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dated_model_costs_what_its_family_costs() {
+        assert_eq!(price("gpt-6-luna-2026-09-01"), price("gpt-6-luna"));
+        assert_eq!(price("gpt-6-luna-pro"), None, "another model is not a date");
+        assert_eq!(price("my-own-model"), None);
+    }
+
+    #[test]
+    fn every_default_model_has_a_price() {
+        for provider in Provider::ALL {
+            for api in apis(*provider) {
+                if let Some(model) = default_model(*provider, *api) {
+                    assert!(price(model).is_some(), "{model}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_probe_never_pays_for_thinking_where_that_can_be_helped() {
+        for (model, effort) in [
+            ("gpt-6-luna", Some("none")),
+            ("gpt-5-nano", Some("minimal")),
+            ("o4-mini", Some("low")),
+            ("gpt-4o-mini", None),
+        ] {
+            assert_eq!(default_effort(model), effort, "{model}");
+        }
+    }
+}

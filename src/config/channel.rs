@@ -1,0 +1,297 @@
+//! `[[email]]` and `[[webhook]]`: where notifications go, and which ones.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lettre::Address;
+use url::{Host, Url};
+
+use super::diagnostic::echo;
+use super::endpoint::{checked_name, headers_of};
+use super::raw::{Table, Value};
+use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, Webhook, WebhookKind, value};
+use crate::model::{Attribution, Provider, Secret, Status};
+
+/// The reasons that a channel's `on` may hold.
+const REASONS: [&str; 9] =
+    ["opened", "updated", "escalated", "resolved", "reminder", "monitor", "report", "advice", "official"];
+
+/// The receivers' names.
+pub(super) const KINDS: [(&str, WebhookKind); 13] = [
+    ("json", WebhookKind::Json),
+    ("slack", WebhookKind::Slack),
+    ("discord", WebhookKind::Discord),
+    ("teams", WebhookKind::Teams),
+    ("telegram", WebhookKind::Telegram),
+    ("ntfy", WebhookKind::Ntfy),
+    ("pagerduty", WebhookKind::Pagerduty),
+    ("opsgenie", WebhookKind::Opsgenie),
+    ("alertmanager", WebhookKind::Alertmanager),
+    ("google_chat", WebhookKind::GoogleChat),
+    ("mattermost", WebhookKind::Mattermost),
+    ("pushover", WebhookKind::Pushover),
+    ("template", WebhookKind::Template),
+];
+
+/// Keys that only one kind of webhook knows; all may hold secrets.
+const EXTRA: [[&str; 3]; 8] = [
+    ["routing_key", "routing_key_file", "routing_key_credential"],
+    ["chat_id", "chat_id_file", "chat_id_credential"],
+    ["token", "token_file", "token_credential"],
+    ["user", "user_file", "user_credential"],
+    ["topic", "topic_file", "topic_credential"],
+    ["channel", "channel_file", "channel_credential"],
+    ["body", "body_file", "body_credential"],
+    ["content_type", "content_type_file", "content_type_credential"],
+];
+
+/// Reads one `[[email]]`.
+pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
+    let name = table.get("name").and_then(|v| checked_name(&v)).unwrap_or_else(|| "email".to_owned());
+    let to = required(table, "to", "the recipients, such as `[\"oncall@example.com\"]`").and_then(|v| addresses(&v));
+    let cc = table.get("cc").and_then(|v| addresses(&v)).unwrap_or_default();
+    let from = required(table, "from", "the sender, such as `\"llmwatch@example.com\"`").and_then(|v| address(&v));
+    let reply_to = table.get("reply_to").and_then(|v| address(&v));
+    let span = ["smtp", "smtp_file", "smtp_credential"]
+        .into_iter()
+        .find(|k| table.get(k).is_some())
+        .map_or(table.span.clone(), |k| table.key_span(k));
+    let given = table.secret("smtp", "smtp_file", "smtp_credential");
+    if given.is_none() && !["smtp", "smtp_file", "smtp_credential"].iter().any(|k| table.get(k).is_some()) {
+        let help = "add the mail server: `smtp = \"smtps://user:${SMTP_PASSWORD}@smtp.example.com\"`";
+        table.sink().error(Some(table.span.clone()), "an email channel without `smtp`", Some(help.to_owned()));
+    }
+    let smtp = given.and_then(|url| match smtp(&url) {
+        Ok(smtp) => Some(smtp),
+        Err((message, help)) => {
+            table.sink().error(Some(span), message, Some(help.to_owned()));
+            None
+        }
+    });
+    let dkim = table.table("dkim").and_then(|t| {
+        let text = |key| required(&t, key, "it is needed to sign").and_then(|v| v.string());
+        let (selector, domain, key_file) = (text("selector"), text("domain"), text("key_file"));
+        t.finish();
+        Some(Dkim { selector: selector?, domain: domain?, key_file: t.sink().directory.join(key_file?) })
+    });
+    let filters = filters(table);
+    table.finish();
+    let to = to?;
+    if to.is_empty() {
+        table.sink().error(
+            Some(table.span.clone()),
+            "an email channel without recipients",
+            Some("fill `to`".to_owned()),
+        );
+    }
+    let email = Email { to, cc, from: from?, reply_to, smtp: smtp?, dkim };
+    Some(Channel { name, kind: ChannelKind::Email(email), filters })
+}
+
+/// Reads one `[[webhook]]`.
+pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
+    let name = table.get("name").and_then(|v| checked_name(&v)).unwrap_or_else(|| "webhook".to_owned());
+    let kind = table.get("kind").map_or(Some(WebhookKind::Json), |v| v.one_of(&KINDS));
+    let keys = ["url", "url_file", "url_credential"];
+    let written = keys.into_iter().find(|k| table.get(k).is_some());
+    let url = table.secret("url", "url_file", "url_credential");
+    // These know their own address.
+    let known_address = matches!(
+        kind,
+        Some(WebhookKind::Pagerduty | WebhookKind::Opsgenie | WebhookKind::Telegram | WebhookKind::Pushover)
+    );
+    if written.is_none() && !known_address {
+        let help = "add `url = \"https://…\"`, or `url_file`, `url_credential`";
+        table.sink().error(Some(table.span.clone()), "a webhook without `url`", Some(help.to_owned()));
+    }
+    if let Some(url) = &url
+        && !Url::parse(url.expose()).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some())
+    {
+        let span = written.map_or(table.span.clone(), |k| table.key_span(k));
+        table.sink().error(
+            Some(span),
+            "the webhook's URL is no http or https URL",
+            Some("it begins with `https://`".to_owned()),
+        );
+    }
+    let secret = table.secret("secret", "secret_file", "secret_credential");
+    if let Some(secret) = &secret
+        && signing_key(secret).is_none()
+    {
+        let help = "the Standard Webhooks form is `whsec_` and at least 24 bytes in base64: `echo whsec_$(openssl rand -base64 32)`";
+        let span = table.key_span("secret");
+        table.sink().error(Some(span), "the signing secret is not in the form `whsec_…`", Some(help.to_owned()));
+    }
+    let headers = table.table("headers").map(|t| headers_of(&t)).unwrap_or_default();
+    let timeout = table.get("timeout").and_then(|v| v.duration_of_at_least(Duration::from_millis(100)));
+    let extra = EXTRA.iter().filter_map(|[key, file, credential]| {
+        table.secret(key, file, credential).map(|value| ((*key).to_owned(), value))
+    });
+    let extra = extra.collect();
+    let filters = filters(table);
+    table.finish();
+    let url = if known_address { url.unwrap_or_else(|| Secret::new("")) } else { url? };
+    let timeout = timeout.unwrap_or(Duration::from_secs(10));
+    let webhook = Webhook { kind: kind?, url, secret, headers, timeout, extra };
+    Some(Channel { name, kind: ChannelKind::Webhook(webhook), filters })
+}
+
+/// The bytes of a Standard Webhooks signing key.
+pub fn signing_key(secret: &Secret) -> Option<Vec<u8>> {
+    let bytes = STANDARD.decode(secret.expose().strip_prefix("whsec_")?).ok()?;
+    (bytes.len() >= 16).then_some(bytes)
+}
+
+fn filters(table: &Table<'_>) -> Filters {
+    let standard = Filters::default();
+    let length = |key, default| table.get(key).and_then(|v| v.duration()).unwrap_or(default);
+    let each = |key: &'static str, check: &dyn Fn(&Value<'_>) -> Option<String>| {
+        table.get(key).and_then(|v| v.items()).map(|items| items.iter().filter_map(check).collect::<Vec<_>>())
+    };
+    let reasons = REASONS.map(|r| (r, r));
+    let attributions = [Attribution::Provider, Attribution::Account, Attribution::Local].map(|a| (a.as_str(), a));
+    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let many = |key: &'static str| table.get(key).and_then(|v| v.items()).unwrap_or_default();
+    let on = each("on", &|v| v.one_of(&reasons).map(str::to_owned)).unwrap_or(standard.on);
+    let attribution: Vec<_> = many("attribution").iter().filter_map(|v| v.one_of(&attributions)).collect();
+    let quiet = table.get("quiet_hours").and_then(|v| {
+        let text = v.string()?;
+        let hours = text
+            .split_once('-')
+            .and_then(|(a, b)| Some((value::minute_of_day(a.trim())?, value::minute_of_day(b.trim())?)));
+        hours.or_else(|| v.error(format!("{} are no quiet hours", echo(&text)), "write `\"22:00-07:00\"`"))
+    });
+    let remind = table.get("remind_every").map_or(standard.remind_every, |v| {
+        if v.is_str() && v.string().as_deref() == Some("off") { None } else { v.duration() }
+    });
+    Filters {
+        on,
+        min_status: table
+            .get("min_status")
+            .and_then(|v| v.one_of(&[("degraded", Status::Degraded), ("outage", Status::Outage)]))
+            .unwrap_or(standard.min_status),
+        attribution: if attribution.is_empty() { standard.attribution } else { attribution },
+        endpoints: table.get("endpoints").and_then(|v| v.strings()).unwrap_or_default(),
+        providers: many("providers").iter().filter_map(|v| v.one_of(&providers)).collect(),
+        groups: table.get("groups").and_then(|v| v.strings()).unwrap_or_default(),
+        remind_every: remind,
+        after: length("after", standard.after),
+        group_wait: length("group_wait", standard.group_wait),
+        give_up_after: length("give_up_after", standard.give_up_after),
+        fallback: table.get("fallback").and_then(|v| v.string()),
+        quiet_hours: quiet,
+        quiet_hours_all: table.get("quiet_hours_all").and_then(|v| v.boolean()).unwrap_or(false),
+    }
+}
+
+fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value<'a>> {
+    let value = table.get(key);
+    if value.is_none() {
+        let message = format!("`[{}]` without `{key}`", table.name);
+        table.sink().error(Some(table.span.clone()), message, Some(format!("add it: {why}")));
+    }
+    value
+}
+
+fn addresses(value: &Value<'_>) -> Option<Vec<String>> {
+    if value.is_str() {
+        return value.error(format!("`{}` is a list", value.key), "put it in brackets: `[\"oncall@example.com\"]`");
+    }
+    value.items()?.iter().map(address).collect()
+}
+
+fn address(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    match text.parse::<Address>() {
+        Ok(_) => Some(text),
+        Err(_) => value.error(format!("{} is no mail address", echo(&text)), "the bare address: `oncall@example.com`"),
+    }
+}
+
+/// What is wrong with a mail server's URL, and what to do; neither ever holds the URL.
+type SmtpError = (&'static str, &'static str);
+
+fn smtp(url: &Secret) -> Result<Smtp, SmtpError> {
+    const FORM: &str = "write `smtps://user:${PASSWORD}@host`, `smtp://user:${PASSWORD}@host:587` or `smtp://127.0.0.1:25`; \
+                        percent-encode special characters of the password";
+    let url = Url::parse(url.expose()).map_err(|_| ("the mail server's URL cannot be read", FORM))?;
+    let Some(host) = url.host() else { return Err(("the mail server's URL has no host", FORM)) };
+    let loopback = match &host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+    };
+    let asked = url.query_pairs().find(|(k, _)| k == "tls").map(|(_, v)| v.into_owned());
+    let tls = match (url.scheme(), asked.as_deref()) {
+        ("smtps", None) => SmtpTls::Implicit,
+        ("smtp", Some("required")) => SmtpTls::Required,
+        ("smtp", None) if !loopback => SmtpTls::Required,
+        ("smtp", None | Some("none")) => SmtpTls::None,
+        ("smtp" | "smtps", _) => {
+            return Err(("the mail server's URL asks for an unknown `tls`", "`?tls=required` or `?tls=none`"));
+        }
+        _ => return Err(("the mail server's URL is neither smtp:// nor smtps://", FORM)),
+    };
+    let decode = |text: &str| percent_decoded(text).ok_or(("the mail server's URL has a broken percent code", FORM));
+    let credentials = match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, Some(password)) if !user.is_empty() => Some((decode(user)?, Secret::new(decode(password)?))),
+        _ => return Err(("the mail server's URL has a name or a password, but not both", FORM)),
+    };
+    let port = url.port().unwrap_or(match tls {
+        SmtpTls::Implicit => 465,
+        SmtpTls::Required => 587,
+        SmtpTls::None => 25,
+    });
+    let host = match host {
+        Host::Ipv6(ip) => ip.to_string(),
+        other => other.to_string(),
+    };
+    Ok(Smtp { host, port, tls, credentials })
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        if first == b'%' {
+            let code = std::str::from_utf8(tail.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(code, 16).ok()?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<Smtp, SmtpError> {
+        smtp(&Secret::new(url))
+    }
+
+    #[test]
+    fn a_mail_server_is_protected_unless_it_is_this_machine() {
+        let server = |url| read(url).map(|s| (s.port, s.tls)).unwrap();
+        assert_eq!(server("smtps://u:p@mail.example.com"), (465, SmtpTls::Implicit));
+        assert_eq!(server("smtp://u:p@mail.example.com"), (587, SmtpTls::Required));
+        assert_eq!(server("smtp://127.0.0.1:25"), (25, SmtpTls::None));
+        assert_eq!(server("smtp://localhost?tls=required"), (587, SmtpTls::Required));
+        assert_eq!(server("smtp://mail.example.com?tls=none"), (25, SmtpTls::None));
+        for bad in ["mail.example.com", "http://mail.example.com", "smtp://u@mail.example.com", "smtp://h?tls=maybe"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn special_characters_of_a_password_are_percent_codes() {
+        let (user, password) =
+            read("smtps://me%40example.com:p%40ss%2Fw@mail.example.com").unwrap().credentials.unwrap();
+        assert_eq!((user.as_str(), password.expose()), ("me@example.com", "p@ss/w"));
+    }
+}

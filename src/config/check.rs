@@ -1,0 +1,499 @@
+//! The file as a whole: every table, then what only shows between them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use croner::parser::CronParser;
+use toml::de::DeTable;
+use url::Url;
+
+use super::diagnostic::{Diagnostic, echo, nearest};
+use super::endpoint::{self, Read};
+use super::raw::{Sink, Table, Value};
+use super::{
+    Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Proxy,
+    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, not_yet, value,
+};
+use crate::model::{Provider, Secret};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other.
+const CONTROLS: [&str; 3] = ["tcp://1.1.1.1:443", "tcp://8.8.8.8:443", "tcp://9.9.9.9:443"];
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    let source = std::fs::read_to_string(path).map_err(|error| {
+        let help = "name the file with `-c FILE`; the README shows the least that works".to_owned();
+        let message = format!("cannot read the configuration: {error}");
+        ConfigError::new(path, String::new(), vec![Diagnostic { message, span: None, help: Some(help) }])
+    })?;
+    parse(path, &source, surroundings).map(|(config, _)| config).map_err(|all| ConfigError::new(path, source, all))
+}
+
+/// The keys of each table, as the reader asks for them.
+pub(super) type Asked = BTreeMap<String, std::collections::BTreeSet<&'static str>>;
+
+/// Checks `source` as the content of `path`.
+pub(super) fn parse(
+    path: &Path,
+    source: &str,
+    surroundings: &Surroundings,
+) -> Result<(Config, Asked), Vec<Diagnostic>> {
+    let (document, syntax) = DeTable::parse_recoverable(source);
+    if !syntax.is_empty() {
+        let diagnostic = |e: &toml::de::Error| Diagnostic {
+            message: format!("not TOML: {}", e.message()),
+            span: e.span(),
+            help: Some("mend the syntax; the keys are checked after that".to_owned()),
+        };
+        return Err(syntax.iter().map(diagnostic).collect());
+    }
+    let sink = Sink {
+        surroundings,
+        directory: path.parent().map(Path::to_owned).unwrap_or_default(),
+        diagnostics: Vec::new().into(),
+        warnings: Vec::new().into(),
+        asked: BTreeMap::new().into(),
+    };
+    let root = Table::new("", &document, &sink);
+    let config = read(&root, path);
+    let diagnostics = sink.diagnostics.take();
+    let asked = sink.asked.take();
+    match config {
+        Some(mut config) if diagnostics.is_empty() => {
+            config.warnings = sink.warnings.take();
+            Ok((config, asked))
+        }
+        _ => Err(diagnostics),
+    }
+}
+
+fn read(root: &Table<'_>, path: &Path) -> Option<Config> {
+    let sink = root.sink();
+    let monitor = read_monitor(root);
+    let store = read_store(root, &monitor.state_dir);
+    let log = read_log(root);
+    let budget = read_budget(root);
+
+    let defaults = root.table("defaults");
+    let detection: Vec<_> = root.table("detection").into_iter().collect();
+    let tables = root.tables("endpoint");
+    let mut reads: Vec<Read<'_>> =
+        tables.iter().filter_map(|t| endpoint::read(t, defaults.as_ref(), &detection)).collect();
+    endpoint::read_alone(&detection, defaults.as_ref().filter(|_| !tables.is_empty()));
+    name_endpoints(&mut reads);
+    let controls = read_controls(root, &reads);
+    let feeds = read_feeds(root, &reads);
+
+    let emails = root.tables("email");
+    let webhooks = root.tables("webhook");
+    let mut channels: Vec<(Table<'_>, Channel)> = Vec::new();
+    channels.extend(emails.iter().filter_map(|t| Some((t.clone(), channel::email(t)?))));
+    channels.extend(webhooks.iter().filter_map(|t| Some((t.clone(), channel::webhook(t)?))));
+    name_channels(&mut channels);
+    let maintenance = root.tables("maintenance").iter().filter_map(read_maintenance).collect();
+    let heartbeat = read_heartbeat(root);
+    let report = read_report(root, &channels);
+    let web = read_web(root);
+    root.finish();
+    check_references(&reads, &channels);
+    if reads.iter().all(|r| !r.enabled) {
+        sink.warn("no endpoint is configured: nothing is probed");
+    }
+    if channels.is_empty() {
+        sink.warn("no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`");
+    }
+    not_yet::warn(root, &reads, &channels);
+    Some(Config {
+        path: path.to_owned(),
+        monitor,
+        log,
+        store,
+        budget,
+        endpoints: reads.into_iter().filter(|r| r.enabled).map(|r| Arc::new(r.endpoint)).collect(),
+        controls,
+        status_feeds: feeds,
+        channels: channels.into_iter().map(|(_, c)| Arc::new(c)).collect(),
+        maintenance,
+        heartbeat,
+        report,
+        web,
+        warnings: Vec::new(),
+    })
+}
+
+fn read_monitor(root: &Table<'_>) -> Monitor {
+    let sink = root.sink();
+    let vars = &sink.surroundings.vars;
+    let table = root.table("monitor");
+    let get = |key| table.as_ref().and_then(|t| t.get(key));
+    let location = get("location").and_then(|v| endpoint::checked_name(&v));
+    let state_dir = get("state_dir").and_then(|v| v.string()).map(|d| sink.directory.join(d)).unwrap_or_else(|| {
+        // systemd gives a list when a unit has several; the first is ours.
+        let given = vars.get("STATE_DIRECTORY").and_then(|d| d.split(':').next()).map(PathBuf::from);
+        let xdg = || vars.get("XDG_STATE_HOME").map(|d| Path::new(d).join("llmwatch"));
+        let home = || vars.get("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
+        given.or_else(xdg).or_else(home).unwrap_or_else(|| PathBuf::from("."))
+    });
+    let listen = get("listen").map_or_else(
+        || "127.0.0.1:8686".parse().ok(),
+        |v| match v.string()?.as_str() {
+            "off" => None,
+            _ => v.parse("address", "write `\"127.0.0.1:8686\"`, an IP address and a port, or `\"off\"`"),
+        },
+    );
+    let public_url = get("public_url").and_then(|v| {
+        let url: Url = v.parse("URL", "write it with its scheme: `https://status.example.com`")?;
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    });
+    let proxy = get("proxy").map_or(Some(Proxy::None), |v| match v.string()?.as_str() {
+        "" | "none" => Some(Proxy::None),
+        "env" => Some(Proxy::Env),
+        url if Url::parse(url).is_ok() => Some(Proxy::Url(Secret::new(url))),
+        _ => v.error("`proxy` is no URL", "write `\"http://proxy.example.com:3128\"` or `\"env\"`"),
+    });
+    let monitor = Monitor {
+        location: location.unwrap_or_else(|| sink.surroundings.hostname.clone()),
+        state_dir,
+        listen,
+        public_url,
+        timezone: get("timezone")
+            .and_then(|v| v.parse::<Tz>("time zone", "write its name in the tz database: `Europe/Berlin`"))
+            .unwrap_or(Tz::UTC),
+        max_concurrent_probes: get("max_concurrent_probes").and_then(|v| v.whole(1..=10_000)).unwrap_or(64) as usize,
+        proxy: proxy.unwrap_or(Proxy::None),
+        ca_file: get("ca_file").and_then(|v| v.string()).map(|f| sink.directory.join(f)),
+    };
+    if let Some(table) = table {
+        table.finish();
+    }
+    monitor
+}
+
+fn read_log(root: &Table<'_>) -> Log {
+    let table = root.table("log");
+    let get = |key| table.as_ref().and_then(|t| t.get(key));
+    let formats = [
+        ("auto", LogFormat::Auto),
+        ("json", LogFormat::Json),
+        ("pretty", LogFormat::Pretty),
+        ("journald", LogFormat::Journald),
+    ];
+    let levels = [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ];
+    let log = Log {
+        format: get("format").and_then(|v| v.one_of(&formats)).unwrap_or(LogFormat::Auto),
+        level: get("level").and_then(|v| v.one_of(&levels)).unwrap_or(tracing::Level::INFO),
+        all_samples: get("samples").and_then(|v| v.one_of(&[("all", true), ("failures", false)])).unwrap_or(true),
+    };
+    if let Some(table) = table {
+        table.finish();
+    }
+    log
+}
+
+fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
+    let table = root.table("store");
+    let get = |key| table.as_ref().and_then(|t| t.get(key));
+    let path = get("url").and_then(|v| {
+        let text = v.string()?;
+        match text.strip_prefix("sqlite:") {
+            Some(file) if !file.is_empty() => Some(state_dir.join(file)),
+            _ if text.starts_with("postgres") => {
+                v.error("a PostgreSQL store is not supported yet", "leave `url` out, or `\"sqlite:llmwatch.db\"`")
+            }
+            _ => v.error("`url` names no store", "write `\"sqlite:llmwatch.db\"`, a file in `state_dir`"),
+        }
+    });
+    let keep = |key, days| get(key).and_then(|v| v.duration_of_at_least(DAY)).unwrap_or(DAY * days);
+    let store = Store {
+        path: path.unwrap_or_else(|| state_dir.join("llmwatch.db")),
+        keep_samples: keep("keep_samples", 30),
+        keep_rollups: keep("keep_rollups", 400),
+        keep_incidents: get("keep_incidents").and_then(|v| {
+            if v.is_str() && v.string().as_deref() == Some("forever") { None } else { v.duration_of_at_least(DAY) }
+        }),
+    };
+    if let Some(table) = table {
+        table.finish();
+    }
+    store
+}
+
+fn read_budget(root: &Table<'_>) -> Budget {
+    let table = root.table("budget");
+    let get = |key| table.as_ref().and_then(|t| t.get(key));
+    let budget = Budget {
+        daily_usd: get("daily_usd").and_then(|v| v.number(0.0, 1e6)).unwrap_or(1.0),
+        daily_tokens: get("daily_tokens").and_then(|v| v.whole(1..=1_000_000_000_000)),
+    };
+    if let Some(table) = table {
+        table.finish();
+    }
+    budget
+}
+
+fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
+    let tables = root.tables("control");
+    let mut controls = Vec::new();
+    let mut enabled = true;
+    for table in &tables {
+        enabled &= table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
+        let url = table.get("url").and_then(|v| {
+            let url: Url = v.parse("URL", "write `\"tcp://host:port\"` or `\"https://…\"`")?;
+            let fits = matches!(url.scheme(), "https") || url.scheme() == "tcp" && url.port().is_some();
+            if fits && url.host().is_some() {
+                Some(url)
+            } else {
+                v.error("a control is `tcp://host:port` or `https://…`", "mend the URL")
+            }
+        });
+        controls.extend(url.map(|url| Control { url }));
+        table.finish();
+    }
+    let nothing_outside = reads.iter().filter(|r| r.enabled).all(|r| endpoint::is_local(&r.endpoint.base_url));
+    if !enabled || (tables.is_empty() && nothing_outside) {
+        return Vec::new();
+    }
+    if controls.is_empty() {
+        controls.extend(CONTROLS.iter().filter_map(|u| Url::parse(u).ok()).map(|url| Control { url }));
+    }
+    controls
+}
+
+fn read_feeds(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
+    let kinds = [
+        ("statuspage", FeedKind::Statuspage),
+        ("incident_io", FeedKind::IncidentIo),
+        ("azure_rss", FeedKind::AzureRss),
+        ("google_cloud", FeedKind::GoogleCloud),
+    ];
+    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let mut feeds = Vec::new();
+    let mut named = Vec::new();
+    for table in root.tables("status_feed") {
+        let provider = table.get("provider").and_then(|v| v.one_of(&providers));
+        let enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
+        let url = table.get("url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
+        let kind = table.get("kind").and_then(|v| v.one_of(&kinds));
+        let components = table.get("components").and_then(|v| v.strings()).unwrap_or_default();
+        let interval = table.get("interval").and_then(|v| v.duration_of_at_least(Duration::from_secs(30)));
+        table.finish();
+        let Some(provider) = provider else {
+            let help = Some("add `provider = …`".to_owned());
+            table.sink().error(Some(table.span.clone()), "a status feed without `provider`", help);
+            continue;
+        };
+        named.push(provider);
+        if !enabled {
+            continue;
+        }
+        let interval = interval.unwrap_or(Duration::from_secs(120));
+        match (url, kind, known_feed(provider)) {
+            (Some(url), Some(kind), _) => feeds.push(StatusFeed { provider, url, kind, components, interval }),
+            (None, None, Some(known)) => feeds.push(StatusFeed { components, interval, ..known }),
+            _ => {
+                let help = Some("give both `url` and `kind`".to_owned());
+                table.sink().error(Some(table.span.clone()), "a status feed without its address or platform", help);
+            }
+        }
+    }
+    for provider in Provider::ALL.iter().filter(|p| !named.contains(p)) {
+        let own =
+            catalog::base_url(*provider).and_then(|u| Url::parse(u).ok()).and_then(|u| u.domain().map(str::to_owned));
+        let probed = |r: &Read<'_>| {
+            let host = r.endpoint.base_url.domain().unwrap_or_default();
+            let is_azure = *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
+            r.enabled && r.endpoint.provider == *provider && (own.as_deref() == Some(host) || is_azure)
+        };
+        if reads.iter().any(probed) {
+            feeds.extend(known_feed(*provider));
+        }
+    }
+    feeds
+}
+
+/// The vendors' own status pages.
+fn known_feed(provider: Provider) -> Option<StatusFeed> {
+    let (url, kind) = match provider {
+        Provider::OpenAi => ("https://status.openai.com/api/v2/summary.json", FeedKind::IncidentIo),
+        Provider::Anthropic => ("https://status.claude.com/api/v2/summary.json", FeedKind::Statuspage),
+        Provider::Gemini => ("https://status.cloud.google.com/incidents.json", FeedKind::GoogleCloud),
+        Provider::AzureOpenAi => ("https://azure.status.microsoft/en-us/status/feed/", FeedKind::AzureRss),
+        Provider::OpenAiCompatible | Provider::Http => return None,
+    };
+    let interval = Duration::from_secs(120);
+    Some(StatusFeed { provider, url: Url::parse(url).ok()?, kind, components: Vec::new(), interval })
+}
+
+fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
+    let name = table.get("name").and_then(|v| v.string()).unwrap_or_else(|| "maintenance".to_owned());
+    let start = table.get("start");
+    let end = table.get("end");
+    let every = table.get("every");
+    let length = table.get("for");
+    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let many = |key: &'static str| table.get(key).and_then(|v| v.items()).unwrap_or_default();
+    let scope = (
+        table.get("endpoints").and_then(|v| v.strings()).unwrap_or_default(),
+        many("providers").iter().filter_map(|v| v.one_of(&providers)).collect(),
+        table.get("groups").and_then(|v| v.strings()).unwrap_or_default(),
+    );
+    table.finish();
+    let window = match (start, end, every, length) {
+        (Some(start), Some(end), None, None) => {
+            let (from, to) = (start.moment()?, end.moment()?);
+            if to <= from {
+                return end.error("the maintenance ends before it begins", "exchange `start` and `end`");
+            }
+            Window::Once { start: from, end: to }
+        }
+        (None, None, Some(every), Some(length)) => {
+            let text = every.string()?;
+            let cron = CronParser::new().parse(&text);
+            let Ok(cron) = cron else {
+                return every.error(format!("{} is no cron pattern", echo(&text)), "five fields: `0 3 * * SUN`");
+            };
+            Window::Every { cron: Box::new(cron), length: length.duration_of_at_least(Duration::from_secs(60))? }
+        }
+        _ => {
+            let help = "give `start` and `end`, or `every` and `for`";
+            table.sink().error(Some(table.span.clone()), "a maintenance without a time", Some(help.to_owned()));
+            return None;
+        }
+    };
+    Some(Maintenance { name, window, endpoints: scope.0, providers: scope.1, groups: scope.2 })
+}
+
+fn read_heartbeat(root: &Table<'_>) -> Option<Heartbeat> {
+    let table = root.table("heartbeat")?;
+    let url = table.secret("url", "url_file", "url_credential");
+    let fail_url = table.secret("fail_url", "fail_url_file", "fail_url_credential");
+    let interval = table.get("interval").and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
+    table.finish();
+    if url.is_none() {
+        let help = "add the address that your dead-man's switch gave you";
+        table.sink().error(Some(table.span.clone()), "`[heartbeat]` without `url`", Some(help.to_owned()));
+    }
+    Some(Heartbeat { url: url?, interval: interval.unwrap_or(Duration::from_secs(60)), fail_url })
+}
+
+fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Report> {
+    let table = root.table("report")?;
+    let rhythms = [
+        ("off", None),
+        ("daily", Some(ReportEvery::Daily)),
+        ("weekly", Some(ReportEvery::Weekly)),
+        ("monthly", Some(ReportEvery::Monthly)),
+    ];
+    let every = table.get("every").and_then(|v| v.one_of(&rhythms)).flatten();
+    let at = table.get("at").map_or(Some(8 * 60), |v| {
+        let text = v.string()?;
+        value::minute_of_day(&text)
+            .or_else(|| v.error(format!("{} is no time of the day", echo(&text)), "write `\"08:00\"`"))
+    });
+    let to = table.get("to").and_then(|v| v.items()).unwrap_or_default();
+    let known: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
+    let to = to.iter().filter_map(|v| reference(v, "channel", &known)).collect();
+    table.finish();
+    Some(Report { every: every?, at: at?, to })
+}
+
+fn read_web(root: &Table<'_>) -> Web {
+    let Some(table) = root.table("web") else { return Web::default() };
+    let web = Web {
+        token: table.secret("token", "token_file", "token_credential"),
+        title: table.get("title").and_then(|v| v.string()),
+        trusted_hosts: table.get("trusted_hosts").and_then(|v| v.strings()).unwrap_or_default(),
+    };
+    table.finish();
+    web
+}
+
+/// Endpoints without a name get one from provider and model; two of one name are refused.
+fn name_endpoints(reads: &mut [Read<'_>]) {
+    let mut taken: Vec<String> = Vec::new();
+    for read in reads.iter().filter(|r| !r.endpoint.name.is_empty()) {
+        if taken.contains(&read.endpoint.name) {
+            let span = read.table.get("name").map_or(read.table.span.clone(), |v| v.span);
+            let help = "names tell endpoints apart: change one of them";
+            let message = format!("two endpoints are called `{}`", read.endpoint.name);
+            read.table.sink().error(Some(span), message, Some(help.to_owned()));
+        }
+        taken.push(read.endpoint.name.clone());
+    }
+    for read in reads.iter_mut().filter(|r| r.endpoint.name.is_empty()) {
+        let e = &read.endpoint;
+        let model = e.model.clone().or_else(|| e.base_url.host_str().map(str::to_owned)).unwrap_or_default();
+        let whole = format!("{}-{model}", e.provider);
+        let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let stem: String = whole.chars().map(fits).take(60).collect();
+        let numbered = (2..).map(|n| format!("{stem}-{n}"));
+        let free = std::iter::once(stem.clone()).chain(numbered).find(|name| !taken.contains(name));
+        read.endpoint.name = free.unwrap_or(stem);
+        taken.push(read.endpoint.name.clone());
+    }
+}
+
+fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
+    let mut taken: Vec<String> = Vec::new();
+    for (table, channel) in channels {
+        if taken.contains(&channel.name) {
+            if let Some(name) = table.get("name") {
+                let message = format!("two channels are called `{}`", channel.name);
+                let _: Option<()> = name.error(message, "names tell channels apart: change one of them");
+            }
+            let free = (2..).map(|n| format!("{}-{n}", channel.name)).find(|name| !taken.contains(name));
+            channel.name = free.unwrap_or_default();
+        }
+        taken.push(channel.name.clone());
+    }
+}
+
+/// A name that must be one of `known`.
+fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option<String> {
+    let name = value.string()?;
+    if known.contains(&name.as_str()) {
+        return Some(name);
+    }
+    let help = match nearest(&name, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if known.is_empty() => format!("there is no {what} at all"),
+        None => format!("there are: {}", known.join(", ")),
+    };
+    value.error(format!("there is no {what} {}", echo(&name)), help)
+}
+
+fn check_references(reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {
+    let endpoints: Vec<_> = reads.iter().map(|r| r.endpoint.name.as_str()).collect();
+    let groups: Vec<_> = reads.iter().filter_map(|r| r.endpoint.group.as_deref()).collect();
+    let names: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
+    let mut depends = endpoints.clone();
+    depends.extend(Provider::ALL.iter().map(|p| p.as_str()));
+    let each = |table: &Table<'_>, key, what, known: &[&str]| {
+        for value in table.get(key).and_then(|v| v.items()).unwrap_or_default() {
+            reference(&value, what, known);
+        }
+    };
+    for read in reads {
+        each(&read.table, "depends_on", "endpoint or provider", &depends);
+    }
+    for (table, _) in channels {
+        each(table, "endpoints", "endpoint", &endpoints);
+        each(table, "groups", "group", &groups);
+        if let Some(fallback) = table.get("fallback") {
+            reference(&fallback, "channel", &names);
+        }
+    }
+}

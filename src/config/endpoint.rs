@@ -1,0 +1,401 @@
+//! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a whole [`Endpoint`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::Regex;
+use url::{Host, Url};
+
+use super::catalog;
+use super::diagnostic::echo;
+use super::raw::{Table, Value};
+use crate::model::{
+    Api, Connection, DetectionPolicy, Endpoint, Expect, Price, Provider, Secret, Sensitivity, SlowLimits, Timeouts,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer names do not fit into a subject line or a path.
+const LONGEST_NAME: usize = 64;
+
+/// Tables that say the same things, the most particular first: an endpoint's own, then `[defaults]`.
+struct Layers<'t, 'a>(Vec<&'t Table<'a>>);
+
+impl<'a> Layers<'_, 'a> {
+    fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        // Every layer is asked, so that no key counts as unknown because a more particular one was given.
+        let all: Vec<_> = self.0.iter().map(|t| t.get(key)).collect();
+        all.into_iter().flatten().next()
+    }
+
+    fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        self.0.iter().filter_map(|t| t.table(key)).collect()
+    }
+}
+
+/// A checked endpoint, with the place of its table for what can only be checked against the others.
+pub(super) struct Read<'a> {
+    pub(super) endpoint: Endpoint,
+    pub(super) enabled: bool,
+    pub(super) table: Table<'a>,
+}
+
+/// Reads one `[[endpoint]]`. `None` when something essential is missing; the problems are in the sink.
+pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection: &[Table<'a>]) -> Option<Read<'a>> {
+    let layers = Layers([Some(own), defaults].into_iter().flatten().collect());
+    let enabled = layers.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
+    let name = own.get("name").and_then(|v| checked_name(&v));
+    let named: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let provider = layers.get("provider");
+    if provider.is_none() {
+        let names: Vec<_> = named.iter().map(|(n, _)| *n).collect();
+        let help = format!("add `provider = …`: {}", names.join(", "));
+        own.sink().error(Some(own.span.clone()), "an endpoint without `provider`", Some(help));
+    }
+    let provider = provider.and_then(|v| v.one_of(&named));
+    // Everything else is read all the same, so that all its problems are shown at once.
+    let fallback = provider.unwrap_or(Provider::Http);
+    let apis: Vec<_> = Api::ALL.iter().map(|a| (a.as_str(), *a)).collect();
+    let api_value = layers.get("api");
+    let api = api_value.as_ref().map_or(Some(catalog::default_api(fallback)), |v| v.one_of(&apis));
+    if let (Some(provider), Some(api), Some(value)) = (provider, api, &api_value)
+        && !catalog::apis(provider).contains(&api)
+    {
+        let known: Vec<_> = catalog::apis(provider).iter().map(|a| a.as_str()).collect();
+        let message = format!("provider `{provider}` has no api `{api}`");
+        own.sink().error(Some(value.span.clone()), message, Some(format!("it has: {}", known.join(", "))));
+    }
+    let api_or = api.unwrap_or(catalog::default_api(fallback));
+
+    let base_url = layers.get("base_url").map(|v| checked_base_url(&v));
+    let given_model = layers.get("model").and_then(|v| v.string());
+    let deployment = layers.get("deployment").and_then(|v| v.string());
+    let model = given_model
+        .clone()
+        .or_else(|| deployment.clone())
+        .or_else(|| catalog::default_model(fallback, api_or).map(str::to_owned))
+        .filter(|_| api_or != Api::Http);
+    let api_version = layers.get("api_version").and_then(|v| v.string());
+    let api_key = layered_secret(&layers);
+    let headers = read_headers(&layers);
+    let prompt = layers.get("prompt").and_then(|v| v.string());
+    let custom_body = layers.get("body").and_then(|v| v.string());
+    let builtin = prompt.is_none() && custom_body.is_none() && api_or != Api::Http;
+    let expect = read_expect(&layers, builtin);
+    let timeouts = read_timeouts(&layers);
+    let endpoint = Endpoint {
+        name: name.unwrap_or_default(),
+        provider: fallback,
+        api: api_or,
+        base_url: base_url
+            .clone()
+            .flatten()
+            .or_else(|| catalog::base_url(fallback).and_then(|u| Url::parse(u).ok()))
+            .unwrap_or_else(placeholder_url),
+        deployment,
+        api_version: api_version.or_else(|| catalog::default_api_version(fallback).map(str::to_owned)),
+        api_key,
+        headers,
+        group: layers.get("group").and_then(|v| v.string()),
+        interval: layers
+            .get("interval")
+            .and_then(|v| v.duration_of_at_least(SECOND))
+            .unwrap_or(Duration::from_secs(60)),
+        stream: layers.get("stream").and_then(|v| v.boolean()).unwrap_or(true),
+        prompt: prompt.unwrap_or_else(|| catalog::PROMPT.to_owned()),
+        max_tokens: layers
+            .get("max_tokens")
+            .and_then(|v| v.whole(1..=100_000))
+            .map_or_else(|| catalog::default_max_tokens(model.as_deref()), |n| n as u32),
+        reasoning_effort: match layers.get("reasoning_effort") {
+            Some(value) => value.string().filter(|effort| !effort.is_empty()),
+            None if matches!(fallback, Provider::OpenAi | Provider::AzureOpenAi) => {
+                model.as_deref().and_then(catalog::default_effort).map(str::to_owned)
+            }
+            None => None,
+        },
+        expect,
+        body: custom_body,
+        method: layers.get("method").and_then(|v| checked_method(&v)).unwrap_or_else(|| "GET".to_owned()),
+        path: layers.get("path").and_then(|v| checked_path(&v)).unwrap_or_default(),
+        expect_status: layers.get("expect_status").and_then(|v| statuses(&v)).unwrap_or_default(),
+        connection: layers
+            .get("connection")
+            .and_then(|v| v.one_of(&[("fresh", Connection::Fresh), ("reuse", Connection::Reuse)]))
+            .unwrap_or(Connection::Fresh),
+        timeouts,
+        slow: read_slow(&layers),
+        slo: layers.get("slo").and_then(|v| v.number(0.0, 100.0)).unwrap_or(99.9),
+        price: read_price(&layers).or_else(|| model.as_deref().and_then(catalog::price)),
+        depends_on: layers.get("depends_on").and_then(|v| v.strings()).unwrap_or_default(),
+        labels: read_labels(&layers),
+        detection: read_detection(&layers, detection),
+        model,
+    };
+    own.finish();
+    check_whole(own, &layers, provider?, &endpoint, base_url.is_some(), given_model.is_some());
+    Some(Read { endpoint, enabled, table: own.clone() })
+}
+
+/// What only shows when everything is there.
+fn check_whole(
+    own: &Table<'_>,
+    layers: &Layers<'_, '_>,
+    provider: Provider,
+    endpoint: &Endpoint,
+    has_base_url: bool,
+    has_model: bool,
+) {
+    let missing = |key: &str, why: &str| {
+        let help = format!("add `{key} = …`: {why}");
+        own.sink().error(Some(own.span.clone()), format!("an endpoint of `{provider}` without `{key}`"), Some(help));
+    };
+    if !has_base_url && catalog::base_url(provider).is_none() {
+        let example = match provider {
+            Provider::AzureOpenAi => "the resource, such as https://NAME.openai.azure.com",
+            Provider::Http => "the address of the page",
+            _ => "the server's address, with /v1",
+        };
+        missing("base_url", example);
+    }
+    let v1 = endpoint.base_url.path().trim_end_matches('/').ends_with("/openai/v1");
+    if provider == Provider::AzureOpenAi
+        && endpoint.api != Api::Http
+        && endpoint.deployment.is_none()
+        && !(v1 && has_model)
+    {
+        missing("deployment", "the name that you gave the model on Azure");
+    }
+    if provider == Provider::OpenAiCompatible && endpoint.api != Api::Http && endpoint.model.is_none() {
+        missing("model", "the server cannot guess it");
+    }
+    let wants_key =
+        matches!(provider, Provider::OpenAi | Provider::Anthropic | Provider::Gemini | Provider::AzureOpenAi);
+    let given =
+        ["api_key", "api_key_file", "api_key_credential"].iter().any(|k| layers.0.iter().any(|t| t.get(k).is_some()));
+    let authorised = endpoint.headers.iter().any(|(name, _)| {
+        ["authorization", "api-key", "x-api-key", "x-goog-api-key"].contains(&name.to_ascii_lowercase().as_str())
+    });
+    if wants_key && endpoint.api != Api::Http && !given && !authorised && !is_local(&endpoint.base_url) {
+        missing(
+            "api_key",
+            "`\"${NAME}\"` takes it from the environment; `api_key_file` and `api_key_credential` from a file",
+        );
+    }
+    let t = &endpoint.timeouts;
+    if t.first_token > t.total {
+        let help = "the total includes the first token: raise `total` or lower `first_token`";
+        let message = "`timeout.first_token` is longer than `timeout.total`";
+        own.sink().error(Some(own.span.clone()), message, Some(help.to_owned()));
+    }
+}
+
+/// A URL for an endpoint that is refused anyway.
+fn placeholder_url() -> Url {
+    // RFC 6761: never resolves.
+    Url::parse("http://invalid/").unwrap_or_else(|_| unreachable!("a constant URL"))
+}
+
+/// Whether a URL leads to this machine or a private network.
+pub(super) fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        None => false,
+    }
+}
+
+/// A name that fits into a path, a header and a subject line.
+pub(super) fn checked_name(value: &Value<'_>) -> Option<String> {
+    let name = value.string()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty()
+        || name.len() > LONGEST_NAME
+        || !name.chars().all(fits)
+        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        let help = format!(
+            "1 to {LONGEST_NAME} of the letters a-z, A-Z, digits and `.`, `_`, `-`, beginning with a letter or digit"
+        );
+        return value.error(format!("{} is no possible name", echo(&name)), help);
+    }
+    Some(name)
+}
+
+fn checked_base_url(value: &Value<'_>) -> Option<Url> {
+    let text = value.string()?;
+    let help = "write it as the provider's official client takes it, such as `https://api.openai.com/v1`";
+    let Ok(mut url) = Url::parse(&text) else { return value.error(format!("{} is no URL", echo(&text)), help) };
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return value.error(format!("{} is no http or https URL", echo(&text)), help);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return value.error("`base_url` holds a name or password", "give it in `api_key` or `headers`");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return value.error("`base_url` has a query or fragment", "leave out everything from `?` or `#` on");
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Some(url)
+}
+
+fn checked_method(value: &Value<'_>) -> Option<String> {
+    let methods = ["GET", "HEAD", "POST", "PUT", "OPTIONS"].map(|m| (m, m));
+    value.one_of(&methods).map(str::to_owned)
+}
+
+fn checked_path(value: &Value<'_>) -> Option<String> {
+    let path = value.string()?;
+    if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return value.error(format!("{} is no path", echo(&path)), "it begins with `/` and has no spaces");
+    }
+    Some(path)
+}
+
+fn statuses(value: &Value<'_>) -> Option<Vec<u16>> {
+    let one = |v: &Value<'_>| v.whole(100..=599).map(|n| n as u16);
+    if value.is_list() { value.items()?.iter().map(one).collect() } else { one(value).map(|s| vec![s]) }
+}
+
+fn layered_secret(layers: &Layers<'_, '_>) -> Option<Secret> {
+    // All layers are read, so that problems in each are shown; the most particular one counts.
+    let all: Vec<_> = layers.0.iter().map(|t| t.secret("api_key", "api_key_file", "api_key_credential")).collect();
+    all.into_iter().flatten().next()
+}
+
+pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
+    let mut headers = Vec::new();
+    for value in table.entries() {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if value.key.is_empty() || !value.key.chars().all(fits) {
+            let _: Option<()> = value.error("this is no possible header name", "letters, digits and `-` only");
+            continue;
+        }
+        let Some(text) = value.string() else { continue };
+        if text.contains(|c: char| c.is_control() || !c.is_ascii()) {
+            let _: Option<()> =
+                value.error("a header's value must be plain ASCII without control characters", "mend it");
+            continue;
+        }
+        headers.push((value.key.clone(), Secret::new(text)));
+    }
+    headers
+}
+
+fn read_headers(layers: &Layers<'_, '_>) -> Vec<(String, Secret)> {
+    let mut headers: Vec<(String, Secret)> = Vec::new();
+    for (name, value) in layers.tables("headers").iter().flat_map(headers_of) {
+        if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+            headers.push((name, value));
+        }
+    }
+    headers
+}
+
+fn read_labels(layers: &Layers<'_, '_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for value in layers.tables("labels").iter().flat_map(Table::entries) {
+        if let Some(text) = value.string() {
+            labels.entry(value.key.clone()).or_insert(text);
+        }
+    }
+    labels
+}
+
+fn read_timeouts(layers: &Layers<'_, '_>) -> Timeouts {
+    let tables = layers.tables("timeout");
+    let inner = Layers(tables.iter().collect());
+    let least = Duration::from_millis(1);
+    let read = |key, default| inner.get(key).and_then(|v| v.duration_of_at_least(least)).unwrap_or(default);
+    let standard = Timeouts::default();
+    let total = inner.get("total").and_then(|v| v.duration_of_at_least(least));
+    let timeouts = Timeouts {
+        connect: read("connect", standard.connect),
+        headers: read("headers", standard.headers),
+        // A short total shortens the first token with it, unless that is given.
+        first_token: read("first_token", standard.first_token.min(total.unwrap_or(standard.total))),
+        token_gap: read("token_gap", standard.token_gap),
+        total: total.unwrap_or(standard.total),
+    };
+    tables.iter().for_each(Table::finish);
+    timeouts
+}
+
+fn read_slow(layers: &Layers<'_, '_>) -> SlowLimits {
+    let tables = layers.tables("slow");
+    let inner = Layers(tables.iter().collect());
+    let limits = SlowLimits {
+        first_token: inner.get("first_token").and_then(|v| v.duration()),
+        total: inner.get("total").and_then(|v| v.duration()),
+        tokens_per_second: inner.get("tokens_per_second").and_then(|v| v.number(0.0, 1e6)),
+    };
+    tables.iter().for_each(Table::finish);
+    limits
+}
+
+fn read_price(layers: &Layers<'_, '_>) -> Option<Price> {
+    let tables = layers.tables("price");
+    let inner = Layers(tables.iter().collect());
+    let number = |key| inner.get(key).and_then(|v| v.number(0.0, 1e6));
+    let (input, output) = (number("input"), number("output"));
+    tables.iter().for_each(Table::finish);
+    (!tables.is_empty()).then(|| Price { input: input.unwrap_or(0.0), output: output.unwrap_or(0.0) })
+}
+
+fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
+    let tables = layers.tables("expect");
+    // Conditions belong together: the most particular table counts as a whole.
+    let Some(table) = tables.first() else {
+        let contains = builtin.then(|| catalog::ANSWER.to_owned());
+        return Expect { contains, ..Expect::default() };
+    };
+    let expect = Expect {
+        contains: table.get("contains").and_then(|v| v.string()),
+        equals: table.get("equals").and_then(|v| v.string()),
+        matches: table.get("matches").and_then(|v| {
+            v.parse::<Regex>("regular expression", "the syntax is that of Rust's `regex`, without look-around")
+        }),
+        json_schema: table.get("json_schema").and_then(|v| v.json()),
+        min_tokens: table.get("min_tokens").and_then(|v| v.whole(1..=100_000)).map(|n| n as u32),
+    };
+    tables.iter().for_each(Table::finish);
+    expect
+}
+
+fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPolicy {
+    let own = layers.tables("detection");
+    let all = Layers(own.iter().chain(general).collect());
+    let standard = DetectionPolicy::default();
+    let length = |key, default| all.get(key).and_then(|v| v.duration()).unwrap_or(default);
+    let times = |key| all.get(key).and_then(|v| v.whole(1..=1000)).map(|n| n as u32);
+    let flag = |key| all.get(key).and_then(|v| v.boolean()).unwrap_or(true);
+    let levels = [("high", Sensitivity::High), ("normal", Sensitivity::Normal), ("low", Sensitivity::Low)];
+    let policy = DetectionPolicy {
+        alert_after: length("alert_after", standard.alert_after),
+        degraded_after: length("degraded_after", standard.degraded_after),
+        resolve_after: length("resolve_after", standard.resolve_after),
+        slow_factor: all.get("slow_factor").and_then(|v| v.number(1.1, 100.0)).unwrap_or(standard.slow_factor),
+        sensitivity: all.get("sensitivity").and_then(|v| v.one_of(&levels)).unwrap_or(standard.sensitivity),
+        recheck: flag("recheck"),
+        siblings: flag("siblings"),
+        expected_first_token: all.get("expected_first_token").and_then(|v| v.duration()),
+        failure_threshold: times("failure_threshold"),
+        success_threshold: times("success_threshold"),
+    };
+    own.iter().for_each(Table::finish);
+    policy
+}
+
+/// Reads `[detection]` or `[defaults]` for their own sake, so that their mistakes show even when no endpoint uses them.
+pub(super) fn read_alone(detection: &[Table<'_>], defaults: Option<&Table<'_>>) {
+    let layers = Layers(Vec::new());
+    let _ = read_detection(&layers, detection);
+    detection.iter().for_each(Table::finish);
+    if let Some(defaults) = defaults {
+        if let Some(name) = defaults.get("name") {
+            let _: Option<()> = name.error("`name` cannot be a default", "every endpoint has a name of its own");
+        }
+        defaults.finish();
+    }
+}

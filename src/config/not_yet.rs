@@ -1,0 +1,53 @@
+//! Keys that are read and checked but do not change anything yet. This list only ever shrinks.
+
+use super::raw::Table;
+use super::{Channel, ChannelKind, WebhookKind};
+use crate::config::endpoint::Read;
+use crate::model::Api;
+
+/// Keys of a table of their own.
+const TABLES: [&str; 4] = ["status_feed", "maintenance", "heartbeat", "report"];
+/// Keys of other tables.
+const KEYS: [(&str, &[&str]); 5] = [
+    ("monitor", &["proxy"]),
+    ("store", &["keep_samples", "keep_rollups", "keep_incidents"]),
+    ("web", &["token", "token_file", "token_credential", "trusted_hosts"]),
+    ("detection", &["expected_first_token"]),
+    ("defaults", &["connection", "slo", "depends_on"]),
+];
+const ENDPOINT: &[&str] = &["connection", "slo", "depends_on"];
+const CHANNEL: &[&str] = &["remind_every", "after", "group_wait", "fallback", "quiet_hours", "quiet_hours_all", "dkim"];
+
+/// Warns about every such key that was written.
+pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {
+    let sink = root.sink();
+    let not_yet = |what: String| sink.warn(format!("{what} is not yet in effect"));
+    for table in TABLES.iter().filter(|t| root.get(t).is_some()) {
+        not_yet(format!("`[{table}]`"));
+    }
+    for (name, keys) in KEYS {
+        let table = root.get(name).and_then(|v| v.table(name));
+        for key in keys.iter().filter(|k| table.as_ref().is_some_and(|t| t.get(k).is_some())) {
+            not_yet(format!("`{key}` of `[{name}]`"));
+        }
+    }
+    for read in reads {
+        let e = &read.endpoint;
+        for key in ENDPOINT.iter().filter(|k| read.table.get(k).is_some()) {
+            not_yet(format!("`{key}` of an endpoint"));
+        }
+        if !matches!(e.api, Api::Chat | Api::Http) {
+            not_yet(format!("api `{}` of endpoint `{}`: it", e.api, e.name));
+        }
+    }
+    for (table, channel) in channels {
+        for key in CHANNEL.iter().filter(|k| table.get(k).is_some()) {
+            not_yet(format!("`{key}` of a channel"));
+        }
+        if let ChannelKind::Webhook(webhook) = &channel.kind
+            && webhook.kind != WebhookKind::Json
+        {
+            not_yet(format!("the kind of webhook `{}`: it", channel.name));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What a configuration will do, in numbers: probes, tokens and money a day. Pure.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{ChannelKind, Config, WebhookKind, catalog, channel, value};
+use crate::model::{Api, Endpoint};
+
+const DAY_S: f64 = 86_400.0;
+
+/// The plan of a configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Where the daemon probes from.
+    pub location: String,
+    /// The SQLite file.
+    pub store: String,
+    /// Where the page listens; `None` when off.
+    pub listen: Option<String>,
+    /// Each endpoint.
+    pub endpoints: Vec<EndpointPlan>,
+    /// Over all endpoints, before any stretching.
+    pub total: Load,
+    /// The most that may be spent a day, in USD.
+    pub budget_usd: f64,
+    /// The most tokens that may be used a day.
+    pub budget_tokens: Option<u64>,
+    /// By how much every interval is stretched to fit the budget; 1 when it fits.
+    pub stretch: f64,
+    /// Each channel.
+    pub channels: Vec<ChannelPlan>,
+    /// What deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// What is used a day.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Load {
+    /// Probes.
+    pub probes_per_day: f64,
+    /// Tokens, in and out.
+    pub tokens_per_day: f64,
+    /// US dollars, where prices are known.
+    pub usd_per_day: f64,
+}
+
+/// The plan of one endpoint.
+#[derive(Debug, Clone, Serialize)]
+pub struct EndpointPlan {
+    /// Its name.
+    pub name: String,
+    /// Its provider.
+    pub provider: String,
+    /// Its API.
+    pub api: String,
+    /// Its model.
+    pub model: Option<String>,
+    /// Where it is.
+    pub url: String,
+    /// From one probe to the next.
+    pub interval: String,
+    /// What it uses.
+    #[serde(flatten)]
+    pub load: Load,
+    /// Whether its price is known.
+    pub priced: bool,
+}
+
+/// The plan of one channel. Nothing in it is secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChannelPlan {
+    /// Its name.
+    pub name: String,
+    /// `email` or the kind of webhook.
+    pub kind: String,
+    /// The recipients, or the host of the webhook.
+    pub to: String,
+    /// The reasons that it is told.
+    pub on: Vec<String>,
+}
+
+impl Plan {
+    /// The plan that `config` means.
+    pub fn of(config: &Config) -> Self {
+        let endpoints: Vec<_> = config.endpoints.iter().map(|e| endpoint_plan(e)).collect();
+        let mut warnings = config.warnings.clone();
+        let stretch = stretch(config);
+        if stretch > 1.0 {
+            warnings.push(format!(
+                "probing as configured costs more than the budget: every interval is stretched {stretch:.1}-fold; raise \
+                 `[budget]`, lengthen `interval` or probe a cheaper model"
+            ));
+        }
+        for e in endpoints.iter().filter(|e| !e.priced && e.load.tokens_per_day > 0.0) {
+            warnings.push(format!("the price of `{}` is unknown, so the budget cannot count it: add `price`", e.name));
+        }
+        Self {
+            location: config.monitor.location.clone(),
+            store: config.store.path.display().to_string(),
+            listen: config.monitor.listen.map(|a| a.to_string()),
+            total: total(config),
+            budget_usd: config.budget.daily_usd,
+            budget_tokens: config.budget.daily_tokens,
+            stretch,
+            channels: config.channels.iter().map(|c| channel_plan(c)).collect(),
+            endpoints,
+            warnings,
+        }
+    }
+}
+
+/// By how much every interval is stretched so that a day of probing fits the budget; 1 or more.
+pub fn stretch(config: &Config) -> f64 {
+    let load = total(config);
+    let ratio = |used: f64, limit: f64| if used <= limit { 1.0 } else { used / limit.max(1e-9) };
+    let money = ratio(load.usd_per_day, config.budget.daily_usd);
+    let tokens = config.budget.daily_tokens.map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
+    // A budget of next to nothing: once a day at most is as good as never, and keeps the arithmetic finite.
+    money.max(tokens).min(1e4)
+}
+
+fn total(config: &Config) -> Load {
+    config.endpoints.iter().map(|e| load(e)).fold(Load::default(), |sum, l| Load {
+        probes_per_day: sum.probes_per_day + l.probes_per_day,
+        tokens_per_day: sum.tokens_per_day + l.tokens_per_day,
+        usd_per_day: sum.usd_per_day + l.usd_per_day,
+    })
+}
+
+fn load(e: &Endpoint) -> Load {
+    let probes_per_day = DAY_S / e.interval.as_secs_f64();
+    let (input, output) = tokens(e);
+    Load {
+        probes_per_day,
+        tokens_per_day: probes_per_day * f64::from(input + output),
+        usd_per_day: probes_per_day * e.price.map_or(0.0, |p| p.cost(input, output)),
+    }
+}
+
+/// What one probe is expected to use. About four bytes make a token; an answer to a prompt of the user's own may be as
+/// long as it is allowed to be.
+fn tokens(e: &Endpoint) -> (u32, u32) {
+    match e.api {
+        Api::Http | Api::Models => (0, 0),
+        _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
+        Api::Embeddings | Api::Moderations => ((e.prompt.len() as u32).div_ceil(4), 0),
+        _ => {
+            let asked = e.body.as_deref().unwrap_or(&e.prompt);
+            ((asked.len() as u32).div_ceil(4) + 8, e.max_tokens)
+        }
+    }
+}
+
+fn endpoint_plan(e: &Endpoint) -> EndpointPlan {
+    EndpointPlan {
+        name: e.name.clone(),
+        provider: e.provider.to_string(),
+        api: e.api.to_string(),
+        model: e.model.clone(),
+        url: e.base_url.to_string(),
+        interval: value::show(e.interval),
+        load: load(e),
+        priced: e.price.is_some(),
+    }
+}
+
+fn channel_plan(c: &super::Channel) -> ChannelPlan {
+    let (kind, to) = match &c.kind {
+        ChannelKind::Email(email) => ("email", [email.to.clone(), email.cc.clone()].concat().join(", ")),
+        ChannelKind::Webhook(webhook) => {
+            let name = channel::KINDS.iter().find(|(_, k)| *k == webhook.kind).map_or("json", |(name, _)| name);
+            let host = url::Url::parse(webhook.url.expose()).ok().and_then(|u| u.host_str().map(str::to_owned));
+            let own = if webhook.kind == WebhookKind::Json { "" } else { "the receiver's own address" };
+            (name, host.unwrap_or_else(|| own.to_owned()))
+        }
+    };
+    ChannelPlan { name: c.name.clone(), kind: kind.to_owned(), to, on: c.filters.on.clone() }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let page = self.listen.as_ref().map_or("off".to_owned(), |a| format!("http://{a}/"));
+        writeln!(f, "location {}, store {}, page {page}\n", self.location, self.store)?;
+        let name = self.endpoints.iter().map(|e| e.name.len()).max().unwrap_or(0).max("endpoint".len());
+        writeln!(
+            f,
+            "{:name$}  {:>8}  {:>10}  {:>12}  {:>10}  url",
+            "endpoint", "interval", "probes/day", "tokens/day", "USD/day"
+        )?;
+        for e in &self.endpoints {
+            let l = e.load;
+            let usd = if e.priced { format!("{:.4}", l.usd_per_day) } else { "?".to_owned() };
+            writeln!(
+                f,
+                "{:name$}  {:>8}  {:>10.0}  {:>12.0}  {usd:>10}  {}",
+                e.name, e.interval, l.probes_per_day, l.tokens_per_day, e.url
+            )?;
+        }
+        let t = &self.total;
+        writeln!(
+            f,
+            "{:name$}  {:>8}  {:>10.0}  {:>12.0}  {:>10.4}  of {:.2} USD a day",
+            "all", "", t.probes_per_day, t.tokens_per_day, t.usd_per_day, self.budget_usd
+        )?;
+        if !self.channels.is_empty() {
+            writeln!(f, "\nchannels")?;
+        }
+        for c in &self.channels {
+            writeln!(f, "  {} ({}) to {}, on {}", c.name, c.kind, c.to, c.on.join(", "))?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "\nwarning: {warning}")?;
+        }
+        Ok(())
+    }
+}

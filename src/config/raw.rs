@@ -1,0 +1,350 @@
+//! What the file says: tables and values with their places, read one key at a time.
+//!
+//! A reader remembers which keys were asked for, so what was written but never asked for is an unknown key, and the
+//! nearest of those asked for is probably what was meant. Every problem is collected and reading goes on.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Surroundings;
+use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
+use super::value;
+use crate::model::Secret;
+
+/// What is collected while a file is read.
+pub(super) struct Sink<'s> {
+    pub(super) surroundings: &'s Surroundings,
+    /// The directory of the file: relative paths in it are meant from there.
+    pub(super) directory: PathBuf,
+    pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
+    pub(super) warnings: RefCell<Vec<String>>,
+    /// The keys asked for, per table.
+    pub(super) asked: RefCell<BTreeMap<String, BTreeSet<&'static str>>>,
+}
+
+impl Sink<'_> {
+    pub(super) fn error(&self, span: Option<Range<usize>>, message: impl Into<String>, help: Option<String>) {
+        self.diagnostics.borrow_mut().push(Diagnostic { message: message.into(), span, help });
+    }
+
+    pub(super) fn warn(&self, message: impl Into<String>) {
+        let message = message.into();
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&message) {
+            warnings.push(message);
+        }
+    }
+}
+
+/// A table of the file.
+#[derive(Clone)]
+pub(super) struct Table<'a> {
+    /// Its name as people say it, for instance `endpoint` or `endpoint.timeout`.
+    pub(super) name: String,
+    pub(super) span: Range<usize>,
+    table: &'a DeTable<'a>,
+    sink: &'a Sink<'a>,
+}
+
+/// A value of the file with its key.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    pub(super) key: String,
+    pub(super) span: Range<usize>,
+    value: &'a DeValue<'a>,
+    sink: &'a Sink<'a>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(name: &str, table: &'a Spanned<DeTable<'a>>, sink: &'a Sink<'a>) -> Self {
+        Self { name: name.to_owned(), span: table.span(), table: table.get_ref(), sink }
+    }
+
+    pub(super) fn sink(&self) -> &'a Sink<'a> {
+        self.sink
+    }
+
+    /// The value of `key`, if it was written.
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.sink.asked.borrow_mut().entry(self.name.clone()).or_default().insert(key);
+        self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(k, v)| self.value(k.get_ref(), v))
+    }
+
+    /// The span of the key itself.
+    pub(super) fn key_span(&self, key: &str) -> Range<usize> {
+        self.table.iter().find(|(k, _)| k.get_ref() == key).map_or(self.span.clone(), |(k, _)| k.span())
+    }
+
+    /// Every entry, for tables whose keys are free.
+    pub(super) fn entries(&self) -> Vec<Value<'a>> {
+        self.table.iter().map(|(k, v)| self.value(k.get_ref(), v)).collect()
+    }
+
+    /// The table of this name, if it was written.
+    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        self.get(key)?.table(&self.below(key))
+    }
+
+    /// The tables of an array of tables.
+    pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(items) = value.value.as_array() else {
+            let help = format!("write `[[{key}]]`, with two brackets: there can be several");
+            self.sink.error(Some(value.span), format!("`{key}` is not an array of tables"), Some(help));
+            return Vec::new();
+        };
+        items.iter().filter_map(|item| self.value(key, item).table(key)).collect()
+    }
+
+    /// A secret: `KEY`, `KEY_file` or `KEY_credential`.
+    pub(super) fn secret(&self, key: &'static str, file: &'static str, credential: &'static str) -> Option<Secret> {
+        let given: Vec<_> = [key, file, credential].into_iter().filter_map(|k| self.get(k)).collect();
+        let (first, more) = given.split_first()?;
+        if let Some(second) = more.first() {
+            let message = format!("`{}` and `{}` say the same thing twice", first.key, second.key);
+            self.sink.error(Some(self.key_span(&second.key)), message, Some("keep one of them".to_owned()));
+        }
+        let text = first.string()?;
+        if first.key == key {
+            let raw = first.value.as_str().unwrap_or_default();
+            if looks_secret(raw) && !raw.contains("${") {
+                let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
+                self.sink.warn(format!("{message}; `{file}`, `{credential}` or `${{NAME}}` keep it out"));
+            }
+            return Some(Secret::new(text));
+        }
+        let path = if first.key == file {
+            self.sink.directory.join(&text)
+        } else if let Some(directory) = self.sink.surroundings.vars.get("CREDENTIALS_DIRECTORY") {
+            Path::new(directory).join(&text)
+        } else {
+            let help = "systemd sets it for a unit with `LoadCredential=`; elsewhere use the `_file` form";
+            let message = format!("`{}` wants $CREDENTIALS_DIRECTORY, which is not set", first.key);
+            self.sink.error(Some(first.span.clone()), message, Some(help.to_owned()));
+            return None;
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(content) if !content.trim().is_empty() => Some(Secret::new(content.trim_end_matches(['\r', '\n']))),
+            Ok(_) => {
+                let message = format!("the file `{}` of `{}` is empty", path.display(), first.key);
+                self.sink.error(Some(first.span.clone()), message, Some("put the secret into it".to_owned()));
+                None
+            }
+            Err(error) => {
+                let message = format!("cannot read the file `{}` of `{}`: {error}", path.display(), first.key);
+                self.sink.error(Some(first.span.clone()), message, Some("check its path and permissions".to_owned()));
+                None
+            }
+        }
+    }
+
+    /// Complains about every key that nobody asked for.
+    pub(super) fn finish(&self) {
+        let asked = self.sink.asked.borrow().get(&self.name).cloned().unwrap_or_default();
+        for (key, _) in self.table {
+            let name: &str = key.get_ref();
+            if asked.contains(name) {
+                continue;
+            }
+            let place = if self.name.is_empty() { "here".to_owned() } else { format!("in `{}`", self.name) };
+            let help = match nearest(name, asked.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    let known: Vec<_> = asked.iter().copied().collect();
+                    format!("known are: {}", known.join(", "))
+                }
+            };
+            self.sink.error(Some(key.span()), format!("unknown key {} {place}", echo(name)), Some(help));
+        }
+    }
+
+    fn below(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    fn value(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
+        Value { key: key.to_owned(), span: value.span(), value: value.get_ref(), sink: self.sink }
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn error<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
+        self.sink.error(Some(self.span.clone()), message, Some(help.into()));
+        None
+    }
+
+    fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
+        self.error(format!("`{}` is {} of TOML", self.key, self.value.type_str()), format!("{wanted} is wanted"))
+    }
+
+    pub(super) fn table(&self, name: &str) -> Option<Table<'a>> {
+        match self.value.as_table() {
+            Some(table) => Some(Table { name: name.to_owned(), span: self.span.clone(), table, sink: self.sink }),
+            None => self.wrong_type("a table"),
+        }
+    }
+
+    /// A text with its variables filled in.
+    pub(super) fn string(&self) -> Option<String> {
+        let Some(text) = self.value.as_str() else { return self.wrong_type("a text in quotes") };
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, behind)) = after.split_once('}') else {
+                return self.error(format!("`${{` without `}}` in `{}`", self.key), "write `${NAME}`");
+            };
+            filled += before;
+            match self.sink.surroundings.vars.get(name) {
+                Some(value) => filled += value,
+                None => {
+                    let message = format!("the environment variable {} is not set", echo(name));
+                    return self.error(message, format!("set it, or give `{}` in another way", self.key));
+                }
+            }
+            rest = behind;
+        }
+        Some(filled + rest)
+    }
+
+    /// A text that something can be made of.
+    pub(super) fn parse<T: FromStr>(&self, what: &str, help: &str) -> Option<T> {
+        let text = self.string()?;
+        text.parse().ok().or_else(|| self.error(format!("{} is no {what}", echo(&text)), help))
+    }
+
+    pub(super) fn duration(&self) -> Option<Duration> {
+        if self.value.is_integer() || self.value.is_float() {
+            return self.error(format!("`{}` has no unit", self.key), "write it as a text: `\"30s\"`");
+        }
+        let text = self.string()?;
+        value::duration(&text)
+            .or_else(|why| self.error(format!("{} is no length of time", echo(&text)), why).ok_or(()))
+            .ok()
+    }
+
+    pub(super) fn duration_of_at_least(&self, least: Duration) -> Option<Duration> {
+        let d = self.duration()?;
+        if d < least {
+            let help = format!("at least `\"{}\"` is wanted", value::show(least));
+            return self.error(format!("`{}` is too short", self.key), help);
+        }
+        Some(d)
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.wrong_type("`true` or `false`"))
+    }
+
+    pub(super) fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let number = self.value.as_integer().and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
+        let Some(number) = number else { return self.wrong_type("a whole number") };
+        match u64::try_from(number) {
+            Ok(n) if range.contains(&n) => Some(n),
+            _ => self.error(
+                format!("`{}` is out of range", self.key),
+                format!("from {} to {} is possible", range.start(), range.end()),
+            ),
+        }
+    }
+
+    pub(super) fn number(&self, least: f64, most: f64) -> Option<f64> {
+        let text = match self.value {
+            DeValue::Integer(i) => i.as_str().to_owned(),
+            DeValue::Float(f) => f.as_str().to_owned(),
+            _ => return self.wrong_type("a number"),
+        };
+        match text.replace('_', "").parse::<f64>() {
+            Ok(n) if n.is_finite() && n >= least && n <= most => Some(n),
+            _ => self.error(format!("`{}` is out of range", self.key), format!("from {least} to {most} is possible")),
+        }
+    }
+
+    pub(super) fn one_of<T: Copy>(&self, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.string()?;
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
+            return Some(*choice);
+        }
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let help = match nearest(&text, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("possible are: {}", names.join(", ")),
+        };
+        self.error(format!("{} is not possible for `{}`", echo(&text), self.key), help)
+    }
+
+    /// A list of texts.
+    pub(super) fn strings(&self) -> Option<Vec<String>> {
+        self.items()?.iter().map(Value::string).collect()
+    }
+
+    /// The values of a list.
+    pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
+        let Some(items) = self.value.as_array() else { return self.wrong_type("a list in brackets") };
+        let item = |item: &'a Spanned<DeValue<'a>>| Value {
+            key: self.key.clone(),
+            span: item.span(),
+            value: item.get_ref(),
+            sink: self.sink,
+        };
+        Some(items.iter().map(item).collect())
+    }
+
+    /// A date and time with its offset, or a text of that form.
+    pub(super) fn moment(&self) -> Option<crate::model::Timestamp> {
+        let text = match self.value {
+            DeValue::Datetime(d) => d.to_string(),
+            _ => self.string()?,
+        };
+        crate::model::Timestamp::parse(&text)
+            .ok()
+            .or_else(|| self.error(format!("{} is no RFC 3339 time", echo(&text)), "write `2026-11-23T09:00:00Z`"))
+    }
+
+    pub(super) fn is_bool(&self) -> bool {
+        self.value.is_bool()
+    }
+
+    pub(super) fn is_str(&self) -> bool {
+        self.value.is_str()
+    }
+}
+
+impl Value<'_> {
+    pub(super) fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
+    /// The value as JSON, or a text that holds JSON.
+    pub(super) fn json(&self) -> Option<serde_json::Value> {
+        if self.value.is_str() {
+            let text = self.string()?;
+            return serde_json::from_str(&text)
+                .map_err(|e| self.error::<()>(format!("`{}` is no JSON: {e}", self.key), "mend the JSON"))
+                .ok();
+        }
+        Some(to_json(self.value))
+    }
+}
+
+fn to_json(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::String(s) => s.as_ref().into(),
+        DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).unwrap_or_default().into(),
+        DeValue::Float(f) => f.as_str().parse::<f64>().unwrap_or_default().into(),
+        DeValue::Boolean(b) => (*b).into(),
+        DeValue::Datetime(d) => d.to_string().into(),
+        DeValue::Array(items) => items.iter().map(|i| to_json(i.get_ref())).collect(),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(k, v)| (k.get_ref().to_string(), to_json(v.get_ref())))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}

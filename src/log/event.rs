@@ -1,0 +1,84 @@
+//! The closed set of log events.
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+        /// What happened: a closed set of stable names.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Event { $($(#[$doc])* $variant,)* }
+
+        impl Event {
+            /// Every event, in the order of the reference table.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable name, for instance `probe.completed`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+events! {
+    /// The process begins.
+    MonitorStarted = "monitor.started";
+    /// Store open, listener bound, probing.
+    MonitorReady = "monitor.ready";
+    /// Told to stop, or a part has ended.
+    MonitorStopping = "monitor.stopping";
+    /// The end.
+    MonitorStopped = "monitor.stopped";
+    /// Something in the configuration deserves a word.
+    ConfigWarning = "config.warning";
+    /// A new configuration is in force.
+    ConfigReloaded = "config.reloaded";
+    /// A new configuration is bad; the old one stays in force.
+    ConfigRejected = "config.rejected";
+    /// A probe has run.
+    ProbeCompleted = "probe.completed";
+    /// A probe was not made, or its result thrown away.
+    ProbeSkipped = "probe.skipped";
+    /// An endpoint's status is another one now.
+    StatusChanged = "status.changed";
+    /// An incident began.
+    IncidentOpened = "incident.opened";
+    /// Its extent changed.
+    IncidentUpdated = "incident.updated";
+    /// It became worse.
+    IncidentEscalated = "incident.escalated";
+    /// It is over.
+    IncidentResolved = "incident.resolved";
+    /// A notification is in the outbox.
+    NotificationQueued = "notification.queued";
+    /// It was delivered.
+    NotificationSent = "notification.sent";
+    /// An attempt failed; there will be another.
+    NotificationRetry = "notification.retry";
+    /// The receiver refused it for good.
+    NotificationFailed = "notification.failed";
+    /// It was tried for as long as it is worth.
+    NotificationExpired = "notification.expired";
+    /// A vendor's status page says something else now.
+    FeedChanged = "feed.changed";
+    /// A vendor's status page cannot be read.
+    FeedFailed = "feed.failed";
+    /// The day's probing budget is spent.
+    BudgetSpent = "budget.spent";
+    /// A write took long.
+    StoreSlow = "store.slow";
+    /// The store cannot be used.
+    StoreFailed = "store.failed";
+    /// Nothing answers, controls included: this machine has no network.
+    MonitorBlind = "monitor.blind";
+    /// It has it back.
+    MonitorSighted = "monitor.sighted";
+    /// The machine or the process slept.
+    MonitorAsleep = "monitor.asleep";
+    /// The dead-man's switch could not be reached.
+    HeartbeatFailed = "heartbeat.failed";
+    /// The page has an address.
+    WebListening = "web.listening";
+    /// A request was answered.
+    WebRequest = "web.request";
+    /// A library has something to say (from level debug on).
+    Library = "log";
+}

@@ -1,0 +1,109 @@
+//! Native journal fields, so that `journalctl EVENT=incident.opened` works.
+//!
+//! The protocol is one datagram an entry: `KEY=value` lines, or `KEY`, a line feed, the length as 64 bits little endian
+//! and the bytes, for values that contain line feeds (systemd.io/JOURNAL_NATIVE_PROTOCOL). The socket never blocks: what
+//! a full journal does not take is dropped and counted.
+
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+use tracing::Level;
+
+use super::Fields;
+
+const SOCKET: &str = "/run/systemd/journal/socket";
+/// Far below the least socket buffer; longer values are cut.
+const LONGEST_VALUE: usize = 8 * 1024;
+
+/// A connection to the journal.
+pub(super) struct Journal {
+    socket: UnixDatagram,
+    dropped: AtomicU64,
+}
+
+impl Journal {
+    /// Connects; `None` where there is no journal.
+    pub(super) fn connect() -> Option<Self> {
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        socket.connect(SOCKET).ok()?;
+        Some(Self { socket, dropped: AtomicU64::new(0) })
+    }
+
+    /// Sends one entry, or counts it as dropped.
+    pub(super) fn send(&self, level: Level, event: &str, message: &str, fields: &Fields) {
+        let mut entry = encode(level, event, message, fields);
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            field(&mut entry, "DROPPED_ENTRIES", &dropped.to_string());
+        }
+        let sent = self.socket.send(&entry).or_else(|_| {
+            // A journal that was restarted has a new socket under the old name.
+            self.socket.connect(SOCKET)?;
+            self.socket.send(&entry)
+        });
+        if sent.is_err() {
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn encode(level: Level, event: &str, message: &str, fields: &Fields) -> Vec<u8> {
+    // syslog(3): err, warning, info, debug.
+    let priority = match level {
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "6",
+        _ => "7",
+    };
+    let mut entry = Vec::with_capacity(1024);
+    field(&mut entry, "PRIORITY", priority);
+    field(&mut entry, "SYSLOG_IDENTIFIER", "llmwatch");
+    field(&mut entry, "EVENT", event);
+    field(&mut entry, "MESSAGE", message);
+    for (name, value) in fields {
+        let key: String =
+            name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>().to_ascii_uppercase();
+        if !key.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            continue;
+        }
+        match value {
+            Value::Null => {}
+            Value::String(text) => field(&mut entry, &key, text),
+            other => field(&mut entry, &key, &other.to_string()),
+        }
+    }
+    entry
+}
+
+fn field(entry: &mut Vec<u8>, key: &str, value: &str) {
+    let value = &value.as_bytes()[..value.floor_char_boundary(LONGEST_VALUE)];
+    entry.extend_from_slice(key.as_bytes());
+    if value.contains(&b'\n') {
+        entry.push(b'\n');
+        entry.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        entry.push(b'=');
+    }
+    entry.extend_from_slice(value);
+    entry.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_upper_case_fields_and_safe_line_feeds() {
+        let Value::Object(fields) = serde_json::json!({"endpoint": "a", "_x": 1, "error": "two\nlines"}) else {
+            panic!("an object")
+        };
+        let entry = encode(Level::WARN, "probe.completed", "it failed", &fields);
+        let text = String::from_utf8_lossy(&entry);
+        assert!(text.starts_with("PRIORITY=4\nSYSLOG_IDENTIFIER=llmwatch\nEVENT=probe.completed\nMESSAGE=it failed\n"));
+        assert!(text.contains("\nENDPOINT=a\n"));
+        assert!(text.contains("ERROR\n\u{9}\0\0\0\0\0\0\0two\nlines\n"), "{text:?}");
+        assert!(!text.contains("_X"), "fields that begin with an underscore are the journal's own");
+    }
+}
