@@ -1,0 +1,224 @@
+//! One answer, from its head to its end: a state machine that is fed bytes with the times at which they arrived and
+//! says what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
+
+use super::classify::{Around, Said, error_answer, error_value};
+use super::dialect::{Answer, Brought, Dialect};
+use super::head::Head;
+use super::judge::judge;
+use super::sse::Sse;
+use crate::model::{Endpoint, Fault};
+
+/// An answer may have so many bytes. A word and its wrapping take one or two kilobytes; a page of the web less than
+/// this.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// The state of one answer.
+pub(super) struct Exchange<'e> {
+    endpoint: &'e Endpoint,
+    dialect: Dialect,
+    head: Head,
+    form: Form,
+    answer: Answer,
+    bytes: usize,
+    /// What went wrong on the way, beyond which nothing is read.
+    broken: Option<Said>,
+    ended: bool,
+    pub(super) times: Times,
+}
+
+/// How the body is read.
+enum Form {
+    Events(Sse),
+    Whole(Vec<u8>),
+}
+
+/// When things arrived, in milliseconds since the start of the probe, and how many.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Times {
+    pub(super) first_event: Option<f64>,
+    pub(super) first_token: Option<f64>,
+    pub(super) first_any_token: Option<f64>,
+    pub(super) last_token: Option<f64>,
+    /// The last content of any kind, and the longest wait between two.
+    last_content: Option<f64>,
+    pub(super) max_gap: Option<f64>,
+    pub(super) events: u32,
+    /// The number of the event that brought the first token, from 1.
+    pub(super) first_token_event: Option<u32>,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Outcome {
+    pub(super) answer: Answer,
+    /// What went wrong and the provider's words on it.
+    pub(super) fault: Option<(Fault, Option<String>)>,
+}
+
+impl<'e> Exchange<'e> {
+    /// An answer that begins with `head`.
+    pub(super) fn new(endpoint: &'e Endpoint, dialect: Dialect, head: Head) -> Self {
+        let events = dialect.streams(endpoint) && head.status == 200 && !head.is_json;
+        Self {
+            endpoint,
+            dialect,
+            form: if events { Form::Events(Sse::default()) } else { Form::Whole(Vec::new()) },
+            answer: Answer::default(),
+            bytes: 0,
+            broken: head.encoded.then(|| Said {
+                fault: Fault::BodyMalformed,
+                words: "the body is compressed, though that was not asked for".to_owned(),
+            }),
+            ended: false,
+            times: Times::default(),
+            head,
+        }
+    }
+
+    /// Whether reading on can bring anything.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || self.broken.is_some()
+    }
+
+    /// When content last arrived, in milliseconds since the start.
+    pub(super) fn last_content(&self) -> Option<f64> {
+        self.times.last_content
+    }
+
+    /// Whether events are waited for, and so a first token.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.form, Form::Events(_))
+    }
+
+    /// Takes a part of the body in that arrived at `at`.
+    pub(super) fn take(&mut self, part: &[u8], at: f64) {
+        if self.is_over() {
+            return;
+        }
+        self.bytes += part.len();
+        if self.bytes > MOST_BYTES {
+            let words = format!("more than {MOST_BYTES} bytes");
+            self.broken = Some(Said { fault: Fault::BodyTooLarge, words });
+            return;
+        }
+        let Self { form, dialect, answer, times, ended, .. } = self;
+        match form {
+            Form::Whole(body) => body.extend_from_slice(part),
+            Form::Events(sse) => {
+                if sse.feed(part, |data| event(*dialect, answer, times, ended, data, at)).is_err() {
+                    self.broken = Some(not_text(Fault::StreamMalformed));
+                }
+            }
+        }
+    }
+
+    /// The body has ended at `at`.
+    pub(super) fn end(&mut self, at: f64) {
+        let Self { form, dialect, answer, times, ended, broken, .. } = self;
+        if let (Form::Events(sse), None) = (form, &broken)
+            && sse.end(|data| event(*dialect, answer, times, ended, data, at)).is_err()
+        {
+            *broken = Some(not_text(Fault::StreamMalformed));
+        }
+        self.ended = true;
+    }
+
+    /// What came of it.
+    pub(super) fn outcome(mut self) -> Outcome {
+        let fault = self.fault().map(|said| (said.fault, Some(said.words).filter(|w| !w.is_empty())));
+        Outcome { answer: self.answer, fault }
+    }
+
+    fn fault(&mut self) -> Option<Said> {
+        if let Some(broken) = self.broken.take() {
+            return Some(broken);
+        }
+        let around = Around { challenged: self.head.challenged, has_request_id: self.head.request_id.is_some() };
+        let status = self.head.status;
+        if let Form::Whole(bytes) = &mut self.form {
+            let bytes = std::mem::take(bytes);
+            let text = String::from_utf8(bytes);
+            if !self.is_wanted(status) {
+                let text = text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+                let said = error_answer(status, &text, around);
+                return Some(if self.dialect == Dialect::Http { of_a_page(status, said) } else { said });
+            }
+            let Ok(text) = text else { return Some(not_text(Fault::BodyMalformed)) };
+            self.dialect.body(&mut self.answer, &text);
+            if self.dialect == Dialect::Http {
+                let checked = &self.endpoint.expect;
+                let any = checked.contains.is_some()
+                    || checked.equals.is_some()
+                    || checked.matches.is_some()
+                    || checked.json_schema.is_some();
+                return judge(&self.answer, checked).filter(|_| any).map(plain);
+            }
+            if self.answer.malformed {
+                let said = error_answer(status, &text, around);
+                return Some(Said { fault: Fault::BodyMalformed, words: said.words });
+            }
+        }
+        if let Some(error) = &self.answer.error {
+            let value = if error.is_object() { error.clone() } else { serde_json::json!({"error": error}) };
+            return Some(error_value(200, &value, around));
+        }
+        if self.answer.malformed {
+            return Some(plain(Fault::StreamMalformed));
+        }
+        if !self.answer.complete {
+            return Some(plain(Fault::StreamTruncated));
+        }
+        judge(&self.answer, &self.endpoint.expect).map(plain)
+    }
+
+    fn is_wanted(&self, status: u16) -> bool {
+        match self.dialect {
+            Dialect::Http if self.endpoint.expect_status.is_empty() => (200..300).contains(&status),
+            Dialect::Http => self.endpoint.expect_status.contains(&status),
+            Dialect::Chat => status == 200,
+        }
+    }
+}
+
+fn event(dialect: Dialect, answer: &mut Answer, times: &mut Times, ended: &mut bool, data: &str, at: f64) {
+    times.events += 1;
+    times.first_event.get_or_insert(at);
+    let brought = dialect.event(answer, data);
+    match brought {
+        Brought::Nothing => return,
+        Brought::End | Brought::Garbage => {
+            *ended = true;
+            return;
+        }
+        Brought::Reasoning => {}
+        Brought::Text => {
+            if times.first_token.is_none() {
+                times.first_token_event = Some(times.events);
+            }
+            times.first_token.get_or_insert(at);
+            times.last_token = Some(at);
+        }
+    }
+    times.first_any_token.get_or_insert(at);
+    if let Some(last) = times.last_content.replace(at) {
+        times.max_gap = Some(times.max_gap.unwrap_or(0.0).max(at - last));
+    }
+}
+
+/// A web page's refusal says nothing about an API's account: only the edge's challenge does.
+fn of_a_page(status: u16, said: Said) -> Said {
+    let fault = match said.fault {
+        Fault::AccountRegion | Fault::HttpRedirect | Fault::HttpEdge | Fault::Http5xx => said.fault,
+        _ if status >= 500 => Fault::Http5xx,
+        _ => Fault::HttpUnexpected,
+    };
+    Said { fault, ..said }
+}
+
+fn not_text(fault: Fault) -> Said {
+    Said { fault, words: "not UTF-8".to_owned() }
+}
+
+fn plain(fault: Fault) -> Said {
+    Said { fault, words: String::new() }
+}

@@ -1,0 +1,127 @@
+//! Bodies as vendors send them, read in pieces of every size: each gives the outcome that its manifest says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hyper::{HeaderMap, Version};
+use serde::Deserialize;
+
+use super::classify::{Around, error_answer};
+use super::dialect::Dialect;
+use super::exchange::{Exchange, Outcome, Times};
+use super::head;
+use crate::config::{self, Surroundings};
+use crate::model::{Attribution, Endpoint, Expect, Fault, Timestamp};
+
+#[derive(Deserialize)]
+struct Fixture {
+    provider: String,
+    api: String,
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    outcome: String,
+    fault: Option<String>,
+    first_token_event: Option<u32>,
+    usage: Option<[u32; 2]>,
+}
+
+fn fixtures() -> Vec<(String, Fixture, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/wire");
+    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+    let manifest: BTreeMap<String, Fixture> = serde_json::from_slice(&manifest).unwrap();
+    manifest
+        .into_iter()
+        .map(|(name, fixture)| {
+            let body = std::fs::read(folder.join(&name)).unwrap();
+            (name, fixture, body)
+        })
+        .collect()
+}
+
+/// An endpoint of the fixture's provider that takes any answer.
+fn endpoint(provider: &str, stream: bool) -> Endpoint {
+    let kind = match provider {
+        "openai" => "provider = \"openai\"",
+        "azure" => "provider = \"azure-openai\"\ndeployment = \"d\"",
+        _ => "provider = \"openai-compatible\"\nmodel = \"m\"",
+    };
+    let text = format!("[[endpoint]]\n{kind}\nbase_url = \"http://127.0.0.1:1/v1\"\nstream = {stream}\n");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, text).unwrap();
+    let config = config::load(&path, &Surroundings::default()).unwrap();
+    Endpoint { expect: Expect::default(), ..(*config.endpoints[0]).clone() }
+}
+
+fn headers(fixture: &Fixture) -> HeaderMap {
+    let pair = |(name, value): (&String, &String)| {
+        Some((name.parse::<hyper::header::HeaderName>().ok()?, value.parse().ok()?))
+    };
+    fixture.headers.iter().filter_map(pair).collect()
+}
+
+fn replay(endpoint: &Endpoint, fixture: &Fixture, body: &[u8], piece: usize) -> (Times, Outcome) {
+    let head = head::read(fixture.status, Version::HTTP_11, &headers(fixture), Timestamp(0));
+    let mut exchange = Exchange::new(endpoint, Dialect::Chat, head);
+    for (i, part) in body.chunks(piece).enumerate() {
+        exchange.take(part, i as f64);
+    }
+    exchange.end(body.len() as f64);
+    (exchange.times, exchange.outcome())
+}
+
+/// The manifest's words in ours.
+fn check(name: &str, fixture: &Fixture, fault: Option<Fault>) {
+    let attribution = fault.map(Fault::attribution);
+    let wanted = match (fixture.outcome.as_str(), fixture.fault.as_deref()) {
+        ("ok", _) => None,
+        ("ok_empty_length", _) => return assert_eq!(fault, Some(Fault::RequestTooFewTokens), "{name}"),
+        ("content_filtered", _) => return assert_eq!(fault, Some(Fault::AnswerFiltered), "{name}"),
+        ("refused", _) => return assert_eq!(fault, Some(Fault::AnswerRefused), "{name}"),
+        ("stream_truncated", _) => return assert_eq!(fault, Some(Fault::StreamTruncated), "{name}"),
+        (_, Some("provider" | "upstream_provider")) => Some(Attribution::Provider),
+        (_, Some(_)) => Some(Attribution::Account),
+        (outcome, None) => panic!("{name}: {outcome} without a fault"),
+    };
+    assert_eq!(attribution, wanted, "{name}: {fault:?}");
+    let family: &[Fault] = match fixture.fault.as_deref() {
+        Some("account_rate") => &[Fault::AccountRateLimit],
+        Some("account_billing") => &[Fault::AccountQuota],
+        Some("credentials") => &[Fault::AccountAuth, Fault::AccountPermission],
+        Some("egress") => &[Fault::AccountRegion],
+        Some("config") => &[Fault::RequestRejected, Fault::RequestModelNotFound, Fault::AnswerFiltered],
+        _ => return,
+    };
+    assert!(fault.is_some_and(|f| family.contains(&f)), "{name}: {fault:?} is none of {family:?}");
+}
+
+#[test]
+fn chat_answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
+    let all: Vec<_> = fixtures().into_iter().filter(|(_, f, _)| f.api == "chat").collect();
+    assert!(all.len() > 40, "{}", all.len());
+    for (name, fixture, body) in all {
+        let endpoint = endpoint(&fixture.provider, name.contains(".sse") || fixture.status != 200);
+        for piece in (1..=64).chain([body.len().max(1)]) {
+            let (times, ended) = replay(&endpoint, &fixture, &body, piece);
+            check(&name, &fixture, ended.fault.as_ref().map(|(fault, _)| *fault));
+            if fixture.first_token_event.is_some() {
+                assert_eq!(times.first_token_event, fixture.first_token_event, "{name}");
+            }
+            if let Some([input, output]) = fixture.usage {
+                assert_eq!((ended.answer.input_tokens, ended.answer.output_tokens), (Some(input), Some(output)), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn error_bodies_of_every_vendor_are_classified_as_their_manifest_says() {
+    for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200) {
+        let head = head::read(fixture.status, Version::HTTP_11, &headers(&fixture), Timestamp(0));
+        let around = Around { challenged: head.challenged, has_request_id: head.request_id.is_some() };
+        let said = error_answer(fixture.status, &String::from_utf8_lossy(&body), around);
+        check(&name, &fixture, Some(said.fault));
+        assert!(!said.words.is_empty(), "{name}");
+    }
+}

@@ -1,0 +1,59 @@
+//! What the head of an answer tells: ids for a support ticket, limits, where it came from. Pure.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+
+/// What was read from the status line and the headers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) http_version: String,
+    pub(super) is_json: bool,
+    /// The body is compressed.
+    pub(super) encoded: bool,
+    /// A challenge page of the edge.
+    pub(super) challenged: bool,
+    pub(super) request_id: Option<String>,
+    pub(super) server_ms: Option<f64>,
+    pub(super) edge: Option<String>,
+    pub(super) remaining_requests: Option<i64>,
+    pub(super) remaining_tokens: Option<i64>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Reads a head. `now` is the time, for a `Retry-After` that is a date.
+pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, now: crate::model::Timestamp) -> Head {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim).filter(|s| !s.is_empty());
+    let first = |names: &[&str]| names.iter().find_map(|n| text(n));
+    let number = |names: &[&str]| first(names).and_then(|s| s.parse::<i64>().ok()).filter(|n| *n >= 0);
+    let millis = text("retry-after-ms").and_then(|s| s.parse::<f64>().ok()).map(|ms| ms / 1000.0);
+    let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
+    let date = || {
+        let at = chrono::DateTime::parse_from_rfc2822(text("retry-after")?).ok()?;
+        Some((at.timestamp_millis() - now.0).max(0) as f64 / 1000.0)
+    };
+    Head {
+        status,
+        http_version: if version == hyper::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" }.to_owned(),
+        is_json: text("content-type").is_some_and(|t| t.to_ascii_lowercase().starts_with("application/json")),
+        encoded: text("content-encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
+        challenged: text("cf-mitigated").is_some_and(|v| v.eq_ignore_ascii_case("challenge")),
+        request_id: first(&["x-request-id", "request-id", "apim-request-id", "x-generation-id", "x-litellm-call-id"])
+            .map(bounded),
+        server_ms: first(&["openai-processing-ms", "x-envoy-upstream-service-time"]).and_then(|s| s.parse().ok()),
+        edge: text("cf-ray").and_then(|ray| ray.rsplit_once('-')).map(|(_, airport)| airport).or(text("x-ms-region")).map(bounded),
+        remaining_requests: number(&["x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"]),
+        remaining_tokens: number(&["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"]),
+        retry_after: millis
+            .or(seconds)
+            .or_else(date)
+            .filter(|s| s.is_finite() && (0.0..=86_400.0).contains(s))
+            .map(Duration::from_secs_f64),
+    }
+}
+
+/// No id is longer than this; what is, is no id.
+fn bounded(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(128).collect()
+}

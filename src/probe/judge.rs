@@ -1,0 +1,108 @@
+//! Is the answer right? Pure.
+
+use serde_json::Value;
+
+use super::dialect::Answer;
+use crate::model::{Expect, Fault};
+
+/// Why an answer that arrived whole is not right; `None` when it is.
+pub(super) fn judge(answer: &Answer, expect: &Expect) -> Option<Fault> {
+    if answer.filtered {
+        return Some(Fault::AnswerFiltered);
+    }
+    let text = answer.text.trim();
+    if text.is_empty() {
+        return Some(if !answer.refusal.trim().is_empty() {
+            Fault::AnswerRefused
+        } else if answer.cut_by_length {
+            Fault::RequestTooFewTokens
+        } else {
+            Fault::AnswerEmpty
+        });
+    }
+    let right = expect.contains.as_ref().is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
+        && expect.equals.as_ref().is_none_or(|whole| bare(text) == bare(whole))
+        && expect.matches.as_ref().is_none_or(|pattern| pattern.is_match(text))
+        && expect.json_schema.as_ref().is_none_or(|schema| is_json_of(text, schema))
+        && expect.min_tokens.is_none_or(|least| answer.output_tokens.unwrap_or(0) >= least);
+    match right {
+        true => None,
+        // Cut off before it could be right: the budget is the reason, not the model.
+        false if answer.cut_by_length => Some(Fault::RequestTooFewTokens),
+        false => Some(Fault::AnswerWrong),
+    }
+}
+
+fn bare(text: &str) -> String {
+    text.trim().trim_end_matches('.').trim().to_lowercase()
+}
+
+/// Whether the text is JSON with the type, the required members and the types of the members that the schema names. The
+/// rest of JSON Schema is the business of whoever uses the answer.
+fn is_json_of(text: &str, schema: &Value) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|value| fits(&value, schema))
+}
+
+fn fits(value: &Value, schema: &Value) -> bool {
+    let typed = match schema["type"].as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        _ => true,
+    };
+    let required = schema["required"].as_array().into_iter().flatten();
+    typed
+        && required.filter_map(Value::as_str).all(|name| value.get(name).is_some())
+        && schema["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .all(|(name, inner)| value.get(name).is_none_or(|v| fits(v, inner)))
+        && (schema["items"].is_null() || value.as_array().into_iter().flatten().all(|v| fits(v, &schema["items"])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regex::Regex;
+
+    fn answer(text: &str) -> Answer {
+        Answer { text: text.to_owned(), complete: true, output_tokens: Some(3), ..Answer::default() }
+    }
+
+    #[test]
+    fn an_answer_is_right_when_every_condition_holds() {
+        let pong = Expect { contains: Some("pong".to_owned()), ..Expect::default() };
+        assert_eq!(judge(&answer("Pong!"), &pong), None);
+        assert_eq!(judge(&answer("/////"), &pong), Some(Fault::AnswerWrong));
+        let equals = Expect { equals: Some("pong".to_owned()), ..Expect::default() };
+        assert_eq!(judge(&answer(" Pong. "), &equals), None);
+        let pattern = Expect { matches: Regex::new("^[0-9]+$").ok(), min_tokens: Some(3), ..Expect::default() };
+        assert_eq!(judge(&answer("42"), &pattern), None);
+        assert_eq!(judge(&answer("anything"), &Expect::default()), None);
+    }
+
+    #[test]
+    fn an_empty_answer_has_a_reason() {
+        let empty = answer(" ");
+        assert_eq!(judge(&empty, &Expect::default()), Some(Fault::AnswerEmpty));
+        let cut = Answer { cut_by_length: true, ..empty.clone() };
+        assert_eq!(judge(&cut, &Expect::default()), Some(Fault::RequestTooFewTokens));
+        let refused = Answer { refusal: "I cannot".to_owned(), ..empty };
+        assert_eq!(judge(&refused, &Expect::default()), Some(Fault::AnswerRefused));
+    }
+
+    #[test]
+    fn structured_output_has_its_members() {
+        let schema = serde_json::json!({"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}});
+        let expect = Expect { json_schema: Some(schema), ..Expect::default() };
+        assert_eq!(judge(&answer("{\"ok\": true}"), &expect), None);
+        for bad in ["{}", "{\"ok\": 1}", "[]", "ok"] {
+            assert_eq!(judge(&answer(bad), &expect), Some(Fault::AnswerWrong), "{bad}");
+        }
+    }
+}

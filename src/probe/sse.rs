@@ -1,0 +1,121 @@
+//! Server-sent events out of bytes, as the WHATWG specifies them. Pure, and independent of where chunks end.
+//!
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>
+
+/// Collects bytes and gives the data of each complete event.
+#[derive(Debug, Default)]
+pub(super) struct Sse {
+    line: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    /// The last byte was a carriage return: a line feed that follows belongs to it.
+    after_cr: bool,
+    started: bool,
+}
+
+/// The bytes are no UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotText;
+
+impl Sse {
+    /// Takes a chunk in and hands the data of every event that it completes to `each`. Comments, other fields and empty
+    /// events give nothing.
+    pub(super) fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&str)) -> Result<(), NotText> {
+        for &byte in chunk {
+            let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
+            match byte {
+                b'\n' if after_cr => {}
+                b'\r' | b'\n' => self.end_line(&mut each)?,
+                _ => self.line.push(byte),
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream has ended. What was not dispatched is lost by the rules, but a monitor still wants to see a last
+    /// error: it is handed over all the same.
+    pub(super) fn end(&mut self, mut each: impl FnMut(&str)) -> Result<(), NotText> {
+        if !self.line.is_empty() {
+            self.end_line(&mut each)?;
+        }
+        self.dispatch(&mut each)
+    }
+
+    fn end_line(&mut self, each: &mut impl FnMut(&str)) -> Result<(), NotText> {
+        let line = std::mem::take(&mut self.line);
+        let mut line = line.as_slice();
+        if !std::mem::replace(&mut self.started, true) {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
+        if line.is_empty() {
+            return self.dispatch(each);
+        }
+        let (field, value) = match line.iter().position(|b| *b == b':') {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &line[line.len()..]),
+        };
+        if field == b"data" {
+            if self.has_data {
+                self.data.push(b'\n');
+            }
+            self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            self.has_data = true;
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, each: &mut impl FnMut(&str)) -> Result<(), NotText> {
+        self.has_data = false;
+        let data = std::mem::take(&mut self.data);
+        if data.is_empty() {
+            return Ok(());
+        }
+        each(std::str::from_utf8(&data).map_err(|_| NotText)?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn events(chunks: &[&[u8]]) -> Vec<String> {
+        let (mut sse, mut events) = (Sse::default(), Vec::new());
+        for chunk in chunks {
+            sse.feed(chunk, |e| events.push(e.to_owned())).unwrap();
+        }
+        sse.end(|e| events.push(e.to_owned())).unwrap();
+        events
+    }
+
+    #[test]
+    fn the_rules_of_the_specification() {
+        assert_eq!(events(&[b"\xef\xbb\xbfdata: a\n\ndata:b\r\n\r\n: comment\n\ndata\n\ndata:  c\rdata: d\r\r"]), ["a", "b", " c\nd"]);
+        assert_eq!(events(&[b"event: x\nid: 1\nretry: 5\ndata: {}\n\n"]), ["{}"]);
+        assert_eq!(events(&[b"data: cut off"]), ["cut off"], "a last error is worth seeing");
+        assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_| ()), Err(NotText));
+    }
+
+    proptest! {
+        #[test]
+        fn chunk_borders_do_not_matter(
+            text in "((data|event|:)? ?[a-zé{}\"]{0,6}(\r\n|\n|\r|\r\n\r\n|\n\n)){0,12}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.iter().map(|c| c.index(bytes.len() + 1)).collect();
+            cuts.push(0);
+            cuts.push(bytes.len());
+            cuts.sort_unstable();
+            let chunks: Vec<_> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            prop_assert_eq!(events(&chunks), events(&[bytes]));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut sse = Sse::default();
+            let _ = sse.feed(&bytes, |_| ()).and_then(|()| sse.end(|_| ()));
+        }
+    }
+}
