@@ -96,7 +96,12 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         reports,
         stop: stop_probing.clone(),
     };
-    parts.spawn(async move { ("the runner", { runner.run().await; Ok(()) }) });
+    parts.spawn(async move {
+        ("the runner", {
+            runner.run().await;
+            Ok(())
+        })
+    });
     let alive = {
         let (service, wall) = (service.clone(), wall.clone());
         move |snapshot: &Snapshot| {
@@ -115,13 +120,23 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         outbox: wake.clone(),
         alive: Box::new(alive),
     };
-    parts.spawn(async move { ("the pipeline", { pipeline.run().await; Ok(()) }) });
+    parts.spawn(async move {
+        ("the pipeline", {
+            pipeline.run().await;
+            Ok(())
+        })
+    });
     let post = worker::Post { store, wall: wall.clone(), wake, stop: stop_telling.clone() };
     let channels = config_in.clone();
     parts.spawn(async move { ("the outbox", worker::run(post, channels).await.map_err(Into::into)) });
     if let Some(listener) = listener {
         let address = listener.local_addr()?;
-        emit(Event::WebListening, Level::INFO, &format!("the page is at http://{address}/"), &json!({"address": address.to_string()}));
+        emit(
+            Event::WebListening,
+            Level::INFO,
+            &format!("the page is at http://{address}/"),
+            &json!({"address": address.to_string()}),
+        );
         let view = web::View { snapshot, config: config_in, wall: wall.clone(), started_at };
         let stop = stop_telling.clone();
         parts.spawn(async move { ("the web server", web::run(listener, view, stop).await.map_err(Into::into)) });
@@ -238,7 +253,6 @@ struct Eyes(RwLock<Arc<Sight>>);
 struct Sight {
     prober: Prober,
     controls: Controls,
-    location: String,
 }
 
 impl Eyes {
@@ -255,11 +269,7 @@ impl Eyes {
 
 impl Sight {
     fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self {
-            prober: Prober::new(&config.monitor)?,
-            controls: Controls::new(config.controls.clone()),
-            location: config.monitor.location.clone(),
-        })
+        Ok(Self { prober: Prober::new(&config.monitor)?, controls: Controls::new(&config.controls) })
     }
 }
 
@@ -267,7 +277,7 @@ impl Probe for Eyes {
     async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
         let sight = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let due = ProbeDue { scheduled_at: due.scheduled_at, started_at, trigger: due.trigger };
-        let sample = sight.prober.probe(&endpoint, due, &sight.location).await;
+        let sample = sight.prober.probe(&endpoint, due).await;
         let controls_reachable = match sample.fault {
             Some(fault) if fault.is_transport() => sight.controls.any_reachable().await,
             _ => None,

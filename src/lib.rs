@@ -39,6 +39,8 @@ pub mod incident;
 
 pub mod snapshot;
 
+pub mod audience;
+
 pub mod store;
 
 pub mod pipeline;

@@ -113,7 +113,10 @@ impl Stage {
         self.openai.set_scenario(Scenario::parse(OUTAGE)?);
         story.tell(&paint("OUTAGE INJECTED: OpenAI answers 503 from now on", 31));
         let mail = self.mail.next().await;
-        story.tell(&format!("detected and told {:.1} s after it began. This is the mail:", injected.elapsed().as_secs_f64()));
+        story.tell(&format!(
+            "detected and told {:.1} s after it began. This is the mail:",
+            injected.elapsed().as_secs_f64()
+        ));
         show_mail(&mail);
         let hook = self.hook.next().await;
         expect_type(&hook, "incident.opened", story)?;
@@ -122,7 +125,10 @@ impl Stage {
         self.openai.set_scenario(Scenario::healthy());
         story.tell(&paint("RECOVERED: OpenAI answers again", 32));
         let mail = self.mail.next().await;
-        story.tell(&format!("the recovery was told {:.1} s later. This is the second mail:", recovered.elapsed().as_secs_f64()));
+        story.tell(&format!(
+            "the recovery was told {:.1} s later. This is the second mail:",
+            recovered.elapsed().as_secs_f64()
+        ));
         show_mail(&mail);
         let hook = self.hook.next().await;
         expect_type(&hook, "incident.resolved", story)
@@ -226,7 +232,7 @@ fn expect_type(hook: &Request, wanted: &str, story: &Story) -> anyhow::Result<()
     if body["type"] != wanted {
         bail!("the webhook got {} instead of {wanted}", body["type"]);
     }
-    let alternatives = body["data"]["alternatives"].as_array().cloned().unwrap_or_default();
+    let alternatives = body["data"]["incident"]["alternatives"].as_array().cloned().unwrap_or_default();
     let names: Vec<_> = alternatives.iter().filter_map(|a| a["endpoint"].as_str()).collect();
     match names.as_slice() {
         [] => story.tell(&format!("the webhook got {wanted}")),

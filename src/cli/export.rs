@@ -78,7 +78,9 @@ pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     }
     duration(text).map(|back| now - back).map_err(|_| Failure {
         code: super::EX_USAGE,
-        text: format!("llmwatch: `{text}` is neither a length of time (`24h`, `30d`) nor RFC 3339 (`2026-11-23T09:00:00Z`)"),
+        text: format!(
+            "llmwatch: `{text}` is neither a length of time (`24h`, `30d`) nor RFC 3339 (`2026-11-23T09:00:00Z`)"
+        ),
     })
 }
 

@@ -49,17 +49,16 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         return Err(Failure { code: UNKNOWN, text: "llmwatch: no endpoint is configured".to_owned() });
     }
     let prober = Arc::new(Prober::new(&config.monitor).map_err(|e| Failure::from(e).with(UNKNOWN))?);
-    let controls = Arc::new(Controls::new(config.controls.clone()));
+    let controls = Arc::new(Controls::new(&config.controls));
     let mut tasks = JoinSet::new();
     for (place, endpoint) in chosen.iter().cloned().enumerate() {
-        let (prober, controls, location, count) =
-            (prober.clone(), controls.clone(), config.monitor.location.clone(), args.count);
+        let (prober, controls, count) = (prober.clone(), controls.clone(), args.count);
         tasks.spawn(async move {
             let mut samples = Vec::new();
             for _ in 0..count {
                 let now = clock::now();
                 let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
-                let mut sample = prober.probe(&endpoint, due, &location).await;
+                let mut sample = prober.probe(&endpoint, due).await;
                 if let Some(fault) = sample.fault {
                     let asked = if fault.is_transport() { controls.any_reachable().await } else { None };
                     let context = Context { controls_reachable: asked, other_names_resolve: None };
@@ -113,7 +112,20 @@ fn severity(status: Status) -> u8 {
 }
 
 fn render(all: &[Vec<Sample>]) -> String {
-    let head = ["endpoint", "outcome", "dns", "tcp", "tls", "headers", "first token", "max gap", "total", "tokens", "cost", "fault"];
+    let head = [
+        "endpoint",
+        "outcome",
+        "dns",
+        "tcp",
+        "tls",
+        "headers",
+        "first token",
+        "max gap",
+        "total",
+        "tokens",
+        "cost",
+        "fault",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
     for s in all.iter().flatten() {
@@ -140,7 +152,9 @@ fn render(all: &[Vec<Sample>]) -> String {
     for s in all.iter().flatten().filter(|s| s.outcome == Outcome::Failed) {
         let words = s.fault.map_or("", |f| f.describe());
         text += &format!("\n{}", paint(&format!("{}: {words}", s.endpoint), colour(Status::Outage)));
-        for (name, value) in [("the provider's words", &s.error), ("the answer", &s.answer), ("request id", &s.request_id)] {
+        for (name, value) in
+            [("the provider's words", &s.error), ("the answer", &s.answer), ("request id", &s.request_id)]
+        {
             if let Some(value) = value {
                 text += &format!("\n  {name}: {value}");
             }

@@ -1,1 +1,162 @@
-//! To be written.
+//! Telling: one attempt at delivering a notice through a channel, and the worker that sees the outbox delivered.
+
+mod email;
+pub mod render;
+mod webhook;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use self::email::Mailer;
+use self::render::Setting;
+use self::webhook::Poster;
+use crate::config::{Channel, ChannelKind, Config};
+use crate::model::{Notice, Timestamp};
+
+/// The first wait before another attempt is at most this long, and each one is at most twice the one before…
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// …up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A receiver that asks for more patience than this gets this.
+const MOST_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Why a channel cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+#[error("channel `{channel}`: {why}")]
+pub struct SetupError {
+    /// The channel's name.
+    pub channel: String,
+    /// What is wrong, and what to do.
+    pub why: String,
+}
+
+/// Which recipients have a notice already, kept between attempts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// These have it.
+    pub delivered: Vec<String>,
+    /// These refused it for good, with their words.
+    pub refused: Vec<(String, String)>,
+}
+
+impl Progress {
+    /// Who refused, in one line; `None` when nobody did.
+    pub fn refused_summary(&self) -> Option<String> {
+        let list: Vec<_> = self.refused.iter().map(|(who, why)| format!("{who}: {why}")).collect();
+        (!list.is_empty()).then(|| list.join("; "))
+    }
+}
+
+/// What came of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attempt {
+    /// Everybody who can have it has it.
+    Delivered {
+        /// Who has it, and who refused it for good.
+        progress: Progress,
+    },
+    /// Another attempt is worth while.
+    Retry {
+        /// Who has it already.
+        progress: Progress,
+        /// What went wrong, without secrets.
+        error: String,
+        /// How long the receiver asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Refused for good by everybody.
+    Failed {
+        /// Who refused.
+        progress: Progress,
+        /// What went wrong, without secrets.
+        error: String,
+    },
+}
+
+/// Everything that can send, one per configuration.
+#[derive(Debug)]
+pub struct Sender {
+    ways: BTreeMap<String, Way>,
+    timezone: Tz,
+}
+
+#[derive(Debug)]
+enum Way {
+    Mail(Box<Mailer>),
+    Post(Box<Poster>),
+}
+
+impl Sender {
+    /// Sets every channel of `config` up; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When a channel cannot be used at all.
+    pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let mut ways = BTreeMap::new();
+        let ca_file = config.monitor.ca_file.as_deref();
+        for channel in &config.channels {
+            let failed = |why: String| SetupError { channel: channel.name.clone(), why };
+            ways.insert(channel.name.clone(), Way::new(channel, ca_file).map_err(failed)?);
+        }
+        Ok(Self { ways, timezone: config.monitor.timezone })
+    }
+
+    /// One attempt to deliver `notice` through `channel` to everybody who does not have it yet. `now` is the wall clock.
+    pub async fn attempt(&self, channel: &Channel, notice: &Notice, progress: Progress, now: Timestamp) -> Attempt {
+        let setting = Setting { timezone: self.timezone, now };
+        match self.ways.get(&channel.name) {
+            Some(Way::Mail(mailer)) => mailer.attempt(notice, setting, progress).await,
+            Some(Way::Post(poster)) => poster.attempt(notice, now).await,
+            None => Attempt::Failed { progress, error: "the channel is not configured any more".to_owned() },
+        }
+    }
+
+    /// Opens `channel` without sending anything.
+    ///
+    /// # Errors
+    /// What went wrong, without secrets.
+    pub async fn open(&self, channel: &Channel) -> Result<(), String> {
+        match self.ways.get(&channel.name) {
+            Some(Way::Mail(mailer)) => mailer.open().await,
+            Some(Way::Post(poster)) => poster.open().await,
+            None => Err("not configured".to_owned()),
+        }
+    }
+}
+
+impl Way {
+    fn new(channel: &Channel, ca_file: Option<&Path>) -> Result<Self, String> {
+        Ok(match &channel.kind {
+            ChannelKind::Email(email) => Self::Mail(Box::new(Mailer::new(email, ca_file)?)),
+            ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, ca_file)?)),
+        })
+    }
+}
+
+/// How long to wait before the attempt after number `attempt` (from 1): full jitter over a bound that doubles from one
+/// second to five minutes, but at least as long as the receiver asks. `random` is evenly spread over 0 to 1.
+pub fn backoff(attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
+    let bound = FIRST_WAIT.saturating_mul(1 << attempt.min(10)).min(LONGEST_WAIT);
+    let wait = bound.mul_f64(random.clamp(0.0, 1.0));
+    retry_after.map_or(wait, |asked| wait.max(asked.min(MOST_PATIENCE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_five_minutes_and_honour_what_the_receiver_asks() {
+        assert_eq!(backoff(1, None, 1.0), Duration::from_secs(2));
+        assert_eq!(backoff(30, None, 1.0), LONGEST_WAIT);
+        assert_eq!(backoff(5, None, 0.0), Duration::ZERO);
+        assert_eq!(backoff(1, Some(Duration::from_secs(40)), 0.3), Duration::from_secs(40));
+        assert_eq!(backoff(1, Some(Duration::from_secs(86_400)), 0.3), MOST_PATIENCE);
+    }
+}

@@ -206,7 +206,11 @@ impl Core {
             (None, _) => {
                 let total_ms = sample.total_ms.unwrap_or(0.0);
                 let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
-                Probed::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: is_beyond(&endpoint.slow, sample) }))
+                Probed::Good(Some(Reading {
+                    first_token_ms,
+                    total_ms,
+                    beyond_limits: is_beyond(&endpoint.slow, sample),
+                }))
             }
             (Some(fault), Some(Attribution::Local)) if fault.is_transport() && !self.config.controls.is_empty() => {
                 Probed::Offline

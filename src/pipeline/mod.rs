@@ -203,7 +203,8 @@ impl Pipeline {
                 Some(self.core.step(sample))
             }
             Report::Skipped { endpoint, ticks, reason } => {
-                let message = format!("{endpoint}: {ticks} probe{} skipped, {reason}", if ticks == 1 { "" } else { "s" });
+                let message =
+                    format!("{endpoint}: {ticks} probe{} skipped, {reason}", if ticks == 1 { "" } else { "s" });
                 let fields = json!({"endpoint": endpoint, "ticks": ticks, "reason": reason});
                 log::emit(log::Event::ProbeSkipped, Level::WARN, &message, &fields);
                 None
@@ -219,7 +220,7 @@ impl Pipeline {
     }
 
     /// Commits everything that waits, in order, in one transaction.
-    async fn write(&self, backlog: &mut Backlog) {
+    async fn write(&mut self, backlog: &mut Backlog) {
         if backlog.commits.is_empty() {
             return;
         }

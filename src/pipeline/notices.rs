@@ -4,6 +4,7 @@ use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use super::{Line, Step};
+use crate::audience::wants;
 use crate::config::Config;
 use crate::incident::Change;
 use crate::log::Event;
@@ -80,7 +81,7 @@ impl Teller<'_> {
     }
 
     fn queue(&self, step: &mut Step, notice: &Notice) {
-        for channel in self.config.channels.iter().filter(|c| self.is_wanted(&c.filters, notice)) {
+        for channel in self.config.channels.iter().filter(|c| wants(&c.filters, notice, self.config)) {
             let id = |r#type: NoticeType, at: Timestamp| {
                 let about = notice.incident.as_ref().map(|i| i.id.to_string()).unwrap_or_default();
                 stable_id(&[&about, &channel.name, r#type.as_str(), &at.to_string()])

@@ -37,10 +37,21 @@ const QUOTA: [&str; 10] = [
     "billing_error",
     "organization_on_hold",
 ];
-const AUTH: [&str; 6] =
-    ["invalid_api_key", "authentication_error", "unauthenticated", "api_key_invalid", "invalid_authentication", "authenticationtypedisabled"];
-const FILTERED: [&str; 5] =
-    ["content_filter", "content_policy_violation", "invalid_prompt", "moderation_blocked", "responsibleaipolicyviolation"];
+const AUTH: [&str; 6] = [
+    "invalid_api_key",
+    "authentication_error",
+    "unauthenticated",
+    "api_key_invalid",
+    "invalid_authentication",
+    "authenticationtypedisabled",
+];
+const FILTERED: [&str; 5] = [
+    "content_filter",
+    "content_policy_violation",
+    "invalid_prompt",
+    "moderation_blocked",
+    "responsibleaipolicyviolation",
+];
 const REGION: [&str; 3] = ["unsupported_country_region_territory", "request_forbidden", "ip_not_authorized"];
 const MODEL: [&str; 4] = ["model_not_found", "deploymentnotfound", "not_found_error", "notfounderror"];
 const OVERLOADED: [&str; 3] = ["server_is_overloaded", "overloaded_error", "service_unavailable_error"];
@@ -69,10 +80,19 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
     let has = |names: &[&str]| codes.iter().any(|c| names.contains(&c.as_str()));
     let says = |parts: &[&str]| parts.iter().any(|p| words.to_ascii_lowercase().contains(p));
 
-    let crowded = says(&["high demand", "temporarily unable to process", "currently overloaded", "out of capacity", "model is overloaded"]);
+    let crowded = says(&[
+        "high demand",
+        "temporarily unable to process",
+        "currently overloaded",
+        "out of capacity",
+        "model is overloaded",
+    ]);
     let fault = if has(&EDGE) {
         Fault::HttpEdge
-    } else if has(&QUOTA) || status == 402 || says(&["spend limit", "credit balance is too low", "specified api usage limits"]) {
+    } else if has(&QUOTA)
+        || status == 402
+        || says(&["spend limit", "credit balance is too low", "specified api usage limits"])
+    {
         Fault::AccountQuota
     } else if has(&AUTH) || status == 401 {
         Fault::AccountAuth
@@ -147,7 +167,13 @@ fn codes(value: &Value, error: &Value) -> Vec<String> {
             codes.push(text.to_ascii_lowercase());
         }
     };
-    for place in [&error["details"]["error_code"], &error["code"], &error["type"], &error["status"], &error["innererror"]["code"]] {
+    for place in [
+        &error["details"]["error_code"],
+        &error["code"],
+        &error["type"],
+        &error["status"],
+        &error["innererror"]["code"],
+    ] {
         add(place);
     }
     for detail in error["details"].as_array().into_iter().flatten() {

@@ -42,8 +42,11 @@ impl Controls {
         {
             return Some(reachable);
         }
-        let mut attempts: FuturesUnordered<_> =
-            self.targets.iter().map(|(host, port)| TcpStream::connect((host.trim_matches(['[', ']']), *port))).collect();
+        let mut attempts: FuturesUnordered<_> = self
+            .targets
+            .iter()
+            .map(|(host, port)| TcpStream::connect((host.trim_matches(['[', ']']), *port)))
+            .collect();
         let any = async {
             while let Some(result) = attempts.next().await {
                 if result.is_ok() {

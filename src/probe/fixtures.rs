@@ -109,7 +109,11 @@ fn chat_answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
                 assert_eq!(times.first_token_event, fixture.first_token_event, "{name}");
             }
             if let Some([input, output]) = fixture.usage {
-                assert_eq!((ended.answer.input_tokens, ended.answer.output_tokens), (Some(input), Some(output)), "{name}");
+                assert_eq!(
+                    (ended.answer.input_tokens, ended.answer.output_tokens),
+                    (Some(input), Some(output)),
+                    "{name}"
+                );
             }
         }
     }
@@ -117,7 +121,8 @@ fn chat_answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
 
 #[test]
 fn error_bodies_of_every_vendor_are_classified_as_their_manifest_says() {
-    for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200) {
+    for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200)
+    {
         let head = head::read(fixture.status, Version::HTTP_11, &headers(&fixture), Timestamp(0));
         let around = Around { challenged: head.challenged, has_request_id: head.request_id.is_some() };
         let said = error_answer(fixture.status, &String::from_utf8_lossy(&body), around);

@@ -42,7 +42,11 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
         request_id: first(&["x-request-id", "request-id", "apim-request-id", "x-generation-id", "x-litellm-call-id"])
             .map(bounded),
         server_ms: first(&["openai-processing-ms", "x-envoy-upstream-service-time"]).and_then(|s| s.parse().ok()),
-        edge: text("cf-ray").and_then(|ray| ray.rsplit_once('-')).map(|(_, airport)| airport).or(text("x-ms-region")).map(bounded),
+        edge: text("cf-ray")
+            .and_then(|ray| ray.rsplit_once('-'))
+            .map(|(_, airport)| airport)
+            .or(text("x-ms-region"))
+            .map(bounded),
         remaining_requests: number(&["x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"]),
         remaining_tokens: number(&["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"]),
         retry_after: millis

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn structured_output_has_its_members() {
-        let schema = serde_json::json!({"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}});
+        let schema =
+            serde_json::json!({"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}});
         let expect = Expect { json_schema: Some(schema), ..Expect::default() };
         assert_eq!(judge(&answer("{\"ok\": true}"), &expect), None);
         for bad in ["{}", "{\"ok\": 1}", "[]", "ok"] {

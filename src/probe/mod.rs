@@ -95,7 +95,8 @@ impl Prober {
     /// Probes `endpoint` once.
     pub async fn probe(&self, endpoint: &Endpoint, due: Due) -> Sample {
         let mut sample = blank(endpoint, due, &self.location);
-        let mut run = Run { endpoint, tls: &self.tls, start: Instant::now(), now: due.started_at, stages: Stages::default() };
+        let mut run =
+            Run { endpoint, tls: &self.tls, start: Instant::now(), now: due.started_at, stages: Stages::default() };
         let ended = run.probe(&mut sample).await;
         let total = run.start.elapsed();
         run.record(&mut sample, total, ended);
@@ -374,11 +375,8 @@ async fn send(
         connection.spawn(async move { drop(driver.await) });
         sender.send_request(message).await
     } else {
-        let (mut sender, driver) = http1::Builder::new()
-            .max_buf_size(MOST_HEADER_BYTES)
-            .max_headers(MOST_HEADERS)
-            .handshake(io)
-            .await?;
+        let (mut sender, driver) =
+            http1::Builder::new().max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS).handshake(io).await?;
         connection.spawn(async move { drop(driver.await) });
         sender.send_request(message).await
     }

@@ -91,7 +91,10 @@ mod tests {
 
     #[test]
     fn the_rules_of_the_specification() {
-        assert_eq!(events(&[b"\xef\xbb\xbfdata: a\n\ndata:b\r\n\r\n: comment\n\ndata\n\ndata:  c\rdata: d\r\r"]), ["a", "b", " c\nd"]);
+        assert_eq!(
+            events(&[b"\xef\xbb\xbfdata: a\n\ndata:b\r\n\r\n: comment\n\ndata\n\ndata:  c\rdata: d\r\r"]),
+            ["a", "b", " c\nd"]
+        );
         assert_eq!(events(&[b"event: x\nid: 1\nretry: 5\ndata: {}\n\n"]), ["{}"]);
         assert_eq!(events(&[b"data: cut off"]), ["cut off"], "a last error is worth seeing");
         assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_| ()), Err(NotText));

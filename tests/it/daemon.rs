@@ -42,7 +42,7 @@ async fn an_outage_is_told_and_so_is_its_end() {
     assert!(header(&first, "Subject").ends_with("Azure healthy"), "{first}");
     let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
     assert_eq!(hook["type"], "incident.opened");
-    assert_eq!(hook["data"]["alternatives"][0]["endpoint"], "azure-chat");
+    assert_eq!(hook["data"]["incident"]["alternatives"][0]["endpoint"], "azure-chat");
     assert_eq!(hook["data"]["incident"]["endpoints"], serde_json::json!(["openai-chat"]));
 
     world.openai.set_scenario(Scenario::healthy());

@@ -41,7 +41,8 @@ pub(super) fn request(endpoint: &Endpoint) -> Request {
 fn built_body(endpoint: &Endpoint, v1: bool) -> Value {
     let azure = endpoint.provider == Provider::AzureOpenAi;
     // On Azure's v1 API the deployment's name stands where the model's does.
-    let model = if azure && v1 { endpoint.deployment.as_ref().or(endpoint.model.as_ref()) } else { endpoint.model.as_ref() };
+    let model =
+        if azure && v1 { endpoint.deployment.as_ref().or(endpoint.model.as_ref()) } else { endpoint.model.as_ref() };
     let mut body = json!({
         "model": model,
         "messages": [{"role": "user", "content": endpoint.prompt}],

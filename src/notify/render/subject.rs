@@ -1,0 +1,77 @@
+//! The subject line: the whole story in one look at a phone.
+
+use super::clean;
+use crate::incident::{SLOW, human_duration};
+use crate::model::{Attribution, Fault, Incident, Notice, NoticeType, Status};
+
+/// Longer subjects are cut by the programs that show them.
+const LONGEST: usize = 150;
+
+/// The subject of a mail about `notice`: one line without control characters.
+pub fn subject(notice: &Notice) -> String {
+    let line = match &notice.incident {
+        Some(incident) => of_incident(notice, incident),
+        None if notice.r#type == NoticeType::Test => format!("[TEST] {}", notice.title),
+        None => format!("[MONITOR] {}", notice.title),
+    };
+    let line = clean(&line);
+    if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST - 1).chain(['…']).collect() }
+}
+
+fn of_incident(notice: &Notice, incident: &Incident) -> String {
+    let name = &notice.subject;
+    if notice.r#type == NoticeType::Resolved {
+        let lasted = human_duration(incident.duration_s);
+        return format!("[RESOLVED after {lasted}] {name}: {} {}", who(incident), past(incident));
+    }
+    let tag = match (incident.attribution, incident.status) {
+        (Attribution::Account, _) => "YOUR ACCOUNT",
+        (Attribution::Local, _) => "MONITOR",
+        (Attribution::Provider, Status::Degraded) => "DEGRADED",
+        (Attribution::Provider, _) => "OUTAGE",
+    };
+    let extra = match notice.r#type {
+        NoticeType::Reminder => " still",
+        _ => "",
+    };
+    let over = if notice.already_over {
+        format!(", over after {}", human_duration(incident.duration_s))
+    } else {
+        healthy(notice)
+    };
+    match incident.attribution {
+        Attribution::Provider => format!("[{tag}] {name}: {}{extra} {}{over}", who(incident), present(incident)),
+        _ => {
+            let words = incident.cause.parse::<Fault>().map_or("not usable", Fault::describe);
+            format!("[{tag}] {name}: {words}{over}")
+        }
+    }
+}
+
+/// What works instead, in a word.
+fn healthy(notice: &Notice) -> String {
+    match notice.alternatives.first() {
+        Some(best) if best.title != notice.subject => format!(", {} healthy", best.title),
+        Some(best) => format!(", {} healthy", best.endpoint),
+        None => String::new(),
+    }
+}
+
+fn who(incident: &Incident) -> String {
+    match incident.endpoints.as_slice() {
+        [one] => one.clone(),
+        many => format!("{} endpoints", many.len()),
+    }
+}
+
+fn present(incident: &Incident) -> String {
+    if incident.cause == SLOW { "slow".to_owned() } else { format!("failing ({})", incident.cause) }
+}
+
+fn past(incident: &Incident) -> String {
+    match incident.attribution {
+        Attribution::Provider if incident.cause == SLOW => "was slow".to_owned(),
+        Attribution::Provider => format!("was failing ({})", incident.cause),
+        _ => format!("works again ({})", incident.cause),
+    }
+}

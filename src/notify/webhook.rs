@@ -1,0 +1,162 @@
+//! Webhooks: one POST, signed as Standard Webhooks say.
+//!
+//! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Client, Response, StatusCode, redirect};
+use ring::hmac;
+
+use super::{Attempt, Progress, render};
+use crate::config::{Webhook, WebhookKind, signing_key};
+use crate::model::{Notice, Timestamp};
+
+/// So much of a refusal is read and kept.
+const MOST_WORDS: usize = 300;
+const MOST_BODY: usize = 2 * 1024;
+
+/// A webhook channel.
+#[derive(Debug)]
+pub(super) struct Poster {
+    client: Client,
+    webhook: Webhook,
+    key: Option<hmac::Key>,
+}
+
+impl Poster {
+    /// Sets the channel up; `ca_file` holds extra trusted roots.
+    pub(super) fn new(webhook: &Webhook, ca_file: Option<&Path>) -> Result<Self, String> {
+        // The first to install wins, and all of ours install the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
+            .timeout(webhook.timeout)
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        if let Some(path) = ca_file {
+            let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
+            for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        let client = builder.build().map_err(|e| format!("HTTP cannot be set up: {e}"))?;
+        let key = webhook.secret.as_ref().and_then(signing_key).map(|k| hmac::Key::new(hmac::HMAC_SHA256, &k));
+        Ok(Self { client, webhook: webhook.clone(), key })
+    }
+
+    /// One attempt.
+    pub(super) async fn attempt(&self, notice: &Notice, now: Timestamp) -> Attempt {
+        let progress = Progress::default();
+        let body = match self.webhook.kind {
+            WebhookKind::Json => render::json(notice).to_string(),
+            _ => {
+                let error = "this kind of webhook is not yet in effect".to_owned();
+                return Attempt::Failed { progress, error };
+            }
+        };
+        let headers = self.headers(&notice.id.to_string(), now.0.div_euclid(1000), &body);
+        let request = self.client.post(self.webhook.url.expose()).headers(headers).body(body);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Attempt::Retry { progress, error: words(&error), retry_after: None },
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Attempt::Delivered { progress };
+        }
+        let retry_after = retry_after(&response, now);
+        let transient =
+            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        let error = format!("HTTP {}{}", status.as_u16(), refusal(response).await);
+        if transient { Attempt::Retry { progress, error, retry_after } } else { Attempt::Failed { progress, error } }
+    }
+
+    /// Whether the receiver's address accepts connections. Any answer will do: nothing is to be sent.
+    pub(super) async fn open(&self) -> Result<(), String> {
+        self.client.head(self.webhook.url.expose()).send().await.map(drop).map_err(|e| words(&e))
+    }
+
+    fn headers(&self, id: &str, timestamp: i64, body: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: &str, value: &str| {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+                headers.insert(name, value);
+            }
+        };
+        put("content-type", "application/json");
+        put("webhook-id", id);
+        put("webhook-timestamp", &timestamp.to_string());
+        if let Some(key) = &self.key {
+            put("webhook-signature", &signature(key, id, timestamp, body));
+        }
+        for (name, value) in &self.webhook.headers {
+            put(name, value.expose());
+        }
+        headers
+    }
+}
+
+fn signature(key: &hmac::Key, id: &str, timestamp: i64, body: &str) -> String {
+    let tag = hmac::sign(key, format!("{id}.{timestamp}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(tag))
+}
+
+/// RFC 9110: seconds, or a date.
+fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
+    let text = response.headers().get("retry-after")?.to_str().ok()?;
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = chrono::DateTime::parse_from_rfc2822(text).ok()?.timestamp_millis();
+    Some(Duration::from_millis(u64::try_from(at - now.0).unwrap_or(0)))
+}
+
+/// The receiver's own words on a refusal, as far as they are worth keeping.
+async fn refusal(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < MOST_BODY {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(MOST_BODY - body.len())]),
+            _ => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&body);
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_WORDS).collect();
+    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
+}
+
+/// What went wrong, without the URL, which is often a secret in itself.
+fn words(error: &reqwest::Error) -> String {
+    let kind = if error.is_timeout() {
+        "the receiver did not answer in time"
+    } else if error.is_connect() {
+        "the receiver cannot be reached"
+    } else {
+        "the request failed"
+    };
+    let mut source = std::error::Error::source(error);
+    let mut last = None;
+    while let Some(inner) = source {
+        last = Some(inner.to_string());
+        source = inner.source();
+    }
+    last.map_or_else(|| kind.to_owned(), |inner| format!("{kind}: {inner}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+
+    #[test]
+    fn the_published_test_vector_of_standard_webhooks() {
+        let key = signing_key(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let signed = signature(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+}
