@@ -155,7 +155,8 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             Some(ended) = parts.join_next() => break Err(ended),
             _ = hangup.recv() => {
                 service.reloading();
-                if let Some(new) = reloaded(&reload, &config_out.borrow()) {
+                let current = config_out.borrow().clone();
+                if let Some(new) = reloaded(&reload, &current) {
                     let stretch = plan::stretch(&new);
                     match eyes.look_through(&new) {
                         Err(error) => rejected(&error.to_string()),

@@ -92,6 +92,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { usage_code() } else { 0 });
         }
     };
+    // One crypto provider for everything; the first to install wins, and there is only this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

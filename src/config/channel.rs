@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
-use url::{Host, Url};
+use url::Url;
 
 use super::diagnostic::echo;
 use super::endpoint::{checked_name, headers_of};
@@ -216,12 +216,12 @@ fn smtp(url: &Secret) -> Result<Smtp, SmtpError> {
     const FORM: &str = "write `smtps://user:${PASSWORD}@host`, `smtp://user:${PASSWORD}@host:587` or `smtp://127.0.0.1:25`; \
                         percent-encode special characters of the password";
     let url = Url::parse(url.expose()).map_err(|_| ("the mail server's URL cannot be read", FORM))?;
-    let Some(host) = url.host() else { return Err(("the mail server's URL has no host", FORM)) };
-    let loopback = match &host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback(),
-    };
+    // The URL standard knows no smtp, so an address is not recognised as one there.
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    if host.is_empty() {
+        return Err(("the mail server's URL has no host", FORM));
+    }
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let asked = url.query_pairs().find(|(k, _)| k == "tls").map(|(_, v)| v.into_owned());
     let tls = match (url.scheme(), asked.as_deref()) {
         ("smtps", None) => SmtpTls::Implicit,
@@ -244,10 +244,6 @@ fn smtp(url: &Secret) -> Result<Smtp, SmtpError> {
         SmtpTls::Required => 587,
         SmtpTls::None => 25,
     });
-    let host = match host {
-        Host::Ipv6(ip) => ip.to_string(),
-        other => other.to_string(),
-    };
     Ok(Smtp { host, port, tls, credentials })
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Poster {
 impl Poster {
     /// Sets the channel up; `ca_file` holds extra trusted roots.
     pub(super) fn new(webhook: &Webhook, ca_file: Option<&Path>) -> Result<Self, String> {
-        // The first to install wins, and all of ours install the same.
+        // For a library user: `main` has done it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))

@@ -64,8 +64,8 @@ pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result
         };
         round.cancel();
         while let Some(ended) = workers.join_next().await {
-            if let Err(error) = ended {
-                std::panic::resume_unwind(error.into_panic());
+            if let Err(Ok(panic)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
+                std::panic::resume_unwind(panic);
             }
         }
         if stopped {
@@ -107,7 +107,7 @@ impl Worker {
     /// The next row to send, or when there will be one.
     async fn next(&self) -> Result<(Option<Pending>, Option<Timestamp>), StoreError> {
         let (channel, now) = (self.channel.name.clone(), (self.post.wall)());
-        self.blocking(move |store| {
+        self.post.store.aside(move |store| {
             let pending = store.next_pending(&channel, now)?;
             let next = if pending.is_some() { None } else { store.next_attempt_at(&channel)? };
             Ok((pending, next))
@@ -165,18 +165,12 @@ impl Worker {
         // Plain data with string keys: serialising cannot fail.
         let progress = serde_json::to_string(&progress).unwrap_or_default();
         let seq = pending.seq;
-        self.blocking(move |store| store.record_attempt(seq, now, attempted, &progress, error.as_deref())).await
+        self.post.store.aside(move |store| store.record_attempt(seq, now, attempted, &progress, error.as_deref())).await
     }
 
     fn store_failed(&self, error: &StoreError) -> Duration {
         let fields = json!({"channel": self.channel.name, "error": error.to_string()});
         emit(Event::StoreFailed, Level::ERROR, &format!("the outbox cannot be used: {error}"), &fields);
         STORE_PAUSE
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> T + Send + 'static) -> T {
-        let store = self.post.store.clone();
-        let work = tokio::task::spawn_blocking(move || work(&store));
-        work.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
     }
 }

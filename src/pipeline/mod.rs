@@ -224,15 +224,13 @@ impl Pipeline {
         if backlog.commits.is_empty() {
             return;
         }
-        let store = self.store.clone();
         let commits: Vec<_> = backlog.commits.drain(..).collect();
         let began = Instant::now();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = move |store: &Store| {
             let result = store.commit(&commits);
             (commits, result)
-        });
-        // A panic in the store is a bug: let it end the process, systemd starts it again.
-        let (commits, result) = work.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        };
+        let (commits, result) = self.store.aside(work).await;
         match result {
             Ok(()) => {
                 let took = began.elapsed();

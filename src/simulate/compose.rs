@@ -216,7 +216,7 @@ impl Order<'_> {
         let mut body = reply.body.clone().into_bytes();
         let kind = if reply.status >= 400 { WriteKind::Error } else { WriteKind::Body };
         // A part of the body in the proportion of the tokens, but never all of it.
-        let part = (body.len() * self.passing_tokens() / tokens.max(1)).min(body.len().saturating_sub(1));
+        let part = (body.len().saturating_mul(self.passing_tokens()) / tokens.max(1)).min(body.len().saturating_sub(1));
         let mut promised = body.len();
         let mut ending = None;
         match self.fault {

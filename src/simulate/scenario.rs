@@ -107,7 +107,7 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let written: WrittenScenario = toml::from_str(text)?;
         let rules = (1..).zip(written.rule).map(|(n, rule)| {
-            let line = text[..rule.span().start].matches('\n').count() + 1;
+            let line = text.bytes().take(rule.span().start).filter(|&byte| byte == b'\n').count() + 1;
             let rule = rule.into_inner();
             let name = rule.name.clone().unwrap_or_else(|| format!("rule {n}"));
             Rule::new(name.clone(), rule).map_err(|problem| ScenarioError::Rule { line, rule: name, problem })
@@ -292,7 +292,7 @@ mod tests {
           |                     ^^^^^^
         `soon` is not a duration such as "250ms", "30s" or "5m"
         "#);
-        assert_snapshot!(refusal("[[rule]]\nstatus = 503\n\n[[rule]]\nstatus = 200\nstall_after_tokens = 1\n"), @"line 4, rule 2: `status` or `body` and `stall_after_tokens` contradict each other: one rule, one fault");
+        assert_snapshot!(refusal("[[rule]]\nstatus = 503\n\n[[rule]]\nstatus = 200\nstall_after_tokens = 1\n"), @"line 4, rule 2: `status` and `stall_after_tokens` contradict each other: one rule, one fault");
         assert_snapshot!(refusal("[[rule]]\nfault = \"openai_418\"\n"), @r#"
         TOML parse error at line 2, column 9
           |

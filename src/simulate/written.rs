@@ -121,10 +121,11 @@ impl Rule {
 
 /// The fault that a rule asks for, or the names of those that contradict each other.
 fn the_one_fault(written: &mut WrittenRule) -> Result<Fault, String> {
+    let reply_key = if written.status.is_some() { "status" } else { "body" };
     let reply = (written.status.is_some() || written.body.is_some())
         .then(|| Reply::scripted(written.status.unwrap_or(200), written.body.take()));
     let asked = [
-        ("status` or `body", reply.map(Fault::Reply)),
+        (reply_key, reply.map(Fault::Reply)),
         ("fault", written.fault.map(Fault::Preset)),
         (
             "stream_error",

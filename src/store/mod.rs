@@ -150,6 +150,19 @@ impl Store {
         Ok(store)
     }
 
+    /// Does `work` with the store on a thread of its own, so that a slow disk holds up nobody but the caller.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        let store = self.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down: nobody is left to wait for the answer.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// Records `commits`, in order, in one transaction.
     ///
     /// # Errors

@@ -6,4 +6,7 @@ mod daemon;
 mod detect;
 mod simulated;
 mod store;
+mod simulate;
+mod simulate_faults;
+mod sinks;
 mod support;
