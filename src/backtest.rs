@@ -68,7 +68,8 @@ pub struct Said {
 
 #[derive(Debug, Deserialize)]
 struct Trace {
-    trace: String,
+    #[serde(rename = "trace")]
+    name: String,
     file: String,
     interval_ms: i64,
     endpoints: Vec<String>,
@@ -158,7 +159,7 @@ fn replay_one(trace: &Trace, rows: &BTreeMap<String, Vec<Row>>, policy: &Detecti
             }
         }
         runs[i].launch(own);
-        said.extend(verdict.notes.iter().map(|note| say(&trace.trace, note)));
+        said.extend(verdict.notes.iter().map(|note| say(&trace.name, note)));
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::Level;
 
 use crate::clock::{self, Wall};
 use crate::config::{Config, ConfigError, plan};
-use crate::log::{self, Event, emit};
+use crate::log::{Event, emit};
 use crate::model::{Endpoint, Timestamp};
 use crate::notify::worker;
 use crate::pipeline::{self, Control, Pipeline};
@@ -54,7 +54,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     }
     let config = Arc::new(config);
     let stretch = plan::stretch(&config);
-    service.extend_timeout(Duration::from_secs(60));
+    service.extend_timeout(Duration::from_mins(1));
     let (store, core) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
@@ -158,14 +158,11 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
                 let current = config_out.borrow().clone();
                 if let Some(new) = reloaded(&reload, &current) {
                     let stretch = plan::stretch(&new);
-                    match eyes.look_through(&new) {
-                        Err(error) => rejected(&error.to_string()),
-                        Ok(()) => {
-                            let new = Arc::new(new);
-                            controls.send(Control::Follow(new.clone(), stretch)).await.ok();
-                            commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();
-                            config_out.send_replace(new);
-                        }
+                    if let Err(error) = eyes.look_through(&new) { rejected(&error.to_string()) } else {
+                        let new = Arc::new(new);
+                        controls.send(Control::Follow(new.clone(), stretch)).await.ok();
+                        commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();
+                        config_out.send_replace(new);
                     }
                 }
                 service.ready();

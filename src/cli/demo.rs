@@ -100,7 +100,7 @@ impl Stage {
         Ok(Self { openai, _azure: azure, mail, hook, config, _state: state })
     }
 
-    async fn play(mut self: Self, story: &Story) -> anyhow::Result<()> {
+    async fn play(mut self, story: &Story) -> anyhow::Result<()> {
         story.tell("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
         if let Some(page) = self.config.monitor.listen {
             story.tell(&format!("the page is at http://{page}/"));

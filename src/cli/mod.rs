@@ -38,7 +38,7 @@ const VERSION: &str = env!("LLMWATCH_VERSION");
 #[derive(Debug, Parser)]
 #[command(name = "llmwatch", version = VERSION, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
-    /// The configuration file [default: $LLMWATCH_CONFIG, else ./monitor.toml if it exists, else
+    /// The configuration file [default: `$LLMWATCH_CONFIG`, else ./monitor.toml if it exists, else
     /// /etc/llmwatch/monitor.toml]
     #[arg(short, long, global = true, env = "LLMWATCH_CONFIG", hide_env = true, value_name = "FILE")]
     config: Option<PathBuf>,

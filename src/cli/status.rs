@@ -44,16 +44,15 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
 }
 
 async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
-    match ask(config).await {
-        Some(snapshot) => Ok(snapshot),
-        None => {
-            let store = Store::open_read_only(&config.store.path)?;
-            let config = std::sync::Arc::new(config.clone());
-            let stretch = plan::stretch(&config);
-            eprintln!("the daemon does not answer; this is what it recorded last");
-            let now = clock::now();
-            Ok(pipeline::restore(&store, config, stretch, now)?.snapshot(now))
-        }
+    if let Some(snapshot) = ask(config).await {
+        Ok(snapshot)
+    } else {
+        let store = Store::open_read_only(&config.store.path)?;
+        let config = std::sync::Arc::new(config.clone());
+        let stretch = plan::stretch(&config);
+        eprintln!("the daemon does not answer; this is what it recorded last");
+        let now = clock::now();
+        Ok(pipeline::restore(&store, config, stretch, now)?.snapshot(now))
     }
 }
 

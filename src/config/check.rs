@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{Provider, Secret};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 /// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other.
 const CONTROLS: [&str; 3] = ["tcp://1.1.1.1:443", "tcp://8.8.8.8:443", "tcp://9.9.9.9:443"];
 
@@ -62,19 +62,17 @@ pub(super) fn parse(
         asked: BTreeMap::new().into(),
     };
     let root = Table::new("", &document, &sink);
-    let config = read(&root, path);
+    let mut config = read(&root, path);
     let diagnostics = sink.diagnostics.take();
     let asked = sink.asked.take();
-    match config {
-        Some(mut config) if diagnostics.is_empty() => {
-            config.warnings = sink.warnings.take();
-            Ok((config, asked))
-        }
-        _ => Err(diagnostics),
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
     }
+    config.warnings = sink.warnings.take();
+    Ok((config, asked))
 }
 
-fn read(root: &Table<'_>, path: &Path) -> Option<Config> {
+fn read(root: &Table<'_>, path: &Path) -> Config {
     let sink = root.sink();
     let monitor = read_monitor(root);
     let store = read_store(root, &monitor.state_dir);
@@ -110,7 +108,7 @@ fn read(root: &Table<'_>, path: &Path) -> Option<Config> {
         sink.warn("no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`");
     }
     not_yet::warn(root, &reads, &channels);
-    Some(Config {
+    Config {
         path: path.to_owned(),
         monitor,
         log,
@@ -125,7 +123,7 @@ fn read(root: &Table<'_>, path: &Path) -> Option<Config> {
         report,
         web,
         warnings: Vec::new(),
-    })
+    }
 }
 
 fn read_monitor(root: &Table<'_>) -> Monitor {
@@ -134,13 +132,16 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
     let table = root.table("monitor");
     let get = |key| table.as_ref().and_then(|t| t.get(key));
     let location = get("location").and_then(|v| endpoint::checked_name(&v));
-    let state_dir = get("state_dir").and_then(|v| v.string()).map(|d| sink.directory.join(d)).unwrap_or_else(|| {
-        // systemd gives a list when a unit has several; the first is ours.
-        let given = vars.get("STATE_DIRECTORY").and_then(|d| d.split(':').next()).map(PathBuf::from);
-        let xdg = || vars.get("XDG_STATE_HOME").map(|d| Path::new(d).join("llmwatch"));
-        let home = || vars.get("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
-        given.or_else(xdg).or_else(home).unwrap_or_else(|| PathBuf::from("."))
-    });
+    let state_dir = get("state_dir").and_then(|v| v.string()).map_or_else(
+        || {
+            // systemd gives a list when a unit has several; the first is ours.
+            let given = vars.get("STATE_DIRECTORY").and_then(|d| d.split(':').next()).map(PathBuf::from);
+            let xdg = || vars.get("XDG_STATE_HOME").map(|d| Path::new(d).join("llmwatch"));
+            let home = || vars.get("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
+            given.or_else(xdg).or_else(home).unwrap_or_else(|| PathBuf::from("."))
+        },
+        |d| sink.directory.join(d),
+    );
     let listen = get("listen").map_or_else(
         || "127.0.0.1:8686".parse().ok(),
         |v| match v.string()?.as_str() {
@@ -299,7 +300,7 @@ fn read_feeds(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         if !enabled {
             continue;
         }
-        let interval = interval.unwrap_or(Duration::from_secs(120));
+        let interval = interval.unwrap_or(Duration::from_mins(2));
         match (url, kind, known_feed(provider)) {
             (Some(url), Some(kind), _) => feeds.push(StatusFeed { provider, url, kind, components, interval }),
             (None, None, Some(known)) => feeds.push(StatusFeed { components, interval, ..known }),
@@ -333,7 +334,7 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
         Provider::AzureOpenAi => ("https://azure.status.microsoft/en-us/status/feed/", FeedKind::AzureRss),
         Provider::OpenAiCompatible | Provider::Http => return None,
     };
-    let interval = Duration::from_secs(120);
+    let interval = Duration::from_mins(2);
     Some(StatusFeed { provider, url: Url::parse(url).ok()?, kind, components: Vec::new(), interval })
 }
 
@@ -365,7 +366,7 @@ fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
             let Ok(cron) = cron else {
                 return every.error(format!("{} is no cron pattern", echo(&text)), "five fields: `0 3 * * SUN`");
             };
-            Window::Every { cron: Box::new(cron), length: length.duration_of_at_least(Duration::from_secs(60))? }
+            Window::Every { cron: Box::new(cron), length: length.duration_of_at_least(Duration::from_mins(1))? }
         }
         _ => {
             let help = "give `start` and `end`, or `every` and `for`";
@@ -386,7 +387,7 @@ fn read_heartbeat(root: &Table<'_>) -> Option<Heartbeat> {
         let help = "add the address that your dead-man's switch gave you";
         table.sink().error(Some(table.span.clone()), "`[heartbeat]` without `url`", Some(help.to_owned()));
     }
-    Some(Heartbeat { url: url?, interval: interval.unwrap_or(Duration::from_secs(60)), fail_url })
+    Some(Heartbeat { url: url?, interval: interval.unwrap_or(Duration::from_mins(1)), fail_url })
 }
 
 fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Report> {
@@ -454,7 +455,8 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
                 let message = format!("two channels are called `{}`", channel.name);
                 let _: Option<()> = name.error(message, "names tell channels apart: change one of them");
             }
-            let free = (2..).map(|n| format!("{}-{n}", channel.name)).find(|name| !taken.contains(name));
+            // One more number than names are taken: one of them is free.
+            let free = (2..=taken.len() + 2).map(|n| format!("{}-{n}", channel.name)).find(|n| !taken.contains(n));
             channel.name = free.unwrap_or_default();
         }
         taken.push(channel.name.clone());

@@ -44,14 +44,14 @@ pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection:
     let layers = Layers([Some(own), defaults].into_iter().flatten().collect());
     let enabled = layers.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
     let name = own.get("name").and_then(|v| checked_name(&v));
-    let named: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
     let provider = layers.get("provider");
     if provider.is_none() {
-        let names: Vec<_> = named.iter().map(|(n, _)| *n).collect();
+        let names: Vec<_> = providers.iter().map(|(n, _)| *n).collect();
         let help = format!("add `provider = …`: {}", names.join(", "));
         own.sink().error(Some(own.span.clone()), "an endpoint without `provider`", Some(help));
     }
-    let provider = provider.and_then(|v| v.one_of(&named));
+    let provider = provider.and_then(|v| v.one_of(&providers));
     // Everything else is read all the same, so that all its problems are shown at once.
     let fallback = provider.unwrap_or(Provider::Http);
     let apis: Vec<_> = Api::ALL.iter().map(|a| (a.as_str(), *a)).collect();
@@ -96,10 +96,7 @@ pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection:
         api_key,
         headers,
         group: layers.get("group").and_then(|v| v.string()),
-        interval: layers
-            .get("interval")
-            .and_then(|v| v.duration_of_at_least(SECOND))
-            .unwrap_or(Duration::from_secs(60)),
+        interval: layers.get("interval").and_then(|v| v.duration_of_at_least(SECOND)).unwrap_or(Duration::from_mins(1)),
         stream: layers.get("stream").and_then(|v| v.boolean()).unwrap_or(true),
         prompt: prompt.unwrap_or_else(|| catalog::PROMPT.to_owned()),
         max_tokens: layers

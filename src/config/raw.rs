@@ -49,7 +49,7 @@ pub(super) struct Table<'a> {
     /// Its name as people say it, for instance `endpoint` or `endpoint.timeout`.
     pub(super) name: String,
     pub(super) span: Range<usize>,
-    table: &'a DeTable<'a>,
+    written: &'a DeTable<'a>,
     sink: &'a Sink<'a>,
 }
 
@@ -58,13 +58,13 @@ pub(super) struct Table<'a> {
 pub(super) struct Value<'a> {
     pub(super) key: String,
     pub(super) span: Range<usize>,
-    value: &'a DeValue<'a>,
+    written: &'a DeValue<'a>,
     sink: &'a Sink<'a>,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(name: &str, table: &'a Spanned<DeTable<'a>>, sink: &'a Sink<'a>) -> Self {
-        Self { name: name.to_owned(), span: table.span(), table: table.get_ref(), sink }
+        Self { name: name.to_owned(), span: table.span(), written: table.get_ref(), sink }
     }
 
     pub(super) fn sink(&self) -> &'a Sink<'a> {
@@ -74,17 +74,17 @@ impl<'a> Table<'a> {
     /// The value of `key`, if it was written.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.sink.asked.borrow_mut().entry(self.name.clone()).or_default().insert(key);
-        self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(k, v)| self.value(k.get_ref(), v))
+        self.written.iter().find(|(k, _)| k.get_ref() == key).map(|(k, v)| self.value(k.get_ref(), v))
     }
 
     /// The span of the key itself.
     pub(super) fn key_span(&self, key: &str) -> Range<usize> {
-        self.table.iter().find(|(k, _)| k.get_ref() == key).map_or(self.span.clone(), |(k, _)| k.span())
+        self.written.iter().find(|(k, _)| k.get_ref() == key).map_or(self.span.clone(), |(k, _)| k.span())
     }
 
     /// Every entry, for tables whose keys are free.
     pub(super) fn entries(&self) -> Vec<Value<'a>> {
-        self.table.iter().map(|(k, v)| self.value(k.get_ref(), v)).collect()
+        self.written.iter().map(|(k, v)| self.value(k.get_ref(), v)).collect()
     }
 
     /// The table of this name, if it was written.
@@ -95,7 +95,7 @@ impl<'a> Table<'a> {
     /// The tables of an array of tables.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
         let Some(value) = self.get(key) else { return Vec::new() };
-        let Some(items) = value.value.as_array() else {
+        let Some(items) = value.written.as_array() else {
             let help = format!("write `[[{key}]]`, with two brackets: there can be several");
             self.sink.error(Some(value.span), format!("`{key}` is not an array of tables"), Some(help));
             return Vec::new();
@@ -113,7 +113,7 @@ impl<'a> Table<'a> {
         }
         let text = first.string()?;
         if first.key == key {
-            let raw = first.value.as_str().unwrap_or_default();
+            let raw = first.written.as_str().unwrap_or_default();
             if looks_secret(raw) && !raw.contains("${") {
                 let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
                 self.sink.warn(format!("{message}; `{file}`, `{credential}` or `${{NAME}}` keep it out"));
@@ -148,18 +148,17 @@ impl<'a> Table<'a> {
     /// Complains about every key that nobody asked for.
     pub(super) fn finish(&self) {
         let asked = self.sink.asked.borrow().get(&self.name).cloned().unwrap_or_default();
-        for (key, _) in self.table {
+        for (key, _) in self.written {
             let name: &str = key.get_ref();
             if asked.contains(name) {
                 continue;
             }
             let place = if self.name.is_empty() { "here".to_owned() } else { format!("in `{}`", self.name) };
-            let help = match nearest(name, asked.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => {
-                    let known: Vec<_> = asked.iter().copied().collect();
-                    format!("known are: {}", known.join(", "))
-                }
+            let help = if let Some(meant) = nearest(name, asked.iter().copied()) {
+                format!("did you mean `{meant}`?")
+            } else {
+                let known: Vec<_> = asked.iter().copied().collect();
+                format!("known are: {}", known.join(", "))
             };
             self.sink.error(Some(key.span()), format!("unknown key {} {place}", echo(name)), Some(help));
         }
@@ -170,7 +169,7 @@ impl<'a> Table<'a> {
     }
 
     fn value(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
-        Value { key: key.to_owned(), span: value.span(), value: value.get_ref(), sink: self.sink }
+        Value { key: key.to_owned(), span: value.span(), written: value.get_ref(), sink: self.sink }
     }
 }
 
@@ -181,19 +180,21 @@ impl<'a> Value<'a> {
     }
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        self.error(format!("`{}` is {} of TOML", self.key, self.value.type_str()), format!("{wanted} is wanted"))
+        self.error(format!("`{}` is {} of TOML", self.key, self.written.type_str()), format!("{wanted} is wanted"))
     }
 
     pub(super) fn table(&self, name: &str) -> Option<Table<'a>> {
-        match self.value.as_table() {
-            Some(table) => Some(Table { name: name.to_owned(), span: self.span.clone(), table, sink: self.sink }),
+        match self.written.as_table() {
+            Some(table) => {
+                Some(Table { name: name.to_owned(), span: self.span.clone(), written: table, sink: self.sink })
+            }
             None => self.wrong_type("a table"),
         }
     }
 
     /// A text with its variables filled in.
     pub(super) fn string(&self) -> Option<String> {
-        let Some(text) = self.value.as_str() else { return self.wrong_type("a text in quotes") };
+        let Some(text) = self.written.as_str() else { return self.wrong_type("a text in quotes") };
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -201,12 +202,11 @@ impl<'a> Value<'a> {
                 return self.error(format!("`${{` without `}}` in `{}`", self.key), "write `${NAME}`");
             };
             filled += before;
-            match self.sink.surroundings.vars.get(name) {
-                Some(value) => filled += value,
-                None => {
-                    let message = format!("the environment variable {} is not set", echo(name));
-                    return self.error(message, format!("set it, or give `{}` in another way", self.key));
-                }
+            if let Some(value) = self.sink.surroundings.vars.get(name) {
+                filled += value;
+            } else {
+                let message = format!("the environment variable {} is not set", echo(name));
+                return self.error(message, format!("set it, or give `{}` in another way", self.key));
             }
             rest = behind;
         }
@@ -220,7 +220,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
-        if self.value.is_integer() || self.value.is_float() {
+        if self.written.is_integer() || self.written.is_float() {
             return self.error(format!("`{}` has no unit", self.key), "write it as a text: `\"30s\"`");
         }
         let text = self.string()?;
@@ -239,11 +239,11 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {
-        self.value.as_bool().or_else(|| self.wrong_type("`true` or `false`"))
+        self.written.as_bool().or_else(|| self.wrong_type("`true` or `false`"))
     }
 
     pub(super) fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = self.value.as_integer().and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
+        let number = self.written.as_integer().and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
         let Some(number) = number else { return self.wrong_type("a whole number") };
         match u64::try_from(number) {
             Ok(n) if range.contains(&n) => Some(n),
@@ -255,7 +255,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn number(&self, least: f64, most: f64) -> Option<f64> {
-        let text = match self.value {
+        let text = match self.written {
             DeValue::Integer(i) => i.as_str().to_owned(),
             DeValue::Float(f) => f.as_str().to_owned(),
             _ => return self.wrong_type("a number"),
@@ -286,11 +286,11 @@ impl<'a> Value<'a> {
 
     /// The values of a list.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
-        let Some(items) = self.value.as_array() else { return self.wrong_type("a list in brackets") };
+        let Some(items) = self.written.as_array() else { return self.wrong_type("a list in brackets") };
         let item = |item: &'a Spanned<DeValue<'a>>| Value {
             key: self.key.clone(),
             span: item.span(),
-            value: item.get_ref(),
+            written: item.get_ref(),
             sink: self.sink,
         };
         Some(items.iter().map(item).collect())
@@ -298,7 +298,7 @@ impl<'a> Value<'a> {
 
     /// A date and time with its offset, or a text of that form.
     pub(super) fn moment(&self) -> Option<crate::model::Timestamp> {
-        let text = match self.value {
+        let text = match self.written {
             DeValue::Datetime(d) => d.to_string(),
             _ => self.string()?,
         };
@@ -307,29 +307,25 @@ impl<'a> Value<'a> {
             .or_else(|| self.error(format!("{} is no RFC 3339 time", echo(&text)), "write `2026-11-23T09:00:00Z`"))
     }
 
-    pub(super) fn is_bool(&self) -> bool {
-        self.value.is_bool()
-    }
-
     pub(super) fn is_str(&self) -> bool {
-        self.value.is_str()
+        self.written.is_str()
     }
 }
 
 impl Value<'_> {
     pub(super) fn is_list(&self) -> bool {
-        self.value.is_array()
+        self.written.is_array()
     }
 
     /// The value as JSON, or a text that holds JSON.
     pub(super) fn json(&self) -> Option<serde_json::Value> {
-        if self.value.is_str() {
+        if self.written.is_str() {
             let text = self.string()?;
             return serde_json::from_str(&text)
                 .map_err(|e| self.error::<()>(format!("`{}` is no JSON: {e}", self.key), "mend the JSON"))
                 .ok();
         }
-        Some(to_json(self.value))
+        Some(to_json(self.written))
     }
 }
 

@@ -41,7 +41,7 @@ pub fn show(d: Duration) -> String {
     let ms = d.as_millis();
     [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
         .into_iter()
-        .find(|(unit, _)| ms >= *unit && ms % unit == 0)
+        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
         .map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
 }
 
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn lengths_of_time_as_people_write_them() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         for bad in ["", "30", "s", "-5s", "5 s", "5y", "1..2s", "1e9d"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -1,7 +1,7 @@
 //! Native journal fields, so that `journalctl EVENT=incident.opened` works.
 //!
 //! The protocol is one datagram an entry: `KEY=value` lines, or `KEY`, a line feed, the length as 64 bits little endian
-//! and the bytes, for values that contain line feeds (systemd.io/JOURNAL_NATIVE_PROTOCOL). The socket never blocks: what
+//! and the bytes, for values that contain line feeds (`systemd.io/JOURNAL_NATIVE_PROTOCOL`). The socket never blocks: what
 //! a full journal does not take is dropped and counted.
 
 use std::os::unix::net::UnixDatagram;

@@ -168,7 +168,7 @@ impl Default for Timeouts {
             headers: Duration::from_secs(20),
             first_token: Duration::from_secs(45),
             token_gap: Duration::from_secs(20),
-            total: Duration::from_secs(60),
+            total: Duration::from_mins(1),
         }
     }
 }
@@ -256,8 +256,8 @@ impl Default for DetectionPolicy {
     fn default() -> Self {
         Self {
             alert_after: Duration::from_secs(90),
-            degraded_after: Duration::from_secs(180),
-            resolve_after: Duration::from_secs(180),
+            degraded_after: Duration::from_mins(3),
+            resolve_after: Duration::from_mins(3),
             slow_factor: 2.0,
             sensitivity: Sensitivity::Normal,
             recheck: true,

@@ -21,9 +21,9 @@ use crate::model::{Notice, Timestamp};
 /// The first wait before another attempt is at most this long, and each one is at most twice the one before…
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// …up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// A receiver that asks for more patience than this gets this.
-const MOST_PATIENCE: Duration = Duration::from_secs(3600);
+const MOST_PATIENCE: Duration = Duration::from_hours(1);
 
 /// Why a channel cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +157,6 @@ mod tests {
         assert_eq!(backoff(30, None, 1.0), LONGEST_WAIT);
         assert_eq!(backoff(5, None, 0.0), Duration::ZERO);
         assert_eq!(backoff(1, Some(Duration::from_secs(40)), 0.3), Duration::from_secs(40));
-        assert_eq!(backoff(1, Some(Duration::from_secs(86_400)), 0.3), MOST_PATIENCE);
+        assert_eq!(backoff(1, Some(Duration::from_hours(24)), 0.3), MOST_PATIENCE);
     }
 }

@@ -51,12 +51,11 @@ impl Poster {
     /// One attempt.
     pub(super) async fn attempt(&self, notice: &Notice, now: Timestamp) -> Attempt {
         let progress = Progress::default();
-        let body = match self.webhook.kind {
-            WebhookKind::Json => render::json(notice).to_string(),
-            _ => {
-                let error = "this kind of webhook is not yet in effect".to_owned();
-                return Attempt::Failed { progress, error };
-            }
+        let body = if self.webhook.kind == WebhookKind::Json {
+            render::json(notice).to_string()
+        } else {
+            let error = "this kind of webhook is not yet in effect".to_owned();
+            return Attempt::Failed { progress, error };
         };
         let headers = self.headers(&notice.id.to_string(), now.0.div_euclid(1000), &body);
         let request = self.client.post(self.webhook.url.expose()).headers(headers).body(body);

@@ -23,7 +23,7 @@ use crate::store::{Attempted, Pending, Store, StoreError};
 /// How long an attempt under way may go on after the daemon is told to stop. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// A worker looks at its rows at least this often, whatever it was told.
-const POLL: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_mins(1);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -107,12 +107,14 @@ impl Worker {
     /// The next row to send, or when there will be one.
     async fn next(&self) -> Result<(Option<Pending>, Option<Timestamp>), StoreError> {
         let (channel, now) = (self.channel.name.clone(), (self.post.wall)());
-        self.post.store.aside(move |store| {
-            let pending = store.next_pending(&channel, now)?;
-            let next = if pending.is_some() { None } else { store.next_attempt_at(&channel)? };
-            Ok((pending, next))
-        })
-        .await
+        self.post
+            .store
+            .aside(move |store| {
+                let pending = store.next_pending(&channel, now)?;
+                let next = if pending.is_some() { None } else { store.next_attempt_at(&channel)? };
+                Ok((pending, next))
+            })
+            .await
     }
 
     /// One attempt, and what came of it.

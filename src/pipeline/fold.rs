@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::notices::Teller;
 use super::{Line, Step};
@@ -19,8 +18,7 @@ use crate::detect::{Detector, Event, Observation, Policy, Reading, Result as Pro
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
 use crate::model::{
-    Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Outcome, Sample, SlowLimits, Status,
-    Timestamp,
+    Attribution, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Outcome, Sample, SlowLimits, Status, Timestamp,
 };
 use crate::schedule::next_tick;
 use crate::snapshot::{EndpointView, Recent, Snapshot};

@@ -130,7 +130,7 @@ pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp)
             Err(_) => (0, Core::new(config, stretch)),
         },
     };
-    let since = now - Duration::from_secs(25 * 3600);
+    let since = now - Duration::from_hours(25);
     let query = SampleQuery { since: (seq > 0).then_some(since), ..SampleQuery::default() };
     store.each_sample(query, |at, sample| {
         if at <= seq {

@@ -132,11 +132,10 @@ fn by_status(status: u16, words: &str) -> Fault {
         403 => Fault::AccountPermission,
         404 if about_model => Fault::RequestModelNotFound,
         // The server gave up waiting, on itself (408, 424) or on us (499): its clients retry these as server errors.
-        408 | 409 | 424 | 499 => Fault::Http5xx,
+        408 | 409 | 424 | 499 | 500..=519 | 528 | 529 | 531..=599 => Fault::Http5xx,
         400 | 404 | 405 | 413 | 415 | 422 => Fault::RequestRejected,
         429 => Fault::AccountRateLimit,
         520..=527 | 530 => Fault::HttpEdge,
-        500..=599 => Fault::Http5xx,
         _ => Fault::HttpUnexpected,
     }
 }

@@ -158,7 +158,7 @@ async fn a_restart_in_the_middle_of_an_outage_repeats_nothing_and_loses_nothing(
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     const KILLS: u64 = 50;
-    let mut world = World::new().await;
+    let world = World::new().await;
     let mut config = world.endpoints() + &world.webhook();
     for i in 0..12 {
         let address = world.openai.addr();

@@ -43,7 +43,7 @@ fn roster() -> BTreeMap<String, Policy> {
     let policy = |i: usize| {
         let thresholds = (i == 3).then_some(3);
         let policy = DetectionPolicy { failure_threshold: thresholds, ..DetectionPolicy::default() };
-        Policy::new(&policy, Duration::from_secs(60), DOMAINS[i].to_owned())
+        Policy::new(&policy, Duration::from_mins(1), DOMAINS[i].to_owned())
     };
     (0..4).map(|i| (format!("e{i}"), policy(i))).collect()
 }
@@ -144,7 +144,7 @@ proptest! {
 fn consecutive_failures_for_those_who_want_them() {
     let policy =
         DetectionPolicy { failure_threshold: Some(3), success_threshold: Some(2), ..DetectionPolicy::default() };
-    let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_secs(60), "d".to_owned()))]);
+    let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_mins(1), "d".to_owned()))]);
     let mut detector = Detector::default();
     let mut told = Vec::new();
     for (i, good) in [true, false, false, true, false, false, false, true, true].into_iter().enumerate() {
@@ -153,7 +153,7 @@ fn consecutive_failures_for_those_who_want_them() {
             if good { Probed::Good(None) } else { Probed::Failed { rate_limited: false, retry_after_ms: None } };
         let end = at + Duration::from_secs(1);
         let seen =
-            Observation { endpoint: "e".to_owned(), start: at, end, next_tick: at + Duration::from_secs(60), result };
+            Observation { endpoint: "e".to_owned(), start: at, end, next_tick: at + Duration::from_mins(1), result };
         let verdict = detector.observe(&roster, &seen);
         assert!(verdict.look_again.is_empty(), "consecutive probes of the grid");
         told.extend(verdict.notes.into_iter().map(|n| (i, n.event)));

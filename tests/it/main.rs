@@ -4,9 +4,9 @@
 
 mod daemon;
 mod detect;
-mod simulated;
-mod store;
 mod simulate;
 mod simulate_faults;
+mod simulated;
 mod sinks;
+mod store;
 mod support;

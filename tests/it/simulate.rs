@@ -6,18 +6,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A scenario without delays, and with these rules.
-pub fn prompt(rules: &str) -> Scenario {
+pub(crate) fn prompt(rules: &str) -> Scenario {
     let healthy = "[healthy]\nheaders_after = \"0s\"\nfirst_token_after = \"0s\"\ntoken_gap = \"0s\"\n";
     Scenario::parse(&format!("{healthy}{rules}")).unwrap()
 }
 
 /// A simulator on a free port.
-pub async fn simulator(scenario: Scenario) -> Simulator {
+pub(crate) async fn simulator(scenario: Scenario) -> Simulator {
     Simulator::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), scenario).unwrap()
 }
 
 /// A chat request as it stands on the wire.
-pub fn chat(path: &str, body: &Value) -> String {
+pub(crate) fn chat(path: &str, body: &Value) -> String {
     let body = body.to_string();
     format!(
         "POST {path} HTTP/1.1\r\nhost: simulator\r\nauthorization: Bearer sk-right\r\ncontent-length: {}\r\n\r\n{body}",
@@ -26,7 +26,7 @@ pub fn chat(path: &str, body: &Value) -> String {
 }
 
 /// A chat request that asks for a stream with token counts.
-pub fn streaming() -> String {
+pub(crate) fn streaming() -> String {
     chat(
         "/v1/chat/completions",
         &json!({
@@ -37,31 +37,31 @@ pub fn streaming() -> String {
 }
 
 /// What a raw client heard until the connection ended.
-pub struct Heard {
-    pub bytes: Vec<u8>,
+pub(crate) struct Heard {
+    pub(crate) bytes: Vec<u8>,
     /// How the connection ended, if not in an orderly way.
-    pub broken: Option<std::io::ErrorKind>,
+    pub(crate) broken: Option<std::io::ErrorKind>,
 }
 
 impl Heard {
-    pub fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         text.split("\r\n\r\n").next().unwrap_or_default().to_owned()
     }
 
     /// The body as sent, with its chunk framing.
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
     }
 
     /// The data of each event.
-    pub fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         self.body().lines().filter_map(|line| line.strip_prefix("data: ").map(str::to_owned)).collect()
     }
 
     /// What the model has said in the events.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let events = self.events();
         let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
         chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
@@ -69,7 +69,7 @@ impl Heard {
 }
 
 /// Sends `request` and listens until the connection ends.
-pub async fn send(simulator: &Simulator, request: &str) -> Heard {
+pub(crate) async fn send(simulator: &Simulator, request: &str) -> Heard {
     let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
     // A connection that is reset at once may fail here already; reading then says the same.
     let _ = stream.write_all(request.as_bytes()).await;
@@ -113,12 +113,13 @@ async fn a_stream_is_what_openai_sends() {
 
 #[tokio::test]
 async fn the_record_accounts_for_every_byte() {
+    use WriteKind::{Done, Finish, Headers, Role, Token, Usage};
+
     let simulator = simulator(Scenario::healthy()).await;
     let heard = send(&simulator, &streaming()).await;
     simulator.answered(1).await;
     let exchange = &simulator.log()[0];
     let kinds: Vec<WriteKind> = exchange.writes.iter().map(|write| write.kind).collect();
-    use WriteKind::{Done, Finish, Headers, Role, Token, Usage};
     assert_eq!(kinds, [Headers, Role, Token, Token, Finish, Usage, Done]);
     assert_eq!(exchange.writes.iter().map(|write| write.bytes).sum::<u64>(), heard.bytes.len() as u64);
     assert!(exchange.writes.is_sorted_by_key(|write| write.after));

@@ -122,7 +122,7 @@ async fn a_webhook_that_never_answers_delays_no_probe() {
     let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
     let script = Script { latency: Duration::from_millis(400), fails: 300..1200 };
-    let (samples, store) = watch_for(configuration(5, &extra), script, Duration::from_secs(1800)).await;
+    let (samples, store) = watch_for(configuration(5, &extra), script, Duration::from_mins(30)).await;
     assert!(samples.iter().any(|s| s.outcome == Outcome::Failed));
     assert_eq!(store.incidents(false).unwrap().len(), 1, "one provider, one incident");
     let waiting = store.outbox_tally().unwrap();
@@ -135,7 +135,7 @@ async fn a_webhook_that_never_answers_delays_no_probe() {
 #[tokio::test(start_paused = true)]
 async fn every_endpoint_keeps_its_own_grid() {
     let script = Script { latency: Duration::from_millis(300), fails: 0..0 };
-    let (samples, _) = watch_for(configuration(20, ""), script, Duration::from_secs(3600)).await;
+    let (samples, _) = watch_for(configuration(20, ""), script, Duration::from_hours(1)).await;
     let mut begun: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for sample in &samples {
         begun.entry(&sample.endpoint).or_default().push(sample.scheduled_at.0);
@@ -151,7 +151,7 @@ async fn every_endpoint_keeps_its_own_grid() {
 async fn waiting_for_a_slot_shows_as_lag_and_never_as_latency() {
     let script = Script { latency: Duration::from_secs(20), fails: 0..0 };
     let config = configuration(12, "max_concurrent_probes = 2\n");
-    let (samples, _) = watch_for(config, script, Duration::from_secs(600)).await;
+    let (samples, _) = watch_for(config, script, Duration::from_mins(10)).await;
     assert!(samples.iter().any(|s| s.schedule_lag_ms > 1000.0), "two slots are too few for these");
     assert!(samples.iter().all(|s| s.total_ms == Some(20_000.0)));
 }
@@ -159,7 +159,7 @@ async fn waiting_for_a_slot_shows_as_lag_and_never_as_latency() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_looked_at_again_within_seconds() {
     let script = Script { latency: Duration::from_millis(400), fails: 600..780 };
-    let (samples, _) = watch_for(configuration(1, ""), script, Duration::from_secs(1200)).await;
+    let (samples, _) = watch_for(configuration(1, ""), script, Duration::from_mins(20)).await;
     let first = samples.iter().position(|s| s.outcome == Outcome::Failed).unwrap();
     let again = samples[first + 1].started_at.since_ms(samples[first].started_at);
     assert!((5_000..7_000).contains(&again), "looked again after {again} ms");
@@ -189,10 +189,10 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
         stop: stop.clone(),
     };
     let running = tokio::spawn(runner.run());
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
     while told.try_recv().is_ok() {}
 
-    *slept.lock().unwrap() = Duration::from_secs(8 * 3600);
+    *slept.lock().unwrap() = Duration::from_hours(8);
     let Some(Report::Asleep { from, to }) = told.recv().await else { panic!("it slept") };
     assert!((to.since_ms(from) - 8 * 3_600_000).abs() <= 2_000);
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -209,8 +209,8 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
 async fn a_restart_continues_exactly_where_the_samples_end() {
     let script = Script { latency: Duration::from_millis(400), fails: 900..2000 };
     let config = configuration(3, "");
-    let (_, store) = watch_for(config.clone(), script, Duration::from_secs(1500)).await;
-    let (config, now) = (Arc::new(config), START + Duration::from_secs(1500));
+    let (_, store) = watch_for(config.clone(), script, Duration::from_mins(25)).await;
+    let (config, now) = (Arc::new(config), START + Duration::from_mins(25));
     let whole = {
         let mut core = Core::new(config.clone(), 1.0);
         let all = store.each_sample(SampleQuery::default(), |_, s| {

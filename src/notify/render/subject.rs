@@ -39,12 +39,11 @@ fn of_incident(notice: &Notice, incident: &Incident) -> String {
     } else {
         healthy(notice)
     };
-    match incident.attribution {
-        Attribution::Provider => format!("[{tag}] {name}: {}{extra} {}{over}", who(incident), present(incident)),
-        _ => {
-            let words = incident.cause.parse::<Fault>().map_or("not usable", Fault::describe);
-            format!("[{tag}] {name}: {words}{over}")
-        }
+    if incident.attribution == Attribution::Provider {
+        format!("[{tag}] {name}: {}{extra} {}{over}", who(incident), present(incident))
+    } else {
+        let words = incident.cause.parse::<Fault>().map_or("not usable", Fault::describe);
+        format!("[{tag}] {name}: {words}{over}")
     }
 }
 

@@ -63,5 +63,5 @@ fn wrapped(text: &str, indent: &str) -> String {
             line.push_str(word);
         }
     }
-    lines.iter().map(|line| format!("{indent}{line}\n")).collect()
+    lines.iter().fold(String::new(), |text, line| text + indent + line + "\n")
 }

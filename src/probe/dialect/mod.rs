@@ -36,6 +36,7 @@ pub(super) enum Brought {
 
 /// What is known of an answer when it has ended.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; they come in every combination")]
 pub(super) struct Answer {
     pub(super) text: String,
     pub(super) refusal: String,
