@@ -137,9 +137,11 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             &format!("the page is at http://{address}/"),
             &json!({"address": address.to_string()}),
         );
-        let view = web::View { snapshot, config: config_in, wall: wall.clone(), started_at };
+        let path = config.store.path.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await??;
         let stop = stop_telling.clone();
-        parts.spawn(async move { ("the web server", web::run(listener, view, stop).await.map_err(Into::into)) });
+        let view = web::View { snapshot, config: config_in, wall: wall.clone(), started_at, store, stop };
+        parts.spawn(async move { ("the web server", web::run(listener, view).await.map_err(Into::into)) });
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

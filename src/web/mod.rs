@@ -1,5 +1,5 @@
-//! What the daemon answers over HTTP. It reads the snapshot and nothing else, so it can neither change anything nor
-//! make a probe wait.
+//! What the daemon answers over HTTP. It reads the snapshot and a read-only connection to the store, so it can neither
+//! change anything nor make a probe wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::clock::Wall;
 use crate::config::Config;
 use crate::model::{Status, Timestamp};
 use crate::snapshot::{EndpointView, Snapshot};
+use crate::store::Store;
 
 /// How long open requests may go on after the daemon is told to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -32,6 +33,10 @@ pub struct View {
     pub wall: Wall,
     /// When the daemon began.
     pub started_at: Timestamp,
+    /// The record, for reading only.
+    pub store: Store,
+    /// Cancelled when the daemon stops: streams end then.
+    pub stop: CancellationToken,
 }
 
 /// Every path that is answered.
@@ -48,7 +53,8 @@ pub fn router(view: View) -> Router {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn run(listener: TcpListener, view: View, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn run(listener: TcpListener, view: View) -> std::io::Result<()> {
+    let stop = view.stop.clone();
     let serve = axum::serve(listener, router(view)).with_graceful_shutdown(stop.clone().cancelled_owned());
     let late = async {
         stop.cancelled().await;
