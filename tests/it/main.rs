@@ -10,3 +10,4 @@ mod simulated;
 mod sinks;
 mod store;
 mod support;
+mod tidy;

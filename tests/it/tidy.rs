@@ -1,0 +1,273 @@
+//! The architecture as tests: what ARCHITECTURE.md says of the code is true of the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use llmwatch::config::{self, Surroundings};
+use llmwatch::log::Event;
+use llmwatch::model::Fault;
+use regex::Regex;
+
+/// Longer files are two files.
+const MOST_LINES: usize = 600;
+
+/// Modules that only decide: values and time in, what should happen out.
+const PURE: &[&str] = &[
+    "model",
+    "schedule",
+    "probe/classify.rs",
+    "probe/dialect",
+    "probe/exchange.rs",
+    "probe/judge.rs",
+    "probe/sse.rs",
+    "detect",
+    "attribute.rs",
+    "incident.rs",
+    "snapshot.rs",
+    "audience.rs",
+    "pipeline/fold.rs",
+    "pipeline/notices.rs",
+    "notify/render",
+];
+/// What a pure module has no business with.
+const IMPURE: &[&str] = &[
+    "tokio::",
+    "reqwest",
+    "rusqlite",
+    "lettre",
+    "axum",
+    "std::fs",
+    "std::net",
+    "clock::now",
+    "Instant::now",
+    "SELECT ",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Every Rust file below `folder`, by its path from there.
+fn rust_files(folder: &str) -> BTreeMap<String, String> {
+    fn walk(folder: &Path, base: &Path, found: &mut BTreeMap<String, String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, base, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(base).unwrap().to_string_lossy().into_owned();
+                found.insert(name, std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let base = root().join(folder);
+    let mut found = BTreeMap::new();
+    walk(&base, &base, &mut found);
+    assert!(!found.is_empty());
+    found
+}
+
+/// A source without its comments and its unit tests, which may do what the module itself may not.
+fn code(source: &str) -> String {
+    let without_tests = source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    without_tests.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules in the order of lib.rs.
+fn declared() -> Vec<String> {
+    let lib = read("src/lib.rs");
+    Regex::new(r"(?m)^(?:pub )?mod (\w+);").unwrap().captures_iter(&lib).map(|c| c[1].to_owned()).collect()
+}
+
+#[test]
+fn a_module_uses_only_modules_declared_above_it() {
+    let order = declared();
+    assert!(order.len() > 10, "{order:?}");
+    let mut wrong = Vec::new();
+    let used = Regex::new(r"\bcrate::(\w+)").unwrap();
+    for (file, source) in rust_files("src") {
+        let own = file.split(['/', '.']).next().unwrap_or_default();
+        let Some(place) = order.iter().position(|m| m == own) else { continue };
+        for name in used.captures_iter(&code(&source)).map(|c| c[1].to_owned()) {
+            if order.iter().position(|m| *m == name).is_some_and(|at| at > place) {
+                wrong.push(format!("src/{file} uses crate::{name}, which is declared below `{own}`"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_modules_touch_nothing() {
+    let files = rust_files("src");
+    let mut wrong = Vec::new();
+    for pure in PURE {
+        let of_it: Vec<_> = files.iter().filter(|(file, _)| is_of(file, pure)).collect();
+        assert!(!of_it.is_empty(), "there is no module {pure} any more: mend this list");
+        for (file, source) in of_it {
+            let code = code(source);
+            wrong.extend(IMPURE.iter().filter(|w| code.contains(**w)).map(|w| format!("src/{file} names {w}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn is_of(file: &str, module: &str) -> bool {
+    file == module || file == format!("{module}.rs") || file.starts_with(&format!("{module}/"))
+}
+
+#[test]
+fn each_driver_has_one_home() {
+    let homes: &[(&str, &[&str])] = &[
+        ("rusqlite", &["store"]),
+        ("axum", &["web", "simulate"]),
+        // The configuration checks addresses with the library that will send to them.
+        ("lettre", &["notify/email.rs", "config/channel.rs"]),
+    ];
+    let mut wrong = Vec::new();
+    for (file, source) in rust_files("src") {
+        for (driver, homes) in homes {
+            let named = Regex::new(&format!(r"\b{driver}(::|;)")).unwrap().is_match(&code(&source));
+            if named && !homes.iter().any(|home| is_of(&file, home)) {
+                wrong.push(format!("src/{file} names {driver}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_opens_with_what_belongs_in_it_and_ends_in_time() {
+    let mut wrong = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        if !root().join(folder).exists() {
+            continue;
+        }
+        for (file, source) in rust_files(folder) {
+            let mut complain = |what: String| wrong.push(format!("{folder}/{file} {what}"));
+            if !source.starts_with("//!") {
+                complain("does not open with a //! paragraph".to_owned());
+            }
+            let lines = source.lines().count();
+            if lines > MOST_LINES {
+                complain(format!("has {lines} lines"));
+            }
+            for left in ["todo!", "dbg!", "unimplemented!", "TODO", "FIXME"] {
+                if file != "it/tidy.rs" && source.contains(left) {
+                    complain(format!("has a {left}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn surroundings() -> Surroundings {
+    let vars = ["OPENAI_API_KEY", "SMTP_PASSWORD"];
+    Surroundings {
+        vars: vars.iter().map(|name| ((*name).to_owned(), "secret".to_owned())).collect(),
+        hostname: "host".to_owned(),
+    }
+}
+
+#[test]
+fn the_example_configuration_loads() {
+    let config = config::load(&root().join("monitor.toml"), &surroundings());
+    let config = config.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((config.endpoints.len(), config.channels.len()), (1, 1));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn the_example_configuration_mentions_every_key_and_no_other() {
+    // Every table once, so that its keys are asked for.
+    let everything = r#"
+[monitor]
+[log]
+[store]
+[budget]
+[defaults]
+[detection]
+[[endpoint]]
+provider = "openai"
+base_url = "http://127.0.0.1/v1"
+timeout = {}
+slow = {}
+expect = {}
+price = { input = 1, output = 1 }
+detection = {}
+[[control]]
+[[status_feed]]
+provider = "openai"
+enabled = false
+[[email]]
+to = ["a@example.com"]
+from = "b@example.com"
+smtp = "smtp://127.0.0.1:25"
+dkim = { selector = "s", domain = "example.com", key_file = "k" }
+[[webhook]]
+url = "http://127.0.0.1/"
+[[maintenance]]
+start = 2026-12-01T02:00:00Z
+end = 2026-12-01T04:00:00Z
+[heartbeat]
+url = "http://127.0.0.1/"
+[report]
+every = "daily"
+to = ["email"]
+[web]
+"#;
+    let known = config::known_keys(everything, &surroundings()).unwrap_or_else(|e| panic!("{e}"));
+    let example = read("monitor.toml");
+    let said = |key: &str| {
+        let pattern = format!(r"(?m)(^(# )?|[{{,] ?){key} = |# also .*\b{key}\b");
+        Regex::new(&pattern).unwrap().is_match(&example)
+    };
+    let heads = |key: &str| Regex::new(&format!(r"(?m)^(# )?\[\[?{key}\]")).unwrap().is_match(&example);
+    let missing: Vec<_> = known
+        .iter()
+        .filter(|path| {
+            let key = path.rsplit('.').next().unwrap_or_default();
+            // The three forms of a secret are explained once, at the top.
+            let secret = key.ends_with("_file") || key.ends_with("_credential");
+            !secret && !said(key) && !heads(key)
+        })
+        .collect();
+    assert!(missing.is_empty(), "monitor.toml does not mention {missing:?}");
+
+    let keys: BTreeSet<_> = known.iter().filter_map(|path| path.rsplit('.').next()).collect();
+    let written = Regex::new(r"(?m)^(?:# )?([a-z_]+) = ").unwrap();
+    let unknown: Vec<_> =
+        written.captures_iter(&example).map(|c| c[1].to_owned()).filter(|k| !keys.contains(k.as_str())).collect();
+    assert!(unknown.is_empty(), "monitor.toml mentions {unknown:?}, which no table knows");
+}
+
+/// The codes in the first column of the tables below `heading`.
+fn documented(heading: &str) -> BTreeSet<String> {
+    let reference = read("docs/reference.md");
+    let section = reference.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    Regex::new(r"(?m)^\| `([^`]+)`").unwrap().captures_iter(section).map(|c| c[1].to_owned()).collect()
+}
+
+#[test]
+fn the_reference_names_every_fault_and_every_log_event_and_no_other() {
+    let faults: BTreeSet<_> = Fault::ALL.iter().map(|f| f.as_str().to_owned()).collect();
+    assert_eq!(documented("Faults"), faults);
+    let events: BTreeSet<_> = Event::ALL.iter().map(|e| e.as_str().to_owned()).collect();
+    assert_eq!(documented("Log events"), events);
+}
+
+#[test]
+fn the_reference_says_whose_fault_each_fault_is() {
+    let reference = read("docs/reference.md");
+    for fault in Fault::ALL {
+        let row = format!("| `{fault}` | {} |", fault.attribution());
+        assert!(reference.contains(&row), "docs/reference.md lacks {row}");
+    }
+}
