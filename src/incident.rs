@@ -78,6 +78,7 @@ impl Book {
             let slow = open.incident.cause == SLOW;
             let evidence = &mut open.incident.evidence;
             evidence.probes += 1;
+            evidence.note(sample);
             if sample.outcome == Outcome::Failed || (slow && sample.outcome == Outcome::Slow) {
                 evidence.failed += 1;
             }
@@ -173,7 +174,7 @@ impl Book {
                         failed: note.k,
                         typical_failure_rate: note.typical_failure_rate,
                         first_token_ms: FirstToken { typical: note.typical_first_token_ms, now: note.first_token_ms },
-                        samples: Vec::new(),
+                        ..Evidence::default()
                     },
                 },
                 bad: BTreeSet::from([note.endpoint.clone()]),
@@ -257,7 +258,13 @@ fn describe(open: &mut Open, at: Timestamp, around: &impl Surroundings) {
     samples.sort_by_key(|s| s.started_at);
     let incident = &mut open.incident;
     incident.duration_s = incident.resolved_at.unwrap_or(at).since_ms(incident.started_at).max(0) as f64 / 1000.0;
+    // Those before the decision were not counted one by one.
+    for bad in &samples {
+        incident.evidence.note_request(bad.request_id.as_deref());
+        incident.evidence.note_first_token(bad.first_token_ms);
+    }
     incident.evidence.samples = samples.split_off(samples.len().saturating_sub(SHOWN_SAMPLES));
+    incident.evidence.faults.clone_from(&open.faults);
     let mut faults: Vec<_> = open.faults.iter().collect();
     faults.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     if incident.cause != SLOW {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status,
+    Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status, Strip,
     Timestamp,
 };
 
@@ -14,6 +14,11 @@ const LATENCIES: usize = 60;
 /// How many bad samples are kept at hand as evidence.
 const BAD: usize = 10;
 const HOUR_MS: i64 = 3_600_000;
+const MINUTE_MS: i64 = 60_000;
+/// The minutes of a strip.
+const MINUTES: i64 = 60;
+/// How many strips a notice shows at most: a mail stays small.
+const STRIPS: usize = 4;
 
 /// The state of everything that is watched.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -69,6 +74,8 @@ pub struct EndpointView {
     pub typical_first_token_ms: Option<f64>,
     /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine do not count.
     pub availability_24h: Option<f64>,
+    /// The last hour, minute by minute, as in [`Strip::minutes`].
+    pub last_hour: String,
 }
 
 impl Snapshot {
@@ -110,6 +117,13 @@ impl Snapshot {
         }
     }
 
+    /// The last hour of the first few of these endpoints.
+    pub fn strips(&self, names: &[String]) -> Vec<Strip> {
+        let view = |name: &String| self.endpoints.iter().find(|e| e.name == *name);
+        let strip = |e: &EndpointView| Strip { endpoint: e.name.clone(), minutes: e.last_hour.clone() };
+        names.iter().filter_map(view).take(STRIPS).map(strip).collect()
+    }
+
     /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
     /// of the same kind of API; the quickest first token first.
     pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
@@ -145,6 +159,8 @@ impl Snapshot {
 pub struct Recent {
     /// `(hour, good, bad)` of the last 25 hours.
     hours: VecDeque<(i64, u32, u32)>,
+    /// `(minute, worst outcome)` of the last hour.
+    minutes: VecDeque<(i64, Outcome)>,
     first_token: VecDeque<f64>,
     total: VecDeque<f64>,
     bad: VecDeque<EvidenceSample>,
@@ -158,6 +174,11 @@ impl Recent {
         self.last = Some((sample.started_at, sample.outcome, sample.fault));
         if sample.dns_ms.is_some() && sample.fault != Some(Fault::LocalDns) {
             self.resolved_at = Some(sample.started_at);
+        }
+        let minute = sample.started_at.0.div_euclid(MINUTE_MS);
+        match self.minutes.back_mut() {
+            Some((last, worst)) if *last >= minute => *worst = (*worst).max(sample.outcome),
+            _ => keep(&mut self.minutes, Some((minute, sample.outcome)), MINUTES as usize),
         }
         let failed = sample.outcome == Outcome::Failed;
         if !failed || sample.attribution == Some(Attribution::Provider) {
@@ -230,7 +251,24 @@ impl Recent {
             total_ms_p50: median(&self.total),
             typical_first_token_ms: typical,
             availability_24h: self.availability_24h(now),
+            last_hour: self.last_hour(now),
         }
+    }
+
+    fn last_hour(&self, now: Timestamp) -> String {
+        let last = now.0.div_euclid(MINUTE_MS);
+        let mut cells = vec![' '; MINUTES as usize];
+        for (minute, worst) in &self.minutes {
+            let place = MINUTES - 1 - (last - minute);
+            if let Some(cell) = usize::try_from(place).ok().and_then(|place| cells.get_mut(place)) {
+                *cell = match worst {
+                    Outcome::Ok => '.',
+                    Outcome::Slow => '~',
+                    Outcome::Failed => 'x',
+                };
+            }
+        }
+        cells.into_iter().collect()
     }
 
     fn availability_24h(&self, now: Timestamp) -> Option<f64> {

@@ -47,6 +47,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             url: config.monitor.public_url.clone(),
             thread: None,
             already_over: false,
+            recent: Vec::new(),
+            test: false,
         };
         let (delivered, error) = match sender.attempt(channel, &notice, Progress::default(), now).await {
             Attempt::Delivered { progress } => (progress.refused_summary().is_none(), progress.refused_summary()),

@@ -1,9 +1,11 @@
 //! A stretch of not being operational, and what is known about it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attribution, Fault, Provider, Timestamp};
+use super::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
 
 /// How an endpoint or a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +94,55 @@ pub struct Evidence {
     pub first_token_ms: FirstToken,
     /// The last bad samples, oldest first.
     pub samples: Vec<EvidenceSample>,
+    /// How often each fault was seen, by its code.
+    #[serde(default)]
+    pub faults: BTreeMap<String, u32>,
+    /// The longest wait for a first token.
+    #[serde(default)]
+    pub worst_first_token_ms: Option<f64>,
+    /// The longest probe, failed ones included: what a user waited at worst.
+    #[serde(default)]
+    pub worst_total_ms: Option<f64>,
+    /// The vendor's ids of the first bad requests, for a support ticket; at most [`Evidence::MOST_REQUEST_IDS`].
+    #[serde(default)]
+    pub request_ids: Vec<String>,
+}
+
+impl Evidence {
+    /// A support ticket needs no more.
+    pub const MOST_REQUEST_IDS: usize = 20;
+
+    /// Takes in what one sample adds to the post-mortem.
+    pub fn note(&mut self, sample: &Sample) {
+        if sample.outcome == Outcome::Ok {
+            return;
+        }
+        self.worst_first_token_ms = longer(self.worst_first_token_ms, sample.first_token_ms);
+        self.worst_total_ms = longer(self.worst_total_ms, sample.total_ms);
+        self.note_request(sample.request_id.as_deref());
+    }
+
+    /// Takes in the first token of a bad probe.
+    pub fn note_first_token(&mut self, ms: Option<f64>) {
+        self.worst_first_token_ms = longer(self.worst_first_token_ms, ms);
+    }
+
+    /// Keeps the id of a bad request, once.
+    pub fn note_request(&mut self, id: Option<&str>) {
+        if let Some(id) = id
+            && self.request_ids.len() < Self::MOST_REQUEST_IDS
+            && !self.request_ids.iter().any(|known| known == id)
+        {
+            self.request_ids.push(id.to_owned());
+        }
+    }
+}
+
+fn longer(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 /// First-token latency, in milliseconds.

@@ -13,7 +13,7 @@ mod time;
 
 pub use fault::{Attribution, Fault};
 pub use incident::{Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status};
-pub use notice::{Notice, NoticeType};
+pub use notice::{Notice, NoticeType, Strip};
 pub use sample::{Outcome, Sample, Trigger};
 pub use secret::Secret;
 pub use target::{

@@ -92,4 +92,20 @@ pub struct Notice {
     pub thread: Option<Uuid>,
     /// Set when an `opened` is sent only after its incident was over: it says both.
     pub already_over: bool,
+    /// The last hour of the endpoints concerned, for a small picture of it.
+    #[serde(default)]
+    pub recent: Vec<Strip>,
+    /// Asked for by a person to try the channel: the message says so, whatever else it says.
+    #[serde(default)]
+    pub test: bool,
+}
+
+/// The last hour of an endpoint, minute by minute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strip {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x` failed, a space where
+    /// nothing was probed.
+    pub minutes: String,
 }

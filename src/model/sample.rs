@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Api, Attribution, Fault, Provider, Timestamp};
 
-/// How a probe ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How a probe ended, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Right and in the usual time.

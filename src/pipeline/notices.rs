@@ -57,6 +57,8 @@ impl Teller<'_> {
             url: self.config.monitor.public_url.as_ref().map(|u| format!("{u}/incidents/{}", incident.number)),
             thread: None,
             already_over: false,
+            recent: now.strips(&incident.endpoints),
+            test: false,
             incident: Some(incident),
         };
         self.queue(step, &notice);
@@ -76,6 +78,8 @@ impl Teller<'_> {
             url: self.config.monitor.public_url.clone(),
             thread: None,
             already_over: false,
+            recent: Vec::new(),
+            test: false,
         };
         self.queue(step, &notice);
     }

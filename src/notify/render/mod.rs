@@ -91,7 +91,7 @@ fn of_incident(letter: &mut Letter, notice: &Notice, incident: &Incident, settin
     }
     letter.figures.push(("endpoints", incident.endpoints.join(", ")));
     letter.figures.push(("cause", incident.cause.clone()));
-    let Evidence { probes, failed, typical_failure_rate, first_token_ms, samples } = &incident.evidence;
+    let Evidence { probes, failed, typical_failure_rate, first_token_ms, samples, .. } = &incident.evidence;
     let word = if incident.cause == SLOW { "slow" } else { "failed" };
     letter.figures.push(("probes", format!("{failed} of {probes} {word}")));
     if incident.attribution == Attribution::Provider {

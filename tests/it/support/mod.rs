@@ -69,5 +69,7 @@ pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timesta
         url: None,
         thread: None,
         already_over: false,
+        recent: Vec::new(),
+        test: false,
     }
 }
