@@ -196,7 +196,7 @@ impl Run<'_> {
             Probed::Offline
         } else if row.error.is_empty() {
             let first_token_ms = row.first_token_ms.max(1.0);
-            Probed::Good(Some(Reading { first_token_ms, total_ms: row.total_ms.max(1.0), beyond_limits: false }))
+            Probed::Good(Some(Reading { first_token_ms, total_ms: row.total_ms.max(1.0), beyond_limits: None }))
         } else {
             Probed::Failed { rate_limited: row.error == "http_429", retry_after_ms: None }
         };

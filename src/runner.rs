@@ -74,6 +74,17 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// The order in which reports that are at hand together are taken in: results by the end of the probe and then by
+    /// name, so that what follows from one instant does not hang on which task was quicker by a hair.
+    pub fn order(&self) -> Option<(Timestamp, &str)> {
+        match self {
+            Self::Probed(probed) => Some((probed.sample.ended_at(), &probed.sample.endpoint)),
+            Self::Skipped { .. } | Self::Asleep { .. } => None,
+        }
+    }
+}
+
 /// Everything the runner is given.
 pub struct Runner<P> {
     /// What probes.

@@ -8,11 +8,10 @@ use crate::model::Api;
 /// Keys of a table of their own.
 const TABLES: [&str; 4] = ["status_feed", "maintenance", "heartbeat", "report"];
 /// Keys of other tables.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 4] = [
     ("monitor", &["proxy"]),
     ("store", &["keep_samples", "keep_rollups", "keep_incidents"]),
     ("web", &["token", "token_file", "token_credential", "trusted_hosts"]),
-    ("detection", &["expected_first_token"]),
     ("defaults", &["connection", "slo", "depends_on"]),
 ];
 const ENDPOINT: &[&str] = &["connection", "slo", "depends_on"];

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
+use super::{Excursion, Policy};
 
 /// Before anything was learned: one failure in a hundred, worth this many probes.
 const PRIOR_RATE: f64 = 0.01;
@@ -78,8 +78,22 @@ impl ErrorMeter {
         self.blip_since
     }
 
-    /// Takes one probe in and says whether an alert is due. `in_incident` keeps the learned background clean.
-    pub(super) fn observe(&mut self, policy: &Policy, start: i64, end: i64, failed: bool, in_incident: bool) -> bool {
+    /// What has been going on since the meter left zero.
+    pub(super) fn excursion(&self) -> Option<Excursion> {
+        let (since, until) = (self.since?, self.last_failed?);
+        Some(Excursion { since, until, k: self.k, n: self.n })
+    }
+
+    /// Takes one probe in. Says whether an alert is due, and what has passed without one. `in_incident` keeps the
+    /// learned background clean.
+    pub(super) fn observe(
+        &mut self,
+        policy: &Policy,
+        start: i64,
+        end: i64,
+        failed: bool,
+        in_incident: bool,
+    ) -> (bool, Option<Excursion>) {
         let p0 = self.background();
         let p1 = BAD_RATE.max((5.0 * p0).min(0.8));
         let (up, down) = ((p1 / p0).ln(), ((1.0 - p1) / (1.0 - p0)).ln());
@@ -106,6 +120,7 @@ impl ErrorMeter {
             }
         }
         let counted = f64::from(u8::from(failed));
+        let mut passed = None;
         if self.s > 0.0 {
             self.n += 1;
             self.k += u32::from(failed);
@@ -114,6 +129,7 @@ impl ErrorMeter {
                 self.pending.1 += 1.0;
             }
         } else {
+            passed = self.excursion();
             self.s = 0.0;
             self.since = None;
             if !in_incident {
@@ -124,17 +140,18 @@ impl ErrorMeter {
             }
         }
         if !failed {
-            return false;
+            return (false, passed);
         }
         self.last_failed = Some(end);
         if let Some((failures, _)) = policy.thresholds {
-            return self.run >= failures;
+            return (self.run >= failures, None);
         }
         let mut effective = self.s;
         if end - self.blip_since < policy.alert_after_ms {
             effective = effective.min(self.blip_s + BLIP_WORTH * up);
         }
-        effective >= policy.evidence && self.since.is_some_and(|since| end - since >= policy.alert_after_ms)
+        let lasts = self.since.is_some_and(|since| end - since >= policy.alert_after_ms);
+        (effective >= policy.evidence && lasts, None)
     }
 
     /// Forgets a little; called once a day.

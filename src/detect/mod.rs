@@ -5,13 +5,15 @@
 //! under a budget ([`look`]), endpoints of one failure domain as each other's witnesses, and recovery by evidence
 //! ([`recovery`]). Faults of the account have a small machine of their own ([`account`]) and never touch the meters.
 //!
-//! The order of endpoints within one instant does not matter: they are kept and asked by name.
+//! Observations are folded in one canonical order, by the end of the probe and then by the endpoint's name
+//! ([`canonical_order`]), so that which of two results of one instant arrived first decides nothing.
 
 mod account;
 mod errors;
 mod histogram;
 mod look;
 mod recovery;
+mod sample;
 mod slowness;
 mod verdict;
 
@@ -20,7 +22,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use verdict::{Cause, Event, Note, Typical, Verdict};
+pub use sample::{LAG_LIMIT_MS, Reader, canonical_order};
+pub use verdict::{Blip, Cause, Cleared, Event, Note, Typical, Verdict};
 
 use self::account::Account;
 use self::errors::ErrorMeter;
@@ -47,6 +50,8 @@ pub struct Policy {
     degraded_after_ms: i64,
     resolve_after_ms: i64,
     slow_factor: f64,
+    /// What a first token usually takes, until enough was learned.
+    expected_first_token_ms: Option<f64>,
     /// The evidence that an alert needs, in nats.
     evidence: f64,
     recheck: bool,
@@ -70,6 +75,7 @@ impl Policy {
             degraded_after_ms: ms(policy.degraded_after),
             resolve_after_ms: ms(policy.resolve_after),
             slow_factor: policy.slow_factor,
+            expected_first_token_ms: policy.expected_first_token.map(|d| d.as_secs_f64() * 1000.0),
             evidence: match policy.sensitivity {
                 Sensitivity::High => 9.0,
                 Sensitivity::Normal => 12.0,
@@ -128,8 +134,8 @@ pub struct Reading {
     pub first_token_ms: f64,
     /// Until the end.
     pub total_ms: f64,
-    /// Beyond one of the endpoint's absolute limits.
-    pub beyond_limits: bool,
+    /// Whether it is beyond one of the endpoint's absolute limits; `None` when there are none.
+    pub beyond_limits: Option<bool>,
 }
 
 /// The folded state of all endpoints.
@@ -182,7 +188,9 @@ impl Detector {
         let Some(policy) = roster.get(&seen.endpoint) else { return verdict };
         let (start, end, tick) = (seen.start.0, seen.end.0, seen.next_tick.0);
         let mut own = self.endpoints.remove(&seen.endpoint).unwrap_or_default();
-        own.pass_time(policy, start, end);
+        if own.pass_time(policy, start, end) {
+            own.empty_for_gap(&seen.endpoint, end, &mut verdict.blips);
+        }
         let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
 
         if seen.result == Result::Offline {
@@ -227,9 +235,10 @@ impl Detector {
         }
     }
 
-    /// What is typical for an endpoint.
-    pub fn typical(&self, endpoint: &str) -> Typical {
-        self.endpoints.get(endpoint).map(|w| w.slow.typical(w.errors.background())).unwrap_or_default()
+    /// What is typical for an endpoint of `roster`.
+    pub fn typical(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
+        let known = self.endpoints.get(endpoint).zip(roster.get(endpoint));
+        known.map(|(w, policy)| w.typical(policy)).unwrap_or_default()
     }
 
     /// The meters, the alert and the looks of one observation that says something about the provider.
@@ -251,8 +260,9 @@ impl Detector {
         // "Slow" may become "down", so failures are counted while an alert of slowness is open.
         let mut fire = None;
         if own.alert.as_ref().is_none_or(|a| a.why == Why::Slow) {
-            let due = own.errors.observe(policy, start, end, failed, was_open);
+            let (due, passed) = own.errors.observe(policy, start, end, failed, was_open);
             fire = due.then_some(Cause::Errors);
+            verdict.blips.extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Errors, Cleared::Recovered)));
         }
         if let (Some(alert), Some(_)) = (own.alert.as_mut(), fire) {
             fire = None;
@@ -260,19 +270,22 @@ impl Detector {
             let domain = self.domains.entry(policy.domain.clone()).or_default();
             let told = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
             let event = if told { Event::Join } else { Event::Escalate };
-            note.push(event, Cause::Errors, own.figures(Why::Errors, reading));
+            note.push(event, Cause::Errors, own.figures(policy, Why::Errors, reading));
         }
         let mut lagging = false;
         if was_open {
-            if let Some(why) = own.recover(policy, end, failed, step, reading) {
+            if let Some((why, new_normal)) = own.recover(policy, end, failed, step, reading) {
                 let cause = if why == Why::Slow { Cause::Slow } else { Cause::Errors };
-                note.push(Event::Resolved, cause, own.figures(why, reading));
+                let figures = own.figures(policy, why, reading);
+                note.push(Event::Resolved, cause, Figures { new_normal, ..figures });
                 if let Some(domain) = own.close(end) {
                     self.leave(&domain);
                 }
             }
         } else {
-            lagging = own.slow.observe(start, end, step, policy.evidence);
+            let passed;
+            (lagging, passed) = own.slow.observe(start, end, step, policy.evidence);
+            verdict.blips.extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Slow, Cleared::Recovered)));
             if fire.is_none() && lagging && own.slow.is_due(policy, end) {
                 fire = Some(Cause::Slow);
             }
@@ -347,7 +360,7 @@ impl Detector {
         let why = if cause.is_slow() { Why::Slow } else { Why::Errors };
         let mut event = Event::Open;
         let mut grouped = false;
-        let figures = own.figures(why, reading);
+        let figures = own.figures(policy, why, reading);
         match cause {
             Cause::ProviderErrors | Cause::ProviderSlow => {
                 let mates: Vec<_> = self.mates(roster, &policy.domain).map(|(name, _)| name.clone()).collect();
@@ -360,7 +373,7 @@ impl Detector {
                     if !joins {
                         continue;
                     }
-                    let own_figures = mate.figures(why, None);
+                    let own_figures = mate.figures(policy, why, None);
                     mate.open(policy, end, why, true);
                     self.domains.entry(policy.domain.clone()).or_default().open += 1;
                     let mut note = Noting { endpoint: name, end: seen.end, notes: &mut verdict.notes };
@@ -422,27 +435,36 @@ impl Detector {
 }
 
 impl Watched {
-    /// What the mere passing of time changes: a little is forgotten every day, and a gap empties half-full meters.
-    fn pass_time(&mut self, policy: &Policy, start: i64, end: i64) {
+    /// What the mere passing of time changes: a little is forgotten every day. True after a gap.
+    fn pass_time(&mut self, policy: &Policy, start: i64, end: i64) -> bool {
         let day = end.div_euclid(DAY_MS);
         let Some(seen) = self.seen.replace(end) else {
             self.day = day;
             self.looking.fill(end);
-            return;
+            return false;
         };
         for _ in self.day..day.min(self.day + 400) {
             self.slow.forget();
             self.errors.forget();
         }
         self.day = day;
-        if start - seen > GAP_MS.max(3 * policy.interval_ms) {
-            self.errors.empty();
-            self.slow.empty();
-            if let Some(alert) = &mut self.alert {
-                alert.begin_again(end);
-            }
-        }
         self.looking.refill(policy.interval_ms, end);
+        start - seen > GAP_MS.max(3 * policy.interval_ms)
+    }
+
+    /// A gap empties half-full meters; an open alert stays, but its recovery has to be earned again.
+    fn empty_for_gap(&mut self, endpoint: &str, end: i64, blips: &mut Vec<Blip>) {
+        let left = [(Cause::Errors, self.errors.excursion()), (Cause::Slow, self.slow.excursion())];
+        blips.extend(left.into_iter().filter_map(|(cause, e)| Some(e?.blip(endpoint, cause, Cleared::Gap))));
+        self.errors.empty();
+        self.slow.empty();
+        if let Some(alert) = &mut self.alert {
+            alert.begin_again(end);
+        }
+    }
+
+    fn typical(&self, policy: &Policy) -> Typical {
+        self.slow.typical(policy, self.errors.background())
     }
 
     fn fails_with_others(&self, end: i64) -> bool {
@@ -486,7 +508,7 @@ impl Watched {
         self.alert.take().and_then(|a| a.grouped)
     }
 
-    fn figures(&self, why: Why, reading: Option<Reading>) -> Figures {
+    fn figures(&self, policy: &Policy, why: Why, reading: Option<Reading>) -> Figures {
         let (k, n) = match why {
             Why::Errors => (self.errors.failures(), self.errors.probes()),
             Why::Slow => self.slow.counts(),
@@ -499,7 +521,8 @@ impl Watched {
             k,
             n,
             since: since.or(self.seen).unwrap_or_default(),
-            typical: self.slow.typical(self.errors.background()),
+            typical: self.typical(policy),
+            new_normal: false,
             first_token_ms: reading.map(|r| r.first_token_ms),
         }
     }
@@ -512,7 +535,32 @@ struct Figures {
     n: u32,
     since: i64,
     typical: Typical,
+    new_normal: bool,
     first_token_ms: Option<f64>,
+}
+
+/// A stretch in which a meter stood above zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Excursion {
+    since: i64,
+    /// The end of the last bad probe.
+    until: i64,
+    k: u32,
+    n: u32,
+}
+
+impl Excursion {
+    fn blip(self, endpoint: &str, cause: Cause, cleared: Cleared) -> Blip {
+        Blip {
+            endpoint: endpoint.to_owned(),
+            cause,
+            started_at: Timestamp(self.since),
+            ended_at: Timestamp(self.until),
+            k: self.k,
+            n: self.n,
+            cleared,
+        }
+    }
 }
 
 struct Noting<'a> {
@@ -538,6 +586,7 @@ impl Noting<'_> {
             typical_failure_rate: figures.typical.failure_rate,
             typical_first_token_ms: figures.typical.first_token_ms,
             first_token_ms: figures.first_token_ms,
+            new_normal: figures.new_normal,
         });
     }
 }

@@ -75,7 +75,8 @@ impl Alert {
 }
 
 impl Watched {
-    /// Takes one probe into the open alert. Says from what the endpoint has recovered, once it has.
+    /// Takes one probe into the open alert. Says from what the endpoint has recovered, once it has, and whether that is
+    /// only because a lasting slowness is taken for normal from now on.
     pub(super) fn recover(
         &mut self,
         policy: &Policy,
@@ -83,7 +84,7 @@ impl Watched {
         failed: bool,
         step: Option<Step>,
         reading: Option<Reading>,
-    ) -> Option<Why> {
+    ) -> Option<(Why, bool)> {
         let background = self.errors.background();
         let first_open = self.first_open;
         let alert = self.alert.as_mut()?;
@@ -134,9 +135,9 @@ impl Watched {
         }
         if !over && alert.why == Why::Slow && end - first_open >= ACCEPT_AFTER_MS {
             self.slow.accept_incident();
-            return Some(Why::Slow);
+            return Some((Why::Slow, true));
         }
-        over.then_some(alert.why)
+        over.then_some((alert.why, false))
     }
 
     /// Learns what is normal, never from an incident.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use super::verdict::Typical;
-use super::{Policy, Reading};
+use super::{Excursion, Policy, Reading};
 
 /// Good probes before anything is called slow.
 const WARM: u32 = 50;
@@ -27,6 +27,10 @@ const CLIP_DOWN: f64 = 2.0;
 const CLIP_UP: f64 = 3.0;
 /// The spread is never believed to be smaller.
 const LEAST_SIGMA: f64 = 0.15;
+/// The spread of a first token of which only the usual value is known.
+const EXPECTED_SIGMA: f64 = 0.35;
+/// A stretch that never held this share of the evidence was an ordinary spike, not worth a word.
+const BLIP_FROM: f64 = 0.3;
 /// From this share of the evidence on, nothing is learned.
 const LEARN_BELOW: f64 = 0.6;
 /// The quantiles are computed anew after so many probes.
@@ -51,6 +55,8 @@ pub(super) struct SlowMeter {
     k: u32,
     n: u32,
     last_slow: Option<i64>,
+    /// The most evidence of this excursion, as a share of what an alert needs.
+    peak: f64,
     /// First token and total of normal times, and those of the open incident.
     level: [Histogram; 2],
     incident: [Histogram; 2],
@@ -81,16 +87,22 @@ impl SlowMeter {
         (self.k, self.n)
     }
 
-    pub(super) fn typical(&self, failure_rate: f64) -> Typical {
+    /// What has been going on since the meter left zero, if it was more than a spike.
+    pub(super) fn excursion(&self) -> Option<Excursion> {
+        let (since, until) = (self.since?, self.last_slow?);
+        (self.peak >= BLIP_FROM).then_some(Excursion { since, until, k: self.k, n: self.n })
+    }
+
+    pub(super) fn typical(&self, policy: &Policy, failure_rate: f64) -> Typical {
         let known = self.learned >= WARM && self.median[0] > 0.0;
         Typical {
             failure_rate,
-            first_token_ms: known.then_some(self.median[0]),
+            first_token_ms: if known { Some(self.median[0]) } else { policy.expected_first_token_ms },
             total_ms: known.then_some(self.median[1]),
         }
     }
 
-    /// How a good probe compares with the level; `None` for any other, or before enough was learned.
+    /// How a good probe compares with the level; `None` for any other, or when there is nothing to compare it with.
     pub(super) fn compare(&mut self, policy: &Policy, reading: Option<&Reading>) -> Option<Step> {
         if self.stale >= STALE && self.learned >= 10 {
             self.median = [self.level[0].quantile(0.5), self.level[1].quantile(0.5)];
@@ -98,33 +110,50 @@ impl SlowMeter {
             self.stale = 0.0;
         }
         let reading = reading?;
-        let neutral = |sigma: f64| NEUTRAL * policy.slow_factor.ln() / sigma;
-        if reading.beyond_limits {
-            let sigma = self.sigma.max(LEAST_SIGMA);
-            return Some(Step { z: CLIP_UP.max(neutral(sigma) + 1.0), neutral: neutral(sigma) });
-        }
-        if self.learned < WARM {
+        let warm = self.learned >= WARM;
+        let sigma = if warm { self.sigma } else { EXPECTED_SIGMA };
+        let neutral = NEUTRAL * policy.slow_factor.ln() / sigma;
+        let first_token = floor(reading.first_token_ms);
+        let z = if reading.beyond_limits == Some(true) {
+            // The user's own limit needs no comparison: it counts in full, whatever was learned.
+            return Some(Step { z: neutral + CLIP_UP, neutral });
+        } else if warm {
+            let [first, total] = [0, 1].map(|m| {
+                let lift = (self.recent[m].exp() / self.median[m]).clamp(1.0, RECENT_CAP);
+                self.median[m] * lift
+            });
+            (first_token / first).ln().max((floor(reading.total_ms) / total).ln()) / sigma
+        } else if let Some(expected) = policy.expected_first_token_ms {
+            (first_token / floor(expected)).ln() / sigma
+        } else if reading.beyond_limits.is_some() {
+            // Within the limits, and nothing else is known: an ordinary probe.
+            0.0
+        } else {
             return None;
-        }
-        let [first, total] = [0, 1].map(|m| {
-            let lift = (self.recent[m].exp() / self.median[m]).clamp(1.0, RECENT_CAP);
-            self.median[m] * lift
-        });
-        let z = (floor(reading.first_token_ms) / first).ln().max((floor(reading.total_ms) / total).ln()) / self.sigma;
-        Some(Step { z: z.clamp(-CLIP_DOWN, CLIP_UP), neutral: neutral(self.sigma) })
+        };
+        Some(Step { z: z.clamp(-CLIP_DOWN, CLIP_UP), neutral })
     }
 
-    /// Takes one probe in and says whether it was slow. Not called while an alert is open.
-    pub(super) fn observe(&mut self, start: i64, end: i64, step: Option<Step>, evidence: f64) -> bool {
-        let Some(step) = step else { return false };
+    /// Takes one probe in. Says whether it was slow, and what has passed without an alert. Not called while an alert is
+    /// open.
+    pub(super) fn observe(
+        &mut self,
+        start: i64,
+        end: i64,
+        step: Option<Step>,
+        evidence: f64,
+    ) -> (bool, Option<Excursion>) {
+        let Some(step) = step else { return (false, None) };
         let x = step.z - step.neutral;
         let lagging = x > 0.0;
+        let mut passed = None;
         if lagging {
             if self.l <= 0.0 {
                 self.since = Some(start);
-                (self.k, self.n) = (0, 0);
+                (self.k, self.n, self.peak) = (0, 0, 0.0);
             }
             self.l = (self.l + x).min(evidence + 3.0);
+            self.peak = self.peak.max(self.l / evidence);
             self.last_slow = Some(end);
         } else if self.l > 0.0 {
             self.l += x;
@@ -133,9 +162,10 @@ impl SlowMeter {
             self.n += 1;
             self.k += u32::from(lagging);
         } else {
+            passed = self.excursion();
             (self.l, self.since) = (0.0, None);
         }
-        lagging
+        (lagging, passed)
     }
 
     /// Whether the evidence is enough for an alert, after a slow probe.

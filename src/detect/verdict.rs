@@ -9,6 +9,46 @@ pub struct Verdict {
     pub notes: Vec<Note>,
     /// When to look again, before the grid would.
     pub look_again: Vec<(String, Timestamp)>,
+    /// What was suspicious and has passed without an alert.
+    pub blips: Vec<Blip>,
+}
+
+/// Something that looked bad for a moment and was not worth an alert: what the settings can be tuned on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blip {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// [`Cause::Errors`] or [`Cause::Slow`].
+    pub cause: Cause,
+    /// When the first bad probe began.
+    pub started_at: Timestamp,
+    /// When the last bad probe ended.
+    pub ended_at: Timestamp,
+    /// Bad probes until the evidence was gone.
+    pub k: u32,
+    /// Probes until the evidence was gone.
+    pub n: u32,
+    /// How it ended.
+    pub cleared: Cleared,
+}
+
+/// How a blip ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleared {
+    /// Good probes have used the evidence up.
+    Recovered,
+    /// Nobody looked for so long that what was seen before means nothing any more.
+    Gap,
+}
+
+impl Cleared {
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Gap => "gap",
+        }
+    }
 }
 
 /// One thing noted about one endpoint.
@@ -34,6 +74,8 @@ pub struct Note {
     pub typical_first_token_ms: Option<f64>,
     /// The first token of the probe that decided.
     pub first_token_ms: Option<f64>,
+    /// A resolution that is none: the endpoint has been slow for so long that this is its new normal.
+    pub new_normal: bool,
 }
 
 /// What happened.

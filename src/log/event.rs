@@ -37,6 +37,8 @@ events! {
     ProbeCompleted = "probe.completed";
     /// A probe was not made, or its result thrown away.
     ProbeSkipped = "probe.skipped";
+    /// Something looked bad for a moment and has passed without an alert.
+    BlipCleared = "blip.cleared";
     /// An endpoint's status is another one now.
     StatusChanged = "status.changed";
     /// An incident began.

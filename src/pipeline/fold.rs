@@ -14,18 +14,12 @@ use super::notices::Teller;
 use super::{Line, Step};
 use crate::attribute::{Context, attribute};
 use crate::config::Config;
-use crate::detect::{Detector, Event, Observation, Policy, Reading, Result as Probed};
+use crate::detect::{Blip, Cause, Detector, Event, LAG_LIMIT_MS, Observation, Policy, Reader};
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
-use crate::model::{
-    Attribution, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Outcome, Sample, SlowLimits, Status, Timestamp,
-};
-use crate::schedule::next_tick;
+use crate::model::{Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Outcome, Sample, Status, Timestamp};
 use crate::snapshot::{EndpointView, Recent, Snapshot};
 
-/// A latency measured by a probe that began later than this says more about this machine than about the provider: the
-/// outcome counts, the latency does not.
-const LAG_LIMIT_MS: f64 = 1000.0;
 /// A checkpoint is due after this long, or at once when an incident changes.
 const CHECKPOINT_EVERY_MS: i64 = 60_000;
 
@@ -35,6 +29,8 @@ pub struct Core {
     config: Arc<Config>,
     /// How much every interval is stretched to fit the budget.
     stretch: f64,
+    /// What each endpoint is judged by: made once for a configuration, not for every sample.
+    roster: BTreeMap<String, Policy>,
     state: State,
     recents: BTreeMap<String, Recent>,
     checkpoint_at: Timestamp,
@@ -69,7 +65,8 @@ struct Spent {
 impl Core {
     /// A state that has seen nothing yet.
     pub fn new(config: Arc<Config>, stretch: f64) -> Self {
-        Self { config, stretch, state: State::default(), recents: BTreeMap::new(), checkpoint_at: Timestamp(0) }
+        let roster = roster(&config, stretch);
+        Self { config, stretch, roster, state: State::default(), recents: BTreeMap::new(), checkpoint_at: Timestamp(0) }
     }
 
     /// The state that `checkpoint` holds. The recent samples have to be [remembered](Self::remember) after it.
@@ -93,11 +90,12 @@ impl Core {
 
     /// The same state under another configuration. Incidents of endpoints that are gone are closed.
     pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Step {
+        self.roster = roster(&config, stretch);
         (self.config, self.stretch) = (config, stretch);
-        let known: Vec<String> = self.config.endpoints.iter().map(|e| e.name.clone()).collect();
-        self.state.detector.retain(|name| known.iter().any(|k| k == name));
-        self.recents.retain(|name, _| known.contains(name));
-        let closed = self.state.book.forget(at, |name| known.iter().any(|k| k == name));
+        let roster = &self.roster;
+        self.state.detector.retain(|name| roster.contains_key(name));
+        self.recents.retain(|name, _| roster.contains_key(name));
+        let closed = self.state.book.forget(at, |name| roster.contains_key(name));
         let mut step = Step::default();
         self.tell(&mut step, closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
         step.commit.checkpoint = Some(self.checkpoint());
@@ -110,7 +108,7 @@ impl Core {
             let context = Context { controls_reachable, other_names_resolve: self.other_names_resolve(&sample) };
             sample.attribution = Some(attribute(fault, context));
         } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
-            let typical = self.state.detector.typical(&sample.endpoint);
+            let typical = self.state.detector.typical(&self.roster, &sample.endpoint);
             let factor = endpoint.detection.slow_factor;
             let beyond = |now: Option<f64>, typical: Option<f64>| {
                 now.zip(typical).is_some_and(|(now, typical)| now > typical * factor)
@@ -130,17 +128,20 @@ impl Core {
         let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else { return step };
         let at = sample.ended_at();
         let before = self.status_of(&endpoint, at).0;
-        let roster = self.roster();
-        let verdict = self.state.detector.observe(&roster, &self.observation(&endpoint, &sample));
+        let observation = self.observation(&endpoint, &sample);
+        let verdict = self.state.detector.observe(&self.roster, &observation);
         self.remember(&sample);
         self.state.book.count(&sample);
-        let changes = {
+        let changes = if verdict.notes.is_empty() {
+            Vec::new()
+        } else {
             let around = Around { config: &self.config, recents: &self.recents, book_free: self.free_of_incidents() };
             self.state.book.apply(&verdict.notes, &sample, &around)
         };
         self.see(&mut step, &verdict.notes, &sample);
         step.look_again = verdict.look_again;
         step.lines.push(Line::sample(&sample, &self.config.log));
+        step.lines.extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
         let incident_changed = !changes.is_empty();
         self.tell(&mut step, changes, at);
         let after = self.status_of(&endpoint, at).0;
@@ -188,44 +189,9 @@ impl Core {
         self.config.endpoints.iter().find(|e| e.name == name)
     }
 
-    fn roster(&self) -> BTreeMap<String, Policy> {
-        let policy = |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(self.stretch), e.domain());
-        self.config.endpoints.iter().map(|e| (e.name.clone(), policy(e))).collect()
-    }
-
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
-        let end = sample.ended_at();
-        let failed = |f: Fault| Probed::Failed {
-            rate_limited: matches!(f, Fault::Overloaded) && sample.http_status == Some(429),
-            retry_after_ms: sample.retry_after_ms.map(|ms| ms as i64),
-        };
-        let result = match (sample.fault, sample.attribution) {
-            (None, _) if sample.schedule_lag_ms > LAG_LIMIT_MS => Probed::Good(None),
-            (None, _) => {
-                let total_ms = sample.total_ms.unwrap_or(0.0);
-                let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
-                Probed::Good(Some(Reading {
-                    first_token_ms,
-                    total_ms,
-                    beyond_limits: is_beyond(&endpoint.slow, sample),
-                }))
-            }
-            (Some(fault), Some(Attribution::Local)) if fault.is_transport() && !self.config.controls.is_empty() => {
-                Probed::Offline
-            }
-            (Some(fault), Some(Attribution::Account | Attribution::Local)) => Probed::Account {
-                rate_limited: fault == Fault::AccountRateLimit,
-                retry_after_ms: sample.retry_after_ms.map(|ms| ms as i64),
-            },
-            (Some(fault), _) => failed(fault),
-        };
-        Observation {
-            endpoint: endpoint.name.clone(),
-            start: sample.started_at,
-            end,
-            next_tick: next_tick(&endpoint.name, endpoint.interval.mul_f64(self.stretch), end),
-            result,
-        }
+        let interval = endpoint.interval.mul_f64(self.stretch);
+        Reader { interval, limits: &endpoint.slow, controls: !self.config.controls.is_empty() }.observe(sample)
     }
 
     /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
@@ -253,7 +219,7 @@ impl Core {
 
     fn view(&self, endpoint: &Arc<Endpoint>, now: Timestamp) -> EndpointView {
         let (status, reason) = self.status_of(endpoint, now);
-        let typical = self.state.detector.typical(&endpoint.name).first_token_ms;
+        let typical = self.state.detector.typical(&self.roster, &endpoint.name).first_token_ms;
         let none = Recent::default();
         self.recents.get(&endpoint.name).unwrap_or(&none).view(endpoint, now, status, reason, typical)
     }
@@ -311,6 +277,27 @@ impl Core {
         }
     }
 
+    /// What was suspicious and has passed: logged, so that the settings can be tuned on one's own history.
+    fn blip(&self, endpoint: &Endpoint, blip: &Blip) -> Line {
+        let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
+        for fault in self.recents.get(&blip.endpoint).into_iter().flat_map(|r| r.bad_since(blip.started_at)) {
+            if let Some(fault) = fault.fault.filter(|_| fault.started_at <= blip.ended_at) {
+                *faults.entry(fault.as_str()).or_default() += 1;
+            }
+        }
+        let lasted = blip.ended_at.since_ms(blip.started_at) as f64 / 1000.0;
+        let (k, n) = (blip.k, blip.n);
+        let (kind, words) = if blip.cause == Cause::Slow { ("slow", "were slow") } else { ("errors", "failed") };
+        let codes: Vec<_> = faults.keys().copied().collect();
+        let codes = if codes.is_empty() { String::new() } else { format!(" ({})", codes.join(", ")) };
+        let message = format!("{}: a blip of {lasted:.0} s, {k} of {n} probes {words}{codes}; no alert", blip.endpoint);
+        let fields = serde_json::json!({
+            "endpoint": blip.endpoint, "provider": endpoint.provider, "kind": kind, "started_at": blip.started_at,
+            "duration_s": lasted, "bad": k, "probes": n, "faults": faults, "cleared": blip.cleared.as_str(),
+        });
+        Line::new(log::Event::BlipCleared, tracing::Level::INFO, message, fields)
+    }
+
     /// Counts what the sample cost; says so once when the day's budget is spent.
     fn spend(&mut self, step: &mut Step, sample: &Sample) {
         let day = self.local_day(sample.started_at);
@@ -363,15 +350,10 @@ impl Core {
     }
 }
 
-/// Whether a good sample is beyond one of the absolute limits.
-fn is_beyond(limits: &SlowLimits, sample: &Sample) -> bool {
-    let over = |ms: Option<f64>, limit: Option<std::time::Duration>| {
-        ms.zip(limit).is_some_and(|(ms, limit)| ms > limit.as_secs_f64() * 1000.0)
-    };
-    let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
-    over(sample.first_token_ms, limits.first_token)
-        || over(sample.total_ms, limits.total)
-        || tokens_per_second.zip(limits.tokens_per_second).is_some_and(|(now, least)| now < least)
+/// What each endpoint of `config` is judged by.
+fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
+    let policy = |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(stretch), e.domain());
+    config.endpoints.iter().map(|e| (e.name.clone(), policy(e))).collect()
 }
 
 struct Around<'a> {

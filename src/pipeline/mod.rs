@@ -158,6 +158,8 @@ impl Pipeline {
                     if n == 0 {
                         break;
                     }
+                    // Probes that end in the same instant arrive in any order; they are folded in one.
+                    reports.sort_by(|a: &Report, b| a.order().cmp(&b.order()));
                     let mut steps = Vec::with_capacity(n);
                     for report in reports.drain(..) {
                         steps.extend(self.take(report));

@@ -51,7 +51,7 @@ fn roster() -> BTreeMap<String, Policy> {
 /// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
 fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
     let good = (50.0..5_000.0_f64)
-        .prop_map(|ms| Probed::Good(Some(Reading { first_token_ms: ms, total_ms: ms * 2.0, beyond_limits: false })));
+        .prop_map(|ms| Probed::Good(Some(Reading { first_token_ms: ms, total_ms: ms * 2.0, beyond_limits: None })));
     let result = prop_oneof![
         8 => good,
         6 => any::<bool>().prop_map(|rate_limited| Probed::Failed { rate_limited, retry_after_ms: None }),

@@ -1,0 +1,71 @@
+//! What a stored sample says to the detector. The daemon, a restart and a replay of stored samples all read it here.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use super::{Observation, Reading, Result};
+use crate::model::{Attribution, Fault, Sample, SlowLimits};
+use crate::schedule::next_tick;
+
+/// A latency measured by a probe that began later than this says more about this machine than about the provider: the
+/// outcome counts, the latency does not.
+pub const LAG_LIMIT_MS: f64 = 1000.0;
+
+/// How the samples of one endpoint are to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// The interval of its grid.
+    pub interval: Duration,
+    /// Its absolute limits.
+    pub limits: &'a SlowLimits,
+    /// Whether controls stand ready to tell that the monitor's own network is gone.
+    pub controls: bool,
+}
+
+impl Reader<'_> {
+    /// What `sample` says.
+    pub fn observe(&self, sample: &Sample) -> Observation {
+        let end = sample.ended_at();
+        let retry_after_ms = sample.retry_after_ms.map(|ms| ms as i64);
+        let result = match (sample.fault, sample.attribution) {
+            (None, _) if sample.schedule_lag_ms > LAG_LIMIT_MS => Result::Good(None),
+            (None, _) => {
+                let total_ms = sample.total_ms.unwrap_or(0.0);
+                let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
+                Result::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: is_beyond(self.limits, sample) }))
+            }
+            (Some(fault), Some(Attribution::Local)) if fault.is_transport() && self.controls => Result::Offline,
+            (Some(fault), Some(Attribution::Account | Attribution::Local)) => {
+                Result::Account { rate_limited: fault == Fault::AccountRateLimit, retry_after_ms }
+            }
+            (Some(fault), _) => Result::Failed {
+                rate_limited: matches!(fault, Fault::Overloaded) && sample.http_status == Some(429),
+                retry_after_ms,
+            },
+        };
+        Observation {
+            endpoint: sample.endpoint.clone(),
+            start: sample.started_at,
+            end,
+            next_tick: next_tick(&sample.endpoint, self.interval, end),
+            result,
+        }
+    }
+}
+
+/// The order in which observations are folded: by the end of the probe, then by the endpoint's name.
+pub fn canonical_order(a: &Observation, b: &Observation) -> Ordering {
+    (a.end, &a.endpoint).cmp(&(b.end, &b.endpoint))
+}
+
+/// Whether a good sample is beyond one of the absolute limits; `None` when there are none.
+fn is_beyond(limits: &SlowLimits, sample: &Sample) -> Option<bool> {
+    let over = |ms: Option<f64>, limit: Option<Duration>| Some(ms? > limit?.as_secs_f64() * 1000.0);
+    let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
+    let judged = [
+        limits.first_token.map(|_| over(sample.first_token_ms, limits.first_token)),
+        limits.total.map(|_| over(sample.total_ms, limits.total)),
+        limits.tokens_per_second.map(|least| Some(tokens_per_second? < least)),
+    ];
+    judged.iter().any(Option::is_some).then(|| judged.contains(&Some(Some(true))))
+}
