@@ -271,3 +271,60 @@ fn the_reference_says_whose_fault_each_fault_is() {
         assert!(reference.contains(&row), "docs/reference.md lacks {row}");
     }
 }
+
+/// Licences that go with ours; deny.toml holds the same list for `cargo deny`.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+#[test]
+fn dependencies_are_few_in_kind_freely_licensed_and_from_the_registry() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = std::process::Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform"])
+        .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 50);
+    let accepted = |expression: &str| {
+        // One acceptable alternative of each conjunct suffices: `(MIT OR Apache-2.0) AND Unicode-3.0`.
+        expression
+            .replace(['(', ')'], "")
+            .replace('/', " OR ")
+            .split(" AND ")
+            .all(|conjunct| conjunct.split(" OR ").any(|licence| LICENCES.contains(&licence.trim())))
+    };
+    let mut wrong = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or_default();
+        if !accepted(licence) {
+            wrong.push(format!("{name} is licensed as `{licence}`"));
+        }
+        if !package["source"].is_null() && !package["source"].as_str().unwrap().starts_with("registry+") {
+            wrong.push(format!("{name} does not come from the registry"));
+        }
+        // One TLS stack (rustls with ring), one HTTP stack (hyper).
+        if ["openssl-sys", "native-tls", "aws-lc-rs", "actix-web", "ureq", "isahc"].contains(&name) {
+            wrong.push(format!("{name} is a second stack for what another crate here does"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
