@@ -180,7 +180,7 @@ impl<'a> Value<'a> {
     }
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        self.error(format!("`{}` is {} of TOML", self.key, self.written.type_str()), format!("{wanted} is wanted"))
+        self.error(format!("`{}` is a TOML {}", self.key, self.written.type_str()), format!("{wanted} is wanted"))
     }
 
     pub(super) fn table(&self, name: &str) -> Option<Table<'a>> {
