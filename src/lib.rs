@@ -41,6 +41,8 @@ pub mod snapshot;
 
 pub mod audience;
 
+pub mod rollup;
+
 pub mod store;
 
 pub mod pipeline;

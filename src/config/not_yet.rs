@@ -10,7 +10,6 @@ const TABLES: [&str; 4] = ["status_feed", "maintenance", "heartbeat", "report"];
 /// Keys of other tables.
 const KEYS: [(&str, &[&str]); 4] = [
     ("monitor", &["proxy"]),
-    ("store", &["keep_samples", "keep_rollups", "keep_incidents"]),
     ("web", &["token", "token_file", "token_credential", "trusted_hosts"]),
     ("defaults", &["connection", "slo", "depends_on"]),
 ];

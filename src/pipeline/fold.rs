@@ -77,6 +77,11 @@ impl Core {
         Ok(Self { state: serde_json::from_str(checkpoint)?, ..Self::new(config, stretch) })
     }
 
+    /// What everything is judged by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The state as a checkpoint.
     pub fn checkpoint(&self) -> String {
         // Serialising plain data with string keys cannot fail.

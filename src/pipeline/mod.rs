@@ -23,7 +23,7 @@ use crate::log;
 use crate::model::{Outcome, Sample, Timestamp};
 use crate::runner::{Command, Report};
 use crate::snapshot::Snapshot;
-use crate::store::{Commit, SampleQuery, Store, StoreError};
+use crate::store::{Commit, Horizon, SampleQuery, Store, StoreError};
 
 /// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
 /// (with a count in the log), incidents and notifications never.
@@ -34,6 +34,11 @@ const BATCH: usize = 64;
 const PULSE: Duration = Duration::from_secs(1);
 /// A commit longer than this is worth a line.
 const SLOW_COMMIT: Duration = Duration::from_secs(1);
+
+/// How often old rows are looked for.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// How many of them are deleted at a time: a few milliseconds of the writer's time, at most once a [`PULSE`].
+const FORGET_AT_ONCE: u32 = 1000;
 
 /// What follows from one sample.
 #[derive(Debug, Default)]
@@ -152,6 +157,7 @@ impl Pipeline {
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::with_capacity(BATCH);
         let mut last_recorded_at = None;
+        let mut forget_at = Instant::now();
         loop {
             let steps = tokio::select! {
                 n = self.reports.recv_many(&mut reports, BATCH) => {
@@ -185,6 +191,9 @@ impl Pipeline {
             backlog.add(steps);
             self.write(&mut backlog).await;
             let now = (self.wall)();
+            if Instant::now() >= forget_at && backlog.error.is_none() {
+                forget_at = Instant::now() + self.forget(now).await;
+            }
             let mut snapshot = self.core.snapshot(now);
             snapshot.last_recorded_at = last_recorded_at;
             snapshot.store_error.clone_from(&backlog.error);
@@ -217,6 +226,21 @@ impl Pipeline {
                 let fields = json!({"from": from, "to": to, "duration_s": seconds});
                 log::emit(log::Event::MonitorAsleep, Level::WARN, &message, &fields);
                 None
+            }
+        }
+    }
+
+    /// Forgets a little of what is too old; gives how long it is until the next time.
+    async fn forget(&mut self, now: Timestamp) -> Duration {
+        let horizon = Horizon::at(now, &self.core.config().store);
+        match self.store.aside(move |store| store.forget(horizon, FORGET_AT_ONCE)).await {
+            Ok(FORGET_AT_ONCE) => PULSE,
+            Ok(_) => FORGET_EVERY,
+            Err(error) => {
+                let error = error.to_string();
+                let message = format!("cannot delete what is older than it is kept for: {error}");
+                log::emit(log::Event::StoreFailed, Level::ERROR, &message, &json!({"error": error}));
+                FORGET_EVERY
             }
         }
     }

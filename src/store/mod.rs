@@ -6,17 +6,21 @@
 //! write-ahead log.
 
 mod outbox;
+mod retention;
+mod rollups;
 mod samples;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 pub use outbox::{Attempted, Outgoing, Pending, Tally};
-pub use samples::SampleQuery;
+pub use retention::Horizon;
+pub use rollups::RollupQuery;
+pub use samples::{SamplePage, SampleQuery};
 
 use crate::model::{Sample, Timestamp};
 
@@ -99,6 +103,18 @@ pub struct IncidentRow {
     pub data: String,
 }
 
+impl IncidentRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            number: row.get::<_, i64>(1)?.cast_unsigned(),
+            open: row.get(2)?,
+            started_at: Timestamp(row.get(3)?),
+            data: row.get(4)?,
+        })
+    }
+}
+
 /// The store. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -119,6 +135,8 @@ impl Store {
         let store = Self::with(path, Connection::open(path))?;
         store.run(|c| {
             c.busy_timeout(BUSY_TIMEOUT)?;
+            // Takes effect only before the first table is made: what is forgotten makes the file smaller.
+            c.pragma_update(None, "auto_vacuum", "incremental")?;
             c.pragma_update(None, "journal_mode", "wal")?;
             // FULL: a commit is on the disk before anything is told, also when the power fails.
             c.pragma_update(None, "synchronous", "full")?;
@@ -169,8 +187,14 @@ impl Store {
     /// When nothing of it was recorded.
     pub fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
         self.transaction(|tx| {
+            let mut addition = rollups::Addition::default();
             for commit in commits {
-                let seq = commit.sample.as_ref().map(|s| samples::insert(tx, s)).transpose()?;
+                let mut seq = None;
+                if let Some(sample) = &commit.sample {
+                    let series = samples::series(tx, sample)?;
+                    seq = Some(samples::insert(tx, series, sample)?);
+                    addition.add(series, sample);
+                }
                 for incident in &commit.incidents {
                     tx.prepare_cached(
                         "INSERT INTO incident (id, number, open, started_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -195,7 +219,7 @@ impl Store {
                     .execute(params![seq, state])?;
                 }
             }
-            Ok(())
+            addition.write(tx)
         })
     }
 
@@ -216,16 +240,36 @@ impl Store {
             c.prepare_cached(
                 "SELECT id, number, open, started_at, data FROM incident WHERE open OR NOT ?1 ORDER BY number",
             )?
-            .query_map([only_open], |r| {
-                Ok(IncidentRow {
-                    id: r.get(0)?,
-                    number: r.get::<_, i64>(1)?.cast_unsigned(),
-                    open: r.get(2)?,
-                    started_at: Timestamp(r.get(3)?),
-                    data: r.get(4)?,
-                })
-            })?
+            .query_map([only_open], IncidentRow::read)?
             .collect()
+        })
+    }
+
+    /// The last `limit` incidents with a number below `before`, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn incidents_before(&self, before: Option<u64>, limit: u32) -> Result<Vec<IncidentRow>, StoreError> {
+        let before = before.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX);
+        self.run(|c| {
+            c.prepare_cached(
+                "SELECT id, number, open, started_at, data FROM incident WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+            )?
+            .query_map(params![before, limit], IncidentRow::read)?
+            .collect()
+        })
+    }
+
+    /// The incident with this number.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn incident(&self, number: u64) -> Result<Option<IncidentRow>, StoreError> {
+        let Ok(number) = i64::try_from(number) else { return Ok(None) };
+        self.run(|c| {
+            c.prepare_cached("SELECT id, number, open, started_at, data FROM incident WHERE number = ?1")?
+                .query_row([number], IncidentRow::read)
+                .optional()
         })
     }
 

@@ -1,11 +1,11 @@
 //! Samples in and out of their table.
 
 use rusqlite::types::Type;
-use rusqlite::{Row, Transaction, named_params, params};
+use rusqlite::{OptionalExtension, Row, Transaction, named_params, params};
 use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError};
-use crate::model::{Attribution, Fault, Sample, Timestamp};
+use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
 
 /// Which samples.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,7 +18,57 @@ pub struct SampleQuery {
     pub until: Option<Timestamp>,
 }
 
+/// A page of one endpoint's samples, newest first.
+#[derive(Debug, Clone, Copy)]
+pub struct SamplePage<'a> {
+    /// The endpoint's name.
+    pub endpoint: &'a str,
+    /// Recorded before the sample with this number; `None` begins with the newest.
+    pub before_seq: Option<i64>,
+    /// Begun at or after this moment.
+    pub since: Option<Timestamp>,
+    /// Begun before this moment.
+    pub until: Option<Timestamp>,
+    /// Only with this outcome.
+    pub outcome: Option<Outcome>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 impl Store {
+    /// The samples of `page` with their numbers.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn samples(&self, page: SamplePage<'_>) -> Result<Vec<(i64, Sample)>, StoreError> {
+        self.run(|c| {
+            // Newest first from each series' end of the index, so the cost is that of the page and not of the history.
+            let mut statement = c.prepare_cached(
+                "SELECT * FROM sample JOIN series ON series.id = sample.series
+                 WHERE sample.series = ?1 AND seq < ?2 AND started_at >= ?3 AND started_at < ?4
+                    AND (?5 IS NULL OR outcome = ?5) ORDER BY seq DESC LIMIT ?6",
+            )?;
+            let before = page.before_seq.unwrap_or(i64::MAX);
+            let since = page.since.map_or(i64::MIN, |t| t.0);
+            let until = page.until.map_or(i64::MAX, |t| t.0);
+            let outcome = page.outcome.map(Outcome::as_str);
+            let series: Vec<i64> = c
+                .prepare_cached("SELECT id FROM series WHERE endpoint = ?1")?
+                .query_map([page.endpoint], |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut found = Vec::new();
+            for id in series {
+                let mut rows = statement.query(params![id, before, since, until, outcome, page.limit])?;
+                while let Some(row) = rows.next()? {
+                    found.push((row.get("seq")?, read(row)?));
+                }
+            }
+            found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+            found.truncate(page.limit as usize);
+            Ok(found)
+        })
+    }
+
     /// Hands every sample of `query` to `each`, in the order in which they were recorded, with its number.
     /// Rows are read one by one: the whole history never stands in memory.
     ///
@@ -50,18 +100,24 @@ impl Store {
     }
 }
 
-pub(super) fn insert(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> {
+/// The number of the sample's series, made if it is new.
+pub(super) fn series(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> {
     let series = params![s.endpoint, s.provider.as_str(), s.api.as_str(), s.model.as_deref().unwrap_or(""), s.location];
-    tx.prepare_cached(
-        "INSERT INTO series (endpoint, provider, api, model, location) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO NOTHING",
-    )?
-    .execute(series)?;
-    let series: i64 = tx
+    let known = tx
         .prepare_cached(
             "SELECT id FROM series WHERE endpoint = ?1 AND provider = ?2 AND api = ?3 AND model = ?4 AND location = ?5",
         )?
-        .query_row(series, |r| r.get(0))?;
+        .query_row(series, |r| r.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    tx.prepare_cached("INSERT INTO series (endpoint, provider, api, model, location) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(series)?;
+    Ok(tx.last_insert_rowid())
+}
+
+pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite::Result<i64> {
     tx.prepare_cached(
         "INSERT INTO sample (id, series, scheduled_at, started_at, cause, outcome, fault, attribution, http_status,
             dns_us, tcp_us, tls_us, headers_us, first_event_us, first_token_us, first_any_token_us, max_gap_us, tpot_us,
@@ -173,7 +229,7 @@ fn ms(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<f64>> {
 }
 
 /// A column that holds one word of a closed set (or NULL), through the set's own serde names.
-fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+pub(super) fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let word: Option<String> = row.get(column)?;
     serde_json::from_value(word.map_or(serde_json::Value::Null, serde_json::Value::String))
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))

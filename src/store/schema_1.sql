@@ -54,6 +54,41 @@ CREATE TABLE sample (
     answer TEXT
 ) STRICT;
 CREATE INDEX sample_started_at ON sample (started_at);
+CREATE INDEX sample_series ON sample (series, seq);
+
+-- What the samples of one series that began in one stretch of time say together: a fold over them, in the same
+-- transaction. step is the stretch's length in seconds (300, 3600, 86400), at its beginning.
+CREATE TABLE rollup (
+    step INTEGER NOT NULL,
+    series INTEGER NOT NULL REFERENCES series (id),
+    at INTEGER NOT NULL,
+    ok INTEGER NOT NULL,
+    slow INTEGER NOT NULL,
+    failed_provider INTEGER NOT NULL,
+    failed_account INTEGER NOT NULL,
+    failed_local INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    dns_us INTEGER NOT NULL,
+    tcp_us INTEGER NOT NULL,
+    tls_us INTEGER NOT NULL,
+    headers_us INTEGER NOT NULL,
+    first_token BLOB NOT NULL,
+    total BLOB NOT NULL,
+    PRIMARY KEY (step, series, at)
+) STRICT, WITHOUT ROWID;
+
+-- The failed ones among them; most stretches have none.
+CREATE TABLE rollup_fault (
+    step INTEGER NOT NULL,
+    series INTEGER NOT NULL REFERENCES series (id),
+    at INTEGER NOT NULL,
+    fault TEXT NOT NULL,
+    attribution TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (step, series, at, fault, attribution)
+) STRICT, WITHOUT ROWID;
 
 -- The state of detection after sample seq. It always equals the fold over the samples up to there.
 CREATE TABLE checkpoint (

@@ -5,6 +5,7 @@
 mod config;
 mod daemon;
 mod detect;
+mod rollups;
 mod simulate;
 mod simulate_faults;
 mod simulated;

@@ -1,0 +1,111 @@
+//! Forgetting what is older than it is kept for, a little at a time.
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use super::{Store, StoreError};
+use crate::config;
+use crate::model::Timestamp;
+use crate::rollup::Resolution;
+
+/// What is forgotten: everything that is older than these moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// Samples, and notifications that have ended.
+    pub samples: Timestamp,
+    /// Rollups of five minutes.
+    pub fine_rollups: Timestamp,
+    /// Rollups of hours and days.
+    pub rollups: Timestamp,
+    /// Resolved incidents; `None` keeps all.
+    pub incidents: Option<Timestamp>,
+}
+
+/// Rollups of five minutes are as many bytes as the samples of an endpoint probed each minute, so they are not kept for
+/// as long as those of hours and days, which tell the same about long ranges.
+const FINE_ROLLUPS: Duration = Duration::from_hours(90 * 24);
+
+impl Horizon {
+    /// What `[store]` says at `now`.
+    pub fn at(now: Timestamp, store: &config::Store) -> Self {
+        Self {
+            samples: now - store.keep_samples,
+            fine_rollups: now - store.keep_rollups.min(FINE_ROLLUPS),
+            rollups: now - store.keep_rollups,
+            incidents: store.keep_incidents.map(|keep| now - keep),
+        }
+    }
+}
+
+impl Store {
+    /// Forgets at most about `limit` rows that are beyond `horizon`, and gives their room back to the file system.
+    /// Says how many it found: fewer than `limit` means that nothing is left to forget.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget(&self, horizon: Horizon, limit: u32) -> Result<u32, StoreError> {
+        let deleted = self.transaction(|tx| {
+            let mut left = limit;
+            let mut spend = |deleted: usize| left = left.saturating_sub(u32::try_from(deleted).unwrap_or(u32::MAX));
+            spend(
+                tx.prepare_cached(
+                    "DELETE FROM sample WHERE seq IN (SELECT seq FROM sample WHERE started_at < ?1 LIMIT ?2)
+                     AND seq <= (SELECT seq FROM checkpoint)",
+                )?
+                .execute(params![horizon.samples.0, limit])?,
+            );
+            spend(
+                tx.prepare_cached(
+                    "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox
+                        WHERE state <> 'pending' AND ended_at < ?1
+                            AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.id = outbox.incident AND open)
+                        LIMIT ?2)",
+                )?
+                .execute(params![horizon.samples.0, limit])?,
+            );
+            if let Some(before) = horizon.incidents {
+                spend(
+                    tx.prepare_cached(
+                        "DELETE FROM incident WHERE id IN
+                            (SELECT id FROM incident WHERE NOT open AND started_at < ?1
+                                AND number < (SELECT max(number) FROM incident) LIMIT ?2)",
+                    )?
+                    .execute(params![before.0, limit])?,
+                );
+            }
+            for resolution in Resolution::ALL {
+                let fine = resolution == Resolution::FiveMinutes;
+                let before = if fine { horizon.fine_rollups } else { horizon.rollups };
+                let span = params![resolution.length().as_secs().cast_signed(), before.0, limit];
+                spend(
+                    tx.prepare_cached(
+                        "DELETE FROM rollup WHERE (step, series, at) IN
+                            (SELECT ?1, rollup.series, at FROM series CROSS JOIN rollup
+                                ON step = ?1 AND rollup.series = series.id AND at < ?2 LIMIT ?3)",
+                    )?
+                    .execute(span)?,
+                );
+                spend(
+                    tx.prepare_cached(
+                        "DELETE FROM rollup_fault WHERE (step, series, at, fault, attribution) IN
+                            (SELECT ?1, f.series, at, fault, attribution FROM series CROSS JOIN rollup_fault f
+                                ON step = ?1 AND f.series = series.id AND at < ?2 LIMIT ?3)",
+                    )?
+                    .execute(span)?,
+                );
+            }
+            Ok(limit - left)
+        })?;
+        if deleted > 0 {
+            // Each step of the statement gives one page back.
+            self.run(|c| {
+                let mut vacuum = c.prepare(&format!("PRAGMA incremental_vacuum({limit})"))?;
+                let mut pages = vacuum.query([])?;
+                while pages.next()?.is_some() {}
+                Ok(())
+            })?;
+        }
+        Ok(deleted)
+    }
+}
