@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "incident.rs",
     "snapshot.rs",
     "audience.rs",
+    "rollup.rs",
     "pipeline/fold.rs",
     "pipeline/notices.rs",
     "notify/render",
