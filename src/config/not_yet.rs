@@ -6,9 +6,9 @@ use crate::config::endpoint::Read;
 use crate::model::Api;
 
 /// Keys of a table of their own.
-const TABLES: [&str; 4] = ["status_feed", "maintenance", "heartbeat", "report"];
+const TABLES: &[&str] = &["status_feed", "maintenance", "heartbeat", "report"];
 /// Keys of other tables.
-const KEYS: [(&str, &[&str]); 4] = [
+const KEYS: &[(&str, &[&str])] = &[
     ("monitor", &["proxy"]),
     ("web", &["token", "token_file", "token_credential", "trusted_hosts"]),
     ("defaults", &["connection", "slo", "depends_on"]),
