@@ -3,12 +3,16 @@
 
 use crate::model::{Api, Price, Provider};
 
-/// The prompt of every probe that has none of its own.
+/// The prompt of every probe of a model that talks and has no other.
 pub const PROMPT: &str = "Reply with the single word: pong";
+/// The input of every probe of a model that only reads.
+pub const INPUT: &str = "ping";
 /// What the answer to it must contain.
 pub const ANSWER: &str = "pong";
-/// What a probe with [`PROMPT`] uses, in and out, as tokenizers count it.
-pub const PROMPT_TOKENS: (u32, u32) = (14, 3);
+/// What a probe with [`PROMPT`] uses, in and out, as tokenizers count it with the word that makes it unique.
+pub const PROMPT_TOKENS: (u32, u32) = (22, 3);
+/// The same with [`INPUT`].
+pub const INPUT_TOKENS: (u32, u32) = (8, 0);
 /// Room for a short answer.
 pub const MAX_TOKENS: u32 = 64;
 /// Room for a model whose thinking cannot be switched off.
@@ -48,6 +52,19 @@ pub fn apis(provider: Provider) -> &'static [Api] {
     }
 }
 
+/// What is asked unless the configuration says otherwise.
+pub fn prompt(api: Api) -> &'static str {
+    match api {
+        Api::Embeddings | Api::Moderations => INPUT,
+        _ => PROMPT,
+    }
+}
+
+/// Whether an API answers with words of a model's own, so that the answer to [`PROMPT`] can be checked.
+pub fn talks(api: Api) -> bool {
+    matches!(api, Api::Chat | Api::Responses | Api::Messages | Api::Generate | Api::Ollama)
+}
+
 /// The cheapest current model of the provider for this API.
 pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
     match (provider, api) {
@@ -61,10 +78,13 @@ pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
 }
 
 /// The version that the provider's API wants to be named.
-pub fn default_api_version(provider: Provider) -> Option<&'static str> {
-    match provider {
-        Provider::AzureOpenAi => Some("2024-10-21"),
-        Provider::Anthropic => Some("2026-10-21"),
+pub fn default_api_version(provider: Provider, api: Api) -> Option<&'static str> {
+    match (provider, api) {
+        // Responses came after the last dated release of the others.
+        (Provider::AzureOpenAi, Api::Responses) => Some("2025-03-01-preview"),
+        (Provider::AzureOpenAi, _) => Some("2024-10-21"),
+        (Provider::Anthropic, _) => Some("2026-10-21"),
+        (Provider::Gemini, _) => Some("v1beta"),
         _ => None,
     }
 }
@@ -83,9 +103,55 @@ pub fn default_effort(model: &str) -> Option<&'static str> {
     }
 }
 
+/// The kind of `thinking` that keeps a model of Anthropic's from thinking before it answers; `None` where it does not by
+/// itself, or cannot be kept from it.
+pub fn thinking_off(model: &str) -> Option<&'static str> {
+    let (family, version) = model.strip_prefix("claude-")?.split_once('-')?;
+    let current = version.starts_with("5-5") || version.starts_with('6');
+    match family {
+        "haiku" if current => Some("disabled"),
+        "sonnet" if current => Some("between_tools"),
+        _ => None,
+    }
+}
+
+/// How a model of Gemini's is kept from thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GeminiThinking {
+    /// `thinkingBudget`, in tokens.
+    Budget(u32),
+    /// `thinkingLevel`.
+    Level(&'static str),
+}
+
+/// What keeps a model of Gemini's from thinking, or from thinking much; `None` when it does not know the setting.
+pub fn gemini_thinking(model: &str) -> Option<GeminiThinking> {
+    let model = model.trim_start_matches("models/");
+    if model.starts_with("gemini-2.5-flash") {
+        Some(GeminiThinking::Budget(0))
+    } else if model.starts_with("gemini-2.5-pro") {
+        // The least that it takes.
+        Some(GeminiThinking::Budget(128))
+    } else if model.starts_with("gemini-3") {
+        Some(GeminiThinking::Level(if model.contains("flash") { "MINIMAL" } else { "LOW" }))
+    } else {
+        None
+    }
+}
+
+/// For models of Ollama's that can think: the level that is the least, or `None` for plain off.
+pub fn ollama_thinking(model: &str) -> Option<Option<&'static str>> {
+    const SWITCHABLE: [&str; 5] = ["qwen3", "deepseek-r1", "deepseek-v3.1", "magistral", "gemma4"];
+    if model.starts_with("gpt-oss") {
+        return Some(Some("low"));
+    }
+    SWITCHABLE.iter().any(|name| model.starts_with(name)).then_some(None)
+}
+
 /// The token budget of a probe of this model.
 pub fn default_max_tokens(model: Option<&str>) -> u32 {
-    let thinks = |m: &str| is_o_series(m) || m.contains("opus") || m.contains("-thinking") || m.contains("deepseek-r");
+    const THINKING: [&str; 7] = ["opus", "fable", "-thinking", "deepseek-r", "gemini-3", "gemini-2.5-pro", "gpt-oss"];
+    let thinks = |m: &str| is_o_series(m) || THINKING.iter().any(|part| m.contains(part));
     if model.is_some_and(thinks) { MAX_TOKENS_THINKING } else { MAX_TOKENS }
 }
 
@@ -163,5 +229,13 @@ mod tests {
         ] {
             assert_eq!(default_effort(model), effort, "{model}");
         }
+        assert_eq!(thinking_off("claude-haiku-5-5"), Some("disabled"));
+        assert_eq!(thinking_off("claude-sonnet-5-5-20261007"), Some("between_tools"));
+        assert_eq!(thinking_off("claude-opus-5-5"), None, "it always thinks");
+        assert_eq!(thinking_off("claude-haiku-4-5"), None, "it does not unless asked to");
+        assert_eq!(gemini_thinking("gemini-2.5-flash-lite"), Some(GeminiThinking::Budget(0)));
+        assert_eq!(gemini_thinking("models/gemini-3.5-flash-lite"), Some(GeminiThinking::Level("MINIMAL")));
+        assert_eq!(ollama_thinking("qwen3:8b"), Some(None));
+        assert_eq!(ollama_thinking("llama3.2"), None);
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection:
     let headers = read_headers(&layers);
     let prompt = layers.get("prompt").and_then(|v| v.string());
     let custom_body = layers.get("body").and_then(|v| v.string());
-    let builtin = prompt.is_none() && custom_body.is_none() && api_or != Api::Http;
+    let builtin = prompt.is_none() && custom_body.is_none() && catalog::talks(api_or);
     let expect = read_expect(&layers, builtin);
     let timeouts = read_timeouts(&layers);
     let endpoint = Endpoint {
@@ -92,13 +92,13 @@ pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection:
             .or_else(|| catalog::base_url(fallback).and_then(|u| Url::parse(u).ok()))
             .unwrap_or_else(placeholder_url),
         deployment,
-        api_version: api_version.or_else(|| catalog::default_api_version(fallback).map(str::to_owned)),
+        api_version: api_version.or_else(|| catalog::default_api_version(fallback, api_or).map(str::to_owned)),
         api_key,
         headers,
         group: layers.get("group").and_then(|v| v.string()),
         interval: layers.get("interval").and_then(|v| v.duration_of_at_least(SECOND)).unwrap_or(Duration::from_mins(1)),
         stream: layers.get("stream").and_then(|v| v.boolean()).unwrap_or(true),
-        prompt: prompt.unwrap_or_else(|| catalog::PROMPT.to_owned()),
+        prompt: prompt.unwrap_or_else(|| catalog::prompt(api_or).to_owned()),
         max_tokens: layers
             .get("max_tokens")
             .and_then(|v| v.whole(1..=100_000))

@@ -3,7 +3,6 @@
 use super::raw::Table;
 use super::{Channel, ChannelKind, WebhookKind};
 use crate::config::endpoint::Read;
-use crate::model::Api;
 
 /// Keys of a table of their own.
 const TABLES: &[&str] = &["status_feed", "maintenance", "heartbeat", "report"];
@@ -30,12 +29,8 @@ pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>,
         }
     }
     for read in reads {
-        let e = &read.endpoint;
         for key in ENDPOINT.iter().filter(|k| read.table.get(k).is_some()) {
             not_yet(format!("`{key}` of an endpoint"));
-        }
-        if !matches!(e.api, Api::Chat | Api::Http) {
-            not_yet(format!("api `{}` of endpoint `{}`: it", e.api, e.name));
         }
     }
     for (table, channel) in channels {

@@ -144,6 +144,7 @@ fn tokens(e: &Endpoint) -> (u32, u32) {
     match e.api {
         Api::Http | Api::Models => (0, 0),
         _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
+        _ if e.body.is_none() && e.prompt == catalog::INPUT => catalog::INPUT_TOKENS,
         Api::Embeddings | Api::Moderations => ((e.prompt.len() as u32).div_ceil(4), 0),
         _ => {
             let asked = e.body.as_deref().unwrap_or(&e.prompt);

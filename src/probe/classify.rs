@@ -23,9 +23,14 @@ pub(super) struct Around {
     pub(super) challenged: bool,
     /// The vendor's own id of the request is there: the API answered and not its edge.
     pub(super) has_request_id: bool,
+    /// The head says when to come back, or that a limit of ours is used up.
+    pub(super) has_limit: bool,
 }
 
-const QUOTA: [&str; 10] = [
+const QUOTA: [&str; 13] = [
+    "billing_not_active",
+    "budget_exceeded",
+    "insufficient_balance",
     "insufficient_quota",
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
@@ -53,9 +58,39 @@ const FILTERED: [&str; 5] = [
     "responsibleaipolicyviolation",
 ];
 const REGION: [&str; 3] = ["unsupported_country_region_territory", "request_forbidden", "ip_not_authorized"];
-const MODEL: [&str; 4] = ["model_not_found", "deploymentnotfound", "not_found_error", "notfounderror"];
-const OVERLOADED: [&str; 3] = ["server_is_overloaded", "overloaded_error", "service_unavailable_error"];
+const MODEL: [&str; 5] =
+    ["model_not_found", "deploymentnotfound", "not_found_error", "notfounderror", "model_not_exist"];
+const OVERLOADED: [&str; 4] =
+    ["server_is_overloaded", "overloaded_error", "service_unavailable_error", "service_unavailable"];
 const EDGE: [&str; 2] = ["cf_bad_gateway", "cf_service_unavailable"];
+/// Codes of a 429 that name a limit of the account's.
+const OWN_LIMIT: [&str; 9] = [
+    "rate_limit_exceeded",
+    "rate_limit_error",
+    "ramp_limit_exceeded",
+    "slow_down",
+    "requests",
+    "tokens",
+    "ratelimitreached",
+    "too_many_requests",
+    "throttling_error",
+];
+/// Words of a 429 that do.
+const OWN_LIMIT_WORDS: [&str; 5] = ["rate limit", "ratelimit", "rate_limit", "quota", "too many requests"];
+/// Codes of a request that the API does not take. In a stream they are all there is; elsewhere the status says it too.
+const REJECTED: [&str; 11] = [
+    "invalid_request_error",
+    "invalid_argument",
+    "invalid_request",
+    "unsupported_parameter",
+    "unsupported_value",
+    "integer_below_min_value",
+    "context_length_exceeded",
+    "string_above_max_length",
+    "conflict_error",
+    "request_too_large",
+    "badrequesterror",
+];
 
 /// What an answer with `status` and `body` says that is not what was asked for.
 pub(super) fn error_answer(status: u16, body: &str, around: Around) -> Said {
@@ -72,13 +107,17 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
     let error = if error.is_object() { error } else { value };
     let words = words(value, error);
     let codes = codes(value, error);
-    // An edge that answers 200 may still name the real status inside.
-    let inner = error["code"].as_u64().or(error["status"].as_u64()).and_then(|n| u16::try_from(n).ok());
+    // An edge that answers 200 may still name the real status inside, as a number or as its digits.
+    let inner = [&error["code"], &error["status"]].into_iter().find_map(|v| match v {
+        Value::String(digits) => digits.parse::<u16>().ok(),
+        number => number.as_u64().and_then(|n| u16::try_from(n).ok()),
+    });
     let status = if status == 200 { inner.filter(|s| (400..600).contains(s)).unwrap_or(200) } else { status };
-    let enveloped = !value["error"].is_null() || value["type"] == "error" || value["object"] == "error";
     let upstream = !error["metadata"]["provider_name"].is_null();
     let has = |names: &[&str]| codes.iter().any(|c| names.contains(&c.as_str()));
-    let says = |parts: &[&str]| parts.iter().any(|p| words.to_ascii_lowercase().contains(p));
+    let lower = words.to_ascii_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|p| lower.contains(p));
+    let in_stream = status == 200;
 
     let crowded = says(&[
         "high demand",
@@ -96,29 +135,50 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
         Fault::AccountQuota
     } else if has(&AUTH) || status == 401 {
         Fault::AccountAuth
-    } else if has(&FILTERED) {
+    } else if has(&FILTERED) || is_moderated(error) {
         Fault::AnswerFiltered
-    } else if has(&REGION) || says(&["user location is not supported", "virtual network/firewall"]) {
+    } else if has(&REGION)
+        || says(&["user location is not supported", "virtual network/firewall"])
+        || (status == 400 && has(&["failed_precondition"]))
+    {
         Fault::AccountRegion
     } else if status == 529 || has(&["overloaded_error"]) || crowded {
         Fault::Overloaded
     } else if status == 429 {
-        if !enveloped || upstream { Fault::Overloaded } else { Fault::AccountRateLimit }
-    } else if status == 503 || has(&OVERLOADED) {
+        // Without any sign of a limit of ours the provider sheds load, whatever number it has put on it.
+        let exhausted = !has(&["resource_exhausted"]) || names_a_quota(error) || lower.contains("quota");
+        let named = has(&OWN_LIMIT) || says(&OWN_LIMIT_WORDS) || around.has_limit || names_a_quota(error);
+        if named && exhausted && !upstream { Fault::AccountRateLimit } else { Fault::Overloaded }
+    } else if status == 503 || ((in_stream || status >= 500) && (has(&OVERLOADED) || says(&["overloaded"]))) {
         if has(&OVERLOADED) || has(&["slow_down", "unavailable"]) || says(&["overloaded", "busy"]) {
             Fault::Overloaded
         } else {
             Fault::Http5xx
         }
-    } else if has(&["rate_limit_exceeded", "rate_limit_error", "slow_down"]) && status < 500 {
+    } else if has(&OWN_LIMIT) && status < 500 {
         Fault::AccountRateLimit
-    } else if has(&MODEL) && (status < 500 || status == 200) {
+    } else if has(&MODEL) && status < 500 {
         Fault::RequestModelNotFound
+    } else if has(&["permission_error", "permission_denied"]) && status < 500 {
+        Fault::AccountPermission
+    } else if has(&REJECTED) && (in_stream || status == 409) {
+        Fault::RequestRejected
     } else {
         by_status(status, &words)
     };
     let fault = if around.challenged { Fault::AccountRegion } else { fault };
     Said { fault, words }
+}
+
+/// A router's own moderation of what was asked.
+fn is_moderated(error: &Value) -> bool {
+    error["metadata"]["reasons"].is_array() || error["metadata"]["flagged_input"].is_string()
+}
+
+/// Google names the quota that is used up; its shared capacity has none.
+fn names_a_quota(error: &Value) -> bool {
+    let details = error["details"].as_array().into_iter().flatten();
+    details.filter_map(|d| d["@type"].as_str()).any(|kind| kind.ends_with("QuotaFailure"))
 }
 
 /// What the status alone says.
@@ -129,6 +189,7 @@ fn by_status(status: u16, words: &str) -> Fault {
         300..=399 => Fault::HttpRedirect,
         401 => Fault::AccountAuth,
         402 => Fault::AccountQuota,
+        407 => Fault::LocalProxy,
         403 => Fault::AccountPermission,
         404 if about_model => Fault::RequestModelNotFound,
         // The server gave up waiting, on itself (408, 424) or on us (499): its clients retry these as server errors.
@@ -146,6 +207,9 @@ fn page(status: u16, body: &str, around: Around) -> Fault {
     let from_edge = lower.contains("cloudflare") || lower.contains("<html") || lower.contains("error code:");
     match status {
         403 if around.challenged || from_edge => Fault::AccountRegion,
+        // Cloudflare's own limit per address.
+        429 if from_edge && lower.contains("1015") => Fault::AccountRegion,
+        429 if around.has_limit || OWN_LIMIT_WORDS.iter().any(|w| lower.contains(w)) => Fault::AccountRateLimit,
         429 => Fault::Overloaded,
         502..=504 | 520..=527 | 530 if from_edge => Fault::HttpEdge,
         500..=599 if from_edge && !around.has_request_id => Fault::HttpEdge,
@@ -210,6 +274,77 @@ fn page_words(status: u16, body: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// What the vendors' own tables of errors say, in the shapes in which they say it.
+    #[test]
+    fn errors_that_vendors_document() {
+        let openai = |kind: &str, code: &str| {
+            format!(r#"{{"error":{{"message":"m","type":"{kind}","param":null,"code":"{code}"}}}}"#)
+        };
+        let anthropic = |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+        let gemini = |code: u16, status: &str, more: &str| {
+            format!(r#"{{"error":{{"code":{code},"message":"m","status":"{status}","details":[{more}]}}}}"#)
+        };
+        let invalid = "invalid_request_error";
+        for (status, body, fault) in [
+            (400, openai(invalid, "unsupported_parameter"), Fault::RequestRejected),
+            (400, openai(invalid, "content_policy_violation"), Fault::AnswerFiltered),
+            (401, openai(invalid, "ip_not_authorized"), Fault::AccountAuth),
+            (403, openai(invalid, "model_not_found"), Fault::RequestModelNotFound),
+            (408, String::new(), Fault::Http5xx),
+            (429, openai("rate_limit_error", "slow_down"), Fault::AccountRateLimit),
+            (429, openai("insufficient_quota", "credit_balance_exhausted"), Fault::AccountQuota),
+            (429, r#"{"status":"come back later"}"#.to_owned(), Fault::Overloaded),
+            (429, "busy".to_owned(), Fault::Overloaded),
+            (429, r#"{"statusCode":429,"message":"Rate limit is exceeded."}"#.to_owned(), Fault::AccountRateLimit),
+            (503, openai("service_unavailable_error", "server_is_overloaded"), Fault::Overloaded),
+            (200, openai("server_error", "server_is_overloaded"), Fault::Overloaded),
+            (200, openai(invalid, "context_length_exceeded"), Fault::RequestRejected),
+            (200, openai("server_error", "rate_limit_exceeded"), Fault::AccountRateLimit),
+            (400, openai("x", "content_filter"), Fault::AnswerFiltered),
+            (401, openai("x", "AuthenticationTypeDisabled"), Fault::AccountAuth),
+            (404, openai("x", "DeploymentNotFound"), Fault::RequestModelNotFound),
+            (424, openai("x", "424"), Fault::Http5xx),
+            (401, anthropic("authentication_error"), Fault::AccountAuth),
+            (409, anthropic("conflict_error"), Fault::RequestRejected),
+            (413, anthropic("request_too_large"), Fault::RequestRejected),
+            (504, anthropic("timeout_error"), Fault::Http5xx),
+            (529, anthropic("overloaded_error"), Fault::Overloaded),
+            (200, anthropic("api_error"), Fault::StreamError),
+            (200, anthropic("permission_error"), Fault::AccountPermission),
+            (400, gemini(400, "INVALID_ARGUMENT", ""), Fault::RequestRejected),
+            (400, gemini(400, "FAILED_PRECONDITION", ""), Fault::AccountRegion),
+            (401, gemini(401, "UNAUTHENTICATED", ""), Fault::AccountAuth),
+            (429, gemini(429, "RESOURCE_EXHAUSTED", ""), Fault::Overloaded),
+            (
+                429,
+                gemini(429, "RESOURCE_EXHAUSTED", r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure"}"#),
+                Fault::AccountRateLimit,
+            ),
+            (200, format!("[{}]", gemini(503, "UNAVAILABLE", "")), Fault::Overloaded),
+            (500, gemini(500, "INTERNAL", ""), Fault::Http5xx),
+            (404, r#"{"error":"model 'm' not found"}"#.to_owned(), Fault::RequestModelNotFound),
+            (200, r#"{"error":{"code":402,"message":"Insufficient credits"}}"#.to_owned(), Fault::AccountQuota),
+            (200, r#"{"error":{"code":"502","message":"m"}}"#.to_owned(), Fault::Http5xx),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"m","metadata":{"reasons":["x"],"flagged_input":"y"}}}"#.to_owned(),
+                Fault::AnswerFiltered,
+            ),
+            (503, r#"{"error":{"code":503,"message":"No provider"}}"#.to_owned(), Fault::Http5xx),
+            (
+                404,
+                r#"{"object":"error","message":"The model `m` does not exist.","type":"NotFoundError","code":404}"#
+                    .to_owned(),
+                Fault::RequestModelNotFound,
+            ),
+            (422, r#"{"detail":[{"msg":"field required"}]}"#.to_owned(), Fault::RequestRejected),
+            (521, "error code: 521".to_owned(), Fault::HttpEdge),
+            (429, "<html>Error 1015 cloudflare</html>".to_owned(), Fault::AccountRegion),
+        ] {
+            assert_eq!(error_answer(status, &body, Around::default()).fault, fault, "{status} {body}");
+        }
+    }
 
     proptest! {
         #[test]

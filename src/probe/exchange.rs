@@ -1,10 +1,11 @@
 //! One answer, from its head to its end: a state machine that is fed bytes with the times at which they arrived and
 //! says what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
 
-use super::classify::{Around, Said, error_answer, error_value};
-use super::dialect::{Answer, Brought, Dialect};
+use super::classify::{Said, error_answer, error_value};
+use super::dialect::{Answer, Brought, Dialect, Framing};
 use super::head::Head;
 use super::judge::judge;
+use super::lines::Lines;
 use super::sse::Sse;
 use crate::model::{Endpoint, Fault};
 
@@ -28,8 +29,24 @@ pub(super) struct Exchange<'e> {
 
 /// How the body is read.
 enum Form {
+    /// A stream is hoped for; nothing but white space has come yet.
+    Hoped(Framing),
     Events(Sse),
+    Lines(Lines),
     Whole(Vec<u8>),
+}
+
+impl Form {
+    /// What the first byte that is no white space tells. A server that was asked for a stream of events may answer with
+    /// a document all the same: an error, a page of something in between, or because it cannot stream. Its content type
+    /// is no help, since it is wrong as often as not.
+    fn begun_with(hoped: Framing, byte: u8) -> Self {
+        match (hoped, byte) {
+            (Framing::Lines, b'{') => Self::Lines(Lines::default()),
+            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Whole, _) => Self::Whole(Vec::new()),
+            (Framing::Events, _) => Self::Events(Sse::default()),
+        }
+    }
 }
 
 /// When things arrived, in milliseconds since the start of the probe, and how many.
@@ -45,6 +62,8 @@ pub(super) struct Times {
     pub(super) events: u32,
     /// The number of the event that brought the first token, from 1.
     pub(super) first_token_event: Option<u32>,
+    /// The same of the first token of any kind.
+    pub(super) first_any_token_event: Option<u32>,
 }
 
 /// How an answer ended.
@@ -58,11 +77,15 @@ pub(super) struct Outcome {
 impl<'e> Exchange<'e> {
     /// An answer that begins with `head`.
     pub(super) fn new(endpoint: &'e Endpoint, dialect: Dialect, head: Head) -> Self {
-        let events = dialect.streams(endpoint) && head.status == 200 && !head.is_json;
+        let form = match dialect.framing(endpoint) {
+            Framing::Whole => Form::Whole(Vec::new()),
+            _ if head.status != 200 => Form::Whole(Vec::new()),
+            hoped => Form::Hoped(hoped),
+        };
         Self {
             endpoint,
             dialect,
-            form: if events { Form::Events(Sse::default()) } else { Form::Whole(Vec::new()) },
+            form,
             answer: Answer::default(),
             bytes: 0,
             broken: head.encoded.then(|| Said {
@@ -87,7 +110,7 @@ impl<'e> Exchange<'e> {
 
     /// Whether events are waited for, and so a first token.
     pub(super) fn is_stream(&self) -> bool {
-        matches!(self.form, Form::Events(_))
+        !matches!(self.form, Form::Whole(_))
     }
 
     /// Takes a part of the body in that arrived at `at`.
@@ -101,25 +124,44 @@ impl<'e> Exchange<'e> {
             self.broken = Some(Said { fault: Fault::BodyTooLarge, words });
             return;
         }
+        let mut part = part;
+        if let Form::Hoped(hoped) = self.form {
+            // White space before the first event has no meaning, and before a document neither.
+            let Some(start) = part.iter().position(|b| !b.is_ascii_whitespace()) else { return };
+            part = &part[start..];
+            self.form = Form::begun_with(hoped, part[0]);
+        }
         let Self { form, dialect, answer, times, ended, .. } = self;
-        match form {
-            Form::Whole(body) => body.extend_from_slice(part),
-            Form::Events(sse) => {
-                if sse.feed(part, |data| event(*dialect, answer, times, ended, data, at)).is_err() {
-                    self.broken = Some(not_text(Fault::StreamMalformed));
-                }
+        let each = |data: &str| event(*dialect, answer, times, ended, data, at);
+        let read = match form {
+            Form::Hoped(_) => Ok(()),
+            Form::Whole(body) => {
+                body.extend_from_slice(part);
+                Ok(())
             }
+            Form::Events(sse) => sse.feed(part, each),
+            Form::Lines(lines) => lines.feed(part, each),
+        };
+        if read.is_err() {
+            self.broken = Some(not_text(Fault::StreamMalformed));
         }
     }
 
     /// The body has ended at `at`.
     pub(super) fn end(&mut self, at: f64) {
-        let Self { form, dialect, answer, times, ended, broken, .. } = self;
-        if let (Form::Events(sse), None) = (form, &broken)
-            && sse.end(|data| event(*dialect, answer, times, ended, data, at)).is_err()
-        {
-            *broken = Some(not_text(Fault::StreamMalformed));
-        }
+        let Self { form, dialect, answer, times, ended, .. } = self;
+        // What was left unfinished is looked at for a last error; half an event is no malformed one.
+        let each = |data: &str| {
+            if !*ended && serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() || data.starts_with("[DONE]") {
+                event(*dialect, answer, times, ended, data, at);
+            }
+        };
+        // Bytes that are no text here are half a character.
+        let _ = match form {
+            Form::Events(sse) => sse.end(each),
+            Form::Lines(lines) => lines.end(each),
+            Form::Hoped(_) | Form::Whole(_) => Ok(()),
+        };
         self.ended = true;
     }
 
@@ -133,7 +175,7 @@ impl<'e> Exchange<'e> {
         if let Some(broken) = self.broken.take() {
             return Some(broken);
         }
-        let around = Around { challenged: self.head.challenged, has_request_id: self.head.request_id.is_some() };
+        let around = self.head.around();
         let status = self.head.status;
         if let Form::Whole(bytes) = &mut self.form {
             let bytes = std::mem::take(bytes);
@@ -159,8 +201,7 @@ impl<'e> Exchange<'e> {
             }
         }
         if let Some(error) = &self.answer.error {
-            let value = if error.is_object() { error.clone() } else { serde_json::json!({"error": error}) };
-            return Some(error_value(200, &value, around));
+            return Some(error_value(200, &serde_json::json!({"error": error}), around));
         }
         if self.answer.malformed {
             return Some(plain(Fault::StreamMalformed));
@@ -175,7 +216,7 @@ impl<'e> Exchange<'e> {
         match self.dialect {
             Dialect::Http if self.endpoint.expect_status.is_empty() => (200..300).contains(&status),
             Dialect::Http => self.endpoint.expect_status.contains(&status),
-            Dialect::Chat => status == 200,
+            _ => status == 200,
         }
     }
 }
@@ -192,14 +233,13 @@ fn event(dialect: Dialect, answer: &mut Answer, times: &mut Times, ended: &mut b
         }
         Brought::Reasoning => {}
         Brought::Text => {
-            if times.first_token.is_none() {
-                times.first_token_event = Some(times.events);
-            }
+            times.first_token_event.get_or_insert(times.events);
             times.first_token.get_or_insert(at);
             times.last_token = Some(at);
         }
     }
     times.first_any_token.get_or_insert(at);
+    times.first_any_token_event.get_or_insert(times.events);
     if let Some(last) = times.last_content.replace(at) {
         times.max_gap = Some(times.max_gap.unwrap_or(0.0).max(at - last));
     }

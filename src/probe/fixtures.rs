@@ -6,12 +6,12 @@ use std::path::Path;
 use hyper::{HeaderMap, Version};
 use serde::Deserialize;
 
-use super::classify::{Around, error_answer};
+use super::classify::error_answer;
 use super::dialect::Dialect;
 use super::exchange::{Exchange, Outcome, Times};
 use super::head;
 use crate::config::{self, Surroundings};
-use crate::model::{Attribution, Endpoint, Expect, Fault, Timestamp};
+use crate::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -23,6 +23,7 @@ struct Fixture {
     outcome: String,
     fault: Option<String>,
     first_token_event: Option<u32>,
+    first_reasoning_event: Option<u32>,
     usage: Option<[u32; 2]>,
 }
 
@@ -39,19 +40,34 @@ fn fixtures() -> Vec<(String, Fixture, Vec<u8>)> {
         .collect()
 }
 
-/// An endpoint of the fixture's provider that takes any answer.
-fn endpoint(provider: &str, stream: bool) -> Endpoint {
-    let kind = match provider {
+/// An endpoint of the fixture's provider and API that takes any answer; `None` for what no probe asks.
+fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
+    let kind = match fixture.provider.as_str() {
         "openai" => "provider = \"openai\"",
         "azure" => "provider = \"azure-openai\"\ndeployment = \"d\"",
-        _ => "provider = \"openai-compatible\"\nmodel = \"m\"",
+        "anthropic" => "provider = \"anthropic\"",
+        "gemini" => "provider = \"gemini\"",
+        "openrouter" | "vllm" | "litellm" | "ollama" => "provider = \"openai-compatible\"\nmodel = \"m\"",
+        // The vendors' status pages are read elsewhere.
+        "azure-status" | "gcloud" | "incident.io" | "statuspage" => return None,
+        other => panic!("{name}: provider {other}"),
     };
-    let text = format!("[[endpoint]]\n{kind}\nbase_url = \"http://127.0.0.1:1/v1\"\nstream = {stream}\n");
+    let api = match (fixture.provider.as_str(), fixture.api.as_str()) {
+        ("ollama", "chat") => "ollama",
+        (_, "generateContent" | "streamGenerateContent" | "interactions") => "generate",
+        (_, "tags") => "models",
+        // Frames of a WebSocket, which is no HTTP request.
+        (_, "realtime") => return None,
+        (_, api) => api,
+    };
+    let stream = !name.contains(".200.");
+    let text =
+        format!("[[endpoint]]\n{kind}\napi = \"{api}\"\nbase_url = \"http://127.0.0.1:1/v1\"\nstream = {stream}\n");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let config = config::load(&path, &Surroundings::default()).unwrap();
-    Endpoint { expect: Expect::default(), ..(*config.endpoints[0]).clone() }
+    let config = config::load(&path, &Surroundings::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    Some(Endpoint { expect: Expect::default(), ..(*config.endpoints[0]).clone() })
 }
 
 fn headers(fixture: &Fixture) -> HeaderMap {
@@ -63,7 +79,7 @@ fn headers(fixture: &Fixture) -> HeaderMap {
 
 fn replay(endpoint: &Endpoint, fixture: &Fixture, body: &[u8], piece: usize) -> (Times, Outcome) {
     let head = head::read(fixture.status, Version::HTTP_11, &headers(fixture), Timestamp(0));
-    let mut exchange = Exchange::new(endpoint, Dialect::Chat, head);
+    let mut exchange = Exchange::new(endpoint, Dialect::of(endpoint), head);
     for (i, part) in body.chunks(piece).enumerate() {
         exchange.take(part, i as f64);
     }
@@ -97,16 +113,19 @@ fn check(name: &str, fixture: &Fixture, fault: Option<Fault>) {
 }
 
 #[test]
-fn chat_answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
-    let all: Vec<_> = fixtures().into_iter().filter(|(_, f, _)| f.api == "chat").collect();
-    assert!(all.len() > 40, "{}", all.len());
-    for (name, fixture, body) in all {
-        let endpoint = endpoint(&fixture.provider, name.contains(".sse") || fixture.status != 200);
-        for piece in (1..=64).chain([body.len().max(1)]) {
+fn answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
+    let mut read = 0;
+    for (name, fixture, body) in fixtures() {
+        let Some(endpoint) = endpoint(&name, &fixture) else { continue };
+        read += 1;
+        for piece in (1..=64).chain([4096, body.len().max(1)]) {
             let (times, ended) = replay(&endpoint, &fixture, &body, piece);
             check(&name, &fixture, ended.fault.as_ref().map(|(fault, _)| *fault));
             if fixture.first_token_event.is_some() {
                 assert_eq!(times.first_token_event, fixture.first_token_event, "{name}");
+            }
+            if fixture.first_reasoning_event.is_some() {
+                assert_eq!(times.first_any_token_event, fixture.first_reasoning_event, "{name}");
             }
             if let Some([input, output]) = fixture.usage {
                 assert_eq!(
@@ -117,6 +136,30 @@ fn chat_answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
             }
         }
     }
+    assert!(read > 90, "{read}");
+}
+
+#[test]
+fn a_stream_asked_for_and_a_document_got_is_read_all_the_same() {
+    for (name, fixture, body) in fixtures().into_iter().filter(|(n, f, _)| n.contains(".200.") && f.outcome == "ok") {
+        let Some(endpoint) = endpoint(&name, &fixture) else { continue };
+        let endpoint = Endpoint { stream: true, ..endpoint };
+        let (_, ended) = replay(&endpoint, &fixture, &body, 7);
+        assert_eq!(ended.fault, None, "{name}");
+        assert!(!ended.answer.text.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_stream_cut_off_anywhere_is_truncated_and_never_malformed() {
+    for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "ok") {
+        let Some(endpoint) = endpoint(&name, &fixture).filter(|e| e.stream && e.api != Api::Models) else { continue };
+        for end in 0..body.len() {
+            let (_, ended) = replay(&endpoint, &fixture, &body[..end], 7);
+            let fault = ended.fault.map(|(fault, _)| fault);
+            assert!(matches!(fault, None | Some(Fault::StreamTruncated)), "{name} cut at {end}: {fault:?}");
+        }
+    }
 }
 
 #[test]
@@ -124,8 +167,7 @@ fn error_bodies_of_every_vendor_are_classified_as_their_manifest_says() {
     for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200)
     {
         let head = head::read(fixture.status, Version::HTTP_11, &headers(&fixture), Timestamp(0));
-        let around = Around { challenged: head.challenged, has_request_id: head.request_id.is_some() };
-        let said = error_answer(fixture.status, &String::from_utf8_lossy(&body), around);
+        let said = error_answer(fixture.status, &String::from_utf8_lossy(&body), head.around());
         check(&name, &fixture, Some(said.fault));
         assert!(!said.words.is_empty(), "{name}");
     }

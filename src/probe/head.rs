@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
+use super::classify::Around;
+
 /// What was read from the status line and the headers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) http_version: String,
-    pub(super) is_json: bool,
     /// The body is compressed.
     pub(super) encoded: bool,
     /// A challenge page of the edge.
@@ -20,6 +21,18 @@ pub(super) struct Head {
     pub(super) remaining_requests: Option<i64>,
     pub(super) remaining_tokens: Option<i64>,
     pub(super) retry_after: Option<Duration>,
+}
+
+impl Head {
+    /// What it tells about an error that comes with it.
+    pub(super) fn around(&self) -> Around {
+        Around {
+            challenged: self.challenged,
+            has_request_id: self.request_id.is_some(),
+            has_limit: self.retry_after.is_some()
+                || [self.remaining_requests, self.remaining_tokens].contains(&Some(0)),
+        }
+    }
 }
 
 /// Reads a head. `now` is the time, for a `Retry-After` that is a date.
@@ -36,7 +49,6 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
     Head {
         status,
         http_version: if version == hyper::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" }.to_owned(),
-        is_json: text("content-type").is_some_and(|t| t.to_ascii_lowercase().starts_with("application/json")),
         encoded: text("content-encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
         challenged: text("cf-mitigated").is_some_and(|v| v.eq_ignore_ascii_case("challenge")),
         request_id: first(&["x-request-id", "request-id", "apim-request-id", "x-generation-id", "x-litellm-call-id"])

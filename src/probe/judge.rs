@@ -11,14 +11,20 @@ pub(super) fn judge(answer: &Answer, expect: &Expect) -> Option<Fault> {
         return Some(Fault::AnswerFiltered);
     }
     let text = answer.text.trim();
+    if answer.refused || (text.is_empty() && !answer.refusal.trim().is_empty()) {
+        return Some(Fault::AnswerRefused);
+    }
+    let any = expect.contains.is_some()
+        || expect.equals.is_some()
+        || expect.matches.is_some()
+        || expect.json_schema.is_some()
+        || expect.min_tokens.is_some();
+    // A tool call is an answer, though not one that could be checked.
+    if answer.calls_tool && !any {
+        return None;
+    }
     if text.is_empty() {
-        return Some(if !answer.refusal.trim().is_empty() {
-            Fault::AnswerRefused
-        } else if answer.cut_by_length {
-            Fault::RequestTooFewTokens
-        } else {
-            Fault::AnswerEmpty
-        });
+        return Some(if answer.cut_by_length { Fault::RequestTooFewTokens } else { Fault::AnswerEmpty });
     }
     let right = expect.contains.as_ref().is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
         && expect.equals.as_ref().is_none_or(|whole| bare(text) == bare(whole))

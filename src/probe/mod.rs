@@ -9,6 +9,7 @@ mod dialect;
 mod exchange;
 mod head;
 mod judge;
+mod lines;
 mod sse;
 mod transport;
 
@@ -34,7 +35,7 @@ use uuid::Uuid;
 
 pub use control::Controls;
 
-use self::dialect::Dialect;
+use self::dialect::{Ask, Dialect};
 use self::exchange::{Exchange, Outcome as Ended, Times};
 use self::head::Head;
 use self::transport::{Connected, Stages};
@@ -152,12 +153,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn probe(&mut self, sample: &mut Sample) -> End {
-        let Some(dialect) = Dialect::of(self.endpoint) else {
-            return End::Broken(Fault::RequestRejected, format!("api `{}` cannot be probed yet", self.endpoint.api));
-        };
+        let dialect = Dialect::of(self.endpoint);
         let limits = self.endpoint.timeouts;
         let total = self.start + limits.total;
-        let request = dialect.request(self.endpoint, &sample.id.to_string());
+        let id = sample.id.to_string();
+        let request = dialect.request(&Ask { endpoint: self.endpoint, id: &id, other_budget: false, token: None });
         let deadline = total.min(self.start + limits.connect);
         let connected = match transport::connect(&request.url, self.tls, deadline, &mut self.stages).await {
             Ok(connected) => connected,
@@ -299,7 +299,8 @@ impl Run<'_> {
             .zip(after_first)
             .map(|((first, last), n)| round((last - first) / n));
         if let (Some(price), Some(input)) = (self.endpoint.price, answer.input_tokens) {
-            sample.cost_usd = Some(price.cost(input, answer.output_tokens.unwrap_or(0)));
+            let apart = answer.reasoning_tokens.filter(|_| answer.reasoning_apart).unwrap_or(0);
+            sample.cost_usd = Some(price.cost(input, answer.output_tokens.unwrap_or(0).saturating_add(apart)));
         }
         if matches!(ended.fault, Some((Fault::AnswerWrong, _))) {
             sample.answer = Some(self.presentable(&answer.text, MOST_ANSWER));

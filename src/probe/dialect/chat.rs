@@ -6,49 +6,22 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Brought, Request, below};
-use crate::model::{Endpoint, Provider};
+use super::{Answer, Ask, Brought, Request, append, count, error_in, is_text, text_of};
+use crate::model::Provider;
 
-pub(super) fn request(endpoint: &Endpoint) -> Request {
-    let mut headers = vec![
-        ("content-type".to_owned(), "application/json".to_owned()),
-        ("accept".to_owned(), if endpoint.stream { "text/event-stream" } else { "application/json" }.to_owned()),
-    ];
-    let azure = endpoint.provider == Provider::AzureOpenAi;
-    if let Some(key) = &endpoint.api_key {
-        headers.push(if azure {
-            ("api-key".to_owned(), key.expose().to_owned())
-        } else {
-            ("authorization".to_owned(), format!("Bearer {}", key.expose()))
-        });
-    }
-    let v1 = endpoint.base_url.path().ends_with("/openai/v1");
-    let url = match &endpoint.deployment {
-        Some(deployment) if azure && !v1 => {
-            let mut url = below(&endpoint.base_url, "/openai/deployments/");
-            if let Ok(mut path) = url.path_segments_mut() {
-                path.pop_if_empty().extend([deployment.as_str(), "chat", "completions"]);
-            }
-            url.query_pairs_mut().append_pair("api-version", endpoint.api_version.as_deref().unwrap_or_default());
-            url
-        }
-        _ => below(&endpoint.base_url, "/chat/completions"),
-    };
-    let body = endpoint.body.clone().unwrap_or_else(|| built_body(endpoint, v1).to_string());
-    Request { method: "POST".to_owned(), url, headers, body: body.into_bytes() }
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    ask.openai("chat/completions", true, || body_of(ask))
 }
 
-fn built_body(endpoint: &Endpoint, v1: bool) -> Value {
-    let azure = endpoint.provider == Provider::AzureOpenAi;
-    // On Azure's v1 API the deployment's name stands where the model's does.
-    let model =
-        if azure && v1 { endpoint.deployment.as_ref().or(endpoint.model.as_ref()) } else { endpoint.model.as_ref() };
+fn body_of(ask: &Ask<'_>) -> Value {
+    let endpoint = ask.endpoint;
     let mut body = json!({
-        "model": model,
-        "messages": [{"role": "user", "content": endpoint.prompt}],
+        "model": ask.model(),
+        "messages": [{"role": "user", "content": ask.prompt()}],
     });
     // Reasoning models refuse `max_tokens`; many compatible servers know nothing else.
-    let budget = if endpoint.provider == Provider::OpenAiCompatible { "max_tokens" } else { "max_completion_tokens" };
+    let knows_old_name = endpoint.provider == Provider::OpenAiCompatible;
+    let budget = if knows_old_name == ask.other_budget { "max_completion_tokens" } else { "max_tokens" };
     body[budget] = json!(endpoint.max_tokens);
     if let Some(effort) = &endpoint.reasoning_effort {
         body["reasoning_effort"] = json!(effort);
@@ -57,6 +30,13 @@ fn built_body(endpoint: &Endpoint, v1: bool) -> Value {
         // `auto` would follow a project's setting, and nothing of a probe is worth keeping.
         body["service_tier"] = json!("default");
         body["store"] = json!(false);
+    }
+    if endpoint.base_url.domain().is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai")) {
+        // A router that falls back to somebody else hides the outage of whom it was asked for.
+        body["provider"] = json!({"allow_fallbacks": false});
+    }
+    if let Some(schema) = ask.named_schema() {
+        body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
     }
     body["stream"] = json!(endpoint.stream);
     if endpoint.stream {
@@ -69,37 +49,30 @@ fn built_body(endpoint: &Endpoint, v1: bool) -> Value {
     body
 }
 
-pub(super) fn event(answer: &mut Answer, data: &str) -> Brought {
-    if data.starts_with("[DONE]") {
-        answer.complete = true;
+pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
+    common(answer, chunk);
+    if answer.error.is_some() {
         return Brought::End;
     }
-    let Ok(chunk) = serde_json::from_str::<Value>(data) else {
-        answer.malformed = true;
-        return Brought::Garbage;
-    };
-    common(answer, &chunk);
     let Some(choice) = chunk["choices"].get(0) else { return Brought::Nothing };
     finish(answer, choice);
     let delta = &choice["delta"];
     let text = append(&mut answer.text, &delta["content"]);
     let refusal = append(&mut answer.refusal, &delta["refusal"]);
     // A tool call is output too, though nobody asked for one.
-    if text || refusal || delta["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) {
+    let calls = has_calls(delta);
+    answer.calls_tool |= calls;
+    if text || refusal || calls {
         Brought::Text
-    } else if ["reasoning_content", "reasoning"].iter().any(|k| delta[k].as_str().is_some_and(|s| !s.is_empty())) {
+    } else if ["reasoning_content", "reasoning"].iter().any(|k| is_text(&delta[k])) {
         Brought::Reasoning
     } else {
         Brought::Nothing
     }
 }
 
-pub(super) fn body(answer: &mut Answer, body: &str) {
-    let Ok(whole) = serde_json::from_str::<Value>(body.trim()) else {
-        answer.malformed = true;
-        return;
-    };
-    common(answer, &whole);
+pub(super) fn body(answer: &mut Answer, whole: &Value) {
+    common(answer, whole);
     if answer.error.is_some() {
         return;
     }
@@ -111,25 +84,34 @@ pub(super) fn body(answer: &mut Answer, body: &str) {
     let message = &choice["message"];
     append(&mut answer.text, &message["content"]);
     append(&mut answer.refusal, &message["refusal"]);
+    answer.calls_tool |= has_calls(message);
     answer.complete = true;
+}
+
+fn has_calls(message: &Value) -> bool {
+    message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) || message["function_call"].is_object()
 }
 
 /// What a chunk and a whole body have in common.
 fn common(answer: &mut Answer, value: &Value) {
-    for error in [&value["error"], &value["choices"][0]["error"]] {
-        if is_something(error) && answer.error.is_none() {
-            answer.error = Some(error.clone());
+    for place in [value, &value["choices"][0]] {
+        if answer.error.is_none() {
+            answer.error = error_in(place);
         }
     }
-    let text = |key: &str| value[key].as_str().filter(|s| !s.is_empty()).map(str::to_owned);
-    answer.model = answer.model.take().or_else(|| text("model"));
-    answer.fingerprint = answer.fingerprint.take().or_else(|| text("system_fingerprint"));
-    let usage = &value["usage"];
-    let count = |keys: [&str; 2]| keys.iter().find_map(|k| usage[k].as_u64()).map(|n| n as u32);
-    answer.input_tokens = count(["prompt_tokens", "input_tokens"]).or(answer.input_tokens);
-    answer.output_tokens = count(["completion_tokens", "output_tokens"]).or(answer.output_tokens);
-    let reasoning = usage["completion_tokens_details"]["reasoning_tokens"].as_u64();
-    answer.reasoning_tokens = reasoning.map(|n| n as u32).or(answer.reasoning_tokens);
+    answer.model = answer.model.take().or_else(|| text_of(&value["model"]));
+    answer.fingerprint = answer.fingerprint.take().or_else(|| text_of(&value["system_fingerprint"]));
+    usage(answer, &value["usage"]);
+}
+
+/// OpenAI's counts, under the names of either of its APIs.
+pub(super) fn usage(answer: &mut Answer, usage: &Value) {
+    let first = |keys: [&str; 2]| keys.iter().find_map(|k| count(&usage[k]));
+    answer.input_tokens = first(["prompt_tokens", "input_tokens"]).or(answer.input_tokens);
+    answer.output_tokens = first(["completion_tokens", "output_tokens"]).or(answer.output_tokens);
+    let details = ["completion_tokens_details", "output_tokens_details"];
+    let reasoning = details.iter().find_map(|k| count(&usage[k]["reasoning_tokens"]));
+    answer.reasoning_tokens = reasoning.or(answer.reasoning_tokens);
 }
 
 fn finish(answer: &mut Answer, choice: &Value) {
@@ -142,19 +124,4 @@ fn finish(answer: &mut Answer, choice: &Value) {
         _ => {}
     }
     answer.finish_reason = Some(reason.to_owned());
-}
-
-/// Appends a text, or the texts of a list of parts; true if there was any.
-fn append(text: &mut String, value: &Value) -> bool {
-    let before = text.len();
-    match value {
-        Value::String(s) => text.push_str(s),
-        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).for_each(|s| text.push_str(s)),
-        _ => {}
-    }
-    text.len() > before
-}
-
-fn is_something(value: &Value) -> bool {
-    !matches!(value, Value::Null | Value::Bool(false)) && value.as_str() != Some("")
 }

@@ -1,14 +1,36 @@
 //! What each API wants to be asked and how its answer reads. Pure: one file an API, and this enum.
 
 mod chat;
+mod embeddings;
+mod generate;
 mod http;
+mod messages;
+mod models;
+mod moderations;
+mod ollama;
+mod responses;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
+use crate::config::catalog;
 use crate::model::{Api, Endpoint, Provider};
 
 const AGENT: &str = concat!("llmwatch/", env!("CARGO_PKG_VERSION"));
+/// Where it stands in a prompt or body, every probe puts another word, so that no cache answers for the model.
+const NONCE: &str = "{nonce}";
+
+/// What sets one probe of an endpoint apart from the next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    /// The sample's id.
+    pub(super) id: &'a str,
+    /// The token budget goes by its other name: the server has asked for it.
+    pub(super) other_budget: bool,
+    /// A token that stands for the key.
+    pub(super) token: Option<&'a str>,
+}
 
 /// A request as it goes on the wire.
 #[derive(Debug, Clone)]
@@ -40,6 +62,8 @@ pub(super) enum Brought {
 pub(super) struct Answer {
     pub(super) text: String,
     pub(super) refusal: String,
+    /// The model calls a tool: output, though no text.
+    pub(super) calls_tool: bool,
     /// The API's own sign that the answer is complete was seen.
     pub(super) complete: bool,
     /// The API's error object, or whatever stood in its place.
@@ -48,56 +72,104 @@ pub(super) struct Answer {
     pub(super) malformed: bool,
     pub(super) finish_reason: Option<String>,
     pub(super) filtered: bool,
+    /// The model declined, whatever text came before.
+    pub(super) refused: bool,
     /// The budget of tokens was used up.
     pub(super) cut_by_length: bool,
     pub(super) input_tokens: Option<u32>,
     pub(super) output_tokens: Option<u32>,
     pub(super) reasoning_tokens: Option<u32>,
+    /// The reasoning tokens are not among the output tokens, though they are billed as such.
+    pub(super) reasoning_apart: bool,
     pub(super) model: Option<String>,
     pub(super) fingerprint: Option<String>,
+    /// How long the server took to load the model before it began, in milliseconds.
+    pub(super) load_ms: Option<f64>,
+    /// Models of a list whose end is announced, with the date as it was written.
+    pub(super) retiring: Vec<(String, String)>,
+}
+
+/// How a body arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// At once.
+    Whole,
+    /// As server-sent events.
+    Events,
+    /// As one JSON object a line.
+    Lines,
 }
 
 /// The API of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Chat,
+    Responses,
+    Embeddings,
+    Moderations,
+    Models,
+    Messages,
+    Generate,
+    Ollama,
     Http,
 }
 
 impl Dialect {
-    /// The dialect of an endpoint, if it can be spoken.
-    pub(super) fn of(endpoint: &Endpoint) -> Option<Self> {
+    /// The dialect of an endpoint.
+    pub(super) fn of(endpoint: &Endpoint) -> Self {
         match endpoint.api {
-            Api::Chat => Some(Self::Chat),
-            Api::Http => Some(Self::Http),
-            Api::Responses
-            | Api::Embeddings
-            | Api::Moderations
-            | Api::Models
-            | Api::Messages
-            | Api::Generate
-            | Api::Ollama => None,
+            Api::Chat => Self::Chat,
+            Api::Responses => Self::Responses,
+            Api::Embeddings => Self::Embeddings,
+            Api::Moderations => Self::Moderations,
+            Api::Models => Self::Models,
+            Api::Messages => Self::Messages,
+            Api::Generate => Self::Generate,
+            Api::Ollama => Self::Ollama,
+            Api::Http => Self::Http,
         }
     }
 
-    /// Whether the answer is asked for as a stream.
-    pub(super) fn streams(self, endpoint: &Endpoint) -> bool {
-        self == Self::Chat && endpoint.stream
+    /// How the answer is asked for.
+    pub(super) fn framing(self, endpoint: &Endpoint) -> Framing {
+        match self {
+            Self::Chat | Self::Responses | Self::Messages | Self::Generate if endpoint.stream => Framing::Events,
+            Self::Ollama if endpoint.stream => Framing::Lines,
+            _ => Framing::Whole,
+        }
     }
 
-    /// The request of a probe; `id` is the sample's.
-    pub(super) fn request(self, endpoint: &Endpoint, id: &str) -> Request {
+    /// The request of a probe.
+    pub(super) fn request(self, ask: &Ask<'_>) -> Request {
+        let endpoint = ask.endpoint;
         let mut request = match self {
-            Self::Chat => chat::request(endpoint),
-            Self::Http => http::request(endpoint),
+            Self::Chat => chat::request(ask),
+            Self::Responses => responses::request(ask),
+            Self::Embeddings => embeddings::request(ask),
+            Self::Moderations => moderations::request(ask),
+            Self::Models => models::request(ask),
+            Self::Messages => messages::request(ask),
+            Self::Generate => generate::request(ask),
+            Self::Ollama => ollama::request(ask),
+            Self::Http => http::request(ask),
         };
         let mut headers = vec![
             ("user-agent".to_owned(), AGENT.to_owned()),
             // Compression makes some proxies hold the stream back.
             ("accept-encoding".to_owned(), "identity".to_owned()),
         ];
+        match self {
+            Self::Http => headers.push(("accept".to_owned(), "*/*".to_owned())),
+            _ if self.framing(endpoint) == Framing::Events => {
+                headers.push(("accept".to_owned(), "text/event-stream".to_owned()));
+            }
+            _ => headers.push(("accept".to_owned(), "application/json".to_owned())),
+        }
+        if !request.body.is_empty() {
+            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        }
         if endpoint.provider == Provider::OpenAi && self != Self::Http {
-            headers.push(("x-client-request-id".to_owned(), id.to_owned()));
+            headers.push(("x-client-request-id".to_owned(), ask.id.to_owned()));
         }
         headers.append(&mut request.headers);
         for (name, value) in &endpoint.headers {
@@ -109,18 +181,140 @@ impl Dialect {
 
     /// Takes one event of a stream into the answer.
     pub(super) fn event(self, answer: &mut Answer, data: &str) -> Brought {
+        // OpenAI's sentinel; several compatible servers end every kind of stream with it.
+        if data.starts_with("[DONE]") {
+            answer.complete |= self == Self::Chat;
+            return Brought::End;
+        }
+        let Ok(event) = serde_json::from_str::<Value>(data) else {
+            answer.malformed = true;
+            return Brought::Garbage;
+        };
         match self {
-            Self::Chat => chat::event(answer, data),
-            Self::Http => Brought::Nothing,
+            Self::Chat => chat::event(answer, &event),
+            Self::Responses => responses::event(answer, &event),
+            Self::Messages => messages::event(answer, &event),
+            Self::Generate => generate::event(answer, &event),
+            Self::Ollama => ollama::event(answer, &event),
+            Self::Embeddings | Self::Moderations | Self::Models | Self::Http => Brought::Nothing,
         }
     }
 
     /// Takes a whole body into the answer.
     pub(super) fn body(self, answer: &mut Answer, body: &str) {
-        match self {
-            Self::Chat => chat::body(answer, body),
-            Self::Http => http::body(answer, body),
+        if self == Self::Http {
+            body.clone_into(&mut answer.text);
+            answer.complete = true;
+            return;
         }
+        // Some servers send blank lines while a request waits in their queue.
+        let Ok(whole) = serde_json::from_str::<Value>(body.trim()) else {
+            answer.malformed = true;
+            return;
+        };
+        if let Some(error) = error_in(&whole) {
+            answer.error = Some(error);
+            return;
+        }
+        match self {
+            Self::Chat => chat::body(answer, &whole),
+            Self::Responses => responses::body(answer, &whole),
+            Self::Embeddings => embeddings::body(answer, &whole),
+            Self::Moderations => moderations::body(answer, &whole),
+            Self::Models => models::body(answer, &whole),
+            Self::Messages => messages::body(answer, &whole),
+            Self::Generate => generate::body(answer, &whole),
+            Self::Ollama => ollama::body(answer, &whole),
+            Self::Http => {}
+        }
+    }
+}
+
+impl Ask<'_> {
+    /// What the model is asked: the built-in prompt with a word that no probe before it had, or the user's own, where
+    /// `{nonce}` stands for such a word.
+    fn prompt(&self) -> String {
+        let prompt = &self.endpoint.prompt;
+        if *prompt == catalog::prompt(self.endpoint.api) {
+            format!("{prompt} (probe {})", self.nonce())
+        } else {
+            prompt.replace(NONCE, self.nonce())
+        }
+    }
+
+    /// The body that the configuration gives.
+    fn own_body(&self) -> Option<Vec<u8>> {
+        self.endpoint.body.as_ref().map(|body| body.replace(NONCE, self.nonce()).into_bytes())
+    }
+
+    /// The random end of the sample's id.
+    fn nonce(&self) -> &str {
+        self.id.get(self.id.len().saturating_sub(6)..).unwrap_or_default()
+    }
+
+    /// A POST of the configuration's body, else of `body`.
+    fn post(&self, url: Url, headers: Vec<(String, String)>, body: impl FnOnce() -> Value) -> Request {
+        let body = self.own_body().unwrap_or_else(|| body().to_string().into_bytes());
+        Request { method: "POST".to_owned(), url, headers, body }
+    }
+
+    /// A request to `tail` of an API in OpenAI's manner, Azure's two variants among them. `by_deployment` says whether
+    /// Azure's classic API has it below a deployment.
+    fn openai(&self, tail: &str, by_deployment: bool, body: impl FnOnce() -> Value) -> Request {
+        let endpoint = self.endpoint;
+        let url = match endpoint.provider {
+            Provider::AzureOpenAi if !self.is_v1() => {
+                let mut url = below(&endpoint.base_url, "/openai");
+                if let Ok(mut path) = url.path_segments_mut() {
+                    if let Some(deployment) = endpoint.deployment.as_ref().filter(|_| by_deployment) {
+                        path.extend(["deployments", deployment.as_str()]);
+                    }
+                    path.extend(tail.split('/'));
+                }
+                url.query_pairs_mut().append_pair("api-version", endpoint.api_version.as_deref().unwrap_or_default());
+                url
+            }
+            _ => below(&endpoint.base_url, &format!("/{tail}")),
+        };
+        self.post(url, self.openai_key(), body)
+    }
+
+    /// The key as APIs in OpenAI's manner take it.
+    fn openai_key(&self) -> Vec<(String, String)> {
+        let key = self.endpoint.api_key.as_ref().map(crate::model::Secret::expose);
+        match (self.token, key) {
+            (Some(token), _) => vec![("authorization".to_owned(), format!("Bearer {token}"))],
+            (None, Some(key)) if self.endpoint.provider == Provider::AzureOpenAi && !self.is_v1() => {
+                vec![("api-key".to_owned(), key.to_owned())]
+            }
+            (None, Some(key)) => vec![("authorization".to_owned(), format!("Bearer {key}"))],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Whether this is Azure's v1 API, which has OpenAI's own paths.
+    fn is_v1(&self) -> bool {
+        self.endpoint.base_url.path().ends_with("/openai/v1")
+    }
+
+    /// The model's name as the body has it: on Azure the deployment's.
+    fn model(&self) -> Option<&str> {
+        let endpoint = self.endpoint;
+        let deployment = endpoint.deployment.as_deref().filter(|_| endpoint.provider == Provider::AzureOpenAi);
+        deployment.or(endpoint.model.as_deref())
+    }
+
+    /// The schema of the answer, for APIs that can be told it.
+    fn schema(&self) -> Option<&Value> {
+        self.endpoint.expect.json_schema.as_ref()
+    }
+
+    /// A schema in OpenAI's wrapping. `strict` makes demands of its own on a schema, so it is asked for only where they
+    /// are met.
+    fn named_schema(&self) -> Option<Value> {
+        let schema = self.schema()?;
+        let strict = schema["additionalProperties"] == json!(false);
+        Some(json!({"name": "answer", "schema": schema, "strict": strict}))
     }
 }
 
@@ -129,4 +323,44 @@ fn below(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
+}
+
+/// The error that a body or an event holds, whatever its shape.
+fn error_in(value: &Value) -> Option<Value> {
+    let value = value.get(0).unwrap_or(value);
+    let is_error_itself = value["type"] == "error" || value["object"] == "error";
+    let inner = &value["error"];
+    if is_something(inner) {
+        // Anthropic's wrapping holds nothing more; OpenRouter's error has its details inside.
+        Some(inner.clone())
+    } else {
+        is_error_itself.then(|| value.clone())
+    }
+}
+
+fn is_something(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false)) && value.as_str() != Some("")
+}
+
+/// Appends a text, or the texts of a list of parts; true if there was any.
+fn append(text: &mut String, value: &Value) -> bool {
+    let before = text.len();
+    match value {
+        Value::String(s) => text.push_str(s),
+        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).for_each(|s| text.push_str(s)),
+        _ => {}
+    }
+    text.len() > before
+}
+
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|s| !s.is_empty())
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    value.as_str().filter(|s| !s.is_empty()).map(str::to_owned)
+}
+
+fn count(value: &Value) -> Option<u32> {
+    value.as_u64().map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 }

@@ -1,0 +1,40 @@
+//! Embeddings in OpenAI's manner: the cheapest request that makes a provider compute.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Ask, Request, chat, text_of};
+
+/// Models of this family can be asked for few numbers, which keeps the body small.
+const SHORTENED: &str = "text-embedding-3";
+const NUMBERS: u32 = 8;
+
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    ask.openai("embeddings", true, || {
+        let mut body = json!({"model": ask.model(), "input": ask.prompt(), "encoding_format": "float"});
+        if ask.endpoint.model.as_ref().is_some_and(|m| m.starts_with(SHORTENED)) {
+            body["dimensions"] = json!(NUMBERS);
+        }
+        body
+    })
+}
+
+pub(super) fn body(answer: &mut Answer, whole: &Value) {
+    answer.model = text_of(&whole["model"]);
+    chat::usage(answer, &whole["usage"]);
+    match &whole["data"][0]["embedding"] {
+        Value::Array(numbers) if numbers.iter().all(Value::is_number) => {
+            if !numbers.is_empty() {
+                answer.text = format!("an embedding of {} numbers", numbers.len());
+            }
+            answer.complete = true;
+        }
+        // Base64, from a server that does not know `encoding_format`.
+        Value::String(packed) => {
+            if !packed.is_empty() {
+                "an embedding".clone_into(&mut answer.text);
+            }
+            answer.complete = true;
+        }
+        _ => answer.malformed = true,
+    }
+}

@@ -1,0 +1,153 @@
+//! Gemini's `generateContent` and `streamGenerateContent`, on Google AI and on Vertex.
+//!
+//! A stream has no sentinel: the chunk with `finishReason`, then the end. A blocked prompt has no candidates at all.
+//! The events of the Interactions API are understood as well.
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
+use crate::config::catalog::{self, GeminiThinking};
+
+/// Reasons that mean a filter stepped in.
+const FILTERED: [&str; 7] =
+    ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"];
+
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    let model = ask.endpoint.model.as_deref().unwrap_or_default();
+    let verb = if ask.endpoint.stream { "streamGenerateContent" } else { "generateContent" };
+    let mut url = below_version(ask, &format!("/models/{}:{verb}", model.trim_start_matches("models/")));
+    if ask.endpoint.stream {
+        url.set_query(Some("alt=sse"));
+    }
+    ask.post(url, headers(ask), || body_of(ask))
+}
+
+/// `path` below the base URL and the API's version, unless the base URL has a path of its own already, as on Vertex.
+pub(super) fn below_version(ask: &Ask<'_>, path: &str) -> Url {
+    let base = &ask.endpoint.base_url;
+    if base.path().trim_end_matches('/').is_empty() {
+        let version = ask.endpoint.api_version.as_deref().unwrap_or("v1beta");
+        below(base, &format!("/{version}{path}"))
+    } else {
+        below(base, path)
+    }
+}
+
+pub(super) fn headers(ask: &Ask<'_>) -> Vec<(String, String)> {
+    let key = |key: &crate::model::Secret| ("x-goog-api-key".to_owned(), key.expose().to_owned());
+    ask.endpoint.api_key.as_ref().map(key).into_iter().collect()
+}
+
+fn body_of(ask: &Ask<'_>) -> Value {
+    let endpoint = ask.endpoint;
+    let mut settings = json!({"maxOutputTokens": endpoint.max_tokens});
+    let thinking = match &endpoint.reasoning_effort {
+        Some(effort) => Some(json!({"thinkingLevel": effort.to_ascii_uppercase()})),
+        None => endpoint.model.as_deref().and_then(catalog::gemini_thinking).map(|t| match t {
+            GeminiThinking::Budget(tokens) => json!({"thinkingBudget": tokens}),
+            GeminiThinking::Level(level) => json!({"thinkingLevel": level}),
+        }),
+    };
+    if let Some(thinking) = thinking {
+        settings["thinkingConfig"] = thinking;
+    }
+    if let Some(schema) = ask.schema() {
+        settings["responseMimeType"] = json!("application/json");
+        settings["responseJsonSchema"] = schema.clone();
+    }
+    json!({
+        "contents": [{"role": "user", "parts": [{"text": ask.prompt()}]}],
+        "generationConfig": settings,
+    })
+}
+
+pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
+    answer.error = error_in(chunk);
+    if answer.error.is_some() {
+        return Brought::End;
+    }
+    if let Some(kind) = chunk["event_type"].as_str() {
+        return interaction(answer, kind, chunk);
+    }
+    answer.model = text_of(&chunk["modelVersion"]).or(answer.model.take());
+    usage(answer, &chunk["usageMetadata"]);
+    if let Some(reason) = chunk["promptFeedback"]["blockReason"].as_str() {
+        answer.filtered = true;
+        answer.complete = true;
+        answer.finish_reason = Some(reason.to_owned());
+    }
+    let candidate = &chunk["candidates"][0];
+    let mut brought = Brought::Nothing;
+    for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+        if part["thought"] == json!(true) {
+            if is_text(&part["text"]) && brought == Brought::Nothing {
+                brought = Brought::Reasoning;
+            }
+        } else if append(&mut answer.text, &part["text"]) {
+            brought = Brought::Text;
+        } else if part["functionCall"].is_object() {
+            answer.calls_tool = true;
+            brought = Brought::Text;
+        }
+    }
+    if let Some(reason) = candidate["finishReason"].as_str() {
+        answer.complete = true;
+        answer.cut_by_length |= reason == "MAX_TOKENS";
+        answer.filtered |= FILTERED.contains(&reason);
+        answer.finish_reason = Some(reason.to_owned());
+    }
+    brought
+}
+
+/// A whole body; without `alt=sse` a stream is one too, the list of its chunks.
+pub(super) fn body(answer: &mut Answer, whole: &Value) {
+    let chunks = whole.as_array().map_or(std::slice::from_ref(whole), Vec::as_slice);
+    let is_ours = |c: &Value| c["candidates"].is_array() || c["promptFeedback"].is_object();
+    if !chunks.iter().any(is_ours) {
+        answer.malformed = true;
+        return;
+    }
+    for chunk in chunks {
+        if event(answer, chunk) == Brought::End {
+            return;
+        }
+    }
+    answer.complete |= !whole.is_array();
+}
+
+/// Thinking is billed as output but counted apart.
+fn usage(answer: &mut Answer, usage: &Value) {
+    answer.input_tokens = count(&usage["promptTokenCount"]).or(answer.input_tokens);
+    answer.output_tokens = count(&usage["candidatesTokenCount"]).or(answer.output_tokens);
+    answer.reasoning_tokens = count(&usage["thoughtsTokenCount"]).or(answer.reasoning_tokens);
+    answer.reasoning_apart = answer.reasoning_tokens.is_some();
+}
+
+fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> Brought {
+    let delta = &event["delta"];
+    match kind {
+        "step.delta" if delta["type"] == "text" && append(&mut answer.text, &delta["text"]) => Brought::Text,
+        "step.delta" if delta["type"].as_str().is_some_and(|t| t.contains("thought")) => Brought::Reasoning,
+        "interaction.completed" => {
+            let whole = &event["interaction"];
+            answer.model = text_of(&whole["model"]).or(answer.model.take());
+            let usage = &whole["usage"];
+            answer.input_tokens = count(&usage["total_input_tokens"]);
+            answer.output_tokens = count(&usage["total_output_tokens"]);
+            answer.reasoning_tokens = count(&usage["total_thought_tokens"]);
+            answer.reasoning_apart = answer.reasoning_tokens.is_some();
+            answer.cut_by_length = whole["status"] == "incomplete";
+            answer.finish_reason = text_of(&whole["status"]);
+            if whole["status"] == "failed" || whole["status"] == "cancelled" {
+                answer.error = Some(json!({"message": format!("the interaction is {}", whole["status"])}));
+            }
+            answer.complete = true;
+            Brought::End
+        }
+        _ => {
+            answer.model = answer.model.take().or_else(|| text_of(&event["interaction"]["model"]));
+            Brought::Nothing
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Anthropic's Messages API.
+//!
+//! No sampling parameters: the current version of the API refuses them. Whether and how thinking can be switched off
+//! differs by model. Unknown events are ignored, as its versioning policy asks.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
+use crate::config::catalog;
+
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    ask.post(below(&ask.endpoint.base_url, "/v1/messages"), headers(ask), || body_of(ask))
+}
+
+pub(super) fn headers(ask: &Ask<'_>) -> Vec<(String, String)> {
+    let version = ask.endpoint.api_version.clone().unwrap_or_default();
+    let mut headers = vec![("anthropic-version".to_owned(), version)];
+    headers.extend(ask.endpoint.api_key.as_ref().map(|key| ("x-api-key".to_owned(), key.expose().to_owned())));
+    headers
+}
+
+fn body_of(ask: &Ask<'_>) -> Value {
+    let endpoint = ask.endpoint;
+    let mut body = json!({
+        "model": endpoint.model,
+        "max_tokens": endpoint.max_tokens,
+        "messages": [{"role": "user", "content": ask.prompt()}],
+        "stream": endpoint.stream,
+    });
+    if let Some(effort) = &endpoint.reasoning_effort {
+        body["output_config"]["effort"] = json!(effort);
+    } else if let Some(kind) = endpoint.model.as_deref().and_then(catalog::thinking_off) {
+        body["thinking"] = json!({"type": kind});
+    }
+    if let Some(schema) = ask.schema() {
+        body["output_config"]["format"] = json!({"type": "json_schema", "schema": schema});
+    }
+    body
+}
+
+pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
+    match event["type"].as_str().unwrap_or_default() {
+        "message_start" => {
+            let message = &event["message"];
+            answer.model = text_of(&message["model"]);
+            usage(answer, &message["usage"]);
+            Brought::Nothing
+        }
+        "content_block_start" if append(&mut answer.text, &event["content_block"]["text"]) => Brought::Text,
+        "content_block_delta" => {
+            let delta = &event["delta"];
+            match delta["type"].as_str().unwrap_or_default() {
+                "text_delta" if append(&mut answer.text, &delta["text"]) => Brought::Text,
+                "thinking_delta" if is_text(&delta["thinking"]) => Brought::Reasoning,
+                "input_json_delta" => {
+                    answer.calls_tool = true;
+                    Brought::Text
+                }
+                _ => Brought::Nothing,
+            }
+        }
+        "message_delta" => {
+            stop(answer, &event["delta"]["stop_reason"]);
+            usage(answer, &event["usage"]);
+            Brought::Nothing
+        }
+        "message_stop" => {
+            answer.complete = true;
+            Brought::End
+        }
+        _ => {
+            answer.error = error_in(event);
+            if answer.error.is_some() { Brought::End } else { Brought::Nothing }
+        }
+    }
+}
+
+pub(super) fn body(answer: &mut Answer, message: &Value) {
+    let Some(content) = message["content"].as_array() else {
+        answer.malformed = true;
+        return;
+    };
+    answer.model = text_of(&message["model"]);
+    usage(answer, &message["usage"]);
+    stop(answer, &message["stop_reason"]);
+    for block in content {
+        match block["type"].as_str().unwrap_or_default() {
+            "text" => {
+                append(&mut answer.text, &block["text"]);
+            }
+            "tool_use" => answer.calls_tool = true,
+            _ => {}
+        }
+    }
+    answer.complete = true;
+}
+
+fn stop(answer: &mut Answer, reason: &Value) {
+    let Some(reason) = reason.as_str() else { return };
+    match reason {
+        "max_tokens" | "model_context_window_exceeded" => answer.cut_by_length = true,
+        "refusal" => answer.refused = true,
+        _ => {}
+    }
+    answer.finish_reason = Some(reason.to_owned());
+}
+
+/// Later counts are cumulative and replace earlier ones. What came from the prompt cache was input too.
+fn usage(answer: &mut Answer, usage: &Value) {
+    let parts = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"].map(|k| count(&usage[k]));
+    if parts[0].is_some() {
+        answer.input_tokens = Some(parts.iter().flatten().fold(0u32, |sum, n| sum.saturating_add(*n)));
+    }
+    answer.output_tokens = count(&usage["output_tokens"]).or(answer.output_tokens);
+    answer.reasoning_tokens = count(&usage["output_tokens_details"]["thinking_tokens"]).or(answer.reasoning_tokens);
+}

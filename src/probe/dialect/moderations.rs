@@ -1,0 +1,19 @@
+//! OpenAI's moderations: free of charge.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Ask, Request, text_of};
+
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    ask.openai("moderations", false, || json!({"model": ask.model(), "input": ask.prompt()}))
+}
+
+pub(super) fn body(answer: &mut Answer, whole: &Value) {
+    answer.model = text_of(&whole["model"]);
+    let Some(flagged) = whole["results"][0]["flagged"].as_bool() else {
+        answer.malformed = true;
+        return;
+    };
+    if flagged { "flagged" } else { "not flagged" }.clone_into(&mut answer.text);
+    answer.complete = true;
+}

@@ -1,0 +1,78 @@
+//! Ollama's native chat: one JSON object a line, and at the end how long each step took, the model's loading apart.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
+use crate::config::catalog;
+
+const NANOS_PER_MS: f64 = 1e6;
+
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    let mut base = ask.endpoint.base_url.clone();
+    // The native API is beside the compatible one, not below it.
+    if let Some(root) = base.path().strip_suffix("/v1").map(str::to_owned) {
+        base.set_path(&root);
+    }
+    let key = |key: &crate::model::Secret| ("authorization".to_owned(), format!("Bearer {}", key.expose()));
+    let headers = ask.endpoint.api_key.as_ref().map(key).into_iter().collect();
+    ask.post(below(&base, "/api/chat"), headers, || body_of(ask))
+}
+
+fn body_of(ask: &Ask<'_>) -> Value {
+    let endpoint = ask.endpoint;
+    let mut body = json!({
+        "model": endpoint.model,
+        "messages": [{"role": "user", "content": ask.prompt()}],
+        "stream": endpoint.stream,
+        "keep_alive": "5m",
+        "options": {"num_predict": endpoint.max_tokens},
+    });
+    // Only models that can think know the switch; others refuse it.
+    match (&endpoint.reasoning_effort, endpoint.model.as_deref().and_then(catalog::ollama_thinking)) {
+        (Some(effort), _) => body["think"] = json!(effort),
+        (None, Some(level)) => body["think"] = level.map_or(json!(false), |l| json!(l)),
+        (None, None) => {}
+    }
+    if let Some(schema) = ask.schema() {
+        body["format"] = schema.clone();
+    }
+    body
+}
+
+pub(super) fn event(answer: &mut Answer, line: &Value) -> Brought {
+    answer.error = error_in(line);
+    if answer.error.is_some() {
+        return Brought::End;
+    }
+    answer.model = answer.model.take().or_else(|| text_of(&line["model"]));
+    let message = &line["message"];
+    let text = append(&mut answer.text, &message["content"]);
+    let calls = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+    answer.calls_tool |= calls;
+    if line["done"] == json!(true) {
+        answer.complete = true;
+        answer.finish_reason = text_of(&line["done_reason"]);
+        answer.cut_by_length = line["done_reason"] == "length";
+        answer.input_tokens = count(&line["prompt_eval_count"]);
+        answer.output_tokens = count(&line["eval_count"]);
+        answer.load_ms = line["load_duration"].as_f64().map(|ns| ns / NANOS_PER_MS);
+    }
+    if text || calls {
+        Brought::Text
+    } else if is_text(&message["thinking"]) {
+        Brought::Reasoning
+    } else if answer.complete {
+        Brought::End
+    } else {
+        Brought::Nothing
+    }
+}
+
+pub(super) fn body(answer: &mut Answer, whole: &Value) {
+    if !whole["message"].is_object() && whole["done"].is_null() {
+        answer.malformed = true;
+        return;
+    }
+    event(answer, whole);
+    answer.complete |= answer.error.is_none();
+}

@@ -1,0 +1,112 @@
+//! OpenAI's Responses API, on Azure too.
+//!
+//! Its stream names every event in `type`. The terminal is `response.completed`, `response.incomplete` or
+//! `response.failed`; an error event comes flat or with its error nested.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Ask, Brought, Request, append, chat, error_in, is_something, is_text, text_of};
+use crate::model::Provider;
+
+/// The API refuses a smaller budget.
+const LEAST_TOKENS: u32 = 16;
+
+pub(super) fn request(ask: &Ask<'_>) -> Request {
+    ask.openai("responses", false, || body_of(ask))
+}
+
+fn body_of(ask: &Ask<'_>) -> Value {
+    let endpoint = ask.endpoint;
+    let mut body = json!({
+        "model": ask.model(),
+        "input": ask.prompt(),
+        "max_output_tokens": endpoint.max_tokens.max(LEAST_TOKENS),
+        // Kept for a month unless told otherwise.
+        "store": false,
+    });
+    if let Some(effort) = &endpoint.reasoning_effort {
+        body["reasoning"] = json!({"effort": effort});
+        body["text"] = json!({"verbosity": "low"});
+    }
+    if let Some(mut schema) = ask.named_schema() {
+        schema["type"] = json!("json_schema");
+        body["text"]["format"] = schema;
+    }
+    if endpoint.provider == Provider::OpenAi {
+        body["service_tier"] = json!("default");
+    }
+    body["stream"] = json!(endpoint.stream);
+    if endpoint.stream && endpoint.provider == Provider::OpenAi {
+        body["stream_options"] = json!({"include_obfuscation": false});
+    }
+    body
+}
+
+pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
+    let kind = event["type"].as_str().unwrap_or_default();
+    let delta = &event["delta"];
+    match kind {
+        "response.output_text.delta" if append(&mut answer.text, delta) => Brought::Text,
+        "response.refusal.delta" if append(&mut answer.refusal, delta) => Brought::Text,
+        "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" if is_text(delta) => {
+            Brought::Reasoning
+        }
+        "response.function_call_arguments.delta" => {
+            answer.calls_tool = true;
+            Brought::Text
+        }
+        "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
+            whole(answer, &event["response"]);
+            if kind != "response.completed" && kind != "response.incomplete" && answer.error.is_none() {
+                answer.error = Some(json!({"message": kind}));
+            }
+            answer.complete = true;
+            Brought::End
+        }
+        _ => {
+            answer.model = answer.model.take().or_else(|| text_of(&event["response"]["model"]));
+            answer.error = error_in(event);
+            if answer.error.is_some() { Brought::End } else { Brought::Nothing }
+        }
+    }
+}
+
+pub(super) fn body(answer: &mut Answer, response: &Value) {
+    if !response["output"].is_array() && !response["status"].is_string() {
+        answer.malformed = true;
+        return;
+    }
+    whole(answer, response);
+    answer.complete = true;
+}
+
+/// Takes a response object in, as it stands in the last event of a stream or is the body.
+fn whole(answer: &mut Answer, response: &Value) {
+    answer.model = text_of(&response["model"]).or(answer.model.take());
+    chat::usage(answer, &response["usage"]);
+    if is_something(&response["error"]) {
+        answer.error = Some(response["error"].clone());
+    }
+    let status = response["status"].as_str();
+    let reason = response["incomplete_details"]["reason"].as_str();
+    match (status, reason) {
+        (_, Some("max_output_tokens" | "max_tokens")) => answer.cut_by_length = true,
+        (_, Some("content_filter")) => answer.filtered = true,
+        (Some("failed" | "cancelled"), _) if answer.error.is_none() => {
+            answer.error = Some(json!({"message": format!("the response is {}", status.unwrap_or_default())}));
+        }
+        _ => {}
+    }
+    answer.finish_reason = reason.or(status).map(str::to_owned).or(answer.finish_reason.take());
+    // A server that sent no deltas has all the text here.
+    if !answer.text.is_empty() || !answer.refusal.is_empty() {
+        return;
+    }
+    for item in response["output"].as_array().into_iter().flatten() {
+        answer.calls_tool |= item["type"].as_str().is_some_and(|t| t.ends_with("_call"));
+        for part in item["content"].as_array().into_iter().flatten().filter(|_| item["type"] == "message") {
+            append(&mut answer.text, &part["text"]);
+            append(&mut answer.refusal, &part["refusal"]);
+        }
+    }
+}
