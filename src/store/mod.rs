@@ -55,6 +55,12 @@ pub enum StoreError {
         /// The newest version that this release reads.
         known: usize,
     },
+    /// Nobody has recorded anything yet.
+    #[error("there is no store at `{path}` yet: `llmwatch run` makes it", path = path.display())]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
     /// The directory cannot be made.
     #[error("the state directory `{path}` cannot be made: {source}", path = path.display())]
     Directory {
@@ -151,6 +157,9 @@ impl Store {
     /// # Errors
     /// When there is no such file or it cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Self::with(path, Connection::open_with_flags(path, flags))?;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
