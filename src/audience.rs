@@ -1,26 +1,51 @@
 //! Who is told? Pure: a channel's filters against a notice.
 
 use crate::config::{Config, Filters};
-use crate::model::{Attribution, Notice, NoticeType};
+use crate::model::{Attribution, Incident, NoticeType, Provider};
 
-/// Whether a channel with `filters` wants `notice`.
-pub fn wants(filters: &Filters, notice: &Notice, config: &Config) -> bool {
-    if notice.r#type == NoticeType::Test {
-        return true;
+/// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// These endpoints.
+    pub endpoints: &'a [String],
+    /// Endpoints of these providers.
+    pub providers: &'a [Provider],
+    /// Endpoints of these groups.
+    pub groups: &'a [String],
+}
+
+impl Scope<'_> {
+    /// Whether it is no restriction at all.
+    pub fn is_everything(&self) -> bool {
+        self.endpoints.is_empty() && self.providers.is_empty() && self.groups.is_empty()
     }
-    if !filters.on.iter().any(|reason| reason == notice.r#type.filter_word()) {
-        return false;
-    }
-    let Some(incident) = &notice.incident else { return true };
-    // A fault of the account or of this machine has no degrees: it is wanted or not.
-    let severe = incident.attribution != Attribution::Provider || incident.status >= filters.min_status;
-    let concerned = |name: &String| {
-        let endpoint = config.endpoints.iter().find(|e| e.name == *name);
+
+    /// Whether the endpoint of this name is in it.
+    pub fn covers(&self, name: &str, config: &Config) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        let endpoint = config.endpoints.iter().find(|e| e.name == name);
         let provider = endpoint.map(|e| e.provider);
         let group = endpoint.and_then(|e| e.group.as_ref());
-        (filters.endpoints.is_empty() || filters.endpoints.contains(name))
-            && (filters.providers.is_empty() || provider.is_some_and(|p| filters.providers.contains(&p)))
-            && (filters.groups.is_empty() || group.is_some_and(|g| filters.groups.contains(g)))
-    };
-    severe && filters.attribution.contains(&incident.attribution) && incident.endpoints.iter().any(concerned)
+        (self.endpoints.is_empty() || self.endpoints.iter().any(|e| e == name))
+            && (self.providers.is_empty() || provider.is_some_and(|p| self.providers.contains(&p)))
+            && (self.groups.is_empty() || group.is_some_and(|g| self.groups.contains(g)))
+    }
+}
+
+/// Whether a channel with `filters` has this type of notice in its `on`.
+pub fn wants_type(filters: &Filters, r#type: NoticeType) -> bool {
+    matches!(r#type, NoticeType::Test | NoticeType::Digest)
+        || filters.on.iter().any(|reason| reason == r#type.filter_word())
+}
+
+/// Whether `incident`, as it is now, concerns a channel with `filters`.
+pub fn concerns(filters: &Filters, incident: &Incident, config: &Config) -> bool {
+    // A fault of the account or of this machine has no degrees: it is wanted or not.
+    let severe = incident.attribution != Attribution::Provider || incident.status >= filters.min_status;
+    let scope = Scope { endpoints: &filters.endpoints, providers: &filters.providers, groups: &filters.groups };
+    severe
+        && filters.attribution.contains(&incident.attribution)
+        && incident.endpoints.iter().any(|name| scope.covers(name, config))
 }

@@ -55,12 +55,13 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let config = Arc::new(config);
     let stretch = plan::stretch(&config);
     service.extend_timeout(Duration::from_mins(1));
-    let (store, core) = {
+    let (store, core, desk) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
             let store = Store::open(&config.store.path)?;
             let core = pipeline::restore(&store, config, stretch, started_at)?;
-            Ok((store, core))
+            let desk = pipeline::restore_desk(&store, &core, started_at)?;
+            Ok((store, core, desk))
         };
         tokio::task::spawn_blocking(open).await??
     };
@@ -111,6 +112,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     };
     let pipeline = Pipeline {
         core,
+        desk,
         store: store.clone(),
         wall: wall.clone(),
         reports: pipeline_reports,

@@ -169,6 +169,7 @@ impl Book {
                     resolved_at: None,
                     duration_s: 0.0,
                     explanation: String::new(),
+                    acknowledged: None,
                     evidence: Evidence {
                         probes: note.n,
                         failed: note.k,

@@ -37,9 +37,15 @@ pub mod attribute;
 
 pub mod incident;
 
+pub mod audience;
+
+pub mod maintenance;
+
+pub mod silence;
+
 pub mod snapshot;
 
-pub mod audience;
+pub mod desk;
 
 pub mod rollup;
 

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::maintenance::MaintenanceView;
 use crate::model::{
     Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status, Strip,
-    Timestamp,
+    Tally, Timestamp,
 };
+use crate::silence::Silence;
 
 /// How many latencies the recent median is taken over.
 const LATENCIES: usize = 60;
@@ -39,6 +41,15 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointView>,
     /// The incidents that go on, oldest first.
     pub incidents: Vec<Incident>,
+    /// The silences that hold.
+    #[serde(default)]
+    pub silences: Vec<Silence>,
+    /// The maintenance windows that are open.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceView>,
+    /// How delivery goes, per channel that was ever told something.
+    #[serde(default)]
+    pub outbox: Vec<Tally>,
 }
 
 /// One endpoint as it is now.

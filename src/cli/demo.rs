@@ -190,10 +190,12 @@ name = "oncall"
 to = ["oncall@example.com"]
 from = "llmwatch@example.com"
 smtp = "smtp://{mail}"
+group_wait = "1s"
 
 [[webhook]]
 name = "hook"
 url = "http://{hook}/alerts"
+group_wait = "1s"
 "#,
         state = state.display()
     )

@@ -49,6 +49,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             already_over: false,
             recent: Vec::new(),
             test: false,
+            instead_of: None,
+            document: None,
         };
         let (delivered, error) = match sender.attempt(channel, &notice, Progress::default(), now).await {
             Attempt::Delivered { progress } => (progress.refused_summary().is_none(), progress.refused_summary()),

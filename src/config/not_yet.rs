@@ -5,7 +5,7 @@ use super::{Channel, ChannelKind, WebhookKind};
 use crate::config::endpoint::Read;
 
 /// Keys of a table of their own.
-const TABLES: &[&str] = &["status_feed", "maintenance", "heartbeat", "report"];
+const TABLES: &[&str] = &["status_feed", "heartbeat", "report"];
 /// Keys of other tables.
 const KEYS: &[(&str, &[&str])] = &[
     ("monitor", &["proxy"]),
@@ -13,7 +13,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("defaults", &["connection", "slo", "depends_on"]),
 ];
 const ENDPOINT: &[&str] = &["connection", "slo", "depends_on"];
-const CHANNEL: &[&str] = &["remind_every", "after", "group_wait", "fallback", "quiet_hours", "quiet_hours_all", "dkim"];
+const CHANNEL: &[&str] = &["fallback", "dkim"];
 
 /// Warns about every such key that was written.
 pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {

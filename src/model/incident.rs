@@ -77,8 +77,24 @@ pub struct Incident {
     pub duration_s: f64,
     /// One paragraph for people: what, how sure, whose fault and why.
     pub explanation: String,
+    /// Who said that somebody is on it; no reminders are sent from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
     /// The figures behind the decision.
     pub evidence: Evidence,
+}
+
+/// A person's word that somebody is on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// When it was said.
+    pub at: Timestamp,
+    /// Who said it, as they call themselves; empty when they did not say.
+    #[serde(default)]
+    pub by: String,
+    /// What they said about it.
+    #[serde(default)]
+    pub comment: String,
 }
 
 /// The figures behind a decision.

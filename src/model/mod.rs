@@ -12,8 +12,10 @@ mod target;
 mod time;
 
 pub use fault::{Attribution, Fault};
-pub use incident::{Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status};
-pub use notice::{Notice, NoticeType, Strip};
+pub use incident::{
+    Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status,
+};
+pub use notice::{Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use sample::{Outcome, Sample, Trigger};
 pub use secret::Secret;
 pub use target::{

@@ -32,6 +32,15 @@ pub enum NoticeType {
     /// The probing budget of the day is spent.
     #[serde(rename = "monitor.budget")]
     Budget,
+    /// A channel does not deliver, or delivers again: told through the others.
+    #[serde(rename = "monitor.delivery")]
+    Delivery,
+    /// More at once than anybody can read: one message instead of many.
+    #[serde(rename = "monitor.digest")]
+    Digest,
+    /// The periodic report.
+    #[serde(rename = "report.periodic")]
+    Report,
     /// A test, asked for by a person.
     #[serde(rename = "monitor.test")]
     Test,
@@ -49,6 +58,9 @@ impl NoticeType {
             Self::Blind => "monitor.blind",
             Self::Sighted => "monitor.sighted",
             Self::Budget => "monitor.budget",
+            Self::Delivery => "monitor.delivery",
+            Self::Digest => "monitor.digest",
+            Self::Report => "report.periodic",
             Self::Test => "monitor.test",
         }
     }
@@ -61,7 +73,8 @@ impl NoticeType {
             Self::Escalated => "escalated",
             Self::Resolved => "resolved",
             Self::Reminder => "reminder",
-            Self::Blind | Self::Sighted | Self::Budget | Self::Test => "monitor",
+            Self::Report => "report",
+            Self::Blind | Self::Sighted | Self::Budget | Self::Delivery | Self::Digest | Self::Test => "monitor",
         }
     }
 }
@@ -98,6 +111,12 @@ pub struct Notice {
     /// Asked for by a person to try the channel: the message says so, whatever else it says.
     #[serde(default)]
     pub test: bool,
+    /// Set when this came to its channel only because the channel of this name could not deliver it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
+    /// What a digest or a report says, ready to be set into any format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Document>,
 }
 
 /// The last hour of an endpoint, minute by minute.
@@ -108,4 +127,51 @@ pub struct Strip {
     /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x` failed, a space where
     /// nothing was probed.
     pub minutes: String,
+}
+
+/// A message that is a text of its own rather than a change of one incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// Plain text in lines of at most 76 columns, without control characters.
+    pub text: String,
+    /// The same as a fragment of HTML with inline style; empty where the text set in a fixed-width face is enough.
+    pub html: String,
+    /// The same as data, for programs.
+    pub data: serde_json::Value,
+}
+
+/// A notification to be kept for one channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// The channel's name.
+    pub channel: String,
+    /// Not to be sent before this; `None` for at once.
+    pub not_before: Option<Timestamp>,
+    /// What it says.
+    pub notice: Notice,
+}
+
+/// How the outbox of one channel stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// The channel's name.
+    pub channel: String,
+    /// Waiting.
+    pub pending: u64,
+    /// When the oldest waiting one was decided.
+    pub oldest: Option<Timestamp>,
+    /// Since when a waiting one has been tried in vain.
+    pub failing_since: Option<Timestamp>,
+    /// Delivered.
+    pub sent: u64,
+    /// Refused for good.
+    pub failed: u64,
+    /// Tried for as long as they are worth.
+    pub expired: u64,
+    /// When the last of the refused and expired was given up.
+    pub last_dead_at: Option<Timestamp>,
+    /// When the last one was delivered.
+    pub last_sent_at: Option<Timestamp>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use chrono::{NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
 
-use super::notices::Teller;
 use super::{Line, Step};
 use crate::attribute::{Context, attribute};
 use crate::config::Config;
+use crate::desk::Announcement;
 use crate::detect::{Blip, Cause, Detector, Event, LAG_LIMIT_MS, Observation, Policy, Reader};
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
+use crate::maintenance;
 use crate::model::{Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Outcome, Sample, Status, Timestamp};
 use crate::snapshot::{EndpointView, Recent, Snapshot};
 
@@ -77,8 +78,8 @@ impl Core {
         Ok(Self { state: serde_json::from_str(checkpoint)?, ..Self::new(config, stretch) })
     }
 
-    /// What everything is judged by.
-    pub fn config(&self) -> &Config {
+    /// What it is judged by.
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -102,7 +103,7 @@ impl Core {
         self.recents.retain(|name, _| roster.contains_key(name));
         let closed = self.state.book.forget(at, |name| roster.contains_key(name));
         let mut step = Step::default();
-        self.tell(&mut step, closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
+        step.tell(closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
         step.commit.checkpoint = Some(self.checkpoint());
         step
     }
@@ -148,7 +149,7 @@ impl Core {
         step.lines.push(Line::sample(&sample, &self.config.log));
         step.lines.extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
         let incident_changed = !changes.is_empty();
-        self.tell(&mut step, changes, at);
+        step.tell(changes, at);
         let after = self.status_of(&endpoint, at).0;
         if before != after {
             let message = format!("{} is {} (was {})", endpoint.name, after.as_str(), before.as_str());
@@ -182,6 +183,9 @@ impl Core {
                 .open()
                 .map(|i| Incident { duration_s: now.since_ms(i.started_at).max(0) as f64 / 1000.0, ..i.clone() })
                 .collect(),
+            silences: Vec::new(),
+            maintenance: maintenance::active(&self.config, now).iter().map(|w| w.view(&self.config)).collect(),
+            outbox: Vec::new(),
         }
     }
 
@@ -232,6 +236,10 @@ impl Core {
     /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.
     fn status_of(&self, endpoint: &Endpoint, now: Timestamp) -> (Status, Option<String>) {
         let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
+        let windows = maintenance::active(&self.config, now);
+        if let Some(window) = windows.iter().find(|w| w.scope().covers(&endpoint.name, &self.config)) {
+            return (Status::Maintenance, Some(format!("{}, until {}", window.maintenance.name, window.until)));
+        }
         if self.state.blind.is_some() {
             return unknown("this machine has no network");
         }
@@ -265,7 +273,7 @@ impl Core {
             let fields = serde_json::json!({"since": blind.since, "duration_s": lasted});
             step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields));
             if blind.told {
-                self.tell_of_monitor(step, NoticeType::Sighted, title, at);
+                step.announcements.push(Announcement::new(NoticeType::Sighted, title, at));
             }
         }
         if notes.iter().any(|n| n.event == Event::Offline) && self.state.blind.is_none() {
@@ -278,7 +286,7 @@ impl Core {
         if let Some(blind) = self.state.blind.as_mut().filter(|b| !b.told && at.since_ms(b.since) >= alert_after) {
             blind.told = true;
             let title = format!("{} has lost its network", self.config.monitor.location);
-            self.tell_of_monitor(step, NoticeType::Blind, title, at);
+            step.announcements.push(Announcement::new(NoticeType::Blind, title, at));
         }
     }
 
@@ -323,21 +331,9 @@ impl Core {
             let fields = serde_json::json!({"usd": usd, "tokens": tokens, "until": until});
             let message = format!("{title}: {usd:.4} USD, {tokens} tokens; probing rests until {until}");
             step.lines.push(Line::new(log::Event::BudgetSpent, tracing::Level::WARN, message, fields));
-            self.tell_of_monitor(step, NoticeType::Budget, title, at);
+            step.announcements.push(Announcement::new(NoticeType::Budget, title, at));
             step.rest_until = Some(until);
         }
-    }
-
-    fn tell(&self, step: &mut Step, changes: Vec<(Change, Incident)>, at: Timestamp) {
-        let teller = Teller { config: &self.config };
-        for (change, incident) in changes {
-            let snapshot = self.snapshot(at);
-            teller.incident(step, change, incident, &snapshot);
-        }
-    }
-
-    fn tell_of_monitor(&self, step: &mut Step, r#type: NoticeType, title: String, at: Timestamp) {
-        Teller { config: &self.config }.monitor(step, r#type, title, at);
     }
 
     fn local_day(&self, at: Timestamp) -> NaiveDate {

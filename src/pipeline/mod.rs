@@ -5,25 +5,28 @@
 //! as there is room again; probing and detection go on meanwhile.
 
 pub mod fold;
-mod notices;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Level;
+use uuid::Uuid;
 
 use self::fold::Core;
 use crate::clock::Wall;
 use crate::config::{self, Config};
+use crate::desk::{Announcement, Desk};
+use crate::incident::Change;
 use crate::log;
-use crate::model::{Outcome, Sample, Timestamp};
+use crate::model::{Acknowledgement, Incident, Outcome, Outgoing, Sample, Tally, Timestamp};
 use crate::runner::{Command, Report};
+use crate::silence::Silence;
 use crate::snapshot::Snapshot;
-use crate::store::{Commit, Horizon, SampleQuery, Store, StoreError};
+use crate::store::{Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError};
 
 /// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
 /// (with a count in the log), incidents and notifications never.
@@ -45,12 +48,25 @@ const FORGET_AT_ONCE: u32 = 1000;
 pub struct Step {
     /// What is recorded, all or nothing.
     pub commit: Commit,
+    /// The incidents that changed, how, and when.
+    pub changes: Vec<(Change, Incident, Timestamp)>,
+    /// What is to be told about the monitor itself.
+    pub announcements: Vec<Announcement>,
     /// When the detector wants another look.
     pub look_again: Vec<(String, Timestamp)>,
     /// What is logged once that is recorded.
     pub lines: Vec<Line>,
     /// Set when the day's budget is spent.
     pub rest_until: Option<Timestamp>,
+}
+
+impl Step {
+    fn tell(&mut self, changes: Vec<(Change, Incident)>, at: Timestamp) {
+        for (change, incident) in changes {
+            self.lines.push(Line::incident(change, &incident));
+            self.changes.push((change, incident, at));
+        }
+    }
 }
 
 /// A log event that has been decided and is written once its cause is recorded.
@@ -86,6 +102,33 @@ impl Line {
         Self { hidden: !failed && !log.all_samples, ..Self::new(log::Event::ProbeCompleted, level, message, fields) }
     }
 
+    fn incident(change: Change, incident: &Incident) -> Self {
+        let (event, level) = match change {
+            Change::Opened => (log::Event::IncidentOpened, Level::WARN),
+            Change::Updated => (log::Event::IncidentUpdated, Level::INFO),
+            Change::Escalated => (log::Event::IncidentEscalated, Level::WARN),
+            Change::Resolved => (log::Event::IncidentResolved, Level::INFO),
+        };
+        let fields = json!({
+            "incident": incident.id, "number": incident.number, "endpoint": incident.endpoints.first(),
+            "endpoints": incident.endpoints, "provider": incident.provider, "status": incident.status,
+            "cause": incident.cause, "attribution": incident.attribution, "started_at": incident.started_at,
+            "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
+            "explanation": incident.explanation,
+        });
+        Self::new(event, level, incident.title.clone(), fields)
+    }
+
+    fn outgoing(outgoing: &Outgoing) -> Self {
+        let Outgoing { channel, notice, .. } = outgoing;
+        let message = format!("{} is queued for {channel}", notice.r#type.as_str());
+        let fields = json!({
+            "notification": notice.id, "channel": channel, "type": notice.r#type,
+            "incident": notice.incident.as_ref().map(|i| i.id),
+        });
+        Self::new(log::Event::NotificationQueued, Level::INFO, message, fields)
+    }
+
     fn write(self) {
         if !self.hidden {
             log::emit(self.event, self.level, &self.message, &self.fields);
@@ -93,17 +136,31 @@ impl Line {
     }
 }
 
-/// What the pipeline is told from outside.
+/// What the pipeline is told from outside. An answer comes once the thing is on the disk.
 #[derive(Debug)]
 pub enum Control {
     /// Judge by this configuration from now on.
     Follow(Arc<Config>, f64),
+    /// Tell nothing about these endpoints for a while.
+    Silence(Silence, oneshot::Sender<Silence>),
+    /// End a silence early. The answer is the silence, or `None` when there is none of this id.
+    Unsilence(Uuid, oneshot::Sender<Option<Silence>>),
+    /// Somebody is on the incident of this number. The answer is the incident, or `None` when none of this number goes on.
+    Acknowledge(u64, Acknowledgement, oneshot::Sender<Option<Incident>>),
 }
+
+/// Does what a control asks for; gives what to answer once that is recorded.
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// How delivery goes is counted again this often.
+const TALLY_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything the pipeline is given.
 pub struct Pipeline {
     /// The folded state.
     pub core: Core,
+    /// Who was told what.
+    pub desk: Desk,
     /// Where it is recorded.
     pub store: Store,
     /// The machine's wall clock.
@@ -149,6 +206,17 @@ pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp)
     Ok(core)
 }
 
+/// What was told and is owed, as the store has it; incidents that do not go on in `core` any more are closed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn restore_desk(store: &Store, core: &Core, now: Timestamp) -> Result<Desk, StoreError> {
+    // Another release's form: what is open is told again, under ids that the receivers know.
+    let mut desk: Desk = store.desk()?.and_then(|state| serde_json::from_str(&state).ok()).unwrap_or_default();
+    desk.reconcile(&core.snapshot(now));
+    Ok(desk)
+}
+
 impl Pipeline {
     /// Records until the runner ends; then writes a last checkpoint.
     pub async fn run(mut self) {
@@ -158,8 +226,10 @@ impl Pipeline {
         let mut reports = Vec::with_capacity(BATCH);
         let mut last_recorded_at = None;
         let mut forget_at = Instant::now();
+        let (mut outbox, mut tallied_at): (Vec<Tally>, Option<Instant>) = (Vec::new(), None);
         loop {
-            let steps = tokio::select! {
+            let mut answer: Option<Answer> = None;
+            let mut steps = tokio::select! {
                 n = self.reports.recv_many(&mut reports, BATCH) => {
                     if n == 0 {
                         break;
@@ -172,8 +242,10 @@ impl Pipeline {
                     }
                     steps
                 }
-                Some(Control::Follow(config, stretch)) = self.controls.recv() => {
-                    vec![self.core.follow(config, stretch, (self.wall)())]
+                Some(control) = self.controls.recv() => {
+                    let (step, reply) = self.obey(control);
+                    answer = reply;
+                    vec![step]
                 }
                 _ = pulse.tick() => Vec::new(),
             };
@@ -188,15 +260,27 @@ impl Pipeline {
             if steps.iter().any(|s| s.commit.sample.is_some()) {
                 last_recorded_at = Some((self.wall)());
             }
-            backlog.add(steps);
-            self.write(&mut backlog).await;
+            if tallied_at.is_none_or(|at| at.elapsed() >= TALLY_EVERY) {
+                // A store that cannot be read shows when it cannot be written.
+                outbox = self.store.aside(Store::outbox_tally).await.unwrap_or(outbox);
+                tallied_at = Some(Instant::now());
+            }
             let now = (self.wall)();
             if Instant::now() >= forget_at && backlog.error.is_none() {
                 forget_at = Instant::now() + self.forget(now).await;
             }
             let mut snapshot = self.core.snapshot(now);
+            let told = self.tell(&mut steps, &snapshot, &outbox);
+            steps.push(told);
+            backlog.add(steps);
+            self.write(&mut backlog).await;
+            if let Some(answer) = answer {
+                answer();
+            }
             snapshot.last_recorded_at = last_recorded_at;
             snapshot.store_error.clone_from(&backlog.error);
+            snapshot.outbox.clone_from(&outbox);
+            self.desk.annotate(&mut snapshot);
             if backlog.error.is_none() {
                 (self.alive)(&snapshot);
             }
@@ -205,6 +289,49 @@ impl Pipeline {
         let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };
         backlog.add(vec![Step { commit: checkpoint, ..Step::default() }]);
         self.write(&mut backlog).await;
+    }
+
+    /// Hands what the steps changed to the desk, which decides who is told what as of now.
+    fn tell(&mut self, steps: &mut [Step], snapshot: &Snapshot, outbox: &[Tally]) -> Step {
+        for step in steps {
+            for (change, incident, at) in step.changes.drain(..) {
+                let incident = self.desk.hear(change, incident, at);
+                step.commit.incidents.push(IncidentRow::of(&incident));
+            }
+            step.announcements.drain(..).for_each(|a| self.desk.announce(a));
+        }
+        let config = self.core.config().clone();
+        let outgoing = self.desk.tick(snapshot.at, &config, snapshot, outbox);
+        let lines = outgoing.iter().map(Line::outgoing).collect();
+        let commit = Commit { outgoing, desk: self.desk.take_change(), ..Commit::default() };
+        Step { commit, lines, ..Step::default() }
+    }
+
+    fn obey(&mut self, control: Control) -> (Step, Option<Answer>) {
+        let mut step = Step::default();
+        let answer: Answer = match control {
+            Control::Follow(config, stretch) => {
+                return (self.core.follow(config, stretch, (self.wall)()), None);
+            }
+            Control::Silence(silence, reply) => {
+                self.desk.silence(silence.clone());
+                // Whoever asked may have gone away; it holds all the same.
+                Box::new(move || drop(reply.send(silence)))
+            }
+            Control::Unsilence(id, reply) => {
+                let ended = self.desk.unsilence(id);
+                Box::new(move || drop(reply.send(ended)))
+            }
+            Control::Acknowledge(number, word, reply) => {
+                let incident = self.desk.acknowledge(number, word);
+                if let Some(incident) = &incident {
+                    step.commit.incidents.push(IncidentRow::of(incident));
+                    step.lines.push(Line::incident(Change::Updated, incident));
+                }
+                Box::new(move || drop(reply.send(incident)))
+            }
+        };
+        (step, Some(answer))
     }
 
     fn take(&mut self, report: Report) -> Option<Step> {
@@ -304,13 +431,8 @@ impl Backlog {
                 step.lines.into_iter().partition(|l| l.event == log::Event::ProbeCompleted);
             probes.into_iter().for_each(Line::write);
             self.lines.extend(rest);
-            let commit = step.commit;
-            if commit.sample.is_some()
-                || commit.checkpoint.is_some()
-                || !commit.incidents.is_empty()
-                || !commit.outgoing.is_empty()
-            {
-                self.commits.push_back(commit);
+            if !step.commit.is_empty() {
+                self.commits.push_back(step.commit);
             }
         }
     }
@@ -323,7 +445,7 @@ impl Backlog {
         for commit in self.commits.iter_mut().take(excess) {
             self.dropped += u64::from(commit.sample.take().is_some());
         }
-        self.commits.retain(|c| c.sample.is_some() || !c.incidents.is_empty() || !c.outgoing.is_empty());
+        self.commits.retain(|c| !c.is_empty());
         let message = format!("{} samples could not be recorded and are lost", self.dropped);
         log::emit(log::Event::StoreFailed, Level::ERROR, &message, &json!({"dropped": self.dropped}));
     }

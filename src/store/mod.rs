@@ -17,12 +17,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-pub use outbox::{Attempted, Outgoing, Pending, Tally};
+pub use outbox::{Attempted, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
 
-use crate::model::{Sample, Timestamp};
+use crate::model::{Incident, Outgoing, Sample, Timestamp};
 
 /// How long a statement waits for another process that holds the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,6 +92,19 @@ pub struct Commit {
     pub outgoing: Vec<Outgoing>,
     /// The state of detection after this sample, now and then.
     pub checkpoint: Option<String>,
+    /// What was told and is owed, whenever that changes.
+    pub desk: Option<String>,
+}
+
+impl Commit {
+    /// Whether there is nothing to record.
+    pub fn is_empty(&self) -> bool {
+        self.sample.is_none()
+            && self.incidents.is_empty()
+            && self.outgoing.is_empty()
+            && self.checkpoint.is_none()
+            && self.desk.is_none()
+    }
 }
 
 /// An incident as the store keeps it.
@@ -118,6 +131,18 @@ impl IncidentRow {
             started_at: Timestamp(row.get(3)?),
             data: row.get(4)?,
         })
+    }
+
+    /// The row of an incident.
+    pub fn of(incident: &Incident) -> Self {
+        Self {
+            id: incident.id,
+            number: incident.number,
+            open: incident.resolved_at.is_none(),
+            started_at: incident.started_at,
+            // Plain data with string keys: serialising cannot fail.
+            data: serde_json::to_string(incident).unwrap_or_default(),
+        }
     }
 }
 
@@ -227,6 +252,12 @@ impl Store {
                     )?
                     .execute(params![seq, state])?;
                 }
+                if let Some(state) = &commit.desk {
+                    tx.prepare_cached(
+                        "INSERT INTO desk (id, state) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+                    )?
+                    .execute([state])?;
+                }
             }
             addition.write(tx)
         })
@@ -238,6 +269,14 @@ impl Store {
     /// When the store cannot be read.
     pub fn checkpoint(&self) -> Result<Option<(i64, String)>, StoreError> {
         self.run(|c| c.query_row("SELECT seq, state FROM checkpoint", [], |r| Ok((r.get(0)?, r.get(1)?))).optional())
+    }
+
+    /// What was told and is owed, as it was last recorded.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn desk(&self) -> Result<Option<String>, StoreError> {
+        self.run(|c| c.query_row("SELECT state FROM desk", [], |r| r.get(0)).optional())
     }
 
     /// Every incident that goes on (`open`) or every one at all, oldest first.

@@ -97,6 +97,12 @@ CREATE TABLE checkpoint (
     state TEXT NOT NULL
 ) STRICT;
 
+-- Who was told what, what is owed, and what people said.
+CREATE TABLE desk (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    state TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE incident (
     id BLOB PRIMARY KEY,
     number INTEGER NOT NULL UNIQUE,
@@ -113,11 +119,15 @@ CREATE TABLE outbox (
     incident BLOB,
     notice TEXT NOT NULL,
     progress TEXT NOT NULL DEFAULT '{}',
-    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed', 'expired')),
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed', 'expired', 'dropped')),
     decided_at INTEGER NOT NULL,
+    -- About many incidents at once: waits for all that is before it, and all that is after it waits for it.
+    digest INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
+    first_attempt_at INTEGER,
     next_attempt_at INTEGER NOT NULL,
     ended_at INTEGER,
     error TEXT
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (channel, seq) WHERE state = 'pending';
+CREATE INDEX outbox_ended ON outbox (channel, state, ended_at) WHERE state <> 'pending';

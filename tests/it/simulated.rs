@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use llmwatch::clock::{Clock, Wall};
 use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::desk::Desk;
 use llmwatch::model::{Attribution, Endpoint, Fault, Outcome, Sample, Timestamp};
 use llmwatch::notify::worker;
 use llmwatch::pipeline::{self, Pipeline, fold::Core};
@@ -91,6 +92,7 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
     };
     let pipeline = Pipeline {
         core,
+        desk: Desk::default(),
         store: store.clone(),
         wall: wall.clone(),
         reports: pipeline_reports,

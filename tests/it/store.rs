@@ -1,9 +1,9 @@
 //! The store: what goes in comes out, together or not at all, in order.
 
 use llmwatch::model::{
-    Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Status, Timestamp,
+    Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Outcome, Outgoing, Sample, Status, Timestamp,
 };
-use llmwatch::store::{Attempted, Commit, IncidentRow, Outgoing, SampleQuery, Store, StoreError};
+use llmwatch::store::{Attempted, Commit, IncidentRow, SampleQuery, Store, StoreError};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -39,13 +39,14 @@ fn incident(id: Uuid) -> Incident {
         resolved_at: None,
         duration_s: 1.0,
         explanation: String::new(),
+        acknowledged: None,
         evidence: Evidence::default(),
     }
 }
 
 fn queue(store: &Store, channel: &str, r#type: NoticeType, about: Uuid, at: i64) {
     let notice = notice(r#type, Some(incident(about)), Timestamp(at));
-    let outgoing = vec![Outgoing { channel: channel.to_owned(), notice }];
+    let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice }];
     store.commit(&[Commit { outgoing, ..Commit::default() }]).unwrap();
 }
 
@@ -73,6 +74,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     let about = Uuid::now_v7();
     let twice = Outgoing {
         channel: "mail".to_owned(),
+        not_before: None,
         notice: notice(NoticeType::Opened, Some(incident(about)), Timestamp(0)),
     };
     let commit = Commit {
@@ -110,7 +112,7 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
     let resolved = store.next_pending("mail", Timestamp(9_001)).unwrap().unwrap();
     assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
     store.record_attempt(resolved.seq, Timestamp(9_001), Attempted::Sent, "{}", None).unwrap();
-    assert_eq!(store.outbox_tally().unwrap(), []);
+    assert_eq!(store.outbox_tally().unwrap()[0].pending, 0);
 }
 
 #[test]

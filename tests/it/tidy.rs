@@ -25,9 +25,11 @@ const PURE: &[&str] = &[
     "incident.rs",
     "snapshot.rs",
     "audience.rs",
+    "maintenance.rs",
+    "silence.rs",
     "rollup.rs",
     "pipeline/fold.rs",
-    "pipeline/notices.rs",
+    "desk",
     "notify/render",
 ];
 /// What a pure module has no business with.

@@ -71,5 +71,7 @@ pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timesta
         already_over: false,
         recent: Vec::new(),
         test: false,
+        instead_of: None,
+        document: None,
     }
 }

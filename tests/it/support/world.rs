@@ -77,13 +77,13 @@ model = "gpt-6-luna"
 
     pub(crate) fn email(&self) -> String {
         format!(
-            "\n[[email]]\nname = \"oncall\"\nto = [\"oncall@example.com\"]\nfrom = \"llmwatch@example.com\"\nsmtp = \"smtp://{}\"\n",
+            "\n[[email]]\nname = \"oncall\"\nto = [\"oncall@example.com\"]\nfrom = \"llmwatch@example.com\"\nsmtp = \"smtp://{}\"\ngroup_wait = \"0s\"\n",
             self.mail.addr()
         )
     }
 
     pub(crate) fn webhook(&self) -> String {
-        format!("\n[[webhook]]\nname = \"hook\"\nurl = \"http://{}/alerts\"\n", self.hook.addr())
+        format!("\n[[webhook]]\nname = \"hook\"\nurl = \"http://{}/alerts\"\ngroup_wait = \"0s\"\n", self.hook.addr())
     }
 
     pub(crate) fn state(&self) -> PathBuf {

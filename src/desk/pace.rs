@@ -1,0 +1,156 @@
+//! How much a channel is told in a while, and the digest of what goes beyond it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::incident::human_duration;
+use crate::model::{Attribution, Document, Incident, NoticeType, Status, Timestamp};
+
+/// So many messages in a row are sent as they are…
+const BURST: f64 = 15.0;
+/// …and then one in this time.
+const REFILL: Duration = Duration::from_secs(20);
+/// A digest names this many incidents at most.
+const NAMED: usize = 200;
+
+/// What a channel was told lately, and what it will be told together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pace {
+    room: f64,
+    at: Timestamp,
+    since: Option<Timestamp>,
+    entries: Vec<Entry>,
+}
+
+/// One incident in a digest, as it was last heard of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    id: Uuid,
+    number: u64,
+    reason: NoticeType,
+    status: Status,
+    attribution: Attribution,
+    title: String,
+    endpoints: Vec<String>,
+    started_at: Timestamp,
+    resolved_at: Option<Timestamp>,
+    duration_s: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { room: BURST, at: Timestamp(0), since: None, entries: Vec::new() }
+    }
+}
+
+impl Pace {
+    /// Time passes; whether that is worth recording.
+    pub(super) fn pass(&mut self, now: Timestamp) -> bool {
+        let gained = now.since_ms(self.at).max(0) as f64 / REFILL.as_millis() as f64;
+        if gained < 1.0 || self.is_fresh() {
+            return false;
+        }
+        self.room = (self.room + gained).min(BURST);
+        self.at = now;
+        true
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.room >= BURST && self.entries.is_empty()
+    }
+
+    /// Whether another message may be sent as it is.
+    pub(super) fn has_room(&self) -> bool {
+        self.room >= 1.0 && self.entries.is_empty()
+    }
+
+    pub(super) fn take_one(&mut self, now: Timestamp) {
+        if self.room >= BURST {
+            self.at = now;
+        }
+        self.room = (self.room - 1.0).max(0.0);
+    }
+
+    /// Keeps something for the digest. What is newer of the same incident replaces what is older.
+    pub(super) fn gather(&mut self, now: Timestamp, reason: NoticeType, incident: &Incident) {
+        self.since.get_or_insert(now);
+        let end = incident.resolved_at.unwrap_or(now);
+        let entry = Entry {
+            id: incident.id,
+            number: incident.number,
+            reason,
+            status: incident.status,
+            attribution: incident.attribution,
+            title: incident.title.clone(),
+            endpoints: incident.endpoints.clone(),
+            started_at: incident.started_at,
+            resolved_at: incident.resolved_at,
+            duration_s: end.since_ms(incident.started_at).max(0) as f64 / 1000.0,
+        };
+        match self.entries.iter_mut().find(|e| e.id == entry.id) {
+            Some(known) => *known = entry,
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// The digest, if there is something in it and it is time: it waits for others to join as any message does.
+    pub(super) fn digest(&mut self, now: Timestamp, wait: Duration, hurry: bool) -> Option<(String, Document)> {
+        let since = self.since?;
+        if self.room < 1.0 || !(hurry || now >= since + wait) {
+            return None;
+        }
+        self.take_one(now);
+        self.since = None;
+        let entries = std::mem::take(&mut self.entries);
+        let over = entries.iter().filter(|e| e.resolved_at.is_some()).count();
+        let going_on = entries.len() - over;
+        let count = |n: usize| format!("{n} incident{}", if n == 1 { "" } else { "s" });
+        let title = match (going_on, over) {
+            (0, over) => format!("{} over", count(over)),
+            (going_on, 0) => format!("{} at once", count(going_on)),
+            (going_on, over) => format!("{} at once, {over} more over", count(going_on)),
+        };
+        let mut text = "So much happened in a short time that it is told in one message\ninstead of many.\n".to_owned();
+        for (head, shown_over) in [("GOING ON", false), ("OVER", true)] {
+            let chosen: Vec<_> = entries.iter().filter(|e| e.resolved_at.is_some() == shown_over).collect();
+            if chosen.is_empty() {
+                continue;
+            }
+            text += &format!("\n{head} ({})\n", chosen.len());
+            for entry in chosen.iter().take(NAMED) {
+                text += &format!("  {}\n", entry.line());
+            }
+            if chosen.len() > NAMED {
+                text += &format!("  … and {} more\n", chosen.len() - NAMED);
+            }
+        }
+        let data = json!({"incidents": entries.iter().take(NAMED).map(Entry::data).collect::<Vec<_>>(),
+            "going_on": going_on, "over": over});
+        Some((title, Document { text, html: String::new(), data }))
+    }
+}
+
+impl Entry {
+    fn line(&self) -> String {
+        let tag = match (self.resolved_at, self.attribution) {
+            (Some(_), _) => format!("after {}", human_duration(self.duration_s)),
+            (None, Attribution::Provider) => self.status.as_str().to_owned(),
+            (None, Attribution::Account) => "your account".to_owned(),
+            (None, Attribution::Local) => "this machine".to_owned(),
+        };
+        format!("#{} {tag}: {} [{}]", self.number, self.title, self.endpoints.join(", "))
+    }
+
+    fn data(&self) -> serde_json::Value {
+        let reason = self.reason.filter_word();
+        json!({
+            "id": self.id, "number": self.number, "reason": reason, "status": self.status,
+            "attribution": self.attribution, "title": self.title, "endpoints": self.endpoints,
+            "started_at": self.started_at, "resolved_at": self.resolved_at, "duration_s": self.duration_s,
+        })
+    }
+}
