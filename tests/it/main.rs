@@ -5,6 +5,7 @@
 mod config;
 mod daemon;
 mod detect;
+mod hostile;
 mod rollups;
 mod simulate;
 mod simulate_faults;
@@ -13,3 +14,4 @@ mod sinks;
 mod store;
 mod support;
 mod tidy;
+mod wire;
