@@ -26,6 +26,7 @@ use crate::runner::{Command, Probe, Probed, Runner};
 use crate::schedule::Due;
 use crate::service::Service;
 use crate::snapshot::Snapshot;
+use crate::status_feed::Poller;
 use crate::store::Store;
 use crate::web;
 
@@ -125,6 +126,13 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     parts.spawn(async move {
         ("the pipeline", {
             pipeline.run().await;
+            Ok(())
+        })
+    });
+    let poller = Poller { config: config_in.clone(), heard: controls.clone(), stop: stop_probing.clone() };
+    parts.spawn(async move {
+        ("the status feeds", {
+            poller.run().await;
             Ok(())
         })
     });

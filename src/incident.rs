@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::detect::{Cause, Event, Note};
 use crate::model::{
-    Attribution, Endpoint, Evidence, EvidenceSample, Fault, FirstToken, Incident, IncidentState, Outcome, Sample,
-    Status, Timestamp,
+    Attribution, Endpoint, Evidence, EvidenceSample, Fault, FirstToken, Incident, IncidentState, Official, Outcome,
+    Sample, Status, Timestamp,
 };
 
 /// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
@@ -58,6 +58,8 @@ pub trait Surroundings {
     fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample>;
     /// Endpoints of other failure domains that answer at this moment.
     fn working_elsewhere(&self, domain: &str) -> Vec<String>;
+    /// What the vendor's own page says about an incident.
+    fn official(&self, incident: &Incident) -> Official;
 }
 
 impl Book {
@@ -114,6 +116,20 @@ impl Book {
         let told = told.collect();
         self.open.retain(|o| o.incident.state == IncidentState::Open);
         told
+    }
+
+    /// Asks `about` anew for what the vendors' pages say about the incidents that go on. Returns those whose vendor has
+    /// published something since.
+    pub fn hear(&mut self, about: impl Fn(&Incident) -> Official) -> Vec<Incident> {
+        let mut published = Vec::new();
+        for incident in self.open.iter_mut().map(|o| &mut o.incident) {
+            let now = about(incident);
+            let before = std::mem::replace(&mut incident.official, now);
+            if before.incident != incident.official.incident {
+                published.push(incident.clone());
+            }
+        }
+        published
     }
 
     /// Closes what concerns only endpoints that are gone from the configuration.
@@ -177,6 +193,7 @@ impl Book {
                         first_token_ms: FirstToken { typical: note.typical_first_token_ms, now: note.first_token_ms },
                         ..Evidence::default()
                     },
+                    official: Official::default(),
                 },
                 bad: BTreeSet::from([note.endpoint.clone()]),
                 faults,
@@ -254,6 +271,7 @@ fn tally(samples: &[EvidenceSample]) -> BTreeMap<String, u32> {
 
 /// Words the incident from what is known of it at `at`.
 fn describe(open: &mut Open, at: Timestamp, around: &impl Surroundings) {
+    open.incident.official = around.official(&open.incident);
     let mut samples: Vec<_> =
         open.incident.endpoints.iter().flat_map(|e| around.bad_samples(e, open.incident.started_at)).collect();
     samples.sort_by_key(|s| s.started_at);

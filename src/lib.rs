@@ -35,6 +35,8 @@ pub mod backtest;
 
 pub mod attribute;
 
+pub mod official;
+
 pub mod incident;
 
 pub mod audience;
@@ -52,6 +54,8 @@ pub mod rollup;
 pub mod store;
 
 pub mod pipeline;
+
+pub mod status_feed;
 
 pub mod notify;
 

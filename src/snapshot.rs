@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::maintenance::MaintenanceView;
 use crate::model::{
     Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status, Strip,
-    Tally, Timestamp,
+    Tally, Timestamp, VendorPage,
 };
 use crate::silence::Silence;
 
@@ -50,6 +50,21 @@ pub struct Snapshot {
     /// How delivery goes, per channel that was ever told something.
     #[serde(default)]
     pub outbox: Vec<Tally>,
+    /// What the vendors' own status pages say.
+    #[serde(default)]
+    pub official: Vec<VendorView>,
+}
+
+/// One vendor's own status page as it was read last.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VendorView {
+    /// Whose.
+    pub provider: Provider,
+    /// The vendor as people say it.
+    pub title: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub page: VendorPage,
 }
 
 /// One endpoint as it is now.

@@ -288,8 +288,11 @@ fn read_feeds(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         let enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
         let url = table.get("url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
         let kind = table.get("kind").and_then(|v| v.one_of(&kinds));
-        let components = table.get("components").and_then(|v| v.strings()).unwrap_or_default();
-        let interval = table.get("interval").and_then(|v| v.duration_of_at_least(Duration::from_secs(30)));
+        let components = table.get("components").and_then(|v| v.strings());
+        // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
+        let own = url.as_ref().is_some_and(endpoint::is_local);
+        let least = Duration::from_secs(if own { 1 } else { 30 });
+        let interval = table.get("interval").and_then(|v| v.duration_of_at_least(least));
         table.finish();
         let Some(provider) = provider else {
             let help = Some("add `provider = …`".to_owned());
@@ -302,8 +305,18 @@ fn read_feeds(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         }
         let interval = interval.unwrap_or(Duration::from_mins(2));
         match (url, kind, known_feed(provider)) {
-            (Some(url), Some(kind), _) => feeds.push(StatusFeed { provider, url, kind, components, interval }),
-            (None, None, Some(known)) => feeds.push(StatusFeed { components, interval, ..known }),
+            (Some(url), Some(kind), _) => feeds.push(StatusFeed {
+                provider,
+                url: document_of(url, kind),
+                fallback: None,
+                kind,
+                components: components.unwrap_or_default(),
+                interval,
+            }),
+            (None, None, Some(known)) => {
+                let components = components.unwrap_or_else(|| known.components.clone());
+                feeds.push(StatusFeed { components, interval, ..known });
+            }
             _ => {
                 let help = Some("give both `url` and `kind`".to_owned());
                 table.sink().error(Some(table.span.clone()), "a status feed without its address or platform", help);
@@ -325,17 +338,58 @@ fn read_feeds(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
     feeds
 }
 
-/// The vendors' own status pages.
+/// The document to read where only the page's address is given.
+fn document_of(mut url: Url, kind: FeedKind) -> Url {
+    if matches!(kind, FeedKind::Statuspage | FeedKind::IncidentIo) && url.path() == "/" {
+        url.set_path("/api/v2/summary.json");
+    }
+    url
+}
+
+/// The vendors' own status pages, and what on them concerns the APIs.
 fn known_feed(provider: Provider) -> Option<StatusFeed> {
-    let (url, kind) = match provider {
-        Provider::OpenAi => ("https://status.openai.com/api/v2/summary.json", FeedKind::IncidentIo),
-        Provider::Anthropic => ("https://status.claude.com/api/v2/summary.json", FeedKind::Statuspage),
-        Provider::Gemini => ("https://status.cloud.google.com/incidents.json", FeedKind::GoogleCloud),
-        Provider::AzureOpenAi => ("https://azure.status.microsoft/en-us/status/feed/", FeedKind::AzureRss),
+    let (url, kind, components): (_, _, &[&str]) = match provider {
+        Provider::OpenAi => (
+            "https://status.openai.com/api/v2/summary.json",
+            FeedKind::IncidentIo,
+            &[
+                "Chat Completions",
+                "Responses",
+                "Embeddings",
+                "Moderations",
+                "Realtime",
+                "Batch",
+                "Files",
+                "Fine-tuning",
+            ],
+        ),
+        Provider::Anthropic => {
+            ("https://status.claude.com/api/v2/summary.json", FeedKind::Statuspage, &["api.anthropic.com"])
+        }
+        Provider::Gemini => (
+            "https://status.cloud.google.com/incidents.json",
+            FeedKind::GoogleCloud,
+            &["Z0FZJAMvEB4j3NbCJs6B", "Gemini"],
+        ),
+        Provider::AzureOpenAi => (
+            "https://azure.status.microsoft/en-us/status/feed/",
+            FeedKind::AzureRss,
+            &["OpenAI", "Foundry", "Cognitive Services", "Multiple"],
+        ),
         Provider::OpenAiCompatible | Provider::Http => return None,
     };
-    let interval = Duration::from_mins(2);
-    Some(StatusFeed { provider, url: Url::parse(url).ok()?, kind, components: Vec::new(), interval })
+    // The vendor's front end has been seen to turn programs away; the platform's own address has not.
+    let fallback = (provider == Provider::Anthropic)
+        .then(|| Url::parse("https://anthropic.statuspage.io/api/v2/summary.json").ok())
+        .flatten();
+    Some(StatusFeed {
+        provider,
+        url: Url::parse(url).ok()?,
+        fallback,
+        kind,
+        components: components.iter().map(|c| (*c).to_owned()).collect(),
+        interval: Duration::from_mins(2),
+    })
 }
 
 fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {

@@ -195,18 +195,27 @@ pub enum FeedKind {
 }
 
 /// One `[[status_feed]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusFeed {
     /// Whose.
     pub provider: Provider,
     /// Where.
     pub url: Url,
+    /// Where else, when that cannot be read.
+    pub fallback: Option<Url>,
     /// Which platform.
     pub kind: FeedKind,
-    /// The components that matter; empty for all.
+    /// The components that matter, by parts of their names or by id; empty for all.
     pub components: Vec<String>,
     /// How often it is asked.
     pub interval: Duration,
+}
+
+impl StatusFeed {
+    /// What tells it from the other feeds.
+    pub fn key(&self) -> String {
+        format!("{} {}", self.provider, self.url)
+    }
 }
 
 /// Where notifications go.

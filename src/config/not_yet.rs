@@ -5,7 +5,7 @@ use super::{Channel, ChannelKind, WebhookKind};
 use crate::config::endpoint::Read;
 
 /// Keys of a table of their own.
-const TABLES: &[&str] = &["status_feed", "heartbeat", "report"];
+const TABLES: &[&str] = &["heartbeat", "report"];
 /// Keys of other tables.
 const KEYS: &[(&str, &[&str])] = &[
     ("monitor", &["proxy"]),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use super::{Attribution, Fault, Official, Outcome, Provider, Sample, Timestamp};
 
 /// How an endpoint or a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +33,19 @@ impl Status {
             Self::Unknown => "unknown",
             Self::Maintenance => "maintenance",
         }
+    }
+
+    /// The worse of two: an outage, then a degradation, then maintenance; not knowing is worse only than being well.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |s: Self| match s {
+            Self::Operational => 0,
+            Self::Unknown => 1,
+            Self::Maintenance => 2,
+            Self::Degraded => 3,
+            Self::Outage => 4,
+        };
+        if rank(other) > rank(self) { other } else { self }
     }
 }
 
@@ -82,6 +95,9 @@ pub struct Incident {
     pub acknowledged: Option<Acknowledgement>,
     /// The figures behind the decision.
     pub evidence: Evidence,
+    /// What the vendor's own status page says.
+    #[serde(default)]
+    pub official: Official,
 }
 
 /// A person's word that somebody is on it.

@@ -6,6 +6,7 @@
 mod fault;
 mod incident;
 mod notice;
+mod official;
 mod sample;
 mod secret;
 mod target;
@@ -16,6 +17,7 @@ pub use incident::{
     Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status,
 };
 pub use notice::{Document, Notice, NoticeType, Outgoing, Strip, Tally};
+pub use official::{Official, VendorIncident, VendorPage};
 pub use sample::{Outcome, Sample, Trigger};
 pub use secret::Secret;
 pub use target::{

@@ -23,6 +23,9 @@ pub enum NoticeType {
     /// It still goes on.
     #[serde(rename = "incident.reminder")]
     Reminder,
+    /// A vendor's own status page says something that the probes do not feel.
+    #[serde(rename = "feed.changed")]
+    Official,
     /// The monitor has lost its network.
     #[serde(rename = "monitor.blind")]
     Blind,
@@ -55,6 +58,7 @@ impl NoticeType {
             Self::Escalated => "incident.escalated",
             Self::Resolved => "incident.resolved",
             Self::Reminder => "incident.reminder",
+            Self::Official => "feed.changed",
             Self::Blind => "monitor.blind",
             Self::Sighted => "monitor.sighted",
             Self::Budget => "monitor.budget",
@@ -75,6 +79,7 @@ impl NoticeType {
             Self::Reminder => "reminder",
             Self::Report => "report",
             Self::Blind | Self::Sighted | Self::Budget | Self::Delivery | Self::Digest | Self::Test => "monitor",
+            Self::Official => "official",
         }
     }
 }

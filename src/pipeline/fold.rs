@@ -4,6 +4,8 @@
 //! completed sample into the state and says what follows from it: rows to commit, looks to arrange, events to log. A
 //! restart calls `step` on stored samples and drops what follows, since that was committed together with them.
 
+mod hear;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,14 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Line, Step};
 use crate::attribute::{Context, attribute};
-use crate::config::Config;
+use crate::config::{Config, StatusFeed};
 use crate::desk::Announcement;
 use crate::detect::{Blip, Cause, Detector, Event, LAG_LIMIT_MS, Observation, Policy, Reader};
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
 use crate::maintenance;
-use crate::model::{Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Outcome, Sample, Status, Timestamp};
-use crate::snapshot::{EndpointView, Recent, Snapshot};
+use crate::model::{
+    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Sample, Status, Timestamp,
+};
+use crate::official::Pages;
+use crate::snapshot::{EndpointView, Recent, Snapshot, VendorView};
 
 /// A checkpoint is due after this long, or at once when an incident changes.
 const CHECKPOINT_EVERY_MS: i64 = 60_000;
@@ -44,6 +49,9 @@ struct State {
     book: Book,
     blind: Option<Blind>,
     spent: Spent,
+    /// What the vendors' own pages said last.
+    #[serde(default)]
+    pages: Pages,
 }
 
 /// The monitor's own network is gone.
@@ -101,6 +109,8 @@ impl Core {
         let roster = &self.roster;
         self.state.detector.retain(|name| roster.contains_key(name));
         self.recents.retain(|name, _| roster.contains_key(name));
+        let feeds: Vec<_> = self.config.status_feeds.iter().map(StatusFeed::key).collect();
+        self.state.pages.retain(|feed| feeds.iter().any(|f| f == feed));
         let closed = self.state.book.forget(at, |name| roster.contains_key(name));
         let mut step = Step::default();
         step.tell(closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
@@ -141,7 +151,12 @@ impl Core {
         let changes = if verdict.notes.is_empty() {
             Vec::new()
         } else {
-            let around = Around { config: &self.config, recents: &self.recents, book_free: self.free_of_incidents() };
+            let around = Around {
+                config: &self.config,
+                recents: &self.recents,
+                pages: &self.state.pages,
+                book_free: self.free_of_incidents(),
+            };
             self.state.book.apply(&verdict.notes, &sample, &around)
         };
         self.see(&mut step, &verdict.notes, &sample);
@@ -186,6 +201,12 @@ impl Core {
             silences: Vec::new(),
             maintenance: maintenance::active(&self.config, now).iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),
+            official: self
+                .state
+                .pages
+                .all()
+                .map(|(provider, page)| VendorView { provider, title: provider.title().to_owned(), page: page.clone() })
+                .collect(),
         }
     }
 
@@ -360,6 +381,7 @@ fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
 struct Around<'a> {
     config: &'a Config,
     recents: &'a BTreeMap<String, Recent>,
+    pages: &'a Pages,
     book_free: Vec<String>,
 }
 
@@ -378,5 +400,10 @@ impl Surroundings for Around<'_> {
             .filter(|name| self.endpoint(name).is_some_and(|e| e.domain() != domain))
             .cloned()
             .collect()
+    }
+
+    fn official(&self, incident: &Incident) -> Official {
+        let provider = incident.endpoints.iter().find_map(|name| self.endpoint(name)).map(|e| e.provider);
+        provider.map_or_else(|| incident.official.clone(), |p| self.pages.about(incident, p))
     }
 }

@@ -23,6 +23,7 @@ use crate::desk::{Announcement, Desk};
 use crate::incident::Change;
 use crate::log;
 use crate::model::{Acknowledgement, Incident, Outcome, Outgoing, Sample, Tally, Timestamp};
+pub use crate::official::Heard;
 use crate::runner::{Command, Report};
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -114,7 +115,7 @@ impl Line {
             "endpoints": incident.endpoints, "provider": incident.provider, "status": incident.status,
             "cause": incident.cause, "attribution": incident.attribution, "started_at": incident.started_at,
             "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
-            "explanation": incident.explanation,
+            "explanation": incident.explanation, "lead_s": incident.official.lead_s,
         });
         Self::new(event, level, incident.title.clone(), fields)
     }
@@ -147,6 +148,8 @@ pub enum Control {
     Unsilence(Uuid, oneshot::Sender<Option<Silence>>),
     /// Somebody is on the incident of this number. The answer is the incident, or `None` when none of this number goes on.
     Acknowledge(u64, Acknowledgement, oneshot::Sender<Option<Incident>>),
+    /// A vendor's own page was read.
+    Heard(Box<Heard>),
 }
 
 /// Does what a control asks for; gives what to answer once that is recorded.
@@ -312,6 +315,9 @@ impl Pipeline {
         let answer: Answer = match control {
             Control::Follow(config, stretch) => {
                 return (self.core.follow(config, stretch, (self.wall)()), None);
+            }
+            Control::Heard(heard) => {
+                return (self.core.hear(*heard, (self.wall)()), None);
             }
             Control::Silence(silence, reply) => {
                 self.desk.silence(silence.clone());

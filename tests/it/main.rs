@@ -11,6 +11,7 @@ mod simulate;
 mod simulate_faults;
 mod simulated;
 mod sinks;
+mod status_feed;
 mod store;
 mod support;
 mod tidy;

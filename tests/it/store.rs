@@ -1,7 +1,8 @@
 //! The store: what goes in comes out, together or not at all, in order.
 
 use llmwatch::model::{
-    Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Outcome, Outgoing, Sample, Status, Timestamp,
+    Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Official, Outcome, Outgoing, Sample, Status,
+    Timestamp,
 };
 use llmwatch::store::{Attempted, Commit, IncidentRow, SampleQuery, Store, StoreError};
 use proptest::prelude::*;
@@ -41,6 +42,7 @@ fn incident(id: Uuid) -> Incident {
         explanation: String::new(),
         acknowledged: None,
         evidence: Evidence::default(),
+        official: Official::default(),
     }
 }
 

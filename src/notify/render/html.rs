@@ -56,7 +56,11 @@ pub fn html(notice: &Notice, setting: Setting) -> String {
 
 fn mood(notice: &Notice) -> (&'static str, &'static str) {
     let Some(incident) = &notice.incident else {
-        return if notice.r#type == NoticeType::Test { ("TEST", BLUE) } else { ("MONITOR", AMBER) };
+        return match notice.r#type {
+            NoticeType::Test => ("TEST", BLUE),
+            NoticeType::Official => ("OFFICIAL", BLUE),
+            _ => ("MONITOR", AMBER),
+        };
     };
     match (notice.r#type, incident.attribution, incident.status) {
         (NoticeType::Resolved, ..) => ("RESOLVED", GREEN),

@@ -18,7 +18,6 @@ pub fn json(notice: &Notice) -> Value {
     match &notice.incident {
         // The evidence and what belongs to it stand inside the incident.
         Some(_) => {
-            data["incident"]["official"] = json!({"status": null, "incident": null, "lead_s": null, "url": null});
             data["incident"]["alternatives"] = json!(notice.alternatives);
             data["incident"]["url"] = json!(notice.url);
         }

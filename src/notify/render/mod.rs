@@ -12,7 +12,7 @@ pub use self::json::json;
 pub use self::subject::subject;
 pub use self::text::text;
 use crate::incident::{SLOW, human_duration};
-use crate::model::{Attribution, Evidence, Incident, Notice, NoticeType, Timestamp};
+use crate::model::{Attribution, Evidence, Incident, Notice, NoticeType, Official, Timestamp};
 
 /// What rendering needs besides the notice.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +81,9 @@ fn of_incident(letter: &mut Letter, notice: &Notice, incident: &Incident, settin
         ));
     }
     letter.paragraphs.push(("whose fault", whose(incident.attribution).to_owned()));
+    if let Some(says) = official(&incident.official, setting) {
+        letter.paragraphs.push(("the provider's own page", says));
+    }
     letter.figures.push(("since", when(incident.started_at, setting)));
     match incident.resolved_at {
         Some(at) => {
@@ -142,6 +145,24 @@ fn whose(attribution: Attribution) -> &'static str {
     }
 }
 
+/// What the provider's own page says, and who was first; `None` when there is no page.
+fn official(official: &Official, setting: Setting) -> Option<String> {
+    let status = official.status?.as_str();
+    let says = match (&official.incident, official.published_at, official.lead_s) {
+        (None, ..) => format!("It says \"{status}\" and nothing of this."),
+        (Some(theirs), Some(at), Some(lead)) => {
+            let (by, who) = (human_duration(lead.abs()), if lead >= 0.0 { "after" } else { "before" });
+            let (theirs, at) = (clean(theirs), when(at, setting));
+            format!("It says \"{status}\": \"{theirs}\", published at {at}, {by} {who} this was noticed here.")
+        }
+        (Some(theirs), ..) => format!("It says \"{status}\": \"{}\".", clean(theirs)),
+    };
+    Some(match &official.url {
+        Some(url) => format!("{says} {}", clean(url)),
+        None => says,
+    })
+}
+
 fn of_monitor(r#type: NoticeType) -> &'static str {
     match r#type {
         NoticeType::Blind => {
@@ -152,6 +173,10 @@ fn of_monitor(r#type: NoticeType) -> &'static str {
         NoticeType::Budget => {
             "The probing budget of the day is spent. Nothing is probed until midnight, and every status is unknown until \
              then. `llmwatch check` shows what probing costs."
+        }
+        NoticeType::Official => {
+            "A vendor has published this on its own status page. It is information: the probes from here do not feel it, and \
+             no incident is open."
         }
         NoticeType::Test => "This is only a test: nothing is wrong. If you read this, the channel works.",
         _ => "",

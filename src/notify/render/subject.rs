@@ -12,6 +12,7 @@ pub fn subject(notice: &Notice) -> String {
     let line = match &notice.incident {
         Some(incident) => of_incident(notice, incident),
         None if notice.r#type == NoticeType::Test => format!("[TEST] {}", notice.title),
+        None if notice.r#type == NoticeType::Official => format!("[OFFICIAL] {}", notice.title),
         None => format!("[MONITOR] {}", notice.title),
     };
     let line = clean(&line);

@@ -1,0 +1,134 @@
+//! What the vendors' own pages said last, and what that means for an incident of ours. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Attribution, Incident, Official, Provider, Status, Timestamp, VendorIncident, VendorPage};
+
+/// A vendor's incident that was published longer than this before ours began is another one.
+const OTHER_BEFORE_MS: i64 = 6 * 3_600_000;
+
+/// One look at a feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// Which feed.
+    pub feed: String,
+    /// Whose.
+    pub provider: Provider,
+    /// What it says; `None` when it could not be read for a while.
+    pub page: Option<VendorPage>,
+}
+
+/// What every feed said last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pages(BTreeMap<String, Known>);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Known {
+    provider: Provider,
+    page: VendorPage,
+    /// The vendor's incidents that somebody was told of on their own.
+    told: BTreeSet<String>,
+}
+
+/// What is new since the look before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct News {
+    /// What the page said before; `None` when it was not known.
+    pub was: Option<Status>,
+    /// What it says now; `None` when it is not known any more.
+    pub now: Option<Status>,
+    /// Incidents that the vendor has published.
+    pub published: Vec<VendorIncident>,
+    /// Incidents that are not on the page any more, and whether somebody was told of them.
+    pub closed: Vec<(VendorIncident, bool)>,
+    /// The page for people.
+    pub url: String,
+}
+
+impl Pages {
+    /// Takes one look in; `None` when it says nothing new.
+    pub fn hear(&mut self, heard: Heard) -> Option<News> {
+        let before = self.0.remove(&heard.feed);
+        let was = before.as_ref().map(|p| p.page.status);
+        let Some(mut page) = heard.page else {
+            let before = before?;
+            return Some(News { was, url: before.page.url, ..News::default() });
+        };
+        let (old, told) = before.map(|p| (p.page.incidents, p.told)).unwrap_or_default();
+        for incident in &mut page.incidents {
+            let known = old.iter().find(|o| o.id == incident.id).and_then(|o| o.published_at);
+            // Some feeds date an item anew with each update: the first date is the one that counts.
+            incident.published_at = match (known, incident.published_at) {
+                (Some(known), Some(new)) => Some(known.min(new)),
+                (known, new) => known.or(new),
+            };
+        }
+        let of = |list: &[VendorIncident], id: &str| list.iter().any(|i| i.id == id);
+        let published: Vec<_> = page.incidents.iter().filter(|i| !of(&old, &i.id)).cloned().collect();
+        let closed = old.iter().filter(|i| !of(&page.incidents, &i.id)).map(|i| (i.clone(), told.contains(&i.id)));
+        let closed: Vec<_> = closed.collect();
+        let phases = |list: &[VendorIncident]| {
+            list.iter().map(|i| (i.id.clone(), i.phase.clone(), i.status)).collect::<BTreeSet<_>>()
+        };
+        let is_new = was != Some(page.status) || phases(&old) != phases(&page.incidents);
+        let news = News { was, now: Some(page.status), published, closed, url: page.url.clone() };
+        let told = told.into_iter().filter(|id| of(&page.incidents, id)).collect();
+        self.0.insert(heard.feed, Known { provider: heard.provider, page, told });
+        is_new.then_some(news)
+    }
+
+    /// Somebody was told of this incident on its own, and wants to hear of its end.
+    pub fn was_told(&mut self, feed: &str, id: &str) {
+        if let Some(page) = self.0.get_mut(feed) {
+            page.told.insert(id.to_owned());
+        }
+    }
+
+    /// Forgets the feeds that are not wanted any more.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.0.retain(|feed, _| wanted(feed));
+    }
+
+    /// What each vendor's page says, in the order of the providers.
+    pub fn all(&self) -> impl Iterator<Item = (Provider, &VendorPage)> {
+        self.0.values().map(|p| (p.provider, &p.page))
+    }
+
+    /// What `provider`'s page says about `incident`. What was once found out about its publishing stays: the vendor
+    /// may close its incident before ours is over.
+    pub fn about(&self, incident: &Incident, provider: Provider) -> Official {
+        let known = &incident.official;
+        let pages: Vec<_> = self.0.values().filter(|p| p.provider == provider).map(|p| &p.page).collect();
+        let status = pages.iter().map(|p| p.status).reduce(Status::worse);
+        if incident.attribution == Attribution::Local {
+            return Official::default();
+        }
+        if known.incident.is_some() {
+            return Official { status, ..known.clone() };
+        }
+        let distance = |i: &VendorIncident| i.published_at.map(|at| at.since_ms(incident.started_at));
+        let theirs = pages
+            .iter()
+            .flat_map(|p| &p.incidents)
+            .filter(|i| distance(i).is_none_or(|ms| ms >= -OTHER_BEFORE_MS))
+            .min_by_key(|i| distance(i).map_or(i64::MAX, i64::abs));
+        let page = || pages.first().map(|p| p.url.clone());
+        match theirs {
+            None => Official { status, url: page(), ..Official::default() },
+            Some(theirs) => Official {
+                status,
+                incident: Some(theirs.name.clone()),
+                lead_s: theirs.published_at.map(|at| lead_s(incident.opened_at, at)),
+                url: theirs.url.clone().or_else(page),
+                published_at: theirs.published_at,
+            },
+        }
+    }
+}
+
+/// How long before the vendor's publishing an incident was opened here, in seconds.
+fn lead_s(opened_at: Timestamp, published_at: Timestamp) -> f64 {
+    published_at.since_ms(opened_at) as f64 / 1000.0
+}

@@ -1,0 +1,187 @@
+//! Asks each status page at its own rhythm and tells the pipeline what it says.
+//!
+//! One task per feed, so that a page that hangs delays no other. A page that cannot be read is asked more and more
+//! rarely, said once in the log, and forgotten by the pipeline after a few attempts: what it said last may be wrong by
+//! then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+use url::Url;
+
+use super::fetch::{self, Document, Trouble};
+use crate::config::{Config, FeedKind, Monitor, Proxy, StatusFeed};
+use crate::log::{Event, emit};
+use crate::model::{Provider, VendorPage};
+use crate::pipeline::{Control, Heard};
+
+/// The first looks of all feeds are spread over this.
+const FIRST_WITHIN: Duration = Duration::from_millis(500);
+/// After so many failures in a row what the page said last counts no more.
+const LOST_AFTER: u32 = 3;
+/// A page that cannot be read is asked at least this often.
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
+/// Feeds are asked a little earlier or later than the interval, by up to this share of it.
+const JITTER: f64 = 0.1;
+
+/// Everything that asks the vendors' status pages.
+pub struct Poller {
+    /// What is configured.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Where what they say goes.
+    pub heard: mpsc::Sender<Control>,
+    /// When to stop.
+    pub stop: CancellationToken,
+}
+
+/// A feed as it is asked; a reload leaves alone what is the same.
+type Asked = (StatusFeed, Proxy, Option<std::path::PathBuf>);
+
+impl Poller {
+    /// Asks until told to stop.
+    pub async fn run(mut self) {
+        let mut tasks = JoinSet::new();
+        let mut running: BTreeMap<(Provider, Url), (Asked, AbortHandle)> = BTreeMap::new();
+        loop {
+            let config = self.config.borrow_and_update().clone();
+            let asked =
+                |feed: &StatusFeed| (feed.clone(), config.monitor.proxy.clone(), config.monitor.ca_file.clone());
+            running.retain(|_, (before, task)| {
+                let stays = config.status_feeds.iter().any(|f| asked(f) == *before);
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            for feed in &config.status_feeds {
+                running.entry((feed.provider, feed.url.clone())).or_insert_with(|| {
+                    let task = follow(feed.clone(), config.monitor.clone(), self.heard.clone());
+                    (asked(feed), tasks.spawn(task))
+                });
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = self.config.changed() => if changed.is_err() { return },
+                Some(Err(ended)) = tasks.join_next() => {
+                    if let Ok(panic) = ended.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Asks one feed for ever.
+async fn follow(feed: StatusFeed, monitor: Monitor, heard: mpsc::Sender<Control>) {
+    let mut source = Source::new(&feed);
+    let client = fetch::client(&monitor);
+    let mut failures = 0_u32;
+    tokio::time::sleep(FIRST_WITHIN.mul_f64(fastrand::f64())).await;
+    loop {
+        let page = match &client {
+            Ok(client) => source.look(client, &feed).await,
+            Err(trouble) => Err(trouble.clone()),
+        };
+        let mut asked = None;
+        let told = match page {
+            Ok(page) => {
+                failures = 0;
+                Some(Some(page))
+            }
+            Err(trouble) => {
+                failures += 1;
+                asked = trouble.retry_after;
+                if failures == 1 {
+                    let message = format!("the status page of {} cannot be read: {}", feed.provider, trouble.words);
+                    let fields = json!({"provider": feed.provider, "url": feed.url.as_str(), "error": trouble.words});
+                    emit(Event::FeedFailed, Level::WARN, &message, &fields);
+                }
+                (failures == LOST_AFTER).then_some(None)
+            }
+        };
+        if let Some(page) = told {
+            let heard_now = Heard { feed: feed.key(), provider: feed.provider, page };
+            // The pipeline is gone only when the process is about to end.
+            let _ = heard.send(Control::Heard(Box::new(heard_now))).await;
+        }
+        tokio::time::sleep(wait(feed.interval, failures, asked, fastrand::f64())).await;
+    }
+}
+
+/// How long until the next look: the interval, doubled for each failure, with jitter; `random` is evenly spread over
+/// 0 to 1.
+fn wait(interval: Duration, failures: u32, asked: Option<Duration>, random: f64) -> Duration {
+    let doubled = interval.saturating_mul(1 << failures.min(10));
+    let wait = doubled.min(LONGEST_WAIT.max(interval)).max(asked.unwrap_or_default().min(LONGEST_WAIT));
+    wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * random)
+}
+
+/// The documents of one feed.
+struct Source {
+    main: Document,
+    /// incident.io's summary leaves components out that its list has.
+    components: Option<Document>,
+    /// The platform's own address of the page, for when the vendor's front end does not let us in.
+    fallback: Option<Document>,
+}
+
+impl Source {
+    fn new(feed: &StatusFeed) -> Self {
+        let list = |url: &Url| {
+            let path = url.path().strip_suffix("/summary.json")?;
+            let mut list = url.clone();
+            list.set_path(&format!("{path}/components.json"));
+            Some(list)
+        };
+        let components = (feed.kind == FeedKind::IncidentIo).then(|| list(&feed.url)).flatten();
+        Self {
+            main: Document::at(feed.url.clone()),
+            components: components.map(Document::at),
+            fallback: feed.fallback.clone().map(Document::at),
+        }
+    }
+
+    async fn look(&mut self, client: &Client, feed: &StatusFeed) -> Result<VendorPage, Trouble> {
+        let list = match &mut self.components {
+            // Without it the summary's own list has to do.
+            Some(document) => document.look(client).await.ok(),
+            None => None,
+        };
+        let read = |body: &[u8]| {
+            super::read(feed.kind, body, list, &feed.components, feed.url.as_str())
+                .map_err(|why| Trouble::new(why.to_string()))
+        };
+        let first = self.main.look(client).await.and_then(read);
+        match (first, &mut self.fallback) {
+            (Err(trouble), Some(fallback)) => {
+                let second = fallback.look(client).await.and_then(read);
+                second.map_err(|_| trouble)
+            }
+            (first, _) => first,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_fails_is_asked_more_and_more_rarely() {
+        let minute = Duration::from_mins(1);
+        assert_eq!(wait(minute, 0, None, 0.5), minute);
+        assert_eq!(wait(minute, 0, None, 0.0), Duration::from_secs(54));
+        assert_eq!(wait(minute, 3, None, 0.5), Duration::from_mins(8));
+        assert_eq!(wait(minute, 40, None, 0.5), LONGEST_WAIT);
+        assert_eq!(wait(minute, 1, Some(Duration::from_mins(10)), 0.5), Duration::from_mins(10));
+        assert_eq!(wait(Duration::from_hours(1), 5, None, 0.5), Duration::from_hours(1));
+    }
+}

@@ -1,0 +1,37 @@
+//! The moment that a ULID carries: its first ten characters are milliseconds since the epoch
+//! (<https://github.com/ulid/spec>). incident.io's ids tell by that when something was really published.
+
+use crate::model::Timestamp;
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// 2014: no status page of today is older, so an earlier moment means that the id is no ULID.
+const EARLIEST_MS: i64 = 1_388_534_400_000;
+/// 2100.
+const LATEST_MS: i64 = 4_102_444_800_000;
+
+/// When the id was made; `None` when it is no ULID.
+pub(super) fn made_at(id: &str) -> Option<Timestamp> {
+    if id.len() != 26 {
+        return None;
+    }
+    let digit = |b: u8| ALPHABET.iter().position(|a| *a == b.to_ascii_uppercase());
+    let digits: Vec<usize> = id.bytes().map(digit).collect::<Option<_>>()?;
+    let ms = digits.iter().take(10).fold(0_i64, |ms, d| ms * 32 + *d as i64);
+    (EARLIEST_MS..LATEST_MS).contains(&ms).then_some(Timestamp(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_real_incidents_tell_when_they_were_published() {
+        let when = |id| made_at(id).map(|t| t.to_string());
+        assert_eq!(when("01JXCAW3K3JAE0EP56AEZ7CBG3").as_deref(), Some("2025-06-10T07:11:31.427Z"));
+        assert_eq!(when("01KT5XJ5ATD6RMYP908WS69FVD").as_deref(), Some("2026-06-03T04:58:40.346Z"));
+        assert_eq!(when("01KEXAMPLE0000000000000001"), None, "L is no digit");
+        assert_eq!(when("inc000000001"), None);
+        assert_eq!(when("00000000000000000000000001"), None, "1970");
+        assert_eq!(when("éééééééééééééé"), None);
+    }
+}

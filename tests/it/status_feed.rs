@@ -1,0 +1,151 @@
+//! The vendors' own status pages, read over HTTP by the real daemon: who was first, and who is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use llmwatch::simulate::Scenario;
+use serde_json::Value;
+
+use crate::support::{PATIENCE, World};
+
+const OUTAGE: &str = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+const ADMITTED: &str = r#"
+[[status_page]]
+status = "partial_outage"
+incident = "Elevated error rates"
+impact = "major"
+"#;
+
+fn scenario(text: &str) -> Scenario {
+    Scenario::parse(text).unwrap()
+}
+
+fn feed(address: &str) -> String {
+    format!(
+        "\n[[status_feed]]\nprovider = \"openai\"\nkind = \"statuspage\"\nurl = \"http://{address}/api/v2/summary.json\"\ninterval = \"1s\"\n"
+    )
+}
+
+async fn next_hook(world: &mut World) -> Value {
+    let request = tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("a webhook");
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lead_is_known_as_soon_as_the_vendor_admits_an_outage_that_we_saw_first() {
+    let mut world = World::new().await;
+    let hook = world.webhook() + "on = [\"opened\", \"updated\", \"resolved\"]\n";
+    world.write(&(world.endpoints() + &hook + &world.email() + &feed(&world.openai.addr().to_string())));
+    let mut daemon = world.run();
+    let first = daemon.event("feed.changed").await;
+    assert_eq!((first["provider"].as_str(), first["status"].as_str()), (Some("openai"), Some("operational")));
+
+    world.openai.set_scenario(scenario(OUTAGE));
+    let opened = next_hook(&mut world).await;
+    assert_eq!(opened["type"], "incident.opened");
+    let official = &opened["data"]["incident"]["official"];
+    assert_eq!((official["status"].as_str(), &official["incident"]), (Some("operational"), &Value::Null));
+    assert_eq!((&official["lead_s"], official["url"].as_str()), (&Value::Null, Some("https://status.simulated.test")));
+
+    world.openai.set_scenario(scenario(&format!("{OUTAGE}{ADMITTED}")));
+    let changed = daemon.event("feed.changed").await;
+    assert_eq!(
+        (changed["status"].as_str(), changed["official_incident"].as_str()),
+        (Some("degraded"), Some("Elevated error rates"))
+    );
+    let line = daemon.event("incident.updated").await;
+    assert!(line["lead_s"].as_f64().unwrap() > 0.0, "we were first: {line}");
+    let updated = next_hook(&mut world).await;
+    assert_eq!(updated["type"], "incident.updated");
+    let official = &updated["data"]["incident"]["official"];
+    assert_eq!(official["incident"], "Elevated error rates");
+    assert_eq!(official["lead_s"], line["lead_s"]);
+
+    world.openai.set_scenario(Scenario::healthy());
+    let resolved = next_hook(&mut world).await;
+    assert_eq!(resolved["type"], "incident.resolved");
+    assert_eq!(
+        resolved["data"]["incident"]["official"]["lead_s"], line["lead_s"],
+        "it stays known when the vendor is done"
+    );
+    let mails =
+        [world.mail.next().await, world.mail.next().await].map(|m| String::from_utf8_lossy(&m.data).into_owned());
+    assert!(mails[0].contains("nothing of this"), "{}", mails[0]);
+    assert!(mails[1].contains("Elevated error rates"), "{}", mails[1]);
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
+    let mut world = World::new().await;
+    world.openai.set_scenario(scenario(ADMITTED));
+    let hook = world.webhook() + "on = [\"opened\", \"official\"]\n";
+    world.write(&(world.endpoints() + &world.email() + &hook + &feed(&world.openai.addr().to_string())));
+    let mut daemon = world.run();
+    let told = next_hook(&mut world).await;
+    assert_eq!(told["type"], "feed.changed");
+    let title = told["data"]["title"].as_str().unwrap();
+    assert!(title.contains("Elevated error rates") && title.contains("feel nothing"), "{told}");
+    world.openai.set_scenario(Scenario::healthy());
+    let over = next_hook(&mut world).await;
+    assert!(over["data"]["title"].as_str().unwrap().ends_with("Elevated error rates is over"), "{over}");
+    assert_eq!(daemon.stop().await, Some(0));
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM incident"), 0, "what a page says is no measurement");
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM outbox WHERE channel = 'oncall'"), 0);
+}
+
+/// A page that hands out a tag, then fails, then comes back.
+#[derive(Default)]
+struct Page {
+    whole: AtomicUsize,
+    unchanged: AtomicUsize,
+    broken: AtomicUsize,
+}
+
+async fn page(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    const TAG: &str = "\"v1\"";
+    if page.broken.load(Ordering::SeqCst) > 0 {
+        return (StatusCode::OK, "<html><title>Just a moment...</title></html>").into_response();
+    }
+    if headers.get("if-none-match").is_some_and(|t| t == TAG) {
+        page.unchanged.fetch_add(1, Ordering::SeqCst);
+        return StatusCode::NOT_MODIFIED.into_response();
+    }
+    page.whole.fetch_add(1, Ordering::SeqCst);
+    let body = include_str!("../fixtures/status/statuspage_summary_degraded.json");
+    ([("etag", TAG), ("content-type", "application/json")], body).into_response()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_fetched_whole_once_and_its_failure_is_said_once() {
+    let state = Arc::new(Page::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().route("/api/v2/summary.json", get(page)).with_state(state.clone());
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let world = World::new().await;
+    world.write(&(world.endpoints() + &feed(&address.to_string())));
+    let mut daemon = world.run();
+    let changed = daemon.event("feed.changed").await;
+    assert_eq!(changed["status"], "degraded");
+    crate::support::eventually("an answer of 304", || (state.unchanged.load(Ordering::SeqCst) >= 2).then_some(()))
+        .await;
+    assert_eq!(state.whole.load(Ordering::SeqCst), 1);
+
+    state.broken.store(1, Ordering::SeqCst);
+    let failed = daemon.event("feed.failed").await;
+    assert_eq!((failed["provider"].as_str(), failed["error"].as_str()), (Some("openai"), Some("it is not JSON")));
+    let lost = daemon.event("feed.changed").await;
+    assert_eq!((lost["status"].as_str(), lost["was"].as_str()), (Some("unknown"), Some("degraded")));
+    state.broken.store(0, Ordering::SeqCst);
+    let back = daemon.event("feed.changed").await;
+    assert_eq!((back["status"].as_str(), back["was"].as_str()), (Some("degraded"), Some("unknown")));
+    assert_eq!(daemon.stop().await, Some(0));
+    assert_eq!(daemon.log.matches("\"feed.failed\"").count(), 1, "{}", daemon.log);
+    server.abort();
+}
