@@ -3,6 +3,7 @@
 //! Any part that ends before it was told to ends the process: a monitor that half works is worse than one that the
 //! service manager starts again.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
 use crate::runner::{Command, Probe, Probed, Runner};
 use crate::schedule::Due;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::snapshot::Snapshot;
 use crate::status_feed::Poller;
 use crate::store::Store;
@@ -55,7 +56,6 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     }
     let config = Arc::new(config);
     let stretch = plan::stretch(&config);
-    service.extend_timeout(Duration::from_mins(1));
     let (store, core, desk) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
@@ -64,16 +64,9 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             let desk = pipeline::restore_desk(&store, &core, started_at)?;
             Ok((store, core, desk))
         };
-        tokio::task::spawn_blocking(open).await??
+        service.patiently("opening the store", tokio::task::spawn_blocking(open)).await??
     };
-    let listener = match config.monitor.listen {
-        None => None,
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address} (`listen` in `[monitor]`)"))?,
-        ),
-    };
+    let listener = listener(config.monitor.listen).await?;
     let eyes = Arc::new(Eyes::new(&config)?);
 
     let (commands, runner_commands) = mpsc::unbounded_channel();
@@ -212,6 +205,19 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let seconds = stopped_at.since_ms(started_at) as f64 / 1000.0;
     emit(Event::MonitorStopped, Level::INFO, "stopped", &json!({"uptime_s": seconds}));
     failed.map_or(Ok(()), Err)
+}
+
+/// The page's socket: the one that the service manager holds open under the name `http`, else one of our own.
+async fn listener(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let passed = service::inherited_listener("http").context("the socket `http` from the service manager")?;
+    match (passed, address) {
+        (Some(listener), _) => Ok(Some(TcpListener::from_std(listener)?)),
+        (None, None) => Ok(None),
+        (None, Some(address)) => {
+            let bound = TcpListener::bind(address).await;
+            Ok(Some(bound.with_context(|| format!("cannot listen on {address} (`listen` in `[monitor]`)"))?))
+        }
+    }
 }
 
 type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;

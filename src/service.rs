@@ -1,11 +1,21 @@
-//! The service manager's side: readiness, status, watchdog, reload (`sd_notify(3)`). Without one, nothing happens.
+//! The service manager's side: readiness, status, watchdog, reload (`sd_notify(3)`), and sockets that it opened for us
+//! (`sd_listen_fds(3)`). Without one, nothing happens.
 
 use std::ffi::OsStr;
+use std::io;
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Each extension of the start's limit: three times [`EXTEND_EVERY`], so that a busy machine can miss two.
+const EXTENSION: Duration = Duration::from_mins(1);
+/// How often the limit is extended.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+/// A start that takes longer than this hangs, and is no longer vouched for.
+const LONGEST_START: Duration = Duration::from_hours(1);
 
 /// The connection to the service manager.
 #[derive(Debug, Clone, Default)]
@@ -58,9 +68,21 @@ impl Service {
         self.send("STOPPING=1");
     }
 
-    /// The start may take so much longer from now on.
-    pub fn extend_timeout(&self, by: Duration) {
-        self.send(&format!("EXTEND_TIMEOUT_USEC={}", by.as_micros()));
+    /// Does `work`, which may take long (`what` says so in the status), and has the start's limit extended all the while.
+    pub async fn patiently<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        self.status(what);
+        let asking = async {
+            let mut tick = tokio::time::interval(EXTEND_EVERY);
+            for _ in 0..LONGEST_START.as_secs() / EXTEND_EVERY.as_secs() {
+                tick.tick().await;
+                self.send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros()));
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            done = work => done,
+            never = asking => never,
+        }
     }
 
     fn send(&self, message: &str) {
@@ -69,6 +91,25 @@ impl Service {
             let _ = socket.send(message.as_bytes());
         }
     }
+}
+
+/// The listening socket of this name that the service manager opened and passed on (socket activation).
+///
+/// # Errors
+/// When what was passed under that name is no TCP listener.
+pub fn inherited_listener(name: &str) -> io::Result<Option<TcpListener>> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let Some(index) = position(&names, name) else { return Ok(None) };
+    let listener = listenfd::ListenFd::from_env().take_tcp_listener(index)?;
+    if let Some(listener) = &listener {
+        listener.set_nonblocking(true)?;
+    }
+    Ok(listener)
+}
+
+/// Where `name` stands in `$LISTEN_FDNAMES`.
+fn position(names: &str, name: &str) -> Option<usize> {
+    names.split(':').position(|n| n == name)
 }
 
 /// `CLOCK_MONOTONIC` in microseconds, which systemd compares a reload's beginning with.
@@ -100,5 +141,30 @@ mod tests {
         let reloading = heard();
         assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
         Service::at(OsStr::new("/nowhere/at/all")).ready();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_start_is_vouched_for_until_it_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let service = Service::at(path.as_os_str());
+        service.patiently("opening", tokio::time::sleep(Duration::from_secs(50))).await;
+        let mut buffer = [0; 256];
+        let heard: Vec<_> = std::iter::from_fn(|| {
+            let n = manager.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..n]).into_owned())
+        })
+        .collect();
+        let extend = "EXTEND_TIMEOUT_USEC=60000000";
+        assert_eq!(heard, ["STATUS=opening", extend, extend, extend]);
+    }
+
+    #[test]
+    fn a_passed_socket_is_found_by_its_name() {
+        assert_eq!(position("metrics:http", "http"), Some(1));
+        assert_eq!(position("llmwatch.socket", "http"), None);
+        assert_eq!(position("", "http"), None);
     }
 }

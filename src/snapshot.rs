@@ -137,6 +137,9 @@ impl Snapshot {
                 }
             }
         }
+        if let Some(error) = &self.store_error {
+            line += &format!(", NOT RECORDING ({error})");
+        }
         match self.endpoints.iter().filter_map(|e| e.last_probe_at).max() {
             Some(last) => line + &format!("; last probe {} s ago", now.since_ms(last).max(0) / 1000),
             None => line + "; no probe yet",

@@ -8,10 +8,12 @@ mod check;
 mod demo;
 mod export;
 mod incidents;
+mod manual;
 mod probe;
 mod run;
 mod simulate;
 mod status;
+mod store;
 mod test_alert;
 
 use std::io::{IsTerminal, Write};
@@ -80,6 +82,12 @@ enum Verb {
     Simulate(simulate::Args),
     /// See everything at work, with no account and no network
     Demo(demo::Args),
+    /// Look after the store: check, repair, backup
+    Store(store::Args),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page
+    Man,
 }
 
 /// Runs the command line of this process.
@@ -119,6 +127,9 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Export(args) => export::run(&globals, &args),
         Verb::Simulate(args) => simulate::run(&globals, &args).await,
         Verb::Demo(args) => demo::run(&globals, &args).await,
+        Verb::Store(args) => store::run(&globals, &args),
+        Verb::Completions(args) => Ok(manual::completions(&args)),
+        Verb::Man => manual::man(),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("{}", failure.text);

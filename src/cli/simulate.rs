@@ -1,13 +1,15 @@
-//! `llmwatch simulate`: the fault-injecting provider on its own.
+//! `llmwatch simulate`: the fault-injecting provider on its own, and a place to send notifications to.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Globals};
-use crate::simulate::{self, Scenario};
+use super::{Exit, Globals, print};
+use crate::simulate::{self, MailSink, Scenario, WebhookSink};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,6 +19,12 @@ pub(super) struct Args {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
+    /// Also receive mail here, over plain SMTP, and print each as a JSON line
+    #[arg(long, value_name = "ADDR")]
+    mail: Option<SocketAddr>,
+    /// Also receive webhooks here, and print each as a JSON line
+    #[arg(long, value_name = "ADDR")]
+    webhooks: Option<SocketAddr>,
 }
 
 pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
@@ -37,6 +45,39 @@ pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
         }
         interrupted.cancel();
     });
+    if let Some(address) = args.mail {
+        receive_mail(MailSink::start(listen(address).await?)?);
+    }
+    if let Some(address) = args.webhooks {
+        receive_webhooks(WebhookSink::start(listen(address).await?)?);
+    }
     simulate::run(args.listen, scenario, stop).await?;
     Ok(0)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn receive_mail(mut sink: MailSink) {
+    tokio::spawn(async move {
+        loop {
+            let mail = sink.next().await;
+            let data = String::from_utf8_lossy(&mail.data);
+            let line =
+                json!({"mail": {"received_at": mail.received_at, "from": mail.from, "to": mail.to, "data": data}});
+            print(&line.to_string());
+        }
+    });
+}
+
+fn receive_webhooks(mut sink: WebhookSink) {
+    tokio::spawn(async move {
+        loop {
+            let request = sink.next().await;
+            let body = request.json().unwrap_or_else(|| json!(String::from_utf8_lossy(&request.body)));
+            let line = json!({"webhook": {"path": request.path, "id": request.header("webhook-id"), "body": body}});
+            print(&line.to_string());
+        }
+    });
 }

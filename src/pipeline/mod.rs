@@ -178,7 +178,8 @@ pub struct Pipeline {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Wakes the outbox.
     pub outbox: Arc<Notify>,
-    /// Called about once a second, only while recording works: the service manager's watchdog hangs on it.
+    /// Called about once a second: the service manager's watchdog hangs on it. A store that fails does not stop it (what
+    /// is to be recorded waits in memory, and a restart would lose that); a pipeline that hangs does.
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
 }
 
@@ -284,9 +285,7 @@ impl Pipeline {
             snapshot.store_error.clone_from(&backlog.error);
             snapshot.outbox.clone_from(&outbox);
             self.desk.annotate(&mut snapshot);
-            if backlog.error.is_none() {
-                (self.alive)(&snapshot);
-            }
+            (self.alive)(&snapshot);
             self.snapshot.send_replace(Arc::new(snapshot));
         }
         let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };

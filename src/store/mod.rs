@@ -9,18 +9,20 @@ mod outbox;
 mod retention;
 mod rollups;
 mod samples;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 pub use outbox::{Attempted, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
+pub use upkeep::{Condition, Repair, UpkeepError, repair};
 
 use crate::model::{Incident, Outgoing, Sample, Timestamp};
 
@@ -40,6 +42,18 @@ pub enum StoreError {
         path: PathBuf,
         /// The cause.
         source: rusqlite::Error,
+    },
+    /// What SQLite reads is not what it wrote.
+    #[error(
+        "the store `{path}` is damaged: {what}. It is left as it is: stop the daemon, and `llmwatch store repair` rescues \
+         what can be read into a new one and keeps the damaged file; or move it away to begin a new one",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's words.
+        what: String,
     },
     /// Written by a later release.
     #[error(
@@ -166,14 +180,16 @@ impl Store {
         let store = Self::with(path, Connection::open(path))?;
         store.run(|c| {
             c.busy_timeout(BUSY_TIMEOUT)?;
-            // Takes effect only before the first table is made: what is forgotten makes the file smaller.
-            c.pragma_update(None, "auto_vacuum", "incremental")?;
+            if c.pragma_query_value(None, "page_count", |r| r.get::<_, i64>(0))? == 0 {
+                Self::found(c)?;
+            }
             c.pragma_update(None, "journal_mode", "wal")?;
             // FULL: a commit is on the disk before anything is told, also when the power fails.
             c.pragma_update(None, "synchronous", "full")?;
             c.pragma_update(None, "foreign_keys", true)
         })?;
         store.migrate()?;
+        store.refuse_damaged()?;
         Ok(store)
     }
 
@@ -345,6 +361,11 @@ impl Store {
         })
     }
 
+    /// What only takes effect before the first table is made: what is forgotten makes the file smaller.
+    fn found(c: &Connection) -> rusqlite::Result<()> {
+        c.pragma_update(None, "auto_vacuum", "incremental")
+    }
+
     fn with(path: &Path, connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
         let connection = connection.map_err(|source| StoreError::Sqlite { path: path.to_owned(), source })?;
         Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(connection)) })
@@ -391,6 +412,9 @@ impl Store {
     }
 
     fn failed(&self, source: rusqlite::Error) -> StoreError {
+        if matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            return StoreError::Damaged { path: self.path.to_path_buf(), what: source.to_string() };
+        }
         StoreError::Sqlite { path: self.path.to_path_buf(), source }
     }
 

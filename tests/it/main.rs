@@ -15,4 +15,5 @@ mod status_feed;
 mod store;
 mod support;
 mod tidy;
+mod upkeep;
 mod wire;

@@ -1,0 +1,93 @@
+//! `llmwatch store`: is the store sound, rescue what can be rescued, copy it while the daemon runs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Exit, Globals, print};
+use crate::clock;
+use crate::store::{Store, StoreError, repair};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Look through the whole store for damage; the daemon may be running
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Rescue what can be read into a new store, and keep the damaged file; the daemon must be stopped
+    Repair {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a sound copy of everything to a new file; the daemon may be running
+    Backup {
+        /// The file to write
+        file: PathBuf,
+    },
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+    let config = globals.load()?;
+    let path = &config.store.path;
+    match &args.verb {
+        Verb::Check { json } => check(path, *json),
+        Verb::Repair { json } => {
+            let done = repair(path, &format!(".damaged-{}", clock::now().to_datetime().format("%Y%m%dT%H%M%S")))?;
+            if *json {
+                print(&serde_json::to_string_pretty(&done)?);
+            } else {
+                for (table, rows) in &done.rescued {
+                    print(&format!("{table}: {rows} rows rescued"));
+                }
+                print(&format!("the damaged file is kept as {}", done.kept_as.display()));
+            }
+            Ok(0)
+        }
+        Verb::Backup { file } => {
+            Store::open_read_only(path)?.back_up(file)?;
+            eprintln!("{} is copied to {}", path.display(), file.display());
+            Ok(0)
+        }
+    }
+}
+
+fn check(path: &Path, json: bool) -> Exit {
+    let condition = Store::open_read_only(path).and_then(|store| store.condition());
+    let condition = match condition {
+        Ok(condition) => condition,
+        Err(error @ StoreError::Damaged { .. }) => {
+            if json {
+                print(&json!({"problems": [error.to_string()]}).to_string());
+            } else {
+                print(&error.to_string());
+            }
+            return Ok(1);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if json {
+        print(&serde_json::to_string_pretty(&condition)?);
+    } else {
+        let crate::store::Condition { version, bytes, samples, incidents, waiting, .. } = &condition;
+        let holds = format!("{samples} samples, {incidents} incidents, {waiting} notifications waiting");
+        let size = format!("version {version}, {:.1} MiB", *bytes as f64 / f64::from(1 << 20));
+        let verdict = if condition.problems.is_empty() { "sound" } else { "DAMAGED" };
+        print(&format!("{}: {verdict}; {size}: {holds}", path.display()));
+        for problem in &condition.problems {
+            print(&format!("  {problem}"));
+        }
+        if !condition.problems.is_empty() {
+            eprintln!("stop the daemon and rescue what can be rescued: `llmwatch store repair`");
+        }
+    }
+    Ok(u8::from(!condition.problems.is_empty()))
+}

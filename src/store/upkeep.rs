@@ -1,0 +1,240 @@
+//! Care of the file itself: is it sound, what of it can be rescued, a copy of it while it is in use.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
+use serde::Serialize;
+
+use super::{MIGRATIONS, Store, StoreError};
+
+/// The most problems that a check names.
+const PROBLEMS: usize = 20;
+/// A file larger than this is not checked at every start, because that would take longer than it is worth.
+const CHECKED_AT_START: u64 = 1 << 30;
+
+/// How the file stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// The version of its schema.
+    pub version: u32,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// How many samples it holds.
+    pub samples: u64,
+    /// How many incidents it holds.
+    pub incidents: u64,
+    /// How many notifications wait in it.
+    pub waiting: u64,
+    /// What is wrong with it, in SQLite's words; empty when it is sound.
+    pub problems: Vec<String>,
+}
+
+/// What a repair did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repair {
+    /// Where the damaged file lies now.
+    pub kept_as: PathBuf,
+    /// Rows that were rescued, per table.
+    pub rescued: Vec<(String, u64)>,
+}
+
+/// Why a repair or a backup was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum UpkeepError {
+    /// A daemon has the file open.
+    #[error("the store `{path}` is in use: stop the daemon first (`systemctl stop llmwatch`)", path = path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file would be written over.
+    #[error("`{path}` exists already: name a file that does not", path = path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("`{path}`: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Looks through the whole file. A reader beside a running daemon may do this.
+    ///
+    /// # Errors
+    /// When it cannot even be asked.
+    pub fn condition(&self) -> Result<Condition, StoreError> {
+        let bytes = fs::metadata(&*self.path).map_or(0, |m| m.len());
+        self.run(|c| {
+            let mut check = c.prepare(&format!("PRAGMA integrity_check({PROBLEMS})"))?;
+            // Damage may also end the check itself.
+            let problem = |said: rusqlite::Result<String>| said.unwrap_or_else(|e| e.to_string());
+            let problems: Vec<String> = check.query_map([], |r| r.get(0))?.map(problem).collect();
+            let count = |sql: &str| c.query_row(sql, [], |r| r.get::<_, i64>(0)).map_or(0, i64::cast_unsigned);
+            Ok(Condition {
+                version: c.pragma_query_value(None, "user_version", |r| r.get(0))?,
+                bytes,
+                samples: count("SELECT count(*) FROM sample"),
+                incidents: count("SELECT count(*) FROM incident"),
+                waiting: count("SELECT count(*) FROM outbox WHERE state = 'pending'"),
+                problems: problems.into_iter().filter(|p| p != "ok").collect(),
+            })
+        })
+    }
+
+    /// Writes a sound copy of everything to `file`, while a daemon may be writing.
+    ///
+    /// # Errors
+    /// When `file` exists, or reading or writing fails.
+    pub fn back_up(&self, file: &Path) -> Result<(), UpkeepError> {
+        if file.exists() {
+            return Err(UpkeepError::Exists { path: file.to_owned() });
+        }
+        self.run(|c| c.execute("VACUUM INTO ?1", [file.to_string_lossy()]).map(drop))?;
+        // Samples may quote answers of the provider: as private as the store itself.
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(io_at(file))
+    }
+
+    /// Refuses a damaged file before anything is built on it.
+    pub(super) fn refuse_damaged(&self) -> Result<(), StoreError> {
+        if fs::metadata(&*self.path).is_ok_and(|m| m.len() > CHECKED_AT_START) {
+            return Ok(());
+        }
+        let said: String = self.run(|c| c.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)))?;
+        if said == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: self.path.to_path_buf(), what: said }) }
+    }
+}
+
+/// Rescues what can be read of the store at `path` into a new one in its place. The damaged file is kept beside it, its
+/// name ending in `suffix`.
+///
+/// # Errors
+/// When a daemon uses the store, or the new file cannot be written.
+pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
+    let beside = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let owner = fs::metadata(path).map_err(io_at(path))?;
+    let (fresh, kept) = (beside(".repaired"), beside(suffix));
+    if kept.exists() {
+        return Err(UpkeepError::Exists { path: kept });
+    }
+    if fresh.exists() {
+        // What an interrupted repair left.
+        fs::remove_file(&fresh).map_err(io_at(&fresh))?;
+    }
+    let at = |at: &Path| {
+        let path = at.to_owned();
+        move |source| UpkeepError::Store(StoreError::Sqlite { path, source })
+    };
+    let damaged = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(at(path))?;
+    // The file is taken for ourselves alone, and nothing of it or of its log is written, not even at the end.
+    damaged.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(at(path))?;
+    damaged.pragma_update(None, "locking_mode", "exclusive").map_err(at(path))?;
+    match damaged.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+        Err(rusqlite::Error::SqliteFailure(failure, _))
+            if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) =>
+        {
+            return Err(UpkeepError::InUse { path: path.to_owned() });
+        }
+        // Damage may forbid it; the copying will show what can be read.
+        _ => {}
+    }
+    let version: usize = damaged
+        .pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0))
+        .ok()
+        .and_then(|v| usize::try_from(v).ok())
+        .filter(|v| (1..=MIGRATIONS.len()).contains(v))
+        .unwrap_or(MIGRATIONS.len());
+    let rescued = rescue(&damaged, &fresh, version).map_err(at(&fresh))?;
+    drop(damaged);
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(owner.mode() & 0o777)).map_err(io_at(&fresh))?;
+    // Run by root, the new file must still be the daemon's.
+    chown(&fresh, Some(owner.uid()), Some(owner.gid())).map_err(io_at(&fresh))?;
+    fs::rename(path, &kept).map_err(io_at(path))?;
+    for end in ["-wal", "-shm"] {
+        let (from, mut to) = (beside(end), kept.as_os_str().to_owned());
+        to.push(end);
+        if from.exists() {
+            fs::rename(&from, &to).map_err(io_at(&from))?;
+        }
+    }
+    fs::rename(&fresh, path).map_err(io_at(path))?;
+    Ok(Repair { kept_as: kept, rescued })
+}
+
+/// Copies every readable row of `damaged` into a new file of the same version.
+fn rescue(damaged: &Connection, fresh: &Path, version: usize) -> rusqlite::Result<Vec<(String, u64)>> {
+    let mut new = Connection::open(fresh)?;
+    Store::found(&new)?;
+    let tx = new.transaction()?;
+    for step in &MIGRATIONS[..version] {
+        tx.execute_batch(step)?;
+    }
+    tx.pragma_update(None, "user_version", version as i64)?;
+    let tables: Vec<String> = tx
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid")?
+        .query_map([], |r| r.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut rescued = Vec::new();
+    for table in tables {
+        let columns: Vec<String> = tx
+            .prepare("SELECT name FROM pragma_table_info(?1)")?
+            .query_map([&table], |r| r.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let marks = vec!["?"; columns.len()].join(", ");
+        let columns = columns.join(", ");
+        let mut insert = tx.prepare(&format!("INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"))?;
+        let mut rows = 0;
+        // A damaged page ends a scan; what lies behind it is reached from the other end.
+        for order in ["ASC", "DESC"] {
+            let select = format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}");
+            let Ok(mut select) = damaged.prepare(&select) else { continue };
+            let width = select.column_count();
+            let Ok(mut scan) = select.query([]) else { continue };
+            let whole = loop {
+                match scan.next() {
+                    Ok(Some(row)) => {
+                        let values = (0..width).map(|i| row.get::<_, Value>(i)).collect::<rusqlite::Result<Vec<_>>>();
+                        let Ok(values) = values else { continue };
+                        match insert.execute(params_from_iter(values)) {
+                            Ok(n) => rows += n as u64,
+                            // A row whose bytes are no longer what the schema wants.
+                            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {}
+                            Err(e) => return Err(e),
+                        }
+                    }
+                    Ok(None) => break true,
+                    Err(_) => break false,
+                }
+            };
+            if whole {
+                break;
+            }
+        }
+        rescued.push((table, rows));
+    }
+    tx.execute("DELETE FROM sample WHERE series NOT IN (SELECT id FROM series)", [])?;
+    tx.commit()?;
+    Ok(rescued)
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> UpkeepError {
+    let path = path.to_owned();
+    move |source| UpkeepError::Io { path, source }
+}
