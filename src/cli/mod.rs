@@ -4,6 +4,7 @@
 //! 2 outage, 3 unknown, usage or configuration); a bad configuration is 78 elsewhere and bad usage 64, as in
 //! sysexits.h, so that neither can be mistaken for an outage.
 
+mod backtest;
 mod check;
 mod demo;
 mod export;
@@ -78,6 +79,8 @@ enum Verb {
     TestAlert(test_alert::Args),
     /// Write the recorded samples to stdout
     Export(export::Args),
+    /// Replay samples through the detector: what would it have said, with these rules or others?
+    Backtest(backtest::Args),
     /// Run the fault-injecting provider
     Simulate(simulate::Args),
     /// See everything at work, with no account and no network
@@ -125,6 +128,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Incidents(args) => incidents::run(&globals, &args),
         Verb::TestAlert(args) => test_alert::run(&globals, &args).await,
         Verb::Export(args) => export::run(&globals, &args),
+        Verb::Backtest(args) => backtest::run(&globals, &args),
         Verb::Simulate(args) => simulate::run(&globals, &args).await,
         Verb::Demo(args) => demo::run(&globals, &args).await,
         Verb::Store(args) => store::run(&globals, &args),

@@ -385,9 +385,9 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
 }
 
 /// Reads `[detection]` or `[defaults]` for their own sake, so that their mistakes show even when no endpoint uses them.
-pub(super) fn read_alone(detection: &[Table<'_>], defaults: Option<&Table<'_>>) {
+pub(super) fn read_alone(detection: &[Table<'_>], defaults: Option<&Table<'_>>) -> DetectionPolicy {
     let layers = Layers(Vec::new());
-    let _ = read_detection(&layers, detection);
+    let policy = read_detection(&layers, detection);
     detection.iter().for_each(Table::finish);
     if let Some(defaults) = defaults {
         if let Some(name) = defaults.get("name") {
@@ -395,4 +395,5 @@ pub(super) fn read_alone(detection: &[Table<'_>], defaults: Option<&Table<'_>>) 
         }
         defaults.finish();
     }
+    policy
 }

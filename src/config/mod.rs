@@ -23,7 +23,7 @@ use chrono_tz::Tz;
 use url::Url;
 
 pub use self::channel::signing_key;
-pub use self::check::load;
+pub use self::check::{load, load_rules};
 pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::value::{duration, show};
 use crate::model::{Attribution, Endpoint, Provider, Secret, Status};

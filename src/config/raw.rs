@@ -29,7 +29,18 @@ pub(super) struct Sink<'s> {
     pub(super) asked: RefCell<BTreeMap<String, BTreeSet<&'static str>>>,
 }
 
-impl Sink<'_> {
+impl<'s> Sink<'s> {
+    /// Nothing yet, of the file at `path`.
+    pub(super) fn new(path: &Path, surroundings: &'s Surroundings) -> Self {
+        Self {
+            surroundings,
+            directory: path.parent().map(Path::to_owned).unwrap_or_default(),
+            diagnostics: RefCell::default(),
+            warnings: RefCell::default(),
+            asked: RefCell::default(),
+        }
+    }
+
     pub(super) fn error(&self, span: Option<Range<usize>>, message: impl Into<String>, help: Option<String>) {
         self.diagnostics.borrow_mut().push(Diagnostic { message: message.into(), span, help });
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use sample::{LAG_LIMIT_MS, Reader, canonical_order};
-pub use verdict::{Blip, Cause, Cleared, Event, Note, Typical, Verdict};
+pub use verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical, Verdict};
 
 use self::account::Account;
 use self::errors::ErrorMeter;
@@ -270,7 +270,8 @@ impl Detector {
             let domain = self.domains.entry(policy.domain.clone()).or_default();
             let told = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
             let event = if told { Event::Join } else { Event::Escalate };
-            note.push(event, Cause::Errors, own.figures(policy, Why::Errors, reading));
+            let figures = own.figures(policy, Why::Errors, reading);
+            note.push(event, Cause::Errors, Figures { was_slow: true, ..figures });
         }
         let mut lagging = false;
         if was_open {
@@ -360,10 +361,11 @@ impl Detector {
         let why = if cause.is_slow() { Why::Slow } else { Why::Errors };
         let mut event = Event::Open;
         let mut grouped = false;
-        let figures = own.figures(policy, why, reading);
+        let mut figures = own.figures(policy, why, reading);
         match cause {
             Cause::ProviderErrors | Cause::ProviderSlow => {
                 let mates: Vec<_> = self.mates(roster, &policy.domain).map(|(name, _)| name.clone()).collect();
+                let mut all = Shared { k: figures.k, n: figures.n, endpoints: 1, of: mates.len() + 1 };
                 for name in &mates {
                     let (Some(mate), Some(policy)) = (self.endpoints.get_mut(name), roster.get(name)) else { continue };
                     let joins = match why {
@@ -374,6 +376,9 @@ impl Detector {
                         continue;
                     }
                     let own_figures = mate.figures(policy, why, None);
+                    all.k += own_figures.k;
+                    all.n += own_figures.n;
+                    all.endpoints += 1;
                     mate.open(policy, end, why, true);
                     self.domains.entry(policy.domain.clone()).or_default().open += 1;
                     let mut note = Noting { endpoint: name, end: seen.end, notes: &mut verdict.notes };
@@ -382,6 +387,7 @@ impl Detector {
                 let domain = self.domains.entry(policy.domain.clone()).or_default();
                 (domain.escalated, grouped) = (true, true);
                 domain.open += 1;
+                figures.shared = Some(all);
             }
             Cause::JoinErrors | Cause::JoinSlow => {
                 (event, grouped) = (Event::Join, true);
@@ -522,6 +528,8 @@ impl Watched {
             n,
             since: since.or(self.seen).unwrap_or_default(),
             typical: self.typical(policy),
+            shared: None,
+            was_slow: false,
             new_normal: false,
             first_token_ms: reading.map(|r| r.first_token_ms),
         }
@@ -535,6 +543,8 @@ struct Figures {
     n: u32,
     since: i64,
     typical: Typical,
+    shared: Option<Shared>,
+    was_slow: bool,
     new_normal: bool,
     first_token_ms: Option<f64>,
 }
@@ -586,6 +596,8 @@ impl Noting<'_> {
             typical_failure_rate: figures.typical.failure_rate,
             typical_first_token_ms: figures.typical.first_token_ms,
             first_token_ms: figures.first_token_ms,
+            shared: figures.shared,
+            was_slow: figures.was_slow,
             new_normal: figures.new_normal,
         });
     }

@@ -74,8 +74,25 @@ pub struct Note {
     pub typical_first_token_ms: Option<f64>,
     /// The first token of the probe that decided.
     pub first_token_ms: Option<f64>,
+    /// The figures of all endpoints that fail or lag together, when that is why it was decided.
+    pub shared: Option<Shared>,
+    /// What was slow is failing now.
+    pub was_slow: bool,
     /// A resolution that is none: the endpoint has been slow for so long that this is its new normal.
     pub new_normal: bool,
+}
+
+/// The figures of several endpoints of one failure domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Bad probes since the first bad one of each.
+    pub k: u32,
+    /// Probes since then.
+    pub n: u32,
+    /// How many endpoints that concerns.
+    pub endpoints: usize,
+    /// Of how many that are watched.
+    pub of: usize,
 }
 
 /// What happened.

@@ -19,7 +19,7 @@ fn events(said: &[Said], trace: &str) -> Vec<(i64, String, String)> {
 #[test]
 fn the_traces_give_the_golden_events() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
-    let said = backtest::replay(&folder, &DetectionPolicy::default()).unwrap();
+    let said = backtest::replay(&folder, &[&DetectionPolicy::default()]).unwrap().remove(0).said;
     let golden = std::fs::read_to_string(folder.join("golden_alerts_dev.jsonl")).unwrap();
     let golden: Vec<Said> = golden.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     for trace in ["a_p01_60s", "d_p03_300s"] {

@@ -1,70 +1,21 @@
-//! Replays labelled probe traces through the detector: what would it have said, and when?
+//! A folder of labelled probe traces: `manifest.json` and one `*.csv.gz` a trace.
 //!
-//! A folder holds `manifest.json` and one `*.csv.gz` a trace (`unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,
-//! net`). Slot `s` is the scheduled cadence; the other rows stand ready for a detector that looks again: one that wants
-//! to probe at time T gets the endpoint's first row at or after T, and may act on it only when that probe has ended.
+//! The columns are `unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net`. Slot `s` is the scheduled cadence; the
+//! other rows stand ready for a detector that looks again: one that wants to probe at time T gets the endpoint's first
+//! row at or after T, and may act on it only when that probe has ended.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::detect::{Cause, Detector, Event, Note, Observation, Policy, Reading, Result as Probed};
+use super::{Replay, ReplayError, Tale, Watched};
+use crate::detect::{Detector, Observation, Policy, Reading, Result as Probed};
 use crate::model::{DetectionPolicy, Timestamp};
-
-/// Why a trace could not be replayed.
-#[derive(Debug, thiserror::Error)]
-pub enum TraceError {
-    /// A file cannot be read.
-    #[error("cannot read `{path}`: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The manifest is not as it should be.
-    #[error("`{path}` is no manifest of traces: {source}", path = path.display())]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: serde_json::Error,
-    },
-    /// A row is not as it should be.
-    #[error("`{path}`, line {line}: {what}", path = path.display())]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
-
-/// One thing that the detector said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Said {
-    /// The trace.
-    pub trace: String,
-    /// When, in milliseconds since the epoch.
-    pub t_ms: i64,
-    /// About which endpoint.
-    pub endpoint: String,
-    /// open, join, escalate, resolved, offline or online.
-    pub event: String,
-    /// Whether a mail would go out.
-    pub notify: bool,
-    /// Why.
-    pub cause: String,
-    /// The figures, for people.
-    pub text: String,
-}
 
 #[derive(Debug, Deserialize)]
 struct Trace {
@@ -72,6 +23,7 @@ struct Trace {
     name: String,
     file: String,
     interval_ms: i64,
+    days: Option<f64>,
     endpoints: Vec<String>,
     providers: Vec<String>,
 }
@@ -85,29 +37,31 @@ struct Row {
     sighted: bool,
 }
 
-/// Replays every trace of `folder` under `policy`.
+/// Replays every trace of `folder` under each of `policies`.
 ///
 /// # Errors
 /// When the manifest or a trace cannot be read.
-pub fn replay(folder: &Path, policy: &DetectionPolicy) -> Result<Vec<Said>, TraceError> {
+pub fn replay(folder: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>, ReplayError> {
     let path = folder.join("manifest.json");
-    let text = std::fs::read(&path).map_err(|source| TraceError::Read { path: path.clone(), source })?;
-    let traces: Vec<Trace> = serde_json::from_slice(&text).map_err(|source| TraceError::Manifest { path, source })?;
-    let mut said = Vec::new();
+    let text = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
+    let traces: Vec<Trace> = serde_json::from_slice(&text).map_err(|source| ReplayError::Manifest { path, source })?;
+    let mut replays: Vec<_> = policies.iter().map(|_| Replay::default()).collect();
     for trace in &traces {
         let rows = load(&folder.join(&trace.file))?;
-        said.extend(replay_one(trace, &rows, policy));
+        for (policy, replay) in policies.iter().zip(&mut replays) {
+            replay_one(trace, &rows, policy, replay);
+        }
     }
-    Ok(said)
+    Ok(replays)
 }
 
-fn load(path: &Path) -> Result<BTreeMap<String, Vec<Row>>, TraceError> {
-    let failed = |source| TraceError::Read { path: path.to_owned(), source };
+fn load(path: &Path) -> Result<BTreeMap<String, Vec<Row>>, ReplayError> {
+    let failed = |source| ReplayError::Read { path: path.to_owned(), source };
     let reader = BufReader::new(GzDecoder::new(File::open(path).map_err(failed)?));
     let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for (index, line) in reader.lines().enumerate().skip(1) {
         let line = line.map_err(failed)?;
-        let bad = |what| TraceError::Row { path: path.to_owned(), line: index + 1, what };
+        let bad = |what: &str| ReplayError::Row { path: path.to_owned(), line: index + 1, what: what.to_owned() };
         let cells: Vec<&str> = line.split(',').collect();
         let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
             return Err(bad("eight columns are wanted"));
@@ -124,7 +78,7 @@ fn load(path: &Path) -> Result<BTreeMap<String, Vec<Row>>, TraceError> {
     Ok(rows)
 }
 
-fn replay_one(trace: &Trace, rows: &BTreeMap<String, Vec<Row>>, policy: &DetectionPolicy) -> Vec<Said> {
+fn replay_one(trace: &Trace, rows: &BTreeMap<String, Vec<Row>>, policy: &DetectionPolicy, replay: &mut Replay) {
     let interval = Duration::from_millis(trace.interval_ms.unsigned_abs());
     let roster: BTreeMap<String, Policy> = trace
         .endpoints
@@ -143,12 +97,19 @@ fn replay_one(trace: &Trace, rows: &BTreeMap<String, Vec<Row>>, policy: &Detecti
             Some(run)
         })
         .collect();
+    let all = || rows.values().flatten();
+    let (from, to) = (all().map(|r| r.at).min().unwrap_or(0), all().map(|r| r.at).max().unwrap_or(0));
+    let mut tale = Tale::new(Watched {
+        trace: trace.name.clone(),
+        interval_ms: trace.interval_ms,
+        days: trace.days.unwrap_or((to - from) as f64 / 86_400_000.0),
+        endpoints: trace.endpoints.iter().cloned().zip(trace.providers.iter().cloned()).collect(),
+    });
     let mut detector = Detector::default();
-    let mut said = Vec::new();
     loop {
         let next = runs.iter().enumerate().filter_map(|(i, r)| Some((r.ends()?, i))).min();
-        let Some((_, i)) = next else { return said };
-        let Some(observation) = runs[i].observe(trace.interval_ms) else { return said };
+        let Some((_, i)) = next else { break };
+        let Some(observation) = runs[i].observe(trace.interval_ms) else { break };
         let verdict = detector.observe(&roster, &observation);
         let mut own = observation.next_tick.0;
         for (name, at) in &verdict.look_again {
@@ -159,8 +120,9 @@ fn replay_one(trace: &Trace, rows: &BTreeMap<String, Vec<Row>>, policy: &Detecti
             }
         }
         runs[i].launch(own);
-        said.extend(verdict.notes.iter().map(|note| say(&trace.name, note)));
+        tale.hear(&verdict);
     }
+    replay.take(tale);
 }
 
 struct Run<'a> {
@@ -224,34 +186,5 @@ impl PartialOrd for OrderedMs {
 impl Ord for OrderedMs {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
-    }
-}
-
-fn say(trace: &str, note: &Note) -> Said {
-    let text = match (note.event, note.cause.is_slow()) {
-        (Event::Resolved | Event::Offline | Event::Online, _) => String::new(),
-        (_, true) => format!(
-            "{} of the last {} probes slow; typical first token {:.0} ms, now {:.0} ms",
-            note.k,
-            note.n,
-            note.typical_first_token_ms.unwrap_or(0.0),
-            note.first_token_ms.unwrap_or(0.0)
-        ),
-        (_, false) => format!(
-            "errors {} of the last {} probes; typical {:.1} %",
-            note.k,
-            note.n,
-            100.0 * note.typical_failure_rate
-        ),
-    };
-    let cause = if note.event == Event::Resolved { Cause::None } else { note.cause };
-    Said {
-        trace: trace.to_owned(),
-        t_ms: note.at.0,
-        endpoint: note.endpoint.clone(),
-        event: note.event.as_str().to_owned(),
-        notify: matches!(note.event, Event::Open | Event::Escalate | Event::Resolved),
-        cause: cause.as_str().to_owned(),
-        text,
     }
 }

@@ -1,0 +1,141 @@
+//! Stored samples, or those of an export: they are what they are, only the judgement can be another one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Replay, Tale, Watched};
+use crate::detect::{Detector, Observation, Policy, Reader, Result as Probed};
+use crate::model::{DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger};
+
+/// How many distances between scheduled probes tell an interval that no configuration names.
+const DISTANCES: usize = 1001;
+/// The interval when there is nothing to tell it from.
+const USUAL_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Samples that are to be replayed: about 70 bytes each.
+#[derive(Debug)]
+pub struct Samples {
+    trace: String,
+    configured: BTreeMap<String, Arc<Endpoint>>,
+    controls: bool,
+    /// The endpoints in the order in which they were first seen, and where each stands.
+    seen: Vec<Seen>,
+    places: BTreeMap<String, usize>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    domain: String,
+    scheduled_at: Option<Timestamp>,
+    distances: Vec<i64>,
+}
+
+#[derive(Debug)]
+struct Row {
+    place: usize,
+    start: Timestamp,
+    end: Timestamp,
+    result: Probed,
+}
+
+impl Samples {
+    /// None yet. What `configured` says of an endpoint (interval, limits, failure domain, settings) is believed; others
+    /// are judged by what their samples show. `controls`: whether the monitor could tell that its network was gone.
+    pub fn new(trace: &str, configured: &[Arc<Endpoint>], controls: bool) -> Self {
+        Self {
+            trace: trace.to_owned(),
+            configured: configured.iter().map(|e| (e.name.clone(), e.clone())).collect(),
+            controls,
+            seen: Vec::new(),
+            places: BTreeMap::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Takes one in, in any order.
+    pub fn push(&mut self, sample: &Sample) {
+        let place = match self.places.get(&sample.endpoint) {
+            Some(place) => *place,
+            None => self.meet(sample),
+        };
+        let seen = &mut self.seen[place];
+        if sample.trigger == Trigger::Schedule {
+            let before = seen.scheduled_at.replace(sample.scheduled_at);
+            let distance = before.map(|b| sample.scheduled_at.since_ms(b)).filter(|ms| *ms > 0);
+            seen.distances.extend(distance.filter(|_| seen.distances.len() < DISTANCES));
+        }
+        let none = SlowLimits::default();
+        let limits = self.configured.get(&sample.endpoint).map_or(&none, |e| &e.slow);
+        // The grid does not matter: no look is arranged.
+        let reader = Reader { interval: USUAL_INTERVAL, limits, controls: self.controls };
+        let Observation { start, end, result, .. } = reader.observe(sample);
+        self.rows.push(Row { place, start, end, result });
+    }
+
+    fn meet(&mut self, sample: &Sample) -> usize {
+        let domain = match (self.configured.get(&sample.endpoint), sample.provider) {
+            (Some(endpoint), _) => endpoint.domain(),
+            // Two of these have nothing in common.
+            (None, Provider::OpenAiCompatible | Provider::Http) => sample.endpoint.clone(),
+            (None, vendor) => vendor.as_str().to_owned(),
+        };
+        let place = self.seen.len();
+        self.seen.push(Seen { name: sample.endpoint.clone(), domain, scheduled_at: None, distances: Vec::new() });
+        self.places.insert(sample.endpoint.clone(), place);
+        place
+    }
+
+    /// Replays them under `rules`, or under each endpoint's own settings.
+    pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
+        let seen = &self.seen;
+        self.rows.sort_by(|a, b| (a.end, &seen[a.place].name).cmp(&(b.end, &seen[b.place].name)));
+        let intervals: Vec<_> = self.seen.iter().map(|s| self.interval(s)).collect();
+        let standard = DetectionPolicy::default();
+        let policy = |(seen, interval): (&Seen, &Duration)| {
+            let own = self.configured.get(&seen.name).map(|e| &e.detection);
+            let policy = rules.or(own).unwrap_or(&standard);
+            (seen.name.clone(), Policy::new(policy, *interval, seen.domain.clone()))
+        };
+        let roster: BTreeMap<_, _> = self.seen.iter().zip(&intervals).map(policy).collect();
+        let (first, last) = (self.rows.iter().map(|r| r.start.0).min(), self.rows.iter().map(|r| r.end.0).max());
+        let mut endpoints: Vec<_> = self.seen.iter().map(|s| (s.name.clone(), s.domain.clone())).collect();
+        endpoints.sort();
+        let mut tale = Tale::new(Watched {
+            trace: self.trace.clone(),
+            interval_ms: intervals.iter().min().map_or(0, |i| i.as_millis() as i64),
+            days: (last.unwrap_or(0) - first.unwrap_or(0)) as f64 / 86_400_000.0,
+            endpoints,
+        });
+        let mut detector = Detector::default();
+        for row in &self.rows {
+            let seen = Observation {
+                endpoint: self.seen[row.place].name.clone(),
+                start: row.start,
+                end: row.end,
+                next_tick: row.end + intervals[row.place],
+                result: row.result.clone(),
+            };
+            tale.hear(&detector.observe(&roster, &seen));
+        }
+        let mut replay = Replay::default();
+        replay.take(tale);
+        replay
+    }
+
+    fn interval(&self, seen: &Seen) -> Duration {
+        if let Some(endpoint) = self.configured.get(&seen.name) {
+            return endpoint.interval;
+        }
+        let mut distances = seen.distances.clone();
+        distances.sort_unstable();
+        distances.get(distances.len() / 2).map_or(USUAL_INTERVAL, |ms| Duration::from_millis(ms.unsigned_abs()))
+    }
+}

@@ -1,0 +1,279 @@
+//! What was caught, how fast and how noisily, against labels.
+//!
+//! An incident is caught when an endpoint of it opens, joins or escalates between its start and its end. A notification
+//! outside every incident of its endpoint (and ten minutes after it) is a false alert; while the monitor's own network is
+//! gone every alert is false. An incident that begins while an alert is still open is left out. Quantiles are those of the
+//! nearest rank above.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Replay, Said, Watched};
+
+/// An alert this long after the end of an incident is late, not false.
+const GRACE_MS: i64 = 600_000;
+/// The kind of a label for the monitor's own network.
+const LOCAL: &str = "local_net";
+/// Kinds that are judged together.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("outage", &["hard_5xx", "hard_hang"]),
+    ("errors", &["partial_20", "partial_40", "partial_60", "truncated", "storm_429", "ramp_errors"]),
+    ("slow", &["latency_x3", "latency_x5", "latency_x10", "slow_drip"]),
+    ("flapping", &["flapping"]),
+];
+
+/// Something that really was wrong.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Label {
+    /// The trace; empty means any.
+    #[serde(default)]
+    pub trace: String,
+    /// When it began, in milliseconds since the epoch.
+    pub start_ms: i64,
+    /// When it ended.
+    pub end_ms: i64,
+    /// What it was, for instance `hard_5xx`.
+    pub kind: String,
+    /// endpoint, provider or monitor.
+    #[serde(default)]
+    pub scope: String,
+    /// The endpoints concerned.
+    pub endpoints: Vec<String>,
+}
+
+/// The comparison.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Score {
+    /// One row a kind and scope.
+    pub kinds: Vec<KindScore>,
+    /// Kinds that are judged together, by interval.
+    pub groups: Vec<GroupScore>,
+    /// False alerts, one row a trace.
+    pub false_alerts: Vec<Noise>,
+    /// Over all traces.
+    pub overall: Noise,
+}
+
+/// How one kind of incident fared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KindScore {
+    /// The kind.
+    pub kind: String,
+    /// Its scope.
+    pub scope: String,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// How one group of kinds fared at one interval.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupScore {
+    /// The interval of the probes.
+    pub interval_ms: i64,
+    /// outage, errors, slow or flapping.
+    pub group: &'static str,
+    /// The scope.
+    pub scope: String,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// Delays and noise of some incidents. A delay that is infinite (more were missed than the quantile leaves out) or a
+/// figure of nothing is `None`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// How many incidents.
+    pub n: usize,
+    /// The share that was caught, 0 to 1.
+    pub caught: f64,
+    /// Seconds from the start of the incident to the decision.
+    pub median_s: Option<f64>,
+    /// The same, of the slow ones.
+    pub p95_s: Option<f64>,
+    /// Notifications per incident.
+    pub notes: f64,
+    /// Seconds from the end of the incident to the resolution.
+    pub resolve_s: Option<f64>,
+}
+
+/// Alerts without an incident.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Noise {
+    /// The trace; `overall` for all.
+    pub trace: String,
+    /// How many.
+    pub alerts: usize,
+    /// In how many endpoint-months.
+    pub endpoint_months: f64,
+}
+
+struct Met {
+    delay_s: f64,
+    notes: usize,
+    resolve_s: Option<f64>,
+    interval_ms: i64,
+}
+
+impl Score {
+    /// Compares what `replay` said with `labels`.
+    pub fn new(replay: &Replay, labels: &[Label]) -> Self {
+        let mut said: Vec<&Said> = replay.said.iter().collect();
+        said.sort_by_key(|s| s.t_ms);
+        let mut explained = BTreeSet::new();
+        let mut met: BTreeMap<(String, String), Vec<Met>> = BTreeMap::new();
+        for watched in &replay.watched {
+            let own = |l: &&Label| l.trace == watched.trace || l.trace.is_empty();
+            for label in labels.iter().filter(own) {
+                let row = meet(&said, watched, label, &mut explained);
+                met.entry((label.kind.clone(), label.scope.clone())).or_default().extend(row);
+            }
+        }
+        let false_alerts: Vec<_> = replay.watched.iter().map(|w| noise(&said, w, &explained)).collect();
+        let alerts = false_alerts.iter().map(|n| n.alerts).sum();
+        let endpoint_months = false_alerts.iter().map(|n| n.endpoint_months).sum();
+        let overall = Noise { trace: "overall".to_owned(), alerts, endpoint_months };
+        let groups = groups(replay, &met);
+        let kinds = met.iter().filter_map(|((kind, scope), rows)| {
+            let figures = figures(rows.iter())?;
+            Some(KindScore { kind: kind.clone(), scope: scope.clone(), figures })
+        });
+        Self { kinds: kinds.collect(), groups, false_alerts, overall }
+    }
+}
+
+/// How one incident fared; `None` when an alert was open before it began.
+fn meet(said: &[&Said], watched: &Watched, label: &Label, explained: &mut BTreeSet<usize>) -> Option<Met> {
+    let of_label = |s: &Said| s.trace == watched.trace && label.endpoints.contains(&s.endpoint);
+    let about: Vec<_> = said.iter().enumerate().filter(|(_, s)| of_label(s)).collect();
+    let within: Vec<_> = about
+        .iter()
+        .filter(|(_, s)| is_alarm(s) && (label.start_ms..=label.end_ms + GRACE_MS).contains(&s.t_ms))
+        .collect();
+    if label.kind != LOCAL {
+        explained.extend(within.iter().map(|(k, _)| *k));
+    }
+    let mut before: BTreeMap<&str, bool> = BTreeMap::new();
+    for (_, s) in about.iter().filter(|(_, s)| s.t_ms < label.start_ms) {
+        before.insert(&s.endpoint, is_alarm(s));
+    }
+    if before.values().any(|open| *open) {
+        return None;
+    }
+    let caught = within.iter().map(|(_, s)| s.t_ms).filter(|t| *t <= label.end_ms).min();
+    let resolved = label.endpoints.iter().filter_map(|endpoint| {
+        let own = || about.iter().map(|(_, s)| *s).filter(|s| s.endpoint == *endpoint);
+        let mut words = own().filter(|s| s.t_ms <= label.end_ms && !matches!(s.event.as_str(), "offline" | "online"));
+        let open = words.next_back().is_some_and(|s| is_alarm(s));
+        let over = own().find(|s| s.t_ms > label.end_ms && s.event == "resolved").filter(|_| open)?;
+        Some(over.t_ms - label.end_ms)
+    });
+    Some(Met {
+        delay_s: caught.map_or(f64::INFINITY, |t| (t - label.start_ms) as f64 / 1000.0),
+        notes: within.iter().filter(|(_, s)| s.notify).count(),
+        resolve_s: resolved.max().map(|ms| ms as f64 / 1000.0),
+        interval_ms: watched.interval_ms,
+    })
+}
+
+fn is_alarm(said: &Said) -> bool {
+    matches!(said.event.as_str(), "open" | "join" | "escalate")
+}
+
+fn noise(said: &[&Said], watched: &Watched, explained: &BTreeSet<usize>) -> Noise {
+    let alerts = said
+        .iter()
+        .enumerate()
+        .filter(|(k, s)| s.trace == watched.trace && !explained.contains(k) && s.notify)
+        .filter(|(_, s)| matches!(s.event.as_str(), "open" | "escalate"))
+        .count();
+    let endpoint_months = watched.days / 30.0 * watched.endpoints.len() as f64;
+    Noise { trace: watched.trace.clone(), alerts, endpoint_months }
+}
+
+fn groups(replay: &Replay, met: &BTreeMap<(String, String), Vec<Met>>) -> Vec<GroupScore> {
+    let intervals: BTreeSet<_> = replay.watched.iter().map(|w| w.interval_ms).collect();
+    let mut groups = Vec::new();
+    for interval_ms in intervals {
+        for (group, kinds) in GROUPS {
+            for scope in ["endpoint", "provider"] {
+                let rows = met
+                    .iter()
+                    .filter(|((kind, s), _)| kinds.contains(&kind.as_str()) && s == scope)
+                    .flat_map(|(_, rows)| rows)
+                    .filter(|m| m.interval_ms == interval_ms);
+                let scope = scope.to_owned();
+                groups.extend(figures(rows).map(|figures| GroupScore { interval_ms, group, scope, figures }));
+            }
+        }
+    }
+    groups
+}
+
+fn figures<'a>(rows: impl Iterator<Item = &'a Met>) -> Option<Figures> {
+    let rows: Vec<_> = rows.collect();
+    let n = rows.len();
+    let delays: Vec<_> = rows.iter().map(|m| m.delay_s).collect();
+    let resolved: Vec<_> = rows.iter().filter_map(|m| m.resolve_s).collect();
+    let share = |count: usize| count as f64 / n as f64;
+    (n > 0).then(|| Figures {
+        n,
+        caught: share(delays.iter().filter(|d| d.is_finite()).count()),
+        median_s: quantile(&delays, 0.5),
+        p95_s: quantile(&delays, 0.95),
+        notes: share(rows.iter().map(|m| m.notes).sum()),
+        resolve_s: quantile(&resolved, 0.5),
+    })
+}
+
+fn quantile(values: &[f64], p: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (p * sorted.len().saturating_sub(1) as f64).ceil() as usize;
+    sorted.get(rank.min(sorted.len().saturating_sub(1))).copied().filter(|v| v.is_finite())
+}
+
+/// The table, as the scorer of the traces prints it.
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |s: Option<f64>, none: &str| s.map_or_else(|| none.to_owned(), |s| format!("{s:.0}"));
+        writeln!(
+            f,
+            "{:16}{:10}{:>4}{:>8}{:>10}{:>8}{:>7}{:>10}",
+            "kind", "scope", "n", "caught", "median s", "p95 s", "notes", "resolve s"
+        )?;
+        for KindScore { kind, scope, figures: k } in &self.kinds {
+            let (median, p95) = (seconds(k.median_s, "inf"), seconds(k.p95_s, "inf"));
+            let (caught, resolve) = (100.0 * k.caught, seconds(k.resolve_s, "nan"));
+            writeln!(f, "{kind:16}{scope:10}{:4}{caught:7.0}%{median:>10}{p95:>8}{:7.2}{resolve:>10}", k.n, k.notes)?;
+        }
+        for n in &self.false_alerts {
+            writeln!(f, "false alerts {}: {} in {:.1} endpoint-months", n.trace, n.alerts, n.endpoint_months)?;
+        }
+        let Noise { alerts, endpoint_months, .. } = self.overall;
+        let rate = alerts as f64 / endpoint_months;
+        write!(
+            f,
+            "false alerts overall: {alerts} in {endpoint_months:.1} endpoint-months = {rate:.2} per endpoint-month"
+        )?;
+        let mut interval = None;
+        for GroupScore { interval_ms, group, scope, figures: g } in &self.groups {
+            if interval.replace(*interval_ms) != Some(*interval_ms) {
+                write!(f, "\n-- traces probed every {} s", interval_ms / 1000)?;
+            }
+            let (median, p95) = (seconds(g.median_s, "inf"), seconds(g.p95_s, "inf"));
+            write!(
+                f,
+                "\n   {group:9} {scope:9} n {:3} caught {:5.1}% median {median:>6} s p95 {p95:>6} s \
+                 notes/incident {:.2}",
+                g.n,
+                100.0 * g.caught,
+                g.notes
+            )?;
+        }
+        Ok(())
+    }
+}

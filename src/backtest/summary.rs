@@ -1,0 +1,250 @@
+//! What a replay said, for people: the incidents, how long each decision took, the noise, and what other settings change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Replay, Said, Watched};
+use crate::detect::{Blip, Cause};
+use crate::model::Timestamp;
+
+/// Two events of an endpoint that lie further apart are two events, not one at another time.
+const SAME_WITHIN_MS: i64 = 3_600_000;
+const DAY_MS: f64 = 86_400_000.0;
+
+/// The incidents of a replay, trace by trace.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    replay: &'a Replay,
+}
+
+/// One incident as it would have been told.
+struct Told<'a> {
+    domain: &'a str,
+    opened: &'a Said,
+    /// The endpoints that are in it, in the order in which they came.
+    endpoints: Vec<&'a str>,
+    still: Vec<&'a str>,
+    started_ms: i64,
+    alerts: usize,
+    resolved_ms: Option<i64>,
+}
+
+impl<'a> Summary<'a> {
+    /// Of everything that was said.
+    pub fn new(replay: &'a Replay) -> Self {
+        Self { replay }
+    }
+
+    fn incidents(&self, watched: &'a Watched) -> Vec<Told<'a>> {
+        let domains: BTreeMap<&str, &str> = watched.endpoints.iter().map(|(e, d)| (e.as_str(), d.as_str())).collect();
+        let mut told: Vec<Told<'a>> = Vec::new();
+        // Within one instant those that are taken along are named before the one that opens.
+        let mut all: Vec<_> = self.replay.said.iter().filter(|s| s.trace == watched.trace).collect();
+        all.sort_by_key(|s| (s.t_ms, s.event == "join"));
+        for said in all {
+            let domain = domains.get(said.endpoint.as_str()).copied().unwrap_or_default();
+            let account = said.cause == Cause::Account.as_str();
+            let going_on = |t: &&mut Told<'_>| {
+                t.resolved_ms.is_none()
+                    && t.domain == domain
+                    && (t.opened.cause == Cause::Account.as_str()) == account
+                    && (said.event != "resolved" || t.still.contains(&said.endpoint.as_str()))
+            };
+            match said.event.as_str() {
+                "open" => told.push(Told {
+                    domain,
+                    opened: said,
+                    endpoints: vec![&said.endpoint],
+                    still: vec![&said.endpoint],
+                    started_ms: said.started_ms,
+                    alerts: 1,
+                    resolved_ms: None,
+                }),
+                "join" | "escalate" => {
+                    let Some(incident) = told.iter_mut().rev().find(going_on) else { continue };
+                    incident.alerts += usize::from(said.notify);
+                    incident.started_ms = incident.started_ms.min(said.started_ms);
+                    if !incident.endpoints.contains(&said.endpoint.as_str()) {
+                        incident.endpoints.push(&said.endpoint);
+                    }
+                    incident.still.push(&said.endpoint);
+                }
+                "resolved" => {
+                    if let Some(incident) = told.iter_mut().rev().find(going_on) {
+                        incident.still.retain(|e| *e != said.endpoint);
+                        if incident.still.is_empty() {
+                            incident.resolved_ms = Some(said.t_ms);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        told
+    }
+
+    fn write_trace(&self, f: &mut fmt::Formatter<'_>, watched: &'a Watched) -> fmt::Result {
+        let incidents = self.incidents(watched);
+        let mut domains: Vec<_> = watched.endpoints.iter().map(|(_, d)| d).collect();
+        domains.sort();
+        domains.dedup();
+        writeln!(
+            f,
+            "{}: {} of {}, {:.1} days, probed every {}",
+            watched.trace,
+            count(watched.endpoints.len(), "endpoint"),
+            count(domains.len(), "provider"),
+            watched.days,
+            lasted(watched.interval_ms)
+        )?;
+        if incidents.is_empty() {
+            writeln!(f, "  no incident")?;
+        } else {
+            writeln!(f, "  {:24}  {:>7}  {:>9}  {:24}  why", "opened", "delay", "lasted", "endpoints")?;
+        }
+        for i in &incidents {
+            let more = match i.endpoints.len() {
+                1 => String::new(),
+                n => format!(" +{}", n - 1),
+            };
+            writeln!(
+                f,
+                "  {:24}  {:>7}  {:>9}  {:24}  {}: {}",
+                Timestamp(i.opened.t_ms).to_string(),
+                lasted(i.opened.t_ms - i.started_ms),
+                i.resolved_ms.map_or_else(|| "open".to_owned(), |t| lasted(t - i.started_ms)),
+                format!("{}{more}", i.opened.endpoint),
+                i.opened.cause,
+                i.opened.text
+            )?;
+        }
+        let months = watched.days / 30.0 * watched.endpoints.len() as f64;
+        let alerts: usize = incidents.iter().map(|i| i.alerts).sum();
+        let mut delays: Vec<_> = incidents.iter().map(|i| i.opened.t_ms - i.started_ms).collect();
+        delays.sort_unstable();
+        let at = |sorted: &[i64], p: f64| lasted(sorted[(p * (sorted.len() - 1) as f64).ceil() as usize]);
+        write!(f, "  {}, {}", count(incidents.len(), "incident"), count(alerts, "alert"))?;
+        // A rate of a few hours says nothing.
+        if watched.days >= 1.0 {
+            write!(f, ", {:.2} per endpoint-month", alerts as f64 / months)?;
+        }
+        if !delays.is_empty() {
+            let (median, p95) = (at(&delays, 0.5), at(&delays, 0.95));
+            write!(f, "; from the first bad probe to the decision {median} (median), {p95} (p95)")?;
+        }
+        writeln!(f)?;
+        for (cause, noun) in [(Cause::Errors, "blip of errors"), (Cause::Slow, "blip of slowness")] {
+            let of = |b: &&(String, Blip)| b.0 == watched.trace && b.1.cause == cause;
+            let found = self.replay.blips.iter().filter(of);
+            let mut lengths: Vec<_> = found.map(|(_, b)| b.ended_at.since_ms(b.started_at)).collect();
+            lengths.sort_unstable();
+            if let Some(longest) = lengths.last() {
+                let (median, p95) = (at(&lengths, 0.5), at(&lengths, 0.95));
+                let many = count(lengths.len(), noun);
+                writeln!(f, "  {many} not told: {median} long (median), {p95} (p95), {} (longest)", lasted(*longest))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, watched) in self.replay.watched.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            self.write_trace(f, watched)?;
+        }
+        Ok(())
+    }
+}
+
+/// How one replay differs from another of the same measurements.
+#[derive(Debug)]
+pub struct Difference<'a> {
+    same: usize,
+    /// The same event at another time: before, after.
+    moved: Vec<(&'a Said, &'a Said)>,
+    gone: Vec<&'a Said>,
+    new: Vec<&'a Said>,
+}
+
+impl<'a> Difference<'a> {
+    /// From what was said `before` to what is said `after`.
+    pub fn new(before: &'a Replay, after: &'a Replay) -> Self {
+        type Key<'a> = (&'a str, &'a str, &'a str);
+        let mut keyed: BTreeMap<Key<'a>, (Vec<&'a Said>, Vec<&'a Said>)> = BTreeMap::new();
+        for said in &before.said {
+            keyed.entry((&said.trace, &said.endpoint, &said.event)).or_default().0.push(said);
+        }
+        for said in &after.said {
+            keyed.entry((&said.trace, &said.endpoint, &said.event)).or_default().1.push(said);
+        }
+        let mut found = Self { same: 0, moved: Vec::new(), gone: Vec::new(), new: Vec::new() };
+        for (before, after) in keyed.into_values() {
+            let (mut before, mut after) = (before.into_iter().peekable(), after.into_iter().peekable());
+            loop {
+                match (before.peek(), after.peek()) {
+                    (Some(b), Some(a)) if (a.t_ms - b.t_ms).abs() <= SAME_WITHIN_MS => {
+                        if a.t_ms == b.t_ms {
+                            found.same += 1;
+                        } else {
+                            found.moved.push((b, a));
+                        }
+                        before.next();
+                        after.next();
+                    }
+                    (Some(b), Some(a)) if b.t_ms < a.t_ms => found.gone.extend(before.next()),
+                    (_, Some(_)) => found.new.extend(after.next()),
+                    (Some(_), None) => found.gone.extend(before.next()),
+                    (None, None) => break,
+                }
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Display for Difference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "compared with the current rules: {} the same, {} at another time, {} new, {} gone",
+            count(self.same, "event"),
+            self.moved.len(),
+            self.new.len(),
+            self.gone.len()
+        )?;
+        let moved = self.moved.iter().map(|(b, a)| {
+            let by = a.t_ms - b.t_ms;
+            let how = format!("{} {}", lasted(by.abs()), if by < 0 { "earlier" } else { "later" });
+            (*a, '~', how)
+        });
+        let new = self.new.iter().map(|s| (*s, '+', s.text.clone()));
+        let gone = self.gone.iter().map(|s| (*s, '-', s.text.clone()));
+        let mut lines: Vec<_> = moved.chain(new).chain(gone).collect();
+        lines.sort_by_key(|(said, ..)| (&said.trace, said.t_ms));
+        for (said, sign, how) in lines {
+            let at = Timestamp(said.t_ms);
+            writeln!(f, "{sign} {at}  {:12}  {:24}  {:9}  {how}", said.trace, said.endpoint, said.event)?;
+        }
+        Ok(())
+    }
+}
+
+fn count(n: usize, noun: &str) -> String {
+    let (first, rest) = noun.split_once(' ').map_or((noun, String::new()), |(a, b)| (a, format!(" {b}")));
+    format!("{n} {first}{}{rest}", if n == 1 { "" } else { "s" })
+}
+
+/// A length of time in a few characters: `42 s`, `14 min`, `3.2 h`.
+fn lasted(ms: i64) -> String {
+    let s = ms as f64 / 1000.0;
+    match s.abs() {
+        a if a < 120.0 => format!("{s:.0} s"),
+        a if a < 7200.0 => format!("{:.0} min", s / 60.0),
+        a if a < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        _ => format!("{:.1} d", ms as f64 / DAY_MS),
+    }
+}

@@ -1,0 +1,199 @@
+//! `llmwatch backtest`: what the detector would have said to what was measured, with these rules or others.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use serde_json::json;
+
+use super::export::moment;
+use super::{EX_CONFIG, Exit, Failure, Globals};
+use crate::backtest::{self, Difference, Label, Replay, ReplayError, Samples, Score, Summary};
+use crate::clock;
+use crate::config::{self, Config, Surroundings};
+use crate::model::{DetectionPolicy, Sample, Timestamp};
+use crate::store::{SampleQuery, Store, StoreError};
+
+/// How much of the store is replayed unless the command line says otherwise.
+const USUAL: &str = "30d";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// From then on: a length of time such as 30d, or RFC 3339 [default: 30d of the store, all of a file]
+    #[arg(long)]
+    since: Option<String>,
+    /// Until then: a length of time such as 1h, or RFC 3339
+    #[arg(long)]
+    until: Option<String>,
+    /// Judge by the `[detection]` table of this file, and say how that differs from the current rules
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Replay this instead of the store: a file of `export`'s JSON lines (`-`: stdin), or a folder of labelled traces
+    #[arg(long, value_name = "PATH")]
+    samples: Option<PathBuf>,
+    /// Score the events against these labels, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Print one event a line as JSON; with labels, the score is the last line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+    let now = clock::now();
+    let window = Window {
+        since: args.since.as_deref().map(|s| moment(s, now)).transpose()?,
+        until: args.until.as_deref().map(|s| moment(s, now)).transpose()?,
+    };
+    let read = |path| config::load_rules(path, &Surroundings::from_process());
+    let bad = |e: config::ConfigError| Failure { code: EX_CONFIG, text: e.to_string().trim_end().to_owned() };
+    let rules = args.rules.as_deref().map(read).transpose().map_err(bad)?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?;
+    let (current, with_rules) = match &args.samples {
+        Some(folder) if folder.is_dir() => replay_traces(folder, rules.as_ref())?,
+        Some(file) => {
+            let config = optional_config(globals)?;
+            let name = file.file_stem().map_or_else(|| "samples".into(), |s| s.to_string_lossy());
+            let samples = read_file(file, samples_of(&name, config.as_ref()), window)?;
+            replay_samples(samples, rules.as_ref())?
+        }
+        None => {
+            let config = globals.load()?;
+            let since = window.since.map_or_else(|| moment(USUAL, now), Ok)?;
+            let mut samples = samples_of("store", Some(&config));
+            let query = SampleQuery { since: Some(since), until: window.until, ..SampleQuery::default() };
+            Store::open_read_only(&config.store.path)?.each_sample(query, |_, sample| {
+                samples.push(&sample);
+                Ok::<_, StoreError>(())
+            })?;
+            replay_samples(samples, rules.as_ref())?
+        }
+    };
+    let replay = with_rules.as_ref().unwrap_or(&current);
+    let difference = with_rules.as_ref().map(|after| Difference::new(&current, after));
+    let score = labels.map(|labels| Score::new(replay, &labels));
+    match write(replay, difference.as_ref(), score.as_ref(), args.json) {
+        // `backtest | head` has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+        other => other.map(|()| 0).map_err(Failure::from),
+    }
+}
+
+/// From when to when.
+#[derive(Clone, Copy)]
+struct Window {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+/// The configuration, if there is one: a file of samples can be replayed without.
+fn optional_config(globals: &Globals) -> Result<Option<Config>, Failure> {
+    if globals.config.is_some() {
+        return globals.load().map(Some);
+    }
+    if !globals.config_path().exists() {
+        return Ok(None);
+    }
+    let config = globals.load();
+    if config.is_err() {
+        let path = globals.config_path();
+        eprintln!("llmwatch: {} is not valid (see `llmwatch check`); replaying without it", path.display());
+    }
+    Ok(config.ok())
+}
+
+fn samples_of(name: &str, config: Option<&Config>) -> Samples {
+    // Without a configuration nothing is known of controls; what was attributed to this machine was so for a reason.
+    let controls = config.is_none_or(|c| !c.controls.is_empty());
+    Samples::new(name, config.map_or(&[], |c| &c.endpoints), controls)
+}
+
+/// What was said under the current rules, and under the given ones.
+type Replays = (Replay, Option<Replay>);
+
+/// Traces have nothing to do with the endpoints that are watched here, so their current rules are the defaults.
+fn replay_traces(folder: &Path, rules: Option<&DetectionPolicy>) -> Result<Replays, Failure> {
+    let standard = DetectionPolicy::default();
+    let policies: Vec<_> = std::iter::once(&standard).chain(rules).collect();
+    let mut replays = backtest::replay(folder, &policies)?.into_iter();
+    Ok((replays.next().unwrap_or_default(), replays.next()))
+}
+
+fn replay_samples(mut samples: Samples, rules: Option<&DetectionPolicy>) -> Result<Replays, Failure> {
+    if samples.count() == 0 {
+        let text = "llmwatch: there is no sample to replay; `llmwatch export` shows what is recorded".to_owned();
+        return Err(Failure { code: 1, text });
+    }
+    eprintln!("replaying {} samples", samples.count());
+    Ok((samples.replay(None), rules.map(|r| samples.replay(Some(r)))))
+}
+
+fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Samples, Failure> {
+    let failed = |source| ReplayError::Read { path: path.to_owned(), source };
+    let plain: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let file = File::open(path).map_err(failed)?;
+        if path.extension().is_some_and(|e| e == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) }
+    };
+    for (index, line) in BufReader::new(plain).lines().enumerate() {
+        let line = line.map_err(failed)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let bad = |what: String| ReplayError::Row { path: path.to_owned(), line: index + 1, what };
+        let sample: Sample = serde_json::from_str(&line)
+            .map_err(|e| bad(format!("not a sample as `llmwatch export` writes it: {e}")))?;
+        let since = window.since.is_none_or(|t| sample.started_at >= t);
+        if since && window.until.is_none_or(|t| sample.started_at < t) {
+            samples.push(&sample);
+        }
+    }
+    Ok(samples)
+}
+
+fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|source| ReplayError::Read { path: path.to_owned(), source })?;
+    let read = |(index, line): (usize, &str)| {
+        let bad = |e: serde_json::Error| ReplayError::Row {
+            path: path.to_owned(),
+            line: index + 1,
+            what: format!("not a label: {e}"),
+        };
+        serde_json::from_str(line).map_err(bad).map_err(Failure::from)
+    };
+    text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(read).collect()
+}
+
+fn write(
+    replay: &Replay,
+    difference: Option<&Difference<'_>>,
+    score: Option<&Score>,
+    as_json: bool,
+) -> std::io::Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if as_json {
+        for said in &replay.said {
+            serde_json::to_writer(&mut out, said)?;
+            out.write_all(b"\n")?;
+        }
+        if let Some(score) = score {
+            writeln!(out, "{}", json!({ "score": score }))?;
+        }
+        out.flush()?;
+        // What is compared is talk here: every line of the data is an event.
+        if let Some(difference) = difference {
+            eprint!("{difference}");
+        }
+        return Ok(());
+    }
+    match score {
+        Some(score) => writeln!(out, "{score}")?,
+        None => write!(out, "{}", Summary::new(replay))?,
+    }
+    if let Some(difference) = difference {
+        write!(out, "\n{difference}")?;
+    }
+    out.flush()
+}

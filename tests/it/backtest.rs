@@ -1,0 +1,143 @@
+//! `llmwatch backtest` as its user runs it: labelled traces, an export, other rules.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use llmwatch::backtest::Said;
+use llmwatch::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::good;
+
+const START: Timestamp = Timestamp(1_795_510_800_000);
+
+fn traces() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces")
+}
+
+/// A place without any configuration.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn backtest(&self, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+        command.current_dir(self.0.path()).env_remove("LLMWATCH_CONFIG").arg("backtest");
+        command.args(args.iter().map(|a| a.as_ref()));
+        command.output().unwrap()
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn events(lines: &str) -> Vec<Said> {
+    lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[test]
+fn traces_give_one_event_a_line_without_any_configuration() {
+    let output = Place::new().backtest(&[&"--samples", &traces(), &"--json"]);
+    let lines = stdout(&output);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let keys: Vec<_> = first.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["trace", "t_ms", "endpoint", "event", "notify", "cause", "text"]);
+
+    let key = |s: &Said| (s.trace.clone(), s.t_ms, s.endpoint.clone(), s.event.clone(), s.notify, s.cause.clone());
+    let golden = std::fs::read_to_string(traces().join("golden_alerts_dev.jsonl")).unwrap();
+    let mut ours: Vec<_> = events(&lines).iter().map(key).collect();
+    let mut theirs: Vec<_> = events(&golden).iter().map(key).collect();
+    (ours.sort(), theirs.sort());
+    assert_eq!(ours, theirs);
+}
+
+/// `score.txt` is what the scorer that came with the traces prints for the golden events.
+#[test]
+fn labels_give_the_score() {
+    let place = Place::new();
+    let labels = traces().join("labels.jsonl");
+    let score = stdout(&place.backtest(&[&"--samples", &traces(), &"--labels", &labels]));
+    assert_eq!(score, std::fs::read_to_string(traces().join("score.txt")).unwrap());
+
+    let lines = stdout(&place.backtest(&[&"--samples", &traces(), &"--labels", &labels, &"--json"]));
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let outage = &last["score"]["groups"][0];
+    assert_eq!((&outage["group"], &outage["caught"]), (&"outage".into(), &1.0.into()));
+}
+
+/// Two endpoints of one provider, once a minute; one of them fails from the 100th minute to the 110th.
+fn history() -> Vec<Sample> {
+    let minute = |m: u64, name: &str| {
+        let sample = Sample { provider: Provider::OpenAi, ..good(name, START + Duration::from_mins(m)) };
+        if name == "chat" && (100..110).contains(&m) {
+            let failed = (Outcome::Failed, Some(Fault::Http5xx), Some(Attribution::Provider));
+            let (outcome, fault, attribution) = failed;
+            return Sample { outcome, fault, attribution, first_token_ms: None, http_status: Some(503), ..sample };
+        }
+        sample
+    };
+    (0..180).flat_map(|m| [minute(m, "chat"), minute(m, "mini")]).collect()
+}
+
+fn lines(samples: &[Sample]) -> String {
+    samples.iter().map(|s| serde_json::to_string(s).unwrap() + "\n").collect()
+}
+
+#[test]
+fn an_export_is_replayed_in_any_order_of_one_instant() {
+    let place = Place::new();
+    let samples = history();
+    let swapped: Vec<_> = samples.chunks(2).flat_map(|pair| pair.iter().rev().cloned()).collect();
+    let file = place.write("export.jsonl", &lines(&samples));
+    let other = place.write("swapped.jsonl", &lines(&swapped));
+    let said = events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"])));
+    let other = events(&stdout(&place.backtest(&[&"--samples", &other, &"--json"])));
+    let key = |s: &Said| (s.t_ms, s.endpoint.clone(), s.event.clone(), s.text.clone());
+    assert_eq!(said.iter().map(key).collect::<Vec<_>>(), other.iter().map(key).collect::<Vec<_>>());
+    let told: Vec<_> = said.iter().map(|s| (s.endpoint.as_str(), s.event.as_str())).collect();
+    assert_eq!(told, [("chat", "open"), ("chat", "resolved")]);
+    assert_eq!(said[0].text, "errors 4 of the last 4 probes; typical 0.8 %");
+    let delay = said[0].t_ms - (START + Duration::from_mins(100)).0;
+    assert!((180_000..=181_000).contains(&delay), "{delay}");
+}
+
+#[test]
+fn other_rules_show_what_they_change() {
+    let place = Place::new();
+    let file = place.write("export.jsonl", &lines(&history()));
+    let rules = place.write("rules.toml", "[detection]\nalert_after = \"5m\"\n");
+    let text = stdout(&place.backtest(&[&"--samples", &file, &"--rules", &rules]));
+    insta::assert_snapshot!(text);
+
+    let rules = place.write("rules.toml", "[detection]\nfailure_threshold = 2\nsuccess_threshold = 1\n");
+    let said = events(&stdout(&place.backtest(&[&"--samples", &file, &"--rules", &rules, &"--json"])));
+    let minutes: Vec<_> = said.iter().map(|s| (s.t_ms - START.0) / 60_000).collect();
+    assert_eq!(minutes, [101, 110]);
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    let place = Place::new();
+    let rules = place.write("rules.toml", "[detection]\nsensitivty = \"high\"\n");
+    let output = place.backtest(&[&"--samples", &traces(), &"--rules", &rules]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean `sensitivity`?"), "{output:?}");
+
+    let file = place.write("export.jsonl", "{\"endpoint\":\"chat\"}\n");
+    let output = place.backtest(&[&"--samples", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 1: not a sample"), "{output:?}");
+}
