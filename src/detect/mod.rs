@@ -12,6 +12,7 @@ mod account;
 mod errors;
 mod histogram;
 mod look;
+mod noting;
 mod recovery;
 mod sample;
 mod slowness;
@@ -28,6 +29,7 @@ pub use verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical, Verdict};
 use self::account::Account;
 use self::errors::ErrorMeter;
 use self::look::Looking;
+use self::noting::{Excursion, Figures, Noting};
 use self::recovery::Alert;
 use self::slowness::SlowMeter;
 use crate::model::{DetectionPolicy, Sensitivity, Timestamp};
@@ -533,72 +535,5 @@ impl Watched {
             new_normal: false,
             first_token_ms: reading.map(|r| r.first_token_ms),
         }
-    }
-}
-
-/// The figures that go into a note.
-#[derive(Debug, Clone, Copy, Default)]
-struct Figures {
-    k: u32,
-    n: u32,
-    since: i64,
-    typical: Typical,
-    shared: Option<Shared>,
-    was_slow: bool,
-    new_normal: bool,
-    first_token_ms: Option<f64>,
-}
-
-/// A stretch in which a meter stood above zero.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Excursion {
-    since: i64,
-    /// The end of the last bad probe.
-    until: i64,
-    k: u32,
-    n: u32,
-}
-
-impl Excursion {
-    fn blip(self, endpoint: &str, cause: Cause, cleared: Cleared) -> Blip {
-        Blip {
-            endpoint: endpoint.to_owned(),
-            cause,
-            started_at: Timestamp(self.since),
-            ended_at: Timestamp(self.until),
-            k: self.k,
-            n: self.n,
-            cleared,
-        }
-    }
-}
-
-struct Noting<'a> {
-    endpoint: &'a str,
-    end: Timestamp,
-    notes: &'a mut Vec<Note>,
-}
-
-impl Noting<'_> {
-    fn plain(&mut self, event: Event) {
-        self.push(event, Cause::None, Figures { since: self.end.0, ..Figures::default() });
-    }
-
-    fn push(&mut self, event: Event, cause: Cause, figures: Figures) {
-        self.notes.push(Note {
-            at: self.end,
-            endpoint: self.endpoint.to_owned(),
-            event,
-            cause,
-            k: figures.k,
-            n: figures.n,
-            started_at: Timestamp(figures.since),
-            typical_failure_rate: figures.typical.failure_rate,
-            typical_first_token_ms: figures.typical.first_token_ms,
-            first_token_ms: figures.first_token_ms,
-            shared: figures.shared,
-            was_slow: figures.was_slow,
-            new_normal: figures.new_normal,
-        });
     }
 }

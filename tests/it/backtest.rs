@@ -34,7 +34,7 @@ impl Place {
     fn backtest(&self, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
         command.current_dir(self.0.path()).env_remove("LLMWATCH_CONFIG").arg("backtest");
-        command.args(args.iter().map(|a| a.as_ref()));
+        command.args(args.iter().map(AsRef::as_ref));
         command.output().unwrap()
     }
 }
@@ -60,7 +60,8 @@ fn traces_give_one_event_a_line_without_any_configuration() {
     let golden = std::fs::read_to_string(traces().join("golden_alerts_dev.jsonl")).unwrap();
     let mut ours: Vec<_> = events(&lines).iter().map(key).collect();
     let mut theirs: Vec<_> = events(&golden).iter().map(key).collect();
-    (ours.sort(), theirs.sort());
+    ours.sort();
+    theirs.sort();
     assert_eq!(ours, theirs);
 }
 

@@ -1,0 +1,71 @@
+//! How the detector puts together what it says.
+
+use super::verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical};
+use crate::model::Timestamp;
+
+/// The figures that go into a note.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Figures {
+    pub(super) k: u32,
+    pub(super) n: u32,
+    pub(super) since: i64,
+    pub(super) typical: Typical,
+    pub(super) shared: Option<Shared>,
+    pub(super) was_slow: bool,
+    pub(super) new_normal: bool,
+    pub(super) first_token_ms: Option<f64>,
+}
+
+/// A stretch in which a meter stood above zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Excursion {
+    pub(super) since: i64,
+    /// The end of the last bad probe.
+    pub(super) until: i64,
+    pub(super) k: u32,
+    pub(super) n: u32,
+}
+
+impl Excursion {
+    pub(super) fn blip(self, endpoint: &str, cause: Cause, cleared: Cleared) -> Blip {
+        Blip {
+            endpoint: endpoint.to_owned(),
+            cause,
+            started_at: Timestamp(self.since),
+            ended_at: Timestamp(self.until),
+            k: self.k,
+            n: self.n,
+            cleared,
+        }
+    }
+}
+
+pub(super) struct Noting<'a> {
+    pub(super) endpoint: &'a str,
+    pub(super) end: Timestamp,
+    pub(super) notes: &'a mut Vec<Note>,
+}
+
+impl Noting<'_> {
+    pub(super) fn plain(&mut self, event: Event) {
+        self.push(event, Cause::None, Figures { since: self.end.0, ..Figures::default() });
+    }
+
+    pub(super) fn push(&mut self, event: Event, cause: Cause, figures: Figures) {
+        self.notes.push(Note {
+            at: self.end,
+            endpoint: self.endpoint.to_owned(),
+            event,
+            cause,
+            k: figures.k,
+            n: figures.n,
+            started_at: Timestamp(figures.since),
+            typical_failure_rate: figures.typical.failure_rate,
+            typical_first_token_ms: figures.typical.first_token_ms,
+            first_token_ms: figures.first_token_ms,
+            shared: figures.shared,
+            was_slow: figures.was_slow,
+            new_normal: figures.new_normal,
+        });
+    }
+}
