@@ -11,6 +11,7 @@ mod endpoint;
 mod not_yet;
 pub mod plan;
 mod raw;
+mod rules;
 mod value;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,8 +24,9 @@ use chrono_tz::Tz;
 use url::Url;
 
 pub use self::channel::signing_key;
-pub use self::check::{load, load_rules};
+pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
+pub use self::rules::load_rules;
 pub use self::value::{duration, show};
 use crate::model::{Attribution, Endpoint, Provider, Secret, Status};
 
