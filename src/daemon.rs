@@ -143,7 +143,15 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         let path = config.store.path.clone();
         let store = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await??;
         let stop = stop_telling.clone();
-        let view = web::View { snapshot, config: config_in, wall: wall.clone(), started_at, store, stop };
+        let view = web::View {
+            snapshot,
+            config: config_in,
+            wall: wall.clone(),
+            started_at,
+            store,
+            stop,
+            memory: web::pages::Memory::default(),
+        };
         parts.spawn(async move { ("the web server", web::run(listener, view).await.map_err(Into::into)) });
     }
     let mut terminate = signal(SignalKind::terminate())?;

@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub blind_since: Option<Timestamp>,
     /// Whether the probing budget of the day is spent.
     pub budget_spent: bool,
+    /// What was spent on probes today, in US dollars.
+    #[serde(default)]
+    pub spent_today_usd: f64,
     /// When a sample was last recorded.
     pub last_recorded_at: Option<Timestamp>,
     /// Why the store does not take samples at the moment.

@@ -189,6 +189,7 @@ impl Core {
             location: self.config.monitor.location.clone(),
             blind_since: self.state.blind.as_ref().map(|b| b.since),
             budget_spent: self.state.spent.over,
+            spent_today_usd: if self.state.spent.day == self.local_day(now) { self.state.spent.usd } else { 0.0 },
             last_recorded_at: None,
             store_error: None,
             endpoints: self.config.endpoints.iter().map(|e| self.view(e, now)).collect(),

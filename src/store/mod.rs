@@ -5,6 +5,7 @@
 //! Readers (the CLI, the pages) open the same file read-only and never wait for the writer, thanks to the
 //! write-ahead log.
 
+mod history;
 mod outbox;
 mod retention;
 mod rollups;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
+pub use history::Told;
 pub use outbox::{Attempted, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;

@@ -173,7 +173,7 @@ pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite:
     Ok(tx.last_insert_rowid())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
     Ok(Sample {
         id: row.get("id")?,
         endpoint: row.get("endpoint")?,

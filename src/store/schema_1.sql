@@ -55,6 +55,8 @@ CREATE TABLE sample (
 ) STRICT;
 CREATE INDEX sample_started_at ON sample (started_at);
 CREATE INDEX sample_series ON sample (series, seq);
+-- The pages show the last bad ones of an endpoint, which may be very long ago.
+CREATE INDEX sample_bad ON sample (series, seq) WHERE outcome <> 'ok';
 
 -- What the samples of one series that began in one stretch of time say together: a fold over them, in the same
 -- transaction. step is the stretch's length in seconds (300, 3600, 86400), at its beginning.

@@ -1,12 +1,15 @@
 //! What the daemon answers over HTTP. It reads the snapshot and a read-only connection to the store, so it can neither
 //! change anything nor make a probe wait.
 
+mod assets;
+pub mod pages;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
@@ -15,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Wall;
 use crate::config::Config;
-use crate::model::{Status, Timestamp};
-use crate::snapshot::{EndpointView, Snapshot};
+use crate::model::Timestamp;
+use crate::snapshot::Snapshot;
 use crate::store::Store;
 
 /// How long open requests may go on after the daemon is told to stop.
@@ -37,12 +40,16 @@ pub struct View {
     pub store: Store,
     /// Cancelled when the daemon stops: streams end then.
     pub stop: CancellationToken,
+    /// What the front page read last.
+    pub memory: pages::Memory,
 }
 
 /// Every path that is answered.
 pub fn router(view: View) -> Router {
     Router::new()
-        .route("/", get(page))
+        .merge(pages::routes())
+        .route("/assets/{name}", get(assets::serve))
+        .route("/favicon.ico", get(assets::favicon))
         .route("/api/v1/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -90,55 +97,4 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("nothing recorded since {last}\n"))
     }
-}
-
-async fn page(State(view): State<View>) -> Html<String> {
-    let snapshot = view.snapshot.borrow().clone();
-    let title = view.config.borrow().web.title.clone().unwrap_or_else(|| "llmwatch".to_owned());
-    Html(render(&snapshot, &title))
-}
-
-fn render(snapshot: &Snapshot, title: &str) -> String {
-    let mut rows = String::new();
-    for e in &snapshot.endpoints {
-        let mark = match e.status {
-            Status::Operational => "●",
-            Status::Degraded => "◐",
-            Status::Outage => "○",
-            Status::Unknown | Status::Maintenance => "·",
-        };
-        let EndpointView { name, status, reason, first_token_ms_p50, availability_24h, .. } = e;
-        let latency = first_token_ms_p50.map_or("–".to_owned(), |ms| format!("{ms:.0} ms"));
-        let availability = availability_24h.map_or("–".to_owned(), |a| format!("{:.2} %", a * 100.0));
-        rows += &format!(
-            "<tr><td>{mark} {}</td><td>{}</td><td>{latency}</td><td>{availability}</td><td>{}</td></tr>\n",
-            escape(name),
-            status.as_str(),
-            escape(reason.as_deref().unwrap_or_default())
-        );
-    }
-    let sentence = escape(&snapshot.headline(snapshot.at));
-    let (title, location) = (escape(title), escape(&snapshot.location));
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"refresh\" content=\"10\"></head>\n<body><main><h1>{title} at {location}</h1>\n<p>{sentence}</p>\n\
-         <table><thead><tr><th>endpoint</th><th>status</th><th>first token</th><th>24 h</th><th>why</th></tr></thead>\n\
-         <tbody>\n{rows}</tbody></table></main></body></html>\n"
-    )
-}
-
-fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
 }

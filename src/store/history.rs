@@ -1,0 +1,95 @@
+//! What the pages tell of the past beside the rollups: the last bad probes, the incidents, and what was told about them.
+
+use rusqlite::{OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{Store, StoreError, samples};
+use crate::model::{Sample, Timestamp};
+
+/// A notification about an incident, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The channel's name.
+    pub channel: String,
+    /// For instance `incident.opened`.
+    pub r#type: String,
+    /// `pending`, `sent`, `failed` or `expired`.
+    pub state: String,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// When it was delivered or given up.
+    pub ended_at: Option<Timestamp>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+impl Store {
+    /// The last samples of `endpoint` that were not ok, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn last_bad(&self, endpoint: &str, limit: u32) -> Result<Vec<Sample>, StoreError> {
+        self.run(|c| {
+            c.prepare_cached(
+                "SELECT * FROM sample JOIN series ON series.id = sample.series
+                 WHERE sample.series IN (SELECT id FROM series WHERE endpoint = ?1) AND outcome <> 'ok'
+                 ORDER BY seq DESC LIMIT ?2",
+            )?
+            .query_and_then(params![endpoint, limit], samples::read)?
+            .collect()
+        })
+    }
+
+    /// The newest `limit` incidents as JSON, newest first; below number `before`, if given.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn last_incidents(&self, before: Option<u64>, limit: u32) -> Result<Vec<String>, StoreError> {
+        let before = before.map_or(i64::MAX, |n| i64::try_from(n).unwrap_or(i64::MAX));
+        self.run(|c| {
+            c.prepare_cached("SELECT data FROM incident WHERE number < ?1 ORDER BY number DESC LIMIT ?2")?
+                .query_map(params![before, limit], |r| r.get(0))?
+                .collect()
+        })
+    }
+
+    /// One incident as JSON.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn incident_data(&self, number: u64) -> Result<Option<String>, StoreError> {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        self.run(|c| {
+            c.prepare_cached("SELECT data FROM incident WHERE number = ?1")?
+                .query_row([number], |r| r.get(0))
+                .optional()
+        })
+    }
+
+    /// What was told about an incident, in the order of the decisions.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn told(&self, incident: Uuid) -> Result<Vec<Told>, StoreError> {
+        self.run(|c| {
+            c.prepare_cached(
+                "SELECT channel, json_extract(notice, '$.type'), state, decided_at, ended_at, attempts, error FROM outbox
+                 WHERE incident = ?1 ORDER BY seq",
+            )?
+            .query_map([incident], |r| {
+                Ok(Told {
+                    channel: r.get(0)?,
+                    r#type: r.get::<_, Option<String>>(1)?.unwrap_or_default(),
+                    state: r.get(2)?,
+                    decided_at: Timestamp(r.get(3)?),
+                    ended_at: r.get::<_, Option<i64>>(4)?.map(Timestamp),
+                    attempts: r.get(5)?,
+                    error: r.get(6)?,
+                })
+            })?
+            .collect()
+        })
+    }
+}

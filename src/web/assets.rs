@@ -1,0 +1,85 @@
+//! The style sheet, the script and the icon: compiled in, and served under names that change with their content, so
+//! that browsers keep them for ever.
+
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ring::digest::{SHA256, digest};
+
+/// The one style sheet.
+pub(super) static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("style", "css", "text/css; charset=utf-8", include_str!("static/style.css")));
+/// The one script.
+pub(super) static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("page", "js", "text/javascript; charset=utf-8", include_str!("static/page.js")));
+/// The icon.
+pub(super) static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("static/icon.svg")));
+
+/// One file.
+pub(super) struct Asset {
+    path: String,
+    mime: &'static str,
+    body: &'static str,
+    gzip: Vec<u8>,
+}
+
+impl Asset {
+    fn new(stem: &str, extension: &str, mime: &'static str, body: &'static str) -> Self {
+        let digest = digest(&SHA256, body.as_bytes());
+        let hash = digest.as_ref().iter().take(6).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
+        Self { path: format!("/assets/{stem}.{hash}.{extension}"), mime, body, gzip: gzip(body.as_bytes()) }
+    }
+
+    /// Where it is served.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// Answers with the file of this name.
+pub(super) async fn serve(Path(name): Path<String>, request: HeaderMap) -> Response {
+    let asked = format!("/assets/{name}");
+    let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(|a| a.path == asked) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.mime)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::VARY, HeaderValue::from_static("accept-encoding")),
+    ];
+    if takes_gzip(&request) {
+        let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+        return (headers, encoding, asset.gzip.clone()).into_response();
+    }
+    (headers, asset.body).into_response()
+}
+
+/// The icon under the name that browsers ask for by themselves.
+pub(super) async fn favicon(request: HeaderMap) -> Response {
+    let name = ICON.path.trim_start_matches("/assets/").to_owned();
+    serve(Path(name), request).await
+}
+
+/// Whether the reader takes gzip.
+pub(super) fn takes_gzip(request: &HeaderMap) -> bool {
+    let accepted = request.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        name.trim().eq_ignore_ascii_case("gzip") && !["q=0", "q=0.0", "q=0.00", "q=0.000"].contains(&quality.trim())
+    })
+}
+
+/// `body`, compressed quickly rather than tightly.
+pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(4));
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}

@@ -1,0 +1,177 @@
+//! Numbers as SVG paths. Pure: the same numbers give the same bytes. Nothing here is text from outside, so nothing needs
+//! escaping; labels stand beside the drawings, in HTML, where they stay legible at every width.
+
+use std::fmt::Write as _;
+
+use crate::model::Timestamp;
+use crate::rollup::{Rollup, Sketch};
+
+/// The width of one bar in units of its drawing; the rightmost one is the gap.
+pub(crate) const BAR: usize = 4;
+/// The height of the bars.
+const BAR_HEIGHT: usize = 20;
+/// From this share of slow probes on, a stretch is drawn as slow.
+const SLOW_SHARE: f64 = 0.1;
+
+/// The median and the 95th percentile of a latency, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Spread {
+    /// The median.
+    pub(crate) p50: f64,
+    /// The 95th percentile.
+    pub(crate) p95: f64,
+}
+
+impl Spread {
+    /// That of a sketch; `None` when it holds nothing.
+    pub(crate) fn of(sketch: &Sketch) -> Option<Self> {
+        Some(Self { p50: sketch.quantile(0.5)?, p95: sketch.quantile(0.95)? })
+    }
+}
+
+/// A row of bars: one path per kind, since 200 endpoints × 90 days would be heavy as elements.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bars {
+    /// How many.
+    pub(crate) count: usize,
+    /// Something was measured.
+    pub(crate) good: String,
+    /// Many were slow: from the bottom, as high as their share asks.
+    pub(crate) slow: String,
+    /// Some failed.
+    pub(crate) failed: String,
+    /// Nothing was measured.
+    pub(crate) none: String,
+}
+
+impl Bars {
+    /// The width of the drawing.
+    pub(crate) fn width(&self) -> usize {
+        self.count * BAR
+    }
+}
+
+/// The bars of `count` stretches of `step_ms` from `from` on.
+pub(crate) fn bars(cells: &[Rollup], from: Timestamp, step_ms: i64, count: usize) -> Bars {
+    let mut bars = Bars { count, ..Bars::default() };
+    let mut run: Option<(bool, usize)> = None;
+    let close = |bars: &mut Bars, run: (bool, usize), end: usize| {
+        let (x, w) = (run.1 * BAR, (end - run.1) * BAR);
+        let (path, top, h) = if run.0 { (&mut bars.good, 0, BAR_HEIGHT) } else { (&mut bars.none, BAR_HEIGHT - 4, 4) };
+        let _ = write!(path, "M{x} {top}h{w}v{h}h-{w}z");
+    };
+    let mut cells = cells.iter().peekable();
+    for place in 0..count {
+        let start = Timestamp(from.0 + place as i64 * step_ms);
+        while cells.peek().is_some_and(|c| c.at < start) {
+            cells.next();
+        }
+        let cell = cells.peek().filter(|c| c.at.0 < start.0 + step_ms);
+        let measured = cell.is_some_and(|c| c.availability().is_some());
+        match run {
+            Some((kind, _)) if kind == measured => {}
+            Some(open) => {
+                close(&mut bars, open, place);
+                run = Some((measured, place));
+            }
+            None => run = Some((measured, place)),
+        }
+        let Some(cell) = cell.filter(|_| measured) else { continue };
+        let all = f64::from(cell.good() + cell.failed_provider);
+        let (failed, slow) = (f64::from(cell.failed_provider) / all, f64::from(cell.slow) / all);
+        let share = if failed > 0.0 { failed } else { slow };
+        let path = match () {
+            () if failed > 0.0 => &mut bars.failed,
+            () if slow >= SLOW_SHARE => &mut bars.slow,
+            () => continue,
+        };
+        // The root makes a few failures of a thousand visible, and keeps all and half apart.
+        let h = (4.0 + (BAR_HEIGHT as f64 - 4.0) * share.sqrt()).round();
+        let _ = write!(path, "M{} {BAR_HEIGHT}v-{h}h{BAR}v{h}z", place * BAR);
+    }
+    if let Some(open) = run {
+        close(&mut bars, open, count);
+    }
+    bars
+}
+
+/// The gaps between `count` bars, drawn over them in the colour of the ground.
+pub(crate) fn gaps(count: usize) -> String {
+    let mut path = String::new();
+    for place in 1..=count {
+        let _ = write!(path, "M{}.5 0v{BAR_HEIGHT}", place * BAR - 1);
+    }
+    path
+}
+
+/// A line with the room between the median and the 95th percentile around it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Course {
+    /// The median.
+    pub(crate) line: String,
+    /// From the median to the 95th percentile.
+    pub(crate) band: String,
+}
+
+/// Draws `points` over so many units, `top` being the value at the upper edge. Missing points interrupt the line.
+pub(crate) fn course(points: &[Option<Spread>], (width, height): (usize, usize), top: f64) -> Course {
+    let mut course = Course::default();
+    let last = points.len().saturating_sub(1).max(1) as f64;
+    let x = |place: usize| (place as f64 / last * width as f64).round() as i64;
+    let y = |value: f64| ((1.0 - (value / top).clamp(0.0, 1.0)) * height as f64).round() as i64;
+    let mut place = 0;
+    while place < points.len() {
+        let stretch: Vec<_> = points[place..].iter().map_while(|p| *p).collect();
+        if let [only] = stretch.as_slice() {
+            // One point alone is a short dash.
+            let _ = write!(course.line, "M{} {}h2", (x(place) - 1).max(0), y(only.p50));
+        } else if !stretch.is_empty() {
+            let mut upper = String::new();
+            for (n, spread) in stretch.iter().enumerate() {
+                let letter = if n == 0 { "M" } else { " " };
+                let _ = write!(course.line, "{letter}{} {}", x(place + n), y(spread.p50));
+                let _ = write!(upper, "{letter}{} {}", x(place + n), y(spread.p95));
+            }
+            for (n, spread) in stretch.iter().enumerate().rev() {
+                let _ = write!(upper, " {} {}", x(place + n), y(spread.p50));
+            }
+            course.band += &upper;
+            course.band.push('z');
+        }
+        place += stretch.len().max(1);
+    }
+    course
+}
+
+/// Columns standing on each other: one path per layer, over so many units.
+pub(crate) fn stacked(columns: &[Vec<f64>], layers: usize, (width, height): (usize, usize), top: f64) -> Vec<String> {
+    let mut paths = vec![String::new(); layers];
+    let step = width as f64 / columns.len().max(1) as f64;
+    for (place, column) in columns.iter().enumerate() {
+        let (left, right) = (place as f64 * step, (place as f64 + 1.0) * step);
+        let (left, right) = (left.round() as i64, (right - step * 0.18).round() as i64);
+        let mut base = height as i64;
+        let mut sum = 0.0;
+        for (layer, value) in column.iter().enumerate().take(layers) {
+            sum += value;
+            let upper = height as i64 - ((sum / top).clamp(0.0, 1.0) * height as f64).round() as i64;
+            if *value > 0.0 {
+                // What is there is seen, however small its share.
+                let upper = upper.min(base - 1).max(0);
+                let _ = write!(paths[layer], "M{left} {base}V{upper}H{right}V{base}z");
+                base = upper;
+            }
+        }
+    }
+    paths
+}
+
+/// A round number at or above `value`, for the upper edge of a scale whose half is worth a label too.
+pub(crate) fn round_up(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
+    let unit = 10_f64.powf(value.log10().floor());
+    let steps = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
+    steps.iter().map(|s| s * unit).find(|s| *s >= value * 0.9999).unwrap_or(10.0 * unit)
+}

@@ -1,0 +1,257 @@
+//! The front page: how things are in one sentence, then every endpoint with its last 90 days.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::chart::{self, Bars, Course, Spread};
+use super::past::{DAY_MS, DAYS, HOUR_MS, Past};
+use super::words::{Headline, dollars, headline, lasted, latency, percent, whose};
+use super::{Frame, Problem, View, class, html};
+use crate::config::Config;
+use crate::model::{Incident, Status, Timestamp};
+use crate::rollup::Rollup;
+use crate::snapshot::{EndpointView, Snapshot};
+
+/// The hours that a sparkline shows.
+const HOURS: usize = 24;
+/// The size of a sparkline's drawing.
+const SPARK: (usize, usize) = (96, 24);
+/// Notifications that did not arrive are worth a word for a week.
+const UNDELIVERED_MS: i64 = 7 * DAY_MS;
+/// Bad days that are told one by one to those who cannot see the bars.
+const TOLD_DAYS: usize = 5;
+
+#[derive(Template)]
+#[template(path = "pages/front.html")]
+struct FrontPage {
+    frame: Frame,
+    headline: Headline,
+    last_probe_at: Option<Timestamp>,
+    notices: Vec<(&'static str, String)>,
+    providers: Vec<ProviderBlock>,
+    incidents: Vec<IncidentLine>,
+    gaps: String,
+    width: usize,
+    budget: String,
+    endpoints: usize,
+}
+
+/// The endpoints of one failure domain.
+struct ProviderBlock {
+    title: String,
+    availability: String,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    status: Status,
+    /// Why it is not operational, else the model.
+    note: String,
+    availability: String,
+    bars: Bars,
+    told: String,
+    spark: Course,
+    first_token: Option<Pair>,
+    total: Option<Pair>,
+}
+
+impl Row {
+    fn class(&self) -> &'static str {
+        class(self.status)
+    }
+}
+
+/// A median and a 95th percentile in words.
+struct Pair {
+    p50: String,
+    p95: String,
+}
+
+impl From<Spread> for Pair {
+    fn from(spread: Spread) -> Self {
+        Self { p50: latency(spread.p50), p95: latency(spread.p95) }
+    }
+}
+
+/// An incident in a list.
+pub(super) struct IncidentLine {
+    pub(super) number: u64,
+    pub(super) open: bool,
+    pub(super) title: String,
+    pub(super) status: &'static str,
+    pub(super) class: &'static str,
+    pub(super) whose: &'static str,
+    pub(super) lasted: String,
+    pub(super) started_at: Timestamp,
+}
+
+impl IncidentLine {
+    pub(super) fn new(incident: &Incident) -> Self {
+        let open = incident.resolved_at.is_none();
+        Self {
+            number: incident.number,
+            open,
+            title: incident.title.clone(),
+            status: incident.status.as_str(),
+            class: if open { class(incident.status) } else { "none" },
+            whose: whose(incident.attribution),
+            lasted: lasted(incident),
+            started_at: incident.started_at,
+        }
+    }
+}
+
+/// Probes counted over several rollups.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    good: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn of(rollups: &[Rollup]) -> Self {
+        let sum = |of: fn(&Rollup) -> u32| rollups.iter().map(|r| u64::from(of(r))).sum();
+        Self { good: sum(Rollup::good), failed: sum(|r| r.failed_provider) }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.good += other.good;
+        self.failed += other.failed;
+    }
+
+    fn availability(self) -> Option<f64> {
+        let all = self.good + self.failed;
+        (all > 0).then(|| self.good as f64 / all as f64)
+    }
+}
+
+pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Response {
+    let snapshot = view.snapshot.borrow().clone();
+    let config = view.config.borrow().clone();
+    match view.memory.recall(&view.store, (view.wall)()).await {
+        Ok(past) => html(&render(Frame::new(&view, &snapshot, ""), &snapshot, &config, &past), &request),
+        Err(error) => Problem::from(error).page(&view, &request),
+    }
+}
+
+fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) -> FrontPage {
+    let mut providers: Vec<ProviderBlock> = Vec::new();
+    let mut sums: Vec<Counts> = Vec::new();
+    for endpoint in &snapshot.endpoints {
+        let row = row(endpoint, past, &frame);
+        let cells = past.days.get(&endpoint.name).map(Vec::as_slice).unwrap_or_default();
+        let sum = Counts::of(cells);
+        if let Some(place) = providers.iter().position(|p| p.title == endpoint.title) {
+            providers[place].rows.push(row);
+            sums[place].add(sum);
+        } else {
+            let title = endpoint.title.clone();
+            providers.push(ProviderBlock { title, availability: String::new(), rows: vec![row] });
+            sums.push(sum);
+        }
+    }
+    for (block, sum) in providers.iter_mut().zip(&sums) {
+        block.availability = sum.availability().map_or("–".to_owned(), percent);
+    }
+    let mut incidents: Vec<_> = snapshot.incidents.iter().rev().map(IncidentLine::new).collect();
+    let over = past.incidents.iter().filter(|i| i.resolved_at.is_some());
+    incidents.extend(over.map(IncidentLine::new));
+    FrontPage {
+        headline: headline(snapshot, frame.zone),
+        last_probe_at: snapshot.endpoints.iter().filter_map(|e| e.last_probe_at).max(),
+        notices: notices(snapshot, &frame),
+        providers,
+        incidents,
+        gaps: chart::gaps(DAYS),
+        width: DAYS * chart::BAR,
+        budget: format!("{} of {} today", dollars(snapshot.spent_today_usd), dollars(config.budget.daily_usd)),
+        endpoints: snapshot.endpoints.len(),
+        frame,
+    }
+}
+
+fn row(endpoint: &EndpointView, past: &Past, frame: &Frame) -> Row {
+    let cells = past.days.get(&endpoint.name).map(Vec::as_slice).unwrap_or_default();
+    let pace = past.paces.get(&endpoint.name);
+    let note = endpoint.reason.clone().or_else(|| endpoint.model.clone());
+    Row {
+        name: endpoint.name.clone(),
+        status: endpoint.status,
+        note: note.unwrap_or_else(|| endpoint.api.as_str().to_owned()),
+        availability: Counts::of(cells).availability().map_or("–".to_owned(), percent),
+        bars: chart::bars(cells, past.first_day, DAY_MS, DAYS),
+        told: told(cells),
+        spark: pace.map(|p| spark(&p.hours, frame.now)).unwrap_or_default(),
+        first_token: pace.and_then(|p| p.first_token).map(Pair::from),
+        total: pace.and_then(|p| p.total).map(Pair::from),
+    }
+}
+
+fn spark(steps: &[(Timestamp, Spread)], now: Timestamp) -> Course {
+    let first = now.0.div_euclid(HOUR_MS) - (HOURS as i64 - 1);
+    let mut points = vec![None; HOURS];
+    for (at, spread) in steps {
+        let place = usize::try_from(at.0.div_euclid(HOUR_MS) - first).ok();
+        if let Some(point) = place.and_then(|place| points.get_mut(place)) {
+            *point = Some(*spread);
+        }
+    }
+    let top = points.iter().flatten().map(|s| s.p95).fold(0.0, f64::max);
+    chart::course(&points, SPARK, top.max(1.0) * 1.05)
+}
+
+/// The bars in words, for those who cannot see them.
+fn told(cells: &[Rollup]) -> String {
+    let bad: Vec<_> = cells.iter().filter(|c| c.failed_provider > 0).collect();
+    let measured = cells.iter().filter(|c| c.availability().is_some()).count();
+    let days = |n: usize| format!("{n} day{}", if n == 1 { "" } else { "s" });
+    if measured == 0 {
+        return "Nothing measured in 90 days.".to_owned();
+    }
+    let mut text = format!("{} measured, ", days(measured));
+    if bad.is_empty() {
+        return text + "none with failures.";
+    }
+    text += &format!("{} with failures: ", days(bad.len()));
+    let said = bad.iter().rev().take(TOLD_DAYS).map(|c| {
+        let day = c.at.to_datetime().format("%-d %B");
+        format!("{day} {}", c.availability().map_or("–".to_owned(), percent))
+    });
+    text += &said.collect::<Vec<_>>().join(", ");
+    text + if bad.len() > TOLD_DAYS { " and earlier ones." } else { "." }
+}
+
+/// What the monitor must say of itself.
+fn notices(snapshot: &Snapshot, frame: &Frame) -> Vec<(&'static str, String)> {
+    let mut notices = Vec::new();
+    if snapshot.store_error.is_some() {
+        notices.push((
+            "bad",
+            "Nothing can be recorded at the moment: the store fails, samples wait in memory.".to_owned(),
+        ));
+    }
+    if snapshot.budget_spent && snapshot.blind_since.is_none() {
+        notices.push(("slow", "The day’s probing budget is spent; probing rests until midnight.".to_owned()));
+    }
+    for tally in &snapshot.outbox {
+        if let Some(since) = tally.failing_since {
+            let since = frame.moment(&since);
+            notices
+                .push(("bad", format!("{} cannot be told since {since}: {} waiting.", tally.channel, tally.pending)));
+        }
+        if let Some(at) = tally.last_dead_at.filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS) {
+            let (dead, last) = (tally.failed + tally.expired, frame.moment(&at));
+            let was = if dead == 1 { "One notification to" } else { "Notifications to" };
+            notices.push((
+                "bad",
+                format!("{was} {} could not be delivered; the last was given up {last}.", tally.channel),
+            ));
+        }
+    }
+    notices
+}

@@ -1,0 +1,334 @@
+//! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
+//! the tests change by lines on stdin. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `thirty`,
+//! `many`, `names`, `incident`, `account`, `fresh`, `budget`, `blind`. Prints the address.
+
+#![allow(clippy::unwrap_used, reason = "a stage that cannot go on should stop")]
+
+use std::sync::Arc;
+
+use llmwatch::clock;
+use llmwatch::config::{self, Surroundings};
+use llmwatch::model::{Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger};
+use llmwatch::snapshot::{EndpointView, Snapshot};
+use llmwatch::store::{Commit, IncidentRow, Store};
+use llmwatch::web::{self, View};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const HOSTILE: &str = "<script>alert(1)</script> \"'&amp; ]]> <img src=x onerror=alert(2)>";
+
+#[tokio::main]
+async fn main() {
+    let state = std::env::args().nth(1).unwrap_or_else(|| "thirty".to_owned());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, config_of(&state, directory.path())).unwrap();
+    let config = Arc::new(config::load(&path, &Surroundings::from_process()).unwrap());
+    let store = Store::open(&config.store.path).unwrap();
+    let now = clock::now();
+    let snapshot = Arc::new(snapshot_of(&state, &config.endpoints, now));
+    if state != "fresh" {
+        fill(&store, &config.endpoints, &snapshot, now);
+    }
+    let (publish, snapshot) = watch::channel(snapshot);
+    let (_keep, config) = watch::channel(config);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let view = View {
+        snapshot,
+        config,
+        wall: Arc::new(clock::now),
+        started_at: now,
+        store: store.clone(),
+        stop: stop.clone(),
+        memory: web::pages::Memory::default(),
+    };
+    let server = tokio::spawn(web::run(listener, view));
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line == "fail" {
+            let mut next = Snapshot::clone(&publish.borrow());
+            next.at = clock::now();
+            let name = next.endpoints[0].name.clone();
+            let incident = incident(1000, &[name], next.at, None, Attribution::Provider);
+            next.endpoints[0].status = Status::Outage;
+            next.endpoints[0].reason = Some(incident.title.clone());
+            record(&store, &incident);
+            next.incidents.push(incident);
+            publish.send_replace(Arc::new(next));
+        }
+    }
+    stop.cancel();
+    server.await.unwrap().unwrap();
+}
+
+fn config_of(state: &str, directory: &std::path::Path) -> String {
+    let count = match state {
+        "nothing" => 0,
+        "one" => 1,
+        "many" => 200,
+        "thirty" => 30,
+        _ => 6,
+    };
+    let long = if state == "names" { "-a-name-as-long-as-names-may-be-0123456789-abcdefgh" } else { "" };
+    let vendors = ["openai", "azure-openai", "anthropic", "gemini"];
+    let models = ["gpt-6-luna", "gpt-6-luna", "claude-sonnet-5", "gemini-4-flash"];
+    let mut text = format!("[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n", directory.display());
+    for n in 0..count {
+        // The vendors one after the other, as a person would write them.
+        let vendor = n * vendors.len() / count.max(1);
+        let azure = if vendors[vendor] == "azure-openai" {
+            "base_url = \"https://example.openai.azure.com\"\ndeployment = \"luna\"\n"
+        } else {
+            ""
+        };
+        text += &format!(
+            "[[endpoint]]\nname = \"{}-{n}{long}\"\nprovider = \"{}\"\nmodel = \"{}\"\napi_key = \"none\"\ngroup = \"chat\"\n\
+             interval = \"1h\"\n{azure}",
+            ["openai-chat", "azure-chat", "claude", "gemini"][vendor],
+            vendors[vendor],
+            models[vendor],
+        );
+    }
+    if count == 0 { text } else { text + "[budget]\ndaily_usd = 5.0\n" }
+}
+
+fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snapshot {
+    let fresh = state == "fresh";
+    let known = |ms: f64| (!fresh).then_some(ms);
+    let views = endpoints.iter().enumerate().map(|(n, e)| {
+        json!({
+            "name": e.name, "provider": e.provider, "title": e.domain_title(), "api": e.api, "model": e.model,
+            "group": e.group, "status": if fresh { "unknown" } else { "operational" },
+            "reason": fresh.then_some("not probed yet"),
+            "last_probe_at": (!fresh).then_some(Timestamp(now.0 - 3000 - n as i64 * 10)),
+            "last_outcome": (!fresh).then_some("ok"), "last_fault": null,
+            "first_token_ms_p50": known(380.0 + n as f64), "total_ms_p50": known(700.0),
+            "typical_first_token_ms": known(400.0), "availability_24h": known(0.9993), "last_hour": ".".repeat(60),
+        })
+    });
+    // Through its serialised form, so that a field that it gains has its default here.
+    let mut snapshot: Snapshot = serde_json::from_value(json!({
+        "at": now, "location": "fra1", "blind_since": null, "budget_spent": false, "spent_today_usd": 0.4213,
+        "last_recorded_at": (!fresh).then_some(now), "store_error": null, "endpoints": views.collect::<Vec<_>>(),
+        "incidents": [],
+    }))
+    .unwrap();
+    let mut fail = |first: usize, incident: Incident, status: Status| {
+        for view in snapshot.endpoints.iter_mut().skip(first).take(incident.endpoints.len()) {
+            view.status = status;
+            view.reason = Some(incident.title.clone());
+        }
+        snapshot.incidents.push(incident);
+    };
+    let names = |range: std::ops::Range<usize>| endpoints[range].iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    match state {
+        "incident" | "names" => {
+            fail(
+                0,
+                incident(900, &names(0..2), Timestamp(now.0 - 34 * MINUTE), None, Attribution::Provider),
+                Status::Outage,
+            );
+            let mut slow = incident(901, &names(3..4), Timestamp(now.0 - 7 * MINUTE), None, Attribution::Provider);
+            slow.status = Status::Degraded;
+            slow.cause = "slow".to_owned();
+            slow.title = "Anthropic: 9 of the last 12 probes were slow (slow)".to_owned();
+            fail(3, slow, Status::Degraded);
+        }
+        "account" => {
+            fail(
+                0,
+                incident(900, &names(0..2), Timestamp(now.0 - 26 * HOUR), None, Attribution::Account),
+                Status::Unknown,
+            );
+        }
+        "blind" => {
+            snapshot.blind_since = Some(Timestamp(now.0 - 5 * MINUTE));
+            snapshot.endpoints.iter_mut().for_each(|e| unknown(e, "this machine has no network"));
+        }
+        "budget" => {
+            snapshot.budget_spent = true;
+            snapshot.spent_today_usd = 5.002;
+            snapshot.endpoints.iter_mut().for_each(|e| unknown(e, "the day's probing budget is spent"));
+        }
+        _ => {}
+    }
+    snapshot
+}
+
+fn unknown(view: &mut EndpointView, why: &str) {
+    view.status = Status::Unknown;
+    view.reason = Some(why.to_owned());
+}
+
+/// 90 days: a probe each two hours, each ten minutes of the last day, each minute of the last hour.
+fn fill(store: &Store, endpoints: &[Arc<Endpoint>], snapshot: &Snapshot, now: Timestamp) {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for (n, endpoint) in endpoints.iter().enumerate() {
+        let mut commits = Vec::new();
+        let mut at = now.0 - 90 * DAY + n as i64 * 1000;
+        // The youngest endpoint has not been there for all of the time.
+        if n == 5 {
+            at += 40 * DAY;
+        }
+        while at < now.0 {
+            let ago = now.0 - at;
+            let open = snapshot.incidents.iter().find(|i| i.endpoints.contains(&endpoint.name) && i.started_at.0 <= at);
+            commits.push(Commit {
+                sample: Some(invented(endpoint, Timestamp(at), ago, open, n, &mut rng)),
+                ..Commit::default()
+            });
+            at += if ago > DAY {
+                2 * HOUR
+            } else if ago > HOUR {
+                10 * MINUTE
+            } else {
+                MINUTE
+            };
+        }
+        store.commit(&commits).unwrap();
+    }
+    if endpoints.is_empty() {
+        return;
+    }
+    for (number, days) in [(1, 71), (2, 30), (3, 12), (4, 3)] {
+        let start = Timestamp(now.0 - days * DAY);
+        let names = [endpoints[number % endpoints.len()].name.clone()];
+        let attribution = if number == 3 { Attribution::Account } else { Attribution::Provider };
+        record(store, &incident(number as u64, &names, start, Some(Timestamp(start.0 + 47 * MINUTE)), attribution));
+    }
+    for incident in &snapshot.incidents {
+        record(store, incident);
+    }
+}
+
+fn record(store: &Store, incident: &Incident) {
+    let row = IncidentRow {
+        id: incident.id,
+        number: incident.number,
+        open: incident.resolved_at.is_none(),
+        started_at: incident.started_at,
+        data: serde_json::to_string(incident).unwrap(),
+    };
+    store.commit(&[Commit { incidents: vec![row], ..Commit::default() }]).unwrap();
+}
+
+fn invented(
+    endpoint: &Endpoint,
+    at: Timestamp,
+    ago: i64,
+    open: Option<&Incident>,
+    n: usize,
+    rng: &mut fastrand::Rng,
+) -> Sample {
+    let days = ago / DAY;
+    let outage = (days == 30 && n < 4) || (days == 71 && n.is_multiple_of(3)) || (days == 3 && n == 1);
+    let odds = if outage { 0.45 } else { 0.0006 };
+    let slow = open.is_some_and(|i| i.cause == "slow");
+    let failed = (open.is_some() && !slow) || rng.f64() < odds;
+    let faults = [Fault::Http5xx, Fault::TimeoutFirstToken, Fault::Overloaded, Fault::Http5xx, Fault::TcpReset];
+    let fault = match open {
+        Some(i) if i.attribution == Attribution::Account => Fault::AccountQuota,
+        _ => faults[rng.usize(0..faults.len())],
+    };
+    let daily = (at.0 as f64 / DAY as f64 * std::f64::consts::TAU).sin() * 60.0;
+    let first = (380.0 + n as f64 * 7.0 + daily) * (0.85 + rng.f64() * 0.4) * if slow { 4.0 } else { 1.0 };
+    let measured = |ms: f64| (!failed).then_some(ms);
+    Sample {
+        id: Uuid::now_v7(),
+        endpoint: endpoint.name.clone(),
+        provider: endpoint.provider,
+        api: endpoint.api,
+        model: endpoint.model.clone(),
+        location: "fra1".to_owned(),
+        scheduled_at: at,
+        started_at: at,
+        trigger: Trigger::Schedule,
+        outcome: if failed {
+            Outcome::Failed
+        } else if slow {
+            Outcome::Slow
+        } else {
+            Outcome::Ok
+        },
+        fault: failed.then_some(fault),
+        attribution: failed.then(|| fault.attribution()),
+        http_status: Some(if failed { 503 } else { 200 }),
+        dns_ms: Some(2.0 + rng.f64() * 3.0),
+        tcp_ms: Some(9.0 + rng.f64() * 4.0),
+        tls_ms: Some(18.0 + rng.f64() * 6.0),
+        headers_ms: Some(first * 0.55),
+        first_event_ms: measured(first * 0.9),
+        first_token_ms: measured(first),
+        first_any_token_ms: measured(first),
+        max_gap_ms: measured(40.0),
+        tpot_ms: measured(12.0),
+        total_ms: Some(if failed { 812.0 } else { first + 180.0 + rng.f64() * 90.0 }),
+        schedule_lag_ms: 0.3,
+        events: measured(5.0).map(|e| e as u32),
+        input_tokens: Some(14),
+        output_tokens: Some(3),
+        reasoning_tokens: None,
+        cost_usd: Some(0.000_021),
+        finish_reason: (!failed).then(|| "stop".to_owned()),
+        response_model: endpoint.model.as_ref().map(|m| format!("{m}-2026-10-01")),
+        system_fingerprint: Some("fp_9a1c7".to_owned()),
+        request_id: Some(format!("req_{:016x}", rng.u64(..))),
+        server_ms: Some(210.0),
+        edge: Some("FRA".to_owned()),
+        ratelimit_remaining_requests: Some(9_988),
+        ratelimit_remaining_tokens: Some(1_999_700),
+        retry_after_ms: None,
+        remote_addr: Some("192.0.2.17:443".to_owned()),
+        http_version: Some("HTTP/2".to_owned()),
+        error: failed.then(|| format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")),
+        answer: None,
+    }
+}
+
+fn incident(
+    number: u64,
+    endpoints: &[String],
+    started_at: Timestamp,
+    resolved_at: Option<Timestamp>,
+    attribution: Attribution,
+) -> Incident {
+    let cause = if attribution == Attribution::Account { Fault::AccountQuota } else { Fault::Http5xx };
+    let account = attribution == Attribution::Account;
+    let sample = |n: i64| {
+        json!({
+            "endpoint": endpoints[0], "started_at": Timestamp(started_at.0 + n * 20_000), "fault": cause,
+            "http_status": if account { 429 } else { 503 }, "first_token_ms": null, "request_id": format!("req_{n:04}<b>"),
+            "error": format!("The server had an error. {HOSTILE}"),
+        })
+    };
+    let until = resolved_at.unwrap_or_else(clock::now);
+    let explanation = format!(
+        "{} is failing since 09:12:41 UTC: 9 of the last 10 probes failed (9 × {cause}, {}); typical is 0.3 %; first token \
+         typically 420 ms. This machine's network is not the cause: azure-chat answers from here.",
+        endpoints.join(", "),
+        cause.describe()
+    );
+    serde_json::from_value(json!({
+        "id": Uuid::now_v7(), "number": number, "state": if resolved_at.is_some() { "resolved" } else { "open" },
+        "status": "outage", "attribution": attribution, "cause": cause,
+        "title": format!("OpenAI: 9 of the last 10 probes failed ({cause})"), "provider": "openai",
+        "endpoints": endpoints, "started_at": started_at, "opened_at": Timestamp(started_at.0 + 93_000),
+        "resolved_at": resolved_at, "duration_s": until.since_ms(started_at) as f64 / 1000.0,
+        "explanation": explanation,
+        "evidence": {
+            "probes": 10, "failed": 9, "typical_failure_rate": 0.003, "first_token_ms": {"typical": 420.0, "now": null},
+            "samples": (0..5).map(sample).collect::<Vec<_>>(), "faults": {cause.as_str(): 9},
+            "worst_total_ms": 20_412.0, "request_ids": (0..9).map(|n| format!("req_{n:04}")).collect::<Vec<_>>(),
+        },
+    }))
+    .unwrap()
+}
