@@ -1,19 +1,45 @@
-//! `llmwatch test-alert`: a clearly marked test through each channel, and how each delivery went.
+//! `llmwatch test-alert`: clearly marked tests through each channel, and how each delivery went; or, into files, what
+//! would have been sent.
+
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
+use crate::config::Channel;
 use crate::model::{Notice, NoticeType};
+use crate::notify::specimen::specimen;
 use crate::notify::{Attempt, Progress, Sender};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The channels [default: all]
     channels: Vec<String>,
+    /// What the test pretends: test, opened, updated, escalated, resolved, reminder, blind, …; `all` for one of each.
+    /// Can be repeated
+    #[arg(long = "reason", value_name = "REASON", default_value = "test", value_parser = reasons)]
+    reasons: Vec<Reasons>,
+    /// Send nothing: write the messages into files in this directory
+    #[arg(long, value_name = "DIR")]
+    preview: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// One `--reason`.
+#[derive(Debug, Clone)]
+struct Reasons(Vec<NoticeType>);
+
+fn reasons(word: &str) -> Result<Reasons, String> {
+    let named = |t: &&NoticeType| word == "all" || t.reason() == word || t.as_str() == word;
+    let found: Vec<_> = NoticeType::ALL.iter().filter(named).copied().collect();
+    if found.is_empty() {
+        let known: Vec<_> = NoticeType::ALL.iter().map(|t| t.reason()).collect();
+        return Err(format!("there are: all, {}", known.join(", ")));
+    }
+    Ok(Reasons(found))
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
@@ -32,41 +58,74 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         return Err(Failure { code: 1, text });
     }
     let sender = Sender::new(&config)?;
+    let url = config.monitor.public_url.as_deref();
     let mut all_delivered = true;
     for channel in chosen {
-        let now = clock::now();
-        let notice = Notice {
-            id: Uuid::now_v7(),
-            r#type: NoticeType::Test,
-            decided_at: now,
-            location: config.monitor.location.clone(),
-            incident: None,
-            subject: config.monitor.location.clone(),
-            title: format!("test notification for {}", channel.name),
-            alternatives: Vec::new(),
-            url: config.monitor.public_url.clone(),
-            thread: None,
-            already_over: false,
-            recent: Vec::new(),
-            test: false,
-            instead_of: None,
-            document: None,
-        };
-        let (delivered, error) = match sender.attempt(channel, &notice, Progress::default(), now).await {
-            Attempt::Delivered { progress } => (progress.refused_summary().is_none(), progress.refused_summary()),
-            Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => (false, Some(error)),
-        };
-        all_delivered &= delivered;
-        if args.json {
-            let line = serde_json::json!({
-                "channel": channel.name, "delivered": delivered, "notification": notice.id, "error": error,
-            });
-            print(&line.to_string());
-        } else {
-            let error = error.map(|e| format!(": {e}")).unwrap_or_default();
-            let word = if delivered { "delivered" } else { "NOT delivered" };
-            print(&format!("{}: {word}{error}", channel.name));
+        let mut thread = None;
+        for r#type in args.reasons.iter().flat_map(|r| &r.0) {
+            let now = clock::now();
+            let mut notice = specimen(*r#type, Uuid::now_v7(), &config.monitor.location, url, now);
+            if notice.incident.is_some() {
+                notice.thread = thread;
+                thread.get_or_insert(notice.id);
+            }
+            let outcome = match &args.preview {
+                Some(directory) => write(&sender.preview(channel, &notice, now), directory, channel, &notice),
+                None => match sender.attempt(channel, &notice, Progress::default(), now).await {
+                    Attempt::Delivered { progress } => progress.refused_summary().map_or(Ok(Vec::new()), Err),
+                    Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => Err(error),
+                },
+            };
+            all_delivered &= outcome.is_ok();
+            report(args, channel, &notice, &outcome);
         }
     }
     Ok(u8::from(!all_delivered))
+}
+
+/// Writes the files of one message; gives their paths.
+fn write(
+    files: &[(&str, Vec<u8>)],
+    directory: &Path,
+    channel: &Channel,
+    notice: &Notice,
+) -> Result<Vec<PathBuf>, String> {
+    std::fs::create_dir_all(directory).map_err(|e| format!("cannot create `{}`: {e}", directory.display()))?;
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let name: String = format!("{}-{}", channel.name, notice.r#type.reason()).chars().map(plain).collect();
+    let mut paths = Vec::new();
+    for (extension, bytes) in files {
+        let path = directory.join(format!("{name}.{extension}"));
+        std::fs::write(&path, bytes).map_err(|e| format!("cannot write `{}`: {e}", path.display()))?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+fn report(args: &Args, channel: &Channel, notice: &Notice, outcome: &Result<Vec<PathBuf>, String>) {
+    let error = outcome.as_ref().err();
+    if args.json {
+        let mut line = serde_json::json!({
+            "channel": channel.name, "type": notice.r#type, "delivered": args.preview.is_none() && error.is_none(),
+            "notification": notice.id, "error": error,
+        });
+        if let (Some(_), Ok(paths)) = (&args.preview, outcome) {
+            line["files"] = serde_json::json!(paths);
+        }
+        print(&line.to_string());
+        return;
+    }
+    let what = match notice.r#type {
+        NoticeType::Test => channel.name.clone(),
+        r#type => format!("{} ({})", channel.name, r#type.reason()),
+    };
+    match (outcome, &args.preview) {
+        (Ok(paths), Some(_)) => {
+            let paths: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+            print(&format!("{what}: {}", paths.join(" ")));
+        }
+        (Ok(_), None) => print(&format!("{what}: delivered")),
+        (Err(error), Some(_)) => print(&format!("{what}: {error}")),
+        (Err(error), None) => print(&format!("{what}: NOT delivered: {error}")),
+    }
 }

@@ -1,50 +1,17 @@
-//! `[[email]]` and `[[webhook]]`: where notifications go, and which ones.
+//! `[[email]]`, and the filters of every channel: where notifications go, and which ones.
 
-use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
 use url::Url;
 
 use super::diagnostic::echo;
-use super::endpoint::{checked_name, headers_of};
+use super::endpoint::checked_name;
 use super::raw::{Table, Value};
-use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, Webhook, WebhookKind, value};
+use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, value};
 use crate::model::{Attribution, Provider, Secret, Status};
 
 /// The reasons that a channel's `on` may hold.
 const REASONS: [&str; 9] =
     ["opened", "updated", "escalated", "resolved", "reminder", "monitor", "report", "advice", "official"];
-
-/// The receivers' names.
-pub(super) const KINDS: [(&str, WebhookKind); 13] = [
-    ("json", WebhookKind::Json),
-    ("slack", WebhookKind::Slack),
-    ("discord", WebhookKind::Discord),
-    ("teams", WebhookKind::Teams),
-    ("telegram", WebhookKind::Telegram),
-    ("ntfy", WebhookKind::Ntfy),
-    ("pagerduty", WebhookKind::Pagerduty),
-    ("opsgenie", WebhookKind::Opsgenie),
-    ("alertmanager", WebhookKind::Alertmanager),
-    ("google_chat", WebhookKind::GoogleChat),
-    ("mattermost", WebhookKind::Mattermost),
-    ("pushover", WebhookKind::Pushover),
-    ("template", WebhookKind::Template),
-];
-
-/// Keys that only one kind of webhook knows; all may hold secrets.
-const EXTRA: [[&str; 3]; 8] = [
-    ["routing_key", "routing_key_file", "routing_key_credential"],
-    ["chat_id", "chat_id_file", "chat_id_credential"],
-    ["token", "token_file", "token_credential"],
-    ["user", "user_file", "user_credential"],
-    ["topic", "topic_file", "topic_credential"],
-    ["channel", "channel_file", "channel_credential"],
-    ["body", "body_file", "body_credential"],
-    ["content_type", "content_type_file", "content_type_credential"],
-];
 
 /// Reads one `[[email]]`.
 pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
@@ -89,61 +56,8 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
     Some(Channel { name, kind: ChannelKind::Email(email), filters })
 }
 
-/// Reads one `[[webhook]]`.
-pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
-    let name = table.get("name").and_then(|v| checked_name(&v)).unwrap_or_else(|| "webhook".to_owned());
-    let kind = table.get("kind").map_or(Some(WebhookKind::Json), |v| v.one_of(&KINDS));
-    let keys = ["url", "url_file", "url_credential"];
-    let written = keys.into_iter().find(|k| table.get(k).is_some());
-    let url = table.secret("url", "url_file", "url_credential");
-    // These know their own address.
-    let known_address = matches!(
-        kind,
-        Some(WebhookKind::Pagerduty | WebhookKind::Opsgenie | WebhookKind::Telegram | WebhookKind::Pushover)
-    );
-    if written.is_none() && !known_address {
-        let help = "add `url = \"https://…\"`, or `url_file`, `url_credential`";
-        table.sink().error(Some(table.span.clone()), "a webhook without `url`", Some(help.to_owned()));
-    }
-    if let Some(url) = &url
-        && !Url::parse(url.expose()).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some())
-    {
-        let span = written.map_or(table.span.clone(), |k| table.key_span(k));
-        table.sink().error(
-            Some(span),
-            "the webhook's URL is no http or https URL",
-            Some("it begins with `https://`".to_owned()),
-        );
-    }
-    let secret = table.secret("secret", "secret_file", "secret_credential");
-    if let Some(secret) = &secret
-        && signing_key(secret).is_none()
-    {
-        let help = "the Standard Webhooks form is `whsec_` and at least 24 bytes in base64: `echo whsec_$(openssl rand -base64 32)`";
-        let span = table.key_span("secret");
-        table.sink().error(Some(span), "the signing secret is not in the form `whsec_…`", Some(help.to_owned()));
-    }
-    let headers = table.table("headers").map(|t| headers_of(&t)).unwrap_or_default();
-    let timeout = table.get("timeout").and_then(|v| v.duration_of_at_least(Duration::from_millis(100)));
-    let extra = EXTRA.iter().filter_map(|[key, file, credential]| {
-        table.secret(key, file, credential).map(|value| ((*key).to_owned(), value))
-    });
-    let extra = extra.collect();
-    let filters = filters(table);
-    table.finish();
-    let url = if known_address { url.unwrap_or_else(|| Secret::new("")) } else { url? };
-    let timeout = timeout.unwrap_or(Duration::from_secs(10));
-    let webhook = Webhook { kind: kind?, url, secret, headers, timeout, extra };
-    Some(Channel { name, kind: ChannelKind::Webhook(webhook), filters })
-}
-
-/// The bytes of a Standard Webhooks signing key.
-pub fn signing_key(secret: &Secret) -> Option<Vec<u8>> {
-    let bytes = STANDARD.decode(secret.expose().strip_prefix("whsec_")?).ok()?;
-    (bytes.len() >= 16).then_some(bytes)
-}
-
-fn filters(table: &Table<'_>) -> Filters {
+/// Reads the filters of a channel.
+pub(super) fn filters(table: &Table<'_>) -> Filters {
     let standard = Filters::default();
     let length = |key, default| table.get(key).and_then(|v| v.duration()).unwrap_or(default);
     let each = |key: &'static str, check: &dyn Fn(&Value<'_>) -> Option<String>| {

@@ -15,7 +15,7 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
     Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Proxy,
-    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, not_yet, value,
+    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, not_yet, value, webhook,
 };
 use crate::model::{Provider, Secret};
 
@@ -93,7 +93,7 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
     let webhooks = root.tables("webhook");
     let mut channels: Vec<(Table<'_>, Channel)> = Vec::new();
     channels.extend(emails.iter().filter_map(|t| Some((t.clone(), channel::email(t)?))));
-    channels.extend(webhooks.iter().filter_map(|t| Some((t.clone(), channel::webhook(t)?))));
+    channels.extend(webhooks.iter().filter_map(|t| Some((t.clone(), webhook::webhook(t)?))));
     name_channels(&mut channels);
     let maintenance = root.tables("maintenance").iter().filter_map(read_maintenance).collect();
     let heartbeat = read_heartbeat(root);

@@ -12,7 +12,9 @@ mod not_yet;
 pub mod plan;
 mod raw;
 mod rules;
+mod template;
 mod value;
+mod webhook;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -23,11 +25,12 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use url::Url;
 
-pub use self::channel::signing_key;
 pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::rules::load_rules;
+pub use self::template::{Syntax, Template};
 pub use self::value::{duration, show};
+pub use self::webhook::signing_key;
 use crate::model::{Attribution, Endpoint, Provider, Secret, Status};
 
 /// What the configuration may refer to besides its own file: an argument, so that a test can make its own.
@@ -316,7 +319,7 @@ pub enum WebhookKind {
 pub struct Webhook {
     /// The receiver's format.
     pub kind: WebhookKind,
-    /// Where; often a secret in itself.
+    /// Where; often a secret in itself. Empty for the receiver's own address.
     pub url: Secret,
     /// The Standard Webhooks signing key (`whsec_…`).
     pub secret: Option<Secret>,
@@ -324,8 +327,35 @@ pub struct Webhook {
     pub headers: Vec<(String, Secret)>,
     /// The limit for one attempt.
     pub timeout: Duration,
-    /// Keys that only one kind knows, such as `routing_key` or `body`.
+    /// Keys that only one kind knows, such as `routing_key`.
     pub extra: Vec<(String, Secret)>,
+    /// The body of a `template`.
+    pub template: Option<Template>,
+}
+
+impl Webhook {
+    /// A key that only one kind knows; empty when it was not written.
+    pub fn key(&self, name: &str) -> &str {
+        self.extra.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.expose())
+    }
+
+    /// The same with `***` for what only the receiver may know, for showing.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let shown = |(key, value): &(String, Secret)| match key.as_str() {
+            "routing_key" | "token" | "user" | "api_key" => (key.clone(), Secret::new("***")),
+            _ => (key.clone(), value.clone()),
+        };
+        Self { extra: self.extra.iter().map(shown).collect(), ..self.clone() }
+    }
+
+    /// The media type of a `template`'s body.
+    pub fn content_type(&self) -> &str {
+        match self.key("content_type") {
+            "" => "application/json",
+            written => written,
+        }
+    }
 }
 
 /// Which notifications a channel gets, and how.

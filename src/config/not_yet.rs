@@ -1,7 +1,7 @@
 //! Keys that are read and checked but do not change anything yet. This list only ever shrinks.
 
+use super::Channel;
 use super::raw::Table;
-use super::{Channel, ChannelKind, WebhookKind};
 use crate::config::endpoint::Read;
 
 /// Keys of a table of their own.
@@ -13,7 +13,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("defaults", &["connection", "slo", "depends_on"]),
 ];
 const ENDPOINT: &[&str] = &["connection", "slo", "depends_on"];
-const CHANNEL: &[&str] = &["fallback", "dkim"];
+const CHANNEL: &[&str] = &["fallback"];
 
 /// Warns about every such key that was written.
 pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {
@@ -33,14 +33,9 @@ pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>,
             not_yet(format!("`{key}` of an endpoint"));
         }
     }
-    for (table, channel) in channels {
+    for (table, _) in channels {
         for key in CHANNEL.iter().filter(|k| table.get(k).is_some()) {
             not_yet(format!("`{key}` of a channel"));
-        }
-        if let ChannelKind::Webhook(webhook) = &channel.kind
-            && webhook.kind != WebhookKind::Json
-        {
-            not_yet(format!("the kind of webhook `{}`: it", channel.name));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{ChannelKind, Config, WebhookKind, catalog, channel, value};
+use super::{ChannelKind, Config, WebhookKind, catalog, value, webhook};
 use crate::model::{Api, Endpoint};
 
 const DAY_S: f64 = 86_400.0;
@@ -170,7 +170,7 @@ fn channel_plan(c: &super::Channel) -> ChannelPlan {
     let (kind, to) = match &c.kind {
         ChannelKind::Email(email) => ("email", [email.to.clone(), email.cc.clone()].concat().join(", ")),
         ChannelKind::Webhook(webhook) => {
-            let name = channel::KINDS.iter().find(|(_, k)| *k == webhook.kind).map_or("json", |(name, _)| name);
+            let name = webhook::KINDS.iter().find(|(_, k)| *k == webhook.kind).map_or("json", |(name, _)| name);
             let host = url::Url::parse(webhook.url.expose()).ok().and_then(|u| u.host_str().map(str::to_owned));
             let own = if webhook.kind == WebhookKind::Json { "" } else { "the receiver's own address" };
             (name, host.unwrap_or_else(|| own.to_owned()))

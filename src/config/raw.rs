@@ -122,7 +122,7 @@ impl<'a> Table<'a> {
             let message = format!("`{}` and `{}` say the same thing twice", first.key, second.key);
             self.sink.error(Some(self.key_span(&second.key)), message, Some("keep one of them".to_owned()));
         }
-        let text = first.string()?;
+        let text = first.word()?;
         if first.key == key {
             let raw = first.written.as_str().unwrap_or_default();
             if looks_secret(raw) && !raw.contains("${") {
@@ -222,6 +222,14 @@ impl<'a> Value<'a> {
             rest = behind;
         }
         Some(filled + rest)
+    }
+
+    /// A text, or a whole number taken as one: people write numeric ids without quotes.
+    pub(super) fn word(&self) -> Option<String> {
+        match self.written {
+            DeValue::Integer(i) if i.radix() == 10 => Some(i.as_str().to_owned()),
+            _ => self.string(),
+        }
     }
 
     /// A text that something can be made of.

@@ -69,6 +69,36 @@ impl NoticeType {
         }
     }
 
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Opened,
+        Self::Updated,
+        Self::Escalated,
+        Self::Resolved,
+        Self::Reminder,
+        Self::Official,
+        Self::Blind,
+        Self::Sighted,
+        Self::Budget,
+        Self::Delivery,
+        Self::Digest,
+        Self::Report,
+        Self::Test,
+    ];
+
+    /// Why it is told, in a word: the last part of the name, unless a channel's `on` has a better one.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Official => "official",
+            told => told.as_str().rsplit('.').next().unwrap_or_default(),
+        }
+    }
+
+    /// Whether it tells of an incident rather than of the monitor.
+    pub fn is_about_incident(self) -> bool {
+        self.as_str().starts_with("incident.")
+    }
+
     /// The word that a channel's `on` filter uses: the last part of the name for incidents, `monitor` for the rest.
     pub fn filter_word(self) -> &'static str {
         match self {

@@ -3,7 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lettre::address::Envelope;
+use lettre::message::dkim::{
+    DkimCanonicalization, DkimCanonicalizationType, DkimConfig, DkimSigningAlgorithm, DkimSigningKey,
+};
 use lettre::message::header::{self, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -14,7 +19,7 @@ use uuid::Uuid;
 
 use super::render::{self, Setting};
 use super::{Attempt, Progress};
-use crate::config::{Email, Smtp, SmtpTls};
+use crate::config::{Dkim, Email, Smtp, SmtpTls};
 use crate::model::{Notice, Secret};
 
 /// The limit for each command of the SMTP dialogue.
@@ -27,6 +32,7 @@ pub(super) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     email: Email,
     password: Option<Secret>,
+    dkim: Option<DkimConfig>,
 }
 
 impl std::fmt::Debug for Mailer {
@@ -65,13 +71,14 @@ impl Mailer {
                 .authentication(vec![Mechanism::Plain, Mechanism::Login]);
         }
         let password = credentials.as_ref().map(|(_, password)| password.clone());
-        Ok(Self { transport: builder.build(), email: email.clone(), password })
+        let dkim = email.dkim.as_ref().map(signing).transpose()?;
+        Ok(Self { transport: builder.build(), email: email.clone(), password, dkim })
     }
 
     /// One attempt to reach every recipient who does not have the notice yet.
     pub(super) async fn attempt(&self, notice: &Notice, setting: Setting, mut progress: Progress) -> Attempt {
-        let message = match self.message(notice, setting) {
-            Ok(message) => message.formatted(),
+        let message = match self.formatted(notice, setting) {
+            Ok(message) => message,
             Err(error) => return Attempt::Failed { progress, error },
         };
         let mut failures: Vec<String> = Vec::new();
@@ -102,6 +109,18 @@ impl Mailer {
             return Attempt::Failed { progress, error };
         }
         Attempt::Delivered { progress }
+    }
+
+    /// The mail as it goes over the wire, signed if it is to be.
+    ///
+    /// # Errors
+    /// When the notice cannot be made into a mail.
+    pub(super) fn formatted(&self, notice: &Notice, setting: Setting) -> Result<Vec<u8>, String> {
+        let mut message = self.message(notice, setting)?;
+        if let Some(dkim) = &self.dkim {
+            message.sign(dkim);
+        }
+        Ok(message.formatted())
     }
 
     /// Opens a connection and says hello.
@@ -163,6 +182,64 @@ impl Mailer {
         let body = MultiPart::alternative_plain_html(render::text(notice, setting), render::html(notice, setting));
         builder.multipart(body).map_err(|e| e.to_string())
     }
+}
+
+/// How mails are signed (RFC 6376): relaxed, because mail servers on the way fold headers anew.
+fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
+    let shown = dkim.key_file.display();
+    let pem =
+        std::fs::read_to_string(&dkim.key_file).map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
+    let usable = "it must be an RSA or Ed25519 private key in PEM, as `openssl genrsa 2048` writes it";
+    let (algorithm, key) = signing_key(&pem).ok_or_else(|| format!("cannot use the DKIM key `{shown}`: {usable}"))?;
+    let key = DkimSigningKey::new(&key, algorithm)
+        .map_err(|e| format!("cannot use the DKIM key `{shown}`: {e}; {usable}"))?;
+    let signed = ["From", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "MIME-Version"];
+    let signed = signed.into_iter().map(HeaderName::new_from_ascii_str).collect();
+    let relaxed =
+        DkimCanonicalization { header: DkimCanonicalizationType::Relaxed, body: DkimCanonicalizationType::Relaxed };
+    Ok(DkimConfig::new(dkim.selector.clone(), dkim.domain.clone(), key, signed, relaxed))
+}
+
+/// A private key in the two forms that lettre reads: PKCS #1 in PEM for RSA, the bare seed in base64 for Ed25519. Today's
+/// tools write both as PKCS #8, which only wraps them.
+fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
+    if pem.contains("-----BEGIN RSA PRIVATE KEY-----") {
+        return Some((DkimSigningAlgorithm::Rsa, pem.to_owned()));
+    }
+    let (_, rest) = pem.split_once("-----BEGIN PRIVATE KEY-----")?;
+    let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
+    let der = STANDARD.decode(body.split_whitespace().collect::<String>()).ok()?;
+    // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … }, key OCTET STRING, … }
+    let (inside, _) = der_value(&der, 0x30)?;
+    let (_, rest) = der_value(inside, 0x02)?;
+    let (algorithm, rest) = der_value(rest, 0x30)?;
+    let (key, _) = der_value(rest, 0x04)?;
+    match der_value(algorithm, 0x06)?.0 {
+        // rsaEncryption, 1.2.840.113549.1.1.1
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
+            let text = STANDARD.encode(key);
+            let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+            let pem = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n", lines.join("\n"));
+            Some((DkimSigningAlgorithm::Rsa, pem))
+        }
+        // id-Ed25519, 1.3.101.112: an octet string in an octet string
+        [0x2b, 0x65, 0x70] => Some((DkimSigningAlgorithm::Ed25519, STANDARD.encode(der_value(key, 0x04)?.0))),
+        _ => None,
+    }
+}
+
+/// The content of the DER value of this tag at the beginning of `der`, and what follows it.
+fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = der.split_first_chunk()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    (found == tag).then(|| rest.split_at_checked(length))?
 }
 
 /// 530, 534, 535 and 538 of RFC 4954 are about the login and not about the recipient.

@@ -1,7 +1,9 @@
 //! Telling: one attempt at delivering a notice through a channel, and the worker that sees the outbox delivered.
 
 mod email;
+pub mod format;
 pub mod render;
+pub mod specimen;
 mod webhook;
 pub mod worker;
 
@@ -112,8 +114,29 @@ impl Sender {
         let setting = Setting { timezone: self.timezone, now };
         match self.ways.get(&channel.name) {
             Some(Way::Mail(mailer)) => mailer.attempt(notice, setting, progress).await,
-            Some(Way::Post(poster)) => poster.attempt(notice, now).await,
+            Some(Way::Post(poster)) => poster.attempt(notice, setting).await,
             None => Attempt::Failed { progress, error: "the channel is not configured any more".to_owned() },
+        }
+    }
+
+    /// What [`Sender::attempt`] would send, as files: a name's extension and the content. What only the receiver may
+    /// know is replaced by `***`.
+    pub fn preview(&self, channel: &Channel, notice: &Notice, now: Timestamp) -> Vec<(&'static str, Vec<u8>)> {
+        let setting = Setting { timezone: self.timezone, now };
+        match (self.ways.get(&channel.name), &channel.kind) {
+            (Some(Way::Mail(mailer)), _) => vec![
+                ("eml", mailer.formatted(notice, setting).unwrap_or_else(String::into_bytes)),
+                ("txt", render::text(notice, setting).into_bytes()),
+                ("html", render::html(notice, setting).into_bytes()),
+            ],
+            (Some(Way::Post(_)), ChannelKind::Webhook(webhook)) => {
+                let call = format::call(&webhook.masked(), notice, setting);
+                match serde_json::from_str::<serde_json::Value>(&call.body) {
+                    Ok(body) => vec![("json", format!("{body:#}\n").into_bytes())],
+                    Err(_) => vec![("txt", call.body.into_bytes())],
+                }
+            }
+            _ => Vec::new(),
         }
     }
 

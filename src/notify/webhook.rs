@@ -11,8 +11,10 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use ring::hmac;
 
-use super::{Attempt, Progress, render};
-use crate::config::{Webhook, WebhookKind, signing_key};
+use super::format::{self, Call};
+use super::render::Setting;
+use super::{Attempt, Progress};
+use crate::config::{Webhook, signing_key};
 use crate::model::{Notice, Timestamp};
 
 /// So much of a refusal is read and kept.
@@ -49,16 +51,11 @@ impl Poster {
     }
 
     /// One attempt.
-    pub(super) async fn attempt(&self, notice: &Notice, now: Timestamp) -> Attempt {
+    pub(super) async fn attempt(&self, notice: &Notice, setting: Setting) -> Attempt {
         let progress = Progress::default();
-        let body = if self.webhook.kind == WebhookKind::Json {
-            render::json(notice).to_string()
-        } else {
-            let error = "this kind of webhook is not yet in effect".to_owned();
-            return Attempt::Failed { progress, error };
-        };
-        let headers = self.headers(&notice.id.to_string(), now.0.div_euclid(1000), &body);
-        let request = self.client.post(self.webhook.url.expose()).headers(headers).body(body);
+        let call = format::call(&self.webhook, notice, setting);
+        let headers = self.headers(&call, &notice.id.to_string(), setting.now.0.div_euclid(1000));
+        let request = self.client.post(call.url.expose()).headers(headers).body(call.body);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => return Attempt::Retry { progress, error: words(&error), retry_after: None },
@@ -67,35 +64,46 @@ impl Poster {
         if status.is_success() {
             return Attempt::Delivered { progress };
         }
-        let retry_after = retry_after(&response, now);
+        let asked = retry_after(&response, setting.now);
         let transient =
             status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-        let error = format!("HTTP {}{}", status.as_u16(), refusal(response).await);
+        let body = beginning(response).await;
+        let retry_after = asked.or_else(|| retry_after_in(&body));
+        let error = self.redacted(&format!("HTTP {}{}", status.as_u16(), refusal(&body)));
         if transient { Attempt::Retry { progress, error, retry_after } } else { Attempt::Failed { progress, error } }
     }
 
     /// Whether the receiver's address accepts connections. Any answer will do: nothing is to be sent.
     pub(super) async fn open(&self) -> Result<(), String> {
-        self.client.head(self.webhook.url.expose()).send().await.map(drop).map_err(|e| words(&e))
+        let url = format::address(&self.webhook);
+        self.client.head(url.expose()).send().await.map(drop).map_err(|e| words(&e))
     }
 
-    fn headers(&self, id: &str, timestamp: i64, body: &str) -> HeaderMap {
+    fn headers(&self, call: &Call, id: &str, timestamp: i64) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut put = |name: &str, value: &str| {
             if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
                 headers.insert(name, value);
             }
         };
-        put("content-type", "application/json");
+        put("content-type", &call.content_type);
         put("webhook-id", id);
         put("webhook-timestamp", &timestamp.to_string());
         if let Some(key) = &self.key {
-            put("webhook-signature", &signature(key, id, timestamp, body));
+            put("webhook-signature", &signature(key, id, timestamp, &call.body));
         }
-        for (name, value) in &self.webhook.headers {
+        for (name, value) in self.webhook.headers.iter().chain(&call.headers) {
             put(name, value.expose());
         }
         headers
+    }
+
+    /// A receiver may repeat what it was sent; what only it may know goes no further.
+    fn redacted(&self, text: &str) -> String {
+        let extra = self.webhook.extra.iter().map(|(_, value)| value);
+        extra
+            .chain(self.webhook.headers.iter().map(|(_, value)| value))
+            .fold(text.to_owned(), |text, s| s.redact(&text))
     }
 }
 
@@ -114,8 +122,15 @@ fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(at - now.0).unwrap_or(0)))
 }
 
-/// The receiver's own words on a refusal, as far as they are worth keeping.
-async fn refusal(mut response: Response) -> String {
+/// How long Telegram (`parameters.retry_after`) and Discord (`retry_after`) ask us to wait, in seconds.
+fn retry_after_in(body: &str) -> Option<Duration> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    let seconds = body["parameters"]["retry_after"].as_f64().or(body["retry_after"].as_f64())?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The beginning of a refusal's body.
+async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
     while body.len() < MOST_BODY {
         match response.chunk().await {
@@ -123,8 +138,12 @@ async fn refusal(mut response: Response) -> String {
             _ => break,
         }
     }
-    let text = String::from_utf8_lossy(&body);
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_WORDS).collect();
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// The receiver's own words on a refusal, as far as they are worth keeping.
+fn refusal(body: &str) -> String {
+    let text: String = body.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_WORDS).collect();
     if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
 }
 

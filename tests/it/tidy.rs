@@ -30,7 +30,9 @@ const PURE: &[&str] = &[
     "rollup.rs",
     "pipeline/fold.rs",
     "desk",
+    "notify/format",
     "notify/render",
+    "notify/specimen.rs",
 ];
 /// What a pure module has no business with.
 const IMPURE: &[&str] = &[

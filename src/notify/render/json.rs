@@ -7,14 +7,23 @@ use crate::model::Notice;
 /// The body of the generic webhook, the same on every attempt.
 pub fn json(notice: &Notice) -> Value {
     let r#type = notice.r#type.as_str();
-    let reason = r#type.rsplit('.').next().unwrap_or(r#type);
     let mut data = json!({
         "notification_id": notice.id,
-        "reason": reason,
+        "reason": notice.r#type.reason(),
         "incident": notice.incident,
         "location": notice.location,
         "monitor": {"version": env!("CARGO_PKG_VERSION")},
     });
+    if notice.test {
+        data["test"] = json!(true);
+    }
+    if let Some(channel) = &notice.instead_of {
+        data["instead_of"] = json!(channel);
+    }
+    if let Some(document) = &notice.document {
+        data["text"] = json!(document.text);
+        data["details"] = document.data.clone();
+    }
     match &notice.incident {
         // The evidence and what belongs to it stand inside the incident.
         Some(_) => {

@@ -1,6 +1,6 @@
 //! The subject line: the whole story in one look at a phone.
 
-use super::clean;
+use super::letter::clean;
 use crate::incident::{SLOW, human_duration};
 use crate::model::{Attribution, Fault, Incident, Notice, NoticeType, Status};
 
@@ -11,11 +11,13 @@ const LONGEST: usize = 150;
 pub fn subject(notice: &Notice) -> String {
     let line = match &notice.incident {
         Some(incident) => of_incident(notice, incident),
-        None if notice.r#type == NoticeType::Test => format!("[TEST] {}", notice.title),
+        None if notice.r#type == NoticeType::Test => notice.title.clone(),
+        None if notice.r#type == NoticeType::Report => format!("[REPORT] {}", notice.title),
         None if notice.r#type == NoticeType::Official => format!("[OFFICIAL] {}", notice.title),
         None => format!("[MONITOR] {}", notice.title),
     };
-    let line = clean(&line);
+    let is_test = notice.test || notice.r#type == NoticeType::Test;
+    let line = format!("{}{}", if is_test { "[TEST] " } else { "" }, clean(&line));
     if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST - 1).chain(['…']).collect() }
 }
 

@@ -1,0 +1,94 @@
+//! Prometheus's Alertmanager, which wants to be told again and again: an alert ends by itself when nobody repeats it.
+//!
+//! <https://prometheus.io/docs/alerting/latest/clients/>
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::shorten::shorten;
+use super::{Call, Material, Severity};
+use crate::model::{Incident, NoticeType, Secret, Status, Timestamp};
+
+/// An alert that is not repeated ends after this: four missed repeats at one a minute, and a bit.
+const LIFE: Duration = Duration::from_mins(5);
+/// The monitor's own conditions are not repeated.
+const OWN_LIFE: Duration = Duration::from_hours(1);
+const ANNOTATION: usize = 10_000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let alerts = match &material.notice.incident {
+        Some(incident) => of_incident(material, incident),
+        None => vec![of_monitor(material)],
+    };
+    Call::json(Secret::new(material.url("/api/v2/alerts")), &json!(alerts))
+}
+
+fn of_monitor(material: &Material<'_>) -> Value {
+    let name = match material.notice.r#type {
+        NoticeType::Blind | NoticeType::Sighted => "LlmwatchBlind",
+        NoticeType::Budget => "LlmwatchBudgetSpent",
+        NoticeType::Delivery => "LlmwatchDelivery",
+        NoticeType::Test => "LlmwatchTest",
+        _ => "LlmwatchMonitor",
+    };
+    // Without a severity: the end of a condition must have the labels of its beginning.
+    let labels = json!({"alertname": name, "location": material.notice.location});
+    let (starts, now) = (material.notice.decided_at, material.setting.now);
+    let ends = if material.is_over() { now.max(starts) } else { now + OWN_LIFE };
+    alert(material, &labels, starts, ends)
+}
+
+fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
+    // What can change during an incident must not be a label: another set of labels is another alert. How bad it is
+    // routes alerts, so it is one nevertheless, and the milder alert ends when a worse one takes its place.
+    let labels = |severity: &str| {
+        json!({
+            "alertname": "LlmwatchIncident",
+            "incident": incident.id,
+            "number": incident.number.to_string(),
+            "provider": incident.provider,
+            "attribution": incident.attribution,
+            "location": material.notice.location,
+            "severity": severity,
+        })
+    };
+    let now = material.setting.now;
+    let starts = incident.started_at;
+    let is_over = material.notice.r#type == NoticeType::Resolved;
+    let ends = match incident.resolved_at {
+        Some(at) if is_over => at.max(starts),
+        _ => now + LIFE,
+    };
+    let mut alerts = vec![alert(material, &labels(word(material.severity())), starts, ends)];
+    if material.notice.r#type == NoticeType::Escalated && incident.status == Status::Outage {
+        alerts.push(alert(material, &labels(word(Severity::Low)), starts, now.max(starts)));
+    }
+    alerts
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::High => "critical",
+        Severity::Low => "warning",
+        Severity::Info => "info",
+    }
+}
+
+fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Timestamp) -> Value {
+    let letter = &material.letter;
+    let text: Vec<_> = letter.paragraphs().iter().map(|(heading, text)| format!("{heading}\n{text}")).collect();
+    let mut alert = json!({
+        "labels": labels,
+        "annotations": {
+            "summary": shorten(&letter.subject, ANNOTATION),
+            "description": shorten(&text.join("\n\n"), ANNOTATION),
+        },
+        "startsAt": starts,
+        "endsAt": ends,
+    });
+    if let Some(url) = material.link() {
+        alert["generatorURL"] = json!(url);
+    }
+    alert
+}

@@ -1,0 +1,56 @@
+//! Mattermost's incoming webhooks, in Markdown.
+//!
+//! <https://developers.mattermost.com/integrate/webhooks/incoming/>
+
+use serde_json::json;
+
+use super::shorten::{escaped, fitting};
+use super::{Call, Material};
+
+/// The longest post.
+const POST: usize = 16_383;
+const PARAGRAPH: usize = 3000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let letter = &material.letter;
+    let mut parts = vec![format!("#### {}", escaped(&letter.subject, PARAGRAPH, character))];
+    parts.extend(
+        letter
+            .paragraphs()
+            .iter()
+            .map(|(heading, text)| format!("**{heading}**\n{}", escaped(text, PARAGRAPH, character))),
+    );
+    let link = material.link().map(|url| format!("<{}>", escaped(url, 1000, link_character)));
+    let mut body = json!({
+        "text": fitting(&parts, link.as_deref(), "\n\n", POST),
+        "username": "llmwatch",
+    });
+    if !material.key("channel").is_empty() {
+        body["channel"] = json!(material.key("channel"));
+    }
+    Call::json(material.webhook.url.clone(), &body)
+}
+
+/// Markdown's own way to take a character literally, which holds for every ASCII punctuation; mentions need more.
+fn character(c: char, out: &mut String) {
+    match c {
+        '@' => out.push_str("@\u{2060}"),
+        // Ends of lines stay ends of lines.
+        '\n' => out.push_str("  \n"),
+        '.' | ',' | '-' | '%' | '/' | '\'' | '?' | '=' => out.push(c),
+        c if c.is_ascii_punctuation() => {
+            out.push('\\');
+            out.push(c);
+        }
+        c => out.push(c),
+    }
+}
+
+fn link_character(c: char, out: &mut String) {
+    match c {
+        '<' => out.push_str("%3C"),
+        '>' => out.push_str("%3E"),
+        c if c.is_whitespace() => out.push_str("%20"),
+        c => out.push(c),
+    }
+}

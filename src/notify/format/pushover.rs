@@ -1,0 +1,46 @@
+//! Pushover. Plain text: without its `html` flag nothing is interpreted.
+//!
+//! <https://pushover.net/api>
+
+use serde_json::json;
+
+use super::shorten::{fitting, length, shorten};
+use super::{Call, Material, Severity};
+use crate::model::Secret;
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://api.pushover.net";
+const TITLE: usize = 250;
+const MESSAGE: usize = 1024;
+const URL: usize = 512;
+/// An emergency is repeated this often, in seconds…
+const RETRY: u32 = 60;
+/// …and for this long.
+const EXPIRE: u32 = 3600;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let letter = &material.letter;
+    let paragraph = |(heading, text): &(&str, String)| shorten(&format!("{heading}: {text}"), MESSAGE / 2);
+    let parts: Vec<_> = letter.paragraphs().iter().map(paragraph).collect();
+    let priority = match (material.key("priority").parse::<i8>(), material.severity(), material.is_over()) {
+        (Ok(written), _, false) => written,
+        (_, Severity::High, false) => 1,
+        _ => 0,
+    };
+    let mut body = json!({
+        "token": material.key("token"),
+        "user": material.key("user"),
+        "title": shorten(&letter.subject, TITLE),
+        "message": fitting(&parts, None, "\n", MESSAGE),
+        "priority": priority,
+        "timestamp": material.notice.decided_at.0.div_euclid(1000),
+    });
+    if priority == 2 {
+        body["retry"] = json!(RETRY);
+        body["expire"] = json!(EXPIRE);
+    }
+    if let Some(url) = material.link().filter(|url| length(url) <= URL) {
+        body["url"] = json!(url);
+    }
+    Call::json(Secret::new(material.url("/1/messages.json")), &body)
+}

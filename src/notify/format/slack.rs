@@ -1,0 +1,68 @@
+//! Slack's incoming webhooks with Block Kit. Whatever comes from outside stands in `plain_text`, which Slack does not
+//! interpret.
+//!
+//! <https://docs.slack.dev/reference/block-kit/blocks>
+
+use serde_json::{Value, json};
+
+use super::shorten::{escaped, shorten};
+use super::{Call, Material};
+
+const HEADER: usize = 150;
+const TEXT: usize = 3000;
+/// Of 50: headings and texts of all paragraphs are far fewer, this holds even if there were more.
+const BLOCKS: usize = 48;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let letter = &material.letter;
+    let mut blocks = vec![json!({"type": "header", "text": plain(&letter.subject, HEADER)})];
+    for (heading, text) in letter.paragraphs() {
+        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": format!("*{heading}*")}]}));
+        blocks.push(json!({"type": "section", "text": plain(&text, TEXT)}));
+    }
+    blocks.truncate(BLOCKS);
+    let links: Vec<_> =
+        letter.links.iter().map(|(name, url)| format!("<{}|{name}>", escaped(url, 1000, link_character))).collect();
+    if !links.is_empty() {
+        let text = links.join(" · ");
+        blocks.push(
+            json!({"type": "section", "text": {"type": "mrkdwn", "text": shorten(&text, TEXT), "verbatim": true}}),
+        );
+    }
+    blocks.push(json!({"type": "context", "elements": [plain(&letter.footer, TEXT)]}));
+    let mut body = json!({
+        // For notifications on a phone.
+        "text": escaped(&letter.subject, TEXT, character),
+        "blocks": blocks,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if !material.key("channel").is_empty() {
+        body["channel"] = json!(material.key("channel"));
+    }
+    Call::json(material.webhook.url.clone(), &body)
+}
+
+fn plain(text: &str, limit: usize) -> Value {
+    json!({"type": "plain_text", "text": shorten(text, limit), "emoji": false})
+}
+
+/// The three characters that begin links, mentions and entities; the others can at worst set something in bold.
+fn character(c: char, out: &mut String) {
+    match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        c => out.push(c),
+    }
+}
+
+fn link_character(c: char, out: &mut String) {
+    match c {
+        '|' => out.push_str("%7C"),
+        '<' => out.push_str("%3C"),
+        '>' => out.push_str("%3E"),
+        c if c.is_whitespace() => out.push_str("%20"),
+        c => character(c, out),
+    }
+}

@@ -1,0 +1,45 @@
+//! Telegram's `sendMessage`, in its small HTML.
+//!
+//! <https://core.telegram.org/bots/api#sendmessage>
+
+use serde_json::json;
+
+use super::shorten::{escaped, fitting};
+use super::{Call, Material};
+use crate::model::Secret;
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://api.telegram.org";
+/// The longest message; Telegram counts after taking the tags away, this counts them too.
+const MESSAGE: usize = 4096;
+/// The longest paragraph, so that one does not push all others out.
+const PARAGRAPH: usize = 1200;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let letter = &material.letter;
+    let mut parts = vec![format!("<b>{}</b>", escaped(&letter.subject, PARAGRAPH, character))];
+    parts.extend(letter.paragraphs().iter().map(|(heading, text)| {
+        format!("<b>{}</b>\n{}", escaped(heading, 100, character), escaped(text, PARAGRAPH, character))
+    }));
+    let link = material.link().map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
+    let body = json!({
+        "chat_id": material.key("chat_id"),
+        "text": fitting(&parts, link.as_deref(), "\n\n", MESSAGE),
+        "parse_mode": "HTML",
+        "link_preview_options": {"is_disabled": true},
+    });
+    let path = format!("/bot{}/sendMessage", material.key("token"));
+    Call::json(Secret::new(material.url(&path)), &body)
+}
+
+fn character(c: char, out: &mut String) {
+    match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '"' => out.push_str("&quot;"),
+        // Telegram makes a mention of every name behind an at sign.
+        '@' => out.push_str("@\u{2060}"),
+        c => out.push(c),
+    }
+}

@@ -1,0 +1,144 @@
+//! Made-up notices of every kind, clearly marked as tests: for `llmwatch test-alert`, and for looking at what each
+//! receiver gets. Pure.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::model::{
+    Alternative, Attribution, Document, Evidence, EvidenceSample, Fault, FirstToken, Incident, IncidentState, Notice,
+    NoticeType, Official, Provider, Status, Strip, Timestamp,
+};
+
+/// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
+const INCIDENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
+/// What a reader of one line must see.
+const MARK: &str = "TEST: ";
+
+/// A notice of `type` as it would be at `now`, about an outage that never was.
+pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option<&str>, now: Timestamp) -> Notice {
+    let title = match r#type {
+        NoticeType::Blind => format!("{MARK}{location} has lost its network"),
+        NoticeType::Sighted => format!("{MARK}{location} has its network back after 6 min"),
+        NoticeType::Budget => format!("{MARK}{location} has spent its probing budget of the day"),
+        NoticeType::Delivery => format!("{MARK}the channel `slack` has not delivered for 10 min"),
+        NoticeType::Digest => format!("{MARK}37 changes of 35 incidents in 20 s"),
+        NoticeType::Official => {
+            format!("{MARK}OpenAI's own status page: Elevated errors; the probes from here feel nothing of it")
+        }
+        NoticeType::Report => format!("{MARK}the week of 16 November at {location}"),
+        _ => format!("test notification from {location}"),
+    };
+    let incident = r#type.is_about_incident().then(|| incident(r#type, now));
+    let url = public_url.map(|url| match &incident {
+        Some(incident) => format!("{url}/incidents/{}", incident.number),
+        None => url.to_owned(),
+    });
+    Notice {
+        id,
+        r#type,
+        decided_at: now,
+        location: location.to_owned(),
+        subject: if incident.is_some() { "OpenAI".to_owned() } else { location.to_owned() },
+        title: incident.as_ref().map_or(title, |i| i.title.clone()),
+        alternatives: vec![
+            alternative("azure-chat", Provider::AzureOpenAi, "Azure", 380.0, 1.0),
+            alternative("anthropic-chat", Provider::Anthropic, "Anthropic", 510.0, 0.9993),
+        ],
+        url,
+        thread: None,
+        already_over: false,
+        recent: vec![Strip {
+            endpoint: "openai-chat".to_owned(),
+            minutes: format!(
+                "{}~~x{}",
+                ".".repeat(44),
+                if r#type == NoticeType::Resolved { "xxxxxxxxxx..." } else { "xxxxxxxxxxxxx" }
+            ),
+        }],
+        test: true,
+        instead_of: None,
+        document: document(r#type),
+        incident,
+    }
+}
+
+fn document(r#type: NoticeType) -> Option<Document> {
+    let text = match r#type {
+        NoticeType::Digest => "OpenAI: openai-chat failing (http.5xx)\nOpenAI: openai-embeddings failing (http.5xx)\n",
+        NoticeType::Official => {
+            "OpenAI has published this on its own status page. It is information: the\nprobes from here do not feel it, and no incident is open.\n"
+        }
+        NoticeType::Report => "endpoint       availability   first token\nopenai-chat          99.93 %        420 ms\n",
+        _ => return None,
+    };
+    Some(Document { text: text.to_owned(), html: String::new(), data: serde_json::json!({"test": true}) })
+}
+
+fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
+    let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
+    let over = r#type == NoticeType::Resolved;
+    let resolved_at = over.then(|| ago(3));
+    let since = if over { "recovered after 11 min" } else { "is failing" };
+    Incident {
+        id: INCIDENT,
+        number: 42,
+        state: if over { IncidentState::Resolved } else { IncidentState::Open },
+        status: Status::Outage,
+        attribution: Attribution::Provider,
+        cause: Fault::Http5xx.as_str().to_owned(),
+        title: format!("{MARK}OpenAI: 9 of the last 10 probes failed (http.5xx)"),
+        provider: "openai".to_owned(),
+        endpoints: vec!["openai-chat".to_owned()],
+        started_at: ago(14),
+        opened_at: ago(13),
+        acknowledged: None,
+        resolved_at,
+        duration_s: if over { 660.0 } else { 840.0 },
+        explanation: format!(
+            "This is only a test. openai-chat {since}: 9 of 10 probes failed; typical is 0.3 %. This machine's network is not \
+             the cause: azure-chat answers from here."
+        ),
+        official: Official {
+            status: Some(if over { Status::Degraded } else { Status::Operational }),
+            incident: over.then(|| "Elevated error rates on the API".to_owned()),
+            lead_s: over.then_some(720.0),
+            url: Some("https://status.openai.com".to_owned()),
+            published_at: over.then(|| ago(1)),
+        },
+        evidence: Evidence {
+            probes: 10,
+            failed: 9,
+            typical_failure_rate: 0.003,
+            first_token_ms: FirstToken { typical: Some(420.0), now: over.then_some(433.0) },
+            samples: (0..3).map(|n| sample(n, ago(12 - n))).collect(),
+            faults: BTreeMap::from([("http.5xx".to_owned(), 8), ("timeout.headers".to_owned(), 1)]),
+            worst_first_token_ms: Some(3210.0),
+            worst_total_ms: Some(20_004.0),
+            request_ids: (0..3).map(|n| format!("req_test{n}")).collect(),
+        },
+    }
+}
+
+fn sample(n: i64, at: Timestamp) -> EvidenceSample {
+    EvidenceSample {
+        endpoint: "openai-chat".to_owned(),
+        started_at: at,
+        fault: Some(Fault::Http5xx),
+        http_status: Some(503),
+        first_token_ms: None,
+        request_id: Some(format!("req_test{n}")),
+        error: Some("The server is overloaded or not ready yet.".to_owned()),
+    }
+}
+
+fn alternative(endpoint: &str, provider: Provider, title: &str, first_token: f64, availability: f64) -> Alternative {
+    Alternative {
+        endpoint: endpoint.to_owned(),
+        provider,
+        title: title.to_owned(),
+        status: Status::Operational,
+        first_token_ms_p50: Some(first_token),
+        availability_24h: Some(availability),
+    }
+}
