@@ -10,6 +10,7 @@ mod demo;
 mod export;
 mod incidents;
 mod manual;
+mod outbox;
 mod probe;
 mod run;
 mod simulate;
@@ -75,6 +76,8 @@ enum Verb {
     Status(status::Args),
     /// List incidents; with a number or an id, its whole story
     Incidents(incidents::Args),
+    /// List what waits to be delivered and what was given up; have it tried again, or drop it
+    Outbox(outbox::Args),
     /// Send a clearly marked test notification through each channel
     TestAlert(test_alert::Args),
     /// Write the recorded samples to stdout
@@ -126,6 +129,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Probe(args) => probe::run(&globals, &args).await,
         Verb::Status(args) => status::run(&globals, &args).await,
         Verb::Incidents(args) => incidents::run(&globals, &args),
+        Verb::Outbox(args) => outbox::run(&globals, &args),
         Verb::TestAlert(args) => test_alert::run(&globals, &args).await,
         Verb::Export(args) => export::run(&globals, &args),
         Verb::Backtest(args) => backtest::run(&globals, &args),

@@ -13,10 +13,9 @@ const KEYS: &[(&str, &[&str])] = &[
     ("defaults", &["connection", "slo", "depends_on"]),
 ];
 const ENDPOINT: &[&str] = &["connection", "slo", "depends_on"];
-const CHANNEL: &[&str] = &["fallback"];
 
 /// Warns about every such key that was written.
-pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {
+pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>]) {
     let sink = root.sink();
     let not_yet = |what: String| sink.warn(format!("{what} is not yet in effect"));
     for table in TABLES.iter().filter(|t| root.get(t).is_some()) {
@@ -31,11 +30,6 @@ pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>], channels: &[(Table<'_>,
     for read in reads {
         for key in ENDPOINT.iter().filter(|k| read.table.get(k).is_some()) {
             not_yet(format!("`{key}` of an endpoint"));
-        }
-    }
-    for (table, _) in channels {
-        for key in CHANNEL.iter().filter(|k| table.get(k).is_some()) {
-            not_yet(format!("`{key}` of a channel"));
         }
     }
 }

@@ -48,6 +48,7 @@ pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result
     loop {
         let current = config.borrow_and_update().clone();
         let sender = Arc::new(Sender::new(&current)?);
+        give_up_the_gone(&post, &current).await;
         let round = post.stop.child_token();
         let mut workers = JoinSet::new();
         for channel in &current.channels {
@@ -74,6 +75,31 @@ pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result
     }
 }
 
+/// What waits for a channel that is not configured any more will never be sent: it becomes a dead letter, and the log
+/// says so.
+async fn give_up_the_gone(post: &Post, config: &Config) {
+    let (known, now) = (config.channels.iter().map(|c| c.name.clone()).collect::<Vec<_>>(), (post.wall)());
+    match post.store.aside(move |store| store.give_up_all_but(&known, now)).await {
+        Ok(lost) => {
+            for row in lost {
+                let message = format!("{} to {}: the channel is not configured any more", row.r#type, row.channel);
+                let fields = json!({
+                    "notification": row.id, "channel": row.channel, "type": row.r#type, "attempt": row.attempts,
+                    "error": "the channel is not configured any more",
+                });
+                emit(Event::NotificationFailed, Level::ERROR, &message, &fields);
+            }
+        }
+        // It is tried again at the next start.
+        Err(error) => store_failed(&error, "every channel"),
+    }
+}
+
+fn store_failed(error: &StoreError, channel: &str) {
+    let fields = json!({"channel": channel, "error": error.to_string()});
+    emit(Event::StoreFailed, Level::ERROR, &format!("the outbox cannot be used: {error}"), &fields);
+}
+
 struct Worker {
     channel: Arc<Channel>,
     sender: Arc<Sender>,
@@ -89,12 +115,18 @@ impl Worker {
             let wait = match self.next().await {
                 Ok((Some(pending), _)) => match self.deliver(pending).await {
                     Ok(()) => continue,
-                    Err(error) => self.store_failed(&error),
+                    Err(error) => {
+                        store_failed(&error, &self.channel.name);
+                        STORE_PAUSE
+                    }
                 },
                 Ok((None, next)) => next.map_or(POLL, |at| {
                     Duration::from_millis(at.since_ms((self.post.wall)()).max(1).unsigned_abs()).min(POLL)
                 }),
-                Err(error) => self.store_failed(&error),
+                Err(error) => {
+                    store_failed(&error, &self.channel.name);
+                    STORE_PAUSE
+                }
             };
             tokio::select! {
                 () = self.post.stop.cancelled() => {}
@@ -154,7 +186,7 @@ impl Worker {
             Attempt::Retry { progress, error, retry_after } => {
                 fields["error"] = json!(error);
                 let at = now + backoff(number, retry_after, fastrand::f64());
-                if at > notice.decided_at + self.channel.filters.give_up_after {
+                if at > pending.queued_at + self.channel.filters.give_up_after {
                     emit(Event::NotificationExpired, Level::ERROR, &format!("{what}: given up: {error}"), &fields);
                     (Attempted::Expired, progress, Some(error))
                 } else {
@@ -166,13 +198,15 @@ impl Worker {
         };
         // Plain data with string keys: serialising cannot fail.
         let progress = serde_json::to_string(&progress).unwrap_or_default();
-        let seq = pending.seq;
-        self.post.store.aside(move |store| store.record_attempt(seq, now, attempted, &progress, error.as_deref())).await
-    }
-
-    fn store_failed(&self, error: &StoreError) -> Duration {
-        let fields = json!({"channel": self.channel.name, "error": error.to_string()});
-        emit(Event::StoreFailed, Level::ERROR, &format!("the outbox cannot be used: {error}"), &fields);
-        STORE_PAUSE
+        let fallback = self.channel.filters.fallback.clone();
+        let work = move |store: &Store| {
+            store.record_attempt(&pending, now, attempted, &progress, error.as_deref(), fallback.as_deref())
+        };
+        let recorded = self.post.store.aside(work).await;
+        // There may be something for the fallback now.
+        if self.channel.filters.fallback.is_some() {
+            self.post.wake.notify_waiters();
+        }
+        recorded
     }
 }

@@ -20,7 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use uuid::Uuid;
 
 pub use history::Told;
-pub use outbox::{Attempted, Pending};
+pub use outbox::{Attempted, OutboxRow, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};

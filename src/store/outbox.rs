@@ -1,8 +1,9 @@
 //! The outbox: a notification is a row in the transaction that decided it, long before anybody sends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Transaction, params};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -19,8 +20,35 @@ pub struct Pending {
     pub notice: Notice,
     /// Opaque to the store: which recipients have it already.
     pub progress: String,
+    /// From when on it might be sent.
+    pub queued_at: Timestamp,
     /// Attempts made so far.
     pub attempts: u32,
+}
+
+/// A row of the outbox, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutboxRow {
+    /// The notification's id.
+    pub id: Uuid,
+    /// The channel's name.
+    pub channel: String,
+    /// What kind, for instance `incident.opened`.
+    pub r#type: String,
+    /// What it says in one line.
+    pub title: String,
+    /// `pending`, `sent`, `failed`, `expired` or `dropped`.
+    pub state: String,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When it is tried next, while it waits.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was delivered or given up.
+    pub ended_at: Option<Timestamp>,
+    /// What went wrong last.
+    pub error: Option<String>,
 }
 
 /// What came of an attempt.
@@ -46,7 +74,7 @@ impl Store {
     pub fn next_pending(&self, channel: &str, now: Timestamp) -> Result<Option<Pending>, StoreError> {
         let row = self.run(|c| {
             c.prepare_cached(
-                "SELECT seq, notice, progress, attempts,
+                "SELECT seq, notice, progress, attempts, queued_at,
                     (SELECT later.notice FROM outbox later WHERE later.channel = o.channel AND later.incident = o.incident
                      AND later.seq > o.seq ORDER BY later.seq DESC LIMIT 1)
                  FROM outbox o
@@ -56,11 +84,12 @@ impl Store {
                  ORDER BY seq LIMIT 1",
             )?
             .query_row(params![channel, now.0], |r| {
-                Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get(2)?, r.get(3)?, r.get::<_, Option<String>>(4)?))
+                let notice = (r.get::<_, String>(1)?, r.get::<_, Option<String>>(5)?);
+                Ok((r.get::<_, i64>(0)?, notice, r.get(2)?, r.get(3)?, Timestamp(r.get(4)?)))
             })
             .optional()
         })?;
-        let Some((seq, notice, progress, attempts, latest)) = row else { return Ok(None) };
+        let Some((seq, (notice, latest), progress, attempts, queued_at)) = row else { return Ok(None) };
         let mut notice = self.notice(&notice)?;
         if notice.r#type == NoticeType::Opened
             && let Some(latest) = latest
@@ -70,7 +99,7 @@ impl Store {
             notice.incident = latest.incident;
             notice.already_over = true;
         }
-        Ok(Some(Pending { seq, channel: channel.to_owned(), notice, progress, attempts }))
+        Ok(Some(Pending { seq, channel: channel.to_owned(), notice, progress, queued_at, attempts }))
     }
 
     /// When the next waiting notification of `channel` is due.
@@ -89,17 +118,19 @@ impl Store {
         .map(|at| at.map(Timestamp))
     }
 
-    /// Records what came of an attempt at `now`.
+    /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
+    /// has it of its own accord; whoever learned there that an incident began learns there that it is over.
     ///
     /// # Errors
     /// When it could not be recorded; the attempt will be repeated with the same id.
     pub fn record_attempt(
         &self,
-        seq: i64,
+        pending: &Pending,
         now: Timestamp,
         attempted: Attempted,
         progress: &str,
         error: Option<&str>,
+        fallback: Option<&str>,
     ) -> Result<(), StoreError> {
         let (state, next) = match attempted {
             Attempted::Sent => ("sent", None),
@@ -110,11 +141,109 @@ impl Store {
         self.transaction(|tx| {
             tx.prepare_cached(
                 "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
-                    next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5, ended_at = CASE WHEN ?2 = 'pending' THEN NULL ELSE ?6 END WHERE seq = ?1",
+                    next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
+                    ended_at = CASE WHEN ?2 = 'pending' THEN NULL ELSE ?6 END WHERE seq = ?1",
             )?
-            .execute(params![seq, state, next, progress, error, now.0])
-            .map(drop)
+            .execute(params![pending.seq, state, next, progress, error, now.0])?;
+            match fallback {
+                Some(fallback) if is_for_fallback(tx, pending, attempted, fallback)? => {
+                    let own = pending.notice.id;
+                    let notice = Notice {
+                        id: uuid::Builder::from_custom_bytes(digest_of(own, fallback)).into_uuid(),
+                        thread: None,
+                        instead_of: Some(pending.channel.clone()),
+                        ..pending.notice.clone()
+                    };
+                    insert(tx, &Outgoing { channel: fallback.to_owned(), not_before: Some(now), notice })
+                }
+                _ => Ok(()),
+            }
         })
+    }
+
+    /// Gives up everything that waits for channels other than these: they are not configured any more. Says what.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn give_up_all_but(&self, channels: &[String], now: Timestamp) -> Result<Vec<OutboxRow>, StoreError> {
+        let known: BTreeSet<_> = channels.iter().collect();
+        let lost: Vec<_> = self
+            .outbox_rows(false)?
+            .into_iter()
+            .filter(|r| r.state == "pending" && !known.contains(&r.channel))
+            .collect();
+        self.transaction(|tx| {
+            for row in &lost {
+                tx.prepare_cached(
+                    "UPDATE outbox SET state = 'failed', ended_at = ?2, error = 'the channel is not configured any more'
+                     WHERE id = ?1",
+                )?
+                .execute(params![row.id, now.0])?;
+            }
+            Ok(())
+        })?;
+        Ok(lost)
+    }
+
+    /// What waits and what was given up, oldest first; with `all` also what was delivered and dropped.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn outbox_rows(&self, all: bool) -> Result<Vec<OutboxRow>, StoreError> {
+        self.run(|c| {
+            c.prepare_cached(
+                "SELECT id, channel, json_extract(notice, '$.type'),
+                    coalesce(json_extract(notice, '$.incident.title'), json_extract(notice, '$.title')),
+                    state, decided_at, attempts, next_attempt_at, ended_at, error
+                 FROM outbox WHERE ?1 OR state NOT IN ('sent', 'dropped') ORDER BY seq",
+            )?
+            .query_map([all], |r| {
+                let state: String = r.get(4)?;
+                Ok(OutboxRow {
+                    id: r.get(0)?,
+                    channel: r.get(1)?,
+                    r#type: r.get(2)?,
+                    title: r.get(3)?,
+                    decided_at: Timestamp(r.get(5)?),
+                    attempts: r.get(6)?,
+                    next_attempt_at: (state == "pending").then_some(Timestamp(r.get(7)?)),
+                    ended_at: r.get::<_, Option<i64>>(8)?.map(Timestamp),
+                    error: r.get(9)?,
+                    state,
+                })
+            })?
+            .collect()
+        })
+    }
+
+    /// Has a notification tried again, as if it had been queued at `now`; whether there is one of this id that was not
+    /// delivered.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn retry(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
+        self.transaction(|tx| {
+            tx.execute(
+                "UPDATE outbox SET state = 'pending', attempts = 0, first_attempt_at = NULL, queued_at = ?2,
+                    next_attempt_at = ?2, ended_at = NULL WHERE id = ?1 AND state <> 'sent'",
+                params![id, now.0],
+            )
+        })
+        .map(|n| n > 0)
+    }
+
+    /// Drops a notification that was not delivered; whether there is one of this id.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn drop_notification(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
+        self.transaction(|tx| {
+            tx.execute(
+                "UPDATE outbox SET state = 'dropped', ended_at = ?2 WHERE id = ?1 AND state <> 'sent'",
+                params![id, now.0],
+            )
+        })
+        .map(|n| n > 0)
     }
 
     /// How the outbox stands, per channel that ever had something in it.
@@ -158,18 +287,6 @@ impl Store {
         })
     }
 
-    /// The id of the first notification about `incident` on `channel`: mails thread on it.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn thread_of(&self, channel: &str, incident: Uuid) -> Result<Option<Uuid>, StoreError> {
-        self.run(|c| {
-            c.prepare_cached("SELECT id FROM outbox WHERE channel = ?1 AND incident = ?2 ORDER BY seq LIMIT 1")?
-                .query_row(params![channel, incident], |r| r.get(0))
-                .optional()
-        })
-    }
-
     fn notice(&self, json: &str) -> Result<Notice, StoreError> {
         serde_json::from_str(json).map_err(|source| self.unreadable("a notification", source))
     }
@@ -179,8 +296,8 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
     let notice = &outgoing.notice;
     let json = serde_json::to_string(notice).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     tx.prepare_cached(
-        "INSERT INTO outbox (id, channel, incident, notice, decided_at, next_attempt_at, digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, ?5), ?7)",
+        "INSERT INTO outbox (id, channel, incident, notice, decided_at, queued_at, next_attempt_at, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, ?5), coalesce(?6, ?5), ?7)",
     )?
     .execute(params![
         notice.id,
@@ -192,4 +309,49 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
         notice.r#type == NoticeType::Digest,
     ])?;
     Ok(())
+}
+
+/// Whether what came of the attempt concerns the fallback.
+fn is_for_fallback(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    attempted: Attempted,
+    fallback: &str,
+) -> rusqlite::Result<bool> {
+    let notice = &pending.notice;
+    // One step aside, never a second one, and never in a circle.
+    if notice.instead_of.is_some() || fallback == pending.channel {
+        return Ok(false);
+    }
+    let about = notice.incident.as_ref().map(|i| i.id);
+    // How often the fallback was told a thing of this type: of its own accord, and because of this channel.
+    let told = |r#type: NoticeType| {
+        tx.prepare_cached(
+            "SELECT coalesce(sum(json_extract(notice, '$.instead_of') IS NULL), 0),
+                coalesce(sum(json_extract(notice, '$.instead_of') = ?5), 0)
+             FROM outbox WHERE channel = ?1 AND incident IS ?2 AND json_extract(notice, '$.type') = ?3
+                AND (incident IS NOT NULL OR decided_at = ?4)",
+        )?
+        .query_row(params![fallback, about, r#type.as_str(), notice.decided_at.0, pending.channel], |r| {
+            Ok((r.get::<_, i64>(0)? > 0, r.get::<_, i64>(1)? > 0))
+        })
+    };
+    let (by_itself, through_us) = told(notice.r#type)?;
+    let once = matches!(notice.r#type, NoticeType::Opened | NoticeType::Resolved);
+    match attempted {
+        Attempted::Failed | Attempted::Expired => Ok(!(by_itself || once && through_us)),
+        Attempted::Sent if notice.r#type == NoticeType::Resolved => {
+            let (_, began_through_us) = told(NoticeType::Opened)?;
+            Ok(began_through_us && !by_itself && !through_us)
+        }
+        Attempted::Sent | Attempted::RetryAt(_) => Ok(false),
+    }
+}
+
+/// The bytes of an id that is the same whenever the same notification goes to the same other channel.
+fn digest_of(id: Uuid, channel: &str) -> [u8; 16] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{id}\n{channel}").as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_ref()[..16]);
+    bytes
 }

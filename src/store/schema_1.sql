@@ -125,6 +125,8 @@ CREATE TABLE outbox (
     decided_at INTEGER NOT NULL,
     -- About many incidents at once: waits for all that is before it, and all that is after it waits for it.
     digest INTEGER NOT NULL DEFAULT 0,
+    -- From when on it may be sent; trying ends so long after this.
+    queued_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     first_attempt_at INTEGER,
     next_attempt_at INTEGER NOT NULL,

@@ -5,6 +5,8 @@
 mod backtest;
 mod config;
 mod daemon;
+mod delivery;
+mod desk;
 mod detect;
 mod hostile;
 mod rollups;

@@ -100,20 +100,22 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
     let opened = store.next_pending("mail", Timestamp(1_000)).unwrap().unwrap();
     assert_eq!((opened.notice.r#type, opened.notice.incident.as_ref().unwrap().id), (NoticeType::Opened, first));
     assert!(opened.notice.already_over, "the incident was over before this could be sent");
-    store.record_attempt(opened.seq, Timestamp(1_000), Attempted::RetryAt(Timestamp(9_000)), "{}", Some("no")).unwrap();
+    store
+        .record_attempt(&opened, Timestamp(1_000), Attempted::RetryAt(Timestamp(9_000)), "{}", Some("no"), None)
+        .unwrap();
 
     let other = store.next_pending("mail", Timestamp(1_001)).unwrap().unwrap();
     assert_eq!(other.notice.incident.as_ref().unwrap().id, second);
-    store.record_attempt(other.seq, Timestamp(1_001), Attempted::Sent, "{}", None).unwrap();
+    store.record_attempt(&other, Timestamp(1_001), Attempted::Sent, "{}", None, None).unwrap();
     assert_eq!(store.next_pending("mail", Timestamp(1_002)).unwrap(), None, "the resolved waits for its opened");
     assert_eq!(store.next_attempt_at("mail").unwrap(), Some(Timestamp(9_000)));
 
     let again = store.next_pending("mail", Timestamp(9_000)).unwrap().unwrap();
     assert_eq!((again.notice.id, again.attempts), (opened.notice.id, 1));
-    store.record_attempt(again.seq, Timestamp(9_000), Attempted::Sent, "{}", None).unwrap();
+    store.record_attempt(&again, Timestamp(9_000), Attempted::Sent, "{}", None, None).unwrap();
     let resolved = store.next_pending("mail", Timestamp(9_001)).unwrap().unwrap();
     assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
-    store.record_attempt(resolved.seq, Timestamp(9_001), Attempted::Sent, "{}", None).unwrap();
+    store.record_attempt(&resolved, Timestamp(9_001), Attempted::Sent, "{}", None, None).unwrap();
     assert_eq!(store.outbox_tally().unwrap()[0].pending, 0);
 }
 

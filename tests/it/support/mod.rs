@@ -2,7 +2,7 @@
 
 mod world;
 
-pub(crate) use world::{KEY, PATIENCE, World, eventually};
+pub(crate) use world::{Daemon, KEY, PATIENCE, World, eventually};
 
 use llmwatch::model::{Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger};
 use uuid::Uuid;

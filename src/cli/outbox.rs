@@ -1,0 +1,123 @@
+//! `llmwatch outbox`: what waits to be delivered and what was given up; has it tried again, or drops it.
+
+use uuid::Uuid;
+
+use super::{EX_USAGE, Exit, Failure, Globals, print, table};
+use crate::clock;
+use crate::store::{OutboxRow, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Also what was delivered and dropped
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// List what waits and what was given up (the default)
+    List,
+    /// Have these tried again, within a minute if the daemon runs
+    Retry {
+        /// Ids as the list shows them, or the first characters of one; `all` is everything that was given up
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Drop these: they will never be sent
+    Drop {
+        /// Ids as the list shows them, or the first characters of one; `all` is everything that was given up
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+    let config = globals.load()?;
+    let (ids, word): (_, &str) = match &args.action {
+        None | Some(Action::List) => {
+            let rows = Store::open_read_only(&config.store.path)?.outbox_rows(args.all)?;
+            if args.json {
+                print(&serde_json::to_string_pretty(&rows)?);
+            } else if rows.is_empty() {
+                eprintln!("nothing waits and nothing was given up");
+            } else {
+                print(&listing(&rows));
+            }
+            return Ok(0);
+        }
+        Some(Action::Retry { ids }) => (ids, "retry"),
+        Some(Action::Drop { ids }) => (ids, "drop"),
+    };
+    // Opened for reading first: a store that does not exist is not to be made by this.
+    let rows = Store::open_read_only(&config.store.path)?.outbox_rows(false)?;
+    let chosen = choose(&rows, ids)?;
+    let store = Store::open(&config.store.path)?;
+    let now = clock::now();
+    let mut done = Vec::new();
+    for id in chosen {
+        let changed = if word == "retry" { store.retry(id, now)? } else { store.drop_notification(id, now)? };
+        if changed {
+            done.push(id);
+        }
+    }
+    if args.json {
+        print(&serde_json::json!({"action": word, "notifications": done}).to_string());
+    } else {
+        let past = if word == "retry" { "will be tried again" } else { "dropped" };
+        for id in &done {
+            print(&format!("{id} {past}"));
+        }
+    }
+    Ok(0)
+}
+
+/// The ids that were meant.
+fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
+    let mut chosen = Vec::new();
+    for text in asked {
+        if text == "all" {
+            chosen.extend(rows.iter().filter(|r| r.state != "pending").map(|r| r.id));
+            continue;
+        }
+        let found: Vec<_> = rows.iter().filter(|r| r.id.to_string().starts_with(text.as_str())).collect();
+        match found.as_slice() {
+            [one] => chosen.push(one.id),
+            [] => {
+                let text =
+                    format!("llmwatch: no notification `{text}` waits or was given up; `llmwatch outbox` lists them");
+                return Err(Failure { code: 1, text });
+            }
+            several => {
+                let text =
+                    format!("llmwatch: {} notifications begin with `{text}`: give more of the id", several.len());
+                return Err(Failure { code: EX_USAGE, text });
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+fn listing(rows: &[OutboxRow]) -> String {
+    let mut lines = vec![
+        ["id", "channel", "type", "state", "decided", "attempts", "next", "what", "error"].map(str::to_owned).to_vec(),
+    ];
+    lines.extend(rows.iter().map(|r| {
+        vec![
+            r.id.to_string(),
+            r.channel.clone(),
+            r.r#type.clone(),
+            r.state.clone(),
+            r.decided_at.to_string(),
+            r.attempts.to_string(),
+            r.next_attempt_at.map_or("-".to_owned(), |at| at.to_string()),
+            r.title.clone(),
+            r.error.clone().unwrap_or_default(),
+        ]
+    }));
+    table(&lines)
+}

@@ -1,0 +1,263 @@
+//! Is the alert ever delivered? The real binary, a receiver that fails in every way, and kills at the worst moment.
+//!
+//! The lettered scenarios are those in which other monitors lose or repeat alerts.
+
+use std::collections::BTreeSet;
+
+use llmwatch::simulate::{Request, Scenario, WebhookBehaviour};
+use serde_json::Value;
+
+use crate::support::{Daemon, PATIENCE, World, eventually};
+
+fn outage() -> Scenario {
+    Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap()
+}
+
+fn status(code: u16) -> WebhookBehaviour {
+    WebhookBehaviour::Status(code, Vec::new())
+}
+
+fn body(request: &Request) -> Value {
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+/// `type`, in the order in which the receiver took them; what it refused is not in it.
+fn types(requests: &[std::sync::Arc<Request>]) -> Vec<String> {
+    requests.iter().map(|r| body(r)["type"].as_str().unwrap().trim_start_matches("incident.").to_owned()).collect()
+}
+
+async fn next(world: &mut World) -> Value {
+    body(&tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("a webhook comes"))
+}
+
+async fn watched(world: &World, extra: &str) -> Daemon {
+    world.write(&(world.endpoints() + &world.webhook() + extra));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    daemon.event("probe.completed").await;
+    daemon
+}
+
+/// A: the receiver is down, the failure is detected, the monitor is killed; it goes on failing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_before_it_could_tell() {
+    let mut world = World::new().await;
+    world.hook.set_behaviour(status(503));
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    daemon.event("notification.retry").await;
+    daemon.kill().await;
+    let refused = world.hook.requests().len();
+
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    let mut daemon = world.run();
+    daemon.event("notification.sent").await;
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("notification.sent").await;
+    assert_eq!(types(&world.hook.requests()[refused..]), ["opened", "resolved"]);
+    let ids: BTreeSet<_> =
+        world.hook.requests()[..=refused].iter().map(|r| body(r)["data"]["notification_id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "every attempt carried the same id");
+    next(&mut world).await;
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// B: the same, but everything works again before the monitor does.
+#[tokio::test(flavor = "multi_thread")]
+async fn b_killed_before_it_could_tell_and_over_before_it_came_back() {
+    let world = World::new().await;
+    world.hook.set_behaviour(status(503));
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    daemon.event("notification.retry").await;
+    daemon.kill().await;
+    let refused = world.hook.requests().len();
+
+    world.openai.set_scenario(Scenario::healthy());
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    let mut daemon = world.run();
+    daemon.event("notification.sent").await;
+    daemon.event("notification.sent").await;
+    assert_eq!(types(&world.hook.requests()[refused..]), ["opened", "resolved"]);
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// C: told, killed, restarted, still failing, recovers later: one alert, one end.
+#[tokio::test(flavor = "multi_thread")]
+async fn c_killed_after_it_told() {
+    let world = World::new().await;
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    daemon.event("notification.sent").await;
+    daemon.kill().await;
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    for _ in 0..6 {
+        daemon.event("probe.completed").await;
+    }
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("notification.sent").await;
+    assert_eq!(types(&world.hook.requests()), ["opened", "resolved"]);
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// D: the receiver is down for the whole outage. What is late is told all the same, and says that it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn d_receiver_down_for_the_whole_outage() {
+    let world = World::new().await;
+    world.hook.set_behaviour(WebhookBehaviour::Reset);
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    let opened = daemon.event("incident.opened").await;
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("incident.resolved").await;
+    let refused = world.hook.requests().len();
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    daemon.event("notification.sent").await;
+    daemon.event("notification.sent").await;
+    let told: Vec<_> = world.hook.requests()[refused..].iter().map(|r| body(r)).collect();
+    let told: Vec<_> = told.iter().filter(|b| b["type"] != Value::Null).collect();
+    let (first, last) = (told[told.len() - 2], told[told.len() - 1]);
+    assert_eq!((first["type"].as_str(), last["type"].as_str()), (Some("incident.opened"), Some("incident.resolved")));
+    assert_eq!(first["timestamp"], opened["opened_at"], "it carries the time of the decision");
+    assert_eq!(first["data"]["incident"]["state"], "resolved", "and says that it is over");
+    assert!(first["data"]["incident"]["resolved_at"].is_string());
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// F: the receiver is down for a while, the outage goes on, the monitor lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn f_receiver_down_for_a_while() {
+    let world = World::new().await;
+    world.hook.set_behaviour(WebhookBehaviour::Status(429, vec![("retry-after".to_owned(), "2".to_owned())]));
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    let retry = daemon.event("notification.retry").await;
+    let at = |v: &Value| chrono::DateTime::parse_from_rfc3339(v.as_str().unwrap()).unwrap();
+    let wait = at(&retry["next_attempt_at"]) - at(&retry["ts"]);
+    assert!(wait.num_milliseconds() >= 1_900, "the receiver asked for two seconds: {wait}");
+    world.hook.set_behaviour(status(500));
+    daemon.event("notification.retry").await;
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    daemon.event("notification.sent").await;
+    assert_eq!(types(&world.hook.requests()).last().map(String::as_str), Some("opened"));
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_letter() {
+    let mut world = World::new().await;
+    world.hook.set_behaviour(status(410));
+    let fallback = "fallback = \"oncall\"\n".to_owned() + &world.email() + "on = []\n";
+    let mut daemon = watched(&world, &fallback).await;
+    world.openai.set_scenario(outage());
+    daemon.event("notification.failed").await;
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await.expect("the fallback is used");
+    assert!(String::from_utf8_lossy(&mail.data).contains("Subject: [OUTAGE] OpenAI"));
+
+    let listed = world.llmwatch(&["outbox", "--json"]).output().await.unwrap();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(
+        (listed[0]["channel"].as_str(), listed[0]["state"].as_str()),
+        (Some("hook"), Some("failed")),
+        "{listed}"
+    );
+    let id = listed[0]["id"].as_str().unwrap();
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    let retried = world.llmwatch(&["outbox", "retry", &id[..13]]).output().await.unwrap();
+    assert_eq!(retried.status.code(), Some(0), "{retried:?}");
+    // The daemon is told of new rows by what it queues itself; what another process did it finds within a minute.
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("notification.sent").await;
+    eventually("both are delivered", || {
+        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state <> 'sent'") == 0).then_some(())
+    })
+    .await;
+    let told = types(&world.hook.requests());
+    assert_eq!(told[told.len() - 2..], ["opened", "resolved"], "{told:?}");
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await.expect("whoever heard of it hears of its end");
+    assert!(String::from_utf8_lossy(&mail.data).contains("Subject: [RESOLVED"));
+    let empty = world.llmwatch(&["outbox"]).output().await.unwrap();
+    assert!(empty.stdout.is_empty() && String::from_utf8_lossy(&empty.stderr).contains("nothing waits"), "{empty:?}");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_channel_that_is_gone_becomes_a_dead_letter_and_the_log_says_so() {
+    let world = World::new().await;
+    world.hook.set_behaviour(status(500));
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    daemon.event("notification.retry").await;
+    world.write(&world.endpoints());
+    daemon.signal("HUP");
+    let failed = daemon.event("notification.failed").await;
+    assert_eq!(failed["channel"], "hook");
+    assert!(failed["message"].as_str().unwrap().contains("not configured any more"), "{failed}");
+    let state: String = world.query("SELECT state FROM outbox");
+    assert_eq!(state, "failed");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+/// A threshold edited in the middle of an outage changes neither the alert nor its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_threshold_neither_repeats_nor_loses() {
+    let world = World::new().await;
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    daemon.event("notification.sent").await;
+    let edited = (world.endpoints() + &world.webhook()).replace("alert_after = \"2s\"", "alert_after = \"4s\"");
+    world.write(&edited);
+    daemon.signal("HUP");
+    daemon.event("config.reloaded").await;
+    for _ in 0..8 {
+        daemon.event("probe.completed").await;
+    }
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("notification.sent").await;
+    assert_eq!(types(&world.hook.requests()), ["opened", "resolved"]);
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_endpoints_of_a_vendor_that_fail_together_are_one_message_that_names_them() {
+    let mut world = World::new().await;
+    let mut more = String::new();
+    for i in 0..9 {
+        let address = world.openai.addr();
+        more += &format!(
+            "\n[[endpoint]]\nname = \"openai-{i}\"\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n"
+        );
+    }
+    world.write(&(world.endpoints() + &more + &world.webhook().replace("\"0s\"", "\"5s\"")));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    daemon.event("probe.completed").await;
+    world.openai.set_scenario(outage());
+    let told = next(&mut world).await;
+    assert_eq!(told["type"], "incident.opened");
+    assert_eq!(told["data"]["incident"]["endpoints"].as_array().unwrap().len(), 10, "{told}");
+    world.openai.set_scenario(Scenario::healthy());
+    assert_eq!(next(&mut world).await["type"], "incident.resolved");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maintenance_is_silent_and_its_end_is_not() {
+    let mut world = World::new().await;
+    let now = llmwatch::clock::now().to_datetime();
+    let end = now + chrono::TimeDelta::seconds(20);
+    let window = format!(
+        "\n[[maintenance]]\nname = \"upgrade\"\nstart = \"{}\"\nend = \"{}\"\nproviders = [\"openai\"]\n",
+        (now - chrono::TimeDelta::seconds(60)).to_rfc3339(),
+        end.to_rfc3339()
+    );
+    let mut daemon = watched(&world, &window).await;
+    world.openai.set_scenario(outage());
+    daemon.event("incident.opened").await;
+    let told = next(&mut world).await;
+    assert_eq!(told["type"], "incident.opened");
+    let at = chrono::DateTime::parse_from_rfc3339(told["timestamp"].as_str().unwrap()).unwrap();
+    assert!(at >= end, "nothing is told before the end of the window: {at}");
+    assert_eq!(daemon.stop().await, Some(0));
+}

@@ -1,0 +1,426 @@
+//! Who is told what, and when: stories in simulated time, second by second, told as a channel's reader would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::desk::{Announcement, Desk};
+use llmwatch::incident::Change;
+use llmwatch::model::{
+    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Status, Tally, Timestamp,
+};
+use llmwatch::pipeline::fold::Core;
+use llmwatch::silence::Silence;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+/// A Tuesday, noon UTC.
+const NOON: Timestamp = Timestamp(1_795_521_600_000);
+
+struct Story {
+    config: Arc<Config>,
+    core: Core,
+    desk: Desk,
+    second: i64,
+    incidents: Vec<Incident>,
+    told: Vec<(i64, String, Notice)>,
+    outbox: Vec<Tally>,
+}
+
+fn configured(rest: &str) -> Arc<Config> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    let mut text = format!("[monitor]\nlisten = \"off\"\nlocation = \"fra1\"\n{rest}\n");
+    for (name, provider) in [("a", "openai"), ("b", "openai"), ("c", "anthropic")] {
+        text += &format!(
+            "[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\ngroup = \"chat\"\nbase_url = \"http://127.0.0.1:9\"\napi_key = \"k\"\n"
+        );
+    }
+    std::fs::write(&path, text).unwrap();
+    Arc::new(config::load(&path, &Surroundings::from_process()).unwrap())
+}
+
+/// One webhook with these filters.
+fn story(filters: &str) -> Story {
+    story_of(&format!("[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n{filters}\n"))
+}
+
+fn story_of(rest: &str) -> Story {
+    let config = configured(rest);
+    let core = Core::new(config.clone(), 1.0);
+    let (desk, incidents, told) = (Desk::default(), Vec::new(), Vec::new());
+    Story { config, core, desk, second: 0, incidents, told, outbox: Vec::new() }
+}
+
+impl Story {
+    fn now(&self) -> Timestamp {
+        NOON + Duration::from_secs(self.second.unsigned_abs())
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        let snapshot = self.core.snapshot(now);
+        for outgoing in self.desk.tick(now, &self.config, &snapshot, &self.outbox) {
+            self.told.push((self.second, outgoing.channel, outgoing.notice));
+        }
+    }
+
+    /// Time goes on to this second.
+    fn until(mut self, second: i64) -> Self {
+        while self.second < second {
+            self.second += 1;
+            self.tick();
+        }
+        self
+    }
+
+    fn change(mut self, number: usize, change: Change, edit: impl FnOnce(&mut Incident)) -> Self {
+        let at = self.now();
+        let incident = &mut self.incidents[number - 1];
+        edit(incident);
+        let incident = incident.clone();
+        self.desk.hear(change, incident, at);
+        self.tick();
+        self
+    }
+
+    fn opens(mut self, endpoints: &[&str], status: Status) -> Self {
+        let at = self.now();
+        let number = self.incidents.len() as u64 + 1;
+        self.incidents.push(Incident {
+            id: Uuid::from_u128(u128::from(number)),
+            number,
+            state: IncidentState::Open,
+            status,
+            attribution: Attribution::Provider,
+            cause: "http.5xx".to_owned(),
+            title: format!("incident {number}"),
+            provider: "openai".to_owned(),
+            endpoints: endpoints.iter().map(|e| (*e).to_owned()).collect(),
+            started_at: at - Duration::from_secs(90),
+            opened_at: at,
+            resolved_at: None,
+            duration_s: 90.0,
+            explanation: String::new(),
+            acknowledged: None,
+            evidence: Evidence::default(),
+        });
+        self.change(number as usize, Change::Opened, |_| {})
+    }
+
+    fn joins(self, number: usize, endpoint: &str) -> Self {
+        self.change(number, Change::Updated, |i| i.endpoints.push(endpoint.to_owned()))
+    }
+
+    fn worsens(self, number: usize) -> Self {
+        self.change(number, Change::Escalated, |i| i.status = Status::Outage)
+    }
+
+    fn ends(self, number: usize) -> Self {
+        let at = self.now();
+        self.change(number, Change::Resolved, |i| {
+            i.state = IncidentState::Resolved;
+            i.resolved_at = Some(at);
+        })
+    }
+
+    fn silenced(mut self, endpoints: &[&str], seconds: u64) -> Self {
+        self.desk.silence(Silence {
+            id: Uuid::from_u128(7),
+            created_at: self.now(),
+            until: self.now() + Duration::from_secs(seconds),
+            by: String::new(),
+            comment: String::new(),
+            endpoints: endpoints.iter().map(|e| (*e).to_owned()).collect(),
+            providers: Vec::new(),
+            groups: Vec::new(),
+        });
+        self
+    }
+
+    fn acknowledged(mut self, number: u64) -> Self {
+        let word = Acknowledgement { at: self.now(), by: "ann".to_owned(), comment: String::new() };
+        assert!(self.desk.acknowledge(number, word).is_some());
+        self.tick();
+        self
+    }
+
+    /// The process is killed and starts again from what it recorded.
+    fn restarts(mut self) -> Self {
+        let record = serde_json::to_string(&self.desk).unwrap();
+        self.desk = serde_json::from_str(&record).unwrap();
+        self
+    }
+
+    /// `second channel type #number`, or the title where there is no incident.
+    #[track_caller]
+    fn told(self, expected: &[&str]) -> Self {
+        let told: Vec<_> = self
+            .told
+            .iter()
+            .map(|(second, channel, notice)| {
+                let about = notice.incident.as_ref().map_or(notice.title.clone(), |i| format!("#{}", i.number));
+                let over = if notice.already_over { " over" } else { "" };
+                format!("{second} {channel} {} {about}{over}", notice.r#type.as_str().rsplit('.').next().unwrap())
+            })
+            .collect();
+        assert_eq!(told, expected);
+        self
+    }
+}
+
+#[test]
+fn the_first_message_waits_for_others_to_join_it() {
+    let story = story("group_wait = \"20s\"").opens(&["a"], Status::Outage).until(5).joins(1, "b").until(60);
+    let story = story.told(&["20 hook opened #1"]);
+    let notice = &story.told[0].2;
+    assert_eq!(notice.incident.as_ref().unwrap().endpoints, ["a", "b"]);
+    assert_eq!(notice.decided_at, NOON, "it was decided when the incident was opened");
+}
+
+#[test]
+fn what_is_over_while_it_waits_is_told_as_over() {
+    let story = story("group_wait = \"20s\"").opens(&["a"], Status::Outage).until(5).ends(1).until(60);
+    let story = story.told(&["5 hook opened #1 over", "5 hook resolved #1"]);
+    assert_eq!(story.told[1].2.thread, Some(story.told[0].2.id));
+}
+
+#[test]
+fn an_escalation_channel_is_told_only_what_lasts() {
+    let short = story("after = \"10m\"").opens(&["a"], Status::Outage).until(300).ends(1);
+    short.until(1_000).told(&[]);
+    let long = story("after = \"10m\"").opens(&["a"], Status::Outage).until(900).ends(1).until(1_000);
+    long.told(&["600 hook opened #1", "900 hook resolved #1"]);
+    let taken = story("after = \"10m\"").opens(&["a"], Status::Outage).until(300).acknowledged(1).until(900).ends(1);
+    taken.until(1_000).told(&[]);
+}
+
+#[test]
+fn reminders_grow_apart_and_outlive_a_restart_and_end_with_an_acknowledgement() {
+    let story = story("group_wait = \"0s\"\nremind_every = \"1h\"").opens(&["a"], Status::Outage).until(2 * 3600);
+    let story = story.restarts().until(7 * 3600 - 1).restarts().until(8 * 3600);
+    let story =
+        story.told(&["0 hook opened #1", "3600 hook reminder #1", "10800 hook reminder #1", "25200 hook reminder #1"]);
+    let count = story.told.len();
+    let story = story.acknowledged(1).until(40 * 3600);
+    assert_eq!(story.told.len(), count, "somebody is on it");
+}
+
+#[test]
+fn a_day_is_the_longest_between_reminders() {
+    let story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(5 * 86_400);
+    let hours: Vec<_> = story.told.iter().map(|(second, ..)| second / 3600).collect();
+    assert_eq!(hours, [0, 4, 12, 28, 52, 76, 100]);
+}
+
+#[test]
+fn an_incident_becomes_news_when_it_becomes_bad_enough() {
+    let filters = "group_wait = \"0s\"\nmin_status = \"outage\"";
+    let mild = story(filters).opens(&["a"], Status::Degraded).until(60).ends(1).until(120);
+    mild.told(&[]);
+    let grave = story(filters).opens(&["a"], Status::Degraded).until(60).worsens(1).until(100).ends(1);
+    grave.until(120).told(&["60 hook opened #1", "100 hook resolved #1"]);
+}
+
+#[test]
+fn on_says_which_changes_are_told() {
+    let all = "group_wait = \"0s\"\non = [\"opened\", \"updated\", \"escalated\", \"resolved\"]";
+    let story_of_all = |filters| {
+        story(filters).opens(&["a"], Status::Degraded).until(10).joins(1, "b").until(20).worsens(1).until(30).ends(1)
+    };
+    story_of_all(all).told(&["0 hook opened #1", "10 hook updated #1", "20 hook escalated #1", "30 hook resolved #1"]);
+    story_of_all("group_wait = \"0s\"").told(&["0 hook opened #1", "20 hook escalated #1", "30 hook resolved #1"]);
+    story_of_all("group_wait = \"0s\"\non = [\"resolved\"]").told(&["30 hook resolved #1"]);
+    story_of_all("group_wait = \"0s\"\non = [\"monitor\"]").told(&[]);
+}
+
+#[test]
+fn scopes_choose_incidents_by_their_endpoints() {
+    let channels = "[[webhook]]\nname = \"openai\"\nurl = \"http://127.0.0.1:9/\"\nproviders = [\"openai\"]\ngroup_wait = \"0s\"\n\
+                    [[webhook]]\nname = \"c\"\nurl = \"http://127.0.0.1:9/\"\nendpoints = [\"c\"]\ngroup_wait = \"0s\"\n\
+                    [[webhook]]\nname = \"own\"\nurl = \"http://127.0.0.1:9/\"\nattribution = [\"account\"]\n";
+    let story = story_of(channels).opens(&["a", "b"], Status::Outage).opens(&["c"], Status::Outage).until(60);
+    story.told(&["0 openai opened #1", "0 c opened #2"]);
+}
+
+#[test]
+fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
+    let quiet = "group_wait = \"0s\"\nquiet_hours = \"12:00-13:00\"";
+    let story_of = |filters| story(filters).opens(&["a"], Status::Outage).opens(&["b"], Status::Degraded).until(10);
+    story_of(quiet).until(3_700).told(&["0 hook opened #1", "3600 hook opened #2"]);
+    let all = "group_wait = \"0s\"\nquiet_hours = \"11:00-13:00\"\nquiet_hours_all = true";
+    let over = story_of(all).ends(2).until(3_700);
+    let over = over.told(&["3600 hook opened #1", "3600 hook opened #2 over", "3600 hook resolved #2"]);
+    assert_eq!(
+        over.told[0].2.decided_at,
+        over.now() - Duration::from_secs(100),
+        "it is not late: it was to be told now"
+    );
+}
+
+#[test]
+fn a_silence_holds_back_what_begins_in_it_and_what_is_over_before_it_ends_is_never_told() {
+    let begun =
+        story("group_wait = \"0s\"").silenced(&["a"], 600).opens(&["a"], Status::Outage).opens(&["c"], Status::Outage);
+    begun.until(60).ends(1).until(700).told(&["0 hook opened #2"]);
+    let lasting = story("group_wait = \"0s\"").silenced(&["a"], 600).opens(&["a"], Status::Outage).until(800).ends(1);
+    lasting.told(&["600 hook opened #1", "800 hook resolved #1"]);
+    let wider =
+        story("group_wait = \"0s\"").silenced(&["a"], 600).opens(&["a"], Status::Outage).until(60).joins(1, "b");
+    wider.told(&["60 hook opened #1"]);
+}
+
+#[test]
+fn whoever_heard_that_it_began_hears_that_it_is_over_silence_or_not() {
+    let story = story("group_wait = \"0s\"").opens(&["a"], Status::Degraded).until(10).silenced(&[], 600);
+    let story = story.until(60).worsens(1).until(100).ends(1).until(700);
+    story.told(&["0 hook opened #1", "100 hook resolved #1"]);
+}
+
+#[test]
+fn a_silence_can_be_ended_early() {
+    let mut story = story("group_wait = \"0s\"").silenced(&[], 600).opens(&["a"], Status::Outage).until(30);
+    assert!(story.desk.unsilence(Uuid::from_u128(8)).is_none(), "there is no such silence");
+    assert!(story.desk.unsilence(Uuid::from_u128(7)).is_some());
+    story.until(40).told(&["31 hook opened #1"]);
+}
+
+#[test]
+fn nothing_is_told_in_a_maintenance_and_what_is_still_broken_is_told_at_its_end() {
+    let window = "[[maintenance]]\nstart = \"2026-11-24T12:01:00Z\"\nend = \"2026-11-24T12:11:00Z\"\nproviders = [\"openai\"]\n\
+                  [[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\ngroup_wait = \"0s\"\n";
+    let noon = Timestamp::parse("2026-11-24T12:00:00Z").unwrap();
+    assert_eq!(noon, NOON);
+    let before = story_of(window).opens(&["a"], Status::Outage).until(300).ends(1).until(800);
+    before.told(&["0 hook opened #1", "660 hook resolved #1"]);
+    let within = story_of(window).until(100).opens(&["a"], Status::Outage).until(300).ends(1).until(800);
+    within.told(&[]);
+    let beyond = story_of(window).until(100).opens(&["a"], Status::Outage).opens(&["c"], Status::Outage).until(800);
+    beyond.told(&["100 hook opened #2", "660 hook opened #1"]);
+}
+
+#[test]
+fn two_that_fail_one_after_the_other_are_both_told() {
+    let story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(60).opens(&["c"], Status::Outage);
+    story.until(90).ends(1).until(120).ends(2).told(&[
+        "0 hook opened #1",
+        "60 hook opened #2",
+        "90 hook resolved #1",
+        "120 hook resolved #2",
+    ]);
+}
+
+#[test]
+fn a_storm_is_a_handful_of_messages_that_name_everything() {
+    for wait in ["20s", "0s"] {
+        let mut story = story(&format!("group_wait = \"{wait}\"\nremind_every = \"off\""));
+        for n in 0..200 {
+            story = story.opens(&["a"], Status::Outage);
+            if n % 3 == 0 {
+                let next = story.second + 1;
+                story = story.until(next);
+            }
+        }
+        for n in 1..=200 {
+            story = story.ends(n);
+            if n % 3 == 0 {
+                let next = story.second + 1;
+                story = story.until(next);
+            }
+        }
+        let next = story.second + 600;
+        let story = story.until(next);
+        let limit = if wait == "20s" { 12 } else { 40 };
+        assert!(story.told.len() <= limit, "{wait}: {} messages", story.told.len());
+        let mut named = std::collections::BTreeSet::new();
+        for (.., notice) in &story.told {
+            named.extend(notice.incident.iter().map(|i| i.number));
+            let listed = notice.document.as_ref().and_then(|d| d.data["incidents"].as_array().cloned());
+            named.extend(listed.unwrap_or_default().iter().filter_map(|i| i["number"].as_u64()));
+        }
+        assert_eq!(named.len(), 200, "{wait}: everything is named");
+    }
+}
+
+#[test]
+fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
+    let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n[[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\n";
+    let mut story = story_of(channels);
+    let failing = |since| Tally {
+        channel: "hook".to_owned(),
+        failing_since: since,
+        last_error: Some("HTTP 500".to_owned()),
+        ..Tally::default()
+    };
+    story.outbox = vec![failing(Some(NOON))];
+    story = story.until(1_000).restarts().until(2_000);
+    story.outbox = vec![Tally { last_sent_at: Some(story.now()), ..failing(None) }];
+    story.until(3_000).told(&[
+        "300 other delivery the channel `hook` does not deliver: HTTP 500",
+        "2001 other delivery the channel `hook` delivers again after 33 min",
+    ]);
+}
+
+#[test]
+fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
+    let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
+                    [[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\non = [\"opened\"]\n";
+    let mut story = story_of(channels);
+    story.desk.announce(Announcement::new(NoticeType::Blind, "fra1 has lost its network".to_owned(), NOON));
+    story.until(1).told(&["1 hook blind fra1 has lost its network"]);
+}
+
+#[test]
+fn an_incident_that_is_gone_after_a_restart_is_told_as_over() {
+    let mut story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(10).restarts();
+    let snapshot = story.core.snapshot(story.now());
+    story.desk.reconcile(&snapshot);
+    story.until(11).told(&["0 hook opened #1", "11 hook resolved #1"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever happens: per incident, a channel hears of the beginning first and once, of the end last and once.
+    #[test]
+    fn an_end_is_never_told_without_its_beginning(
+        steps in prop::collection::vec((0usize..7, 1usize..5, 1i64..400), 1..40),
+        filters in prop::sample::select(vec![
+            "group_wait = \"0s\"", "group_wait = \"20s\"", "after = \"5m\"", "quiet_hours = \"12:10-12:40\"",
+            "min_status = \"outage\"", "on = [\"opened\", \"updated\", \"escalated\", \"resolved\", \"reminder\"]\nremind_every = \"10m\"",
+        ]),
+    ) {
+        let window = "[[maintenance]]\nstart = \"2026-11-24T12:20:00Z\"\nend = \"2026-11-24T12:50:00Z\"\nendpoints = [\"a\"]\n";
+        let mut story = story_of(&format!("{window}[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n{filters}\n"));
+        for (what, number, wait) in steps {
+            let open = story.incidents.get(number - 1).is_some_and(|i| i.state == IncidentState::Open);
+            story = match what {
+                0 | 1 => {
+                    let endpoint = ["a", "b", "c"][number % 3];
+                    story.opens(&[endpoint], if what == 0 { Status::Degraded } else { Status::Outage })
+                }
+                2 if open => story.worsens(number),
+                3 if open => story.ends(number),
+                4 if open => story.acknowledged(number as u64),
+                5 => story.silenced(&["a"], 300),
+                6 => story.restarts(),
+                _ => story,
+            };
+            let next = story.second + wait;
+            story = story.until(next);
+        }
+        for incident in &story.incidents {
+            let told: Vec<_> = story.told.iter().map(|t| &t.2)
+                .filter(|n| n.incident.as_ref().is_some_and(|i| i.id == incident.id)).collect();
+            if let [first, rest @ ..] = told.as_slice() {
+                prop_assert_eq!(first.r#type, NoticeType::Opened);
+                prop_assert!(rest.iter().all(|n| n.r#type != NoticeType::Opened));
+                prop_assert!(rest.iter().rev().skip(1).all(|n| n.r#type != NoticeType::Resolved));
+            }
+        }
+        let mut ids: Vec<_> = story.told.iter().map(|t| t.2.id).collect();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), story.told.len(), "every message has an id of its own");
+    }
+}
