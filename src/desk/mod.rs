@@ -362,6 +362,9 @@ impl Room<'_> {
         let end = incident.resolved_at.unwrap_or(self.now);
         let duration_s = end.since_ms(incident.started_at).max(0) as f64 / 1000.0;
         let endpoint = incident.endpoints.iter().find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
+        // What the vendor's page says changes without the incident changing.
+        let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
+        let official = now.unwrap_or(incident).official.clone();
         let subject = endpoint.map_or_else(|| incident.provider.clone(), |e| Endpoint::domain_title(e));
         Notice {
             subject,
@@ -370,7 +373,7 @@ impl Room<'_> {
             url: self.config.monitor.public_url.as_ref().map(|u| format!("{u}/incidents/{}", incident.number)),
             thread,
             already_over: r#type == NoticeType::Opened && incident.resolved_at.is_some(),
-            incident: Some(Incident { duration_s, ..incident.clone() }),
+            incident: Some(Incident { duration_s, official, ..incident.clone() }),
             ..self.bare(id, r#type, at, incident.title.clone())
         }
     }

@@ -7,7 +7,8 @@ use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::{Announcement, Desk};
 use llmwatch::incident::Change;
 use llmwatch::model::{
-    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Status, Tally, Timestamp,
+    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official, Status, Tally,
+    Timestamp,
 };
 use llmwatch::pipeline::fold::Core;
 use llmwatch::silence::Silence;
@@ -103,6 +104,7 @@ impl Story {
             duration_s: 90.0,
             explanation: String::new(),
             acknowledged: None,
+            official: Official::default(),
             evidence: Evidence::default(),
         });
         self.change(number as usize, Change::Opened, |_| {})
