@@ -1,6 +1,5 @@
 //! Keys that are read and checked but do not change anything yet. This list only ever shrinks.
 
-use super::Channel;
 use super::raw::Table;
 use crate::config::endpoint::Read;
 
