@@ -13,8 +13,10 @@ use tracing::Level;
 use super::Fields;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Far below the least socket buffer; longer values are cut.
-const LONGEST_VALUE: usize = 8 * 1024;
+/// Longer values are cut: `journalctl -o json` shows fields of 4096 bytes and more (their name included) as `null`.
+const LONGEST_VALUE: usize = 4000;
+/// Further fields are left out: an entry that does not fit the socket's buffer (208 KiB by default) would not be sent.
+const LONGEST_ENTRY: usize = 128 * 1024;
 
 /// A connection to the journal.
 pub(super) struct Journal {
@@ -65,7 +67,7 @@ fn encode(level: Level, event: &str, message: &str, fields: &Fields) -> Vec<u8> 
     for (name, value) in fields {
         let key: String =
             name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>().to_ascii_uppercase();
-        if !key.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        if !key.starts_with(|c: char| c.is_ascii_alphabetic()) || entry.len() > LONGEST_ENTRY {
             continue;
         }
         match value {
@@ -105,5 +107,15 @@ mod tests {
         assert!(text.contains("\nENDPOINT=a\n"));
         assert!(text.contains("ERROR\n\u{9}\0\0\0\0\0\0\0two\nlines\n"), "{text:?}");
         assert!(!text.contains("_X"), "fields that begin with an underscore are the journal's own");
+    }
+
+    #[test]
+    fn whatever_is_logged_an_entry_stays_within_the_limits() {
+        let long = "ü".repeat(1 << 16);
+        let fields = (0..200).map(|i| (format!("field{i}"), Value::from(long.clone()))).collect();
+        let entry = encode(Level::INFO, "probe.completed", &long, &fields);
+        assert!(entry.len() < LONGEST_ENTRY + 2 * LONGEST_VALUE, "{}", entry.len());
+        let lines: Vec<_> = entry.split(|b| *b == b'\n').collect();
+        assert!(lines.iter().all(|l| l.len() < 4096 && std::str::from_utf8(l).is_ok()));
     }
 }
