@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
+use crate::broadcast::Broadcast;
 use crate::clock::{self, Wall};
 use crate::config::{Config, ConfigError, plan};
 use crate::log::{Event, emit};
@@ -75,6 +76,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let (snapshot_out, snapshot) = watch::channel(Arc::new(core.snapshot(started_at)));
     let (config_out, config_in) = watch::channel(config.clone());
     let wake = Arc::new(Notify::new());
+    let broadcast = Broadcast::new(started_at);
     // Probing stops first, then recording (by itself, when the queue is empty), then telling.
     let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
     let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
@@ -114,6 +116,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         commands: commands.clone(),
         snapshot: snapshot_out,
         outbox: wake.clone(),
+        broadcast: broadcast.clone(),
         alive: Box::new(alive),
     };
     parts.spawn(async move {
@@ -151,6 +154,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             store,
             stop,
             memory: web::pages::Memory::default(),
+            broadcast,
         };
         parts.spawn(async move { ("the web server", web::run(listener, view).await.map_err(Into::into)) });
     }

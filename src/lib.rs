@@ -21,6 +21,8 @@ pub mod config;
 
 pub mod log;
 
+pub mod broadcast;
+
 pub mod service;
 
 pub mod schedule;

@@ -17,6 +17,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use self::fold::Core;
+use crate::broadcast::Broadcast;
 use crate::clock::Wall;
 use crate::config::{self, Config};
 use crate::desk::{Announcement, Desk};
@@ -130,7 +131,7 @@ impl Line {
         Self::new(log::Event::NotificationQueued, Level::INFO, message, fields)
     }
 
-    fn write(self) {
+    fn write(&self) {
         if !self.hidden {
             log::emit(self.event, self.level, &self.message, &self.fields);
         }
@@ -178,6 +179,8 @@ pub struct Pipeline {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Wakes the outbox.
     pub outbox: Arc<Notify>,
+    /// Tells those who listen what happens.
+    pub broadcast: Broadcast,
     /// Called about once a second: the service manager's watchdog hangs on it. A store that fails does not stop it (what
     /// is to be recorded waits in memory, and a restart would lose that); a pipeline that hangs does.
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
@@ -287,6 +290,10 @@ impl Pipeline {
             self.desk.annotate(&mut snapshot);
             (self.alive)(&snapshot);
             self.snapshot.send_replace(Arc::new(snapshot));
+            // Who hears of it and looks finds it in the snapshot.
+            for line in backlog.said.drain(..) {
+                self.broadcast.tell(line.event, &line.message, &line.fields);
+            }
         }
         let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };
         backlog.add(vec![Step { commit: checkpoint, ..Step::default() }]);
@@ -397,9 +404,8 @@ impl Pipeline {
                     log::emit(log::Event::StoreSlow, Level::WARN, "the store is slow to write", &fields);
                 }
                 backlog.error = None;
-                for line in backlog.lines.drain(..) {
-                    line.write();
-                }
+                let lines = std::mem::take(&mut backlog.lines);
+                backlog.say(lines);
                 if commits.iter().any(|c| !c.outgoing.is_empty()) {
                     self.outbox.notify_waiters();
                 }
@@ -424,6 +430,8 @@ impl Pipeline {
 struct Backlog {
     commits: VecDeque<Commit>,
     lines: Vec<Line>,
+    /// What was logged and is told to those who listen next.
+    said: Vec<Line>,
     error: Option<String>,
     dropped: u64,
 }
@@ -434,10 +442,20 @@ impl Backlog {
             // A probe has run, whether or not it can be recorded.
             let (probes, rest): (Vec<_>, Vec<_>) =
                 step.lines.into_iter().partition(|l| l.event == log::Event::ProbeCompleted);
-            probes.into_iter().for_each(Line::write);
+            self.say(probes);
             self.lines.extend(rest);
             if !step.commit.is_empty() {
                 self.commits.push_back(step.commit);
+            }
+        }
+    }
+
+    /// Logs what has happened.
+    fn say(&mut self, lines: Vec<Line>) {
+        for line in lines {
+            line.write();
+            if Broadcast::carries(line.event) {
+                self.said.push(line);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! change anything nor make a probe wait.
 
 mod assets;
+mod live;
 pub mod pages;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::broadcast::Broadcast;
 use crate::clock::Wall;
 use crate::config::Config;
 use crate::model::Timestamp;
@@ -40,6 +42,8 @@ pub struct View {
     pub store: Store,
     /// Cancelled when the daemon stops: streams end then.
     pub stop: CancellationToken,
+    /// What happens, as it happens.
+    pub broadcast: Broadcast,
     /// What the front page read last.
     pub memory: pages::Memory,
 }
@@ -50,6 +54,7 @@ pub fn router(view: View) -> Router {
         .merge(pages::routes())
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
+        .route("/api/v1/events", get(live::events))
         .route("/api/v1/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use llmwatch::broadcast::Broadcast;
 use llmwatch::clock;
 use llmwatch::config::{self, Surroundings};
+use llmwatch::log::Event;
 use llmwatch::model::{Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger};
 use llmwatch::snapshot::{EndpointView, Snapshot};
 use llmwatch::store::{Commit, IncidentRow, Store};
@@ -42,6 +44,7 @@ async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
+    let broadcast = Broadcast::new(now);
     let view = View {
         snapshot,
         config,
@@ -50,6 +53,7 @@ async fn main() {
         store: store.clone(),
         stop: stop.clone(),
         memory: web::pages::Memory::default(),
+        broadcast: broadcast.clone(),
     };
     let server = tokio::spawn(web::run(listener, view));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -64,6 +68,7 @@ async fn main() {
             record(&store, &incident);
             next.incidents.push(incident);
             publish.send_replace(Arc::new(next));
+            broadcast.tell(Event::StatusChanged, "it changed", &json!({"status": "outage"}));
         }
     }
     stop.cancel();

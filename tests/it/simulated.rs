@@ -100,6 +100,7 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
         commands,
         snapshot,
         outbox: wake.clone(),
+        broadcast: llmwatch::broadcast::Broadcast::new(Timestamp(0)),
         alive: Box::new(|_| {}),
     };
     let post = worker::Post { store: store.clone(), wall, wake, stop: stop.clone() };

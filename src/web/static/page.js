@@ -1,1 +1,213 @@
-// Keeps the page live, and tells the detail of the bars. Without it the page is as good, only not live.
+// Keeps the page live, and tells the detail of the bars on hover and focus. Without it the page says the same, once.
+"use strict";
+{
+  const SVG = "http://www.w3.org/2000/svg";
+  const DAY = 864e5;
+  const SETTLE = 200; // ms: what changes together is fetched once
+  const SAMPLES = 5000; // ms: probes alone are shown no more often
+  const WITHOUT_EVENTS = 30000; // ms
+
+  // Times that are best read as an age.
+  function tick() {
+    for (const time of document.querySelectorAll("time.ago")) {
+      const s = Math.max(0, Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
+      if (s < 120) time.textContent = `${s} s ago`;
+      else if (s < 7200) time.textContent = `${Math.floor(s / 60)} min ago`;
+    }
+  }
+  tick();
+  setInterval(tick, 1000);
+
+  // Makes `now` like `wanted` with as few changes as possible: focus, open details and scroll positions stay.
+  function morph(now, wanted) {
+    if (now.isEqualNode(wanted)) return;
+    if (now.nodeName !== wanted.nodeName) return now.replaceWith(document.importNode(wanted, true));
+    if (now.nodeType !== Node.ELEMENT_NODE) {
+      now.nodeValue = wanted.nodeValue;
+      return;
+    }
+    for (const { name, value } of wanted.attributes) {
+      if (now.getAttribute(name) !== value && name !== "open") now.setAttribute(name, value);
+    }
+    for (const { name } of [...now.attributes]) {
+      if (!wanted.hasAttribute(name) && name !== "open") now.removeAttribute(name);
+    }
+    const old = [...now.childNodes];
+    const fresh = [...wanted.childNodes];
+    fresh.forEach((node, n) => (n < old.length ? morph(old[n], node) : now.append(document.importNode(node, true))));
+    old.slice(fresh.length).forEach((node) => node.remove());
+  }
+
+  let due = 0;
+  let timer = 0;
+  function refreshIn(ms) {
+    const at = Date.now() + ms;
+    if (timer && due <= at) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(refresh, ms);
+  }
+  async function refresh() {
+    timer = 0;
+    if (document.hidden) return;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store" });
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.title = fresh.title;
+      morph(document.querySelector("main"), fresh.querySelector("main"));
+      morph(document.querySelector("footer time"), fresh.querySelector("footer time"));
+      tick();
+    } catch {
+      // The daemon is away; the next event or the next look brings it back.
+    }
+  }
+
+  const lamp = document.getElementById("live");
+  function listen() {
+    const events = new EventSource("/api/v1/events");
+    const shine = (on) => {
+      lamp.classList.toggle("on", on);
+      lamp.title = on ? "Live" : "Not live";
+    };
+    events.onopen = () => {
+      shine(true);
+      refreshIn(SETTLE);
+    };
+    events.onerror = () => {
+      shine(false);
+      if (events.readyState === EventSource.CLOSED) setTimeout(listen, WITHOUT_EVENTS);
+    };
+    for (const name of ["opened", "updated", "escalated", "resolved"]) {
+      events.addEventListener(`incident.${name}`, () => refreshIn(SETTLE));
+    }
+    for (const name of ["status.changed", "feed.changed", "budget.spent", "monitor.blind", "monitor.sighted", "gap"]) {
+      events.addEventListener(name, () => refreshIn(SETTLE));
+    }
+    events.addEventListener("probe.completed", () => refreshIn(SAMPLES));
+  }
+  listen();
+  setInterval(() => lamp.classList.contains("on") || refreshIn(0), WITHOUT_EVENTS);
+  document.addEventListener("visibilitychange", () => document.hidden || refreshIn(0));
+
+  // The detail of a bar: its day in words, and its hours.
+  const tip = document.createElement("div");
+  tip.id = "tip";
+  tip.hidden = true;
+  document.body.append(tip);
+  const known = new Map();
+  let shown = null; // { bars, day }
+
+  function detailOf(name) {
+    const had = known.get(name);
+    if (had && Date.now() - had.at < 60000) return had.detail;
+    const detail = fetch(`/endpoints/${encodeURIComponent(name)}/days`).then((answer) => answer.json());
+    detail.catch(() => known.delete(name));
+    known.set(name, { at: Date.now(), detail });
+    return detail;
+  }
+  function element(name, text) {
+    const made = document.createElement(name);
+    made.textContent = text;
+    return made;
+  }
+  function words(cell) {
+    if (!cell) return "nothing measured";
+    const [ok, slow, failed, other] = cell;
+    const all = ok + slow + failed;
+    const parts = [];
+    if (all) {
+      const share = Math.floor(((ok + slow) / all) * 10000) / 100;
+      parts.push(`${share} % available`, failed ? `${failed} of ${all} probes failed` : `${all} probes`);
+    }
+    if (slow) parts.push(`${slow} slow`);
+    if (other) parts.push(`${other} not the provider’s fault`);
+    return parts.join(", ") || "nothing measured";
+  }
+  function drawing(hours, day) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", "0 0 96 20");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("class", "bars");
+    const kinds = { none: "", ok: "", slow: "", bad: "" };
+    for (let hour = 0; hour < 24; hour += 1) {
+      const cell = hours[day * 24 + hour];
+      const x = hour * 4;
+      const all = cell ? cell[0] + cell[1] + cell[2] : 0;
+      if (!all) {
+        kinds.none += `M${x} 16h3v4h-3z`;
+        continue;
+      }
+      kinds.ok += `M${x} 0h3v20h-3z`;
+      const bad = cell[2] / all;
+      const share = bad || cell[1] / all;
+      if (bad || share >= 0.1) {
+        const h = Math.round(4 + 16 * Math.sqrt(share));
+        kinds[bad ? "bad" : "slow"] += `M${x} ${20 - h}h3v${h}h-3z`;
+      }
+    }
+    for (const [kind, d] of Object.entries(kinds)) {
+      const path = document.createElementNS(SVG, "path");
+      path.setAttribute("class", kind);
+      path.setAttribute("d", d);
+      svg.append(path);
+    }
+    return svg;
+  }
+  async function show(bars, day, byKey) {
+    shown = { bars, day };
+    let detail;
+    try {
+      detail = await detailOf(bars.dataset.bars);
+    } catch {
+      return;
+    }
+    if (!shown || shown.bars !== bars || shown.day !== day) return;
+    const start = new Date(Date.parse(detail.first) + day * DAY);
+    const date = start.toLocaleDateString("en", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
+    const scale = document.createElement("div");
+    scale.className = "scale";
+    scale.append(element("span", "0 h"), element("span", "12 h"), element("span", "24 h UTC"));
+    if (byKey) tip.setAttribute("role", "status");
+    else tip.removeAttribute("role");
+    tip.replaceChildren(element("b", date), element("div", words(detail.days[day])), drawing(detail.hours, day), scale);
+    const box = bars.getBoundingClientRect();
+    tip.hidden = false;
+    const middle = box.left + ((day + 0.5) / 90) * box.width;
+    const left = Math.min(Math.max(8, middle - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
+    const below = box.bottom + 8 + tip.offsetHeight < innerHeight;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${below ? box.bottom + 8 : box.top - 8 - tip.offsetHeight}px`;
+    // Followed, it leads to that day.
+    const end = new Date(Math.min(start.getTime() + DAY - 1, Date.now()));
+    bars.href = `/endpoints/${encodeURIComponent(bars.dataset.bars)}?range=24h&until=${end.toISOString()}`;
+  }
+  function hide() {
+    shown = null;
+    tip.hidden = true;
+  }
+  const barsOf = (event) => (event.target instanceof Element ? event.target.closest("a.bars") : null);
+  document.addEventListener("pointermove", (event) => {
+    const bars = barsOf(event);
+    if (!bars) return void (shown && document.activeElement !== shown.bars && hide());
+    const box = bars.getBoundingClientRect();
+    const day = Math.min(89, Math.max(0, Math.floor(((event.clientX - box.left) / box.width) * 90)));
+    if (!shown || shown.bars !== bars || shown.day !== day) show(bars, day, false);
+  });
+  document.addEventListener("focusin", (event) => {
+    const bars = barsOf(event);
+    if (bars && bars.matches(":focus-visible")) show(bars, 89, true);
+    else hide();
+  });
+  addEventListener("scroll", hide, { passive: true });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") return hide();
+    const bars = barsOf(event);
+    if (!bars) return;
+    const at = shown && shown.bars === bars ? shown.day : 89;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: 89 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    show(bars, Math.min(89, Math.max(0, to)), true);
+  });
+}

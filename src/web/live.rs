@@ -1,0 +1,63 @@
+//! `/api/v1/events`: what happens, as it happens, as server-sent events with ids. A reader that comes again with
+//! `Last-Event-ID` gets what it missed; one that does not keep up is dropped, never waited for.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::sync::broadcast::Receiver;
+use tokio_util::sync::CancellationToken;
+
+use super::View;
+use crate::broadcast::{Happening, Listening};
+
+/// A comment this often keeps proxies from closing a quiet stream, and finds readers that are gone.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After how long a browser should come again.
+const COME_AGAIN: Duration = Duration::from_secs(2);
+
+/// What a stream still has to say.
+struct Reader {
+    queue: VecDeque<Event>,
+    coming: Receiver<Arc<Happening>>,
+    stop: CancellationToken,
+}
+
+pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Response {
+    let last_seen = request.get("last-event-id").and_then(|id| id.to_str().ok());
+    let Listening { gap, missed, coming } = view.broadcast.listen(last_seen);
+    // At once: the reader learns that the stream is open, and when to come again.
+    let mut queue = VecDeque::from([Event::default().retry(COME_AGAIN).comment("llmwatch")]);
+    if gap {
+        queue.push_back(Event::default().event("gap").data("{}"));
+    }
+    queue.extend(missed.iter().map(|happening| event(happening)));
+    let reader = Reader { queue, coming, stop: view.stop.clone() };
+    let stream = stream::unfold(reader, |mut reader| async move {
+        if let Some(event) = reader.queue.pop_front() {
+            return Some((Ok::<_, Infallible>(event), reader));
+        }
+        let happening = tokio::select! {
+            () = reader.stop.cancelled() => return None,
+            // Lagging behind or the end of the daemon: either way the stream is over.
+            happening = reader.coming.recv() => happening.ok()?,
+        };
+        Some((Ok(event(&happening)), reader))
+    });
+    let headers = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx passes it on unbuffered then.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response()
+}
+
+fn event(happening: &Happening) -> Event {
+    Event::default().id(&happening.id).event(happening.name).data(&happening.data)
+}

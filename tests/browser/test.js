@@ -1,0 +1,182 @@
+// The pages in a real browser: every state, three sizes, both schemes. Prints `N passed, N failed`.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+import { stage } from "./stage.js";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const PATIENCE = 60_000;
+const WEIGHT = 60 * 1024;
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+let passed = 0;
+const failed = [];
+
+async function test(name, work) {
+  try {
+    await work();
+    passed += 1;
+  } catch (error) {
+    failed.push(name);
+    console.log(`FAILED ${name}\n  ${String(error.message ?? error).replaceAll("\n", "\n  ")}`);
+  }
+}
+
+// A page that notes everything that a page of ours must not do.
+async function open(show, path, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  const sins = [];
+  page.on("console", (message) => message.type() !== "log" && sins.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => sins.push(`error: ${error.message}`));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(show.address)) sins.push(`external request: ${request.url()}`);
+  });
+  page.on("dialog", (dialog) => {
+    sins.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  await page.addInitScript(() => {
+    window.shift = 0;
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.shift += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    document.addEventListener("securitypolicyviolation", (e) => console.warn(`policy: ${e.violatedDirective} ${e.blockedURI}`));
+  });
+  await page.goto(show.address + path);
+  const close = async () => {
+    await context.close();
+    assert.deepEqual(sins, []);
+  };
+  return { page, close };
+}
+
+async function audit(page) {
+  // Through the debugger, which our own policy does not bind.
+  await page.evaluate(axe);
+  const result = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+  const said = result.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html + " " + n.failureSummary).join(" | ")}`);
+  assert.deepEqual(said, []);
+}
+
+async function wide(page) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(over <= 0, `${over} px wider than the window`);
+}
+
+const states = {
+  nothing: ["Nothing is watched yet."],
+  one: ["OpenAI works."],
+  thirty: ["Everything works."],
+  many: ["Everything works."],
+  names: ["failing for you since"],
+  incident: ["OpenAI is failing for you since", "Azure and Gemini work."],
+  account: ["OpenAI refuses your account since"],
+  fresh: ["Nothing is known yet."],
+  budget: ["The day’s probing budget is spent."],
+  blind: ["This monitor has had no network since"],
+};
+for (const [state, sentences] of Object.entries(states)) {
+  const show = await stage(state);
+  const first = { one: "openai-chat-0", thirty: "openai-chat-0", many: "openai-chat-0" }[state] ?? "openai-chat-0";
+  const paths = ["/", "/incidents"];
+  if (state !== "nothing") {
+    const long = state === "names" ? "-a-name-as-long-as-names-may-be-0123456789-abcdefgh" : "";
+    paths.push(`/endpoints/${first}${long}`, `/endpoints/${first}${long}?range=90d`);
+  }
+  if (["incident", "names", "account"].includes(state)) paths.push("/incidents/900");
+  if (state !== "nothing" && state !== "fresh") paths.push("/incidents/3");
+  for (const path of paths) {
+    for (const width of [320, 800, 1600]) {
+      for (const colorScheme of ["light", "dark"]) {
+        // The heaviest page once per size is enough.
+        if (state === "many" && colorScheme === "dark") continue;
+        await test(`${state} ${path} at ${width} px, ${colorScheme}`, async () => {
+          const { page, close } = await open(show, path, { colorScheme, viewport: { width, height: 900 } });
+          if (path === "/") {
+            const sentence = await page.textContent("h1");
+            for (const wanted of sentences) assert.ok(sentence.includes(wanted), sentence);
+          }
+          await wide(page);
+          await audit(page);
+          await close();
+        });
+      }
+    }
+  }
+  await test(`${state}: the first page is light`, async () => {
+    const { page, close } = await open(show, "/");
+    await page.waitForLoadState("load");
+    const bytes = await page.evaluate(() =>
+      [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+        .filter((e) => e.initiatorType !== "fetch" && !e.name.endsWith("/events"))
+        .reduce((sum, e) => sum + e.encodedBodySize, 0));
+    assert.ok(bytes > 0 && bytes <= WEIGHT, `${bytes} bytes`);
+    await close();
+  });
+  await show.end();
+}
+
+const show = await stage("thirty");
+await test("a live change arrives, without a layout shift and without losing the focus", async () => {
+  const { page, close } = await open(show, "/");
+  await page.waitForSelector("#live.on");
+  await page.focus('a[data-bars="gemini-25"]');
+  const before = await page.evaluate(() => window.shift);
+  show.say("fail");
+  await page.waitForFunction(() => document.querySelector("h1").textContent.includes("OpenAI (openai-chat-0) is failing"));
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.bars), "gemini-25");
+  assert.ok((await page.evaluate(() => window.shift)) - before < 0.01);
+  assert.ok((await page.textContent("tr:has(a[href='/endpoints/openai-chat-0'])")).includes("outage"));
+  await close();
+});
+await test("the keyboard reaches everything and walks along the bars", async () => {
+  const { page, close } = await open(show, "/");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.className), "skip");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.bars), "openai-chat-0");
+  await page.waitForSelector("#tip:not([hidden])");
+  const today = await page.textContent("#tip b");
+  await page.keyboard.press("ArrowLeft");
+  await page.waitForFunction((today) => document.querySelector("#tip b").textContent !== today, today);
+  assert.match(await page.textContent("#tip"), /available|measured/);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/endpoints\/openai-chat-0\?range=24h&until=/);
+  await close();
+});
+await test("a bar tells its day under the pointer", async () => {
+  const { page, close } = await open(show, "/");
+  await page.hover('a[data-bars="azure-chat-8"]', { position: { x: 3, y: 5 } });
+  await page.waitForSelector("#tip:not([hidden]) svg");
+  await close();
+});
+await test("the pages work without a script", async () => {
+  const { page, close } = await open(show, "/", { javaScriptEnabled: false });
+  await page.click("a[href='/endpoints/azure-chat-8']");
+  await page.click("nav a[aria-label='90 days']");
+  assert.match(page.url(), /range=90d/);
+  await page.click("text=← earlier");
+  await page.click("nav[aria-label=Pages] >> text=Incidents");
+  await page.click("ol.incidents a");
+  assert.match(await page.textContent("h2"), /.+/);
+  await close();
+});
+await test("what is not there is said so", async () => {
+  const { page, close } = await open(show, "/");
+  for (const path of ["/endpoints/nobody", "/incidents/77777", "/endpoints/%3Cscript%3E"]) {
+    const answer = await page.request.get(show.address + path);
+    assert.equal(answer.status(), 404, path);
+    assert.ok((await answer.text()).includes("There is no such"), path);
+  }
+  await close();
+});
+await show.end();
+await browser.close();
+console.log(`${passed} passed, ${failed.length} failed`);
+process.exitCode = failed.length ? 1 : 0;
