@@ -21,6 +21,14 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// How long ago the wall clock read `since_epoch`; nothing for a moment that is still to come. Only for moments just
+/// past: a clock that was set meanwhile makes it wrong.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+pub fn age(since_epoch: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    now.saturating_sub(since_epoch)
+}
+
 /// A clock that reads the wall once and then follows monotonic time (which a test can pause and advance).
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {

@@ -155,9 +155,11 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
     });
     let proxy = get("proxy").map_or(Some(Proxy::None), |v| match v.string()?.as_str() {
         "" | "none" => Some(Proxy::None),
-        "env" => Some(Proxy::Env),
-        url if Url::parse(url).is_ok() => Some(Proxy::Url(Secret::new(url))),
-        _ => v.error("`proxy` is no URL", "write `\"http://proxy.example.com:3128\"` or `\"env\"`"),
+        "env" => Some(environment_proxy(vars)),
+        url if Url::parse(url).is_ok_and(|u| u.scheme() == "http" && u.host().is_some()) => {
+            Some(Proxy::Url(Secret::new(url)))
+        }
+        _ => v.error("`proxy` is no http URL", "write `\"http://proxy.example.com:3128\"` or `\"env\"`"),
     });
     let monitor = Monitor {
         location: location.unwrap_or_else(|| sink.surroundings.hostname.clone()),
@@ -175,6 +177,19 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
         table.finish();
     }
     monitor
+}
+
+/// As curl reads it: lower case counts before upper case, and `HTTP_PROXY` not at all, since a request may set it for a
+/// CGI script.
+fn environment_proxy(vars: &std::collections::HashMap<String, String>) -> Proxy {
+    let first = |names: &[&str]| names.iter().find_map(|n| vars.get(*n)).filter(|v| !v.is_empty());
+    let address = |names: &[&str]| first(names).map(|v| Secret::new(v.as_str()));
+    let except = first(&["no_proxy", "NO_PROXY"]).map(|v| v.split(',').map(|h| h.trim().to_ascii_lowercase()));
+    Proxy::Env {
+        http: address(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+        https: address(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        except: except.map(|hosts| hosts.filter(|h| !h.is_empty()).collect()).unwrap_or_default(),
+    }
 }
 
 fn read_log(root: &Table<'_>) -> Log {

@@ -127,8 +127,15 @@ pub struct Monitor {
 pub enum Proxy {
     /// None, whatever the environment says: a probe measures the direct way.
     None,
-    /// What the environment's `HTTPS_PROXY` and kin say.
-    Env,
+    /// What the environment's `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY` and `NO_PROXY` said when the file was read.
+    Env {
+        /// For plain HTTP.
+        http: Option<Secret>,
+        /// For HTTPS.
+        https: Option<Secret>,
+        /// Hosts and domains that are reached directly.
+        except: Vec<String>,
+    },
     /// This one.
     Url(Secret),
 }

@@ -7,11 +7,10 @@ use crate::config::endpoint::Read;
 const TABLES: &[&str] = &["heartbeat", "report"];
 /// Keys of other tables.
 const KEYS: &[(&str, &[&str])] = &[
-    ("monitor", &["proxy"]),
     ("web", &["token", "token_file", "token_credential", "trusted_hosts"]),
-    ("defaults", &["connection", "slo", "depends_on"]),
+    ("defaults", &["slo", "depends_on"]),
 ];
-const ENDPOINT: &[&str] = &["connection", "slo", "depends_on"];
+const ENDPOINT: &[&str] = &["slo", "depends_on"];
 
 /// Warns about every such key that was written.
 pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>]) {

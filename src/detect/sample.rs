@@ -32,7 +32,7 @@ impl Reader<'_> {
             (None, _) => {
                 let total_ms = sample.total_ms.unwrap_or(0.0);
                 let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
-                Result::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: is_beyond(self.limits, sample) }))
+                Result::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: self.limits.exceeded_by(sample) }))
             }
             (Some(fault), Some(Attribution::Local)) if fault.is_transport() && self.controls => Result::Offline,
             (Some(fault), Some(Attribution::Account | Attribution::Local)) => {
@@ -56,16 +56,4 @@ impl Reader<'_> {
 /// The order in which observations are folded: by the end of the probe, then by the endpoint's name.
 pub fn canonical_order(a: &Observation, b: &Observation) -> Ordering {
     (a.end, &a.endpoint).cmp(&(b.end, &b.endpoint))
-}
-
-/// Whether a good sample is beyond one of the absolute limits; `None` when there are none.
-fn is_beyond(limits: &SlowLimits, sample: &Sample) -> Option<bool> {
-    let over = |ms: Option<f64>, limit: Option<Duration>| Some(ms? > limit?.as_secs_f64() * 1000.0);
-    let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
-    let judged = [
-        limits.first_token.map(|_| over(sample.first_token_ms, limits.first_token)),
-        limits.total.map(|_| over(sample.total_ms, limits.total)),
-        limits.tokens_per_second.map(|least| Some(tokens_per_second? < least)),
-    ];
-    judged.iter().any(Option::is_some).then(|| judged.contains(&Some(Some(true))))
 }

@@ -39,6 +39,8 @@ events! {
     ProbeSkipped = "probe.skipped";
     /// Something looked bad for a moment and has passed without an alert.
     BlipCleared = "blip.cleared";
+    /// An endpoint is asked in another way from now on, because its server wants it so.
+    ProbeAdapted = "probe.adapted";
     /// An endpoint's status is another one now.
     StatusChanged = "status.changed";
     /// An incident began.

@@ -81,6 +81,9 @@ pub struct Sample {
     pub attribution: Option<Attribution>,
     /// The HTTP status, if headers arrived.
     pub http_status: Option<u16>,
+    /// The fetch of a token that stands for the key, when one was fetched; not part of any other time.
+    #[serde(default)]
+    pub auth_ms: Option<f64>,
     /// Name resolution.
     pub dns_ms: Option<f64>,
     /// TCP connection.
@@ -135,6 +138,12 @@ pub struct Sample {
     pub remote_addr: Option<String>,
     /// `HTTP/1.1` or `HTTP/2`.
     pub http_version: Option<String>,
+    /// When the server's certificate expires.
+    #[serde(default)]
+    pub tls_expires_at: Option<Timestamp>,
+    /// How long the server took to load the model before it began (Ollama).
+    #[serde(default)]
+    pub load_ms: Option<f64>,
     /// The provider's own words, redacted, at most 500 bytes.
     pub error: Option<String>,
     /// The answer, at most 200 bytes, only when it was wrong.

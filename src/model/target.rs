@@ -9,7 +9,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Secret;
+use super::{Sample, Secret};
 
 /// The vendor's dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -182,6 +182,20 @@ pub struct SlowLimits {
     pub total: Option<Duration>,
     /// Fewest acceptable output tokens per second.
     pub tokens_per_second: Option<f64>,
+}
+
+impl SlowLimits {
+    /// Whether a good sample is beyond one of the limits; `None` when there are none.
+    pub fn exceeded_by(&self, sample: &Sample) -> Option<bool> {
+        let over = |ms: Option<f64>, limit: Option<Duration>| Some(ms? > limit?.as_secs_f64() * 1000.0);
+        let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
+        let judged = [
+            self.first_token.map(|_| over(sample.first_token_ms, self.first_token)),
+            self.total.map(|_| over(sample.total_ms, self.total)),
+            self.tokens_per_second.map(|least| Some(tokens_per_second? < least)),
+        ];
+        judged.iter().any(Option::is_some).then(|| judged.contains(&Some(Some(true))))
+    }
 }
 
 /// What the answer must be; all given conditions must hold. Without any, every answer that is not empty is right.

@@ -170,6 +170,22 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
     Said { fault, words }
 }
 
+/// Which of the two names for a chat's token budget the words of an error complain of, if they do: the one that is named
+/// first, for the other may follow as advice.
+pub(super) fn refused_budget(status: u16, words: &str) -> Option<&'static str> {
+    const COMPLAINTS: [&str; 7] =
+        ["unsupported", "not supported", "unrecognized", "unknown", "unexpected", "not permitted", "instead"];
+    let lower = words.to_ascii_lowercase();
+    if !matches!(status, 400 | 422) || !COMPLAINTS.iter().any(|c| lower.contains(c)) {
+        return None;
+    }
+    ["max_tokens", "max_completion_tokens"]
+        .into_iter()
+        .filter_map(|name| Some((lower.find(name)?, name)))
+        .min()
+        .map(|(_, name)| name)
+}
+
 /// A router's own moderation of what was asked.
 fn is_moderated(error: &Value) -> bool {
     error["metadata"]["reasons"].is_array() || error["metadata"]["flagged_input"].is_string()
@@ -344,6 +360,18 @@ mod tests {
         ] {
             assert_eq!(error_answer(status, &body, Around::default()).fault, fault, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn the_one_complaint_that_is_mended_by_another_name() {
+        let old = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+        assert_eq!(refused_budget(400, old), Some("max_tokens"));
+        assert_eq!(
+            refused_budget(400, "Unrecognized request argument supplied: max_completion_tokens"),
+            Some("max_completion_tokens")
+        );
+        assert_eq!(refused_budget(400, "max_tokens is too large: 64"), None);
+        assert_eq!(refused_budget(500, old), None);
     }
 
     proptest! {

@@ -7,14 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -22,10 +21,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
-use crate::model::Fault;
+use super::proxy::Address;
+use super::stamped::{Arrivals, Stamped};
+use super::x509;
+use crate::model::{Fault, Timestamp};
 
 /// How long one address may take before the next is tried beside it (RFC 8305, "Happy Eyeballs").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+const IN_TIME: &str = "not in time";
 
 /// How long each stage of the connection took; `None` for a stage that there was not or that was not finished.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +38,7 @@ pub(super) struct Stages {
     pub(super) tcp: Option<Duration>,
     pub(super) tls: Option<Duration>,
     pub(super) remote: Option<SocketAddr>,
+    pub(super) tls_expires_at: Option<Timestamp>,
 }
 
 /// Why there is no connection.
@@ -50,53 +55,84 @@ pub(super) struct Connected {
     pub(super) http2: bool,
 }
 
-/// Connects to the host of `url`, writing how long each stage took into `stages` as it goes.
+/// Connects to the host of `url`, through `proxy` if there is one, writing how long each stage took into `stages` as it
+/// goes.
 pub(super) async fn connect(
     url: &Url,
+    proxy: Option<&Address>,
     tls: &Arc<ClientConfig>,
     deadline: Instant,
     stages: &mut Stages,
 ) -> Result<Connected, NoConnection> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    let host = url.host().ok_or_else(|| failed(Fault::RequestRejected, "the URL has no host"))?;
-    let timed_out = |fault| move |_| failed(fault, "not in time");
+    let mut stream = open(proxy.map_or(url, |p| &p.url), deadline, stages).await.map_err(|no| match proxy {
+        Some(proxy) => failed(Fault::LocalProxy, &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.words)),
+        None => no,
+    })?;
+    if let Some(proxy) = proxy.filter(|_| url.scheme() == "https") {
+        let began = Instant::now();
+        let host = &url[url::Position::BeforeHost..url::Position::AfterHost];
+        let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(443));
+        let tunnel = tokio::time::timeout_at(deadline, proxy.open_tunnel(&mut stream, &target));
+        let opened = tunnel.await.unwrap_or_else(|_| Err(format!("the proxy {} opens no tunnel", proxy.name())));
+        opened.map_err(|words| failed(Fault::LocalProxy, &words))?;
+        stages.tcp = stages.tcp.map(|tcp| tcp + began.elapsed());
+    }
+    let arrivals = Arrivals::default();
+    let stamped = Stamped::new(stream, arrivals.clone());
+    if url.scheme() != "https" {
+        return Ok(Connected { io: Io::Plain(stamped), arrivals, http2: false });
+    }
+    let name = match url.host() {
+        Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()),
+        Some(Host::Ipv4(ip)) => Ok(std::net::IpAddr::V4(ip).into()),
+        Some(Host::Ipv6(ip)) => Ok(std::net::IpAddr::V6(ip).into()),
+        None => return Err(failed(Fault::RequestRejected, "the URL has no host")),
+    };
+    let name = name.map_err(|e| failed(Fault::TlsHandshake, &e.to_string()))?;
+    let began = Instant::now();
+    let handshake = tokio::time::timeout_at(deadline, TlsConnector::from(tls.clone()).connect(name, stamped));
+    let stream = match handshake.await {
+        Err(_) => return Err(failed(Fault::TlsHandshake, IN_TIME)),
+        Ok(Err(error)) => return Err(of_handshake(&error)),
+        Ok(Ok(stream)) => stream,
+    };
+    stages.tls = Some(began.elapsed());
+    let session = stream.get_ref().1;
+    stages.tls_expires_at = session.peer_certificates().and_then(|all| x509::expires_at(all.first()?));
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    Ok(Connected { io: Io::Tls(Box::new(stream)), arrivals, http2 })
+}
 
-    let addresses: Vec<SocketAddr> = match &host {
-        Host::Ipv4(ip) => vec![(*ip, port).into()],
-        Host::Ipv6(ip) => vec![(*ip, port).into()],
-        Host::Domain(name) => {
+/// Opens a TCP connection to the host of `url`.
+async fn open(url: &Url, deadline: Instant, stages: &mut Stages) -> Result<TcpStream, NoConnection> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    let addresses: Vec<SocketAddr> = match url.host() {
+        None => return Err(failed(Fault::RequestRejected, "the URL has no host")),
+        Some(Host::Ipv4(ip)) => vec![(ip, port).into()],
+        Some(Host::Ipv6(ip)) => vec![(ip, port).into()],
+        Some(Host::Domain(name)) => {
             let began = Instant::now();
-            let lookup = tokio::time::timeout_at(deadline, tokio::net::lookup_host((*name, port)));
-            let found = lookup.await.map_err(timed_out(Fault::LocalDns))?;
-            let found: Vec<_> = found.map_err(|e| failed(Fault::LocalDns, &e.to_string()))?.collect();
+            let lookup = tokio::time::timeout_at(deadline, tokio::net::lookup_host((name, port)));
+            let found = match lookup.await {
+                Err(_) => return Err(failed(Fault::LocalDns, IN_TIME)),
+                Ok(Err(error)) => return Err(failed(Fault::LocalDns, &error.to_string())),
+                Ok(Ok(found)) => found.collect(),
+            };
             stages.dns = Some(began.elapsed());
             found
         }
     };
     let began = Instant::now();
-    let attempt = tokio::time::timeout_at(deadline, first_of(interleaved(addresses)));
-    let stream = attempt.await.map_err(timed_out(Fault::TcpTimeout))?.map_err(|e| of_connect(&e))?;
+    let stream = match tokio::time::timeout_at(deadline, first_of(interleaved(addresses))).await {
+        Err(_) => return Err(failed(Fault::TcpTimeout, IN_TIME)),
+        Ok(Err(error)) => return Err(of_connect(&error)),
+        Ok(Ok(stream)) => stream,
+    };
     stages.tcp = Some(began.elapsed());
     stages.remote = stream.peer_addr().ok();
     // Small writes leave at once; nothing else is set that a user's client would not set.
     let _ = stream.set_nodelay(true);
-    let arrivals = Arrivals::default();
-    let stamped = Stamped { stream, arrivals: arrivals.clone() };
-    if url.scheme() != "https" {
-        return Ok(Connected { io: Io::Plain(stamped), arrivals, http2: false });
-    }
-    let name = match &host {
-        Host::Domain(name) => ServerName::try_from((*name).to_owned()),
-        Host::Ipv4(ip) => Ok(std::net::IpAddr::V4(*ip).into()),
-        Host::Ipv6(ip) => Ok(std::net::IpAddr::V6(*ip).into()),
-    };
-    let name = name.map_err(|e| failed(Fault::TlsHandshake, &e.to_string()))?;
-    let began = Instant::now();
-    let handshake = tokio::time::timeout_at(deadline, TlsConnector::from(tls.clone()).connect(name, stamped));
-    let stream = handshake.await.map_err(timed_out(Fault::TlsHandshake))?.map_err(|e| of_handshake(&e))?;
-    stages.tls = Some(began.elapsed());
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Connected { io: Io::Tls(Box::new(stream)), arrivals, http2 })
+    Ok(stream)
 }
 
 /// The addresses with the families taking turns, in the order of the resolver otherwise.
@@ -164,66 +200,14 @@ fn of_connect(error: &io::Error) -> NoConnection {
 fn of_handshake(error: &io::Error) -> NoConnection {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
     let fault = match inner {
+        // Nobody serves a certificate before its time: the clock here is behind.
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => Fault::LocalClock,
         Some(rustls::Error::InvalidCertificate(_)) => Fault::TlsCertificate,
         _ => Fault::TlsHandshake,
     };
     failed(fault, &error.to_string())
-}
-
-/// When bytes last arrived from the network, noted where they are read and not where somebody gets to look at them.
-#[derive(Debug, Clone)]
-pub(super) struct Arrivals {
-    base: Instant,
-    last_ns: Arc<AtomicU64>,
-}
-
-impl Default for Arrivals {
-    fn default() -> Self {
-        Self { base: Instant::now(), last_ns: Arc::default() }
-    }
-}
-
-impl Arrivals {
-    fn note(&self) {
-        let ns = u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.last_ns.store(ns, Ordering::Relaxed);
-    }
-
-    /// When bytes last arrived.
-    pub(super) fn last(&self) -> Instant {
-        self.base + Duration::from_nanos(self.last_ns.load(Ordering::Relaxed))
-    }
-}
-
-/// A TCP stream that notes when bytes arrive.
-pub(super) struct Stamped {
-    stream: TcpStream,
-    arrivals: Arrivals,
-}
-
-impl AsyncRead for Stamped {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.arrivals.note();
-        }
-        result
-    }
-}
-
-impl AsyncWrite for Stamped {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 /// The stream with or without TLS.

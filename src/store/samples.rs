@@ -120,15 +120,16 @@ pub(super) fn series(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> 
 pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite::Result<i64> {
     tx.prepare_cached(
         "INSERT INTO sample (id, series, scheduled_at, started_at, cause, outcome, fault, attribution, http_status,
-            dns_us, tcp_us, tls_us, headers_us, first_event_us, first_token_us, first_any_token_us, max_gap_us, tpot_us,
+            auth_us, dns_us, tcp_us, tls_us, headers_us, first_event_us, first_token_us, first_any_token_us, max_gap_us, tpot_us,
             total_us, schedule_lag_us, events, input_tokens, output_tokens, reasoning_tokens, cost_usd, finish_reason,
             response_model, system_fingerprint, request_id, server_us, edge, ratelimit_remaining_requests,
-            ratelimit_remaining_tokens, retry_after_us, remote_addr, http_version, error, answer)
+            ratelimit_remaining_tokens, retry_after_us, remote_addr, http_version, tls_expires_at,
+            load_us, error, answer)
          VALUES (:id, :series, :scheduled_at, :started_at, :cause, :outcome, :fault, :attribution, :http_status,
-            :dns, :tcp, :tls, :headers, :first_event, :first_token, :first_any_token, :max_gap, :tpot,
+            :auth, :dns, :tcp, :tls, :headers, :first_event, :first_token, :first_any_token, :max_gap, :tpot,
             :total, :schedule_lag, :events, :input_tokens, :output_tokens, :reasoning_tokens, :cost_usd, :finish_reason,
             :response_model, :system_fingerprint, :request_id, :server, :edge, :ratelimit_remaining_requests,
-            :ratelimit_remaining_tokens, :retry_after, :remote_addr, :http_version, :error, :answer)",
+            :ratelimit_remaining_tokens, :retry_after, :remote_addr, :http_version, :tls_expires_at, :load, :error, :answer)",
     )?
     .execute(named_params! {
         ":id": s.id,
@@ -140,6 +141,7 @@ pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite:
         ":fault": s.fault.map(Fault::as_str),
         ":attribution": s.attribution.map(Attribution::as_str),
         ":http_status": s.http_status,
+        ":auth": us(s.auth_ms),
         ":dns": us(s.dns_ms),
         ":tcp": us(s.tcp_ms),
         ":tls": us(s.tls_ms),
@@ -167,6 +169,8 @@ pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite:
         ":retry_after": us(s.retry_after_ms),
         ":remote_addr": s.remote_addr,
         ":http_version": s.http_version,
+        ":tls_expires_at": s.tls_expires_at.map(|t| t.0),
+        ":load": us(s.load_ms),
         ":error": s.error,
         ":answer": s.answer,
     })?;
@@ -188,6 +192,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
         fault: word(row, "fault")?,
         attribution: word(row, "attribution")?,
         http_status: row.get("http_status")?,
+        auth_ms: ms(row, "auth_us")?,
         dns_ms: ms(row, "dns_us")?,
         tcp_ms: ms(row, "tcp_us")?,
         tls_ms: ms(row, "tls_us")?,
@@ -215,6 +220,8 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
         retry_after_ms: ms(row, "retry_after_us")?,
         remote_addr: row.get("remote_addr")?,
         http_version: row.get("http_version")?,
+        tls_expires_at: row.get::<_, Option<i64>>("tls_expires_at")?.map(Timestamp),
+        load_ms: ms(row, "load_us")?,
         error: row.get("error")?,
         answer: row.get("answer")?,
     })

@@ -23,6 +23,7 @@ CREATE TABLE sample (
     fault TEXT,
     attribution TEXT,
     http_status INTEGER,
+    auth_us INTEGER,
     dns_us INTEGER,
     tcp_us INTEGER,
     tls_us INTEGER,
@@ -50,6 +51,8 @@ CREATE TABLE sample (
     retry_after_us INTEGER,
     remote_addr TEXT,
     http_version TEXT,
+    tls_expires_at INTEGER,
+    load_us INTEGER,
     error TEXT,
     answer TEXT
 ) STRICT;

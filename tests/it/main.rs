@@ -4,6 +4,7 @@
 
 mod backtest;
 mod config;
+mod connection;
 mod daemon;
 mod delivery;
 mod desk;

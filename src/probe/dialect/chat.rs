@@ -19,9 +19,7 @@ fn body_of(ask: &Ask<'_>) -> Value {
         "model": ask.model(),
         "messages": [{"role": "user", "content": ask.prompt()}],
     });
-    // Reasoning models refuse `max_tokens`; many compatible servers know nothing else.
-    let knows_old_name = endpoint.provider == Provider::OpenAiCompatible;
-    let budget = if knows_old_name == ask.other_budget { "max_completion_tokens" } else { "max_tokens" };
+    let [budget, _] = ask.budget_names();
     body[budget] = json!(endpoint.max_tokens);
     if let Some(effort) = &endpoint.reasoning_effort {
         body["reasoning_effort"] = json!(effort);

@@ -242,6 +242,14 @@ impl Ask<'_> {
         }
     }
 
+    /// The name that the token budget of a chat goes by, then its other name. Reasoning models refuse `max_tokens`; many
+    /// compatible servers know nothing else.
+    pub(super) fn budget_names(&self) -> [&'static str; 2] {
+        let compatible = self.endpoint.provider == Provider::OpenAiCompatible;
+        let names = ["max_completion_tokens", "max_tokens"];
+        if compatible == self.other_budget { names } else { [names[1], names[0]] }
+    }
+
     /// The body that the configuration gives.
     fn own_body(&self) -> Option<Vec<u8>> {
         self.endpoint.body.as_ref().map(|body| body.replace(NONCE, self.nonce()).into_bytes())

@@ -23,6 +23,7 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
         fault: None,
         attribution: None,
         http_status: Some(200),
+        auth_ms: None,
         dns_ms: Some(1.25),
         tcp_ms: Some(8.5),
         tls_ms: Some(17.003),
@@ -50,6 +51,8 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
         retry_after_ms: None,
         remote_addr: Some("127.0.0.1:443".to_owned()),
         http_version: Some("HTTP/2".to_owned()),
+        tls_expires_at: Some(Timestamp(1_900_000_000_000)),
+        load_ms: Some(38.0),
         error: None,
         answer: None,
     }

@@ -1,0 +1,189 @@
+//! From how a probe ended to the sample that records it. Pure.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Due;
+use super::exchange::{Outcome as Ended, Times};
+use super::head::Head;
+use super::transport::Stages;
+use crate::model::{Endpoint, Fault, Outcome, Sample, Secret};
+
+/// How much of the provider's own words is kept, and of a wrong answer.
+const MOST_WORDS: usize = 500;
+const MOST_ANSWER: usize = 200;
+
+/// How a probe came to its end.
+pub(super) enum End {
+    /// With an answer, right or wrong.
+    Answered(Head, Times, Ended),
+    /// Before there was one.
+    Broken(Fault, String),
+    /// With a part of one.
+    BrokenOff(Head, Times, Ended, Fault, String),
+}
+
+/// What a probe of an endpoint is recorded by.
+pub(super) struct Recorder<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) stages: Stages,
+    pub(super) total: Duration,
+}
+
+impl Recorder<'_> {
+    pub(super) fn record(&self, sample: &mut Sample, end: End) {
+        let Stages { dns, tcp, tls, remote, tls_expires_at } = self.stages;
+        sample.tls_expires_at = tls_expires_at;
+        sample.dns_ms = dns.map(ms);
+        sample.tcp_ms = tcp.map(ms);
+        sample.tls_ms = tls.map(ms);
+        sample.remote_addr = remote.map(|a| a.to_string());
+        sample.total_ms = Some(ms(self.total));
+        let fault = match end {
+            End::Broken(fault, words) => Some((fault, Some(words).filter(|w| !w.is_empty()))),
+            End::Answered(head, times, ended) => {
+                self.record_answer(sample, head, times, &ended);
+                ended.fault
+            }
+            End::BrokenOff(head, times, ended, fault, words) => {
+                self.record_answer(sample, head, times, &ended);
+                // An answer that said what is wrong before it broke off is believed; a half one says nothing.
+                let said = ended.fault.filter(|(fault, words)| {
+                    words.is_some() && !matches!(fault, Fault::BodyMalformed | Fault::HttpUnexpected)
+                });
+                Some(said.unwrap_or((fault, Some(words).filter(|w| !w.is_empty()))))
+            }
+        };
+        let Some((fault, words)) = fault else {
+            if self.endpoint.slow.exceeded_by(sample) == Some(true) {
+                sample.outcome = Outcome::Slow;
+            }
+            return;
+        };
+        sample.outcome = Outcome::Failed;
+        sample.fault = Some(fault);
+        sample.attribution = Some(fault.attribution());
+        sample.error = words.map(|w| self.presentable(&w, MOST_WORDS));
+    }
+
+    fn record_answer(&self, sample: &mut Sample, head: Head, times: Times, ended: &Ended) {
+        sample.http_status = Some(head.status);
+        sample.http_version = Some(head.http_version);
+        sample.request_id = head.request_id.map(|id| self.presentable(&id, 128));
+        sample.server_ms = head.server_ms;
+        sample.edge = head.edge;
+        sample.ratelimit_remaining_requests = head.remaining_requests;
+        sample.ratelimit_remaining_tokens = head.remaining_tokens;
+        sample.retry_after_ms = head.retry_after.map(ms);
+        sample.first_event_ms = times.first_event;
+        sample.first_token_ms = times.first_token;
+        sample.first_any_token_ms = times.first_any_token;
+        sample.max_gap_ms = times.max_gap.map(round);
+        sample.events = (times.events > 0).then_some(times.events);
+        let answer = &ended.answer;
+        sample.load_ms = answer.load_ms.map(round);
+        sample.input_tokens = answer.input_tokens;
+        sample.output_tokens = answer.output_tokens;
+        sample.reasoning_tokens = answer.reasoning_tokens;
+        sample.finish_reason = answer.finish_reason.as_deref().map(|r| self.presentable(r, 64));
+        sample.response_model = answer.model.as_deref().map(|m| self.presentable(m, 128));
+        sample.system_fingerprint = answer.fingerprint.as_deref().map(|f| self.presentable(f, 128));
+        let after_first = answer.output_tokens.filter(|n| *n > 1).map(|n| f64::from(n - 1));
+        sample.tpot_ms = times
+            .first_token
+            .zip(times.last_token)
+            .zip(after_first)
+            .map(|((first, last), n)| round((last - first) / n));
+        if let (Some(price), Some(input)) = (self.endpoint.price, answer.input_tokens) {
+            let apart = answer.reasoning_tokens.filter(|_| answer.reasoning_apart).unwrap_or(0);
+            sample.cost_usd = Some(price.cost(input, answer.output_tokens.unwrap_or(0).saturating_add(apart)));
+        }
+        if matches!(ended.fault, Some((Fault::AnswerWrong, _))) {
+            sample.answer = Some(self.presentable(&answer.text, MOST_ANSWER));
+        }
+    }
+
+    /// Words from outside, without secrets and control characters, and not too long.
+    fn presentable(&self, text: &str, most: usize) -> String {
+        let secrets = self.endpoint.api_key.iter().chain(self.endpoint.headers.iter().map(|(_, v)| v));
+        let redacted = secrets.fold(text.to_owned(), |t, secret: &Secret| secret.redact(&t));
+        let clean: String = redacted.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean = hide_keys(&clean);
+        clean[..clean.floor_char_boundary(most)].trim().to_owned()
+    }
+}
+
+/// Words that look like somebody's live key are not repeated, whoever's they are.
+fn hide_keys(text: &str) -> String {
+    let is_key = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        bare.len() >= 12 && ["sk-", "sk_", "AIza", "whsec_"].iter().any(|p| bare.starts_with(p))
+    };
+    text.split_inclusive(char::is_whitespace)
+        .map(|word| {
+            let bare = word.trim_end();
+            if is_key(bare) { format!("***{}", &word[bare.len()..]) } else { word.to_owned() }
+        })
+        .collect()
+}
+
+/// Milliseconds with microsecond resolution.
+pub(super) fn ms(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+fn round(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
+}
+
+/// A sample of a probe that has not ended yet.
+pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
+    Sample {
+        id: Uuid::now_v7(),
+        endpoint: endpoint.name.clone(),
+        provider: endpoint.provider,
+        api: endpoint.api,
+        model: endpoint.model.clone(),
+        location: location.to_owned(),
+        scheduled_at: due.scheduled_at,
+        started_at: due.started_at,
+        trigger: due.trigger,
+        outcome: Outcome::Ok,
+        fault: None,
+        attribution: None,
+        http_status: None,
+        auth_ms: None,
+        dns_ms: None,
+        tcp_ms: None,
+        tls_ms: None,
+        headers_ms: None,
+        first_event_ms: None,
+        first_token_ms: None,
+        first_any_token_ms: None,
+        max_gap_ms: None,
+        tpot_ms: None,
+        total_ms: None,
+        schedule_lag_ms: 0.0,
+        events: None,
+        input_tokens: None,
+        output_tokens: None,
+        reasoning_tokens: None,
+        cost_usd: None,
+        finish_reason: None,
+        response_model: None,
+        system_fingerprint: None,
+        request_id: None,
+        server_ms: None,
+        edge: None,
+        ratelimit_remaining_requests: None,
+        ratelimit_remaining_tokens: None,
+        retry_after_ms: None,
+        remote_addr: None,
+        http_version: None,
+        tls_expires_at: None,
+        load_ms: None,
+        error: None,
+        answer: None,
+    }
+}

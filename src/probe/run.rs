@@ -1,0 +1,265 @@
+//! One probe as it runs: connect, send, read, each stage within its limit.
+
+use std::io;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::Level;
+
+use super::dialect::{self, Ask, Dialect};
+use super::exchange::Exchange;
+use super::head::{self, Head};
+use super::pool::Line;
+use super::proxy::Address;
+use super::record::{End, Recorder, ms};
+use super::transport::{self, Stages};
+use super::{Prober, classify};
+use crate::log::{Event, emit};
+use crate::model::{Connection, Endpoint, Fault, Sample, Timestamp};
+
+/// What may still come after the end of an answer before its connection can be kept.
+const REST: Duration = Duration::from_millis(250);
+
+pub(super) struct Run<'a> {
+    prober: &'a Prober,
+    endpoint: &'a Endpoint,
+    now: Timestamp,
+    start: Instant,
+    /// When the answer had ended, if it did.
+    end: Option<Instant>,
+    stages: Stages,
+}
+
+impl<'a> Run<'a> {
+    /// A probe of `endpoint` at the time `now`.
+    pub(super) fn new(prober: &'a Prober, endpoint: &'a Endpoint, now: Timestamp) -> Self {
+        Self { prober, endpoint, now, start: Instant::now(), end: None, stages: Stages::default() }
+    }
+
+    /// Fills `sample` in.
+    pub(super) async fn probe(mut self, mut sample: Sample) -> Sample {
+        let id = sample.id.to_string();
+        let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget: self.knows_other_budget(), token: None };
+        let mut end = self.attempt(&ask, &mut sample).await;
+        if let Some(other) = self.other_budget(&ask, &end) {
+            self.remember_other_budget(&ask, other);
+            ask.other_budget = !ask.other_budget;
+            // This is an agreement on the words and no failure: the probe begins anew.
+            (self.start, self.end, self.stages) = (Instant::now(), None, Stages::default());
+            end = self.attempt(&ask, &mut sample).await;
+        }
+        let total = self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.start);
+        Recorder { endpoint: self.endpoint, stages: self.stages, total }.record(&mut sample, end);
+        sample
+    }
+
+    async fn attempt(&mut self, ask: &Ask<'_>, sample: &mut Sample) -> End {
+        let dialect = Dialect::of(self.endpoint);
+        let request = dialect.request(ask);
+        let keeps = self.endpoint.connection == Connection::Reuse;
+        if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name) {
+            (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
+            match self.exchange(dialect, &request, line, sample).await {
+                // The other side had closed it meanwhile, which is its right: only a new connection tells.
+                Err(End::Broken(Fault::TcpReset, _)) => self.stages = Stages::default(),
+                Err(end) | Ok(end) => return end,
+            }
+        }
+        let line = match self.connect(&request).await {
+            Ok(line) => line,
+            Err(end) => return end,
+        };
+        match self.exchange(dialect, &request, line, sample).await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn connect(&mut self, request: &dialect::Request) -> Result<Line, End> {
+        let limits = self.endpoint.timeouts;
+        let deadline = self.start + limits.connect.min(limits.total);
+        let proxy = self.prober.proxies.towards(&request.url);
+        let connected = transport::connect(&request.url, proxy, &self.prober.tls, deadline, &mut self.stages)
+            .await
+            .map_err(|no| End::Broken(no.fault, no.words))?;
+        let begin = Line::begin(connected, self.stages.remote, self.stages.tls_expires_at);
+        match tokio::time::timeout_at(deadline, begin).await {
+            Err(_) => Err(End::Broken(Fault::TcpTimeout, String::new())),
+            Ok(Err(error)) => Err(End::Broken(of_hyper(&error, Fault::TcpReset), explain(&error))),
+            Ok(Ok(line)) => Ok(line),
+        }
+    }
+
+    /// Sends the request and reads the answer. The error is an end before there was any answer.
+    async fn exchange(
+        &mut self,
+        dialect: Dialect,
+        request: &dialect::Request,
+        mut line: Line,
+        sample: &mut Sample,
+    ) -> Result<End, End> {
+        let limits = self.endpoint.timeouts;
+        let total = self.start + limits.total;
+        let proxy = self.prober.proxies.towards(&request.url).filter(|_| request.url.scheme() == "http");
+        let message = message(request, line.is_http2(), proxy)
+            .map_err(|error| End::Broken(Fault::RequestRejected, error.to_string()))?;
+        let began = Instant::now();
+        let deadline = total.min(began + limits.headers);
+        let response = match tokio::time::timeout_at(deadline, line.send(message)).await {
+            Err(_) => return Err(End::Broken(Fault::TimeoutHeaders, String::new())),
+            Ok(Err(error)) => return Err(End::Broken(of_hyper(&error, Fault::TcpReset), explain(&error))),
+            Ok(Ok(response)) => response,
+        };
+        let sent = line.arrivals.sent().max(began);
+        let arrived = line.arrivals.last().max(sent);
+        sample.headers_ms = Some(ms(arrived.saturating_duration_since(sent)));
+        let (parts, mut body) = response.into_parts();
+        let head = head::read(parts.status.as_u16(), parts.version, &parts.headers, self.now);
+        let end = self.read(dialect, head, &mut body, &line, total).await;
+        if self.endpoint.connection == Connection::Reuse
+            && matches!(end, End::Answered(..))
+            && is_drained(&mut body).await
+        {
+            self.prober.pool.keep(&self.endpoint.name, line);
+        }
+        Ok(end)
+    }
+
+    /// Reads the body to its end, or to the first limit that it meets.
+    async fn read(&mut self, dialect: Dialect, head: Head, body: &mut Incoming, line: &Line, total: Instant) -> End {
+        let limits = self.endpoint.timeouts;
+        let mut exchange = Exchange::new(self.endpoint, dialect, head.clone());
+        let mut broken = None;
+        while !exchange.is_over() {
+            let (deadline, fault) = match exchange.last_content() {
+                _ if !exchange.is_stream() => (total, Fault::TimeoutTotal),
+                None => earlier((self.start + limits.first_token, Fault::TimeoutFirstToken), total),
+                Some(at) => {
+                    let last = self.start + Duration::from_secs_f64(at / 1000.0);
+                    earlier((last + limits.token_gap, Fault::TimeoutTokenGap), total)
+                }
+            };
+            match tokio::time::timeout_at(deadline, body.frame()).await {
+                Err(_) => {
+                    broken = Some((fault, String::new()));
+                    break;
+                }
+                Ok(None) => exchange.end(self.since_start(line.arrivals.last())),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        exchange.take(&data, self.since_start(line.arrivals.last()));
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    broken = Some((of_hyper(&error, Fault::StreamTruncated), explain(&error)));
+                    break;
+                }
+            }
+        }
+        let times = exchange.times;
+        let ended = exchange.outcome();
+        match broken {
+            None => {
+                self.end = Some(line.arrivals.last().max(self.start));
+                End::Answered(head, times, ended)
+            }
+            Some((fault, words)) => End::BrokenOff(head, times, ended, fault, words),
+        }
+    }
+
+    fn since_start(&self, at: Instant) -> f64 {
+        ms(at.saturating_duration_since(self.start))
+    }
+
+    fn knows_other_budget(&self) -> bool {
+        let known = self.prober.other_budget.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(&self.endpoint.name)
+    }
+
+    /// The name for the token budget that the server asks for instead of the one that it got.
+    fn other_budget(&self, ask: &Ask<'_>, end: &End) -> Option<&'static str> {
+        let End::Answered(head, _, ended) = end else { return None };
+        if Dialect::of(self.endpoint) != Dialect::Chat || self.endpoint.body.is_some() || self.knows_other_budget() {
+            return None;
+        }
+        let words = ended.fault.as_ref().and_then(|(_, words)| words.as_deref())?;
+        let [sent, other] = ask.budget_names();
+        (classify::refused_budget(head.status, words) == Some(sent)).then_some(other)
+    }
+
+    fn remember_other_budget(&self, ask: &Ask<'_>, other: &'static str) {
+        let mut known = self.prober.other_budget.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(self.endpoint.name.clone());
+        let [sent, _] = ask.budget_names();
+        let message = format!("{} takes `{other}` and not `{sent}`: from now on it gets that", self.endpoint.name);
+        let fields = json!({"endpoint": self.endpoint.name, "parameter": other, "was": sent});
+        emit(Event::ProbeAdapted, Level::INFO, &message, &fields);
+    }
+}
+
+/// Reads what is left of a body, if it is little; true when it has ended.
+async fn is_drained(body: &mut Incoming) -> bool {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::time::timeout(REST, rest).await.is_ok()
+}
+
+fn earlier(own: (Instant, Fault), total: Instant) -> (Instant, Fault) {
+    if own.0 <= total { own } else { (total, Fault::TimeoutTotal) }
+}
+
+/// The request as hyper takes it; `proxy` is one that is asked to pass it on.
+fn message(
+    request: &dialect::Request,
+    http2: bool,
+    proxy: Option<&Address>,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let url = &request.url;
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut message = Request::builder().method(request.method.as_str());
+    // HTTP/2 carries the authority in the target, as HTTP/1.1 does towards a proxy; else it stands in a header.
+    if http2 || proxy.is_some() {
+        message = message.uri(format!("{}://{authority}{target}", url.scheme()));
+    } else {
+        message = message.uri(target);
+    }
+    if !http2 {
+        message = message.header("host", authority);
+    }
+    if let Some((name, value)) = proxy.and_then(Address::authorization) {
+        message = message.header(name, value);
+    }
+    for (name, value) in &request.headers {
+        message = message.header(name, value);
+    }
+    message.body(Full::new(Bytes::from(request.body.clone())))
+}
+
+/// What went wrong below the answer; `cut` when the connection was simply closed.
+fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
+    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<io::Error>());
+    if let Some(fault) = io.and_then(transport::of_errno) {
+        return fault;
+    }
+    if error.is_parse_too_large() {
+        Fault::BodyTooLarge
+    } else if error.is_parse() {
+        Fault::BodyMalformed
+    } else {
+        cut
+    }
+}
+
+fn explain(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

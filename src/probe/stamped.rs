@@ -1,0 +1,130 @@
+//! A TCP stream that notes when bytes arrive and leave, where that happens and not where somebody gets to look at them.
+//!
+//! The kernel stamps what it receives (`SO_TIMESTAMPNS`), so that a busy machine, which reads late, still measures when
+//! the bytes came. Where it does not, the time of the read counts.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::clock;
+
+/// When bytes last arrived and last left.
+#[derive(Debug, Clone)]
+pub(super) struct Arrivals {
+    base: Instant,
+    last_ns: Arc<AtomicU64>,
+    sent_ns: Arc<AtomicU64>,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self { base: Instant::now(), last_ns: Arc::default(), sent_ns: Arc::default() }
+    }
+}
+
+impl Arrivals {
+    /// When bytes last arrived.
+    pub(super) fn last(&self) -> Instant {
+        self.base + Duration::from_nanos(self.last_ns.load(Ordering::Relaxed))
+    }
+
+    /// When bytes were last sent.
+    pub(super) fn sent(&self) -> Instant {
+        self.base + Duration::from_nanos(self.sent_ns.load(Ordering::Relaxed))
+    }
+
+    /// Bytes have arrived `ago`, but not before those that arrived before them.
+    fn arrived(&self, ago: Duration) {
+        let now = self.base.elapsed();
+        let ns = u64::try_from(now.saturating_sub(ago).as_nanos()).unwrap_or(u64::MAX);
+        self.last_ns.fetch_max(ns, Ordering::Relaxed);
+    }
+
+    fn left(&self) {
+        let ns = u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.sent_ns.store(ns, Ordering::Relaxed);
+    }
+}
+
+/// A TCP stream that notes when bytes arrive and leave.
+#[derive(Debug)]
+pub(super) struct Stamped {
+    stream: TcpStream,
+    arrivals: Arrivals,
+    /// Room for the kernel's stamp.
+    control: Vec<u8>,
+}
+
+impl Stamped {
+    pub(super) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
+        // Without it the time of each read has to do.
+        let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
+        Self { stream, arrivals, control: nix::cmsg_space!(TimeSpec) }
+    }
+}
+
+impl AsyncRead for Stamped {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, arrivals, control } = self.get_mut();
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            let room = buf.initialize_unfilled();
+            match stream.try_io(Interest::READABLE, || receive(stream, room, control)) {
+                Ok((count, ago)) => {
+                    buf.advance(count);
+                    // The end of the stream is no arrival.
+                    if count > 0 {
+                        arrivals.arrived(ago);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// Reads what has arrived: how many bytes, and how long ago the last of them came.
+fn receive(stream: &TcpStream, room: &mut [u8], control: &mut [u8]) -> io::Result<(usize, Duration)> {
+    let mut parts = [IoSliceMut::new(room)];
+    let message = loop {
+        match recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(control), MsgFlags::empty()) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let stamp = message.cmsgs().ok().into_iter().flatten().find_map(|c| match c {
+        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+        _ => None,
+    });
+    Ok((message.bytes, stamp.map_or(Duration::ZERO, clock::age)))
+}
+
+impl AsyncWrite for Stamped {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, arrivals, .. } = self.get_mut();
+        // Taken before the call: what is written can be answered before it returns.
+        arrivals.left();
+        Pin::new(stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

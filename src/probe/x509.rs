@@ -1,0 +1,86 @@
+//! When a certificate expires: the one field of X.509 that a monitor reads (RFC 5280 §4.1). Pure.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+
+use crate::model::Timestamp;
+
+const SEQUENCE: u8 = 0x30;
+/// The certificate's version, `[0]`, left out by version 1.
+const VERSION: u8 = 0xa0;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+
+/// The `notAfter` of a certificate in DER; `None` when it cannot be read.
+pub(super) fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, certificate, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
+    let (_, mut rest, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
+    if rest.first() == Some(&VERSION) {
+        rest = element(rest)?.2;
+    }
+    // The serial number, the signature's algorithm, the issuer.
+    for _ in 0..3 {
+        rest = element(rest)?.2;
+    }
+    let (_, validity, _) = element(rest).filter(|(tag, ..)| *tag == SEQUENCE)?;
+    let (_, _, not_after) = element(validity)?;
+    let (tag, text, _) = element(not_after)?;
+    moment(tag, std::str::from_utf8(text).ok()?)
+}
+
+/// Tag, content and what follows of the first element of `der`.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0, |n, digit| n << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
+/// `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`; two digits mean 1950 to 2049.
+fn moment(tag: u8, text: &str) -> Option<Timestamp> {
+    let digits = text.strip_suffix('Z').filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
+    let full = match (tag, digits.len()) {
+        (UTC_TIME, 12) => format!("{}{digits}", if digits < "50" { "20" } else { "19" }),
+        (GENERALIZED_TIME, 14) => digits.to_owned(),
+        _ => return None,
+    };
+    let part = |from: usize, to: usize| full.get(from..to)?.parse::<u32>().ok();
+    let date = NaiveDate::from_ymd_opt(full.get(..4)?.parse().ok()?, part(4, 6)?, part(6, 8)?)?;
+    let at: NaiveDateTime = date.and_hms_opt(part(8, 10)?, part(10, 12)?, part(12, 14)?)?;
+    Some(Timestamp(DateTime::<Utc>::from_naive_utc_and_offset(at, Utc).timestamp_millis()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_certificate_expires_when_it_says() {
+        for (year, text) in [(2031, "2031-02-03T00:00:00Z"), (2061, "2061-02-03T00:00:00Z")] {
+            let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            wanted.not_after = rcgen::date_time_ymd(year, 2, 3);
+            let made = wanted.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(expires_at(made.der()), Timestamp::parse(text).ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = expires_at(&bytes);
+        }
+
+        #[test]
+        fn no_time_makes_it_panic(tag in any::<u8>(), text in "\\PC{0,16}") {
+            let _ = moment(tag, &text);
+        }
+    }
+}

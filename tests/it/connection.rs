@@ -1,0 +1,258 @@
+//! How a probe reaches its target: agreed words, kept connections, proxies, TLS with HTTP/2.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use llmwatch::clock;
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::model::{Attribution, Fault, Sample, Timestamp, Trigger};
+use llmwatch::probe::{Due, Prober};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::PATIENCE;
+
+const ANSWER: &str =
+    "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+fn load(text: &str) -> Config {
+    load_in(text, &HashMap::new())
+}
+
+fn load_in(text: &str, vars: &HashMap<String, String>) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, text).unwrap();
+    let surroundings = Surroundings { vars: vars.clone(), hostname: "here".to_owned() };
+    config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+async fn probe(prober: &Prober, config: &Config) -> Sample {
+    let now = clock::now();
+    let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
+    tokio::time::timeout(PATIENCE, prober.probe(&config.endpoints[0], due)).await.unwrap()
+}
+
+type Seen = Arc<Mutex<Vec<Value>>>;
+
+/// A server that knows a budget by one name only, and keeps what it was asked.
+async fn particular(State((refused, seen)): State<(&'static str, Seen)>, body: String) -> Response {
+    let asked: Value = serde_json::from_str(&body).unwrap();
+    let is_refused = asked.get(refused).is_some();
+    seen.lock().unwrap().push(asked);
+    if is_refused {
+        let message = format!("Unsupported parameter: '{refused}' is not supported with this model.");
+        let error = json!({"error": {"message": message, "type": "invalid_request_error", "param": refused, "code": "unsupported_parameter"}});
+        return (StatusCode::BAD_REQUEST, axum::Json(error)).into_response();
+    }
+    ANSWER.into_response()
+}
+
+#[tokio::test]
+async fn the_name_of_the_budget_is_agreed_on_once() {
+    for (provider, refused, accepted) in [
+        ("openai-compatible", "max_tokens", "max_completion_tokens"),
+        ("openai", "max_completion_tokens", "max_tokens"),
+    ] {
+        let (listener, seen) = (listener().await, Seen::default());
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().fallback(particular).with_state((refused, seen.clone()));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let config = load(&format!(
+            "[[endpoint]]\nprovider = \"{provider}\"\nmodel = \"m\"\nbase_url = \"http://{address}/v1\"\n"
+        ));
+        let prober = Prober::new(&config.monitor).unwrap();
+        for _ in 0..2 {
+            let sample = probe(&prober, &config).await;
+            assert_eq!(sample.fault, None, "{sample:?}");
+        }
+        let seen = seen.lock().unwrap();
+        let names: Vec<bool> = seen.iter().map(|asked| asked.get(accepted).is_some()).collect();
+        assert_eq!(names, [false, true, true], "asked once, remembered, and no third try");
+        let prompts: Vec<&str> = seen.iter().filter_map(|asked| asked["messages"][0]["content"].as_str()).collect();
+        assert_ne!(prompts[1], prompts[2], "no cache can answer for the model");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_has_no_stages_of_its_own() {
+    let (listener, seen) = (listener().await, Seen::default());
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().fallback(particular).with_state(("nothing", seen.clone()));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let config = load(&format!(
+        "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\nconnection = \"reuse\"\n"
+    ));
+    let prober = Prober::new(&config.monitor).unwrap();
+    let first = probe(&prober, &config).await;
+    let second = probe(&prober, &config).await;
+    assert!(first.tcp_ms.is_some() && first.fault.is_none(), "{first:?}");
+    assert!(second.tcp_ms.is_none() && second.fault.is_none(), "{second:?}");
+    assert_eq!(first.remote_addr, second.remote_addr);
+    assert!(second.first_token_ms.is_some());
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_has_closed_is_no_fault_of_its() {
+    let listener = listener().await;
+    let config = load(&format!(
+        "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\nconnection = \"reuse\"\n",
+        listener.local_addr().unwrap()
+    ));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 64 * 1024];
+            let _ = stream.read(&mut request).await;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", ANSWER.len());
+            let _ = stream.write_all(format!("{head}{ANSWER}").as_bytes()).await;
+            // Takes one more request and hangs up on it, as a server does whose patience has just ended.
+            let _ = stream.read(&mut request).await;
+        }
+    });
+    let prober = Prober::new(&config.monitor).unwrap();
+    for _ in 0..2 {
+        let sample = probe(&prober, &config).await;
+        assert_eq!(sample.fault, None, "{sample:?}");
+        assert!(sample.tcp_ms.is_some(), "a connection of its own: {sample:?}");
+    }
+}
+
+/// A TLS server for `localhost` that speaks HTTP/2 only, and the certificate of its authority.
+async fn secured(directory: &Path) -> (u16, std::path::PathBuf) {
+    let listener = listener().await;
+    let port = listener.local_addr().unwrap().port();
+    let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    wanted.not_after = rcgen::date_time_ymd(2060, 1, 2);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = wanted.self_signed(&key).unwrap();
+    let root = directory.join("root.pem");
+    std::fs::write(&root, certificate.pem()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let answer = hyper::service::service_fn(|_| async {
+                    Ok::<_, Infallible>(hyper::Response::new(Full::new(Bytes::from(ANSWER))))
+                });
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+            });
+        }
+    });
+    (port, root)
+}
+
+fn secure(port: u16, root: Option<&Path>, monitor: &str, vars: &HashMap<String, String>) -> Config {
+    let root = root.map_or(String::new(), |path| format!("ca_file = \"{}\"", path.display()));
+    let text = format!(
+        "[monitor]\n{root}\n{monitor}\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"https://localhost:{port}/v1\"\n"
+    );
+    load_in(&text, vars)
+}
+
+#[tokio::test]
+async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
+    let directory = tempfile::tempdir().unwrap();
+    let (port, root) = secured(directory.path()).await;
+    let config = secure(port, Some(&root), "", &HashMap::new());
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!(sample.fault, None, "{sample:?}");
+    assert_eq!(sample.http_version.as_deref(), Some("HTTP/2"));
+    assert_eq!(sample.tls_expires_at, Timestamp::parse("2060-01-02T00:00:00Z").ok());
+    assert!(sample.dns_ms.is_some() && sample.tcp_ms.is_some() && sample.tls_ms.is_some());
+
+    let config = secure(port, None, "", &HashMap::new());
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!(sample.fault, Some(Fault::TlsCertificate), "nobody vouches for it: {sample:?}");
+}
+
+/// A proxy that tunnels for whoever shows this, and what it was asked.
+async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let (listener, heard) = (listener().await, Arc::new(Mutex::new(Vec::new())));
+    let port = listener.local_addr().unwrap().port();
+    let hears = heard.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let hears = hears.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 64 * 1024];
+                let count = client.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..count]).into_owned();
+                hears.lock().unwrap().push(head.clone());
+                if !head.contains(wanted) {
+                    let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+                    return;
+                }
+                if let Some(target) = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()) {
+                    let mut server = TcpStream::connect(target).await.unwrap();
+                    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                } else {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", ANSWER.len());
+                    let _ = client.write_all(format!("{head}{ANSWER}").as_bytes()).await;
+                }
+            });
+        }
+    });
+    (port, heard)
+}
+
+#[tokio::test]
+async fn a_proxy_is_passed_and_its_failures_are_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (port, root) = secured(directory.path()).await;
+    // "me:secret" in Base64.
+    let (proxy_port, heard) = proxy("proxy-authorization: Basic bWU6c2VjcmV0").await;
+    let none = HashMap::new();
+    let through = |url: String| secure(port, Some(&root), &format!("proxy = \"{url}\""), &none);
+
+    let config = through(format!("http://me:secret@127.0.0.1:{proxy_port}"));
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!(sample.fault, None, "{sample:?}");
+    assert_eq!(sample.http_version.as_deref(), Some("HTTP/2"));
+    assert!(heard.lock().unwrap()[0].starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")));
+
+    let config = through(format!("http://127.0.0.1:{proxy_port}"));
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!((sample.fault, sample.attribution), (Some(Fault::LocalProxy), Some(Attribution::Local)));
+    assert!(sample.error.is_some_and(|words| words.contains("407")));
+
+    let config = through("http://127.0.0.1:1".to_owned());
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!(sample.fault, Some(Fault::LocalProxy));
+
+    // Plain HTTP is passed on as it is, to the proxy that the environment names.
+    let vars = HashMap::from([("http_proxy".to_owned(), format!("http://me:secret@127.0.0.1:{proxy_port}"))]);
+    let text = "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://llm.test/v1\"\napi_key = \"k\"\n";
+    let config = load_in(text, &vars);
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!(sample.fault, None, "{sample:?}");
+    assert!(heard.lock().unwrap().iter().any(|head| head.starts_with("POST http://llm.test/v1/chat/completions ")));
+}
