@@ -15,9 +15,9 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
     Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Proxy,
-    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, not_yet, value, webhook,
+    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, not_yet, proxy, value, webhook,
 };
-use crate::model::{Provider, Secret};
+use crate::model::Provider;
 
 const DAY: Duration = Duration::from_hours(24);
 /// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other.
@@ -153,14 +153,7 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
         let url: Url = v.parse("URL", "write it with its scheme: `https://status.example.com`")?;
         Some(url.as_str().trim_end_matches('/').to_owned())
     });
-    let proxy = get("proxy").map_or(Some(Proxy::None), |v| match v.string()?.as_str() {
-        "" | "none" => Some(Proxy::None),
-        "env" => Some(environment_proxy(vars)),
-        url if Url::parse(url).is_ok_and(|u| u.scheme() == "http" && u.host().is_some()) => {
-            Some(Proxy::Url(Secret::new(url)))
-        }
-        _ => v.error("`proxy` is no http URL", "write `\"http://proxy.example.com:3128\"` or `\"env\"`"),
-    });
+    let proxy = get("proxy").map_or(Some(Proxy::None), |v| proxy::read(&v, vars));
     let monitor = Monitor {
         location: location.unwrap_or_else(|| sink.surroundings.hostname.clone()),
         state_dir,
@@ -177,19 +170,6 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
         table.finish();
     }
     monitor
-}
-
-/// As curl reads it: lower case counts before upper case, and `HTTP_PROXY` not at all, since a request may set it for a
-/// CGI script.
-fn environment_proxy(vars: &std::collections::HashMap<String, String>) -> Proxy {
-    let first = |names: &[&str]| names.iter().find_map(|n| vars.get(*n)).filter(|v| !v.is_empty());
-    let address = |names: &[&str]| first(names).map(|v| Secret::new(v.as_str()));
-    let except = first(&["no_proxy", "NO_PROXY"]).map(|v| v.split(',').map(|h| h.trim().to_ascii_lowercase()));
-    Proxy::Env {
-        http: address(&["http_proxy", "all_proxy", "ALL_PROXY"]),
-        https: address(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-        except: except.map(|hosts| hosts.filter(|h| !h.is_empty()).collect()).unwrap_or_default(),
-    }
 }
 
 fn read_log(root: &Table<'_>) -> Log {

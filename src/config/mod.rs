@@ -10,6 +10,7 @@ mod diagnostic;
 mod endpoint;
 mod not_yet;
 pub mod plan;
+mod proxy;
 mod raw;
 mod rules;
 mod template;

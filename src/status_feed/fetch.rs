@@ -97,7 +97,7 @@ pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
         }));
     builder = match &monitor.proxy {
         Proxy::None => builder.no_proxy(),
-        Proxy::Env => builder,
+        Proxy::Env { .. } => builder,
         Proxy::Url(url) => {
             let via = Via::all(url.expose()).map_err(|_| Trouble::new("`proxy` cannot be used"))?;
             builder.no_proxy().proxy(via)

@@ -195,17 +195,17 @@ async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
 
 /// A proxy that tunnels for whoever shows this, and what it was asked.
 async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
-    let (listener, heard) = (listener().await, Arc::new(Mutex::new(Vec::new())));
+    let (listener, log) = (listener().await, Arc::new(Mutex::new(Vec::new())));
     let port = listener.local_addr().unwrap().port();
-    let hears = heard.clone();
+    let written = log.clone();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let hears = hears.clone();
+            let written = written.clone();
             tokio::spawn(async move {
                 let mut head = vec![0; 64 * 1024];
                 let count = client.read(&mut head).await.unwrap();
                 let head = String::from_utf8_lossy(&head[..count]).into_owned();
-                hears.lock().unwrap().push(head.clone());
+                written.lock().unwrap().push(head.clone());
                 if !head.contains(wanted) {
                     let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
                     return;
@@ -221,7 +221,7 @@ async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
             });
         }
     });
-    (port, heard)
+    (port, log)
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let (port, root) = secured(directory.path()).await;
     // "me:secret" in Base64.
-    let (proxy_port, heard) = proxy("proxy-authorization: Basic bWU6c2VjcmV0").await;
+    let (proxy_port, log) = proxy("proxy-authorization: Basic bWU6c2VjcmV0").await;
     let none = HashMap::new();
     let through = |url: String| secure(port, Some(&root), &format!("proxy = \"{url}\""), &none);
 
@@ -237,7 +237,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
     assert_eq!(sample.http_version.as_deref(), Some("HTTP/2"));
-    assert!(heard.lock().unwrap()[0].starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")));
+    assert!(log.lock().unwrap()[0].starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")));
 
     let config = through(format!("http://127.0.0.1:{proxy_port}"));
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
@@ -254,5 +254,5 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let config = load_in(text, &vars);
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
-    assert!(heard.lock().unwrap().iter().any(|head| head.starts_with("POST http://llm.test/v1/chat/completions ")));
+    assert!(log.lock().unwrap().iter().any(|head| head.starts_with("POST http://llm.test/v1/chat/completions ")));
 }
