@@ -267,6 +267,7 @@ fn invented(
         fault: failed.then_some(fault),
         attribution: failed.then(|| fault.attribution()),
         http_status: Some(if failed { 503 } else { 200 }),
+        auth_ms: None,
         dns_ms: Some(2.0 + rng.f64() * 3.0),
         tcp_ms: Some(9.0 + rng.f64() * 4.0),
         tls_ms: Some(18.0 + rng.f64() * 6.0),
@@ -295,6 +296,8 @@ fn invented(
         remote_addr: Some("192.0.2.17:443".to_owned()),
         http_version: Some("HTTP/2".to_owned()),
         error: failed.then(|| format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")),
+        tls_expires_at: None,
+        load_ms: None,
         answer: None,
     }
 }
