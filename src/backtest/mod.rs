@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use samples::Samples;
-pub use score::{Label, Score};
+pub use score::{Figures, Label, Score};
 pub use summary::{Difference, Summary};
 pub use trace::replay;
 

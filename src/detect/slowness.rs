@@ -25,6 +25,9 @@ const NEUTRAL: f64 = 0.6;
 /// How far a single probe may move the meter.
 const CLIP_DOWN: f64 = 2.0;
 const CLIP_UP: f64 = 3.0;
+/// A slow probe of an endpoint that is very regular may move it by so much all the same: three of its small deviations
+/// lie hardly above the point where the meter stands still, and ten times as slow would count for next to nothing.
+const LEAST_STEP: f64 = 1.0;
 /// The spread is never believed to be smaller.
 const LEAST_SIGMA: f64 = 0.15;
 /// The spread of a first token of which only the usual value is known.
@@ -131,7 +134,7 @@ impl SlowMeter {
         } else {
             return None;
         };
-        Some(Step { z: z.clamp(-CLIP_DOWN, CLIP_UP), neutral })
+        Some(Step { z: z.clamp(-CLIP_DOWN, CLIP_UP.max(neutral + LEAST_STEP)), neutral })
     }
 
     /// Takes one probe in. Says whether it was slow, and what has passed without an alert. Not called while an alert is

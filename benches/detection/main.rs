@@ -1,0 +1,292 @@
+//! How early, how rarely: llmwatch's detector beside the rules that other monitors use, in simulated worlds.
+//!
+//! `cargo bench --bench detection -- [--months N] [--interval S] [--only]`: N endpoint-months without any incident (200
+//! unless told) for the false alerts, and about as many with an incident every seven hours for the delays. `--only` leaves
+//! the other rules out; `--alert-after S`, `--sensitivity W` and `--slow-factor F` change the detector's settings.
+
+mod rules;
+mod world;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use llmwatch::backtest::{Figures, Label, Replay, Score, Watched};
+use llmwatch::model::{DetectionPolicy, Sensitivity};
+
+use self::rules::{Consecutive, Rule, Run, name};
+use self::world::{DAY, ENDPOINTS, PER_PROVIDER, World};
+
+/// Shares of background failures; the worlds have them in turn.
+const BACKGROUNDS: [f64; 3] = [0.001, 0.003, 0.01];
+/// A healthy world is watched for so many days, and its alerts count after the first few.
+const HEALTHY_DAYS: i64 = 60;
+const WARM_DAYS: i64 = 3;
+/// A world with incidents, and how long it is quiet before they begin.
+const TROUBLED_DAYS: i64 = 40;
+const QUIET_DAYS: i64 = 7;
+
+fn main() {
+    let args = Args::read();
+    let months = |days: i64| days as f64 / 30.0 * ENDPOINTS as f64;
+    let healthy = (args.months / months(HEALTHY_DAYS - WARM_DAYS)).ceil().max(3.0) as u64;
+    let troubled = (args.months / months(TROUBLED_DAYS)).ceil().max(3.0) as u64;
+    println!(
+        "{:.0} endpoint-months without incidents, {:.0} with; probed every {} s; seconds are median / p95\n",
+        healthy as f64 * months(HEALTHY_DAYS - WARM_DAYS),
+        troubled as f64 * months(TROUBLED_DAYS - QUIET_DAYS),
+        args.interval / 1000
+    );
+    let mut rows = Vec::new();
+    for (title, rule) in rules(&args) {
+        let quiet = in_parallel(healthy, |seed| {
+            let world = World::healthy(5000 + seed, BACKGROUNDS[seed as usize % 3], HEALTHY_DAYS);
+            let run = rule.watch(&world, "", args.interval);
+            let alerts = run.said.iter().filter(|s| s.notify && s.event != "resolved");
+            let alerts = alerts.filter(|s| s.t_ms >= WARM_DAYS * DAY).map(|s| s.cause.clone()).collect::<Vec<_>>();
+            let planned = ENDPOINTS as f64 * world.length as f64 / args.interval as f64;
+            (alerts, run.probes as f64 / planned - 1.0)
+        });
+        let noise: Vec<_> = (0..3).map(|b| noise(&quiet, b, months(HEALTHY_DAYS - WARM_DAYS))).collect();
+        let replay = in_parallel(troubled, |seed| {
+            let trace = seed.to_string();
+            let world = World::troubled(6000 + seed, BACKGROUNDS[seed as usize % 3], TROUBLED_DAYS, QUIET_DAYS);
+            let run = rule.watch(&world, &trace, args.interval);
+            (watched(&trace, args.interval), labels(&trace, &world), run)
+        });
+        rows.push(Row::new(title, &replay, &quiet, &noise));
+    }
+    print(&rows);
+}
+
+/// What the command line says.
+struct Args {
+    months: f64,
+    interval: i64,
+    only: bool,
+    policy: DetectionPolicy,
+}
+
+impl Args {
+    fn read() -> Self {
+        let mut args = Self { months: 200.0, interval: 60_000, only: false, policy: DetectionPolicy::default() };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut number = || words.next().and_then(|n| n.parse::<f64>().ok()).unwrap_or_else(|| usage(&word));
+            match word.as_str() {
+                "--months" => args.months = number(),
+                "--interval" => args.interval = (number() * 1000.0) as i64,
+                "--alert-after" => args.policy.alert_after = Duration::from_secs_f64(number()),
+                "--slow-factor" => args.policy.slow_factor = number(),
+                "--only" => args.only = true,
+                "--sensitivity" => {
+                    args.policy.sensitivity = match words.next().as_deref() {
+                        Some("high") => Sensitivity::High,
+                        Some("normal") => Sensitivity::Normal,
+                        Some("low") => Sensitivity::Low,
+                        _ => usage(&word),
+                    }
+                }
+                // cargo says so itself.
+                "--bench" => {}
+                _ => usage(&word),
+            }
+        }
+        args
+    }
+}
+
+fn usage<T>(word: &str) -> T {
+    eprintln!("detection: what is meant by `{word}`? See the head of benches/detection/main.rs");
+    std::process::exit(64)
+}
+
+fn rules(args: &Args) -> Vec<(&'static str, Rule)> {
+    let plain = Consecutive { failures: 3, successes: 2, retry_ms: 0, recover_ms: 0, slow: 0.0 };
+    let half = args.interval / 2;
+    let mut rules = vec![("llmwatch", Rule::Meter(args.policy.clone()))];
+    if !args.only {
+        rules.extend(
+            [
+                ("Gatus 3/2 (its default)", plain),
+                ("Gatus 3/2, RESPONSE_TIME < 3x", Consecutive { slow: 3.0, ..plain }),
+                ("Uptime Kuma (its default)", Consecutive { failures: 1, successes: 1, ..plain }),
+                (
+                    "Uptime Kuma, 3 retries every 20 s",
+                    Consecutive { failures: 4, successes: 1, retry_ms: 20_000, ..plain },
+                ),
+                ("2 quick retries after 5 s", Consecutive { successes: 1, retry_ms: 5_000, ..plain }),
+                (
+                    "as updown: 2 confirmations, 3 up",
+                    Consecutive { successes: 3, retry_ms: half, recover_ms: half, ..plain },
+                ),
+            ]
+            .map(|(title, rule)| (title, Rule::Consecutive(rule))),
+        );
+    }
+    rules
+}
+
+/// Does `work` for each number below `n` on all cores; the results are in order.
+fn in_parallel<T: Send>(n: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut done: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let one = || {
+            let mut done = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed) as u64;
+                if i >= n {
+                    return done;
+                }
+                done.push((i, work(i)));
+            }
+        };
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(one)).collect();
+        workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).collect()
+    });
+    assert_eq!(done.len() as u64, n, "a worker has panicked");
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, t)| t).collect()
+}
+
+fn watched(trace: &str, interval_ms: i64) -> Watched {
+    let endpoints = (0..ENDPOINTS).map(|e| (name(e), format!("p{}", e / PER_PROVIDER))).collect();
+    Watched { trace: trace.to_owned(), interval_ms, days: (TROUBLED_DAYS - QUIET_DAYS) as f64, endpoints }
+}
+
+fn labels(trace: &str, world: &World) -> Vec<Label> {
+    let label = |i: &world::Incident| Label {
+        trace: trace.to_owned(),
+        start_ms: i.start,
+        end_ms: i.end,
+        kind: i.kind.as_str().to_owned(),
+        scope: i.scope.to_owned(),
+        endpoints: i.endpoints.iter().map(|e| name(*e)).collect(),
+    };
+    world.incidents.iter().map(label).collect()
+}
+
+/// Alerts per endpoint-month in the healthy worlds of one background.
+fn noise(quiet: &[(Vec<String>, f64)], background: usize, months: f64) -> f64 {
+    let own: Vec<_> = quiet.iter().skip(background).step_by(3).map(|(alerts, _)| alerts.len()).collect();
+    own.iter().sum::<usize>() as f64 / (own.len() as f64 * months)
+}
+
+/// One rule's line of the tables.
+struct Row {
+    title: &'static str,
+    delays: Vec<String>,
+    noise: Vec<String>,
+}
+
+/// The columns of the first two tables: kind and scope.
+const DELAYS: [(&str, &str); 20] = [
+    ("hard_5xx", "endpoint"),
+    ("hard_hang", "endpoint"),
+    ("partial_60", "endpoint"),
+    ("partial_40", "endpoint"),
+    ("partial_20", "endpoint"),
+    ("storm_429", "endpoint"),
+    ("truncated", "endpoint"),
+    ("ramp_errors", "endpoint"),
+    ("latency_x2", "endpoint"),
+    ("latency_x3", "endpoint"),
+    ("latency_x5", "endpoint"),
+    ("slow_drip", "endpoint"),
+    ("brownout", "endpoint"),
+    ("hard_5xx", "provider"),
+    ("hard_hang", "provider"),
+    ("partial_40", "provider"),
+    ("partial_20", "provider"),
+    ("latency_x2", "provider"),
+    ("latency_x3", "provider"),
+    ("flapping", "provider"),
+];
+const NOISE: [&str; 10] = [
+    "false/month",
+    ".1 %",
+    ".3 %",
+    "1 %",
+    "extra probes",
+    "hard, provider",
+    "partial 40, endpoint",
+    "flapping, endpoint",
+    "flapping, provider",
+    "own network lost",
+];
+
+impl Row {
+    fn new(
+        title: &'static str,
+        seen: &[(Watched, Vec<Label>, Run)],
+        quiet: &[(Vec<String>, f64)],
+        noise: &[f64],
+    ) -> Self {
+        let mut replay = Replay::default();
+        let mut labels = Vec::new();
+        for (watched, own, run) in seen {
+            replay.watched.push(watched.clone());
+            replay.said.extend(run.said.iter().cloned());
+            labels.extend(own.iter().cloned());
+        }
+        let score = Score::new(&replay, &labels);
+        let of = |kind: &str, scope: &str| score.kinds.iter().find(|k| k.kind == kind && k.scope == scope);
+        let delays = DELAYS.iter().map(|(k, s)| of(k, s).map_or_else(|| "–".to_owned(), |k| delay(&k.figures)));
+        let notes = |kind, scope| of(kind, scope).map_or_else(|| "–".to_owned(), |k| format!("{:.1}", k.figures.notes));
+        let extra = quiet.iter().map(|(_, extra)| extra).sum::<f64>() / quiet.len() as f64;
+        let mut line = vec![format!("{:.2}", noise.iter().sum::<f64>() / noise.len() as f64)];
+        line.extend(noise.iter().map(|n| format!("{n:.2}")));
+        line.push(format!("{:.1} %", 100.0 * extra));
+        line.push(notes("hard_5xx", "provider"));
+        line.push(notes("partial_40", "endpoint"));
+        line.push(notes("flapping", "endpoint"));
+        line.push(notes("flapping", "provider"));
+        line.push(notes("local_net", "monitor"));
+        let mut causes: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+        quiet.iter().flat_map(|(alerts, _)| alerts).for_each(|c| *causes.entry(c).or_default() += 1);
+        if causes.keys().any(|c| !c.is_empty()) {
+            eprintln!("{title}: false alerts by cause {causes:?}");
+        }
+        Self { title, delays: delays.collect(), noise: line }
+    }
+}
+
+fn delay(f: &Figures) -> String {
+    let seconds = |s: Option<f64>| s.map_or_else(|| "–".to_owned(), |s| format!("{s:.0}"));
+    let share = 100.0 * f.caught;
+    match f.median_s {
+        None => format!("{share:.0} %"),
+        Some(_) => format!("{share:.0} % {}/{}", seconds(f.median_s), seconds(f.p95_s)),
+    }
+}
+
+fn print(rows: &[Row]) {
+    let short = |k: &str| k.replace("latency_", "slow_").replace('_', " ");
+    let head = |i: usize| format!("{}, {}", short(DELAYS[i].0), DELAYS[i].1);
+    table("caught, and how soon", rows, 0..13, head, |r| &r.delays);
+    table("a whole provider", rows, 13..20, head, |r| &r.delays);
+    table(
+        "noise: false alerts per endpoint-month (by background failures), then mails per incident",
+        rows,
+        0..NOISE.len(),
+        |i| NOISE[i].to_owned(),
+        |r| &r.noise,
+    );
+}
+
+fn table(
+    title: &str,
+    rows: &[Row],
+    columns: std::ops::Range<usize>,
+    head: impl Fn(usize) -> String,
+    cells: impl Fn(&Row) -> &Vec<String>,
+) {
+    println!("{title}");
+    for i in columns {
+        println!("  {}", head(i));
+        for row in rows {
+            println!("    {:34} {}", row.title, cells(row)[i]);
+        }
+    }
+    println!();
+}

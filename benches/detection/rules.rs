@@ -1,0 +1,179 @@
+//! The rules that are compared: llmwatch's detector, and what other monitors do, re-made from their documentation and fed
+//! with the same probes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use llmwatch::backtest::Said;
+use llmwatch::detect::{Detector, Observation, Policy, Reading, Result as Probed};
+use llmwatch::model::{DetectionPolicy, Timestamp};
+
+use crate::world::{ENDPOINTS, Outcome, PER_PROVIDER, Probe, World};
+
+/// Who decides.
+pub(crate) enum Rule {
+    Meter(DetectionPolicy),
+    Consecutive(Consecutive),
+}
+
+/// So many failures in a row open, so many successes close.
+#[derive(Clone, Copy)]
+pub(crate) struct Consecutive {
+    pub(crate) failures: u32,
+    pub(crate) successes: u32,
+    /// While failing, look again after this; 0: with the grid.
+    pub(crate) retry_ms: i64,
+    /// While recovering, look again after this; 0: with the grid.
+    pub(crate) recover_ms: i64,
+    /// A probe that takes this much longer than usual has failed; 0: never.
+    pub(crate) slow: f64,
+}
+
+/// What a rule said to a world, and how many probes it took.
+pub(crate) struct Run {
+    pub(crate) said: Vec<Said>,
+    pub(crate) probes: u64,
+}
+
+pub(crate) fn name(endpoint: usize) -> String {
+    format!("p{}/m{}", endpoint / PER_PROVIDER, endpoint % PER_PROVIDER)
+}
+
+/// The first probe of an endpoint: a monitor spreads them over the interval.
+fn first(world: &World, endpoint: usize, interval: i64) -> i64 {
+    (world.length / 7 + endpoint as i64 * interval / ENDPOINTS as i64) % interval
+}
+
+impl Rule {
+    /// Lets the rule watch `world`.
+    pub(crate) fn watch(&self, world: &World, trace: &str, interval: i64) -> Run {
+        match self {
+            Self::Meter(policy) => meter(world, trace, interval, policy),
+            Self::Consecutive(rule) => {
+                let mut run = Run { said: Vec::new(), probes: 0 };
+                (0..ENDPOINTS).for_each(|e| rule.watch(world, trace, interval, e, &mut run));
+                run
+            }
+        }
+    }
+}
+
+struct Flight {
+    tick: i64,
+    start: i64,
+    probe: Probe,
+}
+
+impl Flight {
+    fn launch(&mut self, world: &World, endpoint: usize, at: i64) {
+        (self.start, self.probe) = (at, world.probe(endpoint, at));
+    }
+
+    fn end(&self) -> i64 {
+        self.start + self.probe.total_ms as i64
+    }
+}
+
+fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) -> Run {
+    let every = Duration::from_millis(interval.unsigned_abs());
+    let names: Vec<_> = (0..ENDPOINTS).map(name).collect();
+    let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER));
+    let roster: BTreeMap<_, _> = (0..ENDPOINTS).map(|e| (names[e].clone(), policy(e))).collect();
+    let mut flights: Vec<_> = (0..ENDPOINTS)
+        .map(|e| {
+            let at = first(world, e, interval);
+            Flight { tick: at, start: at, probe: world.probe(e, at) }
+        })
+        .collect();
+    let mut detector = Detector::default();
+    let mut run = Run { said: Vec::new(), probes: 0 };
+    while let Some(e) = (0..ENDPOINTS).min_by_key(|e| flights[*e].end()) {
+        let flight = &mut flights[e];
+        let (start, end) = (flight.start, flight.end());
+        if start >= world.length {
+            break;
+        }
+        run.probes += 1;
+        while flight.tick <= end {
+            flight.tick += interval;
+        }
+        let tick = flight.tick;
+        let result = match flight.probe.outcome {
+            Outcome::Blind => Probed::Offline,
+            Outcome::Good => Probed::Good(Some(Reading {
+                first_token_ms: flight.probe.first_token_ms,
+                total_ms: flight.probe.total_ms,
+                beyond_limits: None,
+            })),
+            other => Probed::Failed { rate_limited: other == Outcome::Throttled, retry_after_ms: None },
+        };
+        let seen = Observation {
+            endpoint: names[e].clone(),
+            start: Timestamp(start),
+            end: Timestamp(end),
+            next_tick: Timestamp(tick),
+            result,
+        };
+        let verdict = detector.observe(&roster, &seen);
+        let mut next = tick;
+        for (name, at) in &verdict.look_again {
+            if *name == names[e] {
+                next = at.0;
+            } else if let Some(other) = names.iter().position(|n| n == name) {
+                flights[other].launch(world, other, at.0);
+            }
+        }
+        flights[e].launch(world, e, next);
+        run.said.extend(verdict.notes.iter().map(|n| Said {
+            cause: n.cause.as_str().to_owned(),
+            ..said(trace, n.at.0, &n.endpoint, n.event.as_str())
+        }));
+    }
+    run
+}
+
+impl Consecutive {
+    fn watch(&self, world: &World, trace: &str, interval: i64, endpoint: usize, run: &mut Run) {
+        let name = name(endpoint);
+        let limit = if self.slow > 0.0 { self.slow * world.usual_total_ms(endpoint) } else { f64::INFINITY };
+        let (mut bad, mut good, mut open) = (0, 0, false);
+        let mut t = first(world, endpoint, interval);
+        while t < world.length {
+            let probe = world.probe(endpoint, t);
+            let end = t + probe.total_ms as i64;
+            run.probes += 1;
+            let mut next = t + interval;
+            if probe.outcome != Outcome::Good || probe.total_ms > limit {
+                (bad, good) = (bad + 1, 0);
+                if !open && bad >= self.failures {
+                    open = true;
+                    run.said.push(said(trace, end, &name, "open"));
+                } else if !open && self.retry_ms > 0 {
+                    next = end + self.retry_ms;
+                }
+            } else {
+                (bad, good) = (0, good + 1);
+                if open && good >= self.successes {
+                    open = false;
+                    run.said.push(said(trace, end, &name, "resolved"));
+                } else if open && self.recover_ms > 0 {
+                    next = t + self.recover_ms;
+                }
+            }
+            t = next.max(end + 1);
+        }
+    }
+}
+
+fn said(trace: &str, t_ms: i64, endpoint: &str, event: &str) -> Said {
+    Said {
+        trace: trace.to_owned(),
+        t_ms,
+        endpoint: endpoint.to_owned(),
+        event: event.to_owned(),
+        notify: matches!(event, "open" | "escalate" | "resolved"),
+        cause: String::new(),
+        text: String::new(),
+        started_ms: t_ms,
+    }
+}

@@ -1,0 +1,175 @@
+//! The laws of the fold: restart, checkpoint, reload and replay are the same function of the same samples.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use llmwatch::backtest::Samples;
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::model::{Attribution, Fault, Incident, IncidentState, Outcome, Sample, Timestamp};
+use llmwatch::pipeline::{Step, fold::Core};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::support::good;
+
+const START: Timestamp = Timestamp(1_795_510_800_000);
+/// The first three share a provider.
+const ENDPOINTS: [(&str, &str); 4] = [("e0", "openai"), ("e1", "openai"), ("e2", "openai"), ("e3", "anthropic")];
+
+fn configuration(detection: &str) -> Arc<Config> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n[budget]\ndaily_usd = 100.0\n".to_owned();
+    text += &format!("[detection]\n{detection}\n[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n");
+    for (name, provider) in ENDPOINTS {
+        text +=
+            &format!("[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\nmodel = \"m\"\napi_key = \"k\"\n");
+    }
+    std::fs::write(&path, text).unwrap();
+    Arc::new(config::load(&path, &Surroundings::default()).unwrap())
+}
+
+/// One probe of a random history: seconds since the one before, endpoint, milliseconds, what went wrong.
+type Shot = (i64, usize, f64, Option<Fault>);
+
+fn shot() -> impl Strategy<Value = Shot> {
+    let fault = prop_oneof![
+        6 => Just(None),
+        5 => Just(Some(Fault::Http5xx)),
+        1 => Just(Some(Fault::TimeoutFirstToken)),
+        1 => Just(Some(Fault::AccountAuth)),
+        1 => Just(Some(Fault::TcpTimeout)),
+    ];
+    (prop_oneof![20 => 0_i64..40, 1 => 100_i64..2_000], 0_usize..4, 50.0..5_000.0_f64, fault)
+}
+
+/// Stretches in which one endpoint, or all of a provider, behaves in one way: what random shots alone hardly make.
+fn history() -> impl Strategy<Value = Vec<Sample>> {
+    let stretch = (prop::collection::vec(shot(), 1..60), prop::option::of((0_usize..4, prop::option::of(shot()))));
+    prop::collection::vec(stretch, 1..6).prop_map(|stretches| {
+        let mut at = START;
+        let mut samples = Vec::new();
+        for (shots, same) in stretches {
+            for (seconds, endpoint, ms, fault) in shots {
+                at = at + Duration::from_secs(seconds.unsigned_abs());
+                let (endpoint, ms, fault) = match &same {
+                    Some((e, Some((_, _, ms, fault)))) => (*e, *ms, *fault),
+                    Some((e, None)) => (*e, ms, fault),
+                    None => (endpoint, ms, fault),
+                };
+                samples.push(sample(samples.len(), at, endpoint, ms, fault));
+            }
+        }
+        samples
+    })
+}
+
+fn sample(n: usize, at: Timestamp, endpoint: usize, ms: f64, fault: Option<Fault>) -> Sample {
+    let (name, provider) = ENDPOINTS[endpoint];
+    let provider = serde_json::from_value(provider.into()).unwrap();
+    let ms = ms.round();
+    Sample {
+        // The same every time, so that a failing case can be looked at again.
+        id: Uuid::from_u128(n as u128 + 1),
+        provider,
+        outcome: if fault.is_some() { Outcome::Failed } else { Outcome::Ok },
+        fault,
+        attribution: fault.map(Fault::attribution),
+        first_token_ms: fault.is_none().then_some(ms),
+        total_ms: Some(ms * 1.5),
+        cost_usd: None,
+        ..good(name, at)
+    }
+}
+
+/// What follows from a step, without the checkpoint, which depends on when the last one was.
+fn trace(step: &Step) -> String {
+    format!("{:?} {:?} {:?}", step.changes, step.announcements, step.look_again)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A daemon that was killed and started again from its checkpoint says what it would have said.
+    #[test]
+    fn a_restart_changes_nothing(samples in history(), cut in 0.0..1.0_f64) {
+        let config = configuration("");
+        let cut = (samples.len() as f64 * cut) as usize;
+        let mut whole = Core::new(config.clone(), 1.0);
+        let mut parts = Core::new(config.clone(), 1.0);
+        for (i, sample) in samples.iter().enumerate() {
+            if i == cut {
+                parts = Core::resume(config.clone(), 1.0, &parts.checkpoint()).unwrap();
+                samples[..i].iter().for_each(|s| parts.remember(s));
+            }
+            let (a, b) = (whole.step(sample.clone()), parts.step(sample.clone()));
+            prop_assert_eq!(trace(&a), trace(&b));
+        }
+        prop_assert_eq!(whole.checkpoint(), parts.checkpoint());
+    }
+
+    /// Other settings from some moment on: the same whether the daemon was told to reload or started anew with them.
+    #[test]
+    fn a_reload_is_a_restart_with_other_settings(samples in history(), cut in 0.0..1.0_f64) {
+        let (before, after) = (configuration(""), configuration("alert_after = \"30s\"\nsensitivity = \"high\""));
+        let cut = (samples.len() as f64 * cut) as usize;
+        let mut reloaded = Core::new(before.clone(), 1.0);
+        for sample in &samples[..cut] {
+            reloaded.step(sample.clone());
+        }
+        let checkpoint = reloaded.checkpoint();
+        let mut restarted = Core::resume(after.clone(), 1.0, &checkpoint).unwrap();
+        samples[..cut].iter().for_each(|s| restarted.remember(s));
+        reloaded.follow(after, 1.0, samples[..cut].last().map_or(START, Sample::ended_at));
+        for sample in &samples[cut..] {
+            prop_assert_eq!(trace(&reloaded.step(sample.clone())), trace(&restarted.step(sample.clone())));
+        }
+    }
+
+    /// Every incident is opened once and is resolved once or goes on; no endpoint is in two of one kind.
+    #[test]
+    fn incidents_are_opened_once_and_end_once(samples in history()) {
+        let mut core = Core::new(configuration(""), 1.0);
+        let mut known: BTreeMap<Uuid, IncidentState> = BTreeMap::new();
+        let mut last = START;
+        for sample in samples {
+            last = sample.ended_at();
+            let step = core.step(sample);
+            for (_, incident, _) in &step.changes {
+                let before = known.insert(incident.id, incident.state);
+                prop_assert!(before != Some(IncidentState::Resolved), "changed after its end: {}", incident.title);
+                prop_assert!(before.is_some() || incident.state == IncidentState::Open, "{}", incident.title);
+            }
+            let open: Vec<Incident> = core.snapshot(last).incidents;
+            let mut concerned: BTreeSet<(Attribution, &str)> = BTreeSet::new();
+            for incident in &open {
+                for endpoint in &incident.endpoints {
+                    prop_assert!(concerned.insert((incident.attribution, endpoint)), "{endpoint} is in two incidents");
+                }
+            }
+        }
+        let open: BTreeSet<_> = core.snapshot(last).incidents.iter().map(|i| i.id).collect();
+        let left: BTreeSet<_> =
+            known.iter().filter(|(_, state)| **state == IncidentState::Open).map(|(id, _)| *id).collect();
+        prop_assert_eq!(open, left);
+    }
+
+    /// The order in which samples are written down decides nothing: a replay folds them by when they ended, and those of
+    /// one instant by name.
+    #[test]
+    fn the_order_of_the_file_decides_nothing(samples in history(), seed in any::<u64>()) {
+        let mut shuffled = samples.clone();
+        fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
+        // Only one probe of an endpoint can end in an instant.
+        let mut ends = BTreeSet::new();
+        let alone = |s: &&Sample| ends.insert((s.endpoint.clone(), s.ended_at()));
+        let alone: BTreeSet<Uuid> = samples.iter().filter(alone).map(|s| s.id).collect();
+        let replay = |samples: &[Sample]| {
+            let mut replayed = Samples::new("t", &configuration("").endpoints, true);
+            samples.iter().filter(|s| alone.contains(&s.id)).for_each(|s| replayed.push(s));
+            replayed.replay(None).said
+        };
+        prop_assert_eq!(replay(&samples), replay(&shuffled));
+    }
+}
