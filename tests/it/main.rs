@@ -10,6 +10,7 @@ mod delivery;
 mod desk;
 mod detect;
 mod fold;
+mod formats;
 mod hostile;
 mod replays;
 mod rollups;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::shorten::shorten;
 use super::{Call, Material, Severity};
 use crate::model::{Incident, NoticeType, Secret, Status, Timestamp};
+use crate::notify::render::clean;
 
 /// An alert that is not repeated ends after this: four missed repeats at one a minute, and a bit.
 const LIFE: Duration = Duration::from_mins(5);
@@ -33,7 +34,7 @@ fn of_monitor(material: &Material<'_>) -> Value {
         _ => "LlmwatchMonitor",
     };
     // Without a severity: the end of a condition must have the labels of its beginning.
-    let labels = json!({"alertname": name, "location": material.notice.location});
+    let labels = json!({"alertname": name, "location": clean(&material.notice.location)});
     let (starts, now) = (material.notice.decided_at, material.setting.now);
     let ends = if material.is_over() { now.max(starts) } else { now + OWN_LIFE };
     alert(material, &labels, starts, ends)
@@ -47,9 +48,9 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
             "alertname": "LlmwatchIncident",
             "incident": incident.id,
             "number": incident.number.to_string(),
-            "provider": incident.provider,
+            "provider": clean(&incident.provider),
             "attribution": incident.attribution,
-            "location": material.notice.location,
+            "location": clean(&material.notice.location),
             "severity": severity,
         })
     };

@@ -18,7 +18,7 @@ mod template;
 use serde_json::Value;
 use url::Url;
 
-use super::render::{self, Letter, Setting};
+use super::render::{self, Letter, Setting, clean};
 use crate::config::{Webhook, WebhookKind};
 use crate::model::{Attribution, Notice, NoticeType, Secret, Status};
 
@@ -108,7 +108,9 @@ impl Material<'_> {
     fn dedup_key(&self) -> String {
         match (&self.notice.incident, self.notice.r#type) {
             (Some(incident), _) => incident.id.to_string(),
-            (None, NoticeType::Blind | NoticeType::Sighted) => format!("llmwatch/{}/blind", self.notice.location),
+            (None, NoticeType::Blind | NoticeType::Sighted) => {
+                format!("llmwatch/{}/blind", clean(&self.notice.location))
+            }
             (None, _) => format!("llmwatch/{}", self.notice.id),
         }
     }

@@ -8,6 +8,7 @@ use url::Url;
 use super::shorten::shorten;
 use super::{Call, Material, Severity};
 use crate::model::{NoticeType, Secret};
+use crate::notify::render::clean;
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://api.opsgenie.com";
@@ -43,7 +44,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
                 ("attribution", incident.attribution.to_string()),
                 ("status", incident.status.as_str().to_owned()),
             ] {
-                details.insert(name.to_owned(), json!(shorten(&value, DETAIL)));
+                details.insert(name.to_owned(), json!(shorten(&clean(&value), DETAIL)));
             }
         }
         if let Some(url) = material.link() {
@@ -55,7 +56,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             "description": shorten(&text, DESCRIPTION),
             "priority": priority,
             "source": "llmwatch",
-            "entity": shorten(&material.notice.subject, ALIAS),
+            "entity": shorten(&clean(&material.notice.subject), ALIAS),
             "tags": ["llmwatch"],
             "details": details,
         });

@@ -7,6 +7,7 @@ use serde_json::{Map, json};
 use super::shorten::shorten;
 use super::{Call, Material, Severity};
 use crate::model::{NoticeType, Secret};
+use crate::notify::render::clean;
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://events.pagerduty.com";
@@ -37,15 +38,15 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         .collect();
     let mut payload = json!({
         "summary": shorten(&letter.subject, SUMMARY),
-        "source": material.notice.location,
+        "source": clean(&material.notice.location),
         "severity": severity,
         "timestamp": incident.map_or(material.notice.decided_at, |i| i.started_at),
         "custom_details": details,
     });
     if let Some(incident) = incident {
-        payload["component"] = json!(shorten(&incident.endpoints.join(", "), SUMMARY));
-        payload["group"] = json!(incident.provider);
-        payload["class"] = json!(incident.cause);
+        payload["component"] = json!(shorten(&clean(&incident.endpoints.join(", ")), SUMMARY));
+        payload["group"] = json!(clean(&incident.provider));
+        payload["class"] = json!(clean(&incident.cause));
     }
     let links: Vec<_> = letter.links.iter().map(|(name, url)| json!({"href": url, "text": name})).collect();
     let mut body = json!({

@@ -151,7 +151,7 @@ impl Letter {
             remarks: remarks(notice, setting),
             what: of_monitor(notice.r#type).to_owned(),
             whose: String::new(),
-            document: notice.document.as_ref().map(|d| d.text.trim_end().to_owned()).unwrap_or_default(),
+            document: notice.document.as_ref().map(|d| cleaned_lines(&d.text)).unwrap_or_default(),
             document_html: notice.document.as_ref().map(|d| d.html.clone()).unwrap_or_default(),
             numbers: Vec::new(),
             strips: Vec::new(),
@@ -184,7 +184,8 @@ impl Letter {
         if let Some(url) = &incident.official.url {
             self.links.push(("the provider's own page", clean(url)));
         }
-        self.strips = notice.recent.clone();
+        let cleaned = |strip: &Strip| Strip { endpoint: clean(&strip.endpoint), minutes: strip.minutes.clone() };
+        self.strips = notice.recent.iter().map(cleaned).collect();
         let latency = incident.evidence.first_token_ms;
         self.latency = latency.typical.zip(latency.now).filter(|(a, b)| *a > 0.0 && *b > 0.0);
         if self.over {
@@ -232,7 +233,7 @@ impl Letter {
     pub(in crate::notify) fn paragraphs(&self) -> Vec<(&'static str, String)> {
         let lines = |lines: Vec<String>| lines.join("\n");
         let mut numbers: Vec<_> = self.numbers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        numbers.extend(self.strips.iter().map(|s| format!("last hour of {}: {}", clean(&s.endpoint), squares(s))));
+        numbers.extend(self.strips.iter().map(|s| format!("last hour of {}: {}", s.endpoint, squares(s))));
         let alternatives = self.alternatives.iter().enumerate().map(|(place, choice)| {
             let Choice { name, first_token, availability } = choice;
             format!("{}. {name}: first token {first_token}, {availability} good in 24 h", place + 1)
@@ -463,6 +464,11 @@ fn percent(share: f64) -> String {
 /// A moment for the reader: with the date and the offset, in the configured time zone.
 fn when(at: Timestamp, setting: Setting) -> String {
     at.to_datetime().with_timezone(&setting.timezone).format("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// The same for a text in lines, which keep their spaces.
+fn cleaned_lines(text: &str) -> String {
+    text.trim_end().split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// One line without anything that acts instead of being shown, whatever came from outside: control characters (line

@@ -10,6 +10,6 @@ mod subject;
 
 pub use self::json::json;
 pub use self::letter::Setting;
-pub(super) use self::letter::{Letter, Mood};
+pub(super) use self::letter::{Letter, Mood, clean};
 pub use self::mail::{html, text};
 pub use self::subject::subject;

@@ -1,0 +1,521 @@
+//! What each receiver gets for each kind of notice: as snapshots, against the receivers' own schemas, within their limits,
+//! and with nothing in it that acts, whatever comes from outside.
+
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use llmwatch::config::{self, Channel, ChannelKind, Config, Surroundings, Webhook};
+use llmwatch::model::{Notice, NoticeType, Timestamp};
+use llmwatch::notify::Sender;
+use llmwatch::notify::format::{Call, call};
+use llmwatch::notify::render::{self, Setting};
+use llmwatch::notify::specimen::specimen;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A channel of every kind.
+const CHANNELS: &str = r#"
+[monitor]
+location = "fra1"
+public_url = "https://status.example.com"
+
+[[endpoint]]
+provider = "openai"
+api_key = "k"
+
+[[email]]
+name = "mail"
+to = ["oncall@example.com", "boss@example.com"]
+from = "llmwatch@example.com"
+smtp = "smtp://127.0.0.1:25"
+
+[[webhook]]
+name = "json"
+url = "http://127.0.0.1/hook"
+
+[[webhook]]
+name = "slack"
+kind = "slack"
+url = "https://hooks.slack.com/services/T/B/x"
+
+[[webhook]]
+name = "discord"
+kind = "discord"
+url = "https://discord.com/api/webhooks/1/x"
+
+[[webhook]]
+name = "teams"
+kind = "teams"
+url = "https://example.com/workflows/1"
+
+[[webhook]]
+name = "telegram"
+kind = "telegram"
+token = "12:ab"
+chat_id = -1001
+
+[[webhook]]
+name = "ntfy"
+kind = "ntfy"
+url = "https://ntfy.sh/llmwatch"
+
+[[webhook]]
+name = "pagerduty"
+kind = "pagerduty"
+routing_key = "R0"
+
+[[webhook]]
+name = "opsgenie"
+kind = "opsgenie"
+api_key = "key"
+
+[[webhook]]
+name = "alertmanager"
+kind = "alertmanager"
+url = "http://127.0.0.1:9093"
+
+[[webhook]]
+name = "google_chat"
+kind = "google_chat"
+url = "https://chat.googleapis.com/v1/spaces/A/messages?key=k&token=t"
+
+[[webhook]]
+name = "mattermost"
+kind = "mattermost"
+url = "https://mattermost.example.com/hooks/x"
+
+[[webhook]]
+name = "pushover"
+kind = "pushover"
+token = "app"
+user = "me"
+
+[[webhook]]
+name = "template"
+kind = "template"
+url = "http://127.0.0.1/template"
+headers = { "x-title" = "{{subject}}" }
+body = '{"title": "{{data.incident.title}}", "number": {{data.incident.number}}, "text": "{{text}}"}'
+"#;
+
+fn load(text: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, text).unwrap();
+    let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+    config::load(&path, &surroundings).map_err(|e| e.to_string())
+}
+
+fn channels() -> Vec<Arc<Channel>> {
+    load(CHANNELS).unwrap_or_else(|e| panic!("{e}")).channels
+}
+
+fn webhooks() -> Vec<(String, Webhook)> {
+    let webhook = |c: &Arc<Channel>| match &c.kind {
+        ChannelKind::Webhook(webhook) => Some((c.name.clone(), webhook.clone())),
+        ChannelKind::Email(_) => None,
+    };
+    channels().iter().filter_map(webhook).collect()
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-11-23T09:32:00Z").unwrap()
+}
+
+fn setting() -> Setting {
+    Setting { timezone: Tz::Europe__Berlin, now: now() }
+}
+
+fn notice(r#type: NoticeType) -> Notice {
+    let id = Uuid::from_u128(0x7000_8000_0000_0000_0002);
+    specimen(r#type, id, "fra1", Some("https://status.example.com"), now())
+}
+
+/// `notice` with `text` wherever something from outside stands.
+fn hostile(r#type: NoticeType, text: &str) -> Notice {
+    let mut notice = notice(r#type);
+    for place in [&mut notice.title, &mut notice.subject, &mut notice.location] {
+        *place = text.to_owned();
+    }
+    for strip in &mut notice.recent {
+        strip.endpoint = text.to_owned();
+    }
+    for alternative in &mut notice.alternatives {
+        (alternative.endpoint, alternative.title) = (text.to_owned(), text.to_owned());
+    }
+    if let Some(incident) = &mut notice.incident {
+        for place in [&mut incident.title, &mut incident.explanation, &mut incident.provider, &mut incident.cause] {
+            *place = text.to_owned();
+        }
+        incident.endpoints = vec![text.to_owned(); 3];
+        incident.official.incident = Some(text.to_owned());
+        incident.evidence.request_ids = vec![text.to_owned(); 3];
+        incident.evidence.faults = std::collections::BTreeMap::from([(text.to_owned(), 3)]);
+        for sample in &mut incident.evidence.samples {
+            (sample.endpoint, sample.error) = (text.to_owned(), Some(text.to_owned()));
+            sample.request_id = Some(text.to_owned());
+        }
+    }
+    notice
+}
+
+/// The part of a payload that a schema speaks of.
+type Pick<'a> = &'a dyn Fn(&Value) -> Value;
+
+fn body(call: &Call) -> Value {
+    serde_json::from_str(&call.body).unwrap_or_else(|e| panic!("no JSON: {e}: {}", call.body))
+}
+
+fn schema(name: &str, pick: Option<&str>) -> jsonschema::Validator {
+    let path = format!("{}/tests/fixtures/schemas/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let mut schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    if let Some(pick) = pick {
+        schema["anyOf"] = json!([{"$ref": pick}]);
+    }
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+#[test]
+fn every_receiver_gets_every_notice_in_its_own_format() {
+    insta::with_settings!({filters => vec![
+        (r"llmwatch \d+\.\d+\.\d+", "llmwatch VERSION"), (r#""version": "\d+\.\d+\.\d+""#, r#""version": "VERSION""#),
+    ]}, {
+        for (name, webhook) in webhooks() {
+            let mut shown = String::new();
+            for r#type in NoticeType::ALL {
+                let call = call(&webhook, &notice(*r#type), setting());
+                shown += &format!("### {}\nPOST {}\n", r#type.as_str(), call.url.expose());
+                for (header, value) in &call.headers {
+                    shown += &format!("{header}: {}\n", value.expose());
+                }
+                shown += &format!("content-type: {}\n\n{:#}\n\n", call.content_type, body(&call));
+            }
+            insta::assert_snapshot!(format!("webhook_{name}"), shown);
+        }
+    });
+}
+
+#[test]
+fn a_mail_says_it_all_in_order() {
+    insta::with_settings!({filters => vec![(r"llmwatch \d+\.\d+\.\d+", "llmwatch VERSION")]}, {
+        let mut shown = String::new();
+        for r#type in NoticeType::ALL {
+            let notice = notice(*r#type);
+            shown += &format!("### {}\nSubject: {}\n\n{}\n", r#type.as_str(), render::subject(&notice), render::text(&notice, setting()));
+        }
+        insta::assert_snapshot!("mail_text", shown);
+        insta::assert_snapshot!("mail_html", render::html(&notice(NoticeType::Resolved), setting()));
+    });
+}
+
+#[test]
+fn payloads_are_what_the_receivers_own_schemas_ask_for() {
+    let card = |body: &Value| body["attachments"][0]["content"].clone();
+    let whole = |body: &Value| body.clone();
+    let checks: [(&str, jsonschema::Validator, Pick<'_>); 4] = [
+        ("slack", schema("slack-webhook", None), &whole),
+        ("discord", schema("discord-webhook", None), &whole),
+        ("teams", schema("adaptive-card-1.5", Some("#/definitions/AdaptiveCard")), &card),
+        ("pagerduty", schema("pagerduty-events-v2", None), &whole),
+    ];
+    let long = "words \"and\" <more> & ".repeat(2000);
+    for (name, webhook) in webhooks() {
+        let Some((_, schema, pick)) = checks.iter().find(|(kind, ..)| *kind == name) else { continue };
+        for r#type in NoticeType::ALL {
+            for notice in [notice(*r#type), hostile(*r#type, &long)] {
+                let payload = pick(&body(&call(&webhook, &notice, setting())));
+                let errors: Vec<_> =
+                    schema.iter_errors(&payload).map(|e| format!("{}: {e}", e.instance_path())).collect();
+                assert!(errors.is_empty(), "{name}, {}: {errors:#?}\n{payload:#}", r#type.as_str());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began() {
+    let webhooks = webhooks();
+    let of = |kind: &str, r#type| {
+        let (_, webhook) = webhooks.iter().find(|(name, _)| name == kind).unwrap();
+        call(webhook, &notice(r#type), setting())
+    };
+    let (begin, end) = (body(&of("pagerduty", NoticeType::Opened)), body(&of("pagerduty", NoticeType::Resolved)));
+    assert_eq!((&begin["event_action"], &end["event_action"]), (&json!("trigger"), &json!("resolve")));
+    assert_eq!(begin["dedup_key"], end["dedup_key"]);
+    let mut taken = notice(NoticeType::Updated);
+    taken.incident.as_mut().unwrap().acknowledged =
+        Some(llmwatch::model::Acknowledgement { at: now(), by: "ann".to_owned(), comment: String::new() });
+    let (_, pagerduty) = webhooks.iter().find(|(name, _)| name == "pagerduty").unwrap();
+    assert_eq!(body(&call(pagerduty, &taken, setting()))["event_action"], "acknowledge");
+
+    let begin = of("opsgenie", NoticeType::Opened);
+    let alias = body(&begin)["alias"].as_str().unwrap().to_owned();
+    assert_eq!(begin.url.expose(), "https://api.opsgenie.com/v2/alerts");
+    let close = format!("https://api.opsgenie.com/v2/alerts/{alias}/close?identifierType=alias");
+    assert_eq!(of("opsgenie", NoticeType::Resolved).url.expose(), close);
+}
+
+#[test]
+fn an_address_without_a_path_gets_the_receivers_own() {
+    let shown = |kind: &str, keys: &str| {
+        let text =
+            format!("[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\nkind = \"{kind}\"\n{keys}\n");
+        let config = load(&text).unwrap_or_else(|e| panic!("{e}"));
+        let ChannelKind::Webhook(webhook) = &config.channels[0].kind else { panic!("a webhook") };
+        call(webhook, &notice(NoticeType::Opened), setting()).url.expose().to_owned()
+    };
+    let local = "url = \"http://127.0.0.1:8080\"\n";
+    assert_eq!(shown("pagerduty", "routing_key = \"r\""), "https://events.pagerduty.com/v2/enqueue");
+    assert_eq!(shown("pagerduty", &format!("{local}routing_key = \"r\"")), "http://127.0.0.1:8080/v2/enqueue");
+    assert_eq!(shown("alertmanager", local), "http://127.0.0.1:8080/api/v2/alerts");
+    assert_eq!(shown("opsgenie", &format!("{local}token = \"t\"")), "http://127.0.0.1:8080/v2/alerts");
+    assert_eq!(
+        shown("telegram", &format!("{local}token = \"1:a\"\nchat_id = 7")),
+        "http://127.0.0.1:8080/bot1:a/sendMessage"
+    );
+    let whole = "url = \"http://127.0.0.1:8080/bot1:a/sendMessage\"\nchat_id = \"@ops\"";
+    assert_eq!(shown("telegram", whole), "http://127.0.0.1:8080/bot1:a/sendMessage");
+    assert_eq!(shown("ntfy", "url = \"https://ntfy.example.com/sub/alerts\""), "https://ntfy.example.com/sub");
+    assert_eq!(shown("ntfy", &format!("{local}topic = \"alerts\"")), "http://127.0.0.1:8080");
+}
+
+#[test]
+fn a_kind_asks_for_its_own_keys_and_for_no_others() {
+    let error = |keys: &str| {
+        load(&format!("[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\n{keys}\n")).unwrap_err()
+    };
+    let url = "url = \"http://127.0.0.1/\"";
+    assert!(error("kind = \"pagerduty\"").contains("without `routing_key`"));
+    assert!(error("kind = \"telegram\"\nchat_id = 1").contains("without `token`"));
+    assert!(error("kind = \"opsgenie\"").contains("without `api_key`"));
+    assert!(error(&format!("kind = \"ntfy\"\n{url}")).contains("without a topic"));
+    assert!(error(&format!("kind = \"slack\"\n{url}\nchat_id = 1")).contains("says nothing to the kind `slack`"));
+    assert!(error(&format!("kind = \"ntfy\"\n{url}\ntopic = \"t\"\npriority = 9")).contains("1 to 5"));
+    let template = error(&format!("kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"));
+    assert!(template.contains("no JSON"), "{template}");
+}
+
+/// Every string in `value`, by the name of the field that it stands in.
+fn strings(value: &Value, name: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::String(text) => found.push((name.to_owned(), text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, name, found)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| strings(value, name, found)),
+        _ => {}
+    }
+}
+
+fn units(value: &Value) -> usize {
+    value.as_str().unwrap_or_default().encode_utf16().count()
+}
+
+/// Whether every one of `specials` in `text` stands behind a backslash.
+fn all_escaped(text: &str, specials: &str) -> bool {
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            c if specials.contains(c) => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+fn check_receiver(kind: &str, call: &Call) {
+    let body = body(call);
+    match kind {
+        "slack" => {
+            assert!(!body["text"].as_str().unwrap().contains(['<', '>']));
+            let blocks = body["blocks"].as_array().unwrap();
+            assert!(blocks.len() <= 50);
+            for block in blocks {
+                let texts = block["elements"].as_array().cloned().unwrap_or_else(|| vec![block["text"].clone()]);
+                for text in texts {
+                    let limit = if block["type"] == "header" { 150 } else { 3000 };
+                    assert!((1..=limit).contains(&units(&text["text"])), "{block}");
+                    if text["type"] == "mrkdwn" {
+                        let text = text["text"].as_str().unwrap();
+                        let ours = text.starts_with('*') || text.starts_with("<https://");
+                        assert!(ours && !text.contains("<!") && !text.contains("<@"), "{text}");
+                    }
+                }
+            }
+        }
+        "discord" => {
+            assert_eq!(body["allowed_mentions"], json!({"parse": []}));
+            assert!((1..=2000).contains(&units(&body["content"])));
+            let embed = &body["embeds"][0];
+            let mut total = 0;
+            let mut text = |value: &Value, limit: usize| {
+                assert!(units(value) <= limit, "{value}");
+                total += units(value);
+            };
+            text(&embed["title"], 256);
+            text(&embed["description"], 4096);
+            text(&embed["footer"]["text"], 2048);
+            let fields = embed["fields"].as_array().unwrap();
+            assert!(fields.len() <= 25);
+            for field in fields {
+                text(&field["name"], 256);
+                text(&field["value"], 1024);
+                assert!(all_escaped(field["value"].as_str().unwrap(), "*_~`|<>[]()#"), "{field}");
+            }
+            assert!(total <= 6000, "{total}");
+            for markdown in [&body["content"], &embed["title"], &embed["description"]] {
+                assert!(all_escaped(markdown.as_str().unwrap(), "*_~`|<>[]()#"), "{markdown}");
+            }
+        }
+        "teams" => {
+            assert!(call.body.len() <= 28 * 1024, "{}", call.body.len());
+            let headings = ["Please note", "What ", "Whose fault", "In detail", "The ", "Request ids"];
+            for block in body["attachments"][0]["content"]["body"].as_array().unwrap() {
+                let ours = |text: &str| headings.iter().any(|h| text.starts_with(h)) && text.len() < 40;
+                assert!(block["type"] != "TextBlock" || ours(block["text"].as_str().unwrap()), "{block}");
+            }
+        }
+        "telegram" => {
+            assert!((1..=4096).contains(&units(&body["text"])));
+            let text = body["text"].as_str().unwrap();
+            let ours = regex::Regex::new(r#"</?b>|<a href="https://[^"<>]*">[^<>]*</a>"#).unwrap();
+            let rest = ours.replace_all(text, "");
+            assert!(!rest.contains(['<', '>']), "{rest}");
+            assert_eq!(text.matches("<b>").count(), text.matches("</b>").count());
+            assert!(regex::Regex::new("@[^\u{2060}]").unwrap().find(text).is_none(), "{text}");
+        }
+        "ntfy" => {
+            assert!((1..=4096).contains(&body["message"].as_str().unwrap().len()) && units(&body["title"]) <= 250);
+        }
+        "pagerduty" => assert!((1..=1024).contains(&units(&body["payload"]["summary"])) && call.body.len() < 512_000),
+        "opsgenie" if body.get("message").is_some() => {
+            assert!((1..=130).contains(&units(&body["message"])) && units(&body["description"]) <= 15_000);
+        }
+        "opsgenie" => assert!(units(&body["note"]) <= 25_000),
+        "google_chat" => {
+            assert!((1..=4096).contains(&units(&body["text"])) && call.body.len() <= 32_000);
+            assert!(!body["text"].as_str().unwrap().contains(['<', '>', '*', '`']));
+            for widget in body["cardsV2"][0]["card"]["sections"][0]["widgets"].as_array().unwrap() {
+                let text = widget["textParagraph"]["text"].as_str().unwrap_or_default();
+                assert!(
+                    !text.replace("<b>", "").replace("</b>", "").replace("<br>", "").contains(['<', '>']),
+                    "{text}"
+                );
+            }
+        }
+        "mattermost" => {
+            let text = body["text"].as_str().unwrap();
+            assert!(units(&body["text"]) <= 16_383);
+            let outside: String =
+                text.lines().filter(|l| !l.starts_with("**") && !l.starts_with("<https://")).collect();
+            assert!(all_escaped(outside.trim_start_matches("#### "), "*_~`|<>[]()#:!"), "{outside}");
+        }
+        "pushover" => assert!((1..=1024).contains(&units(&body["message"])) && units(&body["title"]) <= 250),
+        "alertmanager" => {
+            for alert in body.as_array().unwrap() {
+                assert!(alert["startsAt"].as_str() <= alert["endsAt"].as_str(), "{alert}");
+            }
+        }
+        _ => {}
+    }
+    // The generic body carries everything as it is; the others only what can be shown.
+    if !matches!(kind, "json" | "template") {
+        let mut found = Vec::new();
+        strings(&body, "", &mut found);
+        for (name, text) in found {
+            let acts = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2028}');
+            assert!(!text.contains(acts), "{kind}, {name}: {text:?}");
+        }
+    }
+    for (_, value) in &call.headers {
+        assert!(value.expose().chars().all(|c| matches!(c, ' '..='~')), "{kind}");
+    }
+}
+
+fn any_type() -> impl Strategy<Value = NoticeType> {
+    proptest::sample::select(NoticeType::ALL.to_vec())
+}
+
+/// Texts made of what acts in one format or another, and of anything else.
+fn outside() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "\r\nBcc: eve@example.com\r\n\r\n",
+        "<!channel>",
+        "<@U123>",
+        "<https://evil.example|click>",
+        "@everyone",
+        "@here",
+        "[click](https://evil.example)",
+        "<script>alert(1)</script>",
+        "\" onload=\"x",
+        "</b><a href='x'>",
+        "*bold* _it_ ~s~ `c`",
+        "```",
+        "\u{1b}[31mred\u{1b}[0m",
+        "\u{202e}",
+        "\u{0}",
+        "{{subject}}",
+        "${HOME}",
+        "<users/all>",
+        "&lt;",
+        "\\",
+        "\u{2028}",
+        "#",
+        "🟥",
+        "é",
+        "|",
+        "\n.\r\n",
+        "=?utf-8?q?x?=",
+        ":smile:",
+        "%0d%0a",
+        "' ; --",
+    ];
+    let piece = prop_oneof![3 => proptest::sample::select(pieces).prop_map(str::to_owned), 1 => "\\PC{0,20}"];
+    (proptest::collection::vec(piece, 1..8), prop_oneof![4 => Just(1_usize), 1 => 20_usize..200])
+        .prop_map(|(pieces, times)| pieces.concat().repeat(times))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn nothing_from_outside_acts_at_any_receiver_and_every_limit_is_kept(text in outside(), r#type in any_type()) {
+        let notice = hostile(r#type, &text);
+        for (kind, webhook) in webhooks() {
+            check_receiver(&kind, &call(&webhook, &notice, setting()));
+        }
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_a_header_or_a_tag_of_a_mail(text in outside(), r#type in any_type()) {
+        let notice = hostile(r#type, &text);
+        // Mail's connections want a runtime to be dropped in.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let config = load(CHANNELS).unwrap();
+        let sender = Sender::new(&config).unwrap();
+        let mail = config.channels.iter().find(|c| c.name == "mail").unwrap();
+        let files = sender.preview(mail, &notice, now());
+        let eml = &files.iter().find(|(extension, _)| *extension == "eml").unwrap().1;
+        let (head, _) = String::from_utf8_lossy(eml).split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
+        let names: Vec<_> = head.split("\r\n").filter(|l| !l.starts_with([' ', '\t'])).map(|l| l.split(':').next().unwrap().to_owned()).collect();
+        let known = [
+            "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Llmwatch-Incident", "MIME-Version", "Content-Type",
+        ];
+        prop_assert!(names.iter().all(|n| known.contains(&n.as_str())), "{:?}", names);
+        prop_assert_eq!(names.iter().filter(|n| *n == "Subject").count(), 1);
+        prop_assert!(head.bytes().all(|b| b.is_ascii() && (b >= b' ' || matches!(b, b'\r' | b'\n' | b'\t'))), "{}", head);
+        let parsed = mail_parser::MessageParser::default().parse(eml).unwrap();
+        let shown = parsed.body_text(0).unwrap().into_owned();
+        prop_assert!(!shown.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r')), "{:?}", shown);
+        prop_assert_eq!(parsed.subject().unwrap().contains(['\r', '\n']), false);
+
+        let html = render::html(&notice, setting());
+        let tag = regex::Regex::new(r"<(/?[a-zA-Z!][^\s>/]*)").unwrap();
+        let tags: std::collections::BTreeSet<_> = tag.captures_iter(&html).map(|c| c[1].to_ascii_lowercase()).collect();
+        let ours = ["!doctype", "html", "head", "meta", "title", "body", "table", "tr", "td", "span", "h1", "b", "br", "a", "pre"];
+        let foreign: Vec<_> = tags.iter().filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
+        prop_assert!(foreign.is_empty(), "{:?}", foreign);
+        prop_assert!(!html.contains(" onload=\"") && !html.contains("src="));
+    }
+}
