@@ -156,7 +156,12 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             memory: web::pages::Memory::default(),
             broadcast,
         };
-        parts.spawn(async move { ("the web server", web::run(listener, view).await.map_err(Into::into)) });
+        parts.spawn(async move {
+            ("the web server", {
+                web::run(listener, view).await;
+                Ok(())
+            })
+        });
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -49,6 +49,8 @@ pub mod silence;
 
 pub mod snapshot;
 
+pub mod route;
+
 pub mod desk;
 
 pub mod rollup;

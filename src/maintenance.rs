@@ -3,6 +3,7 @@
 use chrono::TimeZone;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::audience::Scope;
 use crate::config::{Config, Maintenance, Window};
@@ -20,7 +21,7 @@ pub struct Active<'a> {
 }
 
 /// A window that is open, for people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MaintenanceView {
     /// What people call it.
     pub name: String,

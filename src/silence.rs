@@ -4,6 +4,7 @@
 //! be; what still goes on when the silence ends is told then.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::audience::Scope;
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::model::{Provider, Timestamp};
 
 /// One silence, as people ask for it and as it is kept. Without endpoints, providers and groups it holds for all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Silence {
     /// Stable and unique; what is needed to end it early.
     pub id: Uuid,

@@ -1,8 +1,9 @@
 //! What is true now: one value that the pages, the API, the metrics, the service status and the alerts all read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::maintenance::MaintenanceView;
 use crate::model::{
@@ -13,6 +14,8 @@ use crate::silence::Silence;
 
 /// How many latencies the recent median is taken over.
 const LATENCIES: usize = 60;
+/// How many outcomes the recent error rate is taken over.
+const OUTCOMES: usize = 20;
 /// How many bad samples are kept at hand as evidence.
 const BAD: usize = 10;
 const HOUR_MS: i64 = 3_600_000;
@@ -23,7 +26,7 @@ const MINUTES: i64 = 60;
 const STRIPS: usize = 4;
 
 /// The state of everything that is watched.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// When this was true.
     pub at: Timestamp,
@@ -56,10 +59,13 @@ pub struct Snapshot {
     /// What the vendors' own status pages say.
     #[serde(default)]
     pub official: Vec<VendorView>,
+    /// The endpoint to use in each group (see the module `route`).
+    #[serde(default)]
+    pub leaders: BTreeMap<String, String>,
 }
 
 /// One vendor's own status page as it was read last.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VendorView {
     /// Whose.
     pub provider: Provider,
@@ -71,7 +77,7 @@ pub struct VendorView {
 }
 
 /// One endpoint as it is now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EndpointView {
     /// Its name.
     pub name: String,
@@ -103,6 +109,12 @@ pub struct EndpointView {
     pub typical_first_token_ms: Option<f64>,
     /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine do not count.
     pub availability_24h: Option<f64>,
+    /// Share of its last 20 probes that failed, 0 to 1; faults of this machine do not count.
+    #[serde(default)]
+    pub recent_error_rate: f64,
+    /// How many of its last probes failed one after the other, up to now.
+    #[serde(default)]
+    pub failed_in_a_row: u32,
     /// The last hour, minute by minute, as in [`Strip::minutes`].
     pub last_hour: String,
 }
@@ -196,6 +208,8 @@ pub struct Recent {
     first_token: VecDeque<f64>,
     total: VecDeque<f64>,
     bad: VecDeque<EvidenceSample>,
+    /// Whether each of the last probes failed.
+    failures: VecDeque<bool>,
     last: Option<(Timestamp, Outcome, Option<Fault>)>,
     resolved_at: Option<Timestamp>,
 }
@@ -213,6 +227,9 @@ impl Recent {
             _ => keep(&mut self.minutes, Some((minute, sample.outcome)), MINUTES as usize),
         }
         let failed = sample.outcome == Outcome::Failed;
+        if sample.attribution != Some(Attribution::Local) {
+            keep(&mut self.failures, Some(failed), OUTCOMES);
+        }
         if !failed || sample.attribution == Some(Attribution::Provider) {
             let hour = sample.started_at.0.div_euclid(HOUR_MS);
             if self.hours.back().is_none_or(|(last, ..)| *last < hour) {
@@ -283,6 +300,8 @@ impl Recent {
             total_ms_p50: median(&self.total),
             typical_first_token_ms: typical,
             availability_24h: self.availability_24h(now),
+            recent_error_rate: self.failures.iter().filter(|f| **f).count() as f64 / self.failures.len().max(1) as f64,
+            failed_in_a_row: self.failures.iter().rev().take_while(|f| **f).count() as u32,
             last_hour: self.last_hour(now),
         }
     }

@@ -6,10 +6,7 @@ use crate::config::endpoint::Read;
 /// Keys of a table of their own.
 const TABLES: &[&str] = &["heartbeat", "report"];
 /// Keys of other tables.
-const KEYS: &[(&str, &[&str])] = &[
-    ("web", &["token", "token_file", "token_credential", "trusted_hosts"]),
-    ("defaults", &["slo", "depends_on"]),
-];
+const KEYS: &[(&str, &[&str])] = &[("defaults", &["slo", "depends_on"])];
 const ENDPOINT: &[&str] = &["slo", "depends_on"];
 
 /// Warns about every such key that was written.

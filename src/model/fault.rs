@@ -4,9 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Whose fault a failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Attribution {
     /// The vendor: its API, its edge, its network.
@@ -183,3 +186,16 @@ impl<'de> Deserialize<'de> for Fault {
         String::deserialize(d)?.parse().map_err(D::Error::custom)
     }
 }
+
+impl PartialSchema for Fault {
+    fn schema() -> RefOr<Schema> {
+        let codes = Self::ALL.iter().map(|fault| fault.as_str());
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .description(Some("What went wrong: a closed set of stable codes."))
+            .enum_values(Some(codes))
+            .into()
+    }
+}
+
+impl ToSchema for Fault {}

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Attribution, Fault, Official, Outcome, Provider, Sample, Timestamp};
 
 /// How an endpoint or a provider is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Answers rightly and in the usual time.
@@ -50,7 +51,7 @@ impl Status {
 }
 
 /// Whether an incident goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IncidentState {
     /// It goes on.
@@ -60,7 +61,7 @@ pub enum IncidentState {
 }
 
 /// One incident. The serialised form is the `incident` of the notifications and of the API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Incident {
     /// Stable and unique (UUIDv7).
     pub id: Uuid,
@@ -101,7 +102,7 @@ pub struct Incident {
 }
 
 /// A person's word that somebody is on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acknowledgement {
     /// When it was said.
     pub at: Timestamp,
@@ -114,7 +115,7 @@ pub struct Acknowledgement {
 }
 
 /// The figures behind a decision.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
     /// Probes since the first bad one.
     pub probes: u32,
@@ -178,7 +179,7 @@ fn longer(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 }
 
 /// First-token latency, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct FirstToken {
     /// The learned median; `None` before enough was learned.
     pub typical: Option<f64>,
@@ -187,7 +188,7 @@ pub struct FirstToken {
 }
 
 /// One sample as evidence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvidenceSample {
     /// The endpoint's name.
     pub endpoint: String,

@@ -1,6 +1,7 @@
 //! What a notification says, before it is put into any receiver's format.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Alternative, Incident, Timestamp};
@@ -187,7 +188,7 @@ pub struct Outgoing {
 }
 
 /// How the outbox of one channel stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Tally {
     /// The channel's name.
     pub channel: String,

@@ -1,12 +1,13 @@
 //! What a vendor says about itself on its own status page.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Status, Timestamp};
 
 /// A vendor's status page at one moment, whatever platform it runs on. It is never evidence of health: a page is late,
 /// and sometimes wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VendorPage {
     /// The worst of what the page says about the components that matter.
     pub status: Status,
@@ -17,7 +18,7 @@ pub struct VendorPage {
 }
 
 /// An incident that a vendor has declared and not closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VendorIncident {
     /// The platform's id.
     pub id: String,
@@ -37,7 +38,7 @@ pub struct VendorIncident {
 }
 
 /// What the vendor's page said about an incident of ours.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Official {
     /// The page's status; `None` when there is no page or it cannot be read.
     pub status: Option<Status>,

@@ -1,12 +1,13 @@
 //! The record of one probe.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Api, Attribution, Fault, Provider, Timestamp};
 
 /// How a probe ended, from the best to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Right and in the usual time.
@@ -29,7 +30,7 @@ impl Outcome {
 }
 
 /// Why a probe was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// Its turn on the endpoint's grid.
@@ -53,7 +54,7 @@ impl Trigger {
 
 /// The record of one probe. Durations are milliseconds with microsecond resolution and `None` when the stage was not
 /// reached: a failed stage never has a latency.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sample {
     /// Time-ordered and unique (UUIDv7).
     pub id: Uuid,

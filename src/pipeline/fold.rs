@@ -192,6 +192,7 @@ impl Core {
             spent_today_usd: if self.state.spent.day == self.local_day(now) { self.state.spent.usd } else { 0.0 },
             last_recorded_at: None,
             store_error: None,
+            leaders: BTreeMap::new(),
             endpoints: self.config.endpoints.iter().map(|e| self.view(e, now)).collect(),
             incidents: self
                 .state

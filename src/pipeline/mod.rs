@@ -25,6 +25,7 @@ use crate::incident::Change;
 use crate::log;
 use crate::model::{Acknowledgement, Incident, Outcome, Outgoing, Sample, Tally, Timestamp};
 pub use crate::official::Heard;
+use crate::route;
 use crate::runner::{Command, Report};
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -288,6 +289,8 @@ impl Pipeline {
             snapshot.store_error.clone_from(&backlog.error);
             snapshot.outbox.clone_from(&outbox);
             self.desk.annotate(&mut snapshot);
+            snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
+            snapshot.leaders = route::leaders(&snapshot);
             (self.alive)(&snapshot);
             self.snapshot.send_replace(Arc::new(snapshot));
             // Who hears of it and looks finds it in the snapshot.

@@ -311,17 +311,24 @@ impl Store {
         })
     }
 
-    /// The last `limit` incidents with a number below `before`, newest first.
+    /// The last `limit` incidents with a number below `before`, newest first; only those that go on, or only those that
+    /// are over, if `open` says so.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn incidents_before(&self, before: Option<u64>, limit: u32) -> Result<Vec<IncidentRow>, StoreError> {
+    pub fn incidents_before(
+        &self,
+        before: Option<u64>,
+        open: Option<bool>,
+        limit: u32,
+    ) -> Result<Vec<IncidentRow>, StoreError> {
         let before = before.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX);
         self.run(|c| {
             c.prepare_cached(
-                "SELECT id, number, open, started_at, data FROM incident WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+                "SELECT id, number, open, started_at, data FROM incident
+                 WHERE number < ?1 AND (?2 IS NULL OR open = ?2) ORDER BY number DESC LIMIT ?3",
             )?
-            .query_map(params![before, limit], IncidentRow::read)?
+            .query_map(params![before, open, limit], IncidentRow::read)?
             .collect()
         })
     }

@@ -1,31 +1,31 @@
 //! What the daemon answers over HTTP. It reads the snapshot and a read-only connection to the store, so it can neither
 //! change anything nor make a probe wait.
 
+mod api;
 mod assets;
+mod guard;
 mod live;
 pub mod pages;
+mod problem;
+mod serve;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::guard::Guard;
 use crate::broadcast::Broadcast;
 use crate::clock::Wall;
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
-
-/// How long open requests may go on after the daemon is told to stop.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -48,39 +48,24 @@ pub struct View {
     pub memory: pages::Memory,
 }
 
-/// Every path that is answered.
+/// Every path that is answered, behind the guard.
 pub fn router(view: View) -> Router {
     Router::new()
         .merge(pages::routes())
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .route("/api/v1/events", get(live::events))
-        .route("/api/v1/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .merge(api::routes())
+        .layer(axum::middleware::from_fn_with_state(Guard::new(view.clone()), guard::guard))
         .with_state(view)
 }
 
 /// Serves until told to stop.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn run(listener: TcpListener, view: View) -> std::io::Result<()> {
+pub async fn run(listener: TcpListener, view: View) {
     let stop = view.stop.clone();
-    let serve = axum::serve(listener, router(view)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        result = serve => result,
-        () = late => Ok(()),
-    }
-}
-
-async fn status(State(view): State<View>) -> Response {
-    let snapshot = view.snapshot.borrow().clone();
-    Json(&*snapshot).into_response()
+    serve::run(listener, router(view), stop).await;
 }
 
 /// Recording: something was recorded within three intervals (or nothing is to be probed), and the store works.

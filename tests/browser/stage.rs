@@ -72,7 +72,7 @@ async fn main() {
         }
     }
     stop.cancel();
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
 }
 
 fn config_of(state: &str, directory: &std::path::Path) -> String {

@@ -23,4 +23,6 @@ mod store;
 mod support;
 mod tidy;
 mod upkeep;
+mod web_api;
+mod web_safety;
 mod wire;

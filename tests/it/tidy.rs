@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "attribute.rs",
     "incident.rs",
     "snapshot.rs",
+    "route.rs",
     "audience.rs",
     "maintenance.rs",
     "silence.rs",

@@ -1,0 +1,366 @@
+//! Endpoints, their samples and their history.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{cursor, limit};
+use crate::config::duration;
+use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
+use crate::rollup::{Resolution, Rollup, Sketch, floor};
+use crate::snapshot::EndpointView;
+use crate::store::{RollupQuery, SamplePage, Store};
+use crate::web::View;
+use crate::web::problem::Problem;
+
+/// The most points of a series.
+const POINTS: u128 = 2000;
+/// About how many points a series has if no step is asked for.
+const USUAL_POINTS: u128 = 300;
+/// The longest range of a series.
+const LONGEST: Duration = Duration::from_hours(24 * 1000);
+const SHORTEST_STEP: Duration = Duration::from_mins(5);
+
+/// Every endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Endpoints {
+    /// In the order of the configuration.
+    endpoints: Vec<EndpointView>,
+}
+
+/// Every endpoint as it is now.
+#[utoipa::path(get, path = "/api/v1/endpoints", responses((status = 200, body = Endpoints)))]
+pub(super) async fn list(State(view): State<View>) -> Json<Endpoints> {
+    Json(Endpoints { endpoints: view.snapshot.borrow().endpoints.clone() })
+}
+
+/// One endpoint: how it is, how it is configured, and how available it was.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EndpointDetail {
+    #[serde(flatten)]
+    now: EndpointView,
+    /// Where it is probed.
+    base_url: String,
+    /// From one scheduled probe to the next, in seconds.
+    interval_s: f64,
+    /// Whether the answer is streamed.
+    stream: bool,
+    /// The objective for availability, in percent.
+    slo: f64,
+    /// Free labels.
+    labels: BTreeMap<String, String>,
+    /// What it depends on.
+    depends_on: Vec<String>,
+    /// Share of good probes over the last days (in UTC, today included).
+    availability: Availability,
+}
+
+/// Shares of good probes, 0 to 1; `null` where nothing was measured.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Availability {
+    /// Over 7 days.
+    #[serde(rename = "7d")]
+    week: Option<f64>,
+    /// Over 30 days.
+    #[serde(rename = "30d")]
+    month: Option<f64>,
+    /// Over 90 days.
+    #[serde(rename = "90d")]
+    quarter: Option<f64>,
+}
+
+/// One endpoint.
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}", params(("name" = String, Path, description = "The endpoint's name")),
+    responses((status = 200, body = EndpointDetail), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn one(State(view): State<View>, Path(name): Path<String>) -> Result<Json<EndpointDetail>, Problem> {
+    let snapshot = view.snapshot.borrow().clone();
+    let config = view.config.borrow().clone();
+    let now = snapshot.endpoints.iter().find(|e| e.name == name).ok_or_else(|| no_endpoint(&name))?.clone();
+    let configured = config.endpoints.iter().find(|e| e.name == name).ok_or_else(|| no_endpoint(&name))?;
+    let today = Resolution::Day.begin((view.wall)());
+    let wanted = name.clone();
+    let days = view.store.aside(move |store| {
+        let query = RollupQuery {
+            resolution: Resolution::Day,
+            endpoint: Some(&wanted),
+            since: today - Resolution::Day.length() * 89,
+            until: today + Resolution::Day.length(),
+            detail: false,
+        };
+        store.rollups(query).map(|mut found| found.remove(&wanted).unwrap_or_default())
+    });
+    let days = days.await?;
+    let over = |n: u32| {
+        let mut all = Rollup::default();
+        days.iter().filter(|d| d.at >= today - Resolution::Day.length() * (n - 1)).for_each(|d| all.merge(d));
+        all.availability()
+    };
+    Ok(Json(EndpointDetail {
+        now,
+        base_url: configured.base_url.to_string(),
+        interval_s: configured.interval.as_secs_f64(),
+        stream: configured.stream,
+        slo: configured.slo,
+        labels: configured.labels.clone(),
+        depends_on: configured.depends_on.clone(),
+        availability: Availability { week: over(7), month: over(30), quarter: over(90) },
+    }))
+}
+
+fn no_endpoint(name: &str) -> Problem {
+    Problem::not_found(format!("there is no endpoint `{name}`; `/api/v1/endpoints` lists them"))
+}
+
+/// Which samples.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SamplesQuery {
+    /// The `next` of the page before.
+    cursor: Option<String>,
+    /// At most so many, from 1 to 1000; 100 unasked.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// Only with this outcome.
+    outcome: Option<Outcome>,
+    /// Begun at or after this moment.
+    since: Option<Timestamp>,
+    /// Begun before this moment.
+    until: Option<Timestamp>,
+}
+
+/// A page of samples.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Samples {
+    /// Newest first.
+    samples: Vec<Sample>,
+    /// The `cursor` of the next page; `null` if this is the last.
+    next: Option<String>,
+}
+
+/// The samples of an endpoint, newest first.
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}/samples",
+    params(("name" = String, Path, description = "The endpoint's name"), SamplesQuery),
+    responses((status = 200, body = Samples), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn samples(
+    State(view): State<View>,
+    Path(name): Path<String>,
+    Query(ask): Query<SamplesQuery>,
+) -> Result<Json<Samples>, Problem> {
+    let limit = limit(ask.limit)?;
+    let before_seq = cursor(ask.cursor.as_deref())?.map(u64::cast_signed);
+    known(&view, &name).await?;
+    let found = view.store.aside(move |store| {
+        // One more than wanted says whether there is a next page.
+        store.samples(SamplePage {
+            endpoint: &name,
+            before_seq,
+            since: ask.since,
+            until: ask.until,
+            outcome: ask.outcome,
+            limit: limit + 1,
+        })
+    });
+    let mut found = found.await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more).map(|(seq, _)| seq.to_string());
+    Ok(Json(Samples { samples: found.into_iter().map(|(_, s)| s).collect(), next }))
+}
+
+/// Which part of the history.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SeriesQuery {
+    /// How far back, for instance `24h` or `90d`.
+    #[param(example = "24h")]
+    range: Option<String>,
+    /// The length of each step, a multiple of `5m`; unasked about 300 steps are made.
+    #[param(example = "5m")]
+    step: Option<String>,
+    /// The end of the range; now if not given.
+    until: Option<Timestamp>,
+}
+
+/// The history of an endpoint in steps.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Series {
+    /// The endpoint's name.
+    endpoint: String,
+    /// The beginning of the first step.
+    since: Timestamp,
+    /// The end.
+    until: Timestamp,
+    /// The length of a step, in seconds.
+    step_s: u64,
+    /// The whole range as one.
+    summary: Point,
+    /// The steps in which something was probed, oldest first.
+    points: Vec<Point>,
+}
+
+/// One step.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Point {
+    /// Its beginning.
+    at: Timestamp,
+    /// Good probes in the usual time.
+    ok: u32,
+    /// Good probes, but slow.
+    slow: u32,
+    /// Failed by the provider's fault.
+    failed_provider: u32,
+    /// Failed by the account's fault.
+    failed_account: u32,
+    /// Failed by this machine's fault.
+    failed_local: u32,
+    /// Share of good probes, 0 to 1; faults of the account or of this machine do not count.
+    availability: Option<f64>,
+    /// The failed probes by fault.
+    faults: Vec<FaultCount>,
+    /// First token of the good probes, in milliseconds.
+    first_token_ms: Latency,
+    /// Total of the good probes, in milliseconds.
+    total_ms: Latency,
+    /// What an average good probe spent in each stage, in milliseconds.
+    stages_ms: Option<Stages>,
+    /// Tokens of the prompts.
+    input_tokens: u64,
+    /// Tokens of the answers.
+    output_tokens: u64,
+    /// What the probes cost.
+    cost_usd: f64,
+}
+
+/// How often a fault was seen.
+#[derive(Debug, Serialize, ToSchema)]
+struct FaultCount {
+    fault: Fault,
+    attribution: Attribution,
+    count: u32,
+}
+
+/// A distribution; each quantile within 1 %, `null` if there was no good probe.
+#[derive(Debug, Serialize, ToSchema)]
+struct Latency {
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    mean: Option<f64>,
+}
+
+/// Milliseconds.
+#[derive(Debug, Serialize, ToSchema)]
+struct Stages {
+    dns: f64,
+    tcp: f64,
+    tls: f64,
+    headers: f64,
+}
+
+impl From<&Sketch> for Latency {
+    fn from(sketch: &Sketch) -> Self {
+        let q = |q| sketch.quantile(q);
+        Self { p50: q(0.5), p90: q(0.9), p95: q(0.95), p99: q(0.99), mean: sketch.mean() }
+    }
+}
+
+impl From<&Rollup> for Point {
+    fn from(r: &Rollup) -> Self {
+        let mean = |us: u64| us as f64 / f64::from(r.good()) / 1000.0;
+        let faults = r.faults.iter().map(|((fault, attribution), count)| FaultCount {
+            fault: *fault,
+            attribution: *attribution,
+            count: *count,
+        });
+        Self {
+            at: r.at,
+            ok: r.ok,
+            slow: r.slow,
+            failed_provider: r.failed_provider,
+            failed_account: r.failed_account,
+            failed_local: r.failed_local,
+            availability: r.availability(),
+            faults: faults.collect(),
+            first_token_ms: (&r.first_token).into(),
+            total_ms: (&r.total).into(),
+            stages_ms: (r.good() > 0).then(|| Stages {
+                dns: mean(r.stages.dns_us),
+                tcp: mean(r.stages.tcp_us),
+                tls: mean(r.stages.tls_us),
+                headers: mean(r.stages.headers_us),
+            }),
+            input_tokens: r.input_tokens,
+            output_tokens: r.output_tokens,
+            cost_usd: r.cost_usd,
+        }
+    }
+}
+
+/// The history of an endpoint: outcomes, faults, latency percentiles, tokens and cost in steps.
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}/series",
+    params(("name" = String, Path, description = "The endpoint's name"), SeriesQuery),
+    responses((status = 200, body = Series), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn series(
+    State(view): State<View>,
+    Path(name): Path<String>,
+    Query(ask): Query<SeriesQuery>,
+) -> Result<Json<Series>, Problem> {
+    let length = |key: &str, text: &str| {
+        let wrong = |why: String| Problem::bad_request(format!("`{key}` is no length of time: {why}"));
+        duration(text).map_err(|why| wrong(why.to_string()))
+    };
+    let range = ask.range.as_deref().map_or(Ok(Duration::from_hours(24)), |t| length("range", t))?;
+    if range < SHORTEST_STEP || range > LONGEST {
+        return Err(Problem::bad_request("`range` is from 5m to 1000d"));
+    }
+    let step = match &ask.step {
+        Some(text) => length("step", text)?,
+        None => usual_step(range),
+    };
+    if step < SHORTEST_STEP || !step.as_millis().is_multiple_of(SHORTEST_STEP.as_millis()) {
+        return Err(Problem::bad_request("`step` is a multiple of 5m"));
+    }
+    if range.as_millis() / step.as_millis() > POINTS {
+        return Err(Problem::bad_request(format!("that would be more than {POINTS} steps: ask for longer ones")));
+    }
+    known(&view, &name).await?;
+    let until = ask.until.unwrap_or_else(|| (view.wall)());
+    let since = until - range;
+    let wanted = name.clone();
+    let found = view.store.aside(move |store| store.series(&wanted, since, until, step)).await?;
+    let mut summary = Rollup::beginning(floor(since, step));
+    for rollup in &found {
+        summary.merge(rollup);
+    }
+    Ok(Json(Series {
+        endpoint: name,
+        since: summary.at,
+        until,
+        step_s: step.as_secs(),
+        summary: (&summary).into(),
+        points: found.iter().map(Point::from).collect(),
+    }))
+}
+
+/// The shortest step of a round length that makes no more than about [`USUAL_POINTS`].
+fn usual_step(range: Duration) -> Duration {
+    let minutes = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map(Duration::from_mins);
+    let fits = |step: &Duration| range.as_millis() / step.as_millis() <= USUAL_POINTS;
+    minutes.into_iter().find(fits).unwrap_or(Duration::from_hours(24 * 7))
+}
+
+/// An endpoint that is configured, or of which there are still samples.
+async fn known(view: &View, name: &str) -> Result<(), Problem> {
+    if view.snapshot.borrow().endpoints.iter().any(|e| e.name == name) {
+        return Ok(());
+    }
+    let recorded = view.store.aside(Store::known_endpoints).await?;
+    if recorded.iter().any(|known| known == name) { Ok(()) } else { Err(no_endpoint(name)) }
+}

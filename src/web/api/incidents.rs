@@ -1,0 +1,79 @@
+//! Incidents, newest first, and one by its number.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{cursor, limit};
+use crate::model::{Incident, IncidentState};
+use crate::snapshot::Snapshot;
+use crate::store::IncidentRow;
+use crate::web::View;
+use crate::web::problem::Problem;
+
+/// Which incidents.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct IncidentsQuery {
+    /// The `next` of the page before.
+    cursor: Option<String>,
+    /// At most so many, from 1 to 1000; 100 unasked.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// Only those that go on, or only those that are over.
+    state: Option<IncidentState>,
+}
+
+/// A page of incidents.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Incidents {
+    /// Newest first.
+    incidents: Vec<Incident>,
+    /// The `cursor` of the next page; `null` if this is the last.
+    next: Option<String>,
+}
+
+/// The incidents, newest first.
+#[utoipa::path(get, path = "/api/v1/incidents", params(IncidentsQuery),
+    responses((status = 200, body = Incidents), (status = 400, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(view): State<View>,
+    Query(ask): Query<IncidentsQuery>,
+) -> Result<Json<Incidents>, Problem> {
+    let limit = limit(ask.limit)?;
+    let before = cursor(ask.cursor.as_deref())?;
+    let open = ask.state.map(|s| s == IncidentState::Open);
+    let mut rows = view.store.aside(move |store| store.incidents_before(before, open, limit + 1)).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| more).map(|row| row.number.to_string());
+    let snapshot = view.snapshot.borrow().clone();
+    Ok(Json(Incidents { incidents: rows.iter().map(|row| read(row, &snapshot)).collect::<Result<_, _>>()?, next }))
+}
+
+/// One incident: its timeline, evidence and explanation.
+#[utoipa::path(get, path = "/api/v1/incidents/{number}",
+    params(("number" = u64, Path, description = "The incident's number")),
+    responses((status = 200, body = Incident), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn one(State(view): State<View>, Path(number): Path<String>) -> Result<Json<Incident>, Problem> {
+    let number: u64 = number.parse().map_err(|_| Problem::bad_request("an incident's number is a whole number"))?;
+    let row = view.store.aside(move |store| store.incident(number)).await?;
+    let row = row
+        .ok_or_else(|| Problem::not_found(format!("there is no incident {number}; `/api/v1/incidents` lists them")))?;
+    let snapshot = view.snapshot.borrow().clone();
+    Ok(Json(read(&row, &snapshot)?))
+}
+
+/// The incident of a stored row; one that goes on is as the snapshot has it, since that is newer.
+pub(super) fn read(row: &IncidentRow, snapshot: &Snapshot) -> Result<Incident, Problem> {
+    if let Some(now) = snapshot.incidents.iter().find(|i| i.number == row.number) {
+        return Ok(now.clone());
+    }
+    serde_json::from_str(&row.data).map_err(|_| {
+        let detail = format!("incident {} was recorded in a form that this release does not read", row.number);
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    })
+}

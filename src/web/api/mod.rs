@@ -1,0 +1,62 @@
+//! The API: JSON from the snapshot and the store, described by `/api/v1/openapi.json`; errors are problem+json.
+
+mod endpoints;
+mod incidents;
+mod openapi;
+mod route;
+mod statuspage;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use super::View;
+use super::problem::Problem;
+use crate::snapshot::Snapshot;
+
+/// The most items of a page, and how many come unasked.
+const MOST: u32 = 1000;
+const USUAL: u32 = 100;
+
+/// The routes below `/api/`.
+pub(super) fn routes() -> Router<View> {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/endpoints", get(endpoints::list))
+        .route("/api/v1/endpoints/{name}", get(endpoints::one))
+        .route("/api/v1/endpoints/{name}/samples", get(endpoints::samples))
+        .route("/api/v1/endpoints/{name}/series", get(endpoints::series))
+        .route("/api/v1/incidents", get(incidents::list))
+        .route("/api/v1/incidents/{number}", get(incidents::one))
+        .route("/api/v1/route", get(route::route))
+        .route("/api/v1/openapi.json", get(openapi::describe))
+        .route("/api/v2/summary.json", get(statuspage::summary))
+        .route("/api/v2/status.json", get(statuspage::status))
+        .route("/api/v2/components.json", get(statuspage::components))
+        .route("/api/v2/incidents.json", get(statuspage::incidents))
+}
+
+/// What is true now.
+#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Snapshot)))]
+async fn status(State(view): State<View>) -> Response {
+    let snapshot = view.snapshot.borrow().clone();
+    Json(&*snapshot).into_response()
+}
+
+/// How many items are wanted.
+fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked.unwrap_or(USUAL) {
+        n @ 1..=MOST => Ok(n),
+        _ => Err(Problem::bad_request(format!("`limit` is from 1 to {MOST}"))),
+    }
+}
+
+/// The cursor of the page before, as it was given out.
+fn cursor(given: Option<&str>) -> Result<Option<u64>, Problem> {
+    let parse = |text: &str| {
+        let number = text.parse().ok().filter(|n: &u64| i64::try_from(*n).is_ok());
+        number.ok_or_else(|| Problem::bad_request("`cursor` is the `next` of the page before, as it stands there"))
+    };
+    given.map(parse).transpose()
+}

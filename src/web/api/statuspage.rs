@@ -1,0 +1,264 @@
+//! The same in the form of Atlassian Statuspage (`/api/v2/*.json`), so that tools which read vendors' pages read ours.
+//!
+//! Statuspage knows no "unknown": what could not be measured is not claimed to be broken, and its description says why.
+//! Incidents of the account and of this machine have the impact `none`.
+
+use axum::Json;
+use axum::extract::State;
+use ring::digest;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::incidents::read;
+use crate::config::Config;
+use crate::model::{Attribution, Incident, IncidentState, Status, Timestamp};
+use crate::snapshot::{EndpointView, Snapshot};
+use crate::web::View;
+use crate::web::problem::Problem;
+
+/// Statuspage lists the last 50.
+const INCIDENTS: u32 = 50;
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Page {
+    id: String,
+    name: String,
+    url: String,
+    time_zone: String,
+    updated_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Component {
+    id: String,
+    name: String,
+    status: &'static str,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    position: usize,
+    description: Option<String>,
+    showcase: bool,
+    start_date: Option<String>,
+    group_id: Option<String>,
+    page_id: String,
+    group: bool,
+    only_show_if_degraded: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct IncidentUpdate {
+    id: String,
+    status: &'static str,
+    body: String,
+    incident_id: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    display_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct PageIncident {
+    id: String,
+    name: String,
+    status: &'static str,
+    impact: &'static str,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    monitoring_at: Option<Timestamp>,
+    resolved_at: Option<Timestamp>,
+    started_at: Timestamp,
+    shortlink: String,
+    page_id: String,
+    components: Vec<Component>,
+    incident_updates: Vec<IncidentUpdate>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Indicator {
+    indicator: &'static str,
+    description: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Summary {
+    page: Page,
+    components: Vec<Component>,
+    incidents: Vec<PageIncident>,
+    /// Always empty: maintenance shows as a component's status.
+    scheduled_maintenances: Vec<String>,
+    status: Indicator,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StatusOnly {
+    page: Page,
+    status: Indicator,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Components {
+    page: Page,
+    components: Vec<Component>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PageIncidents {
+    page: Page,
+    incidents: Vec<PageIncident>,
+}
+
+/// Everything now, in Statuspage's form.
+#[utoipa::path(get, path = "/api/v2/summary.json", responses((status = 200, body = Summary)))]
+pub(super) async fn summary(State(view): State<View>) -> Json<Summary> {
+    let site = Site::of(&view);
+    Json(Summary {
+        page: site.page(),
+        components: site.components(),
+        incidents: site.snapshot.incidents.iter().map(|i| site.incident(i)).collect(),
+        scheduled_maintenances: Vec::new(),
+        status: site.indicator(),
+    })
+}
+
+/// The worst of all, in Statuspage's form.
+#[utoipa::path(get, path = "/api/v2/status.json", responses((status = 200, body = StatusOnly)))]
+pub(super) async fn status(State(view): State<View>) -> Json<StatusOnly> {
+    let site = Site::of(&view);
+    Json(StatusOnly { page: site.page(), status: site.indicator() })
+}
+
+/// Every endpoint, in Statuspage's form.
+#[utoipa::path(get, path = "/api/v2/components.json", responses((status = 200, body = Components)))]
+pub(super) async fn components(State(view): State<View>) -> Json<Components> {
+    let site = Site::of(&view);
+    Json(Components { page: site.page(), components: site.components() })
+}
+
+/// The last 50 incidents, in Statuspage's form.
+#[utoipa::path(get, path = "/api/v2/incidents.json", responses((status = 200, body = PageIncidents)))]
+pub(super) async fn incidents(State(view): State<View>) -> Result<Json<PageIncidents>, Problem> {
+    let site = Site::of(&view);
+    let rows = view.store.aside(|store| store.incidents_before(None, None, INCIDENTS)).await?;
+    let incidents: Vec<_> =
+        rows.iter().map(|row| read(row, &site.snapshot).map(|i| site.incident(&i))).collect::<Result<_, _>>()?;
+    Ok(Json(PageIncidents { page: site.page(), incidents }))
+}
+
+/// What all of them are made from.
+struct Site {
+    snapshot: std::sync::Arc<Snapshot>,
+    config: std::sync::Arc<Config>,
+    started_at: Timestamp,
+    id: String,
+}
+
+impl Site {
+    fn of(view: &View) -> Self {
+        let snapshot = view.snapshot.borrow().clone();
+        let id = short_id(&["page", &snapshot.location]);
+        Self { snapshot, config: view.config.borrow().clone(), started_at: view.started_at, id }
+    }
+
+    fn url(&self) -> String {
+        let listen = || self.config.monitor.listen.map_or(String::new(), |l| format!("http://{l}"));
+        self.config.monitor.public_url.clone().unwrap_or_else(listen)
+    }
+
+    fn page(&self) -> Page {
+        Page {
+            id: self.id.clone(),
+            name: self.config.web.title.clone().unwrap_or_else(|| "llmwatch".to_owned()),
+            url: self.url(),
+            time_zone: self.config.monitor.timezone.name().to_owned(),
+            updated_at: self.snapshot.at,
+        }
+    }
+
+    fn components(&self) -> Vec<Component> {
+        self.snapshot.endpoints.iter().enumerate().map(|(at, e)| self.component(at, e)).collect()
+    }
+
+    fn component(&self, position: usize, e: &EndpointView) -> Component {
+        Component {
+            id: short_id(&["component", &e.name]),
+            name: e.name.clone(),
+            status: match e.status {
+                Status::Operational | Status::Unknown => "operational",
+                Status::Degraded => "degraded_performance",
+                Status::Outage => "major_outage",
+                Status::Maintenance => "under_maintenance",
+            },
+            created_at: self.started_at,
+            updated_at: e.last_probe_at.unwrap_or(self.started_at),
+            position: position + 1,
+            description: e.reason.as_ref().map(|reason| format!("{}: {reason}", e.status.as_str())),
+            showcase: true,
+            start_date: None,
+            group_id: None,
+            page_id: self.id.clone(),
+            group: false,
+            only_show_if_degraded: false,
+        }
+    }
+
+    fn incident(&self, i: &Incident) -> PageIncident {
+        let update = |status, at: Timestamp, body: &str| IncidentUpdate {
+            id: short_id(&["update", &i.id.to_string(), status]),
+            status,
+            body: body.to_owned(),
+            incident_id: i.id.to_string(),
+            created_at: at,
+            updated_at: at,
+            display_at: at,
+        };
+        let mut incident_updates = vec![update("investigating", i.opened_at, &i.explanation)];
+        if let Some(at) = i.resolved_at {
+            incident_updates.insert(0, update("resolved", at, "Probes are answered rightly and in time again."));
+        }
+        PageIncident {
+            id: i.id.to_string(),
+            name: i.title.clone(),
+            status: if i.state == IncidentState::Resolved { "resolved" } else { "investigating" },
+            impact: match (i.attribution, i.status) {
+                (Attribution::Provider, Status::Outage) => "major",
+                (Attribution::Provider, Status::Degraded) => "minor",
+                _ => "none",
+            },
+            created_at: i.opened_at,
+            updated_at: i.resolved_at.unwrap_or(i.opened_at),
+            monitoring_at: None,
+            resolved_at: i.resolved_at,
+            started_at: i.started_at,
+            shortlink: format!("{}/incidents/{}", self.url(), i.number),
+            page_id: self.id.clone(),
+            components: self
+                .snapshot
+                .endpoints
+                .iter()
+                .enumerate()
+                .filter(|(_, e)| i.endpoints.contains(&e.name))
+                .map(|(at, e)| self.component(at, e))
+                .collect(),
+            incident_updates,
+        }
+    }
+
+    fn indicator(&self) -> Indicator {
+        let is = |status| self.snapshot.endpoints.iter().filter(|e| e.status == status).count();
+        let (indicator, description) = match (is(Status::Outage), is(Status::Degraded)) {
+            (0, 0) if is(Status::Maintenance) > 0 => ("maintenance", "Service Under Maintenance"),
+            (0, 0) => ("none", "All Systems Operational"),
+            (0, _) => ("minor", "Partially Degraded Service"),
+            (n, _) if n == self.snapshot.endpoints.len() => ("critical", "Major System Outage"),
+            _ => ("major", "Partial System Outage"),
+        };
+        Indicator { indicator, description }
+    }
+}
+
+/// Twelve characters, as Statuspage's ids have, that are always the same for the same thing.
+fn short_id(parts: &[&str]) -> String {
+    let digest = digest::digest(&digest::SHA256, parts.join("\n").as_bytes());
+    let number = digest.as_ref().iter().take(6).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{number:012x}")
+}

@@ -1,0 +1,212 @@
+//! The API from outside.
+
+use llmwatch::model::{Fault, Outcome, Sample, Timestamp};
+use serde_json::json;
+
+use crate::support::{KEY, good, site::Site};
+
+const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+fn two() -> String {
+    format!(
+        r#"
+[monitor]
+location = "fra1"
+public_url = "https://status.example.com"
+
+[defaults]
+group = "chat"
+
+[[endpoint]]
+name = "openai-chat"
+provider = "openai"
+base_url = "http://127.0.0.1:1/v1"
+api_key = "{KEY}"
+
+[[endpoint]]
+name = "azure-chat"
+provider = "azure-openai"
+base_url = "http://127.0.0.1:2"
+deployment = "gpt-6-luna"
+model = "gpt-6-luna"
+api_key = "{KEY}"
+"#
+    )
+}
+
+fn minutes_ago(minutes: i64) -> Timestamp {
+    Timestamp(NOW.0 - minutes * 60_000)
+}
+
+fn failed(endpoint: &str, at: Timestamp) -> Sample {
+    Sample {
+        outcome: Outcome::Failed,
+        fault: Some(Fault::Http5xx),
+        http_status: Some(500),
+        first_token_ms: None,
+        ..good(endpoint, at)
+    }
+}
+
+/// Two healthy hours, then one endpoint breaks ten minutes ago.
+async fn site() -> Site {
+    let mut site = Site::new(&two(), NOW).await;
+    site.record((10..130).rev().map(|m| good("openai-chat", minutes_ago(m))));
+    site.record((1..130).rev().map(|m| good("azure-chat", minutes_ago(m))));
+    site.record((1..10).rev().map(|m| failed("openai-chat", minutes_ago(m))));
+    site
+}
+
+#[tokio::test]
+async fn the_status_says_what_is_true_now() {
+    let status = site().await.get("/api/v1/status").await.json();
+    let endpoints = status["endpoints"].as_array().unwrap();
+    let as_pair = |e: &serde_json::Value| json!([e["name"], e["status"]]);
+    assert_eq!(as_pair(&endpoints[0]), json!(["openai-chat", "outage"]));
+    assert_eq!(as_pair(&endpoints[1]), json!(["azure-chat", "operational"]));
+    assert_eq!(status["incidents"][0]["cause"], "http.5xx");
+}
+
+#[tokio::test]
+async fn samples_come_newest_first_page_by_page() {
+    let site = site().await;
+    let first = site.get("/api/v1/endpoints/openai-chat/samples?limit=100").await.json();
+    assert_eq!(first["samples"].as_array().unwrap().len(), 100);
+    assert_eq!(first["samples"][0]["fault"], "http.5xx");
+    let next = first["next"].as_str().unwrap();
+    let second = site.get(&format!("/api/v1/endpoints/openai-chat/samples?limit=100&cursor={next}")).await.json();
+    assert_eq!(second["samples"].as_array().unwrap().len(), 29);
+    assert_eq!(second["next"], json!(null));
+    let failed = site.get("/api/v1/endpoints/openai-chat/samples?outcome=failed&limit=5").await.json();
+    assert_eq!(failed["samples"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn the_history_comes_in_steps_with_percentiles_and_faults() {
+    let site = site().await;
+    let series = site.get("/api/v1/endpoints/openai-chat/series?range=24h&step=5m").await.json();
+    assert_eq!(series["step_s"], 300);
+    let points = series["points"].as_array().unwrap();
+    assert!((25..=28).contains(&points.len()), "{} points", points.len());
+    let last = points.last().unwrap();
+    assert_eq!(last["faults"][0]["fault"], "http.5xx");
+    assert_eq!(last["first_token_ms"]["p95"], json!(null));
+    assert_eq!(series["summary"]["ok"], 120);
+    assert_eq!(series["summary"]["failed_provider"], 9);
+    let p50 = series["summary"]["first_token_ms"]["p50"].as_f64().unwrap();
+    assert!((p50 - 412.345).abs() < 5.0, "{p50}");
+}
+
+#[tokio::test]
+async fn one_endpoint_shows_how_it_is_and_how_it_is_configured_but_no_key() {
+    let answer = site().await.get("/api/v1/endpoints/openai-chat").await;
+    let one = answer.json();
+    assert_eq!(one["base_url"], "http://127.0.0.1:1/v1");
+    assert!(!answer.body.contains(KEY), "{}", answer.body);
+    assert_eq!(one["interval_s"], 60.0);
+    let availability = one["availability"]["30d"].as_f64().unwrap();
+    assert!((availability - 120.0 / 129.0).abs() < 1e-9, "{availability}");
+}
+
+#[tokio::test]
+async fn the_route_leads_to_the_one_that_works_and_says_why() {
+    let site = site().await;
+    let route = site.get("/api/v1/route?group=chat").await;
+    assert_eq!(route.status, 200);
+    let ranking = route.json();
+    assert_eq!(ranking["endpoint"], "azure-chat");
+    assert_eq!(ranking["ranking"][0]["reasons"], json!(["operational", "first token 412 ms", "no recent failure"]));
+    assert_eq!(ranking["ranking"][1]["usable"], json!(false));
+    assert_eq!(site.get("/api/v1/route?group=chat&format=text").await.body.trim(), "azure-chat");
+    assert_eq!(site.get("/api/v1/route?group=nope").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_route_to_nowhere_is_503() {
+    let site = Site::new(&two(), NOW).await;
+    let route = site.get("/api/v1/route?group=chat").await;
+    assert_eq!((route.status, &route.json()["endpoint"]), (503, &json!(null)));
+    let text = site.get("/api/v1/route?group=chat&format=text").await;
+    assert_eq!((text.status, text.header("content-type")), (503, Some("application/problem+json")));
+}
+
+#[tokio::test]
+async fn incidents_can_be_listed_and_read() {
+    let site = site().await;
+    let list = site.get("/api/v1/incidents?state=open").await.json();
+    assert_eq!(list["incidents"][0]["number"], 1);
+    assert_eq!(site.get("/api/v1/incidents?state=resolved").await.json()["incidents"], json!([]));
+    let one = site.get("/api/v1/incidents/1").await.json();
+    assert_eq!(one["endpoints"], json!(["openai-chat"]));
+    assert!(one["duration_s"].as_f64().unwrap() >= 9.0 * 60.0, "an open incident lasts until now");
+    assert_eq!(site.get("/api/v1/incidents/2").await.status, 404);
+}
+
+#[tokio::test]
+async fn every_error_is_a_problem() {
+    let site = site().await;
+    for (method, path, status) in [
+        ("GET", "/api/v1/nothing", 404),
+        ("GET", "/api/v1/endpoints/nobody", 404),
+        ("GET", "/api/v1/endpoints/nobody/samples", 404),
+        ("GET", "/api/v1/endpoints/openai-chat/samples?limit=0", 400),
+        ("GET", "/api/v1/endpoints/openai-chat/samples?cursor=x", 400),
+        ("GET", "/api/v1/endpoints/openai-chat/samples?since=yesterday", 400),
+        ("GET", "/api/v1/endpoints/openai-chat/series?step=1s", 400),
+        ("GET", "/api/v1/endpoints/openai-chat/series?range=90d&step=5m", 400),
+        ("GET", "/api/v1/endpoints/%ff", 400),
+        ("GET", "/api/v1/incidents/one", 400),
+        ("GET", "/api/v1/route?format=xml", 400),
+        ("PUT", "/api/v1/status", 403),
+    ] {
+        let answer = site.ask(method, path, "").await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}: {answer:?}");
+        assert_eq!(answer.json()["status"], status, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_know_is_a_problem_too() {
+    let site = Site::new(&(two() + "\n[web]\ntoken = \"sesame\"\n"), NOW).await;
+    let answer = site.ask("POST", "/api/v1/status", "authorization: Bearer sesame\r\ncontent-length: 0\r\n").await;
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET,HEAD")), "{answer:?}");
+    assert_eq!(answer.json()["detail"], "`/api/v1/status` does not answer POST");
+}
+
+#[tokio::test]
+async fn what_the_client_has_already_is_not_sent_again() {
+    let site = site().await;
+    let first = site.get("/api/v1/incidents").await;
+    let tag = first.header("etag").unwrap();
+    let again = site.ask("GET", "/api/v1/incidents", &format!("if-none-match: W/\"x\", {tag}\r\n")).await;
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    assert_eq!(again.header("etag"), Some(tag));
+}
+
+#[tokio::test]
+async fn existing_tools_read_it_as_a_statuspage() {
+    let site = site().await;
+    let summary = site.get("/api/v2/summary.json").await.json();
+    assert_eq!(summary["status"]["indicator"], "major");
+    assert_eq!(summary["components"][0]["status"], "major_outage");
+    assert_eq!(summary["components"][1]["status"], "operational");
+    let incident = &summary["incidents"][0];
+    assert_eq!((&incident["status"], &incident["impact"]), (&json!("investigating"), &json!("major")));
+    assert_eq!(incident["shortlink"], "https://status.example.com/incidents/1");
+    assert_eq!(site.get("/api/v2/status.json").await.json()["page"]["url"], "https://status.example.com");
+    assert_eq!(site.get("/api/v2/components.json").await.json()["components"], summary["components"]);
+    assert_eq!(site.get("/api/v2/incidents.json").await.json()["incidents"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_description_names_every_path_that_is_answered() {
+    let site = site().await;
+    let description = site.get("/api/v1/openapi.json").await.json();
+    assert!(description["openapi"].as_str().unwrap().starts_with("3.1"), "{}", description["openapi"]);
+    for path in description["paths"].as_object().unwrap().keys() {
+        let path = path.replace("{name}", "openai-chat").replace("{number}", "1");
+        let answer = site.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+}
