@@ -100,6 +100,9 @@ fn usage<T>(word: &str) -> T {
     std::process::exit(64)
 }
 
+/// The defaults of Gatus, with and without a condition on the response time (three times what is usual), and of Uptime
+/// Kuma; Kuma with three retries every 20 s; two quick retries after 5 s; and two confirmations at twice the rate with
+/// three good ones to recover, as updown.io does.
 fn rules(args: &Args) -> Vec<(&'static str, Rule)> {
     let plain = Consecutive { failures: 3, successes: 2, retry_ms: 0, recover_ms: 0, slow: 0.0 };
     let half = args.interval / 2;
@@ -107,18 +110,12 @@ fn rules(args: &Args) -> Vec<(&'static str, Rule)> {
     if !args.only {
         rules.extend(
             [
-                ("Gatus 3/2 (its default)", plain),
-                ("Gatus 3/2, RESPONSE_TIME < 3x", Consecutive { slow: 3.0, ..plain }),
-                ("Uptime Kuma (its default)", Consecutive { failures: 1, successes: 1, ..plain }),
-                (
-                    "Uptime Kuma, 3 retries every 20 s",
-                    Consecutive { failures: 4, successes: 1, retry_ms: 20_000, ..plain },
-                ),
-                ("2 quick retries after 5 s", Consecutive { successes: 1, retry_ms: 5_000, ..plain }),
-                (
-                    "as updown: 2 confirmations, 3 up",
-                    Consecutive { successes: 3, retry_ms: half, recover_ms: half, ..plain },
-                ),
+                ("Gatus 3/2", plain),
+                ("Gatus, time<3x", Consecutive { slow: 3.0, ..plain }),
+                ("Kuma", Consecutive { failures: 1, successes: 1, ..plain }),
+                ("Kuma 3 @ 20 s", Consecutive { failures: 4, successes: 1, retry_ms: 20_000, ..plain }),
+                ("2 quick retries", Consecutive { successes: 1, retry_ms: 5_000, ..plain }),
+                ("as updown", Consecutive { successes: 3, retry_ms: half, recover_ms: half, ..plain }),
             ]
             .map(|(title, rule)| (title, Rule::Consecutive(rule))),
         );
@@ -282,11 +279,17 @@ fn table(
     cells: impl Fn(&Row) -> &Vec<String>,
 ) {
     println!("{title}");
+    print!("  {:22}", "");
+    for row in rows {
+        print!("{:>17}", row.title);
+    }
+    println!();
     for i in columns {
-        println!("  {}", head(i));
+        print!("  {:22}", head(i));
         for row in rows {
-            println!("    {:34} {}", row.title, cells(row)[i]);
+            print!("{:>17}", cells(row)[i]);
         }
+        println!();
     }
     println!();
 }

@@ -424,7 +424,7 @@ impl Dice {
     }
 
     fn until(&mut self, length: i64) -> i64 {
-        self.0.i64(..length)
+        self.0.i64(0..length)
     }
 
     fn shuffle<T>(&mut self, items: &mut [T]) {
