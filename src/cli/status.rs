@@ -11,8 +11,8 @@ use crate::store::Store;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// From one look to the next with `--watch`.
-const AGAIN: Duration = Duration::from_secs(2);
+/// From one look to the next with `--watch` at least, whatever happens.
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,6 +26,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load().map_err(|f| f.with(UNKNOWN))?;
+    let mut events = None;
     loop {
         let snapshot = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
         if args.json {
@@ -37,7 +38,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             return Ok(plugin_code(snapshot.overall()));
         }
         tokio::select! {
-            () = tokio::time::sleep(AGAIN) => print(""),
+            () = change(&config, &mut events) => print(""),
             _ = tokio::signal::ctrl_c() => return Ok(plugin_code(snapshot.overall())),
         }
     }
@@ -57,14 +58,39 @@ async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
 }
 
 pub(super) async fn ask(config: &Config) -> Option<Snapshot> {
+    let body = tokio::time::timeout(PATIENCE, async { get(config, "/api/v1/status").await?.bytes().await.ok() });
+    serde_json::from_slice(&body.await.ok()??).ok()
+}
+
+async fn get(config: &Config, path: &str) -> Option<reqwest::Response> {
     let address = config.monitor.listen?;
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().ok()?;
-    let mut request = client.get(format!("http://{address}/api/v1/status"));
+    let client = reqwest::Client::builder().no_proxy().connect_timeout(PATIENCE).build().ok()?;
+    let mut request = client.get(format!("http://{address}{path}"));
     if let Some(token) = &config.web.token {
         request = request.bearer_auth(token.expose());
     }
-    let body = request.send().await.ok()?.error_for_status().ok()?.bytes().await.ok()?;
-    serde_json::from_slice(&body).ok()
+    request.send().await.ok()?.error_for_status().ok()
+}
+
+/// Waits until the daemon says that something has happened; when it says nothing at all, only for a while.
+async fn change(config: &Config, events: &mut Option<reqwest::Response>) {
+    tokio::time::sleep(AGAIN).await;
+    let Some(stream) = events else {
+        // What happened before it was opened is seen by the next look.
+        *events = get(config, "/api/v1/events").await;
+        return;
+    };
+    loop {
+        match stream.chunk().await {
+            Ok(Some(bytes)) if bytes.windows(6).any(|w| w == b"event:") => return,
+            // A heartbeat.
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => {
+                *events = None;
+                return;
+            }
+        }
+    }
 }
 
 fn render(snapshot: &Snapshot) -> String {

@@ -3,11 +3,14 @@
 
 mod api;
 mod assets;
+mod badge;
+mod feed;
 mod guard;
 mod live;
 pub mod pages;
 mod problem;
 mod serve;
+mod words;
 
 use std::sync::Arc;
 
@@ -54,6 +57,8 @@ pub fn router(view: View) -> Router {
         .merge(pages::routes())
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
+        .route("/badge/{file}", get(badge::serve))
+        .route("/feed.atom", get(feed::serve))
         .route("/api/v1/events", get(live::events))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -12,6 +12,7 @@ mod detect;
 mod fold;
 mod formats;
 mod hostile;
+mod pages;
 mod replays;
 mod rollups;
 mod simulate;

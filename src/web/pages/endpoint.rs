@@ -14,13 +14,13 @@ use serde_json::json;
 
 use super::chart::{self, Bars, Course, Spread};
 use super::past::{DAY_MS, DAYS, HOUR_MS, first_day};
-use super::words::{dollars, latency, percent, scale, whose};
 use super::{Frame, Problem, View, class, html};
 use crate::incident::human_duration;
 use crate::model::{Connection, Endpoint, Fault, Outcome, Sample, Timestamp};
 use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use crate::snapshot::EndpointView;
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
+use crate::web::words::{dollars, latency, percent, scale, whose};
 
 /// The size of a chart's drawing; the page stretches it.
 const CHART: (usize, usize) = (720, 120);

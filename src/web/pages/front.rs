@@ -9,12 +9,12 @@ use axum::response::Response;
 
 use super::chart::{self, Bars, Course, Spread};
 use super::past::{DAY_MS, DAYS, HOUR_MS, Past};
-use super::words::{Headline, dollars, headline, lasted, latency, percent, whose};
-use super::{Frame, Problem, View, class, html};
+use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::Config;
 use crate::model::{Incident, Status, Timestamp};
 use crate::rollup::Rollup;
 use crate::snapshot::{EndpointView, Snapshot};
+use crate::web::words::{Headline, dollars, headline, lasted, latency, percent, whose};
 
 /// The hours that a sparkline shows.
 const HOURS: usize = 24;
@@ -30,6 +30,7 @@ const TOLD_DAYS: usize = 5;
 struct FrontPage {
     frame: Frame,
     headline: Headline,
+    class: &'static str,
     last_probe_at: Option<Timestamp>,
     notices: Vec<(&'static str, String)>,
     providers: Vec<ProviderBlock>,
@@ -44,7 +45,15 @@ struct FrontPage {
 struct ProviderBlock {
     title: String,
     availability: String,
+    official: Option<OfficialWord>,
     rows: Vec<Row>,
+}
+
+/// What the vendor says of itself.
+struct OfficialWord {
+    status: &'static str,
+    class: &'static str,
+    url: String,
 }
 
 struct Row {
@@ -151,7 +160,8 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) 
             sums[place].add(sum);
         } else {
             let title = endpoint.title.clone();
-            providers.push(ProviderBlock { title, availability: String::new(), rows: vec![row] });
+            let official = official(snapshot, &title);
+            providers.push(ProviderBlock { title, availability: String::new(), official, rows: vec![row] });
             sums.push(sum);
         }
     }
@@ -161,8 +171,10 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) 
     let mut incidents: Vec<_> = snapshot.incidents.iter().rev().map(IncidentLine::new).collect();
     let over = past.incidents.iter().filter(|i| i.resolved_at.is_some());
     incidents.extend(over.map(IncidentLine::new));
+    let headline = headline(snapshot, frame.zone);
     FrontPage {
-        headline: headline(snapshot, frame.zone),
+        class: class(headline.status),
+        headline,
         last_probe_at: snapshot.endpoints.iter().filter_map(|e| e.last_probe_at).max(),
         notices: notices(snapshot, &frame),
         providers,
@@ -173,6 +185,12 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) 
         endpoints: snapshot.endpoints.len(),
         frame,
     }
+}
+
+fn official(snapshot: &Snapshot, title: &str) -> Option<OfficialWord> {
+    let page = &snapshot.official.iter().find(|vendor| vendor.title == title)?.page;
+    let url = web_url(&page.url)?;
+    Some(OfficialWord { status: page.status.as_str(), class: class(page.status), url })
 }
 
 fn row(endpoint: &EndpointView, past: &Past, frame: &Frame) -> Row {

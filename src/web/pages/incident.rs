@@ -7,12 +7,12 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::front::IncidentLine;
-use super::words::{lasted, latency, percent, title_of, whose};
-use super::{Frame, Problem, View, class, html, listed};
+use super::{Frame, Problem, View, class, html, listed, web_url};
 use crate::incident::{SLOW, human_duration};
 use crate::model::{Attribution, Fault, Incident, Timestamp};
 use crate::snapshot::Snapshot;
 use crate::store::{StoreError, Told};
+use crate::web::words::{lasted, latency, percent, title_of, whose};
 
 /// Incidents on one page of the list.
 const PAGE: u32 = 50;
@@ -70,6 +70,7 @@ struct IncidentPage {
     samples: Vec<Bad>,
     alternatives: Vec<(String, String)>,
     words: String,
+    official: Option<(String, Option<String>)>,
 }
 
 /// One entry of the timeline.
@@ -145,6 +146,7 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
         endpoints: incident.endpoints.iter().map(|name| (name.clone(), known(name))).collect(),
         samples: samples.collect(),
         alternatives: alternatives.collect(),
+        official: official(&incident),
         words: listed(&incident.endpoints, 3),
         faults,
         incident,
@@ -176,6 +178,21 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// What the vendor's own page said, and where.
+fn official(incident: &Incident) -> Option<(String, Option<String>)> {
+    let said = &incident.official;
+    let status = said.status?.as_str();
+    let text = match (&said.incident, said.lead_s) {
+        (Some(title), Some(lead)) if lead >= 0.0 => {
+            format!("“{title}”, published {} after we opened this", human_duration(lead))
+        }
+        (Some(title), Some(lead)) => format!("“{title}”, published {} before we opened this", human_duration(-lead)),
+        (Some(title), None) => format!("“{title}”"),
+        (None, _) => format!("{status}, no incident of its own"),
+    };
+    Some((text, said.url.as_deref().and_then(web_url)))
+}
+
 fn percent_plain(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
@@ -186,7 +203,10 @@ fn between(from: Timestamp, to: Timestamp) -> String {
 
 /// What happened, in order: here and at the receivers.
 fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
-    let after = |at: Timestamp| format!("+{}", between(incident.started_at, at));
+    let after = |at: Timestamp| {
+        let sign = if at < incident.started_at { "−" } else { "+" };
+        format!("{sign}{}", human_duration(at.since_ms(incident.started_at).abs() as f64 / 1000.0))
+    };
     let mut moments = vec![
         Moment {
             at: incident.started_at,
@@ -215,6 +235,11 @@ fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
         let detail = [attempts, error].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(": ");
         let at = one.ended_at.unwrap_or(one.decided_at);
         moments.push(Moment { at, after: after(at), class, what, detail });
+    }
+    if let Some(at) = incident.official.published_at {
+        let detail = incident.official.incident.clone().unwrap_or_default();
+        let (after, what) = (after(at), "The vendor’s own page says so".to_owned());
+        moments.push(Moment { at, after, class: "none", what, detail });
     }
     if let Some(at) = incident.resolved_at {
         moments.push(Moment {

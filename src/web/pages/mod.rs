@@ -6,7 +6,6 @@ mod endpoint;
 mod front;
 mod incident;
 mod past;
-mod words;
 
 use std::fmt::Write as _;
 
@@ -20,7 +19,7 @@ use serde_json::json;
 use tracing::Level;
 
 pub use self::past::Memory;
-use super::{View, assets};
+use super::{View, assets, words};
 use crate::log::{Event, emit};
 use crate::model::{Status, Timestamp};
 use crate::snapshot::Snapshot;
@@ -176,4 +175,9 @@ fn listed(words: &[String], most: usize) -> String {
         let _ = write!(text, " and {} more", words.len() - most);
     }
     text
+}
+
+/// A link that came from outside, if it is one that a browser may follow.
+fn web_url(url: &str) -> Option<String> {
+    (url.starts_with("https://") || url.starts_with("http://")).then(|| url.to_owned())
 }

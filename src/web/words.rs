@@ -18,12 +18,6 @@ pub(crate) struct Headline {
     pub(crate) advice: String,
 }
 
-impl Headline {
-    pub(crate) fn class(&self) -> &'static str {
-        super::class(self.status)
-    }
-}
-
 /// Says how things are at `snapshot.at` for a reader in `zone`.
 pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
     let now = snapshot.at;

@@ -1,0 +1,218 @@
+//! `/badge/{name}.svg`: one figure of an endpoint, a provider or a group, to be put into a README or a wiki.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::View;
+use super::words::{latency, percent};
+use crate::model::{Status, Timestamp};
+use crate::rollup::{Resolution, Rollup};
+use crate::snapshot::Snapshot;
+use crate::store::{RollupQuery, Store, StoreError};
+
+/// Longer ranges than this are told by days rather than hours.
+const BY_HOURS: Duration = Duration::from_hours(7 * 24);
+/// The longest range: as long as rollups are kept unless configured otherwise.
+const LONGEST: Duration = Duration::from_hours(400 * 24);
+/// How long a badge may be shown before it is asked for again.
+const FRESH: &str = "max-age=60";
+
+/// What stands after the `?`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    metric: Option<String>,
+    range: Option<String>,
+}
+
+/// What a badge tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Metric {
+    Uptime,
+    Latency,
+    Status,
+}
+
+pub(super) async fn serve(State(view): State<View>, Path(file): Path<String>, Query(asked): Query<Asked>) -> Response {
+    let name = file.strip_suffix(".svg").unwrap_or(&file);
+    let metric = match asked.metric.as_deref() {
+        None | Some("uptime") => Metric::Uptime,
+        Some("latency") => Metric::Latency,
+        Some("status") => Metric::Status,
+        Some(_) => return plain(StatusCode::BAD_REQUEST, "metric is uptime, latency or status\n"),
+    };
+    let range = asked.range.as_deref().unwrap_or("30d");
+    let Some(length) = parse_range(range) else {
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "range is a number of hours or days, such as 24h or 30d, at most 400d\n",
+        );
+    };
+    let snapshot = view.snapshot.borrow().clone();
+    let names = named(&snapshot, name);
+    if names.is_empty() {
+        return (StatusCode::NOT_FOUND, svg(&Badge::new(name, "unknown", GREY))).into_response();
+    }
+    let badge = if metric == Metric::Status {
+        let worst = worst(&snapshot, &names);
+        Badge::new(name, worst.as_str(), colour(worst))
+    } else {
+        let now = (view.wall)();
+        let read = view.store.aside(move |store| sum(store, &names, now, length, metric == Metric::Latency));
+        match read.await {
+            Ok(sum) => figure(name, range, metric, &sum),
+            Err(_) => return plain(StatusCode::INTERNAL_SERVER_ERROR, "the store cannot be read\n"),
+        }
+    };
+    svg(&badge).into_response()
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    (status, text).into_response()
+}
+
+/// The endpoint of this name, else those of the provider or the group of this name.
+fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
+    let all = &snapshot.endpoints;
+    if all.iter().any(|e| e.name == name) {
+        return vec![name.to_owned()];
+    }
+    let belongs = |e: &&crate::snapshot::EndpointView| e.provider.as_str() == name || e.group.as_deref() == Some(name);
+    all.iter().filter(belongs).map(|e| e.name.clone()).collect()
+}
+
+fn worst(snapshot: &Snapshot, names: &[String]) -> Status {
+    let mut part = snapshot.clone();
+    part.endpoints.retain(|e| names.contains(&e.name));
+    part.overall()
+}
+
+fn sum(store: &Store, names: &[String], now: Timestamp, length: Duration, detail: bool) -> Result<Rollup, StoreError> {
+    let resolution = if length <= BY_HOURS { Resolution::Hour } else { Resolution::Day };
+    let mut sum = Rollup::default();
+    for name in names {
+        let since = now - length;
+        let query = RollupQuery { resolution, endpoint: Some(name), since, until: now, detail };
+        for rollup in store.rollups(query)?.into_values().flatten() {
+            sum.merge(&rollup);
+        }
+    }
+    Ok(sum)
+}
+
+fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
+    let label = format!("{name} {} {range}", if metric == Metric::Uptime { "uptime" } else { "first token" });
+    if metric == Metric::Latency {
+        let sketch = if sum.first_token.count() > 0 { &sum.first_token } else { &sum.total };
+        let median = sketch.quantile(0.5).map(latency);
+        return Badge::new(&label, median.as_deref().unwrap_or("no data"), if median.is_some() { BLUE } else { GREY });
+    }
+    let Some(share) = sum.availability() else { return Badge::new(&label, "no data", GREY) };
+    let colour = match share {
+        s if s >= 0.999 => GREEN,
+        s if s >= 0.99 => AMBER,
+        _ => RED,
+    };
+    Badge::new(&label, &percent(share), colour)
+}
+
+/// Colours on which white text has enough contrast.
+const GREEN: &str = "#21794a";
+const AMBER: &str = "#955c00";
+const RED: &str = "#b3261e";
+const GREY: &str = "#666f78";
+const BLUE: &str = "#0b5cad";
+
+fn colour(status: Status) -> &'static str {
+    match status {
+        Status::Operational => GREEN,
+        Status::Degraded => AMBER,
+        Status::Outage => RED,
+        Status::Unknown => GREY,
+        Status::Maintenance => BLUE,
+    }
+}
+
+/// A number of hours or days.
+fn parse_range(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|n| *n > 0)?;
+    let hours = match unit {
+        "h" => number,
+        "d" => number.checked_mul(24)?,
+        _ => return None,
+    };
+    (hours <= LONGEST.as_secs() / 3600).then(|| Duration::from_hours(hours))
+}
+
+#[derive(Template)]
+#[template(path = "pages/badge.svg")]
+struct Badge {
+    label: String,
+    value: String,
+    colour: &'static str,
+    label_text: usize,
+    value_text: usize,
+    label_width: usize,
+    value_width: usize,
+    label_middle: usize,
+    value_middle: usize,
+    width: usize,
+}
+
+impl Badge {
+    fn new(label: &str, value: &str, colour: &'static str) -> Self {
+        // Wide enough for what a browser's font needs, which the text is then stretched to exactly.
+        let wide = |text: &str| (text.chars().count() * 67).div_ceil(10);
+        let (label_text, value_text) = (wide(label), wide(value));
+        let (label_width, value_width) = (label_text + 12, value_text + 12);
+        Self {
+            label: label.to_owned(),
+            value: value.to_owned(),
+            colour,
+            label_text,
+            value_text,
+            label_width,
+            value_width,
+            label_middle: label_width / 2,
+            value_middle: label_width + value_width / 2,
+            width: label_width + value_width,
+        }
+    }
+}
+
+fn svg(badge: &Badge) -> impl IntoResponse + use<> {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static(FRESH)),
+        // Opened by itself it is a document: it may not run or load anything.
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, badge.render().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_hours_or_days() {
+        assert_eq!(parse_range("24h"), Some(Duration::from_hours(24)));
+        assert_eq!(parse_range("30d"), Some(Duration::from_hours(720)));
+        for wrong in ["", "d", "0d", "-1d", "30", "30x", "401d", "99999999999999999999d", "3é"] {
+            assert_eq!(parse_range(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_escaped() {
+        let badge = Badge::new("<script>\"'&", "<b>", GREY).render().unwrap();
+        assert!(!badge.contains("<script>") && !badge.contains("<b>"), "{badge}");
+        assert!(badge.contains("&#60;script&#62;&#34;&#39;&#38;"), "{badge}");
+    }
+}
