@@ -1,26 +1,54 @@
 //! Provider, account or local? Pure: the fault's default attribution, revised by what else is known.
 
-use crate::model::{Attribution, Fault};
+use crate::model::{Attribution, Fault, Reach};
 
 /// What is known besides the fault itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Context {
-    /// Whether any control answered, if they were asked.
-    pub controls_reachable: Option<bool>,
+    /// What the controls said, if they were asked.
+    pub controls: Option<Reach>,
+    /// Whether a provider of another failure domain has answered since this endpoint began to fail.
+    pub others_answer: bool,
     /// Whether other names were resolved in the same minutes; `None` when no other endpoint has a name to resolve.
     pub other_names_resolve: Option<bool>,
+    /// Whether this machine's network is known to be gone.
+    pub blind: bool,
+    /// Whether a key and configuration that worked until now are refused on several endpoints of the provider at once.
+    pub refused_together: bool,
 }
 
 /// Whose fault is `fault` in this context?
 ///
-/// - A failure below HTTP while no control answers either is this machine's.
+/// - A failure below HTTP while no control answers either is this machine's, unless another provider answers meanwhile:
+///   then it is the controls that cannot be reached from here.
+/// - Whatever breaks off or waits in vain while this machine's network is gone is this machine's.
 /// - A name that does not resolve while others do is its owner's: the provider's zone is broken.
+/// - A key that worked until now and is refused everywhere at once is suspected to be the provider's mistake.
 /// - Otherwise the fault's own default holds.
 pub fn attribute(fault: Fault, context: Context) -> Attribution {
-    match context.controls_reachable {
-        Some(false) if fault.is_transport() => Attribution::Local,
-        Some(true) if fault == Fault::LocalDns && context.other_names_resolve == Some(true) => Attribution::Provider,
-        _ => fault.attribution(),
+    let by_default = fault.attribution();
+    match context.controls {
+        Some(Reach { any: false, .. }) if fault.is_transport() => {
+            if context.others_answer && by_default != Attribution::Local { by_default } else { Attribution::Local }
+        }
+        Some(reach) if fault == Fault::LocalDns && (reach.by_name || context.other_names_resolve == Some(true)) => {
+            Attribution::Provider
+        }
+        None if fault.is_network() && context.blind => Attribution::Local,
+        _ if context.refused_together && by_default == Attribution::Account => Attribution::Provider,
+        _ => by_default,
+    }
+}
+
+/// Whether the provider may have refused wrongly what it answers with `fault`, if it does so on several endpoints at once.
+/// A key that is refused, yes: that has happened. Money and limits belong to an account, so with one account they run
+/// out everywhere at once by nature, and only different accounts (`same_key` false) raise the suspicion. An address that
+/// is not let in is the same everywhere; a model or request that is refused was the request's own.
+pub fn may_be_wrongly_refused(fault: Fault, same_key: bool) -> bool {
+    match fault {
+        Fault::AccountAuth | Fault::AccountPermission => true,
+        Fault::AccountQuota | Fault::AccountRateLimit => !same_key,
+        _ => false,
     }
 }
 
@@ -28,20 +56,47 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
 mod tests {
     use super::*;
 
+    fn asked(any: bool) -> Context {
+        Context { controls: Some(Reach { any, by_name: false }), ..Context::default() }
+    }
+
     #[test]
     fn a_refused_connection_is_the_providers_unless_nothing_else_answers() {
-        let asked = |reachable| Context { controls_reachable: reachable, ..Context::default() };
-        assert_eq!(attribute(Fault::TcpTimeout, asked(None)), Attribution::Provider);
-        assert_eq!(attribute(Fault::TcpTimeout, asked(Some(true))), Attribution::Provider);
-        assert_eq!(attribute(Fault::TcpTimeout, asked(Some(false))), Attribution::Local);
-        assert_eq!(attribute(Fault::Http5xx, asked(Some(false))), Attribution::Provider, "an answer came through");
+        assert_eq!(attribute(Fault::TcpTimeout, Context::default()), Attribution::Provider);
+        assert_eq!(attribute(Fault::TcpTimeout, asked(true)), Attribution::Provider);
+        assert_eq!(attribute(Fault::TcpTimeout, asked(false)), Attribution::Local);
+        assert_eq!(attribute(Fault::Http5xx, asked(false)), Attribution::Provider, "an answer came through");
+        let firewalled = Context { others_answer: true, ..asked(false) };
+        assert_eq!(attribute(Fault::TcpTimeout, firewalled), Attribution::Provider, "only the controls are kept away");
     }
 
     #[test]
     fn a_dead_resolver_is_ours_and_a_dead_zone_is_theirs() {
-        let world = |others| Context { controls_reachable: Some(true), other_names_resolve: others };
+        let world = |others| Context { other_names_resolve: others, ..asked(true) };
         assert_eq!(attribute(Fault::LocalDns, world(Some(true))), Attribution::Provider);
         assert_eq!(attribute(Fault::LocalDns, world(Some(false))), Attribution::Local);
         assert_eq!(attribute(Fault::LocalDns, world(None)), Attribution::Local);
+        let named = Context { controls: Some(Reach { any: true, by_name: true }), ..Context::default() };
+        assert_eq!(attribute(Fault::LocalDns, named), Attribution::Provider, "the controls' names are resolved");
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_when_the_network_goes_is_ours() {
+        let blind = Context { blind: true, ..Context::default() };
+        assert_eq!(attribute(Fault::TimeoutTokenGap, blind), Attribution::Local);
+        assert_eq!(attribute(Fault::Http5xx, blind), Attribution::Provider);
+        assert_eq!(attribute(Fault::TimeoutTokenGap, Context::default()), Attribution::Provider);
+    }
+
+    #[test]
+    fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fault() {
+        let together = Context { refused_together: true, ..Context::default() };
+        assert_eq!(attribute(Fault::AccountAuth, together), Attribution::Provider);
+        assert_eq!(attribute(Fault::AccountAuth, Context::default()), Attribution::Account);
+        assert_eq!(attribute(Fault::TcpReset, together), Attribution::Provider);
+        assert!(may_be_wrongly_refused(Fault::AccountAuth, true));
+        assert!(!may_be_wrongly_refused(Fault::AccountQuota, true), "one empty account is empty everywhere");
+        assert!(may_be_wrongly_refused(Fault::AccountQuota, false));
+        assert!(!may_be_wrongly_refused(Fault::RequestModelNotFound, false));
     }
 }

@@ -311,10 +311,10 @@ impl Probe for Eyes {
         let sight = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let due = ProbeDue { scheduled_at: due.scheduled_at, started_at, trigger: due.trigger };
         let sample = sight.prober.probe(&endpoint, due).await;
-        let controls_reachable = match sample.fault {
-            Some(fault) if fault.is_transport() => sight.controls.any_reachable().await,
-            _ => None,
+        let controls = match sample.fault {
+            Some(fault) => sight.controls.ask_about(&endpoint, fault).await,
+            None => None,
         };
-        Probed { sample, controls_reachable }
+        Probed { sample, controls }
     }
 }

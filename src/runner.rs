@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Wall};
-use crate::model::{Endpoint, Sample, Timestamp};
+use crate::model::{Endpoint, Reach, Sample, Timestamp};
 use crate::schedule::{Agenda, Due};
 
 /// How long probes in flight may go on after the daemon is told to stop; what is not finished then is abandoned.
@@ -30,8 +30,8 @@ const ASLEEP: Duration = Duration::from_secs(5);
 pub struct Probed {
     /// The record.
     pub sample: Sample,
-    /// Whether any control answered; `None` when they were not asked.
-    pub controls_reachable: Option<bool>,
+    /// What the controls said; `None` when they were not asked.
+    pub controls: Option<Reach>,
 }
 
 /// What can probe: the real prober, or a script in a simulation.

@@ -212,6 +212,10 @@ pub struct Recent {
     failures: VecDeque<bool>,
     last: Option<(Timestamp, Outcome, Option<Fault>)>,
     resolved_at: Option<Timestamp>,
+    /// When it last answered rightly, as it is configured now.
+    good_at: Option<Timestamp>,
+    /// When the failures in a row that go on began.
+    failing_since: Option<Timestamp>,
 }
 
 impl Recent {
@@ -229,6 +233,11 @@ impl Recent {
         let failed = sample.outcome == Outcome::Failed;
         if sample.attribution != Some(Attribution::Local) {
             keep(&mut self.failures, Some(failed), OUTCOMES);
+        }
+        if failed {
+            self.failing_since.get_or_insert(sample.started_at);
+        } else {
+            (self.good_at, self.failing_since) = (Some(sample.started_at), None);
         }
         if !failed || sample.attribution == Some(Attribution::Provider) {
             let hour = sample.started_at.0.div_euclid(HOUR_MS);
@@ -268,6 +277,21 @@ impl Recent {
     /// When the last sample began, how it ended, and its fault.
     pub fn last(&self) -> Option<(Timestamp, Outcome, Option<Fault>)> {
         self.last
+    }
+
+    /// When it last answered rightly, as it is configured now.
+    pub fn good_at(&self) -> Option<Timestamp> {
+        self.good_at
+    }
+
+    /// When the failures in a row that go on began; `None` when the last probe was good.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.failing_since
+    }
+
+    /// It is configured otherwise now: that it worked before says nothing.
+    pub fn begin_anew(&mut self) {
+        self.good_at = None;
     }
 
     /// When a name was last resolved for this endpoint.

@@ -60,8 +60,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
                 let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
                 let mut sample = prober.probe(&endpoint, due).await;
                 if let Some(fault) = sample.fault {
-                    let asked = if fault.is_transport() { controls.any_reachable().await } else { None };
-                    let context = Context { controls_reachable: asked, other_names_resolve: None };
+                    let asked = controls.ask_about(&endpoint, fault).await;
+                    let context = Context { controls: asked, ..Context::default() };
                     sample.attribution = Some(attribute(fault, context));
                 }
                 samples.push(sample);

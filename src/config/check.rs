@@ -21,8 +21,9 @@ use super::{
 use crate::model::Provider;
 
 const DAY: Duration = Duration::from_hours(24);
-/// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other.
-const CONTROLS: [&str; 3] = ["tcp://1.1.1.1:443", "tcp://8.8.8.8:443", "tcp://9.9.9.9:443"];
+/// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other; by name where the
+/// resolver is to be tried as well, and one by address for when it fails.
+const CONTROLS: [&str; 3] = ["tcp://1.1.1.1:443", "tcp://dns.google:443", "tcp://dns.quad9.net:443"];
 
 /// Reads and checks the file at `path`.
 ///

@@ -28,6 +28,7 @@ use url::Url;
 
 pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
+pub(crate) use self::endpoint::is_local;
 pub use self::rules::load_rules;
 pub use self::template::{Syntax, Template};
 pub use self::value::{duration, show};

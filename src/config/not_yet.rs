@@ -6,8 +6,8 @@ use crate::config::endpoint::Read;
 /// Keys of a table of their own.
 const TABLES: &[&str] = &["heartbeat", "report"];
 /// Keys of other tables.
-const KEYS: &[(&str, &[&str])] = &[("defaults", &["slo", "depends_on"])];
-const ENDPOINT: &[&str] = &["slo", "depends_on"];
+const KEYS: &[(&str, &[&str])] = &[("defaults", &["slo"])];
+const ENDPOINT: &[&str] = &["slo"];
 
 /// Warns about every such key that was written.
 pub(super) fn warn(root: &Table<'_>, reads: &[Read<'_>]) {

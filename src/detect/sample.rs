@@ -34,7 +34,7 @@ impl Reader<'_> {
                 let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
                 Result::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: self.limits.exceeded_by(sample) }))
             }
-            (Some(fault), Some(Attribution::Local)) if fault.is_transport() && self.controls => Result::Offline,
+            (Some(fault), Some(Attribution::Local)) if fault.is_network() && self.controls => Result::Offline,
             (Some(fault), Some(Attribution::Account | Attribution::Local)) => {
                 Result::Account { rate_limited: fault == Fault::AccountRateLimit, retry_after_ms }
             }

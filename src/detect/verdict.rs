@@ -1,5 +1,7 @@
 //! What detection says: notes about endpoints, and when to look again.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Timestamp;
 
 /// What follows from one observation.
@@ -52,7 +54,7 @@ impl Cleared {
 }
 
 /// One thing noted about one endpoint.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Note {
     /// When it was decided: the end of the probe that decided it.
     pub at: Timestamp,
@@ -83,7 +85,7 @@ pub struct Note {
 }
 
 /// The figures of several endpoints of one failure domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shared {
     /// Bad probes since the first bad one of each.
     pub k: u32,
@@ -96,7 +98,7 @@ pub struct Shared {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// An alert that nobody was told of before.
     Open,
@@ -127,7 +129,7 @@ impl Event {
 }
 
 /// Why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// For the monitor's own notes.
     None,

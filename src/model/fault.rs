@@ -157,6 +157,22 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether a network that fails in the middle of a probe can look like this: whatever [`is_transport`](Self::is_transport)
+    /// is, and every wait that was in vain.
+    pub fn is_network(self) -> bool {
+        self.is_transport()
+            || matches!(
+                self,
+                Self::TimeoutHeaders
+                    | Self::TimeoutFirstToken
+                    | Self::TimeoutTokenGap
+                    | Self::TimeoutTotal
+                    | Self::StreamTruncated
+            )
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

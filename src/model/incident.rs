@@ -73,6 +73,9 @@ pub struct Incident {
     pub status: Status,
     /// Whose fault.
     pub attribution: Attribution,
+    /// Why we think so, as a half sentence.
+    #[serde(default)]
+    pub attribution_reason: String,
     /// The most frequent fault's code, or `slow`.
     pub cause: String,
     /// One line that says it all.
@@ -91,6 +94,12 @@ pub struct Incident {
     pub duration_s: f64,
     /// One paragraph for people: what, how sure, whose fault and why.
     pub explanation: String,
+    /// Endpoints that depend on what is concerned here, and fail because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explains: Vec<String>,
+    /// The number of the incident that explains this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained_by: Option<u64>,
     /// Who said that somebody is on it; no reminders are sent from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,

@@ -18,7 +18,7 @@ pub use incident::{
 };
 pub use notice::{Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use official::{Official, VendorIncident, VendorPage};
-pub use sample::{Outcome, Sample, Trigger};
+pub use sample::{Outcome, Reach, Sample, Trigger};
 pub use secret::Secret;
 pub use target::{
     Api, Connection, DetectionPolicy, Endpoint, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,

@@ -157,3 +157,12 @@ impl Sample {
         Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)
     }
 }
+
+/// What the controls said: targets unrelated to any provider, asked when a probe fails below HTTP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Whether any of them answered.
+    pub any: bool,
+    /// Whether one of them answered that is given by its name: then names are resolved here.
+    pub by_name: bool,
+}

@@ -4,24 +4,28 @@
 //! completed sample into the state and says what follows from it: rows to commit, looks to arrange, events to log. A
 //! restart calls `step` on stored samples and drops what follows, since that was committed together with them.
 
+mod context;
 mod hear;
+mod sight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
 
+use self::context::fingerprint;
+use self::sight::Blind;
 use super::{Line, Step};
-use crate::attribute::{Context, attribute};
-use crate::config::{Config, StatusFeed};
+use crate::attribute::attribute;
+use crate::config::{Config, StatusFeed, is_local};
 use crate::desk::Announcement;
-use crate::detect::{Blip, Cause, Detector, Event, LAG_LIMIT_MS, Observation, Policy, Reader};
+use crate::detect::{Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
 use crate::maintenance;
 use crate::model::{
-    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Sample, Status, Timestamp,
+    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status, Timestamp,
 };
 use crate::official::Pages;
 use crate::snapshot::{EndpointView, Recent, Snapshot, VendorView};
@@ -40,6 +44,8 @@ pub struct Core {
     roster: BTreeMap<String, Policy>,
     state: State,
     recents: BTreeMap<String, Recent>,
+    /// Endpoints that were configured otherwise when they were last probed: that they worked then says nothing.
+    changed: BTreeSet<String>,
     checkpoint_at: Timestamp,
 }
 
@@ -53,14 +59,9 @@ struct State {
     /// What the vendors' own pages said last.
     #[serde(default)]
     pages: Pages,
-}
-
-/// The monitor's own network is gone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Blind {
-    since: Timestamp,
-    /// Whether a notice was queued: a blink is not worth one.
-    told: bool,
+    /// How each endpoint was configured when its last sample came.
+    #[serde(default)]
+    fingerprints: BTreeMap<String, u64>,
 }
 
 /// What probing has cost on one local day.
@@ -76,7 +77,9 @@ impl Core {
     /// A state that has seen nothing yet.
     pub fn new(config: Arc<Config>, stretch: f64) -> Self {
         let roster = roster(&config, stretch);
-        Self { config, stretch, roster, state: State::default(), recents: BTreeMap::new(), checkpoint_at: Timestamp(0) }
+        let state = State { fingerprints: fingerprints(&config), ..State::default() };
+        let (recents, changed) = (BTreeMap::new(), BTreeSet::new());
+        Self { config, stretch, roster, state, recents, changed, checkpoint_at: Timestamp(0) }
     }
 
     /// The state that `checkpoint` holds. The recent samples have to be [remembered](Self::remember) after it.
@@ -84,7 +87,10 @@ impl Core {
     /// # Errors
     /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
     pub fn resume(config: Arc<Config>, stretch: f64, checkpoint: &str) -> Result<Self, serde_json::Error> {
-        Ok(Self { state: serde_json::from_str(checkpoint)?, ..Self::new(config, stretch) })
+        let mut core = Self::new(config, stretch);
+        core.state = serde_json::from_str(checkpoint)?;
+        core.notice_changes();
+        Ok(core)
     }
 
     /// What it is judged by.
@@ -100,13 +106,32 @@ impl Core {
 
     /// Takes a sample that is in the checkpoint already into the part that is not.
     pub fn remember(&mut self, sample: &Sample) {
-        self.recents.entry(sample.endpoint.clone()).or_default().record(sample);
+        let recent = self.recents.entry(sample.endpoint.clone()).or_default();
+        recent.record(sample);
+        if self.changed.contains(&sample.endpoint) {
+            recent.begin_anew();
+        }
+    }
+
+    /// Compares how the endpoints are configured with how they were.
+    fn notice_changes(&mut self) {
+        let now = fingerprints(&self.config);
+        let before = std::mem::replace(&mut self.state.fingerprints, now);
+        for (name, now) in &self.state.fingerprints {
+            if before.get(name).is_some_and(|before| before != now) {
+                self.changed.insert(name.clone());
+                if let Some(recent) = self.recents.get_mut(name) {
+                    recent.begin_anew();
+                }
+            }
+        }
     }
 
     /// The same state under another configuration. Incidents of endpoints that are gone are closed.
     pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Step {
         self.roster = roster(&config, stretch);
         (self.config, self.stretch) = (config, stretch);
+        self.notice_changes();
         let roster = &self.roster;
         self.state.detector.retain(|name| roster.contains_key(name));
         self.recents.retain(|name, _| roster.contains_key(name));
@@ -120,10 +145,9 @@ impl Core {
     }
 
     /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
-    pub fn complete(&self, mut sample: Sample, controls_reachable: Option<bool>) -> Sample {
+    pub fn complete(&self, mut sample: Sample, controls: Option<Reach>) -> Sample {
         if let Some(fault) = sample.fault {
-            let context = Context { controls_reachable, other_names_resolve: self.other_names_resolve(&sample) };
-            sample.attribution = Some(attribute(fault, context));
+            sample.attribution = Some(attribute(fault, self.context(&sample, fault, controls)));
         } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
             let typical = self.state.detector.typical(&self.roster, &sample.endpoint);
             let factor = endpoint.detection.slow_factor;
@@ -144,12 +168,16 @@ impl Core {
         let mut step = Step::default();
         let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else { return step };
         let at = sample.ended_at();
-        let before = self.status_of(&endpoint, at).0;
+        // The network concerns all.
+        let wide = self.state.blind.is_some() || sample.attribution == Some(Attribution::Local);
+        let shown = (!wide).then_some(endpoint.name.as_str());
+        let before = self.statuses(shown, at);
         let observation = self.observation(&endpoint, &sample);
         let verdict = self.state.detector.observe(&self.roster, &observation);
+        // It is judged as it is configured now.
+        self.changed.remove(&sample.endpoint);
         self.remember(&sample);
-        self.state.book.count(&sample);
-        let changes = if verdict.notes.is_empty() {
+        let changes = if verdict.notes.is_empty() && !self.state.book.concerns(&sample.endpoint) {
             Vec::new()
         } else {
             let around = Around {
@@ -160,19 +188,16 @@ impl Core {
             };
             self.state.book.apply(&verdict.notes, &sample, &around)
         };
-        self.see(&mut step, &verdict.notes, &sample);
+        self.see(&mut step, &endpoint, &sample, observation.result == Looked::Offline);
         step.look_again = verdict.look_again;
+        if sample.attribution == Some(Attribution::Account) {
+            step.look_again.extend(self.witnesses(&endpoint, &sample));
+        }
         step.lines.push(Line::sample(&sample, &self.config.log));
         step.lines.extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
         step.tell(changes, at);
-        let after = self.status_of(&endpoint, at).0;
-        if before != after {
-            let message = format!("{} is {} (was {})", endpoint.name, after.as_str(), before.as_str());
-            let fields = serde_json::json!({
-                "endpoint": endpoint.name, "provider": endpoint.provider, "status": after, "was": before,
-            });
-            step.lines.push(Line::new(log::Event::StatusChanged, tracing::Level::INFO, message, fields));
-        }
+        let after = self.statuses(shown, at);
+        step.lines.extend(after.iter().filter_map(|(name, now)| self.status_line(name, *before.get(name)?, *now)));
         self.spend(&mut step, &sample);
         if at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
             self.checkpoint_at = at;
@@ -221,29 +246,29 @@ impl Core {
         self.config.endpoints.iter().find(|e| e.name == name)
     }
 
-    fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
-        let interval = endpoint.interval.mul_f64(self.stretch);
-        Reader { interval, limits: &endpoint.slow, controls: !self.config.controls.is_empty() }.observe(sample)
+    /// How the endpoint of this name is, or how all are.
+    fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<String, Status> {
+        let asked = self.config.endpoints.iter().filter(|e| only.is_none_or(|name| e.name == name));
+        asked.map(|e| (e.name.clone(), self.status_of(e, at).0)).collect()
     }
 
-    /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
-    fn other_names_resolve(&self, sample: &Sample) -> Option<bool> {
-        let others: Vec<_> = self
-            .config
-            .endpoints
-            .iter()
-            .filter(|e| e.name != sample.endpoint && e.base_url.domain().is_some())
-            .collect();
-        let recently = |e: &&Arc<Endpoint>| {
-            let last = self.recents.get(&e.name).and_then(Recent::resolved_at);
-            last.is_some_and(|at| sample.started_at.since_ms(at) <= 2 * e.interval.as_millis() as i64)
-        };
-        (!others.is_empty()).then(|| others.iter().any(recently))
+    fn status_line(&self, name: &str, was: Status, now: Status) -> Option<Line> {
+        let endpoint = self.endpoint(name).filter(|_| was != now)?;
+        let message = format!("{name} is {} (was {})", now.as_str(), was.as_str());
+        let fields = serde_json::json!({"endpoint": name, "provider": endpoint.provider, "status": now, "was": was});
+        Some(Line::new(log::Event::StatusChanged, tracing::Level::INFO, message, fields))
+    }
+
+    fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
+        let interval = endpoint.interval.mul_f64(self.stretch);
+        let controls = !self.config.controls.is_empty() && !is_local(&endpoint.base_url);
+        Reader { interval, limits: &endpoint.slow, controls }.observe(sample)
     }
 
     fn free_of_incidents(&self) -> Vec<String> {
         let answers = |e: &&Arc<Endpoint>| {
             self.state.book.of(&e.name).is_none()
+                && self.state.book.explained(&e.name).is_none()
                 && self.recents.get(&e.name).and_then(Recent::last).is_some_and(|(_, o, _)| o != Outcome::Failed)
         };
         self.config.endpoints.iter().filter(answers).map(|e| e.name.clone()).collect()
@@ -271,6 +296,13 @@ impl Core {
             let measured = incident.attribution == Attribution::Provider;
             return (if measured { incident.status } else { Status::Unknown }, Some(incident.title.clone()));
         }
+        if let Some((status, by)) = self.state.book.explained(&endpoint.name) {
+            let why = match by {
+                Some(incident) => format!("explained by incident {}: {}", incident.number, incident.title),
+                None => "still failing after what explained it is over".to_owned(),
+            };
+            return (status, Some(why));
+        }
         if self.rest_until(now).is_some() {
             return unknown("the day's probing budget is spent");
         }
@@ -279,38 +311,6 @@ impl Core {
         };
         let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
         if now > last + patience { unknown("not probed lately") } else { (Status::Operational, None) }
-    }
-
-    /// Loses and regains sight of the world.
-    fn see(&mut self, step: &mut Step, notes: &[crate::detect::Note], sample: &Sample) {
-        let at = sample.ended_at();
-        if notes.iter().any(|n| n.event == Event::Online)
-            && let Some(blind) = self.state.blind.take()
-        {
-            let lasted = at.since_ms(blind.since) as f64 / 1000.0;
-            let title = format!(
-                "{} has its network back after {}",
-                self.config.monitor.location,
-                crate::incident::human_duration(lasted)
-            );
-            let fields = serde_json::json!({"since": blind.since, "duration_s": lasted});
-            step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields));
-            if blind.told {
-                step.announcements.push(Announcement::new(NoticeType::Sighted, title, at));
-            }
-        }
-        if notes.iter().any(|n| n.event == Event::Offline) && self.state.blind.is_none() {
-            self.state.blind = Some(Blind { since: sample.started_at, told: false });
-            let message = format!("{} has lost its network: neither providers nor controls answer", sample.location);
-            let fields = serde_json::json!({"endpoint": sample.endpoint, "fault": sample.fault});
-            step.lines.push(Line::new(log::Event::MonitorBlind, tracing::Level::ERROR, message, fields));
-        }
-        let alert_after = self.endpoint(&sample.endpoint).map_or(0, |e| e.detection.alert_after.as_millis() as i64);
-        if let Some(blind) = self.state.blind.as_mut().filter(|b| !b.told && at.since_ms(b.since) >= alert_after) {
-            blind.told = true;
-            let title = format!("{} has lost its network", self.config.monitor.location);
-            step.announcements.push(Announcement::new(NoticeType::Blind, title, at));
-        }
     }
 
     /// What was suspicious and has passed: logged, so that the settings can be tuned on one's own history.
@@ -380,6 +380,11 @@ fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
     config.endpoints.iter().map(|e| (e.name.clone(), policy(e))).collect()
 }
 
+/// How each endpoint of `config` is set up, in a form that says nothing of it.
+fn fingerprints(config: &Config) -> BTreeMap<String, u64> {
+    config.endpoints.iter().map(|e| (e.name.clone(), fingerprint(e))).collect()
+}
+
 struct Around<'a> {
     config: &'a Config,
     recents: &'a BTreeMap<String, Recent>,
@@ -396,12 +401,16 @@ impl Surroundings for Around<'_> {
         self.recents.get(name).map(|r| r.bad_since(from).cloned().collect()).unwrap_or_default()
     }
 
-    fn working_elsewhere(&self, domain: &str) -> Vec<String> {
-        self.book_free
-            .iter()
-            .filter(|name| self.endpoint(name).is_some_and(|e| e.domain() != domain))
-            .cloned()
-            .collect()
+    fn working(&self) -> Vec<&Endpoint> {
+        self.book_free.iter().filter_map(|name| self.endpoint(name)).collect()
+    }
+
+    fn size_of(&self, domain: &str) -> usize {
+        self.config.endpoints.iter().filter(|e| e.domain() == domain).count()
+    }
+
+    fn has_worked(&self, name: &str) -> bool {
+        self.recents.get(name).and_then(Recent::good_at).is_some()
     }
 
     fn official(&self, incident: &Incident) -> Official {

@@ -352,7 +352,7 @@ impl Pipeline {
     fn take(&mut self, report: Report) -> Option<Step> {
         match report {
             Report::Probed(probed) => {
-                let sample = self.core.complete(probed.sample, probed.controls_reachable);
+                let sample = self.core.complete(probed.sample, probed.controls);
                 Some(self.core.step(sample))
             }
             Report::Skipped { endpoint, ticks, reason } => {

@@ -8,8 +8,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use url::{Host, Url};
 
-use crate::config::Control;
+use crate::config::{Control, is_local};
+use crate::model::{Endpoint, Fault, Reach};
 
 /// All are asked at once, and have so long to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,44 +21,113 @@ const FRESH: Duration = Duration::from_secs(2);
 /// The configured controls.
 #[derive(Debug)]
 pub struct Controls {
-    targets: Vec<(String, u16)>,
-    last: Mutex<Option<(Instant, bool)>>,
+    targets: Vec<Target>,
+    last: Mutex<Option<(Instant, Reach)>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    url: Url,
+    /// For https: any answer to a HEAD will do, whatever its status.
+    client: Option<reqwest::Client>,
 }
 
 impl Controls {
     /// Controls at the given addresses.
     pub fn new(controls: &[Control]) -> Self {
-        let target = |c: &Control| Some((c.url.host_str()?.to_owned(), c.url.port_or_known_default()?));
-        Self { targets: controls.iter().filter_map(target).collect(), last: Mutex::new(None) }
+        let target = |c: &Control| Target { url: c.url.clone(), client: client(&c.url) };
+        Self { targets: controls.iter().map(target).collect(), last: Mutex::new(None) }
     }
 
-    /// Whether any of them accepts a TCP connection; `None` when there are none.
-    pub async fn any_reachable(&self) -> Option<bool> {
+    /// Asks them if `fault` of `endpoint` may be this machine's: below HTTP, and not on this machine or its own network.
+    pub async fn ask_about(&self, endpoint: &Endpoint, fault: Fault) -> Option<Reach> {
+        if fault.is_transport() && !is_local(&endpoint.base_url) { self.ask().await } else { None }
+    }
+
+    /// Asks them all at once; `None` when there are none.
+    pub async fn ask(&self) -> Option<Reach> {
         if self.targets.is_empty() {
             return None;
         }
         // Whoever comes while they are being asked waits for that answer.
         let mut last = self.last.lock().await;
-        if let Some((at, reachable)) = *last
+        if let Some((at, reach)) = *last
             && at.elapsed() < FRESH
         {
-            return Some(reachable);
+            return Some(reach);
         }
-        let mut attempts: FuturesUnordered<_> = self
-            .targets
-            .iter()
-            .map(|(host, port)| TcpStream::connect((host.trim_matches(['[', ']']), *port)))
-            .collect();
-        let any = async {
-            while let Some(result) = attempts.next().await {
-                if result.is_ok() {
-                    return true;
+        let mut attempts: FuturesUnordered<_> = self.targets.iter().map(Target::ask).collect();
+        let any_named = self.targets.iter().any(Target::has_name);
+        let mut reach = Reach::default();
+        let all = async {
+            while let Some(answered) = attempts.next().await {
+                if let Some(by_name) = answered {
+                    reach = Reach { any: true, by_name: reach.by_name || by_name };
+                    // Nothing more can be learned from the rest.
+                    if reach.by_name || !any_named {
+                        break;
+                    }
                 }
             }
-            false
         };
-        let reachable = tokio::time::timeout(PATIENCE, any).await.unwrap_or(false);
-        *last = Some((Instant::now(), reachable));
-        Some(reachable)
+        // What has answered by then counts.
+        let _ = tokio::time::timeout(PATIENCE, all).await;
+        *last = Some((Instant::now(), reach));
+        Some(reach)
+    }
+}
+
+impl Target {
+    fn has_name(&self) -> bool {
+        matches!(self.url.host(), Some(Host::Domain(name)) if name.parse::<std::net::IpAddr>().is_err())
+    }
+
+    /// Whether it answers, and if so whether by its name.
+    async fn ask(&self) -> Option<bool> {
+        let answers = if let Some(client) = &self.client {
+            client.head(self.url.clone()).send().await.is_ok()
+        } else {
+            let address = (self.url.host_str()?.trim_matches(['[', ']']), self.url.port_or_known_default()?);
+            TcpStream::connect(address).await.is_ok()
+        };
+        answers.then(|| self.has_name())
+    }
+}
+
+fn client(url: &Url) -> Option<reqwest::Client> {
+    if url.scheme() != "https" {
+        return None;
+    }
+    // For a library user: `main` has done it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .no_proxy();
+    // Where TLS cannot be set up, a connection has to do.
+    builder.build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_answers_is_enough_and_a_name_tells_more() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ask = |urls: Vec<String>| async move {
+            let controls: Vec<_> = urls.iter().map(|u| Control { url: u.parse().unwrap() }).collect();
+            Controls::new(&controls).ask().await
+        };
+        let dead = "tcp://127.0.0.1:1".to_owned();
+        let by_address = format!("tcp://127.0.0.1:{port}");
+        let by_name = format!("tcp://localhost:{port}");
+        assert_eq!(ask(vec![]).await, None);
+        assert_eq!(ask(vec![dead.clone()]).await, Some(Reach { any: false, by_name: false }));
+        assert_eq!(ask(vec![dead.clone(), by_address]).await, Some(Reach { any: true, by_name: false }));
+        assert_eq!(ask(vec![dead, by_name]).await, Some(Reach { any: true, by_name: true }));
     }
 }

@@ -129,7 +129,7 @@ async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
     world.write(&world.endpoints().replace("openai-chat", "openai-renamed"));
     daemon.signal("HUP");
     let closed = daemon.event("incident.resolved").await;
-    assert!(closed["message"].as_str().unwrap().contains("no longer watched"), "{closed}");
+    assert!(closed["message"].as_str().unwrap().contains("removed from the configuration"), "{closed}");
     assert_eq!(daemon.stop().await, Some(0));
 }
 

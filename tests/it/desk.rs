@@ -89,6 +89,9 @@ impl Story {
         let at = self.now();
         let number = self.incidents.len() as u64 + 1;
         self.incidents.push(Incident {
+            attribution_reason: String::new(),
+            explains: Vec::new(),
+            explained_by: None,
             id: Uuid::from_u128(u128::from(number)),
             number,
             state: IncidentState::Open,

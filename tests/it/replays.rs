@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::config::{self, Config, Surroundings};
-use llmwatch::model::{Attribution, Fault, Incident, IncidentState, Outcome, Provider, Sample, Timestamp, Trigger};
+use llmwatch::model::{
+    Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Timestamp, Trigger,
+};
 use llmwatch::pipeline::fold::Core;
 use llmwatch::schedule::next_tick;
 use serde_json::Value;
@@ -120,7 +122,7 @@ fn watch(start: Timestamp, acts: &[Act], minutes: f64) -> Vec<Incident> {
         if at > end {
             break;
         }
-        let sample = core.complete(sample, Some(true));
+        let sample = core.complete(sample, Some(Reach { any: true, by_name: true }));
         let step = core.step(sample);
         incidents.extend(step.changes.into_iter().map(|(_, incident, _)| (incident.number, incident)));
         let tick = next_tick(name, interval, at);

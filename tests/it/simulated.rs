@@ -52,7 +52,7 @@ impl Probe for Script {
         } else {
             sample
         };
-        Probed { sample, controls_reachable: None }
+        Probed { sample, controls: None }
     }
 }
 

@@ -43,6 +43,9 @@ fn incident(id: Uuid) -> Incident {
         acknowledged: None,
         evidence: Evidence::default(),
         official: Official::default(),
+        attribution_reason: String::new(),
+        explains: Vec::new(),
+        explained_by: None,
     }
 }
 

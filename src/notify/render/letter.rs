@@ -178,7 +178,10 @@ impl Letter {
     fn tell_incident(&mut self, notice: &Notice, incident: &Incident, setting: Setting) {
         self.headline = clean(&incident.title);
         self.what = what(incident, setting);
-        self.whose = format!("{} {}", whose(incident.attribution), clean(&incident.explanation));
+        let reason = clean(&incident.attribution_reason);
+        let told = incident.attribution == Attribution::Provider && !reason.is_empty();
+        let reason = if told { format!(" Why: {reason}.") } else { String::new() };
+        self.whose = format!("{}{reason} {}", whose(incident.attribution), clean(&incident.explanation));
         self.numbers = numbers(incident, setting);
         self.official = official(&incident.official, setting);
         if let Some(url) = &incident.official.url {

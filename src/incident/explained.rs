@@ -1,0 +1,127 @@
+//! What depends on something else fails with it: a product of one's own whose vendor has an incident is explained by
+//! that, and gets an incident of its own only if it goes on failing when the vendor is well again.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Book, Change, OUTAGE_SHARE, OWN_TROUBLE, Open, Surroundings};
+use crate::detect::Note;
+use crate::model::{Attribution, Endpoint, Outcome, Sample, Status, Timestamp};
+
+/// An endpoint whose trouble another incident explains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Explained {
+    /// That incident, while it goes on.
+    pub(super) by: Option<Uuid>,
+    /// What the detector noted; its figures are counted anew once nothing explains them.
+    note: Note,
+    /// When that incident was over.
+    alone_since: Option<Timestamp>,
+}
+
+impl Explained {
+    pub(super) fn status(&self) -> Status {
+        let share = f64::from(self.note.k) / f64::from(self.note.n.max(1));
+        if !self.note.cause.is_slow() && share >= OUTAGE_SHARE { Status::Outage } else { Status::Degraded }
+    }
+}
+
+impl Book {
+    /// Lets an endpoint join the incident of something that it depends on, if there is one.
+    pub(super) fn join_cause(
+        &mut self,
+        note: &Note,
+        status: Status,
+        endpoint: &Endpoint,
+        around: &impl Surroundings,
+    ) -> Option<(Change, Uuid)> {
+        let open = self.open.iter_mut().find(|o| is_cause(o, endpoint, around))?;
+        let explains = &mut open.incident.explains;
+        if !explains.contains(&note.endpoint) {
+            explains.push(note.endpoint.clone());
+        }
+        let mut note = note.clone();
+        if status == Status::Outage {
+            // Kept as it is told: a join of what was failing before counts as failing.
+            note.k = note.k.max(note.n.div_ceil(2));
+        }
+        let explained = Explained { by: Some(open.incident.id), note, alone_since: None };
+        self.explained.insert(endpoint.name.clone(), explained);
+        Some((Change::Updated, open.incident.id))
+    }
+
+    /// The incident `id` has just begun: what was failing before because of it, and was told already, says so now.
+    pub(super) fn explain_others(&mut self, id: Uuid, around: &impl Surroundings) -> Vec<(Change, Uuid)> {
+        let Some(cause) = self.open.iter().find(|o| o.incident.id == id).cloned() else { return Vec::new() };
+        let mut changes = Vec::new();
+        for open in self.open.iter_mut().filter(|o| o.incident.id != id && o.kind == OWN_TROUBLE) {
+            let depends = |name: &String| around.endpoint(name).is_some_and(|e| is_cause(&cause, e, around));
+            if open.incident.explained_by.is_none() && !open.bad.is_empty() && open.bad.iter().all(depends) {
+                open.incident.explained_by = Some(cause.incident.number);
+                changes.push((Change::Updated, open.incident.id));
+            }
+        }
+        changes
+    }
+
+    /// The incident `id` is over at `at`: whatever it explained has to recover now, or stands alone.
+    pub(super) fn release(&mut self, id: Uuid, at: Timestamp) {
+        for explained in self.explained.values_mut().filter(|e| e.by == Some(id)) {
+            (explained.by, explained.alone_since) = (None, Some(at));
+            (explained.note.k, explained.note.n) = (0, 0);
+        }
+    }
+
+    /// Counts a sample of an endpoint that nothing explains any more; opens its own incident once it has gone on failing
+    /// for as long as an alert takes.
+    pub(super) fn outlast(&mut self, sample: &Sample, around: &impl Surroundings) -> Option<(Change, Uuid)> {
+        let endpoint = around.endpoint(&sample.endpoint)?;
+        let explained = self.explained.get_mut(&sample.endpoint)?;
+        let since = explained.alone_since?;
+        let note = &mut explained.note;
+        let bad = match sample.outcome {
+            Outcome::Failed => sample.attribution == Some(Attribution::Provider),
+            Outcome::Slow => note.cause.is_slow(),
+            Outcome::Ok => false,
+        };
+        if sample.started_at < since {
+            return None;
+        }
+        if bad && note.k == 0 {
+            note.started_at = sample.started_at;
+        }
+        note.k += u32::from(bad);
+        note.n += 1;
+        let grace = endpoint.detection.alert_after.as_millis() as i64;
+        if !bad || note.k < 2 || sample.ended_at().since_ms(since) < grace {
+            return None;
+        }
+        let (note, status) = (Note { at: sample.ended_at(), ..note.clone() }, explained.status());
+        self.explained.remove(&sample.endpoint);
+        if let Some(change) = self.join_cause(&note, status, endpoint, around) {
+            // Something else explains it now.
+            return Some(change);
+        }
+        let domain = endpoint.domain();
+        let same = |o: &&mut Open| o.kind == OWN_TROUBLE && o.incident.provider == domain;
+        if let Some(open) = self.open.iter_mut().find(same) {
+            open.bad.insert(sample.endpoint.clone());
+            if !open.incident.endpoints.contains(&sample.endpoint) {
+                open.incident.endpoints.push(sample.endpoint.clone());
+            }
+            return Some((Change::Updated, open.incident.id));
+        }
+        Some((Change::Opened, self.begin(&note, sample, status, (Attribution::Provider, OWN_TROUBLE), around)))
+    }
+}
+
+/// Whether `open` is the trouble of something that `endpoint` depends on, by name or by provider.
+fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Surroundings) -> bool {
+    let is_meant = |name: &String| {
+        let provider = around.endpoint(name).map(|e| e.provider.as_str());
+        endpoint.depends_on.iter().any(|d| d == name || Some(d.as_str()) == provider)
+    };
+    open.incident.attribution == Attribution::Provider
+        && !open.bad.contains(&endpoint.name)
+        && open.bad.iter().any(is_meant)
+}

@@ -1,0 +1,382 @@
+//! From the detector's notes to incidents: opened, updated, escalated, resolved. Pure.
+//!
+//! The book holds the incidents that go on. It is part of the folded state: the same samples give the same incidents,
+//! ids included, in the daemon, after a restart and in a replay. So an incident has the id of the sample that opened
+//! it.
+//!
+//! There is one incident per failure domain, attribution and kind of trouble: endpoints that share it join it. What an
+//! endpoint's own dependency explains joins the dependency's incident instead of opening one.
+
+mod explained;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::explained::Explained;
+use self::words::describe;
+use crate::detect::{Cause, Event, Note};
+use crate::model::{
+    Attribution, Endpoint, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Official, Outcome, Sample,
+    Status, Timestamp,
+};
+
+/// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
+const OUTAGE_SHARE: f64 = 0.5;
+/// What began as a partial failure is an outage after so many failures in a row. At 40 % failures that happens by
+/// chance once in ten thousand probes.
+const OUTAGE_RUN: u32 = 10;
+/// The trouble that the provider itself has: failing and slow are one incident, which may turn from one to the other.
+const OWN_TROUBLE: &str = "service";
+
+/// The incidents that go on, and the number of the last one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Book {
+    open: Vec<Open>,
+    last_number: u64,
+    /// Endpoints whose trouble another incident explains.
+    #[serde(default)]
+    explained: BTreeMap<String, Explained>,
+}
+
+/// An incident that goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Open {
+    incident: Incident,
+    /// The kind of trouble: endpoints with the same one are in it together.
+    kind: String,
+    /// The endpoints that have not recovered yet.
+    bad: BTreeSet<String>,
+    /// How often each fault was seen.
+    faults: BTreeMap<String, u32>,
+    /// Failures in a row, over all its endpoints.
+    run: u32,
+}
+
+/// What happened to an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It began.
+    Opened,
+    /// Its extent grew.
+    Updated,
+    /// It became worse, or turned out to concern the whole provider.
+    Escalated,
+    /// It is over.
+    Resolved,
+}
+
+impl Change {
+    /// Of two changes of one incident at once, the one that is told.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Updated => 0,
+            Self::Escalated => 1,
+            Self::Opened => 2,
+            Self::Resolved => 3,
+        }
+    }
+}
+
+/// What the book needs to know of the world around a note.
+pub trait Surroundings {
+    /// The endpoint of this name, if it is still configured.
+    fn endpoint(&self, name: &str) -> Option<&Endpoint>;
+    /// The bad samples of an endpoint since `from`, oldest first.
+    fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample>;
+    /// The endpoints that answer at this moment and are in no incident.
+    fn working(&self) -> Vec<&Endpoint>;
+    /// How many endpoints of a failure domain are watched.
+    fn size_of(&self, domain: &str) -> usize;
+    /// Whether the endpoint has ever answered rightly as it is configured now, as far as is remembered.
+    fn has_worked(&self, name: &str) -> bool;
+    /// What the vendor's own page says about an incident.
+    fn official(&self, incident: &Incident) -> Official;
+}
+
+impl Book {
+    /// The incidents that go on, oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.open.iter().map(|o| &o.incident)
+    }
+
+    /// The incident that `endpoint` is in and has not recovered from; of several, the oldest.
+    pub fn of(&self, endpoint: &str) -> Option<&Incident> {
+        self.open.iter().find(|o| o.bad.contains(endpoint)).map(|o| &o.incident)
+    }
+
+    /// How `endpoint` is, and the incident of something else that explains it.
+    pub fn explained(&self, endpoint: &str) -> Option<(Status, Option<&Incident>)> {
+        let explained = self.explained.get(endpoint)?;
+        let by = self.open.iter().find(|o| Some(o.incident.id) == explained.by).map(|o| &o.incident);
+        Some((explained.status(), by))
+    }
+
+    /// Whether a sample of `endpoint` counts for anything that goes on.
+    pub fn concerns(&self, endpoint: &str) -> bool {
+        self.of(endpoint).is_some() || self.explained.contains_key(endpoint)
+    }
+
+    /// Takes in a sample and what the detector noted on it. Returns what changed; at most one change per incident.
+    pub fn apply(&mut self, notes: &[Note], sample: &Sample, around: &impl Surroundings) -> Vec<(Change, Incident)> {
+        let mut changes: Vec<(Change, Uuid)> = self.count(sample);
+        // The endpoint that decided comes before those that it takes along.
+        let (leading, joining): (Vec<_>, Vec<_>) = notes.iter().partition(|n| n.event != Event::Join);
+        for note in leading.into_iter().chain(joining) {
+            match note.event {
+                Event::Open | Event::Join | Event::Escalate => changes.extend(self.worsen(note, sample, around)),
+                Event::Resolved => changes.extend(self.recover(note, sample)),
+                Event::Offline | Event::Online => {}
+            }
+        }
+        changes.extend(self.outlast(sample, around));
+        let opened: Vec<_> = changes.iter().filter(|(c, _)| *c == Change::Opened).map(|(_, id)| *id).collect();
+        changes.extend(opened.into_iter().flat_map(|id| self.explain_others(id, around)));
+        let at = sample.ended_at();
+        let mut told: Vec<(Change, Uuid)> = Vec::new();
+        for (change, id) in changes {
+            match told.iter_mut().find(|(_, known)| *known == id) {
+                Some((known, _)) if known.weight() < change.weight() => *known = change,
+                Some(_) => {}
+                None => told.push((change, id)),
+            }
+        }
+        let told: Vec<_> = told
+            .into_iter()
+            .filter_map(|(change, id)| {
+                let open = self.open.iter_mut().find(|o| o.incident.id == id)?;
+                describe(open, at, around);
+                Some((change, open.incident.clone()))
+            })
+            .collect();
+        self.open.retain(|o| o.incident.state == IncidentState::Open);
+        told
+    }
+
+    /// Asks `about` anew for what the vendors' pages say about the incidents that go on. Returns those whose vendor has
+    /// published something since.
+    pub fn hear(&mut self, about: impl Fn(&Incident) -> Official) -> Vec<Incident> {
+        let mut published = Vec::new();
+        for incident in self.open.iter_mut().map(|o| &mut o.incident) {
+            let now = about(incident);
+            let before = std::mem::replace(&mut incident.official, now);
+            if before.incident != incident.official.incident {
+                published.push(incident.clone());
+            }
+        }
+        published
+    }
+
+    /// Closes what concerns only endpoints that are gone from the configuration.
+    pub fn forget(&mut self, at: Timestamp, is_known: impl Fn(&str) -> bool) -> Vec<Incident> {
+        let mut closed = Vec::new();
+        self.explained.retain(|name, _| is_known(name));
+        self.open.retain_mut(|open| {
+            open.bad.retain(|name| is_known(name));
+            if open.bad.is_empty() {
+                let incident = &mut open.incident;
+                close(incident, at);
+                incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+                let names = incident.endpoints.join(", ");
+                incident.title = format!("{}: {names} removed from the configuration", incident.provider);
+                incident.explanation = format!(
+                    "{names} was removed from the configuration, so nothing is known of it any more and the incident is \
+                     closed as removed."
+                );
+                closed.push(incident.clone());
+            }
+            !open.bad.is_empty()
+        });
+        for incident in &closed {
+            self.release(incident.id, at);
+        }
+        closed
+    }
+
+    /// Counts a sample towards the incidents that its endpoint is in.
+    fn count(&mut self, sample: &Sample) -> Vec<(Change, Uuid)> {
+        let mut worse = Vec::new();
+        let failed = sample.outcome == Outcome::Failed;
+        for open in self.open.iter_mut().filter(|o| o.bad.contains(&sample.endpoint)) {
+            let slow = open.incident.cause == SLOW;
+            let evidence = &mut open.incident.evidence;
+            evidence.probes += 1;
+            evidence.note(sample);
+            if failed || (slow && sample.outcome == Outcome::Slow) {
+                evidence.failed += 1;
+            }
+            if let Some(fault) = sample.fault {
+                *open.faults.entry(fault.as_str().to_owned()).or_default() += 1;
+            }
+            open.run = if failed { open.run + 1 } else { 0 };
+            if !slow && open.run >= OUTAGE_RUN && open.incident.status == Status::Degraded {
+                open.incident.status = Status::Outage;
+                worse.push((Change::Escalated, open.incident.id));
+            }
+        }
+        worse
+    }
+
+    fn worsen(&mut self, note: &Note, sample: &Sample, around: &impl Surroundings) -> Option<(Change, Uuid)> {
+        let endpoint = around.endpoint(&note.endpoint)?;
+        let (attribution, kind) = match (note.cause, sample.fault) {
+            (Cause::Account, Some(fault)) => (sample.attribution.unwrap_or(fault.attribution()), fault.as_str()),
+            _ => (Attribution::Provider, OWN_TROUBLE),
+        };
+        let slow = note.cause.is_slow();
+        let share = f64::from(note.k) / f64::from(note.n.max(1));
+        let status = match note.cause {
+            Cause::Account => Status::Outage,
+            _ if !slow && share >= OUTAGE_SHARE => Status::Outage,
+            _ => Status::Degraded,
+        };
+        let domain = endpoint.domain();
+        // This machine's own trouble is one, whomever it keeps from being reached.
+        let everybody = attribution == Attribution::Local;
+        let same = |o: &Open| {
+            o.kind == kind && o.incident.attribution == attribution && (everybody || o.incident.provider == domain)
+        };
+        let Some(place) = self.open.iter().position(same) else {
+            if attribution == Attribution::Provider
+                && let Some(change) = self.join_cause(note, status, endpoint, around)
+            {
+                return Some(change);
+            }
+            return Some((Change::Opened, self.begin(note, sample, status, (attribution, kind), around)));
+        };
+        self.explained.remove(&note.endpoint);
+        let open = &mut self.open[place];
+        let incident = &mut open.incident;
+        if !slow && incident.cause == SLOW {
+            incident.cause = String::new();
+        }
+        let worse = status == Status::Outage && incident.status == Status::Degraded;
+        if worse {
+            incident.status = Status::Outage;
+        }
+        // One endpoint's trouble turns out to be the provider's.
+        let spreads = note.event == Event::Open
+            && attribution == Attribution::Provider
+            && incident.endpoints.len() == 1
+            && !incident.endpoints.contains(&note.endpoint);
+        if open.bad.insert(note.endpoint.clone()) {
+            if !incident.endpoints.contains(&note.endpoint) {
+                incident.endpoints.push(note.endpoint.clone());
+            }
+            incident.started_at = incident.started_at.min(note.started_at);
+            incident.evidence.probes += note.n;
+            incident.evidence.failed += note.k;
+            for (fault, n) in tally(&around.bad_samples(&note.endpoint, note.started_at)) {
+                *open.faults.entry(fault).or_default() += n;
+            }
+        }
+        let escalates = note.event == Event::Escalate || worse || spreads;
+        Some((if escalates { Change::Escalated } else { Change::Updated }, incident.id))
+    }
+
+    /// Opens an incident; gives its id.
+    fn begin(
+        &mut self,
+        note: &Note,
+        sample: &Sample,
+        status: Status,
+        (attribution, kind): (Attribution, &str),
+        around: &impl Surroundings,
+    ) -> Uuid {
+        self.last_number += 1;
+        self.explained.remove(&note.endpoint);
+        let taken = self.open.iter().any(|o| o.incident.id == sample.id);
+        // The same sample opens the same incident again in a replay; a second one of the same sample must differ.
+        let id = if taken { Uuid::from_u128(sample.id.as_u128() ^ u128::from(self.last_number)) } else { sample.id };
+        let slow = note.cause.is_slow();
+        self.open.push(Open {
+            incident: Incident {
+                id,
+                number: self.last_number,
+                state: IncidentState::Open,
+                status,
+                attribution,
+                attribution_reason: String::new(),
+                cause: if slow { SLOW.to_owned() } else { String::new() },
+                title: String::new(),
+                provider: around.endpoint(&note.endpoint).map(Endpoint::domain).unwrap_or_default(),
+                endpoints: vec![note.endpoint.clone()],
+                started_at: note.started_at,
+                opened_at: sample.ended_at().max(note.at),
+                resolved_at: None,
+                duration_s: 0.0,
+                explanation: String::new(),
+                explains: Vec::new(),
+                explained_by: None,
+                acknowledged: None,
+                evidence: Evidence {
+                    probes: note.n,
+                    failed: note.k,
+                    typical_failure_rate: note.typical_failure_rate,
+                    first_token_ms: FirstToken { typical: note.typical_first_token_ms, now: note.first_token_ms },
+                    ..Evidence::default()
+                },
+                official: Official::default(),
+            },
+            kind: kind.to_owned(),
+            bad: BTreeSet::from([note.endpoint.clone()]),
+            faults: tally(&around.bad_samples(&note.endpoint, note.started_at)),
+            run: 0,
+        });
+        id
+    }
+
+    fn recover(&mut self, note: &Note, sample: &Sample) -> Option<(Change, Uuid)> {
+        let account = note.cause == Cause::Account;
+        if !account && self.explained.remove(&note.endpoint).is_some() {
+            return None;
+        }
+        let open = self
+            .open
+            .iter_mut()
+            .find(|o| o.bad.contains(&note.endpoint) && (o.incident.attribution != Attribution::Provider) == account)?;
+        open.bad.remove(&note.endpoint);
+        let id = open.incident.id;
+        if !open.bad.is_empty() {
+            return Some((Change::Updated, id));
+        }
+        let at = sample.ended_at();
+        open.incident.evidence.first_token_ms.now = sample.first_token_ms;
+        close(&mut open.incident, at);
+        self.release(id, at);
+        Some((Change::Resolved, id))
+    }
+}
+
+/// The `cause` of an incident of slowness.
+pub const SLOW: &str = "slow";
+
+/// A length of time as people say it: `42 s`, `14 min`, `2 h 5 min`, `3 d 4 h`.
+pub fn human_duration(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    let two = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        _ => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    match s {
+        0..=119 => format!("{s} s"),
+        120..=7199 => format!("{} min", s / 60),
+        7200..=172_799 => two(s / 3600, "h", s % 3600 / 60, "min"),
+        _ => two(s / 86_400, "d", s % 86_400 / 3600, "h"),
+    }
+}
+
+fn close(incident: &mut Incident, at: Timestamp) {
+    incident.state = IncidentState::Resolved;
+    incident.resolved_at = Some(at);
+}
+
+fn tally(samples: &[EvidenceSample]) -> BTreeMap<String, u32> {
+    let mut faults = BTreeMap::new();
+    for fault in samples.iter().filter_map(|s| s.fault) {
+        *faults.entry(fault.as_str().to_owned()).or_default() += 1;
+    }
+    faults
+}

@@ -1,0 +1,122 @@
+//! What stands around a fresh sample: what other endpoints, the controls and the past say about whose fault it is.
+
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+
+use super::Core;
+use crate::attribute::{Context, may_be_wrongly_refused};
+use crate::config::is_local;
+use crate::model::{Endpoint, Fault, Outcome, Reach, Sample, Secret, Timestamp};
+use crate::snapshot::Recent;
+
+/// Siblings are asked so long after the first refusal of a key that worked until then.
+const ASK_SIBLINGS_AFTER_MS: i64 = 500;
+/// Refusals further apart than this (or two intervals) are not at once.
+const AT_ONCE_MS: i64 = 300_000;
+
+impl Core {
+    /// What is known besides the fault of `sample`.
+    pub(super) fn context(&self, sample: &Sample, fault: Fault, controls: Option<Reach>) -> Context {
+        Context {
+            controls,
+            others_answer: self.others_answer(sample),
+            other_names_resolve: self.other_names_resolve(sample),
+            blind: self.state.blind.is_some(),
+            refused_together: self.refused_together(sample, fault),
+        }
+    }
+
+    /// Which siblings to ask at once, because a key that worked until now is refused: if theirs is too, it is hardly the
+    /// account's fault.
+    pub(super) fn witnesses(&self, endpoint: &Endpoint, sample: &Sample) -> Vec<(String, Timestamp)> {
+        let first = self.recents.get(&endpoint.name).and_then(Recent::failing_since) == Some(sample.started_at);
+        let suspicious = sample.fault.is_some_and(|f| may_be_wrongly_refused(f, true));
+        if !first || !suspicious || !endpoint.detection.recheck || !self.has_worked(&endpoint.name) {
+            return Vec::new();
+        }
+        let at = Timestamp(sample.ended_at().0 + ASK_SIBLINGS_AFTER_MS);
+        self.siblings(endpoint)
+            .filter(|e| self.recents.get(&e.name).is_some_and(|r| r.failing_since().is_none()))
+            .map(|e| (e.name.clone(), at))
+            .collect()
+    }
+
+    /// Whether an endpoint has answered rightly as it is configured now.
+    pub(super) fn has_worked(&self, name: &str) -> bool {
+        self.recents.get(name).and_then(Recent::good_at).is_some()
+    }
+
+    fn siblings<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+        let domain = endpoint.domain();
+        self.config.endpoints.iter().filter(move |e| e.name != endpoint.name && e.domain() == domain)
+    }
+
+    /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused in the
+    /// same way at the same time, while none of them is let in.
+    fn refused_together(&self, sample: &Sample, fault: Fault) -> bool {
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
+        if !self.has_worked(&endpoint.name) {
+            return false;
+        }
+        let at_once = AT_ONCE_MS.max(2 * endpoint.interval.as_millis() as i64);
+        let began = |name: &str| self.recents.get(name).and_then(Recent::failing_since);
+        let alike = |e: &&Arc<Endpoint>| {
+            let last = self.recents.get(&e.name).and_then(Recent::last);
+            let same_key = e.api_key == endpoint.api_key && e.headers == endpoint.headers;
+            may_be_wrongly_refused(fault, same_key)
+                && self.has_worked(&e.name)
+                && last.is_some_and(|(at, _, f)| f == Some(fault) && sample.started_at.since_ms(at) <= at_once)
+                && began(&e.name)
+                    .is_some_and(|at| sample.started_at.since_ms(at) <= at_once || began(&endpoint.name).is_some())
+        };
+        let onset = self.siblings(endpoint).filter(alike).filter_map(|e| began(&e.name)).min();
+        let Some(onset) = onset.map(|at| began(&endpoint.name).map_or(at, |own| own.min(at))) else { return false };
+        let let_in = |e: &Arc<Endpoint>| {
+            self.recents
+                .get(&e.name)
+                .and_then(Recent::last)
+                .is_some_and(|(at, o, _)| o != Outcome::Failed && at > onset)
+        };
+        !self.siblings(endpoint).any(let_in)
+    }
+
+    /// Whether an endpoint of another failure domain has answered since this one began to fail.
+    fn others_answer(&self, sample: &Sample) -> bool {
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
+        let Some(since) = self.recents.get(&endpoint.name).and_then(Recent::failing_since) else { return false };
+        let domain = endpoint.domain();
+        let answers = |e: &&Arc<Endpoint>| {
+            let last = self.recents.get(&e.name).and_then(Recent::last);
+            last.is_some_and(|(at, outcome, _)| outcome != Outcome::Failed && at > since)
+        };
+        let abroad = |e: &&Arc<Endpoint>| e.domain() != domain && !is_local(&e.base_url);
+        self.config.endpoints.iter().filter(abroad).any(|e| answers(&e))
+    }
+
+    /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
+    fn other_names_resolve(&self, sample: &Sample) -> Option<bool> {
+        let others: Vec<_> = self
+            .config
+            .endpoints
+            .iter()
+            .filter(|e| e.name != sample.endpoint && e.base_url.domain().is_some() && !is_local(&e.base_url))
+            .collect();
+        let recently = |e: &&Arc<Endpoint>| {
+            let last = self.recents.get(&e.name).and_then(Recent::resolved_at);
+            last.is_some_and(|at| sample.started_at.since_ms(at) <= 2 * e.interval.as_millis() as i64)
+        };
+        (!others.is_empty()).then(|| others.iter().any(recently))
+    }
+}
+
+/// What an endpoint sends, in a form that says nothing of it: when this changes, that it worked before means nothing.
+pub(super) fn fingerprint(endpoint: &Endpoint) -> u64 {
+    let Endpoint { base_url, model, deployment, api_version, body, path, .. } = endpoint;
+    let secret = |s: Option<&Secret>| s.map(|s| s.expose().to_owned()).unwrap_or_default();
+    let headers: Vec<_> = endpoint.headers.iter().map(|(name, value)| (name, secret(Some(value)))).collect();
+    let key = secret(endpoint.api_key.as_ref());
+    let text = format!("{base_url}\n{model:?}\n{deployment:?}\n{api_version:?}\n{body:?}\n{path}\n{headers:?}\n{key}");
+    let digest = digest(&SHA256, text.as_bytes());
+    digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}

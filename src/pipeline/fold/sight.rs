@@ -1,0 +1,78 @@
+//! Losing and regaining sight of the world: when nothing can be reached, nothing is said about any provider.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Core;
+use crate::config::is_local;
+use crate::desk::Announcement;
+use crate::incident::human_duration;
+use crate::log;
+use crate::model::{Document, Endpoint, NoticeType, Sample, Timestamp};
+use crate::pipeline::{Line, Step};
+
+/// The monitor's own network is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Blind {
+    pub(super) since: Timestamp,
+    /// Whether a notice was queued: a blink is not worth one.
+    told: bool,
+    /// Probes that could not measure anything.
+    #[serde(default)]
+    missed: u32,
+}
+
+impl Core {
+    /// Takes a sample as a look out of the window; `offline` when it saw nothing at all.
+    pub(super) fn see(&mut self, step: &mut Step, endpoint: &Endpoint, sample: &Sample, offline: bool) {
+        let at = sample.ended_at();
+        if offline {
+            let alert_after = endpoint.detection.alert_after.as_millis() as i64;
+            self.lose_sight(step, sample, at, alert_after);
+        } else if !is_local(&endpoint.base_url) {
+            // An answer from this machine itself says nothing about the world.
+            self.regain_sight(step, at);
+        }
+    }
+
+    fn lose_sight(&mut self, step: &mut Step, sample: &Sample, at: Timestamp, alert_after: i64) {
+        let location = &self.config.monitor.location;
+        if self.state.blind.is_none() {
+            let message = format!("{location} has lost its network: neither providers nor controls answer");
+            let fields = json!({"endpoint": sample.endpoint, "fault": sample.fault, "since": sample.started_at});
+            step.lines.push(Line::new(log::Event::MonitorBlind, tracing::Level::ERROR, message, fields));
+        }
+        let fresh = Blind { since: sample.started_at, told: false, missed: 0 };
+        let blind = self.state.blind.get_or_insert(fresh);
+        blind.missed += 1;
+        if !blind.told && at.since_ms(blind.since) >= alert_after {
+            blind.told = true;
+            let title = format!("{location} has lost its network");
+            step.announcements.push(Announcement::new(NoticeType::Blind, title, at));
+        }
+    }
+
+    fn regain_sight(&mut self, step: &mut Step, at: Timestamp) {
+        let Some(blind) = self.state.blind.take() else { return };
+        let seconds = at.since_ms(blind.since) as f64 / 1000.0;
+        let missed = blind.missed;
+        let probes = if missed == 1 { "1 probe".to_owned() } else { format!("{missed} probes") };
+        let title = format!(
+            "{} has its network back after {}; {probes} missed",
+            self.config.monitor.location,
+            human_duration(seconds)
+        );
+        let fields = json!({"since": blind.since, "duration_s": seconds, "missed_probes": missed});
+        step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields.clone()));
+        if blind.told {
+            let text = format!(
+                "From {} to {at} this machine could reach neither the providers nor\nthe controls. {probes} measured nothing: what \
+                 happened meanwhile is unknown,\nnot down, and counts as nobody's downtime.\n",
+                blind.since
+            );
+            let document = Document { text, html: String::new(), data: fields };
+            step.announcements
+                .push(Announcement { document: Some(document), ..Announcement::new(NoticeType::Sighted, title, at) });
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! Whose fault, and what belongs together: samples go into the state of the daemon, incidents come out. No time passes
+//! and nothing is connected.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::desk::Announcement;
+use llmwatch::incident::Change;
+use llmwatch::model::{
+    Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach, Sample, Status, Timestamp,
+    VendorIncident, VendorPage,
+};
+use llmwatch::official::Heard;
+use llmwatch::pipeline::fold::Core;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::support::good;
+
+const START: i64 = 1_795_510_800_000;
+const CUT_OFF: Option<Reach> = Some(Reach { any: false, by_name: false });
+const CONNECTED: Option<Reach> = Some(Reach { any: true, by_name: true });
+
+/// A daemon's state with its own minute hand: every endpoint is probed once a minute, and when the detector asks.
+struct Watch {
+    core: Core,
+    /// Seconds since the start.
+    now: i64,
+    next_id: u128,
+    changes: Vec<(Change, Incident)>,
+    announcements: Vec<Announcement>,
+    log: Vec<String>,
+}
+
+fn configuration(text: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, format!("[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n{text}")).unwrap();
+    config::load(&path, &Surroundings::from_process()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn endpoint(name: &str, provider: &str, extra: &str) -> String {
+    let key = if extra.contains("api_key") { "" } else { "api_key = \"k-0000000\"\n" };
+    let key = if provider == "http" { "" } else { key };
+    format!("[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\n{key}{extra}\n")
+}
+
+fn azure(name: &str, resource: &str, model: &str) -> String {
+    let base =
+        format!("base_url = \"https://{resource}.openai.azure.com\"\ndeployment = \"{model}\"\nmodel = \"{model}\"");
+    endpoint(name, "azure-openai", &base)
+}
+
+impl Watch {
+    fn new(text: &str) -> Self {
+        Self {
+            core: Core::new(Arc::new(configuration(text)), 1.0),
+            now: 0,
+            next_id: 1,
+            changes: Vec::new(),
+            announcements: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    fn sample(&mut self, name: &str, fault: Option<Fault>) -> Sample {
+        let endpoint = self.core.config().endpoints.iter().find(|e| e.name == name).unwrap().clone();
+        self.next_id += 1;
+        let good = Sample {
+            id: Uuid::from_u128(self.next_id),
+            provider: endpoint.provider,
+            api: endpoint.api,
+            model: endpoint.model.clone(),
+            ..good(name, Timestamp(START + self.now * 1000))
+        };
+        match fault {
+            None => good,
+            Some(fault) => Sample {
+                outcome: Outcome::Failed,
+                fault: Some(fault),
+                first_token_ms: None,
+                dns_ms: good.dns_ms.filter(|_| fault != Fault::LocalDns),
+                http_status: match fault {
+                    Fault::AccountAuth => Some(401),
+                    Fault::Http5xx => Some(503),
+                    _ => None,
+                },
+                error: (fault == Fault::AccountAuth).then(|| "Incorrect API key provided".to_owned()),
+                ..good
+            },
+        }
+    }
+
+    /// One probe; gives the endpoints that are to be looked at again.
+    fn probe(&mut self, name: &str, fault: Option<Fault>, controls: Option<Reach>) -> Vec<String> {
+        let sample = self.sample(name, fault);
+        let sample = self.core.complete(sample, controls.filter(|_| fault.is_some_and(Fault::is_transport)));
+        let step = self.core.step(sample);
+        self.changes.extend(step.changes.into_iter().map(|(change, incident, _)| (change, incident)));
+        self.announcements.extend(step.announcements);
+        self.log.extend(step.lines.iter().map(|l| format!("{l:?}")));
+        step.look_again.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Probes everything once a minute for so many minutes; `fault` says how each endpoint fails then. What the detector
+    /// wants to look at again it gets ten seconds later.
+    fn minutes(&mut self, minutes: i64, controls: Option<Reach>, fault: impl Fn(&str) -> Option<Fault>) {
+        let names: Vec<_> = self.core.config().endpoints.iter().map(|e| e.name.clone()).collect();
+        for _ in 0..minutes {
+            let mut again = Vec::new();
+            for name in &names {
+                again.extend(self.probe(name, fault(name), controls));
+                self.now += 1;
+            }
+            self.now += 10;
+            for _ in 0..3 {
+                for name in std::mem::take(&mut again) {
+                    again.extend(self.probe(&name, fault(&name), controls));
+                }
+                self.now += 10;
+            }
+            self.now += (60 - 40 - names.len() as i64).max(0);
+        }
+    }
+
+    fn well(&mut self, minutes: i64) {
+        self.minutes(minutes, None, |_| None);
+    }
+
+    fn open(&self) -> Vec<Incident> {
+        self.core.snapshot(Timestamp(START + self.now * 1000)).incidents
+    }
+
+    fn opened(&self) -> Vec<&Incident> {
+        self.changes.iter().filter(|(c, _)| *c == Change::Opened).map(|(_, i)| i).collect()
+    }
+
+    fn status(&self, name: &str) -> (Status, String) {
+        let snapshot = self.core.snapshot(Timestamp(START + self.now * 1000));
+        let view = snapshot.endpoints.into_iter().find(|e| e.name == name).unwrap();
+        (view.status, view.reason.unwrap_or_default())
+    }
+}
+
+fn chat_and_azure() -> String {
+    endpoint("openai-chat", "openai", "model = \"gpt-6-luna\"") + &azure("azure-chat", "one", "gpt-6-luna")
+}
+
+#[test]
+fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incident() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(5, CUT_OFF, |_| Some(Fault::TcpTimeout));
+    assert_eq!(watch.open(), [], "nobody's downtime");
+    assert_eq!(watch.status("openai-chat").0, Status::Unknown);
+    let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
+    assert_eq!(told, [NoticeType::Blind]);
+    watch.well(2);
+    let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
+    assert_eq!(told, [NoticeType::Blind, NoticeType::Sighted]);
+    let title = &watch.announcements[1].title;
+    assert!(title.starts_with("fra1 has its network back after ") && title.ends_with("probes missed"), "{title}");
+    assert_eq!(watch.status("openai-chat").0, Status::Operational);
+    let back = watch.log.iter().filter(|l| l.contains("StatusChanged") && l.contains("operational (was unknown)"));
+    assert!(back.count() >= 2, "sight is regained for all at once: {:?}", watch.log);
+}
+
+#[test]
+fn a_stream_that_breaks_off_when_the_cable_is_pulled_is_not_the_vendors_either() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.probe("openai-chat", Some(Fault::TcpTimeout), CUT_OFF);
+    for _ in 0..6 {
+        watch.now += 20;
+        watch.probe("azure-chat", Some(Fault::TimeoutTokenGap), None);
+    }
+    assert_eq!(watch.opened(), Vec::<&Incident>::new());
+}
+
+#[test]
+fn one_vendor_that_cannot_be_reached_while_the_controls_can_has_an_incident() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(5, CONNECTED, |name| (name == "openai-chat").then_some(Fault::TcpTimeout));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.provider.as_str(), incident.attribution), ("openai", Attribution::Provider));
+    assert!(incident.explanation.contains("The same model answers at azure-chat (Azure)"), "{}", incident.explanation);
+    assert_eq!(incident.attribution_reason, "azure-chat answers from here at the same time");
+}
+
+#[test]
+fn controls_that_a_firewall_keeps_away_do_not_hide_a_vendors_outage() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(8, CUT_OFF, |name| (name == "openai-chat").then_some(Fault::TcpTimeout));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.provider.as_str(), incident.attribution), ("openai", Attribution::Provider));
+}
+
+#[test]
+fn a_name_that_is_not_resolved_while_others_are_is_its_owners() {
+    let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"gpt-6-luna\""));
+    watch.well(5);
+    watch.minutes(5, CONNECTED, |_| Some(Fault::LocalDns));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.cause.as_str()), (Attribution::Provider, "local.dns"));
+    assert_eq!(incident.attribution_reason, "its name is not resolved while other names are");
+}
+
+#[test]
+fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_the_network() {
+    let local = endpoint("ollama", "openai-compatible", "base_url = \"http://127.0.0.1:11434/v1\"\nmodel = \"m\"");
+    let mut watch = Watch::new(&(chat_and_azure() + &local));
+    watch.well(5);
+    watch.minutes(5, CUT_OFF, |name| (name != "ollama").then_some(Fault::TcpTimeout));
+    let blind = watch.log.iter().filter(|l| l.contains("MonitorBlind")).count();
+    let sighted = watch.log.iter().filter(|l| l.contains("MonitorSighted")).count();
+    assert_eq!((blind, sighted), (1, 0), "what answers from this machine is no view of the world");
+    assert_eq!(watch.open(), []);
+    watch.well(2);
+    assert_eq!(watch.log.iter().filter(|l| l.contains("MonitorSighted")).count(), 1);
+}
+
+#[test]
+fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(3, None, |name| (name == "openai-chat").then_some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.cause.as_str()), (Attribution::Account, "account.auth"));
+    insta::assert_snapshot!(incident.title, @"OpenAI: the key of openai-chat is refused (account.auth)");
+    insta::assert_snapshot!(incident.explanation, @"Since 09:05:00 UTC the key of openai-chat is refused (2 of the last 2 probes failed): HTTP 401, Incorrect API key provided. Azure is not affected. See whether the key was revoked, has expired or was replaced, and whether it belongs to this organisation; then change `api_key` and reload.");
+    assert_eq!(watch.status("openai-chat").0, Status::Unknown, "the provider's health is not known");
+    watch.well(6);
+    assert_eq!(watch.open(), []);
+    let (change, over) = watch.changes.last().unwrap();
+    assert_eq!((*change, over.state), (Change::Resolved, IncidentState::Resolved));
+    assert!(over.explanation.starts_with("After "), "{}", over.explanation);
+}
+
+#[test]
+fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fault() {
+    let both = endpoint("opus", "anthropic", "model = \"claude-opus\"")
+        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"");
+    let mut watch = Watch::new(&(both + &azure("azure-chat", "one", "gpt-6-luna")));
+    watch.well(5);
+    watch.minutes(4, None, |name| (name != "azure-chat").then_some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.cause.as_str()), (Attribution::Provider, "account.auth"));
+    assert!(incident.title.starts_with("Anthropic: suspected provider fault, "), "{}", incident.title);
+    assert!(incident.attribution_reason.starts_with("suspected provider: "), "{}", incident.attribution_reason);
+    assert_eq!(watch.opened().len(), 1, "nobody is told that the account is at fault: {:?}", watch.opened());
+}
+
+#[test]
+fn a_sibling_whose_key_is_accepted_clears_the_provider_of_suspicion() {
+    let both = endpoint("opus", "anthropic", "model = \"claude-opus\"")
+        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"\napi_key = \"k-1111111\"");
+    let mut watch = Watch::new(&both);
+    watch.well(5);
+    watch.minutes(4, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(incident.attribution, Attribution::Account);
+    assert!(incident.explanation.contains("haiku at the same provider is not affected"), "{}", incident.explanation);
+}
+
+#[test]
+fn an_empty_account_is_empty_everywhere_and_that_is_no_suspicion() {
+    let both =
+        endpoint("chat", "openai", "model = \"gpt-6-luna\"") + &endpoint("mini", "openai", "model = \"gpt-6-mini\"");
+    let mut watch = Watch::new(&both);
+    watch.well(5);
+    watch.minutes(4, None, |_| Some(Fault::AccountQuota));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 2), "one incident for both");
+}
+
+#[test]
+fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
+    let both = |key: &str| {
+        let key = format!("\napi_key = \"{key}\"");
+        endpoint("opus", "anthropic", &format!("model = \"claude-opus\"{key}"))
+            + &endpoint("haiku", "anthropic", &format!("model = \"claude-haiku\"{key}"))
+    };
+    let mut watch = Watch::new(&both("k-0000000"));
+    watch.well(5);
+    let at = Timestamp(START + watch.now * 1000);
+    watch.core.follow(Arc::new(configuration(&both("k-typing-error"))), 1.0, at);
+    watch.minutes(4, None, |_| Some(Fault::AccountAuth));
+    assert_eq!(watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(), [Attribution::Account]);
+
+    let mut watch = Watch::new(&both("k-0000000"));
+    watch.well(5);
+    let checkpoint = watch.core.checkpoint();
+    watch.core = Core::resume(Arc::new(configuration(&both("k-typing-error"))), 1.0, &checkpoint).unwrap();
+    watch.minutes(4, None, |_| Some(Fault::AccountAuth));
+    assert_eq!(
+        watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(),
+        [Attribution::Account],
+        "nor after a restart"
+    );
+}
+
+#[test]
+fn a_model_that_was_there_until_now_may_have_been_retired() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(3, None, |name| (name == "openai-chat").then_some(Fault::RequestModelNotFound));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(incident.title, "OpenAI: the model gpt-6-luna of openai-chat is not found (request.model_not_found)");
+    assert!(incident.explanation.contains("It was found until now: was it retired?"), "{}", incident.explanation);
+}
+
+#[test]
+fn trouble_of_one_model_names_it_and_says_that_the_others_are_fine() {
+    let models = ["gpt-6-luna", "gpt-6-mini", "gpt-6-sol", "gpt-6-nano", "gpt-5"];
+    let text: String = models.iter().map(|m| endpoint(m, "openai", &format!("model = \"{m}\""))).collect();
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(5, None, |name| (name == "gpt-6-sol").then_some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    assert!(incident.title.ends_with("(http.5xx), gpt-6-sol only"), "{}", incident.title);
+    assert!(incident.explanation.contains("gpt-6-sol only; 4 other models are fine."), "{}", incident.explanation);
+}
+
+#[test]
+fn trouble_of_one_region_says_which_answers() {
+    let text = azure("sweden", "swe", "gpt-6-luna") + &azure("virginia", "vir", "gpt-6-luna");
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(5, None, |name| (name == "sweden").then_some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    assert!(
+        incident
+            .explanation
+            .contains("It is regional: only swe.openai.azure.com is concerned, vir.openai.azure.com of Azure answers."),
+        "{}",
+        incident.explanation
+    );
+}
+
+#[test]
+fn endpoints_that_fail_one_after_the_other_are_one_incident_that_grows() {
+    let text: String = ["a", "b", "c"]
+        .iter()
+        .map(|m| endpoint(m, "openai", &format!("model = \"{m}\"\ndetection = {{ siblings = false }}")))
+        .collect();
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(5, None, |name| (name == "a").then_some(Fault::Http5xx));
+    watch.minutes(5, None, |name| (name != "c").then_some(Fault::Http5xx));
+    watch.minutes(5, None, |_| Some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(incident.endpoints, ["a", "b", "c"]);
+    let told: Vec<_> = watch.changes.iter().map(|(c, _)| *c).collect();
+    assert_eq!(told, [Change::Opened, Change::Escalated, Change::Updated], "it turns out to be the provider's once");
+}
+
+#[test]
+fn a_refused_key_and_a_dead_api_are_two_incidents() {
+    let text = endpoint("a", "openai", "model = \"a\"") + &endpoint("b", "openai", "model = \"b\"");
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(6, None, |name| Some(if name == "a" { Fault::RequestModelNotFound } else { Fault::Http5xx }));
+    let mut open: Vec<_> = watch.open().into_iter().map(|i| (i.attribution, i.cause)).collect();
+    open.sort();
+    assert_eq!(
+        open,
+        [(Attribution::Provider, "http.5xx".to_owned()), (Attribution::Account, "request.model_not_found".to_owned())]
+    );
+}
+
+fn shop() -> String {
+    let app = "base_url = \"https://shop.example.com\"\ndepends_on = [\"openai\"]";
+    chat_and_azure() + &endpoint("shop", "http", app)
+}
+
+#[test]
+fn a_product_that_fails_because_of_its_vendor_has_no_incident_of_its_own() {
+    let mut watch = Watch::new(&shop());
+    watch.well(5);
+    watch.minutes(5, None, |name| (name == "openai-chat").then_some(Fault::Http5xx));
+    assert_eq!(watch.open().len(), 1);
+    watch.minutes(6, None, |name| (name != "azure-chat").then_some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.provider.as_str(), incident.explains.as_slice()), ("openai", ["shop".to_owned()].as_slice()));
+    assert!(incident.explanation.contains("It explains why shop fails as well."), "{}", incident.explanation);
+    let (status, why) = watch.status("shop");
+    assert!(status == Status::Outage && why.starts_with("explained by incident 1: "), "{status:?} {why}");
+    watch.well(12);
+    assert_eq!(watch.open(), []);
+    assert_eq!(watch.status("shop").0, Status::Operational);
+    assert_eq!(watch.opened().len(), 1, "one mail for one cause");
+}
+
+#[test]
+fn a_product_that_goes_on_failing_when_its_vendor_is_well_gets_its_own_incident() {
+    let mut watch = Watch::new(&shop());
+    watch.well(5);
+    watch.minutes(9, None, |name| (name != "azure-chat").then_some(Fault::Http5xx));
+    watch.minutes(12, None, |name| (name == "shop").then_some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(
+        (incident.provider.as_str(), incident.endpoints.as_slice()),
+        ("shop.example.com", ["shop".to_owned()].as_slice())
+    );
+    assert_eq!(incident.status, Status::Outage);
+    watch.well(12);
+    assert_eq!(watch.open(), []);
+}
+
+#[test]
+fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(5, None, |name| (name == "openai-chat").then_some(Fault::Http5xx));
+    let at = Timestamp(START + watch.now * 1000);
+    let step = watch.core.follow(Arc::new(configuration(&azure("azure-chat", "one", "gpt-6-luna"))), 1.0, at);
+    let (change, incident, _) = &step.changes[0];
+    assert_eq!((*change, incident.resolved_at), (Change::Resolved, Some(at)));
+    assert!(incident.title.contains("removed") && incident.explanation.contains("closed as removed"), "{incident:?}");
+}
+
+/// What the vendor's page says at a moment.
+fn page(provider: Provider, published_at: Option<&str>) -> Heard {
+    let incidents = published_at.map(|at| VendorIncident {
+        id: "theirs".to_owned(),
+        name: "Elevated error rates".to_owned(),
+        status: Status::Degraded,
+        phase: "investigating".to_owned(),
+        published_at: Some(Timestamp::parse(at).unwrap()),
+        url: None,
+        components: Vec::new(),
+    });
+    Heard {
+        feed: match provider {
+            Provider::Anthropic => "anthropic https://status.claude.com/api/v2/summary.json".to_owned(),
+            _ => "openai https://status.openai.com/api/v2/summary.json".to_owned(),
+        },
+        provider,
+        page: Some(VendorPage {
+            status: if incidents.is_some() { Status::Degraded } else { Status::Operational },
+            incidents: incidents.into_iter().collect(),
+            url: "https://status.openai.com".to_owned(),
+        }),
+    }
+}
+
+/// The real outages of which it is known when the vendor's page spoke, each as it looked on the wire.
+#[test]
+fn the_lead_over_the_vendors_page_is_what_the_record_of_real_outages_says() {
+    let facts: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../fixtures/status/incidents_facts.json")).unwrap();
+    let mut replayed = Vec::new();
+    for fact in &facts {
+        let published = fact["status_incident_created"].as_str().or(fact["status_page_first_post"].as_str());
+        let (Some(start), Some(published), Some(lag)) =
+            (fact["start"].as_str(), published, fact["lag_minutes"].as_f64())
+        else {
+            continue;
+        };
+        let (provider, models, fault) = match fact["provider"].as_str() {
+            Some("anthropic") => (Provider::Anthropic, ["claude-opus", "claude-haiku"], Fault::AccountAuth),
+            _ => (Provider::OpenAi, ["gpt-6-luna", "gpt-6-mini"], Fault::Http5xx),
+        };
+        let text: String = models.iter().map(|m| endpoint(m, provider.as_str(), &format!("model = \"{m}\""))).collect();
+        let start = Timestamp::parse(start).unwrap();
+        let mut watch = Watch::new(&text);
+        // Ten minutes of health before it, and the page is well.
+        watch.now = (start.0 - START) / 1000 - 600;
+        watch.core.hear(page(provider, None), Timestamp(START + watch.now * 1000));
+        watch.well(10);
+        watch.minutes(lag.ceil() as i64, None, |_| Some(fault));
+        let [before] = watch.open().try_into().unwrap();
+        assert_eq!((before.official.status, before.official.lead_s), (Some(Status::Operational), None));
+        watch.core.hear(page(provider, Some(published)), Timestamp::parse(published).unwrap());
+        let [incident] = watch.open().try_into().unwrap();
+        let noticed = incident.opened_at.since_ms(start) as f64 / 1000.0;
+        let lead = incident.official.lead_s.unwrap();
+        assert!((lead + noticed - lag * 60.0).abs() < 31.0, "{}: {lead} s, noticed after {noticed} s", fact["id"]);
+        assert!(lead > 0.0 && noticed < 180.0, "{}: we are first", fact["id"]);
+        assert_eq!(incident.attribution, Attribution::Provider, "{}", fact["id"]);
+        assert_eq!(incident.title.contains("suspected"), fault == Fault::AccountAuth, "{}", incident.title);
+        replayed.push(fact["id"].as_str().unwrap());
+    }
+    let known = [
+        "openai-2024-12-26",
+        "openai-2025-06-10",
+        "openai-2026-06-03",
+        "openai-2026-08-21-web",
+        "anthropic-2026-04-28",
+    ];
+    assert_eq!(replayed, known, "every one whose publishing time is known");
+}
+
+#[test]
+fn a_vendor_that_speaks_first_has_a_negative_lead() {
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    let at = Timestamp(START + watch.now * 1000);
+    watch.core.hear(page(Provider::OpenAi, Some(&at.to_string())), at);
+    watch.minutes(5, None, |name| (name == "openai-chat").then_some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(incident.official.incident.as_deref(), Some("Elevated error rates"));
+    assert!(incident.official.lead_s.unwrap() < 0.0);
+}
+
+/// A failure of a random endpoint for a random time.
+fn troubles() -> impl Strategy<Value = Vec<(usize, i64, Fault)>> {
+    let fault = prop::sample::select(vec![
+        Fault::Http5xx,
+        Fault::TcpTimeout,
+        Fault::AccountAuth,
+        Fault::AccountQuota,
+        Fault::RequestModelNotFound,
+        Fault::LocalDns,
+        Fault::LocalClock,
+        Fault::TimeoutFirstToken,
+    ]);
+    prop::collection::vec((0_usize..6, 1_i64..8, fault), 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn never_are_there_two_open_incidents_for_one_cause_and_every_opened_one_ends_or_goes_on(
+        troubles in troubles(),
+        cut_off in any::<bool>(),
+        siblings in any::<bool>(),
+    ) {
+        let detection = format!("detection = {{ siblings = {siblings} }}");
+        let text = format!(
+            "{}{}{}{}{}",
+            endpoint("a", "openai", &format!("model = \"a\"\n{detection}")),
+            endpoint("b", "openai", &format!("model = \"b\"\n{detection}")),
+            endpoint("c", "anthropic", &detection),
+            azure("d", "one", "a"),
+            endpoint("e", "http", "base_url = \"https://shop.example.com\"\ndepends_on = [\"a\", \"anthropic\"]"),
+        );
+        let names = ["a", "b", "c", "d", "e"];
+        let mut watch = Watch::new(&text);
+        watch.well(3);
+        let controls = if cut_off { CUT_OFF } else { CONNECTED };
+        for (which, minutes, fault) in troubles {
+            // The sixth is everybody.
+            watch.minutes(minutes, controls, |name| (which == 5 || names[which] == name).then_some(fault));
+            let mut keys: BTreeMap<_, u32> = BTreeMap::new();
+            for incident in watch.open() {
+                let family = if incident.attribution == Attribution::Provider { "" } else { incident.cause.as_str() };
+                *keys.entry((incident.provider.clone(), incident.attribution, family.to_owned())).or_default() += 1;
+            }
+            prop_assert!(keys.values().all(|n| *n == 1), "{keys:?}");
+        }
+        let checkpoint = watch.core.checkpoint();
+        let again = Core::resume(watch.core.config().clone(), 1.0, &checkpoint).unwrap();
+        prop_assert_eq!(again.checkpoint(), checkpoint, "a checkpoint holds all of it");
+
+        let mut state: BTreeMap<Uuid, &str> = BTreeMap::new();
+        for (change, incident) in &watch.changes {
+            let known = state.get(&incident.id).copied();
+            let expected = (*change != Change::Opened).then_some("open");
+            prop_assert_eq!(known, expected, "{:?} of {}", change, incident.number);
+            state.insert(incident.id, if *change == Change::Resolved { "over" } else { "open" });
+        }
+        let mut open: Vec<_> = watch.open().iter().map(|i| i.id).collect();
+        let mut believed: Vec<_> = state.iter().filter(|(_, s)| **s == "open").map(|(id, _)| *id).collect();
+        open.sort();
+        believed.sort();
+        prop_assert_eq!(open, believed);
+        watch.well(40);
+        prop_assert_eq!(watch.open(), Vec::new(), "and in the end all is well");
+    }
+}
