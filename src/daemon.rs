@@ -132,7 +132,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             Ok(())
         })
     });
-    let post = worker::Post { store, wall: wall.clone(), wake, stop: stop_telling.clone() };
+    let post = worker::Post { store: store.clone(), wall: wall.clone(), wake, stop: stop_telling.clone() };
     let channels = config_in.clone();
     parts.spawn(async move { ("the outbox", worker::run(post, channels).await.map_err(Into::into)) });
     if let Some(listener) = listener {
@@ -218,6 +218,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     if tokio::time::timeout(limit, drained).await.is_err() {
         stop_telling.cancel();
     }
+    store.aside(Store::settle).await;
     let stopped_at: Timestamp = wall();
     let seconds = stopped_at.since_ms(started_at) as f64 / 1000.0;
     emit(Event::MonitorStopped, Level::INFO, "stopped", &json!({"uptime_s": seconds}));

@@ -300,7 +300,8 @@ impl Desk {
             let id = stable_id(&[&channel.name, r#type.as_str(), &self.announced.to_string(), &at.to_string()]);
             let notice = Notice { document: document.clone(), ..room.bare(id, *r#type, *at, title.clone()) };
             // That the monitor is blind, or a channel broken, is as grave as an outage; the rest can wait.
-            let grave = matches!(r#type, NoticeType::Blind | NoticeType::Sighted | NoticeType::Delivery);
+            let grave =
+                matches!(r#type, NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery);
             let quiet = (!grave || channel.filters.quiet_hours_all)
                 .then(|| quiet_until(&channel.filters, room.config, room.now))
                 .flatten();

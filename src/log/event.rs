@@ -71,6 +71,8 @@ events! {
     StoreSlow = "store.slow";
     /// The store cannot be used.
     StoreFailed = "store.failed";
+    /// The store is written again, with everything that waited.
+    StoreRecovered = "store.recovered";
     /// Nothing answers, controls included: this machine has no network.
     MonitorBlind = "monitor.blind";
     /// It has it back.

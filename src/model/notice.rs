@@ -36,6 +36,9 @@ pub enum NoticeType {
     /// The probing budget of the day is spent.
     #[serde(rename = "monitor.budget")]
     Budget,
+    /// The store cannot be written; probing and telling go on.
+    #[serde(rename = "monitor.store")]
+    Store,
     /// A channel does not deliver, or delivers again: told through the others.
     #[serde(rename = "monitor.delivery")]
     Delivery,
@@ -63,6 +66,7 @@ impl NoticeType {
             Self::Blind => "monitor.blind",
             Self::Sighted => "monitor.sighted",
             Self::Budget => "monitor.budget",
+            Self::Store => "monitor.store",
             Self::Delivery => "monitor.delivery",
             Self::Digest => "monitor.digest",
             Self::Report => "report.periodic",
@@ -81,6 +85,7 @@ impl NoticeType {
         Self::Blind,
         Self::Sighted,
         Self::Budget,
+        Self::Store,
         Self::Delivery,
         Self::Digest,
         Self::Report,
@@ -109,7 +114,9 @@ impl NoticeType {
             Self::Resolved => "resolved",
             Self::Reminder => "reminder",
             Self::Report => "report",
-            Self::Blind | Self::Sighted | Self::Budget | Self::Delivery | Self::Digest | Self::Test => "monitor",
+            Self::Blind | Self::Sighted | Self::Budget | Self::Store | Self::Delivery | Self::Digest | Self::Test => {
+                "monitor"
+            }
             Self::Official => "official",
         }
     }

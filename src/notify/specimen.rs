@@ -21,6 +21,7 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
         NoticeType::Blind => format!("{MARK}{location} has lost its network"),
         NoticeType::Sighted => format!("{MARK}{location} has its network back after 6 min"),
         NoticeType::Budget => format!("{MARK}{location} has spent its probing budget of the day"),
+        NoticeType::Store => format!("{MARK}{location} cannot write its store: the disk is full"),
         NoticeType::Delivery => format!("{MARK}the channel `slack` has not delivered for 10 min"),
         NoticeType::Digest => format!("{MARK}37 changes of 35 incidents in 20 s"),
         NoticeType::Official => {

@@ -2,7 +2,7 @@
 //!
 //! [`fold`] decides, purely; this shell commits, then logs, then tells the runner when to look again, publishes the
 //! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
-//! as there is room again; probing and detection go on meanwhile.
+//! as there is room again; probing, detection and telling go on meanwhile.
 
 pub mod fold;
 
@@ -23,7 +23,7 @@ use crate::config::{self, Config};
 use crate::desk::{Announcement, Desk};
 use crate::incident::Change;
 use crate::log;
-use crate::model::{Acknowledgement, Incident, Outcome, Outgoing, Sample, Tally, Timestamp};
+use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp};
 pub use crate::official::Heard;
 use crate::route;
 use crate::runner::{Command, Report};
@@ -38,6 +38,10 @@ const BACKLOG: usize = 10_000;
 const BATCH: usize = 64;
 /// How often the store is tried again, the snapshot is refreshed and the service manager hears that we live.
 const PULSE: Duration = Duration::from_secs(1);
+/// A store that fails for less long is not worth a message: a backup may have held it.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// A store that fails now and then is not worth a message more often than this.
+const STORE_TOLD_EVERY: Duration = Duration::from_hours(1);
 /// A commit longer than this is worth a line.
 const SLOW_COMMIT: Duration = Duration::from_secs(1);
 
@@ -277,6 +281,10 @@ impl Pipeline {
             if Instant::now() >= forget_at && backlog.error.is_none() {
                 forget_at = Instant::now() + self.forget(now).await;
             }
+            if let Some(error) = backlog.worth_telling() {
+                let title = format!("{} cannot write its store: {error}", self.core.config().monitor.location);
+                self.desk.announce(Announcement::new(NoticeType::Store, title, now));
+            }
             let mut snapshot = self.core.snapshot(now);
             let told = self.tell(&mut steps, &snapshot, &outbox);
             steps.push(told);
@@ -406,7 +414,11 @@ impl Pipeline {
                     let fields = json!({"duration_s": took.as_secs_f64(), "commits": commits.len()});
                     log::emit(log::Event::StoreSlow, Level::WARN, "the store is slow to write", &fields);
                 }
-                backlog.error = None;
+                if backlog.error.take().is_some() {
+                    let message = format!("the store is written again: {} commits that waited", commits.len());
+                    log::emit(log::Event::StoreRecovered, Level::INFO, &message, &json!({"commits": commits.len()}));
+                }
+                backlog.failing_since = None;
                 let lines = std::mem::take(&mut backlog.lines);
                 backlog.say(lines);
                 if commits.iter().any(|c| !c.outgoing.is_empty()) {
@@ -421,6 +433,13 @@ impl Pipeline {
                     log::emit(log::Event::StoreFailed, Level::ERROR, &message, &fields);
                 }
                 backlog.error = Some(error);
+                backlog.failing_since.get_or_insert(began);
+                // It is decided and told, even if it is not recorded.
+                let lines = std::mem::take(&mut backlog.lines);
+                backlog.say(lines);
+                if commits.iter().any(|c| !c.outgoing.is_empty()) {
+                    self.outbox.notify_waiters();
+                }
                 backlog.commits = commits.into();
                 backlog.trim();
             }
@@ -436,10 +455,22 @@ struct Backlog {
     /// What was logged and is told to those who listen next.
     said: Vec<Line>,
     error: Option<String>,
+    failing_since: Option<Instant>,
+    told_at: Option<Instant>,
     dropped: u64,
 }
 
 impl Backlog {
+    /// The error, when it is time to tell people that the store fails.
+    fn worth_telling(&mut self) -> Option<&str> {
+        let long = self.failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE);
+        if !long || self.told_at.is_some_and(|at| at.elapsed() < STORE_TOLD_EVERY) {
+            return None;
+        }
+        self.told_at = Some(Instant::now());
+        self.error.as_deref()
+    }
+
     fn add(&mut self, steps: Vec<Step>) {
         for step in steps {
             // A probe has run, whether or not it can be recorded.

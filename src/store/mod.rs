@@ -10,6 +10,7 @@ mod outbox;
 mod retention;
 mod rollups;
 mod samples;
+mod unwritten;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
+use self::unwritten::Unwritten;
 pub use history::Told;
 pub use outbox::{Attempted, OutboxRow, Pending};
 pub use retention::Horizon;
@@ -167,6 +169,8 @@ impl IncidentRow {
 pub struct Store {
     path: Arc<PathBuf>,
     connection: Arc<Mutex<Connection>>,
+    /// Locked before the connection, where both are.
+    unwritten: Arc<Mutex<Unwritten>>,
 }
 
 impl Store {
@@ -233,12 +237,14 @@ impl Store {
         }
     }
 
-    /// Records `commits`, in order, in one transaction.
+    /// Records `commits`, in order, in one transaction. When that fails because the file cannot be written, the
+    /// notifications in them are sent all the same, and `commits` are to be tried again.
     ///
     /// # Errors
     /// When nothing of it was recorded.
     pub fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
-        self.transaction(|tx| {
+        let mut unwritten = self.unwritten();
+        let written = self.transaction(|tx| {
             let mut addition = rollups::Addition::default();
             for commit in commits {
                 let mut seq = None;
@@ -277,8 +283,22 @@ impl Store {
                     .execute([state])?;
                 }
             }
-            addition.write(tx)
-        })
+            addition.write(tx)?;
+            unwritten.record(tx)
+        });
+        match written {
+            Ok(recorded) => {
+                unwritten.written(commits);
+                unwritten.recorded(&recorded);
+                Ok(())
+            }
+            Err(error) => {
+                if Unwritten::is_for(&error) {
+                    unwritten.hold(commits);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The last checkpoint of detection: the number of the last sample in it, and the state.
@@ -377,7 +397,8 @@ impl Store {
 
     fn with(path: &Path, connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
         let connection = connection.map_err(|source| StoreError::Sqlite { path: path.to_owned(), source })?;
-        Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(connection)) })
+        let unwritten = Arc::default();
+        Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(connection)), unwritten })
     }
 
     fn refuse_newer(&self) -> Result<usize, StoreError> {
@@ -403,6 +424,10 @@ impl Store {
     /// A panic while the lock was held has rolled its transaction back, so the connection is still good.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::unwritten::{Made, Unwritten};
 use super::{Store, StoreError};
 use crate::model::{Notice, NoticeType, Outgoing, Tally, Timestamp};
 
@@ -72,18 +73,55 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn next_pending(&self, channel: &str, now: Timestamp) -> Result<Option<Pending>, StoreError> {
+        let unwritten = self.unwritten();
+        match self.next_row(channel, now, &unwritten) {
+            Ok(Some(pending)) => Ok(Some(unwritten.updated(pending))),
+            // Nothing is due in the file, or it cannot even be read.
+            read => {
+                match unwritten.unblocked(channel).find(|(due, p)| *due <= now && !self.waits_for_row(p, &unwritten)) {
+                    Some((_, pending)) => Ok(Some(pending)),
+                    None => read,
+                }
+            }
+        }
+    }
+
+    /// Whether a row of the file has to be sent before `pending`, which is not in the file yet.
+    fn waits_for_row(&self, pending: &Pending, unwritten: &Unwritten) -> bool {
+        let about = pending.notice.incident.as_ref().map(|i| i.id);
+        let earlier = self.run(|c| {
+            c.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'pending' AND channel = ?1
+                    AND (incident IS ?2 OR digest OR ?3) AND hex(id) NOT IN (SELECT value FROM json_each(?4)))",
+            )?
+            .query_row(
+                params![pending.channel, about, pending.notice.r#type == NoticeType::Digest, hexes(&unwritten.over())],
+                |r| r.get(0),
+            )
+        });
+        // A file that cannot be read holds nothing back.
+        earlier.unwrap_or(false)
+    }
+
+    fn next_row(&self, channel: &str, now: Timestamp, unwritten: &Unwritten) -> Result<Option<Pending>, StoreError> {
+        let over = unwritten.over();
+        let resting: Vec<_> = unwritten.resting().into_iter().filter(|(_, at)| *at > now).map(|(id, _)| id).collect();
         let row = self.run(|c| {
             c.prepare_cached(
                 "SELECT seq, notice, progress, attempts, queued_at,
                     (SELECT later.notice FROM outbox later WHERE later.channel = o.channel AND later.incident = o.incident
                      AND later.seq > o.seq ORDER BY later.seq DESC LIMIT 1)
                  FROM outbox o
-                 WHERE state = 'pending' AND channel = ?1 AND next_attempt_at <= ?2 AND NOT EXISTS (
+                 WHERE state = 'pending' AND channel = ?1 AND next_attempt_at <= ?2
+                    AND hex(id) NOT IN (SELECT value FROM json_each(?3))
+                    AND hex(id) NOT IN (SELECT value FROM json_each(?4))
+                    AND NOT EXISTS (
                     SELECT 1 FROM outbox earlier WHERE earlier.state = 'pending' AND earlier.channel = o.channel
+                    AND hex(earlier.id) NOT IN (SELECT value FROM json_each(?3))
                     AND earlier.seq < o.seq AND (earlier.incident IS o.incident OR earlier.digest OR o.digest))
                  ORDER BY seq LIMIT 1",
             )?
-            .query_row(params![channel, now.0], |r| {
+            .query_row(params![channel, now.0, hexes(&over), hexes(&resting)], |r| {
                 let notice = (r.get::<_, String>(1)?, r.get::<_, Option<String>>(5)?);
                 Ok((r.get::<_, i64>(0)?, notice, r.get(2)?, r.get(3)?, Timestamp(r.get(4)?)))
             })
@@ -107,19 +145,29 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn next_attempt_at(&self, channel: &str) -> Result<Option<Timestamp>, StoreError> {
-        self.run(|c| {
+        let unwritten = self.unwritten();
+        let mut resting = unwritten.resting();
+        let over = unwritten.over();
+        resting.retain(|(id, _)| !over.contains(id));
+        let aside: Vec<_> = over.iter().copied().chain(resting.iter().map(|(id, _)| *id)).collect();
+        let in_file = self.run(|c| {
             c.prepare_cached(
-                "SELECT min(next_attempt_at) FROM outbox o WHERE state = 'pending' AND channel = ?1 AND NOT EXISTS (
+                "SELECT min(next_attempt_at) FROM outbox o WHERE state = 'pending' AND channel = ?1
+                    AND hex(id) NOT IN (SELECT value FROM json_each(?3)) AND NOT EXISTS (
                     SELECT 1 FROM outbox earlier WHERE earlier.state = 'pending' AND earlier.channel = o.channel
+                    AND hex(earlier.id) NOT IN (SELECT value FROM json_each(?2))
                     AND earlier.seq < o.seq AND (earlier.incident IS o.incident OR earlier.digest OR o.digest))",
             )?
-            .query_row([channel], |r| r.get::<_, Option<i64>>(0))
-        })
-        .map(|at| at.map(Timestamp))
+            .query_row(params![channel, hexes(&over), hexes(&aside)], |r| r.get::<_, Option<i64>>(0))
+        })?;
+        let held = unwritten.unblocked(channel).filter(|(_, p)| !self.waits_for_row(p, &unwritten)).map(|(due, _)| due);
+        Ok(held.chain(resting.iter().map(|(_, at)| *at)).chain(in_file.map(Timestamp)).min())
     }
 
     /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
     /// has it of its own accord; whoever learned there that an incident began learns there that it is over.
+    ///
+    /// While the file cannot be written this is remembered, and recorded as soon as it can be.
     ///
     /// # Errors
     /// When it could not be recorded; the attempt will be repeated with the same id.
@@ -132,33 +180,30 @@ impl Store {
         error: Option<&str>,
         fallback: Option<&str>,
     ) -> Result<(), StoreError> {
-        let (state, next) = match attempted {
-            Attempted::Sent => ("sent", None),
-            Attempted::RetryAt(at) => ("pending", Some(at.0)),
-            Attempted::Failed => ("failed", None),
-            Attempted::Expired => ("expired", None),
+        let made = Made {
+            pending: pending.clone(),
+            at: now,
+            attempted,
+            progress: progress.to_owned(),
+            error: error.map(str::to_owned),
+            fallback: fallback.map(str::to_owned),
         };
-        self.transaction(|tx| {
-            tx.prepare_cached(
-                "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
-                    next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
-                    ended_at = CASE WHEN ?2 = 'pending' THEN NULL ELSE ?6 END WHERE seq = ?1",
-            )?
-            .execute(params![pending.seq, state, next, progress, error, now.0])?;
-            match fallback {
-                Some(fallback) if is_for_fallback(tx, pending, attempted, fallback)? => {
-                    let own = pending.notice.id;
-                    let notice = Notice {
-                        id: uuid::Builder::from_custom_bytes(digest_of(own, fallback)).into_uuid(),
-                        thread: None,
-                        instead_of: Some(pending.channel.clone()),
-                        ..pending.notice.clone()
-                    };
-                    insert(tx, &Outgoing { channel: fallback.to_owned(), not_before: Some(now), notice })
-                }
-                _ => Ok(()),
-            }
-        })
+        let mut unwritten = self.unwritten();
+        if unwritten.holds(pending.notice.id) {
+            unwritten.keep(made);
+            return Ok(());
+        }
+        let recorded = self.transaction(|tx| {
+            // In their order: an older attempt must not have the last word.
+            let before = unwritten.record(tx)?;
+            record(tx, &made).map(|_| before)
+        });
+        match recorded {
+            Ok(before) => unwritten.recorded(&before),
+            Err(error) if Unwritten::is_for(&error) => unwritten.keep(made),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Gives up everything that waits for channels other than these: they are not configured any more. Says what.
@@ -309,6 +354,44 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
         notice.r#type == NoticeType::Digest,
     ])?;
     Ok(())
+}
+
+/// Records an attempt, if the row is there.
+pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool> {
+    let Made { pending, at, attempted, progress, error, fallback } = made;
+    let (state, next) = match attempted {
+        Attempted::Sent => ("sent", None),
+        Attempted::RetryAt(at) => ("pending", Some(at.0)),
+        Attempted::Failed => ("failed", None),
+        Attempted::Expired => ("expired", None),
+    };
+    let rows = tx
+        .prepare_cached(
+            "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
+                next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
+                ended_at = CASE WHEN ?2 = 'pending' THEN NULL ELSE ?6 END WHERE id = ?1",
+        )?
+        .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
+    match fallback {
+        Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
+            let own = pending.notice.id;
+            let notice = Notice {
+                id: uuid::Builder::from_custom_bytes(digest_of(own, fallback)).into_uuid(),
+                thread: None,
+                instead_of: Some(pending.channel.clone()),
+                ..pending.notice.clone()
+            };
+            insert(tx, &Outgoing { channel: fallback.clone(), not_before: Some(*at), notice })?;
+        }
+        _ => {}
+    }
+    Ok(rows > 0)
+}
+
+/// A JSON list of ids as SQLite's `hex` writes them.
+fn hexes(ids: &[Uuid]) -> String {
+    let list: Vec<_> = ids.iter().map(|id| format!("\"{:X}\"", id.simple())).collect();
+    format!("[{}]", list.join(","))
 }
 
 /// Whether what came of the attempt concerns the fallback.

@@ -108,6 +108,12 @@ impl Store {
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(io_at(file))
     }
 
+    /// Folds the write-ahead log into the file, so that the file alone holds everything once the daemon has ended.
+    pub fn settle(&self) {
+        // What fails stays in the log, where the next start finds it.
+        let _ = self.run(|c| c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+    }
+
     /// Refuses a damaged file before anything is built on it.
     pub(super) fn refuse_damaged(&self) -> Result<(), StoreError> {
         if fs::metadata(&*self.path).is_ok_and(|m| m.len() > CHECKED_AT_START) {

@@ -176,3 +176,54 @@ proptest! {
         prop_assert_eq!(recorded(&store)[0].total_ms, sample.total_ms);
     }
 }
+
+/// Another process holds the file: nothing can be written until this is dropped.
+fn held(path: &std::path::Path) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    other
+}
+
+#[test]
+fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    let store = Store::open(&path).unwrap();
+    let (stored, fresh) = (Uuid::now_v7(), Uuid::now_v7());
+    queue(&store, "mail", NoticeType::Opened, stored, 100);
+    let outgoing = |r#type, about, at| Outgoing {
+        channel: "mail".to_owned(),
+        not_before: None,
+        notice: notice(r#type, Some(incident(about)), Timestamp(at)),
+    };
+    let commit = Commit {
+        sample: Some(good("openai-chat", Timestamp(7))),
+        outgoing: vec![outgoing(NoticeType::Resolved, stored, 200), outgoing(NoticeType::Opened, fresh, 300)],
+        ..Commit::default()
+    };
+
+    let other = held(&path);
+    let opened = store.next_pending("mail", Timestamp(1_000)).unwrap().unwrap();
+    store.record_attempt(&opened, Timestamp(1_000), Attempted::Sent, "{}", None, None).unwrap();
+    assert_eq!(store.next_pending("mail", Timestamp(1_001)).unwrap(), None, "sent, though the file does not know it");
+    assert_eq!(store.next_attempt_at("mail").unwrap(), None);
+    store.commit(std::slice::from_ref(&commit)).unwrap_err();
+    let resolved = store.next_pending("mail", Timestamp(1_002)).unwrap().unwrap();
+    assert_eq!((resolved.notice.id, resolved.attempts), (commit.outgoing[0].notice.id, 0));
+    let later = Attempted::RetryAt(Timestamp(5_000));
+    store.record_attempt(&resolved, Timestamp(1_002), later, "{}", Some("no"), None).unwrap();
+    let other_incident = store.next_pending("mail", Timestamp(1_003)).unwrap().unwrap();
+    assert_eq!(other_incident.notice.id, commit.outgoing[1].notice.id);
+    store.record_attempt(&other_incident, Timestamp(1_003), Attempted::Sent, "{}", None, None).unwrap();
+    assert_eq!(store.next_pending("mail", Timestamp(1_004)).unwrap(), None);
+    assert_eq!(store.next_attempt_at("mail").unwrap(), Some(Timestamp(5_000)));
+    drop(other);
+
+    store.commit(&[commit]).unwrap();
+    let rows = store.outbox_rows(true).unwrap();
+    let states: Vec<_> = rows.iter().map(|r| (r.state.as_str(), r.attempts)).collect();
+    assert_eq!(states, [("sent", 1), ("pending", 1), ("sent", 1)]);
+    assert_eq!(recorded(&store).len(), 1);
+    let again = store.next_pending("mail", Timestamp(5_000)).unwrap().unwrap();
+    assert_eq!((again.notice.id, again.attempts), (resolved.notice.id, 1));
+}

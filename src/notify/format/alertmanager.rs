@@ -29,6 +29,7 @@ fn of_monitor(material: &Material<'_>) -> Value {
     let name = match material.notice.r#type {
         NoticeType::Blind | NoticeType::Sighted => "LlmwatchBlind",
         NoticeType::Budget => "LlmwatchBudgetSpent",
+        NoticeType::Store => "LlmwatchStore",
         NoticeType::Delivery => "LlmwatchDelivery",
         NoticeType::Test => "LlmwatchTest",
         _ => "LlmwatchMonitor",

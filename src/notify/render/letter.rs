@@ -429,6 +429,10 @@ fn of_monitor(r#type: NoticeType) -> &'static str {
             "The probing budget of the day is spent. Nothing is probed until midnight, and every status is unknown until \
              then. `llmwatch check` shows what probing costs."
         }
+        NoticeType::Store => {
+            "Probing, detecting and telling go on from memory, and everything is written once the store can be. Make room on \
+             the disk; do not restart the daemon, which would forget what waits."
+        }
         NoticeType::Delivery => {
             "What a channel could not deliver is kept and tried again. `llmwatch outbox` lists what waits and what was given \
              up, and can send it again."

@@ -1,0 +1,147 @@
+//! What the outbox knows and the file does not, while the file cannot be written: alerts go out all the same.
+//!
+//! A commit that fails for want of room (or because another process holds the file, or the disk is broken) leaves its
+//! notifications here, from where the workers take them as if they were rows. What comes of an attempt that cannot be
+//! recorded is kept here too, so that a delivered notification is not sent again and again. The next commit that
+//! succeeds writes both. What is here does not survive the process.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Transaction;
+use uuid::Uuid;
+
+use super::outbox::{self, Attempted, Pending};
+use super::{Commit, StoreError};
+use crate::model::{NoticeType, Outgoing, Timestamp};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// In the order in which they were decided.
+    held: Vec<Outgoing>,
+    /// Attempts at rows and at held ones, in the order in which they were made.
+    attempts: Vec<Made>,
+}
+
+/// An attempt and what came of it.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) pending: Pending,
+    pub(super) at: Timestamp,
+    pub(super) attempted: Attempted,
+    pub(super) progress: String,
+    pub(super) error: Option<String>,
+    pub(super) fallback: Option<String>,
+}
+
+impl Unwritten {
+    /// Whether `error` is the kind that passes: nothing is wrong with what was to be written.
+    pub(super) fn is_for(error: &StoreError) -> bool {
+        match error {
+            StoreError::Damaged { .. } => true,
+            StoreError::Sqlite { source, .. } => {
+                !matches!(source.sqlite_error_code(), None | Some(rusqlite::ErrorCode::ConstraintViolation))
+            }
+            _ => false,
+        }
+    }
+
+    /// Keeps the notifications of commits that failed; each once, however often it fails.
+    pub(super) fn hold(&mut self, commits: &[Commit]) {
+        for outgoing in commits.iter().flat_map(|c| &c.outgoing) {
+            if !self.holds(outgoing.notice.id) {
+                self.held.push(outgoing.clone());
+            }
+        }
+    }
+
+    /// Forgets what `commits` have written by now.
+    pub(super) fn written(&mut self, commits: &[Commit]) {
+        if !self.held.is_empty() {
+            let written: BTreeSet<Uuid> = commits.iter().flat_map(|c| &c.outgoing).map(|o| o.notice.id).collect();
+            self.held.retain(|o| !written.contains(&o.notice.id));
+        }
+    }
+
+    pub(super) fn holds(&self, id: Uuid) -> bool {
+        self.held.iter().any(|o| o.notice.id == id)
+    }
+
+    pub(super) fn keep(&mut self, made: Made) {
+        self.attempts.push(made);
+    }
+
+    /// Records every attempt whose row is there.
+    pub(super) fn record(&self, tx: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Uuid>> {
+        let mut recorded = BTreeSet::new();
+        for made in &self.attempts {
+            if outbox::record(tx, made)? {
+                recorded.insert(made.pending.notice.id);
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Forgets the attempts at these: they are recorded.
+    pub(super) fn recorded(&mut self, ids: &BTreeSet<Uuid>) {
+        self.attempts.retain(|made| !ids.contains(&made.pending.notice.id));
+    }
+
+    /// What the file still calls pending and is over.
+    pub(super) fn over(&self) -> Vec<Uuid> {
+        let over = |made: &&Made| !matches!(made.attempted, Attempted::RetryAt(_));
+        self.attempts.iter().filter(over).map(|made| made.pending.notice.id).collect()
+    }
+
+    /// What the file calls due, and was tried in vain since: with the time of the next attempt.
+    pub(super) fn resting(&self) -> Vec<(Uuid, Timestamp)> {
+        let rest = |made: &Made| match self.last(made.pending.notice.id)?.attempted {
+            Attempted::RetryAt(at) => Some((made.pending.notice.id, at)),
+            _ => None,
+        };
+        self.attempts.iter().filter_map(rest).collect()
+    }
+
+    /// `pending` as the attempts since have left it.
+    pub(super) fn updated(&self, pending: Pending) -> Pending {
+        match self.last(pending.notice.id) {
+            Some(made) => Pending { progress: made.progress.clone(), attempts: made.pending.attempts + 1, ..pending },
+            None => pending,
+        }
+    }
+
+    /// What is held for `channel` and has no earlier one before it, with when it is due.
+    pub(super) fn unblocked(&self, channel: &str) -> impl Iterator<Item = (Timestamp, Pending)> {
+        let over: BTreeSet<_> = self.over().into_iter().collect();
+        let waiting: Vec<_> =
+            self.held.iter().filter(|o| o.channel == channel && !over.contains(&o.notice.id)).cloned().collect();
+        let about = |o: &Outgoing| o.notice.incident.as_ref().map(|i| i.id);
+        let digest = |o: &Outgoing| o.notice.r#type == NoticeType::Digest;
+        let free = |(place, o): (usize, &Outgoing)| {
+            let before = |e: &&Outgoing| about(e) == about(o) || digest(e) || digest(o);
+            let blocked = waiting.iter().take(place).any(|e| before(&e));
+            (!blocked).then(|| {
+                let queued_at = o.not_before.unwrap_or(o.notice.decided_at);
+                let pending = self.updated(Pending {
+                    // Its place is given to it when it is written; it is known by its id.
+                    seq: i64::MAX,
+                    channel: o.channel.clone(),
+                    notice: o.notice.clone(),
+                    progress: "{}".to_owned(),
+                    queued_at,
+                    attempts: 0,
+                });
+                let due = match self.last(o.notice.id).map(|made| made.attempted) {
+                    Some(Attempted::RetryAt(at)) => at,
+                    _ => queued_at,
+                };
+                (due, pending)
+            })
+        };
+        waiting.iter().enumerate().filter_map(free).collect::<Vec<_>>().into_iter()
+    }
+
+    fn last(&self, id: Uuid) -> Option<&Made> {
+        self.attempts.iter().rev().find(|made| made.pending.notice.id == id)
+    }
+}
