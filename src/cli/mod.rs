@@ -13,6 +13,7 @@ mod manual;
 mod outbox;
 mod probe;
 mod run;
+mod schema;
 mod simulate;
 mod status;
 mod store;
@@ -90,6 +91,8 @@ enum Verb {
     Demo(demo::Args),
     /// Look after the store: check, repair, backup
     Store(store::Args),
+    /// Print the JSON Schema of monitor.toml
+    Schema,
     /// Print the completions of a shell
     Completions(manual::CompletionsArgs),
     /// Print the manual page
@@ -136,6 +139,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Simulate(args) => simulate::run(&globals, &args).await,
         Verb::Demo(args) => demo::run(&globals, &args).await,
         Verb::Store(args) => store::run(&globals, &args),
+        Verb::Schema => schema::run(),
         Verb::Completions(args) => Ok(manual::completions(&args)),
         Verb::Man => manual::man(),
     };

@@ -110,3 +110,30 @@ async fn the_verbs_say_what_they_found_and_did() {
     assert!(repaired.contains("the damaged file is kept as STORE.damaged-"), "{repaired}");
     assert_eq!(said(&["store", "check"]).await.0, Some(0));
 }
+
+#[tokio::test]
+async fn the_schema_knows_every_key_of_the_example() {
+    let world = World::new().await;
+    let out = world.llmwatch(&["schema"]).output().await.unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/monitor.toml");
+    let example: toml::Table = std::fs::read_to_string(example).unwrap().parse().unwrap();
+    let mut seen = 0;
+    for (table, content) in &example {
+        let of_table = &schema["properties"][table];
+        let (keys, one) = match content {
+            toml::Value::Array(items) => (&of_table["items"]["properties"], items[0].as_table().unwrap()),
+            other => (&of_table["properties"], other.as_table().unwrap()),
+        };
+        for key in one.keys() {
+            assert!(keys[key].is_object(), "the schema does not know `{key}` of `{table}`");
+            seen += 1;
+        }
+    }
+    assert!(seen > 4, "{seen}");
+    assert_eq!(schema["properties"]["endpoint"]["items"]["additionalProperties"], false);
+    assert_eq!(
+        schema["properties"]["endpoint"]["items"]["properties"]["timeout"]["properties"]["connect"]["type"],
+        "string"
+    );
+}
