@@ -2,6 +2,7 @@
 
 mod email;
 pub mod format;
+mod keep_alive;
 pub mod render;
 pub mod specimen;
 mod webhook;

@@ -177,4 +177,13 @@ mod tests {
         let signed = signature(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
+
+    #[test]
+    fn telegram_and_discord_say_how_long_to_wait_in_the_body() {
+        let telegram = r#"{"ok": false, "error_code": 429, "parameters": {"retry_after": 31}}"#;
+        assert_eq!(retry_after_in(telegram), Some(Duration::from_secs(31)));
+        assert_eq!(retry_after_in(r#"{"retry_after": 0.5, "global": false}"#), Some(Duration::from_millis(500)));
+        assert_eq!(retry_after_in(r#"{"retry_after": -1}"#), None);
+        assert_eq!(retry_after_in("<html>"), None);
+    }
 }

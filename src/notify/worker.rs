@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Attempt, Progress, Sender, backoff};
+use super::{Attempt, Progress, Sender, backoff, keep_alive};
 use crate::clock::Wall;
 use crate::config::{Channel, Config};
 use crate::log::{Event, emit};
@@ -57,6 +57,9 @@ pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result
                 sender: sender.clone(),
                 post: Post { stop: round.clone(), ..post.clone() },
             };
+            if keep_alive::is_needed(channel) {
+                workers.spawn(keep_alive::run(channel.clone(), sender.clone(), worker.post.clone()));
+            }
             workers.spawn(worker.run());
         }
         let stopped = tokio::select! {

@@ -140,6 +140,25 @@ impl Store {
         Ok(Some(Pending { seq, channel: channel.to_owned(), notice, progress, queued_at, attempts }))
     }
 
+    /// The last notification that `channel` took about each incident that goes on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn told_and_open(&self, channel: &str) -> Result<Vec<Notice>, StoreError> {
+        let rows: Vec<String> = self.run(|c| {
+            c.prepare_cached(
+                "SELECT o.notice FROM outbox o JOIN incident i ON i.id = o.incident AND i.open
+                 WHERE o.channel = ?1 AND o.state = 'sent' AND NOT EXISTS (
+                    SELECT 1 FROM outbox later WHERE later.channel = o.channel AND later.incident = o.incident
+                    AND later.state = 'sent' AND later.seq > o.seq)
+                 ORDER BY o.seq",
+            )?
+            .query_map([channel], |r| r.get(0))?
+            .collect()
+        })?;
+        rows.iter().map(|json| self.notice(json)).collect()
+    }
+
     /// When the next waiting notification of `channel` is due.
     ///
     /// # Errors

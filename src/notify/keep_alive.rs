@@ -1,0 +1,132 @@
+//! Alertmanager forgets an alert that nobody repeats. So what such a channel was told and still goes on is told again
+//! every minute, straight from the store: not as a notification of its own, which would be queued and retried, but as the
+//! state of things, where the next minute makes up for a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tracing::Level;
+
+use super::worker::Post;
+use super::{Attempt, Progress, Sender};
+use crate::config::{Channel, ChannelKind, WebhookKind};
+use crate::log::{Event, emit};
+use crate::model::{Notice, NoticeType};
+
+/// An alert lives five times as long (see the format), so four repeats in a row may fail.
+const EVERY: Duration = Duration::from_mins(1);
+
+/// Whether `channel` forgets what is not repeated.
+pub(super) fn is_needed(channel: &Channel) -> bool {
+    matches!(&channel.kind, ChannelKind::Webhook(webhook) if webhook.kind == WebhookKind::Alertmanager)
+}
+
+/// Repeats until told to stop.
+pub(super) async fn run(channel: Arc<Channel>, sender: Arc<Sender>, post: Post) {
+    loop {
+        tokio::select! {
+            () = post.stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        tokio::select! {
+            () = post.stop.cancelled() => return,
+            () = repeat(&channel, &sender, &post) => {}
+        }
+    }
+}
+
+/// Tells everything that goes on once more.
+async fn repeat(channel: &Channel, sender: &Sender, post: &Post) {
+    let name = channel.name.clone();
+    let told = match post.store.aside(move |store| store.told_and_open(&name)).await {
+        Ok(told) => told,
+        Err(error) => return failed(channel, &error.to_string()),
+    };
+    for notice in told {
+        let notice = Notice { r#type: NoticeType::Reminder, ..notice };
+        match sender.attempt(channel, &notice, Progress::default(), (post.wall)()).await {
+            Attempt::Delivered { .. } => {}
+            // What does not reach it now will not reach it for the next one either.
+            Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => return failed(channel, &error),
+        }
+    }
+}
+
+fn failed(channel: &Channel, error: &str) {
+    let message = format!("what goes on could not be repeated to {}: {error}; trying again in a minute", channel.name);
+    let fields = json!({"channel": channel.name, "error": error});
+    emit(Event::NotificationRetry, Level::WARN, &message, &fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock;
+    use crate::config::{self, Surroundings};
+    use crate::model::Outgoing;
+    use crate::notify::specimen::specimen;
+    use crate::simulate::WebhookSink;
+    use crate::store::{Attempted, Commit, IncidentRow, Store};
+
+    /// An incident that `channel` was told of.
+    fn tell(store: &Store, channel: &str, r#type: NoticeType, open: bool) {
+        let notice = specimen(r#type, Uuid::now_v7(), "fra1", None, clock::now());
+        let incident = notice.incident.clone().unwrap();
+        let row = IncidentRow {
+            id: incident.id,
+            number: incident.number,
+            open,
+            started_at: incident.started_at,
+            data: serde_json::to_string(&incident).unwrap(),
+        };
+        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice }];
+        store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
+        let pending = store.next_pending(channel, clock::now()).unwrap().unwrap();
+        store.record_attempt(&pending, clock::now(), Attempted::Sent, "{}", None, None).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_repeated_for_as_long_as_its_incident_goes_on() {
+        let mut sink = WebhookSink::start(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("monitor.toml");
+        let text = format!(
+            "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"http://{}\"\n",
+            sink.addr()
+        );
+        std::fs::write(&path, text).unwrap();
+        let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+        let config = config::load(&path, &surroundings).unwrap();
+        let sender = Sender::new(&config).unwrap();
+        let store = Store::in_memory().unwrap();
+        let post = Post {
+            store: store.clone(),
+            wall: Arc::new(clock::now),
+            wake: Arc::new(Notify::new()),
+            stop: CancellationToken::new(),
+        };
+        let channel = &config.channels[0];
+        assert!(is_needed(channel));
+
+        tell(&store, "am", NoticeType::Opened, true);
+        tell(&store, "am", NoticeType::Escalated, true);
+        let before = clock::now();
+        repeat(channel, &sender, &post).await;
+        let alerts: Value = serde_json::from_slice(&sink.next().await.body).unwrap();
+        assert_eq!((alerts.as_array().unwrap().len(), &alerts[0]["labels"]["number"]), (1, &"42".into()));
+        assert!(alerts[0]["endsAt"].as_str().unwrap() > before.to_string().as_str(), "it lives on: {alerts}");
+
+        tell(&store, "am", NoticeType::Resolved, false);
+        repeat(channel, &sender, &post).await;
+        assert_eq!(sink.requests().len(), 1, "and ends with it");
+    }
+}
