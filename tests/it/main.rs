@@ -14,6 +14,8 @@ mod fold;
 mod formats;
 mod hostile;
 mod pages;
+mod postfix;
+mod receivers;
 mod replays;
 mod rollups;
 mod simulate;
