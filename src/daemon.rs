@@ -21,7 +21,7 @@ use crate::clock::{self, Wall};
 use crate::config::{Config, ConfigError, plan};
 use crate::log::{Event, emit};
 use crate::model::{Endpoint, Timestamp};
-use crate::notify::worker;
+use crate::notify::{heartbeat, worker};
 use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
 use crate::runner::{Command, Probe, Probed, Runner};
@@ -129,6 +129,14 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     parts.spawn(async move {
         ("the status feeds", {
             poller.run().await;
+            Ok(())
+        })
+    });
+    let (pulse, switch, over) = (snapshot.clone(), config_in.clone(), stop_probing.clone());
+    let clock = wall.clone();
+    parts.spawn(async move {
+        ("the heartbeat", {
+            heartbeat::run(switch, pulse, clock, over).await;
             Ok(())
         })
     });

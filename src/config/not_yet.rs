@@ -4,7 +4,7 @@ use super::raw::Table;
 use crate::config::endpoint::Read;
 
 /// Keys of a table of their own.
-const TABLES: &[&str] = &["heartbeat", "report"];
+const TABLES: &[&str] = &["report"];
 /// Keys of other tables.
 const KEYS: &[(&str, &[&str])] = &[("defaults", &["slo"])];
 const ENDPOINT: &[&str] = &["slo"];

@@ -3,6 +3,7 @@
 mod email;
 pub mod format;
 mod keep_alive;
+pub mod heartbeat;
 pub mod render;
 pub mod specimen;
 mod webhook;

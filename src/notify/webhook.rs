@@ -29,23 +29,28 @@ pub(super) struct Poster {
     key: Option<hmac::Key>,
 }
 
+/// What calls out: no redirects, no proxy; `ca_file` holds extra trusted roots.
+pub(super) fn client(timeout: Duration, ca_file: Option<&Path>) -> Result<Client, String> {
+    // For a library user: `main` has done it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .redirect(redirect::Policy::none())
+        .no_proxy();
+    if let Some(path) = ca_file {
+        let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
+        for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(|e| format!("HTTP cannot be set up: {e}"))
+}
+
 impl Poster {
     /// Sets the channel up; `ca_file` holds extra trusted roots.
     pub(super) fn new(webhook: &Webhook, ca_file: Option<&Path>) -> Result<Self, String> {
-        // For a library user: `main` has done it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
-            .timeout(webhook.timeout)
-            .redirect(redirect::Policy::none())
-            .no_proxy();
-        if let Some(path) = ca_file {
-            let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-            for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        let client = builder.build().map_err(|e| format!("HTTP cannot be set up: {e}"))?;
+        let client = client(webhook.timeout, ca_file)?;
         let key = webhook.secret.as_ref().and_then(signing_key).map(|k| hmac::Key::new(hmac::HMAC_SHA256, &k));
         Ok(Self { client, webhook: webhook.clone(), key })
     }
@@ -148,7 +153,7 @@ fn refusal(body: &str) -> String {
 }
 
 /// What went wrong, without the URL, which is often a secret in itself.
-fn words(error: &reqwest::Error) -> String {
+pub(super) fn words(error: &reqwest::Error) -> String {
     let kind = if error.is_timeout() {
         "the receiver did not answer in time"
     } else if error.is_connect() {

@@ -261,3 +261,31 @@ async fn a_maintenance_is_silent_and_its_end_is_not() {
     assert!(at >= end, "nothing is told before the end of the window: {at}");
     assert_eq!(daemon.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
+    let mut world = World::new().await;
+    let address = world.hook.addr();
+    let heartbeat = format!(
+        "\n[heartbeat]\nurl = \"http://{address}/alive\"\nfail_url = \"http://{address}/fail\"\ninterval = \"1s\"\n"
+    );
+    world.write(&(world.endpoints() + &heartbeat));
+    let mut daemon = world.run();
+    let ping = tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("a ping comes");
+    assert_eq!((ping.method.as_str(), ping.path.as_str()), ("GET", "/alive"));
+    let samples: i64 = world.query("SELECT count(DISTINCT series) FROM sample");
+    assert_eq!(samples, 2, "not before every endpoint was probed");
+
+    // Somebody holds the store: nothing can be recorded.
+    let lock = rusqlite::Connection::open(world.store()).unwrap();
+    lock.execute_batch("DROP TRIGGER IF EXISTS full; CREATE TRIGGER full BEFORE INSERT ON sample BEGIN SELECT RAISE(FAIL, 'full'); END").unwrap();
+    daemon.event("store.failed").await;
+    let failing = async { while world.hook.next().await.path != "/fail" {} };
+    tokio::time::timeout(PATIENCE, failing).await.expect("the other address is pinged");
+    lock.execute_batch("DROP TRIGGER full").unwrap();
+    let alive = async { while world.hook.next().await.path != "/alive" {} };
+    tokio::time::timeout(PATIENCE, alive).await.expect("all is well again");
+    world.hook.set_behaviour(status(500));
+    daemon.event("heartbeat.failed").await;
+    assert_eq!(daemon.stop().await, Some(0));
+}

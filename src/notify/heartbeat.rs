@@ -1,0 +1,115 @@
+//! The dead-man's switch: somebody outside hears from us while we truly record, and worries when they do not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::webhook::{client, words};
+use crate::clock::Wall;
+use crate::config::{Config, Heartbeat};
+use crate::log::{Event, emit};
+use crate::model::Timestamp;
+use crate::snapshot::Snapshot;
+
+/// The limit for one ping.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How soon a ping that failed is tried again, if the interval is not shorter.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often is looked whether recording has stopped.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Which address is pinged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beat {
+    /// All is well.
+    Alive,
+    /// We do not record.
+    Failing,
+}
+
+/// What was pinged.
+#[derive(Debug, Clone, Copy)]
+struct Pulse {
+    /// When the daemon began: it has some time to record its first sample.
+    begun_at: Timestamp,
+    /// Not to be pinged before this.
+    not_before: Timestamp,
+    /// The last recorded sample that was pinged about.
+    recorded_at: Option<Timestamp>,
+}
+
+impl Pulse {
+    /// What is to be pinged at `now`. Alive only when every endpoint was probed lately (a cycle is complete) and
+    /// something was recorded since the last ping; failing when the store does not take samples or none came for three
+    /// intervals.
+    fn next(&self, config: &Config, snapshot: &Snapshot, now: Timestamp) -> Option<Beat> {
+        if now < self.not_before {
+            return None;
+        }
+        let patience = |e: &crate::model::Endpoint| e.interval * 3 + e.timeouts.total;
+        let shortest = config.endpoints.iter().map(|e| patience(e)).min()?;
+        let last = snapshot.last_recorded_at.unwrap_or(self.begun_at);
+        if snapshot.store_error.is_some() || now > last + shortest {
+            return Some(Beat::Failing);
+        }
+        let current = config.endpoints.iter().all(|e| {
+            let view = snapshot.endpoints.iter().find(|v| v.name == e.name);
+            view.and_then(|v| v.last_probe_at).is_some_and(|at| now <= at + patience(e))
+        });
+        (current && snapshot.last_recorded_at > self.recorded_at).then_some(Beat::Alive)
+    }
+}
+
+/// Pings as `[heartbeat]` says, until told to stop.
+pub async fn run(
+    mut config: watch::Receiver<Arc<Config>>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    wall: Wall,
+    stop: CancellationToken,
+) {
+    let begun_at = wall();
+    let mut pulse = Pulse { begun_at, not_before: begun_at, recorded_at: None };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let current = config.borrow_and_update().clone();
+        let Some(heartbeat) = &current.heartbeat else { continue };
+        let now = snapshot.borrow().clone();
+        let Some(beat) = pulse.next(&current, &now, wall()) else { continue };
+        let sent = tokio::select! {
+            () = stop.cancelled() => return,
+            sent = ping(heartbeat, beat, current.monitor.ca_file.as_deref()) => sent,
+        };
+        let wait = match sent {
+            Ok(()) => {
+                pulse.recorded_at = now.last_recorded_at;
+                heartbeat.interval
+            }
+            Err(error) => {
+                let message = format!("the dead-man's switch cannot be reached: {error}");
+                emit(Event::HeartbeatFailed, Level::WARN, &message, &json!({"error": error}));
+                heartbeat.interval.min(AGAIN)
+            }
+        };
+        // The look comes once a second: a ping that is due within the next half is due now.
+        pulse.not_before = wall() + wait - LOOK / 2;
+    }
+}
+
+async fn ping(heartbeat: &Heartbeat, beat: Beat, ca_file: Option<&std::path::Path>) -> Result<(), String> {
+    let url = match (beat, &heartbeat.fail_url) {
+        (Beat::Alive, _) => &heartbeat.url,
+        (Beat::Failing, Some(url)) => url,
+        // Silence is what the other side waits for.
+        (Beat::Failing, None) => return Ok(()),
+    };
+    let response = client(TIMEOUT, ca_file)?.get(url.expose()).send().await.map_err(|e| words(&e))?;
+    let status = response.status();
+    if status.is_success() { Ok(()) } else { Err(format!("HTTP {}", status.as_u16())) }
+}
