@@ -155,6 +155,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         let store = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await??;
         let stop = stop_telling.clone();
         let view = web::View {
+            controls: controls.clone(),
             snapshot,
             config: config_in,
             wall: wall.clone(),

@@ -11,6 +11,7 @@ mod export;
 mod incidents;
 mod manual;
 mod outbox;
+mod people;
 mod probe;
 mod run;
 mod schema;
@@ -79,6 +80,10 @@ enum Verb {
     Incidents(incidents::Args),
     /// List what waits to be delivered and what was given up; have it tried again, or drop it
     Outbox(outbox::Args),
+    /// Tell nothing for a while: begin a silence, list those that hold, or end one
+    Silence(people::SilenceArgs),
+    /// Say that somebody is on an incident: its reminders end
+    Ack(people::AckArgs),
     /// Send a clearly marked test notification through each channel
     TestAlert(test_alert::Args),
     /// Write the recorded samples to stdout
@@ -133,6 +138,8 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Status(args) => status::run(&globals, &args).await,
         Verb::Incidents(args) => incidents::run(&globals, &args),
         Verb::Outbox(args) => outbox::run(&globals, &args),
+        Verb::Silence(args) => people::silence(&globals, &args).await,
+        Verb::Ack(args) => people::ack(&globals, &args).await,
         Verb::TestAlert(args) => test_alert::run(&globals, &args).await,
         Verb::Export(args) => export::run(&globals, &args),
         Verb::Backtest(args) => backtest::run(&globals, &args),

@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
@@ -27,6 +27,7 @@ use crate::broadcast::Broadcast;
 use crate::clock::Wall;
 use crate::config::Config;
 use crate::model::Timestamp;
+use crate::pipeline::Control;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -35,6 +36,8 @@ use crate::store::Store;
 pub struct View {
     /// What is true now.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Orders for the pipeline: what people say.
+    pub controls: mpsc::Sender<Control>,
     /// What is configured.
     pub config: watch::Receiver<Arc<Config>>,
     /// The machine's wall clock.

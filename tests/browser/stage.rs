@@ -46,6 +46,7 @@ async fn main() {
     let stop = CancellationToken::new();
     let broadcast = Broadcast::new(now);
     let view = View {
+        controls: tokio::sync::mpsc::channel(1).0,
         snapshot,
         config,
         wall: Arc::new(clock::now),

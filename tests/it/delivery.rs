@@ -289,3 +289,39 @@ async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
     daemon.event("heartbeat.failed").await;
     assert_eq!(daemon.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_can_silence_and_acknowledge_through_the_running_daemon() {
+    let world = World::new().await;
+    let page = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = world.endpoints().replace("listen = \"off\"", &format!("listen = \"{page}\""));
+    world.write(&(config + &world.webhook() + "\n[web]\ntoken = \"let-me-write\"\n"));
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    let silenced =
+        world.llmwatch(&["silence", "--for", "1h", "--endpoint", "openai-chat", "--json"]).output().await.unwrap();
+    assert_eq!(silenced.status.code(), Some(0), "{silenced:?}");
+    let silenced: Value = serde_json::from_slice(&silenced.stdout).unwrap();
+    world.openai.set_scenario(outage());
+    let opened = daemon.event("incident.opened").await;
+    for _ in 0..4 {
+        daemon.event("probe.completed").await;
+    }
+    assert!(world.hook.requests().is_empty(), "it is silent");
+    let typo = world.llmwatch(&["silence", "--for", "1h", "--endpoint", "openai-caht"]).output().await.unwrap();
+    assert_eq!(typo.status.code(), Some(1));
+
+    let ended = world.llmwatch(&["silence", "--end", silenced["id"].as_str().unwrap()]).output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    daemon.event("notification.sent").await;
+    let number = opened["number"].to_string();
+    let acknowledged = world.llmwatch(&["ack", &number, "--by", "ann", "--json"]).output().await.unwrap();
+    let acknowledged: Value = serde_json::from_slice(&acknowledged.stdout).unwrap();
+    assert_eq!(acknowledged["acknowledged"]["by"], "ann");
+    let unknown = world.llmwatch(&["ack", "99"]).output().await.unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no incident of number 99"), "{unknown:?}");
+    let kept: String = world.query("SELECT json_extract(data, '$.acknowledged.by') FROM incident");
+    assert_eq!(kept, "ann");
+    assert_eq!(daemon.stop().await, Some(0));
+}

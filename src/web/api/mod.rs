@@ -3,12 +3,13 @@
 mod endpoints;
 mod incidents;
 mod openapi;
+mod people;
 mod route;
 mod statuspage;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 
 use super::View;
@@ -29,6 +30,9 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v1/endpoints/{name}/series", get(endpoints::series))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{number}", get(incidents::one))
+        .route("/api/v1/incidents/{number}/ack", post(people::acknowledge))
+        .route("/api/v1/silences", get(people::silences).post(people::silence).delete(people::unsilence_which))
+        .route("/api/v1/silences/{id}", delete(people::unsilence))
         .route("/api/v1/route", get(route::route))
         .route("/api/v1/openapi.json", get(openapi::describe))
         .route("/api/v2/summary.json", get(statuspage::summary))

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{endpoints, incidents, route, statuspage};
+use super::{endpoints, incidents, people, route, statuspage};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,11 @@ use super::{endpoints, incidents, route, statuspage};
         endpoints::series,
         incidents::list,
         incidents::one,
+        people::acknowledge,
+        people::silences,
+        people::silence,
+        people::unsilence,
+        people::unsilence_which,
         route::route,
         statuspage::summary,
         statuspage::status,

@@ -74,6 +74,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let view = View {
+            controls: tokio::sync::mpsc::channel(1).0,
             snapshot: snapshot_in,
             config: config_in,
             wall: Arc::new(move || now),

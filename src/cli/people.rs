@@ -1,0 +1,133 @@
+//! `llmwatch silence` and `llmwatch ack`: what people say to the running daemon, through its API.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Globals, print, table};
+use crate::config::Config;
+use crate::silence::Silence;
+
+/// How long the daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SilenceArgs {
+    /// How long nothing is told, such as `2h`; without it, the silences that hold are listed
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
+    length: Option<String>,
+    /// Only about this endpoint; may be repeated
+    #[arg(long = "endpoint", value_name = "NAME", requires = "length")]
+    endpoints: Vec<String>,
+    /// Only about this provider; may be repeated
+    #[arg(long = "provider", value_name = "PROVIDER", requires = "length")]
+    providers: Vec<String>,
+    /// Only about this group; may be repeated
+    #[arg(long = "group", value_name = "GROUP", requires = "length")]
+    groups: Vec<String>,
+    /// Why
+    #[arg(long, default_value = "")]
+    comment: String,
+    /// Who asks for it
+    #[arg(long, env = "USER", hide_env = true, default_value = "")]
+    by: String,
+    /// End the silence of this id
+    #[arg(long, value_name = "ID")]
+    end: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AckArgs {
+    /// The number of the incident
+    number: u64,
+    /// What you say about it
+    #[arg(long, default_value = "")]
+    comment: String,
+    /// Who is on it
+    #[arg(long, env = "USER", hide_env = true, default_value = "")]
+    by: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
+    let config = globals.load()?;
+    if let Some(id) = &args.end {
+        let ended = call(&config, reqwest::Method::DELETE, &format!("silences/{id}"), None).await?;
+        print(&if args.json { ended.to_string() } else { format!("the silence {id} is over") });
+    } else if let Some(length) = &args.length {
+        let wish = json!({
+            "for": length, "endpoints": args.endpoints, "providers": args.providers, "groups": args.groups,
+            "comment": args.comment, "by": args.by,
+        });
+        let begun = call(&config, reqwest::Method::POST, "silences", Some(wish)).await?;
+        let word = |key: &str| begun[key].as_str().unwrap_or_default().to_owned();
+        print(&if args.json {
+            begun.to_string()
+        } else {
+            format!("silent until {}; end it with `llmwatch silence --end {}`", word("until"), word("id"))
+        });
+    } else {
+        let held = call(&config, reqwest::Method::GET, "silences", None).await?;
+        if args.json {
+            print(&held.to_string());
+            return Ok(0);
+        }
+        let silences: Vec<Silence> = serde_json::from_value(held["silences"].clone())?;
+        if silences.is_empty() {
+            eprintln!("no silence holds");
+        } else {
+            let mut rows = vec![["id", "until", "about", "by", "comment"].map(str::to_owned).to_vec()];
+            rows.extend(silences.iter().map(|s| {
+                let providers = s.providers.iter().map(|p| p.as_str().to_owned());
+                let about: Vec<_> =
+                    s.endpoints.iter().cloned().chain(providers).chain(s.groups.iter().cloned()).collect();
+                let about = if about.is_empty() { "everything".to_owned() } else { about.join(", ") };
+                vec![s.id.to_string(), s.until.to_string(), about, s.by.clone(), s.comment.clone()]
+            }));
+            print(&table(&rows));
+        }
+    }
+    Ok(0)
+}
+
+pub(super) async fn ack(globals: &Globals, args: &AckArgs) -> Exit {
+    let config = globals.load()?;
+    let word = json!({"by": args.by, "comment": args.comment});
+    let incident = call(&config, reqwest::Method::POST, &format!("incidents/{}/ack", args.number), Some(word)).await?;
+    print(&if args.json {
+        incident.to_string()
+    } else {
+        format!(
+            "incident {} is acknowledged; no more reminders: {}",
+            args.number,
+            incident["title"].as_str().unwrap_or_default()
+        )
+    });
+    Ok(0)
+}
+
+/// Asks the running daemon.
+async fn call(config: &Config, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    let failed = |text: String| Failure { code: 1, text: format!("llmwatch: {text}") };
+    let address = config
+        .monitor
+        .listen
+        .ok_or_else(|| failed("the daemon does not listen (`listen = \"off\"`), so it cannot be told".to_owned()))?;
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let mut request = client.request(method, format!("http://{address}/api/v1/{path}"));
+    if let Some(token) = &config.web.token {
+        request = request.bearer_auth(token.expose());
+    }
+    if let Some(body) = body {
+        request = request.header("content-type", "application/json").body(body.to_string());
+    }
+    let answer = request.send().await.map_err(|_| failed(format!("the daemon does not answer at {address}")))?;
+    let ok = answer.status().is_success();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
+    if ok { Ok(answer) } else { Err(failed(answer["detail"].as_str().unwrap_or("the daemon refused").to_owned())) }
+}
