@@ -55,6 +55,8 @@ pub mod desk;
 
 pub mod rollup;
 
+pub mod report;
+
 pub mod store;
 
 pub mod pipeline;

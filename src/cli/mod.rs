@@ -13,6 +13,7 @@ mod manual;
 mod outbox;
 mod people;
 mod probe;
+mod report;
 mod run;
 mod schema;
 mod simulate;
@@ -84,6 +85,8 @@ enum Verb {
     Silence(people::SilenceArgs),
     /// Say that somebody is on an incident: its reminders end
     Ack(people::AckArgs),
+    /// What a stretch of time was like: availability, faults, latency, incidents, objectives, spending
+    Report(report::Args),
     /// Send a clearly marked test notification through each channel
     TestAlert(test_alert::Args),
     /// Write the recorded samples to stdout
@@ -140,6 +143,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Outbox(args) => outbox::run(&globals, &args),
         Verb::Silence(args) => people::silence(&globals, &args).await,
         Verb::Ack(args) => people::ack(&globals, &args).await,
+        Verb::Report(args) => report::run(&globals, &args),
         Verb::TestAlert(args) => test_alert::run(&globals, &args).await,
         Verb::Export(args) => export::run(&globals, &args),
         Verb::Backtest(args) => backtest::run(&globals, &args),

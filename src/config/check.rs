@@ -109,7 +109,6 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
     if channels.is_empty() {
         sink.warn("no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`");
     }
-    not_yet::warn(root, &reads);
     Config {
         path: path.to_owned(),
         monitor,

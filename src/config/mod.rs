@@ -8,7 +8,6 @@ mod channel;
 mod check;
 mod diagnostic;
 mod endpoint;
-mod not_yet;
 pub mod plan;
 mod proxy;
 mod raw;

@@ -5,6 +5,7 @@
 //! as there is room again; probing, detection and telling go on meanwhile.
 
 pub mod fold;
+pub mod reporting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -286,6 +287,9 @@ impl Pipeline {
                 self.desk.announce(Announcement::new(NoticeType::Store, title, now));
             }
             let mut snapshot = self.core.snapshot(now);
+            if backlog.error.is_none() {
+                self.report(now).await;
+            }
             let told = self.tell(&mut steps, &snapshot, &outbox);
             steps.push(told);
             backlog.add(steps);

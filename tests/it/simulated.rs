@@ -227,3 +227,15 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
     assert_eq!(restored.checkpoint(), whole.checkpoint());
     assert_eq!(restored.snapshot(now).incidents.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_periodic_report_is_told_once_when_its_hour_comes() {
+    let extra = "[report]\nevery = \"daily\"\nat = \"10:00\"\nto = [\"hole\"]\n\
+                 [[webhook]]\nname = \"hole\"\nurl = \"http://127.0.0.1:9/\"\non = []\n";
+    let script = Script { latency: Duration::from_millis(400), fails: 300..1200 };
+    let (_, store) = watch_for(configuration(2, extra), script, Duration::from_mins(150)).await;
+    let rows = store.outbox_rows(true).unwrap();
+    let reports: Vec<_> = rows.iter().filter(|r| r.r#type == "report.periodic").collect();
+    assert_eq!(reports.len(), 1, "{rows:?}");
+    assert!(reports[0].title.ends_with("1 incident"), "{}", reports[0].title);
+}

@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "audience.rs",
     "maintenance.rs",
     "silence.rs",
+    "report.rs",
     "rollup.rs",
     "pipeline/fold",
     "pipeline/fold.rs",
