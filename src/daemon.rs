@@ -20,6 +20,7 @@ use crate::broadcast::Broadcast;
 use crate::clock::{self, Wall};
 use crate::config::{Config, ConfigError, plan};
 use crate::log::{Event, emit};
+use crate::metrics::Counters;
 use crate::model::{Endpoint, Timestamp};
 use crate::notify::{heartbeat, worker};
 use crate::pipeline::{self, Control, Pipeline};
@@ -77,6 +78,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let (config_out, config_in) = watch::channel(config.clone());
     let wake = Arc::new(Notify::new());
     let broadcast = Broadcast::new(started_at);
+    let counters = Counters::default();
     // Probing stops first, then recording (by itself, when the queue is empty), then telling.
     let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
     let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
@@ -117,6 +119,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         snapshot: snapshot_out,
         outbox: wake.clone(),
         broadcast: broadcast.clone(),
+        counters: counters.clone(),
         alive: Box::new(alive),
     };
     parts.spawn(async move {
@@ -164,6 +167,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             stop,
             memory: web::pages::Memory::default(),
             broadcast,
+            counters: counters.clone(),
         };
         parts.spawn(async move {
             ("the web server", {
@@ -187,9 +191,14 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             _ = hangup.recv() => {
                 service.reloading();
                 let current = config_out.borrow().clone();
-                if let Some(new) = reloaded(&reload, &current) {
+                let new = reloaded(&reload, &current);
+                counters.reloaded(new.is_some());
+                if let Some(new) = new {
                     let stretch = plan::stretch(&new);
-                    if let Err(error) = eyes.look_through(&new) { rejected(&error.to_string()) } else {
+                    if let Err(error) = eyes.look_through(&new) {
+                        counters.reloaded(false);
+                        rejected(&error.to_string());
+                    } else {
                         let new = Arc::new(new);
                         controls.send(Control::Follow(new.clone(), stretch)).await.ok();
                         commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();

@@ -51,6 +51,8 @@ pub mod snapshot;
 
 pub mod route;
 
+pub mod metrics;
+
 pub mod desk;
 
 pub mod rollup;

@@ -15,8 +15,7 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
     Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Proxy,
-    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, not_yet, proxy, value,
-    webhook,
+    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, proxy, value, webhook,
 };
 use crate::model::Provider;
 

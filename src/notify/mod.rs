@@ -2,8 +2,8 @@
 
 mod email;
 pub mod format;
-mod keep_alive;
 pub mod heartbeat;
+mod keep_alive;
 pub mod render;
 pub mod specimen;
 mod webhook;

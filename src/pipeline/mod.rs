@@ -24,6 +24,7 @@ use crate::config::{self, Config};
 use crate::desk::{Announcement, Desk};
 use crate::incident::Change;
 use crate::log;
+use crate::metrics::Counters;
 use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp};
 pub use crate::official::Heard;
 use crate::route;
@@ -187,6 +188,8 @@ pub struct Pipeline {
     pub outbox: Arc<Notify>,
     /// Tells those who listen what happens.
     pub broadcast: Broadcast,
+    /// Counts every sample.
+    pub counters: Counters,
     /// Called about once a second: the service manager's watchdog hangs on it. A store that fails does not stop it (what
     /// is to be recorded waits in memory, and a restart would lose that); a pipeline that hangs does.
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
@@ -335,6 +338,7 @@ impl Pipeline {
         let mut step = Step::default();
         let answer: Answer = match control {
             Control::Follow(config, stretch) => {
+                self.counters.retain(|name| config.endpoints.iter().any(|e| e.name == name));
                 return (self.core.follow(config, stretch, (self.wall)()), None);
             }
             Control::Heard(heard) => {
@@ -365,6 +369,7 @@ impl Pipeline {
         match report {
             Report::Probed(probed) => {
                 let sample = self.core.complete(probed.sample, probed.controls);
+                self.counters.count(&sample);
                 Some(self.core.step(sample))
             }
             Report::Skipped { endpoint, ticks, reason } => {

@@ -7,6 +7,7 @@ mod badge;
 mod feed;
 mod guard;
 mod live;
+mod metrics;
 pub mod pages;
 mod problem;
 mod serve;
@@ -26,6 +27,7 @@ use self::guard::Guard;
 use crate::broadcast::Broadcast;
 use crate::clock::Wall;
 use crate::config::Config;
+use crate::metrics::Counters;
 use crate::model::Timestamp;
 use crate::pipeline::Control;
 use crate::snapshot::Snapshot;
@@ -50,6 +52,8 @@ pub struct View {
     pub stop: CancellationToken,
     /// What happens, as it happens.
     pub broadcast: Broadcast,
+    /// What was counted since the daemon began.
+    pub counters: Counters,
     /// What the front page read last.
     pub memory: pages::Memory,
 }
@@ -63,6 +67,7 @@ pub fn router(view: View) -> Router {
         .route("/badge/{file}", get(badge::serve))
         .route("/feed.atom", get(feed::serve))
         .route("/api/v1/events", get(live::events))
+        .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .merge(api::routes())

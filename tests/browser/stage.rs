@@ -55,6 +55,7 @@ async fn main() {
         stop: stop.clone(),
         memory: web::pages::Memory::default(),
         broadcast: broadcast.clone(),
+        counters: llmwatch::metrics::Counters::default(),
     };
     let server = tokio::spawn(web::run(listener, view));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

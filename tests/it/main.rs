@@ -28,5 +28,6 @@ mod support;
 mod tidy;
 mod upkeep;
 mod web_api;
+mod web_metrics;
 mod web_safety;
 mod wire;

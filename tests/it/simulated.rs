@@ -101,6 +101,7 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
         snapshot,
         outbox: wake.clone(),
         broadcast: llmwatch::broadcast::Broadcast::new(Timestamp(0)),
+        counters: llmwatch::metrics::Counters::default(),
         alive: Box::new(|_| {}),
     };
     let post = worker::Post { store: store.clone(), wall, wake, stop: stop.clone() };

@@ -26,6 +26,7 @@ const PURE: &[&str] = &[
     "incident",
     "snapshot.rs",
     "route.rs",
+    "metrics",
     "audience.rs",
     "maintenance.rs",
     "silence.rs",

@@ -204,7 +204,10 @@ async fn the_description_names_every_path_that_is_answered() {
     let site = site().await;
     let description = site.get("/api/v1/openapi.json").await.json();
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1"), "{}", description["openapi"]);
-    for path in description["paths"].as_object().unwrap().keys() {
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        if operations.get("get").is_none() {
+            continue;
+        }
         let path = path.replace("{name}", "openai-chat").replace("{number}", "1");
         let answer = site.get(&path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");

@@ -168,3 +168,49 @@ async fn clients_that_never_finish_their_request_are_cut_off_while_probes_stay_o
     assert!(lags.len() >= 8 && median < 500.0, "{} probes, median lag {median} ms", lags.len());
     assert_eq!(daemon.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_token_people_silence_and_acknowledge() {
+    let world = World::new().await;
+    let config = world.endpoints().replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
+    world.write(&format!("{config}\n[web]\ntoken = \"{TOKEN}\"\n"));
+    let mut daemon = world.run();
+    let address = daemon.event("web.listening").await["address"].as_str().unwrap().to_owned();
+    // Fails only when another test has installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |path: &str| format!("http://{address}/api/v1/{path}");
+
+    let refused = client.post(url("silences")).body("{\"for\":\"2h\"}").send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let made =
+        client.post(url("silences")).bearer_auth(TOKEN).body("{\"for\":\"2h\",\"by\":\"kim\"}").send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let made: serde_json::Value = serde_json::from_slice(&made.bytes().await.unwrap()).unwrap();
+    assert_eq!(made["by"], "kim");
+    let id = made["id"].as_str().unwrap();
+    let ended = client.delete(url(&format!("silences?id={id}"))).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(ended.status(), 200);
+    let again = client.delete(url(&format!("silences/{id}"))).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(again.status(), 404);
+    let bad = client
+        .post(url("silences"))
+        .bearer_auth(TOKEN)
+        .body("{\"for\":\"2h\",\"groups\":[\"x\"]}")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(bad.status(), 400);
+
+    let scenario = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+    world.openai.set_scenario(llmwatch::simulate::Scenario::parse(scenario).unwrap());
+    let number = daemon.event("incident.opened").await["number"].as_u64().unwrap_or(1);
+    let acknowledged = client.post(url(&format!("incidents/{number}/ack"))).bearer_auth(TOKEN).body("{\"by\":\"kim\"}");
+    let acknowledged = acknowledged.send().await.unwrap();
+    assert_eq!(acknowledged.status(), 200);
+    let incident: serde_json::Value = serde_json::from_slice(&acknowledged.bytes().await.unwrap()).unwrap();
+    assert_eq!(incident["acknowledged"]["by"], "kim");
+    let none = client.post(url("incidents/99/ack")).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(none.status(), 404);
+    assert_eq!(daemon.stop().await, Some(0));
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::metrics::Counters;
 use llmwatch::model::{Sample, Timestamp};
 use llmwatch::pipeline::fold::Core;
 use llmwatch::snapshot::Snapshot;
@@ -26,6 +27,7 @@ pub(crate) struct Site {
     pub(crate) stop: CancellationToken,
     pub(crate) server: tokio::task::JoinHandle<()>,
     core: Core,
+    counters: Counters,
     now: Timestamp,
     _directory: tempfile::TempDir,
     _config: watch::Sender<Arc<Config>>,
@@ -73,6 +75,7 @@ impl Site {
         let stop = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let counters = Counters::default();
         let view = View {
             controls: tokio::sync::mpsc::channel(1).0,
             snapshot: snapshot_in,
@@ -83,15 +86,17 @@ impl Site {
             stop: stop.clone(),
             memory: web::pages::Memory::default(),
             broadcast: llmwatch::broadcast::Broadcast::new(now),
+            counters: counters.clone(),
         };
         let server = tokio::spawn(web::run(listener, view));
-        Self { address, store, snapshot, stop, server, core, now, _directory: directory, _config: config_out }
+        Self { address, store, snapshot, stop, server, core, counters, now, _directory: directory, _config: config_out }
     }
 
     /// Records samples as the pipeline does.
     pub(crate) fn record(&mut self, samples: impl IntoIterator<Item = Sample>) {
         for sample in samples {
             let sample = self.core.complete(sample, None);
+            self.counters.count(&sample);
             let mut step = self.core.step(sample);
             step.commit.incidents.extend(step.changes.iter().map(|(_, incident, _)| IncidentRow::of(incident)));
             self.store.commit(&[step.commit]).unwrap();

@@ -1,0 +1,242 @@
+//! The metrics as text: OpenMetrics 1.0, or the older Prometheus format for scrapers that ask for it. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+
+use super::{BOUNDS, Counted, Histogram, Process, STAGES, bucket};
+use crate::model::{Attribution, Outcome, Status};
+use crate::snapshot::Snapshot;
+
+/// The format of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/openmetrics-text`, with exemplars.
+    OpenMetrics,
+    /// `text/plain; version=0.0.4`.
+    Prometheus,
+}
+
+impl Format {
+    /// What the client's `Accept` header asks for; OpenMetrics unless it wants plain text only.
+    pub fn asked_by(accept: &str) -> Self {
+        let plain = accept.contains("text/plain") && !accept.contains("openmetrics");
+        if plain { Self::Prometheus } else { Self::OpenMetrics }
+    }
+
+    /// The content type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Every metric: name, kind, and what it says; in the order in which they are written.
+pub const METRICS: &[(&str, &str, &str)] = &[
+    ("llmwatch_build_info", "gauge", "The version and commit that runs; always 1."),
+    ("llmwatch_config_last_reload_successful", "gauge", "Whether the last reload of the configuration succeeded."),
+    ("llmwatch_probe_success", "gauge", "Whether the last probe was good."),
+    ("llmwatch_probes_total", "counter", "Probes by how they ended; fault and attribution are empty if good."),
+    ("llmwatch_stage_duration_seconds", "histogram", "Time per stage of the probes; total of good probes only."),
+    ("llmwatch_schedule_lag_seconds", "histogram", "How late probes began."),
+    ("llmwatch_endpoint_status", "gauge", "1 for the status that an endpoint has, 0 for the others."),
+    ("llmwatch_incidents_open", "gauge", "Incidents that go on."),
+    ("llmwatch_tokens_total", "counter", "Tokens used by probes."),
+    ("llmwatch_cost_usd_total", "counter", "What probes cost, in USD."),
+    ("llmwatch_ratelimit_remaining", "gauge", "What is left of the rate limit, as the provider said last."),
+    ("llmwatch_notifications_total", "counter", "Notifications by how they ended, since the store was made."),
+    ("llmwatch_outbox_pending", "gauge", "Notifications that wait to be delivered."),
+    ("llmwatch_outbox_oldest_seconds", "gauge", "Age of the oldest waiting notification; 0 if none waits."),
+    ("process_cpu_seconds_total", "counter", "Processor time used."),
+    ("process_resident_memory_bytes", "gauge", "Memory in use."),
+    ("process_virtual_memory_bytes", "gauge", "Address space."),
+    ("process_open_fds", "gauge", "Open files and sockets."),
+    ("process_max_fds", "gauge", "The most files and sockets it may open."),
+    ("process_start_time_seconds", "gauge", "When the process began, in seconds since the Unix epoch."),
+];
+
+const STATUSES: [Status; 5] =
+    [Status::Operational, Status::Degraded, Status::Outage, Status::Unknown, Status::Maintenance];
+
+/// All of it as text. `version` is `VERSION (COMMIT)`.
+pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version: &str, format: Format) -> String {
+    let mut page = Page { format, text: String::new() };
+    let (number, commit) = version.split_once(" (").unwrap_or((version, ""));
+    page.family("llmwatch_build_info");
+    page.sample("llmwatch_build_info", &[("version", number), ("commit", commit.trim_end_matches(')'))], 1);
+    page.family("llmwatch_config_last_reload_successful");
+    page.sample("llmwatch_config_last_reload_successful", &[], u8::from(counted.reload_successful));
+
+    page.family("llmwatch_probe_success");
+    for (name, e) in &counted.endpoints {
+        let labels = [("endpoint", name.as_str()), ("provider", e.provider.as_str()), ("model", &e.model)];
+        page.sample("llmwatch_probe_success", &labels, u8::from(e.success));
+    }
+    page.family("llmwatch_probes_total");
+    for (name, e) in &counted.endpoints {
+        // The usual two exist from the beginning, so that a rate over them does too.
+        let mut probes = e.probes.clone();
+        probes.entry((Outcome::Ok, None, None)).or_default();
+        for ((outcome, fault, attribution), count) in &probes {
+            let labels = [
+                ("endpoint", name.as_str()),
+                ("provider", e.provider.as_str()),
+                ("model", &e.model),
+                ("outcome", outcome.as_str()),
+                ("fault", fault.map_or("", |f| f.as_str())),
+                ("attribution", attribution.map_or("", Attribution::as_str)),
+            ];
+            page.sample("llmwatch_probes_total", &labels, count);
+        }
+    }
+    page.family("llmwatch_stage_duration_seconds");
+    for (name, e) in &counted.endpoints {
+        for (stage, histogram) in STAGES.iter().zip(&e.stages).filter(|(_, h)| h.count > 0) {
+            page.histogram("llmwatch_stage_duration_seconds", &[("endpoint", name), ("stage", stage)], histogram);
+        }
+    }
+    page.family("llmwatch_schedule_lag_seconds");
+    page.histogram("llmwatch_schedule_lag_seconds", &[], &counted.schedule_lag);
+
+    page.family("llmwatch_endpoint_status");
+    for e in &snapshot.endpoints {
+        for status in STATUSES {
+            let labels = [("endpoint", e.name.as_str()), ("status", status.as_str())];
+            page.sample("llmwatch_endpoint_status", &labels, u8::from(e.status == status));
+        }
+    }
+    page.family("llmwatch_incidents_open");
+    let attributions = [Attribution::Provider, Attribution::Account, Attribution::Local];
+    let mut open: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for e in &snapshot.endpoints {
+        open.extend(attributions.iter().map(|a| ((e.provider.as_str(), a.as_str()), 0)));
+    }
+    for i in &snapshot.incidents {
+        *open.entry((&i.provider, i.attribution.as_str())).or_default() += 1;
+    }
+    for ((provider, attribution), count) in open {
+        page.sample("llmwatch_incidents_open", &[("provider", provider), ("attribution", attribution)], count);
+    }
+
+    page.family("llmwatch_tokens_total");
+    for (name, e) in &counted.endpoints {
+        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "input")], e.input_tokens);
+        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "output")], e.output_tokens);
+    }
+    page.family("llmwatch_cost_usd_total");
+    for (name, e) in &counted.endpoints {
+        page.sample("llmwatch_cost_usd_total", &[("endpoint", name)], e.cost_usd);
+    }
+    page.family("llmwatch_ratelimit_remaining");
+    for (name, e) in &counted.endpoints {
+        for (kind, left) in [("requests", e.ratelimit_requests), ("tokens", e.ratelimit_tokens)] {
+            if let Some(left) = left {
+                page.sample("llmwatch_ratelimit_remaining", &[("endpoint", name), ("kind", kind)], left);
+            }
+        }
+    }
+
+    page.family("llmwatch_notifications_total");
+    for t in &snapshot.outbox {
+        for (result, count) in [("sent", t.sent), ("failed", t.failed), ("expired", t.expired)] {
+            page.sample("llmwatch_notifications_total", &[("channel", &t.channel), ("result", result)], count);
+        }
+    }
+    page.family("llmwatch_outbox_pending");
+    for t in &snapshot.outbox {
+        page.sample("llmwatch_outbox_pending", &[("channel", &t.channel)], t.pending);
+    }
+    page.family("llmwatch_outbox_oldest_seconds");
+    let oldest = snapshot.outbox.iter().filter_map(|t| t.oldest).min();
+    let age = oldest.map_or(0.0, |at| snapshot.at.since_ms(at).max(0) as f64 / 1000.0);
+    page.sample("llmwatch_outbox_oldest_seconds", &[], age);
+
+    for (name, value) in [
+        ("process_cpu_seconds_total", process.cpu_seconds),
+        ("process_resident_memory_bytes", process.resident_bytes as f64),
+        ("process_virtual_memory_bytes", process.virtual_bytes as f64),
+        ("process_open_fds", process.open_fds as f64),
+        ("process_max_fds", process.max_fds as f64),
+        ("process_start_time_seconds", process.started_s),
+    ] {
+        page.family(name);
+        page.sample(name, &[], value);
+    }
+    if format == Format::OpenMetrics {
+        page.text += "# EOF\n";
+    }
+    page.text
+}
+
+struct Page {
+    format: Format,
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str) {
+        let Some((_, kind, help)) = METRICS.iter().find(|(n, ..)| *n == name) else { return };
+        // In OpenMetrics the family of a counter has no suffix, its sample has.
+        let family = match self.format {
+            Format::OpenMetrics => name.trim_end_matches("_total"),
+            Format::Prometheus => name,
+        };
+        self.text += &format!("# TYPE {family} {kind}\n# HELP {family} {help}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.line(name, labels, None, value);
+        self.text.push('\n');
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], le: Option<f64>, value: impl Display) {
+        self.text += name;
+        let mut before = '{';
+        for (key, value) in labels {
+            self.text.push(before);
+            self.text += key;
+            self.text += "=\"";
+            for c in value.chars() {
+                match c {
+                    '\\' => self.text += "\\\\",
+                    '"' => self.text += "\\\"",
+                    '\n' => self.text += "\\n",
+                    c => self.text.push(c),
+                }
+            }
+            self.text.push('"');
+            before = ',';
+        }
+        if let Some(le) = le {
+            let bound = if le.is_infinite() { "+Inf".to_owned() } else { le.to_string() };
+            // Writing to a string cannot fail.
+            let _ = write!(self.text, "{before}le=\"{bound}\"");
+            before = ',';
+        }
+        if before == ',' {
+            self.text.push('}');
+        }
+        let _ = write!(self.text, " {value}");
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let mut below = 0;
+        for (at, (bound, count)) in bounds.zip(histogram.buckets).enumerate() {
+            below += count;
+            self.line(&format!("{name}_bucket"), labels, Some(bound), below);
+            if let Some(e) = &histogram.exemplar
+                && self.format == Format::OpenMetrics
+                && bucket(e.seconds) == at
+            {
+                let id = e.request_id.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let at = e.at.0 as f64 / 1000.0;
+                let _ = write!(self.text, " # {{request_id=\"{id}\"}} {} {at:.3}", e.seconds);
+            }
+            self.text.push('\n');
+        }
+        self.sample(&format!("{name}_count"), labels, histogram.count);
+        self.sample(&format!("{name}_sum"), labels, histogram.sum);
+    }
+}
