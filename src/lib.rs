@@ -31,6 +31,8 @@ pub mod probe;
 
 pub mod runner;
 
+pub mod advice;
+
 pub mod detect;
 
 pub mod backtest;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::advice::Advice;
 use crate::maintenance::MaintenanceView;
 use crate::model::{
     Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status, Strip,
@@ -47,6 +48,9 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointView>,
     /// The incidents that go on, oldest first.
     pub incidents: Vec<Incident>,
+    /// What deserves a word before it becomes a failure.
+    #[serde(default)]
+    pub advice: Vec<Advice>,
     /// The silences that hold.
     #[serde(default)]
     pub silences: Vec<Silence>,

@@ -3,6 +3,8 @@
 
 use crate::model::{Api, Price, Provider};
 
+/// What a token of Entra ID is for, unless it is for something else.
+pub const ENTRA_SCOPE: &str = "https://cognitiveservices.azure.com/.default";
 /// The prompt of every probe of a model that talks and has no other.
 pub const PROMPT: &str = "Reply with the single word: pong";
 /// The input of every probe of a model that only reads.

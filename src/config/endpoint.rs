@@ -10,7 +10,8 @@ use super::catalog;
 use super::diagnostic::echo;
 use super::raw::{Table, Value};
 use crate::model::{
-    Api, Connection, DetectionPolicy, Endpoint, Expect, Price, Provider, Secret, Sensitivity, SlowLimits, Timeouts,
+    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret, Sensitivity, SlowLimits,
+    Timeouts,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -93,6 +94,7 @@ pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection:
             .unwrap_or_else(placeholder_url),
         deployment,
         api_version: api_version.or_else(|| catalog::default_api_version(fallback, api_or).map(str::to_owned)),
+        entra: read_entra(&layers),
         api_key,
         headers,
         group: layers.get("group").and_then(|v| v.string()),
@@ -172,7 +174,13 @@ fn check_whole(
     let authorised = endpoint.headers.iter().any(|(name, _)| {
         ["authorization", "api-key", "x-api-key", "x-goog-api-key"].contains(&name.to_ascii_lowercase().as_str())
     });
-    if wants_key && endpoint.api != Api::Http && !given && !authorised && !is_local(&endpoint.base_url) {
+    if wants_key
+        && endpoint.entra.is_none()
+        && endpoint.api != Api::Http
+        && !given
+        && !authorised
+        && !is_local(&endpoint.base_url)
+    {
         missing(
             "api_key",
             "`\"${NAME}\"` takes it from the environment; `api_key_file` and `api_key_credential` from a file",
@@ -278,6 +286,29 @@ pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
         headers.push((value.key.clone(), Secret::new(text)));
     }
     headers
+}
+
+fn read_entra(layers: &Layers<'_, '_>) -> Option<Entra> {
+    let tables = layers.tables("entra");
+    let table = tables.first()?;
+    let text = |key: &'static str| table.get(key).and_then(|v| v.string());
+    let (tenant, client_id, scope) = (text("tenant"), text("client_id"), text("scope"));
+    let client_secret = table.secret("client_secret", "client_secret_file", "client_secret_credential");
+    let token_url = table.get("token_url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
+    tables.iter().for_each(Table::finish);
+    let of_tenant = tenant.and_then(|tenant| {
+        let mut url = Url::parse("https://login.microsoftonline.com/").ok()?;
+        url.path_segments_mut().ok()?.pop_if_empty().extend([tenant.as_str(), "oauth2", "v2.0", "token"]);
+        Some(url)
+    });
+    let (Some(client_id), Some(client_secret), Some(token_url)) = (client_id, client_secret, token_url.or(of_tenant))
+    else {
+        let help = "it wants `tenant`, `client_id` and `client_secret` (or its `_file` or `_credential` form)";
+        table.sink().error(Some(table.span.clone()), "`entra` is not complete", Some(help.to_owned()));
+        return None;
+    };
+    let scope = scope.unwrap_or_else(|| catalog::ENTRA_SCOPE.to_owned());
+    Some(Entra { client_id, client_secret, scope, token_url })
 }
 
 fn read_headers(layers: &Layers<'_, '_>) -> Vec<(String, Secret)> {

@@ -41,6 +41,8 @@ events! {
     BlipCleared = "blip.cleared";
     /// An endpoint is asked in another way from now on, because its server wants it so.
     ProbeAdapted = "probe.adapted";
+    /// Something deserves a word before it becomes a failure.
+    AdviceGiven = "advice.given";
     /// An endpoint's status is another one now.
     StatusChanged = "status.changed";
     /// An incident began.

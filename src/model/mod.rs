@@ -21,6 +21,6 @@ pub use official::{Official, VendorIncident, VendorPage};
 pub use sample::{Outcome, Reach, Sample, Trigger};
 pub use secret::Secret;
 pub use target::{
-    Api, Connection, DetectionPolicy, Endpoint, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,
+    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,
 };
 pub use time::Timestamp;

@@ -142,6 +142,12 @@ pub struct Sample {
     /// When the server's certificate expires.
     #[serde(default)]
     pub tls_expires_at: Option<Timestamp>,
+    /// When the model will be shut down, when that was looked up with this probe.
+    #[serde(default)]
+    pub model_retires_at: Option<Timestamp>,
+    /// The smallest share of the account's own rate limits that is left, from 0 to 1.
+    #[serde(default)]
+    pub ratelimit_headroom: Option<f64>,
     /// How long the server took to load the model before it began (Ollama).
     #[serde(default)]
     pub load_ms: Option<f64>,

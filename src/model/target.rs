@@ -230,6 +230,19 @@ impl Price {
     }
 }
 
+/// An application's credentials at Microsoft Entra ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entra {
+    /// The application.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// What the token is for.
+    pub scope: String,
+    /// Where it is fetched.
+    pub token_url: Url,
+}
+
 /// How much evidence an alert needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -304,6 +317,8 @@ pub struct Endpoint {
     pub api_version: Option<String>,
     /// The key.
     pub api_key: Option<Secret>,
+    /// Where a token comes from that stands for the key (Azure).
+    pub entra: Option<Entra>,
     /// Extra request headers; the values may be secret.
     pub headers: Vec<(String, Secret)>,
     /// Endpoints of one group are alternatives for each other.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::context::fingerprint;
 use self::sight::Blind;
 use super::{Line, Step};
+use crate::advice::Advisor;
 use crate::attribute::attribute;
 use crate::config::{Config, StatusFeed, is_local};
 use crate::desk::Announcement;
@@ -62,6 +63,9 @@ struct State {
     /// How each endpoint was configured when its last sample came.
     #[serde(default)]
     fingerprints: BTreeMap<String, u64>,
+    /// What was advised.
+    #[serde(default)]
+    advisor: Advisor,
 }
 
 /// What probing has cost on one local day.
@@ -135,6 +139,7 @@ impl Core {
         let roster = &self.roster;
         self.state.detector.retain(|name| roster.contains_key(name));
         self.recents.retain(|name, _| roster.contains_key(name));
+        self.state.advisor.retain(|name| roster.contains_key(name));
         let feeds: Vec<_> = self.config.status_feeds.iter().map(StatusFeed::key).collect();
         self.state.pages.retain(|feed| feeds.iter().any(|f| f == feed));
         let closed = self.state.book.forget(at, |name| roster.contains_key(name));
@@ -198,6 +203,12 @@ impl Core {
         step.tell(changes, at);
         let after = self.statuses(shown, at);
         step.lines.extend(after.iter().filter_map(|(name, now)| self.status_line(name, *before.get(name)?, *now)));
+        for advice in self.state.advisor.consider(&endpoint, &sample) {
+            let fields = serde_json::json!({
+                "endpoint": endpoint.name, "provider": endpoint.provider, "kind": advice.kind,
+            });
+            step.lines.push(Line::new(log::Event::AdviceGiven, tracing::Level::WARN, advice.text, fields));
+        }
         self.spend(&mut step, &sample);
         if at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
             self.checkpoint_at = at;
@@ -225,6 +236,7 @@ impl Core {
                 .open()
                 .map(|i| Incident { duration_s: now.since_ms(i.started_at).max(0) as f64 / 1000.0, ..i.clone() })
                 .collect(),
+            advice: self.state.advisor.standing().to_vec(),
             silences: Vec::new(),
             maintenance: maintenance::active(&self.config, now).iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hyper::{HeaderMap, Version};
+use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::classify::error_answer;
-use super::dialect::Dialect;
+use super::classify::{Around, error_answer};
+use super::dialect::{Answer, Dialect};
 use super::exchange::{Exchange, Outcome, Times};
 use super::head;
 use crate::config::{self, Surroundings};
@@ -160,6 +161,126 @@ fn a_stream_cut_off_anywhere_is_truncated_and_never_malformed() {
             assert!(matches!(fault, None | Some(Fault::StreamTruncated)), "{name} cut at {end}: {fault:?}");
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// What a fuzzer would reach: fixtures of every dialect with bytes changed, removed, doubled, in pieces of any size.
+    #[test]
+    fn no_mutation_of_any_answer_makes_a_dialect_panic(
+        choice in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 0..12),
+        piece in 1..200usize,
+    ) {
+        thread_local!(static ALL: Vec<(Endpoint, Fixture, Vec<u8>)> = fixtures()
+            .into_iter()
+            .filter_map(|(name, fixture, body)| Some((endpoint(&name, &fixture)?, fixture, body)))
+            .collect());
+        ALL.with(|all| {
+            let (endpoint, fixture, body) = choice.get(all);
+            let mut body = body.clone();
+            for (place, kind, byte) in &edits {
+                let place = place.index(body.len().max(1));
+                match kind {
+                    0 if place < body.len() => body[place] = *byte,
+                    1 if place < body.len() => drop(body.remove(place)),
+                    2 => body.insert(place.min(body.len()), *byte),
+                    _ => {
+                        let part = body[place.min(body.len())..].iter().take(usize::from(*byte)).copied().collect::<Vec<_>>();
+                        body.extend(part);
+                    }
+                }
+            }
+            replay(endpoint, fixture, &body, piece);
+        });
+    }
+
+    #[test]
+    fn no_json_makes_a_dialect_panic(value in json_value(), dialect in 0..9usize, as_event in any::<bool>()) {
+        let dialect = [
+            Dialect::Chat, Dialect::Responses, Dialect::Embeddings, Dialect::Moderations, Dialect::Models,
+            Dialect::Messages, Dialect::Generate, Dialect::Ollama, Dialect::Http,
+        ][dialect];
+        let mut answer = Answer::default();
+        if as_event {
+            dialect.event(&mut answer, &value.to_string());
+        } else {
+            dialect.body(&mut answer, &value.to_string());
+        }
+        error_answer(200, &value.to_string(), Around::default());
+    }
+}
+
+/// JSON of any shape, with the names that dialects know.
+fn json_value() -> impl Strategy<Value = serde_json::Value> {
+    const NAMES: [&str; 36] = [
+        "error",
+        "choices",
+        "delta",
+        "message",
+        "content",
+        "text",
+        "type",
+        "code",
+        "status",
+        "usage",
+        "finish_reason",
+        "candidates",
+        "parts",
+        "output",
+        "response",
+        "data",
+        "embedding",
+        "models",
+        "id",
+        "shutdown_date",
+        "results",
+        "done",
+        "thinking",
+        "details",
+        "metadata",
+        "raw",
+        "prompt_tokens",
+        "output_tokens",
+        "stop_reason",
+        "incomplete_details",
+        "reason",
+        "event_type",
+        "interaction",
+        "promptFeedback",
+        "item",
+        "load_duration",
+    ];
+    const WORDS: [&str; 10] = [
+        "error",
+        "response.completed",
+        "response.output_text.delta",
+        "message_start",
+        "content_block_delta",
+        "text_delta",
+        "message_delta",
+        "STOP",
+        "step.delta",
+        "interaction.completed",
+    ];
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        prop::sample::select(&WORDS[..]).prop_map(Into::into),
+        "\\PC{0,8}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::vec((prop::sample::select(&NAMES[..]), inner), 0..6).prop_map(|pairs| pairs
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect::<serde_json::Map<_, _>>()
+                .into()),
+        ]
+    })
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Head {
     pub(super) edge: Option<String>,
     pub(super) remaining_requests: Option<i64>,
     pub(super) remaining_tokens: Option<i64>,
+    /// The smallest share of the limits that is left.
+    pub(super) headroom: Option<f64>,
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -40,6 +42,12 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim).filter(|s| !s.is_empty());
     let first = |names: &[&str]| names.iter().find_map(|n| text(n));
     let number = |names: &[&str]| first(names).and_then(|s| s.parse::<i64>().ok()).filter(|n| *n >= 0);
+    let share = |kind: &str| {
+        let of = |what: &str| {
+            number(&[&format!("x-ratelimit-{what}-{kind}"), &format!("anthropic-ratelimit-{kind}-{what}")])
+        };
+        Some(of("remaining")? as f64 / of("limit").filter(|limit| *limit > 0)? as f64)
+    };
     let millis = text("retry-after-ms").and_then(|s| s.parse::<f64>().ok()).map(|ms| ms / 1000.0);
     let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
     let date = || {
@@ -61,6 +69,7 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
             .map(bounded),
         remaining_requests: number(&["x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"]),
         remaining_tokens: number(&["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"]),
+        headroom: [share("requests"), share("tokens")].into_iter().flatten().reduce(f64::min),
         retry_after: millis
             .or(seconds)
             .or_else(date)

@@ -16,27 +16,35 @@ mod record;
 mod run;
 mod sse;
 mod stamped;
+mod token;
 mod transport;
 mod x509;
 
 #[cfg(test)]
 mod fixtures;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::time::Instant;
 
 pub use control::Controls;
 
 use self::pool::Pool;
 use self::proxy::Proxies;
 use self::run::Run;
+use self::token::Tokens;
 use crate::config::Monitor;
-use crate::model::{Endpoint, Sample, Timestamp, Trigger};
+use crate::model::{Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger};
+
+/// How often a provider is asked which of its models it is about to shut down, and how long it may take to say so.
+const LOOK_UP_EVERY: Duration = Duration::from_hours(24);
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why nothing can be probed.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +80,11 @@ pub struct Prober {
     proxies: Arc<Proxies>,
     location: String,
     pool: Arc<Pool>,
+    tokens: Arc<Tokens>,
     /// Endpoints whose server has asked for the other name of the token budget.
     other_budget: Arc<Mutex<BTreeSet<String>>>,
+    /// When the list of models was last asked for an endpoint's model.
+    looked_up: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
 impl Prober {
@@ -87,13 +98,50 @@ impl Prober {
             proxies: Arc::new(Proxies::new(&monitor.proxy)),
             location: monitor.location.clone(),
             pool: Arc::default(),
+            tokens: Arc::default(),
             other_budget: Arc::default(),
+            looked_up: Arc::default(),
         })
     }
 
     /// Probes `endpoint` once.
     pub async fn probe(&self, endpoint: &Endpoint, due: Due) -> Sample {
-        Run::new(self, endpoint, due.started_at).probe(record::blank(endpoint, due, &self.location)).await
+        let blank = record::blank(endpoint, due, &self.location);
+        let mut sample = Run::new(self, endpoint, due.started_at).probe(blank).await;
+        if self.wants_look_up(endpoint, &sample) {
+            sample.model_retires_at = self.look_up(endpoint, due).await;
+        }
+        sample
+    }
+
+    /// Once a day, beside a good scheduled probe, the provider is asked whether it is about to shut the model down. Only
+    /// two of them say so.
+    fn wants_look_up(&self, endpoint: &Endpoint, sample: &Sample) -> bool {
+        if !matches!(endpoint.provider, Provider::OpenAi | Provider::Anthropic)
+            || matches!(endpoint.api, Api::Models | Api::Http)
+            || sample.trigger != Trigger::Schedule
+            || sample.fault.is_some()
+        {
+            return false;
+        }
+        let mut looked_up = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked_up.get(&endpoint.name).is_some_and(|at| at.elapsed() < LOOK_UP_EVERY) {
+            return false;
+        }
+        looked_up.insert(endpoint.name.clone(), Instant::now());
+        true
+    }
+
+    async fn look_up(&self, endpoint: &Endpoint, due: Due) -> Option<Timestamp> {
+        let list = Endpoint {
+            api: Api::Models,
+            body: None,
+            connection: Connection::Fresh,
+            timeouts: Timeouts { total: LOOK_UP_WITHIN.min(endpoint.timeouts.total), ..endpoint.timeouts },
+            ..endpoint.clone()
+        };
+        let blank = record::blank(&list, due, &self.location);
+        Run::new(self, &list, due.started_at).probe(blank).await.model_retires_at
     }
 }
 

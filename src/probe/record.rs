@@ -8,7 +8,7 @@ use super::Due;
 use super::exchange::{Outcome as Ended, Times};
 use super::head::Head;
 use super::transport::Stages;
-use crate::model::{Endpoint, Fault, Outcome, Sample, Secret};
+use crate::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp};
 
 /// How much of the provider's own words is kept, and of a wrong answer.
 const MOST_WORDS: usize = 500;
@@ -75,6 +75,10 @@ impl Recorder<'_> {
         sample.edge = head.edge;
         sample.ratelimit_remaining_requests = head.remaining_requests;
         sample.ratelimit_remaining_tokens = head.remaining_tokens;
+        sample.ratelimit_headroom = head.headroom;
+        if let Some(model) = &self.endpoint.model {
+            sample.model_retires_at = retires_at(model, &ended.answer.retiring);
+        }
         sample.retry_after_ms = head.retry_after.map(ms);
         sample.first_event_ms = times.first_event;
         sample.first_token_ms = times.first_token;
@@ -106,12 +110,19 @@ impl Recorder<'_> {
 
     /// Words from outside, without secrets and control characters, and not too long.
     fn presentable(&self, text: &str, most: usize) -> String {
-        let secrets = self.endpoint.api_key.iter().chain(self.endpoint.headers.iter().map(|(_, v)| v));
+        let of_entra = self.endpoint.entra.iter().map(|e| &e.client_secret);
+        let secrets = self.endpoint.api_key.iter().chain(of_entra).chain(self.endpoint.headers.iter().map(|(_, v)| v));
         let redacted = secrets.fold(text.to_owned(), |t, secret: &Secret| secret.redact(&t));
         let clean: String = redacted.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let clean = hide_keys(&clean);
         clean[..clean.floor_char_boundary(most)].trim().to_owned()
     }
+}
+
+/// When `model` is shut down, in a list of models with their ends as they were written: a date or a moment.
+pub(super) fn retires_at(model: &str, retiring: &[(String, String)]) -> Option<Timestamp> {
+    let (_, end) = retiring.iter().find(|(id, _)| id == model)?;
+    Timestamp::parse(end).or_else(|_| Timestamp::parse(&format!("{end}T00:00:00Z"))).ok()
 }
 
 /// Words that look like somebody's live key are not repeated, whoever's they are.
@@ -182,6 +193,8 @@ pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
         remote_addr: None,
         http_version: None,
         tls_expires_at: None,
+        model_retires_at: None,
+        ratelimit_headroom: None,
         load_ms: None,
         error: None,
         answer: None,

@@ -18,12 +18,16 @@ use super::pool::Line;
 use super::proxy::Address;
 use super::record::{End, Recorder, ms};
 use super::transport::{self, Stages};
-use super::{Prober, classify};
+use super::{Prober, classify, token};
 use crate::log::{Event, emit};
-use crate::model::{Connection, Endpoint, Fault, Sample, Timestamp};
+use crate::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
 
 /// What may still come after the end of an answer before its connection can be kept.
 const REST: Duration = Duration::from_millis(250);
+
+/// How long the fetch of a token may take, and how long its answer may be.
+const TOKEN_WITHIN: Duration = Duration::from_secs(10);
+const MOST_TOKEN_BYTES: usize = 64 * 1024;
 
 pub(super) struct Run<'a> {
     prober: &'a Prober,
@@ -44,7 +48,18 @@ impl<'a> Run<'a> {
     /// Fills `sample` in.
     pub(super) async fn probe(mut self, mut sample: Sample) -> Sample {
         let id = sample.id.to_string();
-        let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget: self.knows_other_budget(), token: None };
+        let token = match self.token(&mut sample).await {
+            Ok(token) => token,
+            Err(end) => {
+                Recorder { endpoint: self.endpoint, stages: Stages::default(), total: self.start.elapsed() }
+                    .record(&mut sample, end);
+                return sample;
+            }
+        };
+        // The token's fetch is reported apart: the probe begins now.
+        self.start = Instant::now();
+        let token = token.as_ref().map(Secret::expose);
+        let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget: self.knows_other_budget(), token };
         let mut end = self.attempt(&ask, &mut sample).await;
         if let Some(other) = self.other_budget(&ask, &end) {
             self.remember_other_budget(&ask, other);
@@ -56,6 +71,44 @@ impl<'a> Run<'a> {
         let total = self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.start);
         Recorder { endpoint: self.endpoint, stages: self.stages, total }.record(&mut sample, end);
         sample
+    }
+
+    /// The token that stands for the key, fetched if none is kept. The error is the end of the probe.
+    async fn token(&self, sample: &mut Sample) -> Result<Option<Secret>, End> {
+        let Some(entra) = &self.endpoint.entra else { return Ok(None) };
+        if let Some(token) = self.prober.tokens.kept(entra).await {
+            return Ok(Some(token));
+        }
+        let began = Instant::now();
+        let fetched = tokio::time::timeout(TOKEN_WITHIN, self.fetch_token(entra)).await;
+        sample.auth_ms = Some(ms(began.elapsed()));
+        let Ok(fetched) = fetched else {
+            return Err(End::Broken(Fault::TimeoutHeaders, "no answer from the identity provider".to_owned()));
+        };
+        let (token, life) = fetched?;
+        self.prober.tokens.keep(entra, token.clone(), life).await;
+        Ok(Some(token))
+    }
+
+    async fn fetch_token(&self, entra: &Entra) -> Result<(Secret, Duration), End> {
+        let broken = |fault: Fault, words: String| End::Broken(fault, format!("the identity provider: {words}"));
+        let request = token::request(entra);
+        let proxy = self.prober.proxies.towards(&request.url);
+        let mut stages = Stages::default();
+        let deadline = Instant::now() + TOKEN_WITHIN;
+        let connected = transport::connect(&request.url, proxy, &self.prober.tls, deadline, &mut stages)
+            .await
+            .map_err(|no| broken(no.fault, no.words))?;
+        let of_line = |error: hyper::Error| broken(of_hyper(&error, Fault::TcpReset), explain(&error));
+        let mut line = Line::begin(connected, stages.remote, None).await.map_err(of_line)?;
+        let proxy = proxy.filter(|_| request.url.scheme() == "http");
+        let message = message(&request, line.is_http2(), proxy)
+            .map_err(|error| broken(Fault::RequestRejected, error.to_string()))?;
+        let answer = line.send(message).await.map_err(of_line)?;
+        let status = answer.status().as_u16();
+        let body = http_body_util::Limited::new(answer.into_body(), MOST_TOKEN_BYTES).collect().await;
+        let body = body.map_err(|error| broken(Fault::BodyMalformed, error.to_string()))?.to_bytes();
+        token::read(status, &String::from_utf8_lossy(&body)).map_err(|(fault, words)| End::Broken(fault, words))
     }
 
     async fn attempt(&mut self, ask: &Ask<'_>, sample: &mut Sample) -> End {

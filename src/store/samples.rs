@@ -124,12 +124,13 @@ pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite:
             total_us, schedule_lag_us, events, input_tokens, output_tokens, reasoning_tokens, cost_usd, finish_reason,
             response_model, system_fingerprint, request_id, server_us, edge, ratelimit_remaining_requests,
             ratelimit_remaining_tokens, retry_after_us, remote_addr, http_version, tls_expires_at,
-            load_us, error, answer)
+            model_retires_at, ratelimit_headroom, load_us, error, answer)
          VALUES (:id, :series, :scheduled_at, :started_at, :cause, :outcome, :fault, :attribution, :http_status,
             :auth, :dns, :tcp, :tls, :headers, :first_event, :first_token, :first_any_token, :max_gap, :tpot,
             :total, :schedule_lag, :events, :input_tokens, :output_tokens, :reasoning_tokens, :cost_usd, :finish_reason,
             :response_model, :system_fingerprint, :request_id, :server, :edge, :ratelimit_remaining_requests,
-            :ratelimit_remaining_tokens, :retry_after, :remote_addr, :http_version, :tls_expires_at, :load, :error, :answer)",
+            :ratelimit_remaining_tokens, :retry_after, :remote_addr, :http_version, :tls_expires_at,
+            :model_retires_at, :ratelimit_headroom, :load, :error, :answer)",
     )?
     .execute(named_params! {
         ":id": s.id,
@@ -170,6 +171,8 @@ pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite:
         ":remote_addr": s.remote_addr,
         ":http_version": s.http_version,
         ":tls_expires_at": s.tls_expires_at.map(|t| t.0),
+        ":model_retires_at": s.model_retires_at.map(|t| t.0),
+        ":ratelimit_headroom": s.ratelimit_headroom,
         ":load": us(s.load_ms),
         ":error": s.error,
         ":answer": s.answer,
@@ -221,6 +224,8 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
         remote_addr: row.get("remote_addr")?,
         http_version: row.get("http_version")?,
         tls_expires_at: row.get::<_, Option<i64>>("tls_expires_at")?.map(Timestamp),
+        model_retires_at: row.get::<_, Option<i64>>("model_retires_at")?.map(Timestamp),
+        ratelimit_headroom: row.get("ratelimit_headroom")?,
         load_ms: ms(row, "load_us")?,
         error: row.get("error")?,
         answer: row.get("answer")?,

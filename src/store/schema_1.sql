@@ -52,6 +52,8 @@ CREATE TABLE sample (
     remote_addr TEXT,
     http_version TEXT,
     tls_expires_at INTEGER,
+    model_retires_at INTEGER,
+    ratelimit_headroom REAL,
     load_us INTEGER,
     error TEXT,
     answer TEXT

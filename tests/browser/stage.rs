@@ -300,6 +300,8 @@ fn invented(
         error: failed.then(|| format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")),
         tls_expires_at: None,
         load_ms: None,
+        model_retires_at: None,
+        ratelimit_headroom: None,
         answer: None,
     }
 }

@@ -256,3 +256,39 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     assert_eq!(sample.fault, None, "{sample:?}");
     assert!(log.lock().unwrap().iter().any(|head| head.starts_with("POST http://llm.test/v1/chat/completions ")));
 }
+
+#[tokio::test]
+async fn a_token_of_entra_id_is_fetched_once_and_timed_apart() {
+    let (listener, seen) = (listener().await, Seen::default());
+    let address = listener.local_addr().unwrap();
+    let token = |State(seen): State<Seen>, body: String| async move {
+        seen.lock().unwrap().push(json!({"token": body}));
+        axum::Json(json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "entra-token"}))
+    };
+    let answer = |State(seen): State<Seen>, headers: axum::http::HeaderMap| async move {
+        let shown = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        seen.lock().unwrap().push(json!({"shown": shown, "key": headers.contains_key("api-key")}));
+        ANSWER
+    };
+    let app = Router::new()
+        .route("/tenant/oauth2/v2.0/token", axum::routing::post(token))
+        .fallback(answer)
+        .with_state(seen.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let config = load(&format!(
+        "[[endpoint]]\nprovider = \"azure-openai\"\ndeployment = \"d\"\nbase_url = \"http://{address}\"\n\
+         entra = {{ client_id = \"app\", client_secret = \"${{SECRET}}\", token_url = \"http://{address}/tenant/oauth2/v2.0/token\" }}\n"
+    ).replace("${SECRET}", "s3cret&more"));
+    let prober = Prober::new(&config.monitor).unwrap();
+    let first = probe(&prober, &config).await;
+    let second = probe(&prober, &config).await;
+    assert_eq!((first.fault, second.fault), (None, None), "{first:?}");
+    assert!(first.auth_ms.is_some() && second.auth_ms.is_none(), "fetched once");
+    let seen = seen.lock().unwrap();
+    let form = seen[0]["token"].as_str().unwrap();
+    assert!(form.contains("client_secret=s3cret%26more") && form.contains("grant_type=client_credentials"), "{form}");
+    for asked in &seen[1..] {
+        assert_eq!(asked, &json!({"shown": "Bearer entra-token", "key": false}));
+    }
+    assert_eq!(seen.len(), 3);
+}

@@ -216,6 +216,7 @@ timeout = {}
 slow = {}
 expect = {}
 price = { input = 1, output = 1 }
+entra = { tenant = "t", client_id = "c", client_secret = "s" }
 detection = {}
 [[control]]
 [[status_feed]]

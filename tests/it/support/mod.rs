@@ -53,6 +53,8 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
         remote_addr: Some("127.0.0.1:443".to_owned()),
         http_version: Some("HTTP/2".to_owned()),
         tls_expires_at: Some(Timestamp(1_900_000_000_000)),
+        model_retires_at: None,
+        ratelimit_headroom: Some(0.5),
         load_ms: Some(38.0),
         error: None,
         answer: None,
