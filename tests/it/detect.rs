@@ -160,3 +160,45 @@ fn consecutive_failures_for_those_who_want_them() {
     }
     assert_eq!(told, [(6, Event::Open), (8, Event::Resolved)]);
 }
+
+/// Folds good probes of one endpoint, one a minute, with these first tokens; gives what was noted, by minute.
+fn minutes(policy: &DetectionPolicy, readings: impl Iterator<Item = (f64, Option<bool>)>) -> Vec<(usize, Event, bool)> {
+    let roster = BTreeMap::from([("e".to_owned(), Policy::new(policy, Duration::from_mins(1), "d".to_owned()))]);
+    let mut detector = Detector::default();
+    let mut noted = Vec::new();
+    for (i, (first_token_ms, beyond_limits)) in readings.enumerate() {
+        let start = Timestamp(i as i64 * 60_000);
+        let reading = Reading { first_token_ms, total_ms: first_token_ms + 100.0, beyond_limits };
+        let end = start + Duration::from_millis(first_token_ms as u64 + 100);
+        let next_tick = start + Duration::from_mins(1);
+        let result = Probed::Good(Some(reading));
+        let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
+        noted.extend(detector.observe(&roster, &seen).notes.into_iter().map(|n| (i, n.event, n.new_normal)));
+    }
+    noted
+}
+
+#[test]
+fn slow_from_the_first_probe_on_shows_against_what_is_expected() {
+    let readings = || std::iter::repeat_n((2400.0, None), 40).chain(std::iter::repeat_n((800.0, None), 40));
+    assert_eq!(minutes(&DetectionPolicy::default(), readings()), [], "nothing to compare with");
+    let expected = Some(Duration::from_millis(800));
+    let policy = DetectionPolicy { expected_first_token: expected, ..DetectionPolicy::default() };
+    let noted = minutes(&policy, readings());
+    assert!(matches!(noted[..], [(3..10, Event::Open, false), (40..50, Event::Resolved, false)]), "{noted:?}");
+}
+
+#[test]
+fn a_limit_of_the_user_counts_from_the_first_probe_on() {
+    let slow = std::iter::repeat_n((900.0, Some(true)), 10);
+    let fine = std::iter::repeat_n((400.0, Some(false)), 30);
+    let noted = minutes(&DetectionPolicy::default(), slow.chain(fine));
+    assert!(matches!(noted[..], [(3..6, Event::Open, false), (12..25, Event::Resolved, false)]), "{noted:?}");
+}
+
+#[test]
+fn slowness_that_lasts_a_day_is_the_new_normal_and_told_once() {
+    let usual = std::iter::repeat_n((400.0, None), 300);
+    let noted = minutes(&DetectionPolicy::default(), usual.chain(std::iter::repeat_n((1200.0, None), 3 * 1440)));
+    assert!(matches!(noted[..], [(300..330, Event::Open, false), (1700..1800, Event::Resolved, true)]), "{noted:?}");
+}
