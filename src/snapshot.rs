@@ -120,6 +120,7 @@ pub struct EndpointView {
     #[serde(default)]
     pub failed_in_a_row: u32,
     /// The last hour, minute by minute, as in [`Strip::minutes`].
+    #[serde(default)]
     pub last_hour: String,
 }
 
