@@ -89,6 +89,11 @@ async fn c_killed_after_it_told() {
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     daemon.event("notification.sent").await;
+    // The log says so a moment before the store does; a kill in between rightly repeats it under the same id.
+    eventually("the delivery is recorded", || {
+        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'sent'") == 1).then_some(())
+    })
+    .await;
     daemon.kill().await;
     let mut daemon = world.run();
     daemon.event("monitor.ready").await;
