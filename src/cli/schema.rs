@@ -9,43 +9,6 @@ use super::{Exit, print};
 use crate::config::{self, Surroundings};
 use crate::model::Provider;
 
-/// Every table once, so that the reader asks for its keys.
-const EVERY_TABLE: &str = r#"
-[monitor]
-[log]
-[store]
-[budget]
-[defaults]
-[detection]
-[[endpoint]]
-provider = "openai"
-base_url = "http://127.0.0.1/v1"
-timeout = {}
-slow = {}
-expect = {}
-price = { input = 1, output = 1 }
-detection = {}
-[[control]]
-[[status_feed]]
-provider = "openai"
-enabled = false
-[[email]]
-to = ["a@example.com"]
-from = "b@example.com"
-smtp = "smtp://127.0.0.1:25"
-dkim = { selector = "s", domain = "example.com", key_file = "k" }
-[[webhook]]
-url = "http://127.0.0.1/"
-[[maintenance]]
-start = 2026-12-01T02:00:00Z
-end = 2026-12-01T04:00:00Z
-[heartbeat]
-url = "http://127.0.0.1/"
-[report]
-every = "daily"
-to = ["email"]
-[web]
-"#;
 /// Written with two brackets.
 const LISTS: [&str; 6] = ["endpoint", "control", "status_feed", "email", "webhook", "maintenance"];
 
@@ -53,7 +16,7 @@ type Tables = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn run() -> Exit {
     let surroundings = Surroundings { hostname: "here".to_owned(), ..Surroundings::default() };
-    let known = config::known_keys(EVERY_TABLE, &surroundings)?;
+    let known = config::known_keys(&surroundings)?;
     let mut tables = Tables::new();
     for path in &known {
         if let Some((table, key)) = path.rsplit_once('.') {

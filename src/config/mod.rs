@@ -54,18 +54,21 @@ impl Surroundings {
     }
 }
 
-/// Every key that the configuration knows, as `table.key`: what the reader asks for when it reads `source`.
+/// Every table once, so that all its keys are asked for.
+const EVERY_TABLE: &str = include_str!("every_table.toml");
+
+/// Every key that the configuration knows, as `table.key`: what the reader asks for when every table is written.
 ///
 /// # Errors
-/// What is wrong with `source`.
-pub fn known_keys(source: &str, surroundings: &Surroundings) -> Result<BTreeSet<String>, ConfigError> {
+/// Nothing but a mistake in the list of tables.
+pub fn known_keys(surroundings: &Surroundings) -> Result<BTreeSet<String>, ConfigError> {
     let path = Path::new("monitor.toml");
-    match check::parse(path, source, surroundings) {
+    match check::parse(path, EVERY_TABLE, surroundings) {
         Ok((_, asked)) => Ok(asked
             .into_iter()
             .flat_map(|(table, keys)| keys.into_iter().map(move |key| format!("{table}.{key}")))
             .collect()),
-        Err(all) => Err(ConfigError::new(path, source.to_owned(), all)),
+        Err(all) => Err(ConfigError::new(path, EVERY_TABLE.to_owned(), all)),
     }
 }
 

@@ -193,6 +193,14 @@ async fn with_the_token_people_silence_and_acknowledge() {
     assert_eq!(ended.status(), 200);
     let again = client.delete(url(&format!("silences/{id}"))).bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(again.status(), 404);
+    let bad = client
+        .post(url("silences"))
+        .bearer_auth(TOKEN)
+        .body("{\"for\":\"2h\",\"groups\":[\"x\"]}")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(bad.status(), 400);
 
     let scenario = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(llmwatch::simulate::Scenario::parse(scenario).unwrap());

@@ -91,6 +91,9 @@ pub(super) async fn silence(State(view): State<View>, body: Bytes) -> Result<(St
     if let Some(name) = wish.endpoints.iter().find(|n| !config.endpoints.iter().any(|e| e.name == **n)) {
         return Err(Problem::bad_request(format!("there is no endpoint `{}`", name.escape_debug())));
     }
+    if let Some(name) = wish.groups.iter().find(|g| !config.endpoints.iter().any(|e| e.group.as_ref() == Some(*g))) {
+        return Err(Problem::bad_request(format!("there is no group `{}`", name.escape_debug())));
+    }
     let silence = Silence {
         id: Uuid::now_v7(),
         created_at: now,
