@@ -152,6 +152,12 @@ await test("the keyboard reaches everything and walks along the bars", async () 
   await page.keyboard.press("ArrowLeft");
   await page.waitForFunction((today) => document.querySelector("#tip b").textContent !== today, today);
   assert.match(await page.textContent("#tip"), /available|measured/);
+  // The page is refreshed meanwhile, which takes away what the server did not write: the chosen day stays chosen.
+  await page.evaluate(() => {
+    document.querySelector("main").dataset.before = "refresh";
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await page.waitForFunction(() => !document.querySelector("main").dataset.before);
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/endpoints\/openai-chat-0\?range=24h&until=/);
   await close();

@@ -26,11 +26,13 @@
       now.nodeValue = wanted.nodeValue;
       return;
     }
+    // What the visitor chose is his: an open detail, and the day whose samples the bars lead to.
+    const keep = (name) => name === "open" || (name === "href" && shown !== null && shown.bars === now);
     for (const { name, value } of wanted.attributes) {
-      if (now.getAttribute(name) !== value && name !== "open") now.setAttribute(name, value);
+      if (now.getAttribute(name) !== value && !keep(name)) now.setAttribute(name, value);
     }
     for (const { name } of [...now.attributes]) {
-      if (!wanted.hasAttribute(name) && name !== "open") now.removeAttribute(name);
+      if (!wanted.hasAttribute(name) && !keep(name)) now.removeAttribute(name);
     }
     const old = [...now.childNodes];
     const fresh = [...wanted.childNodes];
