@@ -1,6 +1,7 @@
 //! What a configuration will do, in numbers: probes, tokens and money a day. Pure.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -118,6 +119,13 @@ pub fn stretch(config: &Config) -> f64 {
     let tokens = config.budget.daily_tokens.map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
     // A budget of next to nothing: once a day at most is as good as never, and keeps the arithmetic finite.
     money.max(tokens).min(1e4)
+}
+
+/// How long nothing need be recorded of `e` when every interval is stretched by `stretch`: three intervals, and no less
+/// than what a probe that hangs takes beyond its own.
+pub fn patience(e: &Endpoint, stretch: f64) -> Duration {
+    let interval = e.interval.mul_f64(stretch);
+    (interval * 3).max(interval + e.timeouts.total)
 }
 
 fn total(config: &Config) -> Load {

@@ -10,9 +10,9 @@ use tracing::Level;
 
 use super::webhook::{client, words};
 use crate::clock::Wall;
-use crate::config::{Config, Heartbeat};
+use crate::config::{Config, Heartbeat, plan};
 use crate::log::{Event, emit};
-use crate::model::Timestamp;
+use crate::model::{Endpoint, Timestamp};
 use crate::snapshot::Snapshot;
 
 /// The limit for one ping.
@@ -50,7 +50,8 @@ impl Pulse {
         if now < self.not_before {
             return None;
         }
-        let patience = |e: &crate::model::Endpoint| e.interval * 3 + e.timeouts.total;
+        let stretch = plan::stretch(config);
+        let patience = |e: &Endpoint| plan::patience(e, stretch);
         let shortest = config.endpoints.iter().map(|e| patience(e)).min()?;
         let last = snapshot.last_recorded_at.unwrap_or(self.begun_at);
         if snapshot.store_error.is_some() || now > last + shortest {

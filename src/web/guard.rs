@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -152,17 +153,26 @@ fn is_trusted(host: &str, config: &Config) -> bool {
     by_itself || public.is_some_and(|p| p.host_str() == Some(name)) || config.web.trusted_hosts.iter().any(named)
 }
 
-/// Reading needs the token where one is configured; writing needs it always.
-fn check_token(method: &Method, headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
-    let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let Some(token) = token else {
-        if reading {
-            return Ok(());
+/// What every writing handler asks for: that a token is configured. That the client has sent it was checked already.
+pub(super) struct MayWrite;
+
+impl FromRequestParts<View> for MayWrite {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, view: &View) -> Result<Self, Problem> {
+        if view.config.borrow().web.token.is_some() {
+            return Ok(Self);
         }
         let detail = "writing needs a token and none is configured; set `token` in `[web]` and send it as \
                       `Authorization: Bearer …`";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail).into());
-    };
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+    }
+}
+
+/// Where a token is configured, nothing is read or written without it.
+fn check_token(method: &Method, headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
+    let Some(token) = token else { return Ok(()) };
+    let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let given = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok()).and_then(|h| h.split_once(' '));
     let given = match given {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => Some(given.trim().as_bytes().to_vec()),

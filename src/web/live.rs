@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::View;
 use crate::broadcast::{Happening, Listening};
@@ -22,6 +23,18 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After how long a browser should come again.
 const COME_AGAIN: Duration = Duration::from_secs(2);
 
+/// One message of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the stream writes it line by line; this describes it")]
+pub(super) struct Message {
+    /// For `Last-Event-ID`.
+    id: Option<String>,
+    /// The name of the log event, or `gap`.
+    event: Option<String>,
+    /// The event's fields and its `message`, as JSON.
+    data: String,
+}
+
 /// What a stream still has to say.
 struct Reader {
     queue: VecDeque<Event>,
@@ -29,6 +42,11 @@ struct Reader {
     stop: CancellationToken,
 }
 
+/// Every status change, incident and sample, as it happens: server-sent events named as in the log, with its fields as
+/// JSON. `Last-Event-ID` brings what was missed; an event `gap` says that some of it is lost. The stream does not end.
+#[utoipa::path(get, path = "/api/v1/events",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")),
+    responses((status = 200, body = Message, content_type = "text/event-stream")))]
 pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Response {
     let last_seen = request.get("last-event-id").and_then(|id| id.to_str().ok());
     let Listening { gap, missed, coming } = view.broadcast.listen(last_seen);

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::guard::Guard;
 use crate::broadcast::Broadcast;
 use crate::clock::Wall;
-use crate::config::Config;
+use crate::config::{Config, plan};
 use crate::metrics::Counters;
 use crate::model::Timestamp;
 use crate::pipeline::Control;
@@ -66,7 +66,6 @@ pub fn router(view: View) -> Router {
         .route("/favicon.ico", get(assets::favicon))
         .route("/badge/{file}", get(badge::serve))
         .route("/feed.atom", get(feed::serve))
-        .route("/api/v1/events", get(live::events))
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -88,8 +87,8 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
     if let Some(error) = &snapshot.store_error {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("not recording: {error}\n"));
     }
-    // A probe that hangs is recorded when its time is up, so that much more is not a failure of ours.
-    let Some(patience) = config.endpoints.iter().map(|e| e.interval * 3 + e.timeouts.total).min() else {
+    let stretch = plan::stretch(&config);
+    let Some(patience) = config.endpoints.iter().map(|e| plan::patience(e, stretch)).min() else {
         return (StatusCode::OK, "ready: no endpoint is configured\n".to_owned());
     };
     let last = snapshot.last_recorded_at.unwrap_or(view.started_at);

@@ -1,5 +1,7 @@
 //! The API from outside.
 
+use std::collections::BTreeSet;
+
 use llmwatch::model::{Fault, Outcome, Sample, Timestamp};
 use serde_json::json;
 
@@ -98,6 +100,12 @@ async fn the_history_comes_in_steps_with_percentiles_and_faults() {
 }
 
 #[tokio::test]
+async fn a_step_too_short_for_the_range_is_widened_and_said() {
+    let series = site().await.get("/api/v1/endpoints/openai-chat/series?range=90d&step=5m").await.json();
+    assert_eq!(series["step_s"], 7200);
+}
+
+#[tokio::test]
 async fn one_endpoint_shows_how_it_is_and_how_it_is_configured_but_no_key() {
     let answer = site().await.get("/api/v1/endpoints/openai-chat").await;
     let one = answer.json();
@@ -153,11 +161,12 @@ async fn every_error_is_a_problem() {
         ("GET", "/api/v1/endpoints/openai-chat/samples?cursor=x", 400),
         ("GET", "/api/v1/endpoints/openai-chat/samples?since=yesterday", 400),
         ("GET", "/api/v1/endpoints/openai-chat/series?step=1s", 400),
-        ("GET", "/api/v1/endpoints/openai-chat/series?range=90d&step=5m", 400),
         ("GET", "/api/v1/endpoints/%ff", 400),
         ("GET", "/api/v1/incidents/one", 400),
         ("GET", "/api/v1/route?format=xml", 400),
-        ("PUT", "/api/v1/status", 403),
+        ("PUT", "/api/v1/status", 405),
+        ("POST", "/api/v1/nothing", 404),
+        ("POST", "/api/v1/silences", 403),
     ] {
         let answer = site.ask(method, path, "").await;
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
@@ -191,6 +200,8 @@ async fn existing_tools_read_it_as_a_statuspage() {
     assert_eq!(summary["status"]["indicator"], "major");
     assert_eq!(summary["components"][0]["status"], "major_outage");
     assert_eq!(summary["components"][1]["status"], "operational");
+    let update = &summary["incidents"][0]["incident_updates"][0];
+    assert_eq!(update["affected_components"][0]["new_status"], "major_outage");
     let incident = &summary["incidents"][0];
     assert_eq!((&incident["status"], &incident["impact"]), (&json!("investigating"), &json!("major")));
     assert_eq!(incident["shortlink"], "https://status.example.com/incidents/1");
@@ -204,12 +215,38 @@ async fn the_description_names_every_path_that_is_answered() {
     let site = site().await;
     let description = site.get("/api/v1/openapi.json").await.json();
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1"), "{}", description["openapi"]);
+    let mut ids = BTreeSet::new();
     for (path, operations) in description["paths"].as_object().unwrap() {
-        if operations.get("get").is_none() {
-            continue;
+        let id = "0199a4a8-7f3c-7000-8000-000000000000";
+        let path = path.replace("{name}", "openai-chat").replace("{number}", "1").replace("{id}", id);
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(ids.insert(operation["operationId"].to_string()), "{} twice", operation["operationId"]);
+            assert!(operation["responses"]["default"]["description"].is_string(), "{operation}");
+            match method.as_str() {
+                // It does not end.
+                "get" if path == "/api/v1/events" => {}
+                "get" => {
+                    let answer = site.get(&path).await;
+                    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+                }
+                // No token is configured here.
+                writing => {
+                    assert_eq!(operation["security"], json!([{"token": []}]));
+                    let answer = site.ask(&writing.to_uppercase(), &path, "content-length: 0\r\n").await;
+                    assert_eq!(answer.status, 403, "{writing} {path}: {answer:?}");
+                }
+            }
         }
-        let path = path.replace("{name}", "openai-chat").replace("{number}", "1");
-        let answer = site.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
     }
+    assert!(ids.len() >= 18, "{ids:?}");
+}
+
+/// A reference to a schema that is not there makes generators of clients fail.
+#[tokio::test]
+async fn the_description_refers_only_to_what_it_holds() {
+    let description = site().await.get("/api/v1/openapi.json").await;
+    let held = description.json()["components"]["schemas"].clone();
+    let named = description.body.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next());
+    let missing: BTreeSet<_> = named.filter(|name| held.get(*name).is_none()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -200,7 +200,7 @@ async fn with_the_token_people_silence_and_acknowledge() {
         .send()
         .await
         .unwrap();
-    assert_eq!(bad.status(), 400);
+    assert_eq!(bad.status(), 404);
 
     let scenario = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(llmwatch::simulate::Scenario::parse(scenario).unwrap());

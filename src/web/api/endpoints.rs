@@ -33,9 +33,17 @@ pub(super) struct Endpoints {
 }
 
 /// Every endpoint as it is now.
-#[utoipa::path(get, path = "/api/v1/endpoints", responses((status = 200, body = Endpoints)))]
+#[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", responses((status = 200, body = Endpoints)))]
 pub(super) async fn list(State(view): State<View>) -> Json<Endpoints> {
     Json(Endpoints { endpoints: view.snapshot.borrow().endpoints.clone() })
+}
+
+/// Which endpoint.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Named {
+    /// The endpoint's name.
+    name: String,
 }
 
 /// One endpoint: how it is, how it is configured, and how available it was.
@@ -74,9 +82,12 @@ pub(super) struct Availability {
 }
 
 /// One endpoint.
-#[utoipa::path(get, path = "/api/v1/endpoints/{name}", params(("name" = String, Path, description = "The endpoint's name")),
-    responses((status = 200, body = EndpointDetail), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn one(State(view): State<View>, Path(name): Path<String>) -> Result<Json<EndpointDetail>, Problem> {
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}", operation_id = "endpoint", params(Named),
+    responses((status = 200, body = EndpointDetail)))]
+pub(super) async fn one(
+    State(view): State<View>,
+    Path(Named { name }): Path<Named>,
+) -> Result<Json<EndpointDetail>, Problem> {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
     let now = snapshot.endpoints.iter().find(|e| e.name == name).ok_or_else(|| no_endpoint(&name))?.clone();
@@ -120,6 +131,7 @@ fn no_endpoint(name: &str) -> Problem {
 #[into_params(parameter_in = Query)]
 pub(super) struct SamplesQuery {
     /// The `next` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
     cursor: Option<String>,
     /// At most so many, from 1 to 1000; 100 unasked.
     #[param(minimum = 1, maximum = 1000)]
@@ -142,13 +154,11 @@ pub(super) struct Samples {
 }
 
 /// The samples of an endpoint, newest first.
-#[utoipa::path(get, path = "/api/v1/endpoints/{name}/samples",
-    params(("name" = String, Path, description = "The endpoint's name"), SamplesQuery),
-    responses((status = 200, body = Samples), (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}/samples", operation_id = "samples", params(Named, SamplesQuery),
+    responses((status = 200, body = Samples)))]
 pub(super) async fn samples(
     State(view): State<View>,
-    Path(name): Path<String>,
+    Path(Named { name }): Path<Named>,
     Query(ask): Query<SamplesQuery>,
 ) -> Result<Json<Samples>, Problem> {
     let limit = limit(ask.limit)?;
@@ -176,11 +186,12 @@ pub(super) async fn samples(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SeriesQuery {
-    /// How far back, for instance `24h` or `90d`.
-    #[param(example = "24h")]
+    /// How far back, from `5m` to `1000d`; 24 hours unasked.
+    #[param(example = "24h", pattern = "^([5-9]|[1-9][0-9]{1,3})m$|^[1-9][0-9]{0,2}[hd]$")]
     range: Option<String>,
-    /// The length of each step, a multiple of `5m`; unasked about 300 steps are made.
-    #[param(example = "5m")]
+    /// The length of each step, a multiple of `5m`; unasked about 300 steps are made. A step that would make more than
+    /// 2000 of them is widened: `step_s` says to what.
+    #[param(example = "5m", pattern = "^(5|[1-9][0-9]{0,2}[05])m$|^[1-9][0-9]{0,2}[hd]$")]
     step: Option<String>,
     /// The end of the range; now if not given.
     until: Option<Timestamp>,
@@ -303,13 +314,11 @@ impl From<&Rollup> for Point {
 }
 
 /// The history of an endpoint: outcomes, faults, latency percentiles, tokens and cost in steps.
-#[utoipa::path(get, path = "/api/v1/endpoints/{name}/series",
-    params(("name" = String, Path, description = "The endpoint's name"), SeriesQuery),
-    responses((status = 200, body = Series), (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}/series", operation_id = "series", params(Named, SeriesQuery),
+    responses((status = 200, body = Series)))]
 pub(super) async fn series(
     State(view): State<View>,
-    Path(name): Path<String>,
+    Path(Named { name }): Path<Named>,
     Query(ask): Query<SeriesQuery>,
 ) -> Result<Json<Series>, Problem> {
     let length = |key: &str, text: &str| {
@@ -322,14 +331,12 @@ pub(super) async fn series(
     }
     let step = match &ask.step {
         Some(text) => length("step", text)?,
-        None => usual_step(range),
+        None => round_step(range, USUAL_POINTS),
     };
     if step < SHORTEST_STEP || !step.as_millis().is_multiple_of(SHORTEST_STEP.as_millis()) {
         return Err(Problem::bad_request("`step` is a multiple of 5m"));
     }
-    if range.as_millis() / step.as_millis() > POINTS {
-        return Err(Problem::bad_request(format!("that would be more than {POINTS} steps: ask for longer ones")));
-    }
+    let step = step.max(round_step(range, POINTS));
     known(&view, &name).await?;
     let until = ask.until.unwrap_or_else(|| (view.wall)());
     let since = until - range;
@@ -349,10 +356,10 @@ pub(super) async fn series(
     }))
 }
 
-/// The shortest step of a round length that makes no more than about [`USUAL_POINTS`].
-fn usual_step(range: Duration) -> Duration {
+/// The shortest step of a round length that makes no more than `points`.
+fn round_step(range: Duration, points: u128) -> Duration {
     let minutes = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map(Duration::from_mins);
-    let fits = |step: &Duration| range.as_millis() / step.as_millis() <= USUAL_POINTS;
+    let fits = |step: &Duration| range.as_millis() / step.as_millis() <= points;
     minutes.into_iter().find(fits).unwrap_or(Duration::from_hours(24 * 7))
 }
 

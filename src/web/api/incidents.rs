@@ -18,12 +18,22 @@ use crate::web::problem::Problem;
 #[into_params(parameter_in = Query)]
 pub(super) struct IncidentsQuery {
     /// The `next` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
     cursor: Option<String>,
     /// At most so many, from 1 to 1000; 100 unasked.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Only those that go on, or only those that are over.
     state: Option<IncidentState>,
+}
+
+/// Which incident.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Numbered {
+    /// Its number.
+    #[param(minimum = 0)]
+    pub(super) number: u64,
 }
 
 /// A page of incidents.
@@ -36,8 +46,8 @@ pub(super) struct Incidents {
 }
 
 /// The incidents, newest first.
-#[utoipa::path(get, path = "/api/v1/incidents", params(IncidentsQuery),
-    responses((status = 200, body = Incidents), (status = 400, body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/v1/incidents", operation_id = "incidents", params(IncidentsQuery),
+    responses((status = 200, body = Incidents)))]
 pub(super) async fn list(
     State(view): State<View>,
     Query(ask): Query<IncidentsQuery>,
@@ -54,12 +64,12 @@ pub(super) async fn list(
 }
 
 /// One incident: its timeline, evidence and explanation.
-#[utoipa::path(get, path = "/api/v1/incidents/{number}",
-    params(("number" = u64, Path, description = "The incident's number")),
-    responses((status = 200, body = Incident), (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn one(State(view): State<View>, Path(number): Path<String>) -> Result<Json<Incident>, Problem> {
-    let number: u64 = number.parse().map_err(|_| Problem::bad_request("an incident's number is a whole number"))?;
+#[utoipa::path(get, path = "/api/v1/incidents/{number}", operation_id = "incident", params(Numbered),
+    responses((status = 200, body = Incident)))]
+pub(super) async fn one(
+    State(view): State<View>,
+    Path(Numbered { number }): Path<Numbered>,
+) -> Result<Json<Incident>, Problem> {
     let row = view.store.aside(move |store| store.incident(number)).await?;
     let row = row
         .ok_or_else(|| Problem::not_found(format!("there is no incident {number}; `/api/v1/incidents` lists them")))?;

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 
-use super::View;
 use super::problem::Problem;
+use super::{View, live};
 use crate::snapshot::Snapshot;
 
 /// The most items of a page, and how many come unasked.
@@ -34,6 +34,7 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v1/silences", get(people::silences).post(people::silence).delete(people::unsilence_which))
         .route("/api/v1/silences/{id}", delete(people::unsilence))
         .route("/api/v1/route", get(route::route))
+        .route("/api/v1/events", get(live::events))
         .route("/api/v1/openapi.json", get(openapi::describe))
         .route("/api/v2/summary.json", get(statuspage::summary))
         .route("/api/v2/status.json", get(statuspage::status))
@@ -42,7 +43,7 @@ pub(super) fn routes() -> Router<View> {
 }
 
 /// What is true now.
-#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Snapshot)))]
+#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", responses((status = 200, body = Snapshot)))]
 async fn status(State(view): State<View>) -> Response {
     let snapshot = view.snapshot.borrow().clone();
     Json(&*snapshot).into_response()

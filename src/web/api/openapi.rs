@@ -4,10 +4,12 @@ use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::IntoResponse;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use serde_json::{Value, json};
+use utoipa::OpenApi;
 
 use super::{endpoints, incidents, people, route, statuspage};
+use crate::web::live;
+use crate::web::problem::Problem;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,26 +32,53 @@ use super::{endpoints, incidents, people, route, statuspage};
         people::unsilence,
         people::unsilence_which,
         route::route,
+        live::events,
         statuspage::summary,
         statuspage::status,
         statuspage::components,
         statuspage::incidents,
     ),
-    modifiers(&Token)
+    components(schemas(Problem))
 )]
 struct Description;
 
-/// The token of `[web]`: needed where one is configured.
-struct Token;
+static DESCRIPTION: LazyLock<String> = LazyLock::new(|| {
+    let mut description = serde_json::to_value(Description::openapi()).unwrap_or_default();
+    complete(&mut description);
+    description.to_string()
+});
 
-impl Modify for Token {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        openapi.components.get_or_insert_default().add_security_scheme("token", bearer);
+/// Adds what holds for every operation, and what the types cannot say.
+fn complete(description: &mut Value) {
+    let problem = json!({
+        "description": "What is wrong, and what to do about it.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    });
+    for operations in objects(description.get_mut("paths")) {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            let summary = operation["summary"].clone();
+            for response in objects(operation.get_mut("responses")) {
+                if response["description"].as_str().is_none_or(str::is_empty) {
+                    response["description"] = summary.clone();
+                }
+            }
+            operation["responses"]["default"] = problem.clone();
+            if method != "get" {
+                operation["security"] = json!([{"token": []}]);
+            }
+        }
     }
+    // Reading needs the token where one is configured.
+    description["security"] = json!([{}, {"token": []}]);
+    description["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
+    // Either the one or the other.
+    let given = |this: &str, other: &str| json!({"required": [this], "properties": {this: {"type": "string"}, other: {"type": "null"}}});
+    description["components"]["schemas"]["Wish"]["oneOf"] = json!([given("until", "for"), given("for", "until")]);
 }
 
-static DESCRIPTION: LazyLock<String> = LazyLock::new(|| Description::openapi().to_json().unwrap_or_default());
+fn objects(of: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
+    of.and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut())
+}
 
 /// The description itself.
 pub(super) async fn describe() -> impl IntoResponse {

@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::incidents::Numbered;
 use crate::config::duration;
 use crate::model::{Acknowledgement, Incident, Provider, Timestamp};
 use crate::pipeline::Control;
 use crate::silence::Silence;
 use crate::web::View;
+use crate::web::guard::MayWrite;
 use crate::web::problem::Problem;
 
 /// The longest name and comment that is kept, in bytes.
@@ -26,7 +28,8 @@ const LONGEST: usize = 1000;
 pub(super) struct Wish {
     /// When it ends; or give `for`.
     until: Option<Timestamp>,
-    /// How long it holds, such as `2h`; or give `until`.
+    /// How long it holds, such as `2h` or `1h30m`; or give `until`.
+    #[schema(pattern = "^([1-9][0-9]{0,3}[mhd]){1,3}$")]
     r#for: Option<String>,
     /// Only these endpoints.
     endpoints: Vec<String>,
@@ -66,15 +69,19 @@ pub(super) struct Silences {
 }
 
 /// The silences that hold.
-#[utoipa::path(get, path = "/api/v1/silences", responses((status = 200, body = Silences)))]
+#[utoipa::path(get, path = "/api/v1/silences", operation_id = "silences", responses((status = 200, body = Silences)))]
 pub(super) async fn silences(State(view): State<View>) -> Json<Silences> {
     Json(Silences { silences: view.snapshot.borrow().silences.clone() })
 }
 
 /// Begins a silence. Needs the token.
-#[utoipa::path(post, path = "/api/v1/silences", request_body = Wish,
-    responses((status = 201, body = Silence), (status = 400, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn silence(State(view): State<View>, body: Bytes) -> Result<(StatusCode, Json<Silence>), Problem> {
+#[utoipa::path(post, path = "/api/v1/silences", operation_id = "silence", request_body = Wish,
+    responses((status = 201, body = Silence)))]
+pub(super) async fn silence(
+    _: MayWrite,
+    State(view): State<View>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Silence>), Problem> {
     let wish: Wish = said(&body)?;
     let now = (view.wall)();
     let until = match (wish.until, &wish.r#for) {
@@ -85,14 +92,14 @@ pub(super) async fn silence(State(view): State<View>, body: Bytes) -> Result<(St
         _ => return Err(Problem::bad_request("give `until` (RFC 3339) or `for` (such as `2h`)")),
     };
     if until <= now {
-        return Err(Problem::bad_request("the silence would be over already"));
+        return Err(Problem::new(StatusCode::CONFLICT, "the silence would be over already"));
     }
     let config = view.config.borrow().clone();
     if let Some(name) = wish.endpoints.iter().find(|n| !config.endpoints.iter().any(|e| e.name == **n)) {
-        return Err(Problem::bad_request(format!("there is no endpoint `{}`", name.escape_debug())));
+        return Err(Problem::not_found(format!("there is no endpoint `{}`", name.escape_debug())));
     }
     if let Some(name) = wish.groups.iter().find(|g| !config.endpoints.iter().any(|e| e.group.as_ref() == Some(*g))) {
-        return Err(Problem::bad_request(format!("there is no group `{}`", name.escape_debug())));
+        return Err(Problem::not_found(format!("there is no group `{}`", name.escape_debug())));
     }
     let silence = Silence {
         id: Uuid::now_v7(),
@@ -109,27 +116,39 @@ pub(super) async fn silence(State(view): State<View>, body: Bytes) -> Result<(St
 }
 
 /// Ends a silence early. Needs the token.
-#[utoipa::path(delete, path = "/api/v1/silences/{id}", params(("id" = Uuid, Path, description = "The silence's id")),
-    responses((status = 200, body = Silence), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn unsilence(State(view): State<View>, Path(id): Path<Uuid>) -> Result<Json<Silence>, Problem> {
-    let ended = ask(&view, |reply| Control::Unsilence(id, reply)).await?;
+#[utoipa::path(delete, path = "/api/v1/silences/{id}", operation_id = "unsilence",
+    params(("id" = Uuid, Path, description = "The silence's id")), responses((status = 200, body = Silence)))]
+pub(super) async fn unsilence(
+    _: MayWrite,
+    State(view): State<View>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Silence>, Problem> {
+    end(&view, id).await
+}
+
+async fn end(view: &View, id: Uuid) -> Result<Json<Silence>, Problem> {
+    let ended = ask(view, |reply| Control::Unsilence(id, reply)).await?;
     ended.map(Json).ok_or_else(|| Problem::not_found("there is no such silence, or it is over"))
 }
 
 /// The same, with the id as a parameter.
-#[utoipa::path(delete, path = "/api/v1/silences", params(Which),
-    responses((status = 200, body = Silence), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn unsilence_which(view: State<View>, Query(which): Query<Which>) -> Result<Json<Silence>, Problem> {
-    unsilence(view, Path(which.id)).await
+#[utoipa::path(delete, path = "/api/v1/silences", operation_id = "unsilence_which", params(Which),
+    responses((status = 200, body = Silence)))]
+pub(super) async fn unsilence_which(
+    _: MayWrite,
+    State(view): State<View>,
+    Query(which): Query<Which>,
+) -> Result<Json<Silence>, Problem> {
+    end(&view, which.id).await
 }
 
 /// Says that somebody is on an incident: reminders and escalations end. Needs the token.
-#[utoipa::path(post, path = "/api/v1/incidents/{number}/ack",
-    params(("number" = u64, Path, description = "The incident's number")), request_body = Word,
-    responses((status = 200, body = Incident), (status = 404, body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/api/v1/incidents/{number}/ack", operation_id = "acknowledge", params(Numbered),
+    request_body = Word, responses((status = 200, body = Incident)))]
 pub(super) async fn acknowledge(
+    _: MayWrite,
     State(view): State<View>,
-    Path(number): Path<u64>,
+    Path(Numbered { number }): Path<Numbered>,
     body: Bytes,
 ) -> Result<Json<Incident>, Problem> {
     let word: Word = said(&body)?;

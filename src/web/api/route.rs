@@ -18,6 +18,7 @@ pub(super) struct RouteQuery {
     /// The group to choose from; all endpoints of LLM APIs if not given.
     group: Option<String>,
     /// `text` answers with the bare name.
+    #[param(inline)]
     format: Option<Format>,
 }
 
@@ -32,11 +33,9 @@ pub(super) enum Format {
 }
 
 /// The endpoint to use now: healthiest first, with the reasons. 503 if none is healthy.
-#[utoipa::path(get, path = "/api/v1/route", params(RouteQuery),
+#[utoipa::path(get, path = "/api/v1/route", operation_id = "route", params(RouteQuery),
     responses(
         (status = 200, description = "The ranking, or the bare name for `format=text`", content((Ranking = "application/json"), (String = "text/plain"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "None is healthy; the ranking says why", content((Ranking = "application/json"), (Problem = "application/problem+json")))))]
 pub(super) async fn route(State(view): State<View>, Query(ask): Query<RouteQuery>) -> Result<Response, Problem> {
     let snapshot = view.snapshot.borrow().clone();

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::incidents::read;
 use crate::config::Config;
+use crate::maintenance::MaintenanceView;
 use crate::model::{Attribution, Incident, IncidentState, Status, Timestamp};
 use crate::snapshot::{EndpointView, Snapshot};
 use crate::web::View;
@@ -45,6 +46,15 @@ struct Component {
     only_show_if_degraded: bool,
 }
 
+/// How an update changed a component.
+#[derive(Debug, Serialize, ToSchema)]
+struct AffectedComponent {
+    code: String,
+    name: String,
+    old_status: &'static str,
+    new_status: &'static str,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct IncidentUpdate {
     id: String,
@@ -54,6 +64,10 @@ struct IncidentUpdate {
     created_at: Timestamp,
     updated_at: Timestamp,
     display_at: Timestamp,
+    affected_components: Vec<AffectedComponent>,
+    deliver_notifications: bool,
+    custom_tweet: Option<String>,
+    tweet_id: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,6 +85,27 @@ struct PageIncident {
     page_id: String,
     components: Vec<Component>,
     incident_updates: Vec<IncidentUpdate>,
+    reminder_intervals: Option<String>,
+}
+
+/// A maintenance window that is open.
+#[derive(Debug, Serialize, ToSchema)]
+struct PageMaintenance {
+    id: String,
+    name: String,
+    status: &'static str,
+    impact: &'static str,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    monitoring_at: Option<Timestamp>,
+    resolved_at: Option<Timestamp>,
+    started_at: Timestamp,
+    scheduled_for: Timestamp,
+    scheduled_until: Timestamp,
+    shortlink: String,
+    page_id: String,
+    components: Vec<Component>,
+    incident_updates: Vec<IncidentUpdate>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,8 +119,8 @@ pub(super) struct Summary {
     page: Page,
     components: Vec<Component>,
     incidents: Vec<PageIncident>,
-    /// Always empty: maintenance shows as a component's status.
-    scheduled_maintenances: Vec<String>,
+    /// The windows that are open.
+    scheduled_maintenances: Vec<PageMaintenance>,
     status: Indicator,
 }
 
@@ -108,34 +143,34 @@ pub(super) struct PageIncidents {
 }
 
 /// Everything now, in Statuspage's form.
-#[utoipa::path(get, path = "/api/v2/summary.json", responses((status = 200, body = Summary)))]
+#[utoipa::path(get, path = "/api/v2/summary.json", operation_id = "statuspage_summary", responses((status = 200, body = Summary)))]
 pub(super) async fn summary(State(view): State<View>) -> Json<Summary> {
     let site = Site::of(&view);
     Json(Summary {
         page: site.page(),
         components: site.components(),
         incidents: site.snapshot.incidents.iter().map(|i| site.incident(i)).collect(),
-        scheduled_maintenances: Vec::new(),
+        scheduled_maintenances: site.snapshot.maintenance.iter().map(|m| site.maintenance(m)).collect(),
         status: site.indicator(),
     })
 }
 
 /// The worst of all, in Statuspage's form.
-#[utoipa::path(get, path = "/api/v2/status.json", responses((status = 200, body = StatusOnly)))]
+#[utoipa::path(get, path = "/api/v2/status.json", operation_id = "statuspage_status", responses((status = 200, body = StatusOnly)))]
 pub(super) async fn status(State(view): State<View>) -> Json<StatusOnly> {
     let site = Site::of(&view);
     Json(StatusOnly { page: site.page(), status: site.indicator() })
 }
 
 /// Every endpoint, in Statuspage's form.
-#[utoipa::path(get, path = "/api/v2/components.json", responses((status = 200, body = Components)))]
+#[utoipa::path(get, path = "/api/v2/components.json", operation_id = "statuspage_components", responses((status = 200, body = Components)))]
 pub(super) async fn components(State(view): State<View>) -> Json<Components> {
     let site = Site::of(&view);
     Json(Components { page: site.page(), components: site.components() })
 }
 
 /// The last 50 incidents, in Statuspage's form.
-#[utoipa::path(get, path = "/api/v2/incidents.json", responses((status = 200, body = PageIncidents)))]
+#[utoipa::path(get, path = "/api/v2/incidents.json", operation_id = "statuspage_incidents", responses((status = 200, body = PageIncidents)))]
 pub(super) async fn incidents(State(view): State<View>) -> Result<Json<PageIncidents>, Problem> {
     let site = Site::of(&view);
     let rows = view.store.aside(|store| store.incidents_before(None, None, INCIDENTS)).await?;
@@ -182,12 +217,7 @@ impl Site {
         Component {
             id: short_id(&["component", &e.name]),
             name: e.name.clone(),
-            status: match e.status {
-                Status::Operational | Status::Unknown => "operational",
-                Status::Degraded => "degraded_performance",
-                Status::Outage => "major_outage",
-                Status::Maintenance => "under_maintenance",
-            },
+            status: component_status(e.status),
             created_at: self.started_at,
             updated_at: e.last_probe_at.unwrap_or(self.started_at),
             position: position + 1,
@@ -202,7 +232,18 @@ impl Site {
     }
 
     fn incident(&self, i: &Incident) -> PageIncident {
-        let update = |status, at: Timestamp, body: &str| IncidentUpdate {
+        let components = self.components_of(&i.endpoints);
+        let changed = |old_status, new_status| -> Vec<_> {
+            let one = |c: &Component| AffectedComponent {
+                code: c.id.clone(),
+                name: c.name.clone(),
+                old_status,
+                new_status,
+            };
+            components.iter().map(one).collect()
+        };
+        let broken = component_status(i.status);
+        let update = |status, at: Timestamp, body: &str, affected_components| IncidentUpdate {
             id: short_id(&["update", &i.id.to_string(), status]),
             status,
             body: body.to_owned(),
@@ -210,10 +251,16 @@ impl Site {
             created_at: at,
             updated_at: at,
             display_at: at,
+            affected_components,
+            deliver_notifications: true,
+            custom_tweet: None,
+            tweet_id: None,
         };
-        let mut incident_updates = vec![update("investigating", i.opened_at, &i.explanation)];
+        let opened = changed("operational", broken);
+        let mut incident_updates = vec![update("investigating", i.opened_at, &i.explanation, opened)];
         if let Some(at) = i.resolved_at {
-            incident_updates.insert(0, update("resolved", at, "Probes are answered rightly and in time again."));
+            let body = "Probes are answered rightly and in time again.";
+            incident_updates.insert(0, update("resolved", at, body, changed(broken, "operational")));
         }
         PageIncident {
             id: i.id.to_string(),
@@ -231,16 +278,35 @@ impl Site {
             started_at: i.started_at,
             shortlink: format!("{}/incidents/{}", self.url(), i.number),
             page_id: self.id.clone(),
-            components: self
-                .snapshot
-                .endpoints
-                .iter()
-                .enumerate()
-                .filter(|(_, e)| i.endpoints.contains(&e.name))
-                .map(|(at, e)| self.component(at, e))
-                .collect(),
+            components,
             incident_updates,
+            reminder_intervals: None,
         }
+    }
+
+    fn maintenance(&self, m: &MaintenanceView) -> PageMaintenance {
+        PageMaintenance {
+            id: short_id(&["maintenance", &m.name, &m.since.to_string()]),
+            name: m.name.clone(),
+            status: "in_progress",
+            impact: "maintenance",
+            created_at: m.since,
+            updated_at: m.since,
+            monitoring_at: None,
+            resolved_at: None,
+            started_at: m.since,
+            scheduled_for: m.since,
+            scheduled_until: m.until,
+            shortlink: format!("{}/", self.url()),
+            page_id: self.id.clone(),
+            components: self.components_of(&m.endpoints),
+            incident_updates: Vec::new(),
+        }
+    }
+
+    fn components_of(&self, names: &[String]) -> Vec<Component> {
+        let all = self.snapshot.endpoints.iter().enumerate();
+        all.filter(|(_, e)| names.contains(&e.name)).map(|(at, e)| self.component(at, e)).collect()
     }
 
     fn indicator(&self) -> Indicator {
@@ -249,10 +315,19 @@ impl Site {
             (0, 0) if is(Status::Maintenance) > 0 => ("maintenance", "Service Under Maintenance"),
             (0, 0) => ("none", "All Systems Operational"),
             (0, _) => ("minor", "Partially Degraded Service"),
-            (n, _) if n == self.snapshot.endpoints.len() => ("critical", "Major System Outage"),
+            (n, _) if n == self.snapshot.endpoints.len() => ("critical", "Major Service Outage"),
             _ => ("major", "Partial System Outage"),
         };
         Indicator { indicator, description }
+    }
+}
+
+fn component_status(status: Status) -> &'static str {
+    match status {
+        Status::Operational | Status::Unknown => "operational",
+        Status::Degraded => "degraded_performance",
+        Status::Outage => "major_outage",
+        Status::Maintenance => "under_maintenance",
     }
 }
 
