@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, plan};
 use crate::log::{Event, emit};
 use crate::metrics::Counters;
 use crate::model::{Endpoint, Timestamp};
-use crate::notify::{heartbeat, worker};
+use crate::notify::{heartbeat, otlp, worker};
 use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
 use crate::runner::{Command, Probe, Probed, Runner};
@@ -146,6 +146,20 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let post = worker::Post { store: store.clone(), wall: wall.clone(), wake, stop: stop_telling.clone() };
     let channels = config_in.clone();
     parts.spawn(async move { ("the outbox", worker::run(post, channels).await.map_err(Into::into)) });
+    let export = otlp::Export {
+        config: config_in.clone(),
+        snapshot: snapshot.clone(),
+        counters: counters.clone(),
+        wall: wall.clone(),
+        started_at,
+        stop: stop_telling.clone(),
+    };
+    parts.spawn(async move {
+        ("the export of metrics", {
+            otlp::run(export).await;
+            Ok(())
+        })
+    });
     if let Some(listener) = listener {
         let address = listener.local_addr()?;
         emit(

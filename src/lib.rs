@@ -53,6 +53,8 @@ pub mod snapshot;
 
 pub mod route;
 
+pub mod process;
+
 pub mod metrics;
 
 pub mod desk;

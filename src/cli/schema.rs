@@ -50,7 +50,7 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
     let inner = table.rsplit('.').next().unwrap_or_default();
     match (inner, key) {
         ("defaults", "timeout" | "slow" | "expect" | "price" | "detection") => property(tables, "endpoint", key),
-        ("endpoint" | "defaults" | "webhook", "headers" | "labels") => {
+        ("endpoint" | "defaults" | "webhook" | "otlp", "headers" | "labels") => {
             json!({"type": "object", "additionalProperties": {"type": "string"}})
         }
         ("log", "format") => json!({"enum": ["auto", "json", "pretty", "journald"]}),

@@ -14,11 +14,12 @@ use super::diagnostic::{Diagnostic, echo, nearest};
 use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
-    Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Proxy,
-    Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, proxy, value, webhook,
+    Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp,
+    Proxy, Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, proxy, value, webhook,
 };
 use crate::model::Provider;
 
+const OTLP_HELP: &str = "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
 const DAY: Duration = Duration::from_hours(24);
 /// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other; by name where the
 /// resolver is to be tried as well, and one by address for when it fails.
@@ -99,6 +100,7 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
     let maintenance = root.tables("maintenance").iter().filter_map(read_maintenance).collect();
     let heartbeat = read_heartbeat(root);
     let report = read_report(root, &channels);
+    let otlp = read_otlp(root);
     let web = read_web(root);
     root.finish();
     check_references(&reads, &channels);
@@ -121,6 +123,7 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
         maintenance,
         heartbeat,
         report,
+        otlp,
         web,
         warnings: Vec::new(),
     }
@@ -458,6 +461,43 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
     let to = to.iter().filter_map(|v| reference(v, "channel", &known)).collect();
     table.finish();
     Some(Report { every: every?, at: at?, to })
+}
+
+fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
+    let table = root.table("otlp")?;
+    let endpoint = table.get("endpoint");
+    if endpoint.is_none() {
+        let help = "add the collector's address: `endpoint = \"http://127.0.0.1:4318\"`";
+        table.sink().error(Some(table.span.clone()), "`[otlp]` without `endpoint`", Some(help.to_owned()));
+    }
+    let endpoint = endpoint.and_then(|v| {
+        let url: Url = v.parse("URL", OTLP_HELP)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return v.error(format!("{} is no address of OTLP over HTTP", echo(url.as_str())), OTLP_HELP);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return v
+                .error("credentials in a URL end up in logs", "put them into `headers`: `{ authorization = \"…\" }`");
+        }
+        if url.port() == Some(4317) {
+            table
+                .sink()
+                .warn("`endpoint` of `[otlp]` names port 4317, where collectors speak gRPC; HTTP is usually on 4318");
+        }
+        Some(with_otlp_path(url))
+    });
+    let interval = table.get("interval").and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
+    let headers = table.table("headers").map(|t| endpoint::headers_of(&t)).unwrap_or_default();
+    table.finish();
+    Some(Otlp { endpoint: endpoint?, interval: interval.unwrap_or(Duration::from_mins(1)), headers })
+}
+
+/// The path that OpenTelemetry's own exporters add to their endpoint, unless it is there.
+fn with_otlp_path(mut url: Url) -> Url {
+    if !url.path().ends_with("/v1/metrics") {
+        url.set_path(&format!("{}/v1/metrics", url.path().trim_end_matches('/')));
+    }
+    url
 }
 
 fn read_web(root: &Table<'_>) -> Web {

@@ -99,6 +99,8 @@ pub struct Config {
     pub heartbeat: Option<Heartbeat>,
     /// `[report]`
     pub report: Option<Report>,
+    /// `[otlp]`
+    pub otlp: Option<Otlp>,
     /// `[web]`
     pub web: Web,
     /// What is valid but deserves a word: keys not yet in effect, literal keys, no channel.
@@ -483,6 +485,17 @@ pub struct Report {
     pub at: u16,
     /// The channels that get it.
     pub to: Vec<String>,
+}
+
+/// `[otlp]`
+#[derive(Debug, Clone)]
+pub struct Otlp {
+    /// Where metrics are posted to, with its path.
+    pub endpoint: url::Url,
+    /// How often.
+    pub interval: Duration,
+    /// Sent along, for a collector that asks who we are.
+    pub headers: Vec<(String, Secret)>,
 }
 
 /// `[web]`

@@ -9,7 +9,7 @@ use super::{ConfigError, Surroundings, endpoint};
 use crate::model::DetectionPolicy;
 
 /// The tables of a configuration besides `[detection]`.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "monitor",
     "log",
     "store",
@@ -23,6 +23,8 @@ const TABLES: [&str; 13] = [
     "maintenance",
     "heartbeat",
     "report",
+    "otlp",
+    "web",
 ];
 const RULES_HELP: &str = "write a TOML file with a `[detection]` table as in monitor.toml";
 

@@ -83,6 +83,10 @@ events! {
     MonitorAsleep = "monitor.asleep";
     /// The dead-man's switch could not be reached.
     HeartbeatFailed = "heartbeat.failed";
+    /// The collector does not take metrics.
+    OtlpFailed = "otlp.failed";
+    /// It takes them again.
+    OtlpRecovered = "otlp.recovered";
     /// The page has an address.
     WebListening = "web.listening";
     /// A request was answered.

@@ -4,12 +4,14 @@
 //! Labels come from the configuration and from closed sets, so the number of series is bounded by the number of
 //! endpoints.
 
+pub mod otlp;
 pub mod text;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use crate::snapshot::Snapshot;
 
 /// Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for generative AI, two finer ones for DNS and
 /// TCP. Quantiles of a report come from the store and not from these.
@@ -59,6 +61,37 @@ pub fn bucket(seconds: f64) -> usize {
     BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())
 }
 
+/// Upper bounds of the buckets of tokens, as OpenTelemetry's conventions have them.
+pub const TOKEN_BOUNDS: [u64; 14] = {
+    let mut bounds = [1; 14];
+    let mut at = 1;
+    while at < bounds.len() {
+        bounds[at] = bounds[at - 1] * 4;
+        at += 1;
+    }
+    bounds
+};
+
+/// How many tokens operations used.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenHistogram {
+    /// Operations per bucket, the last one beyond every bound.
+    pub buckets: [u64; TOKEN_BOUNDS.len() + 1],
+    /// All operations whose tokens were told.
+    pub count: u64,
+    /// All tokens.
+    pub sum: u64,
+}
+
+impl TokenHistogram {
+    fn observe(&mut self, tokens: Option<u32>) {
+        let Some(tokens) = tokens.map(u64::from) else { return };
+        self.buckets[TOKEN_BOUNDS.iter().position(|bound| tokens <= *bound).unwrap_or(TOKEN_BOUNDS.len())] += 1;
+        self.count += 1;
+        self.sum += tokens;
+    }
+}
+
 /// The names of the stages, in the order of [`EndpointCounters::stages`].
 pub const STAGES: [&str; 6] = ["dns", "tcp", "tls", "headers", "first_token", "total"];
 
@@ -78,9 +111,9 @@ pub struct EndpointCounters {
     /// How long failed probes took, by fault.
     pub failures: BTreeMap<Fault, Histogram>,
     /// Tokens of the prompts.
-    pub input_tokens: u64,
+    pub input: TokenHistogram,
     /// Tokens of the answers.
-    pub output_tokens: u64,
+    pub output: TokenHistogram,
     /// What the probes cost.
     pub cost_usd: f64,
     /// Requests left in the rate limit's window, as the provider said last.
@@ -125,8 +158,8 @@ impl Counters {
             probes: BTreeMap::new(),
             stages: std::array::from_fn(|_| Histogram::default()),
             failures: BTreeMap::new(),
-            input_tokens: 0,
-            output_tokens: 0,
+            input: TokenHistogram::default(),
+            output: TokenHistogram::default(),
             cost_usd: 0.0,
             ratelimit_requests: None,
             ratelimit_tokens: None,
@@ -152,8 +185,8 @@ impl Counters {
         if let (Some(fault), Some(ms)) = (sample.fault, sample.total_ms) {
             one.failures.entry(fault).or_default().observe(ms, sample);
         }
-        one.input_tokens += u64::from(sample.input_tokens.unwrap_or(0));
-        one.output_tokens += u64::from(sample.output_tokens.unwrap_or(0));
+        one.input.observe(sample.input_tokens);
+        one.output.observe(sample.output_tokens);
         one.cost_usd += sample.cost_usd.unwrap_or(0.0);
         one.ratelimit_requests = sample.ratelimit_remaining_requests.or(one.ratelimit_requests);
         one.ratelimit_tokens = sample.ratelimit_remaining_tokens.or(one.ratelimit_tokens);
@@ -179,19 +212,21 @@ impl Counters {
     }
 }
 
-/// What the operating system says about this process.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Process {
-    /// Processor time used, in seconds.
-    pub cpu_seconds: f64,
-    /// Memory in use, in bytes.
-    pub resident_bytes: u64,
-    /// Address space, in bytes.
-    pub virtual_bytes: u64,
-    /// Open files and sockets.
-    pub open_fds: u64,
-    /// The most it may open.
-    pub max_fds: u64,
-    /// When it began, in seconds since the Unix epoch.
-    pub started_s: f64,
+/// How many incidents go on, by provider and attribution; every pair that is possible is there.
+fn incidents_open(snapshot: &Snapshot) -> BTreeMap<(&str, &str), u64> {
+    let mut open: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for e in &snapshot.endpoints {
+        let attributions = [Attribution::Provider, Attribution::Account, Attribution::Local];
+        open.extend(attributions.iter().map(|a| ((e.provider.as_str(), a.as_str()), 0)));
+    }
+    for i in &snapshot.incidents {
+        *open.entry((&i.provider, i.attribution.as_str())).or_default() += 1;
+    }
+    open
+}
+
+/// The age of the oldest waiting notification, in seconds; 0 if none waits.
+fn oldest_waiting_s(snapshot: &Snapshot) -> f64 {
+    let oldest = snapshot.outbox.iter().filter_map(|t| t.oldest).min();
+    oldest.map_or(0.0, |at| snapshot.at.since_ms(at).max(0) as f64 / 1000.0)
 }

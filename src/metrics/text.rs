@@ -1,10 +1,10 @@
 //! The metrics as text: OpenMetrics 1.0, or the older Prometheus format for scrapers that ask for it. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use super::{BOUNDS, Counted, Histogram, Process, STAGES, bucket};
+use super::{BOUNDS, Counted, Histogram, STAGES, bucket};
 use crate::model::{Attribution, Outcome, Status};
+use crate::process::Process;
 use crate::snapshot::Snapshot;
 
 /// The format of the text.
@@ -56,9 +56,6 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("process_start_time_seconds", "gauge", "When the process began, in seconds since the Unix epoch."),
 ];
 
-const STATUSES: [Status; 5] =
-    [Status::Operational, Status::Degraded, Status::Outage, Status::Unknown, Status::Maintenance];
-
 /// All of it as text. `version` is `VERSION (COMMIT)`.
 pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version: &str, format: Format) -> String {
     let mut page = Page { format, text: String::new() };
@@ -101,28 +98,20 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
 
     page.family("llmwatch_endpoint_status");
     for e in &snapshot.endpoints {
-        for status in STATUSES {
+        for status in Status::ALL.iter().copied() {
             let labels = [("endpoint", e.name.as_str()), ("status", status.as_str())];
             page.sample("llmwatch_endpoint_status", &labels, u8::from(e.status == status));
         }
     }
     page.family("llmwatch_incidents_open");
-    let attributions = [Attribution::Provider, Attribution::Account, Attribution::Local];
-    let mut open: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for e in &snapshot.endpoints {
-        open.extend(attributions.iter().map(|a| ((e.provider.as_str(), a.as_str()), 0)));
-    }
-    for i in &snapshot.incidents {
-        *open.entry((&i.provider, i.attribution.as_str())).or_default() += 1;
-    }
-    for ((provider, attribution), count) in open {
+    for ((provider, attribution), count) in super::incidents_open(snapshot) {
         page.sample("llmwatch_incidents_open", &[("provider", provider), ("attribution", attribution)], count);
     }
 
     page.family("llmwatch_tokens_total");
     for (name, e) in &counted.endpoints {
-        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "input")], e.input_tokens);
-        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "output")], e.output_tokens);
+        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "input")], e.input.sum);
+        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "output")], e.output.sum);
     }
     page.family("llmwatch_cost_usd_total");
     for (name, e) in &counted.endpoints {
@@ -148,8 +137,7 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
         page.sample("llmwatch_outbox_pending", &[("channel", &t.channel)], t.pending);
     }
     page.family("llmwatch_outbox_oldest_seconds");
-    let oldest = snapshot.outbox.iter().filter_map(|t| t.oldest).min();
-    let age = oldest.map_or(0.0, |at| snapshot.at.since_ms(at).max(0) as f64 / 1000.0);
+    let age = super::oldest_waiting_s(snapshot);
     page.sample("llmwatch_outbox_oldest_seconds", &[], age);
 
     for (name, value) in [

@@ -25,6 +25,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: &[Self] = &[Self::Operational, Self::Degraded, Self::Outage, Self::Unknown, Self::Maintenance];
+
     /// The stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ mod email;
 pub mod format;
 pub mod heartbeat;
 mod keep_alive;
+pub mod otlp;
 pub mod render;
 pub mod specimen;
 mod webhook;

@@ -319,7 +319,8 @@ impl Store {
             let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
             let mut of = c.prepare_cached(
                 "SELECT channel, state, count(*), min(decided_at), max(ended_at),
-                    min(CASE WHEN attempts > 0 THEN first_attempt_at END) FROM outbox GROUP BY channel, state",
+                    min(CASE WHEN attempts > 0 THEN first_attempt_at END) FROM outbox GROUP BY channel, state
+                 UNION ALL SELECT channel, state, count, NULL, NULL, NULL FROM outbox_forgotten",
             )?;
             let mut rows = of.query([])?;
             while let Some(r) = rows.next()? {
@@ -333,10 +334,13 @@ impl Store {
                     "pending" => {
                         (tally.pending, tally.oldest, tally.failing_since) = (count, moment(3)?, moment(5)?);
                     }
-                    "sent" => (tally.sent, tally.last_sent_at) = (count, moment(4)?),
+                    "sent" => {
+                        tally.sent += count;
+                        tally.last_sent_at = tally.last_sent_at.max(moment(4)?);
+                    }
                     "dropped" => {}
                     dead => {
-                        *(if dead == "failed" { &mut tally.failed } else { &mut tally.expired }) = count;
+                        *(if dead == "failed" { &mut tally.failed } else { &mut tally.expired }) += count;
                         tally.last_dead_at = tally.last_dead_at.max(moment(4)?);
                     }
                 }

@@ -138,5 +138,16 @@ CREATE TABLE outbox (
     ended_at INTEGER,
     error TEXT
 ) STRICT;
+-- How many ended notifications are not kept any more: what is counted since the store was made never goes down.
+CREATE TABLE outbox_forgotten (
+    channel TEXT NOT NULL,
+    state TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (channel, state)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER outbox_count_forgotten AFTER DELETE ON outbox WHEN old.state IN ('sent', 'failed', 'expired')
+BEGIN
+    INSERT INTO outbox_forgotten VALUES (old.channel, old.state, 1) ON CONFLICT DO UPDATE SET count = count + 1;
+END;
 CREATE INDEX outbox_pending ON outbox (channel, seq) WHERE state = 'pending';
 CREATE INDEX outbox_ended ON outbox (channel, state, ended_at) WHERE state <> 'pending';

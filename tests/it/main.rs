@@ -14,6 +14,7 @@ mod detect;
 mod fold;
 mod formats;
 mod hostile;
+mod otlp;
 mod pages;
 mod postfix;
 mod receivers;

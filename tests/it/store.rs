@@ -4,7 +4,7 @@ use llmwatch::model::{
     Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Official, Outcome, Outgoing, Sample, Status,
     Timestamp,
 };
-use llmwatch::store::{Attempted, Commit, IncidentRow, SampleQuery, Store, StoreError};
+use llmwatch::store::{Attempted, Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -120,6 +120,24 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
     assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
     store.record_attempt(&resolved, Timestamp(9_001), Attempted::Sent, "{}", None, None).unwrap();
     assert_eq!(store.outbox_tally().unwrap()[0].pending, 0);
+}
+
+/// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
+#[test]
+fn what_is_forgotten_still_counts() {
+    let store = Store::in_memory().unwrap();
+    for (at, ended) in [(100, Attempted::Sent), (200, Attempted::Failed), (300, Attempted::Sent)] {
+        queue(&store, "mail", NoticeType::Opened, Uuid::now_v7(), at);
+        let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
+        store.record_attempt(&pending, Timestamp(at), ended, "{}", None, None).unwrap();
+    }
+    let before = Timestamp(250);
+    let horizon = Horizon { samples: before, fine_rollups: before, rollups: before, incidents: None };
+    store.forget(horizon, 100).unwrap();
+    assert_eq!(store.outbox_rows(true).unwrap().len(), 1);
+    let tally = &store.outbox_tally().unwrap()[0];
+    assert_eq!((tally.sent, tally.failed, tally.expired, tally.pending), (2, 1, 0, 0));
+    assert_eq!(tally.last_sent_at, Some(Timestamp(300)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use llmwatch::config::{self, Surroundings};
 use llmwatch::log::Event;
+use llmwatch::metrics;
 use llmwatch::model::Fault;
 use regex::Regex;
 
@@ -240,6 +241,18 @@ fn the_reference_names_every_fault_and_every_log_event_and_no_other() {
     assert_eq!(documented("Faults"), faults);
     let events: BTreeSet<_> = Event::ALL.iter().map(|e| e.as_str().to_owned()).collect();
     assert_eq!(documented("Log events"), events);
+}
+
+#[test]
+fn the_reference_names_every_metric_and_no_other() {
+    let named = |all: &[(&str, &str, &str)]| all.iter().map(|m| m.0.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(documented("Metrics"), named(metrics::text::METRICS));
+    assert_eq!(documented("OpenTelemetry"), named(metrics::otlp::METRICS));
+    // Kind and unit stand beside the name.
+    let reference = read("docs/reference.md");
+    for (name, what, _) in metrics::text::METRICS.iter().chain(metrics::otlp::METRICS) {
+        assert!(reference.contains(&format!("| `{name}` | {what} |")), "docs/reference.md: {name} is {what}");
+    }
 }
 
 #[test]

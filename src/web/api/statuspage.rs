@@ -234,12 +234,8 @@ impl Site {
     fn incident(&self, i: &Incident) -> PageIncident {
         let components = self.components_of(&i.endpoints);
         let changed = |old_status, new_status| -> Vec<_> {
-            let one = |c: &Component| AffectedComponent {
-                code: c.id.clone(),
-                name: c.name.clone(),
-                old_status,
-                new_status,
-            };
+            let one =
+                |c: &Component| AffectedComponent { code: c.id.clone(), name: c.name.clone(), old_status, new_status };
             components.iter().map(one).collect()
         };
         let broken = component_status(i.status);

@@ -1,0 +1,153 @@
+//! The metrics to an OpenTelemetry collector, by OTLP over HTTP. A collector that fails disturbs nothing: it is told once,
+//! and the next export makes good what was lost.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::webhook::{client, words};
+use crate::clock::Wall;
+use crate::config::{Config, Otlp};
+use crate::log::{Event, emit};
+use crate::metrics::Counters;
+use crate::metrics::otlp::{Source, request};
+use crate::model::Timestamp;
+use crate::process::Process;
+use crate::snapshot::Snapshot;
+
+/// The limit for one export, as OpenTelemetry's own exporters have it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The limit for the last one, when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often is looked whether `[otlp]` has come into the configuration.
+const LOOK: Duration = Duration::from_secs(1);
+/// The most that is read of an answer, and told of it.
+const MOST_ANSWER: usize = 64 * 1024;
+const MOST_TOLD: usize = 200;
+
+/// What is exported.
+pub struct Export {
+    /// What is configured.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// What is true now.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What was counted.
+    pub counters: Counters,
+    /// The machine's wall clock.
+    pub wall: Wall,
+    /// When the daemon began.
+    pub started_at: Timestamp,
+    /// Cancelled when the daemon stops.
+    pub stop: CancellationToken,
+}
+
+/// Exports as `[otlp]` says, until told to stop.
+pub async fn run(mut export: Export) {
+    let mut ready: Option<(Arc<Config>, Client)> = None;
+    let mut failing = false;
+    let mut next = Instant::now();
+    loop {
+        let over = tokio::select! {
+            () = export.stop.cancelled() => true,
+            () = tokio::time::sleep_until(next) => false,
+        };
+        let config = export.config.borrow_and_update().clone();
+        let Some(otlp) = &config.otlp else {
+            if over {
+                return;
+            }
+            next = Instant::now() + LOOK;
+            continue;
+        };
+        next += otlp.interval;
+        // After a sleep of the machine, or a slow collector, there is no catching up.
+        next = next.max(Instant::now());
+        if ready.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &config)) {
+            ready = client(TIMEOUT, config.monitor.ca_file.as_deref()).ok().map(|client| (config.clone(), client));
+        }
+        let sent = match &ready {
+            None => Err("`ca_file` cannot be read".to_owned()),
+            Some((_, client)) => {
+                let body = body(&export, &config).await;
+                let limit = if over { FAREWELL } else { TIMEOUT };
+                let sent = tokio::time::timeout(limit, send(client, otlp, body)).await;
+                sent.unwrap_or_else(|_| Err("the collector did not answer in time".to_owned()))
+            }
+        };
+        match &sent {
+            Ok(()) if failing => {
+                emit(Event::OtlpRecovered, Level::INFO, "the collector takes metrics again", &json!({}));
+            }
+            Err(error) if !failing => {
+                let message = format!("the collector does not take metrics, trying again each time: {error}");
+                emit(Event::OtlpFailed, Level::WARN, &message, &json!({"error": error}));
+            }
+            _ => {}
+        }
+        failing = sent.is_err();
+        if over {
+            return;
+        }
+    }
+}
+
+/// The request's body, compressed: made on a thread of its own, since that of a large fleet takes a while.
+async fn body(export: &Export, config: &Arc<Config>) -> Vec<u8> {
+    let (snapshot, counted) = (export.snapshot.borrow().clone(), export.counters.read());
+    let (now, started_at, config) = ((export.wall)(), export.started_at, config.clone());
+    let work = move || {
+        let process = Process::read(started_at);
+        let source = Source {
+            snapshot: &snapshot,
+            counted: &counted,
+            process: &process,
+            endpoints: &config.endpoints,
+            version: env!("LLMWATCH_VERSION"),
+            started_at,
+            now,
+        };
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        // Writing to memory does not fail.
+        packed.write_all(request(&source).to_string().as_bytes()).and_then(|()| packed.finish()).unwrap_or_default()
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
+async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String> {
+    let mut request = client.post(otlp.endpoint.clone()).header("content-type", "application/json");
+    request = request.header("content-encoding", "gzip");
+    for (name, value) in &otlp.headers {
+        request = request.header(name, value.expose());
+    }
+    let mut response = request.body(body).send().await.map_err(|e| words(&e))?;
+    let status = response.status();
+    let mut answer = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        answer.extend_from_slice(&chunk);
+        if answer.len() > MOST_ANSWER {
+            break;
+        }
+    }
+    if !status.is_success() {
+        return Err(format!("HTTP {}", status.as_u16()));
+    }
+    // It may take a part and say why it does not take the rest.
+    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    let rejected = &answer["partialSuccess"]["rejectedDataPoints"];
+    let rejected = rejected.as_str().and_then(|n| n.parse().ok()).or(rejected.as_u64()).unwrap_or(0);
+    if rejected == 0 {
+        return Ok(());
+    }
+    let why: String =
+        answer["partialSuccess"]["errorMessage"].as_str().unwrap_or_default().chars().take(MOST_TOLD).collect();
+    Err(format!("it rejects {rejected} data points: {why}"))
+}
