@@ -17,6 +17,8 @@ const HEADROOM_LOW: f64 = 0.10;
 const HEADROOM_FINE: f64 = 0.20;
 /// A provider serves a model from several backends at once; so many fingerprints are known as usual.
 const FINGERPRINTS: usize = 16;
+/// What comes and goes is told once in this time: a provider may serve two models, or a limit fill up, by turns.
+const QUIET_MS: i64 = DAY_MS;
 /// How long a changed fingerprint stays news.
 const NEWS_MS: i64 = DAY_MS;
 
@@ -47,6 +49,25 @@ impl Kind {
             Self::Certificate => "certificate",
         }
     }
+
+    /// What to do about it, in a sentence.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::ModelRetires => {
+                "Try its successor and change `model` before that day; requests are refused from then on."
+            }
+            Self::OtherModel => {
+                "See the provider's announcements: answers, limits and prices are those of the model that answers."
+            }
+            Self::Fingerprint => {
+                "The provider has changed what runs behind the name: watch whether your answers change with it."
+            }
+            Self::Headroom => {
+                "Ask for a higher limit, spread the load or probe more rarely, before requests are refused."
+            }
+            Self::Certificate => "Whoever runs the server has to renew it: clients refuse to connect from that day on.",
+        }
+    }
 }
 
 /// One advice.
@@ -70,6 +91,9 @@ pub struct Advisor {
     standing: Vec<Advice>,
     fingerprints: BTreeMap<String, BTreeSet<String>>,
     retires_at: BTreeMap<String, Timestamp>,
+    /// What was told, when and at which step: by endpoint and kind.
+    #[serde(default)]
+    told: BTreeMap<String, BTreeMap<Kind, (Timestamp, i64)>>,
 }
 
 /// What a sample says about one kind.
@@ -93,6 +117,7 @@ impl Advisor {
         self.standing.retain(|a| is_known(&a.endpoint));
         self.fingerprints.retain(|name, _| is_known(name));
         self.retires_at.retain(|name, _| is_known(name));
+        self.told.retain(|name, _| is_known(name));
     }
 
     /// Takes a sample in; gives what is to be told because of it.
@@ -131,18 +156,34 @@ impl Advisor {
                 (None, Finding::Worth(step, text)) => {
                     let advice = Advice { endpoint: endpoint.name.clone(), kind, text, since: now, step };
                     self.standing.push(advice.clone());
-                    told.push(advice);
+                    if self.is_news(&advice, now) {
+                        told.push(advice);
+                    }
                 }
                 (Some(place), Finding::Worth(step, text)) => {
                     let advice = &mut self.standing[place];
                     advice.text = text;
                     if step != std::mem::replace(&mut advice.step, step) {
-                        told.push(advice.clone());
+                        let advice = advice.clone();
+                        if self.is_news(&advice, now) {
+                            told.push(advice);
+                        }
                     }
                 }
             }
         }
         told
+    }
+
+    /// Whether it is told now, remembered as told if so: not again within a day what is no nearer than it was.
+    fn is_news(&mut self, advice: &Advice, now: Timestamp) -> bool {
+        let known = self.told.entry(advice.endpoint.clone()).or_default();
+        let same = |step: i64| step == advice.step || advice.kind == Kind::Fingerprint;
+        if known.get(&advice.kind).is_some_and(|(at, step)| same(*step) && now.since_ms(*at) < QUIET_MS) {
+            return false;
+        }
+        known.insert(advice.kind, (now, advice.step));
+        true
     }
 
     fn headroom(&self, endpoint: &Endpoint, sample: &Sample) -> Finding {

@@ -1,6 +1,6 @@
 //! Who is told? Pure: a channel's filters against a notice.
 
-use crate::config::{Config, Filters};
+use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
 use crate::model::{Attribution, Incident, NoticeType, Provider};
 
 /// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
@@ -31,6 +31,24 @@ impl Scope<'_> {
         (self.endpoints.is_empty() || self.endpoints.iter().any(|e| e == name))
             && (self.providers.is_empty() || provider.is_some_and(|p| self.providers.contains(&p)))
             && (self.groups.is_empty() || group.is_some_and(|g| self.groups.contains(g)))
+    }
+}
+
+/// Receivers that keep incidents themselves: each message changes one there, so none may be left out.
+pub fn is_machine(channel: &Channel) -> bool {
+    kind(channel) == Some(WebhookKind::Alertmanager) || ends_by_message(channel)
+}
+
+/// Receivers that keep an incident until another message ends it: a first message that says that it is over already
+/// must be followed by one that does.
+pub fn ends_by_message(channel: &Channel) -> bool {
+    matches!(kind(channel), Some(WebhookKind::Pagerduty | WebhookKind::Opsgenie))
+}
+
+fn kind(channel: &Channel) -> Option<WebhookKind> {
+    match &channel.kind {
+        ChannelKind::Webhook(webhook) => Some(webhook.kind),
+        ChannelKind::Email(_) => None,
     }
 }
 

@@ -25,6 +25,8 @@ pub mod broadcast;
 
 pub mod service;
 
+pub mod document;
+
 pub mod schedule;
 
 pub mod probe;

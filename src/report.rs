@@ -9,9 +9,13 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use crate::config::{self, Config, ReportEvery};
+use crate::document;
 use crate::incident::human_duration;
-use crate::model::{Document, Incident, Timestamp};
+use crate::model::{Block, Document, Incident, Timestamp};
 use crate::rollup::Rollup;
+
+/// How wide a report on a terminal may be.
+const TERMINAL: usize = 110;
 
 /// A report. Durations are in milliseconds where the name ends in `_ms`, shares are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +34,10 @@ pub struct Report {
     pub incidents: Vec<Brief>,
     /// What probing cost.
     pub cost_usd: f64,
+    /// What it may cost a day.
+    pub daily_budget_usd: f64,
+    /// What to do about it, and what stands at its end, each in a sentence.
+    pub advice: Vec<String>,
 }
 
 /// The figures of one endpoint or one provider.
@@ -37,6 +45,8 @@ pub struct Report {
 pub struct Figures {
     /// Its name.
     pub name: String,
+    /// How many endpoints these figures are of.
+    pub endpoints: usize,
     /// All probes.
     pub probes: u32,
     /// Good probes of those that say something about the provider: faults of the account and of this machine do not.
@@ -94,12 +104,14 @@ pub struct Brief {
 pub type Rollups = BTreeMap<String, Vec<Rollup>>;
 
 impl Report {
-    /// The report of the time from `since` to `until`: `now` are its rollups, `before` those of as long a time before.
+    /// The report of the time from `since` to `until`: `now` are its rollups, `before` those of as long a time before,
+    /// `standing` what was advised and still holds.
     pub fn new(
         config: &Config,
         (since, until): (Timestamp, Timestamp),
         (now, before): (&Rollups, &Rollups),
         incidents: &[Incident],
+        standing: &[String],
     ) -> Self {
         let together = |all: &Rollups, names: &[&str]| {
             let mut sum = Rollup::default();
@@ -111,7 +123,7 @@ impl Report {
         let figures = |name: String, names: &[&str], slo: Option<f64>| {
             let (sum, earlier) = (together(now, names), together(before, names));
             let count = incidents.iter().filter(|i| i.endpoints.iter().any(|e| names.contains(&e.as_str()))).count();
-            Figures::new(name, slo, &sum, &earlier, count)
+            Figures { endpoints: names.len(), ..Figures::new(name, slo, &sum, &earlier, count) }
         };
         let endpoints: Vec<_> =
             config.endpoints.iter().map(|e| figures(e.name.clone(), &[e.name.as_str()], Some(e.slo))).collect();
@@ -128,6 +140,8 @@ impl Report {
             since,
             until,
             cost_usd: endpoints.iter().map(|e| e.cost_usd).sum(),
+            daily_budget_usd: config.budget.daily_usd,
+            advice: advice(&endpoints).chain(standing.iter().cloned()).collect(),
             providers: domains.into_iter().map(|(title, names)| figures(title, &names, None)).collect(),
             endpoints,
             incidents: incidents.iter().map(|i| Brief::of(i, until)).collect(),
@@ -135,70 +149,25 @@ impl Report {
     }
 
     /// One line that says the most of it.
-    pub fn title(&self) -> String {
+    pub fn title(&self, zone: Tz) -> String {
         let worst = self.endpoints.iter().filter_map(|e| e.availability).reduce(f64::min);
         let worst = worst.map_or("nothing measured".to_owned(), |a| format!("availability from {}", percent(Some(a))));
         let n = self.incidents.len();
-        format!("report: {worst}, {n} incident{}", if n == 1 { "" } else { "s" })
+        let day = |at: Timestamp| at.to_datetime().with_timezone(&zone).format("%Y-%m-%d").to_string();
+        let (from, to) = (day(self.since), day(self.until));
+        format!("{} {from} to {to}: {worst}, {n} incident{}", self.location, if n == 1 { "" } else { "s" })
     }
 
     /// Plain text.
     pub fn text(&self, zone: Tz) -> String {
-        let mut out = format!("From {} to {} at {}\n", when(self.since, zone), when(self.until, zone), self.location);
-        for (head, all) in [("ENDPOINTS", &self.endpoints), ("PROVIDERS", &self.providers)] {
-            out += &format!("\n{head}\n{}\n", aligned(&rows(all)));
-        }
-        let faults: Vec<_> = self.endpoints.iter().filter(|e| !e.faults.is_empty()).collect();
-        if !faults.is_empty() {
-            out += "\nFAULTS\n";
-            for e in faults {
-                let list: Vec<_> = e.faults.iter().map(|(code, n)| format!("{n} × {code}")).collect();
-                out += &format!("  {}: {}\n", e.name, list.join(", "));
-            }
-        }
-        out += &format!("\nINCIDENTS ({})\n", self.incidents.len());
-        for i in &self.incidents {
-            let lasted = human_duration(i.duration_s);
-            let end = if i.resolved_at.is_some() { lasted } else { format!("{lasted} so far") };
-            out += &format!("  #{} {}, {end}: {}\n", i.number, when(i.started_at, zone), i.title);
-        }
-        out += &format!("\nProbing cost {:.4} USD.\n", self.cost_usd);
-        for advice in self.advice() {
-            out += &format!("{advice}\n");
-        }
-        out
+        document::text(&self.blocks(zone), TERMINAL)
     }
 
     /// Markdown.
     pub fn markdown(&self, zone: Tz) -> String {
-        let mut out = format!(
-            "# {}\n\nFrom {} to {} at {}\n",
-            self.title(),
-            when(self.since, zone),
-            when(self.until, zone),
-            self.location
-        );
-        for (head, all) in [("Endpoints", &self.endpoints), ("Providers", &self.providers)] {
-            out += &format!("\n## {head}\n\n");
-            for (n, row) in rows(all).iter().enumerate() {
-                let cells: Vec<_> = row.iter().map(|c| c.replace('|', "\\|")).collect();
-                out += &format!("| {} |\n", cells.join(" | "));
-                if n == 0 {
-                    out += &format!("|{}\n", " --- |".repeat(row.len()));
-                }
-            }
-        }
-        out += "\n## Incidents\n\n";
-        for i in &self.incidents {
-            out += &format!(
-                "- #{} {}, {}: {}\n",
-                i.number,
-                when(i.started_at, zone),
-                human_duration(i.duration_s),
-                i.title
-            );
-        }
-        out + &format!("\nProbing cost {:.4} USD.\n", self.cost_usd)
+        let mut blocks = self.blocks(zone);
+        blocks.insert(0, Block::Heading(self.title(zone)));
+        document::markdown(&blocks).trim_start().replacen("## ", "# ", 1)
     }
 
     /// One line an endpoint, with a head.
@@ -235,70 +204,60 @@ impl Report {
 
     /// A page of HTML without anything from elsewhere.
     pub fn html(&self, zone: Tz) -> String {
-        format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head><body>\n<h1>{title}</h1>\n{body}\n</body></html>\n",
-            title = escape(&self.title()),
-            body = self.fragment(zone)
-        )
+        document::page(&self.title(zone), &self.blocks(zone))
     }
 
     /// The report as a message.
     pub fn document(&self, zone: Tz) -> Document {
         // Plain data with string keys: serialising cannot fail.
-        let data = serde_json::to_value(self).unwrap_or_default();
-        Document { text: self.text(zone), html: self.fragment(zone), data }
+        Document { blocks: self.blocks(zone), data: serde_json::to_value(self).unwrap_or_default() }
     }
 
-    fn fragment(&self, zone: Tz) -> String {
-        let mut out = format!(
-            "<p>From {} to {} at {}</p>\n",
-            when(self.since, zone),
-            when(self.until, zone),
-            escape(&self.location)
-        );
-        for (head, all) in [("Endpoints", &self.endpoints), ("Providers", &self.providers)] {
-            out += &format!("<h2>{head}</h2>\n<table style=\"border-collapse:collapse\">\n");
-            for (n, row) in rows(all).iter().enumerate() {
-                let tag = if n == 0 { "th" } else { "td" };
-                out += "<tr>";
-                for cell in row {
-                    let cell = escape(cell);
-                    out += &format!("<{tag} style=\"text-align:left;padding:2px 12px 2px 0\">{cell}</{tag}>");
-                }
-                out += "</tr>\n";
-            }
-            out += "</table>\n";
+    fn blocks(&self, zone: Tz) -> Vec<Block> {
+        let (since, until) = (when(self.since, zone), when(self.until, zone));
+        let mut blocks = vec![Block::Text(format!("From {since} to {until}, seen from {}.", self.location))];
+        blocks.extend([Block::Heading("Availability".to_owned()), availability(&self.endpoints)]);
+        if self.providers.iter().any(|p| p.endpoints > 1) {
+            blocks.extend([Block::Heading("Availability of the providers".to_owned()), availability(&self.providers)]);
         }
-        out += &format!("<h2>Incidents ({})</h2>\n<ul>\n", self.incidents.len());
-        for i in &self.incidents {
-            let line =
-                format!("#{} {}, {}: {}", i.number, when(i.started_at, zone), human_duration(i.duration_s), i.title);
-            out += &format!("<li>{}</li>\n", escape(&line));
+        blocks.extend([
+            Block::Heading("Latency of the good probes, in milliseconds".to_owned()),
+            latency(&self.endpoints),
+        ]);
+        let faults: Vec<_> = self.endpoints.iter().filter(|e| !e.faults.is_empty()).map(Figures::tally).collect();
+        if !faults.is_empty() {
+            blocks.extend([Block::Heading("Faults".to_owned()), Block::List(faults)]);
         }
-        out += &format!("</ul>\n<p>Probing cost {:.4} USD.</p>\n", self.cost_usd);
-        self.advice().iter().for_each(|a| out += &format!("<p>{}</p>\n", escape(a)));
-        out
+        blocks.push(Block::Heading(format!("Incidents ({})", self.incidents.len())));
+        blocks.push(match self.incidents.iter().map(|i| i.line(zone)).collect::<Vec<_>>() {
+            none if none.is_empty() => Block::Text("None.".to_owned()),
+            some => Block::List(some),
+        });
+        let tokens = self.endpoints.iter().map(|e| e.input_tokens + e.output_tokens).sum::<u64>();
+        blocks.push(Block::Heading("Spending".to_owned()));
+        blocks.push(Block::Text(format!(
+            "Probing cost {:.4} USD for {tokens} tokens; the budget is {:.2} USD a day.",
+            self.cost_usd, self.daily_budget_usd
+        )));
+        if !self.advice.is_empty() {
+            blocks.extend([Block::Heading("Advice".to_owned()), Block::List(self.advice.clone())]);
+        }
+        blocks
     }
+}
 
-    /// What to do about it.
-    fn advice(&self) -> Vec<String> {
-        let mut advice = Vec::new();
-        for e in &self.endpoints {
-            if e.budget_left.is_some_and(|left| left < 0.0) {
-                advice.push(format!(
-                    "{} has overdrawn its error budget: its faults are evidence for service credits.",
-                    e.name
-                ));
-            }
-            if e.failed_account > 0 {
-                advice.push(format!(
-                    "{}: {} probes failed by the account's fault: look at key, quota and limits.",
-                    e.name, e.failed_account
-                ));
-            }
-        }
-        advice
-    }
+/// What to do about the figures.
+fn advice(endpoints: &[Figures]) -> impl Iterator<Item = String> {
+    endpoints.iter().flat_map(|e| {
+        let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(|| {
+            format!("{} has overdrawn its error budget: its faults are evidence for service credits.", e.name)
+        });
+        let (n, name) = (e.failed_account, &e.name);
+        let probes = if n == 1 { "1 probe".to_owned() } else { format!("{n} probes") };
+        let refused =
+            (n > 0).then(|| format!("{name}: {probes} failed by the account's fault: look at key, quota and limits."));
+        overdrawn.into_iter().chain(refused)
+    })
 }
 
 impl Figures {
@@ -316,6 +275,7 @@ impl Figures {
         }
         Self {
             name,
+            endpoints: 1,
             probes: sum.probes(),
             availability,
             slo,
@@ -334,7 +294,22 @@ impl Figures {
     }
 }
 
+impl Figures {
+    fn tally(&self) -> String {
+        let mut faults: Vec<_> = self.faults.iter().collect();
+        faults.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let list: Vec<_> = faults.iter().map(|(code, n)| format!("{n} × {code}")).collect();
+        format!("{}: {}", self.name, list.join(", "))
+    }
+}
+
 impl Brief {
+    fn line(&self, zone: Tz) -> String {
+        let lasted = human_duration(self.duration_s);
+        let so_far = if self.resolved_at.is_some() { "" } else { " so far" };
+        format!("#{} {}, {lasted}{so_far}: {}", self.number, when(self.started_at, zone), self.title)
+    }
+
     fn of(i: &Incident, until: Timestamp) -> Self {
         let end = i.resolved_at.unwrap_or(until);
         Self {
@@ -386,44 +361,31 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
     Some(Timestamp(found.timestamp_millis()))
 }
 
-fn rows(all: &[Figures]) -> Vec<Vec<String>> {
-    let head = [
-        "name",
-        "availability",
-        "budget left",
-        "first token p50/p95/p99",
-        "before",
-        "total p50/p95",
-        "probes",
-        "incidents",
-        "USD",
-    ];
-    let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.0}"));
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(all.iter().map(|f| {
-        let (t, total) = (f.first_token_ms, f.total_ms);
+fn availability(all: &[Figures]) -> Block {
+    let head = ["", "good", "objective", "budget left", "probes", "incidents", "USD"];
+    let row = |f: &Figures| {
         vec![
             f.name.clone(),
             percent(f.availability),
+            f.slo.map_or("-".to_owned(), |slo| format!("{slo} %")),
             f.budget_left.map_or("-".to_owned(), |v| format!("{:.0} %", v * 100.0)),
-            format!("{}/{}/{} ms", ms(t.p50), ms(t.p95), ms(t.p99)),
-            f.first_token_ms_p50_before.map_or("-".to_owned(), |v| format!("{v:.0} ms")),
-            format!("{}/{} ms", ms(total.p50), ms(total.p95)),
             f.probes.to_string(),
             f.incidents.to_string(),
             format!("{:.4}", f.cost_usd),
         ]
-    }));
-    rows
+    };
+    Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
-    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
-    let line = |row: &Vec<String>| {
-        let cells: Vec<_> = row.iter().enumerate().map(|(c, cell)| format!("{cell:w$}", w = width(c))).collect();
-        format!("  {}", cells.join("  ").trim_end())
+fn latency(all: &[Figures]) -> Block {
+    let head = ["", "first token p50", "before", "p95", "p99", "total p50", "p95"];
+    let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.0}"));
+    let row = |f: &Figures| {
+        let (t, total) = (f.first_token_ms, f.total_ms);
+        let figures = [t.p50, f.first_token_ms_p50_before, t.p95, t.p99, total.p50, total.p95];
+        std::iter::once(f.name.clone()).chain(figures.map(ms)).collect()
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }
 }
 
 fn percent(share: Option<f64>) -> String {
@@ -432,10 +394,6 @@ fn percent(share: Option<f64>) -> String {
 
 fn when(at: Timestamp, zone: Tz) -> String {
     at.to_datetime().with_timezone(&zone).format("%Y-%m-%d %H:%M %:z").to_string()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

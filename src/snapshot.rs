@@ -169,7 +169,7 @@ impl Snapshot {
     /// The last hour of the first few of these endpoints.
     pub fn strips(&self, names: &[String]) -> Vec<Strip> {
         let view = |name: &String| self.endpoints.iter().find(|e| e.name == *name);
-        let strip = |e: &EndpointView| Strip { endpoint: e.name.clone(), minutes: e.last_hour.clone() };
+        let strip = |e: &EndpointView| Strip { endpoint: e.name.clone(), minutes: e.last_hour.clone(), until: self.at };
         names.iter().filter_map(view).take(STRIPS).map(strip).collect()
     }
 

@@ -1,5 +1,7 @@
 //! `llmwatch report`: what a stretch of time was like.
 
+use std::time::Duration;
+
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::duration;
@@ -7,6 +9,9 @@ use crate::model::Timestamp;
 use crate::pipeline::reporting;
 use crate::report;
 use crate::store::Store;
+
+/// A report that ends within this long before now is one of today.
+const TODAY: Duration = Duration::from_hours(24);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -53,7 +58,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     if span.1 <= span.0 {
         return Err(usage("the report ends before it begins".to_owned()));
     }
-    let report = reporting::gather(&Store::open_read_only(&config.store.path)?, &config, span)?;
+    let store = Store::open_read_only(&config.store.path)?;
+    let config = std::sync::Arc::new(config);
+    // What is advised today says nothing about a month that is long over.
+    let standing = if span.1 >= now - TODAY { reporting::standing(&store, &config)? } else { Vec::new() };
+    let report = reporting::gather(&store, &config, span, &standing)?;
     let format = if args.json { Format::Json } else { args.format };
     let text = match format {
         Format::Text => report.text(zone),

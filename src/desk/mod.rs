@@ -6,6 +6,7 @@
 //! this is no fold over samples, since it depends on time and on people, so it is a record of its own: it is committed
 //! in the very transaction that puts the notifications into the outbox.
 
+mod counsel;
 mod pace;
 mod thread;
 
@@ -17,15 +18,17 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::counsel::Counsel;
 use self::pace::Pace;
 use self::thread::{Circumstances, Next, Thread};
-use crate::audience::{concerns, wants_type};
-use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
+use crate::advice::Advice;
+use crate::audience::{concerns, ends_by_message, is_machine, wants_type};
+use crate::config::{Channel, Config, Filters};
 use crate::incident::{Change, human_duration};
 use crate::maintenance::{self, Active};
 use crate::model::{
-    Acknowledgement, Document, Endpoint, Incident, IncidentState, Notice, NoticeType, Outgoing, Status, Tally,
-    Timestamp,
+    Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice, NoticeType, Outgoing,
+    Status, Tally, Timestamp,
 };
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -42,6 +45,8 @@ pub struct Desk {
     cases: BTreeMap<Uuid, Case>,
     silences: Vec<Silence>,
     paces: BTreeMap<String, Pace>,
+    /// Advice that waits for more to join it, by channel.
+    counsels: BTreeMap<String, Counsel>,
     /// Channels that do not deliver, as far as the others were told.
     failing: BTreeMap<String, Timestamp>,
     /// Until when the dead letters of a channel are told.
@@ -79,12 +84,32 @@ pub struct Announcement {
     pub only: Option<Vec<String>>,
     /// Not to this channel.
     pub except: Option<String>,
+    /// What it begins or ends.
+    pub condition: Option<Condition>,
 }
 
 impl Announcement {
     /// One line, for every channel that wants this type.
     pub fn new(r#type: NoticeType, title: String, at: Timestamp) -> Self {
-        Self { r#type, title, at, document: None, only: None, except: None }
+        let condition = match r#type {
+            NoticeType::Blind => Some(("blind", false)),
+            NoticeType::Sighted => Some(("blind", true)),
+            NoticeType::Budget => Some(("budget", false)),
+            NoticeType::Store => Some(("store", false)),
+            _ => None,
+        };
+        let condition = condition.map(|(key, over)| Condition { key: key.to_owned(), over });
+        Self { r#type, title, at, document: None, only: None, except: None, condition }
+    }
+
+    /// A word before something fails, to the channels that want it.
+    pub fn advice(advice: &Advice, channels: Vec<String>, at: Timestamp) -> Self {
+        let data = serde_json::json!({
+            "endpoint": advice.endpoint, "kind": advice.kind, "text": advice.text, "since": advice.since,
+        });
+        let document = Document { blocks: vec![Block::Text(advice.kind.remedy().to_owned())], data };
+        let said = Self::new(NoticeType::Advice, advice.text.clone(), at);
+        Self { document: Some(document), only: Some(channels), ..said }
     }
 }
 
@@ -195,9 +220,11 @@ impl Desk {
             self.announce_to_channels(&announcement, &room, &mut outgoing);
         }
         for channel in &config.channels {
+            self.counsel(channel, &room, &mut outgoing);
             self.serve(channel, &room, &mut outgoing);
         }
         let is_channel = |name: &String| config.channels.iter().any(|c| c.name == *name);
+        self.counsels.retain(|name, _| is_channel(name));
         self.cases.retain(|_, case| {
             case.threads.retain(|name, _| is_channel(name));
             case.incident.state == IncidentState::Open || !case.threads.is_empty()
@@ -266,7 +293,12 @@ impl Desk {
                             let notice = room.notice(id, r#type, at, incident, thread.first());
                             outgoing.push(Outgoing { channel: channel.name.clone(), not_before: None, notice });
                         }
+                        let whole = wanted && !gathered && !ends_by_message(channel);
                         thread.said(r#type, wanted.then_some(id), room.now, incident, gathered);
+                        if whole && r#type == NoticeType::Opened {
+                            // It says that it is over as well.
+                            thread.owes_no_end();
+                        }
                     }
                 }
             }
@@ -285,10 +317,8 @@ impl Desk {
     }
 
     fn announce_to_channels(&mut self, announcement: &Announcement, room: &Room<'_>, outgoing: &mut Vec<Outgoing>) {
-        let Announcement { r#type, title, at, document, only, except } = announcement;
+        let Announcement { r#type, title, at, document, only, except, condition } = announcement;
         self.announced += 1;
-        // A window over everything is a time in which nothing is sent.
-        let closed = room.windows.iter().filter(|w| w.scope().is_everything()).map(|w| w.until).max();
         for channel in &room.config.channels {
             let asked = match only {
                 Some(names) => names.contains(&channel.name),
@@ -297,16 +327,32 @@ impl Desk {
             if !asked || except.as_ref() == Some(&channel.name) {
                 continue;
             }
+            if *r#type == NoticeType::Advice {
+                self.counsels.entry(channel.name.clone()).or_default().gather(announcement);
+                continue;
+            }
             let id = stable_id(&[&channel.name, r#type.as_str(), &self.announced.to_string(), &at.to_string()]);
-            let notice = Notice { document: document.clone(), ..room.bare(id, *r#type, *at, title.clone()) };
+            let bare = room.bare(id, *r#type, *at, title.clone());
+            let notice = Notice { document: document.clone(), condition: condition.clone(), ..bare };
             // That the monitor is blind, or a channel broken, is as grave as an outage; the rest can wait.
             let grave =
                 matches!(r#type, NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery);
-            let quiet = (!grave || channel.filters.quiet_hours_all)
-                .then(|| quiet_until(&channel.filters, room.config, room.now))
-                .flatten();
-            outgoing.push(Outgoing { channel: channel.name.clone(), not_before: closed.max(quiet), notice });
+            let not_before = room.closed_until().max(room.quiet_until(channel, grave));
+            outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice });
         }
+    }
+
+    /// Tells a channel the advice that has waited long enough for more to join it.
+    fn counsel(&mut self, channel: &Channel, room: &Room<'_>, outgoing: &mut Vec<Outgoing>) {
+        let due = self.counsels.get(&channel.name).is_some_and(|c| c.is_due(room.now, channel.filters.group_wait));
+        let Some(counsel) = due.then(|| self.counsels.remove(&channel.name)).flatten() else { return };
+        self.changed = true;
+        self.announced += 1;
+        let (at, title, document) = counsel.told(&room.config.monitor.location);
+        let id = stable_id(&[&channel.name, "advice", &self.announced.to_string(), &at.to_string()]);
+        let notice = Notice { document: Some(document), ..room.bare(id, NoticeType::Advice, at, title) };
+        let not_before = room.closed_until().max(room.quiet_until(channel, false));
+        outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice });
     }
 
     /// A channel that does not deliver is told about through the others, once, and once more when it delivers again.
@@ -332,8 +378,9 @@ impl Desk {
                 }
                 _ => continue,
             };
+            let condition = Some(Condition { key: format!("delivery/{name}"), over: !self.failing.contains_key(name) });
             let except = Some(name.clone());
-            self.announce(Announcement { except, ..Announcement::new(NoticeType::Delivery, title, now) });
+            self.announce(Announcement { except, condition, ..Announcement::new(NoticeType::Delivery, title, now) });
         }
         self.failing.retain(|name, _| config.channels.iter().any(|c| c.name == *name));
     }
@@ -348,6 +395,18 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
+    /// A maintenance of everything is a time in which nothing is sent.
+    fn closed_until(&self) -> Option<Timestamp> {
+        self.windows.iter().filter(|w| w.scope().is_everything()).map(|w| w.until).max()
+    }
+
+    /// Until when `channel` wants to hear nothing, or nothing but what is grave.
+    fn quiet_until(&self, channel: &Channel, grave: bool) -> Option<Timestamp> {
+        (!grave || channel.filters.quiet_hours_all)
+            .then(|| quiet_until(&channel.filters, self.config, self.now))
+            .flatten()
+    }
+
     fn around(&self, silences: &[Silence], filters: &Filters, incident: &Incident) -> Circumstances {
         let all = |covered: &dyn Fn(&str) -> bool| incident.endpoints.iter().all(|name| covered(name));
         let through = incident.status == Status::Outage && !filters.quiet_hours_all;
@@ -396,14 +455,9 @@ impl Room<'_> {
             test: false,
             instead_of: None,
             document: None,
+            condition: None,
         }
     }
-}
-
-/// Receivers that keep incidents themselves: each message changes one there, so none may be left out.
-fn is_machine(channel: &Channel) -> bool {
-    matches!(&channel.kind, ChannelKind::Webhook(w)
-        if matches!(w.kind, WebhookKind::Pagerduty | WebhookKind::Opsgenie | WebhookKind::Alertmanager))
 }
 
 /// The end of the quiet hours that `now` lies in.

@@ -7,10 +7,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::incident::human_duration;
-use crate::model::{Attribution, Document, Incident, NoticeType, Status, Timestamp};
+use crate::model::{Attribution, Block, Document, Incident, NoticeType, Status, Timestamp};
 
 /// So many messages in a row are sent as they are…
-const BURST: f64 = 15.0;
+const BURST: f64 = 8.0;
 /// …and then one in this time.
 const REFILL: Duration = Duration::from_secs(20);
 /// A digest names this many incidents at most.
@@ -114,23 +114,20 @@ impl Pace {
             (going_on, 0) => format!("{} at once", count(going_on)),
             (going_on, over) => format!("{} at once, {over} more over", count(going_on)),
         };
-        let mut text = "So much happened in a short time that it is told in one message\ninstead of many.\n".to_owned();
-        for (head, shown_over) in [("GOING ON", false), ("OVER", true)] {
+        let mut blocks = Vec::new();
+        for (head, shown_over) in [("Going on", false), ("Over", true)] {
             let chosen: Vec<_> = entries.iter().filter(|e| e.resolved_at.is_some() == shown_over).collect();
             if chosen.is_empty() {
                 continue;
             }
-            text += &format!("\n{head} ({})\n", chosen.len());
-            for entry in chosen.iter().take(NAMED) {
-                text += &format!("  {}\n", entry.line());
-            }
-            if chosen.len() > NAMED {
-                text += &format!("  … and {} more\n", chosen.len() - NAMED);
-            }
+            let more = chosen.len().saturating_sub(NAMED);
+            let mut lines: Vec<_> = chosen.iter().take(NAMED).map(|e| e.line()).collect();
+            lines.extend((more > 0).then(|| format!("… and {more} more")));
+            blocks.extend([Block::Heading(format!("{head} ({})", chosen.len())), Block::List(lines)]);
         }
         let data = json!({"incidents": entries.iter().take(NAMED).map(Entry::data).collect::<Vec<_>>(),
             "going_on": going_on, "over": over});
-        Some((title, Document { text, html: String::new(), data }))
+        Some((title, Document { blocks, data }))
     }
 }
 

@@ -168,6 +168,11 @@ impl Thread {
         }
     }
 
+    /// The message that began it said that it is over.
+    pub(super) fn owes_no_end(&mut self) {
+        self.owed = self.owed.filter(|(owed, _)| *owed != NoticeType::Resolved);
+    }
+
     /// The message that began it.
     pub(super) fn first(&self) -> Option<Uuid> {
         self.first

@@ -16,7 +16,7 @@ pub use fault::{Attribution, Fault};
 pub use incident::{
     Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status,
 };
-pub use notice::{Document, Notice, NoticeType, Outgoing, Strip, Tally};
+pub use notice::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use official::{Official, VendorIncident, VendorPage};
 pub use sample::{Outcome, Reach, Sample, Trigger};
 pub use secret::Secret;

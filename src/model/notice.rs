@@ -45,6 +45,9 @@ pub enum NoticeType {
     /// More at once than anybody can read: one message instead of many.
     #[serde(rename = "monitor.digest")]
     Digest,
+    /// Something deserves a word before it becomes a failure.
+    #[serde(rename = "advice.given")]
+    Advice,
     /// The periodic report.
     #[serde(rename = "report.periodic")]
     Report,
@@ -69,6 +72,7 @@ impl NoticeType {
             Self::Store => "monitor.store",
             Self::Delivery => "monitor.delivery",
             Self::Digest => "monitor.digest",
+            Self::Advice => "advice.given",
             Self::Report => "report.periodic",
             Self::Test => "monitor.test",
         }
@@ -88,6 +92,7 @@ impl NoticeType {
         Self::Store,
         Self::Delivery,
         Self::Digest,
+        Self::Advice,
         Self::Report,
         Self::Test,
     ];
@@ -96,6 +101,7 @@ impl NoticeType {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Official => "official",
+            Self::Advice => "advice",
             told => told.as_str().rsplit('.').next().unwrap_or_default(),
         }
     }
@@ -114,6 +120,7 @@ impl NoticeType {
             Self::Resolved => "resolved",
             Self::Reminder => "reminder",
             Self::Report => "report",
+            Self::Advice => "advice",
             Self::Blind | Self::Sighted | Self::Budget | Self::Store | Self::Delivery | Self::Digest | Self::Test => {
                 "monitor"
             }
@@ -157,9 +164,21 @@ pub struct Notice {
     /// Set when this came to its channel only because the channel of this name could not deliver it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<String>,
-    /// What a digest or a report says, ready to be set into any format.
+    /// What a digest, an advice or a report says, ready to be set into any format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
+    /// The condition of the monitor that this is about, if it is one that begins and ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+}
+
+/// A condition of the monitor itself, for receivers that keep what is told to them until it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// The same at the beginning and at the end, for instance `blind` or `delivery/slack`.
+    pub key: String,
+    /// Whether this is the end.
+    pub over: bool,
 }
 
 /// The last hour of an endpoint, minute by minute.
@@ -170,17 +189,51 @@ pub struct Strip {
     /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x` failed, a space where
     /// nothing was probed.
     pub minutes: String,
+    /// When the last of these minutes was.
+    pub until: Timestamp,
 }
 
-/// A message that is a text of its own rather than a change of one incident.
+/// A message that is a text of its own rather than a change of one incident. Its blocks hold plain words: each format
+/// sets and escapes them in its own way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// Plain text in lines of at most 76 columns, without control characters.
-    pub text: String,
-    /// The same as a fragment of HTML with inline style; empty where the text set in a fixed-width face is enough.
-    pub html: String,
+    /// What it says, from top to bottom.
+    pub blocks: Vec<Block>,
     /// The same as data, for programs.
     pub data: serde_json::Value,
+}
+
+/// A part of a [`Document`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Block {
+    /// A few words over what follows.
+    Heading(String),
+    /// A paragraph.
+    Text(String),
+    /// One entry after another.
+    List(Vec<String>),
+    /// Names and values.
+    Table {
+        /// The names of the columns; the first one is the rows' own.
+        head: Vec<String>,
+        /// As many cells each as there are columns.
+        rows: Vec<Vec<String>>,
+    },
+}
+
+impl Block {
+    /// Every block with each of its words as `change` has it.
+    #[must_use]
+    pub fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        let all = |words: &[String]| words.iter().map(|w| change(w)).collect::<Vec<_>>();
+        match self {
+            Self::Heading(words) => Self::Heading(change(words)),
+            Self::Text(words) => Self::Text(change(words)),
+            Self::List(entries) => Self::List(all(entries)),
+            Self::Table { head, rows } => Self::Table { head: all(head), rows: rows.iter().map(|r| all(r)).collect() },
+        }
+    }
 }
 
 /// A notification to be kept for one channel.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::advice;
+use crate::desk::Announcement;
 use crate::model::{
-    Alternative, Attribution, Document, Evidence, EvidenceSample, Fault, FirstToken, Incident, IncidentState, Notice,
-    NoticeType, Official, Provider, Status, Strip, Timestamp,
+    Alternative, Attribution, Block, Condition, Document, Evidence, EvidenceSample, Fault, FirstToken, Incident,
+    IncidentState, Notice, NoticeType, Official, Provider, Status, Strip, Timestamp,
 };
 
 /// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
@@ -27,7 +29,10 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
         NoticeType::Official => {
             format!("{MARK}OpenAI's own status page: Elevated errors; the probes from here feel nothing of it")
         }
-        NoticeType::Report => format!("{MARK}the week of 16 November at {location}"),
+        NoticeType::Advice => format!("{MARK}openai-chat: the model gpt-4o is shut down in 13 days, on 2026-12-06"),
+        NoticeType::Report => {
+            format!("{MARK}{location} 2026-11-16 to 2026-11-23: availability from 99.930 %, 1 incident")
+        }
         _ => format!("test notification from {location}"),
     };
     let incident = r#type.is_about_incident().then(|| incident(r#type, now));
@@ -51,6 +56,7 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
         already_over: false,
         recent: vec![Strip {
             endpoint: "openai-chat".to_owned(),
+            until: now,
             minutes: format!(
                 "{}~~x{}",
                 ".".repeat(44),
@@ -60,20 +66,56 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
         test: true,
         instead_of: None,
         document: document(r#type),
+        condition: match r#type {
+            NoticeType::Delivery => Some(Condition { key: "delivery/slack".to_owned(), over: false }),
+            other => Announcement::new(other, String::new(), now).condition,
+        },
         incident,
     }
 }
 
 fn document(r#type: NoticeType) -> Option<Document> {
-    let text = match r#type {
-        NoticeType::Digest => "OpenAI: openai-chat failing (http.5xx)\nOpenAI: openai-embeddings failing (http.5xx)\n",
-        NoticeType::Official => {
-            "OpenAI has published this on its own status page. It is information: the\nprobes from here do not feel it, and no incident is open.\n"
-        }
-        NoticeType::Report => "endpoint       availability   first token\nopenai-chat          99.93 %        420 ms\n",
+    let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let blocks = match r#type {
+        NoticeType::Digest => vec![
+            Block::Heading("Going on (2)".to_owned()),
+            Block::List(words(&[
+                "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
+                "#43 degraded: Anthropic: 6 of the last 10 probes were slow (slow) [anthropic-chat]",
+            ])),
+        ],
+        NoticeType::Official => vec![Block::Text(
+            "OpenAI has published this on its own status page. It is information: the probes from here do not feel it, and no \
+             incident is open."
+                .to_owned(),
+        )],
+        NoticeType::Advice => vec![Block::Text(advice::Kind::ModelRetires.remedy().to_owned())],
+        NoticeType::Report => vec![
+            Block::Text("From 2026-11-16 08:00 +00:00 to 2026-11-23 08:00 +00:00, seen from fra1.".to_owned()),
+            Block::Heading("Availability".to_owned()),
+            Block::Table {
+                head: words(&["", "good", "objective", "budget left", "probes", "incidents", "USD"]),
+                rows: vec![
+                    words(&["openai-chat", "99.930 %", "99.9 %", "30 %", "10080", "1", "0.4032"]),
+                    words(&["azure-chat", "100.000 %", "99.9 %", "100 %", "10080", "0", "0.4032"]),
+                ],
+            },
+            Block::Heading("Latency of the good probes, in milliseconds".to_owned()),
+            Block::Table {
+                head: words(&["", "first token p50", "before", "p95", "p99", "total p50", "p95"]),
+                rows: vec![
+                    words(&["openai-chat", "420", "431", "910", "1630", "740", "1320"]),
+                    words(&["azure-chat", "380", "377", "702", "985", "690", "1010"]),
+                ],
+            },
+            Block::Heading("Incidents (1)".to_owned()),
+            Block::List(words(&["#42 2026-11-19 09:18 +00:00, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"])),
+            Block::Heading("Spending".to_owned()),
+            Block::Text("Probing cost 0.8064 USD for 483840 tokens; the budget is 1.00 USD a day.".to_owned()),
+        ],
         _ => return None,
     };
-    Some(Document { text: text.to_owned(), html: String::new(), data: serde_json::json!({"test": true}) })
+    Some(Document { blocks, data: serde_json::json!({"test": true}) })
 }
 
 fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
@@ -87,7 +129,7 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
         state: if over { IncidentState::Resolved } else { IncidentState::Open },
         status: Status::Outage,
         attribution: Attribution::Provider,
-        attribution_reason: String::new(),
+        attribution_reason: "the answer came from the provider itself".to_owned(),
         explains: Vec::new(),
         explained_by: None,
         cause: Fault::Http5xx.as_str().to_owned(),
@@ -100,8 +142,8 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
         resolved_at,
         duration_s: if over { 660.0 } else { 840.0 },
         explanation: format!(
-            "This is only a test. openai-chat {since}: 9 of 10 probes failed; typical is 0.3 %. This machine's network is not \
-             the cause: azure-chat answers from here."
+            "openai-chat {since}: 9 of 10 probes failed; typical is 0.3 %. This machine's network is not the cause: azure-chat \
+             answers from here."
         ),
         official: Official {
             status: Some(if over { Status::Degraded } else { Status::Operational }),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::{Attempt, Progress, Sender, backoff, keep_alive};
+use crate::audience::ends_by_message;
 use crate::clock::Wall;
 use crate::config::{Channel, Config};
 use crate::log::{Event, emit};
@@ -22,8 +23,9 @@ use crate::store::{Attempted, Pending, Store, StoreError};
 
 /// How long an attempt under way may go on after the daemon is told to stop. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
-/// A worker looks at its rows at least this often, whatever it was told.
-const POLL: Duration = Duration::from_mins(1);
+/// A worker looks at its rows at least this often, whatever it was told: `llmwatch outbox` changes them from another
+/// process.
+const POLL: Duration = Duration::from_secs(5);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -179,7 +181,8 @@ impl Worker {
                     fields["error"] = json!(refused);
                 }
                 emit(Event::NotificationSent, Level::INFO, &format!("{what}: delivered"), &fields);
-                (Attempted::Sent, progress, refused)
+                let with_end = notice.already_over && !ends_by_message(&self.channel);
+                (if with_end { Attempted::SentWithEnd } else { Attempted::Sent }, progress, refused)
             }
             Attempt::Failed { progress, error } => {
                 fields["error"] = json!(error);

@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use self::context::fingerprint;
 use self::sight::Blind;
 use super::{Line, Step};
-use crate::advice::Advisor;
+use crate::advice::{Advice, Advisor};
 use crate::attribute::attribute;
-use crate::config::{Config, StatusFeed, is_local};
+use crate::audience::{Scope, wants_type};
+use crate::config::{Channel, Config, Filters, StatusFeed, is_local};
 use crate::desk::Announcement;
 use crate::detect::{Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
 use crate::incident::{Book, Change, Surroundings};
@@ -207,6 +208,10 @@ impl Core {
             let fields = serde_json::json!({
                 "endpoint": endpoint.name, "provider": endpoint.provider, "kind": advice.kind,
             });
+            let only = self.asking_for_advice(&endpoint.name);
+            if !only.is_empty() {
+                step.announcements.push(Announcement::advice(&advice, only, at));
+            }
             step.lines.push(Line::new(log::Event::AdviceGiven, tracing::Level::WARN, advice.text, fields));
         }
         self.spend(&mut step, &sample);
@@ -247,6 +252,22 @@ impl Core {
                 .map(|(provider, page)| VendorView { provider, title: provider.title().to_owned(), page: page.clone() })
                 .collect(),
         }
+    }
+
+    /// What was advised and still holds, in sentences.
+    pub fn advice(&self) -> Vec<String> {
+        let known = |a: &&Advice| self.endpoint(&a.endpoint).is_some();
+        self.state.advisor.standing().iter().filter(known).map(|a| format!("{}. {}", a.text, a.kind.remedy())).collect()
+    }
+
+    /// The channels that want advice about the endpoint of this name.
+    fn asking_for_advice(&self, name: &str) -> Vec<String> {
+        let asks = |c: &&Arc<Channel>| {
+            let Filters { endpoints, providers, groups, .. } = &c.filters;
+            wants_type(&c.filters, NoticeType::Advice)
+                && Scope { endpoints, providers, groups }.covers(name, &self.config)
+        };
+        self.config.channels.iter().filter(asks).map(|c| c.name.clone()).collect()
     }
 
     /// Until when nothing may be probed because the day's budget is spent.

@@ -1,28 +1,61 @@
 //! Reports from the store: on demand, and the periodic one.
 
+use std::sync::Arc;
+
 use super::Pipeline;
+use super::fold::Core;
 use crate::config::Config;
 use crate::desk::Announcement;
 use crate::model::{Incident, NoticeType, Timestamp};
-use crate::report::{Report, last_period};
+use crate::report::{Report, Rollups, last_period};
 use crate::rollup::Resolution;
 use crate::store::{RollupQuery, Store, StoreError};
 
-/// Reads what a report of the time from `since` to `until` is made of. Hours count as a whole.
+/// Reads what a report of the time from `since` to `until` is made of. Its edges are whole five minutes, or the
+/// whole hours in it where five minutes are not kept any more. `standing` is what was advised and still holds.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn gather(store: &Store, config: &Config, span: (Timestamp, Timestamp)) -> Result<Report, StoreError> {
+pub fn gather(
+    store: &Store,
+    config: &Config,
+    span: (Timestamp, Timestamp),
+    standing: &[String],
+) -> Result<Report, StoreError> {
     let (since, until) = span;
-    let hours = |since, until| {
-        let since = Resolution::Hour.begin(since);
-        store.rollups(RollupQuery { resolution: Resolution::Hour, endpoint: None, since, until, detail: true })
-    };
-    let now = hours(since, until)?;
-    let before = hours(Timestamp(since.0 - until.since_ms(since)), Resolution::Hour.begin(since))?;
+    let now = rollups(store, since, until)?;
+    let before = rollups(store, Timestamp(since.0 - until.since_ms(since)), since)?;
     let incidents: Vec<Incident> =
         store.incidents(false)?.iter().filter_map(|row| serde_json::from_str(&row.data).ok()).collect();
-    Ok(Report::new(config, span, (&now, &before), &incidents))
+    Ok(Report::new(config, span, (&now, &before), &incidents, standing))
+}
+
+/// Whole hours, and what is beside them in finer pieces.
+fn rollups(store: &Store, since: Timestamp, until: Timestamp) -> Result<Rollups, StoreError> {
+    let read = |resolution, since, until| {
+        store.rollups(RollupQuery { resolution, endpoint: None, since, until, detail: true })
+    };
+    let begin = Resolution::Hour.begin(since);
+    let first = if begin < since { begin + Resolution::Hour.length() } else { begin };
+    let last = Resolution::Hour.begin(until).max(first);
+    let mut all = read(Resolution::Hour, first, last)?;
+    for (from, to) in [(Resolution::FiveMinutes.begin(since), first.min(until)), (last, until)] {
+        if from < to {
+            for (endpoint, pieces) in read(Resolution::FiveMinutes, from, to)? {
+                all.entry(endpoint).or_default().extend(pieces);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What was advised and still holds as of the last checkpoint, in sentences; nothing where there is none yet.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, StoreError> {
+    let core = store.checkpoint()?.and_then(|(_, state)| Core::resume(config.clone(), 1.0, &state).ok());
+    Ok(core.map(|core| core.advice()).unwrap_or_default())
 }
 
 impl Pipeline {
@@ -38,13 +71,13 @@ impl Pipeline {
             Some(told) if until > told => {
                 let only = (!report.to.is_empty()).then(|| report.to.clone());
                 let gathered = {
-                    let config = config.clone();
-                    self.store.aside(move |store| gather(store, &config, (since, until))).await
+                    let (config, standing) = (config.clone(), self.core.advice());
+                    self.store.aside(move |store| gather(store, &config, (since, until), &standing)).await
                 };
                 // A store that cannot be read shows when it cannot be written; the report is due until it is told.
                 if let Ok(report) = gathered {
                     let document = Some(report.document(zone));
-                    let announcement = Announcement::new(NoticeType::Report, report.title(), until);
+                    let announcement = Announcement::new(NoticeType::Report, report.title(zone), until);
                     self.desk.announce(Announcement { document, only, ..announcement });
                 }
             }

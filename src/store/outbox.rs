@@ -38,7 +38,7 @@ pub struct OutboxRow {
     pub r#type: String,
     /// What it says in one line.
     pub title: String,
-    /// `pending`, `sent`, `failed`, `expired` or `dropped`.
+    /// `pending`, `sent`, `merged` (an earlier message said it as well), `failed`, `expired` or `dropped`.
     pub state: String,
     /// When it was decided.
     pub decided_at: Timestamp,
@@ -57,6 +57,8 @@ pub struct OutboxRow {
 pub enum Attempted {
     /// It arrived.
     Sent,
+    /// It arrived and said that its incident is over: what waits about that incident is said with it.
+    SentWithEnd,
     /// It will be tried again then.
     RetryAt(Timestamp),
     /// The receiver refused it for good.
@@ -109,8 +111,11 @@ impl Store {
         let row = self.run(|c| {
             c.prepare_cached(
                 "SELECT seq, notice, progress, attempts, queued_at,
-                    (SELECT later.notice FROM outbox later WHERE later.channel = o.channel AND later.incident = o.incident
-                     AND later.seq > o.seq ORDER BY later.seq DESC LIMIT 1)
+                    coalesce(
+                        (SELECT json_extract(later.notice, '$.incident') FROM outbox later
+                         WHERE later.channel = o.channel AND later.incident = o.incident AND later.seq > o.seq
+                            AND json_extract(later.notice, '$.type') = 'incident.resolved'),
+                        (SELECT data FROM incident WHERE id = o.incident AND NOT open))
                  FROM outbox o
                  WHERE state = 'pending' AND channel = ?1 AND next_attempt_at <= ?2
                     AND hex(id) NOT IN (SELECT value FROM json_each(?3))
@@ -127,14 +132,13 @@ impl Store {
             })
             .optional()
         })?;
-        let Some((seq, (notice, latest), progress, attempts, queued_at)) = row else { return Ok(None) };
+        let Some((seq, (notice, over), progress, attempts, queued_at)) = row else { return Ok(None) };
         let mut notice = self.notice(&notice)?;
         if notice.r#type == NoticeType::Opened
-            && let Some(latest) = latest
-            && let latest = self.notice(&latest)?
-            && latest.r#type == NoticeType::Resolved
+            && let Some(over) = over
         {
-            notice.incident = latest.incident;
+            let incident = serde_json::from_str(&over).map_err(|source| self.unreadable("an incident", source))?;
+            notice.incident = Some(incident);
             notice.already_over = true;
         }
         Ok(Some(Pending { seq, channel: channel.to_owned(), notice, progress, queued_at, attempts }))
@@ -259,7 +263,7 @@ impl Store {
                 "SELECT id, channel, json_extract(notice, '$.type'),
                     coalesce(json_extract(notice, '$.incident.title'), json_extract(notice, '$.title')),
                     state, decided_at, attempts, next_attempt_at, ended_at, error
-                 FROM outbox WHERE ?1 OR state NOT IN ('sent', 'dropped') ORDER BY seq",
+                 FROM outbox WHERE ?1 OR state NOT IN ('sent', 'merged', 'dropped') ORDER BY seq",
             )?
             .query_map([all], |r| {
                 let state: String = r.get(4)?;
@@ -289,7 +293,7 @@ impl Store {
         self.transaction(|tx| {
             tx.execute(
                 "UPDATE outbox SET state = 'pending', attempts = 0, first_attempt_at = NULL, queued_at = ?2,
-                    next_attempt_at = ?2, ended_at = NULL WHERE id = ?1 AND state <> 'sent'",
+                    next_attempt_at = ?2, ended_at = NULL WHERE id = ?1 AND state NOT IN ('sent', 'merged')",
                 params![id, now.0],
             )
         })
@@ -303,7 +307,7 @@ impl Store {
     pub fn drop_notification(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
         self.transaction(|tx| {
             tx.execute(
-                "UPDATE outbox SET state = 'dropped', ended_at = ?2 WHERE id = ?1 AND state <> 'sent'",
+                "UPDATE outbox SET state = 'dropped', ended_at = ?2 WHERE id = ?1 AND state NOT IN ('sent', 'merged')",
                 params![id, now.0],
             )
         })
@@ -338,7 +342,7 @@ impl Store {
                         tally.sent += count;
                         tally.last_sent_at = tally.last_sent_at.max(moment(4)?);
                     }
-                    "dropped" => {}
+                    "dropped" | "merged" => {}
                     dead => {
                         *(if dead == "failed" { &mut tally.failed } else { &mut tally.expired }) += count;
                         tally.last_dead_at = tally.last_dead_at.max(moment(4)?);
@@ -383,7 +387,7 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
 pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool> {
     let Made { pending, at, attempted, progress, error, fallback } = made;
     let (state, next) = match attempted {
-        Attempted::Sent => ("sent", None),
+        Attempted::Sent | Attempted::SentWithEnd => ("sent", None),
         Attempted::RetryAt(at) => ("pending", Some(at.0)),
         Attempted::Failed => ("failed", None),
         Attempted::Expired => ("expired", None),
@@ -395,6 +399,22 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
                 ended_at = CASE WHEN ?2 = 'pending' THEN NULL ELSE ?6 END WHERE id = ?1",
         )?
         .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
+    // Whoever heard of the beginning through the fallback hears of the end when that is sent.
+    let heard = |fallback: &String| told(tx, pending, fallback, NoticeType::Opened).map(|(_, through_us)| through_us);
+    let elsewhere = fallback.as_ref().map(heard).transpose()?.unwrap_or(false);
+    if *attempted == Attempted::SentWithEnd && rows > 0 && !elsewhere {
+        tx.prepare_cached(
+            "UPDATE outbox SET state = 'merged', ended_at = ?3
+             WHERE state = 'pending' AND channel = ?1 AND incident = ?2
+                AND seq > (SELECT seq FROM outbox WHERE id = ?4)",
+        )?
+        .execute(params![
+            pending.channel,
+            pending.notice.incident.as_ref().map(|i| i.id),
+            at.0,
+            pending.notice.id
+        ])?;
+    }
     match fallback {
         Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
             let own = pending.notice.id;
@@ -429,29 +449,52 @@ fn is_for_fallback(
     if notice.instead_of.is_some() || fallback == pending.channel {
         return Ok(false);
     }
-    let about = notice.incident.as_ref().map(|i| i.id);
-    // How often the fallback was told a thing of this type: of its own accord, and because of this channel.
-    let told = |r#type: NoticeType| {
-        tx.prepare_cached(
-            "SELECT coalesce(sum(json_extract(notice, '$.instead_of') IS NULL), 0),
-                coalesce(sum(json_extract(notice, '$.instead_of') = ?5), 0)
-             FROM outbox WHERE channel = ?1 AND incident IS ?2 AND json_extract(notice, '$.type') = ?3
-                AND (incident IS NOT NULL OR decided_at = ?4)",
-        )?
-        .query_row(params![fallback, about, r#type.as_str(), notice.decided_at.0, pending.channel], |r| {
-            Ok((r.get::<_, i64>(0)? > 0, r.get::<_, i64>(1)? > 0))
-        })
-    };
-    let (by_itself, through_us) = told(notice.r#type)?;
+    let (by_itself, through_us) = told(tx, pending, fallback, notice.r#type)?;
+    if notice.r#type == NoticeType::Resolved && was_told_the_end(tx, pending, fallback)? {
+        return Ok(false);
+    }
     let once = matches!(notice.r#type, NoticeType::Opened | NoticeType::Resolved);
     match attempted {
         Attempted::Failed | Attempted::Expired => Ok(!(by_itself || once && through_us)),
         Attempted::Sent if notice.r#type == NoticeType::Resolved => {
-            let (_, began_through_us) = told(NoticeType::Opened)?;
+            let (_, began_through_us) = told(tx, pending, fallback, NoticeType::Opened)?;
             Ok(began_through_us && !by_itself && !through_us)
         }
-        Attempted::Sent | Attempted::RetryAt(_) => Ok(false),
+        Attempted::Sent | Attempted::SentWithEnd | Attempted::RetryAt(_) => Ok(false),
     }
+}
+
+/// Whether `fallback` was told a thing of this type about what `pending` is about: of its own accord, and because the
+/// channel of `pending` could not.
+fn told(tx: &Transaction<'_>, pending: &Pending, fallback: &str, r#type: NoticeType) -> rusqlite::Result<(bool, bool)> {
+    let notice = &pending.notice;
+    tx.prepare_cached(
+        "SELECT coalesce(sum(json_extract(notice, '$.instead_of') IS NULL), 0),
+            coalesce(sum(json_extract(notice, '$.instead_of') = ?5), 0)
+         FROM outbox WHERE channel = ?1 AND incident IS ?2 AND json_extract(notice, '$.type') = ?3
+            AND (incident IS NOT NULL OR decided_at = ?4)",
+    )?
+    .query_row(
+        params![
+            fallback,
+            notice.incident.as_ref().map(|i| i.id),
+            r#type.as_str(),
+            notice.decided_at.0,
+            pending.channel
+        ],
+        |r| Ok((r.get::<_, i64>(0)? > 0, r.get::<_, i64>(1)? > 0)),
+    )
+}
+
+/// Whether `fallback` learned that the incident began from a message that said that it was over.
+fn was_told_the_end(tx: &Transaction<'_>, pending: &Pending, fallback: &str) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND incident = ?2
+            AND json_extract(notice, '$.type') = ?3 AND json_extract(notice, '$.already_over'))",
+    )?
+    .query_row(params![fallback, pending.notice.incident.as_ref().map(|i| i.id), NoticeType::Opened.as_str()], |r| {
+        r.get(0)
+    })
 }
 
 /// The bytes of an id that is the same whenever the same notification goes to the same other channel.

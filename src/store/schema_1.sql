@@ -126,7 +126,7 @@ CREATE TABLE outbox (
     incident BLOB,
     notice TEXT NOT NULL,
     progress TEXT NOT NULL DEFAULT '{}',
-    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed', 'expired', 'dropped')),
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'merged', 'failed', 'expired', 'dropped')),
     decided_at INTEGER NOT NULL,
     -- About many incidents at once: waits for all that is before it, and all that is after it waits for it.
     digest INTEGER NOT NULL DEFAULT 0,

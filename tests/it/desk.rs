@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use llmwatch::advice::Advisor;
 use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::{Announcement, Desk};
 use llmwatch::incident::Change;
 use llmwatch::model::{
-    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official, Status, Tally,
-    Timestamp,
+    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official, Sample, Status,
+    Tally, Timestamp,
 };
 use llmwatch::pipeline::fold::Core;
 use llmwatch::silence::Silence;
@@ -185,9 +186,18 @@ fn the_first_message_waits_for_others_to_join_it() {
 
 #[test]
 fn what_is_over_while_it_waits_is_told_as_over() {
-    let story = story("group_wait = \"20s\"").opens(&["a"], Status::Outage).until(5).ends(1).until(60);
-    let story = story.told(&["5 hook opened #1 over", "5 hook resolved #1"]);
-    assert_eq!(story.told[1].2.thread, Some(story.told[0].2.id));
+    let story_of_over = |filters: &str| {
+        story(&format!("group_wait = \"20s\"\n{filters}")).opens(&["a"], Status::Outage).until(5).ends(1).until(60)
+    };
+    let story = story_of_over("");
+    story.told(&["5 hook opened #1 over"]);
+    let only_ends = story_of_over("on = [\"resolved\"]");
+    only_ends.told(&["5 hook resolved #1"]);
+    // What keeps an incident until it is told that it is over is told both.
+    let duty = "[[webhook]]\nname = \"duty\"\nkind = \"pagerduty\"\nrouting_key = \"k\"\n";
+    let duty = story_of(duty).opens(&["a"], Status::Outage).until(5).ends(1).until(60);
+    let duty = duty.told(&["5 duty opened #1 over", "5 duty resolved #1"]);
+    assert_eq!(duty.told[1].2.thread, Some(duty.told[0].2.id));
 }
 
 #[test]
@@ -255,7 +265,7 @@ fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
     story_of(quiet).until(3_700).told(&["0 hook opened #1", "3600 hook opened #2"]);
     let all = "group_wait = \"0s\"\nquiet_hours = \"11:00-13:00\"\nquiet_hours_all = true";
     let over = story_of(all).ends(2).until(3_700);
-    let over = over.told(&["3600 hook opened #1", "3600 hook opened #2 over", "3600 hook resolved #2"]);
+    let over = over.told(&["3600 hook opened #1", "3600 hook opened #2 over"]);
     assert_eq!(
         over.told[0].2.decided_at,
         over.now() - Duration::from_secs(100),
@@ -335,7 +345,7 @@ fn a_storm_is_a_handful_of_messages_that_name_everything() {
         }
         let next = story.second + 600;
         let story = story.until(next);
-        let limit = if wait == "20s" { 12 } else { 40 };
+        let limit = if wait == "20s" { 12 } else { 24 };
         assert!(story.told.len() <= limit, "{wait}: {} messages", story.told.len());
         let mut named = std::collections::BTreeSet::new();
         for (.., notice) in &story.told {
@@ -364,6 +374,34 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
         "300 other delivery the channel `hook` does not deliver: HTTP 500",
         "2001 other delivery the channel `hook` delivers again after 33 min",
     ]);
+}
+
+#[test]
+fn advice_comes_to_those_that_ask_for_it_once_and_together() {
+    let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
+                    [[webhook]]\nname = \"asks\"\nurl = \"http://127.0.0.1:9/\"\non = [\"advice\"]\n";
+    let said = |name: &str, at| {
+        let mut advisor = Advisor::default();
+        let endpoint = configured("").endpoints.iter().find(|e| e.name == name).unwrap().clone();
+        let soon = Timestamp(NOON.0 + 3 * 86_400_000);
+        let sample = Sample { tls_expires_at: Some(soon), ratelimit_headroom: None, ..crate::support::good(name, at) };
+        let told = advisor.consider(&endpoint, &sample);
+        Announcement::advice(&told[0], vec!["asks".to_owned()], at)
+    };
+    let mut story = story_of(channels);
+    story.desk.announce(said("a", NOON));
+    story.tick();
+    story.desk.announce(said("b", NOON + Duration::from_secs(10)));
+    story.tick();
+    let mut story = story.restarts().until(100);
+    story.desk.announce(said("c", story.now()));
+    let story = story.until(200).told(&[
+        "20 asks given 2 things to see to at fra1 before they fail",
+        "120 asks given c: the server's certificate expires in 2 days, on 2026-11-27",
+    ]);
+    let first = story.told[0].2.document.as_ref().unwrap();
+    assert_eq!(first.data["advice"][1]["endpoint"], "b");
+    assert!(llmwatch::document::text(&first.blocks, 76).contains("renew it"));
 }
 
 #[test]

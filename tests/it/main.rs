@@ -15,6 +15,7 @@ mod fold;
 mod formats;
 mod hostile;
 mod otlp;
+mod mails;
 mod pages;
 mod postfix;
 mod receivers;

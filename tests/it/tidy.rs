@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "audience.rs",
     "maintenance.rs",
     "silence.rs",
+    "document.rs",
     "report.rs",
     "rollup.rs",
     "pipeline/fold",

@@ -31,11 +31,15 @@ fn of_monitor(material: &Material<'_>) -> Value {
         NoticeType::Budget => "LlmwatchBudgetSpent",
         NoticeType::Store => "LlmwatchStore",
         NoticeType::Delivery => "LlmwatchDelivery",
+        NoticeType::Advice => "LlmwatchAdvice",
         NoticeType::Test => "LlmwatchTest",
         _ => "LlmwatchMonitor",
     };
     // Without a severity: the end of a condition must have the labels of its beginning.
-    let labels = json!({"alertname": name, "location": clean(&material.notice.location)});
+    let mut labels = json!({"alertname": name, "location": clean(&material.notice.location)});
+    if let Some((_, about)) = material.notice.condition.as_ref().and_then(|c| c.key.split_once('/')) {
+        labels["about"] = json!(clean(about));
+    }
     let (starts, now) = (material.notice.decided_at, material.setting.now);
     let ends = if material.is_over() { now.max(starts) } else { now + OWN_LIFE };
     alert(material, &labels, starts, ends)
@@ -62,6 +66,8 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
         Some(at) if is_over => at.max(starts),
         _ => now + LIFE,
     };
+    // One that is over before it could be told lives all the same: Alertmanager never tells of an alert that it gets with
+    // its end. Its words say that it is over, and its end comes by itself.
     let mut alerts = vec![alert(material, &labels(word(material.severity())), starts, ends)];
     if material.notice.r#type == NoticeType::Escalated && incident.status == Status::Outage {
         alerts.push(alert(material, &labels(word(Severity::Low)), starts, now.max(starts)));

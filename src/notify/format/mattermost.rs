@@ -31,14 +31,21 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     Call::json(material.webhook.url.clone(), &body)
 }
 
-/// Markdown's own way to take a character literally, which holds for every ASCII punctuation; mentions need more.
+/// Mattermost takes these characters literally behind a backslash and shows the backslash before any other; what else
+/// begins a format, a mention or an emoji is written as an entity, or parted from what it would begin.
 fn character(c: char, out: &mut String) {
     match c {
-        '@' => out.push_str("@\u{2060}"),
+        '@' | ':' => {
+            out.push(c);
+            out.push('\u{2060}');
+        }
         // Ends of lines stay ends of lines.
         '\n' => out.push_str("  \n"),
-        '.' | ',' | '-' | '%' | '/' | '\'' | '?' | '=' => out.push(c),
-        c if c.is_ascii_punctuation() => {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '\\' => out.push_str("&#92;"),
+        '$' => out.push_str("&#36;"),
+        '`' | '*' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '+' | '!' | '_' | '>' | '|' | '~' => {
             out.push('\\');
             out.push(c);
         }

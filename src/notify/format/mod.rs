@@ -106,24 +106,22 @@ impl Material<'_> {
 
     /// What a receiver folds repeats by: the incident, or the monitor's own condition.
     fn dedup_key(&self) -> String {
-        match (&self.notice.incident, self.notice.r#type) {
-            (Some(incident), _) => incident.id.to_string(),
-            (None, NoticeType::Blind | NoticeType::Sighted) => {
-                format!("llmwatch/{}/blind", clean(&self.notice.location))
-            }
-            (None, _) => format!("llmwatch/{}", self.notice.id),
+        if let Some(incident) = &self.notice.incident {
+            return incident.id.to_string();
         }
+        let key = self.notice.condition.as_ref().map_or(self.notice.id.to_string(), |c| clean(&c.key));
+        format!("llmwatch/{}/{key}", clean(&self.notice.location))
     }
 
     /// Whether the notice says that something is over.
     fn is_over(&self) -> bool {
-        matches!(self.notice.r#type, NoticeType::Resolved | NoticeType::Sighted)
+        self.notice.r#type == NoticeType::Resolved || self.notice.condition.as_ref().is_some_and(|c| c.over)
     }
 
     fn severity(&self) -> Severity {
         match (&self.notice.incident, self.notice.r#type) {
             (None, NoticeType::Blind) => Severity::High,
-            (None, NoticeType::Budget) => Severity::Low,
+            (None, NoticeType::Budget | NoticeType::Store | NoticeType::Delivery) => Severity::Low,
             (None, _) => Severity::Info,
             (Some(i), _) => match (i.attribution, i.status) {
                 (Attribution::Provider, Status::Outage) => Severity::High,

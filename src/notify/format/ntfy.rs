@@ -25,7 +25,8 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let tag = match letter.mood {
         Mood::Outage => "rotating_light",
         Mood::Degraded | Mood::Account | Mood::Monitor => "warning",
-        Mood::Resolved => "white_check_mark",
+        Mood::Resolved | Mood::Over => "white_check_mark",
+        Mood::Advice => "bulb",
         Mood::Report => "bar_chart",
         Mood::Official => "information_source",
         Mood::Test => "test_tube",

@@ -21,7 +21,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let incident = material.notice.incident.as_ref();
     let taken = incident.is_some_and(|i| i.acknowledged.is_some());
     let action = match material.notice.r#type {
-        NoticeType::Resolved | NoticeType::Sighted => "resolve",
+        _ if material.is_over() => "resolve",
         // Somebody is on it, whatever is new.
         NoticeType::Updated | NoticeType::Reminder if taken => "acknowledge",
         _ => "trigger",
@@ -31,6 +31,8 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         Severity::Low => "warning",
         Severity::Info => "info",
     };
+    // An alert is of when it began; whatever follows is of its own time.
+    let began = incident.filter(|_| material.notice.r#type == NoticeType::Opened);
     let details: Map<_, _> = letter
         .paragraphs()
         .iter()
@@ -40,7 +42,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         "summary": shorten(&letter.subject, SUMMARY),
         "source": clean(&material.notice.location),
         "severity": severity,
-        "timestamp": incident.map_or(material.notice.decided_at, |i| i.started_at),
+        "timestamp": began.map_or(material.notice.decided_at, |i| i.started_at),
         "custom_details": details,
     });
     if let Some(incident) = incident {

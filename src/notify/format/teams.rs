@@ -19,8 +19,8 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let colour = match letter.mood {
         Mood::Outage => "attention",
         Mood::Degraded | Mood::Account | Mood::Monitor => "warning",
-        Mood::Resolved => "good",
-        Mood::Report | Mood::Official | Mood::Test => "accent",
+        Mood::Resolved | Mood::Over => "good",
+        Mood::Advice | Mood::Report | Mood::Official | Mood::Test => "accent",
     };
     let run = |text: &str| json!({"type": "TextRun", "text": shorten_bytes(text, PARAGRAPH)});
     let mut subject = run(&letter.subject);

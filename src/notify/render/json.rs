@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::document;
 use crate::model::Notice;
 
 /// The body of the generic webhook, the same on every attempt.
@@ -17,11 +18,14 @@ pub fn json(notice: &Notice) -> Value {
     if notice.test {
         data["test"] = json!(true);
     }
+    if let Some(condition) = &notice.condition {
+        data["condition"] = json!(condition);
+    }
     if let Some(channel) = &notice.instead_of {
         data["instead_of"] = json!(channel);
     }
     if let Some(document) = &notice.document {
-        data["text"] = json!(document.text);
+        data["text"] = json!(document::text(&document.blocks, document::WIDTH));
         data["details"] = document.data.clone();
     }
     match &notice.incident {

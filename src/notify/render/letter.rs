@@ -5,9 +5,11 @@
 use chrono_tz::Tz;
 
 use super::subject;
+use crate::document;
 use crate::incident::{SLOW, human_duration};
 use crate::model::{
-    Acknowledgement, Attribution, Evidence, Fault, Incident, Notice, NoticeType, Official, Status, Strip, Timestamp,
+    Acknowledgement, Attribution, Block, Evidence, Fault, Incident, Notice, NoticeType, Official, Status, Strip,
+    Timestamp,
 };
 
 /// What rendering needs besides the notice.
@@ -38,20 +40,22 @@ pub(in crate::notify) struct Letter {
     pub(in crate::notify) what: String,
     /// Whose fault, and why we think so; empty for the monitor's own notices.
     pub(in crate::notify) whose: String,
-    /// A text of its own, in lines: a digest, a report.
-    pub(in crate::notify) document: String,
-    /// The same as a fragment of HTML; empty where the text is enough.
-    pub(in crate::notify) document_html: String,
+    /// A text of its own: a digest, a report.
+    pub(in crate::notify) document: Vec<Block>,
     /// Names and values.
     pub(in crate::notify) numbers: Vec<(&'static str, String)>,
     /// The last hour of the endpoints concerned.
     pub(in crate::notify) strips: Vec<Strip>,
+    /// When that hour begins, its middle, and when it ends.
+    pub(in crate::notify) axis: [String; 3],
     /// First token: typical and now, in milliseconds.
     pub(in crate::notify) latency: Option<(f64, f64)>,
     /// What the provider's own page says, and our lead; empty when there is none.
     pub(in crate::notify) official: String,
     /// What works instead, best first.
     pub(in crate::notify) alternatives: Vec<Choice>,
+    /// That nothing does, when nothing does.
+    pub(in crate::notify) no_alternative: &'static str,
     /// The last bad samples, oldest first.
     pub(in crate::notify) samples: Vec<Bad>,
     /// For a support ticket, once it is over.
@@ -72,6 +76,8 @@ pub(in crate::notify) enum Mood {
     Account,
     Monitor,
     Resolved,
+    Over,
+    Advice,
     Report,
     Official,
     Test,
@@ -99,8 +105,9 @@ impl Mood {
     fn of(notice: &Notice) -> Self {
         let Some(incident) = &notice.incident else {
             return match notice.r#type {
+                _ if notice.condition.as_ref().is_some_and(|c| c.over) => Self::Resolved,
                 NoticeType::Test => Self::Test,
-                NoticeType::Sighted => Self::Resolved,
+                NoticeType::Advice => Self::Advice,
                 NoticeType::Report => Self::Report,
                 NoticeType::Official => Self::Official,
                 _ => Self::Monitor,
@@ -108,6 +115,7 @@ impl Mood {
         };
         match (notice.r#type, incident.attribution, incident.status) {
             (NoticeType::Resolved, ..) => Self::Resolved,
+            _ if notice.already_over => Self::Over,
             (_, Attribution::Account, _) => Self::Account,
             (_, Attribution::Local, _) => Self::Monitor,
             (_, _, Status::Degraded) => Self::Degraded,
@@ -123,6 +131,8 @@ impl Mood {
             Self::Account => "YOUR ACCOUNT",
             Self::Monitor => "MONITOR",
             Self::Resolved => "RESOLVED",
+            Self::Over => "OVER",
+            Self::Advice => "ADVICE",
             Self::Report => "REPORT",
             Self::Official => "OFFICIAL",
             Self::Test => "TEST",
@@ -134,8 +144,8 @@ impl Mood {
         match self {
             Self::Outage => "#d93636",
             Self::Degraded | Self::Account | Self::Monitor => "#ad6800",
-            Self::Resolved => "#1f8a4c",
-            Self::Report | Self::Official | Self::Test => "#3b74c9",
+            Self::Resolved | Self::Over => "#1f8a4c",
+            Self::Advice | Self::Report | Self::Official | Self::Test => "#3b74c9",
         }
     }
 }
@@ -149,20 +159,21 @@ impl Letter {
             subject: subject(notice),
             headline: clean(&notice.title),
             remarks: remarks(notice, setting),
-            what: of_monitor(notice.r#type).to_owned(),
+            what: of_monitor(notice).to_owned(),
             whose: String::new(),
-            document: notice.document.as_ref().map(|d| cleaned_lines(&d.text)).unwrap_or_default(),
-            document_html: notice.document.as_ref().map(|d| d.html.clone()).unwrap_or_default(),
+            document: notice.document.iter().flat_map(|d| &d.blocks).map(|b| b.map(clean)).collect(),
             numbers: Vec::new(),
             strips: Vec::new(),
+            axis: <[String; 3]>::default(),
             latency: None,
             official: String::new(),
             alternatives: Vec::new(),
+            no_alternative: "",
             samples: Vec::new(),
             request_ids: Vec::new(),
             links: Vec::new(),
             footer: format!("llmwatch {version} at {}, notification {}", clean(&notice.location), notice.id),
-            over: notice.r#type == NoticeType::Resolved,
+            over: notice.r#type == NoticeType::Resolved || notice.already_over,
         };
         if let Some(url) = &notice.url {
             letter
@@ -176,19 +187,27 @@ impl Letter {
     }
 
     fn tell_incident(&mut self, notice: &Notice, incident: &Incident, setting: Setting) {
-        self.headline = clean(&incident.title);
+        self.headline = if self.over { past(notice, incident) } else { clean(&incident.title) };
         self.what = what(incident, setting);
         let reason = clean(&incident.attribution_reason);
         let told = incident.attribution == Attribution::Provider && !reason.is_empty();
         let reason = if told { format!(" Why: {reason}.") } else { String::new() };
-        self.whose = format!("{}{reason} {}", whose(incident.attribution), clean(&incident.explanation));
+        self.whose = format!("{}{reason} {}", whose(incident.attribution), why(incident)).trim_end().to_owned();
         self.numbers = numbers(incident, setting);
         self.official = official(&incident.official, setting);
         if let Some(url) = &incident.official.url {
             self.links.push(("the provider's own page", clean(url)));
         }
-        let cleaned = |strip: &Strip| Strip { endpoint: clean(&strip.endpoint), minutes: strip.minutes.clone() };
+        let cleaned = |strip: &Strip| Strip { endpoint: clean(&strip.endpoint), ..strip.clone() };
         self.strips = notice.recent.iter().map(cleaned).collect();
+        if let Some(strip) = notice.recent.first() {
+            let minutes = strip.minutes.chars().count().saturating_sub(1) as i64;
+            let clock = |ago: i64| {
+                let at = Timestamp(strip.until.0 - ago * 60_000).to_datetime().with_timezone(&setting.timezone);
+                at.format("%H:%M").to_string()
+            };
+            self.axis = [minutes, minutes / 2, 0].map(clock);
+        }
         let latency = incident.evidence.first_token_ms;
         self.latency = latency.typical.zip(latency.now).filter(|(a, b)| *a > 0.0 && *b > 0.0);
         if self.over {
@@ -203,6 +222,10 @@ impl Letter {
                     availability: a.availability_24h.map_or("-".to_owned(), percent),
                 })
                 .collect();
+            if self.alternatives.is_empty() && incident.attribution != Attribution::Local {
+                self.no_alternative = "Nothing that is watched here: no endpoint of the same group, or of the same kind, is healthy \
+                                       right now.";
+            }
         }
         self.samples = incident
             .evidence
@@ -241,6 +264,7 @@ impl Letter {
             let Choice { name, first_token, availability } = choice;
             format!("{}. {name}: first token {first_token}, {availability} good in 24 h", place + 1)
         });
+        let nothing = (!self.no_alternative.is_empty()).then(|| self.no_alternative.to_owned());
         let samples = self.samples.iter().map(|s| {
             let id = if s.request_id.is_empty() { String::new() } else { format!(", request id {}", s.request_id) };
             let words = if s.words.is_empty() { String::new() } else { format!(": {}", s.words) };
@@ -250,10 +274,10 @@ impl Letter {
             ("Please note", lines(self.remarks.clone())),
             (self.what_heading(), self.what.clone()),
             ("Whose fault, and why we think so", self.whose.clone()),
-            ("In detail", self.document.clone()),
+            ("In detail", document::lines(&self.document)),
             ("The numbers", lines(numbers)),
             ("The provider's own page", self.official.clone()),
-            ("What works instead", lines(alternatives.collect())),
+            ("What works instead", lines(alternatives.chain(nothing).collect())),
             ("The last bad probes", lines(samples.collect())),
             ("Request ids for a support ticket", self.request_ids.join(", ")),
         ];
@@ -308,6 +332,7 @@ fn taken_by(word: &Acknowledgement, setting: Setting) -> String {
 fn what(incident: &Incident, setting: Setting) -> String {
     let names = listed(&incident.endpoints);
     let many = incident.endpoints.len() > 1;
+    let have = if many { "have" } else { "has" };
     let since = when(incident.started_at, setting);
     let cause = cause(incident);
     match (incident.resolved_at, incident.attribution) {
@@ -316,18 +341,37 @@ fn what(incident: &Incident, setting: Setting) -> String {
             let lasted = human_duration(incident.duration_s);
             format!("{names} {verb} again since {}. It lasted {lasted}, from {since} on: {cause}.", when(at, setting))
         }
-        (None, Attribution::Account) => format!("{names} cannot be used with this account since {since}: {cause}."),
-        (None, Attribution::Local) => format!("{names} cannot be reached from this machine since {since}: {cause}."),
+        (None, Attribution::Account) => format!("{names} {have} been refused to this account since {since}: {cause}."),
+        (None, Attribution::Local) => {
+            format!("{names} {have} been out of this machine's reach since {since}: {cause}.")
+        }
         (None, Attribution::Provider) => {
-            let verb = if many { "are" } else { "is" };
             let how = match (incident.cause == SLOW, incident.status) {
                 (true, _) => "slow",
                 (false, Status::Degraded) => "failing now and then",
                 _ => "failing",
             };
-            format!("{names} {verb} {how} since {since}: {cause}.")
+            format!("{names} {have} been {how} since {since}: {cause}.")
         }
     }
+}
+
+/// One line about what is over.
+fn past(notice: &Notice, incident: &Incident) -> String {
+    let (name, names) = (clean(&notice.subject), listed(&incident.endpoints));
+    let lasted = human_duration(incident.duration_s);
+    let verb = if incident.endpoints.len() > 1 { "work" } else { "works" };
+    format!("{name}: {names} {verb} again after {lasted} ({})", clean(&incident.cause))
+}
+
+/// What the explanation adds to the sentence about what is broken and to the numbers, which tell its first sentence in
+/// their own way. An account's says what was refused, in the provider's words, and what to do.
+fn why(incident: &Incident) -> String {
+    let explanation = clean(&incident.explanation);
+    if incident.attribution == Attribution::Account {
+        return explanation;
+    }
+    explanation.split_once(". ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
 }
 
 fn cause(incident: &Incident) -> String {
@@ -418,8 +462,8 @@ fn official(official: &Official, setting: Setting) -> String {
     }
 }
 
-fn of_monitor(r#type: NoticeType) -> &'static str {
-    match r#type {
+fn of_monitor(notice: &Notice) -> &'static str {
+    match notice.r#type {
         NoticeType::Blind => {
             "Neither the providers nor the controls answer from this machine, so nothing can be said about the providers \
              until its network is back. You get one more message then."
@@ -433,6 +477,10 @@ fn of_monitor(r#type: NoticeType) -> &'static str {
             "Probing, detecting and telling go on from memory, and everything is written once the store can be. Make room on \
              the disk; do not restart the daemon, which would forget what waits."
         }
+        NoticeType::Delivery if notice.condition.as_ref().is_some_and(|c| c.over) => {
+            "What waited for it is delivered, oldest first, marked as late. What was given up meanwhile is kept: `llmwatch \
+             outbox` lists it, and can send it again."
+        }
         NoticeType::Delivery => {
             "What a channel could not deliver is kept and tried again. `llmwatch outbox` lists what waits and what was given \
              up, and can send it again."
@@ -440,6 +488,7 @@ fn of_monitor(r#type: NoticeType) -> &'static str {
         NoticeType::Digest => {
             "So much happened at once that one message stands for many. Every incident has its page, and its end is told."
         }
+        NoticeType::Advice => "Nothing has failed. This will, or may, if nothing is done. Each advice is told once.",
         NoticeType::Test => "This is only a test: nothing is wrong. If you read this, the channel works.",
         _ => "",
     }
@@ -471,11 +520,6 @@ fn percent(share: f64) -> String {
 /// A moment for the reader: with the date and the offset, in the configured time zone.
 fn when(at: Timestamp, setting: Setting) -> String {
     at.to_datetime().with_timezone(&setting.timezone).format("%Y-%m-%d %H:%M:%S %:z").to_string()
-}
-
-/// The same for a text in lines, which keep their spaces.
-fn cleaned_lines(text: &str) -> String {
-    text.trim_end().split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// One line without anything that acts instead of being shown, whatever came from outside: control characters (line

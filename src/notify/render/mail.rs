@@ -3,10 +3,8 @@
 use askama::Template;
 
 use super::letter::{Letter, Setting, millis};
-use crate::model::{Notice, Strip};
-
-/// The widest line that every program shows whole.
-const WIDTH: usize = 76;
+use crate::document::{self, FONT, GREY, WIDTH};
+use crate::model::{Block, Notice, Strip};
 
 #[derive(Template)]
 #[template(path = "mail/body.txt", escape = "none")]
@@ -33,27 +31,31 @@ pub fn text(notice: &Notice, setting: Setting) -> String {
 /// from elsewhere. Everything from outside is escaped.
 pub fn html(notice: &Notice, setting: Setting) -> String {
     let letter = Letter::new(notice, setting);
-    let font = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif";
-    Html { letter: &letter, font, grey: "#767676" }.render().unwrap_or_default()
+    Html { letter: &letter, font: FONT, grey: GREY }.render().unwrap_or_default()
 }
 
 impl Text<'_> {
-    /// `text` in lines of at most [`WIDTH`] characters, each with `indent` before it, without an end.
+    /// `text` in lines of at most [`WIDTH`] characters, each after `indent`, without an end.
     fn wrapped(text: &str, indent: &str) -> String {
-        let mut lines = vec![String::new()];
-        for word in text.split_whitespace() {
-            let line = lines.last().map_or(0, |l| l.chars().count());
-            if line > 0 && indent.len() + line + 1 + word.chars().count() > WIDTH {
-                lines.push(String::new());
-            }
-            if let Some(line) = lines.last_mut() {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-        }
-        lines.iter().map(|line| format!("{indent}{line}")).collect::<Vec<_>>().join("\n")
+        document::wrapped(text, indent, indent, WIDTH)
+    }
+
+    fn document(&self) -> String {
+        document::text(&self.letter.document, WIDTH).trim_end().to_owned()
+    }
+
+    /// A value behind a name of twelve columns.
+    fn behind(name: &str, value: &str) -> String {
+        document::wrapped(value, &format!("  {name:12} "), &" ".repeat(15), WIDTH)
+    }
+
+    /// Begin, middle and end of the last hour, below its first, middle and last minute.
+    fn axis(&self) -> String {
+        let [begin, middle, end] = &self.letter.axis;
+        let width = self.letter.strips.first().map_or(0, |s| s.minutes.chars().count());
+        let half = width.saturating_sub(end.len()) / 2;
+        format!("   {begin:half$}{middle:>w$}", w = end.len())
+            + &format!("{end:>rest$}", rest = width.saturating_sub(half + end.len()))
     }
 }
 

@@ -14,6 +14,7 @@ pub fn subject(notice: &Notice) -> String {
         None if notice.r#type == NoticeType::Test => notice.title.clone(),
         None if notice.r#type == NoticeType::Report => format!("[REPORT] {}", notice.title),
         None if notice.r#type == NoticeType::Official => format!("[OFFICIAL] {}", notice.title),
+        None if notice.r#type == NoticeType::Advice => format!("[ADVICE] {}", notice.title),
         None => format!("[MONITOR] {}", notice.title),
     };
     let is_test = notice.test || notice.r#type == NoticeType::Test;
@@ -35,15 +36,19 @@ fn of_incident(notice: &Notice, incident: &Incident) -> String {
     };
     let extra = match notice.r#type {
         NoticeType::Reminder => " still",
+        NoticeType::Escalated => " now",
         _ => "",
     };
-    let over = if notice.already_over {
-        format!(", over after {}", human_duration(incident.duration_s))
-    } else {
-        healthy(notice)
+    let taken = incident.acknowledged.as_ref().filter(|_| notice.r#type == NoticeType::Updated);
+    let over = match taken {
+        _ if notice.already_over => format!(", over after {}", human_duration(incident.duration_s)),
+        Some(word) if word.by.is_empty() => ", somebody is on it".to_owned(),
+        Some(word) => format!(", {} is on it", word.by),
+        None => healthy(notice),
     };
     if incident.attribution == Attribution::Provider {
-        format!("[{tag}] {name}: {}{extra} {}{over}", who(incident), present(incident))
+        let how = if notice.already_over { past(incident) } else { present(incident) };
+        format!("[{tag}] {name}: {}{extra} {how}{over}", who(incident))
     } else {
         let words = incident.cause.parse::<Fault>().map_or("not usable", Fault::describe);
         format!("[{tag}] {name}: {words}{over}")

@@ -7,7 +7,7 @@ use crate::audience::wants_type;
 use crate::desk::Announcement;
 use crate::incident::Change;
 use crate::log;
-use crate::model::{Attribution, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident};
+use crate::model::{Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident};
 use crate::official::{Heard, News};
 use crate::pipeline::{Line, Step};
 
@@ -86,26 +86,27 @@ fn title(provider: Provider, theirs: &VendorIncident, began: bool) -> String {
 }
 
 fn document(provider: Provider, theirs: &VendorIncident, began: bool) -> Document {
-    let mut text = if began {
+    let text = if began {
         format!(
-            "{} has published this on its own status page. It is information: the\nprobes from here do not feel it, and no incident is open.\n",
+            "{} has published this on its own status page. It is information: the probes from here do not feel it, and no incident is open.",
             provider.title()
         )
     } else {
-        "It is not on the vendor's own status page any more.\n".to_owned()
+        "It is not on the vendor's own status page any more.".to_owned()
     };
-    if let Some(at) = theirs.published_at {
-        text += &format!("\npublished   {at}\n");
-    }
-    if !theirs.components.is_empty() {
-        text += &format!("concerns    {}\n", theirs.components.join(", "));
-    }
-    if let Some(url) = &theirs.url {
-        text += &format!("\n{url}\n");
+    let facts = [
+        theirs.published_at.map(|at| format!("published at {at}")),
+        (!theirs.components.is_empty()).then(|| format!("concerns {}", theirs.components.join(", "))),
+        theirs.url.clone(),
+    ];
+    let facts: Vec<_> = facts.into_iter().flatten().collect();
+    let mut blocks = vec![Block::Text(text)];
+    if !facts.is_empty() {
+        blocks.push(Block::List(facts));
     }
     let data = json!({
         "provider": provider, "official": {"status": theirs.status, "incident": theirs.name, "phase": theirs.phase,
             "published_at": theirs.published_at, "url": theirs.url, "components": theirs.components, "open": began},
     });
-    Document { text, html: String::new(), data }
+    Document { blocks, data }
 }

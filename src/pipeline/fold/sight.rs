@@ -8,7 +8,7 @@ use crate::config::is_local;
 use crate::desk::Announcement;
 use crate::incident::human_duration;
 use crate::log;
-use crate::model::{Document, Endpoint, NoticeType, Sample, Timestamp};
+use crate::model::{Block, Document, Endpoint, NoticeType, Sample, Timestamp};
 use crate::pipeline::{Line, Step};
 
 /// The monitor's own network is gone.
@@ -66,11 +66,11 @@ impl Core {
         step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields.clone()));
         if blind.told {
             let text = format!(
-                "From {} to {at} this machine could reach neither the providers nor\nthe controls. {probes} measured nothing: what \
-                 happened meanwhile is unknown,\nnot down, and counts as nobody's downtime.\n",
+                "From {} to {at} this machine could reach neither the providers nor the controls. {probes} measured nothing: what \
+                 happened meanwhile is unknown, not down, and counts as nobody's downtime.",
                 blind.since
             );
-            let document = Document { text, html: String::new(), data: fields };
+            let document = Document { blocks: vec![Block::Text(text)], data: fields };
             step.announcements
                 .push(Announcement { document: Some(document), ..Announcement::new(NoticeType::Sighted, title, at) });
         }

@@ -79,5 +79,6 @@ pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timesta
         test: false,
         instead_of: None,
         document: None,
+        condition: None,
     }
 }

@@ -1,0 +1,50 @@
+//! Advice for a channel. It waits for more to join it, as any message does: one certificate concerns many endpoints.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Announcement;
+use crate::model::{Block, Document, Timestamp};
+
+/// What waits for one channel.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Counsel {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    at: Timestamp,
+    title: String,
+    todo: String,
+    data: Value,
+}
+
+impl Counsel {
+    pub(super) fn gather(&mut self, said: &Announcement) {
+        let Some(Document { blocks, data }) = &said.document else { return };
+        let texts = blocks.iter().filter_map(|b| if let Block::Text(text) = b { Some(text.as_str()) } else { None });
+        let todo = texts.collect::<Vec<_>>().join(" ");
+        self.entries.push(Entry { at: said.at, title: said.title.clone(), todo, data: data.clone() });
+    }
+
+    /// Whether the first has waited long enough.
+    pub(super) fn is_due(&self, now: Timestamp, wait: Duration) -> bool {
+        self.entries.first().is_some_and(|first| now >= first.at + wait)
+    }
+
+    /// When it was decided, in one line, and the whole.
+    pub(super) fn told(self, location: &str) -> (Timestamp, String, Document) {
+        let at = self.entries.first().map_or(Timestamp(0), |first| first.at);
+        let data = json!({"advice": self.entries.iter().map(|e| &e.data).collect::<Vec<_>>()});
+        let n = self.entries.len();
+        if let [Entry { title, todo, .. }] = self.entries.as_slice() {
+            return (at, title.clone(), Document { blocks: vec![Block::Text(todo.clone())], data });
+        }
+        let title = format!("{n} things to see to at {location} before they fail");
+        let entries = self.entries.iter().map(|e| format!("{}. {}", e.title, e.todo)).collect();
+        (at, title, Document { blocks: vec![Block::List(entries)], data })
+    }
+}

@@ -1,0 +1,181 @@
+//! A document of a digest, an advice or a report as plain text, as Markdown and as a page of HTML. Pure.
+
+use askama::Template;
+
+use crate::model::Block;
+
+/// The widest line that every mail program shows whole.
+pub const WIDTH: usize = 76;
+
+/// Plain text in lines of at most `width` characters; a single word may be longer. A table that is too wide is set with
+/// one line a cell.
+pub fn text(blocks: &[Block], width: usize) -> String {
+    let mut out = String::new();
+    for (place, block) in blocks.iter().enumerate() {
+        // A heading belongs to what follows it.
+        let follows_heading = place > 0 && matches!(blocks[place - 1], Block::Heading(_));
+        if place > 0 && !follows_heading {
+            out.push('\n');
+        }
+        match block {
+            Block::Heading(words) => out += &format!("{}\n", wrapped(&words.to_uppercase(), "", "", width)),
+            Block::Text(words) => {
+                let indent = if follows_heading { "  " } else { "" };
+                out += &format!("{}\n", wrapped(words, indent, indent, width));
+            }
+            Block::List(entries) => {
+                for entry in entries {
+                    out += &format!("{}\n", wrapped(entry, "  - ", "    ", width));
+                }
+            }
+            Block::Table { head, rows } => out += &table(head, rows, width),
+        }
+    }
+    out
+}
+
+/// `words` in lines of at most `width` characters, the first after `first` and the others after `rest`.
+pub fn wrapped(words: &str, first: &str, rest: &str, width: usize) -> String {
+    let mut lines = vec![first.to_owned()];
+    let mut empty = true;
+    for word in words.split_whitespace() {
+        let used = lines.last().map_or(0, |l| l.chars().count());
+        if !empty && used + 1 + word.chars().count() > width {
+            lines.push(rest.to_owned());
+            empty = true;
+        }
+        if let Some(line) = lines.last_mut() {
+            if !empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            empty = false;
+        }
+    }
+    lines.join("\n")
+}
+
+fn table(head: &[String], rows: &[Vec<String>], width: usize) -> String {
+    let length = |s: &String| s.chars().count();
+    let all = || std::iter::once(head).chain(rows.iter().map(Vec::as_slice));
+    let widths: Vec<_> =
+        (0..head.len()).map(|c| all().filter_map(|r| r.get(c)).map(length).max().unwrap_or(0)).collect();
+    if widths.iter().map(|w| w + 2).sum::<usize>() <= width {
+        let mut out = String::new();
+        for row in all() {
+            let cells = row.iter().zip(&widths).enumerate().map(|(c, (cell, w))| {
+                // Names to the left, figures to the right.
+                if c == 0 { format!("{cell:w$}") } else { format!("{cell:>w$}") }
+            });
+            out += &format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+        return out;
+    }
+    let label = head.iter().skip(1).map(length).max().unwrap_or(0);
+    let mut out = String::new();
+    for row in rows {
+        out += &format!("  {}\n", row.first().map_or("", String::as_str));
+        for (name, cell) in head.iter().zip(row).skip(1) {
+            out += &format!("    {name:label$}  {cell}\n");
+        }
+    }
+    out
+}
+
+/// Plain text for receivers that show it in a face of unequal letters: a row is a line.
+pub fn lines(blocks: &[Block]) -> String {
+    let mut out: Vec<String> = Vec::new();
+    for block in blocks {
+        match block {
+            Block::Heading(words) if out.is_empty() => out.push(words.clone()),
+            Block::Heading(words) => out.extend([String::new(), words.clone()]),
+            Block::Text(words) => out.push(words.clone()),
+            Block::List(entries) => out.extend(entries.iter().map(|e| format!("• {e}"))),
+            Block::Table { head, rows } => out.extend(rows.iter().map(|row| {
+                let cells: Vec<_> = head.iter().zip(row).skip(1).map(|(name, cell)| format!("{name} {cell}")).collect();
+                format!("• {}: {}", row.first().map_or("", String::as_str), cells.join(", "))
+            })),
+        }
+    }
+    out.join("\n")
+}
+
+/// Markdown, with what acts in it taken literally.
+pub fn markdown(blocks: &[Block]) -> String {
+    let plain = |text: &str| {
+        let mut out = String::new();
+        for c in text.chars() {
+            if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&') {
+                out.push('\\');
+            }
+            out.push(if c.is_control() { ' ' } else { c });
+        }
+        out
+    };
+    let mut out = String::new();
+    for block in blocks {
+        match block.map(plain) {
+            Block::Heading(words) => out += &format!("\n## {words}\n"),
+            Block::Text(words) => out += &format!("\n{words}\n"),
+            Block::List(entries) => {
+                out.push('\n');
+                out.extend(entries.iter().map(|e| format!("- {e}\n")));
+            }
+            Block::Table { head, rows } => {
+                let right = " ---: |".repeat(head.len().saturating_sub(1));
+                out += &format!("\n| {} |\n| --- |{right}\n", head.join(" | "));
+                out.extend(rows.iter().map(|r| format!("| {} |\n", r.join(" | "))));
+            }
+        }
+    }
+    out
+}
+
+#[derive(Template)]
+#[template(path = "document/page.html")]
+struct Page<'a> {
+    title: &'a str,
+    blocks: &'a [Block],
+    font: &'a str,
+    grey: &'a str,
+}
+
+/// The faces of a mail and of a page, as every machine has them.
+pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif";
+/// A grey that reads on white and on black.
+pub const GREY: &str = "#767676";
+
+/// A page of HTML that loads nothing from elsewhere, for light and dark screens.
+pub fn page(title: &str, blocks: &[Block]) -> String {
+    // Writing to a string cannot fail.
+    Page { title, blocks, font: FONT, grey: GREY }.render().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_set_below_its_names() {
+        let table = Block::Table { head: words(&["name", "share"]), rows: vec![words(&["a", "99.9 %"])] };
+        assert_eq!(text(std::slice::from_ref(&table), 40), "  name   share\n  a     99.9 %\n");
+        assert_eq!(text(&[table], 10), "  a\n    share  99.9 %\n");
+    }
+
+    #[test]
+    fn lines_are_kept_short_and_entries_hang() {
+        let blocks = [Block::Heading("Faults".to_owned()), Block::List(words(&["one two three four", "five"]))];
+        assert_eq!(text(&blocks, 15), "FAULTS\n  - one two\n    three four\n  - five\n");
+    }
+
+    #[test]
+    fn nothing_acts_in_markdown_or_in_a_page() {
+        let blocks = [Block::Text("<b>|*x*\n# y".to_owned())];
+        assert_eq!(markdown(&blocks), "\n\\<b\\>\\|\\*x\\* \\# y\n");
+        assert!(page("<i>", &blocks).contains("&#60;b&#62;|*x*"), "{}", page("<i>", &blocks));
+    }
+}
