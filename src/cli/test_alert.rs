@@ -33,7 +33,7 @@ pub(super) struct Args {
 struct Reasons(Vec<NoticeType>);
 
 fn reasons(word: &str) -> Result<Reasons, String> {
-    let named = |t: &&NoticeType| word == "all" || t.reason() == word || t.as_str() == word;
+    let named = |t: &&NoticeType| ["all", t.reason(), t.as_str(), t.filter_word()].contains(&word);
     let found: Vec<_> = NoticeType::ALL.iter().filter(named).copied().collect();
     if found.is_empty() {
         let known: Vec<_> = NoticeType::ALL.iter().map(|t| t.reason()).collect();
