@@ -120,6 +120,10 @@ pub struct EndpointCounters {
     pub ratelimit_requests: Option<i64>,
     /// Tokens left in it.
     pub ratelimit_tokens: Option<i64>,
+    /// When the server's certificate expires.
+    pub tls_expires_at: Option<Timestamp>,
+    /// When the model is shut down, if its vendor has said so.
+    pub model_retires_at: Option<Timestamp>,
 }
 
 /// Everything that was counted.
@@ -163,6 +167,8 @@ impl Counters {
             cost_usd: 0.0,
             ratelimit_requests: None,
             ratelimit_tokens: None,
+            tls_expires_at: None,
+            model_retires_at: None,
         });
         let good = sample.outcome != Outcome::Failed;
         one.provider = sample.provider;
@@ -190,6 +196,8 @@ impl Counters {
         one.cost_usd += sample.cost_usd.unwrap_or(0.0);
         one.ratelimit_requests = sample.ratelimit_remaining_requests.or(one.ratelimit_requests);
         one.ratelimit_tokens = sample.ratelimit_remaining_tokens.or(one.ratelimit_tokens);
+        one.tls_expires_at = sample.tls_expires_at.or(one.tls_expires_at);
+        one.model_retires_at = sample.model_retires_at.or(one.model_retires_at);
     }
 
     /// Forgets the endpoints that are not configured any more.

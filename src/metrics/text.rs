@@ -2,10 +2,12 @@
 
 use std::fmt::{Display, Write};
 
-use super::{BOUNDS, Counted, Histogram, STAGES, bucket};
-use crate::model::{Attribution, Outcome, Status};
+use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, bucket};
+use crate::model::{Attribution, Outcome, Status, Timestamp};
 use crate::process::Process;
 use crate::snapshot::Snapshot;
+
+const DAY_MS: f64 = 86_400_000.0;
 
 /// The format of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("llmwatch_tokens_total", "counter", "Tokens used by probes."),
     ("llmwatch_cost_usd_total", "counter", "What probes cost, in USD."),
     ("llmwatch_ratelimit_remaining", "gauge", "What is left of the rate limit, as the provider said last."),
+    ("llmwatch_tls_expiry_days", "gauge", "Days until the server's certificate expires."),
+    ("llmwatch_model_retirement_days", "gauge", "Days until the model is shut down, where its vendor says so."),
     ("llmwatch_notifications_total", "counter", "Notifications by how they ended, since the store was made."),
     ("llmwatch_outbox_pending", "gauge", "Notifications that wait to be delivered."),
     ("llmwatch_outbox_oldest_seconds", "gauge", "Age of the oldest waiting notification; 0 if none waits."),
@@ -122,6 +126,19 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
         for (kind, left) in [("requests", e.ratelimit_requests), ("tokens", e.ratelimit_tokens)] {
             if let Some(left) = left {
                 page.sample("llmwatch_ratelimit_remaining", &[("endpoint", name), ("kind", kind)], left);
+            }
+        }
+    }
+
+    for (family, end) in [
+        ("llmwatch_tls_expiry_days", (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>),
+        ("llmwatch_model_retirement_days", |e| e.model_retires_at),
+    ] {
+        page.family(family);
+        for (name, e) in &counted.endpoints {
+            if let Some(at) = end(e) {
+                let days = at.since_ms(snapshot.at) as f64 / DAY_MS;
+                page.sample(family, &[("endpoint", name)], (days * 1000.0).round() / 1000.0);
             }
         }
     }

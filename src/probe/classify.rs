@@ -50,10 +50,12 @@ const AUTH: [&str; 6] = [
     "invalid_authentication",
     "authenticationtypedisabled",
 ];
-const FILTERED: [&str; 5] = [
+const FILTERED: [&str; 7] = [
+    "bio_policy",
     "content_filter",
     "content_policy_violation",
     "invalid_prompt",
+    "misalignment_policy_violation",
     "moderation_blocked",
     "responsibleaipolicyviolation",
 ];
@@ -75,10 +77,11 @@ const OWN_LIMIT: [&str; 9] = [
     "too_many_requests",
     "throttling_error",
 ];
-/// Words of a 429 that do.
-const OWN_LIMIT_WORDS: [&str; 5] = ["rate limit", "ratelimit", "rate_limit", "quota", "too many requests"];
+/// Words of a 429 that do. "Too many requests" is only the status over again: a front end that sheds load says it too.
+const OWN_LIMIT_WORDS: [&str; 4] = ["rate limit", "ratelimit", "rate_limit", "quota"];
 /// Codes of a request that the API does not take. In a stream they are all there is; elsewhere the status says it too.
-const REJECTED: [&str; 11] = [
+const REJECTED: [&str; 12] = [
+    "data_residency_mismatch",
     "invalid_request_error",
     "invalid_argument",
     "invalid_request",
@@ -161,12 +164,18 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
         Fault::RequestModelNotFound
     } else if has(&["permission_error", "permission_denied"]) && status < 500 {
         Fault::AccountPermission
-    } else if has(&REJECTED) && (in_stream || status == 409) {
+    } else if (in_stream && has(&REJECTED)) || has(&["conflict_error"]) {
         Fault::RequestRejected
     } else {
         by_status(status, &words)
     };
-    let fault = if around.challenged { Fault::AccountRegion } else { fault };
+    // Cloudflare's own refusals, for whoever accepts JSON.
+    let from_edge = (value["cloudflare_error"] == Value::Bool(true)).then_some(if status >= 500 {
+        Fault::HttpEdge
+    } else {
+        Fault::AccountRegion
+    });
+    let fault = if around.challenged { Fault::AccountRegion } else { from_edge.unwrap_or(fault) };
     Said { fault, words }
 }
 
@@ -209,7 +218,9 @@ fn by_status(status: u16, words: &str) -> Fault {
         403 => Fault::AccountPermission,
         404 if about_model => Fault::RequestModelNotFound,
         // The server gave up waiting, on itself (408, 424) or on us (499): its clients retry these as server errors.
-        408 | 409 | 424 | 499 | 500..=519 | 528 | 529 | 531..=599 => Fault::Http5xx,
+        408 | 409 | 424 | 499 | 500..=519 | 528 | 531..=599 => Fault::Http5xx,
+        // Anthropic's number for it.
+        529 => Fault::Overloaded,
         400 | 404 | 405 | 413 | 415 | 422 => Fault::RequestRejected,
         429 => Fault::AccountRateLimit,
         520..=527 | 530 => Fault::HttpEdge,
@@ -222,11 +233,12 @@ fn page(status: u16, body: &str, around: Around) -> Fault {
     let lower = body.to_ascii_lowercase();
     let from_edge = lower.contains("cloudflare") || lower.contains("<html") || lower.contains("error code:");
     match status {
-        403 if around.challenged || from_edge => Fault::AccountRegion,
+        _ if around.challenged => Fault::AccountRegion,
+        403 if from_edge => Fault::AccountRegion,
         // Cloudflare's own limit per address.
         429 if from_edge && lower.contains("1015") => Fault::AccountRegion,
         429 if around.has_limit || OWN_LIMIT_WORDS.iter().any(|w| lower.contains(w)) => Fault::AccountRateLimit,
-        429 => Fault::Overloaded,
+        429 | 529 => Fault::Overloaded,
         502..=504 | 520..=527 | 530 if from_edge => Fault::HttpEdge,
         500..=599 if from_edge && !around.has_request_id => Fault::HttpEdge,
         200 => Fault::BodyMalformed,
@@ -234,8 +246,11 @@ fn page(status: u16, body: &str, around: Around) -> Fault {
     }
 }
 
+/// The body as JSON, or that of the first event if it is a stream of them all the same.
 fn parse(body: &str) -> Option<Value> {
-    serde_json::from_str::<Value>(body.trim()).ok().filter(|v| v.is_object() || v.is_array())
+    let body = body.trim_start_matches('\u{feff}').trim();
+    let json = |text: &str| serde_json::from_str::<Value>(text).ok().filter(|v| v.is_object() || v.is_array());
+    json(body).or_else(|| body.lines().find_map(|line| json(line.strip_prefix("data:")?.trim())))
 }
 
 /// Every code-like word of an error, in lower case.

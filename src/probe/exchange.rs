@@ -1,7 +1,7 @@
 //! One answer, from its head to its end: a state machine that is fed bytes with the times at which they arrived and
 //! says what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
 
-use super::classify::{Said, error_answer, error_value};
+use super::classify::{Around, Said, error_answer, error_value};
 use super::dialect::{Answer, Brought, Dialect, Framing};
 use super::head::Head;
 use super::judge::judge;
@@ -90,7 +90,7 @@ impl<'e> Exchange<'e> {
             bytes: 0,
             broken: head.encoded.then(|| Said {
                 fault: Fault::BodyMalformed,
-                words: "the body is compressed, though that was not asked for".to_owned(),
+                words: format!("HTTP {}: the body is compressed, though that was not asked for", head.status),
             }),
             ended: false,
             times: Times::default(),
@@ -132,7 +132,7 @@ impl<'e> Exchange<'e> {
             self.form = Form::begun_with(hoped, part[0]);
         }
         let Self { form, dialect, answer, times, ended, .. } = self;
-        let each = |data: &str| event(*dialect, answer, times, ended, data, at);
+        let mut each = |data: &str, is_error: bool| event(*dialect, answer, times, ended, (data, is_error), at);
         let read = match form {
             Form::Hoped(_) => Ok(()),
             Form::Whole(body) => {
@@ -140,7 +140,7 @@ impl<'e> Exchange<'e> {
                 Ok(())
             }
             Form::Events(sse) => sse.feed(part, each),
-            Form::Lines(lines) => lines.feed(part, each),
+            Form::Lines(lines) => lines.feed(part, |line| each(line, false)),
         };
         if read.is_err() {
             self.broken = Some(not_text(Fault::StreamMalformed));
@@ -151,15 +151,16 @@ impl<'e> Exchange<'e> {
     pub(super) fn end(&mut self, at: f64) {
         let Self { form, dialect, answer, times, ended, .. } = self;
         // What was left unfinished is looked at for a last error; half an event is no malformed one.
-        let each = |data: &str| {
-            if !*ended && serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() || data.starts_with("[DONE]") {
-                event(*dialect, answer, times, ended, data, at);
+        let mut each = |data: &str, is_error: bool| {
+            let is_whole = serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() || data.starts_with("[DONE]");
+            if is_whole || is_error {
+                event(*dialect, answer, times, ended, (data, is_error), at);
             }
         };
         // Bytes that are no text here are half a character.
         let _ = match form {
             Form::Events(sse) => sse.end(each),
-            Form::Lines(lines) => lines.end(each),
+            Form::Lines(lines) => lines.end(|line| each(line, false)),
             Form::Hoped(_) | Form::Whole(_) => Ok(()),
         };
         self.ended = true;
@@ -172,18 +173,20 @@ impl<'e> Exchange<'e> {
     }
 
     fn fault(&mut self) -> Option<Said> {
-        if let Some(broken) = self.broken.take() {
-            return Some(broken);
-        }
         let around = self.head.around();
         let status = self.head.status;
+        if let Some(broken) = self.broken.take() {
+            // The status of an error says enough without its words.
+            let is_error = self.head.encoded && !self.is_wanted(status);
+            let fault = if is_error { self.error(status, "", around).fault } else { broken.fault };
+            return Some(Said { fault, ..broken });
+        }
         if let Form::Whole(bytes) = &mut self.form {
             let bytes = std::mem::take(bytes);
             let text = String::from_utf8(bytes);
             if !self.is_wanted(status) {
                 let text = text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-                let said = error_answer(status, &text, around);
-                return Some(if self.dialect == Dialect::Http { of_a_page(status, said) } else { said });
+                return Some(self.error(status, &text, around));
             }
             let Ok(text) = text else { return Some(not_text(Fault::BodyMalformed)) };
             self.dialect.body(&mut self.answer, &text);
@@ -201,7 +204,13 @@ impl<'e> Exchange<'e> {
             }
         }
         if let Some(error) = &self.answer.error {
-            return Some(error_value(200, &serde_json::json!({"error": error}), around));
+            let said = error_value(200, &serde_json::json!({"error": error}), around);
+            let fault = match (said.fault, self.is_stream()) {
+                (Fault::Http5xx | Fault::HttpUnexpected, true) => Fault::StreamError,
+                (Fault::StreamError, false) => Fault::Http5xx,
+                (fault, _) => fault,
+            };
+            return Some(Said { fault, ..said });
         }
         if self.answer.malformed {
             return Some(plain(Fault::StreamMalformed));
@@ -210,6 +219,12 @@ impl<'e> Exchange<'e> {
             return Some(plain(Fault::StreamTruncated));
         }
         judge(&self.answer, &self.endpoint.expect).map(plain)
+    }
+
+    /// What a body says that came with a status that is not wanted.
+    fn error(&self, status: u16, text: &str, around: Around) -> Said {
+        let said = error_answer(status, text, around);
+        if self.dialect == Dialect::Http { of_a_page(status, said) } else { said }
     }
 
     fn is_wanted(&self, status: u16) -> bool {
@@ -221,10 +236,21 @@ impl<'e> Exchange<'e> {
     }
 }
 
-fn event(dialect: Dialect, answer: &mut Answer, times: &mut Times, ended: &mut bool, data: &str, at: f64) {
+fn event(
+    dialect: Dialect,
+    answer: &mut Answer,
+    times: &mut Times,
+    ended: &mut bool,
+    (data, is_error): (&str, bool),
+    at: f64,
+) {
+    // What follows the end in the same piece is not read, as it would not be in the next.
+    if *ended {
+        return;
+    }
     times.events += 1;
     times.first_event.get_or_insert(at);
-    let brought = dialect.event(answer, data);
+    let brought = if is_error { Dialect::error(answer, data) } else { dialect.event(answer, data) };
     match brought {
         Brought::Nothing => return,
         Brought::End | Brought::Garbage => {

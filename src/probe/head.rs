@@ -5,6 +5,10 @@ use std::time::Duration;
 use hyper::HeaderMap;
 
 use super::classify::Around;
+use super::reset;
+
+/// What is limited: requests and tokens, at Anthropic also those of either direction.
+const KINDS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
 
 /// What was read from the status line and the headers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,6 +54,19 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
     };
     let millis = text("retry-after-ms").and_then(|s| s.parse::<f64>().ok()).map(|ms| ms / 1000.0);
     let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
+    // Without a word of the server's own, a limit of ours that is used up says when it is whole again.
+    let reset = || {
+        let of = |kind: &str| {
+            let name =
+                |what: &str| [format!("x-ratelimit-{what}-{kind}"), format!("anthropic-ratelimit-{kind}-{what}")];
+            let [ours, theirs] = name("remaining");
+            if number(&[&ours, &theirs]) != Some(0) {
+                return None;
+            }
+            name("reset").iter().find_map(|n| reset::read(text(n)?, now))
+        };
+        KINDS.iter().filter_map(|kind| of(kind)).reduce(f64::max).filter(|_| status == 429)
+    };
     let date = || {
         let at = chrono::DateTime::parse_from_rfc2822(text("retry-after")?).ok()?;
         Some((at.timestamp_millis() - now.0).max(0) as f64 / 1000.0)
@@ -69,10 +86,11 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
             .map(bounded),
         remaining_requests: number(&["x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"]),
         remaining_tokens: number(&["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"]),
-        headroom: [share("requests"), share("tokens")].into_iter().flatten().reduce(f64::min),
+        headroom: KINDS.iter().filter_map(|kind| share(kind)).reduce(f64::min),
         retry_after: millis
             .or(seconds)
             .or_else(date)
+            .or_else(reset)
             .filter(|s| s.is_finite() && (0.0..=86_400.0).contains(s))
             .map(Duration::from_secs_f64),
     }
@@ -81,4 +99,47 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
 /// No id is longer than this; what is, is no id.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    fn head(status: u16, headers: &[(&'static str, &'static str)]) -> Head {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        read(status, hyper::Version::HTTP_11, &headers, Timestamp::parse("2026-11-23T12:00:00Z").unwrap())
+    }
+
+    #[test]
+    fn when_to_come_back() {
+        let wait = |status, headers: &[_]| head(status, headers).retry_after.map(|d| d.as_millis());
+        assert_eq!(wait(503, &[("retry-after", "20")]), Some(20_000));
+        assert_eq!(wait(429, &[("retry-after", "20"), ("retry-after-ms", "1500")]), Some(1500));
+        assert_eq!(wait(429, &[("retry-after", "Mon, 23 Nov 2026 12:01:00 GMT")]), Some(60_000));
+        assert_eq!(wait(429, &[("retry-after", "soon")]), None);
+        let used_up = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6m0s")];
+        assert_eq!(wait(429, &used_up), Some(360_000));
+        assert_eq!(wait(200, &used_up), None, "a good answer asks nobody to wait");
+        let left = [("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "6m0s")];
+        assert_eq!(wait(429, &left), None);
+        let anthropic = [
+            ("anthropic-ratelimit-output-tokens-remaining", "0"),
+            ("anthropic-ratelimit-output-tokens-reset", "2026-11-23T12:00:30Z"),
+        ];
+        assert_eq!(wait(429, &anthropic), Some(30_000));
+    }
+
+    #[test]
+    fn the_smallest_share_of_any_limit_is_the_headroom() {
+        let headers = [
+            ("anthropic-ratelimit-requests-limit", "100"),
+            ("anthropic-ratelimit-requests-remaining", "90"),
+            ("anthropic-ratelimit-output-tokens-limit", "1000"),
+            ("anthropic-ratelimit-output-tokens-remaining", "50"),
+        ];
+        assert_eq!(head(200, &headers).headroom, Some(0.05));
+        // Azure's Responses API.
+        assert_eq!(head(200, &[("x-ratelimit-remaining-requests", "-1")]).remaining_requests, None);
+    }
 }

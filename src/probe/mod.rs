@@ -13,6 +13,7 @@ mod lines;
 mod pool;
 mod proxy;
 mod record;
+mod reset;
 mod run;
 mod sse;
 mod stamped;
@@ -22,6 +23,8 @@ mod x509;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod oddities;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -34,6 +37,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
 pub use control::Controls;
+pub(crate) use stamped::{Arrivals, Stamped};
 
 use self::pool::Pool;
 use self::proxy::Proxies;

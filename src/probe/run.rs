@@ -56,8 +56,6 @@ impl<'a> Run<'a> {
                 return sample;
             }
         };
-        // The token's fetch is reported apart: the probe begins now.
-        self.start = Instant::now();
         let token = token.as_ref().map(Secret::expose);
         let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget: self.knows_other_budget(), token };
         let mut end = self.attempt(&ask, &mut sample).await;
@@ -65,7 +63,7 @@ impl<'a> Run<'a> {
             self.remember_other_budget(&ask, other);
             ask.other_budget = !ask.other_budget;
             // This is an agreement on the words and no failure: the probe begins anew.
-            (self.start, self.end, self.stages) = (Instant::now(), None, Stages::default());
+            (self.end, self.stages) = (None, Stages::default());
             end = self.attempt(&ask, &mut sample).await;
         }
         let total = self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.start);
@@ -106,7 +104,7 @@ impl<'a> Run<'a> {
             .map_err(|error| broken(Fault::RequestRejected, error.to_string()))?;
         let answer = line.send(message).await.map_err(of_line)?;
         let status = answer.status().as_u16();
-        let body = http_body_util::Limited::new(answer.into_body(), MOST_TOKEN_BYTES).collect().await;
+        let body = line.drive(http_body_util::Limited::new(answer.into_body(), MOST_TOKEN_BYTES).collect()).await;
         let body = body.map_err(|error| broken(Fault::BodyMalformed, error.to_string()))?.to_bytes();
         token::read(status, &String::from_utf8_lossy(&body)).map_err(|(fault, words)| End::Broken(fault, words))
     }
@@ -115,6 +113,8 @@ impl<'a> Run<'a> {
         let dialect = Dialect::of(self.endpoint);
         let request = dialect.request(ask);
         let keeps = self.endpoint.connection == Connection::Reuse;
+        // The probe begins now: a token's fetch is reported apart, and making the request is our own affair.
+        self.start = Instant::now();
         if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name) {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
             match self.exchange(dialect, &request, line, sample).await {
@@ -172,10 +172,10 @@ impl<'a> Run<'a> {
         sample.headers_ms = Some(ms(arrived.saturating_duration_since(sent)));
         let (parts, mut body) = response.into_parts();
         let head = head::read(parts.status.as_u16(), parts.version, &parts.headers, self.now);
-        let end = self.read(dialect, head, &mut body, &line, total).await;
+        let end = self.read(dialect, head, &mut body, &mut line, total).await;
         if self.endpoint.connection == Connection::Reuse
             && matches!(end, End::Answered(..))
-            && is_drained(&mut body).await
+            && line.drive(is_drained(&mut body)).await
         {
             self.prober.pool.keep(&self.endpoint.name, line);
         }
@@ -183,7 +183,14 @@ impl<'a> Run<'a> {
     }
 
     /// Reads the body to its end, or to the first limit that it meets.
-    async fn read(&mut self, dialect: Dialect, head: Head, body: &mut Incoming, line: &Line, total: Instant) -> End {
+    async fn read(
+        &mut self,
+        dialect: Dialect,
+        head: Head,
+        body: &mut Incoming,
+        line: &mut Line,
+        total: Instant,
+    ) -> End {
         let limits = self.endpoint.timeouts;
         let mut exchange = Exchange::new(self.endpoint, dialect, head.clone());
         let mut broken = None;
@@ -196,7 +203,7 @@ impl<'a> Run<'a> {
                     earlier((last + limits.token_gap, Fault::TimeoutTokenGap), total)
                 }
             };
-            match tokio::time::timeout_at(deadline, body.frame()).await {
+            match tokio::time::timeout_at(deadline, line.drive(body.frame())).await {
                 Err(_) => {
                     broken = Some((fault, String::new()));
                     break;

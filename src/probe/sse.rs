@@ -2,12 +2,15 @@
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>
 
-/// Collects bytes and gives the data of each complete event.
+/// Collects bytes and gives the data of each complete event, and whether its name is `error`: other names repeat what the
+/// data says.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the reader's state of its own")]
 pub(super) struct Sse {
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
+    is_error: bool,
     /// The last byte was a carriage return: a line feed that follows belongs to it.
     after_cr: bool,
     started: bool,
@@ -20,7 +23,7 @@ pub(super) struct NotText;
 impl Sse {
     /// Takes a chunk in and hands the data of every event that it completes to `each`. Comments, other fields and empty
     /// events give nothing.
-    pub(super) fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&str)) -> Result<(), NotText> {
+    pub(super) fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&str, bool)) -> Result<(), NotText> {
         for &byte in chunk {
             let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
             match byte {
@@ -34,14 +37,14 @@ impl Sse {
 
     /// The stream has ended. What was not dispatched is lost by the rules, but a monitor still wants to see a last
     /// error: it is handed over all the same.
-    pub(super) fn end(&mut self, mut each: impl FnMut(&str)) -> Result<(), NotText> {
+    pub(super) fn end(&mut self, mut each: impl FnMut(&str, bool)) -> Result<(), NotText> {
         if !self.line.is_empty() {
             self.end_line(&mut each)?;
         }
         self.dispatch(&mut each)
     }
 
-    fn end_line(&mut self, each: &mut impl FnMut(&str)) -> Result<(), NotText> {
+    fn end_line(&mut self, each: &mut impl FnMut(&str, bool)) -> Result<(), NotText> {
         let line = std::mem::take(&mut self.line);
         let mut line = line.as_slice();
         if !std::mem::replace(&mut self.started, true) {
@@ -60,17 +63,20 @@ impl Sse {
             }
             self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
             self.has_data = true;
+        } else if field == b"event" {
+            self.is_error = value.strip_prefix(b" ").unwrap_or(value) == b"error";
         }
         Ok(())
     }
 
-    fn dispatch(&mut self, each: &mut impl FnMut(&str)) -> Result<(), NotText> {
+    fn dispatch(&mut self, each: &mut impl FnMut(&str, bool)) -> Result<(), NotText> {
         self.has_data = false;
+        let is_error = std::mem::take(&mut self.is_error);
         let data = std::mem::take(&mut self.data);
         if data.is_empty() {
             return Ok(());
         }
-        each(std::str::from_utf8(&data).map_err(|_| NotText)?);
+        each(std::str::from_utf8(&data).map_err(|_| NotText)?, is_error);
         Ok(())
     }
 }
@@ -83,9 +89,9 @@ mod tests {
     fn events(chunks: &[&[u8]]) -> Vec<String> {
         let (mut sse, mut events) = (Sse::default(), Vec::new());
         for chunk in chunks {
-            sse.feed(chunk, |e| events.push(e.to_owned())).unwrap();
+            sse.feed(chunk, |e, _| events.push(e.to_owned())).unwrap();
         }
-        sse.end(|e| events.push(e.to_owned())).unwrap();
+        sse.end(|e, _| events.push(e.to_owned())).unwrap();
         events
     }
 
@@ -97,7 +103,12 @@ mod tests {
         );
         assert_eq!(events(&[b"event: x\nid: 1\nretry: 5\ndata: {}\n\n"]), ["{}"]);
         assert_eq!(events(&[b"data: cut off"]), ["cut off"], "a last error is worth seeing");
-        assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_| ()), Err(NotText));
+        assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_, _| ()), Err(NotText));
+        let mut errors = Vec::new();
+        let stream = b"event: error\ndata: a\n\ndata: b\n\nevent:error\n\ndata: c\n\ndata: d\nevent: error\r\n\r\n";
+        Sse::default().feed(stream, |data, is_error| errors.push((data.to_owned(), is_error))).unwrap();
+        let wanted = [("a", true), ("b", false), ("c", false), ("d", true)];
+        assert_eq!(errors, wanted.map(|(data, is_error)| (data.to_owned(), is_error)));
     }
 
     proptest! {
@@ -118,7 +129,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut sse = Sse::default();
-            let _ = sse.feed(&bytes, |_| ()).and_then(|()| sse.end(|_| ()));
+            let _ = sse.feed(&bytes, |_, _| ()).and_then(|()| sse.end(|_, _| ()));
         }
     }
 }

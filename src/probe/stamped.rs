@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,7 +22,7 @@ use crate::clock;
 
 /// When bytes last arrived and last left.
 #[derive(Debug, Clone)]
-pub(super) struct Arrivals {
+pub(crate) struct Arrivals {
     base: Instant,
     last_ns: Arc<AtomicU64>,
     sent_ns: Arc<AtomicU64>,
@@ -35,12 +36,12 @@ impl Default for Arrivals {
 
 impl Arrivals {
     /// When bytes last arrived.
-    pub(super) fn last(&self) -> Instant {
+    pub(crate) fn last(&self) -> Instant {
         self.base + Duration::from_nanos(self.last_ns.load(Ordering::Relaxed))
     }
 
     /// When bytes were last sent.
-    pub(super) fn sent(&self) -> Instant {
+    pub(crate) fn sent(&self) -> Instant {
         self.base + Duration::from_nanos(self.sent_ns.load(Ordering::Relaxed))
     }
 
@@ -59,7 +60,7 @@ impl Arrivals {
 
 /// A TCP stream that notes when bytes arrive and leave.
 #[derive(Debug)]
-pub(super) struct Stamped {
+pub(crate) struct Stamped {
     stream: TcpStream,
     arrivals: Arrivals,
     /// Room for the kernel's stamp.
@@ -67,10 +68,15 @@ pub(super) struct Stamped {
 }
 
 impl Stamped {
-    pub(super) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
+    pub(crate) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
         // Without it the time of each read has to do.
         let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
         Self { stream, arrivals, control: nix::cmsg_space!(TimeSpec) }
+    }
+
+    /// The stream itself.
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.stream
     }
 }
 
@@ -101,7 +107,7 @@ fn receive(stream: &TcpStream, room: &mut [u8], control: &mut [u8]) -> io::Resul
     let mut parts = [IoSliceMut::new(room)];
     let message = loop {
         match recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(control), MsgFlags::empty()) {
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             other => break other?,
         }
     };
@@ -117,7 +123,15 @@ impl AsyncWrite for Stamped {
         let Self { stream, arrivals, .. } = self.get_mut();
         // Taken before the call: what is written can be answered before it returns.
         arrivals.left();
-        Pin::new(stream).poll_write(cx, buf)
+        // Tried at once: that a new socket takes bytes the runtime learns only at its next look at all sockets.
+        loop {
+            match send(stream.as_raw_fd(), buf, MsgFlags::MSG_NOSIGNAL) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Pin::new(stream).poll_write(cx, buf),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

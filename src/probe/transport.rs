@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use std::os::fd::AsRawFd;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, socket};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -151,7 +155,7 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     if let Some(address) = waiting.next() {
-        attempts.push(TcpStream::connect(address));
+        attempts.push(to_address(address));
     }
     loop {
         tokio::select! {
@@ -160,18 +164,38 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                 Err(error) => {
                     last = error;
                     match waiting.next() {
-                        Some(address) => attempts.push(TcpStream::connect(address)),
+                        Some(address) => attempts.push(to_address(address)),
                         None if attempts.is_empty() => return Err(last),
                         None => {}
                     }
                 }
             },
             () = tokio::time::sleep(NEXT_ADDRESS), if waiting.len() > 0 => {
-                attempts.extend(waiting.next().map(TcpStream::connect));
+                attempts.extend(waiting.next().map(to_address));
             }
             else => return Err(last),
         }
     }
+}
+
+/// A connection to one address. Where it is there at once, as on this machine, no turn among other tasks is waited for.
+async fn to_address(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    match connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+        // Interrupted, it goes on by itself.
+        Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    if stream.peer_addr().is_err() {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(stream)
 }
 
 fn failed(fault: Fault, words: &str) -> NoConnection {

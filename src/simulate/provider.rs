@@ -27,6 +27,7 @@ use super::speech::model;
 use super::status_page::StatusPage;
 use crate::clock;
 use crate::model::Timestamp;
+use crate::probe::{Arrivals, Stamped};
 
 /// A running simulator. It stops, and its connections are closed, when this is dropped.
 #[derive(Debug)]
@@ -151,13 +152,18 @@ impl Stage {
         }
     }
 
-    async fn serve_request(&self, mut stream: TcpStream, at: Timestamp) {
+    async fn serve_request(&self, stream: TcpStream, at: Timestamp) {
         let accepted = Instant::now();
-        let request = match read(&mut stream).await {
+        // What is promised from the arrival of a request counts from its arrival, however late we come to read it.
+        let arrivals = Arrivals::default();
+        let mut stream = Stamped::new(stream, arrivals.clone());
+        let read = read(&mut stream).await;
+        let stream = stream.into_inner();
+        let request = match read {
             Ok(request) => request,
             Err(error) => return self.refuse(stream, at, accepted, &error).await,
         };
-        let arrived = Instant::now();
+        let arrived = arrivals.last();
         if let Some(acts) = self.administer(&request) {
             drop(perform(stream, acts, arrived, None).await);
             return;
@@ -190,7 +196,7 @@ impl Stage {
             method: request.method,
             path: request.path,
             model,
-            request_after: arrived - accepted,
+            request_after: arrived.saturating_duration_since(accepted),
             writes,
             end,
             ..self.unread(at, cue.rule_name())

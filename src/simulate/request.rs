@@ -47,11 +47,14 @@ impl Request {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The API key that the caller shows: `Authorization: Bearer KEY`, or Azure's `api-key: KEY`.
+    /// The API key that the caller shows, in the way of whichever vendor: `Authorization: Bearer KEY`, `api-key` (Azure),
+    /// `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
     pub(super) fn shown_key(&self) -> Option<&str> {
+        let in_query = || self.query.as_deref()?.split('&').find_map(|pair| pair.strip_prefix("key="));
         self.header("authorization")
             .map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
-            .or(self.header("api-key"))
+            .or_else(|| ["api-key", "x-api-key", "x-goog-api-key"].iter().find_map(|name| self.header(name)))
+            .or_else(in_query)
     }
 
     /// The body as JSON, if it is JSON.
@@ -166,6 +169,21 @@ mod tests {
         assert_eq!(request.query.as_deref(), Some("api-version=1"));
         assert_eq!(request.header("host"), Some("sim"));
         assert_eq!(request.json(), Some(serde_json::json!({})));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_shown_in_the_way_of_whichever_vendor() {
+        for (target, header) in [
+            ("/v1", "Authorization: Bearer k"),
+            ("/v1", "api-key: k"),
+            ("/v1", "x-api-key: k"),
+            ("/v1", "x-goog-api-key: k"),
+            ("/v1?alt=sse&key=k", "x: y"),
+        ] {
+            let request = read_all(format!("GET {target} HTTP/1.1\r\n{header}\r\n\r\n").as_bytes()).await.unwrap();
+            assert_eq!(request.shown_key(), Some("k"), "{target} {header}");
+        }
+        assert_eq!(read_all(b"GET /v1?keys=k HTTP/1.1\r\n\r\n").await.unwrap().shown_key(), None);
     }
 
     #[tokio::test]

@@ -102,6 +102,10 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
 
 /// A whole body; without `alt=sse` a stream is one too, the list of its chunks.
 pub(super) fn body(answer: &mut Answer, whole: &Value) {
+    if whole["object"] == "interaction" || whole["steps"].is_array() {
+        interaction(answer, "interaction.completed", &json!({"interaction": whole}));
+        return;
+    }
     let chunks = whole.as_array().map_or(std::slice::from_ref(whole), Vec::as_slice);
     let is_ours = |c: &Value| c["candidates"].is_array() || c["promptFeedback"].is_object();
     if !chunks.iter().any(is_ours) {
@@ -131,6 +135,13 @@ fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> Brought {
         "step.delta" if delta["type"].as_str().is_some_and(|t| t.contains("thought")) => Brought::Reasoning,
         "interaction.completed" => {
             let whole = &event["interaction"];
+            if answer.text.is_empty() {
+                // Not streamed: all the text is here.
+                for step in ["steps", "outputs"].iter().filter_map(|k| whole[k].as_array()).flatten() {
+                    append(&mut answer.text, &step["text"]);
+                    append(&mut answer.text, &step["content"]);
+                }
+            }
             answer.model = text_of(&whole["model"]).or(answer.model.take());
             let usage = &whole["usage"];
             answer.input_tokens = count(&usage["total_input_tokens"]);

@@ -200,6 +200,15 @@ impl Dialect {
         }
     }
 
+    /// Takes an event of a stream that its name calls an error. Its data may have the API's form of one, another, or none.
+    pub(super) fn error(answer: &mut Answer, data: &str) -> Brought {
+        match serde_json::from_str::<Value>(data) {
+            Ok(event) => answer.error = error_in(&event).or(Some(event)),
+            Err(_) => answer.error = Some(json!({"message": data})),
+        }
+        Brought::End
+    }
+
     /// Takes a whole body into the answer.
     pub(super) fn body(self, answer: &mut Answer, body: &str) {
         if self == Self::Http {
@@ -208,7 +217,7 @@ impl Dialect {
             return;
         }
         // Some servers send blank lines while a request waits in their queue.
-        let Ok(whole) = serde_json::from_str::<Value>(body.trim()) else {
+        let Ok(whole) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}').trim()) else {
             answer.malformed = true;
             return;
         };

@@ -1,0 +1,187 @@
+//! How true our timings are: probes and curl against a server that notes when it really wrote each byte, in one run.
+//!
+//! `cargo bench --bench accuracy [-- REQUESTS]`. Figures on a shared machine are noisy; the ratios within one run are not.
+//!
+//! The server is a process of its own. What it promises counts from the moment at which the kernel received the request, and it
+//! notes each write just before it makes it: that is the truth. Probes and curl take turns, each round all at once, and are
+//! held against it as they report: from their own start, connecting included, to the first token and to the end. So what either
+//! needs before its request is out counts as its error.
+
+mod truth;
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use llmwatch::clock;
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::model::{Endpoint, Sample, Trigger};
+use llmwatch::probe::{Due, Prober};
+use tokio::process::Command;
+
+use truth::{Server, Truth};
+
+/// All at once, so many.
+const CONCURRENCY: [usize; 3] = [1, 50, 200];
+/// Requests of either at each level, unless told otherwise.
+const REQUESTS: usize = 300;
+
+/// Values in milliseconds, per measure.
+#[derive(Default)]
+struct Values(HashMap<&'static str, Vec<f64>>);
+
+impl Values {
+    fn add(&mut self, measure: &'static str, ms: Option<f64>) {
+        self.0.entry(measure).or_default().extend(ms);
+    }
+
+    /// How far `measured` is from `truth`.
+    fn add_error(&mut self, measure: &'static str, measured: Option<f64>, truth: Option<f64>) {
+        self.add(measure, measured.zip(truth).map(|(m, t)| (m - t).abs()));
+    }
+
+    /// Median, 99th percentile and maximum.
+    fn summary(&mut self, measure: &str) -> Option<[f64; 3]> {
+        let values = self.0.get_mut(measure).filter(|v| !v.is_empty())?;
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+        Some([at(0.5), at(0.99), at(1.0)])
+    }
+}
+
+fn main() {
+    if std::env::args().any(|a| a == "--serve") {
+        return truth::serve();
+    }
+    let count = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(REQUESTS);
+    let server = Server::start();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    println!("errors in ms against what the server wrote: median / p99 / max");
+    for concurrency in CONCURRENCY {
+        runtime.block_on(compare(&server, concurrency, count.max(concurrency)));
+    }
+    runtime.block_on(compare_stages(&server, count));
+}
+
+fn configured(text: &str) -> Config {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, text).expect("a file");
+    config::load(&path, &Surroundings::default()).expect("a configuration")
+}
+
+async fn compare(server: &Server, concurrency: usize, count: usize) {
+    let url = format!("http://{}/v1", server.plain);
+    let config = configured(&format!("[[endpoint]]\nprovider = \"openai\"\nbase_url = \"{url}\"\n"));
+    let prober = Arc::new(Prober::new(&config.monitor).expect("a prober"));
+    let endpoint = &config.endpoints[0];
+    let (mut ours, mut curls) = (Values::default(), Values::default());
+    for round in 0..count.div_ceil(concurrency) {
+        let names =
+            |who: &str| (0..concurrency).map(|n| format!("{who}-{concurrency}-{round}-{n}")).collect::<Vec<_>>();
+        // Each in a task of its own, as the daemon has them.
+        let start = |name| tokio::spawn(probe(prober.clone(), endpoint.clone(), name));
+        let tasks: Vec<_> = names("p").into_iter().map(start).collect();
+        let samples = join_all(tasks).await;
+        let curled = join_all(names("c").into_iter().map(|name| async { (curl(&url, &[], &name).await, name) })).await;
+        let truths = server.truths(&[names("p"), names("c")].concat()).await;
+        for sample in samples.into_iter().flatten() {
+            let Some(truth) = sample.model.as_ref().and_then(|m| truths.get(m)) else { continue };
+            judge(&mut ours, &sample, truth);
+        }
+        for (times, model) in &curled {
+            let (Some(times), Some(truth)) = (times, truths.get(model)) else { continue };
+            curls.add_error("headers", Some(times.first - times.sent), truth.headers);
+            curls.add_error("first token", Some(times.first), truth.headers);
+            curls.add_error("total", Some(times.total), truth.done);
+        }
+    }
+    println!("\nconcurrency {concurrency}");
+    for measure in ["headers", "first token", "longest gap", "tpot", "total"] {
+        let (own, other) = (ours.summary(measure), curls.summary(measure));
+        let ratio =
+            own.zip(other).map_or(String::new(), |(o, c)| format!("  ratio {:.2} / {:.2}", o[0] / c[0], o[1] / c[1]));
+        println!("  {measure:12} llmwatch {:26} curl {:28}{ratio}", show(own), show(other));
+    }
+}
+
+/// DNS, TCP and TLS beside curl's for the same target; the truth of these is not known.
+async fn compare_stages(server: &Server, count: usize) {
+    let url = format!("https://{}/v1", server.secure);
+    let root = server.root.display().to_string();
+    let text = format!("[monitor]\nca_file = \"{root}\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"{url}\"\n");
+    let config = configured(&text);
+    let prober = Arc::new(Prober::new(&config.monitor).expect("a prober"));
+    let (mut ours, mut curls) = (Values::default(), Values::default());
+    for _ in 0..count {
+        let sample = probe(prober.clone(), config.endpoints[0].clone(), "m".to_owned()).await;
+        assert_eq!(sample.fault, None, "{sample:?}");
+        ours.add("dns", sample.dns_ms);
+        ours.add("tcp", sample.tcp_ms);
+        ours.add("tls", sample.tls_ms);
+        let times = curl(&url, &["--cacert", &root], "m").await.expect("an answer");
+        curls.add("dns", Some(times.name));
+        curls.add("tcp", Some(times.connect - times.name));
+        curls.add("tls", Some(times.secure - times.connect));
+    }
+    println!("\nstages of {url}, in ms: median / p99 / max");
+    for measure in ["dns", "tcp", "tls"] {
+        let (own, other) = (ours.summary(measure), curls.summary(measure));
+        let difference = own.zip(other).map_or(f64::NAN, |(o, c)| o[0] - c[0]);
+        println!("  {measure:12} llmwatch {:26} curl {:28}  difference {difference:+.3}", show(own), show(other));
+    }
+}
+
+fn show(summary: Option<[f64; 3]>) -> String {
+    summary.map_or("-".to_owned(), |[a, b, c]| format!("{a:.3} / {b:.3} / {c:.3}"))
+}
+
+async fn probe(prober: Arc<Prober>, endpoint: Arc<Endpoint>, model: String) -> Sample {
+    let endpoint = Endpoint { model: Some(model), ..(*endpoint).clone() };
+    let now = clock::now();
+    prober.probe(&endpoint, Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual }).await
+}
+
+fn judge(errors: &mut Values, sample: &Sample, truth: &Truth) {
+    let tokens = &truth.tokens;
+    let (first, last) = (tokens.first().copied(), tokens.last().copied());
+    errors.add_error("headers", sample.headers_ms, truth.headers);
+    errors.add_error("first token", sample.first_token_ms, first);
+    let gap = tokens.windows(2).map(|w| w[1] - w[0]).reduce(f64::max);
+    errors.add_error("longest gap", sample.max_gap_ms, gap);
+    let steps = sample.output_tokens.filter(|n| *n > 1).map(|n| f64::from(n - 1));
+    let tpot = first.zip(last).zip(steps).map(|((first, last), steps)| (last - first) / steps);
+    errors.add_error("tpot", sample.tpot_ms, tpot);
+    errors.add_error("total", sample.total_ms, truth.done);
+}
+
+/// What curl says of a request, in milliseconds since its start.
+struct Times {
+    name: f64,
+    connect: f64,
+    secure: f64,
+    sent: f64,
+    first: f64,
+    total: f64,
+}
+
+async fn curl(url: &str, more: &[&str], model: &str) -> Option<Times> {
+    let body = format!(r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"pong"}}]}}"#);
+    let wanted = "%{time_namelookup} %{time_connect} %{time_appconnect} %{time_pretransfer} %{time_starttransfer} \
+                  %{time_total}";
+    let output = Command::new("curl")
+        .args(["-sN", "-o", "/dev/null", "-H", "content-type: application/json", "-d", &body, "-w", wanted])
+        .args(more)
+        .arg(format!("{url}/chat/completions"))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let times: Vec<f64> = text.split(' ').filter_map(|s| Some(s.parse::<f64>().ok()? * 1000.0)).collect();
+    match times[..] {
+        [name, connect, secure, sent, first, total] => Some(Times { name, connect, secure, sent, first, total }),
+        _ => None,
+    }
+}

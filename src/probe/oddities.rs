@@ -1,0 +1,446 @@
+//! Answers that no fixture holds: what the vendors' tables of errors and the formats' rules allow besides, each read in
+//! pieces of one, seven and 4096 bytes.
+
+use hyper::{HeaderMap, Version};
+
+use super::dialect::Dialect;
+use super::exchange::{Exchange, Outcome};
+use super::head;
+use crate::config::{self, Surroundings};
+use crate::model::{Endpoint, Fault, Timestamp};
+
+const OPENAI: &str = "provider = \"openai\"";
+const RESPONSES: &str = "provider = \"openai\"\napi = \"responses\"";
+const AZURE: &str = "provider = \"azure-openai\"\ndeployment = \"d\"";
+const ANTHROPIC: &str = "provider = \"anthropic\"";
+const GEMINI: &str = "provider = \"gemini\"";
+const COMPATIBLE: &str = "provider = \"openai-compatible\"\nmodel = \"m\"";
+const OLLAMA: &str = "provider = \"openai-compatible\"\napi = \"ollama\"\nmodel = \"m\"";
+const EMBEDDINGS: &str = "provider = \"openai\"\napi = \"embeddings\"";
+const MODELS: &str = "provider = \"openai\"\napi = \"models\"";
+
+fn endpoint(keys: &str) -> Endpoint {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, format!("[[endpoint]]\n{keys}\nbase_url = \"http://127.0.0.1:1/v1\"\n")).unwrap();
+    (*config::load(&path, &Surroundings::default()).unwrap().endpoints[0]).clone()
+}
+
+fn outcome(keys: &str, status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> Outcome {
+    let endpoint = endpoint(keys);
+    let headers: HeaderMap =
+        headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let read = |piece: usize| {
+        let head = head::read(status, Version::HTTP_11, &headers, Timestamp(0));
+        let mut exchange = Exchange::new(&endpoint, Dialect::of(&endpoint), head);
+        body.chunks(piece).for_each(|part| exchange.take(part, 1.0));
+        exchange.end(2.0);
+        exchange.outcome()
+    };
+    let outcome = read(4096);
+    assert_eq!(outcome, read(1), "{keys}: {}", String::from_utf8_lossy(body));
+    assert_eq!(outcome, read(7), "{keys}: {}", String::from_utf8_lossy(body));
+    outcome
+}
+
+#[track_caller]
+fn assert_fault(keys: &str, status: u16, headers: &[(&'static str, &'static str)], body: &[u8], fault: Option<Fault>) {
+    let (found, words) = outcome(keys, status, headers, body).fault.map_or((None, None), |(f, w)| (Some(f), w));
+    assert_eq!(found, fault, "{keys}, {status}: {} ({words:?})", String::from_utf8_lossy(body));
+}
+
+/// A stream of these events' data.
+fn stream(events: &[&str]) -> Vec<u8> {
+    events.iter().flat_map(|data| format!("data: {data}\n\n").into_bytes()).collect()
+}
+
+const ROLE: &str =
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+const PONG: &str = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"pong"},"finish_reason":null}]}"#;
+const STOP: &str = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+const DONE: &str = "[DONE]";
+
+#[test]
+fn the_end_of_a_chat() {
+    let chunk = |delta: &str, reason: &str| {
+        format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":{reason}}}]}}"#)
+    };
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":14,"completion_tokens":2,"total_tokens":16}}"#;
+    for (events, fault) in [
+        (vec![ROLE, PONG, STOP, usage, DONE], None),
+        // Some compatible servers leave one of the two out.
+        (vec![ROLE, PONG, STOP], None),
+        (vec![ROLE, PONG, DONE], None),
+        (vec![ROLE, PONG], Some(Fault::StreamTruncated)),
+        (vec![ROLE], Some(Fault::StreamTruncated)),
+        (vec![], Some(Fault::StreamTruncated)),
+        (vec![ROLE, STOP, DONE], Some(Fault::AnswerEmpty)),
+        (vec![ROLE, &chunk(r#"{"content":"I am fine"}"#, "\"stop\""), DONE], Some(Fault::AnswerWrong)),
+        (vec![ROLE, &chunk(r#"{"reasoning_content":"Hm"}"#, "\"length\""), DONE], Some(Fault::RequestTooFewTokens)),
+        (vec![ROLE, &chunk(r#"{"content":"po"}"#, "\"length\""), DONE], Some(Fault::RequestTooFewTokens)),
+        (vec![ROLE, &chunk(r#"{"refusal":"I cannot"}"#, "\"stop\""), DONE], Some(Fault::AnswerRefused)),
+        (vec![ROLE, &chunk("{}", "\"content_filter\""), DONE], Some(Fault::AnswerFiltered)),
+        (vec![ROLE, &chunk(r#"{"content":[{"type":"text","text":"pong"}]}"#, "\"stop\""), DONE], None),
+        (vec![ROLE, PONG, "{\"choices\":[{\"index\":0,\"del"], Some(Fault::StreamMalformed)),
+        (vec![ROLE, PONG, "<html>502 Bad Gateway</html>"], Some(Fault::StreamMalformed)),
+        (vec![&chunk("null", "null"), PONG, STOP, DONE], None),
+        (vec!["[]", "null", "1", PONG, STOP, DONE], None),
+    ] {
+        assert_fault(OPENAI, 200, &[], &stream(&events), fault);
+    }
+}
+
+#[test]
+fn lines_of_every_kind_and_what_stands_between_them() {
+    for text in [
+        format!("\u{feff}data: {PONG}\n\ndata: {STOP}\n\ndata: [DONE]\n\n"),
+        format!("data:{PONG}\r\rdata:{STOP}\r\rdata:[DONE]\r\r"),
+        format!(": keep-alive\r\n\r\n: OPENROUTER PROCESSING\r\n\r\ndata: {PONG}\r\n\r\ndata: {STOP}\r\n\r\n"),
+        format!("id: 1\nretry: 10\nevent: message\ndata: {PONG}\nx: y\nz\n\ndata: {STOP}\n\ndata: [DONE] \n\n"),
+        format!("\n\n\ndata: {}\n\ndata: {STOP}\n\n", PONG.replacen(',', ",\ndata: ", 2)),
+        // The last event lacks its blank line.
+        format!("data: {PONG}\n\ndata: {STOP}\n\ndata: [DONE]"),
+    ] {
+        assert_fault(OPENAI, 200, &[("content-type", "text/plain")], text.as_bytes(), None);
+    }
+    assert_fault(
+        OPENAI,
+        200,
+        &[],
+        b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n",
+        Some(Fault::StreamMalformed),
+    );
+}
+
+#[test]
+fn errors_inside_a_stream_that_began_well() {
+    let error = |body: &str| format!(r#"{{"error":{body}}}"#);
+    for (keys, last, fault) in [
+        (OPENAI, error(r#"{"message":"m","type":"server_error","param":null,"code":null}"#), Fault::StreamError),
+        (OPENAI, error(r#"{"message":"m","type":"server_error","code":"server_is_overloaded"}"#), Fault::Overloaded),
+        (
+            OPENAI,
+            error(r#"{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}"#),
+            Fault::AccountQuota,
+        ),
+        (OPENAI, error(r#""plain words""#), Fault::StreamError),
+        // vLLM and OpenRouter: numbers.
+        (COMPATIBLE, error(r#"{"message":"m","type":"InternalServerError","code":500}"#), Fault::StreamError),
+        (COMPATIBLE, error(r#"{"message":"m","type":"BadRequestError","code":400}"#), Fault::RequestRejected),
+        (COMPATIBLE, error(r#"{"message":"m","code":502,"metadata":{"provider_name":"x"}}"#), Fault::StreamError),
+        (COMPATIBLE, error(r#"{"message":"m","code":"429","type":"throttling_error"}"#), Fault::AccountRateLimit),
+        (COMPATIBLE, r#"{"object":"error","message":"m","code":500}"#.to_owned(), Fault::StreamError),
+        (
+            COMPATIBLE,
+            r#"{"choices":[{"delta":{"content":""},"finish_reason":"error"}]}"#.to_owned(),
+            Fault::StreamError,
+        ),
+    ] {
+        assert_fault(keys, 200, &[], &stream(&[PONG, &last, DONE]), Some(fault));
+        assert_fault(keys, 200, &[], &stream(&[&last]), Some(fault));
+    }
+    // Only the event's name says that it is one.
+    for (data, fault) in [
+        (r#"{"message":"m","code":500}"#, Fault::StreamError),
+        (r#"{"message":"m","code":"insufficient_quota"}"#, Fault::AccountQuota),
+        ("the upstream hung up", Fault::StreamError),
+    ] {
+        let body = format!("data: {PONG}\n\nevent: error\ndata: {data}\n\n");
+        assert_fault(OPENAI, 200, &[], body.as_bytes(), Some(fault));
+        let unfinished = format!("data: {PONG}\n\nevent: error\ndata: {data}");
+        assert_fault(OPENAI, 200, &[], unfinished.as_bytes(), Some(fault));
+    }
+}
+
+#[test]
+fn the_ends_of_a_response() {
+    let delta = r#"{"type":"response.output_text.delta","delta":"pong"}"#;
+    let ends = |kind: &str, more: &str| format!(r#"{{"type":"response.{kind}","response":{{{more}}}}}"#);
+    let failed =
+        |code: &str| ends("failed", &format!(r#""status":"failed","error":{{"code":"{code}","message":"m"}}"#));
+    let incomplete = |reason: &str| {
+        ends("incomplete", &format!(r#""status":"incomplete","incomplete_details":{{"reason":"{reason}"}}"#))
+    };
+    for (events, fault) in [
+        (vec![delta.to_owned(), ends("completed", r#""status":"completed""#)], None),
+        (vec![delta.to_owned()], Some(Fault::StreamTruncated)),
+        (vec![delta.to_owned(), DONE.to_owned()], Some(Fault::StreamTruncated)),
+        (vec![ends("completed", r#""status":"completed","output":[]"#)], Some(Fault::AnswerEmpty)),
+        (
+            vec![ends(
+                "completed",
+                r#""status":"completed","output":[{"type":"reasoning"},{"type":"message","content":[{"type":"output_text","text":"pong"}]}]"#,
+            )],
+            None,
+        ),
+        (
+            vec![r#"{"type":"response.refusal.delta","delta":"I cannot"}"#.to_owned(), ends("completed", "")],
+            Some(Fault::AnswerRefused),
+        ),
+        (vec![failed("server_error")], Some(Fault::StreamError)),
+        (vec![failed("vector_store_timeout")], Some(Fault::StreamError)),
+        (vec![failed("server_is_overloaded")], Some(Fault::Overloaded)),
+        (vec![failed("rate_limit_exceeded")], Some(Fault::AccountRateLimit)),
+        (vec![failed("insufficient_quota")], Some(Fault::AccountQuota)),
+        (vec![failed("invalid_prompt")], Some(Fault::AnswerFiltered)),
+        (vec![failed("bio_policy")], Some(Fault::AnswerFiltered)),
+        (vec![failed("misalignment_policy_violation")], Some(Fault::AnswerFiltered)),
+        (vec![failed("data_residency_mismatch")], Some(Fault::RequestRejected)),
+        (vec![ends("failed", r#""status":"failed","error":null"#)], Some(Fault::StreamError)),
+        (vec![ends("cancelled", r#""status":"cancelled""#)], Some(Fault::StreamError)),
+        (vec![incomplete("max_output_tokens")], Some(Fault::RequestTooFewTokens)),
+        (vec![delta.to_owned(), incomplete("content_filter")], Some(Fault::AnswerFiltered)),
+        (vec![delta.to_owned(), incomplete("max_output_tokens")], None),
+        (vec![incomplete("max_messages")], Some(Fault::AnswerEmpty)),
+        (
+            vec![r#"{"type":"error","code":"server_error","message":"m","param":null,"sequence_number":3}"#.to_owned()],
+            Some(Fault::StreamError),
+        ),
+        (
+            vec![
+                r#"{"type":"error","error":{"type":"service_unavailable_error","code":"slow_down","message":"m"}}"#
+                    .to_owned(),
+            ],
+            Some(Fault::Overloaded),
+        ),
+        (
+            vec![r#"{"type":"error","error":{"type":"rate_limit_error","code":"slow_down","message":"m"}}"#.to_owned()],
+            Some(Fault::AccountRateLimit),
+        ),
+    ] {
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        assert_fault(RESPONSES, 200, &[], &stream(&events), fault);
+    }
+    let whole = |more: &str| format!(r#"{{"id":"r","object":"response",{more}}}"#).into_bytes();
+    let keys = format!("{RESPONSES}\nstream = false");
+    for (body, fault) in [
+        (whole(r#""status":"failed","error":{"code":"server_error","message":"m"},"output":[]"#), Fault::Http5xx),
+        (
+            whole(
+                r#""status":"incomplete","error":null,"incomplete_details":{"reason":"max_output_tokens"},"output":[{"type":"reasoning","summary":[]}]"#,
+            ),
+            Fault::RequestTooFewTokens,
+        ),
+        (
+            whole(
+                r#""status":"completed","output":[{"type":"message","content":[{"type":"refusal","refusal":"no"}]}]"#,
+            ),
+            Fault::AnswerRefused,
+        ),
+    ] {
+        assert_fault(&keys, 200, &[], &body, Some(fault));
+    }
+}
+
+#[test]
+fn the_ends_of_a_message() {
+    let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"pong"}}"#;
+    let stop = |reason: &str| {
+        format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":3}}}}"#)
+    };
+    let end = r#"{"type":"message_stop"}"#;
+    let error = |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+    for (events, fault) in [
+        (
+            vec![r#"{"type":"ping"}"#, text, r#"{"type":"ping"}"#, r#"{"type":"brand_new"}"#, &stop("end_turn"), end],
+            None,
+        ),
+        (vec![text, &stop("end_turn")], Some(Fault::StreamTruncated)),
+        (vec![text, &stop("refusal"), end], Some(Fault::AnswerRefused)),
+        (vec![&stop("max_tokens"), end], Some(Fault::RequestTooFewTokens)),
+        (vec![&stop("model_context_window_exceeded"), end], Some(Fault::RequestTooFewTokens)),
+        (vec![&stop("end_turn"), end], Some(Fault::AnswerEmpty)),
+        (vec![&error("overloaded_error")], Some(Fault::Overloaded)),
+        (vec![text, &error("api_error")], Some(Fault::StreamError)),
+        (vec![&error("rate_limit_error")], Some(Fault::AccountRateLimit)),
+        (vec![&error("authentication_error")], Some(Fault::AccountAuth)),
+        (vec![&error("timeout_error")], Some(Fault::StreamError)),
+        (vec![&error("invalid_request_error")], Some(Fault::RequestRejected)),
+    ] {
+        assert_fault(ANTHROPIC, 200, &[], &stream(&events), fault);
+    }
+    let whole = r#"{"type":"message","role":"assistant","model":"m","content":[{"type":"thinking","thinking":"x"},{"type":"text","text":"pong"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":10,"output_tokens":5}}"#;
+    let read = outcome(&format!("{ANTHROPIC}\nstream = false"), 200, &[], whole.as_bytes());
+    assert_eq!((read.fault, read.answer.input_tokens), (None, Some(13)));
+}
+
+#[test]
+fn the_ends_of_a_generation() {
+    let chunk = |parts: &str, reason: &str| {
+        format!(r#"{{"candidates":[{{"content":{{"parts":[{parts}],"role":"model"}}{reason}}}],"modelVersion":"m"}}"#)
+    };
+    let reason = |word: &str| format!(r#","finishReason":"{word}""#);
+    let pong = r#"{"text":"pong"}"#;
+    for (events, fault) in [
+        (vec![chunk(pong, &reason("STOP"))], None),
+        (vec![chunk(pong, ""), chunk("", &reason("STOP"))], None),
+        (vec![chunk(pong, "")], Some(Fault::StreamTruncated)),
+        (
+            vec![chunk(r#"{"text":"Hm","thought":true}"#, ""), chunk("", &reason("MAX_TOKENS"))],
+            Some(Fault::RequestTooFewTokens),
+        ),
+        (vec![chunk("", &reason("SAFETY"))], Some(Fault::AnswerFiltered)),
+        (vec![chunk(pong, ""), chunk("", &reason("RECITATION"))], Some(Fault::AnswerFiltered)),
+        (vec![chunk("", &reason("OTHER"))], Some(Fault::AnswerEmpty)),
+        (vec![r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"}}"#.to_owned()], Some(Fault::AnswerFiltered)),
+        (
+            vec![chunk(pong, ""), r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#.to_owned()],
+            Some(Fault::Overloaded),
+        ),
+        (vec![r#"{"error":{"code":500,"message":"m","status":"INTERNAL"}}"#.to_owned()], Some(Fault::StreamError)),
+        (
+            vec![r#"{"error":{"code":"service_unavailable","message":"m"},"event_type":"error"}"#.to_owned()],
+            Some(Fault::Overloaded),
+        ),
+    ] {
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let crlf = String::from_utf8(stream(&events)).unwrap().replace('\n', "\r\n");
+        assert_fault(GEMINI, 200, &[], crlf.as_bytes(), fault);
+    }
+    // Without `alt=sse` a stream is a list of its chunks.
+    let list = |chunks: &[String]| format!("[{}\n]\n", chunks.join("\n,\r\n")).into_bytes();
+    assert_fault(GEMINI, 200, &[], &list(&[chunk(pong, ""), chunk("", &reason("STOP"))]), None);
+    assert_fault(GEMINI, 200, &[], &list(&[chunk(pong, "")]), Some(Fault::StreamTruncated));
+    let error = r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#.to_owned();
+    assert_fault(GEMINI, 200, &[], &list(&[chunk(pong, ""), error.clone()]), Some(Fault::Overloaded));
+    assert_fault(GEMINI, 503, &[], &list(&[error]), Some(Fault::Overloaded));
+
+    let interaction = r#"{"object":"interaction","status":"completed","model":"m","steps":[{"type":"model_output","content":[{"type":"text","text":"pong"}]}],"usage":{"total_input_tokens":9,"total_output_tokens":2}}"#;
+    let read = outcome(&format!("{GEMINI}\nstream = false"), 200, &[], interaction.as_bytes());
+    assert_eq!((read.fault, read.answer.input_tokens, read.answer.output_tokens), (None, Some(9), Some(2)));
+}
+
+#[test]
+fn lines_of_ollama() {
+    let pong = r#"{"model":"m","message":{"role":"assistant","content":"pong"},"done":false}"#;
+    let done = |reason: &str| {
+        format!(
+            r#"{{"model":"m","message":{{"role":"assistant","content":""}},"done":true,"done_reason":"{reason}","load_duration":5000000}}"#
+        )
+    };
+    let error = r#"{"error":"an error was encountered while running the model"}"#;
+    for (lines, fault) in [
+        (vec![pong, &done("stop")], None),
+        (vec![pong], Some(Fault::StreamTruncated)),
+        (vec![&done("length")], Some(Fault::RequestTooFewTokens)),
+        (vec![&done("load")], Some(Fault::AnswerEmpty)),
+        (vec![pong, error], Some(Fault::StreamError)),
+        (vec![error], Some(Fault::StreamError)),
+        (vec![pong, "{\"model\":"], Some(Fault::StreamTruncated)),
+    ] {
+        assert_fault(OLLAMA, 200, &[], lines.join("\n").as_bytes(), fault);
+        assert_fault(OLLAMA, 200, &[], lines.join("\r\n").as_bytes(), fault);
+    }
+    assert_fault(OLLAMA, 404, &[], br#"{"error":"model 'm' not found"}"#, Some(Fault::RequestModelNotFound));
+    assert_fault(OLLAMA, 400, &[], br#"{"error":"\"m\" does not support thinking"}"#, Some(Fault::RequestRejected));
+}
+
+#[test]
+fn a_good_status_with_something_else_in_it() {
+    for (body, fault) in [
+        (
+            &br#"{"error":{"code":502,"message":"Provider returned error","metadata":{"provider_name":"x"}}}"#[..],
+            Fault::Http5xx,
+        ),
+        (br#"{"error":{"code":429,"message":"m","metadata":{"provider_name":"x"}}}"#, Fault::Overloaded),
+        (br#"{"error":"upstream timeout"}"#, Fault::Http5xx),
+        (br#"{"error":{"message":"Invalid API key","code":"invalid_api_key"}}"#, Fault::AccountAuth),
+        (br#"{"status":"come back later"}"#, Fault::BodyMalformed),
+        (b"<!DOCTYPE html><html><head><title>Log in</title></head></html>", Fault::BodyMalformed),
+        (b"{}", Fault::BodyMalformed),
+        (b"{\"choices\":[]}", Fault::BodyMalformed),
+        (b"{\"choices\":[{\"message\":{\"content\":\"po", Fault::BodyMalformed),
+    ] {
+        assert_fault(OPENAI, 200, &[("content-type", "text/event-stream")], body, Some(fault));
+        assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], body, Some(fault));
+    }
+    let whole = br#"{"choices":[{"message":{"content":"pong"},"finish_reason":"stop"}]}"#;
+    assert_fault(OPENAI, 200, &[("content-type", "application/json")], whole, None);
+    // Blank lines while it waits in a queue.
+    assert_fault(OPENAI, 200, &[], &[b"\n\n\r\n  ", &whole[..]].concat(), None);
+    assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], &["\u{feff}".as_bytes(), whole].concat(), None);
+    let called =
+        br#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"1"}]},"finish_reason":"tool_calls"}]}"#;
+    assert_fault(&format!("{OPENAI}\nexpect = {{}}"), 200, &[], called, None);
+    assert_fault(EMBEDDINGS, 200, &[], br#"{"data":[{"embedding":[]}]}"#, Some(Fault::AnswerEmpty));
+    assert_fault(EMBEDDINGS, 200, &[], br#"{"data":[{"embedding":[0.1,null]}]}"#, Some(Fault::BodyMalformed));
+    assert_fault(MODELS, 200, &[], br#"{"object":"list","data":[]}"#, Some(Fault::AnswerEmpty));
+    let packed = [0x1f, 0x8b, 8, 0, 0, 0];
+    assert_fault(OPENAI, 200, &[("content-encoding", "gzip")], &packed, Some(Fault::BodyMalformed));
+    assert_fault(OPENAI, 401, &[("content-encoding", "gzip")], &packed, Some(Fault::AccountAuth));
+    assert_fault(OPENAI, 503, &[("content-encoding", "br")], &packed, Some(Fault::Http5xx));
+    assert_fault(OPENAI, 204, &[], b"", Some(Fault::HttpUnexpected));
+}
+
+#[test]
+fn errors_of_status_and_body() {
+    let html = |title: &str, more: &str| format!("<html><head><title>{title}</title></head><body>{more}</body></html>");
+    let azure = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+    let anthropic = |kind: &str, message: &str, code: &str| {
+        format!(
+            r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}","details":{{"error_code":"{code}"}}}}}}"#
+        )
+    };
+    for (keys, status, body, fault) in [
+        (OPENAI, 429, html("429 Too Many Requests", "nginx"), Fault::Overloaded),
+        (OPENAI, 429, "Too many requests".to_owned(), Fault::Overloaded),
+        (OPENAI, 429, String::new(), Fault::Overloaded),
+        (OPENAI, 409, r#"{"error":{"message":"m","type":"invalid_request_error","code":null}}"#.to_owned(), Fault::Http5xx),
+        (OPENAI, 408, r#"{"error":{"message":"Request timed out","type":"invalid_request_error"}}"#.to_owned(), Fault::Http5xx),
+        (OPENAI, 503, r#"{"error":{"message":"That model is currently overloaded with other requests.","type":"server_error"}}"#.to_owned(), Fault::Overloaded),
+        (OPENAI, 503, r#"{"error":{"message":"Slow down","type":"service_unavailable_error","code":"slow_down"}}"#.to_owned(), Fault::Overloaded),
+        (OPENAI, 400, "data: {\"error\":{\"message\":\"m\",\"code\":\"unsupported_value\"}}\n\n".to_owned(), Fault::RequestRejected),
+        (OPENAI, 429, "event: error\ndata: {\"error\":{\"message\":\"m\",\"code\":\"insufficient_quota\"}}\n\n".to_owned(), Fault::AccountQuota),
+        (OPENAI, 403, r#"{"error":{"message":"You have insufficient permissions for this operation.","type":"invalid_request_error"}}"#.to_owned(), Fault::AccountPermission),
+        (OPENAI, 301, html("301 Moved Permanently", ""), Fault::HttpRedirect),
+        (OPENAI, 308, String::new(), Fault::HttpRedirect),
+        (OPENAI, 500, html("500 Internal Server Error", "nginx"), Fault::HttpEdge),
+        (OPENAI, 500, "upstream connect error or disconnect/reset before headers".to_owned(), Fault::Http5xx),
+        (OPENAI, 404, html("404 Not Found", "nginx"), Fault::RequestRejected),
+        (OPENAI, 418, "I am a teapot".to_owned(), Fault::HttpUnexpected),
+        (AZURE, 400, r#"{"error":{"message":"m","type":null,"code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}"#.to_owned(), Fault::AnswerFiltered),
+        (AZURE, 400, azure("OperationNotSupported", "The chatCompletion operation does not work with the specified model, d."), Fault::RequestRejected),
+        (AZURE, 403, azure("403", "Your resource has been temporarily blocked because we detected behavior that may violate our content policy."), Fault::AccountPermission),
+        (AZURE, 404, azure("DeploymentNotFound", "The API deployment for this resource does not exist."), Fault::RequestModelNotFound),
+        (AZURE, 404, azure("404", "Resource not found"), Fault::RequestRejected),
+        (AZURE, 424, azure("424", "Failed dependency"), Fault::Http5xx),
+        (AZURE, 429, azure("429", "Requests to the ChatCompletions_Create Operation have exceeded call rate limit of your current OpenAI S0 pricing tier."), Fault::AccountRateLimit),
+        (AZURE, 429, azure("RateLimitReached", "Your requests to d have exceeded the token limit."), Fault::AccountRateLimit),
+        (AZURE, 429, azure("429", "The service is temporarily unable to process your request. Please try again later."), Fault::Overloaded),
+        (ANTHROPIC, 400, anthropic("invalid_request_error", "Your organization is on hold.", "organization_on_hold"), Fault::AccountQuota),
+        (ANTHROPIC, 400, anthropic("invalid_request_error", "Your credit balance is too low to access the Claude API.", ""), Fault::AccountQuota),
+        (ANTHROPIC, 429, anthropic("rate_limit_error", "Slower, please.", "ramp_limit_exceeded"), Fault::AccountRateLimit),
+        (ANTHROPIC, 429, anthropic("rate_limit_error", "m", "contract_spend_limit_reached"), Fault::AccountQuota),
+        (ANTHROPIC, 413, html("413 Request Entity Too Large", "cloudflare"), Fault::RequestRejected),
+        (ANTHROPIC, 529, html("529", ""), Fault::Overloaded),
+        (GEMINI, 400, r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#.to_owned(), Fault::AccountRegion),
+        (GEMINI, 429, r#"{"error":{"code":429,"message":"Resource exhausted. Please try again later.","status":"RESOURCE_EXHAUSTED"}}"#.to_owned(), Fault::Overloaded),
+        (GEMINI, 499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#.to_owned(), Fault::Http5xx),
+        (COMPATIBLE, 401, r#"{"error":"Unauthorized"}"#.to_owned(), Fault::AccountAuth),
+        (COMPATIBLE, 404, r#"{"error":{"message":"The model `m` does not exist.","type":"NotFoundError","param":"model","code":404}}"#.to_owned(), Fault::RequestModelNotFound),
+        (COMPATIBLE, 400, r#"{"error":{"message":"Budget has been exceeded!","type":"budget_exceeded","param":null,"code":"400"}}"#.to_owned(), Fault::AccountQuota),
+        (COMPATIBLE, 408, r#"{"error":{"message":"litellm.Timeout: m","type":null,"param":null,"code":"408"}}"#.to_owned(), Fault::Http5xx),
+        (COMPATIBLE, 503, r#"{"error":{"code":503,"message":"No provider meets your routing requirements"}}"#.to_owned(), Fault::Http5xx),
+        (COMPATIBLE, 503, html("503 Service Temporarily Unavailable", "nginx"), Fault::HttpEdge),
+        (OPENAI, 504, html("api.openai.com | 504: Gateway time-out", "Cloudflare"), Fault::HttpEdge),
+        (OPENAI, 502, "error code: 502".to_owned(), Fault::HttpEdge),
+        (OPENAI, 526, html("526: Invalid SSL certificate", "cloudflare"), Fault::HttpEdge),
+        (OPENAI, 530, "error code: 1016".to_owned(), Fault::HttpEdge),
+        (OPENAI, 403, "error code: 1010".to_owned(), Fault::AccountRegion),
+        (OPENAI, 429, "error code: 1015".to_owned(), Fault::AccountRegion),
+        (OPENAI, 403, r#"{"title":"Error 1020: Access denied","status":403,"error_code":1020,"cloudflare_error":true}"#.to_owned(), Fault::AccountRegion),
+        (OPENAI, 522, r#"{"title":"Error 522","status":522,"error_code":522,"cloudflare_error":true}"#.to_owned(), Fault::HttpEdge),
+    ] {
+        assert_fault(keys, status, &[], body.as_bytes(), Some(fault));
+    }
+    let challenge = html("Just a moment...", "");
+    for status in [403, 429, 503] {
+        assert_fault(
+            OPENAI,
+            status,
+            &[("cf-mitigated", "challenge")],
+            challenge.as_bytes(),
+            Some(Fault::AccountRegion),
+        );
+    }
+}
