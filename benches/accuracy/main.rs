@@ -110,7 +110,9 @@ async fn compare(server: &Server, concurrency: usize, count: usize) {
 async fn compare_stages(server: &Server, count: usize) {
     let url = format!("https://{}/v1", server.secure);
     let root = server.root.display().to_string();
-    let text = format!("[monitor]\nca_file = \"{root}\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"{url}\"\n");
+    let text = format!(
+        "[monitor]\nca_file = \"{root}\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"{url}\"\napi_key = \"k\"\n"
+    );
     let config = configured(&text);
     let prober = Arc::new(Prober::new(&config.monitor).expect("a prober"));
     let (mut ours, mut curls) = (Values::default(), Values::default());

@@ -37,7 +37,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
 pub use control::Controls;
-pub(crate) use stamped::{Arrivals, Stamped};
+pub(crate) use stamped::{Arrivals, Stamped, Stamping};
 
 use self::pool::Pool;
 use self::proxy::Proxies;
@@ -89,6 +89,7 @@ pub struct Prober {
     other_budget: Arc<Mutex<BTreeSet<String>>>,
     /// When the list of models was last asked for an endpoint's model.
     looked_up: Arc<Mutex<BTreeMap<String, Instant>>>,
+    _stamping: Arc<Stamping>,
 }
 
 impl Prober {
@@ -105,6 +106,7 @@ impl Prober {
             tokens: Arc::default(),
             other_budget: Arc::default(),
             looked_up: Arc::default(),
+            _stamping: Arc::new(Stamping::begin()),
         })
     }
 

@@ -4,7 +4,7 @@
 //! the bytes came. Where it does not, the time of the read counts.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send, setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, setsockopt, socket, sockopt,
+};
 use nix::sys::time::TimeSpec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -55,6 +57,18 @@ impl Arrivals {
     fn left(&self) {
         let ns = u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.sent_ns.store(ns, Ordering::Relaxed);
+    }
+}
+
+/// While this lives, the kernel stamps everything that it receives. It begins to only a moment after the first socket has asked
+/// for that, so what a new socket receives soon could come without.
+#[derive(Debug)]
+pub(crate) struct Stamping(#[expect(dead_code, reason = "held open, never used")] Option<OwnedFd>);
+
+impl Stamping {
+    pub(crate) fn begin() -> Self {
+        let asking = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok();
+        Self(asking.filter(|socket| setsockopt(socket, sockopt::ReceiveTimestampns, &true).is_ok()))
     }
 }
 

@@ -27,7 +27,7 @@ use super::speech::model;
 use super::status_page::StatusPage;
 use crate::clock;
 use crate::model::Timestamp;
-use crate::probe::{Arrivals, Stamped};
+use crate::probe::{Arrivals, Stamped, Stamping};
 
 /// A running simulator. It stops, and its connections are closed, when this is dropped.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub struct Simulator {
     addr: SocketAddr,
     stage: Arc<Stage>,
     task: AbortOnDropHandle<()>,
+    _stamping: Stamping,
 }
 
 impl Simulator {
@@ -56,7 +57,7 @@ impl Simulator {
             Arc::new(Stage { vendor: vendor.to_owned(), script: Mutex::new(Script::new(scenario)), log: Inbox::new() });
         let served = Arc::clone(&stage);
         let task = tokio::spawn(accept(listener, move |stream| Arc::clone(&served).serve(stream)));
-        Ok(Self { addr, stage, task: AbortOnDropHandle::new(task) })
+        Ok(Self { addr, stage, task: AbortOnDropHandle::new(task), _stamping: Stamping::begin() })
     }
 
     /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
