@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Wall};
+use crate::clock::{Clock, Look, Lookout, Uptime, Wall};
 use crate::model::{Endpoint, Reach, Sample, Timestamp};
 use crate::schedule::{Agenda, Due};
 
@@ -24,6 +24,8 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A silence of the loop longer than this is a sleep (suspend, a stopped process), not a busy machine.
 const ASLEEP: Duration = Duration::from_secs(5);
+/// A clock that is slewed may run away so far before the schedule follows it.
+const DRIFT_MS: u64 = 5_000;
 
 /// A probe that has run, and what the controls said if they were asked.
 #[derive(Debug)]
@@ -75,6 +77,17 @@ pub enum Report {
 }
 
 impl Report {
+    /// Moves a probe that began by a clock that was set by `by_ms` since, and ended about `now`, along with the clock.
+    pub fn follow_clock(&mut self, by_ms: i64, now: Timestamp) {
+        let Self::Probed(probed) = self else { return };
+        let ended_at = probed.sample.ended_at();
+        let moved = Timestamp(ended_at.0 + by_ms);
+        if now.since_ms(moved).abs() < now.since_ms(ended_at).abs() {
+            probed.sample.scheduled_at.0 += by_ms;
+            probed.sample.started_at.0 += by_ms;
+        }
+    }
+
     /// The order in which reports that are at hand together are taken in: results by the end of the probe and then by
     /// name, so that what follows from one instant does not hang on which task was quicker by a hair.
     pub fn order(&self) -> Option<(Timestamp, &str)> {
@@ -93,6 +106,8 @@ pub struct Runner<P> {
     pub max_concurrent: usize,
     /// The machine's wall clock.
     pub wall: Wall,
+    /// How long the machine is up.
+    pub uptime: Uptime,
     /// Orders. Unbounded, so that neither side can wait for the other in a circle: there is at most one per sample.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Results.
@@ -112,10 +127,10 @@ impl<P: Probe> Runner<P> {
             slots: Arc::new(Semaphore::new(self.max_concurrent)),
             in_flight: JoinSet::new(),
             tasks: BTreeMap::new(),
-            last_seen: (self.wall)(),
         };
+        let mut lookout = Lookout::new(self.wall.clone(), self.uptime.clone());
         loop {
-            if let Some(slept) = course.notice_sleep((self.wall)()) {
+            if let Some(slept) = course.notice(lookout.look()) {
                 self.report(slept).await;
             }
             course.start_due(&self.probe);
@@ -127,8 +142,7 @@ impl<P: Probe> Runner<P> {
                     None => break,
                 },
                 Some(ended) = course.in_flight.join_next_with_id() => {
-                    let slept = course.notice_sleep((self.wall)());
-                    if let Some(slept) = slept {
+                    if let Some(slept) = course.notice(lookout.look()) {
                         self.report(slept).await;
                     }
                     for report in course.take(ended) {
@@ -165,7 +179,6 @@ struct Course {
     in_flight: JoinSet<Probed>,
     /// The endpoint of each task, and whether its result still counts.
     tasks: BTreeMap<tokio::task::Id, Task>,
-    last_seen: Timestamp,
 }
 
 struct Task {
@@ -250,22 +263,21 @@ impl Course {
         at.map_or(soon, |at| self.clock.instant_of(at).min(soon))
     }
 
-    /// The loop wakes every second; if the wall clock has moved much more since it last did, the machine or the process
-    /// slept, or somebody set the clock. What was in flight then measured the sleep, not the provider: it is thrown
-    /// away, and everything goes back to its grid.
-    fn notice_sleep(&mut self, wall: Timestamp) -> Option<Report> {
-        let from = std::mem::replace(&mut self.last_seen, wall);
-        let gap = wall.since_ms(from);
-        let limit = ASLEEP.as_millis() as i64;
-        if gap.abs() <= limit && self.clock.drift_ms(wall).abs() <= limit {
+    /// The loop wakes every second; if much more time has passed since it last did, the machine or the process slept.
+    /// What was in flight then measured the sleep, or began by a clock that was set since: it is thrown away, and
+    /// everything goes back to its grid.
+    fn notice(&mut self, look: Look) -> Option<Report> {
+        let Look { now, passed, set_from } = look;
+        let slept = passed > ASLEEP;
+        if !slept && set_from.is_none() && self.clock.drift_ms(now).unsigned_abs() <= DRIFT_MS {
             return None;
         }
-        self.clock = Clock::starting_at(wall);
-        self.agenda.resync(wall);
+        self.clock = Clock::starting_at(now);
+        self.agenda.resync(now);
         for task in self.tasks.values_mut() {
             task.counts = false;
             task.abort.abort();
         }
-        (gap > limit).then_some(Report::Asleep { from, to: wall })
+        slept.then_some(Report::Asleep { from: now - passed, to: now })
     }
 }

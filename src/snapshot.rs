@@ -231,6 +231,10 @@ impl Recent {
             self.resolved_at = Some(sample.started_at);
         }
         let minute = sample.started_at.0.div_euclid(MINUTE_MS);
+        // What a clock called later that has been set back since.
+        while self.minutes.back().is_some_and(|(last, _)| *last > minute) {
+            self.minutes.pop_back();
+        }
         match self.minutes.back_mut() {
             Some((last, worst)) if *last >= minute => *worst = (*worst).max(sample.outcome),
             _ => keep(&mut self.minutes, Some((minute, sample.outcome)), MINUTES as usize),
@@ -272,6 +276,15 @@ impl Recent {
             };
             keep(&mut self.bad, Some(evidence), BAD);
         }
+    }
+
+    /// Follows a clock that was set by `by_ms`; what was counted by the hour and the minute stays where it was.
+    pub fn move_along(&mut self, by_ms: i64) {
+        let moved = |at: &mut Timestamp| at.0 += by_ms;
+        self.last.iter_mut().for_each(|(at, ..)| moved(at));
+        let moments = [&mut self.resolved_at, &mut self.good_at, &mut self.failing_since];
+        moments.into_iter().flatten().for_each(moved);
+        self.bad.iter_mut().for_each(|bad| moved(&mut bad.started_at));
     }
 
     /// The last bad samples since `from`, oldest first.

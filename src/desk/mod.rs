@@ -28,7 +28,7 @@ use crate::incident::{Change, human_duration};
 use crate::maintenance::{self, Active};
 use crate::model::{
     Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice, NoticeType, Outgoing,
-    Status, Tally, Timestamp,
+    Status, Tally, Timestamp, move_moments,
 };
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -182,6 +182,20 @@ impl Desk {
         case.incident.acknowledged = Some(word);
         case.threads.values_mut().for_each(|t| t.owe(NoticeType::Updated, at));
         Some(case.incident.clone())
+    }
+
+    /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
+    /// people and the calendar said (silences, the periods of reports) stays. Gives the incidents that go on.
+    pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
+        let mut record = serde_json::to_value(&*self).unwrap_or_default();
+        move_moments(&mut record, by_ms, &["silences", "reported_until", "official"]);
+        // It was read from what it was just written to.
+        if let Ok(moved) = serde_json::from_value::<Self>(record) {
+            let announcements = std::mem::take(&mut self.announcements);
+            *self = Self { announcements, changed: true, ..moved };
+        }
+        let open = |case: &&Case| case.incident.state == IncidentState::Open;
+        self.cases.values().filter(open).map(|case| case.incident.clone()).collect()
     }
 
     /// Adds to `snapshot` what people said.

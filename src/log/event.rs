@@ -81,6 +81,8 @@ events! {
     MonitorSighted = "monitor.sighted";
     /// The machine or the process slept.
     MonitorAsleep = "monitor.asleep";
+    /// Somebody set the machine's clock.
+    MonitorClockSet = "monitor.clock_set";
     /// The dead-man's switch could not be reached.
     HeartbeatFailed = "heartbeat.failed";
     /// The collector does not take metrics.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -55,6 +56,35 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
+/// Whole numbers in a record between these are moments in milliseconds since the epoch (the years 2001 to 5138): no
+/// duration in milliseconds and no count is so large.
+const MOMENTS_MS: std::ops::Range<i64> = 1_000_000_000_000..100_000_000_000_000;
+
+/// Moves every moment in a record along by `by_ms`, because the clock was set by so much: durations that were under way
+/// then stay as long as they are. Fields named in `except`, and all below them, keep what the calendar says.
+pub fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {
+    match record {
+        Value::Object(fields) => {
+            for (_, value) in fields.iter_mut().filter(|(name, _)| !except.contains(&name.as_str())) {
+                move_moments(value, by_ms, except);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| move_moments(value, by_ms, except)),
+        Value::Number(number) => {
+            if let Some(ms) = number.as_i64().filter(|ms| MOMENTS_MS.contains(ms)) {
+                *record = Value::from(ms + by_ms);
+            }
+        }
+        Value::String(text) => {
+            let moment = Timestamp::parse(text).ok();
+            if let Some(at) = moment.filter(|at| MOMENTS_MS.contains(&at.0) && at.to_string() == *text) {
+                *text = Timestamp(at.0 + by_ms).to_string();
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
@@ -77,3 +107,26 @@ impl PartialSchema for Timestamp {
 }
 
 impl ToSchema for Timestamp {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn moments_move_and_nothing_else_does() {
+        let mut record = json!({
+            "seen": 1_795_510_800_000_i64, "hold_ms": 180_000, "share": 0.25, "never": 0, "day": "2026-11-24",
+            "title": "since 2026-11-24T09:00:00.000Z", "threads": [{"last_at": "2026-11-24T09:00:00.000Z"}],
+            "silences": [{"until": "2026-11-24T12:00:00.000Z"}], "epoch": "1970-01-01T00:00:00.000Z", "none": null,
+        });
+        move_moments(&mut record, -3_600_000, &["silences"]);
+        let expected = json!({
+            "seen": 1_795_507_200_000_i64, "hold_ms": 180_000, "share": 0.25, "never": 0, "day": "2026-11-24",
+            "title": "since 2026-11-24T09:00:00.000Z", "threads": [{"last_at": "2026-11-24T08:00:00.000Z"}],
+            "silences": [{"until": "2026-11-24T12:00:00.000Z"}], "epoch": "1970-01-01T00:00:00.000Z", "none": null,
+        });
+        assert_eq!(record, expected);
+    }
+}

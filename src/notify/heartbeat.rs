@@ -47,7 +47,9 @@ impl Pulse {
     /// something was recorded since the last ping; failing when the store does not take samples or none came for three
     /// intervals.
     fn next(&self, config: &Config, snapshot: &Snapshot, now: Timestamp) -> Option<Beat> {
-        if now < self.not_before {
+        // Further away than any wait is a clock that was set back.
+        let longest = config.heartbeat.as_ref().map_or(Duration::ZERO, |h| h.interval);
+        if now < self.not_before && self.not_before <= now + longest {
             return None;
         }
         let stretch = plan::stretch(config);
@@ -61,7 +63,7 @@ impl Pulse {
             let view = snapshot.endpoints.iter().find(|v| v.name == e.name);
             view.and_then(|v| v.last_probe_at).is_some_and(|at| now <= at + patience(e))
         });
-        (current && snapshot.last_recorded_at > self.recorded_at).then_some(Beat::Alive)
+        (current && snapshot.last_recorded_at != self.recorded_at).then_some(Beat::Alive)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod context;
 mod hear;
+mod moments;
 mod sight;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,8 @@ pub struct Core {
     /// Endpoints that were configured otherwise when they were last probed: that they worked then says nothing.
     changed: BTreeSet<String>,
     checkpoint_at: Timestamp,
+    /// The end of the last sample that was remembered.
+    remembered: Option<Timestamp>,
 }
 
 /// The part of it that is checkpointed; the rest is at hand from the samples of the last day.
@@ -67,6 +70,9 @@ struct State {
     /// What was advised.
     #[serde(default)]
     advisor: Advisor,
+    /// The end of the last sample.
+    #[serde(default)]
+    latest: Option<Timestamp>,
 }
 
 /// What probing has cost on one local day.
@@ -84,7 +90,7 @@ impl Core {
         let roster = roster(&config, stretch);
         let state = State { fingerprints: fingerprints(&config), ..State::default() };
         let (recents, changed) = (BTreeMap::new(), BTreeSet::new());
-        Self { config, stretch, roster, state, recents, changed, checkpoint_at: Timestamp(0) }
+        Self { config, stretch, roster, state, recents, changed, checkpoint_at: Timestamp(0), remembered: None }
     }
 
     /// The state that `checkpoint` holds. The recent samples have to be [remembered](Self::remember) after it.
@@ -111,6 +117,7 @@ impl Core {
 
     /// Takes a sample that is in the checkpoint already into the part that is not.
     pub fn remember(&mut self, sample: &Sample) {
+        self.follow_recents(sample.ended_at());
         let recent = self.recents.entry(sample.endpoint.clone()).or_default();
         recent.record(sample);
         if self.changed.contains(&sample.endpoint) {
@@ -174,6 +181,7 @@ impl Core {
         let mut step = Step::default();
         let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else { return step };
         let at = sample.ended_at();
+        self.follow_back(at);
         // The network concerns all.
         let wide = self.state.blind.is_some() || sample.attribution == Some(Attribution::Local);
         let shown = (!wide).then_some(endpoint.name.as_str());

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use self::fold::Core;
 use crate::broadcast::Broadcast;
-use crate::clock::Wall;
+use crate::clock::{Lookout, Uptime, Wall};
 use crate::config::{self, Config};
 use crate::desk::{Announcement, Desk};
 use crate::incident::Change;
@@ -176,6 +176,8 @@ pub struct Pipeline {
     pub store: Store,
     /// The machine's wall clock.
     pub wall: Wall,
+    /// How long the machine is up.
+    pub uptime: Uptime,
     /// What the runner tells; when it ends, so does the pipeline.
     pub reports: mpsc::Receiver<Report>,
     /// Orders from outside.
@@ -240,31 +242,45 @@ impl Pipeline {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::with_capacity(BATCH);
-        let mut last_recorded_at = None;
+        let mut last_recorded_at: Option<Timestamp> = None;
         let mut forget_at = Instant::now();
         let (mut outbox, mut tallied_at): (Vec<Tally>, Option<Instant>) = (Vec::new(), None);
+        let mut lookout = Lookout::new(self.wall.clone(), self.uptime.clone());
+        // By how much the clock was set last; the first look finds out what happened while nobody ran.
+        let mut set_by_ms = 0;
+        let mut was_set = self.core.set_back((self.wall)());
         loop {
-            let mut answer: Option<Answer> = None;
-            let mut steps = tokio::select! {
+            let mut control = None;
+            tokio::select! {
                 n = self.reports.recv_many(&mut reports, BATCH) => {
                     if n == 0 {
                         break;
                     }
-                    // Probes that end in the same instant arrive in any order; they are folded in one.
-                    reports.sort_by(|a: &Report, b| a.order().cmp(&b.order()));
-                    let mut steps = Vec::with_capacity(n);
-                    for report in reports.drain(..) {
-                        steps.extend(self.take(report));
-                    }
-                    steps
                 }
-                Some(control) = self.controls.recv() => {
-                    let (step, reply) = self.obey(control);
-                    answer = reply;
-                    vec![step]
-                }
-                _ = pulse.tick() => Vec::new(),
-            };
+                Some(order) = self.controls.recv() => control = Some(order),
+                _ = pulse.tick() => {}
+            }
+            // One look for the whole turn: nothing is judged by a clock that was set and not yet followed.
+            let look = lookout.look();
+            let now = look.now;
+            let mut steps = Vec::with_capacity(reports.len() + 2);
+            if let Some((from, to)) = was_set.take().or(look.set_from.map(|from| (from, now))) {
+                set_by_ms = to.since_ms(from);
+                steps.push(self.set_clock(from, to));
+            }
+            for report in &mut reports {
+                report.follow_clock(set_by_ms, now);
+            }
+            // Probes that end in the same instant arrive in any order; they are folded in one.
+            reports.sort_by(|a: &Report, b| a.order().cmp(&b.order()));
+            for report in reports.drain(..) {
+                steps.extend(self.take(report));
+            }
+            let answer = control.and_then(|control| {
+                let (step, answer) = self.obey(control, now);
+                steps.push(step);
+                answer
+            });
             // The look again does not wait for the disk.
             let looks: Vec<_> = steps.iter().flat_map(|s| s.look_again.iter().cloned()).collect();
             if !looks.is_empty() {
@@ -273,15 +289,17 @@ impl Pipeline {
             if let Some(until) = steps.iter().find_map(|s| s.rest_until) {
                 let _ = self.commands.send(Command::RestUntil(until));
             }
+            for (from, to) in steps.iter().filter_map(|s| s.commit.clock_set) {
+                last_recorded_at = last_recorded_at.map(|at| Timestamp(at.0 + to.since_ms(from)));
+            }
             if steps.iter().any(|s| s.commit.sample.is_some()) {
-                last_recorded_at = Some((self.wall)());
+                last_recorded_at = Some(now);
             }
             if tallied_at.is_none_or(|at| at.elapsed() >= TALLY_EVERY) {
                 // A store that cannot be read shows when it cannot be written.
                 outbox = self.store.aside(Store::outbox_tally).await.unwrap_or(outbox);
                 tallied_at = Some(Instant::now());
             }
-            let now = (self.wall)();
             if Instant::now() >= forget_at && backlog.error.is_none() {
                 forget_at = Instant::now() + self.forget(now).await;
             }
@@ -334,15 +352,15 @@ impl Pipeline {
         Step { commit, lines, ..Step::default() }
     }
 
-    fn obey(&mut self, control: Control) -> (Step, Option<Answer>) {
+    fn obey(&mut self, control: Control, now: Timestamp) -> (Step, Option<Answer>) {
         let mut step = Step::default();
         let answer: Answer = match control {
             Control::Follow(config, stretch) => {
                 self.counters.retain(|name| config.endpoints.iter().any(|e| e.name == name));
-                return (self.core.follow(config, stretch, (self.wall)()), None);
+                return (self.core.follow(config, stretch, now), None);
             }
             Control::Heard(heard) => {
-                return (self.core.hear(*heard, (self.wall)()), None);
+                return (self.core.hear(*heard, now), None);
             }
             Control::Silence(silence, reply) => {
                 self.desk.silence(silence.clone());
@@ -389,6 +407,13 @@ impl Pipeline {
         }
     }
 
+    /// The clock was set: everything that goes on or waits keeps its distance from now.
+    fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> Step {
+        let mut step = self.core.move_along(from, to);
+        step.commit.incidents = self.desk.move_along(to.since_ms(from)).iter().map(IncidentRow::of).collect();
+        step
+    }
+
     /// Forgets a little of what is too old; gives how long it is until the next time.
     async fn forget(&mut self, now: Timestamp) -> Duration {
         let horizon = Horizon::at(now, &self.core.config().store);
@@ -430,7 +455,7 @@ impl Pipeline {
                 backlog.failing_since = None;
                 let lines = std::mem::take(&mut backlog.lines);
                 backlog.say(lines);
-                if commits.iter().any(|c| !c.outgoing.is_empty()) {
+                if commits.iter().any(|c| !c.outgoing.is_empty() || c.clock_set.is_some()) {
                     self.outbox.notify_waiters();
                 }
             }

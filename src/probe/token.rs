@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::dialect::Request;
+use crate::clock::uptime;
 use crate::model::{Entra, Fault, Secret};
 
 /// A token is fetched anew when it has less than this left.
@@ -16,21 +16,22 @@ const SPARE: Duration = Duration::from_mins(5);
 /// How long a token is good that does not say so.
 const LIFE: Duration = Duration::from_hours(1);
 
-/// The tokens of all endpoints, by where they come from.
+/// The tokens of all endpoints, by where they come from, and until when they are good: by the time the machine is up,
+/// since a token ages while the machine sleeps as well.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<BTreeMap<String, (Secret, Instant)>>);
+pub(super) struct Tokens(Mutex<BTreeMap<String, (Secret, Duration)>>);
 
 impl Tokens {
     /// A token that is still good for a while.
     pub(super) async fn kept(&self, entra: &Entra) -> Option<Secret> {
         let tokens = self.0.lock().await;
-        tokens.get(&source(entra)).filter(|(_, until)| *until > Instant::now()).map(|(token, _)| token.clone())
+        tokens.get(&source(entra)).filter(|(_, until)| *until > uptime()).map(|(token, _)| token.clone())
     }
 
     /// Keeps a token that is good for `life`.
     pub(super) async fn keep(&self, entra: &Entra, token: Secret, life: Duration) {
         // One that lives shorter than the spare is used for half its life.
-        let until = Instant::now() + life.saturating_sub(SPARE).max(life / 2);
+        let until = uptime() + life.saturating_sub(SPARE).max(life / 2);
         self.0.lock().await.insert(source(entra), (token, until));
     }
 }

@@ -112,6 +112,8 @@ pub struct Commit {
     pub checkpoint: Option<String>,
     /// What was told and is owed, whenever that changes.
     pub desk: Option<String>,
+    /// The clock would have read the first and was set to the second.
+    pub clock_set: Option<(Timestamp, Timestamp)>,
 }
 
 impl Commit {
@@ -122,6 +124,7 @@ impl Commit {
             && self.outgoing.is_empty()
             && self.checkpoint.is_none()
             && self.desk.is_none()
+            && self.clock_set.is_none()
     }
 }
 
@@ -256,7 +259,8 @@ impl Store {
                 for incident in &commit.incidents {
                     tx.prepare_cached(
                         "INSERT INTO incident (id, number, open, started_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
-                         ON CONFLICT (id) DO UPDATE SET open = excluded.open, data = excluded.data",
+                         ON CONFLICT (id) DO UPDATE SET open = excluded.open, started_at = excluded.started_at,
+                            data = excluded.data",
                     )?
                     .execute(params![
                         incident.id,
@@ -265,6 +269,9 @@ impl Store {
                         incident.started_at.0,
                         incident.data
                     ])?;
+                }
+                if let Some((from, to)) = commit.clock_set {
+                    outbox::move_along(tx, from, to)?;
                 }
                 for outgoing in &commit.outgoing {
                     outbox::insert(tx, outgoing)?;

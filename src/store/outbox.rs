@@ -364,6 +364,18 @@ impl Store {
     }
 }
 
+/// Follows a clock that would have read `from` and was set to `to`: what waits keeps its distance from now. What waits for
+/// a time of the calendar, for instance the end of quiet hours, still does.
+pub(super) fn move_along(tx: &Transaction<'_>, from: Timestamp, to: Timestamp) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE outbox SET queued_at = queued_at + ?2, next_attempt_at = next_attempt_at + ?2,
+            first_attempt_at = first_attempt_at + ?2
+         WHERE state = 'pending' AND (attempts > 0 OR queued_at <= ?1)",
+        params![from.0, to.since_ms(from)],
+    )
+    .map(drop)
+}
+
 pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Result<()> {
     let notice = &outgoing.notice;
     let json = serde_json::to_string(notice).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use llmwatch::clock::{Clock, Wall};
+use llmwatch::clock::{Clock, Uptime, Wall};
 use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::Desk;
-use llmwatch::model::{Attribution, Endpoint, Fault, Outcome, Sample, Timestamp};
+use llmwatch::model::{Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger};
 use llmwatch::notify::worker;
 use llmwatch::pipeline::{self, Pipeline, fold::Core};
 use llmwatch::runner::{Command, Probe, Probed, Report, Runner};
@@ -28,10 +28,24 @@ struct Script {
     fails: std::ops::Range<i64>,
 }
 
-impl Probe for Script {
+impl Script {
+    /// Begins now.
+    fn play(self) -> Arc<Play> {
+        Arc::new(Play { script: self, clock: Clock::starting_at(START) })
+    }
+}
+
+/// A script that runs, by a clock that nobody sets.
+struct Play {
+    script: Script,
+    clock: Clock,
+}
+
+impl Probe for Play {
     async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
-        tokio::time::sleep(self.latency).await;
-        let total = self.latency.as_secs_f64() * 1000.0;
+        let failing = self.script.fails.contains(&(self.clock.now().since_ms(START) / 1000));
+        tokio::time::sleep(self.script.latency).await;
+        let total = self.script.latency.as_secs_f64() * 1000.0;
         let sample = Sample {
             provider: endpoint.provider,
             scheduled_at: due.scheduled_at,
@@ -40,7 +54,6 @@ impl Probe for Script {
             total_ms: Some(total),
             ..good(&endpoint.name, started_at)
         };
-        let failing = self.fails.contains(&(started_at.since_ms(START) / 1000));
         let sample = if failing {
             Sample {
                 outcome: Outcome::Failed,
@@ -70,9 +83,13 @@ fn configuration(endpoints: usize, extra: &str) -> Config {
 
 /// Lets `config` be watched for `length` of simulated time and gives everything that was recorded.
 async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sample>, Store) {
-    let config = Arc::new(config);
     let clock = Clock::starting_at(START);
-    let wall: Wall = Arc::new(move || clock.now());
+    watch_by(Arc::new(move || clock.now()), config, script, length).await
+}
+
+/// The same by a wall clock that can be set.
+async fn watch_by(wall: Wall, config: Config, script: Script, length: Duration) -> (Vec<Sample>, Store) {
+    let config = Arc::new(config);
     let store = Store::in_memory().unwrap();
     let (commands, runner_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(1024);
@@ -83,9 +100,10 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
     let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
     commands.send(Command::Follow(config.endpoints.clone(), 1.0)).unwrap();
     let runner = Runner {
-        probe: Arc::new(script),
+        probe: script.play(),
         max_concurrent: config.monitor.max_concurrent_probes,
         wall: wall.clone(),
+        uptime: uptime(),
         commands: runner_commands,
         reports,
         stop: stop.clone(),
@@ -95,6 +113,7 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
         desk: Desk::default(),
         store: store.clone(),
         wall: wall.clone(),
+        uptime: uptime(),
         reports: pipeline_reports,
         controls: pipeline_controls,
         commands,
@@ -119,6 +138,12 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
     });
     all.unwrap();
     (samples, store)
+}
+
+/// A machine that never sleeps.
+fn uptime() -> Uptime {
+    let clock = Clock::starting_at(Timestamp(0));
+    Arc::new(move || Duration::from_millis(clock.now().0.unsigned_abs()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,6 +203,10 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
         let slept = slept.clone();
         Arc::new(move || clock.now() + *slept.lock().unwrap())
     };
+    let uptime: Uptime = {
+        let (awake, slept) = (uptime(), slept.clone());
+        Arc::new(move || awake() + *slept.lock().unwrap())
+    };
     let (commands, runner_commands) = mpsc::unbounded_channel();
     let (reports, mut told) = mpsc::channel(1024);
     let stop = CancellationToken::new();
@@ -185,9 +214,10 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     commands.send(Command::Follow(config.endpoints, 1.0)).unwrap();
     let script = Script { latency: Duration::from_millis(100), fails: 0..0 };
     let runner = Runner {
-        probe: Arc::new(script),
+        probe: script.play(),
         max_concurrent: 64,
         wall,
+        uptime,
         commands: runner_commands,
         reports,
         stop: stop.clone(),
@@ -207,6 +237,65 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     assert!((10..=11).contains(&probes), "one each, and no burst of what was missed: {probes}");
     stop.cancel();
     running.await.unwrap();
+}
+
+/// A wall clock that is set by `hours` so many seconds after the start.
+fn set_after(seconds: u64, hours: i64) -> Wall {
+    let clock = Clock::starting_at(START);
+    Arc::new(move || {
+        let now = clock.now();
+        let set = now >= START + Duration::from_secs(seconds);
+        Timestamp(now.0 + if set { hours * 3_600_000 } else { 0 })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
+    let outage = || Script { latency: Duration::from_millis(400), fails: 600..1800 };
+    for hours in [-5, 5] {
+        // Before the outage, while it is only suspected, while its first message waits for others, later, after it.
+        for set in [300, 640, 700, 715, 725, 900, 1830, 2400] {
+            let when = format!("set by {hours} h after {set} s");
+            let (_, store) =
+                watch_by(set_after(set, hours), configuration(1, &extra), outage(), Duration::from_mins(15)).await;
+            let rows = store.outbox_rows(true).unwrap();
+            let told: Vec<_> = rows.iter().map(|r| (r.r#type.as_str(), r.attempts > 0)).collect();
+            assert_eq!(told, [("incident.opened", true)], "{when}: five minutes into the outage");
+
+            let length = Duration::from_hours(1);
+            let (samples, store) = watch_by(set_after(set, hours), configuration(1, &extra), outage(), length).await;
+            let told: Vec<_> = store.outbox_rows(true).unwrap().iter().map(|r| r.r#type.clone()).collect();
+            assert_eq!(told, ["incident.opened", "incident.resolved"], "{when}");
+            let rows = store.incidents(false).unwrap();
+            let incidents: Vec<Incident> = rows.iter().map(|r| serde_json::from_str(&r.data).unwrap()).collect();
+            assert_eq!(incidents.len(), 1, "{when}");
+            let lasted = incidents[0].duration_s;
+            assert!((1140.0..1500.0).contains(&lasted), "{when}: it lasted twenty minutes, not {lasted} s");
+            assert_eq!(rows[0].started_at, incidents[0].started_at, "{when}");
+            let scheduled = samples.iter().filter(|s| s.trigger == Trigger::Schedule).count();
+            assert!(scheduled >= 55, "{when}: the schedule goes on: {scheduled}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_put_right_while_nobody_ran_holds_nothing_back() {
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
+    let outage = Script { latency: Duration::from_millis(400), fails: 600..9000 };
+    let (_, store) = watch_for(configuration(1, &extra), outage, Duration::from_mins(15)).await;
+    // The clock was five hours ahead all the time, and is right at the next start.
+    let now = START + Duration::from_mins(16) - Duration::from_hours(5);
+    let core = pipeline::restore(&store, Arc::new(configuration(1, &extra)), 1.0, now).unwrap();
+    let (from, to) = core.set_back(now).expect("the samples end after the start");
+    assert_eq!(to, now);
+    let mut core = core;
+    core.move_along(from, to);
+    assert_eq!(core.set_back(now), None);
+    let incident = core.snapshot(now).incidents.remove(0);
+    assert!((240.0..400.0).contains(&incident.duration_s), "{}", incident.duration_s);
 }
 
 #[tokio::test(start_paused = true)]

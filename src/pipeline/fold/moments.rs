@@ -1,0 +1,73 @@
+//! A clock that is set: what began before it and goes on keeps its length.
+//!
+//! The daemon notices a clock that is set while it runs, and moves the state along, which is recorded as a checkpoint. A
+//! clock that was set back shows in the samples themselves, which then end before those that came before them; so a
+//! replay, and a start after the clock was put right, come to the same. One that was set forwards while nobody looked
+//! cannot be told from a time in which nothing was probed, and is treated as that.
+
+use std::time::Duration;
+
+use super::{Core, State};
+use crate::log;
+use crate::model::{Timestamp, move_moments};
+use crate::pipeline::{Line, Step};
+
+/// Results come in the order in which they end but for a few seconds. More is a clock that was set back.
+const SET_BACK: Duration = Duration::from_mins(1);
+/// Parts of the state that speak of the calendar, or in numbers that are no moments.
+const CALENDAR: &[&str] = &["pages", "official", "advisor", "fingerprints"];
+
+impl Core {
+    /// By how much the clock was set back since the last sample, if `now` shows that it was.
+    pub fn set_back(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.state.latest.filter(|latest| *latest > now + SET_BACK).map(|latest| (latest, now))
+    }
+
+    /// Follows a clock that would read `from` and reads `to`.
+    pub fn move_along(&mut self, from: Timestamp, to: Timestamp) -> Step {
+        let by_ms = to.since_ms(from);
+        self.move_state(by_ms);
+        self.recents.values_mut().for_each(|recent| recent.move_along(by_ms));
+        self.remembered = self.remembered.map(|at| Timestamp(at.0 + by_ms));
+        let mut step = Step::default();
+        step.commit.checkpoint = Some(self.checkpoint());
+        step.commit.clock_set = Some((from, to));
+        step.lines.push(line(from, to));
+        step
+    }
+
+    /// Notices in a sample that ends at `at` that the clock was set back before it.
+    pub(super) fn follow_back(&mut self, at: Timestamp) {
+        if let Some((from, to)) = self.set_back(at) {
+            self.move_state(to.since_ms(from));
+        }
+        self.state.latest = self.state.latest.max(Some(at));
+    }
+
+    /// The same for what is at hand of the last samples, which no checkpoint holds.
+    pub(super) fn follow_recents(&mut self, at: Timestamp) {
+        if let Some(latest) = self.remembered.filter(|latest| *latest > at + SET_BACK) {
+            self.recents.values_mut().for_each(|recent| recent.move_along(at.since_ms(latest)));
+            self.remembered = None;
+        }
+        self.remembered = self.remembered.max(Some(at));
+    }
+
+    fn move_state(&mut self, by_ms: i64) {
+        let mut record = serde_json::to_value(&self.state).unwrap_or_default();
+        move_moments(&mut record, by_ms, CALENDAR);
+        // It was read from what it was just written to.
+        if let Ok(state) = serde_json::from_value::<State>(record) {
+            self.state = state;
+        }
+    }
+}
+
+fn line(from: Timestamp, to: Timestamp) -> Line {
+    let by_s = to.since_ms(from) as f64 / 1000.0;
+    let direction = if by_s < 0.0 { "back" } else { "forwards" };
+    let message =
+        format!("this machine's clock was set {direction} by {:.0} s, to {to}; what goes on moves along", by_s.abs());
+    let fields = serde_json::json!({"from": from, "to": to, "by_s": by_s});
+    Line::new(log::Event::MonitorClockSet, tracing::Level::WARN, message, fields)
+}
