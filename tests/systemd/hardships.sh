@@ -1,6 +1,7 @@
 # Scenarios of `run` in which the machine itself misbehaves: its clock, its sleep, its processor, its network. Sourced.
 #
 #   SUSPEND   seconds that the service is stopped and frozen      [20]
+#   KILLS     how often the daemon is killed                      [20]
 #   STEAL     seconds in which it gets half of the time           [30]
 
 # The service's own clock, which `clock +5h` sets: libfaketime in it, and in nothing else.
@@ -114,3 +115,50 @@ ipv6_black_hole() {
   equal "nobody is told anything" "$(hooks | paste -sd,)" ""
   X systemctl stop crowd hole.socket hole.service; X ip -6 addr del fd00:1::2/128 dev lo
 }
+
+# The daemon is killed again and again, at any moment, also while it starts, and outages come and go meanwhile.
+kill_loop() {
+  local rounds=${KILLS:-20} i n unsound=0 work; work=$(mktemp -d)
+  drop_in "RestartSec=50ms
+[Unit]
+StartLimitIntervalSec=0"
+  write /etc/llmwatch/monitor.toml "$CONFIG"$'group_wait = "0s"\n'
+  start; probing
+  : >"$work/recorded"
+  for i in $(seq "$rounds"); do
+    case $((i % 12)) in 1) vendor outage ;; 7) vendor healthy ;; esac
+    sleep "$((RANDOM % 3)).$((RANDOM % 1000 + 1000))"
+    n=$(show NRestarts)
+    X systemctl kill -s KILL llmwatch
+    local end=$((SECONDS + PATIENCE))
+    until [ "$(show NRestarts)" != "$n" ] || [ $SECONDS -gt $end ]; do sleep 0.05; done
+    # The store as the kill left it, and as the next start takes it up.
+    query store check >"$work/check" 2>&1 || { unsound=$((unsound + 1)); cat "$work/check"; }
+    # What is recorded now must be there at the end.
+    [ $((i % 10)) != 0 ] || samples >>"$work/recorded"
+  done
+  equal "the store is sound after each of $rounds kills" "$unsound" 0
+  within "active again" state_is active
+  vendor healthy
+  probing
+  within "no incident goes on" status_says 'no incident'
+  sleep 5
+  within "nothing waits to be delivered" nothing_waits
+  equal "no sample that was recorded is gone" "$(sort -u "$work/recorded" | comm -23 - <(samples | sort -u) | grep -c .)" 0
+  # Each message by its id: what was queued, and what came.
+  X journalctl -q -a --no-pager -o json --since="$since" -u llmwatch EVENT=notification.queued CHANNEL=hook |
+    grep -o '"NOTIFICATION":"[^"]*"' | cut -d'"' -f4 | sort -u >"$work/queued"
+  X journalctl -q -a --no-pager -o cat --since="$since" -u sinks | grep -o '{.*"notification_id".*' >"$work/came"
+  grep -o '"notification_id":"[^"]*"' "$work/came" | cut -d'"' -f4 | sort >"$work/ids"
+  equal "every message that was queued came" "$(comm -23 "$work/queued" <(sort -u "$work/ids") | grep -c .)" 0
+  # Each incident begins under one id and ends under one, however often these came; a beginning that was told only
+  # after the end says both.
+  sed 's/.*"type":"incident\.\([a-z]*\)".*"notification_id":"\([^"]*\)".*"incident":{"id":"\([^"]*\)".*"state":"\([a-z]*\)".*/\3 \1 \4 \2/; t; d' \
+    "$work/came" | sort -u >"$work/told"
+  local incidents; incidents=$(query incidents --json | grep -c '"number":')
+  equal "each incident began once" "$(grep -c ' opened ' "$work/told") $(grep ' opened ' "$work/told" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
+  equal "each ended once" "$(grep -c ' resolved [0-9a-f]' "$work/told") $(grep ' resolved [0-9a-f]' "$work/told" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
+  say "      $rounds kills: $(show NRestarts) restarts, $incidents incidents, $(wc -l <"$work/queued") messages queued for one channel, $(wc -l <"$work/ids") came, $(samples | wc -l) samples"
+}
+samples() { query export 2>/dev/null | grep -o '^{"id":"[^"]*"' | cut -d'"' -f4; }
+nothing_waits() { query store check | grep -q ' 0 notifications waiting'; }
