@@ -73,6 +73,20 @@ pub enum StoreError {
         /// The newest version that this release reads.
         known: usize,
     },
+    /// Written by an earlier release, and not brought up to date yet.
+    #[error(
+        "the store `{path}` has version {found}, this llmwatch reads version {known}: the daemon brings it up to date when \
+         it starts (`systemctl restart llmwatch`)",
+        path = path.display()
+    )]
+    TooOld {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The version that this release reads.
+        known: usize,
+    },
     /// Nobody has recorded anything yet.
     #[error("there is no store at `{path}` yet: `llmwatch run` makes it", path = path.display())]
     Missing {
@@ -197,7 +211,7 @@ impl Store {
             c.pragma_update(None, "synchronous", "full")?;
             c.pragma_update(None, "foreign_keys", true)
         })?;
-        store.migrate()?;
+        store.migrate(MIGRATIONS)?;
         store.refuse_damaged()?;
         Ok(store)
     }
@@ -213,7 +227,10 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Self::with(path, Connection::open_with_flags(path, flags))?;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
-        store.refuse_newer()?;
+        let (found, known) = (store.refuse_newer(MIGRATIONS)?, MIGRATIONS.len());
+        if found < known {
+            return Err(StoreError::TooOld { path: path.to_owned(), found, known });
+        }
         Ok(store)
     }
 
@@ -223,7 +240,7 @@ impl Store {
     /// When SQLite itself fails.
     pub fn in_memory() -> Result<Self, StoreError> {
         let store = Self::with(Path::new(":memory:"), Connection::open_in_memory())?;
-        store.migrate()?;
+        store.migrate(MIGRATIONS)?;
         Ok(store)
     }
 
@@ -408,18 +425,20 @@ impl Store {
         Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(connection)), unwritten })
     }
 
-    fn refuse_newer(&self) -> Result<usize, StoreError> {
+    fn refuse_newer(&self, steps: &[&str]) -> Result<usize, StoreError> {
         let found: i64 = self.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
         let found = usize::try_from(found).unwrap_or(usize::MAX);
-        if found > MIGRATIONS.len() {
-            return Err(StoreError::TooNew { path: self.path.to_path_buf(), found, known: MIGRATIONS.len() });
+        if found > steps.len() {
+            return Err(StoreError::TooNew { path: self.path.to_path_buf(), found, known: steps.len() });
         }
         Ok(found)
     }
 
-    fn migrate(&self) -> Result<(), StoreError> {
-        let from = self.refuse_newer()?;
-        for (version, step) in MIGRATIONS.iter().enumerate().skip(from) {
+    /// Runs the steps that the store has not seen, each with its number in one transaction: what is interrupted goes on
+    /// at the next start.
+    fn migrate(&self, steps: &[&str]) -> Result<(), StoreError> {
+        let from = self.refuse_newer(steps)?;
+        for (version, step) in steps.iter().enumerate().skip(from) {
             self.transaction(|tx| {
                 tx.execute_batch(step)?;
                 tx.pragma_update(None, "user_version", version as i64 + 1)
@@ -461,5 +480,78 @@ impl Store {
 
     fn unreadable(&self, what: &'static str, source: serde_json::Error) -> StoreError {
         StoreError::Content { path: self.path.to_path_buf(), what, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = MIGRATIONS[0];
+    const SECOND: &str = "ALTER TABLE incident ADD COLUMN closed_by TEXT; CREATE INDEX by_end ON outbox (ended_at)";
+
+    /// A store of the release that knew only the first step, with an incident that goes on.
+    fn earlier(path: &Path) -> IncidentRow {
+        let store = Store::with(path, Connection::open(path)).unwrap();
+        store.migrate(&[FIRST]).unwrap();
+        let row = IncidentRow {
+            id: Uuid::from_u128(7),
+            number: 42,
+            open: true,
+            started_at: Timestamp(1_000),
+            data: "{}".to_owned(),
+        };
+        store.commit(&[Commit { incidents: vec![row.clone()], ..Commit::default() }]).unwrap();
+        row
+    }
+
+    fn reopened(path: &Path, steps: &[&str]) -> (Result<(), StoreError>, Store) {
+        let store = Store::with(path, Connection::open(path)).unwrap();
+        (store.migrate(steps), store)
+    }
+
+    fn version(store: &Store) -> i64 {
+        store.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0))).unwrap()
+    }
+
+    #[test]
+    fn an_upgrade_keeps_the_incidents_that_go_on_and_a_downgrade_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("llmwatch.db");
+        let row = earlier(&path);
+        let (migrated, store) = reopened(&path, &[FIRST, SECOND]);
+        migrated.unwrap();
+        assert_eq!(version(&store), 2);
+        assert_eq!(store.incidents(true).unwrap(), [row]);
+        store.run(|c| c.execute("UPDATE incident SET closed_by = 'me'", [])).unwrap();
+        drop(store);
+        let (again, store) = reopened(&path, &[FIRST, SECOND]);
+        again.unwrap();
+        drop(store);
+        let refused = reopened(&path, &[FIRST]).0.unwrap_err();
+        assert!(matches!(refused, StoreError::TooNew { found: 2, known: 1, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_migration_that_fails_half_way_leaves_the_store_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("llmwatch.db");
+        let row = earlier(&path);
+        let broken = format!("{SECOND}; INSERT INTO nowhere VALUES (1)");
+        let (failed, store) = reopened(&path, &[FIRST, &broken]);
+        failed.unwrap_err();
+        assert_eq!(version(&store), 1);
+        assert_eq!(store.incidents(true).unwrap(), [row]);
+        drop(store);
+        reopened(&path, &[FIRST, SECOND]).0.unwrap();
+    }
+
+    #[test]
+    fn a_reader_says_that_a_store_is_not_up_to_date_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("llmwatch.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+        let refused = Store::open_read_only(&path).unwrap_err().to_string();
+        assert!(refused.contains("has version 0, this llmwatch reads version 1"), "{refused}");
     }
 }

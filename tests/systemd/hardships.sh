@@ -87,7 +87,7 @@ cpu_steal() {
   X timeout "${STEAL:-30}" bash -c '
     for i in $(seq $(($(nproc) + 1))); do while :; do :; done & done
     while kill -STOP "$1"; do sleep 0.05; kill -CONT "$1"; sleep 0.05; done' - "$pid"
-  X kill -CONT "$pid"
+  X systemctl kill -s CONT llmwatch
   local made=$(($(count EVENT=probe.completed) - since_n))
   holds "it probed on ($made probes)" [ $made -ge "${STEAL:-30}" ]
   equal "nobody was told anything" "$(hooks | paste -sd,)" ""
@@ -162,3 +162,35 @@ StartLimitIntervalSec=0"
 }
 samples() { query export 2>/dev/null | grep -o '^{"id":"[^"]*"' | cut -d'"' -f4; }
 nothing_waits() { query store check | grep -q ' 0 notifications waiting'; }
+
+# Only the recording hangs, on a disk that does not answer; the rest of the process is well. The watchdog must notice,
+# because its ping comes from the task that records.
+recording_hangs() {
+  local image=$MACHINE_HOME/$MACHINE_NAME.img loop number
+  command -v losetup >/dev/null && command -v mkfs.ext4 >/dev/null && command -v fsfreeze >/dev/null ||
+    { say "skip  $scenario: losetup, mkfs.ext4 and fsfreeze are needed"; return; }
+  truncate -s 64M "$image"; mkfs.ext4 -q "$image"
+  loop=$(losetup --find --show "$image" 2>/dev/null) || { say "skip  $scenario: no loop device can be had"; rm -f "$image"; return; }
+  number=${loop#/dev/loop}
+  X mkdir -p /var/lib/llmwatch; X mknod "$loop" b 7 "$number"
+  if X mount -t ext4 "$loop" /var/lib/llmwatch; then
+    X chown llmwatch: /var/lib/llmwatch
+    drop_in "WatchdogSec=15s
+TimeoutAbortSec=60s"
+    start; probing
+    X fsfreeze --freeze /var/lib/llmwatch
+    sleep 4
+    holds "the page still answers" page_answers /healthz
+    within "the watchdog notices that nothing is recorded" log_says 'Watchdog timeout'
+    X fsfreeze --unfreeze /var/lib/llmwatch
+    within "it is started again" restarted_to 1
+    probing
+    holds "the store is sound" query store check
+    equal "nobody is told anything about a vendor" "$(hooks | grep -c '^incident')" 0
+    X systemctl stop llmwatch; X umount /var/lib/llmwatch
+  else
+    bad "the file system is mounted"
+  fi
+  X rm -f "$loop"; losetup --detach "$loop"; rm -f "$image"
+}
+page_answers() { X timeout 10 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8686; printf "GET $1 HTTP/1.0\r\nhost: 127.0.0.1\r\n\r\n" >&3; head -1 <&3 | grep -q " 200 "' - "$1"; }
