@@ -25,6 +25,8 @@ const MINUTE_MS: i64 = 60_000;
 const MINUTES: i64 = 60;
 /// How many strips a notice shows at most: a mail stays small.
 const STRIPS: usize = 4;
+/// How many alternatives a notice names: whoever is woken needs a few good ones.
+const ALTERNATIVES: usize = 5;
 
 /// The state of everything that is watched.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -174,7 +176,7 @@ impl Snapshot {
     }
 
     /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
-    /// of the same kind of API; the quickest first token first.
+    /// of the same kind of API; the quickest first token first. One whose last probe failed is no way out.
     pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
         let is_affected = |e: &&EndpointView| affected.contains(&e.name);
         let groups: Vec<_> = self.endpoints.iter().filter(is_affected).filter_map(|e| e.group.as_deref()).collect();
@@ -186,7 +188,7 @@ impl Snapshot {
         let mut found: Vec<_> = self
             .endpoints
             .iter()
-            .filter(|e| !is_affected(e) && e.status == Status::Operational)
+            .filter(|e| !is_affected(e) && e.status == Status::Operational && e.failed_in_a_row == 0)
             .filter(fits)
             .map(|e| Alternative {
                 endpoint: e.name.clone(),
@@ -199,6 +201,7 @@ impl Snapshot {
             .collect();
         let speed = |a: &Alternative| a.first_token_ms_p50.unwrap_or(f64::INFINITY);
         found.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+        found.truncate(ALTERNATIVES);
         found
     }
 }

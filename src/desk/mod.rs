@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::counsel::Counsel;
-use self::pace::Pace;
+use self::pace::{Gathered, Pace};
 use self::thread::{Circumstances, Next, Thread};
 use crate::advice::Advice;
 use crate::audience::{concerns, ends_by_message, is_machine, wants_type};
@@ -36,7 +36,7 @@ use crate::snapshot::Snapshot;
 /// A channel that has been tried in vain for this long is worth a word through the others.
 const FAILING: Duration = Duration::from_mins(5);
 /// So many first messages at once are one message. Ten endpoints of one vendor are one incident anyway.
-const LUMP: usize = 8;
+const LUMP: usize = 12;
 
 /// Everything that was told, is owed and was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -290,6 +290,7 @@ impl Desk {
                         self.changed |= thread.hold();
                         break;
                     }
+                    Next::Forget if pace.holds(id) => break,
                     Next::Forget => {
                         case.threads.remove(&channel.name);
                         self.changed = true;
@@ -317,12 +318,21 @@ impl Desk {
                 }
             }
         }
-        if let Some((title, document)) = pace.digest(room.now, filters.group_wait, lump) {
+        if let Some(Gathered { title, document, alone }) = pace.digest(room.now, filters.group_wait, lump) {
             self.changed = true;
             self.announced += 1;
             let id = stable_id(&[&channel.name, "digest", &self.announced.to_string(), &room.now.to_string()]);
-            let mut notice = room.bare(id, NoticeType::Digest, room.now, title);
-            notice.document = Some(document);
+            let of = |(incident, r#type)| {
+                let case = self.cases.get_mut(&incident)?;
+                let thread = case.threads.get_mut(&channel.name)?;
+                let notice = room.notice(id, r#type, room.now, &case.incident, thread.first());
+                thread.alone(id);
+                Some(notice)
+            };
+            let notice = alone.and_then(of).unwrap_or_else(|| Notice {
+                document: Some(document),
+                ..room.bare(id, NoticeType::Digest, room.now, title)
+            });
             outgoing.push(Outgoing { channel: channel.name.clone(), not_before: None, notice });
         }
         if !pace.is_fresh() {

@@ -10,9 +10,9 @@ use crate::incident::human_duration;
 use crate::model::{Attribution, Block, Document, Incident, NoticeType, Status, Timestamp};
 
 /// So many messages in a row are sent as they are…
-const BURST: f64 = 8.0;
+const BURST: f64 = 12.0;
 /// …and then one in this time.
-const REFILL: Duration = Duration::from_secs(20);
+const REFILL: Duration = Duration::from_secs(15);
 /// A digest names this many incidents at most.
 const NAMED: usize = 200;
 
@@ -75,7 +75,13 @@ impl Pace {
         self.room = (self.room - 1.0).max(0.0);
     }
 
-    /// Keeps something for the digest. What is newer of the same incident replaces what is older.
+    /// Whether something about this incident waits for the digest.
+    pub(super) fn holds(&self, id: Uuid) -> bool {
+        self.entries.iter().any(|e| e.id == id)
+    }
+
+    /// Keeps something for the digest. What is newer of the same incident replaces what is older, but that it began is
+    /// still news.
     pub(super) fn gather(&mut self, now: Timestamp, reason: NoticeType, incident: &Incident) {
         self.since.get_or_insert(now);
         let end = incident.resolved_at.unwrap_or(now);
@@ -92,13 +98,14 @@ impl Pace {
             duration_s: end.since_ms(incident.started_at).max(0) as f64 / 1000.0,
         };
         match self.entries.iter_mut().find(|e| e.id == entry.id) {
+            Some(known) if known.reason == NoticeType::Opened => *known = Entry { reason: known.reason, ..entry },
             Some(known) => *known = entry,
             None => self.entries.push(entry),
         }
     }
 
     /// The digest, if there is something in it and it is time: it waits for others to join as any message does.
-    pub(super) fn digest(&mut self, now: Timestamp, wait: Duration, hurry: bool) -> Option<(String, Document)> {
+    pub(super) fn digest(&mut self, now: Timestamp, wait: Duration, hurry: bool) -> Option<Gathered> {
         let since = self.since?;
         if self.room < 1.0 || !(hurry || now >= since + wait) {
             return None;
@@ -127,8 +134,18 @@ impl Pace {
         }
         let data = json!({"incidents": entries.iter().take(NAMED).map(Entry::data).collect::<Vec<_>>(),
             "going_on": going_on, "over": over});
-        Some((title, Document { blocks, data }))
+        let alone = if let [one] = entries.as_slice() { Some((one.id, one.reason)) } else { None };
+        Some(Gathered { title, document: Document { blocks, data }, alone })
     }
+}
+
+/// What was gathered, ready to be told.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) title: String,
+    pub(super) document: Document,
+    /// The incident, and what of it, if there is only one: that needs no digest.
+    pub(super) alone: Option<(Uuid, NoticeType)>,
 }
 
 impl Entry {

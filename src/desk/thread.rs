@@ -173,6 +173,12 @@ impl Thread {
         self.owed = self.owed.filter(|(owed, _)| *owed != NoticeType::Resolved);
     }
 
+    /// It stood alone in its digest and is told as any message, `id`: what follows is told so as well.
+    pub(super) fn alone(&mut self, id: Uuid) {
+        self.gathered = false;
+        self.first.get_or_insert(id);
+    }
+
     /// The message that began it.
     pub(super) fn first(&self) -> Option<Uuid> {
         self.first

@@ -32,12 +32,24 @@ pub(super) fn describe(open: &mut Open, at: Timestamp, around: &impl Surrounding
     let list: Vec<_> = faults
         .iter()
         .take(3)
-        .map(|(code, n)| format!("{n} × {code}, {}", code.parse::<Fault>().map_or("", Fault::describe)))
+        .map(|(code, n)| match code.parse::<Fault>().map(Fault::describe) {
+            Ok(words) if words != code.as_str() => format!("{n} × {code}, {words}"),
+            _ => format!("{n} × {code}"),
+        })
         .collect();
     let story =
         Story::new(incident, around, if list.is_empty() { String::new() } else { format!(" ({})", list.join("; ")) });
     let (title, explanation, reason) = (story.title(), story.explanation(), story.reason());
     (incident.title, incident.explanation, incident.attribution_reason) = (title, explanation, reason);
+}
+
+/// `A`, `A and B`, `A, B and C`.
+fn list(names: BTreeSet<String>) -> String {
+    let mut names: Vec<_> = names.into_iter().collect();
+    match (names.pop(), names.is_empty()) {
+        (Some(last), false) => format!("{} and {last}", names.join(", ")),
+        (last, _) => last.unwrap_or_default(),
+    }
 }
 
 /// An incident and what stands around it.
@@ -162,7 +174,7 @@ impl<'a, S: Surroundings> Story<'a, S> {
     fn account(&self, fault: Fault) -> String {
         let last = self.incident.evidence.samples.last();
         let status = last.and_then(|s| s.http_status).map(|s| format!("HTTP {s}"));
-        let words = last.and_then(|s| s.error.clone());
+        let words = last.and_then(|s| s.error.as_deref()).map(|e| e.trim_end_matches('.').to_owned());
         let said: Vec<_> = status.into_iter().chain(words).collect();
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) };
         let mut text = format!("Since {} {} ({}){said}.", self.since(), self.refusal(fault), self.share());
@@ -177,8 +189,7 @@ impl<'a, S: Surroundings> Story<'a, S> {
             (None, true) => {}
             (None, false) => {
                 let verb = if others.len() == 1 { "is" } else { "are" };
-                let vendors: Vec<_> = others.into_iter().collect();
-                text += &format!(" {} {verb} not affected.", vendors.join(" and "));
+                text += &format!(" {} {verb} not affected.", list(others));
             }
         }
         text + " " + remedy(fault)

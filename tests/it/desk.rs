@@ -358,6 +358,20 @@ fn a_storm_is_a_handful_of_messages_that_name_everything() {
 }
 
 #[test]
+fn what_alone_is_too_much_waits_a_little_and_is_told_as_any_message() {
+    let mut story = story("group_wait = \"0s\"");
+    let mut expected = Vec::new();
+    for n in 1..=13 {
+        let second = story.second;
+        story = story.opens(&["a"], Status::Outage).until(second + 1);
+        expected.push(format!("{} hook opened #{n}", if n == 13 { 15 } else { second }));
+    }
+    let story = story.until(60).ends(13).until(90);
+    expected.push("60 hook resolved #13".to_owned());
+    story.told(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n[[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\n";
     let mut story = story_of(channels);
