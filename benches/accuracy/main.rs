@@ -3,9 +3,9 @@
 //! `cargo bench --bench accuracy [-- REQUESTS]`. Figures on a shared machine are noisy; the ratios within one run are not.
 //!
 //! The server is a process of its own. What it promises counts from the moment at which the kernel received the request, and it
-//! notes each write just before it makes it: that is the truth. Probes and curl take turns, each round all at once, and are
-//! held against it as they report: from their own start, connecting included, to the first token and to the end. So what either
-//! needs before its request is out counts as its error.
+//! notes each write just before it makes it: that is the truth. Probes and curl take turns, each round all at once. What they
+//! report for the first token and the end is counted from the moment at which they say that they were connected; so whatever
+//! either needs from then until its request is out is its error, and what it sees late as well.
 
 mod truth;
 
@@ -57,7 +57,7 @@ fn main() {
     let count = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(REQUESTS);
     let server = Server::start();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    println!("errors in ms against what the server wrote: median / p99 / max");
+    println!("{count} requests of either; errors in ms against what the server wrote: median / p99 / max");
     for concurrency in CONCURRENCY {
         runtime.block_on(compare(&server, concurrency, count.max(concurrency)));
     }
@@ -93,8 +93,8 @@ async fn compare(server: &Server, concurrency: usize, count: usize) {
         for (times, model) in &curled {
             let (Some(times), Some(truth)) = (times, truths.get(model)) else { continue };
             curls.add_error("headers", Some(times.first - times.sent), truth.headers);
-            curls.add_error("first token", Some(times.first), truth.headers);
-            curls.add_error("total", Some(times.total), truth.done);
+            curls.add_error("first token", Some(times.first - times.connect), truth.headers);
+            curls.add_error("total", Some(times.total - times.connect), truth.done);
         }
     }
     println!("\nconcurrency {concurrency}");
@@ -147,15 +147,16 @@ async fn probe(prober: Arc<Prober>, endpoint: Arc<Endpoint>, model: String) -> S
 
 fn judge(errors: &mut Values, sample: &Sample, truth: &Truth) {
     let tokens = &truth.tokens;
+    let connected = sample.dns_ms.unwrap_or(0.0) + sample.tcp_ms.unwrap_or(0.0);
     let (first, last) = (tokens.first().copied(), tokens.last().copied());
     errors.add_error("headers", sample.headers_ms, truth.headers);
-    errors.add_error("first token", sample.first_token_ms, first);
+    errors.add_error("first token", sample.first_token_ms.map(|ms| ms - connected), first);
     let gap = tokens.windows(2).map(|w| w[1] - w[0]).reduce(f64::max);
     errors.add_error("longest gap", sample.max_gap_ms, gap);
     let steps = sample.output_tokens.filter(|n| *n > 1).map(|n| f64::from(n - 1));
     let tpot = first.zip(last).zip(steps).map(|((first, last), steps)| (last - first) / steps);
     errors.add_error("tpot", sample.tpot_ms, tpot);
-    errors.add_error("total", sample.total_ms, truth.done);
+    errors.add_error("total", sample.total_ms.map(|ms| ms - connected), truth.done);
 }
 
 /// What curl says of a request, in milliseconds since its start.

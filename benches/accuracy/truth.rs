@@ -11,7 +11,7 @@ use llmwatch::simulate::{Scenario, Simulator};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Headers and first token leave together, so that curl's first byte is the first token's.
@@ -102,7 +102,10 @@ impl Truth {
 pub(crate) fn serve() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        // A longer queue than is usual: all who come at once are let in at once.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let listener = socket.listen(1024).expect("a listener");
         let simulator = Simulator::start(listener, Scenario::parse(SCENARIO).expect("a scenario")).expect("a server");
         let name = a_name();
         let secure = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -142,7 +142,8 @@ impl<'e> Exchange<'e> {
             Form::Events(sse) => sse.feed(part, each),
             Form::Lines(lines) => lines.feed(part, |line| each(line, false)),
         };
-        if read.is_err() {
+        // What cannot be read behind the end does not matter.
+        if read.is_err() && !self.ended {
             self.broken = Some(not_text(Fault::StreamMalformed));
         }
     }

@@ -22,6 +22,9 @@ use tokio::time::Instant;
 
 use crate::clock;
 
+/// Bytes may have arrived so long before anybody looked.
+const EARLIEST: Duration = Duration::from_secs(10);
+
 /// When bytes last arrived and last left.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
@@ -32,7 +35,10 @@ pub(crate) struct Arrivals {
 
 impl Default for Arrivals {
     fn default() -> Self {
-        Self { base: Instant::now(), last_ns: Arc::default(), sent_ns: Arc::default() }
+        // A server that is late to accept a connection finds bytes that came before.
+        let now = Instant::now();
+        let base = now.checked_sub(EARLIEST).unwrap_or(now);
+        Self { base, last_ns: Arc::default(), sent_ns: Arc::default() }
     }
 }
 
