@@ -221,7 +221,7 @@ impl Report {
             blocks.extend([Block::Heading("Availability of the providers".to_owned()), availability(&self.providers)]);
         }
         blocks.extend([
-            Block::Heading("Latency of the good probes, in milliseconds".to_owned()),
+            Block::Heading("First token of the good probes, and their total, in milliseconds".to_owned()),
             latency(&self.endpoints),
         ]);
         let faults: Vec<_> = self.endpoints.iter().filter(|e| !e.faults.is_empty()).map(Figures::tally).collect();
@@ -362,27 +362,26 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
 }
 
 fn availability(all: &[Figures]) -> Block {
-    let head = ["", "good", "objective", "budget left", "probes", "incidents", "USD"];
+    // Few enough columns for a telephone.
+    let head = ["", "good", "budget left", "probes", "incidents"];
     let row = |f: &Figures| {
         vec![
             f.name.clone(),
             percent(f.availability),
-            f.slo.map_or("-".to_owned(), |slo| format!("{slo} %")),
             f.budget_left.map_or("-".to_owned(), |v| format!("{:.0} %", v * 100.0)),
             f.probes.to_string(),
             f.incidents.to_string(),
-            format!("{:.4}", f.cost_usd),
         ]
     };
     Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }
 }
 
 fn latency(all: &[Figures]) -> Block {
-    let head = ["", "first token p50", "before", "p95", "p99", "total p50", "p95"];
+    let head = ["", "p50", "before", "p95", "p99", "total p50"];
     let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.0}"));
     let row = |f: &Figures| {
-        let (t, total) = (f.first_token_ms, f.total_ms);
-        let figures = [t.p50, f.first_token_ms_p50_before, t.p95, t.p99, total.p50, total.p95];
+        let t = f.first_token_ms;
+        let figures = [t.p50, f.first_token_ms_p50_before, t.p95, t.p99, f.total_ms.p50];
         std::iter::once(f.name.clone()).chain(figures.map(ms)).collect()
     };
     Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }

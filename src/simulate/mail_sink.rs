@@ -3,8 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::accept::accept;
@@ -13,7 +15,7 @@ use super::perform::reset;
 use super::smtp::Session;
 use crate::model::{Secret, Timestamp};
 
-/// A running SMTP server, plain, for loopback. It stops when this is dropped: then connections are truly refused.
+/// A running SMTP server for loopback. It stops when this is dropped: then connections are truly refused.
 #[derive(Debug)]
 pub struct MailSink {
     addr: SocketAddr,
@@ -51,8 +53,22 @@ pub enum MailFault {
     Permanent(MailStage),
     /// 550 for this recipient; the others are fine.
     RejectRecipient(String),
+    /// Every answer comes byte by byte, with this long after each.
+    Drip(Duration),
     /// The connection is closed when the first line of the message has come.
     DisconnectInData,
+}
+
+/// How the server encrypts, with which certificate.
+#[derive(Clone, Default)]
+pub enum MailTls {
+    /// It doesn't.
+    #[default]
+    None,
+    /// When the client asks for it.
+    StartTls(Arc<rustls::ServerConfig>),
+    /// From the first byte on.
+    Implicit(Arc<rustls::ServerConfig>),
 }
 
 /// Where in the dialogue.
@@ -87,11 +103,19 @@ impl MailSink {
     /// # Errors
     /// When the listener cannot say its address.
     pub fn start(listener: TcpListener) -> io::Result<Self> {
+        Self::start_with(listener, MailTls::None)
+    }
+
+    /// The same, encrypting as `tls` says.
+    ///
+    /// # Errors
+    /// When the listener cannot say its address.
+    pub fn start_with(listener: TcpListener, tls: MailTls) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let post_office =
             Arc::new(PostOffice { mails: Inbox::new(), fault: Mutex::default(), login: Mutex::default() });
         let served = Arc::clone(&post_office);
-        let task = tokio::spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
+        let task = tokio::spawn(accept(listener, move |stream| serve(stream, tls.clone(), Arc::clone(&served))));
         Ok(Self { addr, next: 0, post_office, task: AbortOnDropHandle::new(task) })
     }
 
@@ -141,11 +165,21 @@ impl PostOffice {
     }
 }
 
-async fn serve(stream: TcpStream, post_office: Arc<PostOffice>) {
+async fn serve(stream: TcpStream, tls: MailTls, post_office: Arc<PostOffice>) {
     if post_office.fault() == MailFault::Refuse {
-        reset(&stream);
-    } else {
-        // An I/O error ends this session and concerns nobody else.
-        let _ = Session::new(stream, &post_office).run().await;
+        return reset(&stream);
     }
+    // What drips is on its way at once. Without it, it only comes in larger pieces.
+    let _ = stream.set_nodelay(true);
+    let session = match tls {
+        MailTls::None => Session::new(Box::new(stream), None, &post_office),
+        MailTls::StartTls(config) => Session::new(Box::new(stream), Some(TlsAcceptor::from(config)), &post_office),
+        MailTls::Implicit(config) => match TlsAcceptor::from(config).accept(stream).await {
+            Ok(stream) => Session::new(Box::new(stream), None, &post_office),
+            // A client that does not trust us hangs up.
+            Err(_) => return,
+        },
+    };
+    // An I/O error ends this session and concerns nobody else.
+    let _ = session.run().await;
 }

@@ -37,7 +37,7 @@ mod written;
 
 pub use act::{Act, WriteKind};
 pub use exchange::{End, Exchange, Write};
-pub use mail_sink::{Mail, MailFault, MailSink, MailStage};
+pub use mail_sink::{Mail, MailFault, MailSink, MailStage, MailTls};
 pub use preset::Preset;
 pub use provider::{Simulator, run};
 pub use request::Request;

@@ -1,12 +1,12 @@
-//! The server's side of one SMTP session (RFC 5321), with AUTH PLAIN and LOGIN (RFC 4954).
+//! The server's side of one SMTP session (RFC 5321), with AUTH PLAIN and LOGIN (RFC 4954) and STARTTLS (RFC 3207).
 
 use std::future::pending;
 use std::io;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio_rustls::TlsAcceptor;
 
 use super::mail_sink::{Login, Mail, MailFault, MailStage, PostOffice};
 use crate::clock;
@@ -21,9 +21,16 @@ const MESSAGE_LIMIT: usize = 10 * 1024 * 1024;
 /// Most recipients of a message: what RFC 5321 §4.5.3.1.8 asks of every server, times ten.
 const RECIPIENT_LIMIT: usize = 1000;
 
+/// A connection, encrypted or not.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
 /// One client's dialogue.
 pub(super) struct Session<'a> {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Duplex>>,
+    /// What STARTTLS begins; `None` when it is not offered, or has begun.
+    tls: Option<TlsAcceptor>,
     post_office: &'a PostOffice,
     logged_in: bool,
     from: Option<String>,
@@ -33,12 +40,13 @@ pub(super) struct Session<'a> {
 /// Whether the dialogue goes on.
 enum Next {
     Command,
+    Encrypt,
     Close,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(stream: TcpStream, post_office: &'a PostOffice) -> Self {
-        Self { stream: BufReader::new(stream), post_office, logged_in: false, from: None, to: Vec::new() }
+    pub(super) fn new(stream: Box<dyn Duplex>, tls: Option<TlsAcceptor>, post_office: &'a PostOffice) -> Self {
+        Self { stream: BufReader::new(stream), tls, post_office, logged_in: false, from: None, to: Vec::new() }
     }
 
     /// Talks until the client leaves, or the fault ends it.
@@ -51,8 +59,16 @@ impl<'a> Session<'a> {
         while let Some(line) = self.line().await? {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
-            if let Next::Close = self.command(&verb.to_ascii_uppercase(), rest).await? {
-                break;
+            match self.command(&verb.to_ascii_uppercase(), rest).await? {
+                Next::Command => {}
+                Next::Close => break,
+                Next::Encrypt => {
+                    let Some(tls) = self.tls.take() else { break };
+                    // What was sent before the encryption is forgotten with the buffer (RFC 3207 §6).
+                    self.stream = BufReader::new(Box::new(tls.accept(self.stream.into_inner()).await?));
+                    self.from = None;
+                    self.to.clear();
+                }
             }
         }
         Ok(())
@@ -62,6 +78,10 @@ impl<'a> Session<'a> {
         match verb {
             "HELO" => self.reply("250 mail.simulated.test").await?,
             "EHLO" => self.hello().await?,
+            "STARTTLS" if self.tls.is_some() => {
+                self.reply("220 2.0.0 Ready to start TLS").await?;
+                return Ok(Next::Encrypt);
+            }
             "AUTH" => self.auth(rest).await?,
             "MAIL" => self.mail(rest).await?,
             "RCPT" => self.rcpt(rest).await?,
@@ -83,8 +103,9 @@ impl<'a> Session<'a> {
     async fn hello(&mut self) -> io::Result<()> {
         self.forget();
         let auth = if self.post_office.login().is_some() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
+        let tls = if self.tls.is_some() { "250-STARTTLS\r\n" } else { "" };
         let capabilities = format!(
-            "250-mail.simulated.test\r\n{auth}250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+            "250-mail.simulated.test\r\n{tls}{auth}250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
              250-ENHANCEDSTATUSCODES\r\n250 SIZE {MESSAGE_LIMIT}"
         );
         self.reply(&capabilities).await
@@ -208,6 +229,14 @@ impl<'a> Session<'a> {
     }
 
     async fn reply(&mut self, text: &str) -> io::Result<()> {
+        if let MailFault::Drip(wait) = self.post_office.fault() {
+            for byte in format!("{text}\r\n").as_bytes() {
+                self.stream.write_all(std::slice::from_ref(byte)).await?;
+                self.stream.flush().await?;
+                tokio::time::sleep(wait).await;
+            }
+            return Ok(());
+        }
         self.stream.write_all(format!("{text}\r\n").as_bytes()).await?;
         self.stream.flush().await
     }

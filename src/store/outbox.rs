@@ -429,10 +429,11 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
     }
     match fallback {
         Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
-            let own = pending.notice.id;
+            let there = |id: Uuid| uuid::Builder::from_custom_bytes(digest_of(id, fallback)).into_uuid();
             let notice = Notice {
-                id: uuid::Builder::from_custom_bytes(digest_of(own, fallback)).into_uuid(),
-                thread: None,
+                id: there(pending.notice.id),
+                // The first message came there in the same way.
+                thread: pending.notice.thread.map(there),
                 instead_of: Some(pending.channel.clone()),
                 ..pending.notice.clone()
             };

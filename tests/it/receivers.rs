@@ -1,6 +1,7 @@
 //! One attempt at a time, against receivers that fail in every way they know: what is tried again, what is not, and who
 //! has it already.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::clock;
@@ -8,7 +9,8 @@ use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::model::{Notice, NoticeType};
 use llmwatch::notify::specimen::specimen;
 use llmwatch::notify::{Attempt, Progress, Sender};
-use llmwatch::simulate::{MailFault, MailSink, MailStage, WebhookBehaviour, WebhookSink};
+use llmwatch::simulate::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -134,4 +136,110 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
     sink.set_behaviour(WebhookBehaviour::HugeBody);
     let attempt = attempt(&config, &opened(), Progress::default()).await;
     assert!(matches!(attempt, Attempt::Delivered { .. }), "its body is not waited for: {attempt:?}");
+}
+
+/// A certificate for `name` that ends in this year, and what a server needs to show it; PEM for whoever is to trust it.
+fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, String) {
+    let mut wanted = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    wanted.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    wanted.not_after = rcgen::date_time_ymd(year, 2, 3);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = wanted.self_signed(&key).unwrap();
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.der().clone()], der)
+        .unwrap();
+    (Arc::new(config), made.pem())
+}
+
+/// A mail server that encrypts, and how an attempt at it ends when `trusted` is in `ca_file`.
+async fn encrypted(tls: MailTls, trusted: Option<&str>) -> (Attempt, usize) {
+    let scheme = if matches!(tls, MailTls::Implicit(_)) { "smtps" } else { "smtp" };
+    let sink = MailSink::start_with(listener().await, tls).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let roots = directory.path().join("roots.pem");
+    std::fs::write(&roots, trusted.unwrap_or_default()).unwrap();
+    let ca = trusted.map_or(String::new(), |_| format!("[monitor]\nca_file = \"{}\"\n", roots.display()));
+    let required = if scheme == "smtp" { "?tls=required" } else { "" };
+    let config = load(&format!(
+        "{ca}[[email]]\nto = [\"ann@example.com\"]\nfrom = \"llmwatch@example.com\"\n\
+         smtp = \"{scheme}://127.0.0.1:{}{required}\"\n",
+        sink.addr().port()
+    ));
+    let attempt = attempt(&config, &opened(), Progress::default()).await;
+    (attempt, sink.messages().len())
+}
+
+#[tokio::test]
+async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
+    for implicit in [false, true] {
+        let tls = |config| if implicit { MailTls::Implicit(config) } else { MailTls::StartTls(config) };
+        let (config, pem) = certificate("127.0.0.1", 2060);
+        let (trusted, arrived) = encrypted(tls(config.clone()), Some(&pem)).await;
+        assert!(matches!(trusted, Attempt::Delivered { .. }), "{trusted:?}");
+        assert_eq!(arrived, 1);
+
+        let (expired, expired_pem) = certificate("127.0.0.1", 2021);
+        let (other, other_pem) = certificate("mail.example.org", 2060);
+        for (config, trusted, told) in [
+            (config, None, "UnknownIssuer"),
+            (expired, Some(&expired_pem), "expired"),
+            (other, Some(&other_pem), "not valid for name"),
+        ] {
+            let (attempt, arrived) = encrypted(tls(config), trusted.map(String::as_str)).await;
+            // A person mends it, and wants what waited then.
+            let Attempt::Retry { error, .. } = attempt else { panic!("{told}: {attempt:?}") };
+            assert!(error.contains(told), "{told}: {error}");
+            assert!(error.contains("certificate"), "{error}");
+            assert_eq!(arrived, 0, "nothing is sent to it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_server_without_starttls_gets_nothing_when_it_is_required() {
+    let (attempt, arrived) = {
+        let sink = MailSink::start(listener().await).unwrap();
+        let config = load(&format!(
+            "[[email]]\nto = [\"ann@example.com\"]\nfrom = \"llmwatch@example.com\"\nsmtp = \"smtp://{}?tls=required\"\n",
+            sink.addr()
+        ));
+        (attempt(&config, &opened(), Progress::default()).await, sink.messages().len())
+    };
+    let Attempt::Retry { error, .. } = attempt else { panic!("{attempt:?}") };
+    assert!(error.contains("STARTTLS"), "{error}");
+    assert_eq!(arrived, 0);
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_slow_gets_there() {
+    let sink = MailSink::start(listener().await).unwrap();
+    sink.set_fault(MailFault::Drip(Duration::from_millis(1)));
+    let slow = attempt(&mail(&sink), &opened(), Progress::default()).await;
+    let Attempt::Delivered { progress } = slow else { panic!("{slow:?}") };
+    assert_eq!((progress.delivered.len(), sink.messages().len()), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_drips_holds_the_worker_for_so_long_and_no_longer() {
+    let sink = MailSink::start(listener().await).unwrap();
+    sink.set_fault(MailFault::Drip(Duration::from_secs(5)));
+    let began = tokio::time::Instant::now();
+    let attempt = attempt(&mail(&sink), &opened(), Progress::default()).await;
+    let Attempt::Retry { progress, error, .. } = attempt else { panic!("{attempt:?}") };
+    assert!(progress.delivered.is_empty(), "{progress:?}");
+    assert!(began.elapsed() <= Duration::from_secs(95), "{:?}: {error}", began.elapsed());
+    assert!(sink.messages().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_says_nothing_more_is_tried_again() {
+    let sink = MailSink::start(listener().await).unwrap();
+    sink.set_fault(MailFault::HangAfterBanner);
+    let attempt = attempt(&mail(&sink), &opened(), Progress::default()).await;
+    assert!(matches!(attempt, Attempt::Retry { .. }), "{attempt:?}");
 }

@@ -256,6 +256,18 @@ fn notices(snapshot: &Snapshot, frame: &Frame) -> Vec<(&'static str, String)> {
     if snapshot.budget_spent && snapshot.blind_since.is_none() {
         notices.push(("slow", "The day’s probing budget is spent; probing rests until midnight.".to_owned()));
     }
+    for window in &snapshot.maintenance {
+        let until = frame.moment(&window.until);
+        notices.push(("slow", format!("Maintenance until {until}: {}. Nothing is told about it.", window.name)));
+    }
+    for silence in &snapshot.silences {
+        let providers = silence.providers.iter().map(|p| p.title().to_owned());
+        let about: Vec<_> = silence.endpoints.iter().cloned().chain(providers).chain(silence.groups.clone()).collect();
+        let about = if about.is_empty() { "everything".to_owned() } else { about.join(", ") };
+        let by = if silence.by.is_empty() { String::new() } else { format!(" by {}", silence.by) };
+        let why = if silence.comment.is_empty() { String::new() } else { format!(": {}", silence.comment) };
+        notices.push(("slow", format!("Silenced{by} until {}, {about}{why}.", frame.moment(&silence.until))));
+    }
     for tally in &snapshot.outbox {
         if let Some(since) = tally.failing_since {
             let since = frame.moment(&since);

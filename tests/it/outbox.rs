@@ -1,0 +1,330 @@
+//! The outbox worker in simulated time, at a receiver that fails by plan, with kills in between.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use llmwatch::clock::Wall;
+use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::model::{IncidentState, Notice, NoticeType, Outgoing, Timestamp};
+use llmwatch::notify::specimen::specimen;
+use llmwatch::notify::worker::{self, Post};
+use llmwatch::store::{Commit, IncidentRow, Store};
+use proptest::prelude::*;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const START: Timestamp = Timestamp(1_795_435_200_000);
+
+/// What a receiver does with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Take,
+    Fail,
+    /// Asks for so many seconds of patience.
+    Busy(u64),
+    Hang,
+    /// Takes it and never says so.
+    TakeAndHang,
+    /// Takes it and fails: the sender cannot know.
+    TakeAndFail,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+struct Came {
+    path: String,
+    id: String,
+    at: Duration,
+    taken: bool,
+    body: Value,
+}
+
+struct Receiver {
+    begun: Instant,
+    plan: Mutex<VecDeque<(Answer, bool)>>,
+    /// What is done when the plan is at its end.
+    then: Mutex<Answer>,
+    came: Mutex<Vec<Came>>,
+    kills: mpsc::UnboundedSender<()>,
+}
+
+async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body: String) -> Response {
+    let then = *receiver.then.lock().unwrap();
+    let (answer, kill) = receiver.plan.lock().unwrap().pop_front().unwrap_or((then, false));
+    receiver.came.lock().unwrap().push(Came {
+        path: uri.path().trim_start_matches('/').to_owned(),
+        id: headers["webhook-id"].to_str().unwrap().to_owned(),
+        at: receiver.begun.elapsed(),
+        taken: matches!(answer, Answer::Take | Answer::TakeAndHang | Answer::TakeAndFail),
+        body: serde_json::from_str(&body).unwrap(),
+    });
+    if kill {
+        receiver.kills.send(()).unwrap();
+        // The sender dies before it hears an answer.
+        std::future::pending::<()>().await;
+    }
+    match answer {
+        Answer::Take => StatusCode::OK.into_response(),
+        Answer::Fail | Answer::TakeAndFail => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Answer::Busy(seconds) => {
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response()
+        }
+        Answer::Hang | Answer::TakeAndHang => std::future::pending().await,
+    }
+}
+
+/// A receiver, an outbox on disk, and a worker that can be killed.
+struct Scene {
+    receiver: Arc<Receiver>,
+    kills: mpsc::UnboundedReceiver<()>,
+    config: Arc<Config>,
+    directory: tempfile::TempDir,
+    store: Store,
+    wake: Arc<Notify>,
+    worker: Option<tokio::task::JoinHandle<()>>,
+    _server: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+impl Scene {
+    async fn new(plan: Vec<(Answer, bool)>, then: Answer, filters: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (kill, kills) = mpsc::unbounded_channel();
+        let (plan, then) = (Mutex::new(plan.into()), Mutex::new(then));
+        let receiver = Arc::new(Receiver { begun: Instant::now(), plan, then, came: Mutex::default(), kills: kill });
+        let app = Router::new().fallback(receive).with_state(receiver.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("monitor.toml");
+        let mut text = "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n".to_owned();
+        for name in ["a", "b"] {
+            text += &format!("[[webhook]]\nname = \"{name}\"\nurl = \"http://{address}/{name}\"\n{filters}\n");
+        }
+        std::fs::write(&path, text).unwrap();
+        let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+        let config = Arc::new(config::load(&path, &surroundings).unwrap());
+        let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
+        let mut scene = Self {
+            receiver,
+            kills,
+            config,
+            directory,
+            store,
+            wake: Arc::new(Notify::new()),
+            worker: None,
+            _server: tokio_util::task::AbortOnDropHandle::new(server),
+        };
+        scene.begin();
+        scene
+    }
+
+    fn begin(&mut self) {
+        let begun = self.receiver.begun;
+        let wall: Wall = Arc::new(move || START + begun.elapsed());
+        let stop = CancellationToken::new();
+        let post = Post { store: self.store.clone(), wall, wake: self.wake.clone(), stop };
+        let (config, configs) = watch::channel(self.config.clone());
+        self.worker = Some(tokio::spawn(async move {
+            worker::run(post, configs).await.unwrap();
+            drop(config);
+        }));
+    }
+
+    /// No warning: what was under way is not recorded. Then it starts again from the disk.
+    async fn kill(&mut self) {
+        let worker = self.worker.take().unwrap();
+        worker.abort();
+        let _ = worker.await;
+        self.store = Store::open(&self.directory.path().join("llmwatch.db")).unwrap();
+        self.begin();
+    }
+
+    fn decide(&self, channel: &str, notice: &Notice) {
+        let incident = notice.incident.as_ref().unwrap();
+        let row = IncidentRow {
+            id: incident.id,
+            number: incident.number,
+            open: incident.state == IncidentState::Open,
+            started_at: incident.started_at,
+            data: serde_json::to_string(incident).unwrap(),
+        };
+        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice: notice.clone() }];
+        self.store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
+        self.wake.notify_waiters();
+    }
+
+    /// Lets so much time pass, with the kills that the receiver asks for.
+    async fn pass(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            tokio::select! {
+                Some(()) = self.kills.recv() => self.kill().await,
+                () = tokio::time::sleep_until(until) => return,
+            }
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.store.outbox_rows(false).unwrap().iter().filter(|r| r.state == "pending").count()
+    }
+
+    fn came(&self) -> Vec<Came> {
+        self.receiver.came.lock().unwrap().clone()
+    }
+}
+
+fn now(scene: &Scene) -> Timestamp {
+    START + scene.receiver.begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_fails_for_ten_minutes_gets_it_then_under_the_same_id() {
+    let mut scene = Scene::new(Vec::new(), Answer::Fail, "").await;
+    let notice = specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene));
+    scene.decide("a", &notice);
+    scene.pass(Duration::from_mins(10)).await;
+    assert_eq!(scene.waiting(), 1, "it is still there");
+    let in_vain = scene.came().len();
+    assert!((4..80).contains(&in_vain), "tried with patience: {in_vain} times");
+    *scene.receiver.then.lock().unwrap() = Answer::Take;
+    scene.pass(Duration::from_mins(6)).await;
+    assert_eq!(scene.waiting(), 0, "no wait is longer than five minutes");
+    let came = scene.came();
+    assert_eq!(came.iter().filter(|c| c.taken).count(), 1);
+    assert!(came.iter().all(|c| c.id == notice.id.to_string() && c.body == came[0].body));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_delivered_is_given_up_after_its_time_and_kept() {
+    let mut scene = Scene::new(Vec::new(), Answer::Fail, "give_up_after = \"10m\"").await;
+    scene.decide("a", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.pass(Duration::from_mins(12)).await;
+    let rows = scene.store.outbox_rows(false).unwrap();
+    assert_eq!((rows.len(), rows[0].state.as_str()), (1, "expired"));
+    assert!(rows[0].error.as_deref().unwrap().contains("500"));
+    assert!(scene.came().iter().all(|c| c.at <= Duration::from_mins(11)), "then it rests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
+    let mut scene = Scene::new(vec![(Answer::Busy(200), false)], Answer::Take, "").await;
+    scene.decide("a", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.pass(Duration::from_mins(10)).await;
+    let came = scene.came();
+    assert_eq!(came.len(), 2);
+    assert!(came[1].at.saturating_sub(came[0].at) >= Duration::from_secs(200), "{:?}", came[1].at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_hangs_delays_no_other() {
+    let mut scene = Scene::new(vec![(Answer::Hang, false)], Answer::Take, "timeout = \"60s\"").await;
+    scene.decide("a", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.pass(Duration::from_secs(1)).await;
+    scene.decide("b", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.pass(Duration::from_secs(1)).await;
+    assert_eq!(
+        scene.came().iter().map(|c| (c.path.as_str(), c.taken)).collect::<Vec<_>>(),
+        [("a", false), ("b", true)]
+    );
+}
+
+/// The notices of one incident, in the order in which they are decided.
+fn tale(number: u64, middle: &[NoticeType], ends: bool) -> Vec<Notice> {
+    let types = std::iter::once(NoticeType::Opened).chain(middle.iter().copied());
+    let types = types.chain(ends.then_some(NoticeType::Resolved));
+    types
+        .map(|r#type| {
+            let mut notice = specimen(r#type, Uuid::now_v7(), "fra1", None, START);
+            let incident = notice.incident.as_mut().unwrap();
+            (incident.id, incident.number) = (Uuid::from_u128(u128::from(number)), number);
+            notice
+        })
+        .collect()
+}
+
+/// Notices of incidents to two channels, with seconds before each.
+fn decisions() -> impl Strategy<Value = Vec<(u64, &'static str, Notice)>> {
+    let middle = prop::collection::vec(prop::sample::select(vec![NoticeType::Escalated, NoticeType::Updated]), 0..3);
+    let tales = prop::collection::vec((middle, any::<bool>(), prop::sample::select(vec!["a", "b"])), 1..5);
+    (tales, prop::collection::vec((any::<prop::sample::Index>(), 0u64..90), 20)).prop_map(|(tales, order)| {
+        let mut queues: Vec<_> = tales
+            .iter()
+            .enumerate()
+            .map(|(n, (middle, ends, channel))| (*channel, VecDeque::from(tale(n as u64 + 1, middle, *ends))))
+            .collect();
+        let mut decided = Vec::new();
+        for (which, wait) in order.iter().cycle() {
+            queues.retain(|(_, queue)| !queue.is_empty());
+            if queues.is_empty() {
+                break;
+            }
+            let place = which.index(queues.len());
+            let (channel, queue) = &mut queues[place];
+            decided.extend(queue.pop_front().map(|notice| (*wait, *channel, notice)));
+        }
+        decided
+    })
+}
+
+fn answers() -> impl Strategy<Value = Vec<(Answer, bool)>> {
+    let answer = prop_oneof![
+        3 => Just(Answer::Take),
+        3 => Just(Answer::Fail),
+        1 => (1u64..400).prop_map(Answer::Busy),
+        1 => Just(Answer::Hang),
+        1 => Just(Answer::TakeAndHang),
+        1 => Just(Answer::TakeAndFail),
+    ];
+    prop::collection::vec((answer, prop::bool::weighted(0.25)), 0..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever fails and whenever it is killed: each decided notice is told at least once, in its order for its channel
+    /// and incident, and what comes again comes under the same id. A beginning that is told after the end says so, and
+    /// stands for all.
+    #[test]
+    fn each_notice_is_told_at_least_once_in_order_and_repeats_keep_their_id(decided in decisions(), plan in answers()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let came = runtime.block_on(async {
+            let mut scene = Scene::new(plan.clone(), Answer::Take, "").await;
+            for (wait, channel, notice) in &decided {
+                scene.pass(Duration::from_secs(*wait)).await;
+                scene.decide(channel, notice);
+            }
+            for _ in 0..200 {
+                scene.pass(Duration::from_mins(5)).await;
+                if scene.waiting() == 0 {
+                    break;
+                }
+            }
+            assert_eq!(scene.waiting(), 0, "nothing waits in the end");
+            scene.came()
+        });
+        for channel in ["a", "b"] {
+            for number in 1..=5 {
+                let about = |n: &&(u64, &str, Notice)| n.1 == channel && n.2.incident.as_ref().unwrap().number == number;
+                let wanted: Vec<_> = decided.iter().filter(about).map(|(.., n)| n.id.to_string()).collect();
+                let taken: Vec<_> = came
+                    .iter()
+                    .filter(|c| c.taken && c.path == channel && c.body["data"]["incident"]["number"] == number)
+                    .collect();
+                let mut told: Vec<_> = taken.iter().map(|c| c.id.clone()).collect();
+                told.dedup();
+                let over = taken.last().is_some_and(|c| c.body["data"]["incident"]["state"] == "resolved");
+                let stands_for_all = told.len() == 1 && over && told.first() == wanted.first();
+                prop_assert!(told == wanted || stands_for_all, "{channel} {number}: {told:?} of {wanted:?}");
+            }
+        }
+    }
+}
