@@ -127,15 +127,11 @@ pub struct EndpointView {
 }
 
 impl Snapshot {
-    /// The worst status of all: an outage is worse than a degradation, that is worse than not knowing.
+    /// The [worst](Status::worse) status of all. What is in maintenance says nothing while there is something else.
     pub fn overall(&self) -> Status {
-        let rank = |s: Status| match s {
-            Status::Operational | Status::Maintenance => 0,
-            Status::Unknown => 1,
-            Status::Degraded => 2,
-            Status::Outage => 3,
-        };
-        self.endpoints.iter().map(|e| e.status).max_by_key(|s| rank(*s)).unwrap_or(Status::Unknown)
+        let all = || self.endpoints.iter().map(|e| e.status);
+        let in_service = all().filter(|s| *s != Status::Maintenance).reduce(Status::worse);
+        in_service.or_else(|| all().next()).unwrap_or(Status::Unknown)
     }
 
     /// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.

@@ -89,10 +89,10 @@ impl Detector {
             }
         } else if policy.recheck {
             next = own.next_look(policy, end, tick, &seen.result, lagging);
-            let failed = matches!(seen.result, Result::Failed { .. });
-            if failed && policy.siblings && own.errors.failures() == 2 && own.looking.tokens >= 1.0 {
-                self.wake_siblings(roster, policy, own, end, verdict);
-            }
+        }
+        let failed = matches!(seen.result, Result::Failed { .. });
+        if failed && own.alert.is_none() && policy.siblings && own.errors.failures() == 2 && own.looking.tokens >= 1.0 {
+            self.wake_siblings(roster, policy, own, end, verdict);
         }
         own.looking.next_start = next.max(end + 1);
     }
@@ -105,7 +105,10 @@ impl Detector {
         end: i64,
         verdict: &mut Verdict,
     ) {
-        let mates: Vec<_> = self.mates(roster, &policy.domain).map(|(name, _)| name.clone()).collect();
+        // Each decides for itself whether it is probed before its time.
+        let wakes = |name: &&String| roster.get(*name).is_some_and(|p| p.recheck);
+        let mates = self.mates(roster, &policy.domain).map(|(name, _)| name).filter(wakes);
+        let mates: Vec<_> = mates.cloned().collect();
         let mut woken = 0;
         for name in mates {
             let Some(mate) = self.endpoints.get_mut(&name) else { continue };

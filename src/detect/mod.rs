@@ -209,7 +209,12 @@ impl Detector {
             if let Result::Account { rate_limited, retry_after_ms } = seen.result {
                 let opened = own.account.fault(policy, start, end, rate_limited);
                 if let Some((since, run)) = opened {
-                    note.push(Event::Open, Cause::Account, Figures { k: run, n: run, since, ..Figures::default() });
+                    let typical = own.typical(policy);
+                    note.push(
+                        Event::Open,
+                        Cause::Account,
+                        Figures { k: run, n: run, since, typical, ..Figures::default() },
+                    );
                 }
                 own.looking.next_start = own.account.look_again(policy, end, tick, rate_limited, retry_after_ms);
             } else {

@@ -8,6 +8,7 @@
 //! endpoint's own dependency explains joins the dependency's incident instead of opening one.
 
 mod explained;
+mod suspicion;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,10 @@ const OUTAGE_SHARE: f64 = 0.5;
 /// What began as a partial failure is an outage after so many failures in a row. At 40 % failures that happens by
 /// chance once in ten thousand probes.
 const OUTAGE_RUN: u32 = 10;
+/// A vendor that publishes this long after ours was over means something else.
+const PUBLISHED_LATE_MS: i64 = 7_200_000;
+/// So many incidents that are over wait at most for the vendor's word.
+const MOST_UNSAID: usize = 50;
 /// The trouble that the provider itself has: failing and slow are one incident, which may turn from one to the other.
 const OWN_TROUBLE: &str = "service";
 
@@ -35,6 +40,9 @@ const OWN_TROUBLE: &str = "service";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Book {
     open: Vec<Open>,
+    /// Incidents that are over and of which the vendor has said nothing yet.
+    #[serde(default)]
+    unsaid: Vec<Incident>,
     last_number: u64,
     /// Endpoints whose trouble another incident explains.
     #[serde(default)]
@@ -49,10 +57,22 @@ struct Open {
     kind: String,
     /// The endpoints that have not recovered yet.
     bad: BTreeSet<String>,
+    /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
+    #[serde(default)]
+    unconfirmed: BTreeMap<String, u32>,
     /// How often each fault was seen.
     faults: BTreeMap<String, u32>,
     /// Failures in a row, over all its endpoints.
     run: u32,
+}
+
+/// What the vendor's page says of an incident has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The incident with what is said now.
+    pub incident: Incident,
+    /// Whether the vendor has published an incident of its own.
+    pub published: bool,
 }
 
 /// What happened to an incident.
@@ -122,6 +142,7 @@ impl Book {
     /// Takes in a sample and what the detector noted on it. Returns what changed; at most one change per incident.
     pub fn apply(&mut self, notes: &[Note], sample: &Sample, around: &impl Surroundings) -> Vec<(Change, Incident)> {
         let mut changes: Vec<(Change, Uuid)> = self.count(sample);
+        changes.extend(self.suspect(sample, around));
         // The endpoint that decided comes before those that it takes along.
         let (leading, joining): (Vec<_>, Vec<_>) = notes.iter().partition(|n| n.event != Event::Join);
         for note in leading.into_iter().chain(joining) {
@@ -151,22 +172,33 @@ impl Book {
                 Some((change, open.incident.clone()))
             })
             .collect();
+        let over = self.open.iter().map(|o| &o.incident).filter(|i| i.state == IncidentState::Resolved);
+        let provider = |i: &&Incident| i.attribution == Attribution::Provider && i.official.incident.is_none();
+        self.unsaid.extend(over.filter(provider).cloned());
+        self.unsaid.drain(..self.unsaid.len().saturating_sub(MOST_UNSAID));
         self.open.retain(|o| o.incident.state == IncidentState::Open);
         told
     }
 
-    /// Asks `about` anew for what the vendors' pages say about the incidents that go on. Returns those whose vendor has
-    /// published something since.
-    pub fn hear(&mut self, about: impl Fn(&Incident) -> Official) -> Vec<Incident> {
-        let mut published = Vec::new();
-        for incident in self.open.iter_mut().map(|o| &mut o.incident) {
+    /// Asks `about` anew for what the vendors' pages say about the incidents that go on, and about those that were over
+    /// before the vendor said anything. Returns those of which something else is said than before.
+    pub fn hear(&mut self, at: Timestamp, about: impl Fn(&Incident) -> Official) -> Vec<Said> {
+        let mut changed = Vec::new();
+        self.unsaid.retain(|i| i.resolved_at.is_some_and(|over| at.since_ms(over) <= PUBLISHED_LATE_MS));
+        // What the vendor publishes while another one goes on is about that one.
+        let busy: BTreeSet<_> = self.open.iter().map(|o| o.incident.provider.clone()).collect();
+        let over = self.unsaid.iter_mut().filter(|i| !busy.contains(&i.provider));
+        for incident in self.open.iter_mut().map(|o| &mut o.incident).chain(over) {
             let now = about(incident);
-            let before = std::mem::replace(&mut incident.official, now);
-            if before.incident != incident.official.incident {
-                published.push(incident.clone());
+            let published = now.incident.is_some() && now.incident != incident.official.incident;
+            // How the page is after ours was over says nothing about ours.
+            if incident.official != now && (published || incident.resolved_at.is_none()) {
+                incident.official = now;
+                changed.push(Said { incident: incident.clone(), published });
             }
         }
-        published
+        self.unsaid.retain(|i| i.official.incident.is_none());
+        changed
     }
 
     /// Closes what concerns only endpoints that are gone from the configuration.
@@ -197,7 +229,7 @@ impl Book {
 
     /// Counts a sample towards the incidents that its endpoint is in.
     fn count(&mut self, sample: &Sample) -> Vec<(Change, Uuid)> {
-        let mut worse = Vec::new();
+        let (mut changes, mut ended) = (Vec::new(), Vec::new());
         let failed = sample.outcome == Outcome::Failed;
         for open in self.open.iter_mut().filter(|o| o.bad.contains(&sample.endpoint)) {
             let slow = open.incident.cause == SLOW;
@@ -210,13 +242,24 @@ impl Book {
             if let Some(fault) = sample.fault {
                 *open.faults.entry(fault.as_str().to_owned()).or_default() += 1;
             }
+            if open.is_well(sample, failed) {
+                let over = open.bad.is_empty();
+                if over {
+                    close(&mut open.incident, sample.ended_at());
+                    ended.push(open.incident.id);
+                }
+                changes.push((if over { Change::Resolved } else { Change::Updated }, open.incident.id));
+            }
             open.run = if failed { open.run + 1 } else { 0 };
             if !slow && open.run >= OUTAGE_RUN && open.incident.status == Status::Degraded {
                 open.incident.status = Status::Outage;
-                worse.push((Change::Escalated, open.incident.id));
+                changes.push((Change::Escalated, open.incident.id));
             }
         }
-        worse
+        for id in ended {
+            self.release(id, sample.ended_at());
+        }
+        changes
     }
 
     fn worsen(&mut self, note: &Note, sample: &Sample, around: &impl Surroundings) -> Option<(Change, Uuid)> {
@@ -236,7 +279,10 @@ impl Book {
         // This machine's own trouble is one, whomever it keeps from being reached.
         let everybody = attribution == Attribution::Local;
         let same = |o: &Open| {
-            o.kind == kind && o.incident.attribution == attribution && (everybody || o.incident.provider == domain)
+            o.incident.state == IncidentState::Open
+                && o.kind == kind
+                && o.incident.attribution == attribution
+                && (everybody || o.incident.provider == domain)
         };
         let Some(place) = self.open.iter().position(same) else {
             if attribution == Attribution::Provider
@@ -248,6 +294,7 @@ impl Book {
         };
         self.explained.remove(&note.endpoint);
         let open = &mut self.open[place];
+        open.unconfirmed.remove(&note.endpoint);
         let incident = &mut open.incident;
         if !slow && incident.cause == SLOW {
             incident.cause = String::new();
@@ -310,6 +357,7 @@ impl Book {
                 explanation: String::new(),
                 explains: Vec::new(),
                 explained_by: None,
+                new_normal: Vec::new(),
                 acknowledged: None,
                 evidence: Evidence {
                     probes: note.n,
@@ -322,6 +370,7 @@ impl Book {
             },
             kind: kind.to_owned(),
             bad: BTreeSet::from([note.endpoint.clone()]),
+            unconfirmed: BTreeMap::new(),
             faults: tally(&around.bad_samples(&note.endpoint, note.started_at)),
             run: 0,
         });
@@ -338,6 +387,10 @@ impl Book {
             .iter_mut()
             .find(|o| o.bad.contains(&note.endpoint) && (o.incident.attribution != Attribution::Provider) == account)?;
         open.bad.remove(&note.endpoint);
+        open.unconfirmed.remove(&note.endpoint);
+        if note.new_normal && !open.incident.new_normal.contains(&note.endpoint) {
+            open.incident.new_normal.push(note.endpoint.clone());
+        }
         let id = open.incident.id;
         if !open.bad.is_empty() {
             return Some((Change::Updated, id));

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Open, SLOW, Surroundings, human_duration};
-use crate::model::{Attribution, Endpoint, Evidence, Fault, Incident, Timestamp};
+use crate::model::{Attribution, Endpoint, Evidence, Fault, FirstToken, Incident, Timestamp};
 
 /// How many bad samples an incident shows.
 const SHOWN_SAMPLES: usize = 5;
@@ -114,6 +114,9 @@ impl<'a, S: Surroundings> Story<'a, S> {
             (Attribution::Local, Some(fault)) => {
                 format!("{} ({cause}): {} not reached", own_trouble(fault), self.names)
             }
+            _ if self.incident.is_new_normal() => {
+                format!("{vendor}: {} {} slow, which is the new normal ({cause})", self.names, self.stays())
+            }
             _ => {
                 let suspected = if self.is_suspected() { "suspected provider fault, " } else { "" };
                 let only = self.only().map(|what| format!(", {what} only")).unwrap_or_default();
@@ -163,11 +166,37 @@ impl<'a, S: Surroundings> Story<'a, S> {
         let (names, share, tally) = (&self.names, self.share(), &self.tally);
         let after = human_duration(self.incident.duration_s);
         match (self.incident.attribution, self.fault) {
+            (Attribution::Account, Some(_)) if self.incident.explained_by.is_some() => format!(
+                "After {after} it turned out that {names} is not refused alone, so this goes on as a part of incident {}: \
+                 {share}{tally}.",
+                self.incident.explained_by.unwrap_or_default()
+            ),
             (Attribution::Account, Some(fault)) => {
                 format!("After {after} it is no longer so that {}: {share}{tally}.", self.refusal(fault))
             }
-            _ => format!("{names} recovered after {after}: {share}{tally}."),
+            _ if self.incident.new_normal.is_empty() => format!("{names} recovered after {after}: {share}{tally}."),
+            _ => {
+                let slow = self.incident.new_normal.join(", ");
+                let better: Vec<_> =
+                    self.incident.endpoints.iter().filter(|e| !self.incident.new_normal.contains(e)).cloned().collect();
+                let better =
+                    if better.is_empty() { String::new() } else { format!("{} recovered. ", better.join(", ")) };
+                let level = match self.incident.evidence.first_token_ms {
+                    FirstToken { typical: Some(typical), now: Some(now) } => {
+                        format!("; first token typically {typical:.0} ms before, {now:.0} ms now")
+                    }
+                    _ => String::new(),
+                };
+                format!(
+                    "{better}{slow} did not become faster, but has been slow for {after}, so this is the new normal: {share}{tally}\
+                     {level}. From now on it is compared with that level, and this is told once."
+                )
+            }
         }
+    }
+
+    fn stays(&self) -> &'static str {
+        if self.incident.endpoints.len() == 1 { "stays" } else { "stay" }
     }
 
     /// An incident of the account: what was refused, whom it does not concern, what to do.
@@ -221,11 +250,19 @@ impl<'a, S: Surroundings> Story<'a, S> {
     fn suspicion(&self) -> Option<String> {
         let advice = self.fault.filter(|_| self.is_suspected())?;
         Some(format!(
-            "The same key and configuration worked until now and are refused at {} endpoints at once, so this is suspected to be the \
-             provider's fault. If it is not: {}",
-            self.incident.endpoints.len(),
+            "Key and configuration worked until now and are refused at several endpoints at once, so this is suspected to be the \
+             provider's fault.{} If it is not: {}",
+            self.one_key(),
             remedy(advice)
         ))
+    }
+
+    /// What speaks against the suspicion: one key that was revoked, or one account that is empty, looks the same.
+    fn one_key(&self) -> &'static str {
+        let endpoints = self.incident.endpoints.iter().filter_map(|name| self.around.endpoint(name));
+        let keys: Vec<_> = endpoints.map(|e| (&e.api_key, &e.headers)).collect();
+        let one = keys.len() > 1 && keys.windows(2).all(|pair| pair[0] == pair[1]);
+        if one { " They share one key, so it may be that key's or its account's as well." } else { "" }
     }
 
     fn models(&self) -> impl Iterator<Item = &'a str> {
@@ -315,7 +352,10 @@ impl<'a, S: Surroundings> Story<'a, S> {
             (Attribution::Local, _) => "the failure lies on this machine, or no control answers from it".to_owned(),
             (Attribution::Provider, Some(fault)) if fault.attribution() == Attribution::Account => format!(
                 "suspected provider: a key and configuration that worked until now are refused at {} endpoints at once",
-                self.incident.endpoints.len()
+                match self.incident.endpoints.len() {
+                    1 => "several".to_owned(),
+                    n => n.to_string(),
+                }
             ),
             (Attribution::Provider, Some(Fault::LocalDns)) => {
                 "its name is not resolved while other names are".to_owned()

@@ -103,6 +103,9 @@ pub struct Incident {
     /// The number of the incident that explains this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explained_by: Option<u64>,
+    /// Endpoints that are as slow as they were in it, for so long that this is their new normal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_normal: Vec<String>,
     /// Who said that somebody is on it; no reminders are sent from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
@@ -111,6 +114,13 @@ pub struct Incident {
     /// What the vendor's own status page says.
     #[serde(default)]
     pub official: Official,
+}
+
+impl Incident {
+    /// Whether it ended only because what was slow is the new normal: nothing has become better.
+    pub fn is_new_normal(&self) -> bool {
+        self.resolved_at.is_some() && self.endpoints.iter().all(|name| self.new_normal.contains(name))
+    }
 }
 
 /// A person's word that somebody is on it.

@@ -28,7 +28,7 @@ pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
 pub use upkeep::{Condition, Repair, UpkeepError, repair};
 
-use crate::model::{Incident, Outgoing, Sample, Timestamp};
+use crate::model::{Incident, Official, Outgoing, Sample, Timestamp};
 
 /// How long a statement waits for another process that holds the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,6 +120,8 @@ pub struct Commit {
     pub sample: Option<Sample>,
     /// Incidents that were opened or changed.
     pub incidents: Vec<IncidentRow>,
+    /// What vendors' pages have said since about incidents that are recorded already.
+    pub officials: Vec<(Uuid, Official)>,
     /// Notifications that these changes call for.
     pub outgoing: Vec<Outgoing>,
     /// The state of detection after this sample, now and then.
@@ -135,6 +137,7 @@ impl Commit {
     pub fn is_empty(&self) -> bool {
         self.sample.is_none()
             && self.incidents.is_empty()
+            && self.officials.is_empty()
             && self.outgoing.is_empty()
             && self.checkpoint.is_none()
             && self.desk.is_none()
@@ -286,6 +289,11 @@ impl Store {
                         incident.started_at.0,
                         incident.data
                     ])?;
+                }
+                for (id, official) in &commit.officials {
+                    let said = serde_json::to_string(official).unwrap_or_default();
+                    tx.prepare_cached("UPDATE incident SET data = json_set(data, '$.official', json(?2)) WHERE id = ?1")?
+                        .execute(params![id, said])?;
                 }
                 if let Some((from, to)) = commit.clock_set {
                     outbox::move_along(tx, from, to)?;

@@ -93,6 +93,7 @@ impl Story {
             attribution_reason: String::new(),
             explains: Vec::new(),
             explained_by: None,
+            new_normal: Vec::new(),
             id: Uuid::from_u128(u128::from(number)),
             number,
             state: IncidentState::Open,

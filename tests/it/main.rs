@@ -30,6 +30,7 @@ mod sinks;
 mod status_feed;
 mod store;
 mod support;
+mod suspicion;
 mod tidy;
 mod upkeep;
 mod web_api;

@@ -46,6 +46,7 @@ fn incident(id: Uuid) -> Incident {
         attribution_reason: String::new(),
         explains: Vec::new(),
         explained_by: None,
+        new_normal: Vec::new(),
     }
 }
 

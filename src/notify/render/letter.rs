@@ -336,6 +336,14 @@ fn what(incident: &Incident, setting: Setting) -> String {
     let since = when(incident.started_at, setting);
     let cause = cause(incident);
     match (incident.resolved_at, incident.attribution) {
+        (Some(at), _) if incident.is_new_normal() => {
+            let verb = if many { "stay" } else { "stays" };
+            let at = when(at, setting);
+            format!(
+                "{names} {verb} slow. It has been so since {since}, and counts as the new normal from {at} on: {cause}."
+            )
+        }
+        (Some(_), Attribution::Account) if incident.explained_by.is_some() => clean(&incident.explanation),
         (Some(at), _) => {
             let verb = if many { "work" } else { "works" };
             let lasted = human_duration(incident.duration_s);
@@ -360,6 +368,13 @@ fn what(incident: &Incident, setting: Setting) -> String {
 fn past(notice: &Notice, incident: &Incident) -> String {
     let (name, names) = (clean(&notice.subject), listed(&incident.endpoints));
     let lasted = human_duration(incident.duration_s);
+    if incident.is_new_normal() {
+        let verb = if incident.endpoints.len() > 1 { "stay" } else { "stays" };
+        return format!("{name}: {names} {verb} slow: after {lasted} that is the new normal");
+    }
+    if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
+        return format!("{name}: {names} is not refused alone, this goes on as incident {number}");
+    }
     let verb = if incident.endpoints.len() > 1 { "work" } else { "works" };
     format!("{name}: {names} {verb} again after {lasted} ({})", clean(&incident.cause))
 }
@@ -367,6 +382,9 @@ fn past(notice: &Notice, incident: &Incident) -> String {
 /// What the explanation adds to the sentence about what is broken and to the numbers, which tell its first sentence in
 /// their own way. An account's says what was refused, in the provider's words, and what to do.
 fn why(incident: &Incident) -> String {
+    if incident.resolved_at.is_some() && incident.explained_by.is_some() {
+        return String::new();
+    }
     let explanation = clean(&incident.explanation);
     if incident.attribution == Attribution::Account {
         return explanation;

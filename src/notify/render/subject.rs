@@ -72,11 +72,23 @@ fn who(incident: &Incident) -> String {
 }
 
 fn present(incident: &Incident) -> String {
-    if incident.cause == SLOW { "slow".to_owned() } else { format!("failing ({})", incident.cause) }
+    let refused = incident.cause.parse::<Fault>().is_ok_and(|f| f.attribution() == Attribution::Account);
+    match incident.cause.as_str() {
+        SLOW => "slow".to_owned(),
+        cause if refused => format!("failing ({cause}), suspected provider fault"),
+        cause => format!("failing ({cause})"),
+    }
 }
 
 fn past(incident: &Incident) -> String {
+    if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
+        return format!("is part of incident {number} now");
+    }
     match incident.attribution {
+        _ if incident.is_new_normal() => {
+            let stay = if incident.endpoints.len() == 1 { "stays" } else { "stay" };
+            format!("{stay} slow, the new normal")
+        }
         Attribution::Provider if incident.cause == SLOW => "was slow".to_owned(),
         Attribution::Provider => format!("was failing ({})", incident.cause),
         _ => format!("works again ({})", incident.cause),

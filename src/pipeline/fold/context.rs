@@ -31,12 +31,13 @@ impl Core {
     /// account's fault.
     pub(super) fn witnesses(&self, endpoint: &Endpoint, sample: &Sample) -> Vec<(String, Timestamp)> {
         let first = self.recents.get(&endpoint.name).and_then(Recent::failing_since) == Some(sample.started_at);
-        let suspicious = sample.fault.is_some_and(|f| may_be_wrongly_refused(f, true));
-        if !first || !suspicious || !endpoint.detection.recheck || !self.has_worked(&endpoint.name) {
+        let suspicious = sample.fault.is_some_and(may_be_wrongly_refused);
+        if !first || !suspicious || !endpoint.detection.siblings || !self.has_worked(&endpoint.name) {
             return Vec::new();
         }
         let at = Timestamp(sample.ended_at().0 + ASK_SIBLINGS_AFTER_MS);
         self.siblings(endpoint)
+            .filter(|e| e.detection.recheck)
             .filter(|e| self.recents.get(&e.name).is_some_and(|r| r.failing_since().is_none()))
             .map(|e| (e.name.clone(), at))
             .collect()
@@ -52,33 +53,30 @@ impl Core {
         self.config.endpoints.iter().filter(move |e| e.name != endpoint.name && e.domain() == domain)
     }
 
-    /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused in the
-    /// same way at the same time, while none of them is let in.
+    /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused since the
+    /// same time, while no other key is let in.
     fn refused_together(&self, sample: &Sample, fault: Fault) -> bool {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
-        if !self.has_worked(&endpoint.name) {
+        if !may_be_wrongly_refused(fault) || !self.has_worked(&endpoint.name) {
             return false;
         }
         let at_once = AT_ONCE_MS.max(2 * endpoint.interval.as_millis() as i64);
         let began = |name: &str| self.recents.get(name).and_then(Recent::failing_since);
-        let alike = |e: &&Arc<Endpoint>| {
-            let last = self.recents.get(&e.name).and_then(Recent::last);
-            let same_key = e.api_key == endpoint.api_key && e.headers == endpoint.headers;
-            may_be_wrongly_refused(fault, same_key)
-                && self.has_worked(&e.name)
-                && last.is_some_and(|(at, _, f)| f == Some(fault) && sample.started_at.since_ms(at) <= at_once)
-                && began(&e.name)
-                    .is_some_and(|at| sample.started_at.since_ms(at) <= at_once || began(&endpoint.name).is_some())
+        let own = began(&endpoint.name).unwrap_or(sample.started_at);
+        let since = |e: &Arc<Endpoint>| {
+            let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
+            let refused = last.is_some_and(may_be_wrongly_refused) && self.has_worked(&e.name);
+            began(&e.name).filter(|at| refused && own.since_ms(*at).abs() <= at_once)
         };
-        let onset = self.siblings(endpoint).filter(alike).filter_map(|e| began(&e.name)).min();
-        let Some(onset) = onset.map(|at| began(&endpoint.name).map_or(at, |own| own.min(at))) else { return false };
+        let Some(onset) = self.siblings(endpoint).filter_map(since).min().map(|at| at.min(own)) else { return false };
+        let other_key = |e: &&Arc<Endpoint>| e.api_key != endpoint.api_key || e.headers != endpoint.headers;
         let let_in = |e: &Arc<Endpoint>| {
             self.recents
                 .get(&e.name)
                 .and_then(Recent::last)
                 .is_some_and(|(at, o, _)| o != Outcome::Failed && at > onset)
         };
-        !self.siblings(endpoint).any(let_in)
+        !self.siblings(endpoint).filter(other_key).any(let_in)
     }
 
     /// Whether an endpoint of another failure domain has answered since this one began to fail.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Core;
 use crate::audience::wants_type;
 use crate::desk::Announcement;
-use crate::incident::Change;
+use crate::incident::{Change, Said};
 use crate::log;
 use crate::model::{Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident};
 use crate::official::{Heard, News};
@@ -50,10 +50,18 @@ impl Core {
                 .extend(news.closed.iter().filter(|(_, told)| *told).map(|(theirs, _)| tell(theirs, false)));
         }
         let pages = &self.state.pages;
-        let published = self.state.book.hear(|incident| {
+        let said = self.state.book.hear(at, |incident| {
             if of_provider(incident) { pages.about(incident, provider) } else { incident.official.clone() }
         });
-        step.tell(published.into_iter().map(|i| (Change::Updated, i)).collect(), at);
+        for Said { incident, published } in said {
+            step.commit.officials.push((incident.id, incident.official.clone()));
+            match (published, incident.resolved_at) {
+                (false, _) => {}
+                (true, None) => step.tell(vec![(Change::Updated, incident)], at),
+                // Whoever was told of it has heard that it is over; the record is completed.
+                (true, Some(_)) => step.lines.push(Line::incident(Change::Updated, &incident)),
+            }
+        }
         step.commit.checkpoint = Some(self.checkpoint());
         step
     }

@@ -246,7 +246,7 @@ fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
             at,
             after: after(at),
             class: "ok",
-            what: "Resolved".to_owned(),
+            what: if incident.is_new_normal() { "Closed: still slow, the new normal" } else { "Resolved" }.to_owned(),
             detail: format!("after {}", human_duration(incident.duration_s)),
         });
     }

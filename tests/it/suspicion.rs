@@ -1,0 +1,192 @@
+//! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is told
+//! of each is held to what is true.
+
+use llmwatch::incident::Change;
+use llmwatch::model::{Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp};
+use llmwatch::notify::render;
+
+use crate::attribution::{START, Watch, azure, endpoint, page};
+use crate::formats::{notice, setting};
+
+fn one_key() -> String {
+    endpoint("opus", "anthropic", "model = \"claude-opus\"")
+        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"")
+}
+
+fn two_keys() -> String {
+    endpoint("opus", "anthropic", "model = \"claude-opus\"")
+        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"\napi_key = \"k-1111111\"")
+}
+
+fn told(watch: &Watch) -> Vec<(Change, u64, Attribution)> {
+    watch.changes.iter().map(|(change, i)| (*change, i.number, i.attribution)).collect()
+}
+
+fn mail(r#type: NoticeType, incident: &Incident) -> Notice {
+    let title = incident.title.clone();
+    Notice { incident: Some(incident.clone()), title, test: false, ..notice(r#type) }
+}
+
+#[test]
+fn whatever_is_said_of_the_account_on_several_endpoints_at_once_is_suspected_to_be_the_providers_fault() {
+    let refusals = Fault::ALL.iter().filter(|f| f.as_str().starts_with("account."));
+    for fault in refusals {
+        for text in [one_key(), two_keys()] {
+            let mut watch = Watch::new(&text);
+            watch.well(5);
+            watch.minutes(6, None, |_| Some(*fault));
+            let [incident] = watch.open().try_into().unwrap();
+            assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Provider, 2), "{fault}");
+            assert!(incident.attribution_reason.starts_with("suspected provider: "), "{}", incident.attribution_reason);
+            assert_eq!(
+                incident.explanation.contains("They share one key, so it may be that key's or its account's as well."),
+                text == one_key(),
+                "what speaks against it is said: {}",
+                incident.explanation
+            );
+            let subject = render::subject(&mail(NoticeType::Opened, &incident));
+            assert!(subject.contains(&format!("failing ({fault}), suspected provider fault")), "{subject}");
+            watch.well(10);
+            assert_eq!(watch.open(), [], "{fault}");
+            assert_eq!(watch.opened().len(), 1, "{fault}: {:?}", told(&watch));
+        }
+    }
+}
+
+#[test]
+fn a_refused_model_or_request_is_never_the_providers_fault() {
+    for fault in [Fault::RequestModelNotFound, Fault::RequestRejected, Fault::AnswerFiltered] {
+        let mut watch = Watch::new(&one_key());
+        watch.well(5);
+        watch.minutes(4, None, |_| Some(fault));
+        assert!(watch.open().iter().all(|i| i.attribution == Attribution::Account), "{fault}");
+    }
+}
+
+#[test]
+fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_refused_too() {
+    let mut watch = Watch::new(&one_key());
+    watch.well(5);
+    watch.minutes(2, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    assert_eq!(told(&watch), [(Change::Opened, 1, Attribution::Account)]);
+    watch.minutes(4, None, |_| Some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(
+        (incident.attribution, incident.number),
+        (Attribution::Provider, 1),
+        "the same incident, not one beside it"
+    );
+    assert_eq!(incident.endpoints, ["opus", "haiku"]);
+    assert!(incident.title.starts_with("Anthropic: suspected provider fault, "), "{}", incident.title);
+    assert_eq!(told(&watch)[1], (Change::Escalated, 1, Attribution::Provider), "whoever was told hears of it");
+    watch.well(10);
+    assert_eq!(watch.open(), []);
+    assert_eq!(watch.changes.last().unwrap().0, Change::Resolved);
+}
+
+#[test]
+fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
+    let mut watch = Watch::new(&one_key());
+    watch.well(5);
+    watch.minutes(2, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    let at_last = watch.now;
+    watch.minutes(1, None, |name| (name == "haiku").then_some(Fault::AccountAuth));
+    watch.well(10);
+    assert_eq!(watch.open(), [], "refused from {at_last} on: {:?}", told(&watch));
+}
+
+#[test]
+fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
+    let text = one_key() + &endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"");
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(3, None, |name| match name {
+        "opus" => Some(Fault::AccountAuth),
+        "sonnet" => Some(Fault::Http5xx),
+        _ => None,
+    });
+    assert_eq!(
+        watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(),
+        [Attribution::Account, Attribution::Provider]
+    );
+    watch.minutes(4, None, |name| Some(if name == "sonnet" { Fault::Http5xx } else { Fault::AccountAuth }));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Provider, 3), "{}", incident.title);
+    let (_, merged) = watch.changes.iter().find(|(change, _)| *change == Change::Resolved).unwrap();
+    assert_eq!((merged.attribution, merged.explained_by), (Attribution::Account, Some(incident.number)));
+    let subject = render::subject(&mail(NoticeType::Resolved, merged));
+    assert!(subject.ends_with(&format!("is part of incident {} now", incident.number)), "{subject}");
+    let text = render::text(&mail(NoticeType::Resolved, merged), setting());
+    assert!(!text.contains("again"), "nothing works again: {text}");
+    watch.well(12);
+    assert_eq!(watch.open(), []);
+}
+
+#[test]
+fn two_keys_that_are_refused_hours_apart_have_nothing_to_do_with_each_other() {
+    let mut watch = Watch::new(&two_keys());
+    watch.well(5);
+    watch.minutes(90, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.minutes(10, None, |_| Some(Fault::AccountAuth));
+    let open = watch.open();
+    assert!(open.iter().all(|i| i.attribution == Attribution::Account), "{open:?}");
+}
+
+#[test]
+fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
+    let mut watch =
+        Watch::new(&(endpoint("openai-chat", "openai", "model = \"m\"") + &azure("azure-chat", "one", "m")));
+    watch.well(180);
+    watch.slower = 4.0;
+    watch.well(26 * 60);
+    assert_eq!(watch.open(), []);
+    let over: Vec<_> = watch.changes.iter().filter(|(c, _)| *c == Change::Resolved).map(|(_, i)| i.clone()).collect();
+    let incident = over.iter().find(|i| i.endpoints == ["openai-chat"]).unwrap();
+    assert_eq!(
+        (incident.state, incident.new_normal.as_slice()),
+        (IncidentState::Resolved, ["openai-chat".to_owned()].as_slice())
+    );
+    insta::assert_snapshot!(incident.title, @"OpenAI: openai-chat stays slow, which is the new normal (slow)");
+    let mail = mail(NoticeType::Resolved, incident);
+    insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 11 min] OpenAI: openai-chat stays slow, the new normal");
+    let text = render::text(&mail, setting());
+    assert!(!text.contains("again") && !text.contains("recovered"), "{text}");
+    let json = serde_json::to_value(incident).unwrap();
+    assert_eq!(json["new_normal"], serde_json::json!(["openai-chat"]), "a machine can tell it from a recovery");
+    watch.well(60);
+    assert_eq!(watch.opened().len(), over.len(), "told once");
+}
+
+#[test]
+fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
+    let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"m\""));
+    watch.well(5);
+    let now = |watch: &Watch| Timestamp(START + watch.now * 1000);
+    watch.core.hear(page(Provider::OpenAi, None), now(&watch));
+    watch.minutes(5, None, |_| Some(Fault::Http5xx));
+    let [incident] = watch.open().try_into().unwrap();
+    watch.well(8);
+    assert_eq!(watch.open(), []);
+    let at = now(&watch);
+    let step = watch.core.hear(page(Provider::OpenAi, Some(&at.to_string())), at);
+    let [(id, official)] = step.commit.officials.as_slice() else { panic!("{:?}", step.commit.officials) };
+    assert_eq!((*id, official.incident.as_deref()), (incident.id, Some("Elevated error rates")));
+    assert_eq!(official.lead_s, Some(at.since_ms(incident.opened_at) as f64 / 1000.0));
+    assert!(step.changes.is_empty(), "it is over: nobody is told again");
+    let later = watch.core.hear(page(Provider::OpenAi, None), at);
+    assert!(later.commit.officials.is_empty(), "what was published stays in the record");
+}
+
+#[test]
+fn a_page_that_only_changes_its_colour_is_recorded_and_told_to_nobody() {
+    let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"m\""));
+    watch.well(5);
+    let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
+    watch.minutes(5, None, |_| Some(Fault::Http5xx));
+    let mut heard = page(Provider::OpenAi, None);
+    heard.page.as_mut().unwrap().status = Status::Degraded;
+    let step = watch.core.hear(heard, at(&watch));
+    let [(_, official)] = step.commit.officials.as_slice() else { panic!("{:?}", step.commit.officials) };
+    assert_eq!((official.status, official.lead_s), (Some(Status::Degraded), None));
+    assert!(step.changes.is_empty());
+}
