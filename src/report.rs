@@ -45,8 +45,6 @@ pub struct Report {
 pub struct Figures {
     /// Its name.
     pub name: String,
-    /// How many endpoints these figures are of.
-    pub endpoints: usize,
     /// All probes.
     pub probes: u32,
     /// Good probes of those that say something about the provider: faults of the account and of this machine do not.
@@ -123,7 +121,7 @@ impl Report {
         let figures = |name: String, names: &[&str], slo: Option<f64>| {
             let (sum, earlier) = (together(now, names), together(before, names));
             let count = incidents.iter().filter(|i| i.endpoints.iter().any(|e| names.contains(&e.as_str()))).count();
-            Figures { endpoints: names.len(), ..Figures::new(name, slo, &sum, &earlier, count) }
+            Figures::new(name, slo, &sum, &earlier, count)
         };
         let endpoints: Vec<_> =
             config.endpoints.iter().map(|e| figures(e.name.clone(), &[e.name.as_str()], Some(e.slo))).collect();
@@ -155,7 +153,8 @@ impl Report {
         let n = self.incidents.len();
         let day = |at: Timestamp| at.to_datetime().with_timezone(&zone).format("%Y-%m-%d").to_string();
         let (from, to) = (day(self.since), day(self.until));
-        format!("{} {from} to {to}: {worst}, {n} incident{}", self.location, if n == 1 { "" } else { "s" })
+        let span = if from == to { from } else { format!("{from} to {to}") };
+        format!("{} {span}: {worst}, {n} incident{}", self.location, if n == 1 { "" } else { "s" })
     }
 
     /// Plain text.
@@ -215,11 +214,11 @@ impl Report {
 
     fn blocks(&self, zone: Tz) -> Vec<Block> {
         let (since, until) = (when(self.since, zone), when(self.until, zone));
-        let mut blocks = vec![Block::Text(format!("From {since} to {until}, seen from {}.", self.location))];
+        let probes = self.endpoints.iter().map(|e| u64::from(e.probes)).sum::<u64>();
+        let mut blocks =
+            vec![Block::Text(format!("From {since} to {until}, seen from {} by {probes} probes.", self.location))];
         blocks.extend([Block::Heading("Availability".to_owned()), availability(&self.endpoints)]);
-        if self.providers.iter().any(|p| p.endpoints > 1) {
-            blocks.extend([Block::Heading("Availability of the providers".to_owned()), availability(&self.providers)]);
-        }
+        blocks.extend([Block::Heading("Availability of the providers".to_owned()), availability(&self.providers)]);
         blocks.extend([
             Block::Heading("First token of the good probes, and their total, in milliseconds".to_owned()),
             latency(&self.endpoints),
@@ -275,7 +274,6 @@ impl Figures {
         }
         Self {
             name,
-            endpoints: 1,
             probes: sum.probes(),
             availability,
             slo,
@@ -363,13 +361,13 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
 
 fn availability(all: &[Figures]) -> Block {
     // Few enough columns for a telephone.
-    let head = ["", "good", "budget left", "probes", "incidents"];
+    let head = ["", "good", "SLO", "budget left", "incidents"];
     let row = |f: &Figures| {
         vec![
             f.name.clone(),
             percent(f.availability),
+            f.slo.map_or("-".to_owned(), |slo| format!("{slo} %")),
             f.budget_left.map_or("-".to_owned(), |v| format!("{:.0} %", v * 100.0)),
-            f.probes.to_string(),
             f.incidents.to_string(),
         ]
     };

@@ -91,13 +91,13 @@ fn document(r#type: NoticeType) -> Option<Document> {
         )],
         NoticeType::Advice => vec![Block::Text(advice::Kind::ModelRetires.remedy().to_owned())],
         NoticeType::Report => vec![
-            Block::Text("From 2026-11-16 08:00 +00:00 to 2026-11-23 08:00 +00:00, seen from fra1.".to_owned()),
+            Block::Text("From 2026-11-16 08:00 +00:00 to 2026-11-23 08:00 +00:00, seen from fra1 by 20160 probes.".to_owned()),
             Block::Heading("Availability".to_owned()),
             Block::Table {
-                head: words(&["", "good", "budget left", "probes", "incidents"]),
+                head: words(&["", "good", "SLO", "budget left", "incidents"]),
                 rows: vec![
-                    words(&["openai-chat", "99.930 %", "30 %", "10080", "1"]),
-                    words(&["azure-chat", "100.000 %", "100 %", "10080", "0"]),
+                    words(&["openai-chat", "99.930 %", "99.9 %", "30 %", "1"]),
+                    words(&["azure-chat", "100.000 %", "99.9 %", "100 %", "0"]),
                 ],
             },
             Block::Heading("First token of the good probes, and their total, in milliseconds".to_owned()),

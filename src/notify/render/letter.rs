@@ -419,7 +419,9 @@ fn numbers(incident: &Incident, setting: Setting) -> Vec<(&'static str, String)>
         None => numbers.push(("noticed", when(incident.opened_at, setting))),
     }
     if let Some(word) = &incident.acknowledged {
-        numbers.push(("acknowledged", taken_by(word, setting)));
+        let by = if word.by.is_empty() { String::new() } else { format!(" by {}", clean(&word.by)) };
+        let comment = if word.comment.is_empty() { String::new() } else { format!(": {}", clean(&word.comment)) };
+        numbers.push(("acknowledged", format!("{}{by}{comment}", when(word.at, setting))));
     }
     let Evidence { probes, failed, typical_failure_rate, first_token_ms, faults, .. } = &incident.evidence;
     let word = if incident.cause == SLOW { "slow" } else { "failed" };
