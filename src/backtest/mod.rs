@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use samples::Samples;
 pub use score::{Figures, Label, Score};
 pub use summary::{Difference, Summary};
-pub use trace::replay;
+pub use trace::{is_trace, replay};
 
 use crate::detect::{Blip, Cause, Event, Note, Verdict};
 

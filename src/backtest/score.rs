@@ -134,7 +134,7 @@ impl Score {
         }
         let false_alerts: Vec<_> = replay.watched.iter().map(|w| noise(&said, w, &explained)).collect();
         let alerts = false_alerts.iter().map(|n| n.alerts).sum();
-        let endpoint_months = false_alerts.iter().map(|n| n.endpoint_months).sum();
+        let endpoint_months = false_alerts.iter().fold(0.0, |sum, n| sum + n.endpoint_months);
         let overall = Noise { trace: "overall".to_owned(), alerts, endpoint_months };
         let groups = groups(replay, &met);
         let kinds = met.iter().filter_map(|((kind, scope), rows)| {
@@ -254,7 +254,7 @@ impl fmt::Display for Score {
             writeln!(f, "false alerts {}: {} in {:.1} endpoint-months", n.trace, n.alerts, n.endpoint_months)?;
         }
         let Noise { alerts, endpoint_months, .. } = self.overall;
-        let rate = alerts as f64 / endpoint_months;
+        let rate = if endpoint_months > 0.0 { alerts as f64 / endpoint_months } else { 0.0 };
         write!(
             f,
             "false alerts overall: {alerts} in {endpoint_months:.1} endpoint-months = {rate:.2} per endpoint-month"

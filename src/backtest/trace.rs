@@ -1,12 +1,15 @@
-//! A folder of labelled probe traces: `manifest.json` and one `*.csv.gz` a trace.
+//! Labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` a trace, or one such file.
 //!
 //! The columns are `unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net`. Slot `s` is the scheduled cadence; the
 //! other rows stand ready for a detector that looks again: one that wants to probe at time T gets the endpoint's first
 //! row at or after T, and may act on it only when that probe has ended.
+//!
+//! A file is described by the manifest beside it. Without one, the interval is the usual distance of its scheduled rows
+//! and an endpoint's provider is what stands before the slash in its name.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +19,10 @@ use serde::Deserialize;
 use super::{Replay, ReplayError, Tale, Watched};
 use crate::detect::{Detector, Observation, Policy, Reading, Result as Probed};
 use crate::model::{DetectionPolicy, Timestamp};
+
+const MANIFEST: &str = "manifest.json";
+/// The first line of a trace.
+const COLUMNS: &str = "unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net";
 
 #[derive(Debug, Deserialize)]
 struct Trace {
@@ -37,48 +44,99 @@ struct Row {
     sighted: bool,
 }
 
-/// Replays every trace of `folder` under each of `policies`.
+/// Whether `path` is what [`replay`] reads: a folder, or a file of comma-separated values.
+pub fn is_trace(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    path.is_dir() || name.ends_with(".csv") || name.ends_with(".csv.gz")
+}
+
+/// Replays the trace in the file `path`, or every trace of the folder, under each of `policies`.
 ///
 /// # Errors
 /// When the manifest or a trace cannot be read.
-pub fn replay(folder: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>, ReplayError> {
-    let path = folder.join("manifest.json");
-    let text = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
-    let traces: Vec<Trace> = serde_json::from_slice(&text).map_err(|source| ReplayError::Manifest { path, source })?;
+pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>, ReplayError> {
     let mut replays: Vec<_> = policies.iter().map(|_| Replay::default()).collect();
-    for trace in &traces {
-        let rows = load(&folder.join(&trace.file))?;
+    let mut each = |trace: &Trace, rows: &Rows| {
         for (policy, replay) in policies.iter().zip(&mut replays) {
-            replay_one(trace, &rows, policy, replay);
+            replay_one(trace, rows, policy, replay);
         }
+    };
+    if path.is_dir() {
+        for trace in manifest(path)? {
+            each(&trace, &load(&path.join(&trace.file))?);
+        }
+    } else {
+        let rows = load(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let named = |t: &Trace| path.file_name().is_some_and(|name| name == t.file.as_str());
+        let known = if folder.join(MANIFEST).exists() { manifest(folder)?.into_iter().find(named) } else { None };
+        each(&known.unwrap_or_else(|| describe(path, &rows)), &rows);
     }
     Ok(replays)
 }
 
-fn load(path: &Path) -> Result<BTreeMap<String, Vec<Row>>, ReplayError> {
+fn manifest(folder: &Path) -> Result<Vec<Trace>, ReplayError> {
+    let path = folder.join(MANIFEST);
+    let text = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
+    serde_json::from_slice(&text).map_err(|source| ReplayError::Manifest { path, source })
+}
+
+/// What a manifest would say of a trace that has none.
+fn describe(path: &Path, rows: &Rows) -> Trace {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let scheduled = |rows: &[Row]| rows.iter().filter(|r| r.scheduled).map(|r| r.at).collect::<Vec<_>>();
+    let mut distances: Vec<i64> =
+        rows.values().flat_map(|r| scheduled(r).windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()).collect();
+    distances.sort_unstable();
+    let endpoints: Vec<_> = rows.keys().cloned().collect();
+    let provider = |e: &String| e.split_once('/').map_or(e.as_str(), |(provider, _)| provider).to_owned();
+    Trace {
+        name: file.split('.').next().unwrap_or_default().to_owned(),
+        interval_ms: distances.get(distances.len() / 2).copied().unwrap_or(60_000),
+        days: None,
+        providers: endpoints.iter().map(provider).collect(),
+        endpoints,
+        file,
+    }
+}
+
+/// The rows of each endpoint.
+type Rows = BTreeMap<String, Vec<Row>>;
+
+fn load(path: &Path) -> Result<Rows, ReplayError> {
     let failed = |source| ReplayError::Read { path: path.to_owned(), source };
-    let reader = BufReader::new(GzDecoder::new(File::open(path).map_err(failed)?));
-    let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
-    for (index, line) in reader.lines().enumerate().skip(1) {
+    let bad =
+        |index: usize, what: &str| ReplayError::Row { path: path.to_owned(), line: index + 1, what: what.to_owned() };
+    let file = File::open(path).map_err(failed)?;
+    let plain: Box<dyn Read> =
+        if path.extension().is_some_and(|e| e == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let mut rows = Rows::new();
+    for (index, line) in BufReader::new(plain).lines().enumerate() {
         let line = line.map_err(failed)?;
-        let bad = |what: &str| ReplayError::Row { path: path.to_owned(), line: index + 1, what: what.to_owned() };
+        let line = line.trim_end();
+        if index == 0 {
+            if line != COLUMNS {
+                return Err(bad(index, &format!("the columns of a trace are wanted: `{COLUMNS}`")));
+            }
+            continue;
+        }
         let cells: Vec<&str> = line.split(',').collect();
         let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
-            return Err(bad("eight columns are wanted"));
+            return Err(bad(index, "eight columns are wanted"));
         };
         rows.entry(endpoint.to_owned()).or_default().push(Row {
-            at: at.parse().map_err(|_| bad("`unix_ms` is no whole number"))?,
+            at: at.parse().map_err(|_| bad(index, "`unix_ms` is no whole number"))?,
             scheduled: slot == "s",
             error: if outcome == "error" { kind.to_owned() } else { String::new() },
             first_token_ms: first.parse().unwrap_or(-1.0),
-            total_ms: total.parse().map_err(|_| bad("`total_ms` is no number"))?,
+            total_ms: total.parse().map_err(|_| bad(index, "`total_ms` is no number"))?,
             sighted: net != "0",
         });
     }
     Ok(rows)
 }
 
-fn replay_one(trace: &Trace, rows: &BTreeMap<String, Vec<Row>>, policy: &DetectionPolicy, replay: &mut Replay) {
+fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut Replay) {
     let interval = Duration::from_millis(trace.interval_ms.unsigned_abs());
     let roster: BTreeMap<String, Policy> = trace
         .endpoints

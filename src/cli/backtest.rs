@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Judge by the `[detection]` table of this file, and say how that differs from the current rules
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// Replay this instead of the store: a file of `export`'s JSON lines (`-`: stdin), or a folder of labelled traces
+    /// Replay this instead of the store: JSON lines of `export` (`-`: stdin), a trace (CSV), or a folder of traces
     #[arg(long, value_name = "PATH")]
     samples: Option<PathBuf>,
     /// Score the events against these labels, one JSON object a line
@@ -51,7 +51,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let rules = args.rules.as_deref().map(read).transpose().map_err(bad)?;
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     let (current, with_rules) = match &args.samples {
-        Some(folder) if folder.is_dir() => replay_traces(folder, rules.as_ref())?,
+        Some(traces) if backtest::is_trace(traces) => replay_traces(traces, rules.as_ref(), window)?,
         Some(file) => {
             let config = optional_config(globals)?;
             let name = file.file_stem().map_or_else(|| "samples".into(), |s| s.to_string_lossy());
@@ -113,10 +113,13 @@ fn samples_of(name: &str, config: Option<&Config>) -> Samples {
 type Replays = (Replay, Option<Replay>);
 
 /// Traces have nothing to do with the endpoints that are watched here, so their current rules are the defaults.
-fn replay_traces(folder: &Path, rules: Option<&DetectionPolicy>) -> Result<Replays, Failure> {
+fn replay_traces(path: &Path, rules: Option<&DetectionPolicy>, window: Window) -> Result<Replays, Failure> {
+    if window.since.is_some() || window.until.is_some() {
+        eprintln!("llmwatch: a trace is replayed as a whole; --since and --until are for samples");
+    }
     let standard = DetectionPolicy::default();
     let policies: Vec<_> = std::iter::once(&standard).chain(rules).collect();
-    let mut replays = backtest::replay(folder, &policies)?.into_iter();
+    let mut replays = backtest::replay(path, &policies)?.into_iter();
     Ok((replays.next().unwrap_or_default(), replays.next()))
 }
 

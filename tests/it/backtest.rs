@@ -79,6 +79,20 @@ fn labels_give_the_score() {
     assert_eq!((&outage["group"], &outage["caught"]), (&"outage".into(), &1.0.into()));
 }
 
+/// One file of the folder is a trace as well; without a manifest beside it, it describes itself.
+#[test]
+fn a_single_trace_says_what_it_says_in_its_folder() {
+    let place = Place::new();
+    let all = events(&stdout(&place.backtest(&[&"--samples", &traces(), &"--json"])));
+    let own: Vec<_> = all.into_iter().filter(|s| s.trace == "a_p01_60s").collect();
+    let file = traces().join("a_p01_60s.csv.gz");
+    assert_eq!(events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"]))), own);
+
+    let copy = place.0.path().join("a_p01_60s.csv.gz");
+    std::fs::copy(file, &copy).unwrap();
+    assert_eq!(events(&stdout(&place.backtest(&[&"--samples", &copy, &"--json"]))), own);
+}
+
 /// Two endpoints of one provider, once a minute; one of them fails from the 100th minute to the 110th.
 fn history() -> Vec<Sample> {
     let minute = |m: u64, name: &str| {
@@ -141,4 +155,12 @@ fn mistakes_are_named_with_their_place() {
     let output = place.backtest(&[&"--samples", &file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 1: not a sample"), "{output:?}");
+
+    let file = place.write("trace.csv", "id,endpoint\n1,chat\n");
+    let output = place.backtest(&[&"--samples", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("line 1: the columns of a trace are wanted"),
+        "{output:?}"
+    );
 }
