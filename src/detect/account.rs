@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
+use super::{Excursion, Policy};
 
 /// Faults in a row that open, and probes without one that resolve.
 const OPEN_AFTER: u32 = 2;
@@ -18,6 +18,7 @@ const THROTTLED_GAP_MS: i64 = 20_000;
 pub(super) struct Account {
     run: u32,
     since: i64,
+    until: i64,
     open: bool,
     clear: u32,
 }
@@ -29,6 +30,7 @@ impl Account {
             self.since = start;
         }
         self.run += 1;
+        self.until = end;
         self.clear = 0;
         let due = if rate_limited {
             self.run >= OPEN_AFTER_THROTTLED && end - self.since >= policy.alert_after_ms
@@ -40,6 +42,12 @@ impl Account {
         }
         self.open = true;
         Some((self.since, self.run))
+    }
+
+    /// The faults that a probe without one ends, when they were too few for an alert.
+    pub(super) fn passed(&self) -> Option<Excursion> {
+        let Self { run, since, until, open, .. } = *self;
+        (run > 0 && !open).then_some(Excursion { since, until, k: run, n: run })
     }
 
     /// Takes a probe without such a fault in. True when that resolves it.

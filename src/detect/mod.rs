@@ -218,6 +218,8 @@ impl Detector {
                 }
                 own.looking.next_start = own.account.look_again(policy, end, tick, rate_limited, retry_after_ms);
             } else {
+                let passed = own.account.passed();
+                verdict.blips.extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Account, Cleared::Recovered)));
                 if own.account.clear() {
                     note.push(Event::Resolved, Cause::Account, Figures { since: start, ..Figures::default() });
                 }

@@ -20,7 +20,7 @@ pub struct Verdict {
 pub struct Blip {
     /// The endpoint's name.
     pub endpoint: String,
-    /// [`Cause::Errors`] or [`Cause::Slow`].
+    /// [`Cause::Errors`], [`Cause::Slow`] or [`Cause::Account`].
     pub cause: Cause,
     /// When the first bad probe began.
     pub started_at: Timestamp,

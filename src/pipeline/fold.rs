@@ -364,7 +364,11 @@ impl Core {
         }
         let lasted = blip.ended_at.since_ms(blip.started_at) as f64 / 1000.0;
         let (k, n) = (blip.k, blip.n);
-        let (kind, words) = if blip.cause == Cause::Slow { ("slow", "were slow") } else { ("errors", "failed") };
+        let (kind, words) = match blip.cause {
+            Cause::Slow => ("slow", "were slow"),
+            Cause::Account => ("account", "were refused"),
+            _ => ("errors", "failed"),
+        };
         let codes: Vec<_> = faults.keys().copied().collect();
         let codes = if codes.is_empty() { String::new() } else { format!(" ({})", codes.join(", ")) };
         let message = format!("{}: a blip of {lasted:.0} s, {k} of {n} probes {words}{codes}; no alert", blip.endpoint);

@@ -1,12 +1,12 @@
 //! The detector against what the reference implementation says on labelled traces, and the laws that it must keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use llmwatch::backtest::{self, Said};
-use llmwatch::detect::{Detector, Event, Observation, Policy, Reading, Result as Probed};
-use llmwatch::model::{DetectionPolicy, Timestamp};
+use llmwatch::detect::{Cause, Detector, Event, Observation, Policy, Reading, Result as Probed, canonical_order};
+use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp};
 use proptest::prelude::*;
 
 fn events(said: &[Said], trace: &str) -> Vec<(i64, String, String)> {
@@ -105,7 +105,7 @@ proptest! {
         let mut open: BTreeMap<(String, bool), bool> = BTreeMap::new();
         for observation in observations(history) {
             for note in detector.observe(&roster, &observation).notes {
-                let account = note.cause == llmwatch::detect::Cause::Account;
+                let account = note.cause == Cause::Account;
                 let is_open = open.entry((note.endpoint.clone(), account)).or_default();
                 match note.event {
                     Event::Open => {
@@ -122,6 +122,91 @@ proptest! {
                 }
             }
         }
+    }
+
+    /// A reload with other settings is the same as a restart with them: settings are never state.
+    #[test]
+    fn a_reload_is_a_restart_with_other_settings(history in prop::collection::vec(probe(), 1..300), cut in 0.0..1.0_f64) {
+        let seen = observations(history);
+        let (before, after) = seen.split_at((seen.len() as f64 * cut) as usize);
+        let hasty = DetectionPolicy {
+            alert_after: Duration::from_secs(30),
+            sensitivity: Sensitivity::High,
+            slow_factor: 1.5,
+            siblings: false,
+            ..DetectionPolicy::default()
+        };
+        let others: BTreeMap<_, _> = (0..4)
+            .map(|i| (format!("e{i}"), Policy::new(&hasty, Duration::from_secs(30), "alone".to_owned())))
+            .collect();
+        let mut running = Detector::default();
+        for observation in before {
+            running.observe(&roster(), observation);
+        }
+        let checkpoint = serde_json::to_string(&running).unwrap();
+        let mut restarted: Detector = serde_json::from_str(&checkpoint).unwrap();
+        for observation in after {
+            prop_assert_eq!(running.observe(&others, observation), restarted.observe(&others, observation));
+        }
+        prop_assert_eq!(running, restarted);
+    }
+
+    /// Which of the results of one instant arrived first decides nothing.
+    #[test]
+    fn the_order_within_an_instant_decides_nothing(
+        instants in prop::collection::vec(prop::collection::vec(probe(), 4), 1..100),
+        turns in prop::collection::vec(0_usize..4, 100),
+    ) {
+        let mut now = Timestamp(1_767_225_600_000);
+        let (mut one, mut other) = (Detector::default(), Detector::default());
+        for (instant, turn) in instants.into_iter().zip(turns) {
+            now = now + Duration::from_secs(instant[0].0.unsigned_abs());
+            let observe = |(i, (.., result)): (usize, (i64, usize, Probed))| Observation {
+                endpoint: format!("e{i}"),
+                start: now,
+                end: now + Duration::from_millis(700),
+                next_tick: now + Duration::from_secs(40),
+                result,
+            };
+            let mut arrived: Vec<_> = instant.into_iter().enumerate().map(observe).collect();
+            let fold = |detector: &mut Detector, mut arrived: Vec<Observation>| {
+                arrived.sort_by(canonical_order);
+                arrived.iter().map(|o| detector.observe(&roster(), o)).collect::<Vec<_>>()
+            };
+            let told = fold(&mut one, arrived.clone());
+            arrived.rotate_left(turn);
+            prop_assert_eq!(told, fold(&mut other, arrived));
+        }
+        prop_assert_eq!(one, other);
+    }
+
+    /// Whatever has happened: a day and two hours of good probes later nothing is open any more.
+    #[test]
+    fn every_opened_is_resolved_in_the_end(history in prop::collection::vec(probe(), 1..400)) {
+        let mut seen = observations(history);
+        let mut now = seen.last().map_or(Timestamp(0), |o| o.end);
+        for _ in 0..26 * 15 {
+            now = now + Duration::from_mins(4);
+            let reading = Reading { first_token_ms: 50.0, total_ms: 100.0, beyond_limits: None };
+            seen.extend((0..4).map(|i| Observation {
+                endpoint: format!("e{i}"),
+                start: now,
+                end: now + Duration::from_millis(100),
+                next_tick: now + Duration::from_mins(1),
+                result: Probed::Good(Some(reading)),
+            }));
+        }
+        let (roster, mut detector) = (roster(), Detector::default());
+        let mut open = BTreeSet::new();
+        for note in seen.iter().flat_map(|o| detector.observe(&roster, o).notes) {
+            let key = (note.endpoint, note.cause == Cause::Account);
+            match note.event {
+                Event::Open | Event::Join | Event::Escalate => drop(open.insert(key)),
+                Event::Resolved => prop_assert!(open.remove(&key), "resolved but never opened: {:?}", key),
+                Event::Offline | Event::Online => {}
+            }
+        }
+        prop_assert!(open.is_empty(), "still open: {:?}", open);
     }
 
     /// A look is never arranged in the past, nor after the grid would look anyway.
@@ -201,4 +286,44 @@ fn slowness_that_lasts_a_day_is_the_new_normal_and_told_once() {
     let usual = std::iter::repeat_n((400.0, None), 300);
     let noted = minutes(&DetectionPolicy::default(), usual.chain(std::iter::repeat_n((1200.0, None), 3 * 1440)));
     assert!(matches!(noted[..], [(300..330, Event::Open, false), (1700..1800, Event::Resolved, true)]), "{noted:?}");
+}
+
+/// The more sensitive, the fewer failures are wanted.
+#[test]
+fn sensitivity_is_how_many_failures_are_wanted() {
+    let wanted = [Sensitivity::High, Sensitivity::Normal, Sensitivity::Low].map(|sensitivity| {
+        let policy = DetectionPolicy { sensitivity, ..DetectionPolicy::default() };
+        let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_mins(1), "d".to_owned()))]);
+        let mut detector = Detector::default();
+        // Further apart than `alert_after`: each is an event of its own.
+        (1..10).find(|i| {
+            let start = Timestamp(i * 100_000);
+            let (end, next_tick) = (start + Duration::from_secs(1), start + Duration::from_mins(1));
+            let result = Probed::Failed { rate_limited: false, retry_after_ms: None };
+            let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
+            detector.observe(&roster, &seen).notes.iter().any(|n| n.event == Event::Open)
+        })
+    });
+    assert_eq!(wanted, [Some(3), Some(4), Some(5)]);
+}
+
+/// One refusal of the key is no alert, but it is not forgotten either.
+#[test]
+fn a_refusal_that_passes_is_a_blip() {
+    let policy = Policy::new(&DetectionPolicy::default(), Duration::from_mins(1), "d".to_owned());
+    let roster = BTreeMap::from([("e".to_owned(), policy)]);
+    let mut detector = Detector::default();
+    let refused = Probed::Account { rate_limited: false, retry_after_ms: None };
+    let blips = [Probed::Good(None), refused, Probed::Good(None), Probed::Good(None)].into_iter().zip(0..).flat_map(
+        |(result, minute)| {
+            let start = Timestamp(minute * 60_000);
+            let (end, next_tick) = (start + Duration::from_secs(1), start + Duration::from_mins(1));
+            let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
+            let verdict = detector.observe(&roster, &seen);
+            assert_eq!(verdict.notes, []);
+            verdict.blips.into_iter().map(move |blip| (minute, blip.cause, blip.started_at, blip.ended_at, blip.k))
+        },
+    );
+    let blips: Vec<_> = blips.collect();
+    assert_eq!(blips, [(2, Cause::Account, Timestamp(60_000), Timestamp(61_000), 1)]);
 }
