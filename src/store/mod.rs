@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -213,9 +212,6 @@ impl Store {
             c.pragma_update(None, "journal_mode", "wal")?;
             // FULL: a commit is on the disk before anything is told, also when the power fails.
             c.pragma_update(None, "synchronous", "full")?;
-            // The log and its index stay when the daemon ends (empty, see `settle`): a disk that is full at the next
-            // start would have no room for new ones.
-            c.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             c.pragma_update(None, "foreign_keys", true)
         })?;
         store.migrate(MIGRATIONS)?;

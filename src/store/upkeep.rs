@@ -108,10 +108,14 @@ impl Store {
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(io_at(file))
     }
 
-    /// Folds the write-ahead log into the file, so that the file alone holds everything once the daemon has ended.
+    /// Folds the write-ahead log into the file, so that the file alone holds everything once the daemon has ended. The
+    /// empty log and its index stay: a disk that is full at the next start would have no room for new ones.
     pub fn settle(&self) {
         // What fails stays in the log, where the next start finds it.
-        let _ = self.run(|c| c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        let _ = self.run(|c| {
+            c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            c.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        });
     }
 
     /// Refuses a damaged file before anything is built on it.
