@@ -306,7 +306,12 @@ impl Desk {
                         } else if wanted {
                             pace.take_one(room.now);
                             let notice = room.notice(id, r#type, at, incident, thread.first());
-                            outgoing.push(Outgoing { channel: channel.name.clone(), not_before: None, notice });
+                            outgoing.push(Outgoing {
+                                channel: channel.name.clone(),
+                                not_before: None,
+                                notice,
+                                whole: false,
+                            });
                         }
                         let whole = wanted && !gathered && !ends_by_message(channel);
                         thread.said(r#type, wanted.then_some(id), room.now, incident, gathered);
@@ -333,7 +338,7 @@ impl Desk {
                 document: Some(document),
                 ..room.bare(id, NoticeType::Digest, room.now, title)
             });
-            outgoing.push(Outgoing { channel: channel.name.clone(), not_before: None, notice });
+            outgoing.push(Outgoing { channel: channel.name.clone(), not_before: None, notice, whole: false });
         }
         if !pace.is_fresh() {
             self.paces.insert(channel.name.clone(), pace);
@@ -362,7 +367,9 @@ impl Desk {
             let grave =
                 matches!(r#type, NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery);
             let not_before = room.closed_until().max(room.quiet_until(channel, grave));
-            outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice });
+            // Whoever was not reached when it began hears of all of it at the end, once.
+            let whole = condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
+            outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice, whole });
         }
     }
 
@@ -376,7 +383,7 @@ impl Desk {
         let id = stable_id(&[&channel.name, "advice", &self.announced.to_string(), &at.to_string()]);
         let notice = Notice { document: Some(document), ..room.bare(id, NoticeType::Advice, at, title) };
         let not_before = room.closed_until().max(room.quiet_until(channel, false));
-        outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice });
+        outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice, whole: false });
     }
 
     /// A channel that does not deliver is told about through the others, once, and once more when it delivers again.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Open, SLOW, Surroundings, human_duration};
+use super::{OWN_TROUBLE, Open, SLOW, Surroundings, human_duration};
 use crate::model::{Attribution, Endpoint, Evidence, Fault, FirstToken, Incident, Timestamp};
 
 /// How many bad samples an incident shows.
@@ -26,7 +26,10 @@ pub(super) fn describe(open: &mut Open, at: Timestamp, around: &impl Surrounding
     incident.evidence.faults.clone_from(&open.faults);
     let mut faults: Vec<_> = open.faults.iter().collect();
     faults.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    if incident.cause != SLOW {
+    if open.kind != OWN_TROUBLE {
+        // It is about one fault, whatever else its endpoints meet.
+        incident.cause.clone_from(&open.kind);
+    } else if incident.cause != SLOW {
         incident.cause = faults.first().map_or_else(|| "failed".to_owned(), |(fault, _)| (*fault).clone());
     }
     let list: Vec<_> = faults

@@ -94,7 +94,7 @@ faults! {
     /// A status that the API should not give here.
     HttpUnexpected = "http.unexpected", Provider, "unexpected HTTP status";
     /// The provider says that it has no capacity.
-    Overloaded = "overloaded", Provider, "overloaded";
+    Overloaded = "overloaded", Provider, "the provider is at its capacity";
     /// An error event inside a stream that began with 200.
     StreamError = "stream.error", Provider, "error inside the stream";
     /// The stream ended without its terminal event.

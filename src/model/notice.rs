@@ -245,6 +245,9 @@ pub struct Outgoing {
     pub not_before: Option<Timestamp>,
     /// What it says.
     pub notice: Notice,
+    /// Whether it says all that there is to say about the [condition](Notice::condition) that it ends: a word of the
+    /// beginning that was not delivered by then is not sent any more.
+    pub whole: bool,
 }
 
 /// How the outbox of one channel stands.

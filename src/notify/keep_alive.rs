@@ -88,7 +88,7 @@ mod tests {
             started_at: incident.started_at,
             data: serde_json::to_string(&incident).unwrap(),
         };
-        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice }];
+        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice, whole: false }];
         store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
         let pending = store.next_pending(channel, clock::now()).unwrap().unwrap();
         store.record_attempt(&pending, clock::now(), Attempted::Sent, "{}", None, None).unwrap();

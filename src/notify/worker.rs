@@ -18,7 +18,7 @@ use crate::audience::ends_by_message;
 use crate::clock::Wall;
 use crate::config::{Channel, Config};
 use crate::log::{Event, emit};
-use crate::model::Timestamp;
+use crate::model::{NoticeType, Timestamp};
 use crate::store::{Attempted, Pending, Store, StoreError};
 
 /// How long an attempt under way may go on after the daemon is told to stop. What is cut off is sent again later.
@@ -191,7 +191,12 @@ impl Worker {
             }
             Attempt::Retry { progress, error, retry_after } => {
                 fields["error"] = json!(error);
-                let at = now + backoff(number, retry_after, fastrand::f64());
+                let at = if notice.r#type == NoticeType::Blind {
+                    // Where there is no network it is no use to hurry, and when it is back its end says it all.
+                    now + backoff(u32::MAX, retry_after, 1.0)
+                } else {
+                    now + backoff(number, retry_after, fastrand::f64())
+                };
                 if at > pending.queued_at + self.channel.filters.give_up_after {
                     emit(Event::NotificationExpired, Level::ERROR, &format!("{what}: given up: {error}"), &fields);
                     (Attempted::Expired, progress, Some(error))

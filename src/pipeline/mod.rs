@@ -123,7 +123,7 @@ impl Line {
             "endpoints": incident.endpoints, "provider": incident.provider, "status": incident.status,
             "cause": incident.cause, "attribution": incident.attribution, "started_at": incident.started_at,
             "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
-            "explanation": incident.explanation, "lead_s": incident.official.lead_s,
+            "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
         });
         Self::new(event, level, incident.title.clone(), fields)
     }

@@ -392,6 +392,14 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
         outgoing.not_before.map(|at| at.0),
         notice.r#type == NoticeType::Digest,
     ])?;
+    if let (Some(condition), true) = (&notice.condition, outgoing.whole) {
+        tx.prepare_cached(
+            "UPDATE outbox SET state = 'merged', ended_at = ?4
+             WHERE state = 'pending' AND channel = ?1 AND incident IS NULL AND id <> ?2
+                AND json_extract(notice, '$.condition.key') = ?3 AND NOT json_extract(notice, '$.condition.over')",
+        )?
+        .execute(params![outgoing.channel, notice.id, condition.key, notice.decided_at.0])?;
+    }
     Ok(())
 }
 
@@ -406,9 +414,11 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
     };
     let rows = tx
         .prepare_cached(
-            "UPDATE outbox SET state = ?2, attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
+            // What was merged while it was being sent in vain stays so.
+            "UPDATE outbox SET state = CASE WHEN state = 'merged' AND ?2 <> 'sent' THEN state ELSE ?2 END,
+                attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
                 next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
-                ended_at = CASE WHEN ?2 = 'pending' THEN NULL ELSE ?6 END WHERE id = ?1",
+                ended_at = CASE WHEN ?2 = 'pending' AND state <> 'merged' THEN NULL ELSE ?6 END WHERE id = ?1",
         )?
         .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
     // Whoever heard of the beginning through the fallback hears of the end when that is sent.
@@ -437,7 +447,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
                 instead_of: Some(pending.channel.clone()),
                 ..pending.notice.clone()
             };
-            insert(tx, &Outgoing { channel: fallback.clone(), not_before: Some(*at), notice })?;
+            insert(tx, &Outgoing { channel: fallback.clone(), not_before: Some(*at), notice, whole: false })?;
         }
         _ => {}
     }

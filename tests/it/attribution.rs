@@ -8,8 +8,8 @@ use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::Announcement;
 use llmwatch::incident::Change;
 use llmwatch::model::{
-    Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach, Sample, Status, Timestamp,
-    VendorIncident, VendorPage,
+    Attribution, Block, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach, Sample, Status,
+    Timestamp, VendorIncident, VendorPage,
 };
 use llmwatch::official::Heard;
 use llmwatch::pipeline::fold::Core;
@@ -168,6 +168,27 @@ fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incide
     assert_eq!(watch.status("openai-chat").0, Status::Operational);
     let back = watch.log.iter().filter(|l| l.contains("StatusChanged") && l.contains("operational (was unknown)"));
     assert!(back.count() >= 2, "sight is regained for all at once: {:?}", watch.log);
+}
+
+#[test]
+fn where_no_name_is_resolved_the_notice_says_that() {
+    let nameless = Some(Reach { any: true, by_name: false });
+    let mut watch = Watch::new(&chat_and_azure());
+    watch.well(5);
+    watch.minutes(5, nameless, |_| Some(Fault::LocalDns));
+    assert_eq!(watch.open(), [], "nobody's downtime");
+    assert_eq!(watch.status("openai-chat").0, Status::Unknown);
+    watch.well(2);
+    let titles: Vec<_> = watch.announcements.iter().map(|a| a.title.as_str()).collect();
+    let [lost, back] = titles[..] else { panic!("{titles:?}") };
+    assert_eq!(lost, "fra1 has lost its network");
+    assert!(watch.log.iter().any(|l| l.contains("fra1 has lost its network: no name is resolved here")));
+    assert!(watch.announcements[0].document.is_some(), "it says that it may be the resolver alone");
+    assert!(back.starts_with("fra1 has its network back after "), "{back}");
+    let Some(Block::Text(text)) = watch.announcements[1].document.as_ref().and_then(|d| d.blocks.first()) else {
+        panic!("{:?}", watch.announcements)
+    };
+    assert!(text.contains("could reach nobody: no name was resolved"), "{text}");
 }
 
 #[test]

@@ -157,7 +157,8 @@ impl Scene {
             started_at: incident.started_at,
             data: serde_json::to_string(incident).unwrap(),
         };
-        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice: notice.clone() }];
+        let outgoing =
+            vec![Outgoing { channel: channel.to_owned(), not_before: None, notice: notice.clone(), whole: false }];
         self.store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
         self.wake.notify_waiters();
     }

@@ -1,8 +1,8 @@
 //! The store: what goes in comes out, together or not at all, in order.
 
 use llmwatch::model::{
-    Attribution, Evidence, Fault, Incident, IncidentState, NoticeType, Official, Outcome, Outgoing, Sample, Status,
-    Timestamp,
+    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official, Outcome, Outgoing,
+    Sample, Status, Timestamp,
 };
 use llmwatch::store::{Attempted, Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError};
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ fn incident(id: Uuid) -> Incident {
 
 fn queue(store: &Store, channel: &str, r#type: NoticeType, about: Uuid, at: i64) {
     let notice = notice(r#type, Some(incident(about)), Timestamp(at));
-    let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice }];
+    let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice, whole: false }];
     store.commit(&[Commit { outgoing, ..Commit::default() }]).unwrap();
 }
 
@@ -82,6 +82,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
         channel: "mail".to_owned(),
         not_before: None,
         notice: notice(NoticeType::Opened, Some(incident(about)), Timestamp(0)),
+        whole: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(0))),
@@ -121,6 +122,39 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
     assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
     store.record_attempt(&resolved, Timestamp(9_001), Attempted::Sent, "{}", None, None).unwrap();
     assert_eq!(store.outbox_tally().unwrap()[0].pending, 0);
+}
+
+#[test]
+fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_back() {
+    let store = Store::in_memory().unwrap();
+    let queue = |channel: &str, r#type, at, whole| {
+        let condition = Some(Condition { key: "blind".to_owned(), over: r#type == NoticeType::Sighted });
+        let notice = Notice { condition, ..notice(r#type, None, Timestamp(at)) };
+        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice, whole }];
+        store.commit(&[Commit { outgoing, ..Commit::default() }]).unwrap();
+    };
+    let next = |channel| store.next_pending(channel, Timestamp(1_000)).unwrap();
+    let types = |channel| next(channel).map(|p| p.notice.r#type);
+    queue("mail", NoticeType::Blind, 100, false);
+    queue("pager", NoticeType::Blind, 100, false);
+    queue("local", NoticeType::Blind, 100, false);
+    let in_flight = next("mail").unwrap();
+    store.record_attempt(&next("local").unwrap(), Timestamp(150), Attempted::Sent, "{}", None, None).unwrap();
+    queue("mail", NoticeType::Sighted, 200, true);
+    queue("local", NoticeType::Sighted, 200, true);
+    // What keeps an alert open until another message ends it is told both.
+    queue("pager", NoticeType::Sighted, 200, false);
+    // An attempt that was under way meanwhile fails: it is not made again.
+    let later = Attempted::RetryAt(Timestamp(500));
+    store.record_attempt(&in_flight, Timestamp(210), later, "{}", Some("no route"), None).unwrap();
+    assert_eq!(types("mail"), Some(NoticeType::Sighted));
+    assert_eq!(types("local"), Some(NoticeType::Sighted));
+    assert_eq!(types("pager"), Some(NoticeType::Blind));
+    store.record_attempt(&next("mail").unwrap(), Timestamp(300), Attempted::Sent, "{}", None, None).unwrap();
+    assert_eq!(types("mail"), None);
+    let states: Vec<_> = store.outbox_rows(true).unwrap().into_iter().map(|r| (r.channel, r.state)).collect();
+    let of = |channel| states.iter().filter(|(c, _)| c == channel).map(|(_, s)| s.as_str()).collect::<Vec<_>>();
+    assert_eq!((of("mail"), of("local")), (vec!["merged", "sent"], vec!["sent", "pending"]));
 }
 
 /// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
@@ -214,6 +248,7 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         channel: "mail".to_owned(),
         not_before: None,
         notice: notice(r#type, Some(incident(about)), Timestamp(at)),
+        whole: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(7))),

@@ -53,9 +53,10 @@ fn failed(endpoint: &str, at: Timestamp) -> Sample {
 /// Two healthy hours, then one endpoint breaks ten minutes ago.
 async fn site() -> Site {
     let mut site = Site::new(&two(), NOW).await;
-    site.record((10..130).rev().map(|m| good("openai-chat", minutes_ago(m))));
-    site.record((1..130).rev().map(|m| good("azure-chat", minutes_ago(m))));
-    site.record((1..10).rev().map(|m| failed("openai-chat", minutes_ago(m))));
+    site.record((1..130).rev().flat_map(|m| {
+        let openai = if m < 10 { failed("openai-chat", minutes_ago(m)) } else { good("openai-chat", minutes_ago(m)) };
+        [openai, good("azure-chat", minutes_ago(m))]
+    }));
     site
 }
 

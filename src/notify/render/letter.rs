@@ -484,6 +484,10 @@ fn official(official: &Official, setting: Setting) -> String {
 
 fn of_monitor(notice: &Notice) -> &'static str {
     match notice.r#type {
+        NoticeType::Blind if notice.document.is_some() => {
+            "No name is resolved on this machine, so nobody can be reached and nothing can be said about the providers until \
+             that is mended. You get one more message then."
+        }
         NoticeType::Blind => {
             "Neither the providers nor the controls answer from this machine, so nothing can be said about the providers \
              until its network is back. You get one more message then."

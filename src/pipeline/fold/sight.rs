@@ -8,7 +8,7 @@ use crate::config::is_local;
 use crate::desk::Announcement;
 use crate::incident::human_duration;
 use crate::log;
-use crate::model::{Block, Document, Endpoint, NoticeType, Sample, Timestamp};
+use crate::model::{Block, Document, Endpoint, Fault, NoticeType, Sample, Timestamp};
 use crate::pipeline::{Line, Step};
 
 /// The monitor's own network is gone.
@@ -20,6 +20,20 @@ pub(super) struct Blind {
     /// Probes that could not measure anything.
     #[serde(default)]
     missed: u32,
+    /// Whether all of them failed for want of a name: then it may be the resolver alone.
+    #[serde(default)]
+    nameless: bool,
+}
+
+impl Blind {
+    /// What is known of the reason, as half a sentence.
+    fn reason(&self) -> &'static str {
+        if self.nameless { "no name is resolved here" } else { "neither providers nor controls answer" }
+    }
+
+    fn past_reason(&self) -> &'static str {
+        if self.nameless { "no name was resolved" } else { "neither the providers nor the controls answered" }
+    }
 }
 
 impl Core {
@@ -37,18 +51,29 @@ impl Core {
 
     fn lose_sight(&mut self, step: &mut Step, sample: &Sample, at: Timestamp, alert_after: i64) {
         let location = &self.config.monitor.location;
-        if self.state.blind.is_none() {
-            let message = format!("{location} has lost its network: neither providers nor controls answer");
+        let nameless = sample.fault == Some(Fault::LocalDns);
+        let begins = self.state.blind.is_none();
+        let fresh = Blind { since: sample.started_at, told: false, missed: 0, nameless };
+        let blind = self.state.blind.get_or_insert(fresh);
+        blind.missed += 1;
+        blind.nameless &= nameless;
+        if begins {
+            let message = format!("{location} has lost its network: {}", blind.reason());
             let fields = json!({"endpoint": sample.endpoint, "fault": sample.fault, "since": sample.started_at});
             step.lines.push(Line::new(log::Event::MonitorBlind, tracing::Level::ERROR, message, fields));
         }
-        let fresh = Blind { since: sample.started_at, told: false, missed: 0 };
-        let blind = self.state.blind.get_or_insert(fresh);
-        blind.missed += 1;
         if !blind.told && at.since_ms(blind.since) >= alert_after {
             blind.told = true;
             let title = format!("{location} has lost its network");
-            step.announcements.push(Announcement::new(NoticeType::Blind, title, at));
+            let document = blind.nameless.then(|| {
+                let text = "If addresses can be reached (`ping`), only the resolver is broken: see `/etc/resolv.conf` and \
+                            `resolvectl status`.";
+                Document {
+                    blocks: vec![Block::Text(text.to_owned())],
+                    data: json!({"since": blind.since, "fault": sample.fault}),
+                }
+            });
+            step.announcements.push(Announcement { document, ..Announcement::new(NoticeType::Blind, title, at) });
         }
     }
 
@@ -66,9 +91,10 @@ impl Core {
         step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields.clone()));
         if blind.told {
             let text = format!(
-                "From {} to {at} this machine could reach neither the providers nor the controls. {probes} measured nothing: what \
-                 happened meanwhile is unknown, not down, and counts as nobody's downtime.",
-                blind.since
+                "From {} to {at} this machine could reach nobody: {}. {probes} measured nothing: what happened meanwhile is \
+                 unknown, not down, and counts as nobody's downtime.",
+                blind.since,
+                blind.past_reason()
             );
             let document = Document { blocks: vec![Block::Text(text)], data: fields };
             step.announcements

@@ -255,7 +255,11 @@ impl Site {
         let opened = changed("operational", broken);
         let mut incident_updates = vec![update("investigating", i.opened_at, &i.explanation, opened)];
         if let Some(at) = i.resolved_at {
-            let body = "Probes are answered rightly and in time again.";
+            let body = if i.is_new_normal() {
+                "Probes are as slow as before. After so long this is the new normal."
+            } else {
+                "Probes are answered rightly and in time again."
+            };
             incident_updates.insert(0, update("resolved", at, body, changed(broken, "operational")));
         }
         PageIncident {
