@@ -1,8 +1,8 @@
 # Scenarios of `run` in which the machine itself misbehaves: its clock, its sleep, its processor, its network. Sourced.
 #
-#   SUSPEND   seconds that the service is stopped and frozen      [20]
+#   SUSPEND   seconds that the service is stopped and frozen      [12]
 #   KILLS     how often the daemon is killed                      [20]
-#   STEAL     seconds in which it gets half of the time           [30]
+#   STEAL     seconds in which it gets half of the time           [20]
 
 # The service's own clock, which `clock +5h` sets: libfaketime in it, and in nothing else.
 with_clock() {
@@ -55,7 +55,7 @@ clock_set() {
 }
 
 suspend() {
-  local pause=${SUSPEND:-20} n
+  local pause=${SUSPEND:-12} n
   # A machine that sleeps stops systemd's clock as well; a process that is stopped does not.
   drop_in "WatchdogSec=infinity"
   start; probing
@@ -84,12 +84,12 @@ suspend() {
 cpu_steal() {
   start; probing
   local pid since_n; pid=$(show MainPID); since_n=$(count EVENT=probe.completed)
-  X timeout "${STEAL:-30}" bash -c '
+  X timeout "${STEAL:-20}" bash -c '
     for i in $(seq $(($(nproc) + 1))); do while :; do :; done & done
     while kill -STOP "$1"; do sleep 0.05; kill -CONT "$1"; sleep 0.05; done' - "$pid"
   X systemctl kill -s CONT llmwatch
   local made=$(($(count EVENT=probe.completed) - since_n))
-  holds "it probed on ($made probes)" [ $made -ge "${STEAL:-30}" ]
+  holds "it probed on ($made probes)" [ $made -ge "${STEAL:-20}" ]
   equal "nobody was told anything" "$(hooks | paste -sd,)" ""
   equal "no incident" "$(count EVENT=incident.opened)" 0
   probing
