@@ -6,9 +6,9 @@ use std::time::Duration;
 use regex::Regex;
 use url::{Host, Url};
 
-use super::catalog;
 use super::diagnostic::echo;
 use super::raw::{Table, Value};
+use super::{answer_schema, catalog};
 use crate::model::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret, Sensitivity, SlowLimits,
     Timeouts,
@@ -384,11 +384,26 @@ fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
         matches: table.get("matches").and_then(|v| {
             v.parse::<Regex>("regular expression", "the syntax is that of Rust's `regex`, without look-around")
         }),
-        json_schema: table.get("json_schema").and_then(|v| v.json()),
+        json_schema: table.get("json_schema").and_then(|v| read_schema(&v)),
         min_tokens: table.get("min_tokens").and_then(|v| v.whole(1..=100_000)).map(|n| n as u32),
     };
     tables.iter().for_each(Table::finish);
     expect
+}
+
+fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {
+    let schema = value.json()?;
+    match answer_schema::unknown_keyword(&schema) {
+        None => Some(schema),
+        Some(path) if path.is_empty() => {
+            value.error("`json_schema` is no schema", "write an object, for instance `{ type = \"object\" }`")
+        }
+        Some(path) => {
+            let keyword = path.rsplit('.').next().unwrap_or(&path);
+            let help = "docs/providers.md lists the keywords that are; leave it out, or use `matches`";
+            value.error(format!("`{keyword}` of the schema (at `{path}`) is not checked"), help)
+        }
+    }
 }
 
 fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPolicy {

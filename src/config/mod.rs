@@ -3,6 +3,7 @@
 //! Reading has two stages: `raw` walks the parsed TOML with its spans and collects every problem; `check` turns what
 //! was written into what it means. [`diagnostic`] words the problems.
 
+pub(crate) mod answer_schema;
 pub mod catalog;
 mod channel;
 mod check;

@@ -1,5 +1,7 @@
 //! Which proxy, if any, stands between this machine and a target, and how it is asked for a tunnel (RFC 9110 §9.3.6).
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -109,6 +111,9 @@ impl Proxies {
             Self::Env { http, https, except } => {
                 let host = target.host_str().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
                 let excepted = |rule: &String| {
+                    if let (Ok(address), Some((network, bits))) = (host.parse(), rule.split_once('/')) {
+                        return is_within(address, network, bits);
+                    }
                     let rule = rule.trim_start_matches('.');
                     rule == "*" || host == rule || host.strip_suffix(rule).is_some_and(|rest| rest.ends_with('.'))
                 };
@@ -116,6 +121,20 @@ impl Proxies {
                 proxy.as_ref().filter(|_| !except.iter().any(excepted))
             }
         }
+    }
+}
+
+/// Whether an address is of a network in CIDR's notation.
+fn is_within(address: IpAddr, network: &str, bits: &str) -> bool {
+    let Ok(bits) = bits.parse::<u32>() else { return false };
+    match (address, network.parse()) {
+        (IpAddr::V4(a), Ok(IpAddr::V4(n))) => {
+            bits <= 32 && (u32::from(a) ^ u32::from(n)).checked_shr(32 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), Ok(IpAddr::V6(n))) => {
+            bits <= 128 && (u128::from(a) ^ u128::from(n)).checked_shr(128 - bits).unwrap_or(0) == 0
+        }
+        _ => false,
     }
 }
 
@@ -135,7 +154,7 @@ mod tests {
         let proxies = Proxies::new(&Proxy::Env {
             http: None,
             https: Some(Secret::new("proxy.example.com:3128")),
-            except: vec!["localhost".to_owned(), ".internal".to_owned()],
+            except: ["localhost", ".internal", "10.0.0.0/8", "fd00::/8", "0.0.0.0/0x"].map(str::to_owned).to_vec(),
         });
         let towards = |url: &str| proxies.towards(&Url::parse(url).unwrap()).map(|a| a.name().to_owned());
         assert_eq!(towards("https://api.openai.com/v1"), Some("proxy.example.com:3128".to_owned()));
@@ -143,6 +162,11 @@ mod tests {
         assert_eq!(towards("https://llm.internal/v1"), None);
         assert_eq!(towards("https://localhost/v1"), None);
         assert!(towards("https://notinternal/v1").is_some());
+        assert_eq!(towards("https://10.1.2.3/v1"), None);
+        assert!(towards("https://11.1.2.3/v1").is_some());
+        assert_eq!(towards("https://[fd12::1]/v1"), None);
+        assert!(towards("https://[fe80::1]/v1").is_some());
+        assert!(is_within([1, 2, 3, 4].into(), "0.0.0.0", "0") && !is_within([1, 2, 3, 4].into(), "0.0.0.0", "33"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{
     ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
-use reqwest::{Client, Proxy as Via, StatusCode, redirect};
+use reqwest::{Client, NoProxy, Proxy as Via, StatusCode, redirect};
 use url::Url;
 
 use crate::config::{Monitor, Proxy};
@@ -97,7 +97,18 @@ pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
         }));
     builder = match &monitor.proxy {
         Proxy::None => builder.no_proxy(),
-        Proxy::Env { .. } => builder,
+        // What was read of the environment when the configuration was, and not what stands there now.
+        Proxy::Env { http, https, except } => {
+            let except = NoProxy::from_string(&except.join(","));
+            let mut builder = builder.no_proxy();
+            let via =
+                [http.as_ref().map(|url| Via::http(url.expose())), https.as_ref().map(|url| Via::https(url.expose()))];
+            for via in via.into_iter().flatten() {
+                let via = via.map_err(|_| Trouble::new("the proxy of the environment cannot be used"))?;
+                builder = builder.proxy(via.no_proxy(except.clone()));
+            }
+            builder
+        }
         Proxy::Url(url) => {
             let via = Via::all(url.expose()).map_err(|_| Trouble::new("`proxy` cannot be used"))?;
             builder.no_proxy().proxy(via)

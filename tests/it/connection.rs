@@ -193,6 +193,33 @@ async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
     assert_eq!(sample.fault, Some(Fault::TlsCertificate), "nobody vouches for it: {sample:?}");
 }
 
+#[tokio::test]
+async fn an_address_of_ipv6_is_reached_and_recorded() {
+    // A machine without IPv6 has nothing to reach.
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(async || ANSWER)).await });
+    let config = load(&format!("[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n"));
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!((sample.fault, sample.remote_addr), (None, Some(address.to_string())));
+}
+
+#[tokio::test]
+async fn the_server_is_told_which_name_is_meant() {
+    let listener = listener().await;
+    let port = listener.local_addr().unwrap().port();
+    let named = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let hello = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
+        let offered: Vec<_> = hello.client_hello().alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+        (hello.client_hello().server_name().map(str::to_owned), offered)
+    });
+    let config = secure(port, None, "", &HashMap::new());
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!(sample.fault, Some(Fault::TlsHandshake), "it hangs up once it knows: {sample:?}");
+    assert_eq!(named.await.unwrap(), (Some("localhost".to_owned()), vec![b"h2".to_vec(), b"http/1.1".to_vec()]));
+}
+
 /// A proxy that tunnels for whoever shows this, and what it was asked.
 async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     let (listener, log) = (listener().await, Arc::new(Mutex::new(Vec::new())));
@@ -255,6 +282,24 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
     assert!(log.lock().unwrap().iter().any(|head| head.starts_with("POST http://llm.test/v1/chat/completions ")));
+
+    // What the environment excepts is reached without it.
+    let before = log.lock().unwrap().len();
+    let vars = HashMap::from([
+        ("https_proxy".to_owned(), format!("http://me:secret@127.0.0.1:{proxy_port}")),
+        ("no_proxy".to_owned(), "example.com, localhost".to_owned()),
+    ]);
+    let config = secure(port, Some(&root), "proxy = \"env\"", &vars);
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!((sample.fault, log.lock().unwrap().len()), (None, before), "{sample:?}");
+    let config = secure(
+        port,
+        Some(&root),
+        "proxy = \"env\"",
+        &HashMap::from([vars.into_iter().find(|(k, _)| k == "https_proxy").unwrap()]),
+    );
+    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    assert_eq!((sample.fault, log.lock().unwrap().len()), (None, before + 1), "{sample:?}");
 }
 
 #[tokio::test]

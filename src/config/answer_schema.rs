@@ -1,0 +1,191 @@
+//! As much of JSON Schema as a probe's answer is held to: what structured output may say, and no references. Pure.
+//!
+//! A validator of the whole standard weighs more than the rest of the prober; a schema that says more than this is refused when
+//! the configuration is read, so that nothing is ever taken for checked that is not.
+
+use serde_json::Value;
+
+/// Keywords that are checked.
+const CHECKED: [&str; 17] = [
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "const",
+    "enum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "items",
+    "maxItems",
+    "maxLength",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minimum",
+    "properties",
+    "required",
+    "type",
+];
+/// Keywords that only describe.
+const DESCRIBING: [&str; 7] = ["$comment", "$id", "$schema", "default", "description", "examples", "title"];
+
+/// The first keyword of `schema`, as the path to it, that is not checked and does not only describe; `""` when the schema or a
+/// part of it is neither an object nor a boolean.
+pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
+    let Value::Object(keywords) = schema else { return (!schema.is_boolean()).then(String::new) };
+    for (keyword, value) in keywords {
+        let below = |name: &str, inner: &Value| {
+            unknown_keyword(inner).map(|rest| format!("{name}.{rest}").trim_end_matches('.').to_owned())
+        };
+        let unknown = match keyword.as_str() {
+            "items" | "additionalProperties" => below(keyword, value),
+            "allOf" | "anyOf" => value.as_array().into_iter().flatten().find_map(|inner| below(keyword, inner)),
+            "properties" => {
+                let all = value.as_object().into_iter().flatten();
+                all.into_iter().find_map(|(name, inner)| below(&format!("properties.{name}"), inner))
+            }
+            known if CHECKED.contains(&known) || DESCRIBING.contains(&known) => None,
+            other => Some(other.to_owned()),
+        };
+        if unknown.is_some() {
+            return unknown;
+        }
+    }
+    None
+}
+
+/// Whether `value` is what `schema` says.
+pub(crate) fn fits(value: &Value, schema: &Value) -> bool {
+    let Value::Object(keywords) = schema else { return *schema != Value::Bool(false) };
+    keywords.iter().all(|(keyword, wanted)| holds(value, keyword, wanted, schema))
+}
+
+fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
+    let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    // Each says something about values of one type and nothing about others.
+    let number = |rule: fn(f64, f64) -> bool| value.as_f64().zip(wanted.as_f64()).is_none_or(|(v, w)| rule(v, w));
+    let length = |rule: fn(u64, u64) -> bool| {
+        let length = value.as_str().map(|text| text.chars().count() as u64);
+        length.zip(wanted.as_u64()).is_none_or(|(v, w)| rule(v, w))
+    };
+    let count = |rule: fn(u64, u64) -> bool| {
+        let count = value.as_array().map(|items| items.len() as u64);
+        count.zip(wanted.as_u64()).is_none_or(|(v, w)| rule(v, w))
+    };
+    match keyword {
+        "type" => match wanted {
+            Value::Array(names) => names.iter().any(|name| is_a(value, name)),
+            name => is_a(value, name),
+        },
+        "required" => {
+            !value.is_object() || all(wanted).iter().filter_map(Value::as_str).all(|name| value.get(name).is_some())
+        }
+        "properties" => {
+            let mut parts = wanted.as_object().into_iter().flatten();
+            parts.all(|(name, inner)| value.get(name).is_none_or(|v| fits(v, inner)))
+        }
+        "additionalProperties" => {
+            let mut others = value.as_object().into_iter().flatten();
+            others.all(|(name, v)| schema["properties"].get(name).is_some() || fits(v, wanted))
+        }
+        "items" => value.as_array().into_iter().flatten().all(|v| fits(v, wanted)),
+        "enum" => all(wanted).contains(value),
+        "const" => value == wanted,
+        "allOf" => all(wanted).iter().all(|inner| fits(value, inner)),
+        "anyOf" => all(wanted).iter().any(|inner| fits(value, inner)),
+        "minimum" => number(|v, w| v >= w),
+        "maximum" => number(|v, w| v <= w),
+        "exclusiveMinimum" => number(|v, w| v > w),
+        "exclusiveMaximum" => number(|v, w| v < w),
+        "minLength" => length(|v, w| v >= w),
+        "maxLength" => length(|v, w| v <= w),
+        "minItems" => count(|v, w| v >= w),
+        "maxItems" => count(|v, w| v <= w),
+        _ => true,
+    }
+}
+
+fn is_a(value: &Value, name: &Value) -> bool {
+    match name.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A schema of our subset.
+    fn schema() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            prop::sample::select(vec!["object", "array", "string", "integer", "number", "boolean", "null"])
+                .prop_map(|name| json!({"type": name})),
+            Just(json!({"type": ["string", "null"]})),
+            (-3i32..3).prop_map(|n| json!({"minimum": n, "exclusiveMaximum": n + 2})),
+            (-3i32..3).prop_map(|n| json!({"maximum": n, "exclusiveMinimum": n - 2})),
+            (0u32..3).prop_map(|n| json!({"minLength": n, "maxLength": n + 1})),
+            (0u32..3).prop_map(|n| json!({"minItems": n, "maxItems": n + 1})),
+            value().prop_map(|v| json!({"const": v})),
+            prop::collection::vec(value(), 1..3).prop_map(|all| json!({"enum": all})),
+            any::<bool>().prop_map(Value::Bool),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                inner.clone().prop_map(|s| json!({"items": s})),
+                (inner.clone(), inner.clone(), any::<bool>()).prop_map(|(a, b, more)| {
+                    json!({"properties": {"a": a, "b": b}, "required": ["a"], "additionalProperties": more})
+                }),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"anyOf": [a, b]})),
+                (inner.clone(), inner).prop_map(|(a, b)| json!({"allOf": [a, b], "title": "t"})),
+            ]
+        })
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            (-4i32..4).prop_map(|n| json!(n)),
+            (-4i32..4).prop_map(|n| json!(f64::from(n) / 2.0)),
+            "[aé]{0,3}".prop_map(Value::String),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+                prop::collection::vec((prop::sample::select(vec!["a", "b", "c"]), inner), 0..3).prop_map(|pairs| {
+                    pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<serde_json::Map<_, _>>().into()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        /// A validator of the whole standard agrees about every schema of the subset.
+        #[test]
+        fn the_subset_is_read_as_the_standard_has_it(schema in schema(), value in value()) {
+            prop_assert_eq!(unknown_keyword(&schema), None);
+            prop_assert_eq!(fits(&value, &schema), jsonschema::is_valid(&schema, &value), "{} {}", schema, value);
+        }
+    }
+
+    #[test]
+    fn what_is_not_checked_is_named_with_its_place() {
+        let unknown = |schema: Value| unknown_keyword(&schema);
+        assert_eq!(unknown(json!({"pattern": "^a"})), Some("pattern".to_owned()));
+        assert_eq!(
+            unknown(json!({"properties": {"a": {"items": {"$ref": "#"}}}})),
+            Some("properties.a.items.$ref".to_owned())
+        );
+        assert_eq!(unknown(json!({"properties": {"a": 1}})), Some("properties.a".to_owned()));
+        assert_eq!(unknown(json!("object")), Some(String::new()));
+    }
+}
