@@ -147,7 +147,10 @@ impl<'a, S: Surroundings> Story<'a, S> {
             _ if self.is_slow() => format!("{names} {} slow since {since}: {share}{tally}", self.is_are()),
             _ => format!("{names} {} failing since {since}: {share}{tally}", self.is_are()),
         };
-        text += &format!("; typical is {:.1} %", incident.evidence.typical_failure_rate * 100.0);
+        // What is learned is the share of failures; how often it is slow is not.
+        if !self.is_slow() {
+            text += &format!("; typical is {:.1} %", incident.evidence.typical_failure_rate * 100.0);
+        }
         if let (Some(typical), Some(now)) =
             (incident.evidence.first_token_ms.typical, incident.evidence.first_token_ms.now)
         {
@@ -366,6 +369,10 @@ impl<'a, S: Surroundings> Story<'a, S> {
             (Attribution::Provider, Some(fault)) if fault.is_network() => match self.elsewhere.first() {
                 Some(other) => format!("{} answers from here at the same time", other.name),
                 None => "the connection fails there, and nothing shows that the network here does".to_owned(),
+            },
+            (Attribution::Provider, None) if self.is_slow() => match self.elsewhere.first() {
+                Some(other) => format!("it answers late, while {} answers from here", other.name),
+                None => "it answers, only late".to_owned(),
             },
             (Attribution::Provider, _) => answered.to_owned(),
         }

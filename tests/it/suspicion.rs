@@ -46,6 +46,8 @@ fn whatever_is_said_of_the_account_on_several_endpoints_at_once_is_suspected_to_
             );
             let subject = render::subject(&mail(NoticeType::Opened, &incident));
             assert!(subject.contains(&format!("failing ({fault}), suspected provider fault")), "{subject}");
+            let text = render::text(&mail(NoticeType::Opened, &incident), setting());
+            assert!(text.contains("The provider's, as it seems."), "{text}");
             watch.well(10);
             assert_eq!(watch.open(), [], "{fault}");
             assert_eq!(watch.opened().len(), 1, "{fault}: {:?}", told(&watch));

@@ -192,7 +192,9 @@ impl Letter {
         let reason = clean(&incident.attribution_reason);
         let told = incident.attribution == Attribution::Provider && !reason.is_empty();
         let reason = if told { format!(" Why: {reason}.") } else { String::new() };
-        self.whose = format!("{}{reason} {}", whose(incident.attribution), why(incident)).trim_end().to_owned();
+        let suspected = told && incident.attribution_reason.starts_with("suspected");
+        let whose = if suspected { "The provider's, as it seems." } else { whose(incident.attribution) };
+        self.whose = format!("{whose}{reason} {}", why(incident)).trim_end().to_owned();
         self.numbers = numbers(incident, setting);
         self.official = official(&incident.official, setting);
         if let Some(url) = &incident.official.url {
@@ -426,7 +428,8 @@ fn numbers(incident: &Incident, setting: Setting) -> Vec<(&'static str, String)>
     let Evidence { probes, failed, typical_failure_rate, first_token_ms, faults, .. } = &incident.evidence;
     let word = if incident.cause == SLOW { "slow" } else { "failed" };
     let typically = match incident.attribution {
-        Attribution::Provider => format!(", typically {}", percent(*typical_failure_rate)),
+        // What is learned is the share of failures, which says nothing of slowness.
+        Attribution::Provider if incident.cause != SLOW => format!(", typically {}", percent(*typical_failure_rate)),
         _ => String::new(),
     };
     numbers.push(("probes", format!("{failed} of {probes} {word}{typically}")));

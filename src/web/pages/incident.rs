@@ -165,7 +165,7 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
         ("Cause", incident.cause.clone()),
         ("Probes", format!("{} of {} {word}", evidence.failed, evidence.probes)),
     ];
-    if incident.attribution == Attribution::Provider {
+    if incident.attribution == Attribution::Provider && incident.cause != SLOW {
         facts.push(("Typically fail", percent_plain(evidence.typical_failure_rate)));
     }
     if let Some(typical) = evidence.first_token_ms.typical {
