@@ -5,6 +5,7 @@
 //! a full journal does not take is dropped and counted.
 
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
@@ -21,16 +22,21 @@ const LONGEST_ENTRY: usize = 128 * 1024;
 /// A connection to the journal.
 pub(super) struct Journal {
     socket: UnixDatagram,
+    path: PathBuf,
     dropped: AtomicU64,
 }
 
 impl Journal {
     /// Connects; `None` where there is no journal.
     pub(super) fn connect() -> Option<Self> {
+        Self::at(PathBuf::from(SOCKET))
+    }
+
+    fn at(path: PathBuf) -> Option<Self> {
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
-        socket.connect(SOCKET).ok()?;
-        Some(Self { socket, dropped: AtomicU64::new(0) })
+        socket.connect(&path).ok()?;
+        Some(Self { socket, path, dropped: AtomicU64::new(0) })
     }
 
     /// Sends one entry, or counts it as dropped.
@@ -42,7 +48,7 @@ impl Journal {
         }
         let sent = self.socket.send(&entry).or_else(|_| {
             // A journal that was restarted has a new socket under the old name.
-            self.socket.connect(SOCKET)?;
+            self.socket.connect(&self.path)?;
             self.socket.send(&entry)
         });
         if sent.is_err() {
@@ -107,6 +113,36 @@ mod tests {
         assert!(text.contains("\nENDPOINT=a\n"));
         assert!(text.contains("ERROR\n\u{9}\0\0\0\0\0\0\0two\nlines\n"), "{text:?}");
         assert!(!text.contains("_X"), "fields that begin with an underscore are the journal's own");
+    }
+
+    #[test]
+    fn a_full_or_restarted_journal_drops_with_a_count_and_never_stalls() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let journal = Journal::at(path.clone()).unwrap();
+        let say = |words: &str| journal.send(Level::INFO, "probe.completed", words, &Fields::new());
+        let next = |reader: &UnixDatagram| {
+            let mut entry = vec![0; LONGEST_ENTRY];
+            let n = reader.recv(&mut entry).unwrap();
+            String::from_utf8_lossy(&entry[..n]).into_owned()
+        };
+        let mut said = 0;
+        while journal.dropped.load(Ordering::Relaxed) < 3 {
+            say("nobody reads");
+            said += 1;
+        }
+        for _ in 0..said - 3 {
+            assert!(!next(&reader).contains("DROPPED_ENTRIES"));
+        }
+        say("there is room");
+        assert!(next(&reader).ends_with("MESSAGE=there is room\nDROPPED_ENTRIES=3\n"));
+        drop(reader);
+        std::fs::remove_file(&path).unwrap();
+        say("nobody is there");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        say("it is back");
+        assert!(next(&reader).ends_with("MESSAGE=it is back\nDROPPED_ENTRIES=1\n"));
     }
 
     #[test]
