@@ -1,6 +1,6 @@
 //! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
 //! the tests change by lines on stdin. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `thirty`,
-//! `many`, `names`, `incident`, `account`, `fresh`, `budget`, `blind`. Prints the address.
+//! `many`, `names`, `incident`, `account`, `fresh`, `announced`, `budget`, `blind`. Prints the address.
 
 #![allow(clippy::unwrap_used, reason = "a stage that cannot go on should stop")]
 
@@ -160,6 +160,28 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
         "blind" => {
             snapshot.blind_since = Some(Timestamp(now.0 - 5 * MINUTE));
             snapshot.endpoints.iter_mut().for_each(|e| unknown(e, "this machine has no network"));
+        }
+        "announced" => {
+            let text = format!(
+                r#"[
+                {{"endpoint": "{0}", "kind": "model_retires", "since": "{now}", "step": 1,
+                  "text": "{0}: the model gpt-6-luna is shut down in 13 days, on 8 December"}}]"#,
+                endpoints[0].name
+            );
+            snapshot.advice = serde_json::from_str(&text).unwrap();
+            let silence = json!({
+                "id": Uuid::now_v7(), "created_at": now, "until": Timestamp(now.0 + 2 * HOUR), "by": "kim",
+                "comment": format!("new region, {HOSTILE}"), "endpoints": names(0..5), "providers": [], "groups": [],
+            });
+            snapshot.silences = vec![serde_json::from_value(silence).unwrap()];
+            let window = json!({
+                "name": "upgrade of the proxy", "since": now, "until": Timestamp(now.0 + HOUR), "endpoints": names(2..4),
+            });
+            snapshot.maintenance = vec![serde_json::from_value(window).unwrap()];
+            for view in &mut snapshot.endpoints[2..4] {
+                view.status = Status::Maintenance;
+                view.reason = Some("upgrade of the proxy".to_owned());
+            }
         }
         "budget" => {
             snapshot.budget_spent = true;

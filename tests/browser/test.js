@@ -78,6 +78,7 @@ const states = {
   incident: ["OpenAI is failing for you since", "Azure and Gemini work."],
   account: ["OpenAI refuses your account since"],
   fresh: ["Nothing is known yet."],
+  announced: ["OpenAI and Gemini work."],
   budget: ["The day’s probing budget is spent."],
   blind: ["This monitor has had no network since"],
 };
@@ -102,10 +103,9 @@ for (const [state, sentences] of Object.entries(states)) {
         await page.setViewportSize({ width, height: 900 });
         await wide(page);
       }
-      // The heaviest pages are made of the same parts as the others.
-      if (state !== "many") await audit(page);
+      await audit(page);
       await page.emulateMedia({ colorScheme: "dark" });
-      if (path === "/" && state !== "many") await audit(page);
+      if (path === "/") await audit(page);
       await close();
     });
   }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::chart::{self, Bars, Course, Spread};
+use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, first_day};
 use super::{Frame, Problem, View, class, html};
 use crate::incident::human_duration;
@@ -64,6 +65,7 @@ struct EndpointPage {
     frame: Frame,
     view: EndpointView,
     class: &'static str,
+    notices: Vec<Notice>,
     days: Bars,
     gaps: String,
     days_from: String,
@@ -157,7 +159,11 @@ pub(super) async fn page(
         })
     });
     match read.await {
-        Ok(read) => html(&render(frame, seen, &configured, window, asked_until.is_some(), read), &request),
+        Ok(read) => {
+            let notices = notices::of_endpoint(&snapshot, &seen.name, &frame);
+            let page = render(frame, seen, &configured, window, asked_until.is_some(), read);
+            html(&EndpointPage { notices, ..page }, &request)
+        }
         Err(error) => Problem::from(error).page(&view, &request),
     }
 }
@@ -272,6 +278,7 @@ fn render(
         (0..=4).map(|n| window.label(Timestamp(window.since.0 + n * window.range.length_ms / 4), zone)).collect();
     EndpointPage {
         class: class(view.status),
+        notices: Vec::new(),
         days: chart::bars(&read.days, first_day, DAY_MS, DAYS),
         gaps: chart::gaps(DAYS),
         days_from: first_day.to_datetime().format("%-d %b").to_string(),

@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::chart::{self, Bars, Course, Spread};
+use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, Past};
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::Config;
@@ -20,8 +21,6 @@ use crate::web::words::{Headline, dollars, headline, lasted, latency, percent, w
 const HOURS: usize = 24;
 /// The size of a sparkline's drawing.
 const SPARK: (usize, usize) = (96, 24);
-/// Notifications that did not arrive are worth a word for a week.
-const UNDELIVERED_MS: i64 = 7 * DAY_MS;
 /// Bad days that are told one by one to those who cannot see the bars.
 const TOLD_DAYS: usize = 5;
 
@@ -32,7 +31,7 @@ struct FrontPage {
     headline: Headline,
     class: &'static str,
     last_probe_at: Option<Timestamp>,
-    notices: Vec<(&'static str, String)>,
+    notices: Vec<Notice>,
     providers: Vec<ProviderBlock>,
     incidents: Vec<IncidentLine>,
     gaps: String,
@@ -176,7 +175,7 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) 
         class: class(headline.status),
         headline,
         last_probe_at: snapshot.endpoints.iter().filter_map(|e| e.last_probe_at).max(),
-        notices: notices(snapshot, &frame),
+        notices: notices::of_all(snapshot, &frame),
         providers,
         incidents,
         gaps: chart::gaps(DAYS),
@@ -242,46 +241,4 @@ fn told(cells: &[Rollup]) -> String {
     });
     text += &said.collect::<Vec<_>>().join(", ");
     text + if bad.len() > TOLD_DAYS { " and earlier ones." } else { "." }
-}
-
-/// What the monitor must say of itself.
-fn notices(snapshot: &Snapshot, frame: &Frame) -> Vec<(&'static str, String)> {
-    let mut notices = Vec::new();
-    if snapshot.store_error.is_some() {
-        notices.push((
-            "bad",
-            "Nothing can be recorded at the moment: the store fails, samples wait in memory.".to_owned(),
-        ));
-    }
-    if snapshot.budget_spent && snapshot.blind_since.is_none() {
-        notices.push(("slow", "The day’s probing budget is spent; probing rests until midnight.".to_owned()));
-    }
-    for window in &snapshot.maintenance {
-        let until = frame.moment(&window.until);
-        notices.push(("slow", format!("Maintenance until {until}: {}. Nothing is told about it.", window.name)));
-    }
-    for silence in &snapshot.silences {
-        let providers = silence.providers.iter().map(|p| p.title().to_owned());
-        let about: Vec<_> = silence.endpoints.iter().cloned().chain(providers).chain(silence.groups.clone()).collect();
-        let about = if about.is_empty() { "everything".to_owned() } else { about.join(", ") };
-        let by = if silence.by.is_empty() { String::new() } else { format!(" by {}", silence.by) };
-        let why = if silence.comment.is_empty() { String::new() } else { format!(": {}", silence.comment) };
-        notices.push(("slow", format!("Silenced{by} until {}, {about}{why}.", frame.moment(&silence.until))));
-    }
-    for tally in &snapshot.outbox {
-        if let Some(since) = tally.failing_since {
-            let since = frame.moment(&since);
-            notices
-                .push(("bad", format!("{} cannot be told since {since}: {} waiting.", tally.channel, tally.pending)));
-        }
-        if let Some(at) = tally.last_dead_at.filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS) {
-            let (dead, last) = (tally.failed + tally.expired, frame.moment(&at));
-            let was = if dead == 1 { "One notification to" } else { "Notifications to" };
-            notices.push((
-                "bad",
-                format!("{was} {} could not be delivered; the last was given up {last}.", tally.channel),
-            ));
-        }
-    }
-    notices
 }

@@ -5,9 +5,11 @@ mod chart;
 mod endpoint;
 mod front;
 mod incident;
+mod notices;
 mod past;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
@@ -20,6 +22,7 @@ use tracing::Level;
 
 pub use self::past::Memory;
 use super::{View, assets, words};
+use crate::config::Config;
 use crate::log::{Event, emit};
 use crate::model::{Status, Timestamp};
 use crate::snapshot::Snapshot;
@@ -51,6 +54,7 @@ struct Frame {
     /// When it was rendered.
     now: Timestamp,
     zone: Tz,
+    config: Arc<Config>,
     version: &'static str,
     css: &'static str,
     js: &'static str,
@@ -59,7 +63,7 @@ struct Frame {
 
 impl Frame {
     fn new(view: &View, snapshot: &Snapshot, title: &str) -> Self {
-        let config = view.config.borrow();
+        let config = view.config.borrow().clone();
         let site = config.web.title.clone().unwrap_or_else(|| "llmwatch".to_owned());
         Self {
             title: if title.is_empty() { site.clone() } else { format!("{title} · {site}") },
@@ -67,6 +71,7 @@ impl Frame {
             location: snapshot.location.clone(),
             now: snapshot.at,
             zone: config.monitor.timezone,
+            config,
             version: env!("CARGO_PKG_VERSION"),
             css: assets::STYLE.path(),
             js: assets::SCRIPT.path(),
