@@ -143,7 +143,7 @@ async fn reader(site: String) {
 async fn staller(site: String) {
     let Ok(mut stream) = TcpStream::connect(&site).await else { return };
     let _ = stream.write_all(format!("GET /api/v1/events HTTP/1.1\r\nhost: {site}\r\n\r\n").as_bytes()).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Asks again and again, ten times a second.

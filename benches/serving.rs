@@ -52,7 +52,7 @@ async fn run(count: usize) {
     let bytes = std::fs::metadata(&config.store.path).map_or(0, |m| m.len());
     println!(
         "{count} endpoints, 90 days: {:.0} MiB, made in {:.0} s",
-        bytes as f64 / 1048576.0,
+        bytes as f64 / 1_048_576.0,
         began.elapsed().as_secs_f64()
     );
 
@@ -69,7 +69,8 @@ async fn run(count: usize) {
     println!("\n{:44} {:>9} {:>9} {:>10} {:>10}", "", "p50 ms", "p99 ms", "bytes", "sent");
     let name = &config.endpoints[count / 2].name;
     for (what, path, step_ms, promise_ms) in [
-        ("front page, read anew", "/".to_owned(), 20_000, 20.0),
+        ("front page, the first look", "/".to_owned(), 200_000, 20.0),
+        ("front page, each look read anew", "/".to_owned(), 20_000, 20.0),
         ("front page", "/".to_owned(), 0, 20.0),
         ("endpoint, 1 h", format!("/endpoints/{name}?range=1h"), 0, 50.0),
         ("endpoint, 24 h", format!("/endpoints/{name}?range=24h"), 0, 50.0),
@@ -285,7 +286,7 @@ fn forgetting() {
     store.settle();
     let after = std::fs::metadata(&path).map_or(0, |m| m.len());
     let longest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
-    let mib = |bytes: u64| bytes as f64 / 1048576.0;
+    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
     println!(
         "forgetting 30 days: {} steps, the longest {:.1} ms; a write between them at most {:.1} ms; the file shrinks from {:.1} to {:.1} MiB",
         steps.len(),

@@ -238,3 +238,8 @@ fn oldest_waiting_s(snapshot: &Snapshot) -> f64 {
     let oldest = snapshot.outbox.iter().filter_map(|t| t.oldest).min();
     oldest.map_or(0.0, |at| snapshot.at.since_ms(at).max(0) as f64 / 1000.0)
 }
+
+/// The days from now until `at`; negative when it has passed.
+fn days_until(at: Timestamp, snapshot: &Snapshot) -> f64 {
+    (at.since_ms(snapshot.at) as f64 / 86_400.0).round() / 1000.0
+}

@@ -29,6 +29,8 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("llmwatch.tokens", "{token}", "Tokens used by probes."),
     ("llmwatch.cost.usd", "", "What probes cost, in USD."),
     ("llmwatch.ratelimit.remaining", "", "What is left of the rate limit, as the provider said last."),
+    ("llmwatch.tls.expiry", "d", "Days until the server's certificate expires."),
+    ("llmwatch.model.retirement", "d", "Days until the model is shut down, where its vendor says so."),
     ("llmwatch.notifications", "{notification}", "Notifications by how they ended, since the store was made."),
     ("llmwatch.outbox.pending", "{notification}", "Notifications that wait to be delivered."),
     ("llmwatch.outbox.oldest", "s", "Age of the oldest waiting notification; 0 if none waits."),
@@ -139,6 +141,16 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
         })
     });
     all.push(gauge("llmwatch.ratelimit.remaining", left));
+
+    for (metric, end) in [
+        ("llmwatch.tls.expiry", (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>),
+        ("llmwatch.model.retirement", |e| e.model_retires_at),
+    ] {
+        let days = each().filter_map(|(name, e)| {
+            Some(points.number(&[("endpoint", name.as_str().into())], super::days_until(end(e)?, snapshot)))
+        });
+        all.push(gauge(metric, days));
+    }
 
     // Counted since the store was made, of which the time is not known: 0 says so.
     let since_ever = Points { from: "0".to_owned(), at: points.at.clone() };

@@ -7,8 +7,6 @@ use crate::model::{Attribution, Outcome, Status, Timestamp};
 use crate::process::Process;
 use crate::snapshot::Snapshot;
 
-const DAY_MS: f64 = 86_400_000.0;
-
 /// The format of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -137,8 +135,7 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
         page.family(family);
         for (name, e) in &counted.endpoints {
             if let Some(at) = end(e) {
-                let days = at.since_ms(snapshot.at) as f64 / DAY_MS;
-                page.sample(family, &[("endpoint", name)], (days * 1000.0).round() / 1000.0);
+                page.sample(family, &[("endpoint", name)], super::days_until(at, snapshot));
             }
         }
     }

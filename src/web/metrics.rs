@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 
-use super::View;
+use super::{View, pages};
 use crate::metrics::text::{Format, render};
 use crate::process::Process;
 
@@ -14,5 +14,5 @@ pub(super) async fn metrics(State(view): State<View>, request: HeaderMap) -> imp
     let snapshot = view.snapshot.borrow().clone();
     let process = Process::read(view.started_at);
     let text = render(&snapshot, &view.counters.read(), &process, env!("LLMWATCH_VERSION"), format);
-    ([(header::CONTENT_TYPE, format.content_type())], text)
+    ([(header::CONTENT_TYPE, format.content_type())], pages::squeezed(text.into_bytes(), &request))
 }

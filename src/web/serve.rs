@@ -124,11 +124,11 @@ mod tests {
 
     /// A client that has asked for `path`, and the connection.
     async fn asked(path: &str) -> (DuplexStream, JoinHandle<()>) {
-        let (mut client, server) = tokio::io::duplex(4096);
-        let served = tokio::spawn(served(server));
+        let (mut client, other_end) = tokio::io::duplex(4096);
+        let connection = tokio::spawn(served(other_end));
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
-        (client, served)
+        (client, connection)
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,8 +160,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_finishes_its_request_is_cut_off() {
-        let (mut client, server) = tokio::io::duplex(4096);
-        let served = tokio::spawn(served(server));
+        let (mut client, other_end) = tokio::io::duplex(4096);
+        let connection = tokio::spawn(served(other_end));
         client.write_all(b"GET /page HTTP/1.1\r\nhost: localh").await.unwrap();
         let dripping = tokio::spawn(async move {
             while client.write_all(b"x").await.is_ok() {
@@ -169,15 +169,15 @@ mod tests {
             }
         });
         let began = Instant::now();
-        timeout(HEAD * 2, served).await.expect("a slow head is not waited for").unwrap();
+        timeout(HEAD * 2, connection).await.expect("a slow head is not waited for").unwrap();
         assert!(began.elapsed() >= HEAD);
         dripping.await.unwrap();
     }
 
     #[tokio::test]
     async fn beyond_the_cap_connections_wait_their_turn() {
-        let served = Arc::new(AtomicUsize::new(0));
-        let count = served.clone();
+        let answered = Arc::new(AtomicUsize::new(0));
+        let count = answered.clone();
         let router =
             Router::new().route("/", get(move || async move { count.fetch_add(1, Ordering::SeqCst).to_string() }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -191,10 +191,10 @@ mod tests {
         second.write_all(request).await.unwrap();
         first.write_all(request).await.unwrap();
         assert!(first.read(&mut buffer).await.unwrap() > 0);
-        assert_eq!(served.load(Ordering::SeqCst), 2, "the second connection has to wait");
+        assert_eq!(answered.load(Ordering::SeqCst), 2, "the second connection has to wait");
         drop(first);
         assert!(second.read(&mut buffer).await.unwrap() > 0);
-        assert_eq!(served.load(Ordering::SeqCst), 3);
+        assert_eq!(answered.load(Ordering::SeqCst), 3);
         server.abort();
     }
 }

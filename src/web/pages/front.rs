@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::chart::{self, Bars, Course, Spread};
 use super::notices::{self, Notice};
-use super::past::{DAY_MS, DAYS, HOUR_MS, Past};
+use super::past::{DAY_MS, DAYS, HOUR_MS, Past, incidents};
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::Config;
 use crate::model::{Incident, Status, Timestamp};
@@ -141,13 +141,14 @@ impl Counts {
 pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Response {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
-    match view.memory.recall(&view.store, (view.wall)()).await {
-        Ok(past) => html(&render(Frame::new(&view, &snapshot, ""), &snapshot, &config, &past), &request),
-        Err(error) => Problem::from(error).page(&view, &request),
+    let read = async { Ok((view.memory.recall(&view.store, (view.wall)()).await?, incidents(&view.store).await?)) };
+    match read.await {
+        Ok((past, last)) => html(&render(Frame::new(&view, &snapshot, ""), &snapshot, &config, &past, &last), &request),
+        Err(error) => Problem::Store(error).page(&view, &request),
     }
 }
 
-fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) -> FrontPage {
+fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past, last: &[Incident]) -> FrontPage {
     let mut providers: Vec<ProviderBlock> = Vec::new();
     let mut sums: Vec<Counts> = Vec::new();
     for endpoint in &snapshot.endpoints {
@@ -167,9 +168,9 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) 
     for (block, sum) in providers.iter_mut().zip(&sums) {
         block.availability = sum.availability().map_or("–".to_owned(), percent);
     }
-    let mut incidents: Vec<_> = snapshot.incidents.iter().rev().map(IncidentLine::new).collect();
-    let over = past.incidents.iter().filter(|i| i.resolved_at.is_some());
-    incidents.extend(over.map(IncidentLine::new));
+    let mut lines: Vec<_> = snapshot.incidents.iter().rev().map(IncidentLine::new).collect();
+    let over = last.iter().filter(|i| i.resolved_at.is_some());
+    lines.extend(over.map(IncidentLine::new));
     let headline = headline(snapshot, frame.zone);
     FrontPage {
         class: class(headline.status),
@@ -177,7 +178,7 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past) 
         last_probe_at: snapshot.endpoints.iter().filter_map(|e| e.last_probe_at).max(),
         notices: notices::of_all(snapshot, &frame),
         providers,
-        incidents,
+        incidents: lines,
         gaps: chart::gaps(DAYS),
         width: DAYS * chart::BAR,
         budget: format!("{} of {} today", dollars(snapshot.spent_today_usd), dollars(config.budget.daily_usd)),

@@ -153,7 +153,7 @@ fn html(page: &impl Template, request: &HeaderMap) -> Response {
 }
 
 /// The body, compressed if the request allows that and it is worth it.
-fn squeezed(body: Vec<u8>, request: &HeaderMap) -> Response {
+pub(super) fn squeezed(body: Vec<u8>, request: &HeaderMap) -> Response {
     let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
     if body.len() >= WORTH_COMPRESSING && assets::takes_gzip(request) {
         let encoding = (header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

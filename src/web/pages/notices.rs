@@ -1,8 +1,8 @@
 //! What deserves a line of its own on a page: what the monitor must say of itself, what people have announced, and what should
 //! be seen to before it fails.
 
-use super::Frame;
 use super::past::DAY_MS;
+use super::{Frame, listed};
 use crate::model::Provider;
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -19,8 +19,11 @@ pub(super) type Notice = (&'static str, String);
 pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     let mut notices = of_the_monitor(snapshot, frame);
     for m in &snapshot.maintenance {
-        let what =
-            if m.endpoints.len() == snapshot.endpoints.len() { "everything".to_owned() } else { list(&m.endpoints) };
+        let what = if m.endpoints.len() == snapshot.endpoints.len() {
+            "everything".to_owned()
+        } else {
+            listed(&m.endpoints, NAMES)
+        };
         notices.push(("rest", format!("Maintenance “{}” until {}: {what}.", m.name, frame.moment(&m.until))));
     }
     notices.extend(snapshot.silences.iter().map(|s| silence(s, frame)));
@@ -70,7 +73,7 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
 fn silence(silence: &Silence, frame: &Frame) -> Notice {
     let names = silence.endpoints.iter().chain(&silence.groups).cloned();
     let names: Vec<_> = names.chain(silence.providers.iter().map(|p: &Provider| p.title().to_owned())).collect();
-    let about = if names.is_empty() { String::new() } else { format!(" about {}", list(&names)) };
+    let about = if names.is_empty() { String::new() } else { format!(" about {}", listed(&names, NAMES)) };
     let mut text = format!("Silenced until {}: nobody is told{about}", frame.moment(&silence.until));
     match (silence.by.as_str(), silence.comment.as_str()) {
         ("", "") => text.push('.'),
@@ -79,14 +82,6 @@ fn silence(silence: &Silence, frame: &Frame) -> Notice {
         (who, why) => text += &format!(". {who}: “{why}”"),
     }
     ("rest", text)
-}
-
-fn list(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMES {
-        text += &format!(" and {} more", names.len() - NAMES);
-    }
-    text
 }
 
 fn sentence(text: &str) -> String {

@@ -1,8 +1,8 @@
-//! What the front page shows of the past. It changes slowly and costs a few queries, so it is read at most every few
-//! seconds, however many people look.
+//! What the front page shows of the past. It changes slowly and costs many rows, so it is read at most every few seconds,
+//! however many people look, and they are shown what was read before meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::chart::Spread;
@@ -20,6 +20,8 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 const INCIDENTS: u32 = 6;
 /// How long what was read is good enough.
 const FRESH: Duration = Duration::from_secs(10);
+/// How long it is shown while it is read anew; who comes later than that waits for it.
+const STALE: Duration = Duration::from_mins(2);
 
 /// What the front page shows of the past.
 #[derive(Debug, Default)]
@@ -32,26 +34,58 @@ pub(crate) struct Past {
     pub(crate) days: BTreeMap<String, Vec<Rollup>>,
     /// Per endpoint, its last 24 hours.
     pub(crate) paces: BTreeMap<String, Pace>,
-    /// The last incidents, newest first.
-    pub(crate) incidents: Vec<Incident>,
 }
 
 /// The last reading of the past. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Mutex<Arc<Past>>>);
+pub struct Memory(Arc<Mutex<Reading>>);
+
+#[derive(Debug, Default)]
+struct Reading {
+    past: Arc<Past>,
+    /// Whether somebody is reading it anew.
+    under_way: bool,
+}
 
 impl Memory {
-    /// The past as of `now`, at most a few seconds old.
+    /// The past as of about `now`.
     pub(crate) async fn recall(&self, store: &Store, now: Timestamp) -> Result<Arc<Past>, StoreError> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let age = now.since_ms(known.read_at);
-        if (0..FRESH.as_millis() as i64).contains(&age) {
+        let (known, age, under_way) = {
+            let reading = self.lock();
+            (reading.past.clone(), now.since_ms(reading.past.read_at), reading.under_way)
+        };
+        let younger_than = |limit: Duration| (0..limit.as_millis() as i64).contains(&age);
+        if younger_than(FRESH) || (under_way && younger_than(STALE)) {
             return Ok(known);
         }
-        let read = Arc::new(store.aside(move |store| read(store, now)).await?);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = read.clone();
-        Ok(read)
+        self.lock().under_way = true;
+        let (memory, store) = (self.clone(), store.clone());
+        // A task of its own: it ends even if who asked for it goes away.
+        let reading = tokio::spawn(async move {
+            let read = store.aside(move |store| read(store, now)).await.map(Arc::new);
+            let mut reading = memory.lock();
+            reading.under_way = false;
+            if let Ok(past) = &read {
+                reading.past = past.clone();
+            }
+            read
+        });
+        if younger_than(STALE) {
+            return Ok(known);
+        }
+        // It ends early only with the whole daemon.
+        reading.await.unwrap_or(Ok(known))
     }
+
+    fn lock(&self) -> MutexGuard<'_, Reading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last incidents, newest first. What another release wrote in another form is left out rather than fatal.
+pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError> {
+    let rows = store.aside(|store| store.last_incidents(None, INCIDENTS)).await?;
+    Ok(rows.iter().filter_map(|data| serde_json::from_str(data).ok()).collect())
 }
 
 /// How quickly an endpoint answered in the last 24 hours.
@@ -91,13 +125,10 @@ fn read(store: &Store, now: Timestamp) -> Result<Past, StoreError> {
     let first_day = first_day(now);
     let all = |resolution, since, detail| RollupQuery { resolution, endpoint: None, since, until: now, detail };
     let hours = store.rollups(all(Resolution::Hour, now - Duration::from_hours(24), true))?;
-    let incidents = store.last_incidents(None, INCIDENTS)?;
     Ok(Past {
         read_at: now,
         first_day,
         days: store.rollups(all(Resolution::Day, first_day, false))?,
         paces: hours.into_iter().map(|(name, hours)| (name, Pace::of(&hours))).collect(),
-        // What another release wrote in another form is left out rather than fatal.
-        incidents: incidents.iter().filter_map(|data| serde_json::from_str(data).ok()).collect(),
     })
 }
