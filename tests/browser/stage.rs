@@ -1,6 +1,6 @@
 //! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
 //! the tests change by lines on stdin. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `thirty`,
-//! `many`, `names`, `incident`, `account`, `fresh`, `announced`, `budget`, `blind`. Prints the address.
+//! `many`, `names`, `incident`, `account`, `fresh`, `announced`, `budget`, `blind`, `token`. Prints the address.
 
 #![allow(clippy::unwrap_used, reason = "a stage that cannot go on should stop")]
 
@@ -104,6 +104,9 @@ fn config_of(state: &str, directory: &std::path::Path) -> String {
             vendors[vendor],
             models[vendor],
         );
+    }
+    if state == "token" {
+        text += "[web]\ntoken = \"sesame\"\n";
     }
     if count == 0 { text } else { text + "[budget]\ndaily_usd = 5.0\n" }
 }

@@ -188,6 +188,22 @@ await test("what is not there is said so", async () => {
   }
   await close();
 });
+await test("with a token a browser asks for a password and stays live", async () => {
+  const show = await stage("token");
+  const httpCredentials = { username: "anyone", password: "sesame" };
+  const { page, close } = await open(show, "/", { httpCredentials });
+  await page.waitForSelector("#live.on");
+  assert.match(await page.textContent("h1"), /work/);
+  await page.hover('a[data-bars="azure-chat-2"]', { position: { x: 3, y: 5 } });
+  await page.waitForSelector("#tip:not([hidden]) svg");
+  await close();
+  const stranger = await browser.newContext({ httpCredentials: { ...httpCredentials, password: "guess" } });
+  const answer = await stranger.request.get(show.address);
+  assert.equal(answer.status(), 401);
+  assert.ok(!(await answer.text()).includes("openai-chat"));
+  await stranger.close();
+  await show.end();
+});
 await show.end();
 await browser.close();
 console.log(`${passed} passed, ${failed.length} failed`);
