@@ -40,6 +40,9 @@ const BACKLOG: usize = 10_000;
 const BATCH: usize = 64;
 /// How often the store is tried again, the snapshot is refreshed and the service manager hears that we live.
 const PULSE: Duration = Duration::from_secs(1);
+/// How long ordinary samples may be recorded but not yet shown: what a snapshot of a large fleet costs, it does not cost for
+/// each of its probes.
+const SHOW_WITHIN: Duration = Duration::from_millis(100);
 /// A store that fails for less long is not worth a message: a backup may have held it.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// A store that fails now and then is not worth a message more often than this.
@@ -70,6 +73,16 @@ pub struct Step {
 }
 
 impl Step {
+    /// A sample that changes nothing but the figures.
+    fn is_ordinary(&self) -> bool {
+        let probed = |line: &Line| line.event == log::Event::ProbeCompleted;
+        self.commit.sample.is_some()
+            && self.changes.is_empty()
+            && self.announcements.is_empty()
+            && self.rest_until.is_none()
+            && self.lines.iter().all(probed)
+    }
+
     fn tell(&mut self, changes: Vec<(Change, Incident)>, at: Timestamp) {
         for (change, incident) in changes {
             self.lines.push(Line::incident(change, &incident));
@@ -249,8 +262,11 @@ impl Pipeline {
         // By how much the clock was set last; the first look finds out what happened while nobody ran.
         let mut set_by_ms = 0;
         let mut was_set = self.core.set_back((self.wall)());
+        // When the last snapshot was shown, and whether samples were recorded since.
+        let (mut shown_at, mut behind): (Option<Instant>, bool) = (None, false);
         loop {
             let mut control = None;
+            let due = shown_at.map_or_else(Instant::now, |at| at + SHOW_WITHIN);
             tokio::select! {
                 n = self.reports.recv_many(&mut reports, BATCH) => {
                     if n == 0 {
@@ -259,6 +275,7 @@ impl Pipeline {
                 }
                 Some(order) = self.controls.recv() => control = Some(order),
                 _ = pulse.tick() => {}
+                () = tokio::time::sleep_until(due), if behind => {}
             }
             // One look for the whole turn: nothing is judged by a clock that was set and not yet followed.
             let look = lookout.look();
@@ -295,6 +312,13 @@ impl Pipeline {
             if steps.iter().any(|s| s.commit.sample.is_some()) {
                 last_recorded_at = Some(now);
             }
+            let ordinary = answer.is_none() && !steps.is_empty() && steps.iter().all(Step::is_ordinary);
+            if ordinary && Instant::now() < due {
+                behind = true;
+                backlog.add(steps);
+                self.write(&mut backlog).await;
+                continue;
+            }
             if tallied_at.is_none_or(|at| at.elapsed() >= TALLY_EVERY) {
                 // A store that cannot be read shows when it cannot be written.
                 outbox = self.store.aside(Store::outbox_tally).await.unwrap_or(outbox);
@@ -326,6 +350,7 @@ impl Pipeline {
             snapshot.leaders = route::leaders(&snapshot);
             (self.alive)(&snapshot);
             self.snapshot.send_replace(Arc::new(snapshot));
+            (shown_at, behind) = (Some(Instant::now()), false);
             // Who hears of it and looks finds it in the snapshot.
             for line in backlog.said.drain(..) {
                 self.broadcast.tell(line.event, &line.message, &line.fields);
