@@ -35,6 +35,8 @@ use crate::snapshot::Snapshot;
 
 /// A channel that has been tried in vain for this long is worth a word through the others.
 const FAILING: Duration = Duration::from_mins(5);
+/// That a recipient refuses is told no more often than this.
+const REFUSED: Duration = Duration::from_hours(24);
 /// So many first messages at once are one message. Ten endpoints of one vendor are one incident anyway.
 const LUMP: usize = 12;
 
@@ -51,6 +53,8 @@ pub struct Desk {
     failing: BTreeMap<String, Timestamp>,
     /// Until when the dead letters of a channel are told.
     dead: BTreeMap<String, Timestamp>,
+    /// When it was last told that somebody of a channel refuses.
+    refused: BTreeMap<String, Timestamp>,
     /// Counts the messages that are about no incident, so that each has its own id.
     announced: u64,
     /// The last period that was reported ends here.
@@ -396,6 +400,14 @@ impl Desk {
                 self.changed = true;
                 self.dead.insert(name.clone(), at);
             }
+            let fresh = |at: &Timestamp| {
+                self.refused.get(name).is_none_or(|told| at.since_ms(*told) >= REFUSED.as_millis() as i64)
+            };
+            if let (Some(at), Some(who)) = (tally.last_refused_at.filter(fresh), &tally.refused) {
+                self.refused.insert(name.clone(), at);
+                let title = format!("the channel `{name}` does not reach everybody: {who}");
+                self.announce(Announcement::new(NoticeType::Delivery, title, now));
+            }
             let title = match (self.failing.get(name).copied(), in_vain.or(dead)) {
                 (None, Some(since)) => {
                     self.failing.insert(name.clone(), since);
@@ -414,6 +426,7 @@ impl Desk {
             self.announce(Announcement { except, condition, ..Announcement::new(NoticeType::Delivery, title, now) });
         }
         self.failing.retain(|name, _| config.channels.iter().any(|c| c.name == *name));
+        self.refused.retain(|name, _| config.channels.iter().any(|c| c.name == *name));
     }
 }
 

@@ -273,4 +273,8 @@ pub struct Tally {
     pub last_sent_at: Option<Timestamp>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// When one was last delivered that not everybody took.
+    pub last_refused_at: Option<Timestamp>,
+    /// Who refused it for good, in their words.
+    pub refused: Option<String>,
 }

@@ -355,6 +355,16 @@ impl Store {
             for tally in tallies.values_mut().filter(|t| t.failing_since.is_some() || t.last_dead_at.is_some()) {
                 tally.last_error = last.query_row([&tally.channel], |r| r.get(0)).optional()?;
             }
+            let mut partly = c.prepare_cached(
+                "SELECT channel, max(ended_at), error FROM outbox WHERE state = 'sent' AND error IS NOT NULL GROUP BY channel",
+            )?;
+            let mut rows = partly.query([])?;
+            while let Some(r) = rows.next()? {
+                if let Some(tally) = tallies.get_mut(&r.get::<_, String>(0)?) {
+                    tally.last_refused_at = r.get::<_, Option<i64>>(1)?.map(Timestamp);
+                    tally.refused = r.get(2)?;
+                }
+            }
             Ok(tallies.into_values().collect())
         })
     }

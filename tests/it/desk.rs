@@ -392,6 +392,25 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
 }
 
 #[test]
+fn a_recipient_that_refuses_is_told_about_once_a_day() {
+    let mut story = story("remind_every = \"off\"");
+    let refused = |at| Tally {
+        channel: "hook".to_owned(),
+        last_refused_at: Some(at),
+        refused: Some("bob@example.com: no such mailbox".to_owned()),
+        ..Tally::default()
+    };
+    story.outbox = vec![refused(NOON)];
+    story = story.until(100).restarts();
+    story.outbox = vec![refused(story.now())];
+    story = story.until(200);
+    story.second = 90_000;
+    story.outbox = vec![refused(story.now())];
+    let told = "delivery the channel `hook` does not reach everybody: bob@example.com: no such mailbox";
+    story.until(90_010).told(&[&format!("1 hook {told}"), &format!("90001 hook {told}")]);
+}
+
+#[test]
 fn advice_comes_to_those_that_ask_for_it_once_and_together() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
                     [[webhook]]\nname = \"asks\"\nurl = \"http://127.0.0.1:9/\"\non = [\"advice\"]\n";

@@ -74,6 +74,18 @@ async fn one_refused_of_three_costs_the_others_nothing() {
     assert_eq!(progress.delivered, ["ann@example.com", "cy@example.com"]);
     assert_eq!(progress.refused[0].0, "bob@example.com");
     assert!(progress.refused[0].1.contains("550"), "{progress:?}");
+
+    // Whoever looks at the outbox learns who does not have it.
+    let store = llmwatch::store::Store::in_memory().unwrap();
+    let (channel, notice) = ("mail".to_owned(), opened());
+    let outgoing = vec![llmwatch::model::Outgoing { channel, not_before: None, notice, whole: false }];
+    store.commit(&[llmwatch::store::Commit { outgoing, ..Default::default() }]).unwrap();
+    let pending = store.next_pending("mail", clock::now()).unwrap().unwrap();
+    let (error, sent) = (progress.refused_summary(), llmwatch::store::Attempted::Sent);
+    store.record_attempt(&pending, clock::now(), sent, "{}", error.as_deref(), None).unwrap();
+    let tally = &store.outbox_tally().unwrap()[0];
+    assert_eq!((tally.sent, tally.last_refused_at.is_some()), (1, true));
+    assert!(tally.refused.as_deref().unwrap().starts_with("bob@example.com: "), "{tally:?}");
 }
 
 #[tokio::test]

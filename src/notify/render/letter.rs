@@ -508,6 +508,10 @@ fn of_monitor(notice: &Notice) -> &'static str {
             "What waited for it is delivered, oldest first, marked as late. What was given up meanwhile is kept: `llmwatch \
              outbox` lists it, and can send it again."
         }
+        NoticeType::Delivery if notice.condition.is_none() => {
+            "The others have it. Whoever is named does not get what is told there, and it is not tried again for them: correct \
+             `to`, or ask whoever runs that mailbox. It is told once a day."
+        }
         NoticeType::Delivery => {
             "What a channel could not deliver is kept and tried again. `llmwatch outbox` lists what waits and what was given \
              up, and can send it again."
