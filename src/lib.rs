@@ -19,6 +19,8 @@ pub mod clock;
 
 pub mod config;
 
+pub mod outbound;
+
 pub mod log;
 
 pub mod broadcast;

@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::webhook::{client, words};
 use crate::clock::Wall;
-use crate::config::{Config, Heartbeat, plan};
+use crate::config::{Config, Heartbeat, Monitor, plan};
 use crate::log::{Event, emit};
 use crate::model::{Endpoint, Timestamp};
 use crate::snapshot::Snapshot;
@@ -87,7 +87,7 @@ pub async fn run(
         let Some(beat) = pulse.next(&current, &now, wall()) else { continue };
         let sent = tokio::select! {
             () = stop.cancelled() => return,
-            sent = ping(heartbeat, beat, current.monitor.ca_file.as_deref()) => sent,
+            sent = ping(heartbeat, beat, &current.monitor) => sent,
         };
         let wait = match sent {
             Ok(()) => {
@@ -105,14 +105,14 @@ pub async fn run(
     }
 }
 
-async fn ping(heartbeat: &Heartbeat, beat: Beat, ca_file: Option<&std::path::Path>) -> Result<(), String> {
+async fn ping(heartbeat: &Heartbeat, beat: Beat, monitor: &Monitor) -> Result<(), String> {
     let url = match (beat, &heartbeat.fail_url) {
         (Beat::Alive, _) => &heartbeat.url,
         (Beat::Failing, Some(url)) => url,
         // Silence is what the other side waits for.
         (Beat::Failing, None) => return Ok(()),
     };
-    let response = client(TIMEOUT, ca_file)?.get(url.expose()).send().await.map_err(|e| words(&e))?;
+    let response = client(TIMEOUT, monitor)?.get(url.expose()).send().await.map_err(|e| words(&e))?;
     let status = response.status();
     if status.is_success() { Ok(()) } else { Err(format!("HTTP {}", status.as_u16())) }
 }

@@ -11,7 +11,6 @@ mod webhook;
 pub mod worker;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::email::Mailer;
 use self::render::Setting;
 use self::webhook::Poster;
-use crate::config::{Channel, ChannelKind, Config};
+use crate::config::{Channel, ChannelKind, Config, Monitor};
 use crate::model::{Notice, Timestamp};
 
 /// The first wait before another attempt is at most this long, and each one is at most twice the one before…
@@ -104,10 +103,9 @@ impl Sender {
     /// When a channel cannot be used at all.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let mut ways = BTreeMap::new();
-        let ca_file = config.monitor.ca_file.as_deref();
         for channel in &config.channels {
             let failed = |why: String| SetupError { channel: channel.name.clone(), why };
-            ways.insert(channel.name.clone(), Way::new(channel, ca_file).map_err(failed)?);
+            ways.insert(channel.name.clone(), Way::new(channel, &config.monitor).map_err(failed)?);
         }
         Ok(Self { ways, timezone: config.monitor.timezone })
     }
@@ -157,10 +155,10 @@ impl Sender {
 }
 
 impl Way {
-    fn new(channel: &Channel, ca_file: Option<&Path>) -> Result<Self, String> {
+    fn new(channel: &Channel, monitor: &Monitor) -> Result<Self, String> {
         Ok(match &channel.kind {
-            ChannelKind::Email(email) => Self::Mail(Box::new(Mailer::new(email, ca_file)?)),
-            ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, ca_file)?)),
+            ChannelKind::Email(email) => Self::Mail(Box::new(Mailer::new(email, monitor.ca_file.as_deref())?)),
+            ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, monitor)?)),
         })
     }
 }

@@ -72,10 +72,10 @@ pub async fn run(mut export: Export) {
         // After a sleep of the machine, or a slow collector, there is no catching up.
         next = next.max(Instant::now());
         if ready.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &config)) {
-            ready = client(TIMEOUT, config.monitor.ca_file.as_deref()).ok().map(|client| (config.clone(), client));
+            ready = client(TIMEOUT, &config.monitor).ok().map(|client| (config.clone(), client));
         }
         let sent = match &ready {
-            None => Err("`ca_file` cannot be read".to_owned()),
+            None => Err("`ca_file` or `proxy` cannot be used".to_owned()),
             Some((_, client)) => {
                 let body = body(&export, &config).await;
                 let limit = if over { FAREWELL } else { TIMEOUT };

@@ -115,7 +115,14 @@ fn document(r#type: NoticeType) -> Option<Document> {
         ],
         _ => return None,
     };
-    Some(Document { blocks, data: serde_json::json!({"test": true}) })
+    let mut data = serde_json::json!({"test": true});
+    if r#type == NoticeType::Digest {
+        data["incidents"] = serde_json::json!([
+            {"number": 42, "status": "outage", "attribution": "provider", "endpoints": ["openai-chat"], "resolved_at": null},
+            {"number": 43, "status": "degraded", "attribution": "provider", "endpoints": ["anthropic-chat"], "resolved_at": null},
+        ]);
+    }
+    Some(Document { blocks, data })
 }
 
 fn incident(r#type: NoticeType, now: Timestamp) -> Incident {

@@ -2,20 +2,20 @@
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
-use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Response, StatusCode, redirect};
+use reqwest::{Client, Response, StatusCode, redirect};
 use ring::hmac;
 
 use super::format::{self, Call};
 use super::render::Setting;
 use super::{Attempt, Progress};
-use crate::config::{Webhook, signing_key};
+use crate::config::{Monitor, Webhook, signing_key};
 use crate::model::{Notice, Timestamp};
+use crate::outbound;
 
 /// So much of a refusal is read and kept.
 const MOST_WORDS: usize = 300;
@@ -29,28 +29,15 @@ pub(super) struct Poster {
     key: Option<hmac::Key>,
 }
 
-/// What calls out: no redirects, no proxy; `ca_file` holds extra trusted roots.
-pub(super) fn client(timeout: Duration, ca_file: Option<&Path>) -> Result<Client, String> {
-    // For a library user: `main` has done it already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
-        .timeout(timeout)
-        .redirect(redirect::Policy::none())
-        .no_proxy();
-    if let Some(path) = ca_file {
-        let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-        for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build().map_err(|e| format!("HTTP cannot be set up: {e}"))
+/// What calls out: no redirects.
+pub(super) fn client(timeout: Duration, monitor: &Monitor) -> Result<Client, String> {
+    outbound::client(Client::builder().timeout(timeout).redirect(redirect::Policy::none()), monitor)
 }
 
 impl Poster {
-    /// Sets the channel up; `ca_file` holds extra trusted roots.
-    pub(super) fn new(webhook: &Webhook, ca_file: Option<&Path>) -> Result<Self, String> {
-        let client = client(webhook.timeout, ca_file)?;
+    /// Sets the channel up.
+    pub(super) fn new(webhook: &Webhook, monitor: &Monitor) -> Result<Self, String> {
+        let client = client(webhook.timeout, monitor)?;
         let key = webhook.secret.as_ref().and_then(signing_key).map(|k| hmac::Key::new(hmac::HMAC_SHA256, &k));
         Ok(Self { client, webhook: webhook.clone(), key })
     }

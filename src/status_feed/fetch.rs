@@ -6,10 +6,11 @@ use std::time::Duration;
 use reqwest::header::{
     ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
-use reqwest::{Client, NoProxy, Proxy as Via, StatusCode, redirect};
+use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
-use crate::config::{Monitor, Proxy};
+use crate::config::Monitor;
+use crate::outbound;
 
 /// How long one document may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -79,13 +80,10 @@ impl Document {
     }
 }
 
-/// A client for status documents: like a browser of people, through the same proxy as the probes.
+/// A client for status documents: like a browser of people.
 pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
-    // For a library user: `main` has done it already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let accept = "application/json, application/rss+xml;q=0.9, */*;q=0.8";
-    let mut builder = Client::builder()
-        .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
+    let builder = Client::builder()
         .default_headers([(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect())
         .timeout(PATIENCE)
         .pool_max_idle_per_host(0)
@@ -95,33 +93,7 @@ pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
                 attempt.previous().len() <= MOST_REDIRECTS && from.is_some_and(|f| is_same_site(f, attempt.url()));
             if follow { attempt.follow() } else { attempt.stop() }
         }));
-    builder = match &monitor.proxy {
-        Proxy::None => builder.no_proxy(),
-        // What was read of the environment when the configuration was, and not what stands there now.
-        Proxy::Env { http, https, except } => {
-            let except = NoProxy::from_string(&except.join(","));
-            let mut builder = builder.no_proxy();
-            let via =
-                [http.as_ref().map(|url| Via::http(url.expose())), https.as_ref().map(|url| Via::https(url.expose()))];
-            for via in via.into_iter().flatten() {
-                let via = via.map_err(|_| Trouble::new("the proxy of the environment cannot be used"))?;
-                builder = builder.proxy(via.no_proxy(except.clone()));
-            }
-            builder
-        }
-        Proxy::Url(url) => {
-            let via = Via::all(url.expose()).map_err(|_| Trouble::new("`proxy` cannot be used"))?;
-            builder.no_proxy().proxy(via)
-        }
-    };
-    if let Some(path) = &monitor.ca_file {
-        let pem = std::fs::read(path).map_err(|e| Trouble::new(format!("cannot read `ca_file`: {e}")))?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem);
-        for root in roots.map_err(|e| Trouble::new(format!("cannot use `ca_file`: {e}")))? {
-            builder = builder.add_root_certificate(root);
-        }
-    }
-    builder.build().map_err(|e| Trouble::new(format!("HTTP cannot be set up: {e}")))
+    outbound::client(builder, monitor).map_err(Trouble::new)
 }
 
 /// The same host, or one of the same owner (judged by the last two labels of its name), and not from https down to http.

@@ -14,13 +14,17 @@ use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use llmwatch::clock;
 use llmwatch::config::{self, Config, Surroundings};
-use llmwatch::model::{Attribution, Fault, Sample, Timestamp, Trigger};
+use llmwatch::model::{Attribution, Fault, NoticeType, Sample, Timestamp, Trigger};
+use llmwatch::notify::specimen::specimen;
+use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch::probe::{Due, Prober};
+use llmwatch::simulate::WebhookSink;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
 
 use crate::support::PATIENCE;
 
@@ -249,6 +253,29 @@ async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
         }
     });
     (port, log)
+}
+
+#[tokio::test]
+async fn messages_pass_the_proxy_too_but_not_to_what_is_near() {
+    let (proxy_port, log) = proxy("proxy-authorization: Basic bWU6c2VjcmV0").await;
+    let near = WebhookSink::start(listener().await).unwrap();
+    let text = format!(
+        "[monitor]\nproxy = \"http://me:secret@127.0.0.1:{proxy_port}\"\n\
+         [[webhook]]\nname = \"far\"\nurl = \"http://hooks.test/alerts\"\n\
+         [[webhook]]\nname = \"near\"\nurl = \"http://{}/\"\n\
+         [[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n",
+        near.addr()
+    );
+    let config = load_in(&text, &HashMap::new());
+    let sender = Sender::new(&config).unwrap();
+    for channel in &config.channels {
+        let notice = specimen(NoticeType::Opened, Uuid::now_v7(), "here", None, clock::now());
+        let attempt = sender.attempt(channel, &notice, Progress::default(), clock::now()).await;
+        assert!(matches!(attempt, Attempt::Delivered { .. }), "{attempt:?}");
+    }
+    let asked = log.lock().unwrap();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with("POST http://hooks.test/alerts HTTP/1.1\r\n"));
 }
 
 #[tokio::test]

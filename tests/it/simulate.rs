@@ -226,8 +226,9 @@ async fn the_scenario_can_be_changed_and_the_log_read_over_http() {
 
 #[tokio::test]
 async fn the_scenarios_that_are_shipped_are_valid() {
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap() {
-        let path = entry.unwrap().path();
+    let folder = |name: &str| std::fs::read_dir(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let files = folder("scenarios").chain(folder("scenarios/outages")).map(|entry| entry.unwrap().path());
+    for path in files.filter(|path| path.is_file()) {
         let scenario = Scenario::parse(&std::fs::read_to_string(&path).unwrap());
         assert!(scenario.is_ok_and(|scenario| !scenario.rules.is_empty()), "{}", path.display());
     }

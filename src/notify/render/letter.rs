@@ -450,7 +450,8 @@ fn numbers(incident: &Incident, setting: Setting) -> Vec<(&'static str, String)>
     let worst =
         [("first token", incident.evidence.worst_first_token_ms), ("whole probe", incident.evidence.worst_total_ms)];
     let worst: Vec<_> = worst.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", millis(ms)))).collect();
-    if !worst.is_empty() {
+    // How soon a refusal came tells nothing.
+    if !worst.is_empty() && incident.attribution == Attribution::Provider {
         numbers.push(("at worst", worst.join(", ")));
     }
     numbers

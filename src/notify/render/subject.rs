@@ -1,5 +1,7 @@
 //! The subject line: the whole story in one look at a phone.
 
+use serde_json::Value;
+
 use super::letter::clean;
 use crate::incident::{SLOW, human_duration};
 use crate::model::{Attribution, Fault, Incident, Notice, NoticeType, Status};
@@ -14,12 +16,26 @@ pub fn subject(notice: &Notice) -> String {
         None if notice.r#type == NoticeType::Test => notice.title.clone(),
         None if notice.r#type == NoticeType::Report => format!("[REPORT] {}", notice.title),
         None if notice.r#type == NoticeType::Official => format!("[OFFICIAL] {}", notice.title),
+        None if notice.r#type == NoticeType::Digest => format!("[{}] {}", gravest(notice), notice.title),
         None if notice.r#type == NoticeType::Advice => format!("[ADVICE] {}", notice.title),
         None => format!("[MONITOR] {}", notice.title),
     };
     let is_test = notice.test || notice.r#type == NoticeType::Test;
     let line = format!("{}{}", if is_test { "[TEST] " } else { "" }, clean(&line));
     if line.chars().count() <= LONGEST { line } else { line.chars().take(LONGEST - 1).chain(['…']).collect() }
+}
+
+/// What a digest is tagged with: the gravest of what goes on in it.
+fn gravest(notice: &Notice) -> &'static str {
+    let listed = notice.document.as_ref().and_then(|d| d.data["incidents"].as_array());
+    let tag = |entry: &Value| match (entry["attribution"].as_str(), entry["status"].as_str()) {
+        (Some("account"), _) => (1, "YOUR ACCOUNT"),
+        (Some("local"), _) => (0, "MONITOR"),
+        (_, Some("degraded")) => (2, "DEGRADED"),
+        _ => (3, "OUTAGE"),
+    };
+    let going_on = listed.into_iter().flatten().filter(|entry| entry["resolved_at"].is_null());
+    going_on.map(tag).max().map_or("RESOLVED", |(_, tag)| tag)
 }
 
 fn of_incident(notice: &Notice, incident: &Incident) -> String {

@@ -1,0 +1,44 @@
+//! How everything but a probe calls out by HTTP (webhooks, the vendors' pages, the heartbeat, a collector): through the
+//! proxy of `[monitor]` and trusting its extra roots, as the probes do.
+
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy as Via};
+
+use crate::config::{Monitor, Proxy};
+
+/// What stands on this machine or in its own network is not asked through the one proxy that leads out of it.
+const NEAR: &str =
+    "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10";
+
+/// Finishes `builder` for the way out that `monitor` describes.
+///
+/// # Errors
+/// What cannot be used, without secrets.
+pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, String> {
+    // For a library user: `main` has done it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = builder.user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION"))).no_proxy();
+    match &monitor.proxy {
+        Proxy::None => {}
+        // What was read of the environment when the configuration was, and not what stands there now.
+        Proxy::Env { http, https, except } => {
+            let except = NoProxy::from_string(&except.join(","));
+            let via =
+                [http.as_ref().map(|url| Via::http(url.expose())), https.as_ref().map(|url| Via::https(url.expose()))];
+            for via in via.into_iter().flatten() {
+                let via = via.map_err(|_| "the proxy of the environment cannot be used")?;
+                builder = builder.proxy(via.no_proxy(except.clone()));
+            }
+        }
+        Proxy::Url(url) => {
+            let via = Via::all(url.expose()).map_err(|_| "`proxy` cannot be used")?;
+            builder = builder.proxy(via.no_proxy(NoProxy::from_string(NEAR)));
+        }
+    }
+    if let Some(path) = &monitor.ca_file {
+        let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
+        for root in Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))? {
+            builder = builder.add_root_certificate(root);
+        }
+    }
+    builder.build().map_err(|e| format!("HTTP cannot be set up: {e}"))
+}
