@@ -25,11 +25,13 @@ const CHECKED: [&str; 17] = [
     "required",
     "type",
 ];
+/// What `type` may name.
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 /// Keywords that only describe.
 const DESCRIBING: [&str; 7] = ["$comment", "$id", "$schema", "default", "description", "examples", "title"];
 
-/// The first keyword of `schema`, as the path to it, that is not checked and does not only describe; `""` when the schema or a
-/// part of it is neither an object nor a boolean.
+/// The first keyword of `schema`, as the path to it, that is not checked and does not only describe, or whose value has not the
+/// form that it must have; `""` when the schema or a part of it is neither an object nor a boolean.
 pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
     let Value::Object(keywords) = schema else { return (!schema.is_boolean()).then(String::new) };
     for (keyword, value) in keywords {
@@ -37,6 +39,7 @@ pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
             unknown_keyword(inner).map(|rest| format!("{name}.{rest}").trim_end_matches('.').to_owned())
         };
         let unknown = match keyword.as_str() {
+            ill if !is_well_formed(ill, value) => Some(ill.to_owned()),
             "items" | "additionalProperties" => below(keyword, value),
             "allOf" | "anyOf" => value.as_array().into_iter().flatten().find_map(|inner| below(keyword, inner)),
             "properties" => {
@@ -51,6 +54,22 @@ pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether `keyword` can mean something with this value.
+fn is_well_formed(keyword: &str, value: &Value) -> bool {
+    let names_a_type = |name: &Value| name.as_str().is_some_and(|name| TYPES.contains(&name));
+    let each = |rule: &dyn Fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(rule));
+    let is_empty = value.as_array().is_some_and(Vec::is_empty);
+    match keyword {
+        "type" => names_a_type(value) || !is_empty && each(&names_a_type),
+        "required" => each(&Value::is_string),
+        "enum" | "allOf" | "anyOf" => value.is_array() && !is_empty,
+        "properties" => value.is_object(),
+        "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => value.is_number(),
+        "minLength" | "maxLength" | "minItems" | "maxItems" => value.is_u64(),
+        _ => true,
+    }
 }
 
 /// Whether `value` is what `schema` says.
@@ -88,8 +107,8 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
             others.all(|(name, v)| schema["properties"].get(name).is_some() || fits(v, wanted))
         }
         "items" => value.as_array().into_iter().flatten().all(|v| fits(v, wanted)),
-        "enum" => all(wanted).contains(value),
-        "const" => value == wanted,
+        "enum" => all(wanted).iter().any(|wanted| is_same(wanted, value)),
+        "const" => is_same(wanted, value),
         "allOf" => all(wanted).iter().all(|inner| fits(value, inner)),
         "anyOf" => all(wanted).iter().any(|inner| fits(value, inner)),
         "minimum" => number(|v, w| v >= w),
@@ -101,6 +120,18 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
         "minItems" => count(|v, w| v >= w),
         "maxItems" => count(|v, w| v <= w),
         _ => true,
+    }
+}
+
+/// Equality of JSON: `1` and `1.0` are the same number.
+fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => x == y || ((x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64()),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| is_same(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(name, x)| y.get(name).is_some_and(|y| is_same(x, y)))
+        }
+        _ => a == b,
     }
 }
 

@@ -401,7 +401,10 @@ fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {
         Some(path) => {
             let keyword = path.rsplit('.').next().unwrap_or(&path);
             let help = "docs/providers.md lists the keywords that are; leave it out, or use `matches`";
-            value.error(format!("`{keyword}` of the schema (at `{path}`) is not checked"), help)
+            value.error(
+                format!("`{keyword}` of the schema (at `{path}`) is not checked, or its value has no meaning"),
+                help,
+            )
         }
     }
 }

@@ -79,7 +79,11 @@ pub async fn run(mut export: Export) {
             Some((_, client)) => {
                 let body = body(&export, &config).await;
                 let limit = if over { FAREWELL } else { TIMEOUT };
-                let sent = tokio::time::timeout(limit, send(client, otlp, body)).await;
+                let sent = tokio::select! {
+                    sent = tokio::time::timeout(limit, send(client, otlp, body)) => sent,
+                    // A collector that hangs does not hold the end up: the farewell has its own, shorter limit.
+                    () = export.stop.cancelled(), if !over => continue,
+                };
                 sent.unwrap_or_else(|_| Err("the collector did not answer in time".to_owned()))
             }
         };

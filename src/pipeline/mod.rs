@@ -38,6 +38,8 @@ use crate::store::{Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError}
 const BACKLOG: usize = 10_000;
 /// How many reports are committed together at most, so that a burst costs one write to the disk and not fifty.
 const BATCH: usize = 64;
+/// So much that happened is told at once at most, so that no listener is left behind by one turn.
+const SAID_AT_ONCE: usize = 256;
 /// How often the store is tried again, the snapshot is refreshed and the service manager hears that we live.
 const PULSE: Duration = Duration::from_secs(1);
 /// How long ordinary samples may be recorded but not yet shown: what a snapshot of a large fleet costs, it does not cost for
@@ -313,7 +315,7 @@ impl Pipeline {
                 last_recorded_at = Some(now);
             }
             let ordinary = answer.is_none() && !steps.is_empty() && steps.iter().all(Step::is_ordinary);
-            if ordinary && Instant::now() < due {
+            if ordinary && Instant::now() < due && backlog.said.len() < SAID_AT_ONCE {
                 behind = true;
                 backlog.add(steps);
                 self.write(&mut backlog).await;
@@ -359,6 +361,9 @@ impl Pipeline {
         let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };
         backlog.add(vec![Step { commit: checkpoint, ..Step::default() }]);
         self.write(&mut backlog).await;
+        for line in backlog.said.drain(..) {
+            self.broadcast.tell(line.event, &line.message, &line.fields);
+        }
     }
 
     /// Hands what the steps changed to the desk, which decides who is told what as of now.

@@ -129,7 +129,9 @@ impl<'e> Exchange<'e> {
             // White space before the first event has no meaning, and before a document neither.
             let Some(start) = part.iter().position(|b| !b.is_ascii_whitespace()) else { return };
             part = &part[start..];
-            self.form = Form::begun_with(hoped, part[0]);
+            // Some servers begin a text with a byte order mark.
+            let begin = part.strip_prefix(b"\xef\xbb\xbf").and_then(|rest| rest.first()).unwrap_or(&part[0]);
+            self.form = Form::begun_with(hoped, *begin);
         }
         let Self { form, dialect, answer, times, ended, .. } = self;
         let mut each = |data: &str, is_error: bool| event(*dialect, answer, times, ended, (data, is_error), at);

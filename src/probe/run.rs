@@ -167,7 +167,8 @@ impl<'a> Run<'a> {
             Ok(Err(error)) => return Err(End::Broken(of_hyper(&error, Fault::TcpReset), explain(&error))),
             Ok(Ok(response)) => response,
         };
-        let sent = line.arrivals.sent().max(began);
+        // Over HTTP/2 the last thing written may be our acknowledgement of the server's settings.
+        let sent = if line.is_http2() { began } else { line.arrivals.sent().max(began) };
         let arrived = line.arrivals.last().max(sent);
         sample.headers_ms = Some(ms(arrived.saturating_duration_since(sent)));
         let (parts, mut body) = response.into_parts();

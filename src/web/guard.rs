@@ -106,7 +106,10 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
         check_host(request.headers(), &config)?;
         check_token(request.method(), request.headers(), config.web.token.as_ref())?;
     }
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if config.web.token.is_some() && !OPEN.contains(&parts.uri.path()) {
+        parts.extensions.insert(TokenSeen);
+    }
     let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await;
     let body = match whole {
         Ok(Ok(body)) => body.to_bytes(),
@@ -153,14 +156,18 @@ fn is_trusted(host: &str, config: &Config) -> bool {
     by_itself || public.is_some_and(|p| p.host_str() == Some(name)) || config.web.trusted_hosts.iter().any(named)
 }
 
-/// What every writing handler asks for: that a token is configured. That the client has sent it was checked already.
+/// The request has shown the token that was configured when it came.
+#[derive(Debug, Clone, Copy)]
+struct TokenSeen;
+
+/// What every writing handler asks for: that there is a token, and that the client has sent it.
 pub(super) struct MayWrite;
 
 impl FromRequestParts<View> for MayWrite {
     type Rejection = Problem;
 
-    async fn from_request_parts(_: &mut Parts, view: &View) -> Result<Self, Problem> {
-        if view.config.borrow().web.token.is_some() {
+    async fn from_request_parts(parts: &mut Parts, _: &View) -> Result<Self, Problem> {
+        if parts.extensions.get::<TokenSeen>().is_some() {
             return Ok(Self);
         }
         let detail = "writing needs a token and none is configured; set `token` in `[web]` and send it as \

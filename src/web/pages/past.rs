@@ -38,7 +38,11 @@ pub(crate) struct Past {
 
 /// The last reading of the past. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Mutex<Reading>>);
+pub struct Memory {
+    reading: Arc<Mutex<Reading>>,
+    /// Held by whoever reads what is too old to be shown, so that a crowd reads it once.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug, Default)]
 struct Reading {
@@ -57,6 +61,14 @@ impl Memory {
         let younger_than = |limit: Duration| (0..limit.as_millis() as i64).contains(&age);
         if younger_than(FRESH) || (under_way && younger_than(STALE)) {
             return Ok(known);
+        }
+        let turn = if younger_than(STALE) { None } else { Some(self.turn.lock().await) };
+        if turn.is_some() {
+            let past = self.lock().past.clone();
+            // Whoever had the turn before has read it meanwhile.
+            if now.since_ms(past.read_at).abs() < FRESH.as_millis() as i64 {
+                return Ok(past);
+            }
         }
         self.lock().under_way = true;
         let (memory, store) = (self.clone(), store.clone());
@@ -78,7 +90,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Reading> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
