@@ -179,7 +179,7 @@ impl Advisor {
     fn is_news(&mut self, advice: &Advice, now: Timestamp) -> bool {
         let known = self.told.entry(advice.endpoint.clone()).or_default();
         let same = |step: i64| step == advice.step || advice.kind == Kind::Fingerprint;
-        if known.get(&advice.kind).is_some_and(|(at, step)| same(*step) && now.since_ms(*at) < QUIET_MS) {
+        if known.get(&advice.kind).is_some_and(|(at, step)| same(*step) && (0..QUIET_MS).contains(&now.since_ms(*at))) {
             return false;
         }
         known.insert(advice.kind, (now, advice.step));

@@ -87,6 +87,7 @@ fn describe(path: &Path, rows: &Rows) -> Trace {
     let scheduled = |rows: &[Row]| rows.iter().filter(|r| r.scheduled).map(|r| r.at).collect::<Vec<_>>();
     let mut distances: Vec<i64> =
         rows.values().flat_map(|r| scheduled(r).windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()).collect();
+    distances.retain(|distance| *distance > 0);
     distances.sort_unstable();
     let endpoints: Vec<_> = rows.keys().cloned().collect();
     let provider = |e: &String| e.split_once('/').map_or(e.as_str(), |(provider, _)| provider).to_owned();
@@ -133,6 +134,9 @@ fn load(path: &Path) -> Result<Rows, ReplayError> {
             sighted: net != "0",
         });
     }
+    for rows in rows.values_mut() {
+        rows.sort_by_key(|row| row.at);
+    }
     Ok(rows)
 }
 
@@ -167,7 +171,7 @@ fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut
     loop {
         let next = runs.iter().enumerate().filter_map(|(i, r)| Some((r.ends()?, i))).min();
         let Some((_, i)) = next else { break };
-        let Some(observation) = runs[i].observe(trace.interval_ms) else { break };
+        let Some(observation) = runs[i].observe(trace.interval_ms.max(1)) else { break };
         let verdict = detector.observe(&roster, &observation);
         let mut own = observation.next_tick.0;
         for (name, at) in &verdict.look_again {

@@ -192,7 +192,7 @@ impl Desk {
     /// people and the calendar said (silences, the periods of reports) stays. Gives the incidents that go on.
     pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
         let mut record = serde_json::to_value(&*self).unwrap_or_default();
-        move_moments(&mut record, by_ms, &["silences", "reported_until", "official"]);
+        move_moments(&mut record, by_ms, &["silences", "reported_until", "official", "dead", "refused"]);
         // It was read from what it was just written to.
         if let Ok(moved) = serde_json::from_value::<Self>(record) {
             let announcements = std::mem::take(&mut self.announcements);

@@ -18,6 +18,7 @@ const THROTTLED_GAP_MS: i64 = 20_000;
 pub(super) struct Account {
     run: u32,
     since: i64,
+    #[serde(default)]
     until: i64,
     open: bool,
     clear: u32,

@@ -201,6 +201,11 @@ impl Book {
         changed
     }
 
+    /// The next incident has a number after `last`.
+    pub fn number_after(&mut self, last: u64) {
+        self.last_number = self.last_number.max(last);
+    }
+
     /// Closes what concerns only endpoints that are gone from the configuration.
     pub fn forget(&mut self, at: Timestamp, is_known: impl Fn(&str) -> bool) -> Vec<Incident> {
         let mut closed = Vec::new();
@@ -212,6 +217,7 @@ impl Book {
                 close(incident, at);
                 incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
                 let names = incident.endpoints.join(", ");
+                incident.removed = true;
                 incident.title = format!("{}: {names} removed from the configuration", incident.provider);
                 incident.explanation = format!(
                     "{names} was removed from the configuration, so nothing is known of it any more and the incident is \
@@ -358,6 +364,7 @@ impl Book {
                 explains: Vec::new(),
                 explained_by: None,
                 new_normal: Vec::new(),
+                removed: false,
                 acknowledged: None,
                 evidence: Evidence {
                     probes: note.n,

@@ -106,6 +106,9 @@ pub struct Incident {
     /// Endpoints that are as slow as they were in it, for so long that this is their new normal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub new_normal: Vec<String>,
+    /// Whether it was closed because none of its endpoints is configured any more: nothing is known of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
     /// Who said that somebody is on it; no reminders are sent from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,

@@ -190,6 +190,7 @@ pub struct Strip {
     /// nothing was probed.
     pub minutes: String,
     /// When the last of these minutes was.
+    #[serde(default)]
     pub until: Timestamp,
 }
 
@@ -198,6 +199,7 @@ pub struct Strip {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// What it says, from top to bottom.
+    #[serde(default)]
     pub blocks: Vec<Block>,
     /// The same as data, for programs.
     pub data: serde_json::Value,

@@ -60,6 +60,11 @@ impl Sub<Duration> for Timestamp {
 /// duration in milliseconds and no count is so large.
 const MOMENTS_MS: std::ops::Range<i64> = 1_000_000_000_000..100_000_000_000_000;
 
+/// Whether a clock that reads `at` can be right: one at 1970 was never set.
+pub fn is_plausible(at: Timestamp) -> bool {
+    MOMENTS_MS.contains(&at.0)
+}
+
 /// Moves every moment in a record along by `by_ms`, because the clock was set by so much: durations that were under way
 /// then stay as long as they are. Fields named in `except`, and all below them, keep what the calendar says.
 pub fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {

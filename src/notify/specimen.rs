@@ -140,6 +140,7 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
         explains: Vec::new(),
         explained_by: None,
         new_normal: Vec::new(),
+        removed: false,
         cause: Fault::Http5xx.as_str().to_owned(),
         title: format!("{MARK}OpenAI: 9 of the last 10 probes failed (http.5xx)"),
         provider: "openai".to_owned(),

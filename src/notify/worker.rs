@@ -28,6 +28,8 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(5);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// How long after a failed attempt it is tried again to say that the monitor is blind.
+const BLIND_AGAIN: Duration = Duration::from_mins(1);
 
 /// What every worker needs.
 #[derive(Clone)]
@@ -157,6 +159,8 @@ impl Worker {
     /// One attempt, and what came of it.
     async fn deliver(&self, pending: Pending) -> Result<(), StoreError> {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
+        // Whoever had it before it was over still has to hear of the end.
+        let nobody_had_it = progress.delivered.is_empty();
         let attempt = self.sender.attempt(&self.channel, &pending.notice, progress, (self.post.wall)());
         let given_up = async {
             self.post.stop.cancelled().await;
@@ -181,7 +185,7 @@ impl Worker {
                     fields["error"] = json!(refused);
                 }
                 emit(Event::NotificationSent, Level::INFO, &format!("{what}: delivered"), &fields);
-                let with_end = notice.already_over && !ends_by_message(&self.channel);
+                let with_end = nobody_had_it && notice.already_over && !ends_by_message(&self.channel);
                 (if with_end { Attempted::SentWithEnd } else { Attempted::Sent }, progress, refused)
             }
             Attempt::Failed { progress, error } => {
@@ -193,7 +197,7 @@ impl Worker {
                 fields["error"] = json!(error);
                 let at = if notice.r#type == NoticeType::Blind {
                     // Where there is no network it is no use to hurry, and when it is back its end says it all.
-                    now + backoff(u32::MAX, retry_after, 1.0)
+                    now + backoff(1, retry_after, 0.0).max(BLIND_AGAIN)
                 } else {
                     now + backoff(number, retry_after, fastrand::f64())
                 };

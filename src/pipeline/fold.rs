@@ -278,6 +278,11 @@ impl Core {
         self.config.channels.iter().filter(asks).map(|c| c.name.clone()).collect()
     }
 
+    /// The next incident has a number after `last`.
+    pub fn number_after(&mut self, last: u64) {
+        self.state.book.number_after(last);
+    }
+
     /// Until when nothing may be probed because the day's budget is spent.
     pub fn rest_until(&self, now: Timestamp) -> Option<Timestamp> {
         (self.state.spent.over && self.state.spent.day == self.local_day(now)).then(|| self.next_midnight(now))

@@ -25,7 +25,7 @@ use crate::desk::{Announcement, Desk};
 use crate::incident::Change;
 use crate::log;
 use crate::metrics::Counters;
-use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp};
+use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible};
 pub use crate::official::Heard;
 use crate::route;
 use crate::runner::{Command, Report};
@@ -51,6 +51,9 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 const STORE_TOLD_EVERY: Duration = Duration::from_hours(1);
 /// A commit longer than this is worth a line.
 const SLOW_COMMIT: Duration = Duration::from_secs(1);
+
+/// For so long after the clock was set, reports of probes that began before it may still come.
+const CLOCK_ECHO: Duration = Duration::from_secs(10);
 
 /// How often old rows are looked for.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -236,6 +239,8 @@ pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp)
         }
         Ok::<_, StoreError>(())
     })?;
+    // Samples are forgotten before incidents: a number is never given twice.
+    core.number_after(store.last_incident_number()?);
     Ok(core)
 }
 
@@ -262,7 +267,7 @@ impl Pipeline {
         let (mut outbox, mut tallied_at): (Vec<Tally>, Option<Instant>) = (Vec::new(), None);
         let mut lookout = Lookout::new(self.wall.clone(), self.uptime.clone());
         // By how much the clock was set last; the first look finds out what happened while nobody ran.
-        let mut set_by_ms = 0;
+        let mut set: Option<(i64, Instant)> = None;
         let mut was_set = self.core.set_back((self.wall)());
         // When the last snapshot was shown, and whether samples were recorded since.
         let (mut shown_at, mut behind): (Option<Instant>, bool) = (None, false);
@@ -283,12 +288,17 @@ impl Pipeline {
             let look = lookout.look();
             let now = look.now;
             let mut steps = Vec::with_capacity(reports.len() + 2);
-            if let Some((from, to)) = was_set.take().or(look.set_from.map(|from| (from, now))) {
-                set_by_ms = to.since_ms(from);
+            let set_from = look.set_from.filter(|from| is_plausible(*from) && is_plausible(now));
+            if let Some((from, to)) = was_set.take().or(set_from.map(|from| (from, now))) {
+                set = Some((to.since_ms(from), Instant::now()));
                 steps.push(self.set_clock(from, to));
             }
-            for report in &mut reports {
-                report.follow_clock(set_by_ms, now);
+            // What was under way then has come by now.
+            set = set.filter(|(_, at)| at.elapsed() < CLOCK_ECHO);
+            if let Some((by_ms, _)) = set {
+                for report in &mut reports {
+                    report.follow_clock(by_ms, now);
+                }
             }
             // Probes that end in the same instant arrive in any order; they are folded in one.
             reports.sort_by(|a: &Report, b| a.order().cmp(&b.order()));

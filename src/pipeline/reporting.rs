@@ -68,6 +68,8 @@ impl Pipeline {
         let Some((since, until)) = last_period(report, zone, now) else { return };
         match self.desk.reported_until() {
             None => self.desk.report_from(now),
+            // The clock was wrong when it was told.
+            Some(told) if told > now => self.desk.report_from(now),
             Some(told) if until > told => {
                 let only = (!report.to.is_empty()).then(|| report.to.clone());
                 let gathered = {

@@ -94,6 +94,7 @@ impl Story {
             explains: Vec::new(),
             explained_by: None,
             new_normal: Vec::new(),
+            removed: false,
             id: Uuid::from_u128(u128::from(number)),
             number,
             state: IncidentState::Open,

@@ -47,6 +47,7 @@ fn incident(id: Uuid) -> Incident {
         explains: Vec::new(),
         explained_by: None,
         new_normal: Vec::new(),
+        removed: false,
     }
 }
 

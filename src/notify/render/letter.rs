@@ -338,6 +338,7 @@ fn what(incident: &Incident, setting: Setting) -> String {
     let since = when(incident.started_at, setting);
     let cause = cause(incident);
     match (incident.resolved_at, incident.attribution) {
+        _ if incident.removed => clean(&incident.explanation),
         (Some(at), _) if incident.is_new_normal() => {
             let verb = if many { "stay" } else { "stays" };
             let at = when(at, setting);
@@ -370,6 +371,9 @@ fn what(incident: &Incident, setting: Setting) -> String {
 fn past(notice: &Notice, incident: &Incident) -> String {
     let (name, names) = (clean(&notice.subject), listed(&incident.endpoints));
     let lasted = human_duration(incident.duration_s);
+    if incident.removed {
+        return clean(&incident.title);
+    }
     if incident.is_new_normal() {
         let verb = if incident.endpoints.len() > 1 { "stay" } else { "stays" };
         return format!("{name}: {names} {verb} slow: after {lasted} that is the new normal");
@@ -384,7 +388,7 @@ fn past(notice: &Notice, incident: &Incident) -> String {
 /// What the explanation adds to the sentence about what is broken and to the numbers, which tell its first sentence in
 /// their own way. An account's says what was refused, in the provider's words, and what to do.
 fn why(incident: &Incident) -> String {
-    if incident.resolved_at.is_some() && incident.explained_by.is_some() {
+    if incident.removed || incident.resolved_at.is_some() && incident.explained_by.is_some() {
         return String::new();
     }
     let explanation = clean(&incident.explanation);

@@ -97,6 +97,9 @@ fn present(incident: &Incident) -> String {
 }
 
 fn past(incident: &Incident) -> String {
+    if incident.removed {
+        return "removed from the configuration".to_owned();
+    }
     if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
         return format!("is part of incident {number} now");
     }

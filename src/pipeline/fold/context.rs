@@ -53,8 +53,8 @@ impl Core {
         self.config.endpoints.iter().filter(move |e| e.name != endpoint.name && e.domain() == domain)
     }
 
-    /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused since the
-    /// same time, while no other key is let in.
+    /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused in the
+    /// same way since the same time, while no other key is let in.
     fn refused_together(&self, sample: &Sample, fault: Fault) -> bool {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
         if !may_be_wrongly_refused(fault) || !self.has_worked(&endpoint.name) {
@@ -65,7 +65,7 @@ impl Core {
         let own = began(&endpoint.name).unwrap_or(sample.started_at);
         let since = |e: &Arc<Endpoint>| {
             let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
-            let refused = last.is_some_and(may_be_wrongly_refused) && self.has_worked(&e.name);
+            let refused = last == Some(fault) && self.has_worked(&e.name);
             began(&e.name).filter(|at| refused && own.since_ms(*at).abs() <= at_once)
         };
         let Some(onset) = self.siblings(endpoint).filter_map(since).min().map(|at| at.min(own)) else { return false };

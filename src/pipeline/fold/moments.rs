@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Core, State};
 use crate::log;
-use crate::model::{Timestamp, move_moments};
+use crate::model::{Timestamp, is_plausible, move_moments};
 use crate::pipeline::{Line, Step};
 
 /// Results come in the order in which they end but for a few seconds. More is a clock that was set back.
@@ -20,7 +20,7 @@ const CALENDAR: &[&str] = &["pages", "official", "advisor", "fingerprints"];
 impl Core {
     /// By how much the clock was set back since the last sample, if `now` shows that it was.
     pub fn set_back(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        self.state.latest.filter(|latest| *latest > now + SET_BACK).map(|latest| (latest, now))
+        self.state.latest.filter(|latest| is_plausible(now) && *latest > now + SET_BACK).map(|latest| (latest, now))
     }
 
     /// Follows a clock that would read `from` and reads `to`.
@@ -46,7 +46,7 @@ impl Core {
 
     /// The same for what is at hand of the last samples, which no checkpoint holds.
     pub(super) fn follow_recents(&mut self, at: Timestamp) {
-        if let Some(latest) = self.remembered.filter(|latest| *latest > at + SET_BACK) {
+        if let Some(latest) = self.remembered.filter(|latest| is_plausible(at) && *latest > at + SET_BACK) {
             self.recents.values_mut().for_each(|recent| recent.move_along(at.since_ms(latest)));
             self.remembered = None;
         }
