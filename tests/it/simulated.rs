@@ -13,10 +13,11 @@ use llmwatch::notify::worker;
 use llmwatch::pipeline::{self, Pipeline, fold::Core};
 use llmwatch::runner::{Command, Probe, Probed, Report, Runner};
 use llmwatch::schedule::Due;
-use llmwatch::store::{SampleQuery, Store, StoreError};
+use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::support::good;
 
@@ -316,6 +317,23 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
     let restored = pipeline::restore(&store, config, 1.0, now).unwrap();
     assert_eq!(restored.checkpoint(), whole.checkpoint());
     assert_eq!(restored.snapshot(now).incidents.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_is_never_given_twice_although_the_samples_of_its_incident_are_forgotten() {
+    let script = Script { latency: Duration::from_millis(400), fails: 900..2000 };
+    let (samples, _) = watch_for(configuration(1, ""), script, Duration::from_mins(25)).await;
+    let store = Store::in_memory().unwrap();
+    let data = "{}".to_owned();
+    let row = IncidentRow { id: Uuid::now_v7(), number: 40, open: false, started_at: START, data };
+    // A checkpoint that this release cannot read: all begins with the samples that are kept.
+    let checkpoint = Some("[]".to_owned());
+    store.commit(&[Commit { incidents: vec![row], checkpoint, ..Commit::default() }]).unwrap();
+    let mut core = pipeline::restore(&store, Arc::new(configuration(1, "")), 1.0, START).unwrap();
+    for sample in samples {
+        core.step(sample);
+    }
+    assert_eq!(core.snapshot(START + Duration::from_mins(25)).incidents[0].number, 41);
 }
 
 #[tokio::test(start_paused = true)]
