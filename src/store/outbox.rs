@@ -447,6 +447,15 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
             pending.notice.id
         ])?;
     }
+    let notice = &pending.notice;
+    let in_its_place = notice.instead_of.is_some() && notice.r#type == NoticeType::Opened;
+    if *attempted == Attempted::Sent && rows > 0 && in_its_place && was_told_the_end(tx, pending, &pending.channel)? {
+        // A receiver that keeps what it is told until another message ends it gets that message as well.
+        let id = uuid::Builder::from_custom_bytes(digest_of(notice.id, "end")).into_uuid();
+        let (r#type, thread) = (NoticeType::Resolved, Some(notice.id));
+        let end = Notice { id, r#type, thread, already_over: false, ..notice.clone() };
+        insert(tx, &Outgoing { channel: pending.channel.clone(), not_before: Some(*at), notice: end, whole: false })?;
+    }
     match fallback {
         Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
             let there = |id: Uuid| uuid::Builder::from_custom_bytes(digest_of(id, fallback)).into_uuid();

@@ -231,6 +231,24 @@ proptest! {
     }
 }
 
+#[test]
+fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_could_be_told() {
+    let store = Store::in_memory().unwrap();
+    let id = Uuid::now_v7();
+    queue(&store, "mail", NoticeType::Opened, id, 100);
+    queue(&store, "mail", NoticeType::Resolved, id, 200);
+    for at in [1_000, 1_001] {
+        let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
+        store.record_attempt(&pending, Timestamp(at), Attempted::Expired, "{}", Some("no"), Some("pager")).unwrap();
+    }
+    let mut told = Vec::new();
+    while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
+        told.push(pending.notice.r#type);
+        store.record_attempt(&pending, Timestamp(2_000), Attempted::Sent, "{}", None, None).unwrap();
+    }
+    assert_eq!(told, [NoticeType::Opened, NoticeType::Resolved]);
+}
+
 /// Another process holds the file: nothing can be written until this is dropped.
 fn held(path: &std::path::Path) -> rusqlite::Connection {
     let other = rusqlite::Connection::open(path).unwrap();
