@@ -2,12 +2,9 @@
 //! proxy of `[monitor]` and trusting its extra roots, as the probes do.
 
 use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy as Via};
+use url::Url;
 
-use crate::config::{Monitor, Proxy};
-
-/// What stands on this machine or in its own network is not asked through the one proxy that leads out of it.
-const NEAR: &str =
-    "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10";
+use crate::config::{Monitor, Proxy, is_local};
 
 /// Finishes `builder` for the way out that `monitor` describes.
 ///
@@ -30,8 +27,9 @@ pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, Strin
             }
         }
         Proxy::Url(url) => {
-            let via = Via::all(url.expose()).map_err(|_| "`proxy` cannot be used")?;
-            builder = builder.proxy(via.no_proxy(NoProxy::from_string(NEAR)));
+            let proxy: Url = url.expose().parse().map_err(|_| "`proxy` cannot be used")?;
+            // What is near is not asked through the one proxy that leads out.
+            builder = builder.proxy(Via::custom(move |target| (!is_local(target)).then(|| proxy.clone())));
         }
     }
     if let Some(path) = &monitor.ca_file {

@@ -28,7 +28,7 @@ use crate::incident::{Change, human_duration};
 use crate::maintenance::{self, Active};
 use crate::model::{
     Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice, NoticeType, Outgoing,
-    Status, Tally, Timestamp, move_moments,
+    Status, Tally, Timestamp, moved,
 };
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -191,10 +191,7 @@ impl Desk {
     /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
     /// people and the calendar said (silences, the periods of reports) stays. Gives the incidents that go on.
     pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
-        let mut record = serde_json::to_value(&*self).unwrap_or_default();
-        move_moments(&mut record, by_ms, &["silences", "reported_until", "official", "dead", "refused"]);
-        // It was read from what it was just written to.
-        if let Ok(moved) = serde_json::from_value::<Self>(record) {
+        if let Some(moved) = moved(&*self, by_ms, &["silences", "reported_until", "official", "dead", "refused"]) {
             let announcements = std::mem::take(&mut self.announcements);
             *self = Self { announcements, changed: true, ..moved };
         }

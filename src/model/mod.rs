@@ -23,4 +23,4 @@ pub use secret::Secret;
 pub use target::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,
 };
-pub use time::{Timestamp, is_plausible, move_moments};
+pub use time::{Timestamp, is_plausible, moved};

@@ -5,7 +5,8 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
@@ -65,9 +66,16 @@ pub fn is_plausible(at: Timestamp) -> bool {
     MOMENTS_MS.contains(&at.0)
 }
 
-/// Moves every moment in a record along by `by_ms`, because the clock was set by so much: durations that were under way
-/// then stay as long as they are. Fields named in `except`, and all below them, keep what the calendar says.
-pub fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {
+/// `state` with every moment in it moved along by `by_ms`, because the clock was set by so much: durations that were under
+/// way then stay as long as they are. Fields named in `except`, and all below them, keep what the calendar says. `None` for
+/// a state that cannot be read from what it is written to.
+pub fn moved<T: Serialize + DeserializeOwned>(state: &T, by_ms: i64, except: &[&str]) -> Option<T> {
+    let mut record = serde_json::to_value(state).ok()?;
+    move_moments(&mut record, by_ms, except);
+    serde_json::from_value(record).ok()
+}
+
+fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {
     match record {
         Value::Object(fields) => {
             for (_, value) in fields.iter_mut().filter(|(name, _)| !except.contains(&name.as_str())) {

@@ -364,13 +364,16 @@ impl Pipeline {
             self.snapshot.send_replace(Arc::new(snapshot));
             (shown_at, behind) = (Some(Instant::now()), false);
             // Who hears of it and looks finds it in the snapshot.
-            for line in backlog.said.drain(..) {
-                self.broadcast.tell(line.event, &line.message, &line.fields);
-            }
+            self.say(&mut backlog);
         }
         let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };
         backlog.add(vec![Step { commit: checkpoint, ..Step::default() }]);
         self.write(&mut backlog).await;
+        self.say(&mut backlog);
+    }
+
+    /// Tells those who listen what was recorded.
+    fn say(&self, backlog: &mut Backlog) {
         for line in backlog.said.drain(..) {
             self.broadcast.tell(line.event, &line.message, &line.fields);
         }

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use super::{Core, State};
+use super::Core;
 use crate::log;
-use crate::model::{Timestamp, is_plausible, move_moments};
+use crate::model::{Timestamp, is_plausible, moved};
 use crate::pipeline::{Line, Step};
 
 /// Results come in the order in which they end but for a few seconds. More is a clock that was set back.
@@ -20,7 +20,7 @@ const CALENDAR: &[&str] = &["pages", "official", "advisor", "fingerprints"];
 impl Core {
     /// By how much the clock was set back since the last sample, if `now` shows that it was.
     pub fn set_back(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        self.state.latest.filter(|latest| is_plausible(now) && *latest > now + SET_BACK).map(|latest| (latest, now))
+        set_back(self.state.latest, now)
     }
 
     /// Follows a clock that would read `from` and reads `to`.
@@ -46,21 +46,23 @@ impl Core {
 
     /// The same for what is at hand of the last samples, which no checkpoint holds.
     pub(super) fn follow_recents(&mut self, at: Timestamp) {
-        if let Some(latest) = self.remembered.filter(|latest| is_plausible(at) && *latest > at + SET_BACK) {
-            self.recents.values_mut().for_each(|recent| recent.move_along(at.since_ms(latest)));
+        if let Some((from, to)) = set_back(self.remembered, at) {
+            self.recents.values_mut().for_each(|recent| recent.move_along(to.since_ms(from)));
             self.remembered = None;
         }
         self.remembered = self.remembered.max(Some(at));
     }
 
     fn move_state(&mut self, by_ms: i64) {
-        let mut record = serde_json::to_value(&self.state).unwrap_or_default();
-        move_moments(&mut record, by_ms, CALENDAR);
-        // It was read from what it was just written to.
-        if let Ok(state) = serde_json::from_value::<State>(record) {
+        if let Some(state) = moved(&self.state, by_ms, CALENDAR) {
             self.state = state;
         }
     }
+}
+
+/// From when to when the clock was set, if it reads `now` and something ended at `latest` before.
+fn set_back(latest: Option<Timestamp>, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    latest.filter(|latest| is_plausible(now) && *latest > now + SET_BACK).map(|latest| (latest, now))
 }
 
 fn line(from: Timestamp, to: Timestamp) -> Line {

@@ -39,58 +39,51 @@ pub(crate) struct Past {
 /// The last reading of the past. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    reading: Arc<Mutex<Reading>>,
-    /// Held by whoever reads what is too old to be shown, so that a crowd reads it once.
+    past: Arc<Mutex<Arc<Past>>>,
+    /// Held by whoever reads it anew, so that a crowd reads it once.
     turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Reading {
-    past: Arc<Past>,
-    /// Whether somebody is reading it anew.
-    under_way: bool,
 }
 
 impl Memory {
     /// The past as of about `now`.
     pub(crate) async fn recall(&self, store: &Store, now: Timestamp) -> Result<Arc<Past>, StoreError> {
-        let (known, age, under_way) = {
-            let reading = self.lock();
-            (reading.past.clone(), now.since_ms(reading.past.read_at), reading.under_way)
-        };
-        let younger_than = |limit: Duration| (0..limit.as_millis() as i64).contains(&age);
-        if younger_than(FRESH) || (under_way && younger_than(STALE)) {
+        let known = self.lock().clone();
+        let younger_than =
+            |past: &Past, limit: Duration| (0..limit.as_millis() as i64).contains(&now.since_ms(past.read_at));
+        if younger_than(&known, FRESH) {
             return Ok(known);
         }
-        let turn = if younger_than(STALE) { None } else { Some(self.turn.lock().await) };
-        if turn.is_some() {
-            let past = self.lock().past.clone();
-            // Whoever had the turn before has read it meanwhile.
-            if now.since_ms(past.read_at).abs() < FRESH.as_millis() as i64 {
-                return Ok(past);
-            }
+        let good_enough = younger_than(&known, STALE);
+        let turn = if good_enough {
+            let Ok(turn) = self.turn.clone().try_lock_owned() else { return Ok(known) };
+            turn
+        } else {
+            self.turn.clone().lock_owned().await
+        };
+        // Whoever had the turn before has read it meanwhile, perhaps a moment later than this look.
+        let newest = self.lock().clone();
+        if now.since_ms(newest.read_at).abs() < FRESH.as_millis() as i64 {
+            return Ok(newest);
         }
-        self.lock().under_way = true;
         let (memory, store) = (self.clone(), store.clone());
         // A task of its own: it ends even if who asked for it goes away.
         let reading = tokio::spawn(async move {
             let read = store.aside(move |store| read(store, now)).await.map(Arc::new);
-            let mut reading = memory.lock();
-            reading.under_way = false;
             if let Ok(past) = &read {
-                reading.past = past.clone();
+                *memory.lock() = past.clone();
             }
+            drop(turn);
             read
         });
-        if younger_than(STALE) {
+        if good_enough {
             return Ok(known);
         }
         // It ends early only with the whole daemon.
         reading.await.unwrap_or(Ok(known))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reading> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Arc<Past>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
