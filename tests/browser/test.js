@@ -162,6 +162,27 @@ await test("the keyboard reaches everything and walks along the bars", async () 
   await page.waitForURL(/\/endpoints\/openai-chat-0\?range=24h&until=/);
   await close();
 });
+await test("bars that the keyboard scrolls to tell their day, and it stays beside them", async () => {
+  const { page, close } = await open(show, "/", { viewport: { width: 1280, height: 300 } });
+  const scrolled = () => page.evaluate(() => new Promise((done) => {
+    addEventListener("scroll", () => requestAnimationFrame(() => done(scrollY)), { once: true });
+    scrollBy(0, 40);
+  }));
+  const beside = () => page.evaluate(() => {
+    const tip = document.getElementById("tip").getBoundingClientRect();
+    const bars = document.activeElement.getBoundingClientRect();
+    return Math.min(Math.abs(tip.top - bars.bottom), Math.abs(bars.top - tip.bottom));
+  });
+  await page.focus("a[href='/endpoints/gemini-25']");
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.bars), "gemini-25");
+  await page.waitForSelector("#tip:not([hidden])");
+  assert.ok((await scrolled()) > 40);
+  assert.equal(await page.evaluate(() => document.getElementById("tip").hidden), false);
+  assert.ok((await beside()) < 12);
+  await close();
+});
 await test("a bar tells its day under the pointer", async () => {
   const { page, close } = await open(show, "/");
   await page.hover('a[data-bars="azure-chat-8"]', { position: { x: 3, y: 5 } });

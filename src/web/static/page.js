@@ -98,12 +98,12 @@
   tip.hidden = true;
   document.body.append(tip);
   const known = new Map();
-  let shown = null; // { bars, day }
+  let shown = null; // { bars, day, byKey }
 
   function detailOf(name) {
     const had = known.get(name);
     if (had && Date.now() - had.at < 60000) return had.detail;
-    const detail = fetch(`/endpoints/${encodeURIComponent(name)}/days`).then((answer) => answer.json());
+    const detail = fetch(`/endpoints/${encodeURIComponent(name)}/days`).then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)));
     detail.catch(() => known.delete(name));
     known.set(name, { at: Date.now(), detail });
     return detail;
@@ -157,7 +157,7 @@
     return svg;
   }
   async function show(bars, day, byKey) {
-    shown = { bars, day };
+    shown = { bars, day, byKey };
     let detail;
     try {
       detail = await detailOf(bars.dataset.bars);
@@ -173,16 +173,19 @@
     if (byKey) tip.setAttribute("role", "status");
     else tip.removeAttribute("role");
     tip.replaceChildren(element("b", date), element("div", words(detail.days[day])), drawing(detail.hours, day), scale);
-    const box = bars.getBoundingClientRect();
     tip.hidden = false;
-    const middle = box.left + ((day + 0.5) / 90) * box.width;
+    place();
+    // Followed, it leads to that day.
+    const end = new Date(Math.min(start.getTime() + DAY - 1, Date.now()));
+    bars.href = `/endpoints/${encodeURIComponent(bars.dataset.bars)}?range=24h&until=${end.toISOString()}`;
+  }
+  function place() {
+    const box = shown.bars.getBoundingClientRect();
+    const middle = box.left + ((shown.day + 0.5) / 90) * box.width;
     const left = Math.min(Math.max(8, middle - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
     const below = box.bottom + 8 + tip.offsetHeight < innerHeight;
     tip.style.left = `${left}px`;
     tip.style.top = `${below ? box.bottom + 8 : box.top - 8 - tip.offsetHeight}px`;
-    // Followed, it leads to that day.
-    const end = new Date(Math.min(start.getTime() + DAY - 1, Date.now()));
-    bars.href = `/endpoints/${encodeURIComponent(bars.dataset.bars)}?range=24h&until=${end.toISOString()}`;
   }
   function hide() {
     shown = null;
@@ -201,7 +204,8 @@
     if (bars && bars.matches(":focus-visible")) show(bars, 89, true);
     else hide();
   });
-  addEventListener("scroll", hide, { passive: true });
+  // A focus that is out of sight is scrolled to, so its detail comes along; the pointer's bars scroll away from under it.
+  addEventListener("scroll", () => shown && (shown.byKey ? place() : hide()), { passive: true });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return hide();
     const bars = barsOf(event);
