@@ -216,12 +216,13 @@ fn by_status(status: u16, words: &str) -> Fault {
         402 => Fault::AccountQuota,
         407 => Fault::LocalProxy,
         403 => Fault::AccountPermission,
-        404 if about_model => Fault::RequestModelNotFound,
+        // A retired model may be gone (410) and not unknown.
+        404 | 410 if about_model => Fault::RequestModelNotFound,
         // The server gave up waiting, on itself (408, 424) or on us (499): its clients retry these as server errors.
         408 | 409 | 424 | 499 | 500..=519 | 528 | 531..=599 => Fault::Http5xx,
         // Anthropic's number for it.
         529 => Fault::Overloaded,
-        400 | 404 | 405 | 413 | 415 | 422 => Fault::RequestRejected,
+        400 | 404 | 405 | 410 | 413 | 415 | 422 => Fault::RequestRejected,
         429 => Fault::AccountRateLimit,
         520..=527 | 530 => Fault::HttpEdge,
         _ => Fault::HttpUnexpected,
@@ -288,15 +289,16 @@ fn words(value: &Value, error: &Value) -> String {
     }
 }
 
-/// The title of a page, or the beginning of whatever it is.
-fn page_words(status: u16, body: &str) -> String {
+/// The title of a page, or the beginning of whatever it is: more than is kept of it, since a secret must not be cut before
+/// it was recognised.
+pub(super) fn page_words(status: u16, body: &str) -> String {
     let lower = body.to_ascii_lowercase();
     let title = lower.find("<title>").and_then(|from| {
         let from = from + "<title>".len();
         Some(body.get(from..from + lower[from..].find("</title>")?)?.trim().to_owned())
     });
     title.filter(|t| !t.is_empty()).unwrap_or_else(|| {
-        let start: String = body.trim().chars().take(200).collect();
+        let start: String = body.trim().chars().take(2000).collect();
         if start.is_empty() { format!("HTTP {status} without a body") } else { start }
     })
 }

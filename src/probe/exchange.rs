@@ -1,12 +1,14 @@
 //! One answer, from its head to its end: a state machine that is fed bytes with the times at which they arrived and
 //! says what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
 
-use super::classify::{Around, Said, error_answer, error_value};
+use serde::de::IgnoredAny;
+
+use super::classify::{Around, Said, error_answer, error_value, page_words};
 use super::dialect::{Answer, Brought, Dialect, Framing};
 use super::head::Head;
 use super::judge::judge;
 use super::lines::Lines;
-use super::sse::Sse;
+use super::sse::{NotText, Sse};
 use crate::model::{Endpoint, Fault};
 
 /// An answer may have so many bytes. A word and its wrapping take one or two kilobytes; a page of the web less than
@@ -32,6 +34,8 @@ enum Form {
     /// A stream is hoped for; nothing but white space has come yet.
     Hoped(Framing),
     Events(Sse),
+    /// The first line of what should be one object a line, as far as it has come.
+    FirstLine(Vec<u8>),
     Lines(Lines),
     Whole(Vec<u8>),
 }
@@ -42,7 +46,7 @@ impl Form {
     /// is no help, since it is wrong as often as not.
     fn begun_with(hoped: Framing, byte: u8) -> Self {
         match (hoped, byte) {
-            (Framing::Lines, b'{') => Self::Lines(Lines::default()),
+            (Framing::Lines, b'{') => Self::FirstLine(Vec::new()),
             (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Whole, _) => Self::Whole(Vec::new()),
             (Framing::Events, _) => Self::Events(Sse::default()),
         }
@@ -133,10 +137,20 @@ impl<'e> Exchange<'e> {
             let begin = part.strip_prefix(b"\xef\xbb\xbf").and_then(|rest| rest.first()).unwrap_or(&part[0]);
             self.form = Form::begun_with(hoped, *begin);
         }
+        let first;
+        if let Form::FirstLine(line) = &mut self.form {
+            line.extend_from_slice(part);
+            let Some(end) = line.iter().position(|b| matches!(b, b'\n' | b'\r')) else { return };
+            first = std::mem::take(line);
+            part = &first;
+            // A document over several lines is none of objects a line.
+            let is_object = serde_json::from_slice::<IgnoredAny>(&first[..end]).is_ok();
+            self.form = if is_object { Form::Lines(Lines::default()) } else { Form::Whole(Vec::new()) };
+        }
         let Self { form, dialect, answer, times, ended, .. } = self;
         let mut each = |data: &str, is_error: bool| event(*dialect, answer, times, ended, (data, is_error), at);
         let read = match form {
-            Form::Hoped(_) => Ok(()),
+            Form::Hoped(_) | Form::FirstLine(_) => Ok(()),
             Form::Whole(body) => {
                 body.extend_from_slice(part);
                 Ok(())
@@ -145,8 +159,10 @@ impl<'e> Exchange<'e> {
             Form::Lines(lines) => lines.feed(part, |line| each(line, false)),
         };
         // What cannot be read behind the end does not matter.
-        if read.is_err() && !self.ended {
-            self.broken = Some(not_text(Fault::StreamMalformed));
+        if let Err(unread) = read
+            && !self.ended
+        {
+            self.broken = Some(not_text(Fault::StreamMalformed, &unread));
         }
     }
 
@@ -155,7 +171,7 @@ impl<'e> Exchange<'e> {
         let Self { form, dialect, answer, times, ended, .. } = self;
         // What was left unfinished is looked at for a last error; half an event is no malformed one.
         let mut each = |data: &str, is_error: bool| {
-            let is_whole = serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() || data.starts_with("[DONE]");
+            let is_whole = serde_json::from_str::<IgnoredAny>(data).is_ok() || data.starts_with("[DONE]");
             if is_whole || is_error {
                 event(*dialect, answer, times, ended, (data, is_error), at);
             }
@@ -164,6 +180,11 @@ impl<'e> Exchange<'e> {
         let _ = match form {
             Form::Events(sse) => sse.end(each),
             Form::Lines(lines) => lines.end(|line| each(line, false)),
+            // The only line needs no line feed.
+            Form::FirstLine(line) => {
+                let mut lines = Lines::default();
+                lines.feed(line, |_| ()).and_then(|()| lines.end(|line| each(line, false)))
+            }
             Form::Hoped(_) | Form::Whole(_) => Ok(()),
         };
         self.ended = true;
@@ -191,7 +212,10 @@ impl<'e> Exchange<'e> {
                 let text = text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
                 return Some(self.error(status, &text, around));
             }
-            let Ok(text) = text else { return Some(not_text(Fault::BodyMalformed)) };
+            let text = match text {
+                Ok(text) => text,
+                Err(e) => return Some(not_text(Fault::BodyMalformed, &NotText::of(e.as_bytes()))),
+            };
             self.dialect.body(&mut self.answer, &text);
             if self.dialect == Dialect::Http {
                 let checked = &self.endpoint.expect;
@@ -202,8 +226,7 @@ impl<'e> Exchange<'e> {
                 return judge(&self.answer, checked).filter(|_| any).map(plain);
             }
             if self.answer.malformed {
-                let said = error_answer(status, &text, around);
-                return Some(Said { fault: Fault::BodyMalformed, words: said.words });
+                return Some(Said { fault: Fault::BodyMalformed, words: page_words(status, &text) });
             }
         }
         if let Some(error) = &self.answer.error {
@@ -216,7 +239,7 @@ impl<'e> Exchange<'e> {
             return Some(Said { fault, ..said });
         }
         if self.answer.malformed {
-            return Some(plain(Fault::StreamMalformed));
+            return Some(Said { fault: Fault::StreamMalformed, words: std::mem::take(&mut self.answer.garbage) });
         }
         if !self.answer.complete {
             return Some(plain(Fault::StreamTruncated));
@@ -227,7 +250,13 @@ impl<'e> Exchange<'e> {
     /// What a body says that came with a status that is not wanted.
     fn error(&self, status: u16, text: &str, around: Around) -> Said {
         let said = error_answer(status, text, around);
-        if self.dialect == Dialect::Http { of_a_page(status, said) } else { said }
+        match &self.head.location {
+            Some(location) if said.fault == Fault::HttpRedirect => {
+                Said { words: format!("HTTP {status} to {location}"), ..said }
+            }
+            _ if self.dialect == Dialect::Http => of_a_page(status, said),
+            _ => said,
+        }
     }
 
     fn is_wanted(&self, status: u16) -> bool {
@@ -284,8 +313,8 @@ fn of_a_page(status: u16, said: Said) -> Said {
     Said { fault, ..said }
 }
 
-fn not_text(fault: Fault) -> Said {
-    Said { fault, words: "not UTF-8".to_owned() }
+fn not_text(fault: Fault, NotText(received): &NotText) -> Said {
+    Said { fault, words: format!("not UTF-8: {received}") }
 }
 
 fn plain(fault: Fault) -> Said {

@@ -27,6 +27,8 @@ pub(super) struct Head {
     /// The smallest share of the limits that is left.
     pub(super) headroom: Option<f64>,
     pub(super) retry_after: Option<Duration>,
+    /// Where a redirect leads, without a query and whatever else may be secret.
+    pub(super) location: Option<String>,
 }
 
 impl Head {
@@ -93,7 +95,17 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
             .or_else(reset)
             .filter(|s| s.is_finite() && (0.0..=86_400.0).contains(s))
             .map(Duration::from_secs_f64),
+        location: text("location").map(bare),
     }
+}
+
+/// An address, absolute or not, without login, query and fragment: they carry sessions and keys.
+fn bare(address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = address.split_once("//") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}//{host}{path}")
 }
 
 /// No id is longer than this; what is, is no id.
@@ -128,6 +140,19 @@ mod tests {
             ("anthropic-ratelimit-output-tokens-reset", "2026-11-23T12:00:30Z"),
         ];
         assert_eq!(wait(429, &anthropic), Some(30_000));
+    }
+
+    #[test]
+    fn where_a_redirect_leads() {
+        for (location, shown) in [
+            ("https://login.example.com/a/b?session=s#f", "https://login.example.com/a/b"),
+            ("https://me:secret@login.example.com", "https://login.example.com"),
+            ("//me@login.example.com/x?k=s", "//login.example.com/x"),
+            ("/v2/chat?key=s", "/v2/chat"),
+            ("?key=s", ""),
+        ] {
+            assert_eq!(head(302, &[("location", location)]).location.as_deref(), Some(shown));
+        }
     }
 
     #[test]

@@ -84,6 +84,10 @@ fn the_end_of_a_chat() {
         (vec![ROLE, PONG, "{\"choices\":[{\"index\":0,\"del"], Some(Fault::StreamMalformed)),
         (vec![ROLE, PONG, "<html>502 Bad Gateway</html>"], Some(Fault::StreamMalformed)),
         (vec![&chunk("null", "null"), PONG, STOP, DONE], None),
+        // An empty text for null, and the words of servers that gave up.
+        (vec![&chunk(r#"{"content":"pong"}"#, "\"\"")], Some(Fault::StreamTruncated)),
+        (vec![&chunk(r#"{"content":"pong"}"#, "\"insufficient_system_resource\""), DONE], Some(Fault::StreamError)),
+        (vec![&chunk(r#"{"content":"pong"}"#, "\"abort\""), DONE], Some(Fault::StreamError)),
         (vec!["[]", "null", "1", PONG, STOP, DONE], None),
     ] {
         assert_fault(OPENAI, 200, &[], &stream(&events), fault);
@@ -163,6 +167,14 @@ fn the_ends_of_a_response() {
     };
     for (events, fault) in [
         (vec![delta.to_owned(), ends("completed", r#""status":"completed""#)], None),
+        // The text only whole.
+        (
+            vec![
+                r#"{"type":"response.output_text.done","text":"pong"}"#.to_owned(),
+                ends("completed", r#""status":"completed","output":[]"#),
+            ],
+            None,
+        ),
         (vec![delta.to_owned()], Some(Fault::StreamTruncated)),
         (vec![delta.to_owned(), DONE.to_owned()], Some(Fault::StreamTruncated)),
         (vec![ends("completed", r#""status":"completed","output":[]"#)], Some(Fault::AnswerEmpty)),
@@ -250,6 +262,8 @@ fn the_ends_of_a_message() {
         (vec![&stop("max_tokens"), end], Some(Fault::RequestTooFewTokens)),
         (vec![&stop("model_context_window_exceeded"), end], Some(Fault::RequestTooFewTokens)),
         (vec![&stop("end_turn"), end], Some(Fault::AnswerEmpty)),
+        // A tool called without arguments: output, though not the answer that was asked for.
+        (vec![&stop("tool_use"), end], Some(Fault::AnswerEmpty)),
         (vec![&error("overloaded_error")], Some(Fault::Overloaded)),
         (vec![text, &error("api_error")], Some(Fault::StreamError)),
         (vec![&error("rate_limit_error")], Some(Fault::AccountRateLimit)),
@@ -259,6 +273,8 @@ fn the_ends_of_a_message() {
     ] {
         assert_fault(ANTHROPIC, 200, &[], &stream(&events), fault);
     }
+    let called = stream(&[&stop("tool_use"), end]);
+    assert_fault(&format!("{ANTHROPIC}\nexpect = {{}}"), 200, &[], &called, None);
     let whole = r#"{"type":"message","role":"assistant","model":"m","content":[{"type":"thinking","thinking":"x"},{"type":"text","text":"pong"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":10,"output_tokens":5}}"#;
     let read = outcome(&format!("{ANTHROPIC}\nstream = false"), 200, &[], whole.as_bytes());
     assert_eq!((read.fault, read.answer.input_tokens), (None, Some(13)));
@@ -281,6 +297,8 @@ fn the_ends_of_a_generation() {
         ),
         (vec![chunk("", &reason("SAFETY"))], Some(Fault::AnswerFiltered)),
         (vec![chunk(pong, ""), chunk("", &reason("RECITATION"))], Some(Fault::AnswerFiltered)),
+        (vec![chunk("", &reason("IMAGE_RECITATION"))], Some(Fault::AnswerFiltered)),
+        (vec![chunk("", &reason("MODEL_ARMOR"))], Some(Fault::AnswerFiltered)),
         (vec![chunk("", &reason("OTHER"))], Some(Fault::AnswerEmpty)),
         (vec![r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"}}"#.to_owned()], Some(Fault::AnswerFiltered)),
         (
@@ -331,6 +349,11 @@ fn lines_of_ollama() {
         assert_fault(OLLAMA, 200, &[], lines.join("\n").as_bytes(), fault);
         assert_fault(OLLAMA, 200, &[], lines.join("\r\n").as_bytes(), fault);
     }
+    // Not streamed all the same, on one line or on many.
+    let whole = serde_json::json!({"model": "m", "message": {"content": "pong"}, "done": true, "done_reason": "stop"});
+    assert_fault(OLLAMA, 200, &[], whole.to_string().as_bytes(), None);
+    assert_fault(OLLAMA, 200, &[], format!("{whole:#}\n").as_bytes(), None);
+    assert_fault(OLLAMA, 200, &[], b"{\n  \"error\": \"upstream is gone\"\n}", Some(Fault::Http5xx));
     assert_fault(OLLAMA, 404, &[], br#"{"error":"model 'm' not found"}"#, Some(Fault::RequestModelNotFound));
     assert_fault(OLLAMA, 400, &[], br#"{"error":"\"m\" does not support thinking"}"#, Some(Fault::RequestRejected));
 }
@@ -403,6 +426,8 @@ fn errors_of_status_and_body() {
         (AZURE, 403, azure("403", "Your resource has been temporarily blocked because we detected behavior that may violate our content policy."), Fault::AccountPermission),
         (AZURE, 404, azure("DeploymentNotFound", "The API deployment for this resource does not exist."), Fault::RequestModelNotFound),
         (AZURE, 404, azure("404", "Resource not found"), Fault::RequestRejected),
+        (AZURE, 410, azure("ModelDeprecated", "The model is deprecated."), Fault::RequestModelNotFound),
+        (OPENAI, 410, "Gone".to_owned(), Fault::RequestRejected),
         (AZURE, 424, azure("424", "Failed dependency"), Fault::Http5xx),
         (AZURE, 429, azure("429", "Requests to the ChatCompletions_Create Operation have exceeded call rate limit of your current OpenAI S0 pricing tier."), Fault::AccountRateLimit),
         (AZURE, 429, azure("RateLimitReached", "Your requests to d have exceeded the token limit."), Fault::AccountRateLimit),
@@ -442,5 +467,29 @@ fn errors_of_status_and_body() {
             challenge.as_bytes(),
             Some(Fault::AccountRegion),
         );
+    }
+}
+
+/// Whoever reads the error sees what came, as far as it is worth repeating.
+#[test]
+fn what_cannot_be_read_is_quoted() {
+    let words = |keys: &str, status, headers: &[_], body: &[u8]| outcome(keys, status, headers, body).fault.unwrap();
+    for (keys, body, fault, quoted) in [
+        (OPENAI, "data: <html>502 Bad Gateway</html>\n\n", Fault::StreamMalformed, "<html>502 Bad Gateway</html>"),
+        (OLLAMA, "{\"done\":false}\nupstream gone\n", Fault::StreamMalformed, "upstream gone"),
+        (OPENAI, "<html><title>Log in</title></html>", Fault::BodyMalformed, "Log in"),
+        (OPENAI, r#"{"status":"come back later"}"#, Fault::BodyMalformed, r#"{"status":"come back later"}"#),
+        (EMBEDDINGS, "", Fault::BodyMalformed, "HTTP 200 without a body"),
+    ] {
+        assert_eq!(words(keys, 200, &[], body.as_bytes()), (fault, Some(quoted.to_owned())));
+    }
+    let not_text = (Fault::StreamMalformed, Some("not UTF-8: po\u{fffd}ng".to_owned()));
+    assert_eq!(words(OPENAI, 200, &[], b"data: po\xffng\n\n"), not_text);
+    let not_text = (Fault::BodyMalformed, Some("not UTF-8: {po\u{fffd}ng}".to_owned()));
+    assert_eq!(words(OPENAI, 200, &[], b"{po\xffng}"), not_text);
+    let login = [("location", "https://me:pw@login.example.com/start?session=s3cret")];
+    for keys in [OPENAI, "provider = \"http\""] {
+        let said = words(keys, 302, &login, b"<html><title>Found</title></html>");
+        assert_eq!(said, (Fault::HttpRedirect, Some("HTTP 302 to https://login.example.com/start".to_owned())));
     }
 }

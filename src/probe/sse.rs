@@ -16,9 +16,15 @@ pub(super) struct Sse {
     started: bool,
 }
 
-/// The bytes are no UTF-8.
+/// The bytes are no UTF-8; with them as far as they can be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotText;
+pub(super) struct NotText(pub(super) String);
+
+impl NotText {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
 
 impl Sse {
     /// Takes a chunk in and hands the data of every event that it completes to `each`. Comments, other fields and empty
@@ -76,7 +82,7 @@ impl Sse {
         if data.is_empty() {
             return Ok(());
         }
-        each(std::str::from_utf8(&data).map_err(|_| NotText)?, is_error);
+        each(std::str::from_utf8(&data).map_err(|_| NotText::of(&data))?, is_error);
         Ok(())
     }
 }
@@ -103,7 +109,7 @@ mod tests {
         );
         assert_eq!(events(&[b"event: x\nid: 1\nretry: 5\ndata: {}\n\n"]), ["{}"]);
         assert_eq!(events(&[b"data: cut off"]), ["cut off"], "a last error is worth seeing");
-        assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_, _| ()), Err(NotText));
+        assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_, _| ()), Err(NotText("\u{fffd}".to_owned())));
         let mut errors = Vec::new();
         let stream = b"event: error\ndata: a\n\ndata: b\n\nevent:error\n\ndata: c\n\ndata: d\nevent: error\r\n\r\n";
         Sse::default().feed(stream, |data, is_error| errors.push((data.to_owned(), is_error))).unwrap();

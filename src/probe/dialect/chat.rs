@@ -113,13 +113,17 @@ pub(super) fn usage(answer: &mut Answer, usage: &Value) {
 }
 
 fn finish(answer: &mut Answer, choice: &Value) {
-    let Some(reason) = choice["finish_reason"].as_str() else { return };
+    // Some compatible servers write an empty text where others write null.
+    let Some(reason) = text_of(&choice["finish_reason"]) else { return };
     answer.complete = true;
-    match reason {
+    match reason.as_str() {
         "content_filter" => answer.filtered = true,
         "length" => answer.cut_by_length = true,
-        "error" if answer.error.is_none() => answer.error = Some(json!({"message": "finish_reason is error"})),
+        // The server gave up: OpenRouter's word for it, vLLM's and DeepSeek's.
+        "error" | "abort" | "insufficient_system_resource" if answer.error.is_none() => {
+            answer.error = Some(json!({"message": format!("finish_reason is {reason}")}));
+        }
         _ => {}
     }
-    answer.finish_reason = Some(reason.to_owned());
+    answer.finish_reason = Some(reason);
 }

@@ -10,8 +10,17 @@ use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_te
 use crate::config::catalog::{self, GeminiThinking};
 
 /// Reasons that mean a filter stepped in.
-const FILTERED: [&str; 7] =
-    ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"];
+const FILTERED: [&str; 9] = [
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "MODEL_ARMOR",
+];
 
 pub(super) fn request(ask: &Ask<'_>) -> Request {
     let model = ask.endpoint.model.as_deref().unwrap_or_default();

@@ -100,6 +100,8 @@ fn stop(answer: &mut Answer, reason: &Value) {
     match reason {
         "max_tokens" | "model_context_window_exceeded" => answer.cut_by_length = true,
         "refusal" => answer.refused = true,
+        // A tool without arguments is called by its block's begin alone.
+        "tool_use" => answer.calls_tool = true,
         _ => {}
     }
     answer.finish_reason = Some(reason.to_owned());

@@ -70,6 +70,8 @@ pub(super) struct Answer {
     pub(super) error: Option<Value>,
     /// It is not in the API's form.
     pub(super) malformed: bool,
+    /// The event that could not be read.
+    pub(super) garbage: String,
     pub(super) finish_reason: Option<String>,
     pub(super) filtered: bool,
     /// The model declined, whatever text came before.
@@ -188,6 +190,7 @@ impl Dialect {
         }
         let Ok(event) = serde_json::from_str::<Value>(data) else {
             answer.malformed = true;
+            data.clone_into(&mut answer.garbage);
             return Brought::Garbage;
         };
         match self {

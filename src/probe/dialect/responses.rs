@@ -47,6 +47,10 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
     let delta = &event["delta"];
     match kind {
         "response.output_text.delta" if append(&mut answer.text, delta) => Brought::Text,
+        // A server that sends the text only whole.
+        "response.output_text.done" if answer.text.is_empty() && append(&mut answer.text, &event["text"]) => {
+            Brought::Text
+        }
         "response.refusal.delta" if append(&mut answer.refusal, delta) => Brought::Text,
         "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" if is_text(delta) => {
             Brought::Reasoning
