@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Look, Lookout, Uptime, Wall};
-use crate::model::{Endpoint, Reach, Sample, Timestamp};
+use crate::model::{Endpoint, Reach, Sample, Timestamp, canonical_order};
 use crate::schedule::{Agenda, Due};
 
 /// How long probes in flight may go on after the daemon is told to stop; what is not finished then is abandoned.
@@ -92,7 +92,7 @@ impl Report {
     /// name, so that what follows from one instant does not hang on which task was quicker by a hair.
     pub fn order(&self) -> Option<(Timestamp, &str)> {
         match self {
-            Self::Probed(probed) => Some((probed.sample.ended_at(), &probed.sample.endpoint)),
+            Self::Probed(probed) => Some(canonical_order(probed.sample.ended_at(), &probed.sample.endpoint)),
             Self::Skipped { .. } | Self::Asleep { .. } => None,
         }
     }

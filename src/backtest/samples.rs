@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Replay, Tale, Watched};
 use crate::detect::{Detector, Observation, Policy, Reader, Result as Probed};
-use crate::model::{DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger};
+use crate::model::{DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger, canonical_order};
 
 /// How many distances between scheduled probes tell an interval that no configuration names.
 const DISTANCES: usize = 1001;
@@ -96,7 +96,8 @@ impl Samples {
     /// Replays them under `rules`, or under each endpoint's own settings.
     pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
         let seen = &self.seen;
-        self.rows.sort_by(|a, b| (a.end, &seen[a.place].name).cmp(&(b.end, &seen[b.place].name)));
+        let order = |row: &Row| canonical_order(row.end, &seen[row.place].name);
+        self.rows.sort_by(|a, b| order(a).cmp(&order(b)));
         let intervals: Vec<_> = self.seen.iter().map(|s| self.interval(s)).collect();
         let standard = DetectionPolicy::default();
         let policy = |(seen, interval): (&Seen, &Duration)| {

@@ -6,7 +6,7 @@
 //! ([`recovery`]). Faults of the account have a small machine of their own ([`account`]) and never touch the meters.
 //!
 //! Observations are folded in one canonical order, by the end of the probe and then by the endpoint's name
-//! ([`canonical_order`]), so that which of two results of one instant arrived first decides nothing.
+//! ([`canonical_order`](crate::model::canonical_order)), so that which of two results of one instant arrived first decides nothing.
 
 mod account;
 mod errors;
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use sample::{LAG_LIMIT_MS, Reader, canonical_order};
+pub use sample::{LAG_LIMIT_MS, Reader};
 pub use verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical, Verdict};
 
 use self::account::Account;

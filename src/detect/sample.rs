@@ -1,6 +1,5 @@
 //! What a stored sample says to the detector. The daemon, a restart and a replay of stored samples all read it here.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::{Observation, Reading, Result};
@@ -51,9 +50,4 @@ impl Reader<'_> {
             result,
         }
     }
-}
-
-/// The order in which observations are folded: by the end of the probe, then by the endpoint's name.
-pub fn canonical_order(a: &Observation, b: &Observation) -> Ordering {
-    (a.end, &a.endpoint).cmp(&(b.end, &b.endpoint))
 }

@@ -18,7 +18,7 @@ pub use incident::{
 };
 pub use notice::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use official::{Official, VendorIncident, VendorPage};
-pub use sample::{Outcome, Reach, Sample, Trigger};
+pub use sample::{Outcome, Reach, Sample, Trigger, canonical_order};
 pub use secret::Secret;
 pub use target::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,

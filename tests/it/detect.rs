@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use llmwatch::backtest::{self, Said};
-use llmwatch::detect::{Cause, Detector, Event, Observation, Policy, Reading, Result as Probed, canonical_order};
-use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp};
+use llmwatch::detect::{Cause, Detector, Event, Observation, Policy, Reading, Result as Probed};
+use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
 use proptest::prelude::*;
 
 fn events(said: &[Said], trace: &str) -> Vec<(i64, String, String)> {
@@ -170,7 +170,9 @@ proptest! {
             };
             let mut arrived: Vec<_> = instant.into_iter().enumerate().map(observe).collect();
             let fold = |detector: &mut Detector, mut arrived: Vec<Observation>| {
-                arrived.sort_by(canonical_order);
+                arrived.sort_by(|a, b| {
+                    canonical_order(a.end, &a.endpoint).cmp(&canonical_order(b.end, &b.endpoint))
+                });
                 arrived.iter().map(|o| detector.observe(&roster(), o)).collect::<Vec<_>>()
             };
             let told = fold(&mut one, arrived.clone());
