@@ -24,7 +24,7 @@ use self::thread::{Circumstances, Next, Thread};
 use crate::advice::Advice;
 use crate::audience::{concerns, ends_by_message, is_machine, wants_type};
 use crate::config::{Channel, Config, Filters};
-use crate::incident::{Change, human_duration};
+use crate::incident::{Change, close_as_removed, human_duration};
 use crate::maintenance::{self, Active};
 use crate::model::{
     Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice, NoticeType, Outgoing,
@@ -209,16 +209,22 @@ impl Desk {
         }
     }
 
-    /// Closes what does not go on any more though nobody said so: after the state of detection had to be made anew.
+    /// Closes what does not go on any more though nobody said so: after the state of detection had to be made anew. What
+    /// concerned only endpoints that are not watched any more is closed as removed.
     pub fn reconcile(&mut self, snapshot: &Snapshot) {
         let at = snapshot.at;
         let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
+        let is_watched = |name: &String| snapshot.endpoints.iter().any(|e| e.name == *name);
         for (_, case) in self.cases.iter_mut().filter(|(id, c)| c.incident.state == IncidentState::Open && !is_open(id))
         {
             self.changed = true;
-            case.incident.state = IncidentState::Resolved;
-            case.incident.resolved_at = Some(at);
-            case.incident.duration_s = at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
+            if case.incident.endpoints.iter().any(is_watched) {
+                case.incident.state = IncidentState::Resolved;
+                case.incident.resolved_at = Some(at);
+                case.incident.duration_s = at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
+            } else {
+                close_as_removed(&mut case.incident, at);
+            }
             case.threads.values_mut().for_each(|t| t.owe(NoticeType::Resolved, at));
         }
     }

@@ -213,17 +213,8 @@ impl Book {
         self.open.retain_mut(|open| {
             open.bad.retain(|name| is_known(name));
             if open.bad.is_empty() {
-                let incident = &mut open.incident;
-                close(incident, at);
-                incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-                let names = incident.endpoints.join(", ");
-                incident.removed = true;
-                incident.title = format!("{}: {names} removed from the configuration", incident.provider);
-                incident.explanation = format!(
-                    "{names} was removed from the configuration, so nothing is known of it any more and the incident is \
-                     closed as removed."
-                );
-                closed.push(incident.clone());
+                close_as_removed(&mut open.incident, at);
+                closed.push(open.incident.clone());
             }
             !open.bad.is_empty()
         });
@@ -431,6 +422,21 @@ pub fn human_duration(seconds: f64) -> String {
 fn close(incident: &mut Incident, at: Timestamp) {
     incident.state = IncidentState::Resolved;
     incident.resolved_at = Some(at);
+}
+
+/// Ends an incident because its endpoints are not watched any more, which is no recovery.
+pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
+    close(incident, at);
+    incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+    let names = incident.endpoints.join(", ");
+    let was = if incident.endpoints.len() == 1 { "was" } else { "were" };
+    incident.removed = true;
+    incident.title = format!("{}: {names} removed from the configuration", incident.provider);
+    incident.explanation = format!(
+        "{names} {was} removed from the configuration, so nothing is known of {} any more and the incident is closed as \
+         removed.",
+        if incident.endpoints.len() == 1 { "it" } else { "them" }
+    );
 }
 
 fn tally(samples: &[EvidenceSample]) -> BTreeMap<String, u32> {

@@ -456,6 +456,21 @@ fn an_incident_that_is_gone_after_a_restart_is_told_as_over() {
     story.until(11).told(&["0 hook opened #1", "11 hook resolved #1"]);
 }
 
+#[test]
+fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
+    let mut story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(10).restarts();
+    let mut snapshot = story.core.snapshot(story.now());
+    snapshot.endpoints.retain(|e| e.name != "a");
+    story.desk.reconcile(&snapshot);
+    let story = story.until(11).told(&["0 hook opened #1", "11 hook resolved #1"]);
+    let incident = story.told[1].2.incident.clone().unwrap();
+    assert!(incident.removed, "{incident:?}");
+    assert!(incident.title.ends_with(": a removed from the configuration"), "{}", incident.title);
+    let notice = Notice { incident: Some(incident), ..story.told[1].2.clone() };
+    let subject = llmwatch::notify::render::subject(&notice);
+    assert!(subject.ends_with("removed from the configuration"), "{subject}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
