@@ -244,6 +244,17 @@ impl Detector {
         }
     }
 
+    /// Takes the alert of an endpoint back: what it was raised for has turned out to be no failure of the provider's.
+    pub fn withdraw(&mut self, endpoint: &str) {
+        let Some(watched) = self.endpoints.get_mut(endpoint) else { return };
+        let end = watched.seen.unwrap_or_default();
+        if watched.alert.is_some()
+            && let Some(domain) = watched.close(end)
+        {
+            self.leave(&domain);
+        }
+    }
+
     /// What is typical for an endpoint of `roster`.
     pub fn typical(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
         let known = self.endpoints.get(endpoint).zip(roster.get(endpoint));

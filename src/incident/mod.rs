@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::explained::Explained;
+use self::suspicion::Acquittal;
 use self::words::describe;
 use crate::detect::{Cause, Event, Note};
 use crate::model::{
@@ -47,6 +48,9 @@ pub struct Book {
     /// Endpoints whose trouble another incident explains.
     #[serde(default)]
     explained: BTreeMap<String, Explained>,
+    /// Endpoints whose failures have turned out to be no failures of the provider's, until the detector is told.
+    #[serde(skip)]
+    withdrawn: Vec<String>,
 }
 
 /// An incident that goes on.
@@ -60,6 +64,12 @@ struct Open {
     /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
     #[serde(default)]
     unconfirmed: BTreeMap<String, u32>,
+    /// Of these, the ones that are refused by themselves by now, while the provider is suspected: with what.
+    #[serde(default)]
+    refused_alone: BTreeMap<String, String>,
+    /// The provider was suspected and is not any more.
+    #[serde(default)]
+    acquittal: Option<Acquittal>,
     /// How often each fault was seen.
     faults: BTreeMap<String, u32>,
     /// Failures in a row, over all its endpoints.
@@ -82,7 +92,7 @@ pub enum Change {
     Opened,
     /// Its extent grew.
     Updated,
-    /// It became worse, or turned out to concern the whole provider.
+    /// It became worse, or turned out to concern the whole provider, or to be somebody else's fault.
     Escalated,
     /// It is over.
     Resolved,
@@ -152,6 +162,7 @@ impl Book {
                 Event::Offline | Event::Online => {}
             }
         }
+        changes.extend(self.acquit(sample.ended_at()));
         changes.extend(self.outlast(sample, around));
         let opened: Vec<_> = changes.iter().filter(|(c, _)| *c == Change::Opened).map(|(_, id)| *id).collect();
         changes.extend(opened.into_iter().flat_map(|id| self.explain_others(id, around)));
@@ -201,6 +212,11 @@ impl Book {
         changed
     }
 
+    /// The endpoints whose failures have turned out, with the last sample, to be no failures of the provider's.
+    pub fn take_withdrawn(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.withdrawn)
+    }
+
     /// The next incident has a number after `last`.
     pub fn number_after(&mut self, last: u64) {
         self.last_number = self.last_number.max(last);
@@ -236,6 +252,9 @@ impl Book {
             if failed || (slow && sample.outcome == Outcome::Slow) {
                 evidence.failed += 1;
             }
+            if !suspicion::is_own(sample) {
+                open.refused_alone.remove(&sample.endpoint);
+            }
             if let Some(fault) = sample.fault {
                 *open.faults.entry(fault.as_str().to_owned()).or_default() += 1;
             }
@@ -265,6 +284,9 @@ impl Book {
             (Cause::Account, Some(fault)) => (sample.attribution.unwrap_or(fault.attribution()), fault.as_str()),
             _ => (Attribution::Provider, OWN_TROUBLE),
         };
+        if attribution == Attribution::Account && self.is_left_alone(&note.endpoint, kind) {
+            return None;
+        }
         let slow = note.cause.is_slow();
         let share = f64::from(note.k) / f64::from(note.n.max(1));
         let status = match note.cause {
@@ -369,6 +391,8 @@ impl Book {
             kind: kind.to_owned(),
             bad: BTreeSet::from([note.endpoint.clone()]),
             unconfirmed: BTreeMap::new(),
+            refused_alone: BTreeMap::new(),
+            acquittal: None,
             faults: tally(&around.bad_samples(&note.endpoint, note.started_at)),
             run: 0,
         });

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::suspicion::Acquittal;
 use super::{OWN_TROUBLE, Open, SLOW, Surroundings, human_duration};
 use crate::model::{Attribution, Endpoint, Evidence, Fault, FirstToken, Incident, Timestamp};
 
@@ -40,8 +41,8 @@ pub(super) fn describe(open: &mut Open, at: Timestamp, around: &impl Surrounding
             _ => format!("{n} × {code}"),
         })
         .collect();
-    let story =
-        Story::new(incident, around, if list.is_empty() { String::new() } else { format!(" ({})", list.join("; ")) });
+    let tally = if list.is_empty() { String::new() } else { format!(" ({})", list.join("; ")) };
+    let story = Story { acquittal: open.acquittal.as_ref(), ..Story::new(incident, around, tally) };
     let (title, explanation, reason) = (story.title(), story.explanation(), story.reason());
     (incident.title, incident.explanation, incident.attribution_reason) = (title, explanation, reason);
 }
@@ -65,6 +66,8 @@ struct Story<'a, S> {
     fault: Option<Fault>,
     /// The faults with their counts, in brackets.
     tally: String,
+    /// How it turned out that the provider was suspected wrongly.
+    acquittal: Option<&'a Acquittal>,
     /// Endpoints of the same failure domain that are not concerned, and the rest of the world that answers.
     well: Vec<&'a Endpoint>,
     elsewhere: Vec<&'a Endpoint>,
@@ -82,6 +85,7 @@ impl<'a, S: Surroundings> Story<'a, S> {
             incident,
             around,
             tally,
+            acquittal: None,
             well,
             elsewhere,
         }
@@ -213,6 +217,9 @@ impl<'a, S: Surroundings> Story<'a, S> {
         let said: Vec<_> = status.into_iter().chain(words).collect();
         let said = if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) };
         let mut text = format!("Since {} {} ({}){said}.", self.since(), self.refusal(fault), self.share());
+        if let Some(acquitted) = self.acquitted() {
+            text += &format!(" Until now this was held for the provider's fault: {acquitted}.");
+        }
         if fault == Fault::RequestModelNotFound
             && self.incident.endpoints.iter().any(|name| self.around.has_worked(name))
         {
@@ -251,6 +258,19 @@ impl<'a, S: Surroundings> Story<'a, S> {
             Fault::AnswerRefused => format!("{model} refuses to answer {names}"),
             other => format!("{names} cannot be used: {}", other.describe()),
         }
+    }
+
+    /// Why the provider is not suspected any more, as a half sentence.
+    fn acquitted(&self) -> Option<String> {
+        let acquittal = self.acquittal.filter(|_| self.incident.attribution == Attribution::Account)?;
+        let at = acquittal.at.to_datetime().format("%H:%M:%S UTC");
+        Some(match acquittal.let_in.as_slice() {
+            [] => format!("another key is let in as of {at}"),
+            let_in => {
+                let verb = if let_in.len() == 1 { "is" } else { "are" };
+                format!("{} {verb} let in again as of {at}, and {} not", let_in.join(", "), self.names)
+            }
+        })
     }
 
     fn suspicion(&self) -> Option<String> {
@@ -354,7 +374,10 @@ impl<'a, S: Surroundings> Story<'a, S> {
     fn reason(&self) -> String {
         let answered = "the answer came from the provider itself";
         match (self.incident.attribution, self.fault) {
-            (Attribution::Account, _) => "the provider answers, and refuses this account or this request".to_owned(),
+            (Attribution::Account, _) => match self.acquitted() {
+                Some(acquitted) => format!("no longer suspected of the provider: {acquitted}"),
+                None => "the provider answers, and refuses this account or this request".to_owned(),
+            },
             (Attribution::Local, _) => "the failure lies on this machine, or no control answers from it".to_owned(),
             (Attribution::Provider, Some(fault)) if fault.attribution() == Attribution::Account => format!(
                 "suspected provider: a key and configuration that worked until now are refused at {} endpoints at once",

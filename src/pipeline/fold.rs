@@ -202,6 +202,9 @@ impl Core {
             };
             self.state.book.apply(&verdict.notes, &sample, &around)
         };
+        for name in self.state.book.take_withdrawn() {
+            self.state.detector.withdraw(&name);
+        }
         self.see(&mut step, &endpoint, &sample, observation.result == Looked::Offline);
         step.look_again = verdict.look_again;
         if sample.attribution == Some(Attribution::Account) {

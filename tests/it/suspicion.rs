@@ -98,6 +98,64 @@ fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
 }
 
 #[test]
+fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_trouble() {
+    let mut watch = Watch::new(&one_key());
+    watch.well(5);
+    watch.minutes(6, None, |_| Some(Fault::AccountQuota));
+    let [suspected] = watch.open().try_into().unwrap();
+    assert_eq!((suspected.attribution, suspected.endpoints.len()), (Attribution::Provider, 2));
+    let told_before = watch.changes.len();
+    watch.minutes(12, None, |name| (name == "opus").then_some(Fault::AccountQuota));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.number, incident.attribution), (suspected.number, Attribution::Account), "the same incident");
+    assert_eq!(
+        (incident.endpoints.as_slice(), incident.cause.as_str()),
+        (["opus".to_owned()].as_slice(), "account.quota")
+    );
+    let wording = incident.attribution_reason.as_str();
+    assert!(
+        wording.starts_with("no longer suspected of the provider: haiku is let in again as of ")
+            && wording.ends_with(", and opus not"),
+        "{wording}"
+    );
+    assert!(
+        incident.explanation.contains("Until now this was held for the provider's fault: "),
+        "{}",
+        incident.explanation
+    );
+    let since = &watch.changes[told_before..];
+    let turned = since.iter().find(|(_, i)| i.attribution == Attribution::Account).unwrap();
+    assert_eq!(turned.0, Change::Escalated, "whoever was told of the provider hears of it");
+    let subject = render::subject(&mail(NoticeType::Escalated, &turned.1));
+    assert!(subject.starts_with("[YOUR ACCOUNT] "), "{subject}");
+    assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
+
+    // Whatever else happens to it then is told as always.
+    watch.minutes(8, None, |name| (name == "opus").then_some(Fault::Http5xx));
+    let [outage] = watch.open().try_into().unwrap();
+    assert_eq!((outage.attribution, outage.cause.as_str()), (Attribution::Provider, "http.5xx"));
+    watch.well(12);
+    assert_eq!(watch.open(), [], "{:?}", told(&watch));
+}
+
+#[test]
+fn a_suspicion_ends_when_another_key_of_the_provider_is_let_in() {
+    let text = one_key() + &endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"\napi_key = \"k-1111111\"");
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(6, None, |_| Some(Fault::AccountAuth));
+    let [suspected] = watch.open().try_into().unwrap();
+    assert_eq!((suspected.attribution, suspected.endpoints.len()), (Attribution::Provider, 3));
+    watch.minutes(12, None, |name| (name != "sonnet").then_some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 2), "{}", incident.explanation);
+    assert!(incident.attribution_reason.contains("sonnet is let in again"), "{}", incident.attribution_reason);
+    watch.well(3);
+    assert_eq!(watch.open(), []);
+    assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
+}
+
+#[test]
 fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
     let text = one_key() + &endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"");
     let mut watch = Watch::new(&text);
