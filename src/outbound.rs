@@ -1,7 +1,7 @@
 //! How everything but a probe calls out by HTTP (webhooks, the vendors' pages, the heartbeat, a collector): through the
 //! proxy of `[monitor]` and trusting its extra roots, as the probes do.
 
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy as Via};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy as Via};
 use url::Url;
 
 use crate::config::{Monitor, Proxy, is_local};
@@ -14,23 +14,14 @@ pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, Strin
     // For a library user: `main` has done it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = builder.user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION"))).no_proxy();
-    match &monitor.proxy {
-        Proxy::None => {}
+    if monitor.proxy != Proxy::None {
         // What was read of the environment when the configuration was, and not what stands there now.
-        Proxy::Env { http, https, except } => {
-            let except = NoProxy::from_string(&except.join(","));
-            let via =
-                [http.as_ref().map(|url| Via::http(url.expose())), https.as_ref().map(|url| Via::https(url.expose()))];
-            for via in via.into_iter().flatten() {
-                let via = via.map_err(|_| "the proxy of the environment cannot be used")?;
-                builder = builder.proxy(via.no_proxy(except.clone()));
-            }
-        }
-        Proxy::Url(url) => {
-            let proxy: Url = url.expose().parse().map_err(|_| "`proxy` cannot be used")?;
+        let proxy = monitor.proxy.clone();
+        builder = builder.proxy(Via::custom(move |target| {
             // What is near is not asked through the one proxy that leads out.
-            builder = builder.proxy(Via::custom(move |target| (!is_local(target)).then(|| proxy.clone())));
-        }
+            let near = matches!(proxy, Proxy::Url(_)) && is_local(target);
+            proxy.towards(target).filter(|_| !near).and_then(|url| Url::parse(url.expose()).ok())
+        }));
     }
     if let Some(path) = &monitor.ca_file {
         let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;

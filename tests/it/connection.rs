@@ -329,6 +329,19 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     assert_eq!((sample.fault, log.lock().unwrap().len()), (None, before + 1), "{sample:?}");
 }
 
+#[test]
+fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    std::fs::write(&path, "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n")
+        .unwrap();
+    let vars = HashMap::from([("ALL_PROXY".to_owned(), "socks5h://me:s3cret@proxy.test:1080".to_owned())]);
+    let refused = config::load(&path, &Surroundings { vars, hostname: "here".to_owned() }).unwrap_err().to_string();
+    let wanted = "`ALL_PROXY` of the environment is a proxy of kind `socks5h://`, which is not supported";
+    assert!(refused.contains(wanted) && refused.contains("monitor.toml:2:9"), "{refused}");
+    assert!(!refused.contains("s3cret"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_token_of_entra_id_is_fetched_once_and_timed_apart() {
     let (listener, seen) = (listener().await, Seen::default());
