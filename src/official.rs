@@ -91,16 +91,16 @@ impl Pages {
         self.0.retain(|feed, _| wanted(feed));
     }
 
-    /// What each vendor's page says, in the order of the providers.
-    pub fn all(&self) -> impl Iterator<Item = (Provider, &VendorPage)> {
-        self.0.values().map(|p| (p.provider, &p.page))
+    /// What each feed's page says, in the order of the providers.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Provider, &VendorPage)> {
+        self.0.iter().map(|(feed, known)| (feed.as_str(), known.provider, &known.page))
     }
 
-    /// What `provider`'s page says about `incident`. What was once found out about its publishing stays: the vendor
+    /// What the pages of these feeds say about `incident`. What was once found out about its publishing stays: the vendor
     /// may close its incident before ours is over.
-    pub fn about(&self, incident: &Incident, provider: Provider) -> Official {
+    pub fn about(&self, incident: &Incident, feeds: &[String]) -> Official {
         let known = &incident.official;
-        let pages: Vec<_> = self.0.values().filter(|p| p.provider == provider).map(|p| &p.page).collect();
+        let pages: Vec<_> = feeds.iter().filter_map(|feed| self.0.get(feed)).map(|p| &p.page).collect();
         let status = pages.iter().map(|p| p.status).reduce(Status::worse);
         if incident.attribution == Attribution::Local {
             return Official::default();

@@ -1,6 +1,6 @@
 //! The file as a whole: every table, then what only shows between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::diagnostic::{Diagnostic, echo, nearest};
 use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
-    Budget, Channel, Config, ConfigError, Control, FeedKind, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp,
-    Proxy, Report, ReportEvery, StatusFeed, Store, Surroundings, Web, Window, catalog, channel, proxy, value, webhook,
+    Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, Proxy,
+    Report, ReportEvery, Store, Surroundings, Web, Window, channel, feed, proxy, value, webhook,
 };
 use crate::model::Provider;
 
@@ -53,7 +53,7 @@ pub(super) fn syntax(source: &str) -> Result<toml::Spanned<DeTable<'_>>, Vec<Dia
 }
 
 /// The keys of each table, as the reader asks for them.
-pub(super) type Asked = BTreeMap<String, std::collections::BTreeSet<&'static str>>;
+pub(super) type Asked = BTreeMap<String, BTreeSet<&'static str>>;
 
 /// Checks `source` as the content of `path`.
 pub(super) fn parse(
@@ -89,7 +89,7 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
     endpoint::read_alone(&detection, defaults.as_ref().filter(|_| !tables.is_empty()));
     name_endpoints(&mut reads);
     let controls = read_controls(root, &reads);
-    let feeds = read_feeds(root, &reads);
+    let feeds = feed::read(root, &reads);
 
     let emails = root.tables("email");
     let webhooks = root.tables("webhook");
@@ -271,125 +271,6 @@ fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
     controls
 }
 
-fn read_feeds(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
-    let kinds = [
-        ("statuspage", FeedKind::Statuspage),
-        ("incident_io", FeedKind::IncidentIo),
-        ("azure_rss", FeedKind::AzureRss),
-        ("google_cloud", FeedKind::GoogleCloud),
-    ];
-    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
-    let mut feeds = Vec::new();
-    let mut named = Vec::new();
-    for table in root.tables("status_feed") {
-        let provider = table.get("provider").and_then(|v| v.one_of(&providers));
-        let enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
-        let url = table.get("url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
-        let kind = table.get("kind").and_then(|v| v.one_of(&kinds));
-        let components = table.get("components").and_then(|v| v.strings());
-        // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
-        let own = url.as_ref().is_some_and(endpoint::is_local);
-        let least = Duration::from_secs(if own { 1 } else { 30 });
-        let interval = table.get("interval").and_then(|v| v.duration_of_at_least(least));
-        table.finish();
-        let Some(provider) = provider else {
-            let help = Some("add `provider = …`".to_owned());
-            table.sink().error(Some(table.span.clone()), "a status feed without `provider`", help);
-            continue;
-        };
-        named.push(provider);
-        if !enabled {
-            continue;
-        }
-        let interval = interval.unwrap_or(Duration::from_mins(2));
-        match (url, kind, known_feed(provider)) {
-            (Some(url), Some(kind), _) => feeds.push(StatusFeed {
-                provider,
-                url: document_of(url, kind),
-                fallback: None,
-                kind,
-                components: components.unwrap_or_default(),
-                interval,
-            }),
-            (None, None, Some(known)) => {
-                let components = components.unwrap_or_else(|| known.components.clone());
-                feeds.push(StatusFeed { components, interval, ..known });
-            }
-            _ => {
-                let help = Some("give both `url` and `kind`".to_owned());
-                table.sink().error(Some(table.span.clone()), "a status feed without its address or platform", help);
-            }
-        }
-    }
-    for provider in Provider::ALL.iter().filter(|p| !named.contains(p)) {
-        let own =
-            catalog::base_url(*provider).and_then(|u| Url::parse(u).ok()).and_then(|u| u.domain().map(str::to_owned));
-        let probed = |r: &Read<'_>| {
-            let host = r.endpoint.base_url.domain().unwrap_or_default();
-            let is_azure = *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
-            r.enabled && r.endpoint.provider == *provider && (own.as_deref() == Some(host) || is_azure)
-        };
-        if reads.iter().any(probed) {
-            feeds.extend(known_feed(*provider));
-        }
-    }
-    feeds
-}
-
-/// The document to read where only the page's address is given.
-fn document_of(mut url: Url, kind: FeedKind) -> Url {
-    if matches!(kind, FeedKind::Statuspage | FeedKind::IncidentIo) && url.path() == "/" {
-        url.set_path("/api/v2/summary.json");
-    }
-    url
-}
-
-/// The vendors' own status pages, and what on them concerns the APIs.
-fn known_feed(provider: Provider) -> Option<StatusFeed> {
-    let (url, kind, components): (_, _, &[&str]) = match provider {
-        Provider::OpenAi => (
-            "https://status.openai.com/api/v2/summary.json",
-            FeedKind::IncidentIo,
-            &[
-                "Chat Completions",
-                "Responses",
-                "Embeddings",
-                "Moderations",
-                "Realtime",
-                "Batch",
-                "Files",
-                "Fine-tuning",
-            ],
-        ),
-        Provider::Anthropic => {
-            ("https://status.claude.com/api/v2/summary.json", FeedKind::Statuspage, &["api.anthropic.com"])
-        }
-        Provider::Gemini => (
-            "https://status.cloud.google.com/incidents.json",
-            FeedKind::GoogleCloud,
-            &["Z0FZJAMvEB4j3NbCJs6B", "Gemini"],
-        ),
-        Provider::AzureOpenAi => (
-            "https://azure.status.microsoft/en-us/status/feed/",
-            FeedKind::AzureRss,
-            &["OpenAI", "Foundry", "Cognitive Services", "Multiple"],
-        ),
-        Provider::OpenAiCompatible | Provider::Http => return None,
-    };
-    // The vendor's front end has been seen to turn programs away; the platform's own address has not.
-    let fallback = (provider == Provider::Anthropic)
-        .then(|| Url::parse("https://anthropic.statuspage.io/api/v2/summary.json").ok())
-        .flatten();
-    Some(StatusFeed {
-        provider,
-        url: Url::parse(url).ok()?,
-        fallback,
-        kind,
-        components: components.iter().map(|c| (*c).to_owned()).collect(),
-        interval: Duration::from_mins(2),
-    })
-}
-
 fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
     let name = table.get("name").and_then(|v| v.string()).unwrap_or_else(|| "maintenance".to_owned());
     let start = table.get("start");
@@ -553,7 +434,7 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
 }
 
 /// A name that must be one of `known`.
-fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option<String> {
+pub(super) fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option<String> {
     let name = value.string()?;
     if known.contains(&name.as_str()) {
         return Some(name);

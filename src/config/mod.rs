@@ -9,6 +9,7 @@ mod channel;
 mod check;
 mod diagnostic;
 mod endpoint;
+mod feed;
 pub mod plan;
 mod proxy;
 mod raw;
@@ -134,7 +135,8 @@ pub struct Monitor {
 pub enum Proxy {
     /// None, whatever the environment says: a probe measures the direct way.
     None,
-    /// What the environment's `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY` and `NO_PROXY` said when the file was read.
+    /// What the environment's `HTTPS_PROXY`, `http_proxy`, `ALL_PROXY` and `NO_PROXY` said when the file was read: http
+    /// URLs.
     Env {
         /// For plain HTTP.
         http: Option<Secret>,
@@ -226,6 +228,8 @@ pub struct StatusFeed {
     pub kind: FeedKind,
     /// The components that matter, by parts of their names or by id; empty for all.
     pub components: Vec<String>,
+    /// The endpoints that it speaks of; empty for all of the provider.
+    pub endpoints: Vec<String>,
     /// How often it is asked.
     pub interval: Duration,
 }
@@ -234,6 +238,11 @@ impl StatusFeed {
     /// What tells it from the other feeds.
     pub fn key(&self) -> String {
         format!("{} {}", self.provider, self.url)
+    }
+
+    /// Whether it speaks of this endpoint.
+    pub fn is_about(&self, endpoint: &Endpoint) -> bool {
+        self.provider == endpoint.provider && (self.endpoints.is_empty() || self.endpoints.contains(&endpoint.name))
     }
 }
 

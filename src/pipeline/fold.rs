@@ -16,6 +16,7 @@ use chrono::{NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
 
 use self::context::fingerprint;
+use self::hear::feeds_about;
 use self::sight::Blind;
 use super::{Line, Step};
 use crate::advice::{Advice, Advisor};
@@ -31,7 +32,7 @@ use crate::model::{
     Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status, Timestamp,
 };
 use crate::official::Pages;
-use crate::snapshot::{EndpointView, Recent, Snapshot, VendorView};
+use crate::snapshot::{EndpointView, Recent, Snapshot};
 
 /// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
 /// hundreds of endpoints does not write the state of all of them hundreds of times.
@@ -256,12 +257,7 @@ impl Core {
             silences: Vec::new(),
             maintenance: maintenance::active(&self.config, now).iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),
-            official: self
-                .state
-                .pages
-                .all()
-                .map(|(provider, page)| VendorView { provider, title: provider.title().to_owned(), page: page.clone() })
-                .collect(),
+            official: self.vendors(),
         }
     }
 
@@ -467,7 +463,7 @@ impl Surroundings for Around<'_> {
     }
 
     fn official(&self, incident: &Incident) -> Official {
-        let provider = incident.endpoints.iter().find_map(|name| self.endpoint(name)).map(|e| e.provider);
-        provider.map_or_else(|| incident.official.clone(), |p| self.pages.about(incident, p))
+        let feeds = feeds_about(self.config, incident);
+        feeds.map_or_else(|| incident.official.clone(), |feeds| self.pages.about(incident, &feeds))
     }
 }

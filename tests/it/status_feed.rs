@@ -7,9 +7,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use llmwatch::model::{Fault, Provider, Timestamp};
+use llmwatch::official::Heard;
 use llmwatch::simulate::Scenario;
 use serde_json::Value;
 
+use crate::attribution::{self, START, Watch, configuration, endpoint};
 use crate::support::{PATIENCE, World};
 
 const OUTAGE: &str = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
@@ -148,4 +151,40 @@ async fn a_page_is_fetched_whole_once_and_its_failure_is_said_once() {
     assert_eq!(daemon.stop().await, Some(0));
     assert_eq!(daemon.log.matches("\"feed.failed\"").count(), 1, "{}", daemon.log);
     server.abort();
+}
+
+fn compatible(name: &str, host: &str) -> String {
+    endpoint(name, "openai-compatible", &format!("base_url = \"https://{host}/v1\"\nmodel = \"m\""))
+}
+
+#[test]
+fn a_page_of_one_compatible_server_says_nothing_of_another() {
+    let text = compatible("groq", "api.groq.test")
+        + &compatible("fireworks", "api.fireworks.test")
+        + "[[status_feed]]\nprovider = \"openai-compatible\"\nurl = \"https://status.groq.test\"\nkind = \"statuspage\"\nendpoints = [\"groq\"]\n";
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
+    let key = watch.core.config().status_feeds[0].key();
+    let published = at(&watch).to_string();
+    let heard = Heard { feed: key, ..attribution::page(Provider::OpenAiCompatible, Some(&published)) };
+    watch.core.hear(heard, at(&watch));
+    let shown: Vec<_> = watch.core.snapshot(at(&watch)).official.into_iter().map(|v| v.title).collect();
+    assert_eq!(shown, ["api.groq.test"], "the page stands beside the server that it speaks of");
+    watch.minutes(5, None, |_| Some(Fault::Http5xx));
+    let mut official: Vec<_> = watch.open().into_iter().map(|i| (i.provider, i.official.incident)).collect();
+    official.sort();
+    let theirs = Some("Elevated error rates".to_owned());
+    assert_eq!(official, [("api.fireworks.test".to_owned(), None), ("api.groq.test".to_owned(), theirs)]);
+}
+
+#[test]
+fn a_page_that_counts_for_servers_of_different_operators_is_warned_of() {
+    let feed = "[[status_feed]]\nprovider = \"openai-compatible\"\nurl = \"https://status.groq.test\"\nkind = \"statuspage\"\n";
+    let groq = compatible("groq", "api.groq.test");
+    let both = groq.clone() + &compatible("fireworks", "api.fireworks.test") + feed;
+    let warned = |text: &str| configuration(text).warnings.iter().any(|w| w.contains("say with `endpoints` for which"));
+    assert!(warned(&both));
+    assert!(!warned(&(groq + feed)));
+    assert!(!warned(&(both + "endpoints = [\"groq\"]\n")));
 }

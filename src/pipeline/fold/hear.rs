@@ -1,15 +1,19 @@
 //! What a vendor's own page says, taken into the state: logged, shown beside what goes on here, told to those who ask.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::Core;
 use crate::audience::wants_type;
+use crate::config::{Config, StatusFeed};
 use crate::desk::Announcement;
 use crate::incident::{Change, Said};
 use crate::log;
 use crate::model::{Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident};
 use crate::official::{Heard, News};
 use crate::pipeline::{Line, Step};
+use crate::snapshot::VendorView;
 
 impl Core {
     /// Takes in what a vendor's own page says. It changes what is told about the incidents that go on, never what is
@@ -17,18 +21,16 @@ impl Core {
     pub fn hear(&mut self, heard: Heard, at: Timestamp) -> Step {
         let mut step = Step::default();
         let (feed, provider) = (heard.feed.clone(), heard.provider);
-        if !self.config.status_feeds.iter().any(|f| f.key() == feed) {
+        let config = &self.config;
+        let Some(configured) = config.status_feeds.iter().find(|f| f.key() == feed) else {
             // It was on its way when the configuration changed.
             return step;
-        }
-        let Some(news) = self.state.pages.hear(heard) else { return step };
-        step.lines.push(line(provider, &news));
-        let config = &self.config;
-        let of_provider = |incident: &Incident| {
-            let of = |name: &String| config.endpoints.iter().find(|e| e.name == *name).map(|e| e.provider);
-            incident.endpoints.iter().find_map(of) == Some(provider)
         };
-        let felt = self.state.book.open().any(|i| i.attribution == Attribution::Provider && of_provider(i));
+        let whose = titles(config, configured).into_iter().collect::<Vec<_>>().join(", ");
+        let Some(news) = self.state.pages.hear(heard) else { return step };
+        step.lines.push(line(provider, &whose, &news));
+        let concerned = |incident: &Incident| feeds_about(config, incident).filter(|feeds| feeds.contains(&feed));
+        let felt = self.state.book.open().any(|i| i.attribution == Attribution::Provider && concerned(i).is_some());
         let asking: Vec<_> = config
             .channels
             .iter()
@@ -38,9 +40,9 @@ impl Core {
             .collect();
         if !asking.is_empty() {
             let tell = |theirs: &VendorIncident, began: bool| Announcement {
-                document: Some(document(provider, theirs, began)),
+                document: Some(document(provider, &whose, theirs, began)),
                 only: Some(asking.clone()),
-                ..Announcement::new(NoticeType::Official, title(provider, theirs, began), at)
+                ..Announcement::new(NoticeType::Official, title(&whose, theirs, began), at)
             };
             for theirs in news.published.iter().filter(|_| !felt) {
                 step.announcements.push(tell(theirs, true));
@@ -51,7 +53,7 @@ impl Core {
         }
         let pages = &self.state.pages;
         let said = self.state.book.hear(at, |incident| {
-            if of_provider(incident) { pages.about(incident, provider) } else { incident.official.clone() }
+            concerned(incident).map_or_else(|| incident.official.clone(), |feeds| pages.about(incident, &feeds))
         });
         for Said { incident, published } in said {
             step.commit.officials.push((incident.id, incident.official.clone()));
@@ -65,11 +67,41 @@ impl Core {
         step.commit.checkpoint = Some(self.checkpoint());
         step
     }
+
+    /// What the vendors' pages say, once for each that they speak of.
+    pub(super) fn vendors(&self) -> Vec<VendorView> {
+        let feeds = &self.config.status_feeds;
+        let pages = self.state.pages.all().filter_map(|(key, provider, page)| {
+            let feed = feeds.iter().find(|f| f.key() == key)?;
+            let view = move |title| VendorView { provider, title, page: page.clone() };
+            Some(titles(&self.config, feed).into_iter().map(view))
+        });
+        pages.flatten().collect()
+    }
 }
 
-fn line(provider: Provider, news: &News) -> Line {
+/// The feeds that speak of one of an incident's endpoints; `None` when none of those is configured any more.
+pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<String>> {
+    let known = |name: &String| config.endpoints.iter().find(|e| e.name == *name);
+    let endpoints: Vec<_> = incident.endpoints.iter().filter_map(known).collect();
+    // An incident of several providers is this machine's own.
+    let provider = endpoints.first()?.provider;
+    let speaks = |feed: &&StatusFeed| feed.provider == provider && endpoints.iter().any(|e| feed.is_about(e));
+    Some(config.status_feeds.iter().filter(speaks).map(StatusFeed::key).collect())
+}
+
+/// Whom a feed speaks of, as people say it: the vendor, or the servers that have no other name.
+fn titles(config: &Config, feed: &StatusFeed) -> BTreeSet<String> {
+    let mut titles: BTreeSet<_> =
+        config.endpoints.iter().filter(|e| feed.is_about(e)).map(|e| e.domain_title()).collect();
+    if titles.is_empty() {
+        titles.insert(feed.provider.title().to_owned());
+    }
+    titles
+}
+
+fn line(provider: Provider, title: &str, news: &News) -> Line {
     let word = |status: Option<Status>| status.map_or("unknown", Status::as_str);
-    let title = provider.title();
     let mut message = format!("the status page of {title} says {} (was {})", word(news.now), word(news.was));
     let first = news.published.first();
     if let Some(theirs) = first {
@@ -84,8 +116,8 @@ fn line(provider: Provider, news: &News) -> Line {
     Line::new(log::Event::FeedChanged, tracing::Level::INFO, message, fields)
 }
 
-fn title(provider: Provider, theirs: &VendorIncident, began: bool) -> String {
-    let (whose, name) = (provider.title(), &theirs.name);
+fn title(whose: &str, theirs: &VendorIncident, began: bool) -> String {
+    let name = &theirs.name;
     if began {
         format!("{whose}'s own status page: {name}; the probes from here feel nothing of it")
     } else {
@@ -93,11 +125,10 @@ fn title(provider: Provider, theirs: &VendorIncident, began: bool) -> String {
     }
 }
 
-fn document(provider: Provider, theirs: &VendorIncident, began: bool) -> Document {
+fn document(provider: Provider, whose: &str, theirs: &VendorIncident, began: bool) -> Document {
     let text = if began {
         format!(
-            "{} has published this on its own status page. It is information: the probes from here do not feel it, and no incident is open.",
-            provider.title()
+            "{whose} has published this on its own status page. It is information: the probes from here do not feel it, and no incident is open."
         )
     } else {
         "It is not on the vendor's own status page any more.".to_owned()

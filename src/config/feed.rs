@@ -1,0 +1,168 @@
+//! `[[status_feed]]`: which of the vendors' own status pages are read, and for whom they speak.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use url::Url;
+
+use super::check::reference;
+use super::endpoint::{self, Read};
+use super::raw::Table;
+use super::{FeedKind, StatusFeed, catalog};
+use crate::model::Provider;
+
+/// Reads the status feeds; providers without one get the one that is known, if they are probed at their own address.
+pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
+    let kinds = [
+        ("statuspage", FeedKind::Statuspage),
+        ("incident_io", FeedKind::IncidentIo),
+        ("azure_rss", FeedKind::AzureRss),
+        ("google_cloud", FeedKind::GoogleCloud),
+    ];
+    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let mut feeds = Vec::new();
+    let mut named = Vec::new();
+    for table in root.tables("status_feed") {
+        let provider = table.get("provider").and_then(|v| v.one_of(&providers));
+        let enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
+        let url = table.get("url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
+        let kind = table.get("kind").and_then(|v| v.one_of(&kinds));
+        let components = table.get("components").and_then(|v| v.strings());
+        let endpoints = provider.map(|p| endpoints_of(&table, p, reads)).unwrap_or_default();
+        // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
+        let own = url.as_ref().is_some_and(endpoint::is_local);
+        let least = Duration::from_secs(if own { 1 } else { 30 });
+        let interval = table.get("interval").and_then(|v| v.duration_of_at_least(least));
+        table.finish();
+        let Some(provider) = provider else {
+            let help = Some("add `provider = …`".to_owned());
+            table.sink().error(Some(table.span.clone()), "a status feed without `provider`", help);
+            continue;
+        };
+        named.push(provider);
+        if !enabled {
+            continue;
+        }
+        let interval = interval.unwrap_or(Duration::from_mins(2));
+        match (url, kind, known_feed(provider)) {
+            (Some(url), Some(kind), _) => feeds.push(StatusFeed {
+                provider,
+                url: document_of(url, kind),
+                fallback: None,
+                kind,
+                components: components.unwrap_or_default(),
+                endpoints,
+                interval,
+            }),
+            (None, None, Some(known)) => {
+                let components = components.unwrap_or_else(|| known.components.clone());
+                feeds.push(StatusFeed { components, endpoints, interval, ..known });
+            }
+            _ => {
+                let help = Some("give both `url` and `kind`".to_owned());
+                table.sink().error(Some(table.span.clone()), "a status feed without its address or platform", help);
+            }
+        }
+    }
+    check_feeds(root, &feeds, reads);
+    for provider in Provider::ALL.iter().filter(|p| !named.contains(p)) {
+        let own =
+            catalog::base_url(*provider).and_then(|u| Url::parse(u).ok()).and_then(|u| u.domain().map(str::to_owned));
+        let probed = |r: &Read<'_>| {
+            let host = r.endpoint.base_url.domain().unwrap_or_default();
+            let is_azure = *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
+            r.enabled && r.endpoint.provider == *provider && (own.as_deref() == Some(host) || is_azure)
+        };
+        if reads.iter().any(probed) {
+            feeds.extend(known_feed(*provider));
+        }
+    }
+    feeds
+}
+
+/// The endpoints that a status feed of `provider` speaks of.
+fn endpoints_of(table: &Table<'_>, provider: Provider, reads: &[Read<'_>]) -> Vec<String> {
+    let of_provider = reads.iter().filter(|r| r.endpoint.provider == provider);
+    let known: Vec<_> = of_provider.map(|r| r.endpoint.name.as_str()).collect();
+    let what = format!("`{provider}` endpoint");
+    let items = table.get("endpoints").and_then(|v| v.items()).unwrap_or_default();
+    items.iter().filter_map(|value| reference(value, &what, &known)).collect()
+}
+
+/// Two feeds of one address would be one; and servers that have nothing in common have no common page.
+fn check_feeds(root: &Table<'_>, feeds: &[StatusFeed], reads: &[Read<'_>]) {
+    for (place, feed) in feeds.iter().enumerate() {
+        if feeds[..place].iter().any(|f| f.key() == feed.key()) {
+            let message = format!("two status feeds of provider `{}` have the URL {}", feed.provider, feed.url);
+            let help = Some("name all their endpoints in `endpoints` of one".to_owned());
+            root.sink().error(None, message, help);
+        }
+        if !feed.endpoints.is_empty() || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http) {
+            continue;
+        }
+        let ours = reads.iter().filter(|r| r.enabled && feed.is_about(&r.endpoint));
+        let hosts: BTreeSet<_> = ours.map(|r| r.endpoint.domain()).collect();
+        if hosts.len() > 1 {
+            let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
+            root.sink().warn(format!(
+                "the status feed {} counts for every endpoint of provider `{}`, at {hosts}: say with `endpoints` for which",
+                feed.url, feed.provider
+            ));
+        }
+    }
+}
+
+/// The document to read where only the page's address is given.
+fn document_of(mut url: Url, kind: FeedKind) -> Url {
+    if matches!(kind, FeedKind::Statuspage | FeedKind::IncidentIo) && url.path() == "/" {
+        url.set_path("/api/v2/summary.json");
+    }
+    url
+}
+
+/// The vendors' own status pages, and what on them concerns the APIs.
+fn known_feed(provider: Provider) -> Option<StatusFeed> {
+    let (url, kind, components): (_, _, &[&str]) = match provider {
+        Provider::OpenAi => (
+            "https://status.openai.com/api/v2/summary.json",
+            FeedKind::IncidentIo,
+            &[
+                "Chat Completions",
+                "Responses",
+                "Embeddings",
+                "Moderations",
+                "Realtime",
+                "Batch",
+                "Files",
+                "Fine-tuning",
+            ],
+        ),
+        Provider::Anthropic => {
+            ("https://status.claude.com/api/v2/summary.json", FeedKind::Statuspage, &["api.anthropic.com"])
+        }
+        Provider::Gemini => (
+            "https://status.cloud.google.com/incidents.json",
+            FeedKind::GoogleCloud,
+            &["Z0FZJAMvEB4j3NbCJs6B", "Gemini"],
+        ),
+        Provider::AzureOpenAi => (
+            "https://azure.status.microsoft/en-us/status/feed/",
+            FeedKind::AzureRss,
+            &["OpenAI", "Foundry", "Cognitive Services", "Multiple"],
+        ),
+        Provider::OpenAiCompatible | Provider::Http => return None,
+    };
+    // The vendor's front end has been seen to turn programs away; the platform's own address has not.
+    let fallback = (provider == Provider::Anthropic)
+        .then(|| Url::parse("https://anthropic.statuspage.io/api/v2/summary.json").ok())
+        .flatten();
+    Some(StatusFeed {
+        provider,
+        url: Url::parse(url).ok()?,
+        fallback,
+        kind,
+        components: components.iter().map(|c| (*c).to_owned()).collect(),
+        endpoints: Vec::new(),
+        interval: Duration::from_mins(2),
+    })
+}
