@@ -7,7 +7,7 @@ use url::Url;
 
 use super::check::reference;
 use super::endpoint::{self, Read};
-use super::raw::Table;
+use super::raw::{Table, Value};
 use super::{FeedKind, StatusFeed, catalog};
 use crate::model::Provider;
 
@@ -28,7 +28,8 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         let url = table.get("url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
         let kind = table.get("kind").and_then(|v| v.one_of(&kinds));
         let components = table.get("components").and_then(|v| v.strings());
-        let endpoints = provider.map(|p| endpoints_of(&table, p, reads)).unwrap_or_default();
+        let endpoints = table.get("endpoints").and_then(|v| v.items()).unwrap_or_default();
+        let endpoints = provider.map(|p| endpoints_of(&endpoints, p, reads)).unwrap_or_default();
         // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
         let own = url.as_ref().is_some_and(endpoint::is_local);
         let least = Duration::from_secs(if own { 1 } else { 30 });
@@ -44,8 +45,8 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
             continue;
         }
         let interval = interval.unwrap_or(Duration::from_mins(2));
-        match (url, kind, known_feed(provider)) {
-            (Some(url), Some(kind), _) => feeds.push(StatusFeed {
+        let feed = match (url, kind, known_feed(provider)) {
+            (Some(url), Some(kind), _) => StatusFeed {
                 provider,
                 url: document_of(url, kind),
                 fallback: None,
@@ -53,18 +54,25 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
                 components: components.unwrap_or_default(),
                 endpoints,
                 interval,
-            }),
+            },
             (None, None, Some(known)) => {
                 let components = components.unwrap_or_else(|| known.components.clone());
-                feeds.push(StatusFeed { components, endpoints, interval, ..known });
+                StatusFeed { components, endpoints, interval, ..known }
             }
             _ => {
                 let help = Some("give both `url` and `kind`".to_owned());
                 table.sink().error(Some(table.span.clone()), "a status feed without its address or platform", help);
+                continue;
             }
+        };
+        if feeds.iter().any(|f: &StatusFeed| f.key() == feed.key()) {
+            let message = format!("two status feeds of provider `{provider}` have the URL {}", feed.url);
+            let help = Some("name all their components and endpoints in one".to_owned());
+            table.sink().error(Some(table.span.clone()), message, help);
         }
+        warn_of_strangers(&table, &feed, reads);
+        feeds.push(feed);
     }
-    check_feeds(root, &feeds, reads);
     for provider in Provider::ALL.iter().filter(|p| !named.contains(p)) {
         let own =
             catalog::base_url(*provider).and_then(|u| Url::parse(u).ok()).and_then(|u| u.domain().map(str::to_owned));
@@ -80,35 +88,27 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
     feeds
 }
 
-/// The endpoints that a status feed of `provider` speaks of.
-fn endpoints_of(table: &Table<'_>, provider: Provider, reads: &[Read<'_>]) -> Vec<String> {
+/// The endpoints of `provider` that are listed.
+fn endpoints_of(listed: &[Value<'_>], provider: Provider, reads: &[Read<'_>]) -> Vec<String> {
     let of_provider = reads.iter().filter(|r| r.endpoint.provider == provider);
     let known: Vec<_> = of_provider.map(|r| r.endpoint.name.as_str()).collect();
     let what = format!("`{provider}` endpoint");
-    let items = table.get("endpoints").and_then(|v| v.items()).unwrap_or_default();
-    items.iter().filter_map(|value| reference(value, &what, &known)).collect()
+    listed.iter().filter_map(|value| reference(value, &what, &known)).collect()
 }
 
-/// Two feeds of one address would be one; and servers that have nothing in common have no common page.
-fn check_feeds(root: &Table<'_>, feeds: &[StatusFeed], reads: &[Read<'_>]) {
-    for (place, feed) in feeds.iter().enumerate() {
-        if feeds[..place].iter().any(|f| f.key() == feed.key()) {
-            let message = format!("two status feeds of provider `{}` have the URL {}", feed.provider, feed.url);
-            let help = Some("name all their endpoints in `endpoints` of one".to_owned());
-            root.sink().error(None, message, help);
-        }
-        if !feed.endpoints.is_empty() || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http) {
-            continue;
-        }
-        let ours = reads.iter().filter(|r| r.enabled && feed.is_about(&r.endpoint));
-        let hosts: BTreeSet<_> = ours.map(|r| r.endpoint.domain()).collect();
-        if hosts.len() > 1 {
-            let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
-            root.sink().warn(format!(
-                "the status feed {} counts for every endpoint of provider `{}`, at {hosts}: say with `endpoints` for which",
-                feed.url, feed.provider
-            ));
-        }
+/// Servers that have nothing in common have no common page.
+fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[Read<'_>]) {
+    if !feed.endpoints.is_empty() || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http) {
+        return;
+    }
+    let ours = reads.iter().filter(|r| r.enabled && feed.is_about(&r.endpoint));
+    let hosts: BTreeSet<_> = ours.map(|r| r.endpoint.domain()).collect();
+    if hosts.len() > 1 {
+        let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
+        table.sink().warn(format!(
+            "the status feed {} counts for every endpoint of provider `{}`, at {hosts}: say with `endpoints` for which",
+            feed.url, feed.provider
+        ));
     }
 }
 
