@@ -18,7 +18,8 @@ use tracing::Level;
 
 use crate::broadcast::Broadcast;
 use crate::clock::{self, Wall};
-use crate::config::{Config, ConfigError, plan};
+use crate::config::plan::{self, Plan};
+use crate::config::{Config, ConfigError};
 use crate::log::{Event, emit};
 use crate::metrics::Counters;
 use crate::model::{Endpoint, Timestamp};
@@ -30,7 +31,7 @@ use crate::schedule::Due;
 use crate::service::{self, Service};
 use crate::snapshot::Snapshot;
 use crate::status_feed::Poller;
-use crate::store::Store;
+use crate::store::{Claim, Store};
 use crate::web;
 
 /// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
@@ -53,18 +54,17 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         &format!("llmwatch {} starts at {}", env!("CARGO_PKG_VERSION"), config.monitor.location),
         &json!({"version": env!("CARGO_PKG_VERSION"), "location": config.monitor.location, "endpoints": config.endpoints.len()}),
     );
-    for warning in &config.warnings {
-        emit(Event::ConfigWarning, Level::WARN, warning, &json!({}));
-    }
+    warn(Plan::of(&config).warnings);
     let config = Arc::new(config);
     let stretch = plan::stretch(&config);
-    let (store, core, desk) = {
+    let (_claim, store, core, desk) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
+            let claim = Claim::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
             let core = pipeline::restore(&store, config, stretch, started_at)?;
             let desk = pipeline::restore_desk(&store, &core, started_at)?;
-            Ok((store, core, desk))
+            Ok((claim, store, core, desk))
         };
         service.patiently("opening the store", tokio::task::spawn_blocking(open)).await??
     };
@@ -294,19 +294,29 @@ fn reloaded(reload: &Reload, current: &Config) -> Option<Config> {
                 (new.store.path != current.store.path, "the store's path"),
                 (new.monitor.listen != current.monitor.listen, "`listen`"),
                 (new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes, "`max_concurrent_probes`"),
+                (new.log.format != current.log.format, "the log's `format`"),
             ];
             let needs_restart: Vec<_> = fixed.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect();
             new.store.path.clone_from(&current.store.path);
             new.monitor.listen = current.monitor.listen;
             new.monitor.max_concurrent_probes = current.monitor.max_concurrent_probes;
+            new.log.format = current.log.format;
             let mut message = format!("{} endpoints, {} channels", new.endpoints.len(), new.channels.len());
             if !needs_restart.is_empty() {
                 message += &format!("; after a restart also {}", needs_restart.join(", "));
             }
             let fields = json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
             emit(Event::ConfigReloaded, Level::INFO, &format!("the configuration is reloaded: {message}"), &fields);
+            let known = Plan::of(current).warnings;
+            warn(Plan::of(&new).warnings.into_iter().filter(|warning| !known.contains(warning)));
             Some(new)
         }
+    }
+}
+
+fn warn(warnings: impl IntoIterator<Item = String>) {
+    for warning in warnings {
+        emit(Event::ConfigWarning, Level::WARN, &warning, &json!({}));
     }
 }
 

@@ -5,6 +5,7 @@
 //! Readers (the CLI, the pages) open the same file read-only and never wait for the writer, thanks to the
 //! write-ahead log.
 
+mod claim;
 mod history;
 mod outbox;
 mod retention;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use uuid::Uuid;
 
 use self::unwritten::Unwritten;
+pub use claim::Claim;
 pub use history::Told;
 pub use outbox::{Attempted, OutboxRow, Pending};
 pub use retention::Horizon;
@@ -93,6 +95,15 @@ pub enum StoreError {
         /// Where it would be.
         path: PathBuf,
     },
+    /// Another daemon writes it.
+    #[error(
+        "another llmwatch runs on the store `{path}`: stop that one, or give this one a `state_dir` of its own",
+        path = path.display()
+    )]
+    Claimed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory cannot be made.
     #[error("the state directory `{path}` cannot be made: {source}", path = path.display())]
     Directory {
@@ -111,6 +122,11 @@ pub enum StoreError {
         /// The cause.
         source: serde_json::Error,
     },
+}
+
+fn make_directory_of(path: &Path) -> Result<(), StoreError> {
+    let Some(directory) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory { path: directory.to_owned(), source })
 }
 
 /// What one step of the pipeline records: all of it or nothing.
@@ -199,10 +215,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, was written by a later release, or is damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)
-                .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        }
+        make_directory_of(path)?;
         let store = Self::with(path, Connection::open(path))?;
         store.run(|c| {
             c.busy_timeout(BUSY_TIMEOUT)?;
