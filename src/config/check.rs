@@ -1,7 +1,7 @@
 //! The file as a whole: every table, then what only shows between them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
     Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, Proxy,
-    Report, ReportEvery, Store, Surroundings, Web, Window, channel, feed, proxy, value, webhook,
+    Report, ReportEvery, Store, Surroundings, Web, Window, channel, feed, proxy, state_dir, value, webhook,
 };
 use crate::model::Provider;
 
@@ -30,10 +30,16 @@ const CONTROLS: [&str; 3] = ["tcp://1.1.1.1:443", "tcp://dns.google:443", "tcp:/
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
-    let source = std::fs::read_to_string(path).map_err(|error| {
+    let bytes = std::fs::read(path).map_err(|error| {
         let help = "name the file with `-c FILE`; the README shows the least that works".to_owned();
         let message = format!("cannot read the configuration: {error}");
         ConfigError::new(path, String::new(), vec![Diagnostic { message, span: None, help: Some(help) }])
+    })?;
+    let source = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let help = Some("save the file as UTF-8".to_owned());
+        let wrong = Diagnostic { message: "this is not UTF-8".to_owned(), span: Some(at..at + 1), help };
+        ConfigError::new(path, String::from_utf8_lossy(error.as_bytes()).into_owned(), vec![wrong])
     })?;
     parse(path, &source, surroundings).map(|(config, _)| config).map_err(|all| ConfigError::new(path, source, all))
 }
@@ -135,16 +141,7 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
     let table = root.table("monitor");
     let get = |key| table.as_ref().and_then(|t| t.get(key));
     let location = get("location").and_then(|v| endpoint::checked_name(&v));
-    let state_dir = get("state_dir").and_then(|v| v.string()).map_or_else(
-        || {
-            // systemd gives a list when a unit has several; the first is ours.
-            let given = vars.get("STATE_DIRECTORY").and_then(|d| d.split(':').next()).map(PathBuf::from);
-            let xdg = || vars.get("XDG_STATE_HOME").map(|d| Path::new(d).join("llmwatch"));
-            let home = || vars.get("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
-            given.or_else(xdg).or_else(home).unwrap_or_else(|| PathBuf::from("."))
-        },
-        |d| sink.directory.join(d),
-    );
+    let state_dir = state_dir::read(get("state_dir"), sink);
     let listen = get("listen").map_or_else(
         || "127.0.0.1:8686".parse().ok(),
         |v| match v.string()?.as_str() {

@@ -283,6 +283,10 @@ pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
                 value.error("a header's value must be plain ASCII without control characters", "mend it");
             continue;
         }
+        if value.is_literal_secret() {
+            let place = format!("`{}` of `[{}]`", value.key, table.name);
+            table.sink().warn(format!("{place} stands in the file itself; `${{NAME}}` keeps it out"));
+        }
         headers.push((value.key.clone(), Secret::new(text)));
     }
     headers

@@ -14,6 +14,7 @@ pub mod plan;
 mod proxy;
 mod raw;
 mod rules;
+mod state_dir;
 mod template;
 mod value;
 mod webhook;

@@ -124,8 +124,8 @@ impl<'a> Table<'a> {
         }
         let text = first.word()?;
         if first.key == key {
-            let raw = first.written.as_str().unwrap_or_default();
-            if looks_secret(raw) && !raw.contains("${") {
+            first.refuse_control(&text)?;
+            if first.is_literal_secret() {
                 let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
                 self.sink.warn(format!("{message}; `{file}`, `{credential}` or `${{NAME}}` keep it out"));
             }
@@ -142,7 +142,11 @@ impl<'a> Table<'a> {
             return None;
         };
         match std::fs::read_to_string(&path) {
-            Ok(content) if !content.trim().is_empty() => Some(Secret::new(content.trim_end_matches(['\r', '\n']))),
+            Ok(content) if !content.trim().is_empty() => {
+                let content = content.trim_end_matches(['\r', '\n']);
+                first.refuse_control(content)?;
+                Some(Secret::new(content))
+            }
             Ok(_) => {
                 let message = format!("the file `{}` of `{}` is empty", path.display(), first.key);
                 self.sink.error(Some(first.span.clone()), message, Some("put the secret into it".to_owned()));
@@ -201,6 +205,21 @@ impl<'a> Value<'a> {
             }
             None => self.wrong_type("a table"),
         }
+    }
+
+    /// Whether a live key seems to stand in the file itself.
+    pub(super) fn is_literal_secret(&self) -> bool {
+        let raw = self.written.as_str().unwrap_or_default();
+        looks_secret(raw) && !raw.contains("${")
+    }
+
+    /// A secret of two lines is one that was pasted or stored wrongly: no header and no address can hold it.
+    fn refuse_control(&self, secret: &str) -> Option<()> {
+        if secret.contains(char::is_control) {
+            let message = format!("what `{}` gives holds a line break or another control character", self.key);
+            return self.error(message, "a secret is a single line: leave out everything else");
+        }
+        Some(())
     }
 
     /// A text with its variables filled in.

@@ -186,7 +186,7 @@ fn every_file_opens_with_what_belongs_in_it_and_ends_in_time() {
 }
 
 fn surroundings() -> Surroundings {
-    let vars = ["OPENAI_API_KEY", "SMTP_PASSWORD"];
+    let vars = ["OPENAI_API_KEY", "SMTP_PASSWORD", "HOME"];
     Surroundings {
         vars: vars.iter().map(|name| ((*name).to_owned(), "secret".to_owned())).collect(),
         hostname: "host".to_owned(),

@@ -1,0 +1,34 @@
+//! Where the store lies.
+
+use std::path::{Path, PathBuf};
+
+use super::raw::{Sink, Value};
+
+/// `state_dir` as it was written, else where systemd, the desktop's specification or the home directory has a place for it.
+pub(super) fn read(written: Option<Value<'_>>, sink: &Sink<'_>) -> PathBuf {
+    match written.and_then(|v| checked(&v)) {
+        Some(text) => sink.directory.join(text),
+        None => default(sink),
+    }
+}
+
+fn checked(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    if text == "~" || text.starts_with("~/") {
+        return value.error("only a shell knows `~`", format!("write `\"${{HOME}}{}\"`", &text[1..]));
+    }
+    Some(text)
+}
+
+fn default(sink: &Sink<'_>) -> PathBuf {
+    let set = |name| sink.surroundings.vars.get(name).filter(|d| !d.is_empty());
+    // systemd gives a list when a unit has several; the first is ours.
+    let given = set("STATE_DIRECTORY").and_then(|d| d.split(':').next()).map(PathBuf::from);
+    // The XDG specification: what is not an absolute path is to be ignored.
+    let xdg = || set("XDG_STATE_HOME").map(|d| Path::new(d).join("llmwatch")).filter(|d| d.is_absolute());
+    let home = || set("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
+    given.or_else(xdg).or_else(home).unwrap_or_else(|| {
+        sink.warn("neither `state_dir` nor $HOME says where the store belongs: it lies in the current directory");
+        PathBuf::from(".")
+    })
+}
