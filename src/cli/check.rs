@@ -3,7 +3,6 @@
 use super::{Exit, Globals, print};
 use crate::config::plan::Plan;
 use crate::notify::Sender;
-use crate::probe::Prober;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,10 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
-    // What `run` would build is built here too, so that a bad key file or CA file is found now.
-    let sender = Sender::new(&config)?;
-    Prober::new(&config.monitor)?;
+    let config = globals.load_whole()?;
     let plan = Plan::of(&config);
     if args.json {
         print(&serde_json::to_string_pretty(&plan)?);
@@ -34,6 +30,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     }
     let probes = super::probe::Args::for_all(args.json);
     let worst = super::probe::run(globals, &probes).await?;
+    let sender = Sender::new(&config)?;
     let mut reachable = true;
     for channel in &config.channels {
         match sender.open(channel).await {

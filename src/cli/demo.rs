@@ -56,14 +56,25 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         let config = config.clone();
         Box::new(move || Ok(config.clone()))
     };
-    let daemon = tokio::spawn(daemon::run(config, reload, stop.clone()));
-    let told = timeout_at(ends, stage.play(&story)).await;
+    let mut daemon = tokio::spawn(daemon::run(config, reload, stop.clone()));
+    let told = tokio::select! {
+        told = timeout_at(ends, stage.play(&story)) => told,
+        ended = &mut daemon => {
+            ended.context("the daemon panicked")??;
+            return Err(anyhow::anyhow!("interrupted before an alert and its recovery were delivered").into());
+        }
+    };
+    let mut ended = None;
     if given.is_some() && matches!(told, Ok(Ok(()))) {
         story.tell("the page stays up until the time is over");
-        tokio::time::sleep_until(ends).await;
+        ended = timeout_at(ends, &mut daemon).await.ok();
     }
     stop.cancel();
-    daemon.await.context("the daemon panicked")??;
+    let ended = match ended {
+        Some(ended) => ended,
+        None => daemon.await,
+    };
+    ended.context("the daemon panicked")??;
     told.context("the story did not end in time: an alert or its recovery was not delivered")??;
     story.tell(&paint("both notifications arrived, by mail and by webhook", 32));
     Ok(0)

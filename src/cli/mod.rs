@@ -21,15 +21,19 @@ mod status;
 mod store;
 mod test_alert;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, LogFormat, Surroundings};
+use crate::config::{self, Config, ConfigError, Diagnostic, LogFormat, Surroundings};
 use crate::log;
 use crate::model::Status;
+use crate::notify::Sender;
+use crate::probe::Prober;
 
 /// sysexits.h: the command was used wrongly.
 const EX_USAGE: u8 = 64;
@@ -47,7 +51,7 @@ const VERSION: &str = env!("LLMWATCH_VERSION");
 struct Cli {
     /// The configuration file [default: `$LLMWATCH_CONFIG`, else ./monitor.toml if it exists, else
     /// /etc/llmwatch/monitor.toml]
-    #[arg(short, long, global = true, env = "LLMWATCH_CONFIG", hide_env = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The shape of the log, over `[log] format`
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
@@ -129,6 +133,10 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(dispatch(cli));
     // Blocking work that is still under way (a name lookup, say) must not hold up the exit.
     runtime.shutdown_background();
+    if let Some(error) = UNWRITTEN.get() {
+        eprintln!("llmwatch: cannot write to stdout: {error}");
+        return ExitCode::from(code.max(1));
+    }
     ExitCode::from(code)
 }
 
@@ -169,11 +177,22 @@ struct Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { code: 1, text: format!("llmwatch: {:#}", error.into()) }
+        let mut text = "llmwatch".to_owned();
+        // Some errors word their cause themselves: it is not said again.
+        for words in error.into().chain().map(ToString::to_string) {
+            if !text.contains(&words) {
+                text += &format!(": {words}");
+            }
+        }
+        Self { code: 1, text }
     }
 }
 
 impl Failure {
+    fn misconfigured(error: &ConfigError) -> Self {
+        Self { code: EX_CONFIG, text: error.to_string().trim_end().to_owned() }
+    }
+
     fn with(self, code: u8) -> Self {
         Self { code, ..self }
     }
@@ -193,8 +212,9 @@ impl Globals {
     /// The file that `run` would read.
     fn config_path(&self) -> PathBuf {
         let local = Path::new("monitor.toml");
-        match &self.config {
-            Some(path) => path.clone(),
+        let named = || std::env::var_os("LLMWATCH_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        match self.config.clone().or_else(named) {
+            Some(path) => path,
             None if local.exists() => local.to_owned(),
             None => PathBuf::from("/etc/llmwatch/monitor.toml"),
         }
@@ -202,8 +222,12 @@ impl Globals {
 
     /// The checked configuration; the failure carries 78.
     fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config_path(), &Surroundings::from_process())
-            .map_err(|error| Failure { code: EX_CONFIG, text: error.to_string().trim_end().to_owned() })
+        config::load(&self.config_path(), &Surroundings::from_process()).map_err(|e| Failure::misconfigured(&e))
+    }
+
+    /// As [`Globals::load`], and what `run` builds of it can be built.
+    fn load_whole(&self) -> Result<Config, Failure> {
+        load_whole(&self.config_path()).map_err(|e| Failure::misconfigured(&e))
     }
 
     /// Installs the log, as the configuration and the command line say.
@@ -220,6 +244,17 @@ impl Globals {
     }
 }
 
+/// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
+/// bad configuration too, and must be refused at a reload as at the start.
+fn load_whole(path: &Path) -> Result<Config, ConfigError> {
+    let config = config::load(path, &Surroundings::from_process())?;
+    let unusable =
+        [Prober::new(&config.monitor).err().map(|e| e.to_string()), Sender::new(&config).err().map(|e| e.to_string())];
+    let diagnostics: Vec<_> =
+        unusable.into_iter().flatten().map(|message| Diagnostic { message, span: None, help: None }).collect();
+    if diagnostics.is_empty() { Ok(config) } else { Err(ConfigError::new(path, String::new(), diagnostics)) }
+}
+
 /// The exit code of monitoring plugins.
 fn plugin_code(status: Status) -> u8 {
     match status {
@@ -232,15 +267,23 @@ fn plugin_code(status: Status) -> u8 {
 
 /// Bad usage of a plugin verb is 3, of any other 64.
 fn usage_code() -> u8 {
-    let verbs = std::env::args().skip(1);
     let known = Cli::command();
-    let verb = verbs.into_iter().find(|a| known.find_subcommand(a).is_some());
-    if matches!(verb.as_deref(), Some("probe" | "status")) { UNKNOWN } else { EX_USAGE }
+    let verb = std::env::args_os().skip(1).find(|a| known.find_subcommand(a).is_some());
+    if verb.is_some_and(|v| v == "probe" || v == "status") { UNKNOWN } else { EX_USAGE }
 }
+
+/// Why data could not be written to stdout, for instance to a full disk.
+static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
+/// Whether the reader of stdout has gone away.
+static READER_GONE: AtomicBool = AtomicBool::new(false);
 
 /// Writes one line of data; a reader that has gone away is not an error of ours.
 fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => READER_GONE.store(true, Ordering::Relaxed),
+        Err(error) => drop(UNWRITTEN.set(error)),
+    }
 }
 
 /// `text` in colour, on a terminal that wants it.

@@ -32,6 +32,19 @@ impl Args {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+    let done = probe(globals, args).await;
+    if let Err(failure) = &done
+        && args.nagios
+    {
+        // A monitoring system shows what stands on stdout, and nothing else.
+        let first = failure.text.lines().next().unwrap_or_default();
+        let why = first.trim_start_matches("llmwatch: ").trim_start_matches("error: ");
+        print(&format!("LLMWATCH UNKNOWN - {}", why.replace('|', "/")));
+    }
+    done
+}
+
+async fn probe(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load().map_err(|f| f.with(UNKNOWN))?;
     let mut chosen: Vec<Arc<Endpoint>> = Vec::new();
     for name in &args.names {

@@ -51,7 +51,7 @@ pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
     if let Some(address) = args.webhooks {
         receive_webhooks(WebhookSink::start(listen(address).await?)?);
     }
-    simulate::run(args.listen, scenario, stop).await?;
+    simulate::run(args.listen, scenario, stop).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     Ok(0)
 }
 

@@ -1,8 +1,9 @@
 //! `llmwatch status`: what is true now, from the running daemon, else from the store.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Exit, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
+use super::{Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table};
 use crate::clock;
 use crate::config::{Config, plan};
 use crate::pipeline;
@@ -34,7 +35,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         } else {
             print(&render(&snapshot));
         }
-        if !args.watch {
+        let watched = args.watch && !READER_GONE.load(Ordering::Relaxed) && UNWRITTEN.get().is_none();
+        if !watched {
             return Ok(plugin_code(snapshot.overall()));
         }
         tokio::select! {

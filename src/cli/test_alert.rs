@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::{EX_USAGE, Exit, Failure, Globals, print};
+use super::{Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::Channel;
 use crate::model::{Notice, NoticeType};
@@ -43,20 +43,20 @@ fn reasons(word: &str) -> Result<Reasons, String> {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
+    let config = globals.load_whole()?;
+    if config.channels.is_empty() {
+        let text = "llmwatch: no channel is configured: add an `[[email]]` or a `[[webhook]]`".to_owned();
+        return Err(Failure { code: 1, text });
+    }
     for name in &args.channels {
         if !config.channels.iter().any(|c| c.name == *name) {
             let known: Vec<_> = config.channels.iter().map(|c| c.name.as_str()).collect();
             let text = format!("llmwatch: there is no channel `{name}`; there are: {}", known.join(", "));
-            return Err(Failure { code: EX_USAGE, text });
+            return Err(Failure { code: 1, text });
         }
     }
     let chosen: Vec<_> =
         config.channels.iter().filter(|c| args.channels.is_empty() || args.channels.contains(&c.name)).collect();
-    if chosen.is_empty() {
-        let text = "llmwatch: no channel is configured: add an `[[email]]` or a `[[webhook]]`".to_owned();
-        return Err(Failure { code: 1, text });
-    }
     let sender = Sender::new(&config)?;
     let url = config.monitor.public_url.as_deref();
     let mut all_delivered = true;

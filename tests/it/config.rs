@@ -108,3 +108,125 @@ url = "https://hooks.example.com/services/hook-sentinel"
     assert_eq!((code, plan["endpoints"].as_array().map(Vec::len)), (Some(0), Some(3)));
     assert!(!stdout.contains("sentinel"), "{stdout}");
 }
+
+#[test]
+fn a_file_that_is_not_utf8_is_refused_at_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(&file, b"[monitor]\nlocation = \"M\xfcnchen\"\n").unwrap();
+    let (code, _, stderr) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("not UTF-8") && stderr.contains("monitor.toml:2:14"), "{stderr}");
+}
+
+#[test]
+fn a_key_file_that_nothing_can_be_built_of_is_a_bad_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(directory.path().join("no.pem"), "nothing of the kind\n").unwrap();
+    let mail = "[[email]]\nto = [\"a@example.com\"]\nfrom = \"a@example.com\"\nsmtp = \"smtp://127.0.0.1\"\n";
+    let signed = format!("{mail}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"no.pem\" }}\n");
+    for (config, named) in [(signed, "no.pem"), ("[monitor]\nca_file = \"no.pem\"\n".to_owned(), "ca_file")] {
+        std::fs::write(&file, format!("{config}\n[store]\nurl = \"sqlite:state.db\"\n")).unwrap();
+        for verb in ["check", "run", "test-alert"] {
+            let (code, stdout, stderr) = llmwatch(&file, &[verb]);
+            assert_eq!(code, Some(78), "{verb}: {stderr}");
+            assert!(stderr.contains(named) && stderr.contains("1 error in monitor.toml"), "{verb}: {stderr}");
+            assert!(stdout.is_empty(), "{verb}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_stands_in_a_header_draws_a_warning_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let headers = "{ Authorization = \"Bearer sk-sentinel4f9c2d7ab1e85\", api-key = \"${OPENAI_API_KEY}\" }";
+    std::fs::write(&file, format!("[[endpoint]]\nprovider = \"openai\"\nheaders = {headers}\n")).unwrap();
+    let (code, stdout, _) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("`Authorization` of `[endpoint.headers]` stands in the file itself"), "{stdout}");
+    assert!(!stdout.contains("`api-key`") && !stdout.contains("sentinel"), "{stdout}");
+}
+
+#[test]
+fn the_store_lies_where_the_environment_says_if_it_says_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let place = |config: &str, vars: &[(&str, &str)]| {
+        std::fs::write(&file, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+        command.args(["-c", "monitor.toml", "check", "--json"]).current_dir(directory.path()).env_clear();
+        let output = command.envs(vars.iter().copied()).output().unwrap();
+        let plan = serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+        (plan["store"].as_str().unwrap().to_owned(), plan["warnings"].to_string())
+    };
+    let home = ("HOME", "/home/me");
+    assert_eq!(place("", &[home]).0, "/home/me/.local/state/llmwatch/llmwatch.db");
+    assert_eq!(place("", &[home, ("XDG_STATE_HOME", "/state")]).0, "/state/llmwatch/llmwatch.db");
+    for nothing in ["", "relative"] {
+        assert_eq!(place("", &[home, ("XDG_STATE_HOME", nothing)]).0, "/home/me/.local/state/llmwatch/llmwatch.db");
+    }
+    assert_eq!(place("", &[home, ("STATE_DIRECTORY", "/var/lib/llmwatch:/x")]).0, "/var/lib/llmwatch/llmwatch.db");
+    assert!(place("", &[]).1.contains("neither `state_dir` nor $HOME"));
+    assert!(!place("[monitor]\nstate_dir = \"/s\"\n", &[]).1.contains("HOME"));
+}
+
+#[test]
+fn an_empty_name_of_the_file_in_the_environment_counts_as_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |named: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+        command.arg("check").current_dir(directory.path()).env_clear().env("HOME", "/h").env("LLMWATCH_CONFIG", named);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    std::fs::write(directory.path().join("monitor.toml"), "[monitor]\nlocation = \"here\"\n").unwrap();
+    std::fs::write(directory.path().join("other.toml"), "[monitor]\nlocation = \"elsewhere\"\n").unwrap();
+    assert!(check("").1.starts_with("location here"));
+    assert!(check("other.toml").1.starts_with("location elsewhere"));
+}
+
+#[test]
+fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(&file, "[[endpoint]]\nname = \"a\"\nprovider = \"http\"\nbase_url = \"http://127.0.0.1:1\"\n")
+        .unwrap();
+    let (code, stdout, _) = llmwatch(&file, &["probe", "--nagios", "b"]);
+    assert_eq!((code, stdout.as_str()), (Some(3), "LLMWATCH UNKNOWN - there is no endpoint `b`; there are: a\n"));
+    std::fs::write(&file, "[[endpoint]]\nprovider = \"nobody\"\n").unwrap();
+    let (code, stdout, stderr) = llmwatch(&file, &["probe", "--nagios"]);
+    assert_eq!((code, stdout.as_str()), (Some(3), "LLMWATCH UNKNOWN - `nobody` is not possible for `provider`\n"));
+    assert!(stderr.contains("monitor.toml:2:12"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_be_written_to_stdout_is_no_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(&file, "").unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+    let output = command.arg("-c").arg(&file).arg("check").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"));
+}
+
+#[test]
+fn an_argument_that_is_not_utf8_is_wrong_usage() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_llmwatch")).arg(odd).arg("probe").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_channel_that_is_not_there_was_not_delivered_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(&file, "[[webhook]]\nurl = \"http://127.0.0.1:1\"\n").unwrap();
+    let (code, _, stderr) = llmwatch(&file, &["test-alert", "nobody"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("there is no channel `nobody`; there are: webhook"), "{stderr}");
+}
