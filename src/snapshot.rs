@@ -145,9 +145,15 @@ impl Snapshot {
         } else if self.incidents.is_empty() {
             line += ", no incident";
         } else {
-            for (status, noun) in [(Status::Outage, "outage"), (Status::Degraded, "degradation")] {
+            for noun in ["outage", "degradation", "account fault", "local fault"] {
+                let kind = |i: &&Incident| match (i.attribution, i.status) {
+                    (Attribution::Account, _) => "account fault",
+                    (Attribution::Local, _) => "local fault",
+                    (Attribution::Provider, Status::Degraded) => "degradation",
+                    (Attribution::Provider, _) => "outage",
+                };
                 let mut names: Vec<_> =
-                    self.incidents.iter().filter(|i| i.status == status).map(|i| i.provider.as_str()).collect();
+                    self.incidents.iter().filter(|i| kind(i) == noun).map(|i| i.provider.as_str()).collect();
                 if !names.is_empty() {
                     line += &format!(", {}", count(names.len(), noun));
                     names.dedup();

@@ -351,9 +351,13 @@ impl Core {
         if self.rest_until(now).is_some() {
             return unknown("the day's probing budget is spent");
         }
-        let Some((last, ..)) = self.recents.get(&endpoint.name).and_then(Recent::last) else {
+        let recent = self.recents.get(&endpoint.name);
+        let Some((last, outcome, _)) = recent.and_then(Recent::last) else {
             return unknown("not probed yet");
         };
+        if outcome == Outcome::Failed && recent.and_then(Recent::good_at).is_none() {
+            return unknown("no good probe yet");
+        }
         let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
         if now > last + patience { unknown("not probed lately") } else { (Status::Operational, None) }
     }

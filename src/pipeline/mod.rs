@@ -22,7 +22,7 @@ use crate::broadcast::Broadcast;
 use crate::clock::{Lookout, Uptime, Wall};
 use crate::config::{self, Config};
 use crate::desk::{Announcement, Desk};
-use crate::incident::Change;
+use crate::incident::{Change, human_duration};
 use crate::log;
 use crate::metrics::Counters;
 use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible};
@@ -143,7 +143,11 @@ impl Line {
             "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
             "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
         });
-        Self::new(event, level, incident.title.clone(), fields)
+        let message = match change {
+            Change::Resolved => format!("{}; over after {}", incident.title, human_duration(incident.duration_s)),
+            _ => incident.title.clone(),
+        };
+        Self::new(event, level, message, fields)
     }
 
     fn outgoing(outgoing: &Outgoing) -> Self {

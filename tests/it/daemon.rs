@@ -96,6 +96,10 @@ async fn a_refused_key_is_the_accounts_and_not_the_providers() {
     let mail = String::from_utf8_lossy(&mail.data);
     assert!(header(&mail, "Subject").starts_with("[YOUR ACCOUNT] OpenAI: "), "{mail}");
     assert_eq!(daemon.stop().await, Some(0));
+    let status = world.llmwatch(&["status"]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert!(said.starts_with("2 endpoints, 1 account fault: openai; last probe "), "{said}");
+    assert_eq!(status.status.code(), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,6 +127,97 @@ async fn a_bad_file_at_reload_changes_nothing_and_a_good_one_keeps_what_it_knows
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_went_bad_is_refused_at_a_reload_and_the_level_of_the_log_follows() {
+    let world = World::new().await;
+    world.openai.set_scenario(outage());
+    let good = world.endpoints() + &world.email();
+    world.write(&format!("{good}\n[log]\nlevel = \"warn\"\n"));
+    let mut daemon = world.run();
+    daemon.event("probe.completed").await;
+    world.write(&format!("{good}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"none.pem\" }}\n"));
+    daemon.signal("HUP");
+    let rejected = daemon.event("config.rejected").await;
+    assert!(rejected["error"].as_str().unwrap().contains("none.pem"), "{rejected}");
+    daemon.event("probe.completed").await;
+    assert!(!daemon.log.contains("\"level\":\"info\""), "{}", daemon.log);
+    world.write(&format!("{good}\n[log]\nlevel = \"info\"\nformat = \"pretty\"\n"));
+    daemon.signal("HUP");
+    let reloaded = daemon.event("config.reloaded").await;
+    assert_eq!(reloaded["needs_restart"], serde_json::json!(["the log's `format`"]));
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_has_one_daemon_until_that_ends_in_whatever_way() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    let mut first = world.run();
+    first.event("probe.completed").await;
+    let second = world.llmwatch(&["run"]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("another llmwatch runs on the store"), "{said}");
+    first.event("probe.completed").await;
+    first.kill().await;
+    let mut third = world.run();
+    third.event("probe.completed").await;
+    assert_eq!(third.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_ends_when_its_daemon_does() {
+    let world = World::new().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let demo =
+        patiently("the end", world.llmwatch(&["demo", "--for", "7d", "--listen", &address]).output()).await.unwrap();
+    let said = String::from_utf8_lossy(&demo.stderr);
+    assert_eq!(demo.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+    let simulator = world.llmwatch(&["simulate", "--listen", &address]).output().await.unwrap();
+    assert!(String::from_utf8_lossy(&simulator.stderr).contains(&format!("cannot listen on {address}")));
+    let mut demo = world.llmwatch(&["demo", "--for", "7d"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(demo.stdout.take().unwrap()));
+    while !patiently("the first probes", lines.next_line()).await.unwrap().unwrap().contains("operational") {}
+    let pid = demo.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
+    assert_eq!(patiently("the end", demo.wait()).await.unwrap().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_when_nobody_reads_it_any_more() {
+    let world = World::new().await;
+    world.write(&world.endpoints());
+    llmwatch::store::Store::open(&world.store()).unwrap();
+    let mut watch = world.llmwatch(&["status", "--watch"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(watch.stdout.take().unwrap()));
+    patiently("the first line", lines.next_line()).await.unwrap();
+    drop(lines);
+    assert_eq!(patiently("the end", watch.wait()).await.unwrap().code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_never_answered_is_unknown_until_it_is_an_outage() {
+    let world = World::new().await;
+    world.openai.set_scenario(outage());
+    let unpriced = format!(
+        "\n[[endpoint]]\nname = \"mine\"\nprovider = \"openai-compatible\"\nmodel = \"mine\"\nbase_url = \"http://{}/v1\"\n",
+        world.azure.addr()
+    );
+    world.write(&(world.endpoints() + &world.webhook() + &unpriced));
+    let mut daemon = world.run();
+    while daemon.event("config.warning").await["message"].as_str().is_none_or(|m| !m.contains("the price of `mine`")) {}
+    let changed = loop {
+        let changed = daemon.event("status.changed").await;
+        if changed["endpoint"] == "openai-chat" {
+            break changed;
+        }
+    };
+    assert_eq!((changed["status"].as_str(), changed["was"].as_str()), (Some("outage"), Some("unknown")));
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
     let world = World::new().await;
     world.write(&world.endpoints());
@@ -133,7 +228,8 @@ async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
     world.write(&world.endpoints().replace("openai-chat", "openai-renamed"));
     daemon.signal("HUP");
     let closed = daemon.event("incident.resolved").await;
-    assert!(closed["message"].as_str().unwrap().contains("removed from the configuration"), "{closed}");
+    let message = closed["message"].as_str().unwrap();
+    assert!(message.contains("removed from the configuration; over after "), "{closed}");
     assert_eq!(daemon.stop().await, Some(0));
 }
 
