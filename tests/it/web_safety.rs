@@ -101,7 +101,7 @@ async fn a_flood_from_one_address_is_slowed_down() {
     let flood = async {
         let many = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(FLOOD);
         writer.write_all(many.as_bytes()).await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let refused = async {
         let mut buffer = vec![0; 64 * 1024];
