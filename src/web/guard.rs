@@ -13,13 +13,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use ring::digest;
 use tokio::time::Instant;
 use url::Host;
 
 use super::View;
 use super::problem::{self, Problem};
+use super::serve::neighbourhood;
 use crate::config::Config;
 use crate::log::{Event, emit};
 use crate::model::Secret;
@@ -96,14 +97,14 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
     let config = guard.view.config.borrow().clone();
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
         let mut rates = guard.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        if !take(&mut rates, peer.ip(), Instant::now()) {
+        if !take(&mut rates, neighbourhood(peer.ip()), Instant::now()) {
             let problem =
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from your address; wait a second");
             return Err(Refused { problem, headers: vec![(header::RETRY_AFTER, "1")] });
         }
     }
     if !OPEN.contains(&request.uri().path()) {
-        check_host(request.headers(), &config)?;
+        check_host(&request, &config)?;
         check_token(request.method(), request.headers(), config.web.token.as_ref())?;
     }
     let (mut parts, body) = request.into_parts();
@@ -113,10 +114,11 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
     let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await;
     let body = match whole {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => {
-            let detail = format!("a body has at most {BODY_BYTES} bytes and must arrive whole");
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("a body has at most {BODY_BYTES} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
         }
+        Ok(Err(_)) => return Err(Problem::bad_request("the body did not arrive whole").into()),
         Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").into()),
     };
     Ok(Request::from_parts(parts, Body::from(body)))
@@ -124,12 +126,13 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
 
 /// A web page elsewhere can point a name of its own at this address (DNS rebinding) and have a browser inside the
 /// network ask us; the browser then says that name. So only names that are ours are answered.
-fn check_host(headers: &HeaderMap, config: &Config) -> Result<(), Problem> {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-    let Some(host) = host else {
-        return Err(Problem::bad_request("a request needs a `Host` header"));
+fn check_host(request: &Request, config: &Config) -> Result<(), Problem> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (named.next().and_then(|h| h.to_str().ok()), named.next()) else {
+        return Err(Problem::bad_request("a request needs one `Host` header"));
     };
-    if is_trusted(host, config) {
+    // Where the request line names a host as well, that is the one that counts.
+    if is_trusted(host, config) && request.uri().authority().is_none_or(|a| is_trusted(a.as_str(), config)) {
         return Ok(());
     }
     let detail = "this name is not ours; add it to `trusted_hosts` in `[web]`, or set `public_url` in `[monitor]`";

@@ -2,6 +2,9 @@
 //!
 //! The server runs on the same threads as the probes, but shares no lock and no queue with them.
 
+mod pace;
+mod seats;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +16,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutWriter;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-/// Open connections, live pages included. Further ones wait in the kernel's queue.
+use self::pace::Paced;
+pub(super) use self::seats::neighbourhood;
+use self::seats::{Seat, Seats};
+
+/// Open connections, live pages included. For a further one the one that is missed least has to go.
 const CONNECTIONS: usize = 512;
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(10);
@@ -28,9 +35,9 @@ const HEAD: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 16 * 1024;
 /// The most header lines.
 const HEADERS: usize = 64;
-/// How long a client may read nothing while there is something for it, a page or an event. More than a phone loses the
-/// network for in a tunnel would keep slots from others.
-const STALLED: Duration = Duration::from_secs(20);
+/// Bytes of an answer that the kernel may keep for a client who does not read them; it would take megabytes, and say only
+/// after a third of them was read that there is room again.
+const SEND_BUFFER: usize = 64 * 1024;
 /// How long open requests may go on after the daemon is told to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 /// After an error of `accept` (no file descriptors left): a short wait instead of a busy loop.
@@ -42,70 +49,73 @@ pub(super) async fn run(listener: TcpListener, router: Router, stop: Cancellatio
 }
 
 async fn run_limited(listener: TcpListener, router: Router, stop: CancellationToken, connections: usize) {
-    let room = Arc::new(Semaphore::new(connections));
+    // Connections have it from their listener. Without it all is as well, only with more memory.
+    let _ = set_socket_send_buffer_size(&listener, SEND_BUFFER);
+    let seats = Seats::new(connections);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = async {
-                // Never closed, so never an error.
-                let permit = room.clone().acquire_owned().await;
-                (permit, listener.accept().await)
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (permit, Ok((stream, peer))) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(BREATH).await;
             continue;
         };
+        let seat = tokio::select! {
+            () = stop.cancelled() => break,
+            seat = seats.take(peer.ip()) => seat,
+        };
         // A live page gets each event at once.
         let _ = stream.set_nodelay(true);
-        let connection = serve(stream, peer, router.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+        tokio::spawn(serve(stream, peer, router.clone(), graceful.watcher(), seat));
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
 }
 
-/// One connection, until its client closes it or breaks a limit.
+/// One connection, until its client closes it or breaks a limit, or it has to make room.
 async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
     router: Router,
     watcher: Watcher,
+    seat: Seat,
 ) {
+    let seat = Arc::new(seat);
+    let asking = seat.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        asking.ask(Instant::now());
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().call(request)
     });
-    let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(STALLED));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
-    // What goes wrong with one connection is the client's to notice.
-    let _ = watcher.watch(connection).await;
+        .serve_connection(TokioIo::new(Paced::new(stream)), service);
+    tokio::select! {
+        // What goes wrong with one connection is the client's to notice.
+        _ = watcher.watch(connection) => {}
+        () = seat.given_up() => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::body::Body;
     use axum::response::sse::{Event, Sse};
     use axum::routing::get;
     use futures_util::stream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio::net::TcpStream;
+    use tokio::net::TcpSocket;
     use tokio::task::JoinHandle;
-    use tokio::time::{Instant, sleep, timeout};
+    use tokio::time::{sleep, timeout};
 
+    use super::pace::{PACE, PATIENCE};
     use super::*;
 
     const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -119,7 +129,8 @@ mod tests {
 
     async fn served(stream: DuplexStream) {
         let graceful = GracefulShutdown::new();
-        serve(stream, PEER, router(), graceful.watcher()).await;
+        let seat = Seats::new(1).take(PEER.ip()).await;
+        serve(stream, PEER, router(), graceful.watcher(), seat).await;
     }
 
     /// A client that has asked for `path`, and the connection.
@@ -131,30 +142,46 @@ mod tests {
         (client, connection)
     }
 
+    /// Reads so many bytes once a second until the connection ends; gives how many it got in all.
+    async fn sip(mut client: DuplexStream, bytes: usize) -> usize {
+        let (mut read, mut buffer) = (0, vec![0; bytes]);
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            match client.read(&mut buffer).await {
+                Ok(0) | Err(_) => return read,
+                Ok(n) => read += n,
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_reading_is_cut_off() {
         for path in ["/page", "/events"] {
             let began = Instant::now();
             let (client, served) = asked(path).await;
-            let ended = timeout(STALLED * 2, served).await;
+            let ended = timeout(PATIENCE * 2, served).await;
             ended.unwrap_or_else(|_| panic!("{path} waits for ever")).unwrap();
-            assert!(began.elapsed() >= STALLED, "{path}");
+            assert!(began.elapsed() >= PATIENCE, "{path}");
             drop(client);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_client_gets_everything() {
-        let (mut client, served) = asked("/page").await;
-        let (mut read, mut buffer) = (0, [0; 4096]);
-        loop {
-            sleep(STALLED / 2).await;
-            match client.read(&mut buffer).await.unwrap() {
-                0 => break,
-                n => read += n,
-            }
+    async fn a_client_that_reads_next_to_nothing_is_cut_off() {
+        for path in ["/page", "/events"] {
+            let (client, served) = asked(path).await;
+            let sipping = tokio::spawn(sip(client, 64));
+            timeout(PATIENCE * 2, served).await.unwrap_or_else(|_| panic!("{path} waits for ever")).unwrap();
+            assert!(sipping.await.unwrap() < PAGE);
         }
-        assert!(read > PAGE, "{read}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_gets_everything() {
+        let (client, served) = asked("/page").await;
+        let began = Instant::now();
+        let read = sip(client, PACE as usize * 5 / 4).await;
+        assert!(read > PAGE && began.elapsed() > PATIENCE, "{read}");
         served.await.unwrap();
     }
 
@@ -175,26 +202,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_cap_connections_wait_their_turn() {
-        let answered = Arc::new(AtomicUsize::new(0));
-        let count = answered.clone();
-        let router =
-            Router::new().route("/", get(move || async move { count.fetch_add(1, Ordering::SeqCst).to_string() }));
+    async fn a_crowd_from_one_address_does_not_shut_out_another() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(run_limited(listener, router, CancellationToken::new(), 1));
-        let (mut first, mut second) =
-            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
-        let (request, mut buffer) = (b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", [0; 1024]);
-        first.write_all(request).await.unwrap();
-        assert!(first.read(&mut buffer).await.unwrap() > 0);
-        second.write_all(request).await.unwrap();
-        first.write_all(request).await.unwrap();
-        assert!(first.read(&mut buffer).await.unwrap() > 0);
-        assert_eq!(answered.load(Ordering::SeqCst), 2, "the second connection has to wait");
-        drop(first);
-        assert!(second.read(&mut buffer).await.unwrap() > 0);
-        assert_eq!(answered.load(Ordering::SeqCst), 3);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let server = tokio::spawn(run_limited(listener, router, CancellationToken::new(), 4));
+        let visitor = async |from: &str| {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(from.parse().unwrap()).unwrap();
+            socket.connect(address).await.unwrap()
+        };
+        let mut visit = visitor("127.0.0.2:0").await;
+        let mut crowd = Vec::new();
+        for _ in 0..40 {
+            crowd.push(visitor("127.0.0.3:0").await);
+        }
+        // All but the last few had to go.
+        for early in &mut crowd[..36] {
+            assert!(matches!(early.read(&mut [0; 8]).await, Ok(0) | Err(_)));
+        }
+        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        for stream in [&mut visit, &mut crowd[39], &mut visitor("127.0.0.4:0").await] {
+            let mut answer = String::new();
+            stream.write_all(request).await.unwrap();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("here"), "{answer}");
+        }
         server.abort();
     }
 }

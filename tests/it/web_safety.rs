@@ -33,6 +33,13 @@ async fn only_our_own_names_are_answered() {
             assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         }
     }
+    for two in [
+        "GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n",
+        "GET http://evil.example/api/v1/status HTTP/1.1\r\nhost: localhost\r\n",
+    ] {
+        let answer = site.raw(&format!("{two}connection: close\r\n\r\n")).await;
+        assert!([400, 421].contains(&answer.status), "{two}: {answer:?}");
+    }
     let nameless = site.raw("GET /api/v1/status HTTP/1.1\r\nconnection: close\r\n\r\n").await;
     assert_eq!(nameless.status, 400);
 }
@@ -74,7 +81,9 @@ async fn an_oversized_head_or_body_is_refused() {
         "POST /api/v1/silences HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {TOKEN}\r\n\
          content-length: 100000\r\n\r\n"
     );
-    assert_eq!(site.raw(&(head + &"x".repeat(100_000))).await.status, 413);
+    assert_eq!(site.raw(&(head.clone() + &"x".repeat(100_000))).await.status, 413);
+    let broken = head.replace("content-length: 100000", "transfer-encoding: chunked") + "no number\r\n";
+    assert_eq!(site.raw(&broken).await.status, 400);
 }
 
 #[tokio::test]

@@ -1,0 +1,227 @@
+//! Who may be connected. There are so many seats; when all are taken, a newcomer gets the seat of the connection that is
+//! missed least, so that no visitor can shut the others out.
+//!
+//! A fixed number for each address would throttle everybody behind a reverse proxy, whose address they share. So an address
+//! may take as many seats as nobody else wants.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A connection that has asked for something so lately is being answered, and keeps its seat.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Every seat that is taken.
+#[derive(Clone)]
+pub(super) struct Seats {
+    limit: usize,
+    taken: Arc<Mutex<Taken>>,
+    freed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Taken {
+    by: BTreeMap<u64, Sitter>,
+    next: u64,
+}
+
+/// A connection.
+struct Sitter {
+    neighbourhood: IpAddr,
+    /// When it last asked for something; when it came, if it never has.
+    at: Instant,
+    has_asked: bool,
+    leave: CancellationToken,
+}
+
+/// The seat of one connection; dropped, it is free.
+pub(super) struct Seat {
+    number: u64,
+    seats: Seats,
+    leave: CancellationToken,
+}
+
+impl Seats {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, taken: Arc::default(), freed: Arc::default() }
+    }
+
+    /// A seat for a connection from `ip`, as soon as there is one.
+    pub(super) async fn take(&self, ip: IpAddr) -> Seat {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(seat) = self.sit(ip, Instant::now()) {
+                return seat;
+            }
+            // Who is busy now may be idle then.
+            let _ = tokio::time::timeout(BUSY, freed).await;
+        }
+    }
+
+    /// A seat, if one is free; otherwise somebody is asked to leave.
+    fn sit(&self, ip: IpAddr, now: Instant) -> Option<Seat> {
+        let mut taken = self.taken();
+        if taken.by.len() >= self.limit {
+            if let Some(number) = taken.least_missed(neighbourhood(ip), now)
+                && let Some(sitter) = taken.by.remove(&number)
+            {
+                sitter.leave.cancel();
+            } else {
+                return None;
+            }
+        }
+        let number = taken.next;
+        taken.next += 1;
+        let leave = CancellationToken::new();
+        let sitter = Sitter { neighbourhood: neighbourhood(ip), at: now, has_asked: false, leave: leave.clone() };
+        taken.by.insert(number, sitter);
+        Some(Seat { number, seats: self.clone(), leave })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Of the address that holds the most seats: a connection that has asked for nothing yet, else the one whose last
+    /// request is the oldest. That is an idle one, a stream, which comes again, or a very slow reader. One that is being
+    /// answered leaves only for a `newcomer` that holds less.
+    fn least_missed(&self, newcomer: IpAddr, now: Instant) -> Option<u64> {
+        let mut held: HashMap<IpAddr, usize> = HashMap::new();
+        for sitter in self.by.values() {
+            *held.entry(sitter.neighbourhood).or_default() += 1;
+        }
+        let fair = held.get(&newcomer).copied().unwrap_or(0) + 1;
+        let may_leave = |s: &Sitter| !s.has_asked || now.duration_since(s.at) >= BUSY || held[&s.neighbourhood] > fair;
+        let rank = |s: &Sitter| (held[&s.neighbourhood], !s.has_asked, now.duration_since(s.at));
+        let candidates = self.by.iter().filter(|(_, s)| may_leave(s));
+        // Of equals the one that came first.
+        candidates.rev().max_by_key(|(_, s)| rank(s)).map(|(number, _)| *number)
+    }
+}
+
+impl Seat {
+    /// Notes that something was asked for.
+    pub(super) fn ask(&self, now: Instant) {
+        if let Some(sitter) = self.seats.taken().by.get_mut(&self.number) {
+            (sitter.at, sitter.has_asked) = (now, true);
+        }
+    }
+
+    /// Ends when this connection has to make room.
+    pub(super) async fn given_up(&self) {
+        self.leave.cancelled().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken().by.remove(&self.number);
+        self.seats.freed.notify_one();
+    }
+}
+
+/// Who counts as one visitor: a host has one address of IPv4, but a whole network of IPv6.
+pub(in crate::web) fn neighbourhood(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Visitors by their address; each takes a seat a millisecond after the one before.
+    struct Room {
+        seats: Seats,
+        now: Instant,
+    }
+
+    impl Room {
+        fn new(limit: usize) -> Self {
+            Self { seats: Seats::new(limit), now: Instant::now() }
+        }
+
+        fn enters(&mut self, ip: &str) -> Option<Seat> {
+            self.now += Duration::from_millis(1);
+            self.seats.sit(ip.parse().unwrap(), self.now)
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+        }
+    }
+
+    fn has_left(seat: &Seat) -> bool {
+        seat.leave.is_cancelled()
+    }
+
+    #[test]
+    fn an_address_takes_every_seat_while_nobody_else_wants_one() {
+        let mut room = Room::new(3);
+        let all = [room.enters("192.0.2.1"), room.enters("192.0.2.1"), room.enters("192.0.2.1")].map(Option::unwrap);
+        assert!(!all.iter().any(has_left));
+        let other = room.enters("192.0.2.2").unwrap();
+        assert_eq!(all.iter().map(has_left).collect::<Vec<_>>(), [true, false, false]);
+        assert!(!has_left(&other));
+    }
+
+    #[test]
+    fn the_one_with_the_most_seats_makes_room_for_its_own_as_well() {
+        let mut room = Room::new(4);
+        let few = room.enters("192.0.2.2").unwrap();
+        let mut many: Vec<_> = (0..100).map(|_| room.enters("192.0.2.1").unwrap()).collect();
+        assert!(!has_left(&few), "the oldest of all, but of another address");
+        assert_eq!(many.iter().filter(|s| !has_left(s)).count(), 3);
+        assert!(!has_left(&many.pop().unwrap()));
+    }
+
+    #[test]
+    fn who_has_asked_for_nothing_leaves_before_a_stream_does_and_nobody_who_is_being_answered() {
+        let mut room = Room::new(2);
+        let stream = room.enters("192.0.2.1").unwrap();
+        stream.ask(room.now);
+        room.pass(BUSY * 60);
+        let silent = room.enters("192.0.2.1").unwrap();
+        let third = room.enters("192.0.2.1").unwrap();
+        assert_eq!((has_left(&stream), has_left(&silent)), (false, true));
+        third.ask(room.now);
+        let fourth = room.enters("192.0.2.1").unwrap();
+        assert_eq!((has_left(&stream), has_left(&third)), (true, false));
+        fourth.ask(room.now);
+        assert!(room.enters("192.0.2.1").is_none(), "both are being answered");
+        room.pass(BUSY);
+        assert!(room.enters("192.0.2.1").is_some());
+    }
+
+    #[test]
+    fn an_address_that_keeps_every_seat_busy_makes_room_too() {
+        let mut room = Room::new(3);
+        let busy = [room.enters("192.0.2.1"), room.enters("192.0.2.1"), room.enters("192.0.2.1")].map(Option::unwrap);
+        for seat in &busy {
+            seat.ask(room.now);
+        }
+        assert!(room.enters("192.0.2.1").is_none());
+        let other = room.enters("192.0.2.2").unwrap();
+        other.ask(room.now);
+        assert_eq!(busy.iter().map(has_left).collect::<Vec<_>>(), [true, false, false]);
+        assert!(room.enters("192.0.2.2").is_none(), "it holds its share");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_visitor() {
+        let of = |ip: &str| neighbourhood(ip.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.2"), of("192.0.2.1"));
+    }
+}
