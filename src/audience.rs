@@ -1,7 +1,9 @@
 //! Who is told? Pure: a channel's filters against a notice.
 
+use std::sync::Arc;
+
 use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
-use crate::model::{Attribution, Incident, NoticeType, Provider};
+use crate::model::{Attribution, Endpoint, Incident, NoticeType, Provider};
 
 /// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +27,15 @@ impl Scope<'_> {
         if self.is_everything() {
             return true;
         }
-        let endpoint = config.endpoints.iter().find(|e| e.name == name);
+        self.matches(name, config.endpoints.iter().find(|e| e.name == name).map(Arc::as_ref))
+    }
+
+    /// Whether `endpoint` is in it.
+    pub fn includes(&self, endpoint: &Endpoint) -> bool {
+        self.matches(&endpoint.name, Some(endpoint))
+    }
+
+    fn matches(&self, name: &str, endpoint: Option<&Endpoint>) -> bool {
         let provider = endpoint.map(|e| e.provider);
         let group = endpoint.and_then(|e| e.group.as_ref());
         (self.endpoints.is_empty() || self.endpoints.iter().any(|e| e == name))

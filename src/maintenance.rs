@@ -42,12 +42,12 @@ impl Active<'_> {
 
     /// The same, spelled out.
     pub fn view(&self, config: &Config) -> MaintenanceView {
-        let names = config.endpoints.iter().map(|e| &e.name);
+        let covered = config.endpoints.iter().filter(|e| self.scope().includes(e));
         MaintenanceView {
             name: self.maintenance.name.clone(),
             since: self.since,
             until: self.until,
-            endpoints: names.filter(|n| self.scope().covers(n, config)).cloned().collect(),
+            endpoints: covered.map(|e| e.name.clone()).collect(),
         }
     }
 }

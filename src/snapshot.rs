@@ -215,8 +215,8 @@ pub struct Recent {
     hours: VecDeque<(i64, u32, u32)>,
     /// `(minute, worst outcome)` of the last hour.
     minutes: VecDeque<(i64, Outcome)>,
-    first_token: VecDeque<f64>,
-    total: VecDeque<f64>,
+    first_token: Latencies,
+    total: Latencies,
     bad: VecDeque<EvidenceSample>,
     /// Whether each of the last probes failed.
     failures: VecDeque<bool>,
@@ -226,6 +226,22 @@ pub struct Recent {
     good_at: Option<Timestamp>,
     /// When the failures in a row that go on began.
     failing_since: Option<Timestamp>,
+}
+
+/// The last latencies in milliseconds, with their median: it is asked for far more often than it changes.
+#[derive(Debug, Clone, Default)]
+struct Latencies {
+    last: VecDeque<f64>,
+    median: Option<f64>,
+}
+
+impl Latencies {
+    fn add(&mut self, ms: Option<f64>) {
+        if ms.is_some() {
+            keep(&mut self.last, ms, LATENCIES);
+            self.median = median(&self.last);
+        }
+    }
 }
 
 impl Recent {
@@ -266,8 +282,8 @@ impl Recent {
             }
         }
         if !failed {
-            keep(&mut self.first_token, sample.first_token_ms, LATENCIES);
-            keep(&mut self.total, sample.total_ms, LATENCIES);
+            self.first_token.add(sample.first_token_ms);
+            self.total.add(sample.total_ms);
         }
         if sample.outcome != Outcome::Ok {
             let evidence = EvidenceSample {
@@ -343,8 +359,8 @@ impl Recent {
             last_probe_at: self.last.map(|l| l.0),
             last_outcome: self.last.map(|l| l.1),
             last_fault: self.last.and_then(|l| l.2),
-            first_token_ms_p50: median(&self.first_token),
-            total_ms_p50: median(&self.total),
+            first_token_ms_p50: self.first_token.median,
+            total_ms_p50: self.total.median,
             typical_first_token_ms: typical,
             availability_24h: self.availability_24h(now),
             recent_error_rate: self.failures.iter().filter(|f| **f).count() as f64 / self.failures.len().max(1) as f64,

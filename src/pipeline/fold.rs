@@ -27,7 +27,7 @@ use crate::desk::Announcement;
 use crate::detect::{Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
-use crate::maintenance;
+use crate::maintenance::{self, Active};
 use crate::model::{
     Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status, Timestamp,
 };
@@ -237,6 +237,7 @@ impl Core {
 
     /// What is true at `now`.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        let windows = maintenance::active(&self.config, now);
         Snapshot {
             at: now,
             location: self.config.monitor.location.clone(),
@@ -246,7 +247,7 @@ impl Core {
             last_recorded_at: None,
             store_error: None,
             leaders: BTreeMap::new(),
-            endpoints: self.config.endpoints.iter().map(|e| self.view(e, now)).collect(),
+            endpoints: self.config.endpoints.iter().map(|e| self.view(e, &windows, now)).collect(),
             incidents: self
                 .state
                 .book
@@ -255,7 +256,7 @@ impl Core {
                 .collect(),
             advice: self.state.advisor.standing().to_vec(),
             silences: Vec::new(),
-            maintenance: maintenance::active(&self.config, now).iter().map(|w| w.view(&self.config)).collect(),
+            maintenance: windows.iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),
             official: self.vendors(),
         }
@@ -293,8 +294,9 @@ impl Core {
 
     /// How the endpoint of this name is, or how all are.
     fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<String, Status> {
+        let windows = maintenance::active(&self.config, at);
         let asked = self.config.endpoints.iter().filter(|e| only.is_none_or(|name| e.name == name));
-        asked.map(|e| (e.name.clone(), self.status_of(e, at).0)).collect()
+        asked.map(|e| (e.name.clone(), self.status_of(e, &windows, at).0)).collect()
     }
 
     fn status_line(&self, name: &str, was: Status, now: Status) -> Option<Line> {
@@ -319,18 +321,17 @@ impl Core {
         self.config.endpoints.iter().filter(answers).map(|e| e.name.clone()).collect()
     }
 
-    fn view(&self, endpoint: &Arc<Endpoint>, now: Timestamp) -> EndpointView {
-        let (status, reason) = self.status_of(endpoint, now);
+    fn view(&self, endpoint: &Arc<Endpoint>, windows: &[Active<'_>], now: Timestamp) -> EndpointView {
+        let (status, reason) = self.status_of(endpoint, windows, now);
         let typical = self.state.detector.typical(&self.roster, &endpoint.name).first_token_ms;
         let none = Recent::default();
         self.recents.get(&endpoint.name).unwrap_or(&none).view(endpoint, now, status, reason, typical)
     }
 
     /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.
-    fn status_of(&self, endpoint: &Endpoint, now: Timestamp) -> (Status, Option<String>) {
+    fn status_of(&self, endpoint: &Endpoint, windows: &[Active<'_>], now: Timestamp) -> (Status, Option<String>) {
         let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
-        let windows = maintenance::active(&self.config, now);
-        if let Some(window) = windows.iter().find(|w| w.scope().covers(&endpoint.name, &self.config)) {
+        if let Some(window) = windows.iter().find(|w| w.scope().includes(endpoint)) {
             return (Status::Maintenance, Some(format!("{}, until {}", window.maintenance.name, window.until)));
         }
         if self.state.blind.is_some() {
