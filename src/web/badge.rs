@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::View;
+use super::feed::clean;
 use super::words::{latency, percent};
 use crate::model::{Status, Timestamp};
 use crate::rollup::{Resolution, Rollup};
@@ -171,7 +172,7 @@ impl Badge {
         let (label_text, value_text) = (wide(label), wide(value));
         let (label_width, value_width) = (label_text + 12, value_text + 12);
         Self {
-            label: label.to_owned(),
+            label: clean(label),
             value: value.to_owned(),
             colour,
             label_text,
@@ -213,8 +214,9 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_is_escaped() {
-        let badge = Badge::new("<script>\"'&", "<b>", GREY).render().unwrap();
+        let badge = Badge::new("<script>\"'&\0", "<b>", GREY).render().unwrap();
         assert!(!badge.contains("<script>") && !badge.contains("<b>"), "{badge}");
+        assert!(!badge.contains('\0'), "no XML can hold it");
         assert!(badge.contains("&#60;script&#62;&#34;&#39;&#38;"), "{badge}");
     }
 }

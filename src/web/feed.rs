@@ -80,6 +80,6 @@ fn entry(incident: &Incident) -> Entry {
 }
 
 /// Without the characters that XML cannot hold at all.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c }).collect()
 }

@@ -84,8 +84,12 @@ pub async fn run(listener: TcpListener, view: View) {
 async fn ready(State(view): State<View>) -> (StatusCode, String) {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
-    if let Some(error) = &snapshot.store_error {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("not recording: {error}\n"));
+    if snapshot.store_error.is_some() {
+        // Asked without a token: what the store says names a path of this machine.
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not recording: the store cannot be written; the log says why\n".into(),
+        );
     }
     let stretch = plan::stretch(&config);
     let Some(patience) = config.endpoints.iter().map(|e| plan::patience(e, stretch)).min() else {

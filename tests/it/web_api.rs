@@ -1,8 +1,10 @@
 //! The API from outside.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use llmwatch::model::{Fault, Outcome, Sample, Timestamp};
+use llmwatch::snapshot::Snapshot;
 use serde_json::json;
 
 use crate::support::{KEY, good, site::Site};
@@ -85,6 +87,21 @@ async fn samples_come_newest_first_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_reader_of_pages_loses_and_repeats_nothing_while_samples_arrive() {
+    let mut site = site().await;
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = site.get(&format!("/api/v1/endpoints/openai-chat/samples?limit=10{cursor}")).await.json();
+        seen.extend(page["samples"].as_array().unwrap().iter().map(|s| s["started_at"].clone()));
+        site.record([good("azure-chat", minutes_ago(0)), good("openai-chat", minutes_ago(0))]);
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    let wanted: Vec<_> = (1..130).map(|m| json!(minutes_ago(m))).collect();
+    assert_eq!(seen, wanted);
+}
+
+#[tokio::test]
 async fn the_history_comes_in_steps_with_percentiles_and_faults() {
     let site = site().await;
     let series = site.get("/api/v1/endpoints/openai-chat/series?range=24h&step=5m").await.json();
@@ -131,6 +148,37 @@ async fn the_route_leads_to_the_one_that_works_and_says_why() {
 }
 
 #[tokio::test]
+async fn the_route_does_not_flap_between_two_that_are_about_as_good_but_leaves_one_that_fails_at_once() {
+    let mut site = Site::new(&two(), NOW).await;
+    // Every second, so that all of it is of the last few minutes.
+    let at = |n: i64| Timestamp(NOW.0 - (250 - n) * 900);
+    let first_token = |endpoint: &str, ms: f64, n: i64| Sample { first_token_ms: Some(ms), ..good(endpoint, at(n)) };
+    let mut probes = 0;
+    for (openai_ms, azure_ms, leader, why) in [
+        (400.0, 450.0, "openai-chat", "the quicker one"),
+        (500.0, 450.0, "openai-chat", "a little slower is no reason to move"),
+        (600.0, 450.0, "azure-chat", "clearly slower is"),
+        (400.0, 450.0, "azure-chat", "nor is a little quicker a reason to move back"),
+    ] {
+        // As many as the recent median is taken over.
+        site.record(
+            (probes..probes + 60)
+                .flat_map(|n| [first_token("openai-chat", openai_ms, n), first_token("azure-chat", azure_ms, n)]),
+        );
+        probes += 60;
+        let text = site.get("/api/v1/route?group=chat&format=text").await;
+        assert_eq!((text.status, text.body.trim()), (200, leader), "{why}");
+        assert_eq!(text.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(site.get("/api/v1/route?group=chat").await.json()["endpoint"], leader, "{why}");
+    }
+    site.record([0, 1].map(|n| failed("azure-chat", at(probes + n))));
+    let route = site.get("/api/v1/route?group=chat").await.json();
+    assert_eq!(route["endpoint"], "openai-chat");
+    assert_eq!(route["ranking"][1]["reasons"][1], "its last 2 probes failed");
+    assert_eq!(site.get("/api/v1/incidents").await.json()["incidents"], json!([]), "long before there is an incident");
+}
+
+#[tokio::test]
 async fn a_route_to_nowhere_is_503() {
     let site = Site::new(&two(), NOW).await;
     let route = site.get("/api/v1/route?group=chat").await;
@@ -149,6 +197,27 @@ async fn incidents_can_be_listed_and_read() {
     assert_eq!(one["endpoints"], json!(["openai-chat"]));
     assert!(one["duration_s"].as_f64().unwrap() >= 9.0 * 60.0, "an open incident lasts until now");
     assert_eq!(site.get("/api/v1/incidents/2").await.status, 404);
+}
+
+#[tokio::test]
+async fn ready_means_that_samples_are_being_recorded() {
+    let site = Site::new(&two(), NOW).await;
+    let now = |change: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = Snapshot::clone(&site.snapshot.borrow());
+        change(&mut snapshot);
+        site.snapshot.send_replace(Arc::new(snapshot));
+    };
+    assert_eq!(site.get("/readyz").await.status, 200, "it has just begun");
+    now(&|s| s.last_recorded_at = Some(minutes_ago(10)));
+    let late = site.get("/readyz").await;
+    assert_eq!((late.status, late.body), (503, format!("nothing recorded since {}\n", minutes_ago(10))));
+    now(&|s| s.last_recorded_at = Some(minutes_ago(2)));
+    assert_eq!(site.get("/readyz").await.status, 200);
+    now(&|s| s.store_error = Some("the store `/srv/secret/llmwatch.db`: disk is full".to_owned()));
+    let failing = site.get("/readyz").await;
+    assert!(failing.status == 503 && failing.body.starts_with("not recording: "), "{failing:?}");
+    assert!(!failing.body.contains("secret"), "anybody may ask: {failing:?}");
+    assert_eq!(site.get("/healthz").await.status, 200, "alive all the same");
 }
 
 #[tokio::test]

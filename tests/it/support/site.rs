@@ -102,6 +102,7 @@ impl Site {
             self.store.commit(&[step.commit]).unwrap();
         }
         let mut snapshot = self.core.snapshot(self.now);
+        snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
         snapshot.leaders = llmwatch::route::leaders(&snapshot);
         self.snapshot.send_replace(Arc::new(snapshot));
     }
