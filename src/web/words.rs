@@ -1,5 +1,7 @@
 //! How things are, in a sentence: for people who read one line. Pure.
 
+use std::fmt::Display;
+
 use chrono::Datelike;
 use chrono_tz::Tz;
 
@@ -64,7 +66,8 @@ pub(crate) fn moment(at: Timestamp, now: Timestamp, zone: Tz) -> String {
 
 /// A moment in full, with the offset.
 pub(crate) fn moment_in_full(at: Timestamp, zone: Tz) -> String {
-    at.to_datetime().with_timezone(&zone).format("%-d %B %Y, %H:%M:%S %:z").to_string()
+    let form = if zone == Tz::UTC { "%-d %B %Y, %H:%M:%S UTC" } else { "%-d %B %Y, %H:%M:%S %:z" };
+    at.to_datetime().with_timezone(&zone).format(form).to_string()
 }
 
 /// A latency as people say it: `380 ms`, `2.41 s`.
@@ -91,6 +94,19 @@ pub(crate) fn dollars(usd: f64) -> String {
         u if u < 1.0 => format!("${u:.3}"),
         u => format!("${u:.2}"),
     }
+}
+
+/// A number that people can read: `1,999,700`.
+pub(crate) fn grouped(n: impl Display + Copy) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) && text != "-" {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Whose fault, in words.
@@ -196,4 +212,15 @@ fn advice(snapshot: &Snapshot) -> String {
 pub(crate) fn lasted(incident: &Incident) -> String {
     let length = human_duration(incident.duration_s);
     if incident.resolved_at.is_some() { length } else { format!("{length} so far") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        let said = [0, 999, 1000, 1_999_700, -1000, -999].map(grouped);
+        assert_eq!(said, ["0", "999", "1,000", "1,999,700", "-1,000", "-999"]);
+    }
 }

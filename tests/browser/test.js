@@ -189,6 +189,22 @@ await test("a bar tells its day under the pointer", async () => {
   await page.waitForSelector("#tip:not([hidden]) svg");
   await close();
 });
+await test("tables stay legible on a phone, and names in a headline whole", async () => {
+  const show = await stage("incident");
+  const phone = { viewport: { width: 320, height: 900 } };
+  const { page, close } = await open(show, "/incidents/900", phone);
+  const narrowest = await page.evaluate(() => Math.min(...[...document.querySelectorAll(".plain th")].map((e) => e.offsetWidth)));
+  assert.ok(narrowest >= 45, `a column of ${narrowest} px`);
+  await page.goto(show.address + "/endpoints/openai-chat-0");
+  const lines = await page.evaluate(() => {
+    const name = document.createRange();
+    name.selectNodeContents(document.querySelector("h1 > :first-child"));
+    return new Set([...name.getClientRects()].map((box) => box.top)).size;
+  });
+  assert.equal(lines, 1);
+  await close();
+  await show.end();
+});
 await test("the pages work without a script", async () => {
   const { page, close } = await open(show, "/", { javaScriptEnabled: false });
   await page.click("a[href='/endpoints/azure-chat-8']");

@@ -3,6 +3,9 @@
 
 use std::fmt::Write as _;
 
+use chrono::{Datelike, Days, NaiveTime, TimeZone, Weekday};
+use chrono_tz::Tz;
+
 use crate::model::Timestamp;
 use crate::rollup::{Rollup, Sketch};
 
@@ -166,6 +169,58 @@ pub(crate) fn stacked(columns: &[Vec<f64>], layers: usize, (width, height): (usi
     paths
 }
 
+/// Round moments below a chart.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    /// Where, in percent of the width, and what it is called.
+    pub(crate) marks: Vec<(String, String)>,
+    /// The lines above them, in units of the drawing.
+    pub(crate) lines: String,
+}
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The round moments of a stretch as the clock and the calendar of `zone` have them: quarters of an hour, hours, days, weeks
+/// or halves of a month, whatever gives a handful.
+pub(crate) fn ticks((since, until): (Timestamp, Timestamp), zone: Tz, (width, height): (usize, usize)) -> Ticks {
+    let length = until.since_ms(since);
+    let local = |at: Timestamp| at.to_datetime().with_timezone(&zone);
+    let moments: Vec<Timestamp> = if length <= DAY_MS {
+        let step = if length <= HOUR_MS { HOUR_MS / 4 } else { (length / 6 / HOUR_MS).max(1) * HOUR_MS };
+        let offset = local(since).naive_local().and_utc().timestamp_millis() - since.0;
+        let first = (since.0 + offset).div_euclid(step) * step - offset;
+        std::iter::successors(Some(Timestamp(first)), |at| Some(Timestamp(at.0 + step)))
+            .take_while(|at| *at <= until)
+            .collect()
+    } else {
+        let is_round = |day: &chrono::NaiveDate| match length / DAY_MS {
+            ..8 => true,
+            8..=30 => day.weekday() == Weekday::Mon,
+            _ => matches!(day.day(), 1 | 15),
+        };
+        let days = (0..).map_while(|n| local(since).date_naive().checked_add_days(Days::new(n)));
+        let days = days.take_while(|day| *day <= local(until).date_naive()).filter(is_round);
+        let midnight = |day: chrono::NaiveDate| zone.from_local_datetime(&day.and_time(NaiveTime::MIN)).earliest();
+        days.filter_map(midnight).map(|at| Timestamp(at.timestamp_millis())).collect()
+    };
+    let form = match length {
+        ..=DAY_MS => "%H:%M",
+        ms if ms <= 7 * DAY_MS => "%a %-d",
+        _ => "%-d %b",
+    };
+    let mut ticks = Ticks::default();
+    for at in moments {
+        let place = at.since_ms(since) as f64 / length as f64;
+        // At the very edges a label would hang over.
+        if (0.02..=0.98).contains(&place) {
+            ticks.marks.push((format!("{:.2}", place * 100.0), local(at).format(form).to_string()));
+            let _ = write!(ticks.lines, "M{:.0} 0v{height}", place * width as f64);
+        }
+    }
+    ticks
+}
+
 /// A round number at or above `value`, for the upper edge of a scale whose half is worth a label too.
 pub(crate) fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
@@ -174,4 +229,34 @@ pub(crate) fn round_up(value: f64) -> f64 {
     let unit = 10_f64.powf(value.log10().floor());
     let steps = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
     steps.iter().map(|s| s * unit).find(|s| *s >= value * 0.9999).unwrap_or(10.0 * unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Europe::Berlin;
+
+    use super::*;
+
+    fn labels(since: &str, until: &str) -> Vec<String> {
+        let at = |text| Timestamp::parse(text).unwrap();
+        ticks((at(since), at(until)), Berlin, (720, 120)).marks.into_iter().map(|(_, label)| label).collect()
+    }
+
+    #[test]
+    fn ticks_stand_at_round_moments_of_the_local_clock_and_calendar() {
+        let hour = labels("2026-11-26T01:20:00Z", "2026-11-26T02:20:00Z");
+        assert_eq!(hour, ["02:30", "02:45", "03:00", "03:15"]);
+        let day = labels("2026-11-25T01:30:00Z", "2026-11-26T01:30:00Z");
+        assert_eq!(day, ["04:00", "08:00", "12:00", "16:00", "20:00", "00:00"]);
+        let month = labels("2026-10-27T08:00:00Z", "2026-11-26T08:00:00Z");
+        assert_eq!(month, ["2 Nov", "9 Nov", "16 Nov", "23 Nov"]);
+        let quarter = labels("2026-08-29T00:00:00Z", "2026-11-27T00:00:00Z");
+        assert_eq!(quarter, ["1 Sep", "15 Sep", "1 Oct", "15 Oct", "1 Nov", "15 Nov"]);
+    }
+
+    #[test]
+    fn a_day_begins_at_its_own_midnight_where_the_clocks_change() {
+        let week = labels("2026-10-22T02:00:00Z", "2026-10-29T02:00:00Z");
+        assert_eq!(week, ["Fri 23", "Sat 24", "Sun 25", "Mon 26", "Tue 27", "Wed 28"]);
+    }
 }

@@ -12,7 +12,8 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::chart::{self, Bars, Course, Spread};
+use super::chart::{self, Bars, Course, Spread, Ticks};
+use super::front::told;
 use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, first_day};
 use super::{Frame, Problem, View, class, html};
@@ -21,7 +22,7 @@ use crate::model::{Connection, Endpoint, Fault, Outcome, Sample, Timestamp};
 use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use crate::snapshot::EndpointView;
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
-use crate::web::words::{dollars, latency, percent, scale, whose};
+use crate::web::words::{dollars, grouped, latency, percent, scale, whose};
 
 /// The size of a chart's drawing; the page stretches it.
 const CHART: (usize, usize) = (720, 120);
@@ -69,6 +70,7 @@ struct EndpointPage {
     days: Bars,
     gaps: String,
     days_from: String,
+    days_told: String,
     availability_90d: String,
     ranges: [Range; 6],
     range: Range,
@@ -80,7 +82,7 @@ struct EndpointPage {
     total: LineChart,
     errors: StackChart,
     stages: StackChart,
-    ticks: Vec<String>,
+    ticks: Ticks,
     buckets: Vec<Line>,
     bad: Vec<BadProbe>,
     facts: Vec<(&'static str, String)>,
@@ -235,15 +237,6 @@ impl Window {
     fn place(self, at: Timestamp) -> Option<usize> {
         usize::try_from((at.0 - self.since.0).div_euclid(self.range.step_ms)).ok().filter(|p| *p < self.columns())
     }
-
-    fn label(self, at: Timestamp, zone: Tz) -> String {
-        let form = match self.range.length_ms {
-            ms if ms <= DAY_MS => "%H:%M",
-            ms if ms <= 7 * DAY_MS => "%a %-d",
-            _ => "%-d %b",
-        };
-        at.to_datetime().with_timezone(&zone).format(form).to_string()
-    }
 }
 
 /// What was read of the endpoint.
@@ -274,14 +267,13 @@ fn render(
             link(later - 1)
         }
     });
-    let ticks =
-        (0..=4).map(|n| window.label(Timestamp(window.since.0 + n * window.range.length_ms / 4), zone)).collect();
     EndpointPage {
         class: class(view.status),
         notices: Vec::new(),
         days: chart::bars(&read.days, first_day, DAY_MS, DAYS),
         gaps: chart::gaps(DAYS),
         days_from: first_day.to_datetime().format("%-d %b").to_string(),
+        days_told: told(&read.days),
         availability_90d: whole(&read.days).availability().map_or("–".to_owned(), percent),
         ranges: RANGES,
         range: window.range,
@@ -293,7 +285,7 @@ fn render(
         total: line_chart(&read.steps, window, |r| &r.total, None),
         errors: errors(&read.steps, window),
         stages: stages(&read.steps, window),
-        ticks,
+        ticks: chart::ticks((window.since, window.until), zone, CHART),
         buckets: read.steps.iter().rev().map(|step| line(step, window, zone)).collect(),
         bad: read.bad.into_iter().map(bad_probe).collect(),
         facts: facts(endpoint, read.good.as_ref()),
@@ -327,11 +319,11 @@ fn figures(view: &EndpointView, endpoint: &Endpoint, all: &Rollup) -> Vec<(&'sta
     let cost = if endpoint.price.is_some() { dollars(all.cost_usd) } else { none() };
     vec![
         ("Available", availability.map_or_else(none, percent), kept),
-        ("Probes", all.probes().to_string(), format!("{} failed, {} slow", all.failed(), all.slow)),
+        ("Probes", grouped(all.probes()), format!("{} failed, {} slow", all.failed(), all.slow)),
         ("First token", p50(first_token), typical),
         ("First token, p95", p95(first_token), "1 of 20 is slower".to_owned()),
         ("Total", p50(total), format!("p95 {}", p95(total))),
-        ("Cost", cost, format!("{} tokens", all.input_tokens + all.output_tokens)),
+        ("Cost", cost, format!("{} tokens", grouped(all.input_tokens + all.output_tokens))),
     ]
 }
 
@@ -507,7 +499,7 @@ fn facts(endpoint: &Endpoint, good: Option<&Sample>) -> Vec<(&'static str, Strin
     if let Some(fingerprint) = &good.system_fingerprint {
         facts.push(("Fingerprint", fingerprint.clone()));
     }
-    let left = |n: Option<i64>, what: &str| n.map(|n| format!("{n} {what}"));
+    let left = |n: Option<i64>, what: &str| n.map(|n| format!("{} {what}", grouped(n)));
     let left: Vec<_> =
         [left(good.ratelimit_remaining_requests, "requests"), left(good.ratelimit_remaining_tokens, "tokens")]
             .into_iter()

@@ -143,7 +143,10 @@ pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Respon
     let config = view.config.borrow().clone();
     let read = async { Ok((view.memory.recall(&view.store, (view.wall)()).await?, incidents(&view.store).await?)) };
     match read.await {
-        Ok((past, last)) => html(&render(Frame::new(&view, &snapshot, ""), &snapshot, &config, &past, &last), &request),
+        Ok((past, last)) => {
+            let frame = Frame { here: "/", ..Frame::new(&view, &snapshot, "") };
+            html(&render(frame, &snapshot, &config, &past, &last), &request)
+        }
         Err(error) => Problem::Store(error).page(&view, &request),
     }
 }
@@ -196,7 +199,10 @@ fn official(snapshot: &Snapshot, title: &str) -> Option<OfficialWord> {
 fn row(endpoint: &EndpointView, past: &Past, frame: &Frame) -> Row {
     let cells = past.days.get(&endpoint.name).map(Vec::as_slice).unwrap_or_default();
     let pace = past.paces.get(&endpoint.name);
-    let note = endpoint.reason.clone().or_else(|| endpoint.model.clone());
+    // The heading above says whose it is.
+    let reason =
+        endpoint.reason.as_ref().map(|r| r.strip_prefix(&format!("{}: ", endpoint.title)).unwrap_or(r).to_owned());
+    let note = reason.or_else(|| endpoint.model.clone());
     Row {
         name: endpoint.name.clone(),
         status: endpoint.status,
@@ -224,7 +230,7 @@ fn spark(steps: &[(Timestamp, Spread)], now: Timestamp) -> Course {
 }
 
 /// The bars in words, for those who cannot see them.
-fn told(cells: &[Rollup]) -> String {
+pub(super) fn told(cells: &[Rollup]) -> String {
     let bad: Vec<_> = cells.iter().filter(|c| c.failed_provider > 0).collect();
     let measured = cells.iter().filter(|c| c.availability().is_some()).count();
     let days = |n: usize| format!("{n} day{}", if n == 1 { "" } else { "s" });

@@ -20,7 +20,7 @@ const PAGE: u32 = 50;
 /// What stands after the `?`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
-    before: Option<u64>,
+    before: Option<String>,
 }
 
 #[derive(Template)]
@@ -34,16 +34,17 @@ struct ListPage {
 
 pub(super) async fn list(State(view): State<View>, Query(asked): Query<Asked>, request: HeaderMap) -> Response {
     let snapshot = view.snapshot.borrow().clone();
-    let rows = match view.store.aside(move |store| store.last_incidents(asked.before, PAGE)).await {
+    let before = asked.before.and_then(|number| number.parse().ok());
+    let rows = match view.store.aside(move |store| store.last_incidents(before, PAGE)).await {
         Ok(rows) => rows,
         Err(error) => return Problem::from(error).page(&view, &request),
     };
     let full = rows.len() == PAGE as usize;
     let incidents: Vec<Incident> = rows.iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
     let page = ListPage {
-        frame: Frame::new(&view, &snapshot, "Incidents"),
+        frame: Frame { here: "/incidents", ..Frame::new(&view, &snapshot, "Incidents") },
         older: incidents.last().map(|i| i.number).filter(|_| full),
-        newest: asked.before.is_none(),
+        newest: before.is_none(),
         incidents: incidents.iter().map(|i| IncidentLine::new(&current(i, &snapshot))).collect(),
     };
     html(&page, &request)
@@ -93,7 +94,8 @@ struct Bad {
     error: Option<String>,
 }
 
-pub(super) async fn page(State(view): State<View>, Path(number): Path<u64>, request: HeaderMap) -> Response {
+pub(super) async fn page(State(view): State<View>, Path(number): Path<String>, request: HeaderMap) -> Response {
+    let Ok(number) = number.parse() else { return Problem::Missing("incident").page(&view, &request) };
     let snapshot = view.snapshot.borrow().clone();
     let read = view.store.aside(move |store| {
         let Some(data) = store.incident_data(number)? else { return Ok::<_, StoreError>(None) };

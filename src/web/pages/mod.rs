@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chrono_tz::Tz;
@@ -42,6 +43,15 @@ pub(super) fn routes() -> Router<View> {
         .route("/endpoints/{name}/days", get(endpoint::days))
         .route("/incidents", get(incident::list))
         .route("/incidents/{number}", get(incident::page))
+        .fallback(nowhere)
+}
+
+async fn nowhere(State(view): State<View>, uri: Uri, request: HeaderMap) -> Response {
+    if uri.path().starts_with("/api/") {
+        // Programs get their own words.
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    Problem::Missing("page").page(&view, &request)
 }
 
 /// What stands around every page.
@@ -50,6 +60,8 @@ struct Frame {
     site: String,
     /// The page's own.
     title: String,
+    /// The path of the menu that it is.
+    here: &'static str,
     location: String,
     /// When it was rendered.
     now: Timestamp,
@@ -68,6 +80,7 @@ impl Frame {
         Self {
             title: if title.is_empty() { site.clone() } else { format!("{title} · {site}") },
             site,
+            here: "",
             location: snapshot.location.clone(),
             now: snapshot.at,
             zone: config.monitor.timezone,
@@ -77,6 +90,12 @@ impl Frame {
             js: assets::SCRIPT.path(),
             icon: assets::ICON.path(),
         }
+    }
+
+    /// A headline's words, and whether each is a name, which is broken only where it is longer than a line.
+    #[expect(clippy::unused_self, reason = "templates call it so")]
+    fn words<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
+        headline.split(' ').map(|word| (word, word.contains('-'))).collect()
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand out references")]

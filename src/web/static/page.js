@@ -166,7 +166,7 @@
     }
     if (!shown || shown.bars !== bars || shown.day !== day) return;
     const start = new Date(Date.parse(detail.first) + day * DAY);
-    const date = start.toLocaleDateString("en", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
+    const date = start.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
     const scale = document.createElement("div");
     scale.className = "scale";
     scale.append(element("span", "0 h"), element("span", "12 h"), element("span", "24 h UTC"));
