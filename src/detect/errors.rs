@@ -2,7 +2,9 @@
 //!
 //! Each failure adds `ln(p1/p0)`, each success `ln((1−p1)/(1−p0))`, never below zero; `p0` is the background rate, `p1`
 //! the rate that is worth an alert. Failures close together are one *blip*: until it has lasted `alert_after` it is
-//! worth two failures at the most, so that a short burst cannot pass for an outage however often one looks at it.
+//! worth two failures at the most, so that a short burst cannot pass for an outage however often one looks at it. A
+//! blip in which all failed and after which all is well has been a burst and is over: one more failure alone, which is
+//! what every API has, does not make an alert of it; two do.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,11 @@ const BAD_RATE: f64 = 0.25;
 const HALF_LIFE_DAYS: f64 = 7.0;
 /// How many failures a blip is worth.
 const BLIP_WORTH: f64 = 2.0;
+/// Failures of a blip times good probes since that tell a burst from trouble that goes on: with one probe in five failing
+/// this happens by chance after two failures in twenty blips at the most, with more failing or after more failures less.
+const OVER: u32 = 15;
+/// All have failed in a blip of which no more than one in so many was good.
+const MIXED: u32 = 4;
 
 /// The state of the meter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +43,17 @@ pub(super) struct ErrorMeter {
     blip_since: i64,
     blip_last: i64,
     blip_s: f64,
-    /// The end of the last failed probe.
+    /// Good probes between the failures of the current blip, and since the last of them.
+    #[serde(default)]
+    blip_mixed: u32,
+    #[serde(default)]
+    blip_good: u32,
+    /// The end of the last failed probe, how long it took, and until when the failures are known to have lasted.
     last_failed: Option<i64>,
+    #[serde(default)]
+    took: Option<i64>,
+    #[serde(default)]
+    until: i64,
     /// Failures and probes not yet known to be background.
     pending: (f64, f64),
     /// Decayed failures and probes of normal times.
@@ -78,6 +94,11 @@ impl ErrorMeter {
         self.blip_since
     }
 
+    /// Until when the failures are known to have lasted.
+    pub(super) fn until(&self) -> i64 {
+        self.until
+    }
+
     /// What has been going on since the meter left zero.
     pub(super) fn excursion(&self) -> Option<Excursion> {
         let (since, until) = (self.since?, self.last_failed?);
@@ -102,18 +123,27 @@ impl ErrorMeter {
             if self.s <= 0.0 {
                 self.since = Some(start);
                 (self.k, self.n, self.blip_k) = (0, 0, 0);
+                self.took = None;
             }
             if self.blip_k == 0 || start - self.blip_last > policy.alert_after_ms {
                 self.end_blip(policy, up);
                 (self.blip_s, self.blip_since, self.blip_k) = (self.s, start, 0);
+                (self.blip_mixed, self.blip_good) = (0, 0);
             }
             self.blip_k += 1;
+            self.blip_mixed += std::mem::take(&mut self.blip_good);
             self.blip_last = start;
+            // A timeout in the midst of quick failures says nothing about the time it has waited.
+            self.until = start + (end - start).min(self.took.unwrap_or(i64::MAX));
+            self.took = Some(end - start);
             self.s = (self.s + up).min(policy.evidence + up);
         } else {
             if self.blip_k > 0 && start - self.blip_last > policy.alert_after_ms {
                 self.end_blip(policy, up);
                 self.blip_k = 0;
+            } else if self.blip_k > 0 {
+                self.blip_good += 1;
+                self.end_burst(policy, up);
             }
             if self.s > 0.0 {
                 self.s += down;
@@ -147,10 +177,10 @@ impl ErrorMeter {
             return (self.run >= failures, None);
         }
         let mut effective = self.s;
-        if end - self.blip_since < policy.alert_after_ms {
+        if self.until - self.blip_since < policy.alert_after_ms {
             effective = effective.min(self.blip_s + BLIP_WORTH * up);
         }
-        let lasts = self.since.is_some_and(|since| end - since >= policy.alert_after_ms);
+        let lasts = self.since.is_some_and(|since| self.until - since >= policy.alert_after_ms);
         (effective >= policy.evidence && lasts, None)
     }
 
@@ -178,8 +208,23 @@ impl ErrorMeter {
     }
 
     fn end_blip(&mut self, policy: &Policy, up: f64) {
-        if self.blip_k >= 2 && self.blip_last - self.blip_since < policy.alert_after_ms {
+        if self.is_short(policy) {
             self.s = self.s.min(self.blip_s + BLIP_WORTH * up);
         }
+    }
+
+    /// After a burst that is over one failure more is not enough.
+    fn end_burst(&mut self, policy: &Policy, up: f64) {
+        let all_failed = self.blip_mixed.saturating_mul(MIXED) <= self.blip_k;
+        if all_failed && self.is_short(policy) && self.blip_k.saturating_mul(self.blip_good) >= OVER {
+            self.end_blip(policy, up);
+            self.s = self.s.min(self.blip_s.max(policy.evidence - up));
+            self.blip_k = 0;
+        }
+    }
+
+    /// Whether the blip is more than one failure and yet shorter than what is worth an alert.
+    fn is_short(&self, policy: &Policy) -> bool {
+        self.blip_k >= 2 && self.blip_last - self.blip_since < policy.alert_after_ms
     }
 }

@@ -144,7 +144,7 @@ impl Watched {
             (look.suspicious, look.needed, look.goods) = (true, needed, 0);
             let mut want = end + gap;
             let floor = self.errors.blip_since() + policy.alert_after_ms;
-            if failed && floor > end {
+            if failed && floor > self.errors.until() {
                 // One look exactly when the blip is old enough to count.
                 want = want.min(floor.max(end + 1000));
             }

@@ -146,7 +146,7 @@ impl Watched {
             Some(reading) if self.alert.is_none() && self.slow.may_learn(policy) => {
                 self.slow.learn(policy, end, &reading);
             }
-            _ if !failed => self.slow.relax(policy, end),
+            _ if !failed => self.slow.relax(policy, end, self.alert.is_some()),
             _ => {}
         }
     }

@@ -34,8 +34,10 @@ const LEAST_SIGMA: f64 = 0.15;
 const EXPECTED_SIGMA: f64 = 0.35;
 /// A stretch that never held this share of the evidence was an ordinary spike, not worth a word.
 const BLIP_FROM: f64 = 0.3;
-/// From this share of the evidence on, nothing is learned.
-const LEARN_BELOW: f64 = 0.6;
+/// From this share of the evidence on nothing is learned, lest the level climbs after what is slow; and from this one on
+/// the recent level falls back to the long-term one. Between them it stands: that is where an evening rush ends up too.
+const LEARN_BELOW: f64 = 0.4;
+const RELAX_FROM: f64 = 0.6;
 /// The quantiles are computed anew after so many probes.
 const STALE: f64 = 32.0;
 
@@ -199,15 +201,19 @@ impl SlowMeter {
         self.recent_at = end;
     }
 
-    /// While nothing may be learned, the recent level falls back to the long-term one.
-    pub(super) fn relax(&mut self, policy: &Policy, end: i64) {
-        if self.median[0] > 0.0 {
+    /// While nothing may be learned the recent level stands, and falls back to the long-term one when it is clear that
+    /// this is no rush, or in an incident.
+    pub(super) fn relax(&mut self, policy: &Policy, end: i64, in_incident: bool) {
+        if self.median[0] <= 0.0 {
+            return;
+        }
+        if in_incident || self.l >= RELAX_FROM * policy.evidence {
             let a = self.share(policy, end);
             for (recent, median) in self.recent.iter_mut().zip(self.median) {
                 *recent += a * (median.ln() - *recent);
             }
-            self.recent_at = end;
         }
+        self.recent_at = end;
     }
 
     /// Begins to collect what this incident is like, in case it is the new normal.
