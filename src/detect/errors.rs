@@ -22,8 +22,8 @@ const BAD_RATE: f64 = 0.25;
 const HALF_LIFE_DAYS: f64 = 7.0;
 /// How many failures a blip is worth.
 const BLIP_WORTH: f64 = 2.0;
-/// Failures of a blip times good probes since that tell a burst from trouble that goes on: with one probe in five failing
-/// this happens by chance after two failures in twenty blips at the most, with more failing or after more failures less.
+/// Failures of a blip times good probes since that tell a burst from trouble that goes on: eight good ones after two
+/// failures (once in sixty times while two probes in five fail), four after four.
 const OVER: u32 = 15;
 /// All have failed in a blip of which no more than one in so many was good.
 const MIXED: u32 = 4;
