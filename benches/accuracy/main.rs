@@ -61,7 +61,9 @@ fn main() {
     for concurrency in CONCURRENCY {
         runtime.block_on(compare(&server, concurrency, count.max(concurrency)));
     }
-    runtime.block_on(compare_stages(&server, count));
+    for concurrency in [1, 50] {
+        runtime.block_on(compare_stages(&server, concurrency, count.max(concurrency)));
+    }
 }
 
 fn configured(text: &str) -> Config {
@@ -106,8 +108,9 @@ async fn compare(server: &Server, concurrency: usize, count: usize) {
     }
 }
 
-/// DNS, TCP and TLS beside curl's for the same target; the truth of these is not known.
-async fn compare_stages(server: &Server, count: usize) {
+/// DNS, TCP and TLS beside curl's for the same target, `concurrency` at once. What can be known of the truth is known from
+/// elsewhere: a lookup that nobody else has a hand in, and when the server's kernel received each side of the handshake.
+async fn compare_stages(server: &Server, concurrency: usize, count: usize) {
     let url = format!("https://{}/v1", server.secure);
     let root = server.root.display().to_string();
     let text = format!(
@@ -116,26 +119,57 @@ async fn compare_stages(server: &Server, count: usize) {
     let config = configured(&text);
     let prober = Arc::new(Prober::new(&config.monitor).expect("a prober"));
     let (mut ours, mut curls) = (Values::default(), Values::default());
-    for _ in 0..count {
-        let sample = probe(prober.clone(), config.endpoints[0].clone(), "m".to_owned()).await;
-        assert_eq!(sample.fault, None, "{sample:?}");
-        ours.add("dns", sample.dns_ms);
-        ours.add("tcp", sample.tcp_ms);
-        ours.add("tls", sample.tls_ms);
+    let (mut wire, mut wires) = (Values::default(), Values::default());
+    server.spans().await;
+    for _ in 0..count.div_ceil(concurrency) {
+        let start = |_| tokio::spawn(probe(prober.clone(), config.endpoints[0].clone(), "m".to_owned()));
+        let tasks: Vec<_> = (0..concurrency).map(start).collect();
+        for sample in join_all(tasks).await.into_iter().flatten() {
+            assert_eq!(sample.fault, None, "{sample:?}");
+            ours.add("dns", sample.dns_ms);
+            ours.add("tcp", sample.tcp_ms);
+            ours.add("tls", sample.tls_ms);
+        }
+        server.spans().await.into_iter().for_each(|ms| wire.add("tls", Some(ms)));
         // The first of two requests in one process looks the name up, the second has curl's TLS library set up already.
         let twice = ["--cacert", &root, "--no-sessionid", "-o", "/dev/null", &format!("{url}/chat/completions")];
-        let [cold, warm] = &curl(&url, &twice, "m").await[..] else { panic!("curl has no answer") };
-        curls.add("dns", Some(cold.name));
-        curls.add("tcp", Some(cold.connect - cold.name));
-        curls.add("tls, first", Some(cold.secure - cold.connect));
-        curls.add("tls", Some(warm.secure - warm.connect));
+        for times in join_all((0..concurrency).map(|_| curl(&url, &twice, "m"))).await {
+            let [cold, warm] = &times[..] else { panic!("curl has no answer") };
+            curls.add("dns", Some(cold.name));
+            curls.add("tcp", Some(cold.connect - cold.name));
+            curls.add("tls, first", Some(cold.secure - cold.connect));
+            curls.add("tls", Some(warm.secure - warm.connect));
+        }
+        // Of one process alone the second is known to be the warm one.
+        let cold = usize::from(concurrency == 1);
+        server.spans().await.into_iter().skip(cold).for_each(|ms| wires.add("tls", Some(ms)));
+        if concurrency == 1 {
+            wire.add("dns", Some(lookup(&server.secure)));
+        }
     }
-    println!("\nstages of {url}, in ms: median / p99 / max");
+    println!("\nstages of {url}, {concurrency} at once, in ms: median / p99 / max");
     for measure in ["dns", "tcp", "tls", "tls, first"] {
         let (own, other) = (ours.summary(&measure[..3]), curls.summary(measure));
         let difference = own.zip(other).map_or(f64::NAN, |(o, c)| o[0] - c[0]);
         println!("  {measure:12} llmwatch {:26} curl {:28}  difference {difference:+.3}", show(own), show(other));
     }
+    println!(
+        "  handshake at the server's kernel: llmwatch {:26} curl {:28}",
+        show(wire.summary("tls")),
+        show(wires.summary("tls"))
+    );
+    if concurrency == 1 {
+        println!("  getaddrinfo alone, without a thread: {}", show(wire.summary("dns")));
+    }
+}
+
+/// How long a lookup takes that is made here and now, in milliseconds.
+fn lookup(address: &str) -> f64 {
+    let began = std::time::Instant::now();
+    let found = std::net::ToSocketAddrs::to_socket_addrs(address).expect("an address").count();
+    let took = began.elapsed().as_secs_f64() * 1000.0;
+    assert!(found > 0, "{address} has no address");
+    took
 }
 
 fn show(summary: Option<[f64; 3]>) -> String {
