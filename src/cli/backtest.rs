@@ -59,7 +59,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
             replay_samples(samples, rules.as_ref())?
         }
         None => {
-            let config = globals.load()?;
+            let config = globals.load_without_secrets()?;
             let since = window.since.map_or_else(|| moment(USUAL, now), Ok)?;
             let mut samples = samples_of("store", Some(&config));
             let query = SampleQuery { since: Some(since), until: window.until, ..SampleQuery::default() };
@@ -90,12 +90,12 @@ struct Window {
 /// The configuration, if there is one: a file of samples can be replayed without.
 fn optional_config(globals: &Globals) -> Result<Option<Config>, Failure> {
     if globals.config.is_some() {
-        return globals.load().map(Some);
+        return globals.load_without_secrets().map(Some);
     }
     if !globals.config_path().exists() {
         return Ok(None);
     }
-    let config = globals.load();
+    let config = globals.load_without_secrets();
     if config.is_err() {
         let path = globals.config_path();
         eprintln!("llmwatch: {} is not valid (see `llmwatch check`); replaying without it", path.display());

@@ -5,6 +5,7 @@ use crate::config::plan::Plan;
 use crate::notify::Sender;
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct Args {
     /// Touch no network (the default)
     #[arg(long, conflicts_with = "online")]
@@ -12,13 +13,16 @@ pub(super) struct Args {
     /// Probe each endpoint once and open each channel without sending
     #[arg(long)]
     online: bool,
+    /// Take secrets that cannot be read for granted: systemd's `ExecReload=` is given no credentials
+    #[arg(long, conflicts_with = "online")]
+    without_secrets: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load_whole()?;
+    let config = if args.without_secrets { globals.load_without_secrets()? } else { globals.load_whole()? };
     let plan = Plan::of(&config);
     if args.json {
         print(&serde_json::to_string_pretty(&plan)?);

@@ -44,7 +44,7 @@ enum Stop {
 }
 
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
+    let config = globals.load_without_secrets()?;
     let now = clock::now();
     let query = SampleQuery {
         since: args.since.as_deref().map(|s| moment(s, now)).transpose()?,

@@ -15,7 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
+    let config = globals.load_without_secrets()?;
     let store = Store::open_read_only(&config.store.path)?;
     let mut incidents = Vec::new();
     for row in store.incidents(false)? {

@@ -163,7 +163,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Verb::Man => manual::man(),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("{}", failure.text);
+        log::complain(&failure.text);
         failure.code
     })
 }
@@ -223,6 +223,13 @@ impl Globals {
     /// The checked configuration; the failure carries 78.
     fn load(&self) -> Result<Config, Failure> {
         config::load(&self.config_path(), &Surroundings::from_process()).map_err(|e| Failure::misconfigured(&e))
+    }
+
+    /// The same for a verb that needs no secret, and so must not fail for the want of one: the service's are seldom
+    /// to be had in a shell.
+    fn load_without_secrets(&self) -> Result<Config, Failure> {
+        let surroundings = Surroundings { without_secrets: true, ..Surroundings::from_process() };
+        config::load(&self.config_path(), &surroundings).map_err(|e| Failure::misconfigured(&e))
     }
 
     /// As [`Globals::load`], and what `run` builds of it can be built.

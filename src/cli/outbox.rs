@@ -37,7 +37,7 @@ enum Action {
 }
 
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
+    let config = globals.load_without_secrets()?;
     let (ids, word): (_, &str) = match &args.action {
         None | Some(Action::List) => {
             let rows = Store::open_read_only(&config.store.path)?.outbox_rows(args.all)?;

@@ -42,7 +42,7 @@ enum Format {
 }
 
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
+    let config = globals.load_without_secrets()?;
     let (zone, now) = (config.monitor.timezone, clock::now());
     let usage = |text: String| Failure { code: EX_USAGE, text: format!("llmwatch: {text}") };
     let moment = |text: &str| {

@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load().map_err(|f| f.with(UNKNOWN))?;
+    let config = globals.load_without_secrets().map_err(|f| f.with(UNKNOWN))?;
     let mut events = None;
     loop {
         let snapshot = look(&config).await.map_err(|f| f.with(UNKNOWN))?;

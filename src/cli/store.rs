@@ -36,7 +36,7 @@ enum Verb {
 }
 
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load()?;
+    let config = globals.load_without_secrets()?;
     let path = &config.store.path;
     match &args.verb {
         Verb::Check { json } => check(path, *json),

@@ -44,6 +44,9 @@ pub struct Surroundings {
     pub vars: HashMap<String, String>,
     /// The machine's name, in the characters of a location.
     pub hostname: String,
+    /// Secrets that cannot be read are taken for granted: for who only reads the store, and for a check where systemd
+    /// gives no credentials.
+    pub without_secrets: bool,
 }
 
 impl Surroundings {
@@ -53,7 +56,8 @@ impl Surroundings {
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
         let hostname: String = node.split('.').next().unwrap_or_default().chars().map(fits).take(64).collect();
-        Self { vars: vars.collect(), hostname: if hostname.is_empty() { "here".to_owned() } else { hostname } }
+        let hostname = if hostname.is_empty() { "here".to_owned() } else { hostname };
+        Self { vars: vars.collect(), hostname, without_secrets: false }
     }
 }
 

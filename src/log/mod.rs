@@ -46,6 +46,17 @@ pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) 
     }
 }
 
+/// Says on stderr why a verb could not do its work: in the journal each line is an error, with its priority.
+pub fn complain(text: &str) {
+    if !stderr_is_journal() {
+        eprintln!("{text}");
+        return;
+    }
+    // One write, so that no other line comes between.
+    let lines: String = text.lines().flat_map(|line| ["<3>", line, "\n"]).collect();
+    let _ = std::io::stderr().lock().write_all(lines.as_bytes());
+}
+
 /// Installs the log of this process, on stderr or in the journal. A second call only changes the level.
 pub fn install(format: LogFormat, level: Level) {
     set_level(level);

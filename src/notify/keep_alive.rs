@@ -104,7 +104,7 @@ mod tests {
             sink.addr()
         );
         std::fs::write(&path, text).unwrap();
-        let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+        let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
         let config = config::load(&path, &surroundings).unwrap();
         let sender = Sender::new(&config).unwrap();
         let store = Store::in_memory().unwrap();

@@ -44,6 +44,66 @@ fn every_bad_file_is_refused_with_its_place_and_a_way_out() {
 }
 
 #[test]
+fn who_needs_no_secret_does_not_fail_for_the_want_of_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let secrets = r#"
+        [[email]]
+        to = ["oncall@example.com"]
+        from = "llmwatch@example.com"
+        smtp_credential = "smtp"
+        [[webhook]]
+        url = "${HOOK_URL}"
+        secret_file = "nowhere"
+        headers = { authorization = "Bearer ${HOOK_TOKEN}" }
+        [[webhook]]
+        name = "pager"
+        kind = "pagerduty"
+        routing_key_credential = "pager"
+        [web]
+        token_credential = "token"
+        [report]
+        every = "weekly"
+        to = ["email"]
+        [[endpoint]]
+        provider = "openai"
+        api_key_credential = "openai"
+    "#;
+    std::fs::write(
+        &file,
+        format!("[monitor]\nlisten = \"off\"\nstate_dir = \"{}\"\n{secrets}", directory.path().display()),
+    )
+    .unwrap();
+    let (code, _, stderr) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(78));
+    for missing in
+        ["smtp_credential", "HOOK_URL", "nowhere", "HOOK_TOKEN", "routing_key_credential", "api_key_credential"]
+    {
+        assert!(stderr.contains(missing), "{missing}: {stderr}");
+    }
+    let (code, stdout, stderr) = llmwatch(&file, &["check", "--without-secrets"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("pager"), "{stdout}");
+    llmwatch::store::Store::open(&directory.path().join("llmwatch.db")).unwrap();
+    let copy = directory.path().join("copy.db");
+    let backup = ["store", "backup", copy.to_str().unwrap()];
+    let verbs: [&[&str]; 6] = [&backup, &["store", "check"], &["incidents"], &["report"], &["export"], &["outbox"]];
+    for verb in verbs {
+        let (code, _, stderr) = llmwatch(&file, verb);
+        assert_eq!(code, Some(0), "{verb:?}: {stderr}");
+    }
+    assert!(copy.exists());
+    let (code, _, stderr) = llmwatch(&file, &["status"]);
+    assert_eq!(code, Some(3), "nothing was probed yet: {stderr}");
+    assert!(stderr.contains("what it recorded last"), "{stderr}");
+    // Everything else about the file is checked as ever.
+    std::fs::write(&file, format!("{secrets}\n[monitr]")).unwrap();
+    let (code, _, stderr) = llmwatch(&file, &["check", "--without-secrets"]);
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("monitr") && stderr.contains("1 error"), "{stderr}");
+}
+
+#[test]
 fn nothing_starts_on_a_bad_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");

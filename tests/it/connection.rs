@@ -39,7 +39,7 @@ fn load_in(text: &str, vars: &HashMap<String, String>) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings { vars: vars.clone(), hostname: "here".to_owned() };
+    let surroundings = Surroundings { vars: vars.clone(), hostname: "here".to_owned(), ..Surroundings::default() };
     config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -336,7 +336,8 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around
     std::fs::write(&path, "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n")
         .unwrap();
     let vars = HashMap::from([("ALL_PROXY".to_owned(), "socks5h://me:s3cret@proxy.test:1080".to_owned())]);
-    let refused = config::load(&path, &Surroundings { vars, hostname: "here".to_owned() }).unwrap_err().to_string();
+    let surroundings = Surroundings { vars, hostname: "here".to_owned(), ..Surroundings::default() };
+    let refused = config::load(&path, &surroundings).unwrap_err().to_string();
     let wanted = "`ALL_PROXY` of the environment is a proxy of kind `socks5h://`, which is not supported";
     assert!(refused.contains(wanted) && refused.contains("monitor.toml:2:9"), "{refused}");
     assert!(!refused.contains("s3cret"), "{refused}");

@@ -103,7 +103,7 @@ fn load(text: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+    let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
     config::load(&path, &surroundings).map_err(|e| e.to_string())
 }
 

@@ -110,7 +110,7 @@ impl Scene {
             text += &format!("[[webhook]]\nname = \"{name}\"\nurl = \"http://{address}/{name}\"\n{filters}\n");
         }
         std::fs::write(&path, text).unwrap();
-        let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+        let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
         let config = Arc::new(config::load(&path, &surroundings).unwrap());
         let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
         let mut scene = Self {

@@ -20,7 +20,7 @@ fn load(channel: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, format!("{ENDPOINT}{channel}")).unwrap();
-    let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+    let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
     config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
 }
 

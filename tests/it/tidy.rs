@@ -190,6 +190,7 @@ fn surroundings() -> Surroundings {
     Surroundings {
         vars: vars.iter().map(|name| ((*name).to_owned(), "secret".to_owned())).collect(),
         hostname: "host".to_owned(),
+        ..Surroundings::default()
     }
 }
 

@@ -1,6 +1,5 @@
 //! A web server over a snapshot and a store that a test fills, without a daemon behind it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +57,7 @@ pub(crate) fn config(toml: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, toml).unwrap();
-    let surroundings = Surroundings { vars: HashMap::new(), hostname: "fra1".to_owned() };
+    let surroundings = Surroundings { hostname: "fra1".to_owned(), ..Surroundings::default() };
     config::load(Path::new(&path), &surroundings).unwrap()
 }
 
