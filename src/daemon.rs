@@ -68,6 +68,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         };
         service.patiently("opening the store", tokio::task::spawn_blocking(open)).await??
     };
+    service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.monitor.listen).await?;
     let eyes = Arc::new(Eyes::new(&config)?);
 

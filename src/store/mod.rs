@@ -49,6 +49,18 @@ pub enum StoreError {
         /// The cause.
         source: rusqlite::Error,
     },
+    /// The file can be neither made nor written where it lies.
+    #[error(
+        "the store `{path}` cannot be opened for writing: {why}. See that the user who runs llmwatch may write in its \
+         directory, and that the disk is neither full nor read-only (`ls -ld`, `df -h`, `findmnt -T`)",
+        path = path.display()
+    )]
+    Place {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's words.
+        why: &'static str,
+    },
     /// What SQLite reads is not what it wrote.
     #[error(
         "the store `{path}` is damaged: {what}. It is left as it is: stop the daemon, and `llmwatch store repair` rescues \
@@ -200,6 +212,17 @@ impl IncidentRow {
     }
 }
 
+/// What is wrong with the place where the file lies, if that is what SQLite complains about.
+fn of_the_place(error: &rusqlite::Error) -> Option<&'static str> {
+    match error.sqlite_error_code()? {
+        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Some("the file cannot be made or opened"),
+        ErrorCode::ReadOnly => Some("it is read-only"),
+        ErrorCode::DiskFull => Some("the disk is full"),
+        ErrorCode::SystemIoFailure => Some("the disk does not take it"),
+        _ => None,
+    }
+}
+
 /// The store. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -216,6 +239,16 @@ impl Store {
     /// When the file cannot be opened, was written by a later release, or is damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         make_directory_of(path)?;
+        Self::open_file(path).map_err(|error| match error {
+            StoreError::Sqlite { path, source } => match of_the_place(&source) {
+                Some(why) => StoreError::Place { path, why },
+                None => StoreError::Sqlite { path, source },
+            },
+            other => other,
+        })
+    }
+
+    fn open_file(path: &Path) -> Result<Self, StoreError> {
         let store = Self::with(path, Connection::open(path))?;
         store.run(|c| {
             c.busy_timeout(BUSY_TIMEOUT)?;

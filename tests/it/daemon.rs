@@ -360,3 +360,29 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
         assert!(!found, "the key stands in {place}: {}", String::from_utf8_lossy(&bytes));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_made_is_told_once_and_to_the_service_manager_too() {
+    let world = World::new().await;
+    let store = world.store();
+    // Not even root can write a file where a directory is.
+    std::fs::create_dir_all(&store).unwrap();
+    world.write(&world.endpoints());
+    let socket = world.directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let ended = world.llmwatch(&["run"]).env("NOTIFY_SOCKET", &socket).output();
+    let ended = patiently("the end", ended).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1), "it is tried again");
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    let what = format!("llmwatch: the store `{}` cannot be opened for writing: ", store.display());
+    let told: Vec<_> = stderr.lines().filter(|line| line.starts_with(&what)).collect();
+    assert_eq!(told.len(), 1, "{stderr}");
+    assert!(told[0].contains("df -h") && told[0].matches("opened").count() == 2, "{stderr}");
+    let mut said = vec![0; 4096];
+    let mut last = String::new();
+    while let Ok(n) = manager.recv(&mut said) {
+        last = String::from_utf8_lossy(&said[..n]).into_owned();
+    }
+    assert_eq!(last, format!("STATUS={}", told[0]));
+}
