@@ -18,13 +18,14 @@ use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use uuid::Uuid;
 
 use super::render::{self, Setting};
-use super::{Attempt, Progress};
+use super::{Attempt, Progress, summary};
 use crate::config::{Dkim, Email, Smtp, SmtpTls};
 use crate::model::{Notice, Secret};
 
-/// The limit for each command of the SMTP dialogue.
-const COMMAND: Duration = Duration::from_secs(20);
-/// The limit for one attempt as a whole: a server that answers each command just in time must not hold a worker.
+/// The limit for connecting.
+const CONNECT: Duration = Duration::from_secs(20);
+/// The limit for one attempt as a whole: a server that answers nothing, or each command just in time, must not hold a
+/// worker. Shorter limits would send a mail again that a server is still scanning.
 const WHOLE: Duration = Duration::from_secs(90);
 
 /// A mail channel.
@@ -63,7 +64,7 @@ impl Mailer {
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.as_str())
             .port(*port)
             .tls(tls)
-            .timeout(Some(COMMAND))
+            .timeout(Some(CONNECT))
             .pool_config(PoolConfig::new().max_size(1).idle_timeout(Duration::from_secs(30)));
         if let Some((user, password)) = credentials {
             builder = builder
@@ -81,7 +82,7 @@ impl Mailer {
             Ok(message) => message,
             Err(error) => return Attempt::Failed { progress, error },
         };
-        let mut failures: Vec<String> = Vec::new();
+        let mut failures: Vec<(String, String)> = Vec::new();
         let recipients: Vec<_> = self.email.to.iter().chain(&self.email.cc).cloned().collect();
         let deadline = tokio::time::Instant::now() + WHOLE;
         for recipient in recipients {
@@ -92,17 +93,15 @@ impl Mailer {
             match tokio::time::timeout_at(deadline, self.send(&recipient, &message)).await {
                 Ok(Ok(())) => progress.delivered.push(recipient),
                 Ok(Err((true, why))) => progress.refused.push((recipient, why)),
-                Ok(Err((false, why))) => {
-                    failures.push(format!("{recipient}: {why}"));
-                }
+                Ok(Err((false, why))) => failures.push((recipient, why)),
                 Err(_) => {
-                    failures.push(format!("{recipient}: the mail server took longer than {} s", WHOLE.as_secs()));
+                    failures.push((recipient, format!("the mail server took longer than {} s", WHOLE.as_secs())));
                     break;
                 }
             }
         }
         if !failures.is_empty() {
-            return Attempt::Retry { progress, error: failures.join("; "), retry_after: None };
+            return Attempt::Retry { progress, error: summary(&failures).unwrap_or_default(), retry_after: None };
         }
         if progress.delivered.is_empty() {
             let error = progress.refused_summary().unwrap_or_else(|| "there are no recipients".to_owned());
@@ -146,11 +145,7 @@ impl Mailer {
     }
 
     fn words(&self, error: &Error) -> String {
-        let text = match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+        let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
         self.password.as_ref().map_or_else(|| text.clone(), |p| p.redact(&text))
     }
 

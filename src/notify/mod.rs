@@ -47,14 +47,29 @@ pub struct Progress {
     pub delivered: Vec<String>,
     /// These refused it for good, with their words.
     pub refused: Vec<(String, String)>,
+    /// The receiver may have it: it was sent whole, and no answer came in time. It knows a repeat by its id and leaves
+    /// it aside, with whatever the repeat says that is new.
+    pub perhaps: bool,
 }
 
 impl Progress {
     /// Who refused, in one line; `None` when nobody did.
     pub fn refused_summary(&self) -> Option<String> {
-        let list: Vec<_> = self.refused.iter().map(|(who, why)| format!("{who}: {why}")).collect();
-        (!list.is_empty()).then(|| list.join("; "))
+        summary(&self.refused)
     }
+}
+
+/// What went wrong at whom, in one line, and each reason once; `None` when nothing did.
+fn summary(failures: &[(String, String)]) -> Option<String> {
+    let mut reasons: Vec<&str> = Vec::new();
+    for (_, why) in failures {
+        if !reasons.contains(&why.as_str()) {
+            reasons.push(why);
+        }
+    }
+    let at = |why: &&str| failures.iter().filter(move |f| f.1 == *why).map(|(who, _)| who.as_str()).collect::<Vec<_>>();
+    let list: Vec<_> = reasons.iter().map(|why| format!("{}: {why}", at(why).join(", "))).collect();
+    (!list.is_empty()).then(|| list.join("; "))
 }
 
 /// What came of one attempt.
@@ -115,7 +130,7 @@ impl Sender {
         let setting = Setting { timezone: self.timezone, now };
         match self.ways.get(&channel.name) {
             Some(Way::Mail(mailer)) => mailer.attempt(notice, setting, progress).await,
-            Some(Way::Post(poster)) => poster.attempt(notice, setting).await,
+            Some(Way::Post(poster)) => poster.attempt(notice, setting, progress).await,
             None => Attempt::Failed { progress, error: "the channel is not configured any more".to_owned() },
         }
     }

@@ -31,7 +31,12 @@ pub(super) struct Poster {
 
 /// What calls out: no redirects.
 pub(super) fn client(timeout: Duration, monitor: &Monitor) -> Result<Client, String> {
-    outbound::client(Client::builder().timeout(timeout).redirect(redirect::Policy::none()), monitor)
+    // Less than the whole, so that a receiver that was never reached is told from one that did not answer.
+    let connect = timeout.mul_f64(0.75);
+    outbound::client(
+        Client::builder().timeout(timeout).connect_timeout(connect).redirect(redirect::Policy::none()),
+        monitor,
+    )
 }
 
 impl Poster {
@@ -43,19 +48,23 @@ impl Poster {
     }
 
     /// One attempt.
-    pub(super) async fn attempt(&self, notice: &Notice, setting: Setting) -> Attempt {
-        let progress = Progress::default();
+    pub(super) async fn attempt(&self, notice: &Notice, setting: Setting, mut progress: Progress) -> Attempt {
         let call = format::call(&self.webhook, notice, setting);
         let headers = self.headers(&call, &notice.id.to_string(), setting.now.0.div_euclid(1000));
         let request = self.client.post(call.url.expose()).headers(headers).body(call.body);
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return Attempt::Retry { progress, error: words(&error), retry_after: None },
+            Err(error) => {
+                progress.perhaps |= error.is_timeout() && !error.is_connect();
+                return Attempt::Retry { progress, error: words(&error), retry_after: None };
+            }
         };
         let status = response.status();
         if status.is_success() {
             return Attempt::Delivered { progress };
         }
+        // Said by somebody on the way, who does not know either.
+        progress.perhaps |= status == StatusCode::GATEWAY_TIMEOUT;
         let asked = retry_after(&response, setting.now);
         let transient =
             status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
@@ -141,10 +150,10 @@ fn refusal(body: &str) -> String {
 
 /// What went wrong, without the URL, which is often a secret in itself.
 pub(super) fn words(error: &reqwest::Error) -> String {
-    let kind = if error.is_timeout() {
-        "the receiver did not answer in time"
-    } else if error.is_connect() {
+    let kind = if error.is_connect() {
         "the receiver cannot be reached"
+    } else if error.is_timeout() {
+        "the receiver did not answer in time"
     } else {
         "the request failed"
     };

@@ -159,8 +159,8 @@ impl Worker {
     /// One attempt, and what came of it.
     async fn deliver(&self, pending: Pending) -> Result<(), StoreError> {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
-        // Whoever had it before it was over still has to hear of the end.
-        let nobody_had_it = progress.delivered.is_empty();
+        // Whoever has it, or may have it, from before it was over still has to hear of the end.
+        let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
         let attempt = self.sender.attempt(&self.channel, &pending.notice, progress, (self.post.wall)());
         let given_up = async {
             self.post.stop.cancelled().await;

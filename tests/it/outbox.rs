@@ -8,12 +8,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use llmwatch::clock::Wall;
+use llmwatch::clock::{self, Wall};
 use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::model::{IncidentState, Notice, NoticeType, Outgoing, Timestamp};
+use llmwatch::notify::Progress;
 use llmwatch::notify::specimen::specimen;
 use llmwatch::notify::worker::{self, Post};
-use llmwatch::store::{Commit, IncidentRow, Store};
+use llmwatch::simulate::MailSink;
+use llmwatch::store::{Attempted, Commit, IncidentRow, Store};
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -21,6 +23,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::support::PATIENCE;
 
 const START: Timestamp = Timestamp(1_795_435_200_000);
 
@@ -328,4 +332,75 @@ proptest! {
             }
         }
     }
+}
+
+/// A receiver that took the beginning but could not say so in time leaves the repeat aside, since it knows its id: what
+/// the repeat says of the end would be lost on it.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_may_have_the_beginning_is_told_the_end_as_well() {
+    let mut scene = Scene::new(vec![(Answer::TakeAndHang, false)], Answer::Fail, "").await;
+    let tale = tale(1, &[], true);
+    scene.decide("a", &tale[0]);
+    scene.pass(Duration::from_mins(1)).await;
+    scene.decide("a", &tale[1]);
+    *scene.receiver.then.lock().unwrap() = Answer::Take;
+    scene.pass(Duration::from_mins(10)).await;
+    let taken = scene.came().into_iter().filter(|c| c.taken);
+    let mut first = std::collections::BTreeSet::new();
+    let kept: Vec<_> = taken.filter(|c| first.insert(c.id.clone())).map(|c| c.body["type"].clone()).collect();
+    assert_eq!(kept, ["incident.opened", "incident.resolved"]);
+}
+
+/// Of two recipients one got the beginning at once, the other only when it was over: the first one hears of the end too.
+#[tokio::test]
+async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_not() {
+    let mut sink = MailSink::start(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    let text = format!(
+        "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[email]]\nname = \"a\"\nfrom = \"llmwatch@example.com\"\n\
+         to = [\"ann@example.com\", \"bob@example.com\"]\nsmtp = \"smtp://{}\"\n",
+        sink.addr()
+    );
+    std::fs::write(&path, text).unwrap();
+    let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+    let config = Arc::new(config::load(&path, &surroundings).unwrap());
+    let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
+    let decide = |notice: Notice| {
+        let incident = notice.incident.clone().unwrap();
+        let row = IncidentRow {
+            id: incident.id,
+            number: incident.number,
+            open: incident.state == IncidentState::Open,
+            started_at: incident.started_at,
+            data: serde_json::to_string(&incident).unwrap(),
+        };
+        let outgoing = vec![Outgoing { channel: "a".to_owned(), not_before: None, notice, whole: false }];
+        store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
+    };
+    decide(specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, clock::now()));
+    // The mail server put bob off.
+    let pending = store.next_pending("a", clock::now()).unwrap().unwrap();
+    let progress =
+        serde_json::to_string(&Progress { delivered: vec!["ann@example.com".to_owned()], ..Progress::default() });
+    let put_off = Attempted::RetryAt(clock::now());
+    store.record_attempt(&pending, clock::now(), put_off, &progress.unwrap(), Some("bob: 451"), None).unwrap();
+    decide(specimen(NoticeType::Resolved, Uuid::now_v7(), "fra1", None, clock::now()));
+
+    let stop = CancellationToken::new();
+    let wake = Arc::new(Notify::new());
+    let post = Post { store: store.clone(), wall: Arc::new(clock::now), wake, stop: stop.clone() };
+    let (_config, configs) = watch::channel(config);
+    let worker = tokio::spawn(worker::run(post, configs));
+    let mut came = Vec::new();
+    for _ in 0..3 {
+        let mail = tokio::time::timeout(PATIENCE, sink.next()).await.expect("a mail comes");
+        let over = String::from_utf8_lossy(&mail.data).contains("RESOLVED after");
+        came.push((mail.to[0].clone(), over));
+    }
+    came[1..].sort();
+    let told = [("bob@example.com", false), ("ann@example.com", true), ("bob@example.com", true)];
+    assert_eq!(came, told.map(|(who, over)| (who.to_owned(), over)));
+    stop.cancel();
+    worker.await.unwrap().unwrap();
 }

@@ -58,7 +58,8 @@ async fn a_greylisting_server_is_tried_again_and_everybody_gets_the_same_message
             panic!("{stage:?} is worth another attempt");
         };
         assert!(progress.delivered.is_empty() && progress.refused.is_empty(), "{progress:?}");
-        assert!(error.contains("451"), "{error}");
+        assert_eq!(error.matches("451").count(), 1, "a reason that all share is said once: {error}");
+        assert_eq!(error.matches("Temporary failure").count(), 1, "{error}");
     }
     sink.set_fault(MailFault::None);
     let Attempt::Delivered { progress } = attempt(&config, &notice, Progress::default()).await else { panic!() };
