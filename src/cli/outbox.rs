@@ -22,7 +22,7 @@ pub(super) struct Args {
 enum Action {
     /// List what waits and what was given up (the default)
     List,
-    /// Have these tried again, within a minute if the daemon runs
+    /// Have these tried again, within seconds if the daemon runs
     Retry {
         /// Ids as the list shows them, or the first characters of one; `all` is everything that was given up
         #[arg(required = true)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table};
 use crate::clock;
 use crate::config::{Config, plan};
+use crate::model::Tally;
 use crate::pipeline;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
@@ -55,7 +56,8 @@ async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
         let stretch = plan::stretch(&config);
         eprintln!("the daemon does not answer; this is what it recorded last");
         let now = clock::now();
-        Ok(pipeline::restore(&store, config, stretch, now)?.snapshot(now))
+        let outbox = store.outbox_tally()?;
+        Ok(Snapshot { outbox, ..pipeline::restore(&store, config, stretch, now)?.snapshot(now) })
     }
 }
 
@@ -107,5 +109,23 @@ fn render(snapshot: &Snapshot) -> String {
         ]
     }));
     let head = paint(&snapshot.headline(clock::now()), colour(snapshot.overall()));
-    format!("{head}\n{}", table(&rows))
+    format!("{head}\n{}{}", table(&rows), undelivered(&snapshot.outbox))
+}
+
+/// What people were not told, a line for each channel; empty when there is nothing.
+fn undelivered(outbox: &[Tally]) -> String {
+    let mut lines = Vec::new();
+    for tally in outbox {
+        let name = &tally.channel;
+        let why = tally.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+        if let Some(since) = tally.failing_since {
+            lines.push(format!("{name} cannot be told since {since}, {} waiting{why}", tally.pending));
+        } else if let Some(at) = tally.last_dead_at {
+            lines.push(format!("{name} was not told everything, the last was given up at {at}{why}"));
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\n\n{}\n`llmwatch outbox` lists it, and can have it sent again", lines.join("\n"))
 }

@@ -21,7 +21,7 @@ use self::sight::Blind;
 use super::{Line, Step};
 use crate::advice::{Advice, Advisor};
 use crate::attribute::attribute;
-use crate::audience::{Scope, wants_type};
+use crate::audience::{Scope, ends_by_message, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed, is_local};
 use crate::desk::Announcement;
 use crate::detect::{Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
@@ -29,7 +29,8 @@ use crate::incident::{Book, Change, Surroundings};
 use crate::log;
 use crate::maintenance::{self, Active};
 use crate::model::{
-    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status, Timestamp,
+    Attribution, Condition, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status,
+    Timestamp,
 };
 use crate::official::Pages;
 use crate::snapshot::{EndpointView, Recent, Snapshot};
@@ -393,8 +394,13 @@ impl Core {
         let day = self.local_day(sample.started_at);
         let spent = &mut self.state.spent;
         if spent.day != day {
+            let was_over = spent.over;
             *spent = Spent { day, ..Spent::default() };
+            if was_over {
+                step.announcements.push(self.budget_is_whole(sample.started_at));
+            }
         }
+        let spent = &mut self.state.spent;
         spent.usd += sample.cost_usd.unwrap_or(0.0);
         spent.tokens += u64::from(sample.input_tokens.unwrap_or(0)) + u64::from(sample.output_tokens.unwrap_or(0));
         let budget = self.config.budget;
@@ -410,6 +416,18 @@ impl Core {
             step.lines.push(Line::new(log::Event::BudgetSpent, tracing::Level::WARN, message, fields));
             step.announcements.push(Announcement::new(NoticeType::Budget, title, at));
             step.rest_until = Some(until);
+        }
+    }
+
+    /// People know that it is midnight; a receiver that keeps what it is told until another message ends it does not.
+    fn budget_is_whole(&self, at: Timestamp) -> Announcement {
+        let channels = self.config.channels.iter();
+        let keepers = channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
+        let title = format!("{} probes again: a new day, a new budget", self.config.monitor.location);
+        Announcement {
+            only: Some(keepers.map(|c| c.name.clone()).collect()),
+            condition: Some(Condition { key: "budget".to_owned(), over: true }),
+            ..Announcement::new(NoticeType::Budget, title, at)
         }
     }
 

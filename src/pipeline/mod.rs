@@ -25,7 +25,9 @@ use crate::desk::{Announcement, Desk};
 use crate::incident::{Change, human_duration};
 use crate::log;
 use crate::metrics::Counters;
-use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible};
+use crate::model::{
+    Acknowledgement, Condition, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible,
+};
 pub use crate::official::Heard;
 use crate::route;
 use crate::runner::{Command, Report};
@@ -347,6 +349,12 @@ impl Pipeline {
                 let title = format!("{} cannot write its store: {error}", self.core.config().monitor.location);
                 self.desk.announce(Announcement::new(NoticeType::Store, title, now));
             }
+            if let Some(lasted) = backlog.is_over_after() {
+                let (location, lasted) = (&self.core.config().monitor.location, human_duration(lasted.as_secs_f64()));
+                let title = format!("{location} writes its store again after {lasted}");
+                let condition = Some(Condition { key: "store".to_owned(), over: true });
+                self.desk.announce(Announcement { condition, ..Announcement::new(NoticeType::Store, title, now) });
+            }
             let mut snapshot = self.core.snapshot(now);
             if backlog.error.is_none() {
                 self.report(now).await;
@@ -538,6 +546,8 @@ struct Backlog {
     error: Option<String>,
     failing_since: Option<Instant>,
     told_at: Option<Instant>,
+    /// Since when the store had failed, while people believe that it still does.
+    told_since: Option<Instant>,
     dropped: u64,
 }
 
@@ -549,7 +559,16 @@ impl Backlog {
             return None;
         }
         self.told_at = Some(Instant::now());
+        self.told_since = self.failing_since;
         self.error.as_deref()
+    }
+
+    /// How long the store failed, when it is time to tell the same people that it is over.
+    fn is_over_after(&mut self) -> Option<Duration> {
+        if self.failing_since.is_some() {
+            return None;
+        }
+        self.told_since.take().map(|since| since.elapsed())
     }
 
     fn add(&mut self, steps: Vec<Step>) {

@@ -182,6 +182,10 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
         "{listed}"
     );
     let id = listed[0]["id"].as_str().unwrap();
+    // Without a running daemon's answer it is read from the store.
+    let status = world.llmwatch(&["status"]).output().await.unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("hook was not told everything") && status.contains("HTTP 410"), "{status}");
     world.hook.set_behaviour(WebhookBehaviour::Ok);
     let retried = world.llmwatch(&["outbox", "retry", &id[..13]]).output().await.unwrap();
     assert_eq!(retried.status.code(), Some(0), "{retried:?}");
@@ -307,6 +311,24 @@ async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
     tokio::time::timeout(PATIENCE, alive).await.expect("all is well again");
     world.hook.set_behaviour(status(500));
     daemon.event("heartbeat.failed").await;
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
+    let mut world = World::new().await;
+    let mut daemon = watched(&world, "").await;
+    // Somebody holds it.
+    let lock = rusqlite::Connection::open(world.store()).unwrap();
+    lock.busy_timeout(PATIENCE).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let told = next(&mut world).await;
+    assert_eq!(told["type"], "monitor.store");
+    assert!(told["data"]["title"].as_str().unwrap().contains("cannot write its store"), "{told}");
+    lock.execute_batch("COMMIT").unwrap();
+    let told = next(&mut world).await;
+    assert_eq!(told["type"], "monitor.store");
+    assert!(told["data"]["title"].as_str().unwrap().contains("writes its store again after"), "{told}");
     assert_eq!(daemon.stop().await, Some(0));
 }
 

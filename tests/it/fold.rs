@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llmwatch::backtest::Samples;
 use llmwatch::config::{self, Config, Surroundings};
-use llmwatch::model::{Attribution, Fault, Incident, IncidentState, Outcome, Sample, Timestamp};
+use llmwatch::model::{Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp};
 use llmwatch::pipeline::{Step, fold::Core};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -172,4 +172,18 @@ proptest! {
         };
         prop_assert_eq!(replay(&samples), replay(&shuffled));
     }
+}
+
+/// People know that it is midnight; a pager that was told that the budget is spent keeps that until it is told otherwise.
+#[test]
+fn the_end_of_a_spent_budget_is_told_only_to_receivers_that_keep_its_beginning() {
+    let pager =
+        "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";
+    let mut core = Core::new(configuration(pager), 1.0);
+    let costly = Sample { cost_usd: Some(200.0), ..sample(0, START, 0, 300.0, None) };
+    let said = core.step(costly).announcements;
+    assert_eq!(said.iter().map(|a| (a.r#type, a.only.is_none())).collect::<Vec<_>>(), [(NoticeType::Budget, true)]);
+    let said = core.step(sample(1, START + Duration::from_hours(24), 0, 300.0, None)).announcements;
+    let said: Vec<_> = said.iter().map(|a| (a.r#type, a.only.clone(), a.condition.clone().unwrap().over)).collect();
+    assert_eq!(said, [(NoticeType::Budget, Some(vec!["pager".to_owned()]), true)]);
 }
