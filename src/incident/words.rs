@@ -122,12 +122,14 @@ impl<'a, S: Surroundings> Story<'a, S> {
                 format!("{} ({cause}): {} not reached", own_trouble(fault), self.names)
             }
             _ if self.incident.is_new_normal() => {
-                format!("{vendor}: {} {} slow, which is the new normal ({cause})", self.names, self.stays())
+                format!("{vendor}: {} {} slow, which is the new normal", self.names, self.stays())
             }
             _ => {
                 let suspected = if self.is_suspected() { "suspected provider fault, " } else { "" };
                 let only = self.only().map(|what| format!(", {what} only")).unwrap_or_default();
-                format!("{vendor}: {suspected}{} ({cause}){only}", self.share())
+                // That probes were slow says why already.
+                let cause = if self.is_slow() { String::new() } else { format!(" ({cause})") };
+                format!("{vendor}: {suspected}{}{cause}{only}", self.share())
             }
         }
     }

@@ -81,7 +81,7 @@ fn document(r#type: NoticeType) -> Option<Document> {
             Block::Heading("Going on (2)".to_owned()),
             Block::List(words(&[
                 "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
-                "#43 degraded: Anthropic: 6 of the last 10 probes were slow (slow) [anthropic-chat]",
+                "#43 degraded: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
             ])),
         ],
         NoticeType::Official => vec![Block::Text(

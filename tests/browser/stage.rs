@@ -150,7 +150,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
             let mut slow = incident(901, &names(3..4), Timestamp(now.0 - 7 * MINUTE), None, Attribution::Provider);
             slow.status = Status::Degraded;
             slow.cause = "slow".to_owned();
-            slow.title = "Anthropic: 9 of the last 12 probes were slow (slow)".to_owned();
+            slow.title = "Anthropic: 9 of the last 12 probes were slow".to_owned();
             fail(3, slow, Status::Degraded);
         }
         "account" => {

@@ -14,6 +14,11 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         change(notice.incident.as_mut().unwrap());
         notice
     };
+    let ended = |change: &dyn Fn(&mut llmwatch::model::Incident)| {
+        let mut notice = Notice { test: false, ..notice(NoticeType::Resolved) };
+        change(notice.incident.as_mut().unwrap());
+        notice
+    };
     let taken = Acknowledgement { at: now(), by: "ann".to_owned(), comment: "calling them".to_owned() };
     let resolved = notice(NoticeType::Resolved).incident;
     let delivered = Some(Condition { key: "delivery/slack".to_owned(), over: true });
@@ -31,13 +36,21 @@ fn occasions() -> Vec<(&'static str, Notice)> {
             "slow",
             with(&|i| {
                 (i.status, i.cause) = (Status::Degraded, "slow".to_owned());
-                i.title = "OpenAI: 8 of the last 10 probes were slow (slow)".to_owned();
+                i.title = "OpenAI: 8 of the last 10 probes were slow".to_owned();
                 (i.evidence.first_token_ms.now, i.evidence.faults) = (Some(2730.0), std::collections::BTreeMap::new());
                 i.evidence.samples.iter_mut().for_each(|s| {
                     (s.fault, s.http_status, s.error, s.first_token_ms) = (None, Some(200), None, Some(2730.0));
                 });
             }),
         ),
+        (
+            "slow, and over",
+            ended(&|i| {
+                (i.status, i.cause) = (Status::Degraded, "slow".to_owned());
+                (i.evidence.first_token_ms.now, i.evidence.faults) = (Some(430.0), std::collections::BTreeMap::new());
+            }),
+        ),
+        ("ten endpoints, and over", ended(&|i| i.endpoints = (0..10).map(|n| format!("openai-{n}")).collect())),
         (
             "the account's",
             with(&|i| {

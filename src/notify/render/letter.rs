@@ -5,6 +5,7 @@
 use chrono_tz::Tz;
 
 use super::subject;
+use super::subject::gravest;
 use crate::document;
 use crate::incident::{SLOW, human_duration};
 use crate::model::{
@@ -23,8 +24,8 @@ pub struct Setting {
 
 /// A message sent this long after its decision is late.
 const LATE_MS: i64 = 5 * 60_000;
-/// How many names a sentence lists; a storm has hundreds.
-const NAMED: usize = 8;
+/// How many names a sentence lists: all of a vendor's usual dozen, but a storm has hundreds.
+const NAMED: usize = 12;
 
 /// A message in parts.
 pub(in crate::notify) struct Letter {
@@ -110,6 +111,14 @@ impl Mood {
                 NoticeType::Advice => Self::Advice,
                 NoticeType::Report => Self::Report,
                 NoticeType::Official => Self::Official,
+                // As the subject says.
+                NoticeType::Digest => match gravest(notice) {
+                    "OUTAGE" => Self::Outage,
+                    "DEGRADED" => Self::Degraded,
+                    "YOUR ACCOUNT" => Self::Account,
+                    "RESOLVED" => Self::Resolved,
+                    _ => Self::Monitor,
+                },
                 _ => Self::Monitor,
             };
         };
@@ -348,9 +357,12 @@ fn what(incident: &Incident, setting: Setting) -> String {
         }
         (Some(_), Attribution::Account) if incident.explained_by.is_some() => clean(&incident.explanation),
         (Some(at), _) => {
-            let verb = if many { "work" } else { "works" };
             let lasted = human_duration(incident.duration_s);
-            format!("{names} {verb} again since {}. It lasted {lasted}, from {since} on: {cause}.", when(at, setting))
+            format!(
+                "{names} {} again since {}. It lasted {lasted}, from {since} on: {cause}.",
+                works(incident),
+                when(at, setting)
+            )
         }
         (None, Attribution::Account) => format!("{names} {have} been refused to this account since {since}: {cause}."),
         (None, Attribution::Local) => {
@@ -381,8 +393,19 @@ fn past(notice: &Notice, incident: &Incident) -> String {
     if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
         return format!("{name}: {names} is not refused alone, this goes on as incident {number}");
     }
-    let verb = if incident.endpoints.len() > 1 { "work" } else { "works" };
-    format!("{name}: {names} {verb} again after {lasted} ({})", clean(&incident.cause))
+    // That answers were slow is said by what they are now.
+    let cause = if incident.cause == SLOW { String::new() } else { format!(" ({})", clean(&incident.cause)) };
+    format!("{name}: {names} {} again after {lasted}{cause}", works(incident))
+}
+
+/// What the endpoints of an incident that is over do again.
+fn works(incident: &Incident) -> &'static str {
+    match (incident.cause == SLOW, incident.endpoints.len() > 1) {
+        (true, true) => "answer in their usual time",
+        (true, false) => "answers in its usual time",
+        (false, true) => "work",
+        (false, false) => "works",
+    }
 }
 
 /// What the explanation adds to the sentence about what is broken and to the numbers, which tell its first sentence in
@@ -400,7 +423,8 @@ fn why(incident: &Incident) -> String {
 
 fn cause(incident: &Incident) -> String {
     if incident.cause == SLOW {
-        return "answers take much longer than usual".to_owned();
+        let take = if incident.resolved_at.is_some() && !incident.is_new_normal() { "took" } else { "take" };
+        return format!("answers {take} much longer than usual");
     }
     let code = clean(&incident.cause);
     incident.cause.parse::<Fault>().map_or_else(|_| code.clone(), |fault| format!("{} ({code})", fault.describe()))
@@ -501,9 +525,13 @@ fn of_monitor(notice: &Notice) -> &'static str {
              until its network is back. You get one more message then."
         }
         NoticeType::Sighted => "This machine sees the world again. What happened meanwhile is unknown, not down.",
+        NoticeType::Budget if notice.condition.as_ref().is_some_and(|c| c.over) => "Probing goes on.",
+        NoticeType::Store if notice.condition.as_ref().is_some_and(|c| c.over) => {
+            "What waited in memory is written, as far as there was room for it."
+        }
         NoticeType::Budget => {
-            "The probing budget of the day is spent. Nothing is probed until midnight, and every status is unknown until \
-             then. `llmwatch check` shows what probing costs."
+            "The probing budget of the day is spent. Nothing is probed until midnight, every status is unknown until then, \
+             and `[heartbeat]` is silent, so a dead-man's switch will go off. `llmwatch check` shows what probing costs."
         }
         NoticeType::Store => {
             "Probing, detecting and telling go on from memory, and everything is written once the store can be. Make room on \

@@ -26,7 +26,7 @@ pub fn subject(notice: &Notice) -> String {
 }
 
 /// What a digest is tagged with: the gravest of what goes on in it.
-fn gravest(notice: &Notice) -> &'static str {
+pub(super) fn gravest(notice: &Notice) -> &'static str {
     let listed = notice.document.as_ref().and_then(|d| d.data["incidents"].as_array());
     let tag = |entry: &Value| match (entry["attribution"].as_str(), entry["status"].as_str()) {
         (Some("account"), _) => (1, "YOUR ACCOUNT"),
@@ -101,15 +101,15 @@ fn past(incident: &Incident) -> String {
         return "removed from the configuration".to_owned();
     }
     if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
-        return format!("is part of incident {number} now");
+        let is = if incident.endpoints.len() == 1 { "is" } else { "are" };
+        return format!("{is} part of incident {number} now");
     }
+    let one = incident.endpoints.len() == 1;
+    let (stay, was, work) = if one { ("stays", "was", "works") } else { ("stay", "were", "work") };
     match incident.attribution {
-        _ if incident.is_new_normal() => {
-            let stay = if incident.endpoints.len() == 1 { "stays" } else { "stay" };
-            format!("{stay} slow, the new normal")
-        }
-        Attribution::Provider if incident.cause == SLOW => "was slow".to_owned(),
-        Attribution::Provider => format!("was failing ({})", incident.cause),
-        _ => format!("works again ({})", incident.cause),
+        _ if incident.is_new_normal() => format!("{stay} slow, the new normal"),
+        Attribution::Provider if incident.cause == SLOW => format!("{was} slow"),
+        Attribution::Provider => format!("{was} failing ({})", incident.cause),
+        _ => format!("{work} again ({})", incident.cause),
     }
 }
