@@ -206,7 +206,7 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
         (incident.state, incident.new_normal.as_slice()),
         (IncidentState::Resolved, ["openai-chat".to_owned()].as_slice())
     );
-    insta::assert_snapshot!(incident.title, @"OpenAI: openai-chat stays slow, which is the new normal (slow)");
+    insta::assert_snapshot!(incident.title, @"OpenAI: openai-chat stays slow, which is the new normal");
     let mail = mail(NoticeType::Resolved, incident);
     insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 11 min] OpenAI: openai-chat stays slow, the new normal");
     let text = render::text(&mail, setting());
