@@ -106,6 +106,12 @@ impl Announcement {
         Self { r#type, title, at, document: None, only: None, except: None, condition }
     }
 
+    /// The end of what it begins otherwise.
+    pub fn over(self) -> Self {
+        let condition = self.condition.map(|condition| Condition { over: true, ..condition });
+        Self { condition, ..self }
+    }
+
     /// A word before something fails, to the channels that want it.
     pub fn advice(advice: &Advice, channels: Vec<String>, at: Timestamp) -> Self {
         let data = serde_json::json!({

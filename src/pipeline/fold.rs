@@ -29,8 +29,7 @@ use crate::incident::{Book, Change, Surroundings};
 use crate::log;
 use crate::maintenance::{self, Active};
 use crate::model::{
-    Attribution, Condition, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status,
-    Timestamp,
+    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status, Timestamp,
 };
 use crate::official::Pages;
 use crate::snapshot::{EndpointView, Recent, Snapshot};
@@ -426,8 +425,7 @@ impl Core {
         let title = format!("{} probes again: a new day, a new budget", self.config.monitor.location);
         Announcement {
             only: Some(keepers.map(|c| c.name.clone()).collect()),
-            condition: Some(Condition { key: "budget".to_owned(), over: true }),
-            ..Announcement::new(NoticeType::Budget, title, at)
+            ..Announcement::new(NoticeType::Budget, title, at).over()
         }
     }
 

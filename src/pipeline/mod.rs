@@ -25,9 +25,7 @@ use crate::desk::{Announcement, Desk};
 use crate::incident::{Change, human_duration};
 use crate::log;
 use crate::metrics::Counters;
-use crate::model::{
-    Acknowledgement, Condition, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible,
-};
+use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible};
 pub use crate::official::Heard;
 use crate::route;
 use crate::runner::{Command, Report};
@@ -352,8 +350,7 @@ impl Pipeline {
             if let Some(lasted) = backlog.is_over_after() {
                 let (location, lasted) = (&self.core.config().monitor.location, human_duration(lasted.as_secs_f64()));
                 let title = format!("{location} writes its store again after {lasted}");
-                let condition = Some(Condition { key: "store".to_owned(), over: true });
-                self.desk.announce(Announcement { condition, ..Announcement::new(NoticeType::Store, title, now) });
+                self.desk.announce(Announcement::new(NoticeType::Store, title, now).over());
             }
             let mut snapshot = self.core.snapshot(now);
             if backlog.error.is_none() {
@@ -565,10 +562,8 @@ impl Backlog {
 
     /// How long the store failed, when it is time to tell the same people that it is over.
     fn is_over_after(&mut self) -> Option<Duration> {
-        if self.failing_since.is_some() {
-            return None;
-        }
-        self.told_since.take().map(|since| since.elapsed())
+        let since = if self.failing_since.is_none() { self.told_since.take() } else { None };
+        since.map(|since| since.elapsed())
     }
 
     fn add(&mut self, steps: Vec<Step>) {
