@@ -107,6 +107,7 @@ impl Announcement {
     }
 
     /// The end of what it begins otherwise.
+    #[must_use]
     pub fn over(self) -> Self {
         let condition = self.condition.map(|condition| Condition { over: true, ..condition });
         Self { condition, ..self }

@@ -347,9 +347,10 @@ impl Pipeline {
                 let title = format!("{} cannot write its store: {error}", self.core.config().monitor.location);
                 self.desk.announce(Announcement::new(NoticeType::Store, title, now));
             }
-            if let Some(lasted) = backlog.is_over_after() {
-                let (location, lasted) = (&self.core.config().monitor.location, human_duration(lasted.as_secs_f64()));
-                let title = format!("{location} writes its store again after {lasted}");
+            if let (None, Some(since)) = (backlog.failing_since, backlog.told_since) {
+                backlog.told_since = None;
+                let lasted = human_duration(since.elapsed().as_secs_f64());
+                let title = format!("{} writes its store again after {lasted}", self.core.config().monitor.location);
                 self.desk.announce(Announcement::new(NoticeType::Store, title, now).over());
             }
             let mut snapshot = self.core.snapshot(now);
@@ -558,12 +559,6 @@ impl Backlog {
         self.told_at = Some(Instant::now());
         self.told_since = self.failing_since;
         self.error.as_deref()
-    }
-
-    /// How long the store failed, when it is time to tell the same people that it is over.
-    fn is_over_after(&mut self) -> Option<Duration> {
-        let since = if self.failing_since.is_none() { self.told_since.take() } else { None };
-        since.map(|since| since.elapsed())
     }
 
     fn add(&mut self, steps: Vec<Step>) {
