@@ -8,6 +8,7 @@
 mod claim;
 mod history;
 mod outbox;
+mod place;
 mod retention;
 mod rollups;
 mod samples;
@@ -212,17 +213,6 @@ impl IncidentRow {
     }
 }
 
-/// What is wrong with the place where the file lies, if that is what SQLite complains about.
-fn of_the_place(error: &rusqlite::Error) -> Option<&'static str> {
-    match error.sqlite_error_code()? {
-        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Some("the file cannot be made or opened"),
-        ErrorCode::ReadOnly => Some("it is read-only"),
-        ErrorCode::DiskFull => Some("the disk is full"),
-        ErrorCode::SystemIoFailure => Some("the disk does not take it"),
-        _ => None,
-    }
-}
-
 /// The store. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -239,13 +229,7 @@ impl Store {
     /// When the file cannot be opened, was written by a later release, or is damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         make_directory_of(path)?;
-        Self::open_file(path).map_err(|error| match error {
-            StoreError::Sqlite { path, source } => match of_the_place(&source) {
-                Some(why) => StoreError::Place { path, why },
-                None => StoreError::Sqlite { path, source },
-            },
-            other => other,
-        })
+        Self::open_file(path).map_err(place::told)
     }
 
     fn open_file(path: &Path) -> Result<Self, StoreError> {
