@@ -363,7 +363,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
         sink.addr()
     );
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings { vars: std::collections::HashMap::default(), hostname: "host".to_owned() };
+    let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
     let config = Arc::new(config::load(&path, &surroundings).unwrap());
     let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
     let decide = |notice: Notice| {
