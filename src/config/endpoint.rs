@@ -1,6 +1,7 @@
 //! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a whole [`Endpoint`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use regex::Regex;
@@ -200,14 +201,48 @@ fn placeholder_url() -> Url {
     Url::parse("http://invalid/").unwrap_or_else(|_| unreachable!("a constant URL"))
 }
 
+/// How far a URL leads, from near to far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Distance {
+    /// To this machine.
+    Machine,
+    /// To a private network.
+    Network,
+    /// Further.
+    World,
+}
+
+impl Distance {
+    /// How far `url` leads, as its host is written.
+    pub(crate) fn of(url: &Url) -> Self {
+        let ip = match url.host() {
+            Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
+            Some(Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => return Self::Machine,
+            // Of a scheme that the URL standard does not know, such as tcp, every host is a name.
+            Some(Host::Domain(name)) => match name.parse() {
+                Ok(ip) => IpAddr::V4(ip),
+                Err(_) => return Self::World,
+            },
+            None => return Self::World,
+        };
+        let private = match ip {
+            IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        };
+        if ip.is_loopback() {
+            Self::Machine
+        } else if private {
+            Self::Network
+        } else {
+            Self::World
+        }
+    }
+}
+
 /// Whether a URL leads to this machine or a private network.
 pub(crate) fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-        None => false,
-    }
+    Distance::of(url) < Distance::World
 }
 
 /// A name that fits into a path, a header and a subject line.

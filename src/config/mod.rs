@@ -30,6 +30,7 @@ use url::Url;
 
 pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
+use self::endpoint::Distance;
 pub(crate) use self::endpoint::is_local;
 pub use self::rules::load_rules;
 pub use self::template::{Syntax, Template};
@@ -200,11 +201,32 @@ pub struct Budget {
     pub daily_tokens: Option<u64>,
 }
 
+impl Config {
+    /// Whether the controls' silence can say something of `endpoint`.
+    pub(crate) fn controls_tell_of(&self, endpoint: &Endpoint) -> bool {
+        self.controls.iter().any(|c| Control::tells_of(&c.url, &endpoint.base_url))
+    }
+
+    /// Whether `endpoint` is reached through what this machine can lose sight of: the world, and what is nearer when a
+    /// control is as near.
+    pub(crate) fn is_outside(&self, endpoint: &Endpoint) -> bool {
+        !is_local(&endpoint.base_url) || self.controls_tell_of(endpoint)
+    }
+}
+
 /// One `[[control]]`: a target unrelated to any provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// `tcp://host:port` or `https://…`.
     pub url: Url,
+}
+
+impl Control {
+    /// Whether the silence of the control at `control` can say something of an endpoint at `endpoint`: it can when the way
+    /// to the endpoint is no shorter. A lost network explains nothing that happens on this machine.
+    pub(crate) fn tells_of(control: &Url, endpoint: &Url) -> bool {
+        Distance::of(control) <= Distance::of(endpoint)
+    }
 }
 
 /// The platform of a vendor's status page.

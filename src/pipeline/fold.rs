@@ -22,7 +22,7 @@ use super::{Line, Step};
 use crate::advice::{Advice, Advisor};
 use crate::attribute::attribute;
 use crate::audience::{Scope, ends_by_message, wants_type};
-use crate::config::{Channel, Config, Filters, StatusFeed, is_local};
+use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::desk::Announcement;
 use crate::detect::{Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
 use crate::incident::{Book, Change, Surroundings};
@@ -308,7 +308,7 @@ impl Core {
 
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
         let interval = endpoint.interval.mul_f64(self.stretch);
-        let controls = !self.config.controls.is_empty() && !is_local(&endpoint.base_url);
+        let controls = self.config.controls_tell_of(endpoint);
         Reader { interval, limits: &endpoint.slow, controls }.observe(sample)
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use crate::config::{Control, is_local};
+use crate::config::Control;
 use crate::model::{Endpoint, Fault, Reach};
 
 /// All are asked at once, and have so long to answer.
@@ -39,9 +39,10 @@ impl Controls {
         Self { targets: controls.iter().map(target).collect(), last: Mutex::new(None) }
     }
 
-    /// Asks them if `fault` of `endpoint` may be this machine's: below HTTP, and not on this machine or its own network.
+    /// Asks them if `fault` of `endpoint` may be this machine's: below HTTP, and no nearer than the nearest of them.
     pub async fn ask_about(&self, endpoint: &Endpoint, fault: Fault) -> Option<Reach> {
-        if fault.is_transport() && !is_local(&endpoint.base_url) { self.ask().await } else { None }
+        let tell = self.targets.iter().any(|t| Control::tells_of(&t.url, &endpoint.base_url));
+        if fault.is_transport() && tell { self.ask().await } else { None }
     }
 
     /// Asks them all at once; `None` when there are none.

@@ -103,6 +103,31 @@ async fn a_refused_key_is_the_accounts_and_not_the_providers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
+    let world = World::new().await;
+    let (openai, azure) = (world.openai.addr().to_string(), world.azure.addr().to_string());
+    let nobody = "127.0.0.1:1";
+    let dead = world.endpoints().replace(&openai, nobody).replace(&azure, nobody);
+    let control = |address: &str| format!("\n[[control]]\nurl = \"tcp://{address}\"\n");
+    world.write(&(dead.clone() + &control(nobody)));
+    let mut daemon = world.run();
+    let blind = daemon.event("monitor.blind").await;
+    assert_eq!(blind["fault"], "tcp.refused");
+    for _ in 0..8 {
+        assert_eq!(daemon.event("probe.completed").await["attribution"], "local");
+    }
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM incident"), 0, "nobody's downtime");
+
+    let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.write(&(dead + &control(&alive.local_addr().unwrap().to_string())));
+    daemon.signal("HUP");
+    daemon.event("monitor.sighted").await;
+    let opened = daemon.event("incident.opened").await;
+    assert_eq!((opened["attribution"].as_str(), opened["cause"].as_str()), (Some("provider"), Some("tcp.refused")));
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_at_reload_changes_nothing_and_a_good_one_keeps_what_it_knows() {
     let world = World::new().await;
     world.write(&world.endpoints());

@@ -88,7 +88,7 @@ impl Core {
             let last = self.recents.get(&e.name).and_then(Recent::last);
             last.is_some_and(|(at, outcome, _)| outcome != Outcome::Failed && at > since)
         };
-        let abroad = |e: &&Arc<Endpoint>| e.domain() != domain && !is_local(&e.base_url);
+        let abroad = |e: &&Arc<Endpoint>| e.domain() != domain && self.config.is_outside(e);
         self.config.endpoints.iter().filter(abroad).any(|e| answers(&e))
     }
 

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Core;
-use crate::config::is_local;
 use crate::desk::Announcement;
 use crate::incident::human_duration;
 use crate::log;
@@ -43,7 +42,7 @@ impl Core {
         if offline {
             let alert_after = endpoint.detection.alert_after.as_millis() as i64;
             self.lose_sight(step, sample, at, alert_after);
-        } else if !is_local(&endpoint.base_url) {
+        } else if self.config.is_outside(endpoint) {
             // An answer from this machine itself says nothing about the world.
             self.regain_sight(step, at);
         }
