@@ -66,6 +66,7 @@ async fn run_limited(listener: TcpListener, router: Router, stop: CancellationTo
             () = stop.cancelled() => break,
             seat = seats.take(peer.ip()) => seat,
         };
+        let Some(seat) = seat else { continue };
         // A live page gets each event at once.
         let _ = stream.set_nodelay(true);
         tokio::spawn(serve(stream, peer, router.clone(), graceful.watcher(), seat));
@@ -105,13 +106,16 @@ async fn serve(
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::TcpStream;
 
     use axum::body::Body;
     use axum::response::sse::{Event, Sse};
     use axum::routing::get;
     use futures_util::stream;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::net::TcpSocket;
+    use tokio::runtime::Handle;
     use tokio::task::JoinHandle;
     use tokio::time::{sleep, timeout};
 
@@ -129,7 +133,7 @@ mod tests {
 
     async fn served(stream: DuplexStream) {
         let graceful = GracefulShutdown::new();
-        let seat = Seats::new(1).take(PEER.ip()).await;
+        let seat = Seats::new(1).take(PEER.ip()).await.unwrap();
         serve(stream, PEER, router(), graceful.watcher(), seat).await;
     }
 
@@ -201,33 +205,69 @@ mod tests {
         dripping.await.unwrap();
     }
 
-    #[tokio::test]
-    async fn a_crowd_from_one_address_does_not_shut_out_another() {
+    /// What visitors see who come to `limit` seats: `visits` gets a way to connect from an address. No time passes
+    /// meanwhile, since the clock waits for what blocks.
+    async fn at_a_standstill(limit: usize, visits: impl FnOnce(&dyn Fn(&str) -> TcpStream) + Send + 'static) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let server = tokio::spawn(run_limited(listener, router, CancellationToken::new(), 4));
-        let visitor = async |from: &str| {
+        let server = tokio::spawn(run_limited(listener, router, CancellationToken::new(), limit));
+        let here = Handle::current();
+        let visitor = move |from: &str| {
             let socket = TcpSocket::new_v4().unwrap();
-            socket.bind(from.parse().unwrap()).unwrap();
-            socket.connect(address).await.unwrap()
+            socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+            let stream = here.block_on(socket.connect(address)).unwrap().into_std().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+            stream
         };
-        let mut visit = visitor("127.0.0.2:0").await;
-        let mut crowd = Vec::new();
-        for _ in 0..40 {
-            crowd.push(visitor("127.0.0.3:0").await);
-        }
-        // All but the last few had to go.
-        for early in &mut crowd[..36] {
-            assert!(matches!(early.read(&mut [0; 8]).await, Ok(0) | Err(_)));
-        }
-        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        for stream in [&mut visit, &mut crowd[39], &mut visitor("127.0.0.4:0").await] {
-            let mut answer = String::new();
-            stream.write_all(request).await.unwrap();
-            stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.ends_with("here"), "{answer}");
-        }
+        tokio::task::spawn_blocking(move || visits(&visitor)).await.unwrap();
         server.abort();
+    }
+
+    fn is_answered(stream: &mut TcpStream) -> bool {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let (mut answer, mut part) = (Vec::new(), [0; 512]);
+        while !answer.ends_with(b"here") {
+            match stream.read(&mut part) {
+                Ok(0) | Err(_) => return false,
+                Ok(n) => answer.extend_from_slice(&part[..n]),
+            }
+        }
+        true
+    }
+
+    /// Whether the other side has closed the connection, or does.
+    fn is_closed(stream: &mut TcpStream) -> bool {
+        match stream.read(&mut [0; 8]) {
+            Ok(n) => n == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_from_one_address_does_not_shut_out_another() {
+        at_a_standstill(4, |visitor| {
+            let mut visit = visitor("127.0.0.2");
+            let mut crowd: Vec<_> = (0..40).map(|_| visitor("127.0.0.3")).collect();
+            // All but the last few had to go.
+            assert!(crowd[..36].iter_mut().all(is_closed));
+            assert!(is_answered(&mut visit));
+            assert!(is_answered(&mut crowd[39]));
+            assert!(is_answered(&mut visitor("127.0.0.4")));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_keeps_every_seat_busy_and_wants_more_does_not_shut_out_another() {
+        at_a_standstill(2, |visitor| {
+            let mut busy = [visitor("127.0.0.3"), visitor("127.0.0.3")];
+            assert!(busy.iter_mut().all(is_answered));
+            let mut more = visitor("127.0.0.3");
+            assert!(is_answered(&mut visitor("127.0.0.2")));
+            assert!(is_closed(&mut more));
+        })
+        .await;
     }
 }

@@ -51,12 +51,16 @@ impl Seats {
         Self { limit, taken: Arc::default(), freed: Arc::default() }
     }
 
-    /// A seat for a connection from `ip`, as soon as there is one.
-    pub(super) async fn take(&self, ip: IpAddr) -> Seat {
+    /// A seat for a connection from `ip`, as soon as there is one; `None` if those who are there already from the same
+    /// address keep it busy: nobody behind them in the queue is to wait for that.
+    pub(super) async fn take(&self, ip: IpAddr) -> Option<Seat> {
         loop {
             let freed = self.freed.notified();
             if let Some(seat) = self.sit(ip, Instant::now()) {
-                return seat;
+                return Some(seat);
+            }
+            if self.taken().by.values().any(|s| s.neighbourhood == neighbourhood(ip)) {
+                return None;
             }
             // Who is busy now may be idle then.
             let _ = tokio::time::timeout(BUSY, freed).await;
@@ -90,15 +94,18 @@ impl Seats {
 
 impl Taken {
     /// Of the address that holds the most seats: a connection that has asked for nothing yet, else the one whose last
-    /// request is the oldest. That is an idle one, a stream, which comes again, or a very slow reader. One that is being
-    /// answered leaves only for a `newcomer` that holds less.
+    /// request is the oldest. That is an idle one, a stream, which comes again, or a very slow reader. Nobody leaves for
+    /// a `newcomer` that holds more, and one that is being answered only for one that holds less.
     fn least_missed(&self, newcomer: IpAddr, now: Instant) -> Option<u64> {
         let mut held: HashMap<IpAddr, usize> = HashMap::new();
         for sitter in self.by.values() {
             *held.entry(sitter.neighbourhood).or_default() += 1;
         }
-        let fair = held.get(&newcomer).copied().unwrap_or(0) + 1;
-        let may_leave = |s: &Sitter| !s.has_asked || now.duration_since(s.at) >= BUSY || held[&s.neighbourhood] > fair;
+        let mine = held.get(&newcomer).copied().unwrap_or(0);
+        let may_leave = |s: &Sitter| {
+            let theirs = held[&s.neighbourhood];
+            theirs >= mine && (!s.has_asked || now.duration_since(s.at) >= BUSY || theirs > mine + 1)
+        };
         let rank = |s: &Sitter| (held[&s.neighbourhood], !s.has_asked, now.duration_since(s.at));
         let candidates = self.by.iter().filter(|(_, s)| may_leave(s));
         // Of equals the one that came first.
@@ -214,6 +221,20 @@ mod tests {
         other.ask(room.now);
         assert_eq!(busy.iter().map(has_left).collect::<Vec<_>>(), [true, false, false]);
         assert!(room.enters("192.0.2.2").is_none(), "it holds its share");
+    }
+
+    #[test]
+    fn nobody_gives_way_to_an_address_that_holds_more() {
+        let mut room = Room::new(3);
+        let idle = room.enters("192.0.2.2").unwrap();
+        idle.ask(room.now);
+        room.pass(BUSY * 5);
+        let busy = [room.enters("192.0.2.1"), room.enters("192.0.2.1")].map(Option::unwrap);
+        for seat in &busy {
+            seat.ask(room.now);
+        }
+        assert!(room.enters("192.0.2.1").is_none());
+        assert!(!has_left(&idle));
     }
 
     #[test]
