@@ -27,6 +27,8 @@ pub(super) enum End {
 /// What a probe of an endpoint is recorded by.
 pub(super) struct Recorder<'a> {
     pub(super) endpoint: &'a Endpoint,
+    /// The token that stood for the key, if one did.
+    pub(super) token: Option<&'a Secret>,
     pub(super) stages: Stages,
     pub(super) total: Duration,
 }
@@ -110,9 +112,13 @@ impl Recorder<'_> {
 
     /// Words from outside, without secrets and control characters, and not too long.
     fn presentable(&self, text: &str, most: usize) -> String {
-        let of_entra = self.endpoint.entra.iter().map(|e| &e.client_secret);
-        let secrets = self.endpoint.api_key.iter().chain(of_entra).chain(self.endpoint.headers.iter().map(|(_, v)| v));
+        let of_entra = self.endpoint.entra.iter().map(|e| &e.client_secret).chain(self.token);
+        let of_headers = self.endpoint.headers.iter().map(|(_, value)| value);
+        let secrets = self.endpoint.api_key.iter().chain(of_entra).chain(of_headers.clone());
         let redacted = secrets.fold(text.to_owned(), |t, secret: &Secret| secret.redact(&t));
+        // Behind `Bearer ` and the like the key itself stands, and may be repeated alone.
+        let bare = of_headers.filter_map(|value| Some(Secret::new(value.expose().split_once(' ')?.1)));
+        let redacted = bare.fold(redacted, |t, secret| secret.redact(&t));
         let clean: String = redacted.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let clean = hide_keys(&clean);
         clean[..clean.floor_char_boundary(most)].trim().to_owned()
@@ -131,9 +137,10 @@ fn hide_keys(text: &str) -> String {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         bare.len() >= 12 && ["sk-", "sk_", "AIza", "whsec_"].iter().any(|p| bare.starts_with(p))
     };
-    text.split_inclusive(char::is_whitespace)
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | ':' | ',' | '=');
+    text.split_inclusive(ends)
         .map(|word| {
-            let bare = word.trim_end();
+            let bare = word.trim_end_matches(ends);
             if is_key(bare) { format!("***{}", &word[bare.len()..]) } else { word.to_owned() }
         })
         .collect()
@@ -198,5 +205,39 @@ pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
         load_ms: None,
         error: None,
         answer: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Surroundings};
+
+    #[test]
+    fn a_key_that_is_repeated_is_not_recorded_in_whatever_form_it_was_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("monitor.toml");
+        let keys = "provider = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"key-of-mine\"\n\
+                    headers = { Proxy-Key = \"Bearer second-key\" }";
+        std::fs::write(&path, format!("[[endpoint]]\n{keys}\n")).unwrap();
+        let config = config::load(&path, &Surroundings::default()).unwrap();
+        let token = Secret::new("token-of-mine");
+        let recorder = Recorder {
+            endpoint: &config.endpoints[0],
+            token: Some(&token),
+            stages: Stages::default(),
+            total: Duration::ZERO,
+        };
+        for (said, shown) in [
+            ("key-of-mine is wrong", "*** is wrong"),
+            (r#"{"token":"second-key"}"#, r#"{"token":"***"}"#),
+            ("got Bearer second-key", "got ***"),
+            ("the token token-of-mine has expired", "the token *** has expired"),
+            (r#"{"key":"sk-somebody-elses"}"#, r#"{"key":"***"}"#),
+            ("key=sk-somebody-elses,AIzaSomebodyElses: no", "key=***,***: no"),
+            ("sk-short: a:b, \"c\" = d", "sk-short: a:b, \"c\" = d"),
+        ] {
+            assert_eq!(recorder.presentable(said, MOST_WORDS), shown);
+        }
     }
 }

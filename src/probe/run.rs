@@ -51,13 +51,15 @@ impl<'a> Run<'a> {
         let token = match self.token(&mut sample).await {
             Ok(token) => token,
             Err(end) => {
-                Recorder { endpoint: self.endpoint, stages: Stages::default(), total: self.start.elapsed() }
+                let total = self.start.elapsed();
+                Recorder { endpoint: self.endpoint, token: None, stages: Stages::default(), total }
                     .record(&mut sample, end);
                 return sample;
             }
         };
-        let token = token.as_ref().map(Secret::expose);
-        let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget: self.knows_other_budget(), token };
+        let token = token.as_ref();
+        let other_budget = self.knows_other_budget();
+        let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget, token: token.map(Secret::expose) };
         let mut end = self.attempt(&ask, &mut sample).await;
         if let Some(other) = self.other_budget(&ask, &end) {
             self.remember_other_budget(&ask, other);
@@ -67,7 +69,7 @@ impl<'a> Run<'a> {
             end = self.attempt(&ask, &mut sample).await;
         }
         let total = self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.start);
-        Recorder { endpoint: self.endpoint, stages: self.stages, total }.record(&mut sample, end);
+        Recorder { endpoint: self.endpoint, token, stages: self.stages, total }.record(&mut sample, end);
         sample
     }
 
