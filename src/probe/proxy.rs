@@ -102,8 +102,8 @@ impl Proxies {
 }
 
 fn percent_decoded(text: &str) -> String {
-    // A form's reader, for which a plus would be a space.
-    let form = text.replace('+', "%2B");
+    // A form's reader, for which a plus would be a space, and the others the end.
+    let form = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     url::form_urlencoded::parse(form.as_bytes()).next().map(|(key, _)| key.into_owned()).unwrap_or_default()
 }
 
@@ -116,5 +116,10 @@ mod tests {
         let address = Address::new("http://me:p%40ss@proxy.example.com:3128").unwrap();
         assert_eq!(address.authorization().map(|(_, v)| v), Some("Basic bWU6cEBzcw=="));
         assert_eq!(format!("{address:?}"), "proxy.example.com:3128");
+        let of = |password: &str| Address::new(&format!("http://me:{password}@proxy.example.com")).unwrap();
+        for password in ["a&b", "a+b", "a=b"] {
+            let basic = STANDARD.encode(format!("me:{password}"));
+            assert_eq!(of(password).authorization().map(|(_, v)| v), Some(format!("Basic {basic}").as_str()));
+        }
     }
 }
