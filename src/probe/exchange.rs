@@ -139,8 +139,9 @@ impl<'e> Exchange<'e> {
         }
         let first;
         if let Form::FirstLine(line) = &mut self.form {
+            let before = line.len();
             line.extend_from_slice(part);
-            let Some(end) = line.iter().position(|b| matches!(b, b'\n' | b'\r')) else { return };
+            let Some(end) = part.iter().position(|b| matches!(b, b'\n' | b'\r')).map(|at| before + at) else { return };
             first = std::mem::take(line);
             part = &first;
             // A document over several lines is none of objects a line.
