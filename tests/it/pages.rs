@@ -129,13 +129,26 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
     assert_eq!(entries.len(), 1);
     let text = entries[0].children().find(|n| n.has_tag_name("title")).and_then(|n| n.text()).unwrap();
     assert!(text.starts_with("OpenAI: "), "{text}");
-    for missing in ["/endpoints/nobody", "/incidents/2", "/incidents/two", "/nothing", "/incidents/", "/endpoints/a/b"]
-    {
+    for missing in [
+        "/endpoints/nobody",
+        "/endpoints/%ff",
+        "/incidents/2",
+        "/incidents/two",
+        "/incidents/%ff",
+        "/nothing",
+        "/incidents/",
+        "/endpoints/a/b",
+    ] {
         let (status, _, page) = get(&address, missing).await;
         assert!(status == 404 && page.contains("There is no such"), "{missing}: {status} {page}");
     }
     assert_eq!(get(&address, "/assets/none.css").await.0, 404);
-    assert_eq!(get(&address, "/incidents?before=nonsense").await.0, 200);
+    // What a query says that means nothing is left out.
+    for odd in
+        ["/incidents?before=nonsense", "/incidents?before=1&before=2", "/endpoints/openai-chat?range=1h&range=1d"]
+    {
+        assert_eq!(get(&address, odd).await.0, 200, "{odd}");
+    }
 
     assert_eq!(daemon.stop().await, Some(0));
     events.end().await;

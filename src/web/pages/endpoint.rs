@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -134,10 +135,12 @@ struct BadProbe {
 
 pub(super) async fn page(
     State(view): State<View>,
-    Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    name: Result<Path<String>, PathRejection>,
+    asked: Result<Query<Asked>, QueryRejection>,
     request: HeaderMap,
 ) -> Response {
+    let Ok(Path(name)) = name else { return Problem::Missing("endpoint").page(&view, &request) };
+    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
     let seen = snapshot.endpoints.iter().find(|e| e.name == name).cloned();

@@ -1,6 +1,7 @@
 //! The incidents: the list, and the story of one.
 
 use askama::Template;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -32,7 +33,12 @@ struct ListPage {
     newest: bool,
 }
 
-pub(super) async fn list(State(view): State<View>, Query(asked): Query<Asked>, request: HeaderMap) -> Response {
+pub(super) async fn list(
+    State(view): State<View>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    request: HeaderMap,
+) -> Response {
+    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let snapshot = view.snapshot.borrow().clone();
     let before = asked.before.and_then(|number| number.parse().ok());
     let rows = match view.store.aside(move |store| store.last_incidents(before, PAGE)).await {
@@ -94,8 +100,13 @@ struct Bad {
     error: Option<String>,
 }
 
-pub(super) async fn page(State(view): State<View>, Path(number): Path<String>, request: HeaderMap) -> Response {
-    let Ok(number) = number.parse() else { return Problem::Missing("incident").page(&view, &request) };
+pub(super) async fn page(
+    State(view): State<View>,
+    number: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Response {
+    let number = number.ok().and_then(|Path(number)| number.parse().ok());
+    let Some(number) = number else { return Problem::Missing("incident").page(&view, &request) };
     let snapshot = view.snapshot.borrow().clone();
     let read = view.store.aside(move |store| {
         let Some(data) = store.incident_data(number)? else { return Ok::<_, StoreError>(None) };
