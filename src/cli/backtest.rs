@@ -89,7 +89,7 @@ struct Window {
 
 /// The configuration, if there is one: a file of samples can be replayed without.
 fn optional_config(globals: &Globals) -> Result<Option<Config>, Failure> {
-    if globals.config.is_some() {
+    if globals.named_config().is_some() {
         return globals.load_without_secrets().map(Some);
     }
     if !globals.config_path().exists() {

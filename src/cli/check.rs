@@ -22,7 +22,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = if args.without_secrets { globals.load_without_secrets()? } else { globals.load_whole()? };
+    let config = if args.without_secrets { globals.load_whole_without_secrets()? } else { globals.load_whole()? };
     let plan = Plan::of(&config);
     if args.json {
         print(&serde_json::to_string_pretty(&plan)?);

@@ -47,11 +47,13 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     };
     let ends = Instant::now() + given.unwrap_or(Duration::from_secs(90));
     globals.install_log(None);
-    log::set_level(globals.level.unwrap_or(tracing::Level::ERROR));
+    let level = globals.level.unwrap_or(tracing::Level::ERROR);
+    log::set_level(level);
     let story = Story { began: Instant::now() };
     let stage = Stage::build(args.listen).await?;
     let stop = CancellationToken::new();
-    let config = stage.config.clone();
+    let mut config = stage.config.clone();
+    config.log.level = level;
     let reload = {
         let config = config.clone();
         Box::new(move || Ok(config.clone()))
@@ -148,7 +150,7 @@ impl Stage {
     /// Looks at the daemon's own API until the endpoints are as wanted.
     async fn wait_for(&self, wanted: impl Fn(&[Status]) -> bool) {
         loop {
-            if let Some(snapshot) = status::ask(&self.config).await {
+            if let Ok(snapshot) = status::ask(&self.config).await {
                 let all: Vec<_> = snapshot.endpoints.iter().map(|e| e.status).collect();
                 if wanted(&all) {
                     return;

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, Exit};
+use super::{Cli, Exit, note};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
@@ -77,6 +77,7 @@ fn escape(text: &str) -> String {
 
 /// Writes to stdout; a reader that has gone away is not an error of ours.
 fn data(bytes: &[u8]) -> u8 {
-    let _ = io::stdout().write_all(bytes);
+    let mut stdout = io::stdout();
+    note(stdout.write_all(bytes).and_then(|()| stdout.flush()));
     0
 }

@@ -130,12 +130,14 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let is_plugin = matches!(cli.verb, Verb::Probe(_) | Verb::Status(_));
     let code = runtime.block_on(dispatch(cli));
     // Blocking work that is still under way (a name lookup, say) must not hold up the exit.
     runtime.shutdown_background();
     if let Some(error) = UNWRITTEN.get() {
         eprintln!("llmwatch: cannot write to stdout: {error}");
-        return ExitCode::from(code.max(1));
+        // What a monitoring system cannot read, it does not know.
+        return ExitCode::from(if code == 0 && is_plugin { UNKNOWN } else { code.max(1) });
     }
     ExitCode::from(code)
 }
@@ -209,11 +211,16 @@ struct Globals {
 }
 
 impl Globals {
+    /// The file that somebody asked for, with `-c` or through the environment.
+    fn named_config(&self) -> Option<PathBuf> {
+        let named = || std::env::var_os("LLMWATCH_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(named)
+    }
+
     /// The file that `run` would read.
     fn config_path(&self) -> PathBuf {
         let local = Path::new("monitor.toml");
-        let named = || std::env::var_os("LLMWATCH_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        match self.config.clone().or_else(named) {
+        match self.named_config() {
             Some(path) => path,
             None if local.exists() => local.to_owned(),
             None => PathBuf::from("/etc/llmwatch/monitor.toml"),
@@ -237,6 +244,13 @@ impl Globals {
         load_whole(&self.config_path()).map_err(|e| Failure::misconfigured(&e))
     }
 
+    /// The same as far as no secret is needed for it: a reload must not pass that the daemon would refuse.
+    fn load_whole_without_secrets(&self) -> Result<Config, Failure> {
+        let config = self.load_without_secrets()?;
+        let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
+        usable(&self.config_path(), config, [prober]).map_err(|e| Failure::misconfigured(&e))
+    }
+
     /// Installs the log, as the configuration and the command line say.
     fn install_log(&self, config: Option<&config::Log>) {
         let format = match self.format {
@@ -255,8 +269,17 @@ impl Globals {
 /// bad configuration too, and must be refused at a reload as at the start.
 fn load_whole(path: &Path) -> Result<Config, ConfigError> {
     let config = config::load(path, &Surroundings::from_process())?;
-    let unusable =
-        [Prober::new(&config.monitor).err().map(|e| e.to_string()), Sender::new(&config).err().map(|e| e.to_string())];
+    let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
+    let sender = Sender::new(&config).err().map(|e| e.to_string());
+    usable(path, config, [prober, sender])
+}
+
+/// `config`, unless something is `unusable`.
+fn usable(
+    path: &Path,
+    config: Config,
+    unusable: impl IntoIterator<Item = Option<String>>,
+) -> Result<Config, ConfigError> {
     let diagnostics: Vec<_> =
         unusable.into_iter().flatten().map(|message| Diagnostic { message, span: None, help: None }).collect();
     if diagnostics.is_empty() { Ok(config) } else { Err(ConfigError::new(path, String::new(), diagnostics)) }
@@ -286,7 +309,12 @@ static READER_GONE: AtomicBool = AtomicBool::new(false);
 
 /// Writes one line of data; a reader that has gone away is not an error of ours.
 fn print(text: &str) {
-    match writeln!(std::io::stdout(), "{text}") {
+    note(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// Remembers how writing to stdout went.
+fn note(written: std::io::Result<()>) {
+    match written {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => READER_GONE.store(true, Ordering::Relaxed),
         Err(error) => drop(UNWRITTEN.set(error)),

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use reqwest::StatusCode;
+
 use super::{Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table};
 use crate::clock;
 use crate::config::{Config, plan};
@@ -48,22 +50,38 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
 }
 
 async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
-    if let Some(snapshot) = ask(config).await {
-        Ok(snapshot)
-    } else {
-        let store = Store::open_read_only(&config.store.path)?;
-        let config = std::sync::Arc::new(config.clone());
-        let stretch = plan::stretch(&config);
-        eprintln!("the daemon does not answer; this is what it recorded last");
-        let now = clock::now();
-        let outbox = store.outbox_tally()?;
-        Ok(Snapshot { outbox, ..pipeline::restore(&store, config, stretch, now)?.snapshot(now) })
-    }
+    let why = match ask(config).await {
+        Ok(snapshot) => return Ok(snapshot),
+        Err(Unheard::Silent) => "the daemon does not answer",
+        Err(Unheard::Refused) => "the daemon wants a token that is not to be had here",
+    };
+    let store = Store::open_read_only(&config.store.path)?;
+    let config = std::sync::Arc::new(config.clone());
+    let stretch = plan::stretch(&config);
+    eprintln!("{why}; this is what it recorded last");
+    let now = clock::now();
+    let outbox = store.outbox_tally()?;
+    Ok(Snapshot { outbox, ..pipeline::restore(&store, config, stretch, now)?.snapshot(now) })
 }
 
-pub(super) async fn ask(config: &Config) -> Option<Snapshot> {
-    let body = tokio::time::timeout(PATIENCE, async { get(config, "/api/v1/status").await?.bytes().await.ok() });
-    serde_json::from_slice(&body.await.ok()??).ok()
+/// Why nothing was heard from the daemon.
+pub(super) enum Unheard {
+    /// There is none, or it says nothing that can be understood.
+    Silent,
+    /// It does not take our token.
+    Refused,
+}
+
+pub(super) async fn ask(config: &Config) -> Result<Snapshot, Unheard> {
+    let body = async {
+        let answer = get(config, "/api/v1/status").await.ok_or(Unheard::Silent)?;
+        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Unheard::Refused);
+        }
+        answer.bytes().await.map_err(|_| Unheard::Silent)
+    };
+    let body = tokio::time::timeout(PATIENCE, body).await.map_err(|_| Unheard::Silent)??;
+    serde_json::from_slice(&body).map_err(|_| Unheard::Silent)
 }
 
 async fn get(config: &Config, path: &str) -> Option<reqwest::Response> {
@@ -73,7 +91,7 @@ async fn get(config: &Config, path: &str) -> Option<reqwest::Response> {
     if let Some(token) = &config.web.token {
         request = request.bearer_auth(token.expose());
     }
-    request.send().await.ok()?.error_for_status().ok()
+    request.send().await.ok()
 }
 
 /// Waits until the daemon says that something has happened; when it says nothing at all, only for a while.
@@ -81,7 +99,7 @@ async fn change(config: &Config, events: &mut Option<reqwest::Response>) {
     tokio::time::sleep(AGAIN).await;
     let Some(stream) = events else {
         // What happened before it was opened is seen by the next look.
-        *events = get(config, "/api/v1/events").await;
+        *events = get(config, "/api/v1/events").await.filter(|answer| answer.status().is_success());
         return;
     };
     loop {

@@ -122,12 +122,12 @@ impl<'a> Table<'a> {
             let message = format!("`{}` and `{}` say the same thing twice", first.key, second.key);
             self.sink.error(Some(self.key_span(&second.key)), message, Some("keep one of them".to_owned()));
         }
-        if first.key == key && first.is_granted() {
+        if first.is_granted() {
             return stand_in(key, first.written.as_str().unwrap_or_default());
         }
         let text = first.word()?;
         if first.key == key {
-            first.refuse_control(&text)?;
+            first.refuse_lines(key, &text)?;
             if first.is_literal_secret() {
                 let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
                 self.sink.warn(format!("{message}; `{file}`, `{credential}` or `${{NAME}}` keep it out"));
@@ -138,7 +138,7 @@ impl<'a> Table<'a> {
             Ok(path) => match std::fs::read_to_string(&path) {
                 Ok(content) if !content.trim().is_empty() => {
                     let content = content.trim_end_matches(['\r', '\n']);
-                    first.refuse_control(content)?;
+                    first.refuse_lines(key, content)?;
                     return Some(Secret::new(content));
                 }
                 Ok(_) => {
@@ -244,9 +244,10 @@ impl<'a> Value<'a> {
         looks_secret(raw) && !raw.contains("${")
     }
 
-    /// A secret of two lines is one that was pasted or stored wrongly: no header and no address can hold it.
-    fn refuse_control(&self, secret: &str) -> Option<()> {
-        if secret.contains(char::is_control) {
+    /// A secret of two lines is one that was pasted or stored wrongly: no header and no address can hold it. Only the
+    /// `body` of a message may have several.
+    fn refuse_lines(&self, key: &str, secret: &str) -> Option<()> {
+        if key != "body" && secret.contains(char::is_control) {
             let message = format!("what `{}` gives holds a line break or another control character", self.key);
             return self.error(message, "a secret is a single line: leave out everything else");
         }

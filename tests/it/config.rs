@@ -1,5 +1,6 @@
 //! Bad configurations, one defect a file, named for it: each is refused with an error that says what, where and what to do.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -23,6 +24,20 @@ fn llmwatch(file: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A server that answers everything with `status`.
+fn server(status: &'static str) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    address
 }
 
 #[test]
@@ -68,6 +83,10 @@ fn who_needs_no_secret_does_not_fail_for_the_want_of_one() {
         [[endpoint]]
         provider = "openai"
         api_key_credential = "openai"
+        [[endpoint]]
+        name = "by-its-file"
+        provider = "anthropic"
+        api_key_file = "${CREDENTIALS_DIRECTORY}/anthropic"
     "#;
     std::fs::write(
         &file,
@@ -188,11 +207,13 @@ fn a_key_file_that_nothing_can_be_built_of_is_a_bad_configuration() {
     let signed = format!("{mail}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"no.pem\" }}\n");
     for (config, named) in [(signed, "no.pem"), ("[monitor]\nca_file = \"no.pem\"\n".to_owned(), "ca_file")] {
         std::fs::write(&file, format!("{config}\n[store]\nurl = \"sqlite:state.db\"\n")).unwrap();
-        for verb in ["check", "run", "test-alert"] {
-            let (code, stdout, stderr) = llmwatch(&file, &[verb]);
-            assert_eq!(code, Some(78), "{verb}: {stderr}");
-            assert!(stderr.contains(named) && stderr.contains("1 error in monitor.toml"), "{verb}: {stderr}");
-            assert!(stdout.is_empty(), "{verb}: {stdout}");
+        let verbs: [&[&str]; 4] = [&["check"], &["run"], &["test-alert"], &["check", "--without-secrets"]];
+        // What signs mails is a secret.
+        for verb in &verbs[..if named == "ca_file" { 4 } else { 3 }] {
+            let (code, stdout, stderr) = llmwatch(&file, verb);
+            assert_eq!(code, Some(78), "{verb:?}: {stderr}");
+            assert!(stderr.contains(named) && stderr.contains("1 error in monitor.toml"), "{verb:?}: {stderr}");
+            assert!(stdout.is_empty(), "{verb:?}: {stdout}");
         }
     }
 }
@@ -248,6 +269,45 @@ fn an_empty_name_of_the_file_in_the_environment_counts_as_none() {
 }
 
 #[test]
+fn a_file_that_is_named_in_the_environment_is_read_or_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let samples = directory.path().join("samples");
+    std::fs::write(&samples, "").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+    command.args(["backtest", "--samples"]).arg(&samples).current_dir(directory.path()).env_clear();
+    let output = command.env("LLMWATCH_CONFIG", "no-such.toml").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
+    assert!(stderr.contains("no-such.toml"), "{stderr}");
+}
+
+#[test]
+fn a_message_of_ones_own_may_have_several_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let body = "{\n  \"title\": \"{{data.incident.title}}\"\n}\n";
+    std::fs::write(directory.path().join("body.json"), body).unwrap();
+    for given in [format!("body = '''\n{body}'''"), "body_file = \"body.json\"".to_owned()] {
+        let hook = format!("[[webhook]]\nkind = \"template\"\nurl = \"http://127.0.0.1:1\"\n{given}\n");
+        std::fs::write(&file, hook).unwrap();
+        let (code, _, stderr) = llmwatch(&file, &["check"]);
+        assert_eq!(code, Some(0), "{given}: {stderr}");
+    }
+}
+
+#[test]
+fn a_daemon_that_wants_a_token_is_not_taken_for_silent() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let daemon = server("401 Unauthorized");
+    let config = format!("[monitor]\nlisten = \"{daemon}\"\nstate_dir = \".\"\n[web]\ntoken_credential = \"token\"\n");
+    std::fs::write(&file, config).unwrap();
+    llmwatch::store::Store::open(&directory.path().join("llmwatch.db")).unwrap();
+    let (_, _, stderr) = llmwatch(&file, &["status"]);
+    assert!(stderr.contains("wants a token that is not to be had here"), "{stderr}");
+}
+
+#[test]
 fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
@@ -265,12 +325,17 @@ fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
 fn what_cannot_be_written_to_stdout_is_no_success() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
-    std::fs::write(&file, "").unwrap();
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-    let output = command.arg("-c").arg(&file).arg("check").stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"));
+    let endpoint = format!("[[endpoint]]\nprovider = \"http\"\nbase_url = \"http://{}\"\n", server("200 OK"));
+    std::fs::write(&file, endpoint).unwrap();
+    // What is probed is good, but a monitoring system does not hear of it.
+    let verbs: [(&[&str], i32); 4] = [(&["check"], 1), (&["man"], 1), (&["completions", "bash"], 1), (&["probe"], 3)];
+    for (verb, code) in verbs {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
+        let output = command.arg("-c").arg(&file).args(verb).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{verb:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{verb:?}");
+    }
 }
 
 #[test]
