@@ -20,7 +20,7 @@ use crate::broadcast::Broadcast;
 use crate::clock::{self, Wall};
 use crate::config::plan::{self, Plan};
 use crate::config::{Config, ConfigError};
-use crate::log::{Event, emit};
+use crate::log::{self, Event, emit};
 use crate::metrics::Counters;
 use crate::model::{Endpoint, Timestamp};
 use crate::notify::{heartbeat, otlp, worker};
@@ -37,7 +37,7 @@ use crate::web;
 /// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
 const QUEUE: usize = 4096;
 
-/// How the daemon reads its configuration again.
+/// How the daemon reads its configuration again, with the level of the log that is to be from then on.
 pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
 /// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
@@ -208,15 +208,16 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             _ = hangup.recv() => {
                 service.reloading();
                 let current = config_out.borrow().clone();
-                let new = reloaded(&reload, &current);
-                counters.reloaded(new.is_some());
-                if let Some(new) = new {
-                    let stretch = plan::stretch(&new);
-                    if let Err(error) = eyes.look_through(&new) {
-                        counters.reloaded(false);
-                        rejected(&error.to_string());
-                    } else {
-                        let new = Arc::new(new);
+                let new = reload().map_err(|error| error.to_string()).and_then(|new| {
+                    eyes.look_through(&new).map_err(|error| error.to_string())?;
+                    Ok(new)
+                });
+                counters.reloaded(new.is_ok());
+                match new {
+                    Err(error) => rejected(&error),
+                    Ok(new) => {
+                        let new = Arc::new(reloaded(new, &current));
+                        let stretch = plan::stretch(&new);
                         controls.send(Control::Follow(new.clone(), stretch)).await.ok();
                         commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();
                         config_out.send_replace(new);
@@ -283,36 +284,32 @@ fn early(ended: Ended) -> anyhow::Error {
     }
 }
 
-/// Reads the configuration again; a bad one changes nothing.
-fn reloaded(reload: &Reload, current: &Config) -> Option<Config> {
-    match reload() {
-        Err(error) => {
-            rejected(&error.to_string());
-            None
-        }
-        Ok(mut new) => {
-            let fixed = [
-                (new.store.path != current.store.path, "the store's path"),
-                (new.monitor.listen != current.monitor.listen, "`listen`"),
-                (new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes, "`max_concurrent_probes`"),
-                (new.log.format != current.log.format, "the log's `format`"),
-            ];
-            let needs_restart: Vec<_> = fixed.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect();
-            new.store.path.clone_from(&current.store.path);
-            new.monitor.listen = current.monitor.listen;
-            new.monitor.max_concurrent_probes = current.monitor.max_concurrent_probes;
-            new.log.format = current.log.format;
-            let mut message = format!("{} endpoints, {} channels", new.endpoints.len(), new.channels.len());
-            if !needs_restart.is_empty() {
-                message += &format!("; after a restart also {}", needs_restart.join(", "));
-            }
-            let fields = json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
-            emit(Event::ConfigReloaded, Level::INFO, &format!("the configuration is reloaded: {message}"), &fields);
-            let known = Plan::of(current).warnings;
-            warn(Plan::of(&new).warnings.into_iter().filter(|warning| !known.contains(warning)));
-            Some(new)
-        }
+/// Takes `new` in the place of `current`, as far as that goes without a restart, and tells it.
+fn reloaded(mut new: Config, current: &Config) -> Config {
+    let fixed = [
+        (new.store.path != current.store.path, "the store's path"),
+        (new.monitor.listen != current.monitor.listen, "`listen`"),
+        (new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes, "`max_concurrent_probes`"),
+        (new.log.format != current.log.format, "the log's `format`"),
+    ];
+    let needs_restart: Vec<_> = fixed.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect();
+    new.store.path.clone_from(&current.store.path);
+    new.monitor.listen = current.monitor.listen;
+    new.monitor.max_concurrent_probes = current.monitor.max_concurrent_probes;
+    new.log.format = current.log.format;
+    let mut message = format!("{} endpoints, {} channels", new.endpoints.len(), new.channels.len());
+    if !needs_restart.is_empty() {
+        message += &format!("; after a restart also {}", needs_restart.join(", "));
     }
+    let fields =
+        json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
+    // Who turns the log up or down sees that it was heard.
+    log::set_level(new.log.level.max(current.log.level));
+    emit(Event::ConfigReloaded, Level::INFO, &format!("the configuration is reloaded: {message}"), &fields);
+    log::set_level(new.log.level);
+    let known = Plan::of(current).warnings;
+    warn(Plan::of(&new).warnings.into_iter().filter(|warning| !known.contains(warning)));
+    new
 }
 
 fn warn(warnings: impl IntoIterator<Item = String>) {

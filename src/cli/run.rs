@@ -2,9 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Globals, load_whole};
+use super::{Exit, Failure, Globals, load_whole};
+use crate::config::ConfigError;
 use crate::daemon;
-use crate::log;
 use crate::service::Service;
 
 pub(super) async fn run(globals: &Globals) -> Exit {
@@ -17,15 +17,15 @@ pub(super) async fn run(globals: &Globals) -> Exit {
 }
 
 async fn serve(globals: &Globals) -> Exit {
-    let config = globals.load_whole()?;
-    globals.install_log(Some(&config.log));
     let path = globals.config_path();
     let given = globals.level;
-    let reload = Box::new(move || {
-        let config = load_whole(&path)?;
-        log::set_level(given.unwrap_or(config.log.level));
+    let load = move || -> Result<_, ConfigError> {
+        let mut config = load_whole(&path)?;
+        config.log.level = given.unwrap_or(config.log.level);
         Ok(config)
-    });
-    daemon::run(config, reload, CancellationToken::new()).await?;
+    };
+    let config = load().map_err(|e| Failure::misconfigured(&e))?;
+    globals.install_log(Some(&config.log));
+    daemon::run(config, Box::new(load), CancellationToken::new()).await?;
     Ok(0)
 }

@@ -169,6 +169,9 @@ async fn a_key_file_that_went_bad_is_refused_at_a_reload_and_the_level_of_the_lo
     daemon.signal("HUP");
     let reloaded = daemon.event("config.reloaded").await;
     assert_eq!(reloaded["needs_restart"], serde_json::json!(["the log's `format`"]));
+    world.write(&format!("{good}\n[log]\nlevel = \"warn\"\n"));
+    daemon.signal("HUP");
+    daemon.event("config.reloaded").await;
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -199,7 +202,7 @@ async fn a_demo_ends_when_its_daemon_does() {
     let said = String::from_utf8_lossy(&demo.stderr);
     assert_eq!(demo.status.code(), Some(1), "{said}");
     assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
-    let simulator = world.llmwatch(&["simulate", "--listen", &address]).output().await.unwrap();
+    let simulator = patiently("the end", world.llmwatch(&["simulate", "--listen", &address]).output()).await.unwrap();
     assert!(String::from_utf8_lossy(&simulator.stderr).contains(&format!("cannot listen on {address}")));
     let mut demo = world.llmwatch(&["demo", "--for", "7d"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(demo.stdout.take().unwrap()));
