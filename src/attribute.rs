@@ -4,6 +4,7 @@ use crate::model::{Attribution, Fault, Reach};
 
 /// What is known besides the fault itself.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Context {
     /// What the controls said, if they were asked.
     pub controls: Option<Reach>,
@@ -11,6 +12,9 @@ pub struct Context {
     pub others_answer: bool,
     /// Whether other names were resolved in the same minutes; `None` when no other endpoint has a name to resolve.
     pub other_names_resolve: Option<bool>,
+    /// Whether the proxy said that it cannot reach the target, and a provider of another failure domain has answered
+    /// through it since this endpoint began to fail.
+    pub proxy_reaches_others: bool,
     /// Whether this machine's network is known to be gone.
     pub blind: bool,
     /// Whether a key and configuration that worked until now are refused on several endpoints of the provider at once.
@@ -23,6 +27,7 @@ pub struct Context {
 ///   then it is the controls that cannot be reached from here.
 /// - Whatever breaks off or waits in vain while this machine's network is gone is this machine's.
 /// - A name that does not resolve while others do is its owner's: the provider's zone is broken.
+/// - A target that the proxy cannot reach while it reaches others is the one that is gone.
 /// - A key that worked until now and is refused everywhere at once is suspected to be the provider's mistake.
 /// - Otherwise the fault's own default holds.
 pub fn attribute(fault: Fault, context: Context) -> Attribution {
@@ -34,6 +39,7 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
         Some(reach) if fault == Fault::LocalDns && (reach.by_name || context.other_names_resolve == Some(true)) => {
             Attribution::Provider
         }
+        _ if fault == Fault::LocalProxy && context.proxy_reaches_others => Attribution::Provider,
         None if fault.is_network() && context.blind => Attribution::Local,
         _ if context.refused_together && by_default == Attribution::Account => Attribution::Provider,
         _ => by_default,
@@ -73,6 +79,14 @@ mod tests {
         assert_eq!(attribute(Fault::LocalDns, world(None)), Attribution::Local);
         let named = Context { controls: Some(Reach { any: true, by_name: true }), ..Context::default() };
         assert_eq!(attribute(Fault::LocalDns, named), Attribution::Provider, "the controls' names are resolved");
+    }
+
+    #[test]
+    fn what_a_proxy_does_not_reach_while_it_reaches_others_is_theirs() {
+        let reaches = Context { proxy_reaches_others: true, ..Context::default() };
+        assert_eq!(attribute(Fault::LocalProxy, reaches), Attribution::Provider);
+        assert_eq!(attribute(Fault::LocalProxy, Context::default()), Attribution::Local);
+        assert_eq!(attribute(Fault::LocalResources, reaches), Attribution::Local);
     }
 
     #[test]

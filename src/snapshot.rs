@@ -157,7 +157,10 @@ impl Snapshot {
                 if !names.is_empty() {
                     line += &format!(", {}", count(names.len(), noun));
                     names.dedup();
-                    line += &format!(": {}", names.join(", "));
+                    // This machine's trouble is no vendor's.
+                    if noun != "local fault" {
+                        line += &format!(": {}", names.join(", "));
+                    }
                 }
             }
         }

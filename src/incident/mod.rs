@@ -64,9 +64,9 @@ struct Open {
     /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
     #[serde(default)]
     unconfirmed: BTreeMap<String, u32>,
-    /// Of these, the ones that are refused by themselves by now, while the provider is suspected: with what.
+    /// Of these, the ones whose last probes were refused for a reason of their own: with what, and how often in a row.
     #[serde(default)]
-    refused_alone: BTreeMap<String, String>,
+    refused_alone: BTreeMap<String, (String, u32)>,
     /// The provider was suspected and is not any more.
     #[serde(default)]
     acquittal: Option<Acquittal>,
@@ -162,7 +162,7 @@ impl Book {
                 Event::Offline | Event::Online => {}
             }
         }
-        changes.extend(self.acquit(sample.ended_at()));
+        changes.extend(self.acquit(sample.ended_at(), around));
         changes.extend(self.outlast(sample, around));
         let opened: Vec<_> = changes.iter().filter(|(c, _)| *c == Change::Opened).map(|(_, id)| *id).collect();
         changes.extend(opened.into_iter().flat_map(|id| self.explain_others(id, around)));
@@ -246,15 +246,17 @@ impl Book {
         let failed = sample.outcome == Outcome::Failed;
         for open in self.open.iter_mut().filter(|o| o.bad.contains(&sample.endpoint)) {
             let slow = open.incident.cause == SLOW;
+            if slow && suspicion::is_own(sample) {
+                // How fast the provider is was not measured.
+                continue;
+            }
             let evidence = &mut open.incident.evidence;
             evidence.probes += 1;
             evidence.note(sample);
             if failed || (slow && sample.outcome == Outcome::Slow) {
                 evidence.failed += 1;
             }
-            if !suspicion::is_own(sample) {
-                open.refused_alone.remove(&sample.endpoint);
-            }
+            open.count_refusal(sample);
             if let Some(fault) = sample.fault {
                 *open.faults.entry(fault.as_str().to_owned()).or_default() += 1;
             }
@@ -284,7 +286,7 @@ impl Book {
             (Cause::Account, Some(fault)) => (sample.attribution.unwrap_or(fault.attribution()), fault.as_str()),
             _ => (Attribution::Provider, OWN_TROUBLE),
         };
-        if attribution == Attribution::Account && self.is_left_alone(&note.endpoint, kind) {
+        if attribution == Attribution::Account && self.is_mere_suspicion(&note.endpoint) {
             return None;
         }
         let slow = note.cause.is_slow();

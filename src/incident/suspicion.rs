@@ -2,14 +2,18 @@
 //! the provider's incident, or a part of the one that goes on already. And back: once nobody else is refused any more,
 //! whoever still is has trouble of its own.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Book, Change, OWN_TROUBLE, Open, Surroundings, close};
+use super::{Book, Change, OWN_TROUBLE, Open, SLOW, Surroundings, close};
 use crate::model::{Attribution, Endpoint, Fault, IncidentState, Sample, Status, Timestamp};
 
 /// A refusal that began so much earlier is another one.
 const OTHER_BEFORE_MS: i64 = 300_000;
+/// Refusals of its own in a row after which an endpoint is no part of what the provider is suspected of.
+const OWN_AFTER: u32 = 3;
 /// Good probes in a row after which an endpoint that the detector has not noted since is well.
 const WELL_AFTER: u32 = 2;
 
@@ -39,10 +43,32 @@ impl Open {
         self.incident.state == IncidentState::Open && self.kind == OWN_TROUBLE
     }
 
-    /// Whether there is nothing in it but refusals, and so only a suspicion.
+    /// Whether there is nothing in it but refusals, and so only a suspicion. What fails on this machine says nothing.
     fn is_mere_suspicion(&self) -> bool {
-        let refused = |fault: &String| fault.parse().is_ok_and(|f: Fault| f.attribution() == Attribution::Account);
-        self.is_providers() && !self.faults.is_empty() && self.faults.keys().all(refused)
+        let by_default = |fault: &String| fault.parse().ok().map(Fault::attribution);
+        let mut telling = self.faults.keys().map(by_default).filter(|a| *a != Some(Attribution::Local)).peekable();
+        self.is_providers()
+            && self.incident.cause != SLOW
+            && telling.peek().is_some()
+            && telling.all(|a| a == Some(Attribution::Account))
+    }
+
+    /// Counts the refusals of an endpoint for a reason of its own.
+    pub(super) fn count_refusal(&mut self, sample: &Sample) {
+        let Some(fault) = sample.fault.filter(|_| is_own(sample)) else {
+            self.refused_alone.remove(&sample.endpoint);
+            return;
+        };
+        let (before, count) = self.refused_alone.entry(sample.endpoint.clone()).or_default();
+        *count = if before == fault.as_str() { *count + 1 } else { 1 };
+        fault.as_str().clone_into(before);
+    }
+
+    /// With what all that are left in it are refused for a reason of their own, when it is only a suspicion.
+    fn own_refusal(&self) -> Option<String> {
+        let own = |name: &String| self.refused_alone.get(name).filter(|(_, n)| *n >= OWN_AFTER).map(|(fault, _)| fault);
+        let fault = self.bad.first().and_then(own)?;
+        (self.is_mere_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault))).then(|| fault.clone())
     }
 
     /// Counts good probes of an endpoint that the detector may never note as recovered, because the provider's fault was
@@ -89,40 +115,46 @@ impl Book {
         open.incident.attribution = Attribution::Provider;
         open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
         open.acquittal = None;
+        // What was its own until now may be the provider's as well.
+        open.refused_alone.clear();
         (Change::Escalated, open.incident.id)
     }
 
-    /// Notes that `endpoint` is refused with `fault` by itself by now, though the provider is suspected of it. False when it
-    /// is in no such incident; else it is the same trouble still, whosever fault it turns out to be.
-    pub(super) fn is_left_alone(&mut self, endpoint: &str, fault: &str) -> bool {
-        let Some(open) = self.open.iter_mut().find(|o| o.is_mere_suspicion() && o.bad.contains(endpoint)) else {
-            return false;
-        };
-        open.refused_alone.insert(endpoint.to_owned(), fault.to_owned());
-        true
+    /// Whether `endpoint` is in an incident in which the provider is suspected, and nothing else: what it is refused with
+    /// then is the same trouble still, whosever fault it turns out to be.
+    pub(super) fn is_mere_suspicion(&self, endpoint: &str) -> bool {
+        self.open.iter().any(|o| o.is_mere_suspicion() && o.bad.contains(endpoint))
     }
 
-    /// Ends suspicions: where only endpoints are left that are refused by themselves, all others having recovered or
-    /// another key being let in, it was not the provider, or is not any more.
-    pub(super) fn acquit(&mut self, at: Timestamp) -> Vec<(Change, Uuid)> {
+    /// Whether both endpoints are in one incident in which the provider is suspected.
+    pub fn are_suspected_together(&self, one: &str, other: &str) -> bool {
+        self.open.iter().any(|o| o.is_mere_suspicion() && o.bad.contains(one) && o.bad.contains(other))
+    }
+
+    /// Ends suspicions: where only endpoints are left that are refused for a reason of their own, all others having
+    /// recovered or another key being let in, it was not the provider, or is not any more.
+    pub(super) fn acquit(&mut self, at: Timestamp, around: &impl Surroundings) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
-        let is_over = |o: &Open| {
-            o.is_providers() && !o.bad.is_empty() && o.bad.iter().all(|name| o.refused_alone.contains_key(name))
-        };
-        while let Some(place) = self.open.iter().position(is_over) {
-            self.withdrawn.extend(self.open[place].bad.iter().cloned());
+        let over = |(place, open): (usize, &Open)| Some((place, open.own_refusal()?));
+        while let Some((place, fault)) = self.open.iter().enumerate().find_map(over) {
+            // One that has been removed, or fails in another way now, has not been let in.
+            let fails: BTreeSet<_> = self.open.iter().flat_map(|o| o.bad.iter().cloned()).collect();
+            let works = |name: &String| around.has_worked(name) && !fails.contains(name);
             let open = &mut self.open[place];
-            let fault = open.refused_alone.values().next().cloned().unwrap_or_default();
-            let (left, let_in) =
+            self.withdrawn.extend(open.bad.iter().cloned());
+            let (left, others): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut open.incident.endpoints).into_iter().partition(|name| open.bad.contains(name));
+            open.acquittal = Some(Acquittal { at, let_in: others.into_iter().filter(works).collect() });
             open.incident.endpoints = left;
             open.incident.attribution = Attribution::Account;
             open.incident.status = Status::Outage;
-            open.acquittal = Some(Acquittal { at, let_in });
             open.kind.clone_from(&fault);
-            open.unconfirmed.clear();
+            // The detector may not have noted yet that they are refused, and then never notes that they are not.
+            open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
             open.refused_alone.clear();
             let (id, domain) = (open.incident.id, open.incident.provider.clone());
+            // An account's trouble explains nobody else's.
+            self.release(id, at);
             let same = |o: &Open| {
                 o.incident.state == IncidentState::Open
                     && o.kind == fault

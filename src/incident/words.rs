@@ -178,11 +178,14 @@ impl<'a, S: Surroundings> Story<'a, S> {
         let (names, share, tally) = (&self.names, self.share(), &self.tally);
         let after = human_duration(self.incident.duration_s);
         match (self.incident.attribution, self.fault) {
-            (Attribution::Account, Some(_)) if self.incident.explained_by.is_some() => format!(
-                "After {after} it turned out that {names} is not refused alone, so this goes on as a part of incident {}: \
-                 {share}{tally}.",
-                self.incident.explained_by.unwrap_or_default()
-            ),
+            (Attribution::Account, Some(_)) if self.incident.explained_by.is_some() => {
+                let why = match self.acquitted() {
+                    Some(acquitted) => format!("this is not held for the provider's fault any more ({acquitted})"),
+                    None => format!("it turned out that {names} {} not refused alone", self.is_are()),
+                };
+                let by = self.incident.explained_by.unwrap_or_default();
+                format!("After {after} {why}, so it goes on as a part of incident {by}: {share}{tally}.")
+            }
             (Attribution::Account, Some(fault)) => {
                 format!("After {after} it is no longer so that {}: {share}{tally}.", self.refusal(fault))
             }
@@ -267,7 +270,7 @@ impl<'a, S: Surroundings> Story<'a, S> {
         let acquittal = self.acquittal.filter(|_| self.incident.attribution == Attribution::Account)?;
         let at = acquittal.at.to_datetime().format("%H:%M:%S UTC");
         Some(match acquittal.let_in.as_slice() {
-            [] => format!("another key is let in as of {at}"),
+            [] => format!("as of {at} nothing speaks for that any more"),
             let_in => {
                 let verb = if let_in.len() == 1 { "is" } else { "are" };
                 format!("{} {verb} let in again as of {at}, and {} not", let_in.join(", "), self.names)
@@ -390,6 +393,9 @@ impl<'a, S: Surroundings> Story<'a, S> {
             ),
             (Attribution::Provider, Some(Fault::LocalDns)) => {
                 "its name is not resolved while other names are".to_owned()
+            }
+            (Attribution::Provider, Some(Fault::LocalProxy)) => {
+                "the proxy opens no tunnel to it, while others answer through the same proxy".to_owned()
             }
             (Attribution::Provider, Some(fault)) if fault.is_network() => match self.elsewhere.first() {
                 Some(other) => format!("{} answers from here at the same time", other.name),

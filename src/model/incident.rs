@@ -120,6 +120,13 @@ pub struct Incident {
 }
 
 impl Incident {
+    /// Whether it ended because all is well again: not as a part of another incident, as the new normal, or with its
+    /// endpoints.
+    pub fn has_recovered(&self) -> bool {
+        let goes_on = self.attribution == Attribution::Account && self.explained_by.is_some();
+        self.resolved_at.is_some() && !self.is_new_normal() && !self.removed && !goes_on
+    }
+
     /// Whether it ended only because what was slow is the new normal: nothing has become better.
     pub fn is_new_normal(&self) -> bool {
         self.resolved_at.is_some() && self.endpoints.iter().all(|name| self.new_normal.contains(name))

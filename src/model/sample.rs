@@ -80,7 +80,7 @@ pub struct Sample {
     pub fault: Option<Fault>,
     /// Whose fault, if it failed.
     pub attribution: Option<Attribution>,
-    /// The HTTP status, if headers arrived.
+    /// The HTTP status, if headers arrived; the proxy's own when it opened no tunnel.
     pub http_status: Option<u16>,
     /// The fetch of a token that stands for the key, when one was fetched; not part of any other time.
     #[serde(default)]

@@ -143,10 +143,9 @@ impl Line {
             "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
             "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
         });
-        let message = match change {
-            Change::Resolved => format!("{}; over after {}", incident.title, human_duration(incident.duration_s)),
-            _ => incident.title.clone(),
-        };
+        let title = &incident.title;
+        let over = || format!("{title}; over after {}", human_duration(incident.duration_s));
+        let message = if incident.has_recovered() { over() } else { title.clone() };
         Self::new(event, level, message, fields)
     }
 

@@ -18,6 +18,19 @@ pub(super) struct Proxies {
     addresses: Vec<(Secret, Address)>,
 }
 
+/// Why a proxy has opened no tunnel.
+pub(super) struct NoTunnel {
+    /// The status that it answered with, if it answered.
+    pub(super) status: Option<u16>,
+    pub(super) words: String,
+}
+
+impl From<String> for NoTunnel {
+    fn from(words: String) -> Self {
+        Self { status: None, words }
+    }
+}
+
 /// Where a proxy is, and how one shows who one is to it.
 #[derive(Clone)]
 pub(super) struct Address {
@@ -58,7 +71,7 @@ impl Address {
         &self,
         stream: &mut S,
         target: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), NoTunnel> {
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n");
         if let Some((name, value)) = self.authorization() {
             request += &format!("{name}: {value}\r\n");
@@ -69,16 +82,18 @@ impl Address {
         // Byte by byte: what follows the head belongs to the target.
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == MOST_HEAD {
-                return Err(format!("the proxy {} answers without an end", self.name()));
+                return Err(format!("the proxy {} answers without an end", self.name()).into());
             }
             head.push(stream.read_u8().await.map_err(failed)?);
         }
         let head = String::from_utf8_lossy(&head);
         let status_line = head.lines().next().unwrap_or_default();
-        if status_line.split(' ').nth(1).is_some_and(|status| status.starts_with('2')) {
+        let status = status_line.split(' ').nth(1);
+        if status.is_some_and(|status| status.starts_with('2')) {
             Ok(())
         } else {
-            Err(format!("the proxy {} says: {status_line}", self.name()))
+            let status = status.and_then(|status| status.parse().ok());
+            Err(NoTunnel { status, words: format!("the proxy {} says: {status_line}", self.name()) })
         }
     }
 }

@@ -35,8 +35,9 @@ pub(super) struct Recorder<'a> {
 
 impl Recorder<'_> {
     pub(super) fn record(&self, sample: &mut Sample, end: End) {
-        let Stages { dns, tcp, tls, remote, tls_expires_at } = self.stages;
+        let Stages { dns, tcp, tls, remote, tls_expires_at, refused_with } = self.stages;
         sample.tls_expires_at = tls_expires_at;
+        sample.http_status = refused_with;
         sample.dns_ms = dns.map(ms);
         sample.tcp_ms = tcp.map(ms);
         sample.tls_ms = tls.map(ms);

@@ -43,6 +43,8 @@ pub(super) struct Stages {
     pub(super) tls: Option<Duration>,
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls_expires_at: Option<Timestamp>,
+    /// The status with which a proxy refused a tunnel.
+    pub(super) refused_with: Option<u16>,
 }
 
 /// Why there is no connection.
@@ -77,8 +79,11 @@ pub(super) async fn connect(
         let host = &url[url::Position::BeforeHost..url::Position::AfterHost];
         let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(443));
         let tunnel = tokio::time::timeout_at(deadline, proxy.open_tunnel(&mut stream, &target));
-        let opened = tunnel.await.unwrap_or_else(|_| Err(format!("the proxy {} opens no tunnel", proxy.name())));
-        opened.map_err(|words| failed(Fault::LocalProxy, &words))?;
+        let opened = tunnel.await.unwrap_or_else(|_| Err(format!("the proxy {} opens no tunnel", proxy.name()).into()));
+        opened.map_err(|no| {
+            stages.refused_with = no.status;
+            failed(Fault::LocalProxy, &no.words)
+        })?;
         stages.tcp = stages.tcp.map(|tcp| tcp + began.elapsed());
     }
     let arrivals = Arrivals::default();

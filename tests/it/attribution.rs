@@ -32,7 +32,7 @@ pub(crate) struct Watch {
     next_id: u128,
     pub(crate) changes: Vec<(Change, Incident)>,
     announcements: Vec<Announcement>,
-    log: Vec<String>,
+    pub(crate) log: Vec<String>,
 }
 
 pub(crate) fn configuration(text: &str) -> Config {
@@ -88,6 +88,7 @@ impl Watch {
                 http_status: match fault {
                     Fault::AccountAuth => Some(401),
                     Fault::Http5xx => Some(503),
+                    Fault::LocalProxy => Some(502),
                     _ => None,
                 },
                 error: (fault == Fault::AccountAuth).then(|| "Incorrect API key provided".to_owned()),
@@ -97,7 +98,7 @@ impl Watch {
     }
 
     /// One probe; gives the endpoints that are to be looked at again.
-    fn probe(&mut self, name: &str, fault: Option<Fault>, controls: Option<Reach>) -> Vec<String> {
+    pub(crate) fn probe(&mut self, name: &str, fault: Option<Fault>, controls: Option<Reach>) -> Vec<String> {
         let sample = self.sample(name, fault);
         let sample = self.core.complete(sample, controls.filter(|_| fault.is_some_and(Fault::is_transport)));
         let step = self.core.step(sample);

@@ -296,6 +296,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let config = through(format!("http://127.0.0.1:{proxy_port}"));
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
     assert_eq!((sample.fault, sample.attribution), (Some(Fault::LocalProxy), Some(Attribution::Local)));
+    assert_eq!(sample.http_status, Some(407), "it tells a proxy that is up from one that is not");
     assert!(sample.error.is_some_and(|words| words.contains("407")));
 
     let config = through("http://127.0.0.1:1".to_owned());

@@ -1,11 +1,13 @@
 //! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is told
 //! of each is held to what is true.
 
+use std::sync::Arc;
+
 use llmwatch::incident::Change;
 use llmwatch::model::{Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp};
 use llmwatch::notify::render;
 
-use crate::attribution::{START, Watch, azure, endpoint, page};
+use crate::attribution::{START, Watch, azure, configuration, endpoint, page};
 use crate::formats::{notice, setting};
 
 fn one_key() -> String {
@@ -183,6 +185,156 @@ fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
 }
 
 #[test]
+fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_first_was_told_long_ago() {
+    let mut watch = Watch::new(&one_key());
+    watch.well(5);
+    watch.minutes(4, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.probe("haiku", Some(Fault::AccountAuth), None);
+    watch.probe("opus", Some(Fault::AccountAuth), None);
+    assert_eq!(watch.open()[0].attribution, Attribution::Provider, "{:?}", told(&watch));
+    watch.minutes(6, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.number), (Attribution::Account, 1), "{}", incident.explanation);
+    let wording = &incident.attribution_reason;
+    assert!(wording.ends_with(" nothing speaks for that any more"), "nobody was let in again: {wording}");
+    watch.well(3);
+    assert_eq!(watch.open(), []);
+    assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
+}
+
+#[test]
+fn one_good_probe_in_between_does_not_keep_a_suspicion_up() {
+    let mut watch = Watch::new(&one_key());
+    watch.well(5);
+    watch.minutes(6, None, |_| Some(Fault::AccountAuth));
+    let only_opus = |name: &str| (name == "opus").then_some(Fault::AccountAuth);
+    watch.minutes(2, None, only_opus);
+    watch.probe("opus", None, None);
+    watch.minutes(12, None, only_opus);
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 1), "{}", incident.title);
+}
+
+#[test]
+fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
+    let mut watch = Watch::new(&one_key());
+    watch.well(5);
+    watch.minutes(30, None, |_| Some(Fault::AccountAuth));
+    let told_before = watch.changes.len();
+    watch.probe("opus", None, None);
+    watch.minutes(30, None, |_| Some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Provider, 2), "{}", incident.title);
+    assert!(watch.changes[told_before..].iter().all(|(change, _)| *change == Change::Updated), "{:?}", told(&watch));
+}
+
+#[test]
+fn an_endpoint_that_was_removed_is_not_said_to_be_let_in_again() {
+    let sonnet = endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"");
+    let mut watch = Watch::new(&(one_key() + &sonnet));
+    watch.well(5);
+    watch.minutes(6, None, |_| Some(Fault::AccountAuth));
+    let without_haiku = endpoint("opus", "anthropic", "model = \"claude-opus\"") + &sonnet;
+    let at = Timestamp(START + watch.now * 1000);
+    watch.core.follow(Arc::new(configuration(&without_haiku)), 1.0, at);
+    watch.minutes(12, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 1), "{}", incident.title);
+    let wording = &incident.attribution_reason;
+    assert!(wording.starts_with("no longer suspected of the provider: sonnet is let in again as of "), "{wording}");
+}
+
+#[test]
+fn a_refused_key_of_what_is_slow_is_a_trouble_of_its_own() {
+    let opus = endpoint("opus", "anthropic", "model = \"claude-opus\"");
+    for text in [opus, one_key()] {
+        let mut watch = Watch::new(&text);
+        watch.well(180);
+        watch.slower = 4.0;
+        watch.well(20);
+        let [slow] = watch.open().try_into().unwrap();
+        assert_eq!(slow.cause, "slow");
+        watch.minutes(6, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+        let [still, refused] = watch.open().try_into().unwrap();
+        assert_eq!(
+            (still.number, still.attribution, still.cause.as_str()),
+            (slow.number, Attribution::Provider, "slow")
+        );
+        assert!(!still.explanation.contains("account.auth"), "{}", still.explanation);
+        assert_eq!(
+            (refused.attribution, refused.endpoints.as_slice()),
+            (Attribution::Account, ["opus".to_owned()].as_slice())
+        );
+        watch.slower = 1.0;
+        watch.well(30);
+        assert_eq!(watch.open(), []);
+    }
+}
+
+#[test]
+fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
+    let sonnet = endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"\napi_key = \"k-1111111\"");
+    let shop = endpoint("shop", "http", "base_url = \"https://shop.example.com\"\ndepends_on = [\"opus\"]");
+    let mut watch = Watch::new(&(one_key() + &sonnet + &shop));
+    watch.well(5);
+    let fault = |name: &str, refused: &[&str], fails: bool| match name {
+        "shop" => fails.then_some(Fault::Http5xx),
+        _ => refused.contains(&name).then_some(Fault::AccountAuth),
+    };
+    watch.minutes(60, None, |name| fault(name, &["sonnet"], false));
+    watch.minutes(6, None, |name| fault(name, &["sonnet", "opus", "haiku"], false));
+    watch.minutes(6, None, |name| fault(name, &["sonnet", "opus", "haiku"], true));
+    let [_, suspected] = watch.open().try_into().unwrap();
+    assert_eq!(
+        (suspected.attribution, suspected.explains.as_slice()),
+        (Attribution::Provider, ["shop".to_owned()].as_slice())
+    );
+
+    watch.minutes(12, None, |name| fault(name, &["sonnet", "opus"], true));
+    let open: Vec<_> = watch.open().iter().map(|i| (i.attribution, i.endpoints.clone())).collect();
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        open,
+        [(Attribution::Account, names(&["sonnet", "opus"])), (Attribution::Provider, names(&["shop"]))],
+        "{:?}",
+        told(&watch)
+    );
+    let (_, part) = watch.changes.iter().find(|(change, _)| *change == Change::Resolved).unwrap();
+    assert!(
+        part.explanation.contains("haiku is let in again as of ")
+            && part.explanation.contains("goes on as a part of incident 1"),
+        "{}",
+        part.explanation
+    );
+    let lines: Vec<_> = watch.log.iter().filter(|l| l.contains("IncidentResolved")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|l| !l.contains("over after")), "it goes on: {lines:?}");
+    watch.well(12);
+    assert_eq!(watch.open(), []);
+    assert!(watch.log.iter().any(|l| l.contains("IncidentResolved") && l.contains("; over after ")));
+}
+
+#[test]
+fn what_the_proxy_does_not_reach_while_it_reaches_others_is_the_vendors_trouble() {
+    let text = "proxy = \"http://proxy.example.com:3128\"\n".to_owned()
+        + &endpoint("opus", "anthropic", "model = \"claude-opus\"")
+        + &endpoint("openai-chat", "openai", "model = \"m\"");
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(8, None, |name| (name == "opus").then_some(Fault::LocalProxy));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!((incident.provider.as_str(), incident.attribution), ("anthropic", Attribution::Provider));
+    insta::assert_snapshot!(incident.attribution_reason, @"the proxy opens no tunnel to it, while others answer through the same proxy");
+    watch.well(12);
+    assert_eq!(watch.open(), []);
+
+    watch.minutes(8, None, |_| Some(Fault::LocalProxy));
+    assert!(watch.open().iter().all(|i| i.attribution == Attribution::Local), "{:?}", watch.open());
+    let headline =
+        watch.core.snapshot(Timestamp(START + watch.now * 1000)).headline(Timestamp(START + watch.now * 1000));
+    assert!(headline.starts_with("2 endpoints, 1 local fault; "), "no vendor's name stands beside it: {headline}");
+}
+
+#[test]
 fn two_keys_that_are_refused_hours_apart_have_nothing_to_do_with_each_other() {
     let mut watch = Watch::new(&two_keys());
     watch.well(5);
@@ -207,6 +359,9 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
         (IncidentState::Resolved, ["openai-chat".to_owned()].as_slice())
     );
     insta::assert_snapshot!(incident.title, @"OpenAI: openai-chat stays slow, which is the new normal");
+    let line =
+        watch.log.iter().find(|l| l.contains("IncidentResolved") && l.contains("openai-chat stays slow")).unwrap();
+    assert!(!line.contains("over after"), "{line}");
     let mail = mail(NoticeType::Resolved, incident);
     insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 11 min] OpenAI: openai-chat stays slow, the new normal");
     let text = render::text(&mail, setting());

@@ -20,8 +20,9 @@ impl Core {
     pub(super) fn context(&self, sample: &Sample, fault: Fault, controls: Option<Reach>) -> Context {
         Context {
             controls,
-            others_answer: self.others_answer(sample),
+            others_answer: self.others_answer(sample, |_| true),
             other_names_resolve: self.other_names_resolve(sample),
+            proxy_reaches_others: self.proxy_reaches_others(sample, fault),
             blind: self.state.blind.is_some(),
             refused_together: self.refused_together(sample, fault),
         }
@@ -66,7 +67,9 @@ impl Core {
         let since = |e: &Arc<Endpoint>| {
             let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
             let refused = last == Some(fault) && self.has_worked(&e.name);
-            began(&e.name).filter(|at| refused && own.since_ms(*at).abs() <= at_once)
+            // Those that are suspected together stay so, whatever interrupted one of them meanwhile.
+            let together = self.state.book.are_suspected_together(&endpoint.name, &e.name);
+            began(&e.name).filter(|at| refused && (together || own.since_ms(*at).abs() <= at_once))
         };
         let Some(onset) = self.siblings(endpoint).filter_map(since).min().map(|at| at.min(own)) else { return false };
         let other_key = |e: &&Arc<Endpoint>| e.api_key != endpoint.api_key || e.headers != endpoint.headers;
@@ -79,8 +82,17 @@ impl Core {
         !self.siblings(endpoint).filter(other_key).any(let_in)
     }
 
-    /// Whether an endpoint of another failure domain has answered since this one began to fail.
-    fn others_answer(&self, sample: &Sample) -> bool {
+    /// Whether the proxy is up but cannot reach the target, while others answer through it.
+    fn proxy_reaches_others(&self, sample: &Sample, fault: Fault) -> bool {
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
+        let proxy = |e: &Endpoint| self.config.monitor.proxy.towards(&e.base_url);
+        fault == Fault::LocalProxy
+            && sample.http_status.is_some_and(|status| matches!(status, 502..=504))
+            && self.others_answer(sample, |other| proxy(other) == proxy(endpoint))
+    }
+
+    /// Whether an endpoint of another failure domain, one of `those`, has answered since this one began to fail.
+    fn others_answer(&self, sample: &Sample, those: impl Fn(&Endpoint) -> bool) -> bool {
         let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
         let Some(since) = self.recents.get(&endpoint.name).and_then(Recent::failing_since) else { return false };
         let domain = endpoint.domain();
@@ -89,7 +101,7 @@ impl Core {
             last.is_some_and(|(at, outcome, _)| outcome != Outcome::Failed && at > since)
         };
         let abroad = |e: &&Arc<Endpoint>| e.domain() != domain && self.config.is_outside(e);
-        self.config.endpoints.iter().filter(abroad).any(|e| answers(&e))
+        self.config.endpoints.iter().filter(abroad).any(|e| those(e) && answers(&e))
     }
 
     /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
