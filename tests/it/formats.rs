@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use llmwatch::config::{self, Channel, ChannelKind, Config, Surroundings, Webhook};
-use llmwatch::model::{Acknowledgement, Block, Condition, Document, Notice, NoticeType, Timestamp};
+use llmwatch::model::{
+    Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Status, Timestamp,
+};
 use llmwatch::notify::Sender;
 use llmwatch::notify::format::{Call, call};
 use llmwatch::notify::render::{self, Setting};
@@ -255,6 +257,24 @@ fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began
     assert_eq!(begin.url.expose(), "https://api.opsgenie.com/v2/alerts");
     let close = format!("https://api.opsgenie.com/v2/alerts/{alias}/close?identifierType=alias");
     assert_eq!(of("opsgenie", NoticeType::Resolved).url.expose(), close);
+}
+
+#[test]
+fn an_escalation_ends_alertmanagers_milder_alert_unless_it_is_that_alert() {
+    let webhooks = webhooks();
+    let (_, alertmanager) = webhooks.iter().find(|(name, _)| name == "alertmanager").unwrap();
+    let told = |attribution| {
+        let mut worse = notice(NoticeType::Escalated);
+        let incident = worse.incident.as_mut().unwrap();
+        (incident.status, incident.attribution) = (Status::Outage, attribution);
+        let alerts = body(&call(alertmanager, &worse, setting()));
+        let over = |alert: &Value| Timestamp::parse(alert["endsAt"].as_str().unwrap()).unwrap() <= now();
+        let alerts = alerts.as_array().unwrap().iter();
+        alerts.map(|a| (a["labels"]["severity"].as_str().unwrap().to_owned(), over(a))).collect::<Vec<_>>()
+    };
+    let alerts = |list: &[(&str, bool)]| list.iter().map(|(s, over)| ((*s).to_owned(), *over)).collect::<Vec<_>>();
+    assert_eq!(told(Attribution::Provider), alerts(&[("critical", false), ("warning", true)]));
+    assert_eq!(told(Attribution::Account), alerts(&[("warning", false)]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::shorten::shorten;
 use super::{Call, Material, Severity};
-use crate::model::{Incident, NoticeType, Secret, Status, Timestamp};
+use crate::model::{Incident, NoticeType, Secret, Timestamp};
 use crate::notify::render::clean;
 
 /// An alert that is not repeated ends after this: four missed repeats at one a minute, and a bit.
@@ -69,7 +69,8 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
     // One that is over before it could be told lives all the same: Alertmanager never tells of an alert that it gets with
     // its end. Its words say that it is over, and its end comes by itself.
     let mut alerts = vec![alert(material, &labels(word(material.severity())), starts, ends)];
-    if material.notice.r#type == NoticeType::Escalated && incident.status == Status::Outage {
+    // What has turned out to be the account's is the milder alert itself.
+    if material.notice.r#type == NoticeType::Escalated && material.severity() == Severity::High {
         alerts.push(alert(material, &labels(word(Severity::Low)), starts, now.max(starts)));
     }
     alerts
