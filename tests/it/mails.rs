@@ -95,3 +95,15 @@ fn a_mail_says_it_all_in_order() {
         insta::assert_snapshot!("mail_occasions", shown);
     });
 }
+
+#[test]
+fn who_did_not_become_faster_is_not_said_to_have() {
+    let mut over = Notice { test: false, ..notice(NoticeType::Resolved) };
+    let incident = over.incident.as_mut().unwrap();
+    (incident.status, incident.cause) = (Status::Degraded, "slow".to_owned());
+    incident.endpoints = ["a", "b"].map(str::to_owned).to_vec();
+    incident.new_normal = vec!["b".to_owned()];
+    let text = render::text(&over, setting()).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("a answers in its usual time again since") && !text.contains("a, b answer"), "{text}");
+    assert!(text.contains("b stays slow, which counts as the new normal."), "{text}");
+}

@@ -130,6 +130,8 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
     assert_eq!(turned.0, Change::Escalated, "whoever was told of the provider hears of it");
     let subject = render::subject(&mail(NoticeType::Escalated, &turned.1));
     assert!(subject.starts_with("[YOUR ACCOUNT] "), "{subject}");
+    let text = render::text(&mail(NoticeType::Escalated, &turned.1), setting());
+    assert!(text.contains("It turned out not to be the provider's fault.") && !text.contains("become worse"), "{text}");
     assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
 
     // Whatever else happens to it then is told as always.

@@ -4,13 +4,13 @@
 
 use chrono_tz::Tz;
 
+use super::remarks::remarks;
 use super::subject;
 use super::subject::gravest;
 use crate::document;
 use crate::incident::{SLOW, human_duration};
 use crate::model::{
-    Acknowledgement, Attribution, Block, Evidence, Fault, Incident, Notice, NoticeType, Official, Status, Strip,
-    Timestamp,
+    Attribution, Block, Evidence, Fault, Incident, Notice, NoticeType, Official, Status, Strip, Timestamp,
 };
 
 /// What rendering needs besides the notice.
@@ -22,8 +22,6 @@ pub struct Setting {
     pub now: Timestamp,
 }
 
-/// A message sent this long after its decision is late.
-const LATE_MS: i64 = 5 * 60_000;
 /// How many names a sentence lists: all of a vendor's usual dozen, but a storm has hundreds.
 const NAMED: usize = 12;
 
@@ -296,49 +294,6 @@ impl Letter {
     }
 }
 
-/// What must be known about the message itself.
-fn remarks(notice: &Notice, setting: Setting) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if notice.test && notice.r#type != NoticeType::Test {
-        remarks.push(
-            "This is only a test, asked for by a person: nothing is wrong, and everything below is made up.".into(),
-        );
-    }
-    let late_by = setting.now.since_ms(notice.decided_at);
-    if late_by >= LATE_MS {
-        remarks.push(format!(
-            "This message is late: it was decided at {} and could not be delivered for {}.",
-            when(notice.decided_at, setting),
-            human_duration(late_by as f64 / 1000.0)
-        ));
-    }
-    if let Some(channel) = &notice.instead_of {
-        let channel = clean(channel);
-        remarks.push(format!("This came to you because the channel `{channel}` could not deliver it."));
-    }
-    let resolved_at = notice.incident.as_ref().and_then(|i| i.resolved_at);
-    if let Some(resolved_at) = resolved_at.filter(|_| notice.already_over) {
-        let at = when(resolved_at, setting);
-        remarks.push(format!("It is already over: it ended at {at}, before this message could be delivered."));
-    }
-    match notice.r#type {
-        NoticeType::Escalated => remarks.push("It has become worse since the last message.".to_owned()),
-        NoticeType::Updated => remarks.push(match notice.incident.as_ref().and_then(|i| i.acknowledged.as_ref()) {
-            Some(word) => taken_by(word, setting),
-            None => "Its cause or its extent has changed since the last message.".to_owned(),
-        }),
-        NoticeType::Reminder => remarks.push("A reminder: it still goes on.".to_owned()),
-        _ => {}
-    }
-    remarks
-}
-
-fn taken_by(word: &Acknowledgement, setting: Setting) -> String {
-    let by = if word.by.is_empty() { "Somebody".to_owned() } else { clean(&word.by) };
-    let comment = if word.comment.is_empty() { String::new() } else { format!(": {}", clean(&word.comment)) };
-    format!("{by} is on it, acknowledged at {}{comment}", when(word.at, setting))
-}
-
 /// What is broken and since when, in a sentence or two.
 fn what(incident: &Incident, setting: Setting) -> String {
     let names = listed(&incident.endpoints);
@@ -359,9 +314,11 @@ fn what(incident: &Incident, setting: Setting) -> String {
         (Some(at), _) => {
             let lasted = human_duration(incident.duration_s);
             format!(
-                "{names} {} again since {}. It lasted {lasted}, from {since} on: {cause}.",
+                "{} again since {}. It lasted {lasted}, from {since} on: {cause}.{}",
                 works(incident),
-                when(at, setting)
+                when(at, setting),
+                still_slow(incident)
+                    .map_or(String::new(), |still| format!(" {still}, which counts as the new normal."))
             )
         }
         (None, Attribution::Account) => format!("{names} {have} been refused to this account since {since}: {cause}."),
@@ -395,17 +352,27 @@ fn past(notice: &Notice, incident: &Incident) -> String {
     }
     // That answers were slow is said by what they are now.
     let cause = if incident.cause == SLOW { String::new() } else { format!(" ({})", clean(&incident.cause)) };
-    format!("{name}: {names} {} again after {lasted}{cause}", works(incident))
+    let still = still_slow(incident).map_or(String::new(), |still| format!("; {still}"));
+    format!("{name}: {} again after {lasted}{cause}{still}", works(incident))
 }
 
-/// What the endpoints of an incident that is over do again.
-fn works(incident: &Incident) -> &'static str {
-    match (incident.cause == SLOW, incident.endpoints.len() > 1) {
+/// What the endpoints of an incident that is over do again; not those whose slowness is the new normal.
+fn works(incident: &Incident) -> String {
+    let better: Vec<_> = incident.endpoints.iter().filter(|e| !incident.new_normal.contains(e)).cloned().collect();
+    let verb = match (incident.cause == SLOW, better.len() > 1) {
         (true, true) => "answer in their usual time",
         (true, false) => "answers in its usual time",
         (false, true) => "work",
         (false, false) => "works",
-    }
+    };
+    format!("{} {verb}", listed(&better))
+}
+
+/// Which of them did not become faster.
+fn still_slow(incident: &Incident) -> Option<String> {
+    let slow = &incident.new_normal;
+    let verb = if slow.len() > 1 { "stay" } else { "stays" };
+    (!slow.is_empty()).then(|| format!("{} {verb} slow", listed(slow)))
 }
 
 /// What the explanation adds to the sentence about what is broken and to the numbers, which tell its first sentence in
@@ -582,7 +549,7 @@ fn percent(share: f64) -> String {
 }
 
 /// A moment for the reader: with the date and the offset, in the configured time zone.
-fn when(at: Timestamp, setting: Setting) -> String {
+pub(super) fn when(at: Timestamp, setting: Setting) -> String {
     at.to_datetime().with_timezone(&setting.timezone).format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 

@@ -6,6 +6,7 @@
 mod json;
 mod letter;
 mod mail;
+mod remarks;
 mod subject;
 
 pub use self::json::json;
