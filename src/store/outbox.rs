@@ -67,10 +67,16 @@ pub enum Attempted {
     Expired,
 }
 
+/// Whether a row `earlier` has to be sent before the row `o` of the same channel.
+const BEFORE: &str = "(earlier.incident IS o.incident OR earlier.digest OR o.digest)
+    AND (o.incident IS NOT NULL OR earlier.queued_at <= o.queued_at
+        OR json_extract(earlier.notice, '$.condition.key') = json_extract(o.notice, '$.condition.key'))";
+
 impl Store {
     /// The next notification that `channel` should be sent at `now`: the oldest that is due and has no earlier one of
     /// the same incident before it, so that a `resolved` never overtakes its `opened`. The monitor's own notices are in
-    /// order among themselves, and a digest, which is about many incidents, with everything.
+    /// order among themselves, and a digest, which is about many incidents, with everything. But what is kept for the end
+    /// of quiet hours holds back only what is, and the end of the condition that it began.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -91,13 +97,23 @@ impl Store {
     /// Whether a row of the file has to be sent before `pending`, which is not in the file yet.
     fn waits_for_row(&self, pending: &Pending, unwritten: &Unwritten) -> bool {
         let about = pending.notice.incident.as_ref().map(|i| i.id);
+        let key = pending.notice.condition.as_ref().map(|c| &c.key);
         let earlier = self.run(|c| {
             c.prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'pending' AND channel = ?1
-                    AND (incident IS ?2 OR digest OR ?3) AND hex(id) NOT IN (SELECT value FROM json_each(?4)))",
+                    AND (incident IS ?2 OR digest OR ?3)
+                    AND (?2 IS NOT NULL OR queued_at <= ?5 OR json_extract(notice, '$.condition.key') = ?6)
+                    AND hex(id) NOT IN (SELECT value FROM json_each(?4)))",
             )?
             .query_row(
-                params![pending.channel, about, pending.notice.r#type == NoticeType::Digest, hexes(&unwritten.over())],
+                params![
+                    pending.channel,
+                    about,
+                    pending.notice.r#type == NoticeType::Digest,
+                    hexes(&unwritten.over()),
+                    pending.queued_at.0,
+                    key
+                ],
                 |r| r.get(0),
             )
         });
@@ -109,7 +125,7 @@ impl Store {
         let over = unwritten.over();
         let resting: Vec<_> = unwritten.resting().into_iter().filter(|(_, at)| *at > now).map(|(id, _)| id).collect();
         let row = self.run(|c| {
-            c.prepare_cached(
+            c.prepare_cached(&format!(
                 "SELECT seq, notice, progress, attempts, queued_at,
                     coalesce(
                         (SELECT json_extract(later.notice, '$.incident') FROM outbox later
@@ -123,9 +139,9 @@ impl Store {
                     AND NOT EXISTS (
                     SELECT 1 FROM outbox earlier WHERE earlier.state = 'pending' AND earlier.channel = o.channel
                     AND hex(earlier.id) NOT IN (SELECT value FROM json_each(?3))
-                    AND earlier.seq < o.seq AND (earlier.incident IS o.incident OR earlier.digest OR o.digest))
-                 ORDER BY seq LIMIT 1",
-            )?
+                    AND earlier.seq < o.seq AND {BEFORE})
+                 ORDER BY seq LIMIT 1"
+            ))?
             .query_row(params![channel, now.0, hexes(&over), hexes(&resting)], |r| {
                 let notice = (r.get::<_, String>(1)?, r.get::<_, Option<String>>(5)?);
                 Ok((r.get::<_, i64>(0)?, notice, r.get(2)?, r.get(3)?, Timestamp(r.get(4)?)))
@@ -174,13 +190,13 @@ impl Store {
         resting.retain(|(id, _)| !over.contains(id));
         let aside: Vec<_> = over.iter().copied().chain(resting.iter().map(|(id, _)| *id)).collect();
         let in_file = self.run(|c| {
-            c.prepare_cached(
+            c.prepare_cached(&format!(
                 "SELECT min(next_attempt_at) FROM outbox o WHERE state = 'pending' AND channel = ?1
                     AND hex(id) NOT IN (SELECT value FROM json_each(?3)) AND NOT EXISTS (
                     SELECT 1 FROM outbox earlier WHERE earlier.state = 'pending' AND earlier.channel = o.channel
                     AND hex(earlier.id) NOT IN (SELECT value FROM json_each(?2))
-                    AND earlier.seq < o.seq AND (earlier.incident IS o.incident OR earlier.digest OR o.digest))",
-            )?
+                    AND earlier.seq < o.seq AND {BEFORE})"
+            ))?
             .query_row(params![channel, hexes(&over), hexes(&aside)], |r| r.get::<_, Option<i64>>(0))
         })?;
         let held = unwritten.unblocked(channel).filter(|(_, p)| !self.waits_for_row(p, &unwritten)).map(|(due, _)| due);

@@ -117,11 +117,16 @@ impl Unwritten {
             self.held.iter().filter(|o| o.channel == channel && !over.contains(&o.notice.id)).cloned().collect();
         let about = |o: &Outgoing| o.notice.incident.as_ref().map(|i| i.id);
         let digest = |o: &Outgoing| o.notice.r#type == NoticeType::Digest;
+        let queued_at = |o: &Outgoing| o.not_before.unwrap_or(o.notice.decided_at);
+        let key = |o: &Outgoing| o.notice.condition.as_ref().map(|c| c.key.clone());
         let free = |(place, o): (usize, &Outgoing)| {
-            let before = |e: &&Outgoing| about(e) == about(o) || digest(e) || digest(o);
+            let in_order = |e: &Outgoing| {
+                about(o).is_some() || queued_at(e) <= queued_at(o) || key(o).is_some() && key(e) == key(o)
+            };
+            let before = |e: &&Outgoing| (about(e) == about(o) || digest(e) || digest(o)) && in_order(e);
             let blocked = waiting.iter().take(place).any(|e| before(&e));
             (!blocked).then(|| {
-                let queued_at = o.not_before.unwrap_or(o.notice.decided_at);
+                let queued_at = queued_at(o);
                 let pending = self.updated(Pending {
                     // Its place is given to it when it is written; it is known by its id.
                     seq: i64::MAX,

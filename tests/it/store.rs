@@ -159,6 +159,43 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
 }
 
 /// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
+/// A report of quiet hours waits for the morning. That this machine is blind does not wait for it; that it sees again waits
+/// for that. In the file and in memory, while the file cannot be written.
+#[test]
+fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
+    for in_memory in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("llmwatch.db");
+        let store = Store::open(&path).unwrap();
+        let outgoing = |r#type, at, not_before: Option<i64>| {
+            let of_sight = matches!(r#type, NoticeType::Blind | NoticeType::Sighted);
+            let condition = Condition { key: "blind".to_owned(), over: r#type == NoticeType::Sighted };
+            let notice = Notice { condition: of_sight.then_some(condition), ..notice(r#type, None, Timestamp(at)) };
+            Outgoing { channel: "pager".to_owned(), not_before: not_before.map(Timestamp), notice, whole: false }
+        };
+        let commit = |outgoing| Commit { outgoing, ..Commit::default() };
+        store.commit(&[commit(vec![outgoing(NoticeType::Report, 100, Some(7_000))])]).unwrap();
+        let other = in_memory.then(|| held(&path));
+        let later = vec![
+            outgoing(NoticeType::Official, 150, Some(6_000)),
+            outgoing(NoticeType::Blind, 200, Some(2_000)),
+            // What was to be kept back is not any more: the file was edited meanwhile.
+            outgoing(NoticeType::Sighted, 300, None),
+        ];
+        assert_eq!(store.commit(&[commit(later)]).is_err(), in_memory);
+        assert_eq!(store.next_pending("pager", Timestamp(1_000)).unwrap(), None);
+        assert_eq!(store.next_attempt_at("pager").unwrap(), Some(Timestamp(2_000)), "in memory: {in_memory}");
+        let mut told = Vec::new();
+        while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
+            told.push(pending.notice.r#type);
+            store.record_attempt(&pending, Timestamp(2_000), Attempted::Sent, "{}", None, None).unwrap();
+        }
+        assert_eq!(told, [NoticeType::Blind, NoticeType::Sighted], "in memory: {in_memory}");
+        assert_eq!(store.next_attempt_at("pager").unwrap(), Some(Timestamp(6_000)), "in memory: {in_memory}");
+        drop(other);
+    }
+}
+
 #[test]
 fn what_is_forgotten_still_counts() {
     let store = Store::in_memory().unwrap();
