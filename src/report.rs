@@ -367,7 +367,7 @@ fn availability(all: &[Figures]) -> Block {
             f.name.clone(),
             percent(f.availability),
             f.slo.map_or("-".to_owned(), |slo| format!("{slo} %")),
-            f.budget_left.map_or("-".to_owned(), |v| format!("{:.0} %", v * 100.0)),
+            f.budget_left.map_or("-".to_owned(), budget),
             f.incidents.to_string(),
         ]
     };
@@ -383,6 +383,15 @@ fn latency(all: &[Figures]) -> Block {
         std::iter::once(f.name.clone()).chain(figures.map(ms)).collect()
     };
     Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }
+}
+
+/// What is left of an error budget, as a share of it; of one that is overdrawn, how much was used.
+fn budget(left: f64) -> String {
+    match 1.0 - left {
+        used if left >= 0.0 || used < 1.05 => format!("{:.0} %", left.max(0.0) * 100.0),
+        used if used < 9.95 => format!("none, used {used:.1} times"),
+        used => format!("none, used {used:.0} times"),
+    }
 }
 
 fn percent(share: Option<f64>) -> String {
@@ -421,5 +430,11 @@ mod tests {
         let figures = Figures::new("a".to_owned(), Some(99.8), &sum, &Rollup::default(), 1);
         assert_eq!(figures.availability, Some(0.999));
         assert!((figures.budget_left.unwrap() - 0.5).abs() < 1e-9, "{figures:?}");
+    }
+
+    #[test]
+    fn an_overdrawn_budget_is_told_in_words() {
+        let of = [1.0, 0.304, 0.0, -0.02, -0.5, -86.38].map(budget);
+        assert_eq!(of, ["100 %", "30 %", "0 %", "0 %", "none, used 1.5 times", "none, used 87 times"]);
     }
 }
