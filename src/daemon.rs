@@ -63,7 +63,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             let claim = Claim::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
             let core = pipeline::restore(&store, config, stretch, started_at)?;
-            let desk = pipeline::restore_desk(&store, &core, started_at)?;
+            let desk = pipeline::restore_desk(&store)?;
             Ok((claim, store, core, desk))
         };
         service.patiently("opening the store", tokio::task::spawn_blocking(open)).await??

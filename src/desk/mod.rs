@@ -217,11 +217,12 @@ impl Desk {
     }
 
     /// Closes what does not go on any more though nobody said so: after the state of detection had to be made anew. What
-    /// concerned only endpoints that are not watched any more is closed as removed.
-    pub fn reconcile(&mut self, snapshot: &Snapshot) {
+    /// concerned only endpoints that are not watched any more is closed as removed. Gives what it closed.
+    pub fn reconcile(&mut self, snapshot: &Snapshot) -> Vec<Incident> {
         let at = snapshot.at;
         let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
         let is_watched = |name: &String| snapshot.endpoints.iter().any(|e| e.name == *name);
+        let mut closed = Vec::new();
         for (_, case) in self.cases.iter_mut().filter(|(id, c)| c.incident.state == IncidentState::Open && !is_open(id))
         {
             self.changed = true;
@@ -233,7 +234,9 @@ impl Desk {
                 close_as_removed(&mut case.incident, at);
             }
             case.threads.values_mut().for_each(|t| t.owe(NoticeType::Resolved, at));
+            closed.push(case.incident.clone());
         }
+        closed
     }
 
     /// What is to be sent as of `now`. `outbox` says how delivery goes.

@@ -9,7 +9,7 @@ mod hear;
 mod moments;
 mod sight;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeZone};
@@ -48,8 +48,6 @@ pub struct Core {
     roster: BTreeMap<String, Policy>,
     state: State,
     recents: BTreeMap<String, Recent>,
-    /// Endpoints that were configured otherwise when they were last probed: that they worked then says nothing.
-    changed: BTreeSet<String>,
     checkpoint_at: Timestamp,
     /// The end of the last sample that was remembered.
     remembered: Option<Timestamp>,
@@ -68,6 +66,9 @@ struct State {
     /// How each endpoint was configured when its last sample came.
     #[serde(default)]
     fingerprints: BTreeMap<String, u64>,
+    /// Since when that is so, of those that were configured otherwise before: that they worked then says nothing.
+    #[serde(default)]
+    configured: BTreeMap<String, Timestamp>,
     /// What was advised.
     #[serde(default)]
     advisor: Advisor,
@@ -90,18 +91,24 @@ impl Core {
     pub fn new(config: Arc<Config>, stretch: f64) -> Self {
         let roster = roster(&config, stretch);
         let state = State { fingerprints: fingerprints(&config), ..State::default() };
-        let (recents, changed) = (BTreeMap::new(), BTreeSet::new());
-        Self { config, stretch, roster, state, recents, changed, checkpoint_at: Timestamp(0), remembered: None }
+        let recents = BTreeMap::new();
+        Self { config, stretch, roster, state, recents, checkpoint_at: Timestamp(0), remembered: None }
     }
 
-    /// The state that `checkpoint` holds. The recent samples have to be [remembered](Self::remember) after it.
+    /// The state that `checkpoint` holds, judged by `config` from `at` on. The recent samples have to be
+    /// [remembered](Self::remember) after it.
     ///
     /// # Errors
     /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
-    pub fn resume(config: Arc<Config>, stretch: f64, checkpoint: &str) -> Result<Self, serde_json::Error> {
+    pub fn resume(
+        config: Arc<Config>,
+        stretch: f64,
+        checkpoint: &str,
+        at: Timestamp,
+    ) -> Result<Self, serde_json::Error> {
         let mut core = Self::new(config, stretch);
         core.state = serde_json::from_str(checkpoint)?;
-        core.notice_changes();
+        core.notice_changes(at);
         Ok(core)
     }
 
@@ -121,18 +128,18 @@ impl Core {
         self.follow_recents(sample.ended_at());
         let recent = self.recents.entry(sample.endpoint.clone()).or_default();
         recent.record(sample);
-        if self.changed.contains(&sample.endpoint) {
+        if self.state.configured.get(&sample.endpoint).is_some_and(|since| sample.started_at < *since) {
             recent.begin_anew();
         }
     }
 
-    /// Compares how the endpoints are configured with how they were.
-    fn notice_changes(&mut self) {
+    /// Compares how the endpoints are configured from `at` on with how they were.
+    fn notice_changes(&mut self, at: Timestamp) {
         let now = fingerprints(&self.config);
         let before = std::mem::replace(&mut self.state.fingerprints, now);
         for (name, now) in &self.state.fingerprints {
             if before.get(name).is_some_and(|before| before != now) {
-                self.changed.insert(name.clone());
+                self.state.configured.insert(name.clone(), at);
                 if let Some(recent) = self.recents.get_mut(name) {
                     recent.begin_anew();
                 }
@@ -144,11 +151,12 @@ impl Core {
     pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Step {
         self.roster = roster(&config, stretch);
         (self.config, self.stretch) = (config, stretch);
-        self.notice_changes();
+        self.notice_changes(at);
         let roster = &self.roster;
         self.state.detector.retain(|name| roster.contains_key(name));
         self.recents.retain(|name, _| roster.contains_key(name));
         self.state.advisor.retain(|name| roster.contains_key(name));
+        self.state.configured.retain(|name, _| roster.contains_key(name));
         let feeds: Vec<_> = self.config.status_feeds.iter().map(StatusFeed::key).collect();
         self.state.pages.retain(|feed| feeds.iter().any(|f| f == feed));
         let closed = self.state.book.forget(at, |name| roster.contains_key(name));
@@ -156,6 +164,12 @@ impl Core {
         step.tell(closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
         step.commit.checkpoint = Some(self.checkpoint());
         step
+    }
+
+    /// The same under the configuration that it has: ends the incidents of endpoints that were taken out of it while nobody
+    /// ran.
+    pub fn settle(&mut self, at: Timestamp) -> Step {
+        self.follow(self.config.clone(), self.stretch, at)
     }
 
     /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
@@ -189,8 +203,6 @@ impl Core {
         let before = self.statuses(shown, at);
         let observation = self.observation(&endpoint, &sample);
         let verdict = self.state.detector.observe(&self.roster, &observation);
-        // It is judged as it is configured now.
-        self.changed.remove(&sample.endpoint);
         self.remember(&sample);
         let changes = if verdict.notes.is_empty() && !self.state.book.concerns(&sample.endpoint) {
             Vec::new()

@@ -6,6 +6,7 @@
 
 pub mod fold;
 pub mod reporting;
+mod start;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use self::fold::Core;
+pub use self::start::{restore, restore_desk};
 use crate::broadcast::Broadcast;
 use crate::clock::{Lookout, Uptime, Wall};
 use crate::config::{self, Config};
@@ -31,7 +33,7 @@ use crate::route;
 use crate::runner::{Command, Report};
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
-use crate::store::{Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError};
+use crate::store::{Commit, Horizon, IncidentRow, Store};
 
 /// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
 /// (with a count in the log), incidents and notifications never.
@@ -218,46 +220,6 @@ pub struct Pipeline {
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
 }
 
-/// Brings `core` to the state after the last stored sample: the checkpoint, then the samples after it.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp) -> Result<Core, StoreError> {
-    let (seq, mut core) = match store.checkpoint()? {
-        None => (0, Core::new(config, stretch)),
-        Some((seq, state)) => match Core::resume(config.clone(), stretch, &state) {
-            Ok(core) => (seq, core),
-            // Another release's form: the samples say the same, it only takes longer.
-            Err(_) => (0, Core::new(config, stretch)),
-        },
-    };
-    let since = now - Duration::from_hours(25);
-    let query = SampleQuery { since: (seq > 0).then_some(since), ..SampleQuery::default() };
-    store.each_sample(query, |at, sample| {
-        if at <= seq {
-            core.remember(&sample);
-        } else {
-            // What followed from it was committed with it.
-            core.step(sample);
-        }
-        Ok::<_, StoreError>(())
-    })?;
-    // Samples are forgotten before incidents: a number is never given twice.
-    core.number_after(store.last_incident_number()?);
-    Ok(core)
-}
-
-/// What was told and is owed, as the store has it; incidents that do not go on in `core` any more are closed.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn restore_desk(store: &Store, core: &Core, now: Timestamp) -> Result<Desk, StoreError> {
-    // Another release's form: what is open is told again, under ids that the receivers know.
-    let mut desk: Desk = store.desk()?.and_then(|state| serde_json::from_str(&state).ok()).unwrap_or_default();
-    desk.reconcile(&core.snapshot(now));
-    Ok(desk)
-}
-
 impl Pipeline {
     /// Records until the runner ends; then writes a last checkpoint.
     pub async fn run(mut self) {
@@ -272,6 +234,7 @@ impl Pipeline {
         // By how much the clock was set last; the first look finds out what happened while nobody ran.
         let mut set: Option<(i64, Instant)> = None;
         let mut was_set = self.core.set_back((self.wall)());
+        let mut settled = false;
         // When the last snapshot was shown, and whether samples were recorded since.
         let (mut shown_at, mut behind): (Option<Instant>, bool) = (None, false);
         loop {
@@ -290,11 +253,14 @@ impl Pipeline {
             // One look for the whole turn: nothing is judged by a clock that was set and not yet followed.
             let look = lookout.look();
             let now = look.now;
-            let mut steps = Vec::with_capacity(reports.len() + 2);
+            let mut steps = Vec::with_capacity(reports.len() + 3);
             let set_from = look.set_from.filter(|from| is_plausible(*from) && is_plausible(now));
             if let Some((from, to)) = was_set.take().or(set_from.map(|from| (from, now))) {
                 set = Some((to.since_ms(from), Instant::now()));
                 steps.push(self.set_clock(from, to));
+            }
+            if !std::mem::replace(&mut settled, true) {
+                steps.push(self.settle(now));
             }
             // What was under way then has come by now.
             set = set.filter(|(_, at)| at.elapsed() < CLOCK_ECHO);

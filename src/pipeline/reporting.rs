@@ -54,7 +54,8 @@ fn rollups(store: &Store, since: Timestamp, until: Timestamp) -> Result<Rollups,
 /// # Errors
 /// When the store cannot be read.
 pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, StoreError> {
-    let core = store.checkpoint()?.and_then(|(_, state)| Core::resume(config.clone(), 1.0, &state).ok());
+    let resume = |(_, state): (i64, String)| Core::resume(config.clone(), 1.0, &state, Timestamp(0)).ok();
+    let core = store.checkpoint()?.and_then(resume);
     Ok(core.map(|core| core.advice()).unwrap_or_default())
 }
 

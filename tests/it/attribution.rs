@@ -33,6 +33,7 @@ pub(crate) struct Watch {
     pub(crate) changes: Vec<(Change, Incident)>,
     announcements: Vec<Announcement>,
     pub(crate) log: Vec<String>,
+    samples: Vec<Sample>,
 }
 
 pub(crate) fn configuration(text: &str) -> Config {
@@ -64,6 +65,7 @@ impl Watch {
             changes: Vec::new(),
             announcements: Vec::new(),
             log: Vec::new(),
+            samples: Vec::new(),
         }
     }
 
@@ -105,6 +107,7 @@ impl Watch {
         self.changes.extend(step.changes.into_iter().map(|(change, incident, _)| (change, incident)));
         self.announcements.extend(step.announcements);
         self.log.extend(step.lines.iter().map(|l| format!("{l:?}")));
+        self.samples.extend(step.commit.sample);
         step.look_again.into_iter().map(|(name, _)| name).collect()
     }
 
@@ -305,16 +308,21 @@ fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
     watch.minutes(4, None, |_| Some(Fault::AccountAuth));
     assert_eq!(watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(), [Attribution::Account]);
 
-    let mut watch = Watch::new(&both("k-0000000"));
-    watch.well(5);
-    let checkpoint = watch.core.checkpoint();
-    watch.core = Core::resume(Arc::new(configuration(&both("k-typing-error"))), 1.0, &checkpoint).unwrap();
-    watch.minutes(4, None, |_| Some(Fault::AccountAuth));
-    assert_eq!(
-        watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(),
-        [Attribution::Account],
-        "nor after a restart"
-    );
+    for restarts in [1, 2] {
+        let mut watch = Watch::new(&both("k-0000000"));
+        watch.well(5);
+        for _ in 0..restarts {
+            let (checkpoint, at) = (watch.core.checkpoint(), Timestamp(START + watch.now * 1000));
+            watch.core = Core::resume(Arc::new(configuration(&both("k-typing-error"))), 1.0, &checkpoint, at).unwrap();
+            watch.samples.iter().for_each(|s| watch.core.remember(s));
+        }
+        watch.minutes(4, None, |_| Some(Fault::AccountAuth));
+        assert_eq!(
+            watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(),
+            [Attribution::Account],
+            "nor after {restarts} restarts"
+        );
+    }
 }
 
 #[test]
@@ -522,7 +530,8 @@ proptest! {
             prop_assert!(keys.values().all(|n| *n == 1), "{keys:?}");
         }
         let checkpoint = watch.core.checkpoint();
-        let again = Core::resume(watch.core.config().clone(), 1.0, &checkpoint).unwrap();
+        let at = Timestamp(START + watch.now * 1000);
+        let again = Core::resume(watch.core.config().clone(), 1.0, &checkpoint, at).unwrap();
         prop_assert_eq!(again.checkpoint(), checkpoint, "a checkpoint holds all of it");
 
         let mut state: BTreeMap<Uuid, &str> = BTreeMap::new();

@@ -100,7 +100,7 @@ proptest! {
         let mut parts = Core::new(config.clone(), 1.0);
         for (i, sample) in samples.iter().enumerate() {
             if i == cut {
-                parts = Core::resume(config.clone(), 1.0, &parts.checkpoint()).unwrap();
+                parts = Core::resume(config.clone(), 1.0, &parts.checkpoint(), sample.started_at).unwrap();
                 samples[..i].iter().for_each(|s| parts.remember(s));
             }
             let (a, b) = (whole.step(sample.clone()), parts.step(sample.clone()));
@@ -119,9 +119,10 @@ proptest! {
             reloaded.step(sample.clone());
         }
         let checkpoint = reloaded.checkpoint();
-        let mut restarted = Core::resume(after.clone(), 1.0, &checkpoint).unwrap();
+        let at = samples[..cut].last().map_or(START, Sample::ended_at);
+        let mut restarted = Core::resume(after.clone(), 1.0, &checkpoint, at).unwrap();
         samples[..cut].iter().for_each(|s| restarted.remember(s));
-        reloaded.follow(after, 1.0, samples[..cut].last().map_or(START, Sample::ended_at));
+        reloaded.follow(after, 1.0, at);
         for sample in &samples[cut..] {
             prop_assert_eq!(trace(&reloaded.step(sample.clone())), trace(&restarted.step(sample.clone())));
         }

@@ -1,0 +1,61 @@
+//! How the pipeline begins: where the record ends, and with what the configuration says by now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fold::Core;
+use super::{Pipeline, Step};
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::incident::Change;
+use crate::model::Timestamp;
+use crate::store::{SampleQuery, Store, StoreError};
+
+/// Brings `core` to the state after the last stored sample: the checkpoint, then the samples after it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp) -> Result<Core, StoreError> {
+    let (seq, mut core) = match store.checkpoint()? {
+        None => (0, Core::new(config, stretch)),
+        Some((seq, state)) => match Core::resume(config.clone(), stretch, &state, now) {
+            Ok(core) => (seq, core),
+            // Another release's form: the samples say the same, it only takes longer.
+            Err(_) => (0, Core::new(config, stretch)),
+        },
+    };
+    let since = now - Duration::from_hours(25);
+    let query = SampleQuery { since: (seq > 0).then_some(since), ..SampleQuery::default() };
+    store.each_sample(query, |at, sample| {
+        if at <= seq {
+            core.remember(&sample);
+        } else {
+            // What followed from it was committed with it.
+            core.step(sample);
+        }
+        Ok::<_, StoreError>(())
+    })?;
+    // Samples are forgotten before incidents: a number is never given twice.
+    core.number_after(store.last_incident_number()?);
+    Ok(core)
+}
+
+/// What was told and is owed, as the store has it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn restore_desk(store: &Store) -> Result<Desk, StoreError> {
+    // Another release's form: what is open is told again, under ids that the receivers know.
+    Ok(store.desk()?.and_then(|state| serde_json::from_str(&state).ok()).unwrap_or_default())
+}
+
+impl Pipeline {
+    /// Ends what does not go on any more as of `now`, though no sample said so: the state had to be made anew, or endpoints
+    /// were taken out of the configuration while nobody ran. It is recorded and told like any other end.
+    pub(super) fn settle(&mut self, now: Timestamp) -> Step {
+        let lost = self.desk.reconcile(&self.core.snapshot(now));
+        let mut step = self.core.settle(now);
+        step.tell(lost.into_iter().map(|incident| (Change::Resolved, incident)).collect(), now);
+        step
+    }
+}
