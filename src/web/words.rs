@@ -118,6 +118,16 @@ pub(crate) fn whose(attribution: Attribution) -> &'static str {
     }
 }
 
+/// How bad it is while an incident goes on. What is refused to this account, or not reached from this machine, is no outage of
+/// the provider's.
+pub(crate) fn how_bad(incident: &Incident) -> &'static str {
+    match incident.attribution {
+        Attribution::Provider => incident.status.as_str(),
+        Attribution::Account => "account fault",
+        Attribution::Local => "local fault",
+    }
+}
+
 /// How people call the failure domain of an incident.
 pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'a str {
     let found = snapshot.endpoints.iter().find(|e| incident.endpoints.contains(&e.name));

@@ -86,15 +86,21 @@ async fn a_mail_server_that_is_down_for_the_whole_outage_gets_one_mail_afterward
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key_is_the_accounts_and_not_the_providers() {
     let mut world = World::new().await;
-    world.write(&(world.endpoints() + &world.email()));
+    let config = world.endpoints().replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
+    world.write(&(config + &world.email()));
     let mut daemon = world.run();
-    daemon.event("monitor.ready").await;
+    let address = daemon.event("web.listening").await["address"].as_str().unwrap().to_owned();
     world.openai.set_scenario(Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_401\"\n").unwrap());
     let opened = daemon.event("incident.opened").await;
     assert_eq!((opened["attribution"].as_str(), opened["cause"].as_str()), (Some("account"), Some("account.auth")));
     let mail = patiently("the mail", world.mail.next()).await;
     let mail = String::from_utf8_lossy(&mail.data);
     assert!(header(&mail, "Subject").starts_with("[YOUR ACCOUNT] OpenAI: "), "{mail}");
+    for (path, words) in [("incidents", "<b>account fault now</b>"), ("incidents/1", ">account fault, still open</b>")]
+    {
+        let (.., page) = crate::pages::get(&address, &format!("/{path}")).await;
+        assert!(page.contains(words), "{page}");
+    }
     assert_eq!(daemon.stop().await, Some(0));
     let status = world.llmwatch(&["status"]).output().await.unwrap();
     let said = String::from_utf8_lossy(&status.stdout);
@@ -259,6 +265,41 @@ async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
     let message = closed["message"].as_str().unwrap();
     assert!(message.contains("removed from the configuration; over after "), "{closed}");
     assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_was_removed_while_nobody_ran_has_its_incident_closed() {
+    for killed in [false, true] {
+        let mut world = World::new().await;
+        let config = world.endpoints() + &world.webhook();
+        world.write(&config);
+        let mut daemon = world.run();
+        daemon.event("monitor.ready").await;
+        world.openai.set_scenario(outage());
+        daemon.event("notification.sent").await;
+        if killed {
+            daemon.kill().await;
+        } else {
+            assert_eq!(daemon.stop().await, Some(0));
+        }
+        world.openai.set_scenario(Scenario::healthy());
+        world.write(&config.replace("openai-chat", "openai-renamed"));
+        let mut daemon = world.run();
+        let closed = daemon.event("incident.resolved").await;
+        assert!(closed["message"].as_str().unwrap().contains("removed from the configuration"), "{closed}");
+        let mut told = Vec::new();
+        while !told.contains(&"incident.resolved".to_owned()) {
+            let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
+            told.push(hook["type"].as_str().unwrap().to_owned());
+        }
+        // What a kill kept from being recorded as sent comes again.
+        told.dedup();
+        assert_eq!(told, ["incident.opened", "incident.resolved"]);
+        let (open, removed) =
+            ("SELECT count(*) FROM incident WHERE open", "SELECT json_extract(data, '$.removed') FROM incident");
+        assert_eq!((world.query::<i64>(open), world.query::<bool>(removed)), (0, true), "killed: {killed}");
+        assert_eq!(daemon.stop().await, Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

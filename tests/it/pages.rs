@@ -14,7 +14,7 @@ body = '{"error": {"message": "down <script>alert(1)</script>"}}'
 "#;
 
 /// What `path` answers: status, content type and body.
-async fn get(address: &str, path: &str) -> (u16, String, String) {
+pub(crate) async fn get(address: &str, path: &str) -> (u16, String, String) {
     let answer = client().get(format!("http://{address}{path}")).send().await.unwrap();
     let kind = answer.headers().get("content-type").map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     (answer.status().as_u16(), kind, answer.text().await.unwrap())

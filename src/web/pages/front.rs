@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::model::{Incident, Status, Timestamp};
 use crate::rollup::Rollup;
 use crate::snapshot::{EndpointView, Snapshot};
-use crate::web::words::{Headline, dollars, headline, lasted, latency, percent, whose};
+use crate::web::words::{Headline, dollars, headline, how_bad, lasted, latency, percent, whose};
 
 /// The hours that a sparkline shows.
 const HOURS: usize = 24;
@@ -91,7 +91,7 @@ pub(super) struct IncidentLine {
     pub(super) number: u64,
     pub(super) open: bool,
     pub(super) title: String,
-    pub(super) status: &'static str,
+    pub(super) how_bad: &'static str,
     pub(super) class: &'static str,
     pub(super) whose: &'static str,
     pub(super) lasted: String,
@@ -105,7 +105,7 @@ impl IncidentLine {
             number: incident.number,
             open,
             title: incident.title.clone(),
-            status: incident.status.as_str(),
+            how_bad: how_bad(incident),
             class: if open { class(incident.status) } else { "none" },
             whose: whose(incident.attribution),
             lasted: lasted(incident),

@@ -13,7 +13,7 @@ use crate::incident::{SLOW, human_duration};
 use crate::model::{Attribution, Fault, Incident, Timestamp};
 use crate::snapshot::Snapshot;
 use crate::store::{StoreError, Told};
-use crate::web::words::{lasted, latency, percent, title_of, whose};
+use crate::web::words::{how_bad, lasted, latency, percent, title_of, whose};
 
 /// Incidents on one page of the list.
 const PAGE: u32 = 50;
@@ -67,6 +67,7 @@ struct IncidentPage {
     frame: Frame,
     incident: Incident,
     class: &'static str,
+    how_bad: &'static str,
     open: bool,
     provider: String,
     facts: Vec<(&'static str, String)>,
@@ -151,6 +152,7 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
     });
     IncidentPage {
         class: if open { class(incident.status) } else { "ok" },
+        how_bad: how_bad(&incident),
         open,
         provider: title_of(snapshot, &incident).to_owned(),
         facts: facts(&incident, &frame),
