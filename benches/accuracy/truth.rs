@@ -147,6 +147,8 @@ pub(crate) fn serve() {
         tokio::spawn(async move {
             while let Ok((stream, _)) = secure.accept().await {
                 let (acceptor, handshakes) = (acceptor.clone(), handshakes.clone());
+                // Or the second part of its greeting waits for a client that is slow to acknowledge the first.
+                let _ = stream.set_nodelay(true);
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(Stamped::new(stream)).await else { return };
                     handshakes.lock().expect("the list").extend(stream.get_ref().0.span());
