@@ -235,20 +235,17 @@ impl Globals {
     /// The same for a verb that needs no secret, and so must not fail for the want of one: the service's are seldom
     /// to be had in a shell.
     fn load_without_secrets(&self) -> Result<Config, Failure> {
-        let surroundings = Surroundings { without_secrets: true, ..Surroundings::from_process() };
-        config::load(&self.config_path(), &surroundings).map_err(|e| Failure::misconfigured(&e))
+        config::load(&self.config_path(), &without_secrets()).map_err(|e| Failure::misconfigured(&e))
     }
 
     /// As [`Globals::load`], and what `run` builds of it can be built.
     fn load_whole(&self) -> Result<Config, Failure> {
-        load_whole(&self.config_path()).map_err(|e| Failure::misconfigured(&e))
+        load_whole(&self.config_path(), &Surroundings::from_process()).map_err(|e| Failure::misconfigured(&e))
     }
 
     /// The same as far as no secret is needed for it: a reload must not pass that the daemon would refuse.
     fn load_whole_without_secrets(&self) -> Result<Config, Failure> {
-        let config = self.load_without_secrets()?;
-        let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
-        usable(&self.config_path(), config, [prober]).map_err(|e| Failure::misconfigured(&e))
+        load_whole(&self.config_path(), &without_secrets()).map_err(|e| Failure::misconfigured(&e))
     }
 
     /// Installs the log, as the configuration and the command line say.
@@ -265,23 +262,19 @@ impl Globals {
     }
 }
 
-/// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
-/// bad configuration too, and must be refused at a reload as at the start.
-fn load_whole(path: &Path) -> Result<Config, ConfigError> {
-    let config = config::load(path, &Surroundings::from_process())?;
-    let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
-    let sender = Sender::new(&config).err().map(|e| e.to_string());
-    usable(path, config, [prober, sender])
+/// This process's, with secrets that cannot be read taken for granted.
+fn without_secrets() -> Surroundings {
+    Surroundings { without_secrets: true, ..Surroundings::from_process() }
 }
 
-/// `config`, unless something is `unusable`.
-fn usable(
-    path: &Path,
-    config: Config,
-    unusable: impl IntoIterator<Item = Option<String>>,
-) -> Result<Config, ConfigError> {
-    let diagnostics: Vec<_> =
-        unusable.into_iter().flatten().map(|message| Diagnostic { message, span: None, help: None }).collect();
+/// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
+/// bad configuration too, and must be refused at a reload as at the start. Only who sends needs secrets.
+fn load_whole(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    let config = config::load(path, surroundings)?;
+    let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
+    let sender = if surroundings.without_secrets { None } else { Sender::new(&config).err().map(|e| e.to_string()) };
+    let unusable = [prober, sender].into_iter().flatten();
+    let diagnostics: Vec<_> = unusable.map(|message| Diagnostic { message, span: None, help: None }).collect();
     if diagnostics.is_empty() { Ok(config) } else { Err(ConfigError::new(path, String::new(), diagnostics)) }
 }
 

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, Globals, load_whole};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Surroundings};
 use crate::daemon;
 use crate::service::Service;
 
@@ -20,7 +20,7 @@ async fn serve(globals: &Globals) -> Exit {
     let path = globals.config_path();
     let given = globals.level;
     let load = move || -> Result<_, ConfigError> {
-        let mut config = load_whole(&path)?;
+        let mut config = load_whole(&path, &Surroundings::from_process())?;
         config.log.level = given.unwrap_or(config.log.level);
         Ok(config)
     };
