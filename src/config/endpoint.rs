@@ -215,16 +215,9 @@ pub(crate) enum Distance {
 impl Distance {
     /// How far `url` leads, as its host is written.
     pub(crate) fn of(url: &Url) -> Self {
-        let ip = match url.host() {
-            Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
-            Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
-            Some(Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => return Self::Machine,
-            // Of a scheme that the URL standard does not know, such as tcp, every host is a name.
-            Some(Host::Domain(name)) => match name.parse() {
-                Ok(ip) => IpAddr::V4(ip),
-                Err(_) => return Self::World,
-            },
-            None => return Self::World,
+        let Some(ip) = address_of(url) else {
+            let here = url.host_str().is_some_and(|name| name == "localhost" || name.ends_with(".localhost"));
+            return if here { Self::Machine } else { Self::World };
         };
         let private = match ip {
             IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
@@ -237,6 +230,16 @@ impl Distance {
         } else {
             Self::World
         }
+    }
+}
+
+/// The address that a URL's host is written as; `None` when it is a name.
+pub(crate) fn address_of(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+        Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+        // Of a scheme that the URL standard does not know, such as tcp, every host but one in brackets is a name.
+        Host::Domain(name) => name.parse().ok(),
     }
 }
 

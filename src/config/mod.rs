@@ -31,7 +31,7 @@ use url::Url;
 pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
 use self::endpoint::Distance;
-pub(crate) use self::endpoint::is_local;
+pub(crate) use self::endpoint::{address_of, is_local};
 pub use self::rules::load_rules;
 pub use self::template::{Syntax, Template};
 pub use self::value::{duration, show};

@@ -8,9 +8,9 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
-use crate::config::Control;
+use crate::config::{Control, address_of};
 use crate::model::{Endpoint, Fault, Reach};
 
 /// All are asked at once, and have so long to answer.
@@ -80,7 +80,7 @@ impl Controls {
 
 impl Target {
     fn has_name(&self) -> bool {
-        matches!(self.url.host(), Some(Host::Domain(name)) if name.parse::<std::net::IpAddr>().is_err())
+        self.url.has_host() && address_of(&self.url).is_none()
     }
 
     /// Whether it answers, and if so whether by its name.
