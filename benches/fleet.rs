@@ -19,8 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 const WARM_UP: Duration = Duration::from_secs(15);
 const MEASURED: Duration = Duration::from_secs(40);
 const INTERVAL_S: usize = 10;
-const SCENARIO: &str =
-    "[healthy]\nheaders_after = \"10ms\"\nfirst_token_after = \"30ms\"\ntoken_gap = \"5ms\"\ntokens = 3\n";
+const SCENARIO: &str = "[healthy]\nheaders_after = \"10ms\"\nfirst_token_after = \"30ms\"\ntoken_gap = \"5ms\"\ntokens = 3\n";
 
 struct Daemon(Child);
 
@@ -34,15 +33,23 @@ impl Drop for Daemon {
 fn main() {
     // Plain HTTP, but the client wants to know.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let count = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(1000);
-    tokio::runtime::Runtime::new().expect("a runtime").block_on(run(count));
+    let count = std::env::args()
+        .find_map(|a| a.parse().ok())
+        .unwrap_or(1000);
+    tokio::runtime::Runtime::new()
+        .expect("a runtime")
+        .block_on(run(count));
 }
 
 async fn run(count: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let simulator = Simulator::start(listener, Scenario::parse(SCENARIO).expect("a scenario")).expect("a simulator");
-    let page = TcpListener::bind("127.0.0.1:0").await.and_then(|l| l.local_addr()).expect("a free port");
+    let simulator = Simulator::start(listener, Scenario::parse(SCENARIO).expect("a scenario"))
+        .expect("a simulator");
+    let page = TcpListener::bind("127.0.0.1:0")
+        .await
+        .and_then(|l| l.local_addr())
+        .expect("a free port");
     for connection in ["reuse", "fresh"] {
         let state = directory.path().join(connection);
         let config = directory.path().join(format!("{connection}.toml"));
@@ -62,7 +69,13 @@ async fn run(count: usize) {
         }
         let daemon = Daemon(
             Command::new(env!("CARGO_BIN_EXE_llmwatch"))
-                .args(["-c".as_ref(), config.as_os_str(), "--log-format".as_ref(), "json".as_ref(), "run".as_ref()])
+                .args([
+                    "-c".as_ref(),
+                    config.as_os_str(),
+                    "--log-format".as_ref(),
+                    "json".as_ref(),
+                    "run".as_ref(),
+                ])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -78,7 +91,12 @@ async fn run(count: usize) {
                 crowd.spawn(reader(site.clone()));
                 crowd.spawn(staller(site.clone()));
             }
-            for path in ["/", "/api/v1/status", "/metrics", "/api/v1/route?group=chat"] {
+            for path in [
+                "/",
+                "/api/v1/status",
+                "/metrics",
+                "/api/v1/route?group=chat",
+            ] {
                 crowd.spawn(looker(format!("http://{site}{path}")));
             }
             measure("looked at", &daemon, &state).await;
@@ -110,7 +128,10 @@ async fn measure(what: &str, daemon: &Daemon, state: &Path) {
 fn lags(state: &Path, from: Timestamp) -> Vec<f64> {
     let store = Store::open_read_only(&state.join("llmwatch.db")).expect("a store");
     let mut lags = Vec::new();
-    let query = SampleQuery { since: Some(from), ..SampleQuery::default() };
+    let query = SampleQuery {
+        since: Some(from),
+        ..SampleQuery::default()
+    };
     let each = store.each_sample(query, |_, sample| {
         lags.push(sample.schedule_lag_ms);
         Ok::<_, StoreError>(())
@@ -120,29 +141,48 @@ fn lags(state: &Path, from: Timestamp) -> Vec<f64> {
 }
 
 fn cpu_s(child: &Child) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("a running daemon");
-    let fields: Vec<f64> =
-        stat.rsplit_once(')').map_or("", |s| s.1).split_whitespace().filter_map(|f| f.parse().ok()).collect();
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("a running daemon");
+    let fields: Vec<f64> = stat
+        .rsplit_once(')')
+        .map_or("", |s| s.1)
+        .split_whitespace()
+        .filter_map(|f| f.parse().ok())
+        .collect();
     // The state, a letter, was left out: user and system time are the eleventh and twelfth of the numbers.
     (fields[10] + fields[11]) / 100.0
 }
 
 fn resident_mib(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
 }
 
 /// Follows the events.
 async fn reader(site: String) {
-    let Ok(mut answer) = reqwest::get(format!("http://{site}/api/v1/events")).await else { return };
+    let Ok(mut answer) = reqwest::get(format!("http://{site}/api/v1/events")).await else {
+        return;
+    };
     while let Ok(Some(_)) = answer.chunk().await {}
 }
 
 /// Follows the events and reads none, or never ends its request.
 async fn staller(site: String) {
-    let Ok(mut stream) = TcpStream::connect(&site).await else { return };
-    let _ = stream.write_all(format!("GET /api/v1/events HTTP/1.1\r\nhost: {site}\r\n\r\n").as_bytes()).await;
+    let Ok(mut stream) = TcpStream::connect(&site).await else {
+        return;
+    };
+    let _ = stream
+        .write_all(format!("GET /api/v1/events HTTP/1.1\r\nhost: {site}\r\n\r\n").as_bytes())
+        .await;
     std::future::pending::<()>().await;
 }
 

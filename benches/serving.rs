@@ -45,9 +45,11 @@ async fn run(count: usize) {
     let now = clock::now();
     {
         let (config, path) = (config.clone(), config.store.path.clone());
-        tokio::task::spawn_blocking(move || history(&Store::open(&path).expect("a store"), &config, now))
-            .await
-            .expect("a history");
+        tokio::task::spawn_blocking(move || {
+            history(&Store::open(&path).expect("a store"), &config, now)
+        })
+        .await
+        .expect("a history");
     }
     let bytes = std::fs::metadata(&config.store.path).map_or(0, |m| m.len());
     println!(
@@ -65,23 +67,74 @@ async fn run(count: usize) {
     // Each look at the front page comes when what was read before is too old.
     let ahead = Arc::new(AtomicI64::new(0));
     let site = serve(config.clone(), snapshot, now, ahead.clone()).await;
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    println!("\n{:44} {:>9} {:>9} {:>10} {:>10}", "", "p50 ms", "p99 ms", "bytes", "sent");
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    println!(
+        "\n{:44} {:>9} {:>9} {:>10} {:>10}",
+        "", "p50 ms", "p99 ms", "bytes", "sent"
+    );
     let name = &config.endpoints[count / 2].name;
     for (what, path, step_ms, promise_ms) in [
         ("front page, the first look", "/".to_owned(), 200_000, 20.0),
-        ("front page, each look read anew", "/".to_owned(), 20_000, 20.0),
+        (
+            "front page, each look read anew",
+            "/".to_owned(),
+            20_000,
+            20.0,
+        ),
         ("front page", "/".to_owned(), 0, 20.0),
-        ("endpoint, 1 h", format!("/endpoints/{name}?range=1h"), 0, 50.0),
-        ("endpoint, 24 h", format!("/endpoints/{name}?range=24h"), 0, 50.0),
-        ("endpoint, 90 d", format!("/endpoints/{name}?range=90d"), 0, 50.0),
-        ("series, 90 d", format!("/api/v1/endpoints/{name}/series?range=90d"), 0, 50.0),
-        ("samples", format!("/api/v1/endpoints/{name}/samples"), 0, 50.0),
+        (
+            "endpoint, 1 h",
+            format!("/endpoints/{name}?range=1h"),
+            0,
+            50.0,
+        ),
+        (
+            "endpoint, 24 h",
+            format!("/endpoints/{name}?range=24h"),
+            0,
+            50.0,
+        ),
+        (
+            "endpoint, 90 d",
+            format!("/endpoints/{name}?range=90d"),
+            0,
+            50.0,
+        ),
+        (
+            "series, 90 d",
+            format!("/api/v1/endpoints/{name}/series?range=90d"),
+            0,
+            50.0,
+        ),
+        (
+            "samples",
+            format!("/api/v1/endpoints/{name}/samples"),
+            0,
+            50.0,
+        ),
         ("status", "/api/v1/status".to_owned(), 0, 50.0),
         ("incidents", "/incidents".to_owned(), 0, 50.0),
-        ("badge, 90 d", format!("/badge/{name}.svg?range=90d"), 0, 50.0),
-        ("route", "/api/v1/route?group=small&format=text".to_owned(), 0, 1.0),
-        ("route, a group of all", "/api/v1/route?group=chat&format=text".to_owned(), 0, 5.0),
+        (
+            "badge, 90 d",
+            format!("/badge/{name}.svg?range=90d"),
+            0,
+            50.0,
+        ),
+        (
+            "route",
+            "/api/v1/route?group=small&format=text".to_owned(),
+            0,
+            1.0,
+        ),
+        (
+            "route, a group of all",
+            "/api/v1/route?group=chat&format=text".to_owned(),
+            0,
+            5.0,
+        ),
         ("metrics", "/metrics".to_owned(), 0, 50.0),
     ] {
         let mut times = Vec::new();
@@ -89,7 +142,9 @@ async fn run(count: usize) {
         for _ in 0..ROUNDS {
             ahead.fetch_add(step_ms, Ordering::Relaxed);
             let began = Instant::now();
-            let request = client.get(format!("{site}{path}")).header("accept-encoding", "gzip");
+            let request = client
+                .get(format!("{site}{path}"))
+                .header("accept-encoding", "gzip");
             let answer = request.send().await.expect("an answer");
             assert!(answer.status().is_success(), "{path}: {}", answer.status());
             let packed = answer.headers().contains_key("content-encoding");
@@ -108,19 +163,35 @@ async fn run(count: usize) {
     }
     println!("{:44} {rank_ms:9.4}", "ranking alone, a group of all");
     weigh(&client, &site).await;
-    tokio::task::spawn_blocking(|| (a_samples_weight(), forgetting())).await.expect("the end");
+    tokio::task::spawn_blocking(|| (a_samples_weight(), forgetting()))
+        .await
+        .expect("the end");
 }
 
 /// The front page with everything that it loads.
 async fn weigh(client: &reqwest::Client, site: &str) {
     let get = async |path: &str| {
-        let answer =
-            client.get(format!("{site}{path}")).header("accept-encoding", "gzip").send().await.expect("an answer");
+        let answer = client
+            .get(format!("{site}{path}"))
+            .header("accept-encoding", "gzip")
+            .send()
+            .await
+            .expect("an answer");
         answer.bytes().await.expect("a body")
     };
-    let page = client.get(format!("{site}/")).send().await.expect("a page").text().await.expect("text");
+    let page = client
+        .get(format!("{site}/"))
+        .send()
+        .await
+        .expect("a page")
+        .text()
+        .await
+        .expect("text");
     let mut sum = get("/").await.len();
-    let assets: std::collections::BTreeSet<_> = page.split('"').filter(|w| w.starts_with("/assets/")).collect();
+    let assets: std::collections::BTreeSet<_> = page
+        .split('"')
+        .filter(|w| w.starts_with("/assets/"))
+        .collect();
     for path in &assets {
         sum += get(path).await.len();
     }
@@ -138,7 +209,10 @@ fn unpacked(body: &[u8]) -> usize {
 }
 
 fn configured(directory: &Path, count: usize) -> Config {
-    let mut text = format!("[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n", directory.display());
+    let mut text = format!(
+        "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n",
+        directory.display()
+    );
     for n in 0..count {
         let group = if n < 4 { "small" } else { "chat" };
         text += &format!(
@@ -165,7 +239,10 @@ fn history(store: &Store, config: &Config, now: Timestamp) {
 }
 
 fn recorded(sample: Sample) -> Commit {
-    Commit { sample: Some(sample), ..Commit::default() }
+    Commit {
+        sample: Some(sample),
+        ..Commit::default()
+    }
 }
 
 fn sample(endpoint: &str, at: Timestamp, rng: &mut fastrand::Rng) -> Sample {
@@ -203,7 +280,12 @@ fn snapshot(config: &Config, now: Timestamp) -> Snapshot {
     serde_json::from_value(snapshot).expect("a snapshot")
 }
 
-async fn serve(config: Arc<Config>, snapshot: Snapshot, now: Timestamp, ahead: Arc<AtomicI64>) -> String {
+async fn serve(
+    config: Arc<Config>,
+    snapshot: Snapshot,
+    now: Timestamp,
+    ahead: Arc<AtomicI64>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let store = Store::open_read_only(&config.store.path).expect("a store");
@@ -241,7 +323,9 @@ fn a_samples_weight() {
         std::fs::metadata(directory.path().join("llmwatch.db")).map_or(0, |m| m.len())
     };
     let (before, mut rng, count) = (size(), fastrand::Rng::with_seed(3), 7 * 24 * 60);
-    let commits: Vec<_> = (0..count).map(|n| recorded(sample("a", Timestamp(n * MINUTE), &mut rng))).collect();
+    let commits: Vec<_> = (0..count)
+        .map(|n| recorded(sample("a", Timestamp(n * MINUTE), &mut rng)))
+        .collect();
     let began = Instant::now();
     for few in commits.chunks(64) {
         store.commit(few).expect("room");
@@ -261,15 +345,27 @@ fn forgetting() {
     let store = Store::open(&path).expect("a store");
     let mut rng = fastrand::Rng::with_seed(3);
     for n in 0..30 {
-        let day: Vec<_> = (0..1440).map(|m| recorded(sample("a", Timestamp(n * DAY + m * MINUTE), &mut rng))).collect();
+        let day: Vec<_> = (0..1440)
+            .map(|m| recorded(sample("a", Timestamp(n * DAY + m * MINUTE), &mut rng)))
+            .collect();
         store.commit(&day).expect("room");
     }
     // What is folded into a checkpoint may be forgotten.
-    store.commit(&[Commit { checkpoint: Some("{}".to_owned()), ..Commit::default() }]).expect("room");
+    store
+        .commit(&[Commit {
+            checkpoint: Some("{}".to_owned()),
+            ..Commit::default()
+        }])
+        .expect("room");
     store.settle();
     let before = std::fs::metadata(&path).map_or(0, |m| m.len());
     let end = Timestamp(30 * DAY);
-    let horizon = Horizon { samples: end, fine_rollups: end, rollups: end, incidents: None };
+    let horizon = Horizon {
+        samples: end,
+        fine_rollups: end,
+        rollups: end,
+        incidents: None,
+    };
     let (mut steps, mut writes): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
     loop {
         let began = Instant::now();
@@ -277,7 +373,9 @@ fn forgetting() {
         steps.push(began.elapsed().as_secs_f64() * 1000.0);
         let began = Instant::now();
         let at = Timestamp(31 * DAY + steps.len() as i64 * MINUTE);
-        store.commit(&[recorded(sample("a", at, &mut rng))]).expect("room");
+        store
+            .commit(&[recorded(sample("a", at, &mut rng))])
+            .expect("room");
         writes.push(began.elapsed().as_secs_f64() * 1000.0);
         if forgotten < 1000 {
             break;

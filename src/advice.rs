@@ -23,7 +23,9 @@ const QUIET_MS: i64 = DAY_MS;
 const NEWS_MS: i64 = DAY_MS;
 
 /// What an advice is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The model will be shut down.
@@ -65,7 +67,9 @@ impl Kind {
             Self::Headroom => {
                 "Ask for a higher limit, spread the load or probe more rarely, before requests are refused."
             }
-            Self::Certificate => "Whoever runs the server has to renew it: clients refuse to connect from that day on.",
+            Self::Certificate => {
+                "Whoever runs the server has to renew it: clients refuse to connect from that day on."
+            }
         }
     }
 }
@@ -132,29 +136,50 @@ impl Advisor {
         let findings = [
             (
                 Kind::ModelRetires,
-                ends(self.retires_at.get(name).copied(), now, &MODEL_DAYS, |days, date| {
-                    format!("{name}: the model {model} is shut down in {days} days, on {date}")
-                }),
+                ends(
+                    self.retires_at.get(name).copied(),
+                    now,
+                    &MODEL_DAYS,
+                    |days, date| {
+                        format!("{name}: the model {model} is shut down in {days} days, on {date}")
+                    },
+                ),
             ),
             (
                 Kind::Certificate,
-                ends(sample.tls_expires_at, now, &CERTIFICATE_DAYS, |days, date| {
-                    format!("{name}: the server's certificate expires in {days} days, on {date}")
-                }),
+                ends(
+                    sample.tls_expires_at,
+                    now,
+                    &CERTIFICATE_DAYS,
+                    |days, date| {
+                        format!(
+                            "{name}: the server's certificate expires in {days} days, on {date}"
+                        )
+                    },
+                ),
             ),
             (Kind::OtherModel, other_model(endpoint, sample)),
             (Kind::Headroom, self.headroom(endpoint, sample)),
             (Kind::Fingerprint, self.fingerprint(endpoint, sample, now)),
         ];
         for (kind, finding) in findings {
-            let place = self.standing.iter().position(|a| a.endpoint == endpoint.name && a.kind == kind);
+            let place = self
+                .standing
+                .iter()
+                .position(|a| a.endpoint == endpoint.name && a.kind == kind);
             match (place, finding) {
                 (_, Finding::Silent) | (None, Finding::Fine) => {}
                 (Some(place), Finding::Fine) => {
                     self.standing.remove(place);
                 }
                 (None, Finding::Worth(step, text)) => {
-                    let advice = Advice { endpoint: endpoint.name.clone(), kind, text, since: now, step };
+                    let advice = Advice {
+                        endpoint: endpoint.name.clone(),
+                        kind,
+                        text,
+                        since: now,
+                        step,
+                    };
                     self.standing.push(advice.clone());
                     if self.is_news(&advice, now) {
                         told.push(advice);
@@ -179,7 +204,10 @@ impl Advisor {
     fn is_news(&mut self, advice: &Advice, now: Timestamp) -> bool {
         let known = self.told.entry(advice.endpoint.clone()).or_default();
         let same = |step: i64| step == advice.step || advice.kind == Kind::Fingerprint;
-        if known.get(&advice.kind).is_some_and(|(at, step)| same(*step) && (0..QUIET_MS).contains(&now.since_ms(*at))) {
+        if known
+            .get(&advice.kind)
+            .is_some_and(|(at, step)| same(*step) && (0..QUIET_MS).contains(&now.since_ms(*at)))
+        {
             return false;
         }
         known.insert(advice.kind, (now, advice.step));
@@ -187,27 +215,46 @@ impl Advisor {
     }
 
     fn headroom(&self, endpoint: &Endpoint, sample: &Sample) -> Finding {
-        let Some(share) = sample.ratelimit_headroom else { return Finding::Silent };
-        let stands = self.standing.iter().any(|a| a.endpoint == endpoint.name && a.kind == Kind::Headroom);
+        let Some(share) = sample.ratelimit_headroom else {
+            return Finding::Silent;
+        };
+        let stands = self
+            .standing
+            .iter()
+            .any(|a| a.endpoint == endpoint.name && a.kind == Kind::Headroom);
         if share >= if stands { HEADROOM_FINE } else { HEADROOM_LOW } {
             return Finding::Fine;
         }
         let percent = share * 100.0;
-        Finding::Worth(0, format!("{}: only {percent:.0} % of the account's own rate limit is left", endpoint.name))
+        Finding::Worth(
+            0,
+            format!(
+                "{}: only {percent:.0} % of the account's own rate limit is left",
+                endpoint.name
+            ),
+        )
     }
 
     fn fingerprint(&mut self, endpoint: &Endpoint, sample: &Sample, now: Timestamp) -> Finding {
-        let Some(seen) = &sample.system_fingerprint else { return Finding::Silent };
+        let Some(seen) = &sample.system_fingerprint else {
+            return Finding::Silent;
+        };
         let known = self.fingerprints.entry(endpoint.name.clone()).or_default();
         let is_first = known.is_empty();
         if known.len() >= FINGERPRINTS && !known.contains(seen) {
             known.clear();
         }
         if known.insert(seen.clone()) && !is_first {
-            let text = format!("{}: the model's system fingerprint is a new one, {seen}", endpoint.name);
+            let text = format!(
+                "{}: the model's system fingerprint is a new one, {seen}",
+                endpoint.name
+            );
             return Finding::Worth(now.0, text);
         }
-        let news = self.standing.iter().find(|a| a.endpoint == endpoint.name && a.kind == Kind::Fingerprint);
+        let news = self
+            .standing
+            .iter()
+            .find(|a| a.endpoint == endpoint.name && a.kind == Kind::Fingerprint);
         match news {
             Some(news) if now.since_ms(Timestamp(news.step)) > NEWS_MS => Finding::Fine,
             _ => Finding::Silent,
@@ -216,17 +263,34 @@ impl Advisor {
 }
 
 /// An end that comes: the smallest of `steps`, in days, that has been reached, and the sentence.
-fn ends(at: Option<Timestamp>, now: Timestamp, steps: &[i64], say: impl Fn(i64, String) -> String) -> Finding {
+fn ends(
+    at: Option<Timestamp>,
+    now: Timestamp,
+    steps: &[i64],
+    say: impl Fn(i64, String) -> String,
+) -> Finding {
     let Some(at) = at else { return Finding::Silent };
     let left = at.since_ms(now);
-    let Some(step) = steps.iter().copied().filter(|days| left <= days * DAY_MS).min() else { return Finding::Fine };
+    let Some(step) = steps
+        .iter()
+        .copied()
+        .filter(|days| left <= days * DAY_MS)
+        .min()
+    else {
+        return Finding::Fine;
+    };
     let days = left.div_euclid(DAY_MS).max(0);
-    Finding::Worth(step, say(days, at.to_datetime().format("%Y-%m-%d").to_string()))
+    Finding::Worth(
+        step,
+        say(days, at.to_datetime().format("%Y-%m-%d").to_string()),
+    )
 }
 
 /// Whether another model answered. A dated release of the model, or one with a tag, is that model.
 fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
-    let (Some(asked), Some(answered)) = (endpoint.model.as_deref(), sample.response_model.as_deref()) else {
+    let (Some(asked), Some(answered)) =
+        (endpoint.model.as_deref(), sample.response_model.as_deref())
+    else {
         return Finding::Silent;
     };
     // On Azure the deployment's name says nothing about the model.
@@ -240,10 +304,18 @@ fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
         rest.is_empty()
             || rest.starts_with([':', '@'])
             || rest == "-latest"
-            || rest.strip_prefix('-').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+            || rest
+                .strip_prefix('-')
+                .is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
     });
     if is_it {
         return Finding::Fine;
     }
-    Finding::Worth(0, format!("{}: asked for the model {asked}, answered by {answered}", endpoint.name))
+    Finding::Worth(
+        0,
+        format!(
+            "{}: asked for the model {asked}, answered by {answered}",
+            endpoint.name
+        ),
+    )
 }

@@ -4,7 +4,10 @@ use crate::model::{Attribution, Fault, Reach};
 
 /// What is known besides the fault itself.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that have nothing to do with each other"
+)]
 pub struct Context {
     /// What the controls said, if they were asked.
     pub controls: Option<Reach>,
@@ -34,14 +37,23 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
     let by_default = fault.attribution();
     match context.controls {
         Some(Reach { any: false, .. }) if fault.is_transport() => {
-            if context.others_answer && by_default != Attribution::Local { by_default } else { Attribution::Local }
+            if context.others_answer && by_default != Attribution::Local {
+                by_default
+            } else {
+                Attribution::Local
+            }
         }
-        Some(reach) if fault == Fault::LocalDns && (reach.by_name || context.other_names_resolve == Some(true)) => {
+        Some(reach)
+            if fault == Fault::LocalDns
+                && (reach.by_name || context.other_names_resolve == Some(true)) =>
+        {
             Attribution::Provider
         }
         _ if fault == Fault::LocalProxy && context.proxy_reaches_others => Attribution::Provider,
         None if fault.is_network() && context.blind => Attribution::Local,
-        _ if context.refused_together && by_default == Attribution::Account => Attribution::Provider,
+        _ if context.refused_together && by_default == Attribution::Account => {
+            Attribution::Provider
+        }
         _ => by_default,
     }
 }
@@ -58,53 +70,126 @@ mod tests {
     use super::*;
 
     fn asked(any: bool) -> Context {
-        Context { controls: Some(Reach { any, by_name: false }), ..Context::default() }
+        Context {
+            controls: Some(Reach {
+                any,
+                by_name: false,
+            }),
+            ..Context::default()
+        }
     }
 
     #[test]
     fn a_refused_connection_is_the_providers_unless_nothing_else_answers() {
-        assert_eq!(attribute(Fault::TcpTimeout, Context::default()), Attribution::Provider);
-        assert_eq!(attribute(Fault::TcpTimeout, asked(true)), Attribution::Provider);
-        assert_eq!(attribute(Fault::TcpTimeout, asked(false)), Attribution::Local);
-        assert_eq!(attribute(Fault::Http5xx, asked(false)), Attribution::Provider, "an answer came through");
-        let firewalled = Context { others_answer: true, ..asked(false) };
-        assert_eq!(attribute(Fault::TcpTimeout, firewalled), Attribution::Provider, "only the controls are kept away");
+        assert_eq!(
+            attribute(Fault::TcpTimeout, Context::default()),
+            Attribution::Provider
+        );
+        assert_eq!(
+            attribute(Fault::TcpTimeout, asked(true)),
+            Attribution::Provider
+        );
+        assert_eq!(
+            attribute(Fault::TcpTimeout, asked(false)),
+            Attribution::Local
+        );
+        assert_eq!(
+            attribute(Fault::Http5xx, asked(false)),
+            Attribution::Provider,
+            "an answer came through"
+        );
+        let firewalled = Context {
+            others_answer: true,
+            ..asked(false)
+        };
+        assert_eq!(
+            attribute(Fault::TcpTimeout, firewalled),
+            Attribution::Provider,
+            "only the controls are kept away"
+        );
     }
 
     #[test]
     fn a_dead_resolver_is_ours_and_a_dead_zone_is_theirs() {
-        let world = |others| Context { other_names_resolve: others, ..asked(true) };
-        assert_eq!(attribute(Fault::LocalDns, world(Some(true))), Attribution::Provider);
-        assert_eq!(attribute(Fault::LocalDns, world(Some(false))), Attribution::Local);
+        let world = |others| Context {
+            other_names_resolve: others,
+            ..asked(true)
+        };
+        assert_eq!(
+            attribute(Fault::LocalDns, world(Some(true))),
+            Attribution::Provider
+        );
+        assert_eq!(
+            attribute(Fault::LocalDns, world(Some(false))),
+            Attribution::Local
+        );
         assert_eq!(attribute(Fault::LocalDns, world(None)), Attribution::Local);
-        let named = Context { controls: Some(Reach { any: true, by_name: true }), ..Context::default() };
-        assert_eq!(attribute(Fault::LocalDns, named), Attribution::Provider, "the controls' names are resolved");
+        let named = Context {
+            controls: Some(Reach {
+                any: true,
+                by_name: true,
+            }),
+            ..Context::default()
+        };
+        assert_eq!(
+            attribute(Fault::LocalDns, named),
+            Attribution::Provider,
+            "the controls' names are resolved"
+        );
     }
 
     #[test]
     fn what_a_proxy_does_not_reach_while_it_reaches_others_is_theirs() {
-        let reaches = Context { proxy_reaches_others: true, ..Context::default() };
+        let reaches = Context {
+            proxy_reaches_others: true,
+            ..Context::default()
+        };
         assert_eq!(attribute(Fault::LocalProxy, reaches), Attribution::Provider);
-        assert_eq!(attribute(Fault::LocalProxy, Context::default()), Attribution::Local);
-        assert_eq!(attribute(Fault::LocalResources, reaches), Attribution::Local);
+        assert_eq!(
+            attribute(Fault::LocalProxy, Context::default()),
+            Attribution::Local
+        );
+        assert_eq!(
+            attribute(Fault::LocalResources, reaches),
+            Attribution::Local
+        );
     }
 
     #[test]
     fn a_stream_that_breaks_off_when_the_network_goes_is_ours() {
-        let blind = Context { blind: true, ..Context::default() };
+        let blind = Context {
+            blind: true,
+            ..Context::default()
+        };
         assert_eq!(attribute(Fault::TimeoutTokenGap, blind), Attribution::Local);
         assert_eq!(attribute(Fault::Http5xx, blind), Attribution::Provider);
-        assert_eq!(attribute(Fault::TimeoutTokenGap, Context::default()), Attribution::Provider);
+        assert_eq!(
+            attribute(Fault::TimeoutTokenGap, Context::default()),
+            Attribution::Provider
+        );
     }
 
     #[test]
     fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fault() {
-        let together = Context { refused_together: true, ..Context::default() };
-        assert_eq!(attribute(Fault::AccountAuth, together), Attribution::Provider);
-        assert_eq!(attribute(Fault::AccountAuth, Context::default()), Attribution::Account);
+        let together = Context {
+            refused_together: true,
+            ..Context::default()
+        };
+        assert_eq!(
+            attribute(Fault::AccountAuth, together),
+            Attribution::Provider
+        );
+        assert_eq!(
+            attribute(Fault::AccountAuth, Context::default()),
+            Attribution::Account
+        );
         assert_eq!(attribute(Fault::TcpReset, together), Attribution::Provider);
         for fault in Fault::ALL {
-            assert_eq!(may_be_wrongly_refused(*fault), fault.as_str().starts_with("account."), "{fault}");
+            assert_eq!(
+                may_be_wrongly_refused(*fault),
+                fault.as_str().starts_with("account."),
+                "{fault}"
+            );
         }
     }
 }

@@ -27,7 +27,14 @@ impl Scope<'_> {
         if self.is_everything() {
             return true;
         }
-        self.matches(name, config.endpoints.iter().find(|e| e.name == name).map(Arc::as_ref))
+        self.matches(
+            name,
+            config
+                .endpoints
+                .iter()
+                .find(|e| e.name == name)
+                .map(Arc::as_ref),
+        )
     }
 
     /// Whether `endpoint` is in it.
@@ -52,7 +59,10 @@ pub fn is_machine(channel: &Channel) -> bool {
 /// Receivers that keep an incident until another message ends it: a first message that says that it is over already
 /// must be followed by one that does.
 pub fn ends_by_message(channel: &Channel) -> bool {
-    matches!(kind(channel), Some(WebhookKind::Pagerduty | WebhookKind::Opsgenie))
+    matches!(
+        kind(channel),
+        Some(WebhookKind::Pagerduty | WebhookKind::Opsgenie)
+    )
 }
 
 fn kind(channel: &Channel) -> Option<WebhookKind> {
@@ -65,15 +75,26 @@ fn kind(channel: &Channel) -> Option<WebhookKind> {
 /// Whether a channel with `filters` has this type of notice in its `on`.
 pub fn wants_type(filters: &Filters, r#type: NoticeType) -> bool {
     matches!(r#type, NoticeType::Test | NoticeType::Digest)
-        || filters.on.iter().any(|reason| reason == r#type.filter_word())
+        || filters
+            .on
+            .iter()
+            .any(|reason| reason == r#type.filter_word())
 }
 
 /// Whether `incident`, as it is now, concerns a channel with `filters`.
 pub fn concerns(filters: &Filters, incident: &Incident, config: &Config) -> bool {
     // A fault of the account or of this machine has no degrees: it is wanted or not.
-    let severe = incident.attribution != Attribution::Provider || incident.status >= filters.min_status;
-    let scope = Scope { endpoints: &filters.endpoints, providers: &filters.providers, groups: &filters.groups };
+    let severe =
+        incident.attribution != Attribution::Provider || incident.status >= filters.min_status;
+    let scope = Scope {
+        endpoints: &filters.endpoints,
+        providers: &filters.providers,
+        groups: &filters.groups,
+    };
     severe
         && filters.attribution.contains(&incident.attribution)
-        && incident.endpoints.iter().any(|name| scope.covers(name, config))
+        && incident
+            .endpoints
+            .iter()
+            .any(|name| scope.covers(name, config))
 }

@@ -60,7 +60,11 @@ pub struct Listening {
 impl Broadcast {
     /// For a daemon that began at `started_at`.
     pub fn new(started_at: Timestamp) -> Self {
-        Self(Arc::new(Shared { epoch: started_at.0, ring: Mutex::default(), sender: broadcast::channel(LAG).0 }))
+        Self(Arc::new(Shared {
+            epoch: started_at.0,
+            ring: Mutex::default(),
+            sender: broadcast::channel(LAG).0,
+        }))
     }
 
     /// Whether everybody may hear of events of this kind.
@@ -91,7 +95,11 @@ impl Broadcast {
         let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let id = format!("{}-{}", self.0.epoch, ring.next);
         ring.next += 1;
-        let happening = Arc::new(Happening { id, name: event.as_str(), data });
+        let happening = Arc::new(Happening {
+            id,
+            name: event.as_str(),
+            data,
+        });
         if ring.kept.len() == KEPT {
             ring.kept.pop_front();
         }
@@ -104,15 +112,30 @@ impl Broadcast {
     pub fn listen(&self, last_seen: Option<&str>) -> Listening {
         let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let coming = self.0.sender.subscribe();
-        let Some(seen) = last_seen else { return Listening { gap: false, missed: Vec::new(), coming } };
+        let Some(seen) = last_seen else {
+            return Listening {
+                gap: false,
+                missed: Vec::new(),
+                coming,
+            };
+        };
         let oldest = ring.next - ring.kept.len() as u64;
         let number = seen.split_once('-').and_then(|(epoch, number)| {
-            (epoch == self.0.epoch.to_string()).then(|| number.parse::<u64>().ok()).flatten()
+            (epoch == self.0.epoch.to_string())
+                .then(|| number.parse::<u64>().ok())
+                .flatten()
         });
         // An id of another daemon's life says nothing about this one's events: all of them are new to the listener.
         let from = number.map_or(oldest, |n| n.saturating_add(1));
-        let missed = ring.kept.iter().skip(usize::try_from(from.saturating_sub(oldest)).unwrap_or(usize::MAX));
-        Listening { gap: number.is_none() || from < oldest, missed: missed.cloned().collect(), coming }
+        let missed = ring
+            .kept
+            .iter()
+            .skip(usize::try_from(from.saturating_sub(oldest)).unwrap_or(usize::MAX));
+        Listening {
+            gap: number.is_none() || from < oldest,
+            missed: missed.cloned().collect(),
+            coming,
+        }
     }
 }
 
@@ -138,10 +161,16 @@ mod tests {
     fn who_comes_again_gets_what_was_missed_and_nothing_twice() {
         let broadcast = told(5);
         let mut listening = broadcast.listen(Some("7-2"));
-        assert_eq!((ids(&listening), listening.gap), (vec!["7-3", "7-4"], false));
+        assert_eq!(
+            (ids(&listening), listening.gap),
+            (vec!["7-3", "7-4"], false)
+        );
         broadcast.tell(Event::StatusChanged, "it changed", &json!({"n": 5}));
         let next = listening.coming.try_recv().unwrap();
-        assert_eq!((next.id.as_str(), next.data.as_str()), ("7-5", r#"{"n":5,"message":"it changed"}"#));
+        assert_eq!(
+            (next.id.as_str(), next.data.as_str()),
+            ("7-5", r#"{"n":5,"message":"it changed"}"#)
+        );
         assert!(listening.coming.try_recv().is_err());
     }
 
@@ -172,6 +201,9 @@ mod tests {
         for n in 0..=LAG {
             broadcast.tell(Event::ProbeCompleted, "it ran", &json!({"n": n}));
         }
-        assert!(matches!(listening.coming.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
+        assert!(matches!(
+            listening.coming.try_recv(),
+            Err(broadcast::error::TryRecvError::Lagged(1))
+        ));
     }
 }

@@ -21,9 +21,14 @@ pub type Uptime = Arc<dyn Fn() -> Duration + Send + Sync>;
 const OLDEST: Duration = Duration::from_secs(10);
 
 /// The system's wall clock.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that may ask"
+)]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -35,9 +40,14 @@ pub fn uptime() -> Duration {
 
 /// How long ago the wall clock read `since_epoch`; nothing for a moment that is still to come, or that lies so far back
 /// that the clock must have been set since.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that may ask"
+)]
 pub fn age(since_epoch: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     let age = now.saturating_sub(since_epoch);
     if age > OLDEST { Duration::ZERO } else { age }
 }
@@ -78,7 +88,11 @@ impl Lookout {
         let passed = uptime.saturating_sub(uptime_then);
         let expected = then + passed;
         let set = now.since_ms(expected).unsigned_abs() > SET.as_millis() as u64;
-        Look { now, passed, set_from: set.then_some(expected) }
+        Look {
+            now,
+            passed,
+            set_from: set.then_some(expected),
+        }
     }
 }
 
@@ -92,7 +106,10 @@ pub struct Clock {
 impl Clock {
     /// A clock that reads `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self { wall, mono: Instant::now() }
+        Self {
+            wall,
+            mono: Instant::now(),
+        }
     }
 
     /// The time, as the wall clock at the start plus the monotonic time since.

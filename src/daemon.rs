@@ -51,7 +51,11 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     emit(
         Event::MonitorStarted,
         Level::INFO,
-        &format!("llmwatch {} starts at {}", env!("CARGO_PKG_VERSION"), config.monitor.location),
+        &format!(
+            "llmwatch {} starts at {}",
+            env!("CARGO_PKG_VERSION"),
+            config.monitor.location
+        ),
         &json!({"version": env!("CARGO_PKG_VERSION"), "location": config.monitor.location, "endpoints": config.endpoints.len()}),
     );
     warn(Plan::of(&config).warnings);
@@ -66,7 +70,9 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             let desk = pipeline::restore_desk(&store)?;
             Ok((claim, store, core, desk))
         };
-        service.patiently("opening the store", tokio::task::spawn_blocking(open)).await??
+        service
+            .patiently("opening the store", tokio::task::spawn_blocking(open))
+            .await??
     };
     service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.monitor.listen).await?;
@@ -84,7 +90,9 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
     let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
 
-    commands.send(Command::Follow(config.endpoints.clone(), stretch)).ok();
+    commands
+        .send(Command::Follow(config.endpoints.clone(), stretch))
+        .ok();
     if let Some(until) = core.rest_until(started_at) {
         commands.send(Command::RestUntil(until)).ok();
     }
@@ -131,7 +139,11 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             Ok(())
         })
     });
-    let poller = Poller { config: config_in.clone(), heard: controls.clone(), stop: stop_probing.clone() };
+    let poller = Poller {
+        config: config_in.clone(),
+        heard: controls.clone(),
+        stop: stop_probing.clone(),
+    };
     parts.spawn(async move {
         ("the status feeds", {
             poller.run().await;
@@ -146,9 +158,19 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             Ok(())
         })
     });
-    let post = worker::Post { store: store.clone(), wall: wall.clone(), wake, stop: stop_telling.clone() };
+    let post = worker::Post {
+        store: store.clone(),
+        wall: wall.clone(),
+        wake,
+        stop: stop_telling.clone(),
+    };
     let channels = config_in.clone();
-    parts.spawn(async move { ("the outbox", worker::run(post, channels).await.map_err(Into::into)) });
+    parts.spawn(async move {
+        (
+            "the outbox",
+            worker::run(post, channels).await.map_err(Into::into),
+        )
+    });
     let export = otlp::Export {
         config: config_in.clone(),
         snapshot: snapshot.clone(),
@@ -197,7 +219,12 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     service.ready();
-    emit(Event::MonitorReady, Level::INFO, "probing", &json!({"endpoints": config.endpoints.len()}));
+    emit(
+        Event::MonitorReady,
+        Level::INFO,
+        "probing",
+        &json!({"endpoints": config.endpoints.len()}),
+    );
 
     let why = loop {
         tokio::select! {
@@ -229,7 +256,12 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     };
     service.stopping();
     let reason = why.as_ref().map_or("a part has ended", |signal| *signal);
-    emit(Event::MonitorStopping, Level::INFO, &format!("stopping: {reason}"), &json!({"reason": reason}));
+    emit(
+        Event::MonitorStopping,
+        Level::INFO,
+        &format!("stopping: {reason}"),
+        &json!({"reason": reason}),
+    );
     drop(commands);
     stop_probing.cancel();
     let mut failed = why.err().map(early);
@@ -257,19 +289,27 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     store.aside(Store::settle).await;
     let stopped_at: Timestamp = wall();
     let seconds = stopped_at.since_ms(started_at) as f64 / 1000.0;
-    emit(Event::MonitorStopped, Level::INFO, "stopped", &json!({"uptime_s": seconds}));
+    emit(
+        Event::MonitorStopped,
+        Level::INFO,
+        "stopped",
+        &json!({"uptime_s": seconds}),
+    );
     failed.map_or(Ok(()), Err)
 }
 
 /// The page's socket: the one that the service manager holds open under the name `http`, else one of our own.
 async fn listener(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
-    let passed = service::inherited_listener("http").context("the socket `http` from the service manager")?;
+    let passed = service::inherited_listener("http")
+        .context("the socket `http` from the service manager")?;
     match (passed, address) {
         (Some(listener), _) => Ok(Some(TcpListener::from_std(listener)?)),
         (None, None) => Ok(None),
         (None, Some(address)) => {
             let bound = TcpListener::bind(address).await;
-            Ok(Some(bound.with_context(|| format!("cannot listen on {address} (`listen` in `[monitor]`)"))?))
+            Ok(Some(bound.with_context(|| {
+                format!("cannot listen on {address} (`listen` in `[monitor]`)")
+            })?))
         }
     }
 }
@@ -289,26 +329,46 @@ fn reloaded(mut new: Config, current: &Config) -> Config {
     let fixed = [
         (new.store.path != current.store.path, "the store's path"),
         (new.monitor.listen != current.monitor.listen, "`listen`"),
-        (new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes, "`max_concurrent_probes`"),
+        (
+            new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes,
+            "`max_concurrent_probes`",
+        ),
         (new.log.format != current.log.format, "the log's `format`"),
     ];
-    let needs_restart: Vec<_> = fixed.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect();
+    let needs_restart: Vec<_> = fixed
+        .iter()
+        .filter(|(changed, _)| *changed)
+        .map(|(_, name)| *name)
+        .collect();
     new.store.path.clone_from(&current.store.path);
     new.monitor.listen = current.monitor.listen;
     new.monitor.max_concurrent_probes = current.monitor.max_concurrent_probes;
     new.log.format = current.log.format;
-    let mut message = format!("{} endpoints, {} channels", new.endpoints.len(), new.channels.len());
+    let mut message = format!(
+        "{} endpoints, {} channels",
+        new.endpoints.len(),
+        new.channels.len()
+    );
     if !needs_restart.is_empty() {
         message += &format!("; after a restart also {}", needs_restart.join(", "));
     }
-    let fields =
-        json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
+    let fields = json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
     // Who turns the log up or down sees that it was heard.
     log::set_level(new.log.level.max(current.log.level));
-    emit(Event::ConfigReloaded, Level::INFO, &format!("the configuration is reloaded: {message}"), &fields);
+    emit(
+        Event::ConfigReloaded,
+        Level::INFO,
+        &format!("the configuration is reloaded: {message}"),
+        &fields,
+    );
     log::set_level(new.log.level);
     let known = Plan::of(current).warnings;
-    warn(Plan::of(&new).warnings.into_iter().filter(|warning| !known.contains(warning)));
+    warn(
+        Plan::of(&new)
+            .warnings
+            .into_iter()
+            .filter(|warning| !known.contains(warning)),
+    );
     new
 }
 
@@ -320,7 +380,12 @@ fn warn(warnings: impl IntoIterator<Item = String>) {
 
 fn rejected(error: &str) {
     let message = "the new configuration is rejected, everything runs on as before";
-    emit(Event::ConfigRejected, Level::ERROR, message, &json!({"error": error}));
+    emit(
+        Event::ConfigRejected,
+        Level::ERROR,
+        message,
+        &json!({"error": error}),
+    );
 }
 
 /// The real prober with the controls, exchangeable at a reload.
@@ -345,14 +410,25 @@ impl Eyes {
 
 impl Sight {
     fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self { prober: Prober::new(&config.monitor)?, controls: Controls::new(&config.controls) })
+        Ok(Self {
+            prober: Prober::new(&config.monitor)?,
+            controls: Controls::new(&config.controls),
+        })
     }
 }
 
 impl Probe for Eyes {
     async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
-        let sight = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let due = ProbeDue { scheduled_at: due.scheduled_at, started_at, trigger: due.trigger };
+        let sight = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let due = ProbeDue {
+            scheduled_at: due.scheduled_at,
+            started_at,
+            trigger: due.trigger,
+        };
         let sample = sight.prober.probe(&endpoint, due).await;
         let controls = match sample.fault {
             Some(fault) => sight.controls.ask_about(&endpoint, fault).await,

@@ -18,7 +18,9 @@ pub fn text(blocks: &[Block], width: usize) -> String {
             out.push('\n');
         }
         match block {
-            Block::Heading(words) => out += &format!("{}\n", wrapped(&words.to_uppercase(), "", "", width)),
+            Block::Heading(words) => {
+                out += &format!("{}\n", wrapped(&words.to_uppercase(), "", "", width))
+            }
             Block::Text(words) => {
                 let indent = if follows_heading { "  " } else { "" };
                 out += &format!("{}\n", wrapped(words, indent, indent, width));
@@ -58,14 +60,25 @@ pub fn wrapped(words: &str, first: &str, rest: &str, width: usize) -> String {
 fn table(head: &[String], rows: &[Vec<String>], width: usize) -> String {
     let length = |s: &String| s.chars().count();
     let all = || std::iter::once(head).chain(rows.iter().map(Vec::as_slice));
-    let widths: Vec<_> =
-        (0..head.len()).map(|c| all().filter_map(|r| r.get(c)).map(length).max().unwrap_or(0)).collect();
+    let widths: Vec<_> = (0..head.len())
+        .map(|c| {
+            all()
+                .filter_map(|r| r.get(c))
+                .map(length)
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     if widths.iter().map(|w| w + 2).sum::<usize>() <= width {
         let mut out = String::new();
         for row in all() {
             let cells = row.iter().zip(&widths).enumerate().map(|(c, (cell, w))| {
                 // Names to the left, figures to the right.
-                if c == 0 { format!("{cell:w$}") } else { format!("{cell:>w$}") }
+                if c == 0 {
+                    format!("{cell:w$}")
+                } else {
+                    format!("{cell:>w$}")
+                }
             });
             out += &format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
         }
@@ -92,8 +105,17 @@ pub fn lines(blocks: &[Block]) -> String {
             Block::Text(words) => out.push(words.clone()),
             Block::List(entries) => out.extend(entries.iter().map(|e| format!("• {e}"))),
             Block::Table { head, rows } => out.extend(rows.iter().map(|row| {
-                let cells: Vec<_> = head.iter().zip(row).skip(1).map(|(name, cell)| format!("{name} {cell}")).collect();
-                format!("• {}: {}", row.first().map_or("", String::as_str), cells.join(", "))
+                let cells: Vec<_> = head
+                    .iter()
+                    .zip(row)
+                    .skip(1)
+                    .map(|(name, cell)| format!("{name} {cell}"))
+                    .collect();
+                format!(
+                    "• {}: {}",
+                    row.first().map_or("", String::as_str),
+                    cells.join(", ")
+                )
             })),
         }
     }
@@ -105,7 +127,10 @@ pub fn markdown(blocks: &[Block]) -> String {
     let plain = |text: &str| {
         let mut out = String::new();
         for c in text.chars() {
-            if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&') {
+            if matches!(
+                c,
+                '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&'
+            ) {
                 out.push('\\');
             }
             out.push(if c.is_control() { ' ' } else { c });
@@ -148,7 +173,14 @@ pub const GREY: &str = "#767676";
 /// A page of HTML that loads nothing from elsewhere, for light and dark screens.
 pub fn page(title: &str, blocks: &[Block]) -> String {
     // Writing to a string cannot fail.
-    Page { title, blocks, font: FONT, grey: GREY }.render().unwrap_or_default()
+    Page {
+        title,
+        blocks,
+        font: FONT,
+        grey: GREY,
+    }
+    .render()
+    .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -161,21 +193,37 @@ mod tests {
 
     #[test]
     fn a_table_that_is_too_wide_is_set_below_its_names() {
-        let table = Block::Table { head: words(&["name", "share"]), rows: vec![words(&["a", "99.9 %"])] };
-        assert_eq!(text(std::slice::from_ref(&table), 40), "  name   share\n  a     99.9 %\n");
+        let table = Block::Table {
+            head: words(&["name", "share"]),
+            rows: vec![words(&["a", "99.9 %"])],
+        };
+        assert_eq!(
+            text(std::slice::from_ref(&table), 40),
+            "  name   share\n  a     99.9 %\n"
+        );
         assert_eq!(text(&[table], 10), "  a\n    share  99.9 %\n");
     }
 
     #[test]
     fn lines_are_kept_short_and_entries_hang() {
-        let blocks = [Block::Heading("Faults".to_owned()), Block::List(words(&["one two three four", "five"]))];
-        assert_eq!(text(&blocks, 15), "FAULTS\n  - one two\n    three four\n  - five\n");
+        let blocks = [
+            Block::Heading("Faults".to_owned()),
+            Block::List(words(&["one two three four", "five"])),
+        ];
+        assert_eq!(
+            text(&blocks, 15),
+            "FAULTS\n  - one two\n    three four\n  - five\n"
+        );
     }
 
     #[test]
     fn nothing_acts_in_markdown_or_in_a_page() {
         let blocks = [Block::Text("<b>|*x*\n# y".to_owned())];
         assert_eq!(markdown(&blocks), "\n\\<b\\>\\|\\*x\\* \\# y\n");
-        assert!(page("<i>", &blocks).contains("&#60;b&#62;|*x*"), "{}", page("<i>", &blocks));
+        assert!(
+            page("<i>", &blocks).contains("&#60;b&#62;|*x*"),
+            "{}",
+            page("<i>", &blocks)
+        );
     }
 }

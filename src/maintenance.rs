@@ -36,8 +36,17 @@ pub struct MaintenanceView {
 impl Active<'_> {
     /// The endpoints that it is about.
     pub fn scope(&self) -> Scope<'_> {
-        let Maintenance { endpoints, providers, groups, .. } = self.maintenance;
-        Scope { endpoints, providers, groups }
+        let Maintenance {
+            endpoints,
+            providers,
+            groups,
+            ..
+        } = self.maintenance;
+        Scope {
+            endpoints,
+            providers,
+            groups,
+        }
     }
 
     /// The same, spelled out.
@@ -57,7 +66,11 @@ pub fn active(config: &Config, now: Timestamp) -> Vec<Active<'_>> {
     let zone = config.monitor.timezone;
     let open = |maintenance| {
         let (since, until) = span(maintenance, zone, now)?;
-        Some(Active { maintenance, since, until })
+        Some(Active {
+            maintenance,
+            since,
+            until,
+        })
     };
     config.maintenance.iter().filter_map(open).collect()
 }
@@ -74,7 +87,11 @@ fn span(maintenance: &Maintenance, zone: Tz, now: Timestamp) -> Option<(Timestam
         Window::Every { cron, length } => {
             // The first beginning after `now - length` is the one whose window `now` lies in, if it lies in one.
             let after = zone.from_utc_datetime(&(now - *length).to_datetime().naive_utc());
-            let since = Timestamp(cron.find_next_occurrence(&after, false).ok()?.timestamp_millis());
+            let since = Timestamp(
+                cron.find_next_occurrence(&after, false)
+                    .ok()?
+                    .timestamp_millis(),
+            );
             (since <= now).then(|| (since, since + *length))
         }
     }
@@ -103,12 +120,24 @@ mod tests {
 
     #[test]
     fn a_window_that_comes_again_is_open_from_its_hour_on_and_for_its_length() {
-        let at = |text: &str| span(&weekly(), chrono_tz::Europe::Berlin, Timestamp::parse(text).unwrap());
+        let at = |text: &str| {
+            span(
+                &weekly(),
+                chrono_tz::Europe::Berlin,
+                Timestamp::parse(text).unwrap(),
+            )
+        };
         // A Sunday; Berlin is an hour ahead in November.
         assert_eq!(at("2026-11-22T01:59:59.999Z"), None);
         let begins = Timestamp::parse("2026-11-22T02:00:00Z").unwrap();
-        assert_eq!(at("2026-11-22T02:00:00Z"), Some((begins, begins + Duration::from_hours(2))));
-        assert_eq!(at("2026-11-22T03:59:59.999Z"), Some((begins, begins + Duration::from_hours(2))));
+        assert_eq!(
+            at("2026-11-22T02:00:00Z"),
+            Some((begins, begins + Duration::from_hours(2)))
+        );
+        assert_eq!(
+            at("2026-11-22T03:59:59.999Z"),
+            Some((begins, begins + Duration::from_hours(2)))
+        );
         assert_eq!(at("2026-11-22T04:00:00Z"), None);
         assert_eq!(at("2026-11-23T02:30:00Z"), None, "a Monday");
     }
@@ -116,8 +145,14 @@ mod tests {
     #[test]
     fn a_single_window_is_open_between_its_ends() {
         let (start, end) = (Timestamp(1_000), Timestamp(2_000));
-        let once = Maintenance { window: Window::Once { start, end }, ..weekly() };
+        let once = Maintenance {
+            window: Window::Once { start, end },
+            ..weekly()
+        };
         let at = |ms| span(&once, Tz::UTC, Timestamp(ms));
-        assert_eq!((at(999), at(1_000), at(1_999), at(2_000)), (None, Some((start, end)), Some((start, end)), None));
+        assert_eq!(
+            (at(999), at(1_000), at(1_999), at(2_000)),
+            (None, Some((start, end)), Some((start, end)), None)
+        );
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Attribution, Incident, Official, Provider, Status, Timestamp, VendorIncident, VendorPage};
+use crate::model::{
+    Attribution, Incident, Official, Provider, Status, Timestamp, VendorIncident, VendorPage,
+};
 
 /// A vendor's incident that was published longer than this before ours began is another one.
 const OTHER_BEFORE_MS: i64 = 6 * 3_600_000;
@@ -54,11 +56,20 @@ impl Pages {
         let was = before.as_ref().map(|p| p.page.status);
         let Some(mut page) = heard.page else {
             let before = before?;
-            return Some(News { was, url: before.page.url, ..News::default() });
+            return Some(News {
+                was,
+                url: before.page.url,
+                ..News::default()
+            });
         };
-        let (old, told) = before.map(|p| (p.page.incidents, p.told)).unwrap_or_default();
+        let (old, told) = before
+            .map(|p| (p.page.incidents, p.told))
+            .unwrap_or_default();
         for incident in &mut page.incidents {
-            let known = old.iter().find(|o| o.id == incident.id).and_then(|o| o.published_at);
+            let known = old
+                .iter()
+                .find(|o| o.id == incident.id)
+                .and_then(|o| o.published_at);
             // Some feeds date an item anew with each update: the first date is the one that counts.
             incident.published_at = match (known, incident.published_at) {
                 (Some(known), Some(new)) => Some(known.min(new)),
@@ -66,16 +77,42 @@ impl Pages {
             };
         }
         let of = |list: &[VendorIncident], id: &str| list.iter().any(|i| i.id == id);
-        let published: Vec<_> = page.incidents.iter().filter(|i| !of(&old, &i.id)).cloned().collect();
-        let closed = old.iter().filter(|i| !of(&page.incidents, &i.id)).map(|i| (i.clone(), told.contains(&i.id)));
+        let published: Vec<_> = page
+            .incidents
+            .iter()
+            .filter(|i| !of(&old, &i.id))
+            .cloned()
+            .collect();
+        let closed = old
+            .iter()
+            .filter(|i| !of(&page.incidents, &i.id))
+            .map(|i| (i.clone(), told.contains(&i.id)));
         let closed: Vec<_> = closed.collect();
         let phases = |list: &[VendorIncident]| {
-            list.iter().map(|i| (i.id.clone(), i.phase.clone(), i.status)).collect::<BTreeSet<_>>()
+            list.iter()
+                .map(|i| (i.id.clone(), i.phase.clone(), i.status))
+                .collect::<BTreeSet<_>>()
         };
         let is_new = was != Some(page.status) || phases(&old) != phases(&page.incidents);
-        let news = News { was, now: Some(page.status), published, closed, url: page.url.clone() };
-        let told = told.into_iter().filter(|id| of(&page.incidents, id)).collect();
-        self.0.insert(heard.feed, Known { provider: heard.provider, page, told });
+        let news = News {
+            was,
+            now: Some(page.status),
+            published,
+            closed,
+            url: page.url.clone(),
+        };
+        let told = told
+            .into_iter()
+            .filter(|id| of(&page.incidents, id))
+            .collect();
+        self.0.insert(
+            heard.feed,
+            Known {
+                provider: heard.provider,
+                page,
+                told,
+            },
+        );
         is_new.then_some(news)
     }
 
@@ -93,22 +130,32 @@ impl Pages {
 
     /// What each feed's page says, in the order of the providers.
     pub fn all(&self) -> impl Iterator<Item = (&str, Provider, &VendorPage)> {
-        self.0.iter().map(|(feed, known)| (feed.as_str(), known.provider, &known.page))
+        self.0
+            .iter()
+            .map(|(feed, known)| (feed.as_str(), known.provider, &known.page))
     }
 
     /// What the pages of these feeds say about `incident`. What was once found out about its publishing stays: the vendor
     /// may close its incident before ours is over.
     pub fn about(&self, incident: &Incident, feeds: &[String]) -> Official {
         let known = &incident.official;
-        let pages: Vec<_> = feeds.iter().filter_map(|feed| self.0.get(feed)).map(|p| &p.page).collect();
+        let pages: Vec<_> = feeds
+            .iter()
+            .filter_map(|feed| self.0.get(feed))
+            .map(|p| &p.page)
+            .collect();
         let status = pages.iter().map(|p| p.status).reduce(Status::worse);
         if incident.attribution == Attribution::Local {
             return Official::default();
         }
         if known.incident.is_some() {
-            return Official { status, ..known.clone() };
+            return Official {
+                status,
+                ..known.clone()
+            };
         }
-        let distance = |i: &VendorIncident| i.published_at.map(|at| at.since_ms(incident.started_at));
+        let distance =
+            |i: &VendorIncident| i.published_at.map(|at| at.since_ms(incident.started_at));
         let theirs = pages
             .iter()
             .flat_map(|p| &p.incidents)
@@ -116,7 +163,11 @@ impl Pages {
             .min_by_key(|i| distance(i).map_or(i64::MAX, i64::abs));
         let page = || pages.first().map(|p| p.url.clone());
         match theirs {
-            None => Official { status, url: page(), ..Official::default() },
+            None => Official {
+                status,
+                url: page(),
+                ..Official::default()
+            },
             Some(theirs) => Official {
                 status,
                 incident: Some(theirs.name.clone()),

@@ -13,21 +13,30 @@ use crate::config::{Monitor, Proxy, is_local};
 pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, String> {
     // For a library user: `main` has done it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = builder.user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION"))).no_proxy();
+    let mut builder = builder
+        .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
+        .no_proxy();
     if monitor.proxy != Proxy::None {
         // What was read of the environment when the configuration was, and not what stands there now.
         let proxy = monitor.proxy.clone();
         builder = builder.proxy(Via::custom(move |target| {
             // What is near is not asked through the one proxy that leads out.
             let near = matches!(proxy, Proxy::Url(_)) && is_local(target);
-            proxy.towards(target).filter(|_| !near).and_then(|url| Url::parse(url.expose()).ok())
+            proxy
+                .towards(target)
+                .filter(|_| !near)
+                .and_then(|url| Url::parse(url.expose()).ok())
         }));
     }
     if let Some(path) = &monitor.ca_file {
         let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-        for root in Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))? {
+        for root in
+            Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))?
+        {
             builder = builder.add_root_certificate(root);
         }
     }
-    builder.build().map_err(|e| format!("HTTP cannot be set up: {e}"))
+    builder
+        .build()
+        .map_err(|e| format!("HTTP cannot be set up: {e}"))
 }

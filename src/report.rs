@@ -113,18 +113,29 @@ impl Report {
     ) -> Self {
         let together = |all: &Rollups, names: &[&str]| {
             let mut sum = Rollup::default();
-            names.iter().filter_map(|n| all.get(*n)).flatten().for_each(|r| sum.merge(r));
+            names
+                .iter()
+                .filter_map(|n| all.get(*n))
+                .flatten()
+                .for_each(|r| sum.merge(r));
             sum
         };
-        let within = |i: &&Incident| i.started_at < until && i.resolved_at.is_none_or(|at| at >= since);
+        let within =
+            |i: &&Incident| i.started_at < until && i.resolved_at.is_none_or(|at| at >= since);
         let incidents: Vec<_> = incidents.iter().filter(within).collect();
         let figures = |name: String, names: &[&str], slo: Option<f64>| {
             let (sum, earlier) = (together(now, names), together(before, names));
-            let count = incidents.iter().filter(|i| i.endpoints.iter().any(|e| names.contains(&e.as_str()))).count();
+            let count = incidents
+                .iter()
+                .filter(|i| i.endpoints.iter().any(|e| names.contains(&e.as_str())))
+                .count();
             Figures::new(name, slo, &sum, &earlier, count)
         };
-        let endpoints: Vec<_> =
-            config.endpoints.iter().map(|e| figures(e.name.clone(), &[e.name.as_str()], Some(e.slo))).collect();
+        let endpoints: Vec<_> = config
+            .endpoints
+            .iter()
+            .map(|e| figures(e.name.clone(), &[e.name.as_str()], Some(e.slo)))
+            .collect();
         let mut domains: Vec<(String, Vec<&str>)> = Vec::new();
         for endpoint in &config.endpoints {
             let title = endpoint.domain_title();
@@ -140,7 +151,10 @@ impl Report {
             cost_usd: endpoints.iter().map(|e| e.cost_usd).sum(),
             daily_budget_usd: config.budget.daily_usd,
             advice: advice(&endpoints).chain(standing.iter().cloned()).collect(),
-            providers: domains.into_iter().map(|(title, names)| figures(title, &names, None)).collect(),
+            providers: domains
+                .into_iter()
+                .map(|(title, names)| figures(title, &names, None))
+                .collect(),
             endpoints,
             incidents: incidents.iter().map(|i| Brief::of(i, until)).collect(),
         }
@@ -148,13 +162,32 @@ impl Report {
 
     /// One line that says the most of it.
     pub fn title(&self, zone: Tz) -> String {
-        let worst = self.endpoints.iter().filter_map(|e| e.availability).reduce(f64::min);
-        let worst = worst.map_or("nothing measured".to_owned(), |a| format!("availability from {}", percent(Some(a))));
+        let worst = self
+            .endpoints
+            .iter()
+            .filter_map(|e| e.availability)
+            .reduce(f64::min);
+        let worst = worst.map_or("nothing measured".to_owned(), |a| {
+            format!("availability from {}", percent(Some(a)))
+        });
         let n = self.incidents.len();
-        let day = |at: Timestamp| at.to_datetime().with_timezone(&zone).format("%Y-%m-%d").to_string();
+        let day = |at: Timestamp| {
+            at.to_datetime()
+                .with_timezone(&zone)
+                .format("%Y-%m-%d")
+                .to_string()
+        };
         let (from, to) = (day(self.since), day(self.until));
-        let span = if from == to { from } else { format!("{from} to {to}") };
-        format!("{} {span}: {worst}, {n} incident{}", self.location, if n == 1 { "" } else { "s" })
+        let span = if from == to {
+            from
+        } else {
+            format!("{from} to {to}")
+        };
+        format!(
+            "{} {span}: {worst}, {n} incident{}",
+            self.location,
+            if n == 1 { "" } else { "s" }
+        )
     }
 
     /// Plain text.
@@ -166,7 +199,9 @@ impl Report {
     pub fn markdown(&self, zone: Tz) -> String {
         let mut blocks = self.blocks(zone);
         blocks.insert(0, Block::Heading(self.title(zone)));
-        document::markdown(&blocks).trim_start().replacen("## ", "# ", 1)
+        document::markdown(&blocks)
+            .trim_start()
+            .replacen("## ", "# ", 1)
     }
 
     /// One line an endpoint, with a head.
@@ -209,37 +244,76 @@ impl Report {
     /// The report as a message.
     pub fn document(&self, zone: Tz) -> Document {
         // Plain data with string keys: serialising cannot fail.
-        Document { blocks: self.blocks(zone), data: serde_json::to_value(self).unwrap_or_default() }
+        Document {
+            blocks: self.blocks(zone),
+            data: serde_json::to_value(self).unwrap_or_default(),
+        }
     }
 
     fn blocks(&self, zone: Tz) -> Vec<Block> {
         let (since, until) = (when(self.since, zone), when(self.until, zone));
-        let probes = self.endpoints.iter().map(|e| u64::from(e.probes)).sum::<u64>();
-        let mut blocks =
-            vec![Block::Text(format!("From {since} to {until}, seen from {} by {probes} probes.", self.location))];
-        blocks.extend([Block::Heading("Availability".to_owned()), availability(&self.endpoints)]);
-        blocks.extend([Block::Heading("Availability of the providers".to_owned()), availability(&self.providers)]);
+        let probes = self
+            .endpoints
+            .iter()
+            .map(|e| u64::from(e.probes))
+            .sum::<u64>();
+        let mut blocks = vec![Block::Text(format!(
+            "From {since} to {until}, seen from {} by {probes} probes.",
+            self.location
+        ))];
         blocks.extend([
-            Block::Heading("First token of the good probes, and their total, in milliseconds".to_owned()),
+            Block::Heading("Availability".to_owned()),
+            availability(&self.endpoints),
+        ]);
+        blocks.extend([
+            Block::Heading("Availability of the providers".to_owned()),
+            availability(&self.providers),
+        ]);
+        blocks.extend([
+            Block::Heading(
+                "First token of the good probes, and their total, in milliseconds".to_owned(),
+            ),
             latency(&self.endpoints),
         ]);
-        let faults: Vec<_> = self.endpoints.iter().filter(|e| !e.faults.is_empty()).map(Figures::tally).collect();
+        let faults: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|e| !e.faults.is_empty())
+            .map(Figures::tally)
+            .collect();
         if !faults.is_empty() {
             blocks.extend([Block::Heading("Faults".to_owned()), Block::List(faults)]);
         }
-        blocks.push(Block::Heading(format!("Incidents ({})", self.incidents.len())));
-        blocks.push(match self.incidents.iter().map(|i| i.line(zone)).collect::<Vec<_>>() {
-            none if none.is_empty() => Block::Text("None.".to_owned()),
-            some => Block::List(some),
-        });
-        let tokens = self.endpoints.iter().map(|e| e.input_tokens + e.output_tokens).sum::<u64>();
+        blocks.push(Block::Heading(format!(
+            "Incidents ({})",
+            self.incidents.len()
+        )));
+        blocks.push(
+            match self
+                .incidents
+                .iter()
+                .map(|i| i.line(zone))
+                .collect::<Vec<_>>()
+            {
+                none if none.is_empty() => Block::Text("None.".to_owned()),
+                some => Block::List(some),
+            },
+        );
+        let tokens = self
+            .endpoints
+            .iter()
+            .map(|e| e.input_tokens + e.output_tokens)
+            .sum::<u64>();
         blocks.push(Block::Heading("Spending".to_owned()));
         blocks.push(Block::Text(format!(
             "Probing cost {:.4} USD for {tokens} tokens; the budget is {:.2} USD a day.",
             self.cost_usd, self.daily_budget_usd
         )));
         if !self.advice.is_empty() {
-            blocks.extend([Block::Heading("Advice".to_owned()), Block::List(self.advice.clone())]);
+            blocks.extend([
+                Block::Heading("Advice".to_owned()),
+                Block::List(self.advice.clone()),
+            ]);
         }
         blocks
     }
@@ -249,18 +323,34 @@ impl Report {
 fn advice(endpoints: &[Figures]) -> impl Iterator<Item = String> {
     endpoints.iter().flat_map(|e| {
         let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(|| {
-            format!("{} has overdrawn its error budget: its faults are evidence for service credits.", e.name)
+            format!(
+                "{} has overdrawn its error budget: its faults are evidence for service credits.",
+                e.name
+            )
         });
         let (n, name) = (e.failed_account, &e.name);
-        let probes = if n == 1 { "1 probe".to_owned() } else { format!("{n} probes") };
-        let refused =
-            (n > 0).then(|| format!("{name}: {probes} failed by the account's fault: look at key, quota and limits."));
+        let probes = if n == 1 {
+            "1 probe".to_owned()
+        } else {
+            format!("{n} probes")
+        };
+        let refused = (n > 0).then(|| {
+            format!(
+                "{name}: {probes} failed by the account's fault: look at key, quota and limits."
+            )
+        });
         overdrawn.into_iter().chain(refused)
     })
 }
 
 impl Figures {
-    fn new(name: String, slo: Option<f64>, sum: &Rollup, before: &Rollup, incidents: usize) -> Self {
+    fn new(
+        name: String,
+        slo: Option<f64>,
+        sum: &Rollup,
+        before: &Rollup,
+        incidents: usize,
+    ) -> Self {
         let quantiles = |s: &crate::rollup::Sketch| Quantiles {
             p50: s.quantile(0.5),
             p95: s.quantile(0.95),
@@ -277,7 +367,9 @@ impl Figures {
             probes: sum.probes(),
             availability,
             slo,
-            budget_left: availability.zip(allowed).map(|(a, allowed)| 1.0 - (1.0 - a) / allowed),
+            budget_left: availability
+                .zip(allowed)
+                .map(|(a, allowed)| 1.0 - (1.0 - a) / allowed),
             failed_account: sum.failed_account,
             failed_local: sum.failed_local,
             faults,
@@ -296,7 +388,10 @@ impl Figures {
     fn tally(&self) -> String {
         let mut faults: Vec<_> = self.faults.iter().collect();
         faults.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        let list: Vec<_> = faults.iter().map(|(code, n)| format!("{n} × {code}")).collect();
+        let list: Vec<_> = faults
+            .iter()
+            .map(|(code, n)| format!("{n} × {code}"))
+            .collect();
         format!("{}: {}", self.name, list.join(", "))
     }
 }
@@ -304,8 +399,17 @@ impl Figures {
 impl Brief {
     fn line(&self, zone: Tz) -> String {
         let lasted = human_duration(self.duration_s);
-        let so_far = if self.resolved_at.is_some() { "" } else { " so far" };
-        format!("#{} {}, {lasted}{so_far}: {}", self.number, when(self.started_at, zone), self.title)
+        let so_far = if self.resolved_at.is_some() {
+            ""
+        } else {
+            " so far"
+        };
+        format!(
+            "#{} {}, {lasted}{so_far}: {}",
+            self.number,
+            when(self.started_at, zone),
+            self.title
+        )
     }
 
     fn of(i: &Incident, until: Timestamp) -> Self {
@@ -324,7 +428,11 @@ impl Brief {
 }
 
 /// The period that `[report]` should have told about as of `now`: the last one that is whole.
-pub fn last_period(report: &config::Report, zone: Tz, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+pub fn last_period(
+    report: &config::Report,
+    zone: Tz,
+    now: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
     let local = now.to_datetime().with_timezone(&zone);
     let back = |date: NaiveDate| match report.every {
         ReportEvery::Daily => date.checked_sub_days(Days::new(1)),
@@ -340,22 +448,28 @@ pub fn last_period(report: &config::Report, zone: Tz, now: Timestamp) -> Option<
     if moment(zone, end, report.at)? > now {
         end = back(end)?;
     }
-    Some((moment(zone, back(end)?, report.at)?, moment(zone, end, report.at)?))
+    Some((
+        moment(zone, back(end)?, report.at)?,
+        moment(zone, end, report.at)?,
+    ))
 }
 
 /// The month `2026-10` in local time.
 pub fn month(text: &str, zone: Tz) -> Option<(Timestamp, Timestamp)> {
     let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok()?;
-    Some((moment(zone, first, 0)?, moment(zone, first.checked_add_months(Months::new(1))?, 0)?))
+    Some((
+        moment(zone, first, 0)?,
+        moment(zone, first.checked_add_months(Months::new(1))?, 0)?,
+    ))
 }
 
 /// A local minute of a day; where a clock change skips it, an hour later.
 fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
     let time = date.and_hms_opt(u32::from(minute / 60), u32::from(minute % 60), 0)?;
-    let found: DateTime<Tz> = zone
-        .from_local_datetime(&time)
-        .earliest()
-        .or_else(|| zone.from_local_datetime(&(time + Duration::from_hours(1))).earliest())?;
+    let found: DateTime<Tz> = zone.from_local_datetime(&time).earliest().or_else(|| {
+        zone.from_local_datetime(&(time + Duration::from_hours(1)))
+            .earliest()
+    })?;
     Some(Timestamp(found.timestamp_millis()))
 }
 
@@ -371,7 +485,10 @@ fn availability(all: &[Figures]) -> Block {
             f.incidents.to_string(),
         ]
     };
-    Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }
+    Block::Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: all.iter().map(row).collect(),
+    }
 }
 
 fn latency(all: &[Figures]) -> Block {
@@ -379,10 +496,21 @@ fn latency(all: &[Figures]) -> Block {
     let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.0}"));
     let row = |f: &Figures| {
         let t = f.first_token_ms;
-        let figures = [t.p50, f.first_token_ms_p50_before, t.p95, t.p99, f.total_ms.p50];
-        std::iter::once(f.name.clone()).chain(figures.map(ms)).collect()
+        let figures = [
+            t.p50,
+            f.first_token_ms_p50_before,
+            t.p95,
+            t.p99,
+            f.total_ms.p50,
+        ];
+        std::iter::once(f.name.clone())
+            .chain(figures.map(ms))
+            .collect()
     };
-    Block::Table { head: head.map(str::to_owned).to_vec(), rows: all.iter().map(row).collect() }
+    Block::Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: all.iter().map(row).collect(),
+    }
 }
 
 /// What is left of an error budget, as a share of it; of one that is overdrawn, how much was used.
@@ -399,7 +527,10 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn when(at: Timestamp, zone: Tz) -> String {
-    at.to_datetime().with_timezone(&zone).format("%Y-%m-%d %H:%M %:z").to_string()
+    at.to_datetime()
+        .with_timezone(&zone)
+        .format("%Y-%m-%d %H:%M %:z")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -407,34 +538,85 @@ mod tests {
     use super::*;
 
     fn period(every: ReportEvery, now: &str) -> (String, String) {
-        let report = config::Report { every, at: 8 * 60, to: Vec::new() };
-        let (from, to) = last_period(&report, chrono_tz::Europe::Berlin, Timestamp::parse(now).unwrap()).unwrap();
+        let report = config::Report {
+            every,
+            at: 8 * 60,
+            to: Vec::new(),
+        };
+        let (from, to) = last_period(
+            &report,
+            chrono_tz::Europe::Berlin,
+            Timestamp::parse(now).unwrap(),
+        )
+        .unwrap();
         (from.to_string(), to.to_string())
     }
 
     #[test]
     fn a_period_ends_at_its_local_hour() {
         let of = |every, now, from: &str, to: &str| {
-            assert_eq!(period(every, now), (format!("{from}.000Z"), format!("{to}.000Z")));
+            assert_eq!(
+                period(every, now),
+                (format!("{from}.000Z"), format!("{to}.000Z"))
+            );
         };
-        of(ReportEvery::Daily, "2026-11-25T06:59:00Z", "2026-11-23T07:00:00", "2026-11-24T07:00:00");
-        of(ReportEvery::Daily, "2026-11-25T07:00:00Z", "2026-11-24T07:00:00", "2026-11-25T07:00:00");
-        of(ReportEvery::Weekly, "2026-11-25T07:00:00Z", "2026-11-16T07:00:00", "2026-11-23T07:00:00");
+        of(
+            ReportEvery::Daily,
+            "2026-11-25T06:59:00Z",
+            "2026-11-23T07:00:00",
+            "2026-11-24T07:00:00",
+        );
+        of(
+            ReportEvery::Daily,
+            "2026-11-25T07:00:00Z",
+            "2026-11-24T07:00:00",
+            "2026-11-25T07:00:00",
+        );
+        of(
+            ReportEvery::Weekly,
+            "2026-11-25T07:00:00Z",
+            "2026-11-16T07:00:00",
+            "2026-11-23T07:00:00",
+        );
         // Summer time ends in October.
-        of(ReportEvery::Monthly, "2026-11-25T07:00:00Z", "2026-10-01T06:00:00", "2026-11-01T07:00:00");
+        of(
+            ReportEvery::Monthly,
+            "2026-11-25T07:00:00Z",
+            "2026-10-01T06:00:00",
+            "2026-11-01T07:00:00",
+        );
     }
 
     #[test]
     fn faults_of_the_account_and_of_this_machine_are_no_downtime() {
-        let sum = Rollup { ok: 999, failed_provider: 1, failed_account: 50, failed_local: 7, ..Rollup::default() };
+        let sum = Rollup {
+            ok: 999,
+            failed_provider: 1,
+            failed_account: 50,
+            failed_local: 7,
+            ..Rollup::default()
+        };
         let figures = Figures::new("a".to_owned(), Some(99.8), &sum, &Rollup::default(), 1);
         assert_eq!(figures.availability, Some(0.999));
-        assert!((figures.budget_left.unwrap() - 0.5).abs() < 1e-9, "{figures:?}");
+        assert!(
+            (figures.budget_left.unwrap() - 0.5).abs() < 1e-9,
+            "{figures:?}"
+        );
     }
 
     #[test]
     fn an_overdrawn_budget_is_told_in_words() {
         let of = [1.0, 0.304, 0.0, -0.02, -0.5, -86.38].map(budget);
-        assert_eq!(of, ["100 %", "30 %", "0 %", "0 %", "none, used 1.5 times", "none, used 87 times"]);
+        assert_eq!(
+            of,
+            [
+                "100 %",
+                "30 %",
+                "0 %",
+                "0 %",
+                "none, used 1.5 times",
+                "none, used 87 times"
+            ]
+        );
     }
 }

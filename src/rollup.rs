@@ -46,7 +46,11 @@ impl Resolution {
     /// The coarsest resolution that steps of `step` can be put together from; five minutes for anything shorter.
     pub fn for_step(step: Duration) -> Self {
         let fits = |r: &Self| step.as_millis().is_multiple_of(r.length().as_millis());
-        Self::ALL.into_iter().rev().find(fits).unwrap_or(Self::FiveMinutes)
+        Self::ALL
+            .into_iter()
+            .rev()
+            .find(fits)
+            .unwrap_or(Self::FiveMinutes)
     }
 }
 
@@ -85,17 +89,28 @@ impl Sketch {
 
     /// The latency below which the share `q` (0 to 1) lies, to within 1 %; `None` if it holds none.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.0.quantile(q).ok().flatten().map(|ms| (ms * 1000.0).round() / 1000.0)
+        self.0
+            .quantile(q)
+            .ok()
+            .flatten()
+            .map(|ms| (ms * 1000.0).round() / 1000.0)
     }
 
     /// The mean; `None` if it holds none.
     pub fn mean(&self) -> Option<f64> {
-        self.0.sum().filter(|_| self.count() > 0).map(|sum| sum / self.count() as f64)
+        self.0
+            .sum()
+            .filter(|_| self.count() > 0)
+            .map(|sum| sum / self.count() as f64)
     }
 
     /// Its stored form, the portable one of the `DDSketch` libraries; empty if it holds nothing.
     pub fn to_bytes(&self) -> Vec<u8> {
-        if self.count() == 0 { Vec::new() } else { self.0.to_java_bytes() }
+        if self.count() == 0 {
+            Vec::new()
+        } else {
+            self.0.to_java_bytes()
+        }
     }
 
     /// Reads the stored form; `None` if it is none.
@@ -112,7 +127,12 @@ impl Sketch {
 
 impl std::fmt::Debug for Sketch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sketch({} latencies, median {:?})", self.count(), self.quantile(0.5))
+        write!(
+            f,
+            "Sketch({} latencies, median {:?})",
+            self.count(),
+            self.quantile(0.5)
+        )
     }
 }
 
@@ -164,7 +184,10 @@ pub struct StageSums {
 impl Rollup {
     /// An empty one that begins at `at`.
     pub fn beginning(at: Timestamp) -> Self {
-        Self { at, ..Self::default() }
+        Self {
+            at,
+            ..Self::default()
+        }
     }
 
     /// Takes one sample in.
@@ -193,7 +216,10 @@ impl Rollup {
         self.stages.tcp_us += us(sample.tcp_ms);
         self.stages.tls_us += us(sample.tls_ms);
         self.stages.headers_us += us(sample.headers_ms);
-        for (sketch, ms) in [(&mut self.first_token, sample.first_token_ms), (&mut self.total, sample.total_ms)] {
+        for (sketch, ms) in [
+            (&mut self.first_token, sample.first_token_ms),
+            (&mut self.total, sample.total_ms),
+        ] {
             if let Some(ms) = ms {
                 sketch.add(ms);
             }

@@ -81,13 +81,26 @@ pub fn rank(snapshot: &Snapshot, group: Option<&str>) -> Option<Ranking> {
     }
     endpoints.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let leader = group.and_then(|g| snapshot.leaders.get(g));
-    let held = endpoints.iter().position(|(_, _, e)| Some(&e.name) == leader);
+    let held = endpoints
+        .iter()
+        .position(|(_, _, e)| Some(&e.name) == leader);
     if let Some(held) = held.filter(|at| *at > 0 && stays(&endpoints[0], &endpoints[*at])) {
         endpoints[..=held].rotate_right(1);
     }
-    let ranking: Vec<_> = endpoints.iter().map(|(tier, _, e)| describe(e, *tier)).collect();
-    let endpoint = ranking.first().filter(|r| r.usable).map(|r| r.endpoint.clone());
-    Some(Ranking { at: snapshot.at, group: group.map(str::to_owned), endpoint, ranking })
+    let ranking: Vec<_> = endpoints
+        .iter()
+        .map(|(tier, _, e)| describe(e, *tier))
+        .collect();
+    let endpoint = ranking
+        .first()
+        .filter(|r| r.usable)
+        .map(|r| r.endpoint.clone());
+    Some(Ranking {
+        at: snapshot.at,
+        group: group.map(str::to_owned),
+        endpoint,
+        ranking,
+    })
 }
 
 /// Who is first in each group now, given who was before (in `snapshot.leaders`).
@@ -95,19 +108,26 @@ pub fn leaders(snapshot: &Snapshot) -> Leaders {
     let mut best: BTreeMap<&str, (Tier, f64, &EndpointView)> = BTreeMap::new();
     let mut held: BTreeMap<&str, (Tier, f64, &EndpointView)> = BTreeMap::new();
     for e in &snapshot.endpoints {
-        let Some(group) = e.group.as_deref() else { continue };
+        let Some(group) = e.group.as_deref() else {
+            continue;
+        };
         let entry = (tier(e), score(e), e);
         if snapshot.leaders.get(group) == Some(&e.name) {
             held.insert(group, entry);
         }
-        let better = |b: &(Tier, f64, &EndpointView)| entry.0.cmp(&b.0).then(entry.1.total_cmp(&b.1)).is_lt();
+        let better = |b: &(Tier, f64, &EndpointView)| {
+            entry.0.cmp(&b.0).then(entry.1.total_cmp(&b.1)).is_lt()
+        };
         if best.get(group).is_none_or(better) {
             best.insert(group, entry);
         }
     }
     best.into_iter()
         .map(|(group, best)| {
-            let first = held.get(group).filter(|held| stays(&best, held)).unwrap_or(&best);
+            let first = held
+                .get(group)
+                .filter(|held| stays(&best, held))
+                .unwrap_or(&best);
             (group.to_owned(), first.2.name.clone())
         })
         .collect()
@@ -190,36 +210,63 @@ mod tests {
     #[test]
     fn the_status_comes_first_then_latency_and_failures() {
         let slow = endpoint("slow", Status::Operational, 900.0);
-        let flaky = EndpointView { recent_error_rate: 0.3, ..endpoint("flaky", Status::Operational, 300.0) };
+        let flaky = EndpointView {
+            recent_error_rate: 0.3,
+            ..endpoint("flaky", Status::Operational, 300.0)
+        };
         let degraded = endpoint("degraded", Status::Degraded, 100.0);
         let snapshot = snapshot(&[degraded, flaky, slow]);
         let ranking = rank(&snapshot, Some("chat")).unwrap();
-        let order: Vec<_> = ranking.ranking.iter().map(|r| r.endpoint.as_str()).collect();
+        let order: Vec<_> = ranking
+            .ranking
+            .iter()
+            .map(|r| r.endpoint.as_str())
+            .collect();
         assert_eq!(order, ["slow", "flaky", "degraded"]);
     }
 
     #[test]
     fn the_first_stays_until_another_is_clearly_better() {
-        let mut now = snapshot(&[endpoint("a", Status::Operational, 400.0), endpoint("b", Status::Operational, 500.0)]);
+        let mut now = snapshot(&[
+            endpoint("a", Status::Operational, 400.0),
+            endpoint("b", Status::Operational, 500.0),
+        ]);
         now.leaders = leaders(&now);
         assert_eq!(first(&now).as_deref(), Some("a"));
         let at = |a: f64, leaders: &Leaders| {
-            let endpoints = vec![endpoint("a", Status::Operational, a), endpoint("b", Status::Operational, 500.0)];
-            let mut now = Snapshot { leaders: leaders.clone(), ..snapshot(&endpoints) };
+            let endpoints = vec![
+                endpoint("a", Status::Operational, a),
+                endpoint("b", Status::Operational, 500.0),
+            ];
+            let mut now = Snapshot {
+                leaders: leaders.clone(),
+                ..snapshot(&endpoints)
+            };
             now.leaders = self::leaders(&now);
             now
         };
         let now = at(600.0, &now.leaders);
-        assert_eq!(first(&now).as_deref(), Some("a"), "a little slower is no reason to move");
+        assert_eq!(
+            first(&now).as_deref(),
+            Some("a"),
+            "a little slower is no reason to move"
+        );
         let now = at(700.0, &now.leaders);
         assert_eq!(first(&now).as_deref(), Some("b"));
         let now = at(450.0, &now.leaders);
-        assert_eq!(first(&now).as_deref(), Some("b"), "nor is a little quicker one to move back");
+        assert_eq!(
+            first(&now).as_deref(),
+            Some("b"),
+            "nor is a little quicker one to move back"
+        );
     }
 
     #[test]
     fn two_failures_in_a_row_are_enough_to_step_back() {
-        let failing = EndpointView { failed_in_a_row: 2, ..endpoint("a", Status::Operational, 300.0) };
+        let failing = EndpointView {
+            failed_in_a_row: 2,
+            ..endpoint("a", Status::Operational, 300.0)
+        };
         let mut now = snapshot(&[failing, endpoint("b", Status::Operational, 900.0)]);
         now.leaders.insert("chat".to_owned(), "a".to_owned());
         assert_eq!(first(&now).as_deref(), Some("b"));
@@ -227,7 +274,10 @@ mod tests {
 
     #[test]
     fn nothing_healthy_is_an_answer_too_and_an_unknown_group_is_none() {
-        let snapshot = snapshot(&[endpoint("a", Status::Outage, 1.0), endpoint("b", Status::Unknown, 1.0)]);
+        let snapshot = snapshot(&[
+            endpoint("a", Status::Outage, 1.0),
+            endpoint("b", Status::Unknown, 1.0),
+        ]);
         assert_eq!(first(&snapshot), None);
         assert_eq!(rank(&snapshot, Some("nope")), None);
     }

@@ -39,7 +39,12 @@ pub struct Probed {
 /// What can probe: the real prober, or a script in a simulation.
 pub trait Probe: Send + Sync + 'static {
     /// One probe of `endpoint`, now. `due` says when it should have begun, `started_at` when it did.
-    fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> impl Future<Output = Probed> + Send;
+    fn probe(
+        &self,
+        endpoint: Arc<Endpoint>,
+        due: Due,
+        started_at: Timestamp,
+    ) -> impl Future<Output = Probed> + Send;
 }
 
 /// What the runner is told.
@@ -92,7 +97,10 @@ impl Report {
     /// name, so that what follows from one instant does not hang on which task was quicker by a hair.
     pub fn order(&self) -> Option<(Timestamp, &str)> {
         match self {
-            Self::Probed(probed) => Some(canonical_order(probed.sample.ended_at(), &probed.sample.endpoint)),
+            Self::Probed(probed) => Some(canonical_order(
+                probed.sample.ended_at(),
+                &probed.sample.endpoint,
+            )),
             Self::Skipped { .. } | Self::Asleep { .. } => None,
         }
     }
@@ -153,7 +161,9 @@ impl<P: Probe> Runner<P> {
             }
         }
         let deadline = Instant::now() + DRAIN;
-        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, course.in_flight.join_next_with_id()).await {
+        while let Ok(Some(ended)) =
+            tokio::time::timeout_at(deadline, course.in_flight.join_next_with_id()).await
+        {
             for report in course.take(ended) {
                 self.report(report).await;
             }
@@ -192,11 +202,17 @@ impl Course {
         let now = self.clock.now();
         match command {
             Command::Follow(endpoints, stretch) => {
-                let roster: Vec<_> =
-                    endpoints.iter().map(|e| (e.name.clone(), e.interval.mul_f64(stretch.max(1.0)))).collect();
+                let roster: Vec<_> = endpoints
+                    .iter()
+                    .map(|e| (e.name.clone(), e.interval.mul_f64(stretch.max(1.0))))
+                    .collect();
                 self.agenda.follow(&roster, now);
                 self.endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
-                for task in self.tasks.values_mut().filter(|t| !self.endpoints.contains_key(&t.endpoint)) {
+                for task in self
+                    .tasks
+                    .values_mut()
+                    .filter(|t| !self.endpoints.contains_key(&t.endpoint))
+                {
                     task.counts = false;
                     task.abort.abort();
                 }
@@ -220,17 +236,32 @@ impl Course {
             self.agenda.resync(now);
         }
         for due in self.agenda.take_due(now) {
-            let Some(endpoint) = self.endpoints.get(&due.endpoint).cloned() else { continue };
-            let (probe, slots, clock, name) = (probe.clone(), self.slots.clone(), self.clock, due.endpoint.clone());
+            let Some(endpoint) = self.endpoints.get(&due.endpoint).cloned() else {
+                continue;
+            };
+            let (probe, slots, clock, name) = (
+                probe.clone(),
+                self.slots.clone(),
+                self.clock,
+                due.endpoint.clone(),
+            );
             let abort = self.in_flight.spawn(async move {
                 // The semaphore is never closed.
                 let _slot = slots.acquire_owned().await;
-                let lag = Instant::now().saturating_duration_since(clock.instant_of(due.scheduled_at));
+                let lag =
+                    Instant::now().saturating_duration_since(clock.instant_of(due.scheduled_at));
                 let mut probed = probe.probe(endpoint, due, clock.now()).await;
                 probed.sample.schedule_lag_ms = lag.as_micros() as f64 / 1000.0;
                 probed
             });
-            self.tasks.insert(abort.id(), Task { endpoint: name, counts: true, abort });
+            self.tasks.insert(
+                abort.id(),
+                Task {
+                    endpoint: name,
+                    counts: true,
+                    abort,
+                },
+            );
         }
     }
 
@@ -240,16 +271,26 @@ impl Course {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some(task) = self.tasks.remove(&id) else { return Vec::new() };
+        let Some(task) = self.tasks.remove(&id) else {
+            return Vec::new();
+        };
         let mut reports = Vec::new();
         let missed = self.agenda.finished(&task.endpoint, now);
         match ended {
             Ok((_, probed)) if task.counts => reports.push(Report::Probed(Box::new(probed))),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            _ => reports.push(Report::Skipped { endpoint: task.endpoint.clone(), ticks: 1, reason: "interrupted" }),
+            _ => reports.push(Report::Skipped {
+                endpoint: task.endpoint.clone(),
+                ticks: 1,
+                reason: "interrupted",
+            }),
         }
         if missed > 0 {
-            reports.push(Report::Skipped { endpoint: task.endpoint, ticks: missed, reason: "still in flight" });
+            reports.push(Report::Skipped {
+                endpoint: task.endpoint,
+                ticks: missed,
+                reason: "still in flight",
+            });
         }
         reports
     }
@@ -267,7 +308,11 @@ impl Course {
     /// What was in flight then measured the sleep, or began by a clock that was set since: it is thrown away, and
     /// everything goes back to its grid.
     fn notice(&mut self, look: Look) -> Option<Report> {
-        let Look { now, passed, set_from } = look;
+        let Look {
+            now,
+            passed,
+            set_from,
+        } = look;
         let slept = passed > ASLEEP;
         if !slept && set_from.is_none() && self.clock.drift_ms(now).unsigned_abs() <= DRIFT_MS {
             return None;
@@ -278,6 +323,9 @@ impl Course {
             task.counts = false;
             task.abort.abort();
         }
-        slept.then_some(Report::Asleep { from: now - passed, to: now })
+        slept.then_some(Report::Asleep {
+            from: now - passed,
+            to: now,
+        })
     }
 }

@@ -47,7 +47,8 @@ impl Agenda {
     /// Follows `roster` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
     /// place, a look that is already arranged included.
     pub fn follow(&mut self, roster: &[(String, Duration)], now: Timestamp) {
-        self.entries.retain(|name, _| roster.iter().any(|(n, _)| n == name));
+        self.entries
+            .retain(|name, _| roster.iter().any(|(n, _)| n == name));
         for (name, interval) in roster {
             let fresh = || Entry {
                 interval: *interval,
@@ -57,7 +58,10 @@ impl Agenda {
             };
             let entry = self.entries.entry(name.clone()).or_insert_with(fresh);
             if entry.interval != *interval {
-                *entry = Entry { in_flight: entry.in_flight, ..fresh() };
+                *entry = Entry {
+                    in_flight: entry.in_flight,
+                    ..fresh()
+                };
             }
         }
         self.rebuild();
@@ -78,7 +82,11 @@ impl Agenda {
             }
             if let Some(entry) = self.entries.get_mut(&name) {
                 entry.in_flight = true;
-                due.push(Due { endpoint: name, scheduled_at: at, trigger: entry.trigger });
+                due.push(Due {
+                    endpoint: name,
+                    scheduled_at: at,
+                    trigger: entry.trigger,
+                });
             }
         }
         due
@@ -86,7 +94,9 @@ impl Agenda {
 
     /// The probe of `name` has ended: back to the grid. Returns how many ticks passed while it was in flight.
     pub fn finished(&mut self, name: &str, now: Timestamp) -> u64 {
-        let Some(entry) = self.entries.get_mut(name).filter(|e| e.in_flight) else { return 0 };
+        let Some(entry) = self.entries.get_mut(name).filter(|e| e.in_flight) else {
+            return 0;
+        };
         let next = next_tick(name, entry.interval, entry.due);
         let again = next_tick(name, entry.interval, now);
         let skipped = again.since_ms(next).max(0) / interval_ms(entry.interval);
@@ -99,7 +109,13 @@ impl Agenda {
 
     /// Arranges another look at `name` at `at`, unless the grid comes first or a probe is in flight.
     pub fn look_again(&mut self, name: &str, at: Timestamp) {
-        let Some(entry) = self.entries.get_mut(name).filter(|e| !e.in_flight && at < e.due) else { return };
+        let Some(entry) = self
+            .entries
+            .get_mut(name)
+            .filter(|e| !e.in_flight && at < e.due)
+        else {
+            return;
+        };
         self.waiting.remove(&(entry.due, name.to_owned()));
         entry.due = at;
         entry.trigger = Trigger::Recheck;
@@ -121,19 +137,27 @@ impl Agenda {
     }
 
     fn rebuild(&mut self) {
-        self.waiting =
-            self.entries.iter().filter(|(_, e)| !e.in_flight).map(|(name, e)| (e.due, name.clone())).collect();
+        self.waiting = self
+            .entries
+            .iter()
+            .filter(|(_, e)| !e.in_flight)
+            .map(|(name, e)| (e.due, name.clone()))
+            .collect();
     }
 }
 
 fn interval_ms(interval: Duration) -> i64 {
-    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1)
+    i64::try_from(interval.as_millis())
+        .unwrap_or(i64::MAX)
+        .max(1)
 }
 
 /// FNV-1a with `SplitMix64`'s finaliser: stable over releases and machines, which the standard library's hasher is not
 /// promised to be, and well spread in its low bits.
 fn hash(name: &str) -> u64 {
-    let mut h = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut h = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     h ^ (h >> 31)
@@ -156,7 +180,9 @@ mod tests {
     #[test]
     fn a_restart_keeps_the_rhythm() {
         let first = agenda(&["openai-chat"], 1_000_000).next_due().unwrap();
-        let later = agenda(&["openai-chat"], 1_000_000 + 10 * 60_000).next_due().unwrap();
+        let later = agenda(&["openai-chat"], 1_000_000 + 10 * 60_000)
+            .next_due()
+            .unwrap();
         assert_eq!(later.since_ms(first), 10 * 60_000);
     }
 
@@ -167,7 +193,10 @@ mod tests {
             let tick = next_tick(&format!("endpoint-{i}"), MINUTE, Timestamp(0));
             per_second[(tick.0 / 1000 % 60) as usize] += 1;
         }
-        assert!(per_second.iter().all(|n| (1..=30).contains(n)), "ten a second on average: {per_second:?}");
+        assert!(
+            per_second.iter().all(|n| (1..=30).contains(n)),
+            "ten a second on average: {per_second:?}"
+        );
     }
 
     #[test]
@@ -192,7 +221,11 @@ mod tests {
         agenda.finished("a", tick + Duration::from_secs(7));
         assert_eq!(agenda.next_due().unwrap().since_ms(tick), 60_000);
         agenda.look_again("a", tick + Duration::from_secs(90));
-        assert_eq!(agenda.next_due().unwrap().since_ms(tick), 60_000, "the grid comes first");
+        assert_eq!(
+            agenda.next_due().unwrap().since_ms(tick),
+            60_000,
+            "the grid comes first"
+        );
     }
 
     #[test]

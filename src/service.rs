@@ -24,7 +24,9 @@ pub struct Service(Option<Arc<UnixDatagram>>);
 impl Service {
     /// The service manager that started this process, as `$NOTIFY_SOCKET` says.
     pub fn from_env() -> Self {
-        std::env::var_os("NOTIFY_SOCKET").map(|path| Self::at(&path)).unwrap_or_default()
+        std::env::var_os("NOTIFY_SOCKET")
+            .map(|path| Self::at(&path))
+            .unwrap_or_default()
     }
 
     /// The service manager that listens at `path`; a leading `@` means the abstract namespace.
@@ -99,7 +101,9 @@ impl Service {
 /// When what was passed under that name is no TCP listener.
 pub fn inherited_listener(name: &str) -> io::Result<Option<TcpListener>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let Some(index) = position(&names, name) else { return Ok(None) };
+    let Some(index) = position(&names, name) else {
+        return Ok(None);
+    };
     let listener = listenfd::ListenFd::from_env().take_tcp_listener(index)?;
     if let Some(listener) = &listener {
         listener.set_nonblocking(true)?;
@@ -139,7 +143,10 @@ mod tests {
         assert_eq!(heard(), "STATUS=2 endpoints,1 outage");
         service.reloading();
         let reloading = heard();
-        assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+        assert!(
+            reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+            "{reloading}"
+        );
         Service::at(OsStr::new("/nowhere/at/all")).ready();
     }
 
@@ -150,7 +157,9 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
         let service = Service::at(path.as_os_str());
-        service.patiently("opening", tokio::time::sleep(Duration::from_secs(50))).await;
+        service
+            .patiently("opening", tokio::time::sleep(Duration::from_secs(50)))
+            .await;
         let mut buffer = [0; 256];
         let heard: Vec<_> = std::iter::from_fn(|| {
             let n = manager.recv(&mut buffer).ok()?;

@@ -40,6 +40,11 @@ pub struct Silence {
 impl Silence {
     /// Whether it holds for the endpoint of this name. Whether it has ended is for the caller to know.
     pub fn covers(&self, endpoint: &str, config: &Config) -> bool {
-        Scope { endpoints: &self.endpoints, providers: &self.providers, groups: &self.groups }.covers(endpoint, config)
+        Scope {
+            endpoints: &self.endpoints,
+            providers: &self.providers,
+            groups: &self.groups,
+        }
+        .covers(endpoint, config)
     }
 }

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use crate::advice::Advice;
 use crate::maintenance::MaintenanceView;
 use crate::model::{
-    Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider, Sample, Status, Strip,
-    Tally, Timestamp, VendorPage,
+    Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider,
+    Sample, Status, Strip, Tally, Timestamp, VendorPage,
 };
 use crate::silence::Silence;
 
@@ -130,8 +130,12 @@ impl Snapshot {
     /// The [worst](Status::worse) status of all. What is in maintenance says nothing while there is something else.
     pub fn overall(&self) -> Status {
         let all = || self.endpoints.iter().map(|e| e.status);
-        let in_service = all().filter(|s| *s != Status::Maintenance).reduce(Status::worse);
-        in_service.or_else(|| all().next()).unwrap_or(Status::Unknown)
+        let in_service = all()
+            .filter(|s| *s != Status::Maintenance)
+            .reduce(Status::worse);
+        in_service
+            .or_else(|| all().next())
+            .unwrap_or(Status::Unknown)
     }
 
     /// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
@@ -152,8 +156,12 @@ impl Snapshot {
                     (Attribution::Provider, Status::Degraded) => "degradation",
                     (Attribution::Provider, _) => "outage",
                 };
-                let mut names: Vec<_> =
-                    self.incidents.iter().filter(|i| kind(i) == noun).map(|i| i.provider.as_str()).collect();
+                let mut names: Vec<_> = self
+                    .incidents
+                    .iter()
+                    .filter(|i| kind(i) == noun)
+                    .map(|i| i.provider.as_str())
+                    .collect();
                 if !names.is_empty() {
                     line += &format!(", {}", count(names.len(), noun));
                     names.dedup();
@@ -168,7 +176,9 @@ impl Snapshot {
             line += &format!(", NOT RECORDING ({error})");
         }
         match self.endpoints.iter().filter_map(|e| e.last_probe_at).max() {
-            Some(last) => line + &format!("; last probe {} s ago", now.since_ms(last).max(0) / 1000),
+            Some(last) => {
+                line + &format!("; last probe {} s ago", now.since_ms(last).max(0) / 1000)
+            }
             None => line + "; no probe yet",
         }
     }
@@ -176,16 +186,35 @@ impl Snapshot {
     /// The last hour of the first few of these endpoints.
     pub fn strips(&self, names: &[String]) -> Vec<Strip> {
         let view = |name: &String| self.endpoints.iter().find(|e| e.name == *name);
-        let strip = |e: &EndpointView| Strip { endpoint: e.name.clone(), minutes: e.last_hour.clone(), until: self.at };
-        names.iter().filter_map(view).take(STRIPS).map(strip).collect()
+        let strip = |e: &EndpointView| Strip {
+            endpoint: e.name.clone(),
+            minutes: e.last_hour.clone(),
+            until: self.at,
+        };
+        names
+            .iter()
+            .filter_map(view)
+            .take(STRIPS)
+            .map(strip)
+            .collect()
     }
 
     /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
     /// of the same kind of API; the quickest first token first. One whose last probe failed is no way out.
     pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
         let is_affected = |e: &&EndpointView| affected.contains(&e.name);
-        let groups: Vec<_> = self.endpoints.iter().filter(is_affected).filter_map(|e| e.group.as_deref()).collect();
-        let answers: Vec<_> = self.endpoints.iter().filter(is_affected).map(|e| e.api == Api::Http).collect();
+        let groups: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(is_affected)
+            .filter_map(|e| e.group.as_deref())
+            .collect();
+        let answers: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(is_affected)
+            .map(|e| e.api == Api::Http)
+            .collect();
         let fits = |e: &&EndpointView| match e.group.as_deref() {
             Some(group) if !groups.is_empty() => groups.contains(&group),
             _ => groups.is_empty() && answers.contains(&(e.api == Api::Http)),
@@ -193,7 +222,9 @@ impl Snapshot {
         let mut found: Vec<_> = self
             .endpoints
             .iter()
-            .filter(|e| !is_affected(e) && e.status == Status::Operational && e.failed_in_a_row == 0)
+            .filter(|e| {
+                !is_affected(e) && e.status == Status::Operational && e.failed_in_a_row == 0
+            })
             .filter(fits)
             .map(|e| Alternative {
                 endpoint: e.name.clone(),
@@ -261,7 +292,11 @@ impl Recent {
         }
         match self.minutes.back_mut() {
             Some((last, worst)) if *last >= minute => *worst = (*worst).max(sample.outcome),
-            _ => keep(&mut self.minutes, Some((minute, sample.outcome)), MINUTES as usize),
+            _ => keep(
+                &mut self.minutes,
+                Some((minute, sample.outcome)),
+                MINUTES as usize,
+            ),
         }
         let failed = sample.outcome == Outcome::Failed;
         if sample.attribution != Some(Attribution::Local) {
@@ -306,9 +341,15 @@ impl Recent {
     pub fn move_along(&mut self, by_ms: i64) {
         let moved = |at: &mut Timestamp| at.0 += by_ms;
         self.last.iter_mut().for_each(|(at, ..)| moved(at));
-        let moments = [&mut self.resolved_at, &mut self.good_at, &mut self.failing_since];
+        let moments = [
+            &mut self.resolved_at,
+            &mut self.good_at,
+            &mut self.failing_since,
+        ];
         moments.into_iter().flatten().for_each(moved);
-        self.bad.iter_mut().for_each(|bad| moved(&mut bad.started_at));
+        self.bad
+            .iter_mut()
+            .for_each(|bad| moved(&mut bad.started_at));
     }
 
     /// The last bad samples since `from`, oldest first.
@@ -366,7 +407,8 @@ impl Recent {
             total_ms_p50: self.total.median,
             typical_first_token_ms: typical,
             availability_24h: self.availability_24h(now),
-            recent_error_rate: self.failures.iter().filter(|f| **f).count() as f64 / self.failures.len().max(1) as f64,
+            recent_error_rate: self.failures.iter().filter(|f| **f).count() as f64
+                / self.failures.len().max(1) as f64,
             failed_in_a_row: self.failures.iter().rev().take_while(|f| **f).count() as u32,
             last_hour: self.last_hour(now),
         }
@@ -377,7 +419,10 @@ impl Recent {
         let mut cells = vec![' '; MINUTES as usize];
         for (minute, worst) in &self.minutes {
             let place = MINUTES - 1 - (last - minute);
-            if let Some(cell) = usize::try_from(place).ok().and_then(|place| cells.get_mut(place)) {
+            if let Some(cell) = usize::try_from(place)
+                .ok()
+                .and_then(|place| cells.get_mut(place))
+            {
                 *cell = match worst {
                     Outcome::Ok => '.',
                     Outcome::Slow => '~',
@@ -394,7 +439,9 @@ impl Recent {
             .hours
             .iter()
             .filter(|(hour, ..)| *hour > from)
-            .fold((0, 0), |(good, all), (_, g, b)| (good + u64::from(*g), all + u64::from(g + b)));
+            .fold((0, 0), |(good, all), (_, g, b)| {
+                (good + u64::from(*g), all + u64::from(g + b))
+            });
         (all > 0).then(|| good as f64 / all as f64)
     }
 }
@@ -411,5 +458,7 @@ fn keep<T>(ring: &mut VecDeque<T>, value: Option<T>, limit: usize) {
 fn median(values: &VecDeque<f64>) -> Option<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().collect();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).map(|ms| (ms * 1000.0).round() / 1000.0)
+    sorted
+        .get(sorted.len() / 2)
+        .map(|ms| (ms * 1000.0).round() / 1000.0)
 }

@@ -20,10 +20,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 /// Headers and first token leave together, so that curl's first byte is the first token's.
-const SCENARIO: &str =
-    "seed = 1\n[healthy]\nheaders_after = \"60ms\"\nfirst_token_after = \"60ms\"\ntoken_gap = \"10ms\"\ntokens = 8\n";
+const SCENARIO: &str = "seed = 1\n[healthy]\nheaders_after = \"60ms\"\nfirst_token_after = \"60ms\"\ntoken_gap = \"10ms\"\ntokens = 8\n";
 /// What the server with TLS answers.
-const ANSWER: &str = r#"{"choices":[{"message":{"role":"assistant","content":"pong"},"finish_reason":"stop"}]}"#;
+const ANSWER: &str =
+    r#"{"choices":[{"message":{"role":"assistant","content":"pong"},"finish_reason":"stop"}]}"#;
 
 /// How long handshakes took, in milliseconds.
 type Handshakes = Arc<Mutex<Vec<f64>>>;
@@ -66,22 +66,36 @@ impl Server {
             .spawn()
             .expect("a server");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("its addresses");
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("its addresses");
         let addresses: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
         let [plain, secure, spans] = addresses.try_into().expect("three addresses");
-        Self { child, plain, secure, spans, root, _directory: directory }
+        Self {
+            child,
+            plain,
+            secure,
+            spans,
+            root,
+            _directory: directory,
+        }
     }
 
     /// What it did, by model, once it has noted the end of all of these.
     pub(crate) async fn truths(&self, models: &[String]) -> HashMap<String, Truth> {
         loop {
             let mut stream = TcpStream::connect(&self.plain).await.expect("the server");
-            stream.write_all(b"GET /_log HTTP/1.1\r\nhost: sim\r\n\r\n").await.expect("the server");
+            stream
+                .write_all(b"GET /_log HTTP/1.1\r\nhost: sim\r\n\r\n")
+                .await
+                .expect("the server");
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.expect("its log");
             let (_, log) = answer.split_once("\r\n\r\n").expect("a body");
             let log: Vec<Value> = serde_json::from_str(log).expect("a list");
-            let by_model = log.iter().filter_map(|e| Some((e["model"].as_str()?.to_owned(), Truth::of(e))));
+            let by_model = log
+                .iter()
+                .filter_map(|e| Some((e["model"].as_str()?.to_owned(), Truth::of(e))));
             let truths: HashMap<_, _> = by_model.collect();
             if models.iter().all(|model| truths.contains_key(model)) {
                 return truths;
@@ -96,7 +110,10 @@ impl Server {
         let mut stream = TcpStream::connect(&self.spans).await.expect("the server");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("its list");
-        answer.lines().filter_map(|line| line.parse().ok()).collect()
+        answer
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect()
     }
 }
 
@@ -111,22 +128,32 @@ impl Truth {
     fn of(exchange: &Value) -> Self {
         let writes = exchange["writes"].as_array().into_iter().flatten();
         let of_kind = |kind: &'static str| {
-            let one = move |w: &Value| (w["kind"] == kind).then(|| w["after_us"].as_f64().map(|us| us / 1000.0))?;
+            let one = move |w: &Value| {
+                (w["kind"] == kind).then(|| w["after_us"].as_f64().map(|us| us / 1000.0))?
+            };
             writes.clone().filter_map(one)
         };
-        Self { headers: of_kind("headers").next(), tokens: of_kind("token").collect(), done: of_kind("done").next() }
+        Self {
+            headers: of_kind("headers").next(),
+            tokens: of_kind("token").collect(),
+            done: of_kind("done").next(),
+        }
     }
 }
 
 /// Serves until the input ends.
 pub(crate) fn serve() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         // A longer queue than is usual: all who come at once are let in at once.
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let listener = socket.listen(1024).expect("a listener");
-        let simulator = Simulator::start(listener, Scenario::parse(SCENARIO).expect("a scenario")).expect("a server");
+        let simulator = Simulator::start(listener, Scenario::parse(SCENARIO).expect("a scenario"))
+            .expect("a server");
         let name = a_name();
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
@@ -140,8 +167,15 @@ pub(crate) fn serve() {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = spans.accept().await {
                 let list = std::mem::take(&mut *told.lock().expect("the list"));
-                let _ =
-                    stream.write_all(list.iter().map(f64::to_string).collect::<Vec<_>>().join("\n").as_bytes()).await;
+                let _ = stream
+                    .write_all(
+                        list.iter()
+                            .map(f64::to_string)
+                            .collect::<Vec<_>>()
+                            .join("\n")
+                            .as_bytes(),
+                    )
+                    .await;
             }
         });
         tokio::spawn(async move {
@@ -150,11 +184,19 @@ pub(crate) fn serve() {
                 // Or the second part of its greeting waits for a client that is slow to acknowledge the first.
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(async move {
-                    let Ok(mut stream) = acceptor.accept(Stamped::new(stream)).await else { return };
-                    handshakes.lock().expect("the list").extend(stream.get_ref().0.span());
+                    let Ok(mut stream) = acceptor.accept(Stamped::new(stream)).await else {
+                        return;
+                    };
+                    handshakes
+                        .lock()
+                        .expect("the list")
+                        .extend(stream.get_ref().0.span());
                     let mut request = vec![0; 64 * 1024];
                     let _ = stream.read(&mut request).await;
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", ANSWER.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                        ANSWER.len()
+                    );
                     let _ = stream.write_all(format!("{head}{ANSWER}").as_bytes()).await;
                     let _ = stream.shutdown().await;
                 });
@@ -177,7 +219,11 @@ struct Stamped {
 impl Stamped {
     fn new(stream: TcpStream) -> Self {
         setsockopt(&stream, sockopt::ReceiveTimestampns, &true).expect("stamps");
-        Self { stream, first: None, last: None }
+        Self {
+            stream,
+            first: None,
+            last: None,
+        }
     }
 
     fn span(&self) -> Option<f64> {
@@ -186,15 +232,28 @@ impl Stamped {
 }
 
 impl AsyncRead for Stamped {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, first, last } = self.get_mut();
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self {
+            stream,
+            first,
+            last,
+        } = self.get_mut();
         loop {
             ready!(stream.poll_read_ready(cx))?;
             let room = buf.initialize_unfilled();
             let mut control = nix::cmsg_space!(TimeSpec);
             let read = stream.try_io(Interest::READABLE, || {
                 let mut parts = [IoSliceMut::new(room)];
-                let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+                let message = recvmsg::<()>(
+                    stream.as_raw_fd(),
+                    &mut parts,
+                    Some(&mut control),
+                    MsgFlags::empty(),
+                )?;
                 let stamp = message.cmsgs()?.find_map(|c| match c {
                     ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
                     _ => None,
@@ -216,7 +275,11 @@ impl AsyncRead for Stamped {
 }
 
 impl AsyncWrite for Stamped {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
@@ -232,8 +295,14 @@ impl AsyncWrite for Stamped {
 /// A name of this machine that has to be looked up: `localhost` is known to curl itself.
 fn a_name() -> String {
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let mut names = hosts.lines().filter_map(|line| line.strip_prefix("127.0.0.1")).flat_map(str::split_whitespace);
-    names.rfind(|name| !name.starts_with("localhost")).unwrap_or("localhost").to_owned()
+    let mut names = hosts
+        .lines()
+        .filter_map(|line| line.strip_prefix("127.0.0.1"))
+        .flat_map(str::split_whitespace);
+    names
+        .rfind(|name| !name.starts_with("localhost"))
+        .unwrap_or("localhost")
+        .to_owned()
 }
 
 fn tls(name: &str) -> TlsAcceptor {
@@ -242,11 +311,13 @@ fn tls(name: &str) -> TlsAcceptor {
     let certificate = wanted.self_signed(&key).expect("a certificate");
     std::fs::write(std::env::var_os("ROOT").expect("a path"), certificate.pem()).expect("a file");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .expect("a server");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_no_client_auth()
+    .with_single_cert(vec![certificate.der().clone()], key)
+    .expect("a server");
     TlsAcceptor::from(Arc::new(config))
 }

@@ -28,7 +28,9 @@ const QUIET_DAYS: i64 = 7;
 fn main() {
     let args = Args::read();
     let months = |days: i64| days as f64 / 30.0 * ENDPOINTS as f64;
-    let healthy = (args.months / months(HEALTHY_DAYS - WARM_DAYS)).ceil().max(3.0) as u64;
+    let healthy = (args.months / months(HEALTHY_DAYS - WARM_DAYS))
+        .ceil()
+        .max(3.0) as u64;
     let troubled = (args.months / months(TROUBLED_DAYS)).ceil().max(3.0) as u64;
     println!(
         "{:.0} endpoint-months without incidents, {:.0} with; probed every {} s; seconds are median / p95\n",
@@ -41,15 +43,28 @@ fn main() {
         let quiet = in_parallel(healthy, |seed| {
             let world = World::healthy(5000 + seed, BACKGROUNDS[seed as usize % 3], HEALTHY_DAYS);
             let run = rule.watch(&world, "", args.interval);
-            let alerts = run.said.iter().filter(|s| s.notify && s.event != "resolved");
-            let alerts = alerts.filter(|s| s.t_ms >= WARM_DAYS * DAY).map(|s| s.cause.clone()).collect::<Vec<_>>();
+            let alerts = run
+                .said
+                .iter()
+                .filter(|s| s.notify && s.event != "resolved");
+            let alerts = alerts
+                .filter(|s| s.t_ms >= WARM_DAYS * DAY)
+                .map(|s| s.cause.clone())
+                .collect::<Vec<_>>();
             let planned = ENDPOINTS as f64 * world.length as f64 / args.interval as f64;
             (alerts, run.probes as f64 / planned - 1.0)
         });
-        let noise: Vec<_> = (0..3).map(|b| noise(&quiet, b, months(HEALTHY_DAYS - WARM_DAYS))).collect();
+        let noise: Vec<_> = (0..3)
+            .map(|b| noise(&quiet, b, months(HEALTHY_DAYS - WARM_DAYS)))
+            .collect();
         let replay = in_parallel(troubled, |seed| {
             let trace = seed.to_string();
-            let world = World::troubled(6000 + seed, BACKGROUNDS[seed as usize % 3], TROUBLED_DAYS, QUIET_DAYS);
+            let world = World::troubled(
+                6000 + seed,
+                BACKGROUNDS[seed as usize % 3],
+                TROUBLED_DAYS,
+                QUIET_DAYS,
+            );
             let run = rule.watch(&world, &trace, args.interval);
             (watched(&trace, args.interval), labels(&trace, &world), run)
         });
@@ -68,10 +83,20 @@ struct Args {
 
 impl Args {
     fn read() -> Self {
-        let mut args = Self { months: 200.0, interval: 60_000, only: false, policy: DetectionPolicy::default() };
+        let mut args = Self {
+            months: 200.0,
+            interval: 60_000,
+            only: false,
+            policy: DetectionPolicy::default(),
+        };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            let mut number = || words.next().and_then(|n| n.parse::<f64>().ok()).unwrap_or_else(|| usage(&word));
+            let mut number = || {
+                words
+                    .next()
+                    .and_then(|n| n.parse::<f64>().ok())
+                    .unwrap_or_else(|| usage(&word))
+            };
             match word.as_str() {
                 "--months" => args.months = number(),
                 "--interval" => args.interval = (number() * 1000.0) as i64,
@@ -104,7 +129,13 @@ fn usage<T>(word: &str) -> T {
 /// Kuma; Kuma with three retries every 20 s; two quick retries after 5 s; and two confirmations at twice the rate with
 /// three good ones to recover, as updown.io does.
 fn rules(args: &Args) -> Vec<(&'static str, Rule)> {
-    let plain = Consecutive { failures: 3, successes: 2, retry_ms: 0, recover_ms: 0, slow: 0.0 };
+    let plain = Consecutive {
+        failures: 3,
+        successes: 2,
+        retry_ms: 0,
+        recover_ms: 0,
+        slow: 0.0,
+    };
     let half = args.interval / 2;
     let mut rules = vec![("llmwatch", Rule::Meter(args.policy.clone()))];
     if !args.only {
@@ -112,10 +143,40 @@ fn rules(args: &Args) -> Vec<(&'static str, Rule)> {
             [
                 ("Gatus 3/2", plain),
                 ("Gatus, time<3x", Consecutive { slow: 3.0, ..plain }),
-                ("Kuma", Consecutive { failures: 1, successes: 1, ..plain }),
-                ("Kuma 3 @ 20 s", Consecutive { failures: 4, successes: 1, retry_ms: 20_000, ..plain }),
-                ("2 quick retries", Consecutive { successes: 1, retry_ms: 5_000, ..plain }),
-                ("as updown", Consecutive { successes: 3, retry_ms: half, recover_ms: half, ..plain }),
+                (
+                    "Kuma",
+                    Consecutive {
+                        failures: 1,
+                        successes: 1,
+                        ..plain
+                    },
+                ),
+                (
+                    "Kuma 3 @ 20 s",
+                    Consecutive {
+                        failures: 4,
+                        successes: 1,
+                        retry_ms: 20_000,
+                        ..plain
+                    },
+                ),
+                (
+                    "2 quick retries",
+                    Consecutive {
+                        successes: 1,
+                        retry_ms: 5_000,
+                        ..plain
+                    },
+                ),
+                (
+                    "as updown",
+                    Consecutive {
+                        successes: 3,
+                        retry_ms: half,
+                        recover_ms: half,
+                        ..plain
+                    },
+                ),
             ]
             .map(|(title, rule)| (title, Rule::Consecutive(rule))),
         );
@@ -139,7 +200,10 @@ fn in_parallel<T: Send>(n: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
             }
         };
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(one)).collect();
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).collect()
+        workers
+            .into_iter()
+            .flat_map(|w| w.join().unwrap_or_default())
+            .collect()
     });
     assert_eq!(done.len() as u64, n, "a worker has panicked");
     done.sort_by_key(|(i, _)| *i);
@@ -147,8 +211,15 @@ fn in_parallel<T: Send>(n: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
 }
 
 fn watched(trace: &str, interval_ms: i64) -> Watched {
-    let endpoints = (0..ENDPOINTS).map(|e| (name(e), format!("p{}", e / PER_PROVIDER))).collect();
-    Watched { trace: trace.to_owned(), interval_ms, days: (TROUBLED_DAYS - QUIET_DAYS) as f64, endpoints }
+    let endpoints = (0..ENDPOINTS)
+        .map(|e| (name(e), format!("p{}", e / PER_PROVIDER)))
+        .collect();
+    Watched {
+        trace: trace.to_owned(),
+        interval_ms,
+        days: (TROUBLED_DAYS - QUIET_DAYS) as f64,
+        endpoints,
+    }
 }
 
 fn labels(trace: &str, world: &World) -> Vec<Label> {
@@ -165,7 +236,12 @@ fn labels(trace: &str, world: &World) -> Vec<Label> {
 
 /// Alerts per endpoint-month in the healthy worlds of one background.
 fn noise(quiet: &[(Vec<String>, f64)], background: usize, months: f64) -> f64 {
-    let own: Vec<_> = quiet.iter().skip(background).step_by(3).map(|(alerts, _)| alerts.len()).collect();
+    let own: Vec<_> = quiet
+        .iter()
+        .skip(background)
+        .step_by(3)
+        .map(|(alerts, _)| alerts.len())
+        .collect();
     own.iter().sum::<usize>() as f64 / (own.len() as f64 * months)
 }
 
@@ -227,11 +303,23 @@ impl Row {
             labels.extend(own.iter().cloned());
         }
         let score = Score::new(&replay, &labels);
-        let of = |kind: &str, scope: &str| score.kinds.iter().find(|k| k.kind == kind && k.scope == scope);
-        let delays = DELAYS.iter().map(|(k, s)| of(k, s).map_or_else(|| "–".to_owned(), |k| delay(&k.figures)));
-        let notes = |kind, scope| of(kind, scope).map_or_else(|| "–".to_owned(), |k| format!("{:.1}", k.figures.notes));
+        let of = |kind: &str, scope: &str| {
+            score
+                .kinds
+                .iter()
+                .find(|k| k.kind == kind && k.scope == scope)
+        };
+        let delays = DELAYS
+            .iter()
+            .map(|(k, s)| of(k, s).map_or_else(|| "–".to_owned(), |k| delay(&k.figures)));
+        let notes = |kind, scope| {
+            of(kind, scope).map_or_else(|| "–".to_owned(), |k| format!("{:.1}", k.figures.notes))
+        };
         let extra = quiet.iter().map(|(_, extra)| extra).sum::<f64>() / quiet.len() as f64;
-        let mut line = vec![format!("{:.2}", noise.iter().sum::<f64>() / noise.len() as f64)];
+        let mut line = vec![format!(
+            "{:.2}",
+            noise.iter().sum::<f64>() / noise.len() as f64
+        )];
         line.extend(noise.iter().map(|n| format!("{n:.2}")));
         line.push(format!("{:.1} %", 100.0 * extra));
         line.push(notes("hard_5xx", "provider"));
@@ -240,11 +328,18 @@ impl Row {
         line.push(notes("flapping", "provider"));
         line.push(notes("local_net", "monitor"));
         let mut causes: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-        quiet.iter().flat_map(|(alerts, _)| alerts).for_each(|c| *causes.entry(c).or_default() += 1);
+        quiet
+            .iter()
+            .flat_map(|(alerts, _)| alerts)
+            .for_each(|c| *causes.entry(c).or_default() += 1);
         if causes.keys().any(|c| !c.is_empty()) {
             eprintln!("{title}: false alerts by cause {causes:?}");
         }
-        Self { title, delays: delays.collect(), noise: line }
+        Self {
+            title,
+            delays: delays.collect(),
+            noise: line,
+        }
     }
 }
 

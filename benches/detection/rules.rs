@@ -50,7 +50,10 @@ impl Rule {
         match self {
             Self::Meter(policy) => meter(world, trace, interval, policy),
             Self::Consecutive(rule) => {
-                let mut run = Run { said: Vec::new(), probes: 0 };
+                let mut run = Run {
+                    said: Vec::new(),
+                    probes: 0,
+                };
                 (0..ENDPOINTS).for_each(|e| rule.watch(world, trace, interval, e, &mut run));
                 run
             }
@@ -78,15 +81,24 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
     let every = Duration::from_millis(interval.unsigned_abs());
     let names: Vec<_> = (0..ENDPOINTS).map(name).collect();
     let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER));
-    let roster: BTreeMap<_, _> = (0..ENDPOINTS).map(|e| (names[e].clone(), policy(e))).collect();
+    let roster: BTreeMap<_, _> = (0..ENDPOINTS)
+        .map(|e| (names[e].clone(), policy(e)))
+        .collect();
     let mut flights: Vec<_> = (0..ENDPOINTS)
         .map(|e| {
             let at = first(world, e, interval);
-            Flight { tick: at, start: at, probe: world.probe(e, at) }
+            Flight {
+                tick: at,
+                start: at,
+                probe: world.probe(e, at),
+            }
         })
         .collect();
     let mut detector = Detector::default();
-    let mut run = Run { said: Vec::new(), probes: 0 };
+    let mut run = Run {
+        said: Vec::new(),
+        probes: 0,
+    };
     while let Some(e) = (0..ENDPOINTS).min_by_key(|e| flights[*e].end()) {
         let flight = &mut flights[e];
         let (start, end) = (flight.start, flight.end());
@@ -105,7 +117,10 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
                 total_ms: flight.probe.total_ms,
                 beyond_limits: None,
             })),
-            other => Probed::Failed { rate_limited: other == Outcome::Throttled, retry_after_ms: None },
+            other => Probed::Failed {
+                rate_limited: other == Outcome::Throttled,
+                retry_after_ms: None,
+            },
         };
         let seen = Observation {
             endpoint: names[e].clone(),
@@ -135,7 +150,11 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
 impl Consecutive {
     fn watch(&self, world: &World, trace: &str, interval: i64, endpoint: usize, run: &mut Run) {
         let name = name(endpoint);
-        let limit = if self.slow > 0.0 { self.slow * world.usual_total_ms(endpoint) } else { f64::INFINITY };
+        let limit = if self.slow > 0.0 {
+            self.slow * world.usual_total_ms(endpoint)
+        } else {
+            f64::INFINITY
+        };
         let (mut bad, mut good, mut open) = (0, 0, false);
         let mut t = first(world, endpoint, interval);
         while t < world.length {

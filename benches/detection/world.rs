@@ -98,9 +98,15 @@ impl Kind {
             Self::Slow3 => (minutes(dice, 35.0, 0.5, 15.0, 120.0), 3.0),
             Self::Slow5 => (minutes(dice, 35.0, 0.5, 15.0, 120.0), 5.0),
             Self::Slow10 => (minutes(dice, 35.0, 0.5, 15.0, 120.0), 10.0),
-            Self::Drip => (minutes(dice, 20.0, 0.7, 6.0, 120.0), dice.between(8.0, 40.0)),
+            Self::Drip => (
+                minutes(dice, 20.0, 0.7, 6.0, 120.0),
+                dice.between(8.0, 40.0),
+            ),
             Self::Truncated => (minutes(dice, 20.0, 0.7, 6.0, 120.0), dice.between(0.3, 1.0)),
-            Self::Storm => (minutes(dice, 20.0, 0.7, 6.0, 120.0), dice.between(0.5, 0.95)),
+            Self::Storm => (
+                minutes(dice, 20.0, 0.7, 6.0, 120.0),
+                dice.between(0.5, 0.95),
+            ),
             Self::Flapping => ((dice.between(30.0, 90.0) * MINUTE as f64) as i64, 1.0),
             Self::Brownout => (minutes(dice, 35.0, 0.5, 15.0, 120.0), 0.15),
             Self::RampErrors => ((dice.between(30.0, 90.0) * MINUTE as f64) as i64, 0.7),
@@ -188,12 +194,26 @@ impl World {
     pub(crate) fn healthy(seed: u64, background: f64, days: i64) -> Self {
         let mut dice = Dice::new(seed);
         let length = days * DAY;
-        let habits: Vec<_> = (0..ENDPOINTS).map(|_| Habit::draw(&mut dice, background)).collect();
-        let swings = (0..ENDPOINTS).map(|_| (0..=length / (15 * MINUTE) + 1).map(|_| dice.normal()).collect());
+        let habits: Vec<_> = (0..ENDPOINTS)
+            .map(|_| Habit::draw(&mut dice, background))
+            .collect();
+        let swings = (0..ENDPOINTS).map(|_| {
+            (0..=length / (15 * MINUTE) + 1)
+                .map(|_| dice.normal())
+                .collect()
+        });
         let swings = swings.collect();
         let nuisances = nuisances(&mut dice, length);
         let effects = vec![Vec::new(); ENDPOINTS];
-        Self { seed, length, habits, swings, nuisances, effects, incidents: Vec::new() }
+        Self {
+            seed,
+            length,
+            habits,
+            swings,
+            nuisances,
+            effects,
+            incidents: Vec::new(),
+        }
     }
 
     /// The same with an incident every seven hours or so after the first `warm` days: every kind in turn, half of them on
@@ -225,7 +245,10 @@ impl World {
         let (scope, endpoints): (_, Vec<usize>) = match kind {
             Kind::Local => ("monitor", (0..ENDPOINTS).collect()),
             _ if dice.share() < 0.5 => ("provider", all_of_it.collect()),
-            _ => ("endpoint", vec![provider * PER_PROVIDER + dice.below(PER_PROVIDER)]),
+            _ => (
+                "endpoint",
+                vec![provider * PER_PROVIDER + dice.below(PER_PROVIDER)],
+            ),
         };
         let mut end = start + length;
         if kind == Kind::Flapping {
@@ -234,16 +257,32 @@ impl World {
                 let down = (dice.between(2.0, 5.0) * MINUTE as f64) as i64;
                 end = (t + down).min(start + length);
                 for e in &endpoints {
-                    self.effects[*e].push(Effect { start: t, end, kind: Kind::Hard, size: 1.0 });
+                    self.effects[*e].push(Effect {
+                        start: t,
+                        end,
+                        kind: Kind::Hard,
+                        size: 1.0,
+                    });
                 }
                 t += down + (dice.between(2.0, 5.0) * MINUTE as f64) as i64;
             }
         } else {
             for e in &endpoints {
-                self.effects[*e].push(Effect { start, end, kind, size });
+                self.effects[*e].push(Effect {
+                    start,
+                    end,
+                    kind,
+                    size,
+                });
             }
         }
-        self.incidents.push(Incident { start, end, kind, scope, endpoints });
+        self.incidents.push(Incident {
+            start,
+            end,
+            kind,
+            scope,
+            endpoints,
+        });
     }
 
     /// What a probe of `endpoint` shows that begins at `t`.
@@ -252,16 +291,26 @@ impl World {
         let habit = &self.habits[endpoint];
         let effect = find(&self.effects[endpoint], t, |e| (e.start, e.end));
         let nuisance = find(&self.nuisances[endpoint], t, |n| (n.start, n.end));
-        let failed = |outcome, total_ms| Probe { outcome, first_token_ms: 0.0, total_ms };
+        let failed = |outcome, total_ms| Probe {
+            outcome,
+            first_token_ms: 0.0,
+            total_ms,
+        };
         let (mut share, mut slower, mut drip) = (0.0, 0.0, 1.0);
         let mut kind = Kind::Hard;
         if let Some(e) = effect {
             kind = e.kind;
             let ramp = |minutes: i64| ((t - e.start) as f64 / (minutes * MINUTE) as f64).min(1.0);
             match e.kind {
-                Kind::Local => return failed(Outcome::Blind, if dice.u(1) < 0.6 { 30.0 } else { 5000.0 }),
+                Kind::Local => {
+                    return failed(Outcome::Blind, if dice.u(1) < 0.6 { 30.0 } else { 5000.0 });
+                }
                 Kind::Hard | Kind::Hang | Kind::Flapping => share = 1.0,
-                Kind::Partial20 | Kind::Partial40 | Kind::Partial60 | Kind::Truncated | Kind::Storm => share = e.size,
+                Kind::Partial20
+                | Kind::Partial40
+                | Kind::Partial60
+                | Kind::Truncated
+                | Kind::Storm => share = e.size,
                 Kind::Slow2 | Kind::Slow3 | Kind::Slow5 | Kind::Slow10 => slower = e.size.ln(),
                 Kind::Drip => drip = e.size,
                 Kind::Brownout => (slower, share) = (2.0_f64.ln(), e.size),
@@ -269,7 +318,9 @@ impl World {
                 Kind::RampSlow => slower = e.size.ln() * ramp(30),
             }
         }
-        let burst = nuisance.filter(|n| n.fails).is_some_and(|n| dice.u(3) < n.size);
+        let burst = nuisance
+            .filter(|n| n.fails)
+            .is_some_and(|n| dice.u(3) < n.size);
         let truncated = share > 0.0 && dice.u(2) < share && kind == Kind::Truncated;
         if !truncated {
             let style = if share > 0.0 && dice.u(2) < share {
@@ -287,7 +338,10 @@ impl World {
                     Kind::Storm => failed(Outcome::Throttled, quick),
                     _ if u < shares[0] => failed(Outcome::Failed, quick),
                     _ if u < shares[1] => failed(Outcome::Failed, FIRST_TOKEN_LIMIT_MS),
-                    _ if u < shares[2] => failed(Outcome::Failed, if dice.u(21) < 0.7 { 50.0 } else { 5000.0 }),
+                    _ if u < shares[2] => failed(
+                        Outcome::Failed,
+                        if dice.u(21) < 0.7 { 50.0 } else { 5000.0 },
+                    ),
                     _ => failed(Outcome::Throttled, quick),
                 };
             }
@@ -298,7 +352,15 @@ impl World {
         self.answer(endpoint, t, dice, slower, drip, truncated)
     }
 
-    fn answer(&self, endpoint: usize, t: i64, dice: Fixed, slower: f64, drip: f64, truncated: bool) -> Probe {
+    fn answer(
+        &self,
+        endpoint: usize,
+        t: i64,
+        dice: Fixed,
+        slower: f64,
+        drip: f64,
+        truncated: bool,
+    ) -> Probe {
         let habit = &self.habits[endpoint];
         let load = self.load(endpoint, t);
         let (a, b) = dice.normals(10);
@@ -307,18 +369,28 @@ impl World {
             log += habit.spike + 0.45 * dice.normals(13).0;
         }
         let first_token_ms = habit.first_token_ms * log.exp();
-        let rest = TOKENS * habit.token_ms * drip * (0.5 * load + 0.7 * slower + habit.token_spread * b).exp();
+        let rest = TOKENS
+            * habit.token_ms
+            * drip
+            * (0.5 * load + 0.7 * slower + habit.token_spread * b).exp();
         let end = first_token_ms + rest;
         let (outcome, total_ms) = if first_token_ms > FIRST_TOKEN_LIMIT_MS {
             (Outcome::Failed, FIRST_TOKEN_LIMIT_MS)
         } else if truncated {
-            (Outcome::Failed, (first_token_ms + rest * dice.u(24)).min(TOTAL_LIMIT_MS))
+            (
+                Outcome::Failed,
+                (first_token_ms + rest * dice.u(24)).min(TOTAL_LIMIT_MS),
+            )
         } else if end > TOTAL_LIMIT_MS {
             (Outcome::Failed, TOTAL_LIMIT_MS)
         } else {
             (Outcome::Good, end)
         };
-        Probe { outcome, first_token_ms, total_ms }
+        Probe {
+            outcome,
+            first_token_ms,
+            total_ms,
+        }
     }
 
     /// The logarithm of how much slower than usual it is at `t`: day, week, and a slow random swing.
@@ -332,7 +404,8 @@ impl World {
         let f = (t % habit.swing_ms) as f64 / habit.swing_ms as f64;
         let f = f * f * (3.0 - 2.0 * f);
         let swings = &self.swings[endpoint];
-        load + habit.swing * ((1.0 - f) * swings[k % swings.len()] + f * swings[(k + 1) % swings.len()])
+        load + habit.swing
+            * ((1.0 - f) * swings[k % swings.len()] + f * swings[(k + 1) % swings.len()])
     }
 
     /// The usual total of an endpoint: what a person would write a limit against.
@@ -366,23 +439,50 @@ fn nuisances(dice: &mut Dice, length: i64) -> Vec<Vec<Nuisance>> {
     let months = length as f64 / (30 * DAY) as f64;
     let mut all: Vec<Vec<Nuisance>> = vec![Vec::new(); ENDPOINTS];
     let mut add = |e: usize, start: i64, ms: f64, size: f64, fails: bool| {
-        all[e].push(Nuisance { start, end: start + ms as i64, size, fails });
+        all[e].push(Nuisance {
+            start,
+            end: start + ms as i64,
+            size,
+            fails,
+        });
     };
     for e in 0..ENDPOINTS {
         for _ in 0..dice.poisson(4.0 * months) {
-            add(e, dice.until(length), (15_000.0 * (0.9 * dice.normal()).exp()).min(90_000.0), 0.9, true);
+            add(
+                e,
+                dice.until(length),
+                (15_000.0 * (0.9 * dice.normal()).exp()).min(90_000.0),
+                0.9,
+                true,
+            );
         }
         for _ in 0..dice.poisson(months) {
-            add(e, dice.until(length), dice.between(61_000.0, 95_000.0), 0.95, true);
+            add(
+                e,
+                dice.until(length),
+                dice.between(61_000.0, 95_000.0),
+                0.95,
+                true,
+            );
         }
         for _ in 0..dice.poisson(8.0 * months) {
-            add(e, dice.until(length), dice.between(60_000.0, 240_000.0), dice.between(1.4, 2.2), false);
+            add(
+                e,
+                dice.until(length),
+                dice.between(60_000.0, 240_000.0),
+                dice.between(1.4, 2.2),
+                false,
+            );
         }
     }
     for provider in 0..PROVIDERS {
         for _ in 0..dice.poisson(months) {
-            let (start, ms) = (dice.until(length), (12_000.0 * (0.8 * dice.normal()).exp()).min(60_000.0));
-            (provider * PER_PROVIDER..(provider + 1) * PER_PROVIDER).for_each(|e| add(e, start, ms, 0.9, true));
+            let (start, ms) = (
+                dice.until(length),
+                (12_000.0 * (0.8 * dice.normal()).exp()).min(60_000.0),
+            );
+            (provider * PER_PROVIDER..(provider + 1) * PER_PROVIDER)
+                .for_each(|e| add(e, start, ms, 0.9, true));
         }
     }
     for list in &mut all {
@@ -455,12 +555,16 @@ impl Fixed {
         let place = seed
             .wrapping_mul(0x9E37_79B9_7F4A_7C15)
             .wrapping_add((endpoint as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95));
-        Self(mix(mix(place).wrapping_add(t.cast_unsigned().wrapping_mul(0xA24B_AED4_963E_E407))))
+        Self(mix(mix(place).wrapping_add(
+            t.cast_unsigned().wrapping_mul(0xA24B_AED4_963E_E407),
+        )))
     }
 
     /// The draw of this number, always the same: above 0, below 1.
     fn u(self, slot: u64) -> f64 {
-        let z = mix(self.0.wrapping_add((slot + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        let z = mix(self
+            .0
+            .wrapping_add((slot + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         ((z >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
     }
 

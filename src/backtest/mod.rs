@@ -114,33 +114,61 @@ struct Tale {
 
 impl Tale {
     fn new(watched: Watched) -> Self {
-        Self { watched, said: Vec::new(), blips: Vec::new() }
+        Self {
+            watched,
+            said: Vec::new(),
+            blips: Vec::new(),
+        }
     }
 
     fn hear(&mut self, verdict: &Verdict) {
         let trace = &self.watched.trace;
-        self.said.extend(verdict.notes.iter().map(|note| say(trace, note)));
-        self.blips.extend(verdict.blips.iter().map(|blip| (trace.clone(), blip.clone())));
+        self.said
+            .extend(verdict.notes.iter().map(|note| say(trace, note)));
+        self.blips.extend(
+            verdict
+                .blips
+                .iter()
+                .map(|blip| (trace.clone(), blip.clone())),
+        );
     }
 }
 
 fn say(trace: &str, note: &Note) -> Said {
     let (k, n) = note.shared.map_or((note.k, note.n), |all| (all.k, all.n));
-    let on = note.shared.map(|all| format!(" on {} of {} endpoints", all.endpoints, all.of)).unwrap_or_default();
+    let on = note
+        .shared
+        .map(|all| format!(" on {} of {} endpoints", all.endpoints, all.of))
+        .unwrap_or_default();
     let text = match (note.event, note.cause) {
-        (Event::Resolved, _) if note.new_normal => "slow for a day: this is the new normal".to_owned(),
+        (Event::Resolved, _) if note.new_normal => {
+            "slow for a day: this is the new normal".to_owned()
+        }
         (Event::Resolved | Event::Offline | Event::Online, _) => String::new(),
         (_, Cause::Account) => format!("the account was refused {k} times"),
         (_, cause) if cause.is_slow() => {
-            let ms = |what: &str, ms: Option<f64>| ms.map(|ms| format!("{what} {ms:.0} ms")).unwrap_or_default();
+            let ms = |what: &str, ms: Option<f64>| {
+                ms.map(|ms| format!("{what} {ms:.0} ms"))
+                    .unwrap_or_default()
+            };
             let typical = ms("; typical first token", note.typical_first_token_ms);
-            format!("{k} of the last {n} probes slow{on}{typical}{}", ms(", now", note.first_token_ms))
+            format!(
+                "{k} of the last {n} probes slow{on}{typical}{}",
+                ms(", now", note.first_token_ms)
+            )
         }
         _ if note.was_slow => format!("was slow, now failing: {k} of the last {n} probes"),
-        _ => format!("errors {k} of the last {n} probes{on}; typical {:.1} %", 100.0 * note.typical_failure_rate),
+        _ => format!(
+            "errors {k} of the last {n} probes{on}; typical {:.1} %",
+            100.0 * note.typical_failure_rate
+        ),
     };
     // A resolution needs no cause, except that the account's has a life of its own beside the provider's.
-    let cause = if note.event == Event::Resolved && note.cause != Cause::Account { Cause::None } else { note.cause };
+    let cause = if note.event == Event::Resolved && note.cause != Cause::Account {
+        Cause::None
+    } else {
+        note.cause
+    };
     Said {
         trace: trace.to_owned(),
         t_ms: note.at.0,

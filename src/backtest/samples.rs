@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::{Replay, Tale, Watched};
 use crate::detect::{Detector, Observation, Policy, Reader, Result as Probed};
-use crate::model::{DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger, canonical_order};
+use crate::model::{
+    DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger, canonical_order,
+};
 
 /// How many distances between scheduled probes tell an interval that no configuration names.
 const DISTANCES: usize = 1001;
@@ -47,7 +49,10 @@ impl Samples {
     pub fn new(trace: &str, configured: &[Arc<Endpoint>], controls: bool) -> Self {
         Self {
             trace: trace.to_owned(),
-            configured: configured.iter().map(|e| (e.name.clone(), e.clone())).collect(),
+            configured: configured
+                .iter()
+                .map(|e| (e.name.clone(), e.clone()))
+                .collect(),
             controls,
             seen: Vec::new(),
             places: BTreeMap::new(),
@@ -69,15 +74,32 @@ impl Samples {
         let seen = &mut self.seen[place];
         if sample.trigger == Trigger::Schedule {
             let before = seen.scheduled_at.replace(sample.scheduled_at);
-            let distance = before.map(|b| sample.scheduled_at.since_ms(b)).filter(|ms| *ms > 0);
-            seen.distances.extend(distance.filter(|_| seen.distances.len() < DISTANCES));
+            let distance = before
+                .map(|b| sample.scheduled_at.since_ms(b))
+                .filter(|ms| *ms > 0);
+            seen.distances
+                .extend(distance.filter(|_| seen.distances.len() < DISTANCES));
         }
         let none = SlowLimits::default();
-        let limits = self.configured.get(&sample.endpoint).map_or(&none, |e| &e.slow);
+        let limits = self
+            .configured
+            .get(&sample.endpoint)
+            .map_or(&none, |e| &e.slow);
         // The grid does not matter: no look is arranged.
-        let reader = Reader { interval: USUAL_INTERVAL, limits, controls: self.controls };
-        let Observation { start, end, result, .. } = reader.observe(sample);
-        self.rows.push(Row { place, start, end, result });
+        let reader = Reader {
+            interval: USUAL_INTERVAL,
+            limits,
+            controls: self.controls,
+        };
+        let Observation {
+            start, end, result, ..
+        } = reader.observe(sample);
+        self.rows.push(Row {
+            place,
+            start,
+            end,
+            result,
+        });
     }
 
     fn meet(&mut self, sample: &Sample) -> usize {
@@ -88,7 +110,12 @@ impl Samples {
             (None, vendor) => vendor.as_str().to_owned(),
         };
         let place = self.seen.len();
-        self.seen.push(Seen { name: sample.endpoint.clone(), domain, scheduled_at: None, distances: Vec::new() });
+        self.seen.push(Seen {
+            name: sample.endpoint.clone(),
+            domain,
+            scheduled_at: None,
+            distances: Vec::new(),
+        });
         self.places.insert(sample.endpoint.clone(), place);
         place
     }
@@ -103,11 +130,21 @@ impl Samples {
         let policy = |(seen, interval): (&Seen, &Duration)| {
             let own = self.configured.get(&seen.name).map(|e| &e.detection);
             let policy = rules.or(own).unwrap_or(&standard);
-            (seen.name.clone(), Policy::new(policy, *interval, seen.domain.clone()))
+            (
+                seen.name.clone(),
+                Policy::new(policy, *interval, seen.domain.clone()),
+            )
         };
         let roster: BTreeMap<_, _> = self.seen.iter().zip(&intervals).map(policy).collect();
-        let (first, last) = (self.rows.iter().map(|r| r.start.0).min(), self.rows.iter().map(|r| r.end.0).max());
-        let mut endpoints: Vec<_> = self.seen.iter().map(|s| (s.name.clone(), s.domain.clone())).collect();
+        let (first, last) = (
+            self.rows.iter().map(|r| r.start.0).min(),
+            self.rows.iter().map(|r| r.end.0).max(),
+        );
+        let mut endpoints: Vec<_> = self
+            .seen
+            .iter()
+            .map(|s| (s.name.clone(), s.domain.clone()))
+            .collect();
         endpoints.sort();
         let mut tale = Tale::new(Watched {
             trace: self.trace.clone(),
@@ -137,6 +174,10 @@ impl Samples {
         }
         let mut distances = seen.distances.clone();
         distances.sort_unstable();
-        distances.get(distances.len() / 2).map_or(USUAL_INTERVAL, |ms| Duration::from_millis(ms.unsigned_abs()))
+        distances
+            .get(distances.len() / 2)
+            .map_or(USUAL_INTERVAL, |ms| {
+                Duration::from_millis(ms.unsigned_abs())
+            })
     }
 }

@@ -19,8 +19,21 @@ const LOCAL: &str = "local_net";
 /// Kinds that are judged together.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("outage", &["hard_5xx", "hard_hang"]),
-    ("errors", &["partial_20", "partial_40", "partial_60", "truncated", "storm_429", "ramp_errors"]),
-    ("slow", &["latency_x3", "latency_x5", "latency_x10", "slow_drip"]),
+    (
+        "errors",
+        &[
+            "partial_20",
+            "partial_40",
+            "partial_60",
+            "truncated",
+            "storm_429",
+            "ramp_errors",
+        ],
+    ),
+    (
+        "slow",
+        &["latency_x3", "latency_x5", "latency_x10", "slow_drip"],
+    ),
     ("flapping", &["flapping"]),
 ];
 
@@ -129,29 +142,61 @@ impl Score {
             let own = |l: &&Label| l.trace == watched.trace || l.trace.is_empty();
             for label in labels.iter().filter(own) {
                 let row = meet(&said, watched, label, &mut explained);
-                met.entry((label.kind.clone(), label.scope.clone())).or_default().extend(row);
+                met.entry((label.kind.clone(), label.scope.clone()))
+                    .or_default()
+                    .extend(row);
             }
         }
-        let false_alerts: Vec<_> = replay.watched.iter().map(|w| noise(&said, w, &explained)).collect();
+        let false_alerts: Vec<_> = replay
+            .watched
+            .iter()
+            .map(|w| noise(&said, w, &explained))
+            .collect();
         let alerts = false_alerts.iter().map(|n| n.alerts).sum();
-        let endpoint_months = false_alerts.iter().fold(0.0, |sum, n| sum + n.endpoint_months);
-        let overall = Noise { trace: "overall".to_owned(), alerts, endpoint_months };
+        let endpoint_months = false_alerts
+            .iter()
+            .fold(0.0, |sum, n| sum + n.endpoint_months);
+        let overall = Noise {
+            trace: "overall".to_owned(),
+            alerts,
+            endpoint_months,
+        };
         let groups = groups(replay, &met);
         let kinds = met.iter().filter_map(|((kind, scope), rows)| {
             let figures = figures(rows.iter())?;
-            Some(KindScore { kind: kind.clone(), scope: scope.clone(), figures })
+            Some(KindScore {
+                kind: kind.clone(),
+                scope: scope.clone(),
+                figures,
+            })
         });
-        Self { kinds: kinds.collect(), groups, false_alerts, overall }
+        Self {
+            kinds: kinds.collect(),
+            groups,
+            false_alerts,
+            overall,
+        }
     }
 }
 
 /// How one incident fared; `None` when an alert was open before it began.
-fn meet(said: &[&Said], watched: &Watched, label: &Label, explained: &mut BTreeSet<usize>) -> Option<Met> {
+fn meet(
+    said: &[&Said],
+    watched: &Watched,
+    label: &Label,
+    explained: &mut BTreeSet<usize>,
+) -> Option<Met> {
     let of_label = |s: &Said| s.trace == watched.trace && label.endpoints.contains(&s.endpoint);
-    let about: Vec<_> = said.iter().enumerate().filter(|(_, s)| of_label(s)).collect();
+    let about: Vec<_> = said
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| of_label(s))
+        .collect();
     let within: Vec<_> = about
         .iter()
-        .filter(|(_, s)| is_alarm(s) && (label.start_ms..=label.end_ms + GRACE_MS).contains(&s.t_ms))
+        .filter(|(_, s)| {
+            is_alarm(s) && (label.start_ms..=label.end_ms + GRACE_MS).contains(&s.t_ms)
+        })
         .collect();
     if label.kind != LOCAL {
         explained.extend(within.iter().map(|(k, _)| *k));
@@ -163,12 +208,25 @@ fn meet(said: &[&Said], watched: &Watched, label: &Label, explained: &mut BTreeS
     if before.values().any(|open| *open) {
         return None;
     }
-    let caught = within.iter().map(|(_, s)| s.t_ms).filter(|t| *t <= label.end_ms).min();
+    let caught = within
+        .iter()
+        .map(|(_, s)| s.t_ms)
+        .filter(|t| *t <= label.end_ms)
+        .min();
     let resolved = label.endpoints.iter().filter_map(|endpoint| {
-        let own = || about.iter().map(|(_, s)| *s).filter(|s| s.endpoint == *endpoint);
-        let mut words = own().filter(|s| s.t_ms <= label.end_ms && !matches!(s.event.as_str(), "offline" | "online"));
+        let own = || {
+            about
+                .iter()
+                .map(|(_, s)| *s)
+                .filter(|s| s.endpoint == *endpoint)
+        };
+        let mut words = own().filter(|s| {
+            s.t_ms <= label.end_ms && !matches!(s.event.as_str(), "offline" | "online")
+        });
         let open = words.next_back().is_some_and(|s| is_alarm(s));
-        let over = own().find(|s| s.t_ms > label.end_ms && s.event == "resolved").filter(|_| open)?;
+        let over = own()
+            .find(|s| s.t_ms > label.end_ms && s.event == "resolved")
+            .filter(|_| open)?;
         Some(over.t_ms - label.end_ms)
     });
     Some(Met {
@@ -191,7 +249,11 @@ fn noise(said: &[&Said], watched: &Watched, explained: &BTreeSet<usize>) -> Nois
         .filter(|(_, s)| matches!(s.event.as_str(), "open" | "escalate"))
         .count();
     let endpoint_months = watched.days / 30.0 * watched.endpoints.len() as f64;
-    Noise { trace: watched.trace.clone(), alerts, endpoint_months }
+    Noise {
+        trace: watched.trace.clone(),
+        alerts,
+        endpoint_months,
+    }
 }
 
 fn groups(replay: &Replay, met: &BTreeMap<(String, String), Vec<Met>>) -> Vec<GroupScore> {
@@ -206,7 +268,12 @@ fn groups(replay: &Replay, met: &BTreeMap<(String, String), Vec<Met>>) -> Vec<Gr
                     .flat_map(|(_, rows)| rows)
                     .filter(|m| m.interval_ms == interval_ms);
                 let scope = scope.to_owned();
-                groups.extend(figures(rows).map(|figures| GroupScore { interval_ms, group, scope, figures }));
+                groups.extend(figures(rows).map(|figures| GroupScore {
+                    interval_ms,
+                    group,
+                    scope,
+                    figures,
+                }));
             }
         }
     }
@@ -233,34 +300,65 @@ fn quantile(values: &[f64], p: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (p * sorted.len().saturating_sub(1) as f64).ceil() as usize;
-    sorted.get(rank.min(sorted.len().saturating_sub(1))).copied().filter(|v| v.is_finite())
+    sorted
+        .get(rank.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .filter(|v| v.is_finite())
 }
 
 /// The table, as the scorer of the traces prints it.
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |s: Option<f64>, none: &str| s.map_or_else(|| none.to_owned(), |s| format!("{s:.0}"));
+        let seconds =
+            |s: Option<f64>, none: &str| s.map_or_else(|| none.to_owned(), |s| format!("{s:.0}"));
         writeln!(
             f,
             "{:16}{:10}{:>4}{:>8}{:>10}{:>8}{:>7}{:>10}",
             "kind", "scope", "n", "caught", "median s", "p95 s", "notes", "resolve s"
         )?;
-        for KindScore { kind, scope, figures: k } in &self.kinds {
+        for KindScore {
+            kind,
+            scope,
+            figures: k,
+        } in &self.kinds
+        {
             let (median, p95) = (seconds(k.median_s, "inf"), seconds(k.p95_s, "inf"));
             let (caught, resolve) = (100.0 * k.caught, seconds(k.resolve_s, "nan"));
-            writeln!(f, "{kind:16}{scope:10}{:4}{caught:7.0}%{median:>10}{p95:>8}{:7.2}{resolve:>10}", k.n, k.notes)?;
+            writeln!(
+                f,
+                "{kind:16}{scope:10}{:4}{caught:7.0}%{median:>10}{p95:>8}{:7.2}{resolve:>10}",
+                k.n, k.notes
+            )?;
         }
         for n in &self.false_alerts {
-            writeln!(f, "false alerts {}: {} in {:.1} endpoint-months", n.trace, n.alerts, n.endpoint_months)?;
+            writeln!(
+                f,
+                "false alerts {}: {} in {:.1} endpoint-months",
+                n.trace, n.alerts, n.endpoint_months
+            )?;
         }
-        let Noise { alerts, endpoint_months, .. } = self.overall;
-        let rate = if endpoint_months > 0.0 { alerts as f64 / endpoint_months } else { 0.0 };
+        let Noise {
+            alerts,
+            endpoint_months,
+            ..
+        } = self.overall;
+        let rate = if endpoint_months > 0.0 {
+            alerts as f64 / endpoint_months
+        } else {
+            0.0
+        };
         write!(
             f,
             "false alerts overall: {alerts} in {endpoint_months:.1} endpoint-months = {rate:.2} per endpoint-month"
         )?;
         let mut interval = None;
-        for GroupScore { interval_ms, group, scope, figures: g } in &self.groups {
+        for GroupScore {
+            interval_ms,
+            group,
+            scope,
+            figures: g,
+        } in &self.groups
+        {
             if interval.replace(*interval_ms) != Some(*interval_ms) {
                 write!(f, "\n-- traces probed every {} s", interval_ms / 1000)?;
             }

@@ -36,13 +36,25 @@ impl<'a> Summary<'a> {
     }
 
     fn incidents(&self, watched: &'a Watched) -> Vec<Told<'a>> {
-        let domains: BTreeMap<&str, &str> = watched.endpoints.iter().map(|(e, d)| (e.as_str(), d.as_str())).collect();
+        let domains: BTreeMap<&str, &str> = watched
+            .endpoints
+            .iter()
+            .map(|(e, d)| (e.as_str(), d.as_str()))
+            .collect();
         let mut told: Vec<Told<'a>> = Vec::new();
         // Within one instant those that are taken along are named before the one that opens.
-        let mut all: Vec<_> = self.replay.said.iter().filter(|s| s.trace == watched.trace).collect();
+        let mut all: Vec<_> = self
+            .replay
+            .said
+            .iter()
+            .filter(|s| s.trace == watched.trace)
+            .collect();
         all.sort_by_key(|s| (s.t_ms, s.event == "join"));
         for said in all {
-            let domain = domains.get(said.endpoint.as_str()).copied().unwrap_or_default();
+            let domain = domains
+                .get(said.endpoint.as_str())
+                .copied()
+                .unwrap_or_default();
             let account = said.cause == Cause::Account.as_str();
             let going_on = |t: &&mut Told<'_>| {
                 t.resolved_ms.is_none()
@@ -61,7 +73,9 @@ impl<'a> Summary<'a> {
                     resolved_ms: None,
                 }),
                 "join" | "escalate" => {
-                    let Some(incident) = told.iter_mut().rev().find(going_on) else { continue };
+                    let Some(incident) = told.iter_mut().rev().find(going_on) else {
+                        continue;
+                    };
                     incident.alerts += usize::from(said.notify);
                     incident.started_ms = incident.started_ms.min(said.started_ms);
                     if !incident.endpoints.contains(&said.endpoint.as_str()) {
@@ -100,7 +114,11 @@ impl<'a> Summary<'a> {
         if incidents.is_empty() {
             writeln!(f, "  no incident")?;
         } else {
-            writeln!(f, "  {:24}  {:>7}  {:>9}  {:24}  why", "opened", "delay", "lasted", "endpoints")?;
+            writeln!(
+                f,
+                "  {:24}  {:>7}  {:>9}  {:24}  why",
+                "opened", "delay", "lasted", "endpoints"
+            )?;
         }
         for i in &incidents {
             let more = match i.endpoints.len() {
@@ -112,7 +130,8 @@ impl<'a> Summary<'a> {
                 "  {:24}  {:>7}  {:>9}  {:24}  {}: {}",
                 Timestamp(i.opened.t_ms).to_string(),
                 lasted(i.opened.t_ms - i.started_ms),
-                i.resolved_ms.map_or_else(|| "open".to_owned(), |t| lasted(t - i.started_ms)),
+                i.resolved_ms
+                    .map_or_else(|| "open".to_owned(), |t| lasted(t - i.started_ms)),
                 format!("{}{more}", i.opened.endpoint),
                 i.opened.cause,
                 i.opened.text
@@ -120,28 +139,50 @@ impl<'a> Summary<'a> {
         }
         let months = watched.days / 30.0 * watched.endpoints.len() as f64;
         let alerts: usize = incidents.iter().map(|i| i.alerts).sum();
-        let mut delays: Vec<_> = incidents.iter().map(|i| i.opened.t_ms - i.started_ms).collect();
+        let mut delays: Vec<_> = incidents
+            .iter()
+            .map(|i| i.opened.t_ms - i.started_ms)
+            .collect();
         delays.sort_unstable();
-        let at = |sorted: &[i64], p: f64| lasted(sorted[(p * (sorted.len() - 1) as f64).ceil() as usize]);
-        write!(f, "  {}, {}", count(incidents.len(), "incident"), count(alerts, "alert"))?;
+        let at = |sorted: &[i64], p: f64| {
+            lasted(sorted[(p * (sorted.len() - 1) as f64).ceil() as usize])
+        };
+        write!(
+            f,
+            "  {}, {}",
+            count(incidents.len(), "incident"),
+            count(alerts, "alert")
+        )?;
         // A rate of a few hours says nothing.
         if watched.days >= 1.0 {
             write!(f, ", {:.2} per endpoint-month", alerts as f64 / months)?;
         }
         if !delays.is_empty() {
             let (median, p95) = (at(&delays, 0.5), at(&delays, 0.95));
-            write!(f, "; from the first bad probe to the decision {median} (median), {p95} (p95)")?;
+            write!(
+                f,
+                "; from the first bad probe to the decision {median} (median), {p95} (p95)"
+            )?;
         }
         writeln!(f)?;
-        for (cause, noun) in [(Cause::Errors, "blip of errors"), (Cause::Slow, "blip of slowness")] {
+        for (cause, noun) in [
+            (Cause::Errors, "blip of errors"),
+            (Cause::Slow, "blip of slowness"),
+        ] {
             let of = |b: &&(String, Blip)| b.0 == watched.trace && b.1.cause == cause;
             let found = self.replay.blips.iter().filter(of);
-            let mut lengths: Vec<_> = found.map(|(_, b)| b.ended_at.since_ms(b.started_at)).collect();
+            let mut lengths: Vec<_> = found
+                .map(|(_, b)| b.ended_at.since_ms(b.started_at))
+                .collect();
             lengths.sort_unstable();
             if let Some(longest) = lengths.last() {
                 let (median, p95) = (at(&lengths, 0.5), at(&lengths, 0.95));
                 let many = count(lengths.len(), noun);
-                writeln!(f, "  {many} not told: {median} long (median), {p95} (p95), {} (longest)", lasted(*longest))?;
+                writeln!(
+                    f,
+                    "  {many} not told: {median} long (median), {p95} (p95), {} (longest)",
+                    lasted(*longest)
+                )?;
             }
         }
         Ok(())
@@ -176,14 +217,28 @@ impl<'a> Difference<'a> {
         type Key<'a> = (&'a str, &'a str, &'a str);
         let mut keyed: BTreeMap<Key<'a>, (Vec<&'a Said>, Vec<&'a Said>)> = BTreeMap::new();
         for said in &before.said {
-            keyed.entry((&said.trace, &said.endpoint, &said.event)).or_default().0.push(said);
+            keyed
+                .entry((&said.trace, &said.endpoint, &said.event))
+                .or_default()
+                .0
+                .push(said);
         }
         for said in &after.said {
-            keyed.entry((&said.trace, &said.endpoint, &said.event)).or_default().1.push(said);
+            keyed
+                .entry((&said.trace, &said.endpoint, &said.event))
+                .or_default()
+                .1
+                .push(said);
         }
-        let mut found = Self { same: 0, moved: Vec::new(), gone: Vec::new(), new: Vec::new() };
+        let mut found = Self {
+            same: 0,
+            moved: Vec::new(),
+            gone: Vec::new(),
+            new: Vec::new(),
+        };
         for (before, after) in keyed.into_values() {
-            let (mut before, mut after) = (before.into_iter().peekable(), after.into_iter().peekable());
+            let (mut before, mut after) =
+                (before.into_iter().peekable(), after.into_iter().peekable());
             loop {
                 match (before.peek(), after.peek()) {
                     (Some(b), Some(a)) if (a.t_ms - b.t_ms).abs() <= SAME_WITHIN_MS => {
@@ -218,7 +273,11 @@ impl fmt::Display for Difference<'_> {
         )?;
         let moved = self.moved.iter().map(|(b, a)| {
             let by = a.t_ms - b.t_ms;
-            let how = format!("{} {}", lasted(by.abs()), if by < 0 { "earlier" } else { "later" });
+            let how = format!(
+                "{} {}",
+                lasted(by.abs()),
+                if by < 0 { "earlier" } else { "later" }
+            );
             (*a, '~', how)
         });
         let new = self.new.iter().map(|s| (*s, '+', s.text.clone()));
@@ -227,14 +286,20 @@ impl fmt::Display for Difference<'_> {
         lines.sort_by_key(|(said, ..)| (&said.trace, said.t_ms));
         for (said, sign, how) in lines {
             let at = Timestamp(said.t_ms);
-            writeln!(f, "{sign} {at}  {:12}  {:24}  {:9}  {how}", said.trace, said.endpoint, said.event)?;
+            writeln!(
+                f,
+                "{sign} {at}  {:12}  {:24}  {:9}  {how}",
+                said.trace, said.endpoint, said.event
+            )?;
         }
         Ok(())
     }
 }
 
 fn count(n: usize, noun: &str) -> String {
-    let (first, rest) = noun.split_once(' ').map_or((noun, String::new()), |(a, b)| (a, format!(" {b}")));
+    let (first, rest) = noun
+        .split_once(' ')
+        .map_or((noun, String::new()), |(a, b)| (a, format!(" {b}")));
     format!("{n} {first}{}{rest}", if n == 1 { "" } else { "s" })
 }
 

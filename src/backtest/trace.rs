@@ -69,7 +69,11 @@ pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>,
         let rows = load(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = |t: &Trace| path.file_name().is_some_and(|name| name == t.file.as_str());
-        let known = if folder.join(MANIFEST).exists() { manifest(folder)?.into_iter().find(named) } else { None };
+        let known = if folder.join(MANIFEST).exists() {
+            manifest(folder)?.into_iter().find(named)
+        } else {
+            None
+        };
         each(&known.unwrap_or_else(|| describe(path, &rows)), &rows);
     }
     Ok(replays)
@@ -77,23 +81,49 @@ pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>,
 
 fn manifest(folder: &Path) -> Result<Vec<Trace>, ReplayError> {
     let path = folder.join(MANIFEST);
-    let text = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
+    let text = std::fs::read(&path).map_err(|source| ReplayError::Read {
+        path: path.clone(),
+        source,
+    })?;
     serde_json::from_slice(&text).map_err(|source| ReplayError::Manifest { path, source })
 }
 
 /// What a manifest would say of a trace that has none.
 fn describe(path: &Path, rows: &Rows) -> Trace {
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let scheduled = |rows: &[Row]| rows.iter().filter(|r| r.scheduled).map(|r| r.at).collect::<Vec<_>>();
-    let mut distances: Vec<i64> =
-        rows.values().flat_map(|r| scheduled(r).windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()).collect();
+    let file = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let scheduled = |rows: &[Row]| {
+        rows.iter()
+            .filter(|r| r.scheduled)
+            .map(|r| r.at)
+            .collect::<Vec<_>>()
+    };
+    let mut distances: Vec<i64> = rows
+        .values()
+        .flat_map(|r| {
+            scheduled(r)
+                .windows(2)
+                .map(|w| w[1] - w[0])
+                .collect::<Vec<_>>()
+        })
+        .collect();
     distances.retain(|distance| *distance > 0);
     distances.sort_unstable();
     let endpoints: Vec<_> = rows.keys().cloned().collect();
-    let provider = |e: &String| e.split_once('/').map_or(e.as_str(), |(provider, _)| provider).to_owned();
+    let provider = |e: &String| {
+        e.split_once('/')
+            .map_or(e.as_str(), |(provider, _)| provider)
+            .to_owned()
+    };
     Trace {
         name: file.split('.').next().unwrap_or_default().to_owned(),
-        interval_ms: distances.get(distances.len() / 2).copied().unwrap_or(60_000),
+        interval_ms: distances
+            .get(distances.len() / 2)
+            .copied()
+            .unwrap_or(60_000),
         days: None,
         providers: endpoints.iter().map(provider).collect(),
         endpoints,
@@ -105,19 +135,31 @@ fn describe(path: &Path, rows: &Rows) -> Trace {
 type Rows = BTreeMap<String, Vec<Row>>;
 
 fn load(path: &Path) -> Result<Rows, ReplayError> {
-    let failed = |source| ReplayError::Read { path: path.to_owned(), source };
-    let bad =
-        |index: usize, what: &str| ReplayError::Row { path: path.to_owned(), line: index + 1, what: what.to_owned() };
+    let failed = |source| ReplayError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bad = |index: usize, what: &str| ReplayError::Row {
+        path: path.to_owned(),
+        line: index + 1,
+        what: what.to_owned(),
+    };
     let file = File::open(path).map_err(failed)?;
-    let plain: Box<dyn Read> =
-        if path.extension().is_some_and(|e| e == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let plain: Box<dyn Read> = if path.extension().is_some_and(|e| e == "gz") {
+        Box::new(GzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let mut rows = Rows::new();
     for (index, line) in BufReader::new(plain).lines().enumerate() {
         let line = line.map_err(failed)?;
         let line = line.trim_end();
         if index == 0 {
             if line != COLUMNS {
-                return Err(bad(index, &format!("the columns of a trace are wanted: `{COLUMNS}`")));
+                return Err(bad(
+                    index,
+                    &format!("the columns of a trace are wanted: `{COLUMNS}`"),
+                ));
             }
             continue;
         }
@@ -126,11 +168,19 @@ fn load(path: &Path) -> Result<Rows, ReplayError> {
             return Err(bad(index, "eight columns are wanted"));
         };
         rows.entry(endpoint.to_owned()).or_default().push(Row {
-            at: at.parse().map_err(|_| bad(index, "`unix_ms` is no whole number"))?,
+            at: at
+                .parse()
+                .map_err(|_| bad(index, "`unix_ms` is no whole number"))?,
             scheduled: slot == "s",
-            error: if outcome == "error" { kind.to_owned() } else { String::new() },
+            error: if outcome == "error" {
+                kind.to_owned()
+            } else {
+                String::new()
+            },
             first_token_ms: first.parse().unwrap_or(-1.0),
-            total_ms: total.parse().map_err(|_| bad(index, "`total_ms` is no number"))?,
+            total_ms: total
+                .parse()
+                .map_err(|_| bad(index, "`total_ms` is no number"))?,
             sighted: net != "0",
         });
     }
@@ -146,7 +196,12 @@ fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut
         .endpoints
         .iter()
         .zip(&trace.providers)
-        .map(|(name, provider)| (name.clone(), Policy::new(policy, interval, provider.clone())))
+        .map(|(name, provider)| {
+            (
+                name.clone(),
+                Policy::new(policy, interval, provider.clone()),
+            )
+        })
         .collect();
     let mut runs: Vec<Run<'_>> = trace
         .endpoints
@@ -154,24 +209,43 @@ fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut
         .filter_map(|name| {
             let rows = rows.get(name)?;
             let first = rows.iter().find(|r| r.scheduled)?.at;
-            let mut run = Run { name, rows, tick: first, in_flight: None };
+            let mut run = Run {
+                name,
+                rows,
+                tick: first,
+                in_flight: None,
+            };
             run.launch(first);
             Some(run)
         })
         .collect();
     let all = || rows.values().flatten();
-    let (from, to) = (all().map(|r| r.at).min().unwrap_or(0), all().map(|r| r.at).max().unwrap_or(0));
+    let (from, to) = (
+        all().map(|r| r.at).min().unwrap_or(0),
+        all().map(|r| r.at).max().unwrap_or(0),
+    );
     let mut tale = Tale::new(Watched {
         trace: trace.name.clone(),
         interval_ms: trace.interval_ms,
         days: trace.days.unwrap_or((to - from) as f64 / 86_400_000.0),
-        endpoints: trace.endpoints.iter().cloned().zip(trace.providers.iter().cloned()).collect(),
+        endpoints: trace
+            .endpoints
+            .iter()
+            .cloned()
+            .zip(trace.providers.iter().cloned())
+            .collect(),
     });
     let mut detector = Detector::default();
     loop {
-        let next = runs.iter().enumerate().filter_map(|(i, r)| Some((r.ends()?, i))).min();
+        let next = runs
+            .iter()
+            .enumerate()
+            .filter_map(|(i, r)| Some((r.ends()?, i)))
+            .min();
         let Some((_, i)) = next else { break };
-        let Some(observation) = runs[i].observe(trace.interval_ms.max(1)) else { break };
+        let Some(observation) = runs[i].observe(trace.interval_ms.max(1)) else {
+            break;
+        };
         let verdict = detector.observe(&roster, &observation);
         let mut own = observation.next_tick.0;
         for (name, at) in &verdict.look_again {
@@ -220,9 +294,16 @@ impl Run<'_> {
             Probed::Offline
         } else if row.error.is_empty() {
             let first_token_ms = row.first_token_ms.max(1.0);
-            Probed::Good(Some(Reading { first_token_ms, total_ms: row.total_ms.max(1.0), beyond_limits: None }))
+            Probed::Good(Some(Reading {
+                first_token_ms,
+                total_ms: row.total_ms.max(1.0),
+                beyond_limits: None,
+            }))
         } else {
-            Probed::Failed { rate_limited: row.error == "http_429", retry_after_ms: None }
+            Probed::Failed {
+                rate_limited: row.error == "http_429",
+                retry_after_ms: None,
+            }
         };
         Some(Observation {
             endpoint: self.name.to_owned(),

@@ -47,14 +47,21 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         until: args.until.as_deref().map(|s| moment(s, now)).transpose()?,
     };
     let read = |path| config::load_rules(path, &Surroundings::from_process());
-    let bad = |e: config::ConfigError| Failure { code: EX_CONFIG, text: e.to_string().trim_end().to_owned() };
+    let bad = |e: config::ConfigError| Failure {
+        code: EX_CONFIG,
+        text: e.to_string().trim_end().to_owned(),
+    };
     let rules = args.rules.as_deref().map(read).transpose().map_err(bad)?;
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     let (current, with_rules) = match &args.samples {
-        Some(traces) if backtest::is_trace(traces) => replay_traces(traces, rules.as_ref(), window)?,
+        Some(traces) if backtest::is_trace(traces) => {
+            replay_traces(traces, rules.as_ref(), window)?
+        }
         Some(file) => {
             let config = optional_config(globals)?;
-            let name = file.file_stem().map_or_else(|| "samples".into(), |s| s.to_string_lossy());
+            let name = file
+                .file_stem()
+                .map_or_else(|| "samples".into(), |s| s.to_string_lossy());
             let samples = read_file(file, samples_of(&name, config.as_ref()), window)?;
             replay_samples(samples, rules.as_ref())?
         }
@@ -62,7 +69,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
             let config = globals.load_without_secrets()?;
             let since = window.since.map_or_else(|| moment(USUAL, now), Ok)?;
             let mut samples = samples_of("store", Some(&config));
-            let query = SampleQuery { since: Some(since), until: window.until, ..SampleQuery::default() };
+            let query = SampleQuery {
+                since: Some(since),
+                until: window.until,
+                ..SampleQuery::default()
+            };
             Store::open_read_only(&config.store.path)?.each_sample(query, |_, sample| {
                 samples.push(&sample);
                 Ok::<_, StoreError>(())
@@ -71,7 +82,9 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         }
     };
     let replay = with_rules.as_ref().unwrap_or(&current);
-    let difference = with_rules.as_ref().map(|after| Difference::new(&current, after));
+    let difference = with_rules
+        .as_ref()
+        .map(|after| Difference::new(&current, after));
     let score = labels.map(|labels| Score::new(replay, &labels));
     match write(replay, difference.as_ref(), score.as_ref(), args.json) {
         // `backtest | head` has read enough.
@@ -98,7 +111,10 @@ fn optional_config(globals: &Globals) -> Result<Option<Config>, Failure> {
     let config = globals.load_without_secrets();
     if config.is_err() {
         let path = globals.config_path();
-        eprintln!("llmwatch: {} is not valid (see `llmwatch check`); replaying without it", path.display());
+        eprintln!(
+            "llmwatch: {} is not valid (see `llmwatch check`); replaying without it",
+            path.display()
+        );
     }
     Ok(config.ok())
 }
@@ -113,7 +129,11 @@ fn samples_of(name: &str, config: Option<&Config>) -> Samples {
 type Replays = (Replay, Option<Replay>);
 
 /// Traces have nothing to do with the endpoints that are watched here, so their current rules are the defaults.
-fn replay_traces(path: &Path, rules: Option<&DetectionPolicy>, window: Window) -> Result<Replays, Failure> {
+fn replay_traces(
+    path: &Path,
+    rules: Option<&DetectionPolicy>,
+    window: Window,
+) -> Result<Replays, Failure> {
     if window.since.is_some() || window.until.is_some() {
         eprintln!("llmwatch: a trace is replayed as a whole; --since and --until are for samples");
     }
@@ -123,9 +143,14 @@ fn replay_traces(path: &Path, rules: Option<&DetectionPolicy>, window: Window) -
     Ok((replays.next().unwrap_or_default(), replays.next()))
 }
 
-fn replay_samples(mut samples: Samples, rules: Option<&DetectionPolicy>) -> Result<Replays, Failure> {
+fn replay_samples(
+    mut samples: Samples,
+    rules: Option<&DetectionPolicy>,
+) -> Result<Replays, Failure> {
     if samples.count() == 0 {
-        let text = "llmwatch: there is no sample to replay; `llmwatch export` shows what is recorded".to_owned();
+        let text =
+            "llmwatch: there is no sample to replay; `llmwatch export` shows what is recorded"
+                .to_owned();
         return Err(Failure { code: 1, text });
     }
     eprintln!("replaying {} samples", samples.count());
@@ -133,19 +158,30 @@ fn replay_samples(mut samples: Samples, rules: Option<&DetectionPolicy>) -> Resu
 }
 
 fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Samples, Failure> {
-    let failed = |source| ReplayError::Read { path: path.to_owned(), source };
+    let failed = |source| ReplayError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let plain: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
         let file = File::open(path).map_err(failed)?;
-        if path.extension().is_some_and(|e| e == "gz") { Box::new(GzDecoder::new(file)) } else { Box::new(file) }
+        if path.extension().is_some_and(|e| e == "gz") {
+            Box::new(GzDecoder::new(file))
+        } else {
+            Box::new(file)
+        }
     };
     for (index, line) in BufReader::new(plain).lines().enumerate() {
         let line = line.map_err(failed)?;
         if line.trim().is_empty() {
             continue;
         }
-        let bad = |what: String| ReplayError::Row { path: path.to_owned(), line: index + 1, what };
+        let bad = |what: String| ReplayError::Row {
+            path: path.to_owned(),
+            line: index + 1,
+            what,
+        };
         let sample: Sample = serde_json::from_str(&line)
             .map_err(|e| bad(format!("not a sample as `llmwatch export` writes it: {e}")))?;
         let since = window.since.is_none_or(|t| sample.started_at >= t);
@@ -157,16 +193,25 @@ fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Sample
 }
 
 fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|source| ReplayError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ReplayError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     let read = |(index, line): (usize, &str)| {
         let bad = |e: serde_json::Error| ReplayError::Row {
             path: path.to_owned(),
             line: index + 1,
             what: format!("not a label: {e}"),
         };
-        serde_json::from_str(line).map_err(bad).map_err(Failure::from)
+        serde_json::from_str(line)
+            .map_err(bad)
+            .map_err(Failure::from)
     };
-    text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(read).collect()
+    text.lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty())
+        .map(read)
+        .collect()
 }
 
 fn write(

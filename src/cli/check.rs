@@ -5,7 +5,10 @@ use crate::config::plan::Plan;
 use crate::notify::Sender;
 
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(super) struct Args {
     /// Touch no network (the default)
     #[arg(long, conflicts_with = "online")]
@@ -22,7 +25,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = if args.without_secrets { globals.load_whole_without_secrets()? } else { globals.load_whole()? };
+    let config = if args.without_secrets {
+        globals.load_whole_without_secrets()?
+    } else {
+        globals.load_whole()?
+    };
     let plan = Plan::of(&config);
     if args.json {
         print(&serde_json::to_string_pretty(&plan)?);

@@ -49,7 +49,9 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     globals.install_log(None);
     let level = globals.level.unwrap_or(tracing::Level::ERROR);
     log::set_level(level);
-    let story = Story { began: Instant::now() };
+    let story = Story {
+        began: Instant::now(),
+    };
     let stage = Stage::build(args.listen).await?;
     let stop = CancellationToken::new();
     let mut config = stage.config.clone();
@@ -78,7 +80,10 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     };
     ended.context("the daemon panicked")??;
     told.context("the story did not end in time: an alert or its recovery was not delivered")??;
-    story.tell(&paint("both notifications arrived, by mail and by webhook", 32));
+    story.tell(&paint(
+        "both notifications arrived, by mail and by webhook",
+        32,
+    ));
     Ok(0)
 }
 
@@ -106,11 +111,26 @@ impl Stage {
             0 => TcpListener::bind(listen).await?.local_addr()?,
             _ => listen,
         };
-        let text = config_text(&state.0, page, openai.addr(), azure.addr(), mail.addr(), hook.addr());
+        let text = config_text(
+            &state.0,
+            page,
+            openai.addr(),
+            azure.addr(),
+            mail.addr(),
+            hook.addr(),
+        );
         let path = state.0.join("monitor.toml");
         std::fs::write(&path, text)?;
-        let config = config::load(&path, &Surroundings::from_process()).map_err(|e| anyhow::anyhow!("{e}"))?;
-        Ok(Self { openai, _azure: azure, mail, hook, config, _state: state })
+        let config = config::load(&path, &Surroundings::from_process())
+            .map_err(|e| anyhow::anyhow!("{e}"))?;
+        Ok(Self {
+            openai,
+            _azure: azure,
+            mail,
+            hook,
+            config,
+            _state: state,
+        })
     }
 
     async fn play(mut self, story: &Story) -> anyhow::Result<()> {
@@ -118,13 +138,17 @@ impl Stage {
         if let Some(page) = self.config.monitor.listen {
             story.tell(&format!("the page is at http://{page}/"));
         }
-        self.wait_for(|all| all.iter().all(|s| *s == Status::Operational)).await;
+        self.wait_for(|all| all.iter().all(|s| *s == Status::Operational))
+            .await;
         story.tell(&paint("both are operational", 32));
         tokio::time::sleep(HEALTHY).await;
 
         let injected = Instant::now();
         self.openai.set_scenario(Scenario::parse(OUTAGE)?);
-        story.tell(&paint("OUTAGE INJECTED: OpenAI answers 503 from now on", 31));
+        story.tell(&paint(
+            "OUTAGE INJECTED: OpenAI answers 503 from now on",
+            31,
+        ));
         let mail = self.mail.next().await;
         story.tell(&format!(
             "detected and told {:.1} s after it began. This is the mail:",
@@ -238,27 +262,43 @@ struct Story {
 
 impl Story {
     fn tell(&self, line: &str) {
-        print(&format!("{:6.1} s  {line}", self.began.elapsed().as_secs_f64()));
+        print(&format!(
+            "{:6.1} s  {line}",
+            self.began.elapsed().as_secs_f64()
+        ));
     }
 }
 
 fn expect_type(hook: &Request, wanted: &str, story: &Story) -> anyhow::Result<()> {
-    let body: Value = serde_json::from_slice(&hook.body).context("the webhook's body is no JSON")?;
+    let body: Value =
+        serde_json::from_slice(&hook.body).context("the webhook's body is no JSON")?;
     if body["type"] != wanted {
         bail!("the webhook got {} instead of {wanted}", body["type"]);
     }
-    let alternatives = body["data"]["incident"]["alternatives"].as_array().cloned().unwrap_or_default();
-    let names: Vec<_> = alternatives.iter().filter_map(|a| a["endpoint"].as_str()).collect();
+    let alternatives = body["data"]["incident"]["alternatives"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let names: Vec<_> = alternatives
+        .iter()
+        .filter_map(|a| a["endpoint"].as_str())
+        .collect();
     match names.as_slice() {
         [] => story.tell(&format!("the webhook got {wanted}")),
-        [best, ..] => story.tell(&format!("the webhook got {wanted}; what works instead: {}", paint(best, 36))),
+        [best, ..] => story.tell(&format!(
+            "the webhook got {wanted}; what works instead: {}",
+            paint(best, 36)
+        )),
     }
     Ok(())
 }
 
 fn show_mail(mail: &Mail) {
     let (subject, text) = readable(&String::from_utf8_lossy(&mail.data));
-    let mut shown = format!("  ┌ To: {}\n  │ Subject: {subject}\n  │\n", mail.to.join(", "));
+    let mut shown = format!(
+        "  ┌ To: {}\n  │ Subject: {subject}\n  │\n",
+        mail.to.join(", ")
+    );
     for line in text.lines() {
         let _ = writeln!(shown, "  │ {line}");
     }
@@ -270,11 +310,19 @@ fn readable(mail: &str) -> (String, String) {
     let mail = mail.replace("\r\n", "\n");
     let (head, body) = mail.split_once("\n\n").unwrap_or((&mail, ""));
     let head = head.replace("\n ", " ").replace("\n\t", " ");
-    let subject = head.lines().find_map(|l| l.strip_prefix("Subject: ")).unwrap_or_default().to_owned();
-    let text = body.split("\n--").find(|part| part.contains("text/plain")).unwrap_or(body);
+    let subject = head
+        .lines()
+        .find_map(|l| l.strip_prefix("Subject: "))
+        .unwrap_or_default()
+        .to_owned();
+    let text = body
+        .split("\n--")
+        .find(|part| part.contains("text/plain"))
+        .unwrap_or(body);
     let (part_head, text) = text.split_once("\n\n").unwrap_or(("", text));
     if part_head.to_ascii_lowercase().contains("quoted-printable") {
-        let decoded = quoted_printable::decode(text, quoted_printable::ParseMode::Robust).unwrap_or_default();
+        let decoded =
+            quoted_printable::decode(text, quoted_printable::ParseMode::Robust).unwrap_or_default();
         return (subject, String::from_utf8_lossy(&decoded).into_owned());
     }
     (subject, text.to_owned())

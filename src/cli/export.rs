@@ -85,7 +85,9 @@ pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
 }
 
 fn write_csv(out: &mut impl Write, sample: &Sample, head: bool) -> Result<(), Stop> {
-    let Value::Object(fields) = serde_json::to_value(sample)? else { return Ok(()) };
+    let Value::Object(fields) = serde_json::to_value(sample)? else {
+        return Ok(());
+    };
     if head {
         let names: Vec<_> = fields.keys().map(String::as_str).collect();
         writeln!(out, "{}", names.join(","))?;
@@ -102,5 +104,9 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
 }

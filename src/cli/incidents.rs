@@ -27,18 +27,36 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
             eprintln!("llmwatch: there is no incident `{id}`; `llmwatch incidents` lists them");
             return Ok(1);
         };
-        print(&if args.json { serde_json::to_string_pretty(incident)? } else { story(incident) });
+        print(&if args.json {
+            serde_json::to_string_pretty(incident)?
+        } else {
+            story(incident)
+        });
     } else if args.json {
         print(&serde_json::to_string_pretty(&incidents)?);
     } else if incidents.is_empty() {
         eprintln!("no incident has been recorded");
     } else {
-        let head = ["number", "state", "status", "attribution", "started", "lasted", "title"].map(str::to_owned);
+        let head = [
+            "number",
+            "state",
+            "status",
+            "attribution",
+            "started",
+            "lasted",
+            "title",
+        ]
+        .map(str::to_owned);
         let mut rows = vec![head.to_vec()];
         rows.extend(incidents.iter().rev().map(|i| {
             vec![
                 i.number.to_string(),
-                if i.resolved_at.is_some() { "resolved" } else { "open" }.to_owned(),
+                if i.resolved_at.is_some() {
+                    "resolved"
+                } else {
+                    "open"
+                }
+                .to_owned(),
                 i.status.as_str().to_owned(),
                 i.attribution.to_string(),
                 i.started_at.to_string(),
@@ -59,7 +77,18 @@ fn story(i: &Incident) -> String {
         None => text += "still open\n",
     }
     text += &format!("endpoints {}\n\nlast bad samples\n", i.endpoints.join(", "));
-    let mut rows = vec![["started", "endpoint", "fault", "HTTP", "request id", "error"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        [
+            "started",
+            "endpoint",
+            "fault",
+            "HTTP",
+            "request id",
+            "error",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
     rows.extend(i.evidence.samples.iter().map(|s| {
         vec![
             s.started_at.to_string(),

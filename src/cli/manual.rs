@@ -22,7 +22,9 @@ pub(super) fn completions(args: &CompletionsArgs) -> u8 {
 
 pub(super) fn man() -> Exit {
     // Without the build's commit, so that the same release gives the same page.
-    Ok(data(&page(Cli::command().version(env!("CARGO_PKG_VERSION")))?))
+    Ok(data(&page(
+        Cli::command().version(env!("CARGO_PKG_VERSION")),
+    )?))
 }
 
 /// The whole manual as one page: the verbs with their options, the exit codes, the files.
@@ -48,17 +50,31 @@ fn page(mut command: Command) -> io::Result<Vec<u8>> {
 /// One verb with its own arguments, and the verbs below it.
 fn describe(page: &mut String, verb: &Command, above: &str) {
     let name = format!("{above}{}", verb.get_name());
-    let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = verb
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let own = |a: &&Arg| !a.is_hide_set() && !a.is_global_set() && a.get_id() != "help";
-    let (operands, options): (Vec<_>, Vec<_>) = verb.get_arguments().filter(own).partition(|a| a.is_positional());
+    let (operands, options): (Vec<_>, Vec<_>) = verb
+        .get_arguments()
+        .filter(own)
+        .partition(|a| a.is_positional());
     *page += &format!(".TP\n\\fB{}\\fR", escape(&name));
     for operand in operands {
         let _ = write!(page, " \\fI{}\\fR", escape(&operand.to_string()));
     }
     let _ = writeln!(page, "\n{}.", escape(&about));
     for option in options {
-        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(page, ".RS\n.TP\n\\fB{}\\fR\n{}.\n.RE", escape(&option.to_string()), escape(&help));
+        let help = option
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let _ = writeln!(
+            page,
+            ".RS\n.TP\n\\fB{}\\fR\n{}.\n.RE",
+            escape(&option.to_string()),
+            escape(&help)
+        );
     }
     for below in verb.get_subcommands().filter(|v| shown(v)) {
         describe(page, below, &format!("{name} "));
@@ -72,7 +88,11 @@ fn shown(verb: &Command) -> bool {
 /// Roff reads a backslash anywhere, and a dot or an apostrophe at the beginning of a line.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
-    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+    if text.starts_with(['.', '\'']) {
+        format!("\\&{text}")
+    } else {
+        text
+    }
 }
 
 /// Writes to stdout; a reader that has gone away is not an error of ours.

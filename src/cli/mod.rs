@@ -123,7 +123,10 @@ pub fn main() -> ExitCode {
     };
     // One crypto provider for everything; the first to install wins, and there is only this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("llmwatch: cannot start: {error}");
@@ -137,13 +140,21 @@ pub fn main() -> ExitCode {
     if let Some(error) = UNWRITTEN.get() {
         eprintln!("llmwatch: cannot write to stdout: {error}");
         // What a monitoring system cannot read, it does not know.
-        return ExitCode::from(if code == 0 && is_plugin { UNKNOWN } else { code.max(1) });
+        return ExitCode::from(if code == 0 && is_plugin {
+            UNKNOWN
+        } else {
+            code.max(1)
+        });
     }
     ExitCode::from(code)
 }
 
 async fn dispatch(cli: Cli) -> u8 {
-    let globals = Globals { config: cli.config, format: cli.log_format, level: cli.log_level };
+    let globals = Globals {
+        config: cli.config,
+        format: cli.log_format,
+        level: cli.log_level,
+    };
     let result = match cli.verb {
         Verb::Run => run::run(&globals).await,
         Verb::Check(args) => check::run(&globals, &args).await,
@@ -192,7 +203,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 impl Failure {
     fn misconfigured(error: &ConfigError) -> Self {
-        Self { code: EX_CONFIG, text: error.to_string().trim_end().to_owned() }
+        Self {
+            code: EX_CONFIG,
+            text: error.to_string().trim_end().to_owned(),
+        }
     }
 
     fn with(self, code: u8) -> Self {
@@ -213,7 +227,11 @@ struct Globals {
 impl Globals {
     /// The file that somebody asked for, with `-c` or through the environment.
     fn named_config(&self) -> Option<PathBuf> {
-        let named = || std::env::var_os("LLMWATCH_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let named = || {
+            std::env::var_os("LLMWATCH_CONFIG")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        };
         self.config.clone().or_else(named)
     }
 
@@ -229,18 +247,21 @@ impl Globals {
 
     /// The checked configuration; the failure carries 78.
     fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config_path(), &Surroundings::from_process()).map_err(|e| Failure::misconfigured(&e))
+        config::load(&self.config_path(), &Surroundings::from_process())
+            .map_err(|e| Failure::misconfigured(&e))
     }
 
     /// The same for a verb that needs no secret, and so must not fail for the want of one: the service's are seldom
     /// to be had in a shell.
     fn load_without_secrets(&self) -> Result<Config, Failure> {
-        config::load(&self.config_path(), &without_secrets()).map_err(|e| Failure::misconfigured(&e))
+        config::load(&self.config_path(), &without_secrets())
+            .map_err(|e| Failure::misconfigured(&e))
     }
 
     /// As [`Globals::load`], and what `run` builds of it can be built.
     fn load_whole(&self) -> Result<Config, Failure> {
-        load_whole(&self.config_path(), &Surroundings::from_process()).map_err(|e| Failure::misconfigured(&e))
+        load_whole(&self.config_path(), &Surroundings::from_process())
+            .map_err(|e| Failure::misconfigured(&e))
     }
 
     /// The same as far as no secret is needed for it: a reload must not pass that the daemon would refuse.
@@ -257,14 +278,20 @@ impl Globals {
             Some(Format::Auto) => LogFormat::Auto,
             None => config.map_or(LogFormat::Auto, |c| c.format),
         };
-        let level = self.level.or(config.map(|c| c.level)).unwrap_or(tracing::Level::INFO);
+        let level = self
+            .level
+            .or(config.map(|c| c.level))
+            .unwrap_or(tracing::Level::INFO);
         log::install(format, level);
     }
 }
 
 /// This process's, with secrets that cannot be read taken for granted.
 fn without_secrets() -> Surroundings {
-    Surroundings { without_secrets: true, ..Surroundings::from_process() }
+    Surroundings {
+        without_secrets: true,
+        ..Surroundings::from_process()
+    }
 }
 
 /// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
@@ -272,10 +299,24 @@ fn without_secrets() -> Surroundings {
 fn load_whole(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let config = config::load(path, surroundings)?;
     let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
-    let sender = if surroundings.without_secrets { None } else { Sender::new(&config).err().map(|e| e.to_string()) };
+    let sender = if surroundings.without_secrets {
+        None
+    } else {
+        Sender::new(&config).err().map(|e| e.to_string())
+    };
     let unusable = [prober, sender].into_iter().flatten();
-    let diagnostics: Vec<_> = unusable.map(|message| Diagnostic { message, span: None, help: None }).collect();
-    if diagnostics.is_empty() { Ok(config) } else { Err(ConfigError::new(path, String::new(), diagnostics)) }
+    let diagnostics: Vec<_> = unusable
+        .map(|message| Diagnostic {
+            message,
+            span: None,
+            help: None,
+        })
+        .collect();
+    if diagnostics.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::new(path, String::new(), diagnostics))
+    }
 }
 
 /// The exit code of monitoring plugins.
@@ -291,8 +332,14 @@ fn plugin_code(status: Status) -> u8 {
 /// Bad usage of a plugin verb is 3, of any other 64.
 fn usage_code() -> u8 {
     let known = Cli::command();
-    let verb = std::env::args_os().skip(1).find(|a| known.find_subcommand(a).is_some());
-    if verb.is_some_and(|v| v == "probe" || v == "status") { UNKNOWN } else { EX_USAGE }
+    let verb = std::env::args_os()
+        .skip(1)
+        .find(|a| known.find_subcommand(a).is_some());
+    if verb.is_some_and(|v| v == "probe" || v == "status") {
+        UNKNOWN
+    } else {
+        EX_USAGE
+    }
 }
 
 /// Why data could not be written to stdout, for instance to a full disk.
@@ -309,15 +356,22 @@ fn print(text: &str) {
 fn note(written: std::io::Result<()>) {
     match written {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => READER_GONE.store(true, Ordering::Relaxed),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            READER_GONE.store(true, Ordering::Relaxed)
+        }
         Err(error) => drop(UNWRITTEN.set(error)),
     }
 }
 
 /// `text` in colour, on a terminal that wants it.
 fn paint(text: &str, colour: u8) -> String {
-    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    if wanted { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    let wanted = std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    if wanted {
+        format!("\x1b[{colour}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The colour of a status.
@@ -333,10 +387,20 @@ fn colour(status: Status) -> u8 {
 /// Rows as an aligned table; the first row is its head.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let width = |c: usize| {
+        rows.iter()
+            .filter_map(|r| r.get(c))
+            .map(|s| s.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:w$}", w = *w)).collect();
+        let cells: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, w)| format!("{cell:w$}", w = *w))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -60,7 +60,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let now = clock::now();
     let mut done = Vec::new();
     for id in chosen {
-        let changed = if word == "retry" { store.retry(id, now)? } else { store.drop_notification(id, now)? };
+        let changed = if word == "retry" {
+            store.retry(id, now)?
+        } else {
+            store.drop_notification(id, now)?
+        };
         if changed {
             done.push(id);
         }
@@ -68,7 +72,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     if args.json {
         print(&serde_json::json!({"action": word, "notifications": done}).to_string());
     } else {
-        let past = if word == "retry" { "will be tried again" } else { "dropped" };
+        let past = if word == "retry" {
+            "will be tried again"
+        } else {
+            "dropped"
+        };
         for id in &done {
             print(&format!("{id} {past}"));
         }
@@ -84,18 +92,27 @@ fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
             chosen.extend(rows.iter().filter(|r| r.state != "pending").map(|r| r.id));
             continue;
         }
-        let found: Vec<_> = rows.iter().filter(|r| r.id.to_string().starts_with(text.as_str())).collect();
+        let found: Vec<_> = rows
+            .iter()
+            .filter(|r| r.id.to_string().starts_with(text.as_str()))
+            .collect();
         match found.as_slice() {
             [one] => chosen.push(one.id),
             [] => {
-                let text =
-                    format!("llmwatch: no notification `{text}` waits or was given up; `llmwatch outbox` lists them");
+                let text = format!(
+                    "llmwatch: no notification `{text}` waits or was given up; `llmwatch outbox` lists them"
+                );
                 return Err(Failure { code: 1, text });
             }
             several => {
-                let text =
-                    format!("llmwatch: {} notifications begin with `{text}`: give more of the id", several.len());
-                return Err(Failure { code: EX_USAGE, text });
+                let text = format!(
+                    "llmwatch: {} notifications begin with `{text}`: give more of the id",
+                    several.len()
+                );
+                return Err(Failure {
+                    code: EX_USAGE,
+                    text,
+                });
             }
         }
     }
@@ -104,7 +121,11 @@ fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
 
 fn listing(rows: &[OutboxRow]) -> String {
     let mut lines = vec![
-        ["id", "channel", "type", "state", "decided", "attempts", "next", "what", "error"].map(str::to_owned).to_vec(),
+        [
+            "id", "channel", "type", "state", "decided", "attempts", "next", "what", "error",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     lines.extend(rows.iter().map(|r| {
         vec![
@@ -114,7 +135,8 @@ fn listing(rows: &[OutboxRow]) -> String {
             r.state.clone(),
             r.decided_at.to_string(),
             r.attempts.to_string(),
-            r.next_attempt_at.map_or("-".to_owned(), |at| at.to_string()),
+            r.next_attempt_at
+                .map_or("-".to_owned(), |at| at.to_string()),
             r.title.clone(),
             r.error.clone().unwrap_or_default(),
         ]

@@ -57,8 +57,18 @@ pub(super) struct AckArgs {
 pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
     let config = globals.load()?;
     if let Some(id) = &args.end {
-        let ended = call(&config, reqwest::Method::DELETE, &format!("silences/{id}"), None).await?;
-        print(&if args.json { ended.to_string() } else { format!("the silence {id} is over") });
+        let ended = call(
+            &config,
+            reqwest::Method::DELETE,
+            &format!("silences/{id}"),
+            None,
+        )
+        .await?;
+        print(&if args.json {
+            ended.to_string()
+        } else {
+            format!("the silence {id} is over")
+        });
     } else if let Some(length) = &args.length {
         let wish = json!({
             "for": length, "endpoints": args.endpoints, "providers": args.providers, "groups": args.groups,
@@ -69,7 +79,11 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
         print(&if args.json {
             begun.to_string()
         } else {
-            format!("silent until {}; end it with `llmwatch silence --end {}`", word("until"), word("id"))
+            format!(
+                "silent until {}; end it with `llmwatch silence --end {}`",
+                word("until"),
+                word("id")
+            )
         });
     } else {
         let held = call(&config, reqwest::Method::GET, "silences", None).await?;
@@ -81,13 +95,32 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
         if silences.is_empty() {
             eprintln!("no silence holds");
         } else {
-            let mut rows = vec![["id", "until", "about", "by", "comment"].map(str::to_owned).to_vec()];
+            let mut rows = vec![
+                ["id", "until", "about", "by", "comment"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
             rows.extend(silences.iter().map(|s| {
                 let providers = s.providers.iter().map(|p| p.as_str().to_owned());
-                let about: Vec<_> =
-                    s.endpoints.iter().cloned().chain(providers).chain(s.groups.iter().cloned()).collect();
-                let about = if about.is_empty() { "everything".to_owned() } else { about.join(", ") };
-                vec![s.id.to_string(), s.until.to_string(), about, s.by.clone(), s.comment.clone()]
+                let about: Vec<_> = s
+                    .endpoints
+                    .iter()
+                    .cloned()
+                    .chain(providers)
+                    .chain(s.groups.iter().cloned())
+                    .collect();
+                let about = if about.is_empty() {
+                    "everything".to_owned()
+                } else {
+                    about.join(", ")
+                };
+                vec![
+                    s.id.to_string(),
+                    s.until.to_string(),
+                    about,
+                    s.by.clone(),
+                    s.comment.clone(),
+                ]
             }));
             print(&table(&rows));
         }
@@ -98,7 +131,13 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
 pub(super) async fn ack(globals: &Globals, args: &AckArgs) -> Exit {
     let config = globals.load()?;
     let word = json!({"by": args.by, "comment": args.comment});
-    let incident = call(&config, reqwest::Method::POST, &format!("incidents/{}/ack", args.number), Some(word)).await?;
+    let incident = call(
+        &config,
+        reqwest::Method::POST,
+        &format!("incidents/{}/ack", args.number),
+        Some(word),
+    )
+    .await?;
     print(&if args.json {
         incident.to_string()
     } else {
@@ -112,22 +151,46 @@ pub(super) async fn ack(globals: &Globals, args: &AckArgs) -> Exit {
 }
 
 /// Asks the running daemon.
-async fn call(config: &Config, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-    let failed = |text: String| Failure { code: 1, text: format!("llmwatch: {text}") };
-    let address = config
-        .monitor
-        .listen
-        .ok_or_else(|| failed("the daemon does not listen (`listen = \"off\"`), so it cannot be told".to_owned()))?;
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+async fn call(
+    config: &Config,
+    method: reqwest::Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value, Failure> {
+    let failed = |text: String| Failure {
+        code: 1,
+        text: format!("llmwatch: {text}"),
+    };
+    let address = config.monitor.listen.ok_or_else(|| {
+        failed("the daemon does not listen (`listen = \"off\"`), so it cannot be told".to_owned())
+    })?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()?;
     let mut request = client.request(method, format!("http://{address}/api/v1/{path}"));
     if let Some(token) = &config.web.token {
         request = request.bearer_auth(token.expose());
     }
     if let Some(body) = body {
-        request = request.header("content-type", "application/json").body(body.to_string());
+        request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
     }
-    let answer = request.send().await.map_err(|_| failed(format!("the daemon does not answer at {address}")))?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|_| failed(format!("the daemon does not answer at {address}")))?;
     let ok = answer.status().is_success();
     let answer: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
-    if ok { Ok(answer) } else { Err(failed(answer["detail"].as_str().unwrap_or("the daemon refused").to_owned())) }
+    if ok {
+        Ok(answer)
+    } else {
+        Err(failed(
+            answer["detail"]
+                .as_str()
+                .unwrap_or("the daemon refused")
+                .to_owned(),
+        ))
+    }
 }

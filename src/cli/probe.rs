@@ -27,7 +27,12 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn for_all(json: bool) -> Self {
-        Self { names: Vec::new(), count: 1, nagios: false, json }
+        Self {
+            names: Vec::new(),
+            count: 1,
+            nagios: false,
+            json,
+        }
     }
 }
 
@@ -38,7 +43,9 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     {
         // A monitoring system shows what stands on stdout, and nothing else.
         let first = failure.text.lines().next().unwrap_or_default();
-        let why = first.trim_start_matches("llmwatch: ").trim_start_matches("error: ");
+        let why = first
+            .trim_start_matches("llmwatch: ")
+            .trim_start_matches("error: ");
         print(&format!("LLMWATCH UNKNOWN - {}", why.replace('|', "/")));
     }
     done
@@ -50,8 +57,14 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
     for name in &args.names {
         let Some(endpoint) = config.endpoints.iter().find(|e| e.name == *name) else {
             let known: Vec<_> = config.endpoints.iter().map(|e| e.name.as_str()).collect();
-            let text = format!("llmwatch: there is no endpoint `{name}`; there are: {}", known.join(", "));
-            return Err(Failure { code: UNKNOWN, text });
+            let text = format!(
+                "llmwatch: there is no endpoint `{name}`; there are: {}",
+                known.join(", ")
+            );
+            return Err(Failure {
+                code: UNKNOWN,
+                text,
+            });
         };
         chosen.push(endpoint.clone());
     }
@@ -59,9 +72,13 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
         chosen.clone_from(&config.endpoints);
     }
     if chosen.is_empty() {
-        return Err(Failure { code: UNKNOWN, text: "llmwatch: no endpoint is configured".to_owned() });
+        return Err(Failure {
+            code: UNKNOWN,
+            text: "llmwatch: no endpoint is configured".to_owned(),
+        });
     }
-    let prober = Arc::new(Prober::new(&config.monitor).map_err(|e| Failure::from(e).with(UNKNOWN))?);
+    let prober =
+        Arc::new(Prober::new(&config.monitor).map_err(|e| Failure::from(e).with(UNKNOWN))?);
     let controls = Arc::new(Controls::new(&config.controls));
     let mut tasks = JoinSet::new();
     for (place, endpoint) in chosen.iter().cloned().enumerate() {
@@ -70,11 +87,18 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
             let mut samples = Vec::new();
             for _ in 0..count {
                 let now = clock::now();
-                let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
+                let due = Due {
+                    scheduled_at: now,
+                    started_at: now,
+                    trigger: Trigger::Manual,
+                };
                 let mut sample = prober.probe(&endpoint, due).await;
                 if let Some(fault) = sample.fault {
                     let asked = controls.ask_about(&endpoint, fault).await;
-                    let context = Context { controls: asked, ..Context::default() };
+                    let context = Context {
+                        controls: asked,
+                        ..Context::default()
+                    };
                     sample.attribution = Some(attribute(fault, context));
                 }
                 samples.push(sample);
@@ -85,7 +109,11 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
     let mut all = tasks.join_all().await;
     all.sort_by_key(|(place, _)| *place);
     let all: Vec<Vec<Sample>> = all.into_iter().map(|(_, samples)| samples).collect();
-    let status = all.iter().map(|samples| judge(samples)).max_by_key(|s| severity(*s)).unwrap_or(Status::Unknown);
+    let status = all
+        .iter()
+        .map(|samples| judge(samples))
+        .max_by_key(|s| severity(*s))
+        .unwrap_or(Status::Unknown);
     if args.json {
         for sample in all.iter().flatten() {
             print(&serde_json::to_string(sample)?);
@@ -103,9 +131,17 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
 fn judge(samples: &[Sample]) -> Status {
     let provider = |s: &&Sample| s.attribution == Some(Attribution::Provider);
     let failed = samples.iter().filter(provider).count();
-    let blocked = samples.iter().filter(|s| s.outcome == Outcome::Failed).count() - failed;
+    let blocked = samples
+        .iter()
+        .filter(|s| s.outcome == Outcome::Failed)
+        .count()
+        - failed;
     if failed > 0 {
-        if failed + blocked == samples.len() { Status::Outage } else { Status::Degraded }
+        if failed + blocked == samples.len() {
+            Status::Outage
+        } else {
+            Status::Degraded
+        }
     } else if blocked > 0 {
         Status::Unknown
     } else if samples.iter().any(|s| s.outcome == Outcome::Slow) {
@@ -157,17 +193,29 @@ fn render(all: &[Vec<Sample>]) -> String {
             ms(s.max_gap_ms),
             ms(s.total_ms),
             tokens,
-            s.cost_usd.map_or("-".to_owned(), |usd| format!("${usd:.7}")),
-            s.fault.map(|f| format!("{f} ({})", s.attribution.map_or("", Attribution::as_str))).unwrap_or_default(),
+            s.cost_usd
+                .map_or("-".to_owned(), |usd| format!("${usd:.7}")),
+            s.fault
+                .map(|f| format!("{f} ({})", s.attribution.map_or("", Attribution::as_str)))
+                .unwrap_or_default(),
         ]);
     }
     let mut text = table(&rows);
-    for s in all.iter().flatten().filter(|s| s.outcome == Outcome::Failed) {
+    for s in all
+        .iter()
+        .flatten()
+        .filter(|s| s.outcome == Outcome::Failed)
+    {
         let words = s.fault.map_or("", |f| f.describe());
-        text += &format!("\n{}", paint(&format!("{}: {words}", s.endpoint), colour(Status::Outage)));
-        for (name, value) in
-            [("the provider's words", &s.error), ("the answer", &s.answer), ("request id", &s.request_id)]
-        {
+        text += &format!(
+            "\n{}",
+            paint(&format!("{}: {words}", s.endpoint), colour(Status::Outage))
+        );
+        for (name, value) in [
+            ("the provider's words", &s.error),
+            ("the answer", &s.answer),
+            ("request id", &s.request_id),
+        ] {
             if let Some(value) = value {
                 text += &format!("\n  {name}: {value}");
             }
@@ -185,23 +233,50 @@ fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
         Status::Unknown => "UNKNOWN",
     };
     let samples: Vec<_> = all.iter().flatten().collect();
-    let failed: Vec<_> = samples.iter().filter(|s| s.outcome == Outcome::Failed).collect();
+    let failed: Vec<_> = samples
+        .iter()
+        .filter(|s| s.outcome == Outcome::Failed)
+        .collect();
     let told = match failed.as_slice() {
         [] => format!("{} probes good", samples.len()),
         some => {
-            let list: Vec<_> =
-                some.iter().map(|s| format!("{} {}", s.endpoint, s.fault.map_or("failed", |f| f.as_str()))).collect();
-            format!("{} of {} probes failed: {}", some.len(), samples.len(), list.join(", "))
+            let list: Vec<_> = some
+                .iter()
+                .map(|s| {
+                    format!(
+                        "{} {}",
+                        s.endpoint,
+                        s.fault.map_or("failed", |f| f.as_str())
+                    )
+                })
+                .collect();
+            format!(
+                "{} of {} probes failed: {}",
+                some.len(),
+                samples.len(),
+                list.join(", ")
+            )
         }
     };
     let mut data = Vec::new();
     for sample in all.iter().filter_map(|s| s.last()) {
-        for (stage, value) in [("first_token", sample.first_token_ms), ("total", sample.total_ms)] {
+        for (stage, value) in [
+            ("first_token", sample.first_token_ms),
+            ("total", sample.total_ms),
+        ] {
             if let Some(ms) = value {
-                data.push(format!("'{}_{stage}'={:.6}s;;;0", sample.endpoint, ms / 1000.0));
+                data.push(format!(
+                    "'{}_{stage}'={:.6}s;;;0",
+                    sample.endpoint,
+                    ms / 1000.0
+                ));
             }
         }
     }
     // The bar separates text from data, so it cannot stand in the text.
-    format!("LLMWATCH {word} - {} | {}", told.replace('|', "/"), data.join(" "))
+    format!(
+        "LLMWATCH {word} - {} | {}",
+        told.replace('|', "/"),
+        data.join(" ")
+    )
 }

@@ -44,16 +44,27 @@ enum Format {
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let (zone, now) = (config.monitor.timezone, clock::now());
-    let usage = |text: String| Failure { code: EX_USAGE, text: format!("llmwatch: {text}") };
+    let usage = |text: String| Failure {
+        code: EX_USAGE,
+        text: format!("llmwatch: {text}"),
+    };
     let moment = |text: &str| {
-        let parsed = duration(text).map(|d| now - d).or_else(|_| Timestamp::parse(text));
-        parsed.map_err(|_| usage(format!("`{text}` is neither a length of time (`30d`) nor an RFC 3339 moment")))
+        let parsed = duration(text)
+            .map(|d| now - d)
+            .or_else(|_| Timestamp::parse(text));
+        parsed.map_err(|_| {
+            usage(format!(
+                "`{text}` is neither a length of time (`30d`) nor an RFC 3339 moment"
+            ))
+        })
     };
     let span = match &args.month {
-        Some(text) => {
-            report::month(text, zone).ok_or_else(|| usage(format!("`{text}` is no month: write `2026-10`")))?
-        }
-        None => (moment(&args.since)?, args.until.as_deref().map_or(Ok(now), moment)?),
+        Some(text) => report::month(text, zone)
+            .ok_or_else(|| usage(format!("`{text}` is no month: write `2026-10`")))?,
+        None => (
+            moment(&args.since)?,
+            args.until.as_deref().map_or(Ok(now), moment)?,
+        ),
     };
     if span.1 <= span.0 {
         return Err(usage("the report ends before it begins".to_owned()));
@@ -61,7 +72,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let store = Store::open_read_only(&config.store.path)?;
     let config = std::sync::Arc::new(config);
     // What is advised today says nothing about a month that is long over.
-    let standing = if span.1 >= now - TODAY { reporting::standing(&store, &config)? } else { Vec::new() };
+    let standing = if span.1 >= now - TODAY {
+        reporting::standing(&store, &config)?
+    } else {
+        Vec::new()
+    };
     let report = reporting::gather(&store, &config, span, &standing)?;
     let format = if args.json { Format::Json } else { args.format };
     let text = match format {

@@ -10,21 +10,37 @@ use crate::config::{self, Surroundings};
 use crate::model::Provider;
 
 /// Written with two brackets.
-const LISTS: [&str; 6] = ["endpoint", "control", "status_feed", "email", "webhook", "maintenance"];
+const LISTS: [&str; 6] = [
+    "endpoint",
+    "control",
+    "status_feed",
+    "email",
+    "webhook",
+    "maintenance",
+];
 
 type Tables = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn run() -> Exit {
-    let surroundings = Surroundings { hostname: "here".to_owned(), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        hostname: "here".to_owned(),
+        ..Surroundings::default()
+    };
     let known = config::known_keys(&surroundings)?;
     let mut tables = Tables::new();
     for path in &known {
         if let Some((table, key)) = path.rsplit_once('.') {
-            tables.entry(table.to_owned()).or_default().insert(key.to_owned());
+            tables
+                .entry(table.to_owned())
+                .or_default()
+                .insert(key.to_owned());
         }
     }
     let mut schema = object(&tables, "");
-    schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
     schema.insert("title".to_owned(), json!("monitor.toml of llmwatch"));
     print(&serde_json::to_string_pretty(&schema)?);
     Ok(0)
@@ -32,7 +48,9 @@ pub(super) fn run() -> Exit {
 
 fn object(tables: &Tables, table: &str) -> Map<String, Value> {
     let keys = tables.get(table).into_iter().flatten();
-    let properties: Map<_, _> = keys.map(|key| (key.clone(), property(tables, table, key))).collect();
+    let properties: Map<_, _> = keys
+        .map(|key| (key.clone(), property(tables, table, key)))
+        .collect();
     let mut object = Map::new();
     object.insert("type".to_owned(), json!("object"));
     object.insert("properties".to_owned(), Value::Object(properties));
@@ -42,14 +60,24 @@ fn object(tables: &Tables, table: &str) -> Map<String, Value> {
 }
 
 fn property(tables: &Tables, table: &str, key: &str) -> Value {
-    let path = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+    let path = if table.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{table}.{key}")
+    };
     if tables.contains_key(&path) {
         let below = Value::Object(object(tables, &path));
-        return if table.is_empty() && LISTS.contains(&key) { json!({"type": "array", "items": below}) } else { below };
+        return if table.is_empty() && LISTS.contains(&key) {
+            json!({"type": "array", "items": below})
+        } else {
+            below
+        };
     }
     let inner = table.rsplit('.').next().unwrap_or_default();
     match (inner, key) {
-        ("defaults", "timeout" | "slow" | "expect" | "price" | "detection") => property(tables, "endpoint", key),
+        ("defaults", "timeout" | "slow" | "expect" | "price" | "detection") => {
+            property(tables, "endpoint", key)
+        }
         ("endpoint" | "defaults" | "webhook" | "otlp", "headers" | "labels") => {
             json!({"type": "object", "additionalProperties": {"type": "string"}})
         }
@@ -79,8 +107,12 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
             | "keep_samples"
             | "keep_rollups"
             | "for",
-        ) => json!({"type": "string", "description": "a length of time: \"500ms\", \"30s\", \"5m\", \"7d\""}),
-        (_, "enabled" | "stream" | "recheck" | "siblings" | "quiet_hours_all") => json!({"type": "boolean"}),
+        ) => {
+            json!({"type": "string", "description": "a length of time: \"500ms\", \"30s\", \"5m\", \"7d\""})
+        }
+        (_, "enabled" | "stream" | "recheck" | "siblings" | "quiet_hours_all") => {
+            json!({"type": "boolean"})
+        }
         (
             _,
             "max_concurrent_probes"
@@ -97,8 +129,8 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
         }
         (
             _,
-            "on" | "attribution" | "endpoints" | "providers" | "groups" | "components" | "trusted_hosts" | "depends_on"
-            | "cc" | "to",
+            "on" | "attribution" | "endpoints" | "providers" | "groups" | "components"
+            | "trusted_hosts" | "depends_on" | "cc" | "to",
         ) => {
             json!({"type": "array", "items": {"type": "string"}})
         }

@@ -31,7 +31,8 @@ pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
     let scenario = match &args.scenario {
         None => Scenario::healthy(),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
             Scenario::parse(&text).with_context(|| format!("in `{}`", path.display()))?
         }
     };
@@ -51,12 +52,16 @@ pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
     if let Some(address) = args.webhooks {
         receive_webhooks(WebhookSink::start(listen(address).await?)?);
     }
-    simulate::run(args.listen, scenario, stop).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    simulate::run(args.listen, scenario, stop)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
     Ok(0)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 fn receive_mail(mut sink: MailSink) {
@@ -64,8 +69,7 @@ fn receive_mail(mut sink: MailSink) {
         loop {
             let mail = sink.next().await;
             let data = String::from_utf8_lossy(&mail.data);
-            let line =
-                json!({"mail": {"received_at": mail.received_at, "from": mail.from, "to": mail.to, "data": data}});
+            let line = json!({"mail": {"received_at": mail.received_at, "from": mail.from, "to": mail.to, "data": data}});
             print(&line.to_string());
         }
     });
@@ -75,7 +79,9 @@ fn receive_webhooks(mut sink: WebhookSink) {
     tokio::spawn(async move {
         loop {
             let request = sink.next().await;
-            let body = request.json().unwrap_or_else(|| json!(String::from_utf8_lossy(&request.body)));
+            let body = request
+                .json()
+                .unwrap_or_else(|| json!(String::from_utf8_lossy(&request.body)));
             let line = json!({"webhook": {"path": request.path, "id": request.header("webhook-id"), "body": body}});
             print(&line.to_string());
         }

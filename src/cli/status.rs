@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::{Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table};
+use super::{
+    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table,
+};
 use crate::clock;
 use crate::config::{Config, plan};
 use crate::model::Tally;
@@ -29,7 +31,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
-    let config = globals.load_without_secrets().map_err(|f| f.with(UNKNOWN))?;
+    let config = globals
+        .load_without_secrets()
+        .map_err(|f| f.with(UNKNOWN))?;
     let mut events = None;
     loop {
         let snapshot = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
@@ -38,7 +42,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         } else {
             print(&render(&snapshot));
         }
-        let watched = args.watch && !READER_GONE.load(Ordering::Relaxed) && UNWRITTEN.get().is_none();
+        let watched =
+            args.watch && !READER_GONE.load(Ordering::Relaxed) && UNWRITTEN.get().is_none();
         if !watched {
             return Ok(plugin_code(snapshot.overall()));
         }
@@ -61,7 +66,10 @@ async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
     eprintln!("{why}; this is what it recorded last");
     let now = clock::now();
     let outbox = store.outbox_tally()?;
-    Ok(Snapshot { outbox, ..pipeline::restore(&store, config, stretch, now)?.snapshot(now) })
+    Ok(Snapshot {
+        outbox,
+        ..pipeline::restore(&store, config, stretch, now)?.snapshot(now)
+    })
 }
 
 /// Why nothing was heard from the daemon.
@@ -75,18 +83,27 @@ pub(super) enum Unheard {
 pub(super) async fn ask(config: &Config) -> Result<Snapshot, Unheard> {
     let body = async {
         let answer = get(config, "/api/v1/status").await.ok_or(Unheard::Silent)?;
-        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if matches!(
+            answer.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
             return Err(Unheard::Refused);
         }
         answer.bytes().await.map_err(|_| Unheard::Silent)
     };
-    let body = tokio::time::timeout(PATIENCE, body).await.map_err(|_| Unheard::Silent)??;
+    let body = tokio::time::timeout(PATIENCE, body)
+        .await
+        .map_err(|_| Unheard::Silent)??;
     serde_json::from_slice(&body).map_err(|_| Unheard::Silent)
 }
 
 async fn get(config: &Config, path: &str) -> Option<reqwest::Response> {
     let address = config.monitor.listen?;
-    let client = reqwest::Client::builder().no_proxy().connect_timeout(PATIENCE).build().ok()?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .connect_timeout(PATIENCE)
+        .build()
+        .ok()?;
     let mut request = client.get(format!("http://{address}{path}"));
     if let Some(token) = &config.web.token {
         request = request.bearer_auth(token.expose());
@@ -99,7 +116,9 @@ async fn change(config: &Config, events: &mut Option<reqwest::Response>) {
     tokio::time::sleep(AGAIN).await;
     let Some(stream) = events else {
         // What happened before it was opened is seen by the next look.
-        *events = get(config, "/api/v1/events").await.filter(|answer| answer.status().is_success());
+        *events = get(config, "/api/v1/events")
+            .await
+            .filter(|answer| answer.status().is_success());
         return;
     };
     loop {
@@ -116,13 +135,19 @@ async fn change(config: &Config, events: &mut Option<reqwest::Response>) {
 }
 
 fn render(snapshot: &Snapshot) -> String {
-    let mut rows = vec![["endpoint", "status", "first token", "24 h", "why"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["endpoint", "status", "first token", "24 h", "why"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     rows.extend(snapshot.endpoints.iter().map(|e| {
         vec![
             e.name.clone(),
             e.status.as_str().to_owned(),
-            e.first_token_ms_p50.map_or("-".to_owned(), |ms| format!("{ms:.0} ms")),
-            e.availability_24h.map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0)),
+            e.first_token_ms_p50
+                .map_or("-".to_owned(), |ms| format!("{ms:.0} ms")),
+            e.availability_24h
+                .map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0)),
             e.reason.clone().unwrap_or_default(),
         ]
     }));
@@ -135,15 +160,27 @@ fn undelivered(outbox: &[Tally]) -> String {
     let mut lines = Vec::new();
     for tally in outbox {
         let name = &tally.channel;
-        let why = tally.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+        let why = tally
+            .last_error
+            .as_deref()
+            .map(|error| format!(": {error}"))
+            .unwrap_or_default();
         if let Some(since) = tally.failing_since {
-            lines.push(format!("{name} cannot be told since {since}, {} waiting{why}", tally.pending));
+            lines.push(format!(
+                "{name} cannot be told since {since}, {} waiting{why}",
+                tally.pending
+            ));
         } else if let Some(at) = tally.last_dead_at {
-            lines.push(format!("{name} was not told everything, the last was given up at {at}{why}"));
+            lines.push(format!(
+                "{name} was not told everything, the last was given up at {at}{why}"
+            ));
         }
     }
     if lines.is_empty() {
         return String::new();
     }
-    format!("\n\n{}\n`llmwatch outbox` lists it, and can have it sent again", lines.join("\n"))
+    format!(
+        "\n\n{}\n`llmwatch outbox` lists it, and can have it sent again",
+        lines.join("\n")
+    )
 }

@@ -41,14 +41,23 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     match &args.verb {
         Verb::Check { json } => check(path, *json),
         Verb::Repair { json } => {
-            let done = repair(path, &format!(".damaged-{}", clock::now().to_datetime().format("%Y%m%dT%H%M%S")))?;
+            let done = repair(
+                path,
+                &format!(
+                    ".damaged-{}",
+                    clock::now().to_datetime().format("%Y%m%dT%H%M%S")
+                ),
+            )?;
             if *json {
                 print(&serde_json::to_string_pretty(&done)?);
             } else {
                 for (table, rows) in &done.rescued {
                     print(&format!("{table}: {rows} rows rescued"));
                 }
-                print(&format!("the damaged file is kept as {}", done.kept_as.display()));
+                print(&format!(
+                    "the damaged file is kept as {}",
+                    done.kept_as.display()
+                ));
             }
             Ok(0)
         }
@@ -77,10 +86,25 @@ fn check(path: &Path, json: bool) -> Exit {
     if json {
         print(&serde_json::to_string_pretty(&condition)?);
     } else {
-        let crate::store::Condition { version, bytes, samples, incidents, waiting, .. } = &condition;
-        let holds = format!("{samples} samples, {incidents} incidents, {waiting} notifications waiting");
-        let size = format!("version {version}, {:.1} MiB", *bytes as f64 / f64::from(1 << 20));
-        let verdict = if condition.problems.is_empty() { "sound" } else { "DAMAGED" };
+        let crate::store::Condition {
+            version,
+            bytes,
+            samples,
+            incidents,
+            waiting,
+            ..
+        } = &condition;
+        let holds =
+            format!("{samples} samples, {incidents} incidents, {waiting} notifications waiting");
+        let size = format!(
+            "version {version}, {:.1} MiB",
+            *bytes as f64 / f64::from(1 << 20)
+        );
+        let verdict = if condition.problems.is_empty() {
+            "sound"
+        } else {
+            "DAMAGED"
+        };
         print(&format!("{}: {verdict}; {size}: {holds}", path.display()));
         for problem in &condition.problems {
             print(&format!("  {problem}"));

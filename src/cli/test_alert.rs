@@ -45,18 +45,25 @@ fn reasons(word: &str) -> Result<Reasons, String> {
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_whole()?;
     if config.channels.is_empty() {
-        let text = "llmwatch: no channel is configured: add an `[[email]]` or a `[[webhook]]`".to_owned();
+        let text =
+            "llmwatch: no channel is configured: add an `[[email]]` or a `[[webhook]]`".to_owned();
         return Err(Failure { code: 1, text });
     }
     for name in &args.channels {
         if !config.channels.iter().any(|c| c.name == *name) {
             let known: Vec<_> = config.channels.iter().map(|c| c.name.as_str()).collect();
-            let text = format!("llmwatch: there is no channel `{name}`; there are: {}", known.join(", "));
+            let text = format!(
+                "llmwatch: there is no channel `{name}`; there are: {}",
+                known.join(", ")
+            );
             return Err(Failure { code: 1, text });
         }
     }
-    let chosen: Vec<_> =
-        config.channels.iter().filter(|c| args.channels.is_empty() || args.channels.contains(&c.name)).collect();
+    let chosen: Vec<_> = config
+        .channels
+        .iter()
+        .filter(|c| args.channels.is_empty() || args.channels.contains(&c.name))
+        .collect();
     let sender = Sender::new(&config)?;
     let url = config.monitor.public_url.as_deref();
     let mut all_delivered = true;
@@ -70,9 +77,19 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
                 thread.get_or_insert(notice.id);
             }
             let outcome = match &args.preview {
-                Some(directory) => write(&sender.preview(channel, &notice, now), directory, channel, &notice),
-                None => match sender.attempt(channel, &notice, Progress::default(), now).await {
-                    Attempt::Delivered { progress } => progress.refused_summary().map_or(Ok(Vec::new()), Err),
+                Some(directory) => write(
+                    &sender.preview(channel, &notice, now),
+                    directory,
+                    channel,
+                    &notice,
+                ),
+                None => match sender
+                    .attempt(channel, &notice, Progress::default(), now)
+                    .await
+                {
+                    Attempt::Delivered { progress } => {
+                        progress.refused_summary().map_or(Ok(Vec::new()), Err)
+                    }
                     Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => Err(error),
                 },
             };
@@ -90,13 +107,24 @@ fn write(
     channel: &Channel,
     notice: &Notice,
 ) -> Result<Vec<PathBuf>, String> {
-    std::fs::create_dir_all(directory).map_err(|e| format!("cannot create `{}`: {e}", directory.display()))?;
-    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
-    let name: String = format!("{}-{}", channel.name, notice.r#type.reason()).chars().map(plain).collect();
+    std::fs::create_dir_all(directory)
+        .map_err(|e| format!("cannot create `{}`: {e}", directory.display()))?;
+    let plain = |c: char| {
+        if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = format!("{}-{}", channel.name, notice.r#type.reason())
+        .chars()
+        .map(plain)
+        .collect();
     let mut paths = Vec::new();
     for (extension, bytes) in files {
         let path = directory.join(format!("{name}.{extension}"));
-        std::fs::write(&path, bytes).map_err(|e| format!("cannot write `{}`: {e}", path.display()))?;
+        std::fs::write(&path, bytes)
+            .map_err(|e| format!("cannot write `{}`: {e}", path.display()))?;
         paths.push(path);
     }
     Ok(paths)

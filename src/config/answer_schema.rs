@@ -26,25 +26,43 @@ const CHECKED: [&str; 17] = [
     "type",
 ];
 /// What `type` may name.
-const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+const TYPES: [&str; 7] = [
+    "array", "boolean", "integer", "null", "number", "object", "string",
+];
 /// Keywords that only describe.
-const DESCRIBING: [&str; 7] = ["$comment", "$id", "$schema", "default", "description", "examples", "title"];
+const DESCRIBING: [&str; 7] = [
+    "$comment",
+    "$id",
+    "$schema",
+    "default",
+    "description",
+    "examples",
+    "title",
+];
 
 /// The first keyword of `schema`, as the path to it, that is not checked and does not only describe, or whose value has not the
 /// form that it must have; `""` when the schema or a part of it is neither an object nor a boolean.
 pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
-    let Value::Object(keywords) = schema else { return (!schema.is_boolean()).then(String::new) };
+    let Value::Object(keywords) = schema else {
+        return (!schema.is_boolean()).then(String::new);
+    };
     for (keyword, value) in keywords {
         let below = |name: &str, inner: &Value| {
-            unknown_keyword(inner).map(|rest| format!("{name}.{rest}").trim_end_matches('.').to_owned())
+            unknown_keyword(inner)
+                .map(|rest| format!("{name}.{rest}").trim_end_matches('.').to_owned())
         };
         let unknown = match keyword.as_str() {
             ill if !is_well_formed(ill, value) => Some(ill.to_owned()),
             "items" | "additionalProperties" => below(keyword, value),
-            "allOf" | "anyOf" => value.as_array().into_iter().flatten().find_map(|inner| below(keyword, inner)),
+            "allOf" | "anyOf" => value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find_map(|inner| below(keyword, inner)),
             "properties" => {
                 let all = value.as_object().into_iter().flatten();
-                all.into_iter().find_map(|(name, inner)| below(&format!("properties.{name}"), inner))
+                all.into_iter()
+                    .find_map(|(name, inner)| below(&format!("properties.{name}"), inner))
             }
             known if CHECKED.contains(&known) || DESCRIBING.contains(&known) => None,
             other => Some(other.to_owned()),
@@ -59,7 +77,8 @@ pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
 /// Whether `keyword` can mean something with this value.
 fn is_well_formed(keyword: &str, value: &Value) -> bool {
     let names_a_type = |name: &Value| name.as_str().is_some_and(|name| TYPES.contains(&name));
-    let each = |rule: &dyn Fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(rule));
+    let each =
+        |rule: &dyn Fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(rule));
     let is_empty = value.as_array().is_some_and(Vec::is_empty);
     match keyword {
         "type" => names_a_type(value) || !is_empty && each(&names_a_type),
@@ -74,14 +93,23 @@ fn is_well_formed(keyword: &str, value: &Value) -> bool {
 
 /// Whether `value` is what `schema` says.
 pub(crate) fn fits(value: &Value, schema: &Value) -> bool {
-    let Value::Object(keywords) = schema else { return *schema != Value::Bool(false) };
-    keywords.iter().all(|(keyword, wanted)| holds(value, keyword, wanted, schema))
+    let Value::Object(keywords) = schema else {
+        return *schema != Value::Bool(false);
+    };
+    keywords
+        .iter()
+        .all(|(keyword, wanted)| holds(value, keyword, wanted, schema))
 }
 
 fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
     let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
     // Each says something about values of one type and nothing about others.
-    let number = |rule: fn(f64, f64) -> bool| value.as_f64().zip(wanted.as_f64()).is_none_or(|(v, w)| rule(v, w));
+    let number = |rule: fn(f64, f64) -> bool| {
+        value
+            .as_f64()
+            .zip(wanted.as_f64())
+            .is_none_or(|(v, w)| rule(v, w))
+    };
     let length = |rule: fn(u64, u64) -> bool| {
         let length = value.as_str().map(|text| text.chars().count() as u64);
         length.zip(wanted.as_u64()).is_none_or(|(v, w)| rule(v, w))
@@ -96,7 +124,11 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
             name => is_a(value, name),
         },
         "required" => {
-            !value.is_object() || all(wanted).iter().filter_map(Value::as_str).all(|name| value.get(name).is_some())
+            !value.is_object()
+                || all(wanted)
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .all(|name| value.get(name).is_some())
         }
         "properties" => {
             let mut parts = wanted.as_object().into_iter().flatten();
@@ -106,7 +138,11 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
             let mut others = value.as_object().into_iter().flatten();
             others.all(|(name, v)| schema["properties"].get(name).is_some() || fits(v, wanted))
         }
-        "items" => value.as_array().into_iter().flatten().all(|v| fits(v, wanted)),
+        "items" => value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .all(|v| fits(v, wanted)),
         "enum" => all(wanted).iter().any(|wanted| is_same(wanted, value)),
         "const" => is_same(wanted, value),
         "allOf" => all(wanted).iter().all(|inner| fits(value, inner)),
@@ -126,10 +162,16 @@ fn holds(value: &Value, keyword: &str, wanted: &Value, schema: &Value) -> bool {
 /// Equality of JSON: `1` and `1.0` are the same number.
 fn is_same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(x), Value::Number(y)) => x == y || ((x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64()),
-        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| is_same(x, y)),
+        (Value::Number(x), Value::Number(y)) => {
+            x == y || ((x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64())
+        }
+        (Value::Array(x), Value::Array(y)) => {
+            x.len() == y.len() && x.iter().zip(y).all(|(x, y)| is_same(x, y))
+        }
         (Value::Object(x), Value::Object(y)) => {
-            x.len() == y.len() && x.iter().all(|(name, x)| y.get(name).is_some_and(|y| is_same(x, y)))
+            x.len() == y.len()
+                && x.iter()
+                    .all(|(name, x)| y.get(name).is_some_and(|y| is_same(x, y)))
         }
         _ => a == b,
     }
@@ -140,7 +182,9 @@ fn is_a(value: &Value, name: &Value) -> bool {
         Some("object") => value.is_object(),
         Some("array") => value.is_array(),
         Some("string") => value.is_string(),
-        Some("integer") => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        Some("integer") => {
+            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0)
+        }
         Some("number") => value.is_number(),
         Some("boolean") => value.is_boolean(),
         Some("null") => value.is_null(),
@@ -158,8 +202,10 @@ mod tests {
     /// A schema of our subset.
     fn schema() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
-            prop::sample::select(vec!["object", "array", "string", "integer", "number", "boolean", "null"])
-                .prop_map(|name| json!({"type": name})),
+            prop::sample::select(vec![
+                "object", "array", "string", "integer", "number", "boolean", "null"
+            ])
+            .prop_map(|name| json!({"type": name})),
             Just(json!({"type": ["string", "null"]})),
             (-3i32..3).prop_map(|n| json!({"minimum": n, "exclusiveMaximum": n + 2})),
             (-3i32..3).prop_map(|n| json!({"maximum": n, "exclusiveMinimum": n - 2})),
@@ -192,9 +238,14 @@ mod tests {
         leaf.prop_recursive(2, 8, 3, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
-                prop::collection::vec((prop::sample::select(vec!["a", "b", "c"]), inner), 0..3).prop_map(|pairs| {
-                    pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<serde_json::Map<_, _>>().into()
-                }),
+                prop::collection::vec((prop::sample::select(vec!["a", "b", "c"]), inner), 0..3)
+                    .prop_map(|pairs| {
+                        pairs
+                            .into_iter()
+                            .map(|(k, v)| (k.to_owned(), v))
+                            .collect::<serde_json::Map<_, _>>()
+                            .into()
+                    }),
             ]
         })
     }
@@ -211,12 +262,18 @@ mod tests {
     #[test]
     fn what_is_not_checked_is_named_with_its_place() {
         let unknown = |schema: Value| unknown_keyword(&schema);
-        assert_eq!(unknown(json!({"pattern": "^a"})), Some("pattern".to_owned()));
+        assert_eq!(
+            unknown(json!({"pattern": "^a"})),
+            Some("pattern".to_owned())
+        );
         assert_eq!(
             unknown(json!({"properties": {"a": {"items": {"$ref": "#"}}}})),
             Some("properties.a.items.$ref".to_owned())
         );
-        assert_eq!(unknown(json!({"properties": {"a": 1}})), Some("properties.a".to_owned()));
+        assert_eq!(
+            unknown(json!({"properties": {"a": 1}})),
+            Some("properties.a".to_owned())
+        );
         assert_eq!(unknown(json!("object")), Some(String::new()));
     }
 }

@@ -43,13 +43,25 @@ pub fn default_api(provider: Provider) -> Api {
 /// The APIs that a provider has; `http` goes with every one, for a plain request to its address.
 pub fn apis(provider: Provider) -> &'static [Api] {
     match provider {
-        Provider::OpenAi => &[Api::Chat, Api::Responses, Api::Embeddings, Api::Moderations, Api::Models, Api::Http],
+        Provider::OpenAi => &[
+            Api::Chat,
+            Api::Responses,
+            Api::Embeddings,
+            Api::Moderations,
+            Api::Models,
+            Api::Http,
+        ],
         Provider::AzureOpenAi => &[Api::Chat, Api::Responses, Api::Embeddings, Api::Http],
         Provider::Anthropic => &[Api::Messages, Api::Models, Api::Http],
         Provider::Gemini => &[Api::Generate, Api::Models, Api::Http],
-        Provider::OpenAiCompatible => {
-            &[Api::Chat, Api::Responses, Api::Embeddings, Api::Models, Api::Ollama, Api::Http]
-        }
+        Provider::OpenAiCompatible => &[
+            Api::Chat,
+            Api::Responses,
+            Api::Embeddings,
+            Api::Models,
+            Api::Ollama,
+            Api::Http,
+        ],
         Provider::Http => &[Api::Http],
     }
 }
@@ -64,14 +76,21 @@ pub fn prompt(api: Api) -> &'static str {
 
 /// Whether an API answers with words of a model's own, so that the answer to [`PROMPT`] can be checked.
 pub fn talks(api: Api) -> bool {
-    matches!(api, Api::Chat | Api::Responses | Api::Messages | Api::Generate | Api::Ollama)
+    matches!(
+        api,
+        Api::Chat | Api::Responses | Api::Messages | Api::Generate | Api::Ollama
+    )
 }
 
 /// The cheapest current model of the provider for this API.
 pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
     match (provider, api) {
-        (Provider::OpenAi | Provider::AzureOpenAi, Api::Chat | Api::Responses) => Some("gpt-6-luna"),
-        (Provider::OpenAi | Provider::AzureOpenAi, Api::Embeddings) => Some("text-embedding-3-small"),
+        (Provider::OpenAi | Provider::AzureOpenAi, Api::Chat | Api::Responses) => {
+            Some("gpt-6-luna")
+        }
+        (Provider::OpenAi | Provider::AzureOpenAi, Api::Embeddings) => {
+            Some("text-embedding-3-small")
+        }
         (Provider::OpenAi, Api::Moderations) => Some("omni-moderation-latest"),
         (Provider::Anthropic, Api::Messages) => Some("claude-haiku-5-5"),
         (Provider::Gemini, Api::Generate) => Some("gemini-2.5-flash-lite"),
@@ -135,7 +154,11 @@ pub fn gemini_thinking(model: &str) -> Option<GeminiThinking> {
         // The least that it takes.
         Some(GeminiThinking::Budget(128))
     } else if model.starts_with("gemini-3") {
-        Some(GeminiThinking::Level(if model.contains("flash") { "MINIMAL" } else { "LOW" }))
+        Some(GeminiThinking::Level(if model.contains("flash") {
+            "MINIMAL"
+        } else {
+            "LOW"
+        }))
     } else {
         None
     }
@@ -143,18 +166,39 @@ pub fn gemini_thinking(model: &str) -> Option<GeminiThinking> {
 
 /// For models of Ollama's that can think: the level that is the least, or `None` for plain off.
 pub fn ollama_thinking(model: &str) -> Option<Option<&'static str>> {
-    const SWITCHABLE: [&str; 5] = ["qwen3", "deepseek-r1", "deepseek-v3.1", "magistral", "gemma4"];
+    const SWITCHABLE: [&str; 5] = [
+        "qwen3",
+        "deepseek-r1",
+        "deepseek-v3.1",
+        "magistral",
+        "gemma4",
+    ];
     if model.starts_with("gpt-oss") {
         return Some(Some("low"));
     }
-    SWITCHABLE.iter().any(|name| model.starts_with(name)).then_some(None)
+    SWITCHABLE
+        .iter()
+        .any(|name| model.starts_with(name))
+        .then_some(None)
 }
 
 /// The token budget of a probe of this model.
 pub fn default_max_tokens(model: Option<&str>) -> u32 {
-    const THINKING: [&str; 7] = ["opus", "fable", "-thinking", "deepseek-r", "gemini-3", "gemini-2.5-pro", "gpt-oss"];
+    const THINKING: [&str; 7] = [
+        "opus",
+        "fable",
+        "-thinking",
+        "deepseek-r",
+        "gemini-3",
+        "gemini-2.5-pro",
+        "gpt-oss",
+    ];
     let thinks = |m: &str| is_o_series(m) || THINKING.iter().any(|part| m.contains(part));
-    if model.is_some_and(thinks) { MAX_TOKENS_THINKING } else { MAX_TOKENS }
+    if model.is_some_and(thinks) {
+        MAX_TOKENS_THINKING
+    } else {
+        MAX_TOKENS
+    }
 }
 
 /// USD per million tokens, in and out.
@@ -185,11 +229,17 @@ const PRICES: &[(&str, f64, f64)] = &[
 
 /// What a model costs, by its name or by that of its family (`gpt-6-luna-2026-09-01`); `None` when unknown.
 pub fn price(model: &str) -> Option<Price> {
-    let is_dated =
-        |rest: &str| rest.is_empty() || rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit());
+    let is_dated = |rest: &str| {
+        rest.is_empty()
+            || rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit())
+    };
     PRICES
         .iter()
-        .filter(|(name, ..)| model.strip_prefix(name).is_some_and(|rest| is_dated(rest) || rest == "-latest"))
+        .filter(|(name, ..)| {
+            model
+                .strip_prefix(name)
+                .is_some_and(|rest| is_dated(rest) || rest == "-latest")
+        })
         .max_by_key(|(name, ..)| name.len())
         .map(|&(_, input, output)| Price { input, output })
 }
@@ -232,11 +282,24 @@ mod tests {
             assert_eq!(default_effort(model), effort, "{model}");
         }
         assert_eq!(thinking_off("claude-haiku-5-5"), Some("disabled"));
-        assert_eq!(thinking_off("claude-sonnet-5-5-20261007"), Some("between_tools"));
+        assert_eq!(
+            thinking_off("claude-sonnet-5-5-20261007"),
+            Some("between_tools")
+        );
         assert_eq!(thinking_off("claude-opus-5-5"), None, "it always thinks");
-        assert_eq!(thinking_off("claude-haiku-4-5"), None, "it does not unless asked to");
-        assert_eq!(gemini_thinking("gemini-2.5-flash-lite"), Some(GeminiThinking::Budget(0)));
-        assert_eq!(gemini_thinking("models/gemini-3.5-flash-lite"), Some(GeminiThinking::Level("MINIMAL")));
+        assert_eq!(
+            thinking_off("claude-haiku-4-5"),
+            None,
+            "it does not unless asked to"
+        );
+        assert_eq!(
+            gemini_thinking("gemini-2.5-flash-lite"),
+            Some(GeminiThinking::Budget(0))
+        );
+        assert_eq!(
+            gemini_thinking("models/gemini-3.5-flash-lite"),
+            Some(GeminiThinking::Level("MINIMAL"))
+        );
         assert_eq!(ollama_thinking("qwen3:8b"), Some(None));
         assert_eq!(ollama_thinking("llama3.2"), None);
     }

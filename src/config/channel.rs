@@ -10,29 +10,65 @@ use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, value};
 use crate::model::{Attribution, Provider, Secret, Status};
 
 /// The reasons that a channel's `on` may hold.
-const REASONS: [&str; 9] =
-    ["opened", "updated", "escalated", "resolved", "reminder", "monitor", "report", "advice", "official"];
+const REASONS: [&str; 9] = [
+    "opened",
+    "updated",
+    "escalated",
+    "resolved",
+    "reminder",
+    "monitor",
+    "report",
+    "advice",
+    "official",
+];
 
 /// Reads one `[[email]]`.
 pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
-    let name = table.get("name").and_then(|v| checked_name(&v)).unwrap_or_else(|| "email".to_owned());
-    let to = required(table, "to", "the recipients, such as `[\"oncall@example.com\"]`").and_then(|v| addresses(&v));
-    let cc = table.get("cc").and_then(|v| addresses(&v)).unwrap_or_default();
-    let from = required(table, "from", "the sender, such as `\"llmwatch@example.com\"`").and_then(|v| address(&v));
+    let name = table
+        .get("name")
+        .and_then(|v| checked_name(&v))
+        .unwrap_or_else(|| "email".to_owned());
+    let to = required(
+        table,
+        "to",
+        "the recipients, such as `[\"oncall@example.com\"]`",
+    )
+    .and_then(|v| addresses(&v));
+    let cc = table
+        .get("cc")
+        .and_then(|v| addresses(&v))
+        .unwrap_or_default();
+    let from = required(
+        table,
+        "from",
+        "the sender, such as `\"llmwatch@example.com\"`",
+    )
+    .and_then(|v| address(&v));
     let reply_to = table.get("reply_to").and_then(|v| address(&v));
     let span = ["smtp", "smtp_file", "smtp_credential"]
         .into_iter()
         .find(|k| table.get(k).is_some())
         .map_or(table.span.clone(), |k| table.key_span(k));
     let given = table.secret("smtp", "smtp_file", "smtp_credential");
-    if given.is_none() && !["smtp", "smtp_file", "smtp_credential"].iter().any(|k| table.get(k).is_some()) {
-        let help = "add the mail server: `smtp = \"smtps://user:${SMTP_PASSWORD}@smtp.example.com\"`";
-        table.sink().error(Some(table.span.clone()), "an email channel without `smtp`", Some(help.to_owned()));
+    if given.is_none()
+        && !["smtp", "smtp_file", "smtp_credential"]
+            .iter()
+            .any(|k| table.get(k).is_some())
+    {
+        let help =
+            "add the mail server: `smtp = \"smtps://user:${SMTP_PASSWORD}@smtp.example.com\"`";
+        table.sink().error(
+            Some(table.span.clone()),
+            "an email channel without `smtp`",
+            Some(help.to_owned()),
+        );
     }
     let smtp = given.and_then(|url| match smtp(&url) {
         Ok(smtp) => Some(smtp),
         Err((message, help)) => {
-            table.sink().error(Some(span), message, Some(help.to_owned()));
+            table
+                .sink()
+                .error(Some(span), message, Some(help.to_owned()));
             None
         }
     });
@@ -40,7 +76,11 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
         let text = |key| required(&t, key, "it is needed to sign").and_then(|v| v.string());
         let (selector, domain, key_file) = (text("selector"), text("domain"), text("key_file"));
         t.finish();
-        Some(Dkim { selector: selector?, domain: domain?, key_file: t.sink().directory.join(key_file?) })
+        Some(Dkim {
+            selector: selector?,
+            domain: domain?,
+            key_file: t.sink().directory.join(key_file?),
+        })
     });
     let filters = filters(table);
     table.finish();
@@ -52,8 +92,19 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
             Some("fill `to`".to_owned()),
         );
     }
-    let email = Email { to, cc, from: from?, reply_to, smtp: smtp?, dkim };
-    Some(Channel { name, kind: ChannelKind::Email(email), filters })
+    let email = Email {
+        to,
+        cc,
+        from: from?,
+        reply_to,
+        smtp: smtp?,
+        dkim,
+    };
+    Some(Channel {
+        name,
+        kind: ChannelKind::Email(email),
+        filters,
+    })
 }
 
 /// Reads the filters of a channel.
@@ -61,41 +112,82 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
     let standard = Filters::default();
     let length = |key, default| table.get(key).and_then(|v| v.duration()).unwrap_or(default);
     let each = |key: &'static str, check: &dyn Fn(&Value<'_>) -> Option<String>| {
-        table.get(key).and_then(|v| v.items()).map(|items| items.iter().filter_map(check).collect::<Vec<_>>())
+        table
+            .get(key)
+            .and_then(|v| v.items())
+            .map(|items| items.iter().filter_map(check).collect::<Vec<_>>())
     };
     let reasons = REASONS.map(|r| (r, r));
-    let attributions = [Attribution::Provider, Attribution::Account, Attribution::Local].map(|a| (a.as_str(), a));
+    let attributions = [
+        Attribution::Provider,
+        Attribution::Account,
+        Attribution::Local,
+    ]
+    .map(|a| (a.as_str(), a));
     let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
     let many = |key: &'static str| table.get(key).and_then(|v| v.items()).unwrap_or_default();
     let on = each("on", &|v| v.one_of(&reasons).map(str::to_owned)).unwrap_or(standard.on);
-    let attribution: Vec<_> = many("attribution").iter().filter_map(|v| v.one_of(&attributions)).collect();
+    let attribution: Vec<_> = many("attribution")
+        .iter()
+        .filter_map(|v| v.one_of(&attributions))
+        .collect();
     let quiet = table.get("quiet_hours").and_then(|v| {
         let text = v.string()?;
-        let hours = text
-            .split_once('-')
-            .and_then(|(a, b)| Some((value::minute_of_day(a.trim())?, value::minute_of_day(b.trim())?)));
-        hours.or_else(|| v.error(format!("{} are no quiet hours", echo(&text)), "write `\"22:00-07:00\"`"))
+        let hours = text.split_once('-').and_then(|(a, b)| {
+            Some((
+                value::minute_of_day(a.trim())?,
+                value::minute_of_day(b.trim())?,
+            ))
+        });
+        hours.or_else(|| {
+            v.error(
+                format!("{} are no quiet hours", echo(&text)),
+                "write `\"22:00-07:00\"`",
+            )
+        })
     });
-    let remind = table.get("remind_every").map_or(standard.remind_every, |v| {
-        if v.is_str() && v.string().as_deref() == Some("off") { None } else { v.duration() }
-    });
+    let remind = table
+        .get("remind_every")
+        .map_or(standard.remind_every, |v| {
+            if v.is_str() && v.string().as_deref() == Some("off") {
+                None
+            } else {
+                v.duration()
+            }
+        });
     Filters {
         on,
         min_status: table
             .get("min_status")
             .and_then(|v| v.one_of(&[("degraded", Status::Degraded), ("outage", Status::Outage)]))
             .unwrap_or(standard.min_status),
-        attribution: if attribution.is_empty() { standard.attribution } else { attribution },
-        endpoints: table.get("endpoints").and_then(|v| v.strings()).unwrap_or_default(),
-        providers: many("providers").iter().filter_map(|v| v.one_of(&providers)).collect(),
-        groups: table.get("groups").and_then(|v| v.strings()).unwrap_or_default(),
+        attribution: if attribution.is_empty() {
+            standard.attribution
+        } else {
+            attribution
+        },
+        endpoints: table
+            .get("endpoints")
+            .and_then(|v| v.strings())
+            .unwrap_or_default(),
+        providers: many("providers")
+            .iter()
+            .filter_map(|v| v.one_of(&providers))
+            .collect(),
+        groups: table
+            .get("groups")
+            .and_then(|v| v.strings())
+            .unwrap_or_default(),
         remind_every: remind,
         after: length("after", standard.after),
         group_wait: length("group_wait", standard.group_wait),
         give_up_after: length("give_up_after", standard.give_up_after),
         fallback: table.get("fallback").and_then(|v| v.string()),
         quiet_hours: quiet,
-        quiet_hours_all: table.get("quiet_hours_all").and_then(|v| v.boolean()).unwrap_or(false),
+        quiet_hours_all: table
+            .get("quiet_hours_all")
+            .and_then(|v| v.boolean())
+            .unwrap_or(false),
     }
 }
 
@@ -103,14 +195,21 @@ fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value
     let value = table.get(key);
     if value.is_none() {
         let message = format!("`[{}]` without `{key}`", table.name);
-        table.sink().error(Some(table.span.clone()), message, Some(format!("add it: {why}")));
+        table.sink().error(
+            Some(table.span.clone()),
+            message,
+            Some(format!("add it: {why}")),
+        );
     }
     value
 }
 
 fn addresses(value: &Value<'_>) -> Option<Vec<String>> {
     if value.is_str() {
-        return value.error(format!("`{}` is a list", value.key), "put it in brackets: `[\"oncall@example.com\"]`");
+        return value.error(
+            format!("`{}` is a list", value.key),
+            "put it in brackets: `[\"oncall@example.com\"]`",
+        );
     }
     value.items()?.iter().map(address).collect()
 }
@@ -119,7 +218,10 @@ fn address(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     match text.parse::<Address>() {
         Ok(_) => Some(text),
-        Err(_) => value.error(format!("{} is no mail address", echo(&text)), "the bare address: `oncall@example.com`"),
+        Err(_) => value.error(
+            format!("{} is no mail address", echo(&text)),
+            "the bare address: `oncall@example.com`",
+        ),
     }
 }
 
@@ -129,36 +231,69 @@ type SmtpError = (&'static str, &'static str);
 fn smtp(url: &Secret) -> Result<Smtp, SmtpError> {
     const FORM: &str = "write `smtps://user:${PASSWORD}@host`, `smtp://user:${PASSWORD}@host:587` or `smtp://127.0.0.1:25`; \
                         percent-encode special characters of the password";
-    let url = Url::parse(url.expose()).map_err(|_| ("the mail server's URL cannot be read", FORM))?;
+    let url =
+        Url::parse(url.expose()).map_err(|_| ("the mail server's URL cannot be read", FORM))?;
     // The URL standard knows no smtp, so an address is not recognised as one there.
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let host = url
+        .host_str()
+        .unwrap_or_default()
+        .trim_matches(['[', ']'])
+        .to_owned();
     if host.is_empty() {
         return Err(("the mail server's URL has no host", FORM));
     }
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let asked = url.query_pairs().find(|(k, _)| k == "tls").map(|(_, v)| v.into_owned());
+    let loopback = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
+    let asked = url
+        .query_pairs()
+        .find(|(k, _)| k == "tls")
+        .map(|(_, v)| v.into_owned());
     let tls = match (url.scheme(), asked.as_deref()) {
         ("smtps", None) => SmtpTls::Implicit,
         ("smtp", Some("required")) => SmtpTls::Required,
         ("smtp", None) if !loopback => SmtpTls::Required,
         ("smtp", None | Some("none")) => SmtpTls::None,
         ("smtp" | "smtps", _) => {
-            return Err(("the mail server's URL asks for an unknown `tls`", "`?tls=required` or `?tls=none`"));
+            return Err((
+                "the mail server's URL asks for an unknown `tls`",
+                "`?tls=required` or `?tls=none`",
+            ));
         }
-        _ => return Err(("the mail server's URL is neither smtp:// nor smtps://", FORM)),
+        _ => {
+            return Err((
+                "the mail server's URL is neither smtp:// nor smtps://",
+                FORM,
+            ));
+        }
     };
-    let decode = |text: &str| percent_decoded(text).ok_or(("the mail server's URL has a broken percent code", FORM));
+    let decode = |text: &str| {
+        percent_decoded(text).ok_or(("the mail server's URL has a broken percent code", FORM))
+    };
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,
-        (user, Some(password)) if !user.is_empty() => Some((decode(user)?, Secret::new(decode(password)?))),
-        _ => return Err(("the mail server's URL has a name or a password, but not both", FORM)),
+        (user, Some(password)) if !user.is_empty() => {
+            Some((decode(user)?, Secret::new(decode(password)?)))
+        }
+        _ => {
+            return Err((
+                "the mail server's URL has a name or a password, but not both",
+                FORM,
+            ));
+        }
     };
     let port = url.port().unwrap_or(match tls {
         SmtpTls::Implicit => 465,
         SmtpTls::Required => 587,
         SmtpTls::None => 25,
     });
-    Ok(Smtp { host, port, tls, credentials })
+    Ok(Smtp {
+        host,
+        port,
+        tls,
+        credentials,
+    })
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -188,20 +323,42 @@ mod tests {
     #[test]
     fn a_mail_server_is_protected_unless_it_is_this_machine() {
         let server = |url| read(url).map(|s| (s.port, s.tls)).unwrap();
-        assert_eq!(server("smtps://u:p@mail.example.com"), (465, SmtpTls::Implicit));
-        assert_eq!(server("smtp://u:p@mail.example.com"), (587, SmtpTls::Required));
+        assert_eq!(
+            server("smtps://u:p@mail.example.com"),
+            (465, SmtpTls::Implicit)
+        );
+        assert_eq!(
+            server("smtp://u:p@mail.example.com"),
+            (587, SmtpTls::Required)
+        );
         assert_eq!(server("smtp://127.0.0.1:25"), (25, SmtpTls::None));
-        assert_eq!(server("smtp://localhost?tls=required"), (587, SmtpTls::Required));
-        assert_eq!(server("smtp://mail.example.com?tls=none"), (25, SmtpTls::None));
-        for bad in ["mail.example.com", "http://mail.example.com", "smtp://u@mail.example.com", "smtp://h?tls=maybe"] {
+        assert_eq!(
+            server("smtp://localhost?tls=required"),
+            (587, SmtpTls::Required)
+        );
+        assert_eq!(
+            server("smtp://mail.example.com?tls=none"),
+            (25, SmtpTls::None)
+        );
+        for bad in [
+            "mail.example.com",
+            "http://mail.example.com",
+            "smtp://u@mail.example.com",
+            "smtp://h?tls=maybe",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn special_characters_of_a_password_are_percent_codes() {
-        let (user, password) =
-            read("smtps://me%40example.com:p%40ss%2Fw@mail.example.com").unwrap().credentials.unwrap();
-        assert_eq!((user.as_str(), password.expose()), ("me@example.com", "p@ss/w"));
+        let (user, password) = read("smtps://me%40example.com:p%40ss%2Fw@mail.example.com")
+            .unwrap()
+            .credentials
+            .unwrap();
+        assert_eq!(
+            (user.as_str(), password.expose()),
+            ("me@example.com", "p@ss/w")
+        );
     }
 }

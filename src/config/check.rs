@@ -14,16 +14,22 @@ use super::diagnostic::{Diagnostic, echo, nearest};
 use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
-    Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, Proxy,
-    Report, ReportEvery, Store, Surroundings, Web, Window, channel, feed, proxy, state_dir, value, webhook,
+    Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor,
+    Otlp, Proxy, Report, ReportEvery, Store, Surroundings, Web, Window, channel, feed, proxy,
+    state_dir, value, webhook,
 };
 use crate::model::Provider;
 
-const OTLP_HELP: &str = "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
+const OTLP_HELP: &str =
+    "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
 const DAY: Duration = Duration::from_hours(24);
 /// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other; by name where the
 /// resolver is to be tried as well, and one by address for when it fails.
-const CONTROLS: [&str; 3] = ["tcp://1.1.1.1:443", "tcp://dns.google:443", "tcp://dns.quad9.net:443"];
+const CONTROLS: [&str; 3] = [
+    "tcp://1.1.1.1:443",
+    "tcp://dns.google:443",
+    "tcp://dns.quad9.net:443",
+];
 
 /// Reads and checks the file at `path`.
 ///
@@ -33,15 +39,33 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigEr
     let bytes = std::fs::read(path).map_err(|error| {
         let help = "name the file with `-c FILE`; the README shows the least that works".to_owned();
         let message = format!("cannot read the configuration: {error}");
-        ConfigError::new(path, String::new(), vec![Diagnostic { message, span: None, help: Some(help) }])
+        ConfigError::new(
+            path,
+            String::new(),
+            vec![Diagnostic {
+                message,
+                span: None,
+                help: Some(help),
+            }],
+        )
     })?;
     let source = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let help = Some("save the file as UTF-8".to_owned());
-        let wrong = Diagnostic { message: "this is not UTF-8".to_owned(), span: Some(at..at + 1), help };
-        ConfigError::new(path, String::from_utf8_lossy(error.as_bytes()).into_owned(), vec![wrong])
+        let wrong = Diagnostic {
+            message: "this is not UTF-8".to_owned(),
+            span: Some(at..at + 1),
+            help,
+        };
+        ConfigError::new(
+            path,
+            String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            vec![wrong],
+        )
     })?;
-    parse(path, &source, surroundings).map(|(config, _)| config).map_err(|all| ConfigError::new(path, source, all))
+    parse(path, &source, surroundings)
+        .map(|(config, _)| config)
+        .map_err(|all| ConfigError::new(path, source, all))
 }
 
 /// Reads `source` as TOML.
@@ -90,8 +114,10 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
     let defaults = root.table("defaults");
     let detection: Vec<_> = root.table("detection").into_iter().collect();
     let tables = root.tables("endpoint");
-    let mut reads: Vec<Read<'_>> =
-        tables.iter().filter_map(|t| endpoint::read(t, defaults.as_ref(), &detection)).collect();
+    let mut reads: Vec<Read<'_>> = tables
+        .iter()
+        .filter_map(|t| endpoint::read(t, defaults.as_ref(), &detection))
+        .collect();
     endpoint::read_alone(&detection, defaults.as_ref().filter(|_| !tables.is_empty()));
     name_endpoints(&mut reads);
     let controls = read_controls(root, &reads);
@@ -100,10 +126,22 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
     let emails = root.tables("email");
     let webhooks = root.tables("webhook");
     let mut channels: Vec<(Table<'_>, Channel)> = Vec::new();
-    channels.extend(emails.iter().filter_map(|t| Some((t.clone(), channel::email(t)?))));
-    channels.extend(webhooks.iter().filter_map(|t| Some((t.clone(), webhook::webhook(t)?))));
+    channels.extend(
+        emails
+            .iter()
+            .filter_map(|t| Some((t.clone(), channel::email(t)?))),
+    );
+    channels.extend(
+        webhooks
+            .iter()
+            .filter_map(|t| Some((t.clone(), webhook::webhook(t)?))),
+    );
     name_channels(&mut channels);
-    let maintenance = root.tables("maintenance").iter().filter_map(read_maintenance).collect();
+    let maintenance = root
+        .tables("maintenance")
+        .iter()
+        .filter_map(read_maintenance)
+        .collect();
     let heartbeat = read_heartbeat(root);
     let report = read_report(root, &channels);
     let otlp = read_otlp(root);
@@ -114,7 +152,9 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
         sink.warn("no endpoint is configured: nothing is probed");
     }
     if channels.is_empty() {
-        sink.warn("no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`");
+        sink.warn(
+            "no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`",
+        );
     }
     Config {
         path: path.to_owned(),
@@ -122,7 +162,11 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
         log,
         store,
         budget,
-        endpoints: reads.into_iter().filter(|r| r.enabled).map(|r| Arc::new(r.endpoint)).collect(),
+        endpoints: reads
+            .into_iter()
+            .filter(|r| r.enabled)
+            .map(|r| Arc::new(r.endpoint))
+            .collect(),
         controls,
         status_feeds: feeds,
         channels: channels.into_iter().map(|(_, c)| Arc::new(c)).collect(),
@@ -146,11 +190,17 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
         || "127.0.0.1:8686".parse().ok(),
         |v| match v.string()?.as_str() {
             "off" => None,
-            _ => v.parse("address", "write `\"127.0.0.1:8686\"`, an IP address and a port, or `\"off\"`"),
+            _ => v.parse(
+                "address",
+                "write `\"127.0.0.1:8686\"`, an IP address and a port, or `\"off\"`",
+            ),
         },
     );
     let public_url = get("public_url").and_then(|v| {
-        let url: Url = v.parse("URL", "write it with its scheme: `https://status.example.com`")?;
+        let url: Url = v.parse(
+            "URL",
+            "write it with its scheme: `https://status.example.com`",
+        )?;
         Some(url.as_str().trim_end_matches('/').to_owned())
     });
     let proxy = get("proxy").map_or(Some(Proxy::None), |v| proxy::read(&v, vars));
@@ -160,11 +210,20 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
         listen,
         public_url,
         timezone: get("timezone")
-            .and_then(|v| v.parse::<Tz>("time zone", "write its name in the tz database: `Europe/Berlin`"))
+            .and_then(|v| {
+                v.parse::<Tz>(
+                    "time zone",
+                    "write its name in the tz database: `Europe/Berlin`",
+                )
+            })
             .unwrap_or(Tz::UTC),
-        max_concurrent_probes: get("max_concurrent_probes").and_then(|v| v.whole(1..=10_000)).unwrap_or(64) as usize,
+        max_concurrent_probes: get("max_concurrent_probes")
+            .and_then(|v| v.whole(1..=10_000))
+            .unwrap_or(64) as usize,
         proxy: proxy.unwrap_or(Proxy::None),
-        ca_file: get("ca_file").and_then(|v| v.string()).map(|f| sink.directory.join(f)),
+        ca_file: get("ca_file")
+            .and_then(|v| v.string())
+            .map(|f| sink.directory.join(f)),
     };
     if let Some(table) = table {
         table.finish();
@@ -189,9 +248,15 @@ fn read_log(root: &Table<'_>) -> Log {
         ("trace", tracing::Level::TRACE),
     ];
     let log = Log {
-        format: get("format").and_then(|v| v.one_of(&formats)).unwrap_or(LogFormat::Auto),
-        level: get("level").and_then(|v| v.one_of(&levels)).unwrap_or(tracing::Level::INFO),
-        all_samples: get("samples").and_then(|v| v.one_of(&[("all", true), ("failures", false)])).unwrap_or(true),
+        format: get("format")
+            .and_then(|v| v.one_of(&formats))
+            .unwrap_or(LogFormat::Auto),
+        level: get("level")
+            .and_then(|v| v.one_of(&levels))
+            .unwrap_or(tracing::Level::INFO),
+        all_samples: get("samples")
+            .and_then(|v| v.one_of(&[("all", true), ("failures", false)]))
+            .unwrap_or(true),
     };
     if let Some(table) = table {
         table.finish();
@@ -206,19 +271,31 @@ fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
         let text = v.string()?;
         match text.strip_prefix("sqlite:") {
             Some(file) if !file.is_empty() => Some(state_dir.join(file)),
-            _ if text.starts_with("postgres") => {
-                v.error("a PostgreSQL store is not supported yet", "leave `url` out, or `\"sqlite:llmwatch.db\"`")
-            }
-            _ => v.error("`url` names no store", "write `\"sqlite:llmwatch.db\"`, a file in `state_dir`"),
+            _ if text.starts_with("postgres") => v.error(
+                "a PostgreSQL store is not supported yet",
+                "leave `url` out, or `\"sqlite:llmwatch.db\"`",
+            ),
+            _ => v.error(
+                "`url` names no store",
+                "write `\"sqlite:llmwatch.db\"`, a file in `state_dir`",
+            ),
         }
     });
-    let keep = |key, days| get(key).and_then(|v| v.duration_of_at_least(DAY)).unwrap_or(DAY * days);
+    let keep = |key, days| {
+        get(key)
+            .and_then(|v| v.duration_of_at_least(DAY))
+            .unwrap_or(DAY * days)
+    };
     let store = Store {
         path: path.unwrap_or_else(|| state_dir.join("llmwatch.db")),
         keep_samples: keep("keep_samples", 30),
         keep_rollups: keep("keep_rollups", 400),
         keep_incidents: get("keep_incidents").and_then(|v| {
-            if v.is_str() && v.string().as_deref() == Some("forever") { None } else { v.duration_of_at_least(DAY) }
+            if v.is_str() && v.string().as_deref() == Some("forever") {
+                None
+            } else {
+                v.duration_of_at_least(DAY)
+            }
         }),
     };
     if let Some(table) = table {
@@ -231,7 +308,9 @@ fn read_budget(root: &Table<'_>) -> Budget {
     let table = root.table("budget");
     let get = |key| table.as_ref().and_then(|t| t.get(key));
     let budget = Budget {
-        daily_usd: get("daily_usd").and_then(|v| v.number(0.0, 1e6)).unwrap_or(1.0),
+        daily_usd: get("daily_usd")
+            .and_then(|v| v.number(0.0, 1e6))
+            .unwrap_or(1.0),
         daily_tokens: get("daily_tokens").and_then(|v| v.whole(1..=1_000_000_000_000)),
     };
     if let Some(table) = table {
@@ -245,31 +324,49 @@ fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
     let mut controls = Vec::new();
     let mut enabled = true;
     for table in &tables {
-        enabled &= table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
+        enabled &= table
+            .get("enabled")
+            .and_then(|v| v.boolean())
+            .unwrap_or(true);
         let url = table.get("url").and_then(|v| {
             let url: Url = v.parse("URL", "write `\"tcp://host:port\"` or `\"https://…\"`")?;
-            let fits = matches!(url.scheme(), "https") || url.scheme() == "tcp" && url.port().is_some();
+            let fits =
+                matches!(url.scheme(), "https") || url.scheme() == "tcp" && url.port().is_some();
             if fits && url.host().is_some() {
                 Some(url)
             } else {
-                v.error("a control is `tcp://host:port` or `https://…`", "mend the URL")
+                v.error(
+                    "a control is `tcp://host:port` or `https://…`",
+                    "mend the URL",
+                )
             }
         });
         controls.extend(url.map(|url| Control { url }));
         table.finish();
     }
-    let nothing_outside = reads.iter().filter(|r| r.enabled).all(|r| endpoint::is_local(&r.endpoint.base_url));
+    let nothing_outside = reads
+        .iter()
+        .filter(|r| r.enabled)
+        .all(|r| endpoint::is_local(&r.endpoint.base_url));
     if !enabled || (tables.is_empty() && nothing_outside) {
         return Vec::new();
     }
     if controls.is_empty() {
-        controls.extend(CONTROLS.iter().filter_map(|u| Url::parse(u).ok()).map(|url| Control { url }));
+        controls.extend(
+            CONTROLS
+                .iter()
+                .filter_map(|u| Url::parse(u).ok())
+                .map(|url| Control { url }),
+        );
     }
     controls
 }
 
 fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
-    let name = table.get("name").and_then(|v| v.string()).unwrap_or_else(|| "maintenance".to_owned());
+    let name = table
+        .get("name")
+        .and_then(|v| v.string())
+        .unwrap_or_else(|| "maintenance".to_owned());
     let start = table.get("start");
     let end = table.get("end");
     let every = table.get("every");
@@ -277,47 +374,88 @@ fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
     let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
     let many = |key: &'static str| table.get(key).and_then(|v| v.items()).unwrap_or_default();
     let scope = (
-        table.get("endpoints").and_then(|v| v.strings()).unwrap_or_default(),
-        many("providers").iter().filter_map(|v| v.one_of(&providers)).collect(),
-        table.get("groups").and_then(|v| v.strings()).unwrap_or_default(),
+        table
+            .get("endpoints")
+            .and_then(|v| v.strings())
+            .unwrap_or_default(),
+        many("providers")
+            .iter()
+            .filter_map(|v| v.one_of(&providers))
+            .collect(),
+        table
+            .get("groups")
+            .and_then(|v| v.strings())
+            .unwrap_or_default(),
     );
     table.finish();
     let window = match (start, end, every, length) {
         (Some(start), Some(end), None, None) => {
             let (from, to) = (start.moment()?, end.moment()?);
             if to <= from {
-                return end.error("the maintenance ends before it begins", "exchange `start` and `end`");
+                return end.error(
+                    "the maintenance ends before it begins",
+                    "exchange `start` and `end`",
+                );
             }
-            Window::Once { start: from, end: to }
+            Window::Once {
+                start: from,
+                end: to,
+            }
         }
         (None, None, Some(every), Some(length)) => {
             let text = every.string()?;
             let cron = CronParser::new().parse(&text);
             let Ok(cron) = cron else {
-                return every.error(format!("{} is no cron pattern", echo(&text)), "five fields: `0 3 * * SUN`");
+                return every.error(
+                    format!("{} is no cron pattern", echo(&text)),
+                    "five fields: `0 3 * * SUN`",
+                );
             };
-            Window::Every { cron: Box::new(cron), length: length.duration_of_at_least(Duration::from_mins(1))? }
+            Window::Every {
+                cron: Box::new(cron),
+                length: length.duration_of_at_least(Duration::from_mins(1))?,
+            }
         }
         _ => {
             let help = "give `start` and `end`, or `every` and `for`";
-            table.sink().error(Some(table.span.clone()), "a maintenance without a time", Some(help.to_owned()));
+            table.sink().error(
+                Some(table.span.clone()),
+                "a maintenance without a time",
+                Some(help.to_owned()),
+            );
             return None;
         }
     };
-    Some(Maintenance { name, window, endpoints: scope.0, providers: scope.1, groups: scope.2 })
+    Some(Maintenance {
+        name,
+        window,
+        endpoints: scope.0,
+        providers: scope.1,
+        groups: scope.2,
+    })
 }
 
 fn read_heartbeat(root: &Table<'_>) -> Option<Heartbeat> {
     let table = root.table("heartbeat")?;
     let url = table.secret("url", "url_file", "url_credential");
     let fail_url = table.secret("fail_url", "fail_url_file", "fail_url_credential");
-    let interval = table.get("interval").and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
+    let interval = table
+        .get("interval")
+        .and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
     table.finish();
     if url.is_none() {
         let help = "add the address that your dead-man's switch gave you";
-        table.sink().error(Some(table.span.clone()), "`[heartbeat]` without `url`", Some(help.to_owned()));
+        table.sink().error(
+            Some(table.span.clone()),
+            "`[heartbeat]` without `url`",
+            Some(help.to_owned()),
+        );
     }
-    Some(Heartbeat { url: url?, interval: interval.unwrap_or(Duration::from_mins(1)), fail_url })
+    Some(Heartbeat {
+        url: url?,
+        interval: interval.unwrap_or(Duration::from_mins(1)),
+        fail_url,
+    })
 }
 
 fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Report> {
@@ -328,17 +466,31 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
         ("weekly", Some(ReportEvery::Weekly)),
         ("monthly", Some(ReportEvery::Monthly)),
     ];
-    let every = table.get("every").and_then(|v| v.one_of(&rhythms)).flatten();
+    let every = table
+        .get("every")
+        .and_then(|v| v.one_of(&rhythms))
+        .flatten();
     let at = table.get("at").map_or(Some(8 * 60), |v| {
         let text = v.string()?;
-        value::minute_of_day(&text)
-            .or_else(|| v.error(format!("{} is no time of the day", echo(&text)), "write `\"08:00\"`"))
+        value::minute_of_day(&text).or_else(|| {
+            v.error(
+                format!("{} is no time of the day", echo(&text)),
+                "write `\"08:00\"`",
+            )
+        })
     });
     let to = table.get("to").and_then(|v| v.items()).unwrap_or_default();
     let known: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
-    let to = to.iter().filter_map(|v| reference(v, "channel", &known)).collect();
+    let to = to
+        .iter()
+        .filter_map(|v| reference(v, "channel", &known))
+        .collect();
     table.finish();
-    Some(Report { every: every?, at: at?, to })
+    Some(Report {
+        every: every?,
+        at: at?,
+        to,
+    })
 }
 
 fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
@@ -346,7 +498,11 @@ fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
     let endpoint = table.get("endpoint");
     if endpoint.is_none() {
         let help = "add the collector's address: `endpoint = \"http://127.0.0.1:4318\"`";
-        table.sink().error(Some(table.span.clone()), "`[otlp]` without `endpoint`", Some(help.to_owned()));
+        table.sink().error(
+            Some(table.span.clone()),
+            "`[otlp]` without `endpoint`",
+            Some(help.to_owned()),
+        );
     }
     let endpoint = endpoint.and_then(|v| {
         let url: Url = v.parse("URL", OTLP_HELP)?;
@@ -364,10 +520,19 @@ fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
         }
         Some(with_otlp_path(url))
     });
-    let interval = table.get("interval").and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
-    let headers = table.table("headers").map(|t| endpoint::headers_of(&t)).unwrap_or_default();
+    let interval = table
+        .get("interval")
+        .and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
+    let headers = table
+        .table("headers")
+        .map(|t| endpoint::headers_of(&t))
+        .unwrap_or_default();
     table.finish();
-    Some(Otlp { endpoint: endpoint?, interval: interval.unwrap_or(Duration::from_mins(1)), headers })
+    Some(Otlp {
+        endpoint: endpoint?,
+        interval: interval.unwrap_or(Duration::from_mins(1)),
+        headers,
+    })
 }
 
 /// The path that OpenTelemetry's own exporters add to their endpoint, unless it is there.
@@ -379,11 +544,16 @@ fn with_otlp_path(mut url: Url) -> Url {
 }
 
 fn read_web(root: &Table<'_>) -> Web {
-    let Some(table) = root.table("web") else { return Web::default() };
+    let Some(table) = root.table("web") else {
+        return Web::default();
+    };
     let web = Web {
         token: table.secret("token", "token_file", "token_credential"),
         title: table.get("title").and_then(|v| v.string()),
-        trusted_hosts: table.get("trusted_hosts").and_then(|v| v.strings()).unwrap_or_default(),
+        trusted_hosts: table
+            .get("trusted_hosts")
+            .and_then(|v| v.strings())
+            .unwrap_or_default(),
     };
     table.finish();
     web
@@ -394,21 +564,38 @@ fn name_endpoints(reads: &mut [Read<'_>]) {
     let mut taken: Vec<String> = Vec::new();
     for read in reads.iter().filter(|r| !r.endpoint.name.is_empty()) {
         if taken.contains(&read.endpoint.name) {
-            let span = read.table.get("name").map_or(read.table.span.clone(), |v| v.span);
+            let span = read
+                .table
+                .get("name")
+                .map_or(read.table.span.clone(), |v| v.span);
             let help = "names tell endpoints apart: change one of them";
             let message = format!("two endpoints are called `{}`", read.endpoint.name);
-            read.table.sink().error(Some(span), message, Some(help.to_owned()));
+            read.table
+                .sink()
+                .error(Some(span), message, Some(help.to_owned()));
         }
         taken.push(read.endpoint.name.clone());
     }
     for read in reads.iter_mut().filter(|r| r.endpoint.name.is_empty()) {
         let e = &read.endpoint;
-        let model = e.model.clone().or_else(|| e.base_url.host_str().map(str::to_owned)).unwrap_or_default();
+        let model = e
+            .model
+            .clone()
+            .or_else(|| e.base_url.host_str().map(str::to_owned))
+            .unwrap_or_default();
         let whole = format!("{}-{model}", e.provider);
-        let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let fits = |c: char| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
         let stem: String = whole.chars().map(fits).take(60).collect();
         let numbered = (2..).map(|n| format!("{stem}-{n}"));
-        let free = std::iter::once(stem.clone()).chain(numbered).find(|name| !taken.contains(name));
+        let free = std::iter::once(stem.clone())
+            .chain(numbered)
+            .find(|name| !taken.contains(name));
         read.endpoint.name = free.unwrap_or(stem);
         taken.push(read.endpoint.name.clone());
     }
@@ -420,10 +607,13 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
         if taken.contains(&channel.name) {
             if let Some(name) = table.get("name") {
                 let message = format!("two channels are called `{}`", channel.name);
-                let _: Option<()> = name.error(message, "names tell channels apart: change one of them");
+                let _: Option<()> =
+                    name.error(message, "names tell channels apart: change one of them");
             }
             // One more number than names are taken: one of them is free.
-            let free = (2..=taken.len() + 2).map(|n| format!("{}-{n}", channel.name)).find(|n| !taken.contains(n));
+            let free = (2..=taken.len() + 2)
+                .map(|n| format!("{}-{n}", channel.name))
+                .find(|n| !taken.contains(n));
             channel.name = free.unwrap_or_default();
         }
         taken.push(channel.name.clone());
@@ -446,7 +636,10 @@ pub(super) fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option
 
 fn check_references(reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {
     let endpoints: Vec<_> = reads.iter().map(|r| r.endpoint.name.as_str()).collect();
-    let groups: Vec<_> = reads.iter().filter_map(|r| r.endpoint.group.as_deref()).collect();
+    let groups: Vec<_> = reads
+        .iter()
+        .filter_map(|r| r.endpoint.group.as_deref())
+        .collect();
     let names: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
     let mut depends = endpoints.clone();
     depends.extend(Provider::ALL.iter().map(|p| p.as_str()));

@@ -31,7 +31,11 @@ impl ConfigError {
     pub fn new(path: &Path, source: String, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
         diagnostics.dedup();
-        Self { path: path.to_owned(), source, diagnostics }
+        Self {
+            path: path.to_owned(),
+            source,
+            diagnostics,
+        }
     }
 
     /// The problems.
@@ -57,22 +61,36 @@ impl fmt::Display for ConfigError {
         }
         match self.diagnostics.len() {
             1 => write!(f, "1 error in {}; nothing was changed", self.path.display()),
-            n => write!(f, "{n} errors in {}; nothing was changed", self.path.display()),
+            n => write!(
+                f,
+                "{n} errors in {}; nothing was changed",
+                self.path.display()
+            ),
         }
     }
 }
 
 impl ConfigError {
     fn show(&self, f: &mut fmt::Formatter<'_>, span: &Range<usize>) -> fmt::Result {
-        let start = self.source.floor_char_boundary(span.start.min(self.source.len()));
+        let start = self
+            .source
+            .floor_char_boundary(span.start.min(self.source.len()));
         let begin = self.source[..start].rfind('\n').map_or(0, |i| i + 1);
         let line = self.source[begin..].lines().next().unwrap_or_default();
         let number = self.source[..begin].matches('\n').count() + 1;
         let before = self.source[begin..start].chars().count();
-        let end = self.source.floor_char_boundary(span.end.clamp(start, begin + line.len().max(start - begin)));
+        let end = self
+            .source
+            .floor_char_boundary(span.end.clamp(start, begin + line.len().max(start - begin)));
         let width = self.source[start..end].chars().count().max(1);
         let gutter = number.to_string().len();
-        writeln!(f, "{:gutter$}--> {}:{number}:{}", "", self.path.display(), before + 1)?;
+        writeln!(
+            f,
+            "{:gutter$}--> {}:{number}:{}",
+            "",
+            self.path.display(),
+            before + 1
+        )?;
         writeln!(f, "{:gutter$} |", "")?;
         writeln!(f, "{number} | {}", masked(line))?;
         writeln!(f, "{:gutter$} | {:before$}{}", "", "", "^".repeat(width))
@@ -80,20 +98,45 @@ impl ConfigError {
 }
 
 /// Words of a key whose value may be secret.
-const SENSITIVE: [&str; 11] =
-    ["key", "secret", "token", "smtp", "url", "pass", "auth", "header", "cookie", "bearer", "credential"];
+const SENSITIVE: [&str; 11] = [
+    "key",
+    "secret",
+    "token",
+    "smtp",
+    "url",
+    "pass",
+    "auth",
+    "header",
+    "cookie",
+    "bearer",
+    "credential",
+];
 
 /// A line with everything starred out that may be secret; as long as the line itself.
 fn masked(line: &str) -> String {
-    let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let key = line
+        .split('=')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let quoted = line.contains(['"', '\'']);
-    if quoted && SENSITIVE.iter().any(|word| key.contains(word) || line.to_ascii_lowercase().contains(word)) {
+    if quoted
+        && SENSITIVE
+            .iter()
+            .any(|word| key.contains(word) || line.to_ascii_lowercase().contains(word))
+    {
         let from = line.find(['"', '\'']).unwrap_or(0);
         let (open, rest) = line.split_at(from);
         return open.to_owned() + &starred(rest);
     }
     line.split_inclusive(|c: char| c.is_whitespace() || "\"'=,".contains(c))
-        .map(|word| if looks_secret(word) { starred(word) } else { word.to_owned() })
+        .map(|word| {
+            if looks_secret(word) {
+                starred(word)
+            } else {
+                word.to_owned()
+            }
+        })
         .collect()
 }
 
@@ -102,7 +145,10 @@ fn starred(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let variable = rest.strip_prefix("${").and_then(|r| r.find('}')).map(|end| &rest[..end + 3]);
+        let variable = rest
+            .strip_prefix("${")
+            .and_then(|r| r.find('}'))
+            .map(|end| &rest[..end + 3]);
         if let Some(variable) = variable {
             shown += variable;
             rest = &rest[variable.len()..];
@@ -116,16 +162,26 @@ fn starred(text: &str) -> String {
 
 /// Whether a word looks like a live key by itself.
 pub(super) fn looks_secret(word: &str) -> bool {
-    let prefixed = ["sk-", "sk_", "whsec_", "AIza", "xox", "ghp_", "AKIA", "Bearer "].iter().any(|p| word.contains(p));
+    let prefixed = [
+        "sk-", "sk_", "whsec_", "AIza", "xox", "ghp_", "AKIA", "Bearer ",
+    ]
+    .iter()
+    .any(|p| word.contains(p));
     let long = word.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| {
-        run.len() >= 24 && run.contains(|c: char| c.is_ascii_digit()) && run.contains(|c: char| c.is_ascii_alphabetic())
+        run.len() >= 24
+            && run.contains(|c: char| c.is_ascii_digit())
+            && run.contains(|c: char| c.is_ascii_alphabetic())
     });
     (prefixed && word.len() >= 10) || long || (word.contains("://") && word.contains('@'))
 }
 
 /// A value as it may be shown in a message.
 pub(super) fn echo(value: &str) -> String {
-    if looks_secret(value) { "`***`".to_owned() } else { format!("`{}`", value.escape_debug()) }
+    if looks_secret(value) {
+        "`***`".to_owned()
+    } else {
+        format!("`{}`", value.escape_debug())
+    }
 }
 
 /// The known name that was probably meant.

@@ -11,8 +11,8 @@ use super::diagnostic::echo;
 use super::raw::{Table, Value};
 use super::{answer_schema, catalog};
 use crate::model::{
-    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret, Sensitivity, SlowLimits,
-    Timeouts,
+    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret,
+    Sensitivity, SlowLimits, Timeouts,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,29 +42,46 @@ pub(super) struct Read<'a> {
 }
 
 /// Reads one `[[endpoint]]`. `None` when something essential is missing; the problems are in the sink.
-pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection: &[Table<'a>]) -> Option<Read<'a>> {
+pub(super) fn read<'a>(
+    own: &Table<'a>,
+    defaults: Option<&Table<'a>>,
+    detection: &[Table<'a>],
+) -> Option<Read<'a>> {
     let layers = Layers([Some(own), defaults].into_iter().flatten().collect());
-    let enabled = layers.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
+    let enabled = layers
+        .get("enabled")
+        .and_then(|v| v.boolean())
+        .unwrap_or(true);
     let name = own.get("name").and_then(|v| checked_name(&v));
     let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
     let provider = layers.get("provider");
     if provider.is_none() {
         let names: Vec<_> = providers.iter().map(|(n, _)| *n).collect();
         let help = format!("add `provider = …`: {}", names.join(", "));
-        own.sink().error(Some(own.span.clone()), "an endpoint without `provider`", Some(help));
+        own.sink().error(
+            Some(own.span.clone()),
+            "an endpoint without `provider`",
+            Some(help),
+        );
     }
     let provider = provider.and_then(|v| v.one_of(&providers));
     // Everything else is read all the same, so that all its problems are shown at once.
     let fallback = provider.unwrap_or(Provider::Http);
     let apis: Vec<_> = Api::ALL.iter().map(|a| (a.as_str(), *a)).collect();
     let api_value = layers.get("api");
-    let api = api_value.as_ref().map_or(Some(catalog::default_api(fallback)), |v| v.one_of(&apis));
+    let api = api_value
+        .as_ref()
+        .map_or(Some(catalog::default_api(fallback)), |v| v.one_of(&apis));
     if let (Some(provider), Some(api), Some(value)) = (provider, api, &api_value)
         && !catalog::apis(provider).contains(&api)
     {
         let known: Vec<_> = catalog::apis(provider).iter().map(|a| a.as_str()).collect();
         let message = format!("provider `{provider}` has no api `{api}`");
-        own.sink().error(Some(value.span.clone()), message, Some(format!("it has: {}", known.join(", "))));
+        own.sink().error(
+            Some(value.span.clone()),
+            message,
+            Some(format!("it has: {}", known.join(", "))),
+        );
     }
     let api_or = api.unwrap_or(catalog::default_api(fallback));
 
@@ -94,46 +111,83 @@ pub(super) fn read<'a>(own: &Table<'a>, defaults: Option<&Table<'a>>, detection:
             .or_else(|| catalog::base_url(fallback).and_then(|u| Url::parse(u).ok()))
             .unwrap_or_else(placeholder_url),
         deployment,
-        api_version: api_version.or_else(|| catalog::default_api_version(fallback, api_or).map(str::to_owned)),
+        api_version: api_version
+            .or_else(|| catalog::default_api_version(fallback, api_or).map(str::to_owned)),
         entra: read_entra(&layers),
         api_key,
         headers,
         group: layers.get("group").and_then(|v| v.string()),
-        interval: layers.get("interval").and_then(|v| v.duration_of_at_least(SECOND)).unwrap_or(Duration::from_mins(1)),
-        stream: layers.get("stream").and_then(|v| v.boolean()).unwrap_or(true),
+        interval: layers
+            .get("interval")
+            .and_then(|v| v.duration_of_at_least(SECOND))
+            .unwrap_or(Duration::from_mins(1)),
+        stream: layers
+            .get("stream")
+            .and_then(|v| v.boolean())
+            .unwrap_or(true),
         prompt: prompt.unwrap_or_else(|| catalog::prompt(api_or).to_owned()),
         max_tokens: layers
             .get("max_tokens")
             .and_then(|v| v.whole(1..=100_000))
-            .map_or_else(|| catalog::default_max_tokens(model.as_deref()), |n| n as u32),
+            .map_or_else(
+                || catalog::default_max_tokens(model.as_deref()),
+                |n| n as u32,
+            ),
         reasoning_effort: match layers.get("reasoning_effort") {
             Some(value) => value.string().filter(|effort| !effort.is_empty()),
-            None if matches!(fallback, Provider::OpenAi | Provider::AzureOpenAi) => {
-                model.as_deref().and_then(catalog::default_effort).map(str::to_owned)
-            }
+            None if matches!(fallback, Provider::OpenAi | Provider::AzureOpenAi) => model
+                .as_deref()
+                .and_then(catalog::default_effort)
+                .map(str::to_owned),
             None => None,
         },
         expect,
         body: custom_body,
-        method: layers.get("method").and_then(|v| checked_method(&v)).unwrap_or_else(|| "GET".to_owned()),
-        path: layers.get("path").and_then(|v| checked_path(&v)).unwrap_or_default(),
-        expect_status: layers.get("expect_status").and_then(|v| statuses(&v)).unwrap_or_default(),
+        method: layers
+            .get("method")
+            .and_then(|v| checked_method(&v))
+            .unwrap_or_else(|| "GET".to_owned()),
+        path: layers
+            .get("path")
+            .and_then(|v| checked_path(&v))
+            .unwrap_or_default(),
+        expect_status: layers
+            .get("expect_status")
+            .and_then(|v| statuses(&v))
+            .unwrap_or_default(),
         connection: layers
             .get("connection")
             .and_then(|v| v.one_of(&[("fresh", Connection::Fresh), ("reuse", Connection::Reuse)]))
             .unwrap_or(Connection::Fresh),
         timeouts,
         slow: read_slow(&layers),
-        slo: layers.get("slo").and_then(|v| v.number(0.0, 100.0)).unwrap_or(99.9),
+        slo: layers
+            .get("slo")
+            .and_then(|v| v.number(0.0, 100.0))
+            .unwrap_or(99.9),
         price: read_price(&layers).or_else(|| model.as_deref().and_then(catalog::price)),
-        depends_on: layers.get("depends_on").and_then(|v| v.strings()).unwrap_or_default(),
+        depends_on: layers
+            .get("depends_on")
+            .and_then(|v| v.strings())
+            .unwrap_or_default(),
         labels: read_labels(&layers),
         detection: read_detection(&layers, detection),
         model,
     };
     own.finish();
-    check_whole(own, &layers, provider?, &endpoint, base_url.is_some(), given_model.is_some());
-    Some(Read { endpoint, enabled, table: own.clone() })
+    check_whole(
+        own,
+        &layers,
+        provider?,
+        &endpoint,
+        base_url.is_some(),
+        given_model.is_some(),
+    );
+    Some(Read {
+        endpoint,
+        enabled,
+        table: own.clone(),
+    })
 }
 
 /// What only shows when everything is there.
@@ -147,7 +201,11 @@ fn check_whole(
 ) {
     let missing = |key: &str, why: &str| {
         let help = format!("add `{key} = …`: {why}");
-        own.sink().error(Some(own.span.clone()), format!("an endpoint of `{provider}` without `{key}`"), Some(help));
+        own.sink().error(
+            Some(own.span.clone()),
+            format!("an endpoint of `{provider}` without `{key}`"),
+            Some(help),
+        );
     };
     if !has_base_url && catalog::base_url(provider).is_none() {
         let example = match provider {
@@ -157,7 +215,11 @@ fn check_whole(
         };
         missing("base_url", example);
     }
-    let v1 = endpoint.base_url.path().trim_end_matches('/').ends_with("/openai/v1");
+    let v1 = endpoint
+        .base_url
+        .path()
+        .trim_end_matches('/')
+        .ends_with("/openai/v1");
     if provider == Provider::AzureOpenAi
         && endpoint.api != Api::Http
         && endpoint.deployment.is_none()
@@ -165,15 +227,22 @@ fn check_whole(
     {
         missing("deployment", "the name that you gave the model on Azure");
     }
-    if provider == Provider::OpenAiCompatible && endpoint.api != Api::Http && endpoint.model.is_none() {
+    if provider == Provider::OpenAiCompatible
+        && endpoint.api != Api::Http
+        && endpoint.model.is_none()
+    {
         missing("model", "the server cannot guess it");
     }
-    let wants_key =
-        matches!(provider, Provider::OpenAi | Provider::Anthropic | Provider::Gemini | Provider::AzureOpenAi);
-    let given =
-        ["api_key", "api_key_file", "api_key_credential"].iter().any(|k| layers.0.iter().any(|t| t.get(k).is_some()));
+    let wants_key = matches!(
+        provider,
+        Provider::OpenAi | Provider::Anthropic | Provider::Gemini | Provider::AzureOpenAi
+    );
+    let given = ["api_key", "api_key_file", "api_key_credential"]
+        .iter()
+        .any(|k| layers.0.iter().any(|t| t.get(k).is_some()));
     let authorised = endpoint.headers.iter().any(|(name, _)| {
-        ["authorization", "api-key", "x-api-key", "x-goog-api-key"].contains(&name.to_ascii_lowercase().as_str())
+        ["authorization", "api-key", "x-api-key", "x-goog-api-key"]
+            .contains(&name.to_ascii_lowercase().as_str())
     });
     if wants_key
         && endpoint.entra.is_none()
@@ -191,7 +260,8 @@ fn check_whole(
     if t.first_token > t.total {
         let help = "the total includes the first token: raise `total` or lower `first_token`";
         let message = "`timeout.first_token` is longer than `timeout.total`";
-        own.sink().error(Some(own.span.clone()), message, Some(help.to_owned()));
+        own.sink()
+            .error(Some(own.span.clone()), message, Some(help.to_owned()));
     }
 }
 
@@ -216,7 +286,9 @@ impl Distance {
     /// How far `url` leads, as its host is written.
     pub(crate) fn of(url: &Url) -> Self {
         let Some(ip) = address_of(url) else {
-            let here = url.host_str().is_some_and(|name| name == "localhost" || name.ends_with(".localhost"));
+            let here = url
+                .host_str()
+                .is_some_and(|name| name == "localhost" || name.ends_with(".localhost"));
             return if here { Self::Machine } else { Self::World };
         };
         let private = match ip {
@@ -267,16 +339,25 @@ pub(super) fn checked_name(value: &Value<'_>) -> Option<String> {
 
 fn checked_base_url(value: &Value<'_>) -> Option<Url> {
     let text = value.string()?;
-    let help = "write it as the provider's official client takes it, such as `https://api.openai.com/v1`";
-    let Ok(mut url) = Url::parse(&text) else { return value.error(format!("{} is no URL", echo(&text)), help) };
+    let help =
+        "write it as the provider's official client takes it, such as `https://api.openai.com/v1`";
+    let Ok(mut url) = Url::parse(&text) else {
+        return value.error(format!("{} is no URL", echo(&text)), help);
+    };
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return value.error(format!("{} is no http or https URL", echo(&text)), help);
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return value.error("`base_url` holds a name or password", "give it in `api_key` or `headers`");
+        return value.error(
+            "`base_url` holds a name or password",
+            "give it in `api_key` or `headers`",
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return value.error("`base_url` has a query or fragment", "leave out everything from `?` or `#` on");
+        return value.error(
+            "`base_url` has a query or fragment",
+            "leave out everything from `?` or `#` on",
+        );
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
@@ -291,19 +372,30 @@ fn checked_method(value: &Value<'_>) -> Option<String> {
 fn checked_path(value: &Value<'_>) -> Option<String> {
     let path = value.string()?;
     if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return value.error(format!("{} is no path", echo(&path)), "it begins with `/` and has no spaces");
+        return value.error(
+            format!("{} is no path", echo(&path)),
+            "it begins with `/` and has no spaces",
+        );
     }
     Some(path)
 }
 
 fn statuses(value: &Value<'_>) -> Option<Vec<u16>> {
     let one = |v: &Value<'_>| v.whole(100..=599).map(|n| n as u16);
-    if value.is_list() { value.items()?.iter().map(one).collect() } else { one(value).map(|s| vec![s]) }
+    if value.is_list() {
+        value.items()?.iter().map(one).collect()
+    } else {
+        one(value).map(|s| vec![s])
+    }
 }
 
 fn layered_secret(layers: &Layers<'_, '_>) -> Option<Secret> {
     // All layers are read, so that problems in each are shown; the most particular one counts.
-    let all: Vec<_> = layers.0.iter().map(|t| t.secret("api_key", "api_key_file", "api_key_credential")).collect();
+    let all: Vec<_> = layers
+        .0
+        .iter()
+        .map(|t| t.secret("api_key", "api_key_file", "api_key_credential"))
+        .collect();
     all.into_iter().flatten().next()
 }
 
@@ -312,7 +404,10 @@ pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
     for value in table.entries() {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if value.key.is_empty() || !value.key.chars().all(fits) {
-            let _: Option<()> = value.error("this is no possible header name", "letters, digits and `-` only");
+            let _: Option<()> = value.error(
+                "this is no possible header name",
+                "letters, digits and `-` only",
+            );
             continue;
         }
         if value.is_granted() {
@@ -321,13 +416,17 @@ pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
         }
         let Some(text) = value.string() else { continue };
         if text.contains(|c: char| c.is_control() || !c.is_ascii()) {
-            let _: Option<()> =
-                value.error("a header's value must be plain ASCII without control characters", "mend it");
+            let _: Option<()> = value.error(
+                "a header's value must be plain ASCII without control characters",
+                "mend it",
+            );
             continue;
         }
         if value.is_literal_secret() {
             let place = format!("`{}` of `[{}]`", value.key, table.name);
-            table.sink().warn(format!("{place} stands in the file itself; `${{NAME}}` keeps it out"));
+            table.sink().warn(format!(
+                "{place} stands in the file itself; `${{NAME}}` keeps it out"
+            ));
         }
         headers.push((value.key.clone(), Secret::new(text)));
     }
@@ -339,28 +438,52 @@ fn read_entra(layers: &Layers<'_, '_>) -> Option<Entra> {
     let table = tables.first()?;
     let text = |key: &'static str| table.get(key).and_then(|v| v.string());
     let (tenant, client_id, scope) = (text("tenant"), text("client_id"), text("scope"));
-    let client_secret = table.secret("client_secret", "client_secret_file", "client_secret_credential");
-    let token_url = table.get("token_url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
+    let client_secret = table.secret(
+        "client_secret",
+        "client_secret_file",
+        "client_secret_credential",
+    );
+    let token_url = table
+        .get("token_url")
+        .and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
     tables.iter().for_each(Table::finish);
     let of_tenant = tenant.and_then(|tenant| {
         let mut url = Url::parse("https://login.microsoftonline.com/").ok()?;
-        url.path_segments_mut().ok()?.pop_if_empty().extend([tenant.as_str(), "oauth2", "v2.0", "token"]);
+        url.path_segments_mut().ok()?.pop_if_empty().extend([
+            tenant.as_str(),
+            "oauth2",
+            "v2.0",
+            "token",
+        ]);
         Some(url)
     });
-    let (Some(client_id), Some(client_secret), Some(token_url)) = (client_id, client_secret, token_url.or(of_tenant))
+    let (Some(client_id), Some(client_secret), Some(token_url)) =
+        (client_id, client_secret, token_url.or(of_tenant))
     else {
         let help = "it wants `tenant`, `client_id` and `client_secret` (or its `_file` or `_credential` form)";
-        table.sink().error(Some(table.span.clone()), "`entra` is not complete", Some(help.to_owned()));
+        table.sink().error(
+            Some(table.span.clone()),
+            "`entra` is not complete",
+            Some(help.to_owned()),
+        );
         return None;
     };
     let scope = scope.unwrap_or_else(|| catalog::ENTRA_SCOPE.to_owned());
-    Some(Entra { client_id, client_secret, scope, token_url })
+    Some(Entra {
+        client_id,
+        client_secret,
+        scope,
+        token_url,
+    })
 }
 
 fn read_headers(layers: &Layers<'_, '_>) -> Vec<(String, Secret)> {
     let mut headers: Vec<(String, Secret)> = Vec::new();
     for (name, value) in layers.tables("headers").iter().flat_map(headers_of) {
-        if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+        if !headers
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(&name))
+        {
             headers.push((name, value));
         }
     }
@@ -381,14 +504,24 @@ fn read_timeouts(layers: &Layers<'_, '_>) -> Timeouts {
     let tables = layers.tables("timeout");
     let inner = Layers(tables.iter().collect());
     let least = Duration::from_millis(1);
-    let read = |key, default| inner.get(key).and_then(|v| v.duration_of_at_least(least)).unwrap_or(default);
+    let read = |key, default| {
+        inner
+            .get(key)
+            .and_then(|v| v.duration_of_at_least(least))
+            .unwrap_or(default)
+    };
     let standard = Timeouts::default();
-    let total = inner.get("total").and_then(|v| v.duration_of_at_least(least));
+    let total = inner
+        .get("total")
+        .and_then(|v| v.duration_of_at_least(least));
     let timeouts = Timeouts {
         connect: read("connect", standard.connect),
         headers: read("headers", standard.headers),
         // A short total shortens the first token with it, unless that is given.
-        first_token: read("first_token", standard.first_token.min(total.unwrap_or(standard.total))),
+        first_token: read(
+            "first_token",
+            standard.first_token.min(total.unwrap_or(standard.total)),
+        ),
         token_gap: read("token_gap", standard.token_gap),
         total: total.unwrap_or(standard.total),
     };
@@ -402,7 +535,9 @@ fn read_slow(layers: &Layers<'_, '_>) -> SlowLimits {
     let limits = SlowLimits {
         first_token: inner.get("first_token").and_then(|v| v.duration()),
         total: inner.get("total").and_then(|v| v.duration()),
-        tokens_per_second: inner.get("tokens_per_second").and_then(|v| v.number(0.0, 1e6)),
+        tokens_per_second: inner
+            .get("tokens_per_second")
+            .and_then(|v| v.number(0.0, 1e6)),
     };
     tables.iter().for_each(Table::finish);
     limits
@@ -414,7 +549,10 @@ fn read_price(layers: &Layers<'_, '_>) -> Option<Price> {
     let number = |key| inner.get(key).and_then(|v| v.number(0.0, 1e6));
     let (input, output) = (number("input"), number("output"));
     tables.iter().for_each(Table::finish);
-    (!tables.is_empty()).then(|| Price { input: input.unwrap_or(0.0), output: output.unwrap_or(0.0) })
+    (!tables.is_empty()).then(|| Price {
+        input: input.unwrap_or(0.0),
+        output: output.unwrap_or(0.0),
+    })
 }
 
 fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
@@ -422,16 +560,25 @@ fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
     // Conditions belong together: the most particular table counts as a whole.
     let Some(table) = tables.first() else {
         let contains = builtin.then(|| catalog::ANSWER.to_owned());
-        return Expect { contains, ..Expect::default() };
+        return Expect {
+            contains,
+            ..Expect::default()
+        };
     };
     let expect = Expect {
         contains: table.get("contains").and_then(|v| v.string()),
         equals: table.get("equals").and_then(|v| v.string()),
         matches: table.get("matches").and_then(|v| {
-            v.parse::<Regex>("regular expression", "the syntax is that of Rust's `regex`, without look-around")
+            v.parse::<Regex>(
+                "regular expression",
+                "the syntax is that of Rust's `regex`, without look-around",
+            )
         }),
         json_schema: table.get("json_schema").and_then(|v| read_schema(&v)),
-        min_tokens: table.get("min_tokens").and_then(|v| v.whole(1..=100_000)).map(|n| n as u32),
+        min_tokens: table
+            .get("min_tokens")
+            .and_then(|v| v.whole(1..=100_000))
+            .map(|n| n as u32),
     };
     tables.iter().for_each(Table::finish);
     expect
@@ -441,12 +588,14 @@ fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {
     let schema = value.json()?;
     match answer_schema::unknown_keyword(&schema) {
         None => Some(schema),
-        Some(path) if path.is_empty() => {
-            value.error("`json_schema` is no schema", "write an object, for instance `{ type = \"object\" }`")
-        }
+        Some(path) if path.is_empty() => value.error(
+            "`json_schema` is no schema",
+            "write an object, for instance `{ type = \"object\" }`",
+        ),
         Some(path) => {
             let keyword = path.rsplit('.').next().unwrap_or(&path);
-            let help = "docs/providers.md lists the keywords that are; leave it out, or use `matches`";
+            let help =
+                "docs/providers.md lists the keywords that are; leave it out, or use `matches`";
             value.error(
                 format!("`{keyword}` of the schema (at `{path}`) is not checked, or its value has no meaning"),
                 help,
@@ -460,15 +609,29 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
     let all = Layers(own.iter().chain(general).collect());
     let standard = DetectionPolicy::default();
     let length = |key, default| all.get(key).and_then(|v| v.duration()).unwrap_or(default);
-    let times = |key| all.get(key).and_then(|v| v.whole(1..=1000)).map(|n| n as u32);
+    let times = |key| {
+        all.get(key)
+            .and_then(|v| v.whole(1..=1000))
+            .map(|n| n as u32)
+    };
     let flag = |key| all.get(key).and_then(|v| v.boolean()).unwrap_or(true);
-    let levels = [("high", Sensitivity::High), ("normal", Sensitivity::Normal), ("low", Sensitivity::Low)];
+    let levels = [
+        ("high", Sensitivity::High),
+        ("normal", Sensitivity::Normal),
+        ("low", Sensitivity::Low),
+    ];
     let policy = DetectionPolicy {
         alert_after: length("alert_after", standard.alert_after),
         degraded_after: length("degraded_after", standard.degraded_after),
         resolve_after: length("resolve_after", standard.resolve_after),
-        slow_factor: all.get("slow_factor").and_then(|v| v.number(1.1, 100.0)).unwrap_or(standard.slow_factor),
-        sensitivity: all.get("sensitivity").and_then(|v| v.one_of(&levels)).unwrap_or(standard.sensitivity),
+        slow_factor: all
+            .get("slow_factor")
+            .and_then(|v| v.number(1.1, 100.0))
+            .unwrap_or(standard.slow_factor),
+        sensitivity: all
+            .get("sensitivity")
+            .and_then(|v| v.one_of(&levels))
+            .unwrap_or(standard.sensitivity),
         recheck: flag("recheck"),
         siblings: flag("siblings"),
         expected_first_token: all.get("expected_first_token").and_then(|v| v.duration()),
@@ -486,7 +649,10 @@ pub(super) fn read_alone(detection: &[Table<'_>], defaults: Option<&Table<'_>>) 
     detection.iter().for_each(Table::finish);
     if let Some(defaults) = defaults {
         if let Some(name) = defaults.get("name") {
-            let _: Option<()> = name.error("`name` cannot be a default", "every endpoint has a name of its own");
+            let _: Option<()> = name.error(
+                "`name` cannot be a default",
+                "every endpoint has a name of its own",
+            );
         }
         defaults.finish();
     }

@@ -24,20 +24,36 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
     let mut named = Vec::new();
     for table in root.tables("status_feed") {
         let provider = table.get("provider").and_then(|v| v.one_of(&providers));
-        let enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(true);
-        let url = table.get("url").and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
+        let enabled = table
+            .get("enabled")
+            .and_then(|v| v.boolean())
+            .unwrap_or(true);
+        let url = table
+            .get("url")
+            .and_then(|v| v.parse::<Url>("URL", "it begins with `https://`"));
         let kind = table.get("kind").and_then(|v| v.one_of(&kinds));
         let components = table.get("components").and_then(|v| v.strings());
-        let endpoints = table.get("endpoints").and_then(|v| v.items()).unwrap_or_default();
-        let endpoints = provider.map(|p| endpoints_of(&endpoints, p, reads)).unwrap_or_default();
+        let endpoints = table
+            .get("endpoints")
+            .and_then(|v| v.items())
+            .unwrap_or_default();
+        let endpoints = provider
+            .map(|p| endpoints_of(&endpoints, p, reads))
+            .unwrap_or_default();
         // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
         let own = url.as_ref().is_some_and(endpoint::is_local);
         let least = Duration::from_secs(if own { 1 } else { 30 });
-        let interval = table.get("interval").and_then(|v| v.duration_of_at_least(least));
+        let interval = table
+            .get("interval")
+            .and_then(|v| v.duration_of_at_least(least));
         table.finish();
         let Some(provider) = provider else {
             let help = Some("add `provider = …`".to_owned());
-            table.sink().error(Some(table.span.clone()), "a status feed without `provider`", help);
+            table.sink().error(
+                Some(table.span.clone()),
+                "a status feed without `provider`",
+                help,
+            );
             continue;
         };
         named.push(provider);
@@ -57,16 +73,28 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
             },
             (None, None, Some(known)) => {
                 let components = components.unwrap_or_else(|| known.components.clone());
-                StatusFeed { components, endpoints, interval, ..known }
+                StatusFeed {
+                    components,
+                    endpoints,
+                    interval,
+                    ..known
+                }
             }
             _ => {
                 let help = Some("give both `url` and `kind`".to_owned());
-                table.sink().error(Some(table.span.clone()), "a status feed without its address or platform", help);
+                table.sink().error(
+                    Some(table.span.clone()),
+                    "a status feed without its address or platform",
+                    help,
+                );
                 continue;
             }
         };
         if feeds.iter().any(|f: &StatusFeed| f.key() == feed.key()) {
-            let message = format!("two status feeds of provider `{provider}` have the URL {}", feed.url);
+            let message = format!(
+                "two status feeds of provider `{provider}` have the URL {}",
+                feed.url
+            );
             let help = Some("name all their components and endpoints in one".to_owned());
             table.sink().error(Some(table.span.clone()), message, help);
         }
@@ -74,12 +102,16 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         feeds.push(feed);
     }
     for provider in Provider::ALL.iter().filter(|p| !named.contains(p)) {
-        let own =
-            catalog::base_url(*provider).and_then(|u| Url::parse(u).ok()).and_then(|u| u.domain().map(str::to_owned));
+        let own = catalog::base_url(*provider)
+            .and_then(|u| Url::parse(u).ok())
+            .and_then(|u| u.domain().map(str::to_owned));
         let probed = |r: &Read<'_>| {
             let host = r.endpoint.base_url.domain().unwrap_or_default();
-            let is_azure = *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
-            r.enabled && r.endpoint.provider == *provider && (own.as_deref() == Some(host) || is_azure)
+            let is_azure =
+                *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
+            r.enabled
+                && r.endpoint.provider == *provider
+                && (own.as_deref() == Some(host) || is_azure)
         };
         if reads.iter().any(probed) {
             feeds.extend(known_feed(*provider));
@@ -93,15 +125,22 @@ fn endpoints_of(listed: &[Value<'_>], provider: Provider, reads: &[Read<'_>]) ->
     let of_provider = reads.iter().filter(|r| r.endpoint.provider == provider);
     let known: Vec<_> = of_provider.map(|r| r.endpoint.name.as_str()).collect();
     let what = format!("`{provider}` endpoint");
-    listed.iter().filter_map(|value| reference(value, &what, &known)).collect()
+    listed
+        .iter()
+        .filter_map(|value| reference(value, &what, &known))
+        .collect()
 }
 
 /// Servers that have nothing in common have no common page.
 fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[Read<'_>]) {
-    if !feed.endpoints.is_empty() || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http) {
+    if !feed.endpoints.is_empty()
+        || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http)
+    {
         return;
     }
-    let ours = reads.iter().filter(|r| r.enabled && feed.is_about(&r.endpoint));
+    let ours = reads
+        .iter()
+        .filter(|r| r.enabled && feed.is_about(&r.endpoint));
     let hosts: BTreeSet<_> = ours.map(|r| r.endpoint.domain()).collect();
     if hosts.len() > 1 {
         let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
@@ -137,9 +176,11 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
                 "Fine-tuning",
             ],
         ),
-        Provider::Anthropic => {
-            ("https://status.claude.com/api/v2/summary.json", FeedKind::Statuspage, &["api.anthropic.com"])
-        }
+        Provider::Anthropic => (
+            "https://status.claude.com/api/v2/summary.json",
+            FeedKind::Statuspage,
+            &["api.anthropic.com"],
+        ),
         Provider::Gemini => (
             "https://status.cloud.google.com/incidents.json",
             FeedKind::GoogleCloud,

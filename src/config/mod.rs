@@ -53,12 +53,37 @@ pub struct Surroundings {
 impl Surroundings {
     /// Those of this process.
     pub fn from_process() -> Self {
-        let vars = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let fits = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
-        let hostname: String = node.split('.').next().unwrap_or_default().chars().map(fits).take(64).collect();
-        let hostname = if hostname.is_empty() { "here".to_owned() } else { hostname };
-        Self { vars: vars.collect(), hostname, without_secrets: false }
+        let vars = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let node = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let fits = |c: char| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let hostname: String = node
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .map(fits)
+            .take(64)
+            .collect();
+        let hostname = if hostname.is_empty() {
+            "here".to_owned()
+        } else {
+            hostname
+        };
+        Self {
+            vars: vars.collect(),
+            hostname,
+            without_secrets: false,
+        }
     }
 }
 
@@ -204,7 +229,9 @@ pub struct Budget {
 impl Config {
     /// Whether the controls' silence can say something of `endpoint`.
     pub(crate) fn controls_tell_of(&self, endpoint: &Endpoint) -> bool {
-        self.controls.iter().any(|c| Control::tells_of(&c.url, &endpoint.base_url))
+        self.controls
+            .iter()
+            .any(|c| Control::tells_of(&c.url, &endpoint.base_url))
     }
 
     /// Whether `endpoint` is reached through what this machine can lose sight of: the world, and what is nearer when a
@@ -269,7 +296,8 @@ impl StatusFeed {
 
     /// Whether it speaks of this endpoint.
     pub fn is_about(&self, endpoint: &Endpoint) -> bool {
-        self.provider == endpoint.provider && (self.endpoints.is_empty() || self.endpoints.contains(&endpoint.name))
+        self.provider == endpoint.provider
+            && (self.endpoints.is_empty() || self.endpoints.contains(&endpoint.name))
     }
 }
 
@@ -386,7 +414,10 @@ pub struct Webhook {
 impl Webhook {
     /// A key that only one kind knows; empty when it was not written.
     pub fn key(&self, name: &str) -> &str {
-        self.extra.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.expose())
+        self.extra
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.expose())
     }
 
     /// The same with `***` for what only the receiver may know, for showing.
@@ -396,7 +427,10 @@ impl Webhook {
             "routing_key" | "token" | "user" | "api_key" => (key.clone(), Secret::new("***")),
             _ => (key.clone(), value.clone()),
         };
-        Self { extra: self.extra.iter().map(shown).collect(), ..self.clone() }
+        Self {
+            extra: self.extra.iter().map(shown).collect(),
+            ..self.clone()
+        }
     }
 
     /// The media type of a `template`'s body.
@@ -442,9 +476,15 @@ pub struct Filters {
 impl Default for Filters {
     fn default() -> Self {
         Self {
-            on: ["opened", "escalated", "resolved", "reminder", "monitor"].map(str::to_owned).to_vec(),
+            on: ["opened", "escalated", "resolved", "reminder", "monitor"]
+                .map(str::to_owned)
+                .to_vec(),
             min_status: Status::Degraded,
-            attribution: vec![Attribution::Provider, Attribution::Account, Attribution::Local],
+            attribution: vec![
+                Attribution::Provider,
+                Attribution::Account,
+                Attribution::Local,
+            ],
             endpoints: Vec::new(),
             providers: Vec::new(),
             groups: Vec::new(),

@@ -93,8 +93,14 @@ impl Plan {
                  `[budget]`, lengthen `interval` or probe a cheaper model"
             ));
         }
-        for e in endpoints.iter().filter(|e| !e.priced && e.load.tokens_per_day > 0.0) {
-            warnings.push(format!("the price of `{}` is unknown, so the budget cannot count it: add `price`", e.name));
+        for e in endpoints
+            .iter()
+            .filter(|e| !e.priced && e.load.tokens_per_day > 0.0)
+        {
+            warnings.push(format!(
+                "the price of `{}` is unknown, so the budget cannot count it: add `price`",
+                e.name
+            ));
         }
         Self {
             location: config.monitor.location.clone(),
@@ -114,9 +120,18 @@ impl Plan {
 /// By how much every interval is stretched so that a day of probing fits the budget; 1 or more.
 pub fn stretch(config: &Config) -> f64 {
     let load = total(config);
-    let ratio = |used: f64, limit: f64| if used <= limit { 1.0 } else { used / limit.max(1e-9) };
+    let ratio = |used: f64, limit: f64| {
+        if used <= limit {
+            1.0
+        } else {
+            used / limit.max(1e-9)
+        }
+    };
     let money = ratio(load.usd_per_day, config.budget.daily_usd);
-    let tokens = config.budget.daily_tokens.map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
+    let tokens = config
+        .budget
+        .daily_tokens
+        .map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
     // A budget of next to nothing: once a day at most is as good as never, and keeps the arithmetic finite.
     money.max(tokens).min(1e4)
 }
@@ -129,11 +144,15 @@ pub fn patience(e: &Endpoint, stretch: f64) -> Duration {
 }
 
 fn total(config: &Config) -> Load {
-    config.endpoints.iter().map(|e| load(e)).fold(Load::default(), |sum, l| Load {
-        probes_per_day: sum.probes_per_day + l.probes_per_day,
-        tokens_per_day: sum.tokens_per_day + l.tokens_per_day,
-        usd_per_day: sum.usd_per_day + l.usd_per_day,
-    })
+    config
+        .endpoints
+        .iter()
+        .map(|e| load(e))
+        .fold(Load::default(), |sum, l| Load {
+            probes_per_day: sum.probes_per_day + l.probes_per_day,
+            tokens_per_day: sum.tokens_per_day + l.tokens_per_day,
+            usd_per_day: sum.usd_per_day + l.usd_per_day,
+        })
 }
 
 fn load(e: &Endpoint) -> Load {
@@ -176,22 +195,52 @@ fn endpoint_plan(e: &Endpoint) -> EndpointPlan {
 
 fn channel_plan(c: &super::Channel) -> ChannelPlan {
     let (kind, to) = match &c.kind {
-        ChannelKind::Email(email) => ("email", [email.to.clone(), email.cc.clone()].concat().join(", ")),
+        ChannelKind::Email(email) => (
+            "email",
+            [email.to.clone(), email.cc.clone()].concat().join(", "),
+        ),
         ChannelKind::Webhook(webhook) => {
-            let name = webhook::KINDS.iter().find(|(_, k)| *k == webhook.kind).map_or("json", |(name, _)| name);
-            let host = url::Url::parse(webhook.url.expose()).ok().and_then(|u| u.host_str().map(str::to_owned));
-            let own = if webhook.kind == WebhookKind::Json { "" } else { "the receiver's own address" };
+            let name = webhook::KINDS
+                .iter()
+                .find(|(_, k)| *k == webhook.kind)
+                .map_or("json", |(name, _)| name);
+            let host = url::Url::parse(webhook.url.expose())
+                .ok()
+                .and_then(|u| u.host_str().map(str::to_owned));
+            let own = if webhook.kind == WebhookKind::Json {
+                ""
+            } else {
+                "the receiver's own address"
+            };
             (name, host.unwrap_or_else(|| own.to_owned()))
         }
     };
-    ChannelPlan { name: c.name.clone(), kind: kind.to_owned(), to, on: c.filters.on.clone() }
+    ChannelPlan {
+        name: c.name.clone(),
+        kind: kind.to_owned(),
+        to,
+        on: c.filters.on.clone(),
+    }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let page = self.listen.as_ref().map_or("off".to_owned(), |a| format!("http://{a}/"));
-        writeln!(f, "location {}, store {}, page {page}\n", self.location, self.store)?;
-        let name = self.endpoints.iter().map(|e| e.name.len()).max().unwrap_or(0).max("endpoint".len());
+        let page = self
+            .listen
+            .as_ref()
+            .map_or("off".to_owned(), |a| format!("http://{a}/"));
+        writeln!(
+            f,
+            "location {}, store {}, page {page}\n",
+            self.location, self.store
+        )?;
+        let name = self
+            .endpoints
+            .iter()
+            .map(|e| e.name.len())
+            .max()
+            .unwrap_or(0)
+            .max("endpoint".len());
         writeln!(
             f,
             "{:name$}  {:>8}  {:>10}  {:>12}  {:>10}  url",
@@ -199,7 +248,11 @@ impl fmt::Display for Plan {
         )?;
         for e in &self.endpoints {
             let l = e.load;
-            let usd = if e.priced { format!("{:.4}", l.usd_per_day) } else { "?".to_owned() };
+            let usd = if e.priced {
+                format!("{:.4}", l.usd_per_day)
+            } else {
+                "?".to_owned()
+            };
             writeln!(
                 f,
                 "{:name$}  {:>8}  {:>10.0}  {:>12.0}  {usd:>10}  {}",
@@ -216,7 +269,14 @@ impl fmt::Display for Plan {
             writeln!(f, "\nchannels")?;
         }
         for c in &self.channels {
-            writeln!(f, "  {} ({}) to {}, on {}", c.name, c.kind, c.to, c.on.join(", "))?;
+            writeln!(
+                f,
+                "  {} ({}) to {}, on {}",
+                c.name,
+                c.kind,
+                c.to,
+                c.on.join(", ")
+            )?;
         }
         for warning in &self.warnings {
             writeln!(f, "\nwarning: {warning}")?;

@@ -41,8 +41,17 @@ impl<'s> Sink<'s> {
         }
     }
 
-    pub(super) fn error(&self, span: Option<Range<usize>>, message: impl Into<String>, help: Option<String>) {
-        self.diagnostics.borrow_mut().push(Diagnostic { message: message.into(), span, help });
+    pub(super) fn error(
+        &self,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.diagnostics.borrow_mut().push(Diagnostic {
+            message: message.into(),
+            span,
+            help,
+        });
     }
 
     pub(super) fn warn(&self, message: impl Into<String>) {
@@ -75,7 +84,12 @@ pub(super) struct Value<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(name: &str, table: &'a Spanned<DeTable<'a>>, sink: &'a Sink<'a>) -> Self {
-        Self { name: name.to_owned(), span: table.span(), written: table.get_ref(), sink }
+        Self {
+            name: name.to_owned(),
+            span: table.span(),
+            written: table.get_ref(),
+            sink,
+        }
     }
 
     pub(super) fn sink(&self) -> &'a Sink<'a> {
@@ -84,18 +98,32 @@ impl<'a> Table<'a> {
 
     /// The value of `key`, if it was written.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.sink.asked.borrow_mut().entry(self.name.clone()).or_default().insert(key);
-        self.written.iter().find(|(k, _)| k.get_ref() == key).map(|(k, v)| self.value(k.get_ref(), v))
+        self.sink
+            .asked
+            .borrow_mut()
+            .entry(self.name.clone())
+            .or_default()
+            .insert(key);
+        self.written
+            .iter()
+            .find(|(k, _)| k.get_ref() == key)
+            .map(|(k, v)| self.value(k.get_ref(), v))
     }
 
     /// The span of the key itself.
     pub(super) fn key_span(&self, key: &str) -> Range<usize> {
-        self.written.iter().find(|(k, _)| k.get_ref() == key).map_or(self.span.clone(), |(k, _)| k.span())
+        self.written
+            .iter()
+            .find(|(k, _)| k.get_ref() == key)
+            .map_or(self.span.clone(), |(k, _)| k.span())
     }
 
     /// Every entry, for tables whose keys are free.
     pub(super) fn entries(&self) -> Vec<Value<'a>> {
-        self.written.iter().map(|(k, v)| self.value(k.get_ref(), v)).collect()
+        self.written
+            .iter()
+            .map(|(k, v)| self.value(k.get_ref(), v))
+            .collect()
     }
 
     /// The table of this name, if it was written.
@@ -105,22 +133,46 @@ impl<'a> Table<'a> {
 
     /// The tables of an array of tables.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
-        let Some(value) = self.get(key) else { return Vec::new() };
-        let Some(items) = value.written.as_array() else {
-            let help = format!("write `[[{key}]]`, with two brackets: there can be several");
-            self.sink.error(Some(value.span), format!("`{key}` is not an array of tables"), Some(help));
+        let Some(value) = self.get(key) else {
             return Vec::new();
         };
-        items.iter().filter_map(|item| self.value(key, item).table(key)).collect()
+        let Some(items) = value.written.as_array() else {
+            let help = format!("write `[[{key}]]`, with two brackets: there can be several");
+            self.sink.error(
+                Some(value.span),
+                format!("`{key}` is not an array of tables"),
+                Some(help),
+            );
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| self.value(key, item).table(key))
+            .collect()
     }
 
     /// A secret: `KEY`, `KEY_file` or `KEY_credential`.
-    pub(super) fn secret(&self, key: &'static str, file: &'static str, credential: &'static str) -> Option<Secret> {
-        let given: Vec<_> = [key, file, credential].into_iter().filter_map(|k| self.get(k)).collect();
+    pub(super) fn secret(
+        &self,
+        key: &'static str,
+        file: &'static str,
+        credential: &'static str,
+    ) -> Option<Secret> {
+        let given: Vec<_> = [key, file, credential]
+            .into_iter()
+            .filter_map(|k| self.get(k))
+            .collect();
         let (first, more) = given.split_first()?;
         if let Some(second) = more.first() {
-            let message = format!("`{}` and `{}` say the same thing twice", first.key, second.key);
-            self.sink.error(Some(self.key_span(&second.key)), message, Some("keep one of them".to_owned()));
+            let message = format!(
+                "`{}` and `{}` say the same thing twice",
+                first.key, second.key
+            );
+            self.sink.error(
+                Some(self.key_span(&second.key)),
+                message,
+                Some("keep one of them".to_owned()),
+            );
         }
         if first.is_granted() {
             return stand_in(key, first.written.as_str().unwrap_or_default());
@@ -130,7 +182,9 @@ impl<'a> Table<'a> {
             first.refuse_lines(key, &text)?;
             if first.is_literal_secret() {
                 let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
-                self.sink.warn(format!("{message}; `{file}`, `{credential}` or `${{NAME}}` keep it out"));
+                self.sink.warn(format!(
+                    "{message}; `{file}`, `{credential}` or `${{NAME}}` keep it out"
+                ));
             }
             return Some(Secret::new(text));
         }
@@ -142,11 +196,16 @@ impl<'a> Table<'a> {
                     return Some(Secret::new(content));
                 }
                 Ok(_) => {
-                    let message = format!("the file `{}` of `{}` is empty", path.display(), first.key);
+                    let message =
+                        format!("the file `{}` of `{}` is empty", path.display(), first.key);
                     (message, "put the secret into it")
                 }
                 Err(error) => {
-                    let message = format!("cannot read the file `{}` of `{}`: {error}", path.display(), first.key);
+                    let message = format!(
+                        "cannot read the file `{}` of `{}`: {error}",
+                        path.display(),
+                        first.key
+                    );
                     (message, "check its path and permissions")
                 }
             },
@@ -157,19 +216,31 @@ impl<'a> Table<'a> {
         {
             return Some(granted);
         }
-        self.sink.error(Some(first.span.clone()), problem.0, Some(problem.1.to_owned()));
+        self.sink.error(
+            Some(first.span.clone()),
+            problem.0,
+            Some(problem.1.to_owned()),
+        );
         None
     }
 
     /// Where the secret of a `_file` or `_credential` key lies, or what is wrong and what to do.
-    fn path_of(&self, value: &Value<'_>, file: &str, text: &str) -> Result<PathBuf, (String, &'static str)> {
+    fn path_of(
+        &self,
+        value: &Value<'_>,
+        file: &str,
+        text: &str,
+    ) -> Result<PathBuf, (String, &'static str)> {
         if value.key == file {
             return Ok(self.sink.directory.join(text));
         }
         match self.sink.surroundings.vars.get("CREDENTIALS_DIRECTORY") {
             Some(directory) => Ok(Path::new(directory).join(text)),
             None => Err((
-                format!("`{}` wants $CREDENTIALS_DIRECTORY, which is not set", value.key),
+                format!(
+                    "`{}` wants $CREDENTIALS_DIRECTORY, which is not set",
+                    value.key
+                ),
                 "systemd sets it for a unit with `LoadCredential=`, and \
                  `sudo CREDENTIALS_DIRECTORY=/run/credentials/llmwatch.service llmwatch …` shows those of the running \
                  service; elsewhere use the `_file` form",
@@ -179,29 +250,52 @@ impl<'a> Table<'a> {
 
     /// Complains about every key that nobody asked for.
     pub(super) fn finish(&self) {
-        let asked = self.sink.asked.borrow().get(&self.name).cloned().unwrap_or_default();
+        let asked = self
+            .sink
+            .asked
+            .borrow()
+            .get(&self.name)
+            .cloned()
+            .unwrap_or_default();
         for (key, _) in self.written {
             let name: &str = key.get_ref();
             if asked.contains(name) {
                 continue;
             }
-            let place = if self.name.is_empty() { "here".to_owned() } else { format!("in `{}`", self.name) };
+            let place = if self.name.is_empty() {
+                "here".to_owned()
+            } else {
+                format!("in `{}`", self.name)
+            };
             let help = if let Some(meant) = nearest(name, asked.iter().copied()) {
                 format!("did you mean `{meant}`?")
             } else {
                 let known: Vec<_> = asked.iter().copied().collect();
                 format!("known are: {}", known.join(", "))
             };
-            self.sink.error(Some(key.span()), format!("unknown key {} {place}", echo(name)), Some(help));
+            self.sink.error(
+                Some(key.span()),
+                format!("unknown key {} {place}", echo(name)),
+                Some(help),
+            );
         }
     }
 
     fn below(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
     }
 
     fn value(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Value<'a> {
-        Value { key: key.to_owned(), span: value.span(), written: value.get_ref(), sink: self.sink }
+        Value {
+            key: key.to_owned(),
+            span: value.span(),
+            written: value.get_ref(),
+            sink: self.sink,
+        }
     }
 }
 
@@ -220,20 +314,31 @@ fn stand_in(key: &str, source: &str) -> Option<Secret> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn error<T>(&self, message: impl Into<String>, help: impl Into<String>) -> Option<T> {
-        self.sink.error(Some(self.span.clone()), message, Some(help.into()));
+    pub(super) fn error<T>(
+        &self,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
+        self.sink
+            .error(Some(self.span.clone()), message, Some(help.into()));
         None
     }
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        self.error(format!("`{}` is a TOML {}", self.key, self.written.type_str()), format!("{wanted} is wanted"))
+        self.error(
+            format!("`{}` is a TOML {}", self.key, self.written.type_str()),
+            format!("{wanted} is wanted"),
+        )
     }
 
     pub(super) fn table(&self, name: &str) -> Option<Table<'a>> {
         match self.written.as_table() {
-            Some(table) => {
-                Some(Table { name: name.to_owned(), span: self.span.clone(), written: table, sink: self.sink })
-            }
+            Some(table) => Some(Table {
+                name: name.to_owned(),
+                span: self.span.clone(),
+                written: table,
+                sink: self.sink,
+            }),
             None => self.wrong_type("a table"),
         }
     }
@@ -248,8 +353,14 @@ impl<'a> Value<'a> {
     /// `body` of a message may have several.
     fn refuse_lines(&self, key: &str, secret: &str) -> Option<()> {
         if key != "body" && secret.contains(char::is_control) {
-            let message = format!("what `{}` gives holds a line break or another control character", self.key);
-            return self.error(message, "a secret is a single line: leave out everything else");
+            let message = format!(
+                "what `{}` gives holds a line break or another control character",
+                self.key
+            );
+            return self.error(
+                message,
+                "a secret is a single line: leave out everything else",
+            );
         }
         Some(())
     }
@@ -257,26 +368,39 @@ impl<'a> Value<'a> {
     /// Whether it is a secret with a variable that is not set and is taken for granted.
     pub(super) fn is_granted(&self) -> bool {
         let Sink { surroundings, .. } = self.sink;
-        let variables = self.written.as_str().unwrap_or_default().split("${").skip(1);
+        let variables = self
+            .written
+            .as_str()
+            .unwrap_or_default()
+            .split("${")
+            .skip(1);
         let mut names = variables.filter_map(|rest| Some(rest.split_once('}')?.0));
         surroundings.without_secrets && names.any(|name| !surroundings.vars.contains_key(name))
     }
 
     /// A text with its variables filled in.
     pub(super) fn string(&self) -> Option<String> {
-        let Some(text) = self.written.as_str() else { return self.wrong_type("a text in quotes") };
+        let Some(text) = self.written.as_str() else {
+            return self.wrong_type("a text in quotes");
+        };
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
             let Some((name, behind)) = after.split_once('}') else {
-                return self.error(format!("`${{` without `}}` in `{}`", self.key), "write `${NAME}`");
+                return self.error(
+                    format!("`${{` without `}}` in `{}`", self.key),
+                    "write `${NAME}`",
+                );
             };
             filled += before;
             if let Some(value) = self.sink.surroundings.vars.get(name) {
                 filled += value;
             } else {
                 let message = format!("the environment variable {} is not set", echo(name));
-                return self.error(message, format!("set it, or give `{}` in another way", self.key));
+                return self.error(
+                    message,
+                    format!("set it, or give `{}` in another way", self.key),
+                );
             }
             rest = behind;
         }
@@ -294,16 +418,24 @@ impl<'a> Value<'a> {
     /// A text that something can be made of.
     pub(super) fn parse<T: FromStr>(&self, what: &str, help: &str) -> Option<T> {
         let text = self.string()?;
-        text.parse().ok().or_else(|| self.error(format!("{} is no {what}", echo(&text)), help))
+        text.parse()
+            .ok()
+            .or_else(|| self.error(format!("{} is no {what}", echo(&text)), help))
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
         if self.written.is_integer() || self.written.is_float() {
-            return self.error(format!("`{}` has no unit", self.key), "write it as a text: `\"30s\"`");
+            return self.error(
+                format!("`{}` has no unit", self.key),
+                "write it as a text: `\"30s\"`",
+            );
         }
         let text = self.string()?;
         value::duration(&text)
-            .or_else(|why| self.error(format!("{} is no length of time", echo(&text)), why).ok_or(()))
+            .or_else(|why| {
+                self.error(format!("{} is no length of time", echo(&text)), why)
+                    .ok_or(())
+            })
             .ok()
     }
 
@@ -317,12 +449,19 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {
-        self.written.as_bool().or_else(|| self.wrong_type("`true` or `false`"))
+        self.written
+            .as_bool()
+            .or_else(|| self.wrong_type("`true` or `false`"))
     }
 
     pub(super) fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = self.written.as_integer().and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
-        let Some(number) = number else { return self.wrong_type("a whole number") };
+        let number = self
+            .written
+            .as_integer()
+            .and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
+        let Some(number) = number else {
+            return self.wrong_type("a whole number");
+        };
         match u64::try_from(number) {
             Ok(n) if range.contains(&n) => Some(n),
             _ => self.error(
@@ -340,7 +479,10 @@ impl<'a> Value<'a> {
         };
         match text.replace('_', "").parse::<f64>() {
             Ok(n) if n.is_finite() && n >= least && n <= most => Some(n),
-            _ => self.error(format!("`{}` is out of range", self.key), format!("from {least} to {most} is possible")),
+            _ => self.error(
+                format!("`{}` is out of range", self.key),
+                format!("from {least} to {most} is possible"),
+            ),
         }
     }
 
@@ -354,7 +496,10 @@ impl<'a> Value<'a> {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("possible are: {}", names.join(", ")),
         };
-        self.error(format!("{} is not possible for `{}`", echo(&text), self.key), help)
+        self.error(
+            format!("{} is not possible for `{}`", echo(&text), self.key),
+            help,
+        )
     }
 
     /// A list of texts.
@@ -364,7 +509,9 @@ impl<'a> Value<'a> {
 
     /// The values of a list.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
-        let Some(items) = self.written.as_array() else { return self.wrong_type("a list in brackets") };
+        let Some(items) = self.written.as_array() else {
+            return self.wrong_type("a list in brackets");
+        };
         let item = |item: &'a Spanned<DeValue<'a>>| Value {
             key: self.key.clone(),
             span: item.span(),
@@ -380,9 +527,12 @@ impl<'a> Value<'a> {
             DeValue::Datetime(d) => d.to_string(),
             _ => self.string()?,
         };
-        crate::model::Timestamp::parse(&text)
-            .ok()
-            .or_else(|| self.error(format!("{} is no RFC 3339 time", echo(&text)), "write `2026-11-23T09:00:00Z`"))
+        crate::model::Timestamp::parse(&text).ok().or_else(|| {
+            self.error(
+                format!("{} is no RFC 3339 time", echo(&text)),
+                "write `2026-11-23T09:00:00Z`",
+            )
+        })
     }
 
     pub(super) fn is_str(&self) -> bool {
@@ -400,7 +550,9 @@ impl Value<'_> {
         if self.written.is_str() {
             let text = self.string()?;
             return serde_json::from_str(&text)
-                .map_err(|e| self.error::<()>(format!("`{}` is no JSON: {e}", self.key), "mend the JSON"))
+                .map_err(|e| {
+                    self.error::<()>(format!("`{}` is no JSON: {e}", self.key), "mend the JSON")
+                })
                 .ok();
         }
         Some(to_json(self.written))
@@ -410,7 +562,9 @@ impl Value<'_> {
 fn to_json(value: &DeValue<'_>) -> serde_json::Value {
     match value {
         DeValue::String(s) => s.as_ref().into(),
-        DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).unwrap_or_default().into(),
+        DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix())
+            .unwrap_or_default()
+            .into(),
         DeValue::Float(f) => f.as_str().parse::<f64>().unwrap_or_default().into(),
         DeValue::Boolean(b) => (*b).into(),
         DeValue::Datetime(d) => d.to_string().into(),

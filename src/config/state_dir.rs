@@ -15,7 +15,10 @@ pub(super) fn read(written: Option<Value<'_>>, sink: &Sink<'_>) -> PathBuf {
 fn checked(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     if text == "~" || text.starts_with("~/") {
-        return value.error("only a shell knows `~`", format!("write `\"${{HOME}}{}\"`", &text[1..]));
+        return value.error(
+            "only a shell knows `~`",
+            format!("write `\"${{HOME}}{}\"`", &text[1..]),
+        );
     }
     Some(text)
 }
@@ -23,9 +26,15 @@ fn checked(value: &Value<'_>) -> Option<String> {
 fn default(sink: &Sink<'_>) -> PathBuf {
     let set = |name| sink.surroundings.vars.get(name).filter(|d| !d.is_empty());
     // systemd gives a list when a unit has several; the first is ours.
-    let given = set("STATE_DIRECTORY").and_then(|d| d.split(':').next()).map(PathBuf::from);
+    let given = set("STATE_DIRECTORY")
+        .and_then(|d| d.split(':').next())
+        .map(PathBuf::from);
     // The XDG specification: what is not an absolute path is to be ignored.
-    let xdg = || set("XDG_STATE_HOME").map(|d| Path::new(d).join("llmwatch")).filter(|d| d.is_absolute());
+    let xdg = || {
+        set("XDG_STATE_HOME")
+            .map(|d| Path::new(d).join("llmwatch"))
+            .filter(|d| d.is_absolute())
+    };
     let home = || set("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
     given.or_else(xdg).or_else(home).unwrap_or_else(|| {
         sink.warn("neither `state_dir` nor $HOME says where the store belongs: it lies in the current directory");

@@ -36,7 +36,12 @@ pub enum Syntax {
 impl Syntax {
     /// Of a body with this media type.
     pub fn of(content_type: &str) -> Self {
-        let r#type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let r#type = content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         if r#type.ends_with("json") {
             Self::Json
         } else if r#type == "application/x-www-form-urlencoded" {
@@ -65,11 +70,16 @@ impl Template {
             let path = path.trim();
             let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
             if path.is_empty() || !path.chars().all(is_path) {
-                return Err("between `{{` and `}}` stands a path such as `data.incident.title`".to_owned());
+                return Err(
+                    "between `{{` and `}}` stands a path such as `data.incident.title`".to_owned(),
+                );
             }
             in_string = is_in_string(before, in_string);
             parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Value { path: path.to_owned(), in_string });
+            parts.push(Part::Value {
+                path: path.to_owned(),
+                in_string,
+            });
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
@@ -122,8 +132,14 @@ impl Template {
                 }
                 out
             }),
-            Syntax::Plain => plain().chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect(),
-            Syntax::Header => plain().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect(),
+            Syntax::Plain => plain()
+                .chars()
+                .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+                .collect(),
+            Syntax::Header => plain()
+                .chars()
+                .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
+                .collect(),
         }
     }
 }
@@ -144,7 +160,11 @@ fn is_in_string(text: &str, mut open: bool) -> bool {
 
 fn find<'v>(values: &'v Value, path: &str) -> &'v Value {
     path.split('.').fold(values, |value, step| match value {
-        Value::Array(items) => step.parse::<usize>().ok().and_then(|i| items.get(i)).unwrap_or(&Value::Null),
+        Value::Array(items) => step
+            .parse::<usize>()
+            .ok()
+            .and_then(|i| items.get(i))
+            .unwrap_or(&Value::Null),
         value => value.get(step).unwrap_or(&Value::Null),
     })
 }
@@ -166,14 +186,29 @@ mod tests {
             json!({"title": "say \"no\"\n!", "failed": 9, "all": {"title": "say \"no\"\n", "failed": 9}, "none": null})
         );
         let form = Template::parse("text={{text}}&n={{list.1}}", Syntax::Form).unwrap();
-        assert_eq!(form.fill(&json!({"text": "a&b=c", "list": [1, 2]})), "text=a%26b%3Dc&n=2");
+        assert_eq!(
+            form.fill(&json!({"text": "a&b=c", "list": [1, 2]})),
+            "text=a%26b%3Dc&n=2"
+        );
     }
 
     #[test]
     fn what_cannot_become_json_is_refused() {
-        assert!(Template::parse("{\"a\": {{x}", Syntax::Json).unwrap_err().contains("without its"));
-        assert!(Template::parse("{\"a\": {{x}}", Syntax::Json).unwrap_err().contains("no JSON"));
-        assert!(Template::parse("{{a b}}", Syntax::Plain).unwrap_err().contains("path"));
+        assert!(
+            Template::parse("{\"a\": {{x}", Syntax::Json)
+                .unwrap_err()
+                .contains("without its")
+        );
+        assert!(
+            Template::parse("{\"a\": {{x}}", Syntax::Json)
+                .unwrap_err()
+                .contains("no JSON")
+        );
+        assert!(
+            Template::parse("{{a b}}", Syntax::Plain)
+                .unwrap_err()
+                .contains("path")
+        );
     }
 
     proptest! {

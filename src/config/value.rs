@@ -14,10 +14,14 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     }
     let mut total = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(WANTED)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or(WANTED)?;
         let number: f64 = rest[..digits].parse().map_err(|_| WANTED)?;
         rest = &rest[digits..];
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
         let unit = match &rest[..letters] {
             "ms" => 0.001,
             "s" => 1.0,
@@ -39,10 +43,18 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 /// A length of time as [`duration`] reads it, in its largest whole unit.
 pub fn show(d: Duration) -> String {
     let ms = d.as_millis();
-    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
-        .into_iter()
-        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
-        .map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
+    [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ]
+    .into_iter()
+    .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit))
+    .map_or_else(
+        || format!("{ms}ms"),
+        |(unit, name)| format!("{}{name}", ms / unit),
+    )
 }
 
 /// Reads a time of the day, `08:00`, as minutes since midnight.

@@ -24,15 +24,30 @@ struct Entry {
 
 impl Counsel {
     pub(super) fn gather(&mut self, said: &Announcement) {
-        let Some(Document { blocks, data }) = &said.document else { return };
-        let texts = blocks.iter().filter_map(|b| if let Block::Text(text) = b { Some(text.as_str()) } else { None });
+        let Some(Document { blocks, data }) = &said.document else {
+            return;
+        };
+        let texts = blocks.iter().filter_map(|b| {
+            if let Block::Text(text) = b {
+                Some(text.as_str())
+            } else {
+                None
+            }
+        });
         let todo = texts.collect::<Vec<_>>().join(" ");
-        self.entries.push(Entry { at: said.at, title: said.title.clone(), todo, data: data.clone() });
+        self.entries.push(Entry {
+            at: said.at,
+            title: said.title.clone(),
+            todo,
+            data: data.clone(),
+        });
     }
 
     /// Whether the first has waited long enough.
     pub(super) fn is_due(&self, now: Timestamp, wait: Duration) -> bool {
-        self.entries.first().is_some_and(|first| now >= first.at + wait)
+        self.entries
+            .first()
+            .is_some_and(|first| now >= first.at + wait)
     }
 
     /// When it was decided, in one line, and the whole.
@@ -41,10 +56,28 @@ impl Counsel {
         let data = json!({"advice": self.entries.iter().map(|e| &e.data).collect::<Vec<_>>()});
         let n = self.entries.len();
         if let [Entry { title, todo, .. }] = self.entries.as_slice() {
-            return (at, title.clone(), Document { blocks: vec![Block::Text(todo.clone())], data });
+            return (
+                at,
+                title.clone(),
+                Document {
+                    blocks: vec![Block::Text(todo.clone())],
+                    data,
+                },
+            );
         }
         let title = format!("{n} things to see to at {location} before they fail");
-        let entries = self.entries.iter().map(|e| format!("{}. {}", e.title, e.todo)).collect();
-        (at, title, Document { blocks: vec![Block::List(entries)], data })
+        let entries = self
+            .entries
+            .iter()
+            .map(|e| format!("{}. {}", e.title, e.todo))
+            .collect();
+        (
+            at,
+            title,
+            Document {
+                blocks: vec![Block::List(entries)],
+                data,
+            },
+        )
     }
 }

@@ -27,8 +27,8 @@ use crate::config::{Channel, Config, Filters};
 use crate::incident::{Change, close_as_removed, human_duration};
 use crate::maintenance::{self, Active};
 use crate::model::{
-    Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice, NoticeType, Outgoing,
-    Status, Tally, Timestamp, moved,
+    Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice,
+    NoticeType, Outgoing, Status, Tally, Timestamp, moved,
 };
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
@@ -102,14 +102,28 @@ impl Announcement {
             NoticeType::Store => Some(("store", false)),
             _ => None,
         };
-        let condition = condition.map(|(key, over)| Condition { key: key.to_owned(), over });
-        Self { r#type, title, at, document: None, only: None, except: None, condition }
+        let condition = condition.map(|(key, over)| Condition {
+            key: key.to_owned(),
+            over,
+        });
+        Self {
+            r#type,
+            title,
+            at,
+            document: None,
+            only: None,
+            except: None,
+            condition,
+        }
     }
 
     /// The end of what it begins otherwise.
     #[must_use]
     pub fn over(self) -> Self {
-        let condition = self.condition.map(|condition| Condition { over: true, ..condition });
+        let condition = self.condition.map(|condition| Condition {
+            over: true,
+            ..condition
+        });
         Self { condition, ..self }
     }
 
@@ -118,9 +132,16 @@ impl Announcement {
         let data = serde_json::json!({
             "endpoint": advice.endpoint, "kind": advice.kind, "text": advice.text, "since": advice.since,
         });
-        let document = Document { blocks: vec![Block::Text(advice.kind.remedy().to_owned())], data };
+        let document = Document {
+            blocks: vec![Block::Text(advice.kind.remedy().to_owned())],
+            data,
+        };
         let said = Self::new(NoticeType::Advice, advice.text.clone(), at);
-        Self { document: Some(document), only: Some(channels), ..said }
+        Self {
+            document: Some(document),
+            only: Some(channels),
+            ..said
+        }
     }
 }
 
@@ -128,9 +149,15 @@ impl Desk {
     /// Takes in a change of an incident at `at`; gives the incident with what people said about it.
     pub fn hear(&mut self, change: Change, mut incident: Incident, at: Timestamp) -> Incident {
         self.changed = true;
-        let changed_at = if change == Change::Opened { incident.opened_at } else { at };
+        let changed_at = if change == Change::Opened {
+            incident.opened_at
+        } else {
+            at
+        };
         if let Some(known) = self.cases.get(&incident.id) {
-            incident.acknowledged.clone_from(&known.incident.acknowledged);
+            incident
+                .acknowledged
+                .clone_from(&known.incident.acknowledged);
         }
         let case = self.cases.entry(incident.id).or_insert_with(|| Case {
             incident: incident.clone(),
@@ -186,24 +213,39 @@ impl Desk {
 
     /// Records that somebody is on the incident of this number; `None` when no such incident goes on.
     pub fn acknowledge(&mut self, number: u64, word: Acknowledgement) -> Option<Incident> {
-        let open = |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
+        let open =
+            |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
         let case = self.cases.values_mut().find(open)?;
         self.changed = true;
         let at = word.at;
         case.incident.acknowledged = Some(word);
-        case.threads.values_mut().for_each(|t| t.owe(NoticeType::Updated, at));
+        case.threads
+            .values_mut()
+            .for_each(|t| t.owe(NoticeType::Updated, at));
         Some(case.incident.clone())
     }
 
     /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
     /// people and the calendar said (silences, the periods of reports) stays. Gives the incidents that go on.
     pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
-        if let Some(moved) = moved(&*self, by_ms, &["silences", "reported_until", "official", "dead", "refused"]) {
+        if let Some(moved) = moved(
+            &*self,
+            by_ms,
+            &["silences", "reported_until", "official", "dead", "refused"],
+        ) {
             let announcements = std::mem::take(&mut self.announcements);
-            *self = Self { announcements, changed: true, ..moved };
+            *self = Self {
+                announcements,
+                changed: true,
+                ..moved
+            };
         }
         let open = |case: &&Case| case.incident.state == IncidentState::Open;
-        self.cases.values().filter(open).map(|case| case.incident.clone()).collect()
+        self.cases
+            .values()
+            .filter(open)
+            .map(|case| case.incident.clone())
+            .collect()
     }
 
     /// Adds to `snapshot` what people said.
@@ -211,7 +253,9 @@ impl Desk {
         snapshot.silences.clone_from(&self.silences);
         for incident in &mut snapshot.incidents {
             if let Some(case) = self.cases.get(&incident.id) {
-                incident.acknowledged.clone_from(&case.incident.acknowledged);
+                incident
+                    .acknowledged
+                    .clone_from(&case.incident.acknowledged);
             }
         }
     }
@@ -223,29 +267,46 @@ impl Desk {
         let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
         let is_watched = |name: &String| snapshot.endpoints.iter().any(|e| e.name == *name);
         let mut closed = Vec::new();
-        for (_, case) in self.cases.iter_mut().filter(|(id, c)| c.incident.state == IncidentState::Open && !is_open(id))
+        for (_, case) in self
+            .cases
+            .iter_mut()
+            .filter(|(id, c)| c.incident.state == IncidentState::Open && !is_open(id))
         {
             self.changed = true;
             if case.incident.endpoints.iter().any(is_watched) {
                 case.incident.state = IncidentState::Resolved;
                 case.incident.resolved_at = Some(at);
-                case.incident.duration_s = at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
+                case.incident.duration_s =
+                    at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
             } else {
                 close_as_removed(&mut case.incident, at);
             }
-            case.threads.values_mut().for_each(|t| t.owe(NoticeType::Resolved, at));
+            case.threads
+                .values_mut()
+                .for_each(|t| t.owe(NoticeType::Resolved, at));
             closed.push(case.incident.clone());
         }
         closed
     }
 
     /// What is to be sent as of `now`. `outbox` says how delivery goes.
-    pub fn tick(&mut self, now: Timestamp, config: &Config, snapshot: &Snapshot, outbox: &[Tally]) -> Vec<Outgoing> {
+    pub fn tick(
+        &mut self,
+        now: Timestamp,
+        config: &Config,
+        snapshot: &Snapshot,
+        outbox: &[Tally],
+    ) -> Vec<Outgoing> {
         let before = self.silences.len();
         self.silences.retain(|s| s.until > now);
         self.changed |= self.silences.len() != before;
         self.watch_channels(now, config, outbox);
-        let room = Room { now, config, snapshot, windows: maintenance::active(config, now) };
+        let room = Room {
+            now,
+            config,
+            snapshot,
+            windows: maintenance::active(config, now),
+        };
         let mut outgoing = Vec::new();
         for announcement in std::mem::take(&mut self.announcements) {
             self.announce_to_channels(&announcement, &room, &mut outgoing);
@@ -280,10 +341,13 @@ impl Desk {
                 if over || !concerns(filters, &case.incident, room.config) {
                     continue;
                 }
-                case.threads.insert(channel.name.clone(), Thread::since(case.changed_at));
+                case.threads
+                    .insert(channel.name.clone(), Thread::since(case.changed_at));
                 self.changed = true;
             }
-            let Some(thread) = case.threads.get(&channel.name) else { continue };
+            let Some(thread) = case.threads.get(&channel.name) else {
+                continue;
+            };
             concerned.push((case.incident.number, *id));
             let around = room.around(&self.silences, filters, &case.incident);
             match thread.next(&case.incident, filters, &around, false) {
@@ -298,7 +362,9 @@ impl Desk {
         let mut pace = self.paces.remove(&channel.name).unwrap_or_default();
         self.changed |= pace.pass(room.now);
         for (_, id) in concerned {
-            let Some(case) = self.cases.get_mut(&id) else { continue };
+            let Some(case) = self.cases.get_mut(&id) else {
+                continue;
+            };
             let around = room.around(&self.silences, filters, &case.incident);
             while let Some(thread) = case.threads.get_mut(&channel.name) {
                 match thread.next(&case.incident, filters, &around, lump) {
@@ -317,7 +383,8 @@ impl Desk {
                         let incident = &case.incident;
                         let id = thread.id_of_next(&channel.name, incident, r#type, at);
                         let wanted = wants_type(filters, r#type);
-                        let gathered = wanted && !machine && (lump || thread.gathered() || !pace.has_room());
+                        let gathered =
+                            wanted && !machine && (lump || thread.gathered() || !pace.has_room());
                         if gathered {
                             pace.gather(room.now, r#type, incident);
                         } else if wanted {
@@ -340,10 +407,20 @@ impl Desk {
                 }
             }
         }
-        if let Some(Gathered { title, document, alone }) = pace.digest(room.now, filters.group_wait, lump) {
+        if let Some(Gathered {
+            title,
+            document,
+            alone,
+        }) = pace.digest(room.now, filters.group_wait, lump)
+        {
             self.changed = true;
             self.announced += 1;
-            let id = stable_id(&[&channel.name, "digest", &self.announced.to_string(), &room.now.to_string()]);
+            let id = stable_id(&[
+                &channel.name,
+                "digest",
+                &self.announced.to_string(),
+                &room.now.to_string(),
+            ]);
             let of = |(incident, r#type)| {
                 let case = self.cases.get_mut(&incident)?;
                 let thread = case.threads.get_mut(&channel.name)?;
@@ -355,15 +432,33 @@ impl Desk {
                 document: Some(document),
                 ..room.bare(id, NoticeType::Digest, room.now, title)
             });
-            outgoing.push(Outgoing { channel: channel.name.clone(), not_before: None, notice, whole: false });
+            outgoing.push(Outgoing {
+                channel: channel.name.clone(),
+                not_before: None,
+                notice,
+                whole: false,
+            });
         }
         if !pace.is_fresh() {
             self.paces.insert(channel.name.clone(), pace);
         }
     }
 
-    fn announce_to_channels(&mut self, announcement: &Announcement, room: &Room<'_>, outgoing: &mut Vec<Outgoing>) {
-        let Announcement { r#type, title, at, document, only, except, condition } = announcement;
+    fn announce_to_channels(
+        &mut self,
+        announcement: &Announcement,
+        room: &Room<'_>,
+        outgoing: &mut Vec<Outgoing>,
+    ) {
+        let Announcement {
+            r#type,
+            title,
+            at,
+            document,
+            only,
+            except,
+            condition,
+        } = announcement;
         self.announced += 1;
         for channel in &room.config.channels {
             let asked = match only {
@@ -374,47 +469,93 @@ impl Desk {
                 continue;
             }
             if *r#type == NoticeType::Advice {
-                self.counsels.entry(channel.name.clone()).or_default().gather(announcement);
+                self.counsels
+                    .entry(channel.name.clone())
+                    .or_default()
+                    .gather(announcement);
                 continue;
             }
-            let id = stable_id(&[&channel.name, r#type.as_str(), &self.announced.to_string(), &at.to_string()]);
+            let id = stable_id(&[
+                &channel.name,
+                r#type.as_str(),
+                &self.announced.to_string(),
+                &at.to_string(),
+            ]);
             let bare = room.bare(id, *r#type, *at, title.clone());
-            let notice = Notice { document: document.clone(), condition: condition.clone(), ..bare };
+            let notice = Notice {
+                document: document.clone(),
+                condition: condition.clone(),
+                ..bare
+            };
             // That the monitor is blind, or a channel broken, is as grave as an outage; the rest can wait.
-            let grave =
-                matches!(r#type, NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery);
+            let grave = matches!(
+                r#type,
+                NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery
+            );
             let not_before = room.closed_until().max(room.quiet_until(channel, grave));
             // Whoever was not reached when it began hears of all of it at the end, once.
             let whole = condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
-            outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice, whole });
+            outgoing.push(Outgoing {
+                channel: channel.name.clone(),
+                not_before,
+                notice,
+                whole,
+            });
         }
     }
 
     /// Tells a channel the advice that has waited long enough for more to join it.
     fn counsel(&mut self, channel: &Channel, room: &Room<'_>, outgoing: &mut Vec<Outgoing>) {
-        let due = self.counsels.get(&channel.name).is_some_and(|c| c.is_due(room.now, channel.filters.group_wait));
-        let Some(counsel) = due.then(|| self.counsels.remove(&channel.name)).flatten() else { return };
+        let due = self
+            .counsels
+            .get(&channel.name)
+            .is_some_and(|c| c.is_due(room.now, channel.filters.group_wait));
+        let Some(counsel) = due.then(|| self.counsels.remove(&channel.name)).flatten() else {
+            return;
+        };
         self.changed = true;
         self.announced += 1;
         let (at, title, document) = counsel.told(&room.config.monitor.location);
-        let id = stable_id(&[&channel.name, "advice", &self.announced.to_string(), &at.to_string()]);
-        let notice = Notice { document: Some(document), ..room.bare(id, NoticeType::Advice, at, title) };
+        let id = stable_id(&[
+            &channel.name,
+            "advice",
+            &self.announced.to_string(),
+            &at.to_string(),
+        ]);
+        let notice = Notice {
+            document: Some(document),
+            ..room.bare(id, NoticeType::Advice, at, title)
+        };
         let not_before = room.closed_until().max(room.quiet_until(channel, false));
-        outgoing.push(Outgoing { channel: channel.name.clone(), not_before, notice, whole: false });
+        outgoing.push(Outgoing {
+            channel: channel.name.clone(),
+            not_before,
+            notice,
+            whole: false,
+        });
     }
 
     /// A channel that does not deliver is told about through the others, once, and once more when it delivers again.
     fn watch_channels(&mut self, now: Timestamp, config: &Config, outbox: &[Tally]) {
-        for tally in outbox.iter().filter(|t| config.channels.iter().any(|c| c.name == t.channel)) {
+        for tally in outbox
+            .iter()
+            .filter(|t| config.channels.iter().any(|c| c.name == t.channel))
+        {
             let name = &tally.channel;
-            let in_vain = tally.failing_since.filter(|since| now.since_ms(*since) >= FAILING.as_millis() as i64);
-            let dead = tally.last_dead_at.filter(|at| self.dead.get(name).is_none_or(|known| known < at));
+            let in_vain = tally
+                .failing_since
+                .filter(|since| now.since_ms(*since) >= FAILING.as_millis() as i64);
+            let dead = tally
+                .last_dead_at
+                .filter(|at| self.dead.get(name).is_none_or(|known| known < at));
             if let Some(at) = dead {
                 self.changed = true;
                 self.dead.insert(name.clone(), at);
             }
             let fresh = |at: &Timestamp| {
-                self.refused.get(name).is_none_or(|told| at.since_ms(*told) >= REFUSED.as_millis() as i64)
+                self.refused
+                    .get(name)
+                    .is_none_or(|told| at.since_ms(*told) >= REFUSED.as_millis() as i64)
             };
             if let (Some(at), Some(who)) = (tally.last_refused_at.filter(fresh), &tally.refused) {
                 self.refused.insert(name.clone(), at);
@@ -424,7 +565,11 @@ impl Desk {
             let title = match (self.failing.get(name).copied(), in_vain.or(dead)) {
                 (None, Some(since)) => {
                     self.failing.insert(name.clone(), since);
-                    let why = tally.last_error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+                    let why = tally
+                        .last_error
+                        .as_deref()
+                        .map(|e| format!(": {e}"))
+                        .unwrap_or_default();
                     format!("the channel `{name}` does not deliver{why}")
                 }
                 (Some(since), None) if tally.last_sent_at.is_some_and(|at| at > since) => {
@@ -434,12 +579,21 @@ impl Desk {
                 }
                 _ => continue,
             };
-            let condition = Some(Condition { key: format!("delivery/{name}"), over: !self.failing.contains_key(name) });
+            let condition = Some(Condition {
+                key: format!("delivery/{name}"),
+                over: !self.failing.contains_key(name),
+            });
             let except = Some(name.clone());
-            self.announce(Announcement { except, condition, ..Announcement::new(NoticeType::Delivery, title, now) });
+            self.announce(Announcement {
+                except,
+                condition,
+                ..Announcement::new(NoticeType::Delivery, title, now)
+            });
         }
-        self.failing.retain(|name, _| config.channels.iter().any(|c| c.name == *name));
-        self.refused.retain(|name, _| config.channels.iter().any(|c| c.name == *name));
+        self.failing
+            .retain(|name, _| config.channels.iter().any(|c| c.name == *name));
+        self.refused
+            .retain(|name, _| config.channels.iter().any(|c| c.name == *name));
     }
 }
 
@@ -454,7 +608,11 @@ struct Room<'a> {
 impl Room<'_> {
     /// A maintenance of everything is a time in which nothing is sent.
     fn closed_until(&self) -> Option<Timestamp> {
-        self.windows.iter().filter(|w| w.scope().is_everything()).map(|w| w.until).max()
+        self.windows
+            .iter()
+            .filter(|w| w.scope().is_everything())
+            .map(|w| w.until)
+            .max()
     }
 
     /// Until when `channel` wants to hear nothing, or nothing but what is grave.
@@ -464,33 +622,61 @@ impl Room<'_> {
             .flatten()
     }
 
-    fn around(&self, silences: &[Silence], filters: &Filters, incident: &Incident) -> Circumstances {
-        let all = |covered: &dyn Fn(&str) -> bool| incident.endpoints.iter().all(|name| covered(name));
+    fn around(
+        &self,
+        silences: &[Silence],
+        filters: &Filters,
+        incident: &Incident,
+    ) -> Circumstances {
+        let all =
+            |covered: &dyn Fn(&str) -> bool| incident.endpoints.iter().all(|name| covered(name));
         let through = incident.status == Status::Outage && !filters.quiet_hours_all;
         Circumstances {
             now: self.now,
-            silenced: !silences.is_empty() && all(&|name| silences.iter().any(|s| s.covers(name, self.config))),
-            maintenance: !self.windows.is_empty() && all(&|name| maintenance::covers(&self.windows, name, self.config)),
+            silenced: !silences.is_empty()
+                && all(&|name| silences.iter().any(|s| s.covers(name, self.config))),
+            maintenance: !self.windows.is_empty()
+                && all(&|name| maintenance::covers(&self.windows, name, self.config)),
             quiet: !through && quiet_until(filters, self.config, self.now).is_some(),
         }
     }
 
-    fn notice(&self, id: Uuid, r#type: NoticeType, at: Timestamp, incident: &Incident, thread: Option<Uuid>) -> Notice {
+    fn notice(
+        &self,
+        id: Uuid,
+        r#type: NoticeType,
+        at: Timestamp,
+        incident: &Incident,
+        thread: Option<Uuid>,
+    ) -> Notice {
         let end = incident.resolved_at.unwrap_or(self.now);
         let duration_s = end.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-        let endpoint = incident.endpoints.iter().find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
+        let endpoint = incident
+            .endpoints
+            .iter()
+            .find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
         // What the vendor's page says changes without the incident changing.
         let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
         let official = now.unwrap_or(incident).official.clone();
-        let subject = endpoint.map_or_else(|| incident.provider.clone(), |e| Endpoint::domain_title(e));
+        let subject =
+            endpoint.map_or_else(|| incident.provider.clone(), |e| Endpoint::domain_title(e));
         Notice {
             subject,
             alternatives: self.snapshot.alternatives(&incident.endpoints),
             recent: self.snapshot.strips(&incident.endpoints),
-            url: self.config.monitor.public_url.as_ref().map(|u| format!("{u}/incidents/{}", incident.number)),
+            url: self
+                .config
+                .monitor
+                .public_url
+                .as_ref()
+                .map(|u| format!("{u}/incidents/{}", incident.number)),
             thread,
             already_over: r#type == NoticeType::Opened && incident.resolved_at.is_some(),
-            incident: Some(Incident { duration_s, official, ..incident.clone() }),
+            incident: Some(Incident {
+                duration_s,
+                official,
+                ..incident.clone()
+            }),
             ..self.bare(id, r#type, at, incident.title.clone())
         }
     }
@@ -522,8 +708,13 @@ fn quiet_until(filters: &Filters, config: &Config, now: Timestamp) -> Option<Tim
     let (start, end) = filters.quiet_hours?;
     let local = now.to_datetime().with_timezone(&config.monitor.timezone);
     let minute = (local.hour() * 60 + local.minute()) as u16;
-    let quiet = if start <= end { (start..end).contains(&minute) } else { minute >= start || minute < end };
-    let left = i64::from((end + 24 * 60 - minute) % (24 * 60)) * 60_000 - i64::from(local.second()) * 1000;
+    let quiet = if start <= end {
+        (start..end).contains(&minute)
+    } else {
+        minute >= start || minute < end
+    };
+    let left =
+        i64::from((end + 24 * 60 - minute) % (24 * 60)) * 60_000 - i64::from(local.second()) * 1000;
     quiet.then(|| now + Duration::from_millis(left.max(0).unsigned_abs()))
 }
 

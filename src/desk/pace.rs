@@ -42,7 +42,12 @@ struct Entry {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { room: BURST, at: Timestamp(0), since: None, entries: Vec::new() }
+        Self {
+            room: BURST,
+            at: Timestamp(0),
+            since: None,
+            entries: Vec::new(),
+        }
     }
 }
 
@@ -98,14 +103,24 @@ impl Pace {
             duration_s: end.since_ms(incident.started_at).max(0) as f64 / 1000.0,
         };
         match self.entries.iter_mut().find(|e| e.id == entry.id) {
-            Some(known) if known.reason == NoticeType::Opened => *known = Entry { reason: known.reason, ..entry },
+            Some(known) if known.reason == NoticeType::Opened => {
+                *known = Entry {
+                    reason: known.reason,
+                    ..entry
+                }
+            }
             Some(known) => *known = entry,
             None => self.entries.push(entry),
         }
     }
 
     /// The digest, if there is something in it and it is time: it waits for others to join as any message does.
-    pub(super) fn digest(&mut self, now: Timestamp, wait: Duration, hurry: bool) -> Option<Gathered> {
+    pub(super) fn digest(
+        &mut self,
+        now: Timestamp,
+        wait: Duration,
+        hurry: bool,
+    ) -> Option<Gathered> {
         let since = self.since?;
         if self.room < 1.0 || !(hurry || now >= since + wait) {
             return None;
@@ -123,19 +138,33 @@ impl Pace {
         };
         let mut blocks = Vec::new();
         for (head, shown_over) in [("Going on", false), ("Over", true)] {
-            let chosen: Vec<_> = entries.iter().filter(|e| e.resolved_at.is_some() == shown_over).collect();
+            let chosen: Vec<_> = entries
+                .iter()
+                .filter(|e| e.resolved_at.is_some() == shown_over)
+                .collect();
             if chosen.is_empty() {
                 continue;
             }
             let more = chosen.len().saturating_sub(NAMED);
             let mut lines: Vec<_> = chosen.iter().take(NAMED).map(|e| e.line()).collect();
             lines.extend((more > 0).then(|| format!("… and {more} more")));
-            blocks.extend([Block::Heading(format!("{head} ({})", chosen.len())), Block::List(lines)]);
+            blocks.extend([
+                Block::Heading(format!("{head} ({})", chosen.len())),
+                Block::List(lines),
+            ]);
         }
         let data = json!({"incidents": entries.iter().take(NAMED).map(Entry::data).collect::<Vec<_>>(),
             "going_on": going_on, "over": over});
-        let alone = if let [one] = entries.as_slice() { Some((one.id, one.reason)) } else { None };
-        Some(Gathered { title, document: Document { blocks, data }, alone })
+        let alone = if let [one] = entries.as_slice() {
+            Some((one.id, one.reason))
+        } else {
+            None
+        };
+        Some(Gathered {
+            title,
+            document: Document { blocks, data },
+            alone,
+        })
     }
 }
 
@@ -156,7 +185,12 @@ impl Entry {
             (None, Attribution::Account) => "your account".to_owned(),
             (None, Attribution::Local) => "this machine".to_owned(),
         };
-        format!("#{} {tag}: {} [{}]", self.number, self.title, self.endpoints.join(", "))
+        format!(
+            "#{} {tag}: {} [{}]",
+            self.number,
+            self.title,
+            self.endpoints.join(", ")
+        )
     }
 
     fn data(&self) -> serde_json::Value {

@@ -83,13 +83,23 @@ impl Thread {
             NoticeType::Escalated => 1,
             _ => 0,
         };
-        if self.told && self.owed.is_none_or(|(owed, _)| weight(owed) <= weight(r#type)) {
+        if self.told
+            && self
+                .owed
+                .is_none_or(|(owed, _)| weight(owed) <= weight(r#type))
+        {
             self.owed = Some((r#type, at));
         }
     }
 
     /// What comes next. `hurry` ends the wait for others.
-    pub(super) fn next(&self, incident: &Incident, filters: &Filters, around: &Circumstances, hurry: bool) -> Next {
+    pub(super) fn next(
+        &self,
+        incident: &Incident,
+        filters: &Filters,
+        around: &Circumstances,
+        hurry: bool,
+    ) -> Next {
         let over = incident.resolved_at.is_some();
         if !self.told {
             // It was over before anybody had to hear of it.
@@ -108,7 +118,14 @@ impl Thread {
             if after && incident.acknowledged.is_some() {
                 return Next::Nothing;
             }
-            return Next::Say(NoticeType::Opened, if self.held || after { around.now } else { self.since });
+            return Next::Say(
+                NoticeType::Opened,
+                if self.held || after {
+                    around.now
+                } else {
+                    self.since
+                },
+            );
         }
         if let Some((owed, at)) = self.owed {
             // Whoever was told that it began hears that it is over, silence or not.
@@ -123,12 +140,17 @@ impl Thread {
         }
         let due = filters.remind_every.map(|first| {
             let longest = first.max(LONGEST_REMINDER);
-            self.last_at + first.saturating_mul(1 << self.reminders.min(20)).min(longest)
+            self.last_at
+                + first
+                    .saturating_mul(1 << self.reminders.min(20))
+                    .min(longest)
         });
         let wanted = incident.acknowledged.is_none() && wants_type(filters, NoticeType::Reminder);
         let held = around.silenced || around.maintenance || around.quiet;
         match due {
-            Some(due) if wanted && !held && around.now >= due => Next::Say(NoticeType::Reminder, around.now),
+            Some(due) if wanted && !held && around.now >= due => {
+                Next::Say(NoticeType::Reminder, around.now)
+            }
             _ => Next::Nothing,
         }
     }
@@ -139,7 +161,13 @@ impl Thread {
     }
 
     /// The id of the message that is next.
-    pub(super) fn id_of_next(&self, channel: &str, incident: &Incident, r#type: NoticeType, at: Timestamp) -> Uuid {
+    pub(super) fn id_of_next(
+        &self,
+        channel: &str,
+        incident: &Incident,
+        r#type: NoticeType,
+        at: Timestamp,
+    ) -> Uuid {
         let (about, count) = (incident.id.to_string(), self.messages.to_string());
         stable_id(&[&about, channel, r#type.as_str(), &at.to_string(), &count])
     }

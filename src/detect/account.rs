@@ -26,7 +26,13 @@ pub(super) struct Account {
 
 impl Account {
     /// Takes a fault in. When it opens: since when, and how many there were.
-    pub(super) fn fault(&mut self, policy: &Policy, start: i64, end: i64, rate_limited: bool) -> Option<(i64, u32)> {
+    pub(super) fn fault(
+        &mut self,
+        policy: &Policy,
+        start: i64,
+        end: i64,
+        rate_limited: bool,
+    ) -> Option<(i64, u32)> {
         if self.run == 0 && !self.open {
             self.since = start;
         }
@@ -47,8 +53,19 @@ impl Account {
 
     /// The faults that a probe without one ends, when they were too few for an alert.
     pub(super) fn passed(&self) -> Option<Excursion> {
-        let Self { run, since, until, open, .. } = *self;
-        (run > 0 && !open).then_some(Excursion { since, until, k: run, n: run })
+        let Self {
+            run,
+            since,
+            until,
+            open,
+            ..
+        } = *self;
+        (run > 0 && !open).then_some(Excursion {
+            since,
+            until,
+            k: run,
+            n: run,
+        })
     }
 
     /// Takes a probe without such a fault in. True when that resolves it.
@@ -72,7 +89,11 @@ impl Account {
         if self.open || !policy.recheck {
             return tick;
         }
-        let gap = if rate_limited { THROTTLED_GAP_MS } else { FIRST_LOOK_MS };
+        let gap = if rate_limited {
+            THROTTLED_GAP_MS
+        } else {
+            FIRST_LOOK_MS
+        };
         tick.min(end + gap.max(retry_after_ms.unwrap_or(0)))
     }
 }

@@ -66,7 +66,8 @@ impl ErrorMeter {
     /// The learned share of failures in normal times.
     pub(super) fn background(&self) -> f64 {
         let (failures, probes) = self.learned;
-        ((failures + PRIOR_RATE * PRIOR_PROBES) / (probes + PRIOR_PROBES)).clamp(RATE_FLOOR, RATE_CEILING)
+        ((failures + PRIOR_RATE * PRIOR_PROBES) / (probes + PRIOR_PROBES))
+            .clamp(RATE_FLOOR, RATE_CEILING)
     }
 
     pub(super) fn evidence(&self) -> f64 {
@@ -102,7 +103,12 @@ impl ErrorMeter {
     /// What has been going on since the meter left zero.
     pub(super) fn excursion(&self) -> Option<Excursion> {
         let (since, until) = (self.since?, self.last_failed?);
-        Some(Excursion { since, until, k: self.k, n: self.n })
+        Some(Excursion {
+            since,
+            until,
+            k: self.k,
+            n: self.n,
+        })
     }
 
     /// Takes one probe in. Says whether an alert is due, and what has passed without one. `in_incident` keeps the
@@ -180,7 +186,9 @@ impl ErrorMeter {
         if self.until - self.blip_since < policy.alert_after_ms {
             effective = effective.min(self.blip_s + BLIP_WORTH * up);
         }
-        let lasts = self.since.is_some_and(|since| self.until - since >= policy.alert_after_ms);
+        let lasts = self
+            .since
+            .is_some_and(|since| self.until - since >= policy.alert_after_ms);
         (effective >= policy.evidence && lasts, None)
     }
 
@@ -216,7 +224,8 @@ impl ErrorMeter {
     /// After a burst that is over one failure more is not enough.
     fn end_burst(&mut self, policy: &Policy, up: f64) {
         let all_failed = self.blip_mixed.saturating_mul(MIXED) <= self.blip_k;
-        if all_failed && self.is_short(policy) && self.blip_k.saturating_mul(self.blip_good) >= OVER {
+        if all_failed && self.is_short(policy) && self.blip_k.saturating_mul(self.blip_good) >= OVER
+        {
             self.end_blip(policy, up);
             self.s = self.s.min(self.blip_s.max(policy.evidence - up));
             self.blip_k = 0;

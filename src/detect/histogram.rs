@@ -48,7 +48,12 @@ impl Histogram {
 /// Most bins are empty, so only the others are written.
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.0.iter().enumerate().filter(|(_, count)| **count != 0.0))
+        s.collect_seq(
+            self.0
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count != 0.0),
+        )
     }
 }
 

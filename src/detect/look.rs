@@ -91,7 +91,12 @@ impl Detector {
             next = own.next_look(policy, end, tick, &seen.result, lagging);
         }
         let failed = matches!(seen.result, Result::Failed { .. });
-        if failed && own.alert.is_none() && policy.siblings && own.errors.failures() == 2 && own.looking.tokens >= 1.0 {
+        if failed
+            && own.alert.is_none()
+            && policy.siblings
+            && own.errors.failures() == 2
+            && own.looking.tokens >= 1.0
+        {
             self.wake_siblings(roster, policy, own, end, verdict);
         }
         own.looking.next_start = next.max(end + 1);
@@ -107,16 +112,23 @@ impl Detector {
     ) {
         // Each decides for itself whether it is probed before its time.
         let wakes = |name: &&String| roster.get(*name).is_some_and(|p| p.recheck);
-        let mates = self.mates(roster, &policy.domain).map(|(name, _)| name).filter(wakes);
+        let mates = self
+            .mates(roster, &policy.domain)
+            .map(|(name, _)| name)
+            .filter(wakes);
         let mates: Vec<_> = mates.cloned().collect();
         let mut woken = 0;
         for name in mates {
-            let Some(mate) = self.endpoints.get_mut(&name) else { continue };
+            let Some(mate) = self.endpoints.get_mut(&name) else {
+                continue;
+            };
             let idle = mate.alert.is_none() && !mate.looking.suspicious;
             if idle && mate.looking.next_start > end + TICK_SLACK_MS {
                 woken += 1;
                 mate.looking.next_start = end + SIBLING_GAP_MS * woken;
-                verdict.look_again.push((name, Timestamp(mate.looking.next_start)));
+                verdict
+                    .look_again
+                    .push((name, Timestamp(mate.looking.next_start)));
                 own.looking.tokens -= 1.0;
             }
         }
@@ -124,18 +136,37 @@ impl Detector {
 }
 
 impl Watched {
-    fn next_look(&mut self, policy: &Policy, end: i64, tick: i64, result: &Result, lagging: bool) -> i64 {
+    fn next_look(
+        &mut self,
+        policy: &Policy,
+        end: i64,
+        tick: i64,
+        result: &Result,
+        lagging: bool,
+    ) -> i64 {
         let fast = policy.fast_gap();
         let h = policy.evidence;
         let failed = matches!(result, Result::Failed { .. });
         let look = &mut self.looking;
         if failed || (lagging && self.slow.evidence() >= SLOW_LOOK * h) {
-            let mut needed = if failed || self.slow.evidence() >= SLOW_SURE * h { CALM_AFTER_ONE } else { 1 };
+            let mut needed = if failed || self.slow.evidence() >= SLOW_SURE * h {
+                CALM_AFTER_ONE
+            } else {
+                1
+            };
             if self.errors.evidence() > 0.0 && self.errors.failures() >= 2 {
                 needed = CALM_AFTER_MORE;
             }
-            let mut gap = if failed && !look.suspicious { FIRST_LOOK_MS } else { fast };
-            if let Result::Failed { rate_limited, retry_after_ms } = result {
+            let mut gap = if failed && !look.suspicious {
+                FIRST_LOOK_MS
+            } else {
+                fast
+            };
+            if let Result::Failed {
+                rate_limited,
+                retry_after_ms,
+            } = result
+            {
                 if *rate_limited {
                     gap = gap.max(THROTTLED_GAP_MS);
                 }

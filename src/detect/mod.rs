@@ -77,7 +77,9 @@ impl Policy {
             degraded_after_ms: ms(policy.degraded_after),
             resolve_after_ms: ms(policy.resolve_after),
             slow_factor: policy.slow_factor,
-            expected_first_token_ms: policy.expected_first_token.map(|d| d.as_secs_f64() * 1000.0),
+            expected_first_token_ms: policy
+                .expected_first_token
+                .map(|d| d.as_secs_f64() * 1000.0),
             evidence: match policy.sensitivity {
                 Sensitivity::High => 9.0,
                 Sensitivity::Normal => 12.0,
@@ -187,13 +189,19 @@ impl Detector {
     /// Folds one observation in. Nothing happens when the endpoint is not in `roster`.
     pub fn observe(&mut self, roster: &BTreeMap<String, Policy>, seen: &Observation) -> Verdict {
         let mut verdict = Verdict::default();
-        let Some(policy) = roster.get(&seen.endpoint) else { return verdict };
+        let Some(policy) = roster.get(&seen.endpoint) else {
+            return verdict;
+        };
         let (start, end, tick) = (seen.start.0, seen.end.0, seen.next_tick.0);
         let mut own = self.endpoints.remove(&seen.endpoint).unwrap_or_default();
         if own.pass_time(policy, start, end) {
             own.empty_for_gap(&seen.endpoint, end, &mut verdict.blips);
         }
-        let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
+        let mut note = Noting {
+            endpoint: &seen.endpoint,
+            end: seen.end,
+            notes: &mut verdict.notes,
+        };
 
         if seen.result == Result::Offline {
             if !self.offline {
@@ -206,28 +214,51 @@ impl Detector {
                 self.offline = false;
                 note.plain(Event::Online);
             }
-            if let Result::Account { rate_limited, retry_after_ms } = seen.result {
+            if let Result::Account {
+                rate_limited,
+                retry_after_ms,
+            } = seen.result
+            {
                 let opened = own.account.fault(policy, start, end, rate_limited);
                 if let Some((since, run)) = opened {
                     let typical = own.typical(policy);
                     note.push(
                         Event::Open,
                         Cause::Account,
-                        Figures { k: run, n: run, since, typical, ..Figures::default() },
+                        Figures {
+                            k: run,
+                            n: run,
+                            since,
+                            typical,
+                            ..Figures::default()
+                        },
                     );
                 }
-                own.looking.next_start = own.account.look_again(policy, end, tick, rate_limited, retry_after_ms);
+                own.looking.next_start =
+                    own.account
+                        .look_again(policy, end, tick, rate_limited, retry_after_ms);
             } else {
                 let passed = own.account.passed();
-                verdict.blips.extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Account, Cleared::Recovered)));
+                verdict.blips.extend(
+                    passed.map(|e| e.blip(&seen.endpoint, Cause::Account, Cleared::Recovered)),
+                );
                 if own.account.clear() {
-                    note.push(Event::Resolved, Cause::Account, Figures { since: start, ..Figures::default() });
+                    note.push(
+                        Event::Resolved,
+                        Cause::Account,
+                        Figures {
+                            since: start,
+                            ..Figures::default()
+                        },
+                    );
                 }
                 self.judge(roster, policy, &mut own, seen, &mut verdict);
             }
         }
         if own.looking.next_start < tick {
-            verdict.look_again.push((seen.endpoint.clone(), Timestamp(own.looking.next_start)));
+            verdict
+                .look_again
+                .push((seen.endpoint.clone(), Timestamp(own.looking.next_start)));
         }
         self.endpoints.insert(seen.endpoint.clone(), own);
         verdict
@@ -235,7 +266,12 @@ impl Detector {
 
     /// Forgets the endpoints that are not wanted any more.
     pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
-        let left: Vec<_> = self.endpoints.keys().filter(|name| !wanted(name)).cloned().collect();
+        let left: Vec<_> = self
+            .endpoints
+            .keys()
+            .filter(|name| !wanted(name))
+            .cloned()
+            .collect();
         for name in left {
             let alert = self.endpoints.remove(&name).and_then(|w| w.alert);
             if let Some(domain) = alert.and_then(|a| a.grouped) {
@@ -246,7 +282,9 @@ impl Detector {
 
     /// Takes the alert of an endpoint back: what it was raised for has turned out to be no failure of the provider's.
     pub fn withdraw(&mut self, endpoint: &str) {
-        let Some(watched) = self.endpoints.get_mut(endpoint) else { return };
+        let Some(watched) = self.endpoints.get_mut(endpoint) else {
+            return;
+        };
         let end = watched.seen.unwrap_or_default();
         if watched.alert.is_some()
             && let Some(domain) = watched.close(end)
@@ -258,7 +296,9 @@ impl Detector {
     /// What is typical for an endpoint of `roster`.
     pub fn typical(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
         let known = self.endpoints.get(endpoint).zip(roster.get(endpoint));
-        known.map(|(w, policy)| w.typical(policy)).unwrap_or_default()
+        known
+            .map(|(w, policy)| w.typical(policy))
+            .unwrap_or_default()
     }
 
     /// The meters, the alert and the looks of one observation that says something about the provider.
@@ -272,17 +312,27 @@ impl Detector {
     ) {
         let (start, end) = (seen.start.0, seen.end.0);
         let failed = matches!(seen.result, Result::Failed { .. });
-        let reading = if let Result::Good(reading) = seen.result { reading } else { None };
+        let reading = if let Result::Good(reading) = seen.result {
+            reading
+        } else {
+            None
+        };
         let step = own.slow.compare(policy, reading.as_ref());
         let was_open = own.alert.is_some();
-        let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
+        let mut note = Noting {
+            endpoint: &seen.endpoint,
+            end: seen.end,
+            notes: &mut verdict.notes,
+        };
 
         // "Slow" may become "down", so failures are counted while an alert of slowness is open.
         let mut fire = None;
         if own.alert.as_ref().is_none_or(|a| a.why == Why::Slow) {
             let (due, passed) = own.errors.observe(policy, start, end, failed, was_open);
             fire = due.then_some(Cause::Errors);
-            verdict.blips.extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Errors, Cleared::Recovered)));
+            verdict
+                .blips
+                .extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Errors, Cleared::Recovered)));
         }
         if let (Some(alert), Some(_)) = (own.alert.as_mut(), fire) {
             fire = None;
@@ -291,14 +341,32 @@ impl Detector {
             let told = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
             let event = if told { Event::Join } else { Event::Escalate };
             let figures = own.figures(policy, Why::Errors, reading);
-            note.push(event, Cause::Errors, Figures { was_slow: true, ..figures });
+            note.push(
+                event,
+                Cause::Errors,
+                Figures {
+                    was_slow: true,
+                    ..figures
+                },
+            );
         }
         let mut lagging = false;
         if was_open {
             if let Some((why, new_normal)) = own.recover(policy, end, failed, step, reading) {
-                let cause = if why == Why::Slow { Cause::Slow } else { Cause::Errors };
+                let cause = if why == Why::Slow {
+                    Cause::Slow
+                } else {
+                    Cause::Errors
+                };
                 let figures = own.figures(policy, why, reading);
-                note.push(Event::Resolved, cause, Figures { new_normal, ..figures });
+                note.push(
+                    Event::Resolved,
+                    cause,
+                    Figures {
+                        new_normal,
+                        ..figures
+                    },
+                );
                 if let Some(domain) = own.close(end) {
                     self.leave(&domain);
                 }
@@ -306,7 +374,9 @@ impl Detector {
         } else {
             let passed;
             (lagging, passed) = own.slow.observe(start, end, step, policy.evidence);
-            verdict.blips.extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Slow, Cleared::Recovered)));
+            verdict
+                .blips
+                .extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Slow, Cleared::Recovered)));
             if fire.is_none() && lagging && own.slow.is_due(policy, end) {
                 fire = Some(Cause::Slow);
             }
@@ -332,7 +402,11 @@ impl Detector {
         end: i64,
     ) -> Option<Cause> {
         let h = policy.evidence;
-        let mates = || self.mates(roster, &policy.domain).map(|(_, w)| w).chain([own]);
+        let mates = || {
+            self.mates(roster, &policy.domain)
+                .map(|(_, w)| w)
+                .chain([own])
+        };
         if failed {
             let group: Vec<_> = mates().filter(|m| m.fails_with_others(end)).collect();
             let convinced = group.iter().filter(|m| m.errors.failures() >= 2).count();
@@ -350,7 +424,10 @@ impl Detector {
             let group: Vec<_> = mates().filter(|m| m.lags_with_others(end, h)).collect();
             let evidence: f64 = group.iter().map(|m| m.slow.evidence()).sum();
             let since = group.iter().filter_map(|m| m.slow.since()).min();
-            if group.len() >= 2 && evidence >= 1.2 * h && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS) {
+            if group.len() >= 2
+                && evidence >= 1.2 * h
+                && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS)
+            {
                 return Some(Cause::ProviderSlow);
             }
         }
@@ -366,7 +443,10 @@ impl Detector {
     }
 
     /// Opens the alert that `cause` calls for, alone or with the others of the domain.
-    #[expect(clippy::too_many_arguments, reason = "the whole situation of one decision")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the whole situation of one decision"
+    )]
     fn open(
         &mut self,
         roster: &BTreeMap<String, Policy>,
@@ -378,16 +458,32 @@ impl Detector {
         verdict: &mut Verdict,
     ) {
         let end = seen.end.0;
-        let why = if cause.is_slow() { Why::Slow } else { Why::Errors };
+        let why = if cause.is_slow() {
+            Why::Slow
+        } else {
+            Why::Errors
+        };
         let mut event = Event::Open;
         let mut grouped = false;
         let mut figures = own.figures(policy, why, reading);
         match cause {
             Cause::ProviderErrors | Cause::ProviderSlow => {
-                let mates: Vec<_> = self.mates(roster, &policy.domain).map(|(name, _)| name.clone()).collect();
-                let mut all = Shared { k: figures.k, n: figures.n, endpoints: 1, of: mates.len() + 1 };
+                let mates: Vec<_> = self
+                    .mates(roster, &policy.domain)
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                let mut all = Shared {
+                    k: figures.k,
+                    n: figures.n,
+                    endpoints: 1,
+                    of: mates.len() + 1,
+                };
                 for name in &mates {
-                    let (Some(mate), Some(policy)) = (self.endpoints.get_mut(name), roster.get(name)) else { continue };
+                    let (Some(mate), Some(policy)) =
+                        (self.endpoints.get_mut(name), roster.get(name))
+                    else {
+                        continue;
+                    };
                     let joins = match why {
                         Why::Errors => mate.fails_with_others(end),
                         Why::Slow => mate.lags_with_others(end, policy.evidence),
@@ -401,7 +497,11 @@ impl Detector {
                     all.endpoints += 1;
                     mate.open(policy, end, why, true);
                     self.domains.entry(policy.domain.clone()).or_default().open += 1;
-                    let mut note = Noting { endpoint: name, end: seen.end, notes: &mut verdict.notes };
+                    let mut note = Noting {
+                        endpoint: name,
+                        end: seen.end,
+                        notes: &mut verdict.notes,
+                    };
                     note.push(Event::Join, cause, own_figures);
                 }
                 let domain = self.domains.entry(policy.domain.clone()).or_default();
@@ -421,7 +521,11 @@ impl Detector {
                     .collect();
                 if !open.is_empty() {
                     let domain = self.domains.entry(policy.domain.clone()).or_default();
-                    event = if domain.escalated { Event::Join } else { Event::Escalate };
+                    event = if domain.escalated {
+                        Event::Join
+                    } else {
+                        Event::Escalate
+                    };
                     (domain.escalated, grouped) = (true, true);
                     domain.open += 1;
                     for name in open {
@@ -436,7 +540,11 @@ impl Detector {
             _ => {}
         }
         own.open(policy, end, why, grouped);
-        let mut note = Noting { endpoint: &seen.endpoint, end: seen.end, notes: &mut verdict.notes };
+        let mut note = Noting {
+            endpoint: &seen.endpoint,
+            end: seen.end,
+            notes: &mut verdict.notes,
+        };
         note.push(event, cause, figures);
     }
 
@@ -454,9 +562,11 @@ impl Detector {
         roster: &'a BTreeMap<String, Policy>,
         domain: &'a str,
     ) -> impl Iterator<Item = (&'a String, &'a Watched)> {
-        self.endpoints
-            .iter()
-            .filter(move |(name, _)| roster.get(*name).is_some_and(|p| p.domain == domain && p.siblings))
+        self.endpoints.iter().filter(move |(name, _)| {
+            roster
+                .get(*name)
+                .is_some_and(|p| p.domain == domain && p.siblings)
+        })
     }
 }
 
@@ -480,8 +590,14 @@ impl Watched {
 
     /// A gap empties half-full meters; an open alert stays, but its recovery has to be earned again.
     fn empty_for_gap(&mut self, endpoint: &str, end: i64, blips: &mut Vec<Blip>) {
-        let left = [(Cause::Errors, self.errors.excursion()), (Cause::Slow, self.slow.excursion())];
-        blips.extend(left.into_iter().filter_map(|(cause, e)| Some(e?.blip(endpoint, cause, Cleared::Gap))));
+        let left = [
+            (Cause::Errors, self.errors.excursion()),
+            (Cause::Slow, self.slow.excursion()),
+        ];
+        blips.extend(
+            left.into_iter()
+                .filter_map(|(cause, e)| Some(e?.blip(endpoint, cause, Cleared::Gap))),
+        );
         self.errors.empty();
         self.slow.empty();
         if let Some(alert) = &mut self.alert {
@@ -496,13 +612,19 @@ impl Watched {
     fn fails_with_others(&self, end: i64) -> bool {
         self.alert.is_none()
             && self.errors.evidence() > 0.0
-            && self.errors.last_failed().is_some_and(|t| end - t <= FAILED_LATELY_MS)
+            && self
+                .errors
+                .last_failed()
+                .is_some_and(|t| end - t <= FAILED_LATELY_MS)
     }
 
     fn lags_with_others(&self, end: i64, evidence: f64) -> bool {
         self.alert.is_none()
             && self.slow.evidence() >= 0.5 * evidence
-            && self.slow.last_slow().is_some_and(|t| end - t <= SLOW_LATELY_MS)
+            && self
+                .slow
+                .last_slow()
+                .is_some_and(|t| end - t <= SLOW_LATELY_MS)
     }
 
     fn open(&mut self, policy: &Policy, end: i64, why: Why, grouped: bool) {

@@ -48,7 +48,14 @@ pub(super) struct Noting<'a> {
 
 impl Noting<'_> {
     pub(super) fn plain(&mut self, event: Event) {
-        self.push(event, Cause::None, Figures { since: self.end.0, ..Figures::default() });
+        self.push(
+            event,
+            Cause::None,
+            Figures {
+                since: self.end.0,
+                ..Figures::default()
+            },
+        );
     }
 
     pub(super) fn push(&mut self, event: Event, cause: Cause, figures: Figures) {

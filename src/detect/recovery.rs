@@ -44,7 +44,14 @@ pub(super) struct Alert {
 }
 
 impl Alert {
-    pub(super) fn new(why: Why, k: u32, n: u32, end: i64, hold_ms: i64, grouped: Option<String>) -> Self {
+    pub(super) fn new(
+        why: Why,
+        k: u32,
+        n: u32,
+        end: i64,
+        hold_ms: i64,
+        grouped: Option<String>,
+    ) -> Self {
         let (bad, probes) = (f64::from(k), f64::from(n.max(1)));
         Self {
             why,
@@ -64,8 +71,19 @@ impl Alert {
     /// What was slow is failing now: recovery is from errors first.
     pub(super) fn turn_to_errors(&mut self, meter: &ErrorMeter, end: i64) {
         let (k, n) = (meter.failures(), meter.probes());
-        let fresh = Self::new(Why::Errors, k, n, self.opened, self.hold_ms, self.grouped.take());
-        *self = Self { was_slow: true, last_bad: end, ..fresh };
+        let fresh = Self::new(
+            Why::Errors,
+            k,
+            n,
+            self.opened,
+            self.hold_ms,
+            self.grouped.take(),
+        );
+        *self = Self {
+            was_slow: true,
+            last_bad: end,
+            ..fresh
+        };
     }
 
     /// After a gap, recovery has to be earned again.
@@ -124,7 +142,12 @@ impl Watched {
         }
         let over = match (policy.thresholds, alert.why) {
             (Some((_, successes)), Why::Errors) => alert.good_run >= successes,
-            _ => !is_bad && alert.r >= needed && alert.good_run >= LEAST_GOOD && end - alert.last_bad >= alert.hold_ms,
+            _ => {
+                !is_bad
+                    && alert.r >= needed
+                    && alert.good_run >= LEAST_GOOD
+                    && end - alert.last_bad >= alert.hold_ms
+            }
         };
         if over && alert.why == Why::Errors && alert.was_slow {
             // The errors are over; it stays an incident until the slowness is over too.
@@ -141,7 +164,13 @@ impl Watched {
     }
 
     /// Learns what is normal, never from an incident.
-    pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: Option<Reading>, failed: bool) {
+    pub(super) fn learn(
+        &mut self,
+        policy: &Policy,
+        end: i64,
+        reading: Option<Reading>,
+        failed: bool,
+    ) {
         match reading {
             Some(reading) if self.alert.is_none() && self.slow.may_learn(policy) => {
                 self.slow.learn(policy, end, &reading);

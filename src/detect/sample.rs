@@ -31,12 +31,19 @@ impl Reader<'_> {
             (None, _) => {
                 let total_ms = sample.total_ms.unwrap_or(0.0);
                 let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
-                Result::Good(Some(Reading { first_token_ms, total_ms, beyond_limits: self.limits.exceeded_by(sample) }))
+                Result::Good(Some(Reading {
+                    first_token_ms,
+                    total_ms,
+                    beyond_limits: self.limits.exceeded_by(sample),
+                }))
             }
-            (Some(fault), Some(Attribution::Local)) if fault.is_network() && self.controls => Result::Offline,
-            (Some(fault), Some(Attribution::Account | Attribution::Local)) => {
-                Result::Account { rate_limited: fault == Fault::AccountRateLimit, retry_after_ms }
+            (Some(fault), Some(Attribution::Local)) if fault.is_network() && self.controls => {
+                Result::Offline
             }
+            (Some(fault), Some(Attribution::Account | Attribution::Local)) => Result::Account {
+                rate_limited: fault == Fault::AccountRateLimit,
+                retry_after_ms,
+            },
             (Some(fault), _) => Result::Failed {
                 rate_limited: matches!(fault, Fault::Overloaded) && sample.http_status == Some(429),
                 retry_after_ms,

@@ -95,14 +95,23 @@ impl SlowMeter {
     /// What has been going on since the meter left zero, if it was more than a spike.
     pub(super) fn excursion(&self) -> Option<Excursion> {
         let (since, until) = (self.since?, self.last_slow?);
-        (self.peak >= BLIP_FROM).then_some(Excursion { since, until, k: self.k, n: self.n })
+        (self.peak >= BLIP_FROM).then_some(Excursion {
+            since,
+            until,
+            k: self.k,
+            n: self.n,
+        })
     }
 
     pub(super) fn typical(&self, policy: &Policy, failure_rate: f64) -> Typical {
         let known = self.learned >= WARM && self.median[0] > 0.0;
         Typical {
             failure_rate,
-            first_token_ms: if known { Some(self.median[0]) } else { policy.expected_first_token_ms },
+            first_token_ms: if known {
+                Some(self.median[0])
+            } else {
+                policy.expected_first_token_ms
+            },
             total_ms: known.then_some(self.median[1]),
         }
     }
@@ -111,7 +120,9 @@ impl SlowMeter {
     pub(super) fn compare(&mut self, policy: &Policy, reading: Option<&Reading>) -> Option<Step> {
         if self.stale >= STALE && self.learned >= 10 {
             self.median = [self.level[0].quantile(0.5), self.level[1].quantile(0.5)];
-            self.sigma = (self.level[0].quantile(0.84) / self.median[0]).ln().max(LEAST_SIGMA);
+            self.sigma = (self.level[0].quantile(0.84) / self.median[0])
+                .ln()
+                .max(LEAST_SIGMA);
             self.stale = 0.0;
         }
         let reading = reading?;
@@ -121,13 +132,19 @@ impl SlowMeter {
         let first_token = floor(reading.first_token_ms);
         let z = if reading.beyond_limits == Some(true) {
             // The user's own limit needs no comparison: it counts in full, whatever was learned.
-            return Some(Step { z: neutral + CLIP_UP, neutral });
+            return Some(Step {
+                z: neutral + CLIP_UP,
+                neutral,
+            });
         } else if warm {
             let [first, total] = [0, 1].map(|m| {
                 let lift = (self.recent[m].exp() / self.median[m]).clamp(1.0, RECENT_CAP);
                 self.median[m] * lift
             });
-            (first_token / first).ln().max((floor(reading.total_ms) / total).ln()) / sigma
+            (first_token / first)
+                .ln()
+                .max((floor(reading.total_ms) / total).ln())
+                / sigma
         } else if let Some(expected) = policy.expected_first_token_ms {
             (first_token / floor(expected)).ln() / sigma
         } else if reading.beyond_limits.is_some() {
@@ -136,7 +153,10 @@ impl SlowMeter {
         } else {
             return None;
         };
-        Some(Step { z: z.clamp(-CLIP_DOWN, CLIP_UP.max(neutral + LEAST_STEP)), neutral })
+        Some(Step {
+            z: z.clamp(-CLIP_DOWN, CLIP_UP.max(neutral + LEAST_STEP)),
+            neutral,
+        })
     }
 
     /// Takes one probe in. Says whether it was slow, and what has passed without an alert. Not called while an alert is
@@ -148,7 +168,9 @@ impl SlowMeter {
         step: Option<Step>,
         evidence: f64,
     ) -> (bool, Option<Excursion>) {
-        let Some(step) = step else { return (false, None) };
+        let Some(step) = step else {
+            return (false, None);
+        };
         let x = step.z - step.neutral;
         let lagging = x > 0.0;
         let mut passed = None;
@@ -175,7 +197,10 @@ impl SlowMeter {
 
     /// Whether the evidence is enough for an alert, after a slow probe.
     pub(super) fn is_due(&self, policy: &Policy, end: i64) -> bool {
-        self.l >= policy.evidence && self.since.is_some_and(|since| end - since >= policy.degraded_after_ms)
+        self.l >= policy.evidence
+            && self
+                .since
+                .is_some_and(|since| end - since >= policy.degraded_after_ms)
     }
 
     /// Whether this endpoint is healthy enough to be learned from.

@@ -22,7 +22,11 @@ pub(super) struct Explained {
 impl Explained {
     pub(super) fn status(&self) -> Status {
         let share = f64::from(self.note.k) / f64::from(self.note.n.max(1));
-        if !self.note.cause.is_slow() && share >= OUTAGE_SHARE { Status::Outage } else { Status::Degraded }
+        if !self.note.cause.is_slow() && share >= OUTAGE_SHARE {
+            Status::Outage
+        } else {
+            Status::Degraded
+        }
     }
 }
 
@@ -35,7 +39,10 @@ impl Book {
         endpoint: &Endpoint,
         around: &impl Surroundings,
     ) -> Option<(Change, Uuid)> {
-        let open = self.open.iter_mut().find(|o| is_cause(o, endpoint, around))?;
+        let open = self
+            .open
+            .iter_mut()
+            .find(|o| is_cause(o, endpoint, around))?;
         let explains = &mut open.incident.explains;
         if !explains.contains(&note.endpoint) {
             explains.push(note.endpoint.clone());
@@ -45,18 +52,39 @@ impl Book {
             // Kept as it is told: a join of what was failing before counts as failing.
             note.k = note.k.max(note.n.div_ceil(2));
         }
-        let explained = Explained { by: Some(open.incident.id), note, alone_since: None };
+        let explained = Explained {
+            by: Some(open.incident.id),
+            note,
+            alone_since: None,
+        };
         self.explained.insert(endpoint.name.clone(), explained);
         Some((Change::Updated, open.incident.id))
     }
 
     /// The incident `id` has just begun: what was failing before because of it, and was told already, says so now.
-    pub(super) fn explain_others(&mut self, id: Uuid, around: &impl Surroundings) -> Vec<(Change, Uuid)> {
-        let Some(cause) = self.open.iter().find(|o| o.incident.id == id).cloned() else { return Vec::new() };
+    pub(super) fn explain_others(
+        &mut self,
+        id: Uuid,
+        around: &impl Surroundings,
+    ) -> Vec<(Change, Uuid)> {
+        let Some(cause) = self.open.iter().find(|o| o.incident.id == id).cloned() else {
+            return Vec::new();
+        };
         let mut changes = Vec::new();
-        for open in self.open.iter_mut().filter(|o| o.incident.id != id && o.kind == OWN_TROUBLE) {
-            let depends = |name: &String| around.endpoint(name).is_some_and(|e| is_cause(&cause, e, around));
-            if open.incident.explained_by.is_none() && !open.bad.is_empty() && open.bad.iter().all(depends) {
+        for open in self
+            .open
+            .iter_mut()
+            .filter(|o| o.incident.id != id && o.kind == OWN_TROUBLE)
+        {
+            let depends = |name: &String| {
+                around
+                    .endpoint(name)
+                    .is_some_and(|e| is_cause(&cause, e, around))
+            };
+            if open.incident.explained_by.is_none()
+                && !open.bad.is_empty()
+                && open.bad.iter().all(depends)
+            {
                 open.incident.explained_by = Some(cause.incident.number);
                 changes.push((Change::Updated, open.incident.id));
             }
@@ -74,7 +102,11 @@ impl Book {
 
     /// Counts a sample of an endpoint that nothing explains any more; opens its own incident once it has gone on failing
     /// for as long as an alert takes.
-    pub(super) fn outlast(&mut self, sample: &Sample, around: &impl Surroundings) -> Option<(Change, Uuid)> {
+    pub(super) fn outlast(
+        &mut self,
+        sample: &Sample,
+        around: &impl Surroundings,
+    ) -> Option<(Change, Uuid)> {
         let endpoint = around.endpoint(&sample.endpoint)?;
         let explained = self.explained.get_mut(&sample.endpoint)?;
         let since = explained.alone_since?;
@@ -96,7 +128,13 @@ impl Book {
         if !bad || note.k < 2 || sample.ended_at().since_ms(since) < grace {
             return None;
         }
-        let (note, status) = (Note { at: sample.ended_at(), ..note.clone() }, explained.status());
+        let (note, status) = (
+            Note {
+                at: sample.ended_at(),
+                ..note.clone()
+            },
+            explained.status(),
+        );
         self.explained.remove(&sample.endpoint);
         if let Some(change) = self.join_cause(&note, status, endpoint, around) {
             // Something else explains it now.
@@ -111,7 +149,16 @@ impl Book {
             }
             return Some((Change::Updated, open.incident.id));
         }
-        Some((Change::Opened, self.begin(&note, sample, status, (Attribution::Provider, OWN_TROUBLE), around)))
+        Some((
+            Change::Opened,
+            self.begin(
+                &note,
+                sample,
+                status,
+                (Attribution::Provider, OWN_TROUBLE),
+                around,
+            ),
+        ))
     }
 }
 
@@ -119,7 +166,10 @@ impl Book {
 fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Surroundings) -> bool {
     let is_meant = |name: &String| {
         let provider = around.endpoint(name).map(|e| e.provider.as_str());
-        endpoint.depends_on.iter().any(|d| d == name || Some(d.as_str()) == provider)
+        endpoint
+            .depends_on
+            .iter()
+            .any(|d| d == name || Some(d.as_str()) == provider)
     };
     open.incident.attribution == Attribution::Provider
         && !open.bad.contains(&endpoint.name)

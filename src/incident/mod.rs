@@ -21,8 +21,8 @@ use self::suspicion::Acquittal;
 use self::words::describe;
 use crate::detect::{Cause, Event, Note};
 use crate::model::{
-    Attribution, Endpoint, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Official, Outcome, Sample,
-    Status, Timestamp,
+    Attribution, Endpoint, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Official,
+    Outcome, Sample, Status, Timestamp,
 };
 
 /// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
@@ -134,13 +134,20 @@ impl Book {
 
     /// The incident that `endpoint` is in and has not recovered from; of several, the oldest.
     pub fn of(&self, endpoint: &str) -> Option<&Incident> {
-        self.open.iter().find(|o| o.bad.contains(endpoint)).map(|o| &o.incident)
+        self.open
+            .iter()
+            .find(|o| o.bad.contains(endpoint))
+            .map(|o| &o.incident)
     }
 
     /// How `endpoint` is, and the incident of something else that explains it.
     pub fn explained(&self, endpoint: &str) -> Option<(Status, Option<&Incident>)> {
         let explained = self.explained.get(endpoint)?;
-        let by = self.open.iter().find(|o| Some(o.incident.id) == explained.by).map(|o| &o.incident);
+        let by = self
+            .open
+            .iter()
+            .find(|o| Some(o.incident.id) == explained.by)
+            .map(|o| &o.incident);
         Some((explained.status(), by))
     }
 
@@ -150,22 +157,38 @@ impl Book {
     }
 
     /// Takes in a sample and what the detector noted on it. Returns what changed; at most one change per incident.
-    pub fn apply(&mut self, notes: &[Note], sample: &Sample, around: &impl Surroundings) -> Vec<(Change, Incident)> {
+    pub fn apply(
+        &mut self,
+        notes: &[Note],
+        sample: &Sample,
+        around: &impl Surroundings,
+    ) -> Vec<(Change, Incident)> {
         let mut changes: Vec<(Change, Uuid)> = self.count(sample);
         changes.extend(self.suspect(sample, around));
         // The endpoint that decided comes before those that it takes along.
-        let (leading, joining): (Vec<_>, Vec<_>) = notes.iter().partition(|n| n.event != Event::Join);
+        let (leading, joining): (Vec<_>, Vec<_>) =
+            notes.iter().partition(|n| n.event != Event::Join);
         for note in leading.into_iter().chain(joining) {
             match note.event {
-                Event::Open | Event::Join | Event::Escalate => changes.extend(self.worsen(note, sample, around)),
+                Event::Open | Event::Join | Event::Escalate => {
+                    changes.extend(self.worsen(note, sample, around))
+                }
                 Event::Resolved => changes.extend(self.recover(note, sample)),
                 Event::Offline | Event::Online => {}
             }
         }
         changes.extend(self.acquit(sample.ended_at(), around));
         changes.extend(self.outlast(sample, around));
-        let opened: Vec<_> = changes.iter().filter(|(c, _)| *c == Change::Opened).map(|(_, id)| *id).collect();
-        changes.extend(opened.into_iter().flat_map(|id| self.explain_others(id, around)));
+        let opened: Vec<_> = changes
+            .iter()
+            .filter(|(c, _)| *c == Change::Opened)
+            .map(|(_, id)| *id)
+            .collect();
+        changes.extend(
+            opened
+                .into_iter()
+                .flat_map(|id| self.explain_others(id, around)),
+        );
         let at = sample.ended_at();
         let mut told: Vec<(Change, Uuid)> = Vec::new();
         for (change, id) in changes {
@@ -183,11 +206,18 @@ impl Book {
                 Some((change, open.incident.clone()))
             })
             .collect();
-        let over = self.open.iter().map(|o| &o.incident).filter(|i| i.state == IncidentState::Resolved);
-        let provider = |i: &&Incident| i.attribution == Attribution::Provider && i.official.incident.is_none();
+        let over = self
+            .open
+            .iter()
+            .map(|o| &o.incident)
+            .filter(|i| i.state == IncidentState::Resolved);
+        let provider =
+            |i: &&Incident| i.attribution == Attribution::Provider && i.official.incident.is_none();
         self.unsaid.extend(over.filter(provider).cloned());
-        self.unsaid.drain(..self.unsaid.len().saturating_sub(MOST_UNSAID));
-        self.open.retain(|o| o.incident.state == IncidentState::Open);
+        self.unsaid
+            .drain(..self.unsaid.len().saturating_sub(MOST_UNSAID));
+        self.open
+            .retain(|o| o.incident.state == IncidentState::Open);
         told
     }
 
@@ -195,17 +225,30 @@ impl Book {
     /// before the vendor said anything. Returns those of which something else is said than before.
     pub fn hear(&mut self, at: Timestamp, about: impl Fn(&Incident) -> Official) -> Vec<Said> {
         let mut changed = Vec::new();
-        self.unsaid.retain(|i| i.resolved_at.is_some_and(|over| at.since_ms(over) <= PUBLISHED_LATE_MS));
+        self.unsaid.retain(|i| {
+            i.resolved_at
+                .is_some_and(|over| at.since_ms(over) <= PUBLISHED_LATE_MS)
+        });
         // What the vendor publishes while another one goes on is about that one.
-        let busy: BTreeSet<_> = self.open.iter().map(|o| o.incident.provider.clone()).collect();
-        let over = self.unsaid.iter_mut().filter(|i| !busy.contains(&i.provider));
+        let busy: BTreeSet<_> = self
+            .open
+            .iter()
+            .map(|o| o.incident.provider.clone())
+            .collect();
+        let over = self
+            .unsaid
+            .iter_mut()
+            .filter(|i| !busy.contains(&i.provider));
         for incident in self.open.iter_mut().map(|o| &mut o.incident).chain(over) {
             let now = about(incident);
             let published = now.incident.is_some() && now.incident != incident.official.incident;
             // How the page is after ours was over says nothing about ours.
             if incident.official != now && (published || incident.resolved_at.is_none()) {
                 incident.official = now;
-                changed.push(Said { incident: incident.clone(), published });
+                changed.push(Said {
+                    incident: incident.clone(),
+                    published,
+                });
             }
         }
         self.unsaid.retain(|i| i.official.incident.is_none());
@@ -244,7 +287,11 @@ impl Book {
     fn count(&mut self, sample: &Sample) -> Vec<(Change, Uuid)> {
         let (mut changes, mut ended) = (Vec::new(), Vec::new());
         let failed = sample.outcome == Outcome::Failed;
-        for open in self.open.iter_mut().filter(|o| o.bad.contains(&sample.endpoint)) {
+        for open in self
+            .open
+            .iter_mut()
+            .filter(|o| o.bad.contains(&sample.endpoint))
+        {
             let slow = open.incident.cause == SLOW;
             if slow && suspicion::is_own(sample) {
                 // How fast the provider is was not measured.
@@ -266,7 +313,14 @@ impl Book {
                     close(&mut open.incident, sample.ended_at());
                     ended.push(open.incident.id);
                 }
-                changes.push((if over { Change::Resolved } else { Change::Updated }, open.incident.id));
+                changes.push((
+                    if over {
+                        Change::Resolved
+                    } else {
+                        Change::Updated
+                    },
+                    open.incident.id,
+                ));
             }
             open.run = if failed { open.run + 1 } else { 0 };
             if !slow && open.run >= OUTAGE_RUN && open.incident.status == Status::Degraded {
@@ -280,10 +334,18 @@ impl Book {
         changes
     }
 
-    fn worsen(&mut self, note: &Note, sample: &Sample, around: &impl Surroundings) -> Option<(Change, Uuid)> {
+    fn worsen(
+        &mut self,
+        note: &Note,
+        sample: &Sample,
+        around: &impl Surroundings,
+    ) -> Option<(Change, Uuid)> {
         let endpoint = around.endpoint(&note.endpoint)?;
         let (attribution, kind) = match (note.cause, sample.fault) {
-            (Cause::Account, Some(fault)) => (sample.attribution.unwrap_or(fault.attribution()), fault.as_str()),
+            (Cause::Account, Some(fault)) => (
+                sample.attribution.unwrap_or(fault.attribution()),
+                fault.as_str(),
+            ),
             _ => (Attribution::Provider, OWN_TROUBLE),
         };
         if attribution == Attribution::Account && self.is_mere_suspicion(&note.endpoint) {
@@ -311,7 +373,10 @@ impl Book {
             {
                 return Some(change);
             }
-            return Some((Change::Opened, self.begin(note, sample, status, (attribution, kind), around)));
+            return Some((
+                Change::Opened,
+                self.begin(note, sample, status, (attribution, kind), around),
+            ));
         };
         self.explained.remove(&note.endpoint);
         let open = &mut self.open[place];
@@ -341,7 +406,14 @@ impl Book {
             }
         }
         let escalates = note.event == Event::Escalate || worse || spreads;
-        Some((if escalates { Change::Escalated } else { Change::Updated }, incident.id))
+        Some((
+            if escalates {
+                Change::Escalated
+            } else {
+                Change::Updated
+            },
+            incident.id,
+        ))
     }
 
     /// Opens an incident; gives its id.
@@ -357,7 +429,11 @@ impl Book {
         self.explained.remove(&note.endpoint);
         let taken = self.open.iter().any(|o| o.incident.id == sample.id);
         // The same sample opens the same incident again in a replay; a second one of the same sample must differ.
-        let id = if taken { Uuid::from_u128(sample.id.as_u128() ^ u128::from(self.last_number)) } else { sample.id };
+        let id = if taken {
+            Uuid::from_u128(sample.id.as_u128() ^ u128::from(self.last_number))
+        } else {
+            sample.id
+        };
         let slow = note.cause.is_slow();
         self.open.push(Open {
             incident: Incident {
@@ -369,7 +445,10 @@ impl Book {
                 attribution_reason: String::new(),
                 cause: if slow { SLOW.to_owned() } else { String::new() },
                 title: String::new(),
-                provider: around.endpoint(&note.endpoint).map(Endpoint::domain).unwrap_or_default(),
+                provider: around
+                    .endpoint(&note.endpoint)
+                    .map(Endpoint::domain)
+                    .unwrap_or_default(),
                 endpoints: vec![note.endpoint.clone()],
                 started_at: note.started_at,
                 opened_at: sample.ended_at().max(note.at),
@@ -385,7 +464,10 @@ impl Book {
                     probes: note.n,
                     failed: note.k,
                     typical_failure_rate: note.typical_failure_rate,
-                    first_token_ms: FirstToken { typical: note.typical_first_token_ms, now: note.first_token_ms },
+                    first_token_ms: FirstToken {
+                        typical: note.typical_first_token_ms,
+                        now: note.first_token_ms,
+                    },
                     ..Evidence::default()
                 },
                 official: Official::default(),
@@ -406,10 +488,10 @@ impl Book {
         if !account && self.explained.remove(&note.endpoint).is_some() {
             return None;
         }
-        let open = self
-            .open
-            .iter_mut()
-            .find(|o| o.bad.contains(&note.endpoint) && (o.incident.attribution != Attribution::Provider) == account)?;
+        let open = self.open.iter_mut().find(|o| {
+            o.bad.contains(&note.endpoint)
+                && (o.incident.attribution != Attribution::Provider) == account
+        })?;
         open.bad.remove(&note.endpoint);
         open.unconfirmed.remove(&note.endpoint);
         if note.new_normal && !open.incident.new_normal.contains(&note.endpoint) {
@@ -455,13 +537,24 @@ pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
     close(incident, at);
     incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
     let names = incident.endpoints.join(", ");
-    let was = if incident.endpoints.len() == 1 { "was" } else { "were" };
+    let was = if incident.endpoints.len() == 1 {
+        "was"
+    } else {
+        "were"
+    };
     incident.removed = true;
-    incident.title = format!("{}: {names} removed from the configuration", incident.provider);
+    incident.title = format!(
+        "{}: {names} removed from the configuration",
+        incident.provider
+    );
     incident.explanation = format!(
         "{names} {was} removed from the configuration, so nothing is known of {} any more and the incident is closed as \
          removed.",
-        if incident.endpoints.len() == 1 { "it" } else { "them" }
+        if incident.endpoints.len() == 1 {
+            "it"
+        } else {
+            "them"
+        }
     );
 }
 

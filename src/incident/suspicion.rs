@@ -35,7 +35,10 @@ impl Open {
     fn may_be_suspected(&self) -> bool {
         self.incident.state == IncidentState::Open
             && self.incident.attribution == Attribution::Account
-            && self.kind.parse().is_ok_and(crate::attribute::may_be_wrongly_refused)
+            && self
+                .kind
+                .parse()
+                .is_ok_and(crate::attribute::may_be_wrongly_refused)
     }
 
     /// Whether it is the provider's incident.
@@ -46,7 +49,12 @@ impl Open {
     /// Whether there is nothing in it but refusals, and so only a suspicion. What fails on this machine says nothing.
     fn is_mere_suspicion(&self) -> bool {
         let by_default = |fault: &String| fault.parse().ok().map(Fault::attribution);
-        let mut telling = self.faults.keys().map(by_default).filter(|a| *a != Some(Attribution::Local)).peekable();
+        let mut telling = self
+            .faults
+            .keys()
+            .map(by_default)
+            .filter(|a| *a != Some(Attribution::Local))
+            .peekable();
         self.is_providers()
             && self.incident.cause != SLOW
             && telling.peek().is_some()
@@ -59,22 +67,37 @@ impl Open {
             self.refused_alone.remove(&sample.endpoint);
             return;
         };
-        let (before, count) = self.refused_alone.entry(sample.endpoint.clone()).or_default();
-        *count = if before == fault.as_str() { *count + 1 } else { 1 };
+        let (before, count) = self
+            .refused_alone
+            .entry(sample.endpoint.clone())
+            .or_default();
+        *count = if before == fault.as_str() {
+            *count + 1
+        } else {
+            1
+        };
         fault.as_str().clone_into(before);
     }
 
     /// With what all that are left in it are refused for a reason of their own, when it is only a suspicion.
     fn own_refusal(&self) -> Option<String> {
-        let own = |name: &String| self.refused_alone.get(name).filter(|(_, n)| *n >= OWN_AFTER).map(|(fault, _)| fault);
+        let own = |name: &String| {
+            self.refused_alone
+                .get(name)
+                .filter(|(_, n)| *n >= OWN_AFTER)
+                .map(|(fault, _)| fault)
+        };
         let fault = self.bad.first().and_then(own)?;
-        (self.is_mere_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault))).then(|| fault.clone())
+        (self.is_mere_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault)))
+            .then(|| fault.clone())
     }
 
     /// Counts good probes of an endpoint that the detector may never note as recovered, because the provider's fault was
     /// only inferred for it. True once it is well.
     pub(super) fn is_well(&mut self, sample: &Sample, failed: bool) -> bool {
-        let Some(good) = self.unconfirmed.get_mut(&sample.endpoint) else { return false };
+        let Some(good) = self.unconfirmed.get_mut(&sample.endpoint) else {
+            return false;
+        };
         *good = if failed { 0 } else { *good + 1 };
         let well = *good >= WELL_AFTER;
         if well {
@@ -87,16 +110,24 @@ impl Open {
 
 impl Book {
     /// Revises the incidents of the account when `sample` shows that the provider refuses several endpoints at once.
-    pub(super) fn suspect(&mut self, sample: &Sample, around: &impl Surroundings) -> Vec<(Change, Uuid)> {
+    pub(super) fn suspect(
+        &mut self,
+        sample: &Sample,
+        around: &impl Surroundings,
+    ) -> Vec<(Change, Uuid)> {
         let refused = sample.fault.map(Fault::attribution) == Some(Attribution::Account);
         let domain = around.endpoint(&sample.endpoint).map(Endpoint::domain);
-        let Some(domain) = domain.filter(|_| refused && sample.attribution == Some(Attribution::Provider)) else {
+        let Some(domain) =
+            domain.filter(|_| refused && sample.attribution == Some(Attribution::Provider))
+        else {
             return Vec::new();
         };
         let mut changes = Vec::new();
         let is_meant = |o: &Open| {
             let recent = sample.started_at.since_ms(o.incident.started_at) <= OTHER_BEFORE_MS;
-            o.may_be_suspected() && o.incident.provider == domain && (recent || o.bad.contains(&sample.endpoint))
+            o.may_be_suspected()
+                && o.incident.provider == domain
+                && (recent || o.bad.contains(&sample.endpoint))
         };
         while let Some(place) = self.open.iter().position(is_meant) {
             let own = |o: &Open| o.is_providers() && o.incident.provider == domain;
@@ -123,28 +154,44 @@ impl Book {
     /// Whether `endpoint` is in an incident in which the provider is suspected, and nothing else: what it is refused with
     /// then is the same trouble still, whosever fault it turns out to be.
     pub(super) fn is_mere_suspicion(&self, endpoint: &str) -> bool {
-        self.open.iter().any(|o| o.is_mere_suspicion() && o.bad.contains(endpoint))
+        self.open
+            .iter()
+            .any(|o| o.is_mere_suspicion() && o.bad.contains(endpoint))
     }
 
     /// Whether both endpoints are in one incident in which the provider is suspected.
     pub fn are_suspected_together(&self, one: &str, other: &str) -> bool {
-        self.open.iter().any(|o| o.is_mere_suspicion() && o.bad.contains(one) && o.bad.contains(other))
+        self.open
+            .iter()
+            .any(|o| o.is_mere_suspicion() && o.bad.contains(one) && o.bad.contains(other))
     }
 
     /// Ends suspicions: where only endpoints are left that are refused for a reason of their own, all others having
     /// recovered or another key being let in, it was not the provider, or is not any more.
-    pub(super) fn acquit(&mut self, at: Timestamp, around: &impl Surroundings) -> Vec<(Change, Uuid)> {
+    pub(super) fn acquit(
+        &mut self,
+        at: Timestamp,
+        around: &impl Surroundings,
+    ) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
         let over = |(place, open): (usize, &Open)| Some((place, open.own_refusal()?));
         while let Some((place, fault)) = self.open.iter().enumerate().find_map(over) {
             // One that has been removed, or fails in another way now, has not been let in.
-            let fails: BTreeSet<_> = self.open.iter().flat_map(|o| o.bad.iter().cloned()).collect();
+            let fails: BTreeSet<_> = self
+                .open
+                .iter()
+                .flat_map(|o| o.bad.iter().cloned())
+                .collect();
             let works = |name: &String| around.has_worked(name) && !fails.contains(name);
             let open = &mut self.open[place];
             self.withdrawn.extend(open.bad.iter().cloned());
-            let (left, others): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut open.incident.endpoints).into_iter().partition(|name| open.bad.contains(name));
-            open.acquittal = Some(Acquittal { at, let_in: others.into_iter().filter(works).collect() });
+            let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.incident.endpoints)
+                .into_iter()
+                .partition(|name| open.bad.contains(name));
+            open.acquittal = Some(Acquittal {
+                at,
+                let_in: others.into_iter().filter(works).collect(),
+            });
             open.incident.endpoints = left;
             open.incident.attribution = Attribution::Account;
             open.incident.status = Status::Outage;
@@ -179,7 +226,11 @@ impl Book {
                 into.unconfirmed.insert(name, 0);
             }
         }
-        let joined = open.incident.endpoints.iter().filter(|name| !into.incident.endpoints.contains(name));
+        let joined = open
+            .incident
+            .endpoints
+            .iter()
+            .filter(|name| !into.incident.endpoints.contains(name));
         let joined: Vec<_> = joined.cloned().collect();
         into.incident.endpoints.extend(joined);
         into.incident.started_at = into.incident.started_at.min(open.incident.started_at);
@@ -189,7 +240,10 @@ impl Book {
             *into.faults.entry(fault.clone()).or_default() += n;
         }
         open.incident.explained_by = Some(into.incident.number);
-        let changes = [(Change::Resolved, open.incident.id), (Change::Updated, into.incident.id)];
+        let changes = [
+            (Change::Resolved, open.incident.id),
+            (Change::Updated, into.incident.id),
+        ];
         close(&mut open.incident, at);
         self.open[place] = open;
         changes

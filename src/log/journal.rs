@@ -42,7 +42,11 @@ impl Journal {
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
         socket.connect(&path).ok()?;
-        Some(Self { socket, path, dropped: AtomicU64::new(0) })
+        Some(Self {
+            socket,
+            path,
+            dropped: AtomicU64::new(0),
+        })
     }
 
     /// Sends one entry, or counts it as dropped.
@@ -51,7 +55,12 @@ impl Journal {
         let entry = |longest| {
             let mut entry = encode(level, event, message, fields, longest);
             if dropped > 0 {
-                field(&mut entry, "DROPPED_ENTRIES", &dropped.to_string(), LONGEST_VALUE);
+                field(
+                    &mut entry,
+                    "DROPPED_ENTRIES",
+                    &dropped.to_string(),
+                    LONGEST_VALUE,
+                );
             }
             entry
         };
@@ -87,8 +96,11 @@ fn encode(level: Level, event: &str, message: &str, fields: &Fields, longest: us
     field(&mut entry, "MESSAGE", message, longest_value);
     let mut left_out = 0;
     for (name, value) in fields {
-        let key: String =
-            name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>().to_ascii_uppercase();
+        let key: String = name
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
+            .to_ascii_uppercase();
         if !key.starts_with(|c: char| c.is_ascii_alphabetic()) || value.is_null() {
             continue;
         }
@@ -103,7 +115,12 @@ fn encode(level: Level, event: &str, message: &str, fields: &Fields, longest: us
         }
     }
     if left_out > 0 {
-        field(&mut entry, "FIELDS_LEFT_OUT", &left_out.to_string(), longest_value);
+        field(
+            &mut entry,
+            "FIELDS_LEFT_OUT",
+            &left_out.to_string(),
+            longest_value,
+        );
     }
     entry
 }
@@ -113,7 +130,10 @@ fn field(entry: &mut Vec<u8>, key: &str, value: &str, longest: usize) {
     let (value, mark) = if value.len() <= longest {
         (value, "")
     } else {
-        (&value[..value.floor_char_boundary(longest - CUT.len())], CUT)
+        (
+            &value[..value.floor_char_boundary(longest - CUT.len())],
+            CUT,
+        )
     };
     entry.extend_from_slice(key.as_bytes());
     if value.contains('\n') {
@@ -133,15 +153,31 @@ mod tests {
 
     #[test]
     fn an_entry_has_upper_case_fields_and_safe_line_feeds() {
-        let Value::Object(fields) = serde_json::json!({"endpoint": "a", "_x": 1, "error": "two\nlines"}) else {
+        let Value::Object(fields) =
+            serde_json::json!({"endpoint": "a", "_x": 1, "error": "two\nlines"})
+        else {
             panic!("an object")
         };
-        let entry = encode(Level::WARN, "probe.completed", "it failed", &fields, LONGEST_ENTRY);
+        let entry = encode(
+            Level::WARN,
+            "probe.completed",
+            "it failed",
+            &fields,
+            LONGEST_ENTRY,
+        );
         let text = String::from_utf8_lossy(&entry);
-        assert!(text.starts_with("PRIORITY=4\nSYSLOG_IDENTIFIER=llmwatch\nEVENT=probe.completed\nMESSAGE=it failed\n"));
+        assert!(text.starts_with(
+            "PRIORITY=4\nSYSLOG_IDENTIFIER=llmwatch\nEVENT=probe.completed\nMESSAGE=it failed\n"
+        ));
         assert!(text.contains("\nENDPOINT=a\n"));
-        assert!(text.contains("ERROR\n\u{9}\0\0\0\0\0\0\0two\nlines\n"), "{text:?}");
-        assert!(!text.contains("_X"), "fields that begin with an underscore are the journal's own");
+        assert!(
+            text.contains("ERROR\n\u{9}\0\0\0\0\0\0\0two\nlines\n"),
+            "{text:?}"
+        );
+        assert!(
+            !text.contains("_X"),
+            "fields that begin with an underscore are the journal's own"
+        );
     }
 
     #[test]
@@ -177,14 +213,22 @@ mod tests {
     #[test]
     fn whatever_is_logged_an_entry_stays_within_the_limits_and_says_what_was_cut() {
         let long = "ü".repeat(1 << 16);
-        let fields = (0..200).map(|i| (format!("field{i}"), Value::from(long.clone()))).collect();
+        let fields = (0..200)
+            .map(|i| (format!("field{i}"), Value::from(long.clone())))
+            .collect();
         for longest in [LONGEST_ENTRY, SHORT_ENTRY] {
             let entry = encode(Level::INFO, "probe.completed", &long, &fields, longest);
             assert!(entry.len() < longest + 64, "{}", entry.len());
             let text = String::from_utf8(entry).unwrap();
             assert!(text.lines().all(|line| line.len() < 4096));
-            assert!(text.lines().any(|line| line.starts_with("MESSAGE=ü") && line.ends_with("ü…")));
-            let held = text.lines().filter(|line| line.starts_with("FIELD") && line.ends_with("ü…")).count();
+            assert!(
+                text.lines()
+                    .any(|line| line.starts_with("MESSAGE=ü") && line.ends_with("ü…"))
+            );
+            let held = text
+                .lines()
+                .filter(|line| line.starts_with("FIELD") && line.ends_with("ü…"))
+                .count();
             assert!(text.ends_with(&format!("\nFIELDS_LEFT_OUT={}\n", 200 - held)));
         }
     }
@@ -196,16 +240,26 @@ mod tests {
         let reader = UnixDatagram::bind(&path).unwrap();
         let journal = Journal::at(path).unwrap();
         // The smallest that the kernel allows.
-        nix::sys::socket::setsockopt(&journal.socket, nix::sys::socket::sockopt::SndBuf, &0).unwrap();
+        nix::sys::socket::setsockopt(&journal.socket, nix::sys::socket::sockopt::SndBuf, &0)
+            .unwrap();
         let error = "long\n".repeat(1 << 12);
         let fields = [("endpoint", "one"), ("error", &error), ("answer", &error)];
-        let fields = fields.map(|(name, value)| (name.to_owned(), Value::from(value))).into_iter().collect();
+        let fields = fields
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+            .into_iter()
+            .collect();
         journal.send(Level::WARN, "probe.completed", "it failed", &fields);
         let mut entry = vec![0; LONGEST_ENTRY];
         let n = reader.recv(&mut entry).unwrap();
         let text = String::from_utf8_lossy(&entry[..n]);
-        assert!(text.contains("EVENT=probe.completed\nMESSAGE=it failed\nENDPOINT=one\n"), "{text:?}");
-        assert!(text.contains("long…\n") && text.ends_with("\nFIELDS_LEFT_OUT=1\n"), "{text:?}");
+        assert!(
+            text.contains("EVENT=probe.completed\nMESSAGE=it failed\nENDPOINT=one\n"),
+            "{text:?}"
+        );
+        assert!(
+            text.contains("long…\n") && text.ends_with("\nFIELDS_LEFT_OUT=1\n"),
+            "{text:?}"
+        );
         assert_eq!(journal.dropped.load(Ordering::Relaxed), 0);
     }
 }

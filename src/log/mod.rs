@@ -60,7 +60,9 @@ pub fn complain(text: &str) {
 /// Installs the log of this process, on stderr or in the journal. A second call only changes the level.
 pub fn install(format: LogFormat, level: Level) {
     set_level(level);
-    let layer = Lines { writer: Writer::of(format) };
+    let layer = Lines {
+        writer: Writer::of(format),
+    };
     // Fails only when there is a log already, which then goes on.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
 }
@@ -105,7 +107,9 @@ impl Writer {
 /// Whether stderr is the stream that the service manager connected to the journal (systemd.exec(5), `$JOURNAL_STREAM`).
 fn stderr_is_journal() -> bool {
     let wanted = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    let Some((device, inode)) = wanted.split_once(':') else { return false };
+    let Some((device, inode)) = wanted.split_once(':') else {
+        return false;
+    };
     let same = |m: std::fs::Metadata| device == m.dev().to_string() && inode == m.ino().to_string();
     std::fs::metadata("/proc/self/fd/2").is_ok_and(same)
 }
@@ -120,7 +124,11 @@ impl<S: Subscriber> Layer<S> for Lines {
         // Libraries talk one level down: their info is our debug.
         let level = rank(*metadata.level());
         let ours = metadata.target() == TARGET;
-        if ours { level <= least } else { level.max(2) < least }
+        if ours {
+            level <= least
+        } else {
+            level.max(2) < least
+        }
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
@@ -129,13 +137,23 @@ impl<S: Subscriber> Layer<S> for Lines {
         let level = *event.metadata().level();
         if event.metadata().target() != TARGET {
             line.event = Event::Library.as_str().to_owned();
-            line.fields.insert("target".to_owned(), Value::from(event.metadata().target()));
+            line.fields
+                .insert("target".to_owned(), Value::from(event.metadata().target()));
         }
         let now = clock::now();
         let text = match &self.writer {
             Writer::Json => render::json(now, level, &line.event, &line.message, &line.fields),
-            Writer::Pretty { colour } => render::pretty(now, level, &line.event, &line.message, &line.fields, *colour),
-            Writer::Journal(journal) => return journal.send(level, &line.event, &line.message, &line.fields),
+            Writer::Pretty { colour } => render::pretty(
+                now,
+                level,
+                &line.event,
+                &line.message,
+                &line.fields,
+                *colour,
+            ),
+            Writer::Journal(journal) => {
+                return journal.send(level, &line.event, &line.message, &line.fields);
+            }
         };
         // A log that nobody can read any more is no reason to stop watching.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
@@ -158,7 +176,8 @@ impl Visit for Visited {
             "message" => value.clone_into(&mut self.message),
             "fields" => {
                 if let Ok(Value::Object(fields)) = serde_json::from_str(value) {
-                    self.fields.extend(fields.into_iter().filter(|(_, v)| !v.is_null()));
+                    self.fields
+                        .extend(fields.into_iter().filter(|(_, v)| !v.is_null()));
                 }
             }
             name => drop(self.fields.insert(name.to_owned(), Value::from(value))),

@@ -33,10 +33,19 @@ const SHOWN: [&str; 22] = [
 ];
 
 /// One JSON object and a line feed.
-pub(super) fn json(now: Timestamp, level: Level, event: &str, message: &str, fields: &Fields) -> String {
+pub(super) fn json(
+    now: Timestamp,
+    level: Level,
+    event: &str,
+    message: &str,
+    fields: &Fields,
+) -> String {
     let mut object = Fields::new();
     object.insert("ts".to_owned(), Value::from(now.to_string()));
-    object.insert("level".to_owned(), Value::from(level.as_str().to_ascii_lowercase()));
+    object.insert(
+        "level".to_owned(),
+        Value::from(level.as_str().to_ascii_lowercase()),
+    );
     object.insert("event".to_owned(), Value::from(event));
     object.insert("message".to_owned(), Value::from(message));
     for (name, value) in fields {
@@ -54,7 +63,13 @@ pub(super) fn pretty(
     fields: &Fields,
     colour: bool,
 ) -> String {
-    let paint = |text: &str, code: u8| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let paint = |text: &str, code: u8| {
+        if colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    };
     let code = match level {
         Level::ERROR => 31,
         Level::WARN => 33,
@@ -62,11 +77,18 @@ pub(super) fn pretty(
         _ => 90,
     };
     let time = now.to_datetime().format("%H:%M:%S%.3f").to_string();
-    let mut line =
-        format!("{} {} {}  {}", paint(&time, 90), paint(&format!("{level:5}"), code), paint(event, 36), tame(message));
+    let mut line = format!(
+        "{} {} {}  {}",
+        paint(&time, 90),
+        paint(&format!("{level:5}"), code),
+        paint(event, 36),
+        tame(message)
+    );
     for name in SHOWN {
         if let Some(value) = fields.get(name) {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             line += &format!("  {}{}", paint(&format!("{name}="), 90), tame(&value));
         }
     }
@@ -75,7 +97,15 @@ pub(super) fn pretty(
 
 /// What comes from outside must not steer the terminal: control characters are shown and not sent.
 fn tame(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -94,14 +124,26 @@ mod tests {
 
     #[test]
     fn a_json_line_carries_time_level_event_message_and_fields() {
-        let line = json(Timestamp(1_795_511_000_088), Level::WARN, "probe.completed", "it failed", &fields());
+        let line = json(
+            Timestamp(1_795_511_000_088),
+            Level::WARN,
+            "probe.completed",
+            "it failed",
+            &fields(),
+        );
         insta::assert_snapshot!(line, @r#"{"ts":"2026-11-24T09:03:20.088Z","level":"warn","event":"probe.completed","message":"it failed","endpoint":"openai-chat","total_ms":812.5,"error":"bad\u001b[2J\nnews"}"#);
     }
 
     #[test]
     fn a_line_for_people_cannot_be_used_to_steer_their_terminal() {
-        let line =
-            pretty(Timestamp(1_795_511_000_088), Level::WARN, "probe.completed", "it\x07 failed", &fields(), false);
+        let line = pretty(
+            Timestamp(1_795_511_000_088),
+            Level::WARN,
+            "probe.completed",
+            "it\x07 failed",
+            &fields(),
+            false,
+        );
         insta::assert_snapshot!(line, @r"09:03:20.088 WARN  probe.completed  it\u{7} failed  endpoint=openai-chat  total_ms=812.5  error=bad\u{1b}[2J\nnews");
         assert!(!line.trim_end().contains(char::is_control));
     }

@@ -15,8 +15,10 @@ use crate::snapshot::Snapshot;
 
 /// Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for generative AI, two finer ones for DNS and
 /// TCP. Quantiles of a report come from the store and not from these.
-pub const BOUNDS: [f64; 16] =
-    [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+pub const BOUNDS: [f64; 16] = [
+    0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96,
+    81.92,
+];
 /// A longer request id is no exemplar: OpenMetrics allows 128 characters of labels.
 const MOST_EXEMPLAR: usize = 100;
 
@@ -50,15 +52,26 @@ impl Histogram {
         self.buckets[bucket(seconds)] += 1;
         self.count += 1;
         self.sum += seconds;
-        if let Some(id) = sample.request_id.as_ref().filter(|id| id.len() <= MOST_EXEMPLAR) {
-            self.exemplar = Some(Exemplar { request_id: id.clone(), seconds, at: sample.started_at });
+        if let Some(id) = sample
+            .request_id
+            .as_ref()
+            .filter(|id| id.len() <= MOST_EXEMPLAR)
+        {
+            self.exemplar = Some(Exemplar {
+                request_id: id.clone(),
+                seconds,
+                at: sample.started_at,
+            });
         }
     }
 }
 
 /// The bucket that an observation of `seconds` falls into.
 pub fn bucket(seconds: f64) -> usize {
-    BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())
+    BOUNDS
+        .iter()
+        .position(|bound| seconds <= *bound)
+        .unwrap_or(BOUNDS.len())
 }
 
 /// Upper bounds of the buckets of tokens, as OpenTelemetry's conventions have them.
@@ -85,8 +98,13 @@ pub struct TokenHistogram {
 
 impl TokenHistogram {
     fn observe(&mut self, tokens: Option<u32>) {
-        let Some(tokens) = tokens.map(u64::from) else { return };
-        self.buckets[TOKEN_BOUNDS.iter().position(|bound| tokens <= *bound).unwrap_or(TOKEN_BOUNDS.len())] += 1;
+        let Some(tokens) = tokens.map(u64::from) else {
+            return;
+        };
+        self.buckets[TOKEN_BOUNDS
+            .iter()
+            .position(|bound| tokens <= *bound)
+            .unwrap_or(TOKEN_BOUNDS.len())] += 1;
         self.count += 1;
         self.sum += tokens;
     }
@@ -143,8 +161,11 @@ pub struct Counters(Arc<Mutex<Counted>>);
 
 impl Default for Counters {
     fn default() -> Self {
-        let nothing =
-            Counted { endpoints: BTreeMap::new(), schedule_lag: Histogram::default(), reload_successful: true };
+        let nothing = Counted {
+            endpoints: BTreeMap::new(),
+            schedule_lag: Histogram::default(),
+            reload_successful: true,
+        };
         Self(Arc::new(Mutex::new(nothing)))
     }
 }
@@ -155,26 +176,35 @@ impl Counters {
         let mut counted = self.lock();
         counted.schedule_lag.observe(sample.schedule_lag_ms, sample);
         counted.schedule_lag.exemplar = None;
-        let one = counted.endpoints.entry(sample.endpoint.clone()).or_insert_with(|| EndpointCounters {
-            provider: sample.provider,
-            model: String::new(),
-            success: false,
-            probes: BTreeMap::new(),
-            stages: std::array::from_fn(|_| Histogram::default()),
-            failures: BTreeMap::new(),
-            input: TokenHistogram::default(),
-            output: TokenHistogram::default(),
-            cost_usd: 0.0,
-            ratelimit_requests: None,
-            ratelimit_tokens: None,
-            tls_expires_at: None,
-            model_retires_at: None,
-        });
+        let one = counted
+            .endpoints
+            .entry(sample.endpoint.clone())
+            .or_insert_with(|| EndpointCounters {
+                provider: sample.provider,
+                model: String::new(),
+                success: false,
+                probes: BTreeMap::new(),
+                stages: std::array::from_fn(|_| Histogram::default()),
+                failures: BTreeMap::new(),
+                input: TokenHistogram::default(),
+                output: TokenHistogram::default(),
+                cost_usd: 0.0,
+                ratelimit_requests: None,
+                ratelimit_tokens: None,
+                tls_expires_at: None,
+                model_retires_at: None,
+            });
         let good = sample.outcome != Outcome::Failed;
         one.provider = sample.provider;
-        sample.model.as_deref().unwrap_or_default().clone_into(&mut one.model);
+        sample
+            .model
+            .as_deref()
+            .unwrap_or_default()
+            .clone_into(&mut one.model);
         one.success = good;
-        *one.probes.entry((sample.outcome, sample.fault, sample.attribution)).or_default() += 1;
+        *one.probes
+            .entry((sample.outcome, sample.fault, sample.attribution))
+            .or_default() += 1;
         let reached = [
             sample.dns_ms,
             sample.tcp_ms,
@@ -194,7 +224,9 @@ impl Counters {
         one.input.observe(sample.input_tokens);
         one.output.observe(sample.output_tokens);
         one.cost_usd += sample.cost_usd.unwrap_or(0.0);
-        one.ratelimit_requests = sample.ratelimit_remaining_requests.or(one.ratelimit_requests);
+        one.ratelimit_requests = sample
+            .ratelimit_remaining_requests
+            .or(one.ratelimit_requests);
         one.ratelimit_tokens = sample.ratelimit_remaining_tokens.or(one.ratelimit_tokens);
         one.tls_expires_at = sample.tls_expires_at.or(one.tls_expires_at);
         one.model_retires_at = sample.model_retires_at.or(one.model_retires_at);
@@ -224,11 +256,21 @@ impl Counters {
 fn incidents_open(snapshot: &Snapshot) -> BTreeMap<(&str, &str), u64> {
     let mut open: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for e in &snapshot.endpoints {
-        let attributions = [Attribution::Provider, Attribution::Account, Attribution::Local];
-        open.extend(attributions.iter().map(|a| ((e.provider.as_str(), a.as_str()), 0)));
+        let attributions = [
+            Attribution::Provider,
+            Attribution::Account,
+            Attribution::Local,
+        ];
+        open.extend(
+            attributions
+                .iter()
+                .map(|a| ((e.provider.as_str(), a.as_str()), 0)),
+        );
     }
     for i in &snapshot.incidents {
-        *open.entry((&i.provider, i.attribution.as_str())).or_default() += 1;
+        *open
+            .entry((&i.provider, i.attribution.as_str()))
+            .or_default() += 1;
     }
     open
 }

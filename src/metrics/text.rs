@@ -20,7 +20,11 @@ impl Format {
     /// What the client's `Accept` header asks for; OpenMetrics unless it wants plain text only.
     pub fn asked_by(accept: &str) -> Self {
         let plain = accept.contains("text/plain") && !accept.contains("openmetrics");
-        if plain { Self::Prometheus } else { Self::OpenMetrics }
+        if plain {
+            Self::Prometheus
+        } else {
+            Self::OpenMetrics
+        }
     }
 
     /// The content type.
@@ -34,42 +38,134 @@ impl Format {
 
 /// Every metric: name, kind, and what it says; in the order in which they are written.
 pub const METRICS: &[(&str, &str, &str)] = &[
-    ("llmwatch_build_info", "gauge", "The version and commit that runs; always 1."),
-    ("llmwatch_config_last_reload_successful", "gauge", "Whether the last reload of the configuration succeeded."),
-    ("llmwatch_probe_success", "gauge", "Whether the last probe was good."),
-    ("llmwatch_probes_total", "counter", "Probes by how they ended; fault and attribution are empty if good."),
-    ("llmwatch_stage_duration_seconds", "histogram", "Time per stage of the probes; total of good probes only."),
-    ("llmwatch_schedule_lag_seconds", "histogram", "How late probes began."),
-    ("llmwatch_endpoint_status", "gauge", "1 for the status that an endpoint has, 0 for the others."),
+    (
+        "llmwatch_build_info",
+        "gauge",
+        "The version and commit that runs; always 1.",
+    ),
+    (
+        "llmwatch_config_last_reload_successful",
+        "gauge",
+        "Whether the last reload of the configuration succeeded.",
+    ),
+    (
+        "llmwatch_probe_success",
+        "gauge",
+        "Whether the last probe was good.",
+    ),
+    (
+        "llmwatch_probes_total",
+        "counter",
+        "Probes by how they ended; fault and attribution are empty if good.",
+    ),
+    (
+        "llmwatch_stage_duration_seconds",
+        "histogram",
+        "Time per stage of the probes; total of good probes only.",
+    ),
+    (
+        "llmwatch_schedule_lag_seconds",
+        "histogram",
+        "How late probes began.",
+    ),
+    (
+        "llmwatch_endpoint_status",
+        "gauge",
+        "1 for the status that an endpoint has, 0 for the others.",
+    ),
     ("llmwatch_incidents_open", "gauge", "Incidents that go on."),
     ("llmwatch_tokens_total", "counter", "Tokens used by probes."),
-    ("llmwatch_cost_usd_total", "counter", "What probes cost, in USD."),
-    ("llmwatch_ratelimit_remaining", "gauge", "What is left of the rate limit, as the provider said last."),
-    ("llmwatch_tls_expiry_days", "gauge", "Days until the server's certificate expires."),
-    ("llmwatch_model_retirement_days", "gauge", "Days until the model is shut down, where its vendor says so."),
-    ("llmwatch_notifications_total", "counter", "Notifications by how they ended, since the store was made."),
-    ("llmwatch_outbox_pending", "gauge", "Notifications that wait to be delivered."),
-    ("llmwatch_outbox_oldest_seconds", "gauge", "Age of the oldest waiting notification; 0 if none waits."),
-    ("process_cpu_seconds_total", "counter", "Processor time used."),
+    (
+        "llmwatch_cost_usd_total",
+        "counter",
+        "What probes cost, in USD.",
+    ),
+    (
+        "llmwatch_ratelimit_remaining",
+        "gauge",
+        "What is left of the rate limit, as the provider said last.",
+    ),
+    (
+        "llmwatch_tls_expiry_days",
+        "gauge",
+        "Days until the server's certificate expires.",
+    ),
+    (
+        "llmwatch_model_retirement_days",
+        "gauge",
+        "Days until the model is shut down, where its vendor says so.",
+    ),
+    (
+        "llmwatch_notifications_total",
+        "counter",
+        "Notifications by how they ended, since the store was made.",
+    ),
+    (
+        "llmwatch_outbox_pending",
+        "gauge",
+        "Notifications that wait to be delivered.",
+    ),
+    (
+        "llmwatch_outbox_oldest_seconds",
+        "gauge",
+        "Age of the oldest waiting notification; 0 if none waits.",
+    ),
+    (
+        "process_cpu_seconds_total",
+        "counter",
+        "Processor time used.",
+    ),
     ("process_resident_memory_bytes", "gauge", "Memory in use."),
     ("process_virtual_memory_bytes", "gauge", "Address space."),
     ("process_open_fds", "gauge", "Open files and sockets."),
-    ("process_max_fds", "gauge", "The most files and sockets it may open."),
-    ("process_start_time_seconds", "gauge", "When the process began, in seconds since the Unix epoch."),
+    (
+        "process_max_fds",
+        "gauge",
+        "The most files and sockets it may open.",
+    ),
+    (
+        "process_start_time_seconds",
+        "gauge",
+        "When the process began, in seconds since the Unix epoch.",
+    ),
 ];
 
 /// All of it as text. `version` is `VERSION (COMMIT)`.
-pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version: &str, format: Format) -> String {
-    let mut page = Page { format, text: String::new() };
+pub fn render(
+    snapshot: &Snapshot,
+    counted: &Counted,
+    process: &Process,
+    version: &str,
+    format: Format,
+) -> String {
+    let mut page = Page {
+        format,
+        text: String::new(),
+    };
     let (number, commit) = version.split_once(" (").unwrap_or((version, ""));
     page.family("llmwatch_build_info");
-    page.sample("llmwatch_build_info", &[("version", number), ("commit", commit.trim_end_matches(')'))], 1);
+    page.sample(
+        "llmwatch_build_info",
+        &[
+            ("version", number),
+            ("commit", commit.trim_end_matches(')')),
+        ],
+        1,
+    );
     page.family("llmwatch_config_last_reload_successful");
-    page.sample("llmwatch_config_last_reload_successful", &[], u8::from(counted.reload_successful));
+    page.sample(
+        "llmwatch_config_last_reload_successful",
+        &[],
+        u8::from(counted.reload_successful),
+    );
 
     page.family("llmwatch_probe_success");
     for (name, e) in &counted.endpoints {
-        let labels = [("endpoint", name.as_str()), ("provider", e.provider.as_str()), ("model", &e.model)];
+        let labels = [
+            ("endpoint", name.as_str()),
+            ("provider", e.provider.as_str()),
+            ("model", &e.model),
+        ];
         page.sample("llmwatch_probe_success", &labels, u8::from(e.success));
     }
     page.family("llmwatch_probes_total");
@@ -92,7 +188,11 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
     page.family("llmwatch_stage_duration_seconds");
     for (name, e) in &counted.endpoints {
         for (stage, histogram) in STAGES.iter().zip(&e.stages).filter(|(_, h)| h.count > 0) {
-            page.histogram("llmwatch_stage_duration_seconds", &[("endpoint", name), ("stage", stage)], histogram);
+            page.histogram(
+                "llmwatch_stage_duration_seconds",
+                &[("endpoint", name), ("stage", stage)],
+                histogram,
+            );
         }
     }
     page.family("llmwatch_schedule_lag_seconds");
@@ -102,18 +202,34 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
     for e in &snapshot.endpoints {
         for status in Status::ALL.iter().copied() {
             let labels = [("endpoint", e.name.as_str()), ("status", status.as_str())];
-            page.sample("llmwatch_endpoint_status", &labels, u8::from(e.status == status));
+            page.sample(
+                "llmwatch_endpoint_status",
+                &labels,
+                u8::from(e.status == status),
+            );
         }
     }
     page.family("llmwatch_incidents_open");
     for ((provider, attribution), count) in super::incidents_open(snapshot) {
-        page.sample("llmwatch_incidents_open", &[("provider", provider), ("attribution", attribution)], count);
+        page.sample(
+            "llmwatch_incidents_open",
+            &[("provider", provider), ("attribution", attribution)],
+            count,
+        );
     }
 
     page.family("llmwatch_tokens_total");
     for (name, e) in &counted.endpoints {
-        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "input")], e.input.sum);
-        page.sample("llmwatch_tokens_total", &[("endpoint", name), ("direction", "output")], e.output.sum);
+        page.sample(
+            "llmwatch_tokens_total",
+            &[("endpoint", name), ("direction", "input")],
+            e.input.sum,
+        );
+        page.sample(
+            "llmwatch_tokens_total",
+            &[("endpoint", name), ("direction", "output")],
+            e.output.sum,
+        );
     }
     page.family("llmwatch_cost_usd_total");
     for (name, e) in &counted.endpoints {
@@ -121,34 +237,60 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
     }
     page.family("llmwatch_ratelimit_remaining");
     for (name, e) in &counted.endpoints {
-        for (kind, left) in [("requests", e.ratelimit_requests), ("tokens", e.ratelimit_tokens)] {
+        for (kind, left) in [
+            ("requests", e.ratelimit_requests),
+            ("tokens", e.ratelimit_tokens),
+        ] {
             if let Some(left) = left {
-                page.sample("llmwatch_ratelimit_remaining", &[("endpoint", name), ("kind", kind)], left);
+                page.sample(
+                    "llmwatch_ratelimit_remaining",
+                    &[("endpoint", name), ("kind", kind)],
+                    left,
+                );
             }
         }
     }
 
     for (family, end) in [
-        ("llmwatch_tls_expiry_days", (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>),
+        (
+            "llmwatch_tls_expiry_days",
+            (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>,
+        ),
         ("llmwatch_model_retirement_days", |e| e.model_retires_at),
     ] {
         page.family(family);
         for (name, e) in &counted.endpoints {
             if let Some(at) = end(e) {
-                page.sample(family, &[("endpoint", name)], super::days_until(at, snapshot));
+                page.sample(
+                    family,
+                    &[("endpoint", name)],
+                    super::days_until(at, snapshot),
+                );
             }
         }
     }
 
     page.family("llmwatch_notifications_total");
     for t in &snapshot.outbox {
-        for (result, count) in [("sent", t.sent), ("failed", t.failed), ("expired", t.expired)] {
-            page.sample("llmwatch_notifications_total", &[("channel", &t.channel), ("result", result)], count);
+        for (result, count) in [
+            ("sent", t.sent),
+            ("failed", t.failed),
+            ("expired", t.expired),
+        ] {
+            page.sample(
+                "llmwatch_notifications_total",
+                &[("channel", &t.channel), ("result", result)],
+                count,
+            );
         }
     }
     page.family("llmwatch_outbox_pending");
     for t in &snapshot.outbox {
-        page.sample("llmwatch_outbox_pending", &[("channel", &t.channel)], t.pending);
+        page.sample(
+            "llmwatch_outbox_pending",
+            &[("channel", &t.channel)],
+            t.pending,
+        );
     }
     page.family("llmwatch_outbox_oldest_seconds");
     let age = super::oldest_waiting_s(snapshot);
@@ -156,7 +298,10 @@ pub fn render(snapshot: &Snapshot, counted: &Counted, process: &Process, version
 
     for (name, value) in [
         ("process_cpu_seconds_total", process.cpu_seconds),
-        ("process_resident_memory_bytes", process.resident_bytes as f64),
+        (
+            "process_resident_memory_bytes",
+            process.resident_bytes as f64,
+        ),
         ("process_virtual_memory_bytes", process.virtual_bytes as f64),
         ("process_open_fds", process.open_fds as f64),
         ("process_max_fds", process.max_fds as f64),
@@ -178,7 +323,9 @@ struct Page {
 
 impl Page {
     fn family(&mut self, name: &str) {
-        let Some((_, kind, help)) = METRICS.iter().find(|(n, ..)| *n == name) else { return };
+        let Some((_, kind, help)) = METRICS.iter().find(|(n, ..)| *n == name) else {
+            return;
+        };
         // In OpenMetrics the family of a counter has no suffix, its sample has.
         let family = match self.format {
             Format::OpenMetrics => name.trim_end_matches("_total"),
@@ -211,7 +358,11 @@ impl Page {
             before = ',';
         }
         if let Some(le) = le {
-            let bound = if le.is_infinite() { "+Inf".to_owned() } else { le.to_string() };
+            let bound = if le.is_infinite() {
+                "+Inf".to_owned()
+            } else {
+                le.to_string()
+            };
             // Writing to a string cannot fail.
             let _ = write!(self.text, "{before}le=\"{bound}\"");
             before = ',';
@@ -232,9 +383,17 @@ impl Page {
                 && self.format == Format::OpenMetrics
                 && bucket(e.seconds) == at
             {
-                let id = e.request_id.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let id = e
+                    .request_id
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('\n', "\\n");
                 let at = e.at.0 as f64 / 1000.0;
-                let _ = write!(self.text, " # {{request_id=\"{id}\"}} {} {at:.3}", e.seconds);
+                let _ = write!(
+                    self.text,
+                    " # {{request_id=\"{id}\"}} {} {at:.3}",
+                    e.seconds
+                );
             }
             self.text.push('\n');
         }

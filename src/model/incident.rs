@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::{Attribution, Fault, Official, Outcome, Provider, Sample, Timestamp};
 
 /// How an endpoint or a provider is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Answers rightly and in the usual time.
@@ -26,7 +28,13 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: &[Self] = &[Self::Operational, Self::Degraded, Self::Outage, Self::Unknown, Self::Maintenance];
+    pub const ALL: &[Self] = &[
+        Self::Operational,
+        Self::Degraded,
+        Self::Outage,
+        Self::Unknown,
+        Self::Maintenance,
+    ];
 
     /// The stable lower-case name.
     pub fn as_str(self) -> &'static str {
@@ -49,7 +57,11 @@ impl Status {
             Self::Degraded => 3,
             Self::Outage => 4,
         };
-        if rank(other) > rank(self) { other } else { self }
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
     }
 }
 
@@ -129,7 +141,11 @@ impl Incident {
 
     /// Whether it ended only because what was slow is the new normal: nothing has become better.
     pub fn is_new_normal(&self) -> bool {
-        self.resolved_at.is_some() && self.endpoints.iter().all(|name| self.new_normal.contains(name))
+        self.resolved_at.is_some()
+            && self
+                .endpoints
+                .iter()
+                .all(|name| self.new_normal.contains(name))
     }
 }
 

@@ -14,13 +14,15 @@ mod time;
 
 pub use fault::{Attribution, Fault};
 pub use incident::{
-    Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Status,
+    Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState,
+    Status,
 };
 pub use notice::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use official::{Official, VendorIncident, VendorPage};
 pub use sample::{Outcome, Reach, Sample, Trigger, canonical_order};
 pub use secret::Secret;
 pub use target::{
-    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity, SlowLimits, Timeouts,
+    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity,
+    SlowLimits, Timeouts,
 };
 pub use time::{Timestamp, is_plausible, moved};

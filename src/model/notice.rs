@@ -121,9 +121,13 @@ impl NoticeType {
             Self::Reminder => "reminder",
             Self::Report => "report",
             Self::Advice => "advice",
-            Self::Blind | Self::Sighted | Self::Budget | Self::Store | Self::Delivery | Self::Digest | Self::Test => {
-                "monitor"
-            }
+            Self::Blind
+            | Self::Sighted
+            | Self::Budget
+            | Self::Store
+            | Self::Delivery
+            | Self::Digest
+            | Self::Test => "monitor",
             Self::Official => "official",
         }
     }
@@ -233,7 +237,10 @@ impl Block {
             Self::Heading(words) => Self::Heading(change(words)),
             Self::Text(words) => Self::Text(change(words)),
             Self::List(entries) => Self::List(all(entries)),
-            Self::Table { head, rows } => Self::Table { head: all(head), rows: rows.iter().map(|r| all(r)).collect() },
+            Self::Table { head, rows } => Self::Table {
+                head: all(head),
+                rows: rows.iter().map(|r| all(r)).collect(),
+            },
         }
     }
 }

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::{Api, Attribution, Fault, Provider, Timestamp};
 
 /// How a probe ended, from the best to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Right and in the usual time.

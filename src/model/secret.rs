@@ -21,7 +21,11 @@ impl Secret {
     /// `text` with every occurrence of this secret replaced by `***`. Secrets shorter than six bytes are left alone:
     /// they would shred ordinary words.
     pub fn redact(&self, text: &str) -> String {
-        if self.0.len() < 6 { text.to_owned() } else { text.replace(&self.0, "***") }
+        if self.0.len() < 6 {
+            text.to_owned()
+        } else {
+            text.replace(&self.0, "***")
+        }
     }
 }
 

@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 use super::{Sample, Secret};
 
 /// The vendor's dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
     /// OpenAI's own API.
@@ -35,8 +37,14 @@ pub enum Provider {
 
 impl Provider {
     /// Every provider.
-    pub const ALL: &[Self] =
-        &[Self::OpenAi, Self::AzureOpenAi, Self::Anthropic, Self::Gemini, Self::OpenAiCompatible, Self::Http];
+    pub const ALL: &[Self] = &[
+        Self::OpenAi,
+        Self::AzureOpenAi,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::OpenAiCompatible,
+        Self::Http,
+    ];
 
     /// The stable name, as in the configuration.
     pub fn as_str(self) -> &'static str {
@@ -64,7 +72,9 @@ impl Provider {
 }
 
 /// The API of a provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// OpenAI chat completions.
@@ -188,14 +198,20 @@ pub struct SlowLimits {
 impl SlowLimits {
     /// Whether a good sample is beyond one of the limits; `None` when there are none.
     pub fn exceeded_by(&self, sample: &Sample) -> Option<bool> {
-        let over = |ms: Option<f64>, limit: Option<Duration>| Some(ms? > limit?.as_secs_f64() * 1000.0);
+        let over =
+            |ms: Option<f64>, limit: Option<Duration>| Some(ms? > limit?.as_secs_f64() * 1000.0);
         let tokens_per_second = sample.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms);
         let judged = [
-            self.first_token.map(|_| over(sample.first_token_ms, self.first_token)),
+            self.first_token
+                .map(|_| over(sample.first_token_ms, self.first_token)),
             self.total.map(|_| over(sample.total_ms, self.total)),
-            self.tokens_per_second.map(|least| Some(tokens_per_second? < least)),
+            self.tokens_per_second
+                .map(|least| Some(tokens_per_second? < least)),
         ];
-        judged.iter().any(Option::is_some).then(|| judged.contains(&Some(Some(true))))
+        judged
+            .iter()
+            .any(Option::is_some)
+            .then(|| judged.contains(&Some(Some(true))))
     }
 }
 
@@ -366,9 +382,13 @@ impl Endpoint {
     /// compatible servers and web targets the authority of the base URL, since two of those have nothing in common.
     pub fn domain(&self) -> String {
         match self.provider {
-            Provider::OpenAiCompatible | Provider::Http => {
-                self.base_url.authority().rsplit('@').next().unwrap_or_default().to_owned()
-            }
+            Provider::OpenAiCompatible | Provider::Http => self
+                .base_url
+                .authority()
+                .rsplit('@')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             vendor => vendor.as_str().to_owned(),
         }
     }

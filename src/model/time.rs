@@ -39,21 +39,31 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_datetime().to_rfc3339_opts(SecondsFormat::Millis, true))
+        f.write_str(
+            &self
+                .to_datetime()
+                .to_rfc3339_opts(SecondsFormat::Millis, true),
+        )
     }
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, d: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, d: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -78,11 +88,16 @@ pub fn moved<T: Serialize + DeserializeOwned>(state: &T, by_ms: i64, except: &[&
 fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {
     match record {
         Value::Object(fields) => {
-            for (_, value) in fields.iter_mut().filter(|(name, _)| !except.contains(&name.as_str())) {
+            for (_, value) in fields
+                .iter_mut()
+                .filter(|(name, _)| !except.contains(&name.as_str()))
+            {
                 move_moments(value, by_ms, except);
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| move_moments(value, by_ms, except)),
+        Value::Array(values) => values
+            .iter_mut()
+            .for_each(|value| move_moments(value, by_ms, except)),
         Value::Number(number) => {
             if let Some(ms) = number.as_i64().filter(|ms| MOMENTS_MS.contains(ms)) {
                 *record = Value::from(ms + by_ms);
@@ -90,7 +105,9 @@ fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {
         }
         Value::String(text) => {
             let moment = Timestamp::parse(text).ok();
-            if let Some(at) = moment.filter(|at| MOMENTS_MS.contains(&at.0) && at.to_string() == *text) {
+            if let Some(at) =
+                moment.filter(|at| MOMENTS_MS.contains(&at.0) && at.to_string() == *text)
+            {
                 *text = Timestamp(at.0 + by_ms).to_string();
             }
         }

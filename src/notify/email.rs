@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lettre::address::Envelope;
 use lettre::message::dkim::{
-    DkimCanonicalization, DkimCanonicalizationType, DkimConfig, DkimSigningAlgorithm, DkimSigningKey,
+    DkimCanonicalization, DkimCanonicalizationType, DkimConfig, DkimSigningAlgorithm,
+    DkimSigningKey,
 };
 use lettre::message::header::{self, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart};
@@ -38,23 +39,33 @@ pub(super) struct Mailer {
 
 impl std::fmt::Debug for Mailer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mailer").field("email", &self.email).finish_non_exhaustive()
+        f.debug_struct("Mailer")
+            .field("email", &self.email)
+            .finish_non_exhaustive()
     }
 }
 
 impl Mailer {
     /// Sets the channel up; `ca_file` holds extra trusted roots.
     pub(super) fn new(email: &Email, ca_file: Option<&Path>) -> Result<Self, String> {
-        let Smtp { host, port, tls, credentials } = &email.smtp;
+        let Smtp {
+            host,
+            port,
+            tls,
+            credentials,
+        } = &email.smtp;
         let parameters = || {
             let mut parameters = TlsParameters::builder(host.clone());
             if let Some(path) = ca_file {
                 let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
                 parameters = parameters.add_root_certificate(
-                    Certificate::from_pem(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))?,
+                    Certificate::from_pem(&pem)
+                        .map_err(|e| format!("cannot use `ca_file`: {e}"))?,
                 );
             }
-            parameters.build_rustls().map_err(|e| format!("TLS cannot be set up: {e}"))
+            parameters
+                .build_rustls()
+                .map_err(|e| format!("TLS cannot be set up: {e}"))
         };
         let tls = match tls {
             SmtpTls::Implicit => Tls::Wrapper(parameters()?),
@@ -65,7 +76,11 @@ impl Mailer {
             .port(*port)
             .tls(tls)
             .timeout(Some(CONNECT))
-            .pool_config(PoolConfig::new().max_size(1).idle_timeout(Duration::from_secs(30)));
+            .pool_config(
+                PoolConfig::new()
+                    .max_size(1)
+                    .idle_timeout(Duration::from_secs(30)),
+            );
         if let Some((user, password)) = credentials {
             builder = builder
                 .credentials(Credentials::new(user.clone(), password.expose().to_owned()))
@@ -73,20 +88,37 @@ impl Mailer {
         }
         let password = credentials.as_ref().map(|(_, password)| password.clone());
         let dkim = email.dkim.as_ref().map(signing).transpose()?;
-        Ok(Self { transport: builder.build(), email: email.clone(), password, dkim })
+        Ok(Self {
+            transport: builder.build(),
+            email: email.clone(),
+            password,
+            dkim,
+        })
     }
 
     /// One attempt to reach every recipient who does not have the notice yet.
-    pub(super) async fn attempt(&self, notice: &Notice, setting: Setting, mut progress: Progress) -> Attempt {
+    pub(super) async fn attempt(
+        &self,
+        notice: &Notice,
+        setting: Setting,
+        mut progress: Progress,
+    ) -> Attempt {
         let message = match self.formatted(notice, setting) {
             Ok(message) => message,
             Err(error) => return Attempt::Failed { progress, error },
         };
         let mut failures: Vec<(String, String)> = Vec::new();
-        let recipients: Vec<_> = self.email.to.iter().chain(&self.email.cc).cloned().collect();
+        let recipients: Vec<_> = self
+            .email
+            .to
+            .iter()
+            .chain(&self.email.cc)
+            .cloned()
+            .collect();
         let deadline = tokio::time::Instant::now() + WHOLE;
         for recipient in recipients {
-            let done = progress.delivered.contains(&recipient) || progress.refused.iter().any(|(r, _)| *r == recipient);
+            let done = progress.delivered.contains(&recipient)
+                || progress.refused.iter().any(|(r, _)| *r == recipient);
             if done {
                 continue;
             }
@@ -95,16 +127,25 @@ impl Mailer {
                 Ok(Err((true, why))) => progress.refused.push((recipient, why)),
                 Ok(Err((false, why))) => failures.push((recipient, why)),
                 Err(_) => {
-                    failures.push((recipient, format!("the mail server took longer than {} s", WHOLE.as_secs())));
+                    failures.push((
+                        recipient,
+                        format!("the mail server took longer than {} s", WHOLE.as_secs()),
+                    ));
                     break;
                 }
             }
         }
         if !failures.is_empty() {
-            return Attempt::Retry { progress, error: summary(&failures).unwrap_or_default(), retry_after: None };
+            return Attempt::Retry {
+                progress,
+                error: summary(&failures).unwrap_or_default(),
+                retry_after: None,
+            };
         }
         if progress.delivered.is_empty() {
-            let error = progress.refused_summary().unwrap_or_else(|| "there are no recipients".to_owned());
+            let error = progress
+                .refused_summary()
+                .unwrap_or_else(|| "there are no recipients".to_owned());
             return Attempt::Failed { progress, error };
         }
         Attempt::Delivered { progress }
@@ -140,27 +181,47 @@ impl Mailer {
         match self.transport.send_raw(&envelope, message).await {
             Ok(_) => Ok(()),
             // A refused login is mended by a person, who will want the mail then.
-            Err(error) => Err((error.is_permanent() && !is_login(&error), self.words(&error))),
+            Err(error) => Err((
+                error.is_permanent() && !is_login(&error),
+                self.words(&error),
+            )),
         }
     }
 
     fn words(&self, error: &Error) -> String {
-        let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
-        self.password.as_ref().map_or_else(|| text.clone(), |p| p.redact(&text))
+        let text: String = error
+            .to_string()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(300)
+            .collect();
+        self.password
+            .as_ref()
+            .map_or_else(|| text.clone(), |p| p.redact(&text))
     }
 
     fn message(&self, notice: &Notice, setting: Setting) -> Result<Message, String> {
-        let mailbox = |a: &str| a.parse::<Address>().map(|a| Mailbox::new(None, a)).map_err(|e| e.to_string());
+        let mailbox = |a: &str| {
+            a.parse::<Address>()
+                .map(|a| Mailbox::new(None, a))
+                .map_err(|e| e.to_string())
+        };
         let domain = self.email.from.rsplit('@').next().unwrap_or("localhost");
         let id = |id: Uuid| format!("<{id}@{domain}>");
-        let decided = SystemTime::UNIX_EPOCH + Duration::from_millis(notice.decided_at.0.max(0).unsigned_abs());
+        let decided = SystemTime::UNIX_EPOCH
+            + Duration::from_millis(notice.decided_at.0.max(0).unsigned_abs());
         let mut builder = Message::builder()
             .from(mailbox(&self.email.from)?)
             .subject(render::subject(notice))
             .date(decided)
             .message_id(Some(id(notice.id)))
             .header(AutoSubmitted("auto-generated".to_owned()));
-        let list = |addresses: &[String]| addresses.iter().map(|a| mailbox(a)).collect::<Result<Mailboxes, _>>();
+        let list = |addresses: &[String]| {
+            addresses
+                .iter()
+                .map(|a| mailbox(a))
+                .collect::<Result<Mailboxes, _>>()
+        };
         builder = builder.mailbox(header::To::from(list(&self.email.to)?));
         if !self.email.cc.is_empty() {
             builder = builder.mailbox(header::Cc::from(list(&self.email.cc)?));
@@ -174,7 +235,10 @@ impl Mailer {
         if let Some(incident) = &notice.incident {
             builder = builder.header(XIncident(incident.id.to_string()));
         }
-        let body = MultiPart::alternative_plain_html(render::text(notice, setting), render::html(notice, setting));
+        let body = MultiPart::alternative_plain_html(
+            render::text(notice, setting),
+            render::html(notice, setting),
+        );
         builder.multipart(body).map_err(|e| e.to_string())
     }
 }
@@ -182,17 +246,40 @@ impl Mailer {
 /// How mails are signed (RFC 6376): relaxed, because mail servers on the way fold headers anew.
 fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
     let shown = dkim.key_file.display();
-    let pem =
-        std::fs::read_to_string(&dkim.key_file).map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
-    let usable = "it must be an RSA or Ed25519 private key in PEM, as `openssl genrsa 2048` writes it";
-    let (algorithm, key) = signing_key(&pem).ok_or_else(|| format!("cannot use the DKIM key `{shown}`: {usable}"))?;
+    let pem = std::fs::read_to_string(&dkim.key_file)
+        .map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
+    let usable =
+        "it must be an RSA or Ed25519 private key in PEM, as `openssl genrsa 2048` writes it";
+    let (algorithm, key) =
+        signing_key(&pem).ok_or_else(|| format!("cannot use the DKIM key `{shown}`: {usable}"))?;
     let key = DkimSigningKey::new(&key, algorithm)
         .map_err(|e| format!("cannot use the DKIM key `{shown}`: {e}; {usable}"))?;
-    let signed = ["From", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "MIME-Version"];
-    let signed = signed.into_iter().map(HeaderName::new_from_ascii_str).collect();
-    let relaxed =
-        DkimCanonicalization { header: DkimCanonicalizationType::Relaxed, body: DkimCanonicalizationType::Relaxed };
-    Ok(DkimConfig::new(dkim.selector.clone(), dkim.domain.clone(), key, signed, relaxed))
+    let signed = [
+        "From",
+        "To",
+        "Cc",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "In-Reply-To",
+        "References",
+        "MIME-Version",
+    ];
+    let signed = signed
+        .into_iter()
+        .map(HeaderName::new_from_ascii_str)
+        .collect();
+    let relaxed = DkimCanonicalization {
+        header: DkimCanonicalizationType::Relaxed,
+        body: DkimCanonicalizationType::Relaxed,
+    };
+    Ok(DkimConfig::new(
+        dkim.selector.clone(),
+        dkim.domain.clone(),
+        key,
+        signed,
+        relaxed,
+    ))
 }
 
 /// A private key in the two forms that lettre reads: PKCS #1 in PEM for RSA, the bare seed in base64 for Ed25519. Today's
@@ -203,7 +290,9 @@ fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
     }
     let (_, rest) = pem.split_once("-----BEGIN PRIVATE KEY-----")?;
     let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
-    let der = STANDARD.decode(body.split_whitespace().collect::<String>()).ok()?;
+    let der = STANDARD
+        .decode(body.split_whitespace().collect::<String>())
+        .ok()?;
     // PrivateKeyInfo ::= SEQUENCE { version INTEGER, algorithm SEQUENCE { OBJECT IDENTIFIER, … }, key OCTET STRING, … }
     let (inside, _) = der_value(&der, 0x30)?;
     let (_, rest) = der_value(inside, 0x02)?;
@@ -213,12 +302,22 @@ fn signing_key(pem: &str) -> Option<(DkimSigningAlgorithm, String)> {
         // rsaEncryption, 1.2.840.113549.1.1.1
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01] => {
             let text = STANDARD.encode(key);
-            let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-            let pem = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n", lines.join("\n"));
+            let lines: Vec<_> = text
+                .as_bytes()
+                .chunks(64)
+                .map(String::from_utf8_lossy)
+                .collect();
+            let pem = format!(
+                "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n",
+                lines.join("\n")
+            );
             Some((DkimSigningAlgorithm::Rsa, pem))
         }
         // id-Ed25519, 1.3.101.112: an octet string in an octet string
-        [0x2b, 0x65, 0x70] => Some((DkimSigningAlgorithm::Ed25519, STANDARD.encode(der_value(key, 0x04)?.0))),
+        [0x2b, 0x65, 0x70] => Some((
+            DkimSigningAlgorithm::Ed25519,
+            STANDARD.encode(der_value(key, 0x04)?.0),
+        )),
         _ => None,
     }
 }
@@ -230,7 +329,12 @@ fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         0..=0x7f => (usize::from(first), rest),
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+            (
+                bytes
+                    .iter()
+                    .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+                rest,
+            )
         }
         _ => return None,
     };
@@ -239,7 +343,9 @@ fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 
 /// 530, 534, 535 and 538 of RFC 4954 are about the login and not about the recipient.
 fn is_login(error: &Error) -> bool {
-    error.status().is_some_and(|code| ["530", "534", "535", "538"].contains(&code.to_string().as_str()))
+    error
+        .status()
+        .is_some_and(|code| ["530", "534", "535", "538"].contains(&code.to_string().as_str()))
 }
 
 macro_rules! text_header {

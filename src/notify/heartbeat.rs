@@ -48,7 +48,10 @@ impl Pulse {
     /// intervals.
     fn next(&self, config: &Config, snapshot: &Snapshot, now: Timestamp) -> Option<Beat> {
         // Further away than any wait is a clock that was set back.
-        let longest = config.heartbeat.as_ref().map_or(Duration::ZERO, |h| h.interval);
+        let longest = config
+            .heartbeat
+            .as_ref()
+            .map_or(Duration::ZERO, |h| h.interval);
         if now < self.not_before && self.not_before <= now + longest {
             return None;
         }
@@ -61,7 +64,8 @@ impl Pulse {
         }
         let current = config.endpoints.iter().all(|e| {
             let view = snapshot.endpoints.iter().find(|v| v.name == e.name);
-            view.and_then(|v| v.last_probe_at).is_some_and(|at| now <= at + patience(e))
+            view.and_then(|v| v.last_probe_at)
+                .is_some_and(|at| now <= at + patience(e))
         });
         (current && snapshot.last_recorded_at != self.recorded_at).then_some(Beat::Alive)
     }
@@ -75,16 +79,24 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let begun_at = wall();
-    let mut pulse = Pulse { begun_at, not_before: begun_at, recorded_at: None };
+    let mut pulse = Pulse {
+        begun_at,
+        not_before: begun_at,
+        recorded_at: None,
+    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
         let current = config.borrow_and_update().clone();
-        let Some(heartbeat) = &current.heartbeat else { continue };
+        let Some(heartbeat) = &current.heartbeat else {
+            continue;
+        };
         let now = snapshot.borrow().clone();
-        let Some(beat) = pulse.next(&current, &now, wall()) else { continue };
+        let Some(beat) = pulse.next(&current, &now, wall()) else {
+            continue;
+        };
         let sent = tokio::select! {
             () = stop.cancelled() => return,
             sent = ping(heartbeat, beat, &current.monitor) => sent,
@@ -96,7 +108,12 @@ pub async fn run(
             }
             Err(error) => {
                 let message = format!("the dead-man's switch cannot be reached: {error}");
-                emit(Event::HeartbeatFailed, Level::WARN, &message, &json!({"error": error}));
+                emit(
+                    Event::HeartbeatFailed,
+                    Level::WARN,
+                    &message,
+                    &json!({"error": error}),
+                );
                 heartbeat.interval.min(AGAIN)
             }
         };
@@ -112,7 +129,15 @@ async fn ping(heartbeat: &Heartbeat, beat: Beat, monitor: &Monitor) -> Result<()
         // Silence is what the other side waits for.
         (Beat::Failing, None) => return Ok(()),
     };
-    let response = client(TIMEOUT, monitor)?.get(url.expose()).send().await.map_err(|e| words(&e))?;
+    let response = client(TIMEOUT, monitor)?
+        .get(url.expose())
+        .send()
+        .await
+        .map_err(|e| words(&e))?;
     let status = response.status();
-    if status.is_success() { Ok(()) } else { Err(format!("HTTP {}", status.as_u16())) }
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(format!("HTTP {}", status.as_u16()))
+    }
 }

@@ -39,22 +39,37 @@ pub(super) async fn run(channel: Arc<Channel>, sender: Arc<Sender>, post: Post) 
 /// Tells everything that goes on once more.
 async fn repeat(channel: &Channel, sender: &Sender, post: &Post) {
     let name = channel.name.clone();
-    let told = match post.store.aside(move |store| store.told_and_open(&name)).await {
+    let told = match post
+        .store
+        .aside(move |store| store.told_and_open(&name))
+        .await
+    {
         Ok(told) => told,
         Err(error) => return failed(channel, &error.to_string()),
     };
     for notice in told {
-        let notice = Notice { r#type: NoticeType::Reminder, ..notice };
-        match sender.attempt(channel, &notice, Progress::default(), (post.wall)()).await {
+        let notice = Notice {
+            r#type: NoticeType::Reminder,
+            ..notice
+        };
+        match sender
+            .attempt(channel, &notice, Progress::default(), (post.wall)())
+            .await
+        {
             Attempt::Delivered { .. } => {}
             // What does not reach it now will not reach it for the next one either.
-            Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => return failed(channel, &error),
+            Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => {
+                return failed(channel, &error);
+            }
         }
     }
 }
 
 fn failed(channel: &Channel, error: &str) {
-    let message = format!("what goes on could not be repeated to {}: {error}; trying again in a minute", channel.name);
+    let message = format!(
+        "what goes on could not be repeated to {}: {error}; trying again in a minute",
+        channel.name
+    );
     let fields = json!({"channel": channel.name, "error": error});
     emit(Event::NotificationRetry, Level::WARN, &message, &fields);
 }
@@ -88,10 +103,23 @@ mod tests {
             started_at: incident.started_at,
             data: serde_json::to_string(&incident).unwrap(),
         };
-        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice, whole: false }];
-        store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
+        let outgoing = vec![Outgoing {
+            channel: channel.to_owned(),
+            not_before: None,
+            notice,
+            whole: false,
+        }];
+        store
+            .commit(&[Commit {
+                incidents: vec![row],
+                outgoing,
+                ..Commit::default()
+            }])
+            .unwrap();
         let pending = store.next_pending(channel, clock::now()).unwrap().unwrap();
-        store.record_attempt(&pending, clock::now(), Attempted::Sent, "{}", None, None).unwrap();
+        store
+            .record_attempt(&pending, clock::now(), Attempted::Sent, "{}", None, None)
+            .unwrap();
     }
 
     #[tokio::test]
@@ -104,7 +132,10 @@ mod tests {
             sink.addr()
         );
         std::fs::write(&path, text).unwrap();
-        let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
+        let surroundings = Surroundings {
+            hostname: "host".to_owned(),
+            ..Surroundings::default()
+        };
         let config = config::load(&path, &surroundings).unwrap();
         let sender = Sender::new(&config).unwrap();
         let store = Store::in_memory().unwrap();
@@ -122,8 +153,17 @@ mod tests {
         let before = clock::now();
         repeat(channel, &sender, &post).await;
         let alerts: Value = serde_json::from_slice(&sink.next().await.body).unwrap();
-        assert_eq!((alerts.as_array().unwrap().len(), &alerts[0]["labels"]["number"]), (1, &"42".into()));
-        assert!(alerts[0]["endsAt"].as_str().unwrap() > before.to_string().as_str(), "it lives on: {alerts}");
+        assert_eq!(
+            (
+                alerts.as_array().unwrap().len(),
+                &alerts[0]["labels"]["number"]
+            ),
+            (1, &"42".into())
+        );
+        assert!(
+            alerts[0]["endsAt"].as_str().unwrap() > before.to_string().as_str(),
+            "it lives on: {alerts}"
+        );
 
         tell(&store, "am", NoticeType::Resolved, false);
         repeat(channel, &sender, &post).await;

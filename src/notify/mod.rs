@@ -67,8 +67,17 @@ fn summary(failures: &[(String, String)]) -> Option<String> {
             reasons.push(why);
         }
     }
-    let at = |why: &&str| failures.iter().filter(move |f| f.1 == *why).map(|(who, _)| who.as_str()).collect::<Vec<_>>();
-    let list: Vec<_> = reasons.iter().map(|why| format!("{}: {why}", at(why).join(", "))).collect();
+    let at = |why: &&str| {
+        failures
+            .iter()
+            .filter(move |f| f.1 == *why)
+            .map(|(who, _)| who.as_str())
+            .collect::<Vec<_>>()
+    };
+    let list: Vec<_> = reasons
+        .iter()
+        .map(|why| format!("{}: {why}", at(why).join(", ")))
+        .collect();
     (!list.is_empty()).then(|| list.join("; "))
 }
 
@@ -119,29 +128,63 @@ impl Sender {
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let mut ways = BTreeMap::new();
         for channel in &config.channels {
-            let failed = |why: String| SetupError { channel: channel.name.clone(), why };
-            ways.insert(channel.name.clone(), Way::new(channel, &config.monitor).map_err(failed)?);
+            let failed = |why: String| SetupError {
+                channel: channel.name.clone(),
+                why,
+            };
+            ways.insert(
+                channel.name.clone(),
+                Way::new(channel, &config.monitor).map_err(failed)?,
+            );
         }
-        Ok(Self { ways, timezone: config.monitor.timezone })
+        Ok(Self {
+            ways,
+            timezone: config.monitor.timezone,
+        })
     }
 
     /// One attempt to deliver `notice` through `channel` to everybody who does not have it yet. `now` is the wall clock.
-    pub async fn attempt(&self, channel: &Channel, notice: &Notice, progress: Progress, now: Timestamp) -> Attempt {
-        let setting = Setting { timezone: self.timezone, now };
+    pub async fn attempt(
+        &self,
+        channel: &Channel,
+        notice: &Notice,
+        progress: Progress,
+        now: Timestamp,
+    ) -> Attempt {
+        let setting = Setting {
+            timezone: self.timezone,
+            now,
+        };
         match self.ways.get(&channel.name) {
             Some(Way::Mail(mailer)) => mailer.attempt(notice, setting, progress).await,
             Some(Way::Post(poster)) => poster.attempt(notice, setting, progress).await,
-            None => Attempt::Failed { progress, error: "the channel is not configured any more".to_owned() },
+            None => Attempt::Failed {
+                progress,
+                error: "the channel is not configured any more".to_owned(),
+            },
         }
     }
 
     /// What [`Sender::attempt`] would send, as files: a name's extension and the content. What only the receiver may
     /// know is replaced by `***`.
-    pub fn preview(&self, channel: &Channel, notice: &Notice, now: Timestamp) -> Vec<(&'static str, Vec<u8>)> {
-        let setting = Setting { timezone: self.timezone, now };
+    pub fn preview(
+        &self,
+        channel: &Channel,
+        notice: &Notice,
+        now: Timestamp,
+    ) -> Vec<(&'static str, Vec<u8>)> {
+        let setting = Setting {
+            timezone: self.timezone,
+            now,
+        };
         match (self.ways.get(&channel.name), &channel.kind) {
             (Some(Way::Mail(mailer)), _) => vec![
-                ("eml", mailer.formatted(notice, setting).unwrap_or_else(String::into_bytes)),
+                (
+                    "eml",
+                    mailer
+                        .formatted(notice, setting)
+                        .unwrap_or_else(String::into_bytes),
+                ),
                 ("txt", render::text(notice, setting).into_bytes()),
                 ("html", render::html(notice, setting).into_bytes()),
             ],
@@ -172,7 +215,9 @@ impl Sender {
 impl Way {
     fn new(channel: &Channel, monitor: &Monitor) -> Result<Self, String> {
         Ok(match &channel.kind {
-            ChannelKind::Email(email) => Self::Mail(Box::new(Mailer::new(email, monitor.ca_file.as_deref())?)),
+            ChannelKind::Email(email) => {
+                Self::Mail(Box::new(Mailer::new(email, monitor.ca_file.as_deref())?))
+            }
             ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, monitor)?)),
         })
     }
@@ -181,7 +226,9 @@ impl Way {
 /// How long to wait before the attempt after number `attempt` (from 1): full jitter over a bound that doubles from one
 /// second to five minutes, but at least as long as the receiver asks. `random` is evenly spread over 0 to 1.
 pub fn backoff(attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
-    let bound = FIRST_WAIT.saturating_mul(1 << attempt.min(10)).min(LONGEST_WAIT);
+    let bound = FIRST_WAIT
+        .saturating_mul(1 << attempt.min(10))
+        .min(LONGEST_WAIT);
     let wait = bound.mul_f64(random.clamp(0.0, 1.0));
     retry_after.map_or(wait, |asked| wait.max(asked.min(MOST_PATIENCE)))
 }
@@ -195,7 +242,13 @@ mod tests {
         assert_eq!(backoff(1, None, 1.0), Duration::from_secs(2));
         assert_eq!(backoff(30, None, 1.0), LONGEST_WAIT);
         assert_eq!(backoff(5, None, 0.0), Duration::ZERO);
-        assert_eq!(backoff(1, Some(Duration::from_secs(40)), 0.3), Duration::from_secs(40));
-        assert_eq!(backoff(1, Some(Duration::from_hours(24)), 0.3), MOST_PATIENCE);
+        assert_eq!(
+            backoff(1, Some(Duration::from_secs(40)), 0.3),
+            Duration::from_secs(40)
+        );
+        assert_eq!(
+            backoff(1, Some(Duration::from_hours(24)), 0.3),
+            MOST_PATIENCE
+        );
     }
 }

@@ -71,8 +71,13 @@ pub async fn run(mut export: Export) {
         next += otlp.interval;
         // After a sleep of the machine, or a slow collector, there is no catching up.
         next = next.max(Instant::now());
-        if ready.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, &config)) {
-            ready = client(TIMEOUT, &config.monitor).ok().map(|client| (config.clone(), client));
+        if ready
+            .as_ref()
+            .is_none_or(|(of, _)| !Arc::ptr_eq(of, &config))
+        {
+            ready = client(TIMEOUT, &config.monitor)
+                .ok()
+                .map(|client| (config.clone(), client));
         }
         let sent = match &ready {
             None => Err("`ca_file` or `proxy` cannot be used".to_owned()),
@@ -89,11 +94,22 @@ pub async fn run(mut export: Export) {
         };
         match &sent {
             Ok(()) if failing => {
-                emit(Event::OtlpRecovered, Level::INFO, "the collector takes metrics again", &json!({}));
+                emit(
+                    Event::OtlpRecovered,
+                    Level::INFO,
+                    "the collector takes metrics again",
+                    &json!({}),
+                );
             }
             Err(error) if !failing => {
-                let message = format!("the collector does not take metrics, trying again each time: {error}");
-                emit(Event::OtlpFailed, Level::WARN, &message, &json!({"error": error}));
+                let message =
+                    format!("the collector does not take metrics, trying again each time: {error}");
+                emit(
+                    Event::OtlpFailed,
+                    Level::WARN,
+                    &message,
+                    &json!({"error": error}),
+                );
             }
             _ => {}
         }
@@ -121,13 +137,18 @@ async fn body(export: &Export, config: &Arc<Config>) -> Vec<u8> {
         };
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.
-        packed.write_all(request(&source).to_string().as_bytes()).and_then(|()| packed.finish()).unwrap_or_default()
+        packed
+            .write_all(request(&source).to_string().as_bytes())
+            .and_then(|()| packed.finish())
+            .unwrap_or_default()
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_default()
 }
 
 async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String> {
-    let mut request = client.post(otlp.endpoint.clone()).header("content-type", "application/json");
+    let mut request = client
+        .post(otlp.endpoint.clone())
+        .header("content-type", "application/json");
     request = request.header("content-encoding", "gzip");
     for (name, value) in &otlp.headers {
         request = request.header(name, value.expose());
@@ -147,11 +168,19 @@ async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String>
     // It may take a part and say why it does not take the rest.
     let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
     let rejected = &answer["partialSuccess"]["rejectedDataPoints"];
-    let rejected = rejected.as_str().and_then(|n| n.parse().ok()).or(rejected.as_u64()).unwrap_or(0);
+    let rejected = rejected
+        .as_str()
+        .and_then(|n| n.parse().ok())
+        .or(rejected.as_u64())
+        .unwrap_or(0);
     if rejected == 0 {
         return Ok(());
     }
-    let why: String =
-        answer["partialSuccess"]["errorMessage"].as_str().unwrap_or_default().chars().take(MOST_TOLD).collect();
+    let why: String = answer["partialSuccess"]["errorMessage"]
+        .as_str()
+        .unwrap_or_default()
+        .chars()
+        .take(MOST_TOLD)
+        .collect();
     Err(format!("it rejects {rejected} data points: {why}"))
 }

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use crate::advice;
 use crate::desk::Announcement;
 use crate::model::{
-    Alternative, Attribution, Block, Condition, Document, Evidence, EvidenceSample, Fault, FirstToken, Incident,
-    IncidentState, Notice, NoticeType, Official, Provider, Status, Strip, Timestamp,
+    Alternative, Attribution, Block, Condition, Document, Evidence, EvidenceSample, Fault,
+    FirstToken, Incident, IncidentState, Notice, NoticeType, Official, Provider, Status, Strip,
+    Timestamp,
 };
 
 /// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
@@ -18,7 +19,13 @@ const INCIDENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001
 const MARK: &str = "TEST: ";
 
 /// A notice of `type` as it would be at `now`, about an outage that never was.
-pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option<&str>, now: Timestamp) -> Notice {
+pub fn specimen(
+    r#type: NoticeType,
+    id: Uuid,
+    location: &str,
+    public_url: Option<&str>,
+    now: Timestamp,
+) -> Notice {
     let title = match r#type {
         NoticeType::Blind => format!("{MARK}{location} has lost its network"),
         NoticeType::Sighted => format!("{MARK}{location} has its network back after 6 min"),
@@ -27,11 +34,17 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
         NoticeType::Delivery => format!("{MARK}the channel `slack` does not deliver: HTTP 500"),
         NoticeType::Digest => format!("{MARK}2 incidents at once"),
         NoticeType::Official => {
-            format!("{MARK}OpenAI's own status page: Elevated errors; the probes from here feel nothing of it")
+            format!(
+                "{MARK}OpenAI's own status page: Elevated errors; the probes from here feel nothing of it"
+            )
         }
-        NoticeType::Advice => format!("{MARK}openai-chat: the model gpt-4o is shut down in 13 days, on 2026-12-06"),
+        NoticeType::Advice => {
+            format!("{MARK}openai-chat: the model gpt-4o is shut down in 13 days, on 2026-12-06")
+        }
         NoticeType::Report => {
-            format!("{MARK}{location} 2026-11-16 to 2026-11-23: availability from 99.930 %, 1 incident")
+            format!(
+                "{MARK}{location} 2026-11-16 to 2026-11-23: availability from 99.930 %, 1 incident"
+            )
         }
         _ => format!("test notification from {location}"),
     };
@@ -45,11 +58,21 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
         r#type,
         decided_at: now,
         location: location.to_owned(),
-        subject: if incident.is_some() { "OpenAI".to_owned() } else { location.to_owned() },
+        subject: if incident.is_some() {
+            "OpenAI".to_owned()
+        } else {
+            location.to_owned()
+        },
         title: incident.as_ref().map_or(title, |i| i.title.clone()),
         alternatives: vec![
             alternative("azure-chat", Provider::AzureOpenAi, "Azure", 380.0, 1.0),
-            alternative("anthropic-chat", Provider::Anthropic, "Anthropic", 510.0, 0.9993),
+            alternative(
+                "anthropic-chat",
+                Provider::Anthropic,
+                "Anthropic",
+                510.0,
+                0.9993,
+            ),
         ],
         url,
         thread: None,
@@ -60,14 +83,21 @@ pub fn specimen(r#type: NoticeType, id: Uuid, location: &str, public_url: Option
             minutes: format!(
                 "{}~~x{}",
                 ".".repeat(44),
-                if r#type == NoticeType::Resolved { "xxxxxxxxxx..." } else { "xxxxxxxxxxxxx" }
+                if r#type == NoticeType::Resolved {
+                    "xxxxxxxxxx..."
+                } else {
+                    "xxxxxxxxxxxxx"
+                }
             ),
         }],
         test: true,
         instead_of: None,
         document: document(r#type),
         condition: match r#type {
-            NoticeType::Delivery => Some(Condition { key: "delivery/slack".to_owned(), over: false }),
+            NoticeType::Delivery => Some(Condition {
+                key: "delivery/slack".to_owned(),
+                over: false,
+            }),
             other => Announcement::new(other, String::new(), now).condition,
         },
         incident,
@@ -129,11 +159,19 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
     let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
     let over = r#type == NoticeType::Resolved;
     let resolved_at = over.then(|| ago(3));
-    let since = if over { "recovered after 11 min" } else { "is failing" };
+    let since = if over {
+        "recovered after 11 min"
+    } else {
+        "is failing"
+    };
     Incident {
         id: INCIDENT,
         number: 42,
-        state: if over { IncidentState::Resolved } else { IncidentState::Open },
+        state: if over {
+            IncidentState::Resolved
+        } else {
+            IncidentState::Open
+        },
         status: Status::Outage,
         attribution: Attribution::Provider,
         attribution_reason: "the answer came from the provider itself".to_owned(),
@@ -155,7 +193,11 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
              answers from here."
         ),
         official: Official {
-            status: Some(if over { Status::Degraded } else { Status::Operational }),
+            status: Some(if over {
+                Status::Degraded
+            } else {
+                Status::Operational
+            }),
             incident: over.then(|| "Elevated error rates on the API".to_owned()),
             lead_s: over.then_some(720.0),
             url: Some("https://status.openai.com".to_owned()),
@@ -165,9 +207,15 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
             probes: 10,
             failed: 9,
             typical_failure_rate: 0.003,
-            first_token_ms: FirstToken { typical: Some(420.0), now: over.then_some(433.0) },
+            first_token_ms: FirstToken {
+                typical: Some(420.0),
+                now: over.then_some(433.0),
+            },
             samples: (0..3).map(|n| sample(n, ago(12 - n))).collect(),
-            faults: BTreeMap::from([("http.5xx".to_owned(), 8), ("timeout.headers".to_owned(), 1)]),
+            faults: BTreeMap::from([
+                ("http.5xx".to_owned(), 8),
+                ("timeout.headers".to_owned(), 1),
+            ]),
             worst_first_token_ms: Some(3210.0),
             worst_total_ms: Some(20_004.0),
             request_ids: (0..3).map(|n| format!("req_test{n}")).collect(),
@@ -187,7 +235,13 @@ fn sample(n: i64, at: Timestamp) -> EvidenceSample {
     }
 }
 
-fn alternative(endpoint: &str, provider: Provider, title: &str, first_token: f64, availability: f64) -> Alternative {
+fn alternative(
+    endpoint: &str,
+    provider: Provider,
+    title: &str,
+    first_token: f64,
+    availability: f64,
+) -> Alternative {
     Alternative {
         endpoint: endpoint.to_owned(),
         provider,

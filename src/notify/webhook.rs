@@ -34,7 +34,10 @@ pub(super) fn client(timeout: Duration, monitor: &Monitor) -> Result<Client, Str
     // Less than the whole, so that a receiver that was never reached is told from one that did not answer.
     let connect = timeout.mul_f64(0.75);
     outbound::client(
-        Client::builder().timeout(timeout).connect_timeout(connect).redirect(redirect::Policy::none()),
+        Client::builder()
+            .timeout(timeout)
+            .connect_timeout(connect)
+            .redirect(redirect::Policy::none()),
         monitor,
     )
 }
@@ -43,20 +46,45 @@ impl Poster {
     /// Sets the channel up.
     pub(super) fn new(webhook: &Webhook, monitor: &Monitor) -> Result<Self, String> {
         let client = client(webhook.timeout, monitor)?;
-        let key = webhook.secret.as_ref().and_then(signing_key).map(|k| hmac::Key::new(hmac::HMAC_SHA256, &k));
-        Ok(Self { client, webhook: webhook.clone(), key })
+        let key = webhook
+            .secret
+            .as_ref()
+            .and_then(signing_key)
+            .map(|k| hmac::Key::new(hmac::HMAC_SHA256, &k));
+        Ok(Self {
+            client,
+            webhook: webhook.clone(),
+            key,
+        })
     }
 
     /// One attempt.
-    pub(super) async fn attempt(&self, notice: &Notice, setting: Setting, mut progress: Progress) -> Attempt {
+    pub(super) async fn attempt(
+        &self,
+        notice: &Notice,
+        setting: Setting,
+        mut progress: Progress,
+    ) -> Attempt {
         let call = format::call(&self.webhook, notice, setting);
-        let headers = self.headers(&call, &notice.id.to_string(), setting.now.0.div_euclid(1000));
-        let request = self.client.post(call.url.expose()).headers(headers).body(call.body);
+        let headers = self.headers(
+            &call,
+            &notice.id.to_string(),
+            setting.now.0.div_euclid(1000),
+        );
+        let request = self
+            .client
+            .post(call.url.expose())
+            .headers(headers)
+            .body(call.body);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
                 progress.perhaps |= error.is_timeout() && !error.is_connect();
-                return Attempt::Retry { progress, error: words(&error), retry_after: None };
+                return Attempt::Retry {
+                    progress,
+                    error: words(&error),
+                    retry_after: None,
+                };
             }
         };
         let status = response.status();
@@ -66,24 +94,42 @@ impl Poster {
         // Said by somebody on the way, who does not know either.
         progress.perhaps |= status == StatusCode::GATEWAY_TIMEOUT;
         let asked = retry_after(&response, setting.now);
-        let transient =
-            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        let transient = status.is_server_error()
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            );
         let body = beginning(response).await;
         let retry_after = asked.or_else(|| retry_after_in(&body));
         let error = self.redacted(&format!("HTTP {}{}", status.as_u16(), refusal(&body)));
-        if transient { Attempt::Retry { progress, error, retry_after } } else { Attempt::Failed { progress, error } }
+        if transient {
+            Attempt::Retry {
+                progress,
+                error,
+                retry_after,
+            }
+        } else {
+            Attempt::Failed { progress, error }
+        }
     }
 
     /// Whether the receiver's address accepts connections. Any answer will do: nothing is to be sent.
     pub(super) async fn open(&self) -> Result<(), String> {
         let url = format::address(&self.webhook);
-        self.client.head(url.expose()).send().await.map(drop).map_err(|e| words(&e))
+        self.client
+            .head(url.expose())
+            .send()
+            .await
+            .map(drop)
+            .map_err(|e| words(&e))
     }
 
     fn headers(&self, call: &Call, id: &str, timestamp: i64) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut put = |name: &str, value: &str| {
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            if let (Ok(name), Ok(value)) =
+                (name.parse::<HeaderName>(), HeaderValue::from_str(value))
+            {
                 headers.insert(name, value);
             }
         };
@@ -91,7 +137,10 @@ impl Poster {
         put("webhook-id", id);
         put("webhook-timestamp", &timestamp.to_string());
         if let Some(key) = &self.key {
-            put("webhook-signature", &signature(key, id, timestamp, &call.body));
+            put(
+                "webhook-signature",
+                &signature(key, id, timestamp, &call.body),
+            );
         }
         for (name, value) in self.webhook.headers.iter().chain(&call.headers) {
             put(name, value.expose());
@@ -119,14 +168,20 @@ fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = chrono::DateTime::parse_from_rfc2822(text).ok()?.timestamp_millis();
-    Some(Duration::from_millis(u64::try_from(at - now.0).unwrap_or(0)))
+    let at = chrono::DateTime::parse_from_rfc2822(text)
+        .ok()?
+        .timestamp_millis();
+    Some(Duration::from_millis(
+        u64::try_from(at - now.0).unwrap_or(0),
+    ))
 }
 
 /// How long Telegram (`parameters.retry_after`) and Discord (`retry_after`) ask us to wait, in seconds.
 fn retry_after_in(body: &str) -> Option<Duration> {
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
-    let seconds = body["parameters"]["retry_after"].as_f64().or(body["retry_after"].as_f64())?;
+    let seconds = body["parameters"]["retry_after"]
+        .as_f64()
+        .or(body["retry_after"].as_f64())?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
@@ -135,7 +190,9 @@ async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
     while body.len() < MOST_BODY {
         match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(MOST_BODY - body.len())]),
+            Ok(Some(chunk)) => {
+                body.extend_from_slice(&chunk[..chunk.len().min(MOST_BODY - body.len())])
+            }
             _ => break,
         }
     }
@@ -144,8 +201,16 @@ async fn beginning(mut response: Response) -> String {
 
 /// The receiver's own words on a refusal, as far as they are worth keeping.
 fn refusal(body: &str) -> String {
-    let text: String = body.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_WORDS).collect();
-    if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
+    let text: String = body
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MOST_WORDS)
+        .collect();
+    if text.trim().is_empty() {
+        String::new()
+    } else {
+        format!(": {}", text.trim())
+    }
 }
 
 /// What went wrong, without the URL, which is often a secret in itself.
@@ -175,7 +240,12 @@ mod tests {
     fn the_published_test_vector_of_standard_webhooks() {
         let key = signing_key(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).unwrap();
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        let signed = signature(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
+        let signed = signature(
+            &key,
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            "{\"test\": 2432232314}",
+        );
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
@@ -183,7 +253,10 @@ mod tests {
     fn telegram_and_discord_say_how_long_to_wait_in_the_body() {
         let telegram = r#"{"ok": false, "error_code": 429, "parameters": {"retry_after": 31}}"#;
         assert_eq!(retry_after_in(telegram), Some(Duration::from_secs(31)));
-        assert_eq!(retry_after_in(r#"{"retry_after": 0.5, "global": false}"#), Some(Duration::from_millis(500)));
+        assert_eq!(
+            retry_after_in(r#"{"retry_after": 0.5, "global": false}"#),
+            Some(Duration::from_millis(500))
+        );
         assert_eq!(retry_after_in(r#"{"retry_after": -1}"#), None);
         assert_eq!(retry_after_in("<html>"), None);
     }

@@ -48,7 +48,10 @@ pub struct Post {
 ///
 /// # Errors
 /// When a channel cannot be set up.
-pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result<(), super::SetupError> {
+pub async fn run(
+    post: Post,
+    mut config: watch::Receiver<Arc<Config>>,
+) -> Result<(), super::SetupError> {
     loop {
         let current = config.borrow_and_update().clone();
         let sender = Arc::new(Sender::new(&current)?);
@@ -59,10 +62,17 @@ pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result
             let worker = Worker {
                 channel: channel.clone(),
                 sender: sender.clone(),
-                post: Post { stop: round.clone(), ..post.clone() },
+                post: Post {
+                    stop: round.clone(),
+                    ..post.clone()
+                },
             };
             if keep_alive::is_needed(channel) {
-                workers.spawn(keep_alive::run(channel.clone(), sender.clone(), worker.post.clone()));
+                workers.spawn(keep_alive::run(
+                    channel.clone(),
+                    sender.clone(),
+                    worker.post.clone(),
+                ));
             }
             workers.spawn(worker.run());
         }
@@ -85,11 +95,25 @@ pub async fn run(post: Post, mut config: watch::Receiver<Arc<Config>>) -> Result
 /// What waits for a channel that is not configured any more will never be sent: it becomes a dead letter, and the log
 /// says so.
 async fn give_up_the_gone(post: &Post, config: &Config) {
-    let (known, now) = (config.channels.iter().map(|c| c.name.clone()).collect::<Vec<_>>(), (post.wall)());
-    match post.store.aside(move |store| store.give_up_all_but(&known, now)).await {
+    let (known, now) = (
+        config
+            .channels
+            .iter()
+            .map(|c| c.name.clone())
+            .collect::<Vec<_>>(),
+        (post.wall)(),
+    );
+    match post
+        .store
+        .aside(move |store| store.give_up_all_but(&known, now))
+        .await
+    {
         Ok(lost) => {
             for row in lost {
-                let message = format!("{} to {}: the channel is not configured any more", row.r#type, row.channel);
+                let message = format!(
+                    "{} to {}: the channel is not configured any more",
+                    row.r#type, row.channel
+                );
                 let fields = json!({
                     "notification": row.id, "channel": row.channel, "type": row.r#type, "attempt": row.attempts,
                     "error": "the channel is not configured any more",
@@ -104,7 +128,12 @@ async fn give_up_the_gone(post: &Post, config: &Config) {
 
 fn store_failed(error: &StoreError, channel: &str) {
     let fields = json!({"channel": channel, "error": error.to_string()});
-    emit(Event::StoreFailed, Level::ERROR, &format!("the outbox cannot be used: {error}"), &fields);
+    emit(
+        Event::StoreFailed,
+        Level::ERROR,
+        &format!("the outbox cannot be used: {error}"),
+        &fields,
+    );
 }
 
 struct Worker {
@@ -128,7 +157,8 @@ impl Worker {
                     }
                 },
                 Ok((None, next)) => next.map_or(POLL, |at| {
-                    Duration::from_millis(at.since_ms((self.post.wall)()).max(1).unsigned_abs()).min(POLL)
+                    Duration::from_millis(at.since_ms((self.post.wall)()).max(1).unsigned_abs())
+                        .min(POLL)
                 }),
                 Err(error) => {
                     store_failed(&error, &self.channel.name);
@@ -150,7 +180,11 @@ impl Worker {
             .store
             .aside(move |store| {
                 let pending = store.next_pending(&channel, now)?;
-                let next = if pending.is_some() { None } else { store.next_attempt_at(&channel)? };
+                let next = if pending.is_some() {
+                    None
+                } else {
+                    store.next_attempt_at(&channel)?
+                };
                 Ok((pending, next))
             })
             .await
@@ -161,7 +195,9 @@ impl Worker {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
         // Whoever has it, or may have it, from before it was over still has to hear of the end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
-        let attempt = self.sender.attempt(&self.channel, &pending.notice, progress, (self.post.wall)());
+        let attempt =
+            self.sender
+                .attempt(&self.channel, &pending.notice, progress, (self.post.wall)());
         let given_up = async {
             self.post.stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
@@ -184,16 +220,39 @@ impl Worker {
                 if let Some(refused) = &refused {
                     fields["error"] = json!(refused);
                 }
-                emit(Event::NotificationSent, Level::INFO, &format!("{what}: delivered"), &fields);
-                let with_end = nobody_had_it && notice.already_over && !ends_by_message(&self.channel);
-                (if with_end { Attempted::SentWithEnd } else { Attempted::Sent }, progress, refused)
+                emit(
+                    Event::NotificationSent,
+                    Level::INFO,
+                    &format!("{what}: delivered"),
+                    &fields,
+                );
+                let with_end =
+                    nobody_had_it && notice.already_over && !ends_by_message(&self.channel);
+                (
+                    if with_end {
+                        Attempted::SentWithEnd
+                    } else {
+                        Attempted::Sent
+                    },
+                    progress,
+                    refused,
+                )
             }
             Attempt::Failed { progress, error } => {
                 fields["error"] = json!(error);
-                emit(Event::NotificationFailed, Level::ERROR, &format!("{what}: refused for good: {error}"), &fields);
+                emit(
+                    Event::NotificationFailed,
+                    Level::ERROR,
+                    &format!("{what}: refused for good: {error}"),
+                    &fields,
+                );
                 (Attempted::Failed, progress, Some(error))
             }
-            Attempt::Retry { progress, error, retry_after } => {
+            Attempt::Retry {
+                progress,
+                error,
+                retry_after,
+            } => {
                 fields["error"] = json!(error);
                 let at = if notice.r#type == NoticeType::Blind {
                     // Where there is no network it is no use to hurry, and when it is back its end says it all.
@@ -202,11 +261,21 @@ impl Worker {
                     now + backoff(number, retry_after, fastrand::f64())
                 };
                 if at > pending.queued_at + self.channel.filters.give_up_after {
-                    emit(Event::NotificationExpired, Level::ERROR, &format!("{what}: given up: {error}"), &fields);
+                    emit(
+                        Event::NotificationExpired,
+                        Level::ERROR,
+                        &format!("{what}: given up: {error}"),
+                        &fields,
+                    );
                     (Attempted::Expired, progress, Some(error))
                 } else {
                     fields["next_attempt_at"] = json!(at);
-                    emit(Event::NotificationRetry, Level::WARN, &format!("{what}: {error}; trying again"), &fields);
+                    emit(
+                        Event::NotificationRetry,
+                        Level::WARN,
+                        &format!("{what}: {error}; trying again"),
+                        &fields,
+                    );
                     (Attempted::RetryAt(at), progress, Some(error))
                 }
             }
@@ -215,7 +284,14 @@ impl Worker {
         let progress = serde_json::to_string(&progress).unwrap_or_default();
         let fallback = self.channel.filters.fallback.clone();
         let work = move |store: &Store| {
-            store.record_attempt(&pending, now, attempted, &progress, error.as_deref(), fallback.as_deref())
+            store.record_attempt(
+                &pending,
+                now,
+                attempted,
+                &progress,
+                error.as_deref(),
+                fallback.as_deref(),
+            )
         };
         let recorded = self.post.store.aside(work).await;
         // There may be something for the fallback now.

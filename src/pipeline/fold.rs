@@ -24,12 +24,15 @@ use crate::attribute::attribute;
 use crate::audience::{Scope, ends_by_message, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::desk::Announcement;
-use crate::detect::{Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
+use crate::detect::{
+    Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked,
+};
 use crate::incident::{Book, Change, Surroundings};
 use crate::log;
 use crate::maintenance::{self, Active};
 use crate::model::{
-    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample, Status, Timestamp,
+    Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample,
+    Status, Timestamp,
 };
 use crate::official::Pages;
 use crate::snapshot::{EndpointView, Recent, Snapshot};
@@ -90,9 +93,20 @@ impl Core {
     /// A state that has seen nothing yet.
     pub fn new(config: Arc<Config>, stretch: f64) -> Self {
         let roster = roster(&config, stretch);
-        let state = State { fingerprints: fingerprints(&config), ..State::default() };
+        let state = State {
+            fingerprints: fingerprints(&config),
+            ..State::default()
+        };
         let recents = BTreeMap::new();
-        Self { config, stretch, roster, state, recents, checkpoint_at: Timestamp(0), remembered: None }
+        Self {
+            config,
+            stretch,
+            roster,
+            state,
+            recents,
+            checkpoint_at: Timestamp(0),
+            remembered: None,
+        }
     }
 
     /// The state that `checkpoint` holds, judged by `config` from `at` on. The recent samples have to be
@@ -128,7 +142,12 @@ impl Core {
         self.follow_recents(sample.ended_at());
         let recent = self.recents.entry(sample.endpoint.clone()).or_default();
         recent.record(sample);
-        if self.state.configured.get(&sample.endpoint).is_some_and(|since| sample.started_at < *since) {
+        if self
+            .state
+            .configured
+            .get(&sample.endpoint)
+            .is_some_and(|since| sample.started_at < *since)
+        {
             recent.begin_anew();
         }
     }
@@ -156,12 +175,24 @@ impl Core {
         self.state.detector.retain(|name| roster.contains_key(name));
         self.recents.retain(|name, _| roster.contains_key(name));
         self.state.advisor.retain(|name| roster.contains_key(name));
-        self.state.configured.retain(|name, _| roster.contains_key(name));
-        let feeds: Vec<_> = self.config.status_feeds.iter().map(StatusFeed::key).collect();
-        self.state.pages.retain(|feed| feeds.iter().any(|f| f == feed));
+        self.state
+            .configured
+            .retain(|name, _| roster.contains_key(name));
+        let feeds: Vec<_> = self
+            .config
+            .status_feeds
+            .iter()
+            .map(StatusFeed::key)
+            .collect();
+        self.state
+            .pages
+            .retain(|feed| feeds.iter().any(|f| f == feed));
         let closed = self.state.book.forget(at, |name| roster.contains_key(name));
         let mut step = Step::default();
-        step.tell(closed.into_iter().map(|i| (Change::Resolved, i)).collect(), at);
+        step.tell(
+            closed.into_iter().map(|i| (Change::Resolved, i)).collect(),
+            at,
+        );
         step.commit.checkpoint = Some(self.checkpoint());
         step
     }
@@ -180,10 +211,12 @@ impl Core {
             let typical = self.state.detector.typical(&self.roster, &sample.endpoint);
             let factor = endpoint.detection.slow_factor;
             let beyond = |now: Option<f64>, typical: Option<f64>| {
-                now.zip(typical).is_some_and(|(now, typical)| now > typical * factor)
+                now.zip(typical)
+                    .is_some_and(|(now, typical)| now > typical * factor)
             };
             if sample.schedule_lag_ms <= LAG_LIMIT_MS
-                && (beyond(sample.first_token_ms, typical.first_token_ms) || beyond(sample.total_ms, typical.total_ms))
+                && (beyond(sample.first_token_ms, typical.first_token_ms)
+                    || beyond(sample.total_ms, typical.total_ms))
             {
                 sample.outcome = Outcome::Slow;
             }
@@ -194,7 +227,9 @@ impl Core {
     /// Folds a completed sample into the state.
     pub fn step(&mut self, sample: Sample) -> Step {
         let mut step = Step::default();
-        let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else { return step };
+        let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else {
+            return step;
+        };
         let at = sample.ended_at();
         self.follow_back(at);
         // The network concerns all.
@@ -218,25 +253,41 @@ impl Core {
         for name in self.state.book.take_withdrawn() {
             self.state.detector.withdraw(&name);
         }
-        self.see(&mut step, &endpoint, &sample, observation.result == Looked::Offline);
+        self.see(
+            &mut step,
+            &endpoint,
+            &sample,
+            observation.result == Looked::Offline,
+        );
         step.look_again = verdict.look_again;
         if sample.attribution == Some(Attribution::Account) {
             step.look_again.extend(self.witnesses(&endpoint, &sample));
         }
         step.lines.push(Line::sample(&sample, &self.config.log));
-        step.lines.extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
+        step.lines
+            .extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
         step.tell(changes, at);
         let after = self.statuses(shown, at);
-        step.lines.extend(after.iter().filter_map(|(name, now)| self.status_line(name, *before.get(name)?, *now)));
+        step.lines.extend(
+            after
+                .iter()
+                .filter_map(|(name, now)| self.status_line(name, *before.get(name)?, *now)),
+        );
         for advice in self.state.advisor.consider(&endpoint, &sample) {
             let fields = serde_json::json!({
                 "endpoint": endpoint.name, "provider": endpoint.provider, "kind": advice.kind,
             });
             let only = self.asking_for_advice(&endpoint.name);
             if !only.is_empty() {
-                step.announcements.push(Announcement::advice(&advice, only, at));
+                step.announcements
+                    .push(Announcement::advice(&advice, only, at));
             }
-            step.lines.push(Line::new(log::Event::AdviceGiven, tracing::Level::WARN, advice.text, fields));
+            step.lines.push(Line::new(
+                log::Event::AdviceGiven,
+                tracing::Level::WARN,
+                advice.text,
+                fields,
+            ));
         }
         self.spend(&mut step, &sample);
         if at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
@@ -255,16 +306,28 @@ impl Core {
             location: self.config.monitor.location.clone(),
             blind_since: self.state.blind.as_ref().map(|b| b.since),
             budget_spent: self.state.spent.over,
-            spent_today_usd: if self.state.spent.day == self.local_day(now) { self.state.spent.usd } else { 0.0 },
+            spent_today_usd: if self.state.spent.day == self.local_day(now) {
+                self.state.spent.usd
+            } else {
+                0.0
+            },
             last_recorded_at: None,
             store_error: None,
             leaders: BTreeMap::new(),
-            endpoints: self.config.endpoints.iter().map(|e| self.view(e, &windows, now)).collect(),
+            endpoints: self
+                .config
+                .endpoints
+                .iter()
+                .map(|e| self.view(e, &windows, now))
+                .collect(),
             incidents: self
                 .state
                 .book
                 .open()
-                .map(|i| Incident { duration_s: now.since_ms(i.started_at).max(0) as f64 / 1000.0, ..i.clone() })
+                .map(|i| Incident {
+                    duration_s: now.since_ms(i.started_at).max(0) as f64 / 1000.0,
+                    ..i.clone()
+                })
                 .collect(),
             advice: self.state.advisor.standing().to_vec(),
             silences: Vec::new(),
@@ -277,17 +340,38 @@ impl Core {
     /// What was advised and still holds, in sentences.
     pub fn advice(&self) -> Vec<String> {
         let known = |a: &&Advice| self.endpoint(&a.endpoint).is_some();
-        self.state.advisor.standing().iter().filter(known).map(|a| format!("{}. {}", a.text, a.kind.remedy())).collect()
+        self.state
+            .advisor
+            .standing()
+            .iter()
+            .filter(known)
+            .map(|a| format!("{}. {}", a.text, a.kind.remedy()))
+            .collect()
     }
 
     /// The channels that want advice about the endpoint of this name.
     fn asking_for_advice(&self, name: &str) -> Vec<String> {
         let asks = |c: &&Arc<Channel>| {
-            let Filters { endpoints, providers, groups, .. } = &c.filters;
+            let Filters {
+                endpoints,
+                providers,
+                groups,
+                ..
+            } = &c.filters;
             wants_type(&c.filters, NoticeType::Advice)
-                && Scope { endpoints, providers, groups }.covers(name, &self.config)
+                && Scope {
+                    endpoints,
+                    providers,
+                    groups,
+                }
+                .covers(name, &self.config)
         };
-        self.config.channels.iter().filter(asks).map(|c| c.name.clone()).collect()
+        self.config
+            .channels
+            .iter()
+            .filter(asks)
+            .map(|c| c.name.clone())
+            .collect()
     }
 
     /// The next incident has a number after `last`.
@@ -297,7 +381,8 @@ impl Core {
 
     /// Until when nothing may be probed because the day's budget is spent.
     pub fn rest_until(&self, now: Timestamp) -> Option<Timestamp> {
-        (self.state.spent.over && self.state.spent.day == self.local_day(now)).then(|| self.next_midnight(now))
+        (self.state.spent.over && self.state.spent.day == self.local_day(now))
+            .then(|| self.next_midnight(now))
     }
 
     fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
@@ -307,44 +392,92 @@ impl Core {
     /// How the endpoint of this name is, or how all are.
     fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<String, Status> {
         let windows = maintenance::active(&self.config, at);
-        let asked = self.config.endpoints.iter().filter(|e| only.is_none_or(|name| e.name == name));
-        asked.map(|e| (e.name.clone(), self.status_of(e, &windows, at).0)).collect()
+        let asked = self
+            .config
+            .endpoints
+            .iter()
+            .filter(|e| only.is_none_or(|name| e.name == name));
+        asked
+            .map(|e| (e.name.clone(), self.status_of(e, &windows, at).0))
+            .collect()
     }
 
     fn status_line(&self, name: &str, was: Status, now: Status) -> Option<Line> {
         let endpoint = self.endpoint(name).filter(|_| was != now)?;
         let message = format!("{name} is {} (was {})", now.as_str(), was.as_str());
         let fields = serde_json::json!({"endpoint": name, "provider": endpoint.provider, "status": now, "was": was});
-        Some(Line::new(log::Event::StatusChanged, tracing::Level::INFO, message, fields))
+        Some(Line::new(
+            log::Event::StatusChanged,
+            tracing::Level::INFO,
+            message,
+            fields,
+        ))
     }
 
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
         let interval = endpoint.interval.mul_f64(self.stretch);
         let controls = self.config.controls_tell_of(endpoint);
-        Reader { interval, limits: &endpoint.slow, controls }.observe(sample)
+        Reader {
+            interval,
+            limits: &endpoint.slow,
+            controls,
+        }
+        .observe(sample)
     }
 
     fn free_of_incidents(&self) -> Vec<String> {
         let answers = |e: &&Arc<Endpoint>| {
             self.state.book.of(&e.name).is_none()
                 && self.state.book.explained(&e.name).is_none()
-                && self.recents.get(&e.name).and_then(Recent::last).is_some_and(|(_, o, _)| o != Outcome::Failed)
+                && self
+                    .recents
+                    .get(&e.name)
+                    .and_then(Recent::last)
+                    .is_some_and(|(_, o, _)| o != Outcome::Failed)
         };
-        self.config.endpoints.iter().filter(answers).map(|e| e.name.clone()).collect()
+        self.config
+            .endpoints
+            .iter()
+            .filter(answers)
+            .map(|e| e.name.clone())
+            .collect()
     }
 
-    fn view(&self, endpoint: &Arc<Endpoint>, windows: &[Active<'_>], now: Timestamp) -> EndpointView {
+    fn view(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        windows: &[Active<'_>],
+        now: Timestamp,
+    ) -> EndpointView {
         let (status, reason) = self.status_of(endpoint, windows, now);
-        let typical = self.state.detector.typical(&self.roster, &endpoint.name).first_token_ms;
+        let typical = self
+            .state
+            .detector
+            .typical(&self.roster, &endpoint.name)
+            .first_token_ms;
         let none = Recent::default();
-        self.recents.get(&endpoint.name).unwrap_or(&none).view(endpoint, now, status, reason, typical)
+        self.recents
+            .get(&endpoint.name)
+            .unwrap_or(&none)
+            .view(endpoint, now, status, reason, typical)
     }
 
     /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.
-    fn status_of(&self, endpoint: &Endpoint, windows: &[Active<'_>], now: Timestamp) -> (Status, Option<String>) {
+    fn status_of(
+        &self,
+        endpoint: &Endpoint,
+        windows: &[Active<'_>],
+        now: Timestamp,
+    ) -> (Status, Option<String>) {
         let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
         if let Some(window) = windows.iter().find(|w| w.scope().includes(endpoint)) {
-            return (Status::Maintenance, Some(format!("{}, until {}", window.maintenance.name, window.until)));
+            return (
+                Status::Maintenance,
+                Some(format!(
+                    "{}, until {}",
+                    window.maintenance.name, window.until
+                )),
+            );
         }
         if self.state.blind.is_some() {
             return unknown("this machine has no network");
@@ -352,11 +485,21 @@ impl Core {
         if let Some(incident) = self.state.book.of(&endpoint.name) {
             // A refused key or a broken resolver says nothing about the provider.
             let measured = incident.attribution == Attribution::Provider;
-            return (if measured { incident.status } else { Status::Unknown }, Some(incident.title.clone()));
+            return (
+                if measured {
+                    incident.status
+                } else {
+                    Status::Unknown
+                },
+                Some(incident.title.clone()),
+            );
         }
         if let Some((status, by)) = self.state.book.explained(&endpoint.name) {
             let why = match by {
-                Some(incident) => format!("explained by incident {}: {}", incident.number, incident.title),
+                Some(incident) => format!(
+                    "explained by incident {}: {}",
+                    incident.number, incident.title
+                ),
                 None => "still failing after what explained it is over".to_owned(),
             };
             return (status, Some(why));
@@ -372,13 +515,22 @@ impl Core {
             return unknown("no good probe yet");
         }
         let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
-        if now > last + patience { unknown("not probed lately") } else { (Status::Operational, None) }
+        if now > last + patience {
+            unknown("not probed lately")
+        } else {
+            (Status::Operational, None)
+        }
     }
 
     /// What was suspicious and has passed: logged, so that the settings can be tuned on one's own history.
     fn blip(&self, endpoint: &Endpoint, blip: &Blip) -> Line {
         let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
-        for fault in self.recents.get(&blip.endpoint).into_iter().flat_map(|r| r.bad_since(blip.started_at)) {
+        for fault in self
+            .recents
+            .get(&blip.endpoint)
+            .into_iter()
+            .flat_map(|r| r.bad_since(blip.started_at))
+        {
             if let Some(fault) = fault.fault.filter(|_| fault.started_at <= blip.ended_at) {
                 *faults.entry(fault.as_str()).or_default() += 1;
             }
@@ -391,13 +543,25 @@ impl Core {
             _ => ("errors", "failed"),
         };
         let codes: Vec<_> = faults.keys().copied().collect();
-        let codes = if codes.is_empty() { String::new() } else { format!(" ({})", codes.join(", ")) };
-        let message = format!("{}: a blip of {lasted:.0} s, {k} of {n} probes {words}{codes}; no alert", blip.endpoint);
+        let codes = if codes.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", codes.join(", "))
+        };
+        let message = format!(
+            "{}: a blip of {lasted:.0} s, {k} of {n} probes {words}{codes}; no alert",
+            blip.endpoint
+        );
         let fields = serde_json::json!({
             "endpoint": blip.endpoint, "provider": endpoint.provider, "kind": kind, "started_at": blip.started_at,
             "duration_s": lasted, "bad": k, "probes": n, "faults": faults, "cleared": blip.cleared.as_str(),
         });
-        Line::new(log::Event::BlipCleared, tracing::Level::INFO, message, fields)
+        Line::new(
+            log::Event::BlipCleared,
+            tracing::Level::INFO,
+            message,
+            fields,
+        )
     }
 
     /// Counts what the sample cost; says so once when the day's budget is spent.
@@ -406,26 +570,44 @@ impl Core {
         let spent = &mut self.state.spent;
         if spent.day != day {
             let was_over = spent.over;
-            *spent = Spent { day, ..Spent::default() };
+            *spent = Spent {
+                day,
+                ..Spent::default()
+            };
             if was_over {
-                step.announcements.push(self.budget_is_whole(sample.started_at));
+                step.announcements
+                    .push(self.budget_is_whole(sample.started_at));
             }
         }
         let spent = &mut self.state.spent;
         spent.usd += sample.cost_usd.unwrap_or(0.0);
-        spent.tokens += u64::from(sample.input_tokens.unwrap_or(0)) + u64::from(sample.output_tokens.unwrap_or(0));
+        spent.tokens += u64::from(sample.input_tokens.unwrap_or(0))
+            + u64::from(sample.output_tokens.unwrap_or(0));
         let budget = self.config.budget;
-        let over = spent.usd >= budget.daily_usd || budget.daily_tokens.is_some_and(|limit| spent.tokens >= limit);
+        let over = spent.usd >= budget.daily_usd
+            || budget
+                .daily_tokens
+                .is_some_and(|limit| spent.tokens >= limit);
         if over && !spent.over {
             spent.over = true;
             let (usd, tokens) = (spent.usd, spent.tokens);
             let at = sample.ended_at();
             let until = self.next_midnight(at);
-            let title = format!("{} has spent its probing budget of the day", self.config.monitor.location);
+            let title = format!(
+                "{} has spent its probing budget of the day",
+                self.config.monitor.location
+            );
             let fields = serde_json::json!({"usd": usd, "tokens": tokens, "until": until});
-            let message = format!("{title}: {usd:.4} USD, {tokens} tokens; probing rests until {until}");
-            step.lines.push(Line::new(log::Event::BudgetSpent, tracing::Level::WARN, message, fields));
-            step.announcements.push(Announcement::new(NoticeType::Budget, title, at));
+            let message =
+                format!("{title}: {usd:.4} USD, {tokens} tokens; probing rests until {until}");
+            step.lines.push(Line::new(
+                log::Event::BudgetSpent,
+                tracing::Level::WARN,
+                message,
+                fields,
+            ));
+            step.announcements
+                .push(Announcement::new(NoticeType::Budget, title, at));
             step.rest_until = Some(until);
         }
     }
@@ -433,8 +615,12 @@ impl Core {
     /// People know that it is midnight; a receiver that keeps what it is told until another message ends it does not.
     fn budget_is_whole(&self, at: Timestamp) -> Announcement {
         let channels = self.config.channels.iter();
-        let keepers = channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
-        let title = format!("{} probes again: a new day, a new budget", self.config.monitor.location);
+        let keepers =
+            channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
+        let title = format!(
+            "{} probes again: a new day, a new budget",
+            self.config.monitor.location
+        );
         Announcement {
             only: Some(keepers.map(|c| c.name.clone()).collect()),
             ..Announcement::new(NoticeType::Budget, title, at).over()
@@ -442,7 +628,9 @@ impl Core {
     }
 
     fn local_day(&self, at: Timestamp) -> NaiveDate {
-        at.to_datetime().with_timezone(&self.config.monitor.timezone).date_naive()
+        at.to_datetime()
+            .with_timezone(&self.config.monitor.timezone)
+            .date_naive()
     }
 
     /// The first midnight after `at` in the configured time zone; where a clock change skips midnight, the hour after.
@@ -452,19 +640,30 @@ impl Core {
         (0..3)
             .filter_map(|hour| tomorrow.and_hms_opt(hour, 0, 0))
             .find_map(|t| zone.from_local_datetime(&t).earliest())
-            .map_or(Timestamp(at.0 + 86_400_000), |t| Timestamp(t.timestamp_millis()))
+            .map_or(Timestamp(at.0 + 86_400_000), |t| {
+                Timestamp(t.timestamp_millis())
+            })
     }
 }
 
 /// What each endpoint of `config` is judged by.
 fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
-    let policy = |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(stretch), e.domain());
-    config.endpoints.iter().map(|e| (e.name.clone(), policy(e))).collect()
+    let policy =
+        |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(stretch), e.domain());
+    config
+        .endpoints
+        .iter()
+        .map(|e| (e.name.clone(), policy(e)))
+        .collect()
 }
 
 /// How each endpoint of `config` is set up, in a form that says nothing of it.
 fn fingerprints(config: &Config) -> BTreeMap<String, u64> {
-    config.endpoints.iter().map(|e| (e.name.clone(), fingerprint(e))).collect()
+    config
+        .endpoints
+        .iter()
+        .map(|e| (e.name.clone(), fingerprint(e)))
+        .collect()
 }
 
 struct Around<'a> {
@@ -476,19 +675,33 @@ struct Around<'a> {
 
 impl Surroundings for Around<'_> {
     fn endpoint(&self, name: &str) -> Option<&Endpoint> {
-        self.config.endpoints.iter().find(|e| e.name == name).map(Arc::as_ref)
+        self.config
+            .endpoints
+            .iter()
+            .find(|e| e.name == name)
+            .map(Arc::as_ref)
     }
 
     fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample> {
-        self.recents.get(name).map(|r| r.bad_since(from).cloned().collect()).unwrap_or_default()
+        self.recents
+            .get(name)
+            .map(|r| r.bad_since(from).cloned().collect())
+            .unwrap_or_default()
     }
 
     fn working(&self) -> Vec<&Endpoint> {
-        self.book_free.iter().filter_map(|name| self.endpoint(name)).collect()
+        self.book_free
+            .iter()
+            .filter_map(|name| self.endpoint(name))
+            .collect()
     }
 
     fn size_of(&self, domain: &str) -> usize {
-        self.config.endpoints.iter().filter(|e| e.domain() == domain).count()
+        self.config
+            .endpoints
+            .iter()
+            .filter(|e| e.domain() == domain)
+            .count()
     }
 
     fn has_worked(&self, name: &str) -> bool {
@@ -497,6 +710,9 @@ impl Surroundings for Around<'_> {
 
     fn official(&self, incident: &Incident) -> Official {
         let feeds = feeds_about(self.config, incident);
-        feeds.map_or_else(|| incident.official.clone(), |feeds| self.pages.about(incident, &feeds))
+        feeds.map_or_else(
+            || incident.official.clone(),
+            |feeds| self.pages.about(incident, &feeds),
+        )
     }
 }

@@ -27,7 +27,10 @@ use crate::desk::{Announcement, Desk};
 use crate::incident::{Change, human_duration};
 use crate::log;
 use crate::metrics::Counters;
-use crate::model::{Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp, is_plausible};
+use crate::model::{
+    Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp,
+    is_plausible,
+};
 pub use crate::official::Heard;
 use crate::route;
 use crate::runner::{Command, Report};
@@ -110,25 +113,45 @@ pub struct Line {
 
 impl Line {
     fn new(event: log::Event, level: Level, message: String, fields: Value) -> Self {
-        Self { event, level, message, fields, hidden: false }
+        Self {
+            event,
+            level,
+            message,
+            fields,
+            hidden: false,
+        }
     }
 
     fn sample(sample: &Sample, log: &config::Log) -> Self {
         let failed = sample.outcome == Outcome::Failed;
         let total = sample.total_ms.unwrap_or(0.0);
         let message = match sample.fault {
-            Some(fault) => format!("{} failed after {total:.0} ms: {}", sample.endpoint, fault.describe()),
+            Some(fault) => format!(
+                "{} failed after {total:.0} ms: {}",
+                sample.endpoint,
+                fault.describe()
+            ),
             None => match sample.first_token_ms {
                 Some(first) => {
                     let word = sample.outcome.as_str();
-                    format!("{} {word}: first token {first:.0} ms, total {total:.0} ms", sample.endpoint)
+                    format!(
+                        "{} {word}: first token {first:.0} ms, total {total:.0} ms",
+                        sample.endpoint
+                    )
                 }
-                None => format!("{} {}: total {total:.0} ms", sample.endpoint, sample.outcome.as_str()),
+                None => format!(
+                    "{} {}: total {total:.0} ms",
+                    sample.endpoint,
+                    sample.outcome.as_str()
+                ),
             },
         };
         let level = if failed { Level::WARN } else { Level::INFO };
         let fields = serde_json::to_value(sample).unwrap_or_default();
-        Self { hidden: !failed && !log.all_samples, ..Self::new(log::Event::ProbeCompleted, level, message, fields) }
+        Self {
+            hidden: !failed && !log.all_samples,
+            ..Self::new(log::Event::ProbeCompleted, level, message, fields)
+        }
     }
 
     fn incident(change: Change, incident: &Incident) -> Self {
@@ -146,13 +169,24 @@ impl Line {
             "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
         });
         let title = &incident.title;
-        let over = || format!("{title}; over after {}", human_duration(incident.duration_s));
-        let message = if incident.has_recovered() { over() } else { title.clone() };
+        let over = || {
+            format!(
+                "{title}; over after {}",
+                human_duration(incident.duration_s)
+            )
+        };
+        let message = if incident.has_recovered() {
+            over()
+        } else {
+            title.clone()
+        };
         Self::new(event, level, message, fields)
     }
 
     fn outgoing(outgoing: &Outgoing) -> Self {
-        let Outgoing { channel, notice, .. } = outgoing;
+        let Outgoing {
+            channel, notice, ..
+        } = outgoing;
         let message = format!("{} is queued for {channel}", notice.r#type.as_str());
         let fields = json!({
             "notification": notice.id, "channel": channel, "type": notice.r#type,
@@ -254,7 +288,9 @@ impl Pipeline {
             let look = lookout.look();
             let now = look.now;
             let mut steps = Vec::with_capacity(reports.len() + 3);
-            let set_from = look.set_from.filter(|from| is_plausible(*from) && is_plausible(now));
+            let set_from = look
+                .set_from
+                .filter(|from| is_plausible(*from) && is_plausible(now));
             if let Some((from, to)) = was_set.take().or(set_from.map(|from| (from, now))) {
                 set = Some((to.since_ms(from), Instant::now()));
                 steps.push(self.set_clock(from, to));
@@ -280,7 +316,10 @@ impl Pipeline {
                 answer
             });
             // The look again does not wait for the disk.
-            let looks: Vec<_> = steps.iter().flat_map(|s| s.look_again.iter().cloned()).collect();
+            let looks: Vec<_> = steps
+                .iter()
+                .flat_map(|s| s.look_again.iter().cloned())
+                .collect();
             if !looks.is_empty() {
                 let _ = self.commands.send(Command::LookAgain(looks));
             }
@@ -293,7 +332,8 @@ impl Pipeline {
             if steps.iter().any(|s| s.commit.sample.is_some()) {
                 last_recorded_at = Some(now);
             }
-            let ordinary = answer.is_none() && !steps.is_empty() && steps.iter().all(Step::is_ordinary);
+            let ordinary =
+                answer.is_none() && !steps.is_empty() && steps.iter().all(Step::is_ordinary);
             if ordinary && Instant::now() < due && backlog.said.len() < SAID_AT_ONCE {
                 behind = true;
                 backlog.add(steps);
@@ -302,21 +342,33 @@ impl Pipeline {
             }
             if tallied_at.is_none_or(|at| at.elapsed() >= TALLY_EVERY) {
                 // A store that cannot be read shows when it cannot be written.
-                outbox = self.store.aside(Store::outbox_tally).await.unwrap_or(outbox);
+                outbox = self
+                    .store
+                    .aside(Store::outbox_tally)
+                    .await
+                    .unwrap_or(outbox);
                 tallied_at = Some(Instant::now());
             }
             if Instant::now() >= forget_at && backlog.error.is_none() {
                 forget_at = Instant::now() + self.forget(now).await;
             }
             if let Some(error) = backlog.worth_telling() {
-                let title = format!("{} cannot write its store: {error}", self.core.config().monitor.location);
-                self.desk.announce(Announcement::new(NoticeType::Store, title, now));
+                let title = format!(
+                    "{} cannot write its store: {error}",
+                    self.core.config().monitor.location
+                );
+                self.desk
+                    .announce(Announcement::new(NoticeType::Store, title, now));
             }
             if let (None, Some(since)) = (backlog.failing_since, backlog.told_since) {
                 backlog.told_since = None;
                 let lasted = human_duration(since.elapsed().as_secs_f64());
-                let title = format!("{} writes its store again after {lasted}", self.core.config().monitor.location);
-                self.desk.announce(Announcement::new(NoticeType::Store, title, now).over());
+                let title = format!(
+                    "{} writes its store again after {lasted}",
+                    self.core.config().monitor.location
+                );
+                self.desk
+                    .announce(Announcement::new(NoticeType::Store, title, now).over());
             }
             let mut snapshot = self.core.snapshot(now);
             if backlog.error.is_none() {
@@ -341,8 +393,14 @@ impl Pipeline {
             // Who hears of it and looks finds it in the snapshot.
             self.say(&mut backlog);
         }
-        let checkpoint = Commit { checkpoint: Some(self.core.checkpoint()), ..Commit::default() };
-        backlog.add(vec![Step { commit: checkpoint, ..Step::default() }]);
+        let checkpoint = Commit {
+            checkpoint: Some(self.core.checkpoint()),
+            ..Commit::default()
+        };
+        backlog.add(vec![Step {
+            commit: checkpoint,
+            ..Step::default()
+        }]);
         self.write(&mut backlog).await;
         self.say(&mut backlog);
     }
@@ -361,20 +419,31 @@ impl Pipeline {
                 let incident = self.desk.hear(change, incident, at);
                 step.commit.incidents.push(IncidentRow::of(&incident));
             }
-            step.announcements.drain(..).for_each(|a| self.desk.announce(a));
+            step.announcements
+                .drain(..)
+                .for_each(|a| self.desk.announce(a));
         }
         let config = self.core.config().clone();
         let outgoing = self.desk.tick(snapshot.at, &config, snapshot, outbox);
         let lines = outgoing.iter().map(Line::outgoing).collect();
-        let commit = Commit { outgoing, desk: self.desk.take_change(), ..Commit::default() };
-        Step { commit, lines, ..Step::default() }
+        let commit = Commit {
+            outgoing,
+            desk: self.desk.take_change(),
+            ..Commit::default()
+        };
+        Step {
+            commit,
+            lines,
+            ..Step::default()
+        }
     }
 
     fn obey(&mut self, control: Control, now: Timestamp) -> (Step, Option<Answer>) {
         let mut step = Step::default();
         let answer: Answer = match control {
             Control::Follow(config, stretch) => {
-                self.counters.retain(|name| config.endpoints.iter().any(|e| e.name == name));
+                self.counters
+                    .retain(|name| config.endpoints.iter().any(|e| e.name == name));
                 return (self.core.follow(config, stretch, now), None);
             }
             Control::Heard(heard) => {
@@ -408,16 +477,24 @@ impl Pipeline {
                 self.counters.count(&sample);
                 Some(self.core.step(sample))
             }
-            Report::Skipped { endpoint, ticks, reason } => {
-                let message =
-                    format!("{endpoint}: {ticks} probe{} skipped, {reason}", if ticks == 1 { "" } else { "s" });
+            Report::Skipped {
+                endpoint,
+                ticks,
+                reason,
+            } => {
+                let message = format!(
+                    "{endpoint}: {ticks} probe{} skipped, {reason}",
+                    if ticks == 1 { "" } else { "s" }
+                );
                 let fields = json!({"endpoint": endpoint, "ticks": ticks, "reason": reason});
                 log::emit(log::Event::ProbeSkipped, Level::WARN, &message, &fields);
                 None
             }
             Report::Asleep { from, to } => {
                 let seconds = to.since_ms(from) as f64 / 1000.0;
-                let message = format!("this machine was asleep for {seconds:.0} s; what happened meanwhile is unknown");
+                let message = format!(
+                    "this machine was asleep for {seconds:.0} s; what happened meanwhile is unknown"
+                );
                 let fields = json!({"from": from, "to": to, "duration_s": seconds});
                 log::emit(log::Event::MonitorAsleep, Level::WARN, &message, &fields);
                 None
@@ -428,20 +505,34 @@ impl Pipeline {
     /// The clock was set: everything that goes on or waits keeps its distance from now.
     fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> Step {
         let mut step = self.core.move_along(from, to);
-        step.commit.incidents = self.desk.move_along(to.since_ms(from)).iter().map(IncidentRow::of).collect();
+        step.commit.incidents = self
+            .desk
+            .move_along(to.since_ms(from))
+            .iter()
+            .map(IncidentRow::of)
+            .collect();
         step
     }
 
     /// Forgets a little of what is too old; gives how long it is until the next time.
     async fn forget(&mut self, now: Timestamp) -> Duration {
         let horizon = Horizon::at(now, &self.core.config().store);
-        match self.store.aside(move |store| store.forget(horizon, FORGET_AT_ONCE)).await {
+        match self
+            .store
+            .aside(move |store| store.forget(horizon, FORGET_AT_ONCE))
+            .await
+        {
             Ok(FORGET_AT_ONCE) => PULSE,
             Ok(_) => FORGET_EVERY,
             Err(error) => {
                 let error = error.to_string();
                 let message = format!("cannot delete what is older than it is kept for: {error}");
-                log::emit(log::Event::StoreFailed, Level::ERROR, &message, &json!({"error": error}));
+                log::emit(
+                    log::Event::StoreFailed,
+                    Level::ERROR,
+                    &message,
+                    &json!({"error": error}),
+                );
                 FORGET_EVERY
             }
         }
@@ -463,17 +554,34 @@ impl Pipeline {
             Ok(()) => {
                 let took = began.elapsed();
                 if took > SLOW_COMMIT {
-                    let fields = json!({"duration_s": took.as_secs_f64(), "commits": commits.len()});
-                    log::emit(log::Event::StoreSlow, Level::WARN, "the store is slow to write", &fields);
+                    let fields =
+                        json!({"duration_s": took.as_secs_f64(), "commits": commits.len()});
+                    log::emit(
+                        log::Event::StoreSlow,
+                        Level::WARN,
+                        "the store is slow to write",
+                        &fields,
+                    );
                 }
                 if backlog.error.take().is_some() {
-                    let message = format!("the store is written again: {} commits that waited", commits.len());
-                    log::emit(log::Event::StoreRecovered, Level::INFO, &message, &json!({"commits": commits.len()}));
+                    let message = format!(
+                        "the store is written again: {} commits that waited",
+                        commits.len()
+                    );
+                    log::emit(
+                        log::Event::StoreRecovered,
+                        Level::INFO,
+                        &message,
+                        &json!({"commits": commits.len()}),
+                    );
                 }
                 backlog.failing_since = None;
                 let lines = std::mem::take(&mut backlog.lines);
                 backlog.say(lines);
-                if commits.iter().any(|c| !c.outgoing.is_empty() || c.clock_set.is_some()) {
+                if commits
+                    .iter()
+                    .any(|c| !c.outgoing.is_empty() || c.clock_set.is_some())
+                {
                     self.outbox.notify_waiters();
                 }
             }
@@ -517,8 +625,14 @@ struct Backlog {
 impl Backlog {
     /// The error, when it is time to tell people that the store fails.
     fn worth_telling(&mut self) -> Option<&str> {
-        let long = self.failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE);
-        if !long || self.told_at.is_some_and(|at| at.elapsed() < STORE_TOLD_EVERY) {
+        let long = self
+            .failing_since
+            .is_some_and(|since| since.elapsed() >= STORE_PATIENCE);
+        if !long
+            || self
+                .told_at
+                .is_some_and(|at| at.elapsed() < STORE_TOLD_EVERY)
+        {
             return None;
         }
         self.told_at = Some(Instant::now());
@@ -529,8 +643,10 @@ impl Backlog {
     fn add(&mut self, steps: Vec<Step>) {
         for step in steps {
             // A probe has run, whether or not it can be recorded.
-            let (probes, rest): (Vec<_>, Vec<_>) =
-                step.lines.into_iter().partition(|l| l.event == log::Event::ProbeCompleted);
+            let (probes, rest): (Vec<_>, Vec<_>) = step
+                .lines
+                .into_iter()
+                .partition(|l| l.event == log::Event::ProbeCompleted);
             self.say(probes);
             self.lines.extend(rest);
             if !step.commit.is_empty() {
@@ -558,7 +674,15 @@ impl Backlog {
             self.dropped += u64::from(commit.sample.take().is_some());
         }
         self.commits.retain(|c| !c.is_empty());
-        let message = format!("{} samples could not be recorded and are lost", self.dropped);
-        log::emit(log::Event::StoreFailed, Level::ERROR, &message, &json!({"dropped": self.dropped}));
+        let message = format!(
+            "{} samples could not be recorded and are lost",
+            self.dropped
+        );
+        log::emit(
+            log::Event::StoreFailed,
+            Level::ERROR,
+            &message,
+            &json!({"dropped": self.dropped}),
+        );
     }
 }

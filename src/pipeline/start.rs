@@ -15,7 +15,12 @@ use crate::store::{SampleQuery, Store, StoreError};
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp) -> Result<Core, StoreError> {
+pub fn restore(
+    store: &Store,
+    config: Arc<Config>,
+    stretch: f64,
+    now: Timestamp,
+) -> Result<Core, StoreError> {
     let (seq, mut core) = match store.checkpoint()? {
         None => (0, Core::new(config, stretch)),
         Some((seq, state)) => match Core::resume(config.clone(), stretch, &state, now) {
@@ -25,7 +30,10 @@ pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp)
         },
     };
     let since = now - Duration::from_hours(25);
-    let query = SampleQuery { since: (seq > 0).then_some(since), ..SampleQuery::default() };
+    let query = SampleQuery {
+        since: (seq > 0).then_some(since),
+        ..SampleQuery::default()
+    };
     store.each_sample(query, |at, sample| {
         if at <= seq {
             core.remember(&sample);
@@ -46,7 +54,10 @@ pub fn restore(store: &Store, config: Arc<Config>, stretch: f64, now: Timestamp)
 /// When the store cannot be read.
 pub fn restore_desk(store: &Store) -> Result<Desk, StoreError> {
     // Another release's form: what is open is told again, under ids that the receivers know.
-    Ok(store.desk()?.and_then(|state| serde_json::from_str(&state).ok()).unwrap_or_default())
+    Ok(store
+        .desk()?
+        .and_then(|state| serde_json::from_str(&state).ok())
+        .unwrap_or_default())
 }
 
 impl Pipeline {
@@ -55,7 +66,12 @@ impl Pipeline {
     pub(super) fn settle(&mut self, now: Timestamp) -> Step {
         let lost = self.desk.reconcile(&self.core.snapshot(now));
         let mut step = self.core.settle(now);
-        step.tell(lost.into_iter().map(|incident| (Change::Resolved, incident)).collect(), now);
+        step.tell(
+            lost.into_iter()
+                .map(|incident| (Change::Resolved, incident))
+                .collect(),
+            now,
+        );
         step
     }
 }

@@ -59,11 +59,24 @@ const FILTERED: [&str; 7] = [
     "moderation_blocked",
     "responsibleaipolicyviolation",
 ];
-const REGION: [&str; 3] = ["unsupported_country_region_territory", "request_forbidden", "ip_not_authorized"];
-const MODEL: [&str; 5] =
-    ["model_not_found", "deploymentnotfound", "not_found_error", "notfounderror", "model_not_exist"];
-const OVERLOADED: [&str; 4] =
-    ["server_is_overloaded", "overloaded_error", "service_unavailable_error", "service_unavailable"];
+const REGION: [&str; 3] = [
+    "unsupported_country_region_territory",
+    "request_forbidden",
+    "ip_not_authorized",
+];
+const MODEL: [&str; 5] = [
+    "model_not_found",
+    "deploymentnotfound",
+    "not_found_error",
+    "notfounderror",
+    "model_not_exist",
+];
+const OVERLOADED: [&str; 4] = [
+    "server_is_overloaded",
+    "overloaded_error",
+    "service_unavailable_error",
+    "service_unavailable",
+];
 const EDGE: [&str; 2] = ["cf_bad_gateway", "cf_service_unavailable"];
 /// Codes of a 429 that name a limit of the account's.
 const OWN_LIMIT: [&str; 9] = [
@@ -99,7 +112,10 @@ const REJECTED: [&str; 12] = [
 pub(super) fn error_answer(status: u16, body: &str, around: Around) -> Said {
     match parse(body) {
         Some(value) => error_value(status, &value, around),
-        None => Said { fault: page(status, body, around), words: page_words(status, body) },
+        None => Said {
+            fault: page(status, body, around),
+            words: page_words(status, body),
+        },
     }
 }
 
@@ -111,11 +127,17 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
     let words = words(value, error);
     let codes = codes(value, error);
     // An edge that answers 200 may still name the real status inside, as a number or as its digits.
-    let inner = [&error["code"], &error["status"]].into_iter().find_map(|v| match v {
-        Value::String(digits) => digits.parse::<u16>().ok(),
-        number => number.as_u64().and_then(|n| u16::try_from(n).ok()),
-    });
-    let status = if status == 200 { inner.filter(|s| (400..600).contains(s)).unwrap_or(200) } else { status };
+    let inner = [&error["code"], &error["status"]]
+        .into_iter()
+        .find_map(|v| match v {
+            Value::String(digits) => digits.parse::<u16>().ok(),
+            number => number.as_u64().and_then(|n| u16::try_from(n).ok()),
+        });
+    let status = if status == 200 {
+        inner.filter(|s| (400..600).contains(s)).unwrap_or(200)
+    } else {
+        status
+    };
     let upstream = !error["metadata"]["provider_name"].is_null();
     let has = |names: &[&str]| codes.iter().any(|c| names.contains(&c.as_str()));
     let lower = words.to_ascii_lowercase();
@@ -133,7 +155,11 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
         Fault::HttpEdge
     } else if has(&QUOTA)
         || status == 402
-        || says(&["spend limit", "credit balance is too low", "specified api usage limits"])
+        || says(&[
+            "spend limit",
+            "credit balance is too low",
+            "specified api usage limits",
+        ])
     {
         Fault::AccountQuota
     } else if has(&AUTH) || status == 401 {
@@ -149,10 +175,18 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
         Fault::Overloaded
     } else if status == 429 {
         // Without any sign of a limit of ours the provider sheds load, whatever number it has put on it.
-        let exhausted = !has(&["resource_exhausted"]) || names_a_quota(error) || lower.contains("quota");
-        let named = has(&OWN_LIMIT) || says(&OWN_LIMIT_WORDS) || around.has_limit || names_a_quota(error);
-        if named && exhausted && !upstream { Fault::AccountRateLimit } else { Fault::Overloaded }
-    } else if status == 503 || ((in_stream || status >= 500) && (has(&OVERLOADED) || says(&["overloaded"]))) {
+        let exhausted =
+            !has(&["resource_exhausted"]) || names_a_quota(error) || lower.contains("quota");
+        let named =
+            has(&OWN_LIMIT) || says(&OWN_LIMIT_WORDS) || around.has_limit || names_a_quota(error);
+        if named && exhausted && !upstream {
+            Fault::AccountRateLimit
+        } else {
+            Fault::Overloaded
+        }
+    } else if status == 503
+        || ((in_stream || status >= 500) && (has(&OVERLOADED) || says(&["overloaded"])))
+    {
         if has(&OVERLOADED) || has(&["slow_down", "unavailable"]) || says(&["overloaded", "busy"]) {
             Fault::Overloaded
         } else {
@@ -175,15 +209,26 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
     } else {
         Fault::AccountRegion
     });
-    let fault = if around.challenged { Fault::AccountRegion } else { from_edge.unwrap_or(fault) };
+    let fault = if around.challenged {
+        Fault::AccountRegion
+    } else {
+        from_edge.unwrap_or(fault)
+    };
     Said { fault, words }
 }
 
 /// Which of the two names for a chat's token budget the words of an error complain of, if they do: the one that is named
 /// first, for the other may follow as advice.
 pub(super) fn refused_budget(status: u16, words: &str) -> Option<&'static str> {
-    const COMPLAINTS: [&str; 7] =
-        ["unsupported", "not supported", "unrecognized", "unknown", "unexpected", "not permitted", "instead"];
+    const COMPLAINTS: [&str; 7] = [
+        "unsupported",
+        "not supported",
+        "unrecognized",
+        "unknown",
+        "unexpected",
+        "not permitted",
+        "instead",
+    ];
     let lower = words.to_ascii_lowercase();
     if !matches!(status, 400 | 422) || !COMPLAINTS.iter().any(|c| lower.contains(c)) {
         return None;
@@ -203,12 +248,16 @@ fn is_moderated(error: &Value) -> bool {
 /// Google names the quota that is used up; its shared capacity has none.
 fn names_a_quota(error: &Value) -> bool {
     let details = error["details"].as_array().into_iter().flatten();
-    details.filter_map(|d| d["@type"].as_str()).any(|kind| kind.ends_with("QuotaFailure"))
+    details
+        .filter_map(|d| d["@type"].as_str())
+        .any(|kind| kind.ends_with("QuotaFailure"))
 }
 
 /// What the status alone says.
 fn by_status(status: u16, words: &str) -> Fault {
-    let about_model = ["model", "deployment"].iter().any(|w| words.to_ascii_lowercase().contains(w));
+    let about_model = ["model", "deployment"]
+        .iter()
+        .any(|w| words.to_ascii_lowercase().contains(w));
     match status {
         200 => Fault::StreamError,
         300..=399 => Fault::HttpRedirect,
@@ -232,13 +281,16 @@ fn by_status(status: u16, words: &str) -> Fault {
 /// What a body that is no JSON says: a page of the edge, or a few plain words.
 fn page(status: u16, body: &str, around: Around) -> Fault {
     let lower = body.to_ascii_lowercase();
-    let from_edge = lower.contains("cloudflare") || lower.contains("<html") || lower.contains("error code:");
+    let from_edge =
+        lower.contains("cloudflare") || lower.contains("<html") || lower.contains("error code:");
     match status {
         _ if around.challenged => Fault::AccountRegion,
         403 if from_edge => Fault::AccountRegion,
         // Cloudflare's own limit per address.
         429 if from_edge && lower.contains("1015") => Fault::AccountRegion,
-        429 if around.has_limit || OWN_LIMIT_WORDS.iter().any(|w| lower.contains(w)) => Fault::AccountRateLimit,
+        429 if around.has_limit || OWN_LIMIT_WORDS.iter().any(|w| lower.contains(w)) => {
+            Fault::AccountRateLimit
+        }
         429 | 529 => Fault::Overloaded,
         502..=504 | 520..=527 | 530 if from_edge => Fault::HttpEdge,
         500..=599 if from_edge && !around.has_request_id => Fault::HttpEdge,
@@ -250,8 +302,15 @@ fn page(status: u16, body: &str, around: Around) -> Fault {
 /// The body as JSON, or that of the first event if it is a stream of them all the same.
 fn parse(body: &str) -> Option<Value> {
     let body = body.trim_start_matches('\u{feff}').trim();
-    let json = |text: &str| serde_json::from_str::<Value>(text).ok().filter(|v| v.is_object() || v.is_array());
-    json(body).or_else(|| body.lines().find_map(|line| json(line.strip_prefix("data:")?.trim())))
+    let json = |text: &str| {
+        serde_json::from_str::<Value>(text)
+            .ok()
+            .filter(|v| v.is_object() || v.is_array())
+    };
+    json(body).or_else(|| {
+        body.lines()
+            .find_map(|line| json(line.strip_prefix("data:")?.trim()))
+    })
 }
 
 /// Every code-like word of an error, in lower case.
@@ -280,7 +339,14 @@ fn codes(value: &Value, error: &Value) -> Vec<String> {
 
 /// The provider's own words, wherever they stand.
 fn words(value: &Value, error: &Value) -> String {
-    let places = [&error["message"], &value["error"], &value["message"], &value["detail"], &value["status"], error];
+    let places = [
+        &error["message"],
+        &value["error"],
+        &value["message"],
+        &value["detail"],
+        &value["status"],
+        error,
+    ];
     let found = places.iter().find_map(|v| v.as_str()).map(str::to_owned);
     let text = found.unwrap_or_else(|| error.to_string());
     match error["metadata"]["raw"].as_str() {
@@ -295,11 +361,19 @@ pub(super) fn page_words(status: u16, body: &str) -> String {
     let lower = body.to_ascii_lowercase();
     let title = lower.find("<title>").and_then(|from| {
         let from = from + "<title>".len();
-        Some(body.get(from..from + lower[from..].find("</title>")?)?.trim().to_owned())
+        Some(
+            body.get(from..from + lower[from..].find("</title>")?)?
+                .trim()
+                .to_owned(),
+        )
     });
     title.filter(|t| !t.is_empty()).unwrap_or_else(|| {
         let start: String = body.trim().chars().take(2000).collect();
-        if start.is_empty() { format!("HTTP {status} without a body") } else { start }
+        if start.is_empty() {
+            format!("HTTP {status} without a body")
+        } else {
+            start
+        }
     })
 }
 
@@ -314,9 +388,12 @@ mod tests {
         let openai = |kind: &str, code: &str| {
             format!(r#"{{"error":{{"message":"m","type":"{kind}","param":null,"code":"{code}"}}}}"#)
         };
-        let anthropic = |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+        let anthropic =
+            |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
         let gemini = |code: u16, status: &str, more: &str| {
-            format!(r#"{{"error":{{"code":{code},"message":"m","status":"{status}","details":[{more}]}}}}"#)
+            format!(
+                r#"{{"error":{{"code":{code},"message":"m","status":"{status}","details":[{more}]}}}}"#
+            )
         };
         let invalid = "invalid_request_error";
         for (status, body, fault) in [
@@ -384,7 +461,10 @@ mod tests {
         let old = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
         assert_eq!(refused_budget(400, old), Some("max_tokens"));
         assert_eq!(
-            refused_budget(400, "Unrecognized request argument supplied: max_completion_tokens"),
+            refused_budget(
+                400,
+                "Unrecognized request argument supplied: max_completion_tokens"
+            ),
             Some("max_completion_tokens")
         );
         assert_eq!(refused_budget(400, "max_tokens is too large: 64"), None);

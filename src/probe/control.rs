@@ -35,14 +35,27 @@ struct Target {
 impl Controls {
     /// Controls at the given addresses.
     pub fn new(controls: &[Control]) -> Self {
-        let target = |c: &Control| Target { url: c.url.clone(), client: client(&c.url) };
-        Self { targets: controls.iter().map(target).collect(), last: Mutex::new(None) }
+        let target = |c: &Control| Target {
+            url: c.url.clone(),
+            client: client(&c.url),
+        };
+        Self {
+            targets: controls.iter().map(target).collect(),
+            last: Mutex::new(None),
+        }
     }
 
     /// Asks them if `fault` of `endpoint` may be this machine's: below HTTP, and no nearer than the nearest of them.
     pub async fn ask_about(&self, endpoint: &Endpoint, fault: Fault) -> Option<Reach> {
-        let tell = self.targets.iter().any(|t| Control::tells_of(&t.url, &endpoint.base_url));
-        if fault.is_transport() && tell { self.ask().await } else { None }
+        let tell = self
+            .targets
+            .iter()
+            .any(|t| Control::tells_of(&t.url, &endpoint.base_url));
+        if fault.is_transport() && tell {
+            self.ask().await
+        } else {
+            None
+        }
     }
 
     /// Asks them all at once; `None` when there are none.
@@ -63,7 +76,10 @@ impl Controls {
         let all = async {
             while let Some(answered) = attempts.next().await {
                 if let Some(by_name) = answered {
-                    reach = Reach { any: true, by_name: reach.by_name || by_name };
+                    reach = Reach {
+                        any: true,
+                        by_name: reach.by_name || by_name,
+                    };
                     // Nothing more can be learned from the rest.
                     if reach.by_name || !any_named {
                         break;
@@ -88,7 +104,10 @@ impl Target {
         let answers = if let Some(client) = &self.client {
             client.head(self.url.clone()).send().await.is_ok()
         } else {
-            let address = (self.url.host_str()?.trim_matches(['[', ']']), self.url.port_or_known_default()?);
+            let address = (
+                self.url.host_str()?.trim_matches(['[', ']']),
+                self.url.port_or_known_default()?,
+            );
             TcpStream::connect(address).await.is_ok()
         };
         answers.then(|| self.has_name())
@@ -120,15 +139,38 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let ask = |urls: Vec<String>| async move {
-            let controls: Vec<_> = urls.iter().map(|u| Control { url: u.parse().unwrap() }).collect();
+            let controls: Vec<_> = urls
+                .iter()
+                .map(|u| Control {
+                    url: u.parse().unwrap(),
+                })
+                .collect();
             Controls::new(&controls).ask().await
         };
         let dead = "tcp://127.0.0.1:1".to_owned();
         let by_address = format!("tcp://127.0.0.1:{port}");
         let by_name = format!("tcp://localhost:{port}");
         assert_eq!(ask(vec![]).await, None);
-        assert_eq!(ask(vec![dead.clone()]).await, Some(Reach { any: false, by_name: false }));
-        assert_eq!(ask(vec![dead.clone(), by_address]).await, Some(Reach { any: true, by_name: false }));
-        assert_eq!(ask(vec![dead, by_name]).await, Some(Reach { any: true, by_name: true }));
+        assert_eq!(
+            ask(vec![dead.clone()]).await,
+            Some(Reach {
+                any: false,
+                by_name: false
+            })
+        );
+        assert_eq!(
+            ask(vec![dead.clone(), by_address]).await,
+            Some(Reach {
+                any: true,
+                by_name: false
+            })
+        );
+        assert_eq!(
+            ask(vec![dead, by_name]).await,
+            Some(Reach {
+                any: true,
+                by_name: true
+            })
+        );
     }
 }

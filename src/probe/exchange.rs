@@ -47,7 +47,9 @@ impl Form {
     fn begun_with(hoped: Framing, byte: u8) -> Self {
         match (hoped, byte) {
             (Framing::Lines, b'{') => Self::FirstLine(Vec::new()),
-            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Whole, _) => Self::Whole(Vec::new()),
+            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Whole, _) => {
+                Self::Whole(Vec::new())
+            }
             (Framing::Events, _) => Self::Events(Sse::default()),
         }
     }
@@ -94,7 +96,10 @@ impl<'e> Exchange<'e> {
             bytes: 0,
             broken: head.encoded.then(|| Said {
                 fault: Fault::BodyMalformed,
-                words: format!("HTTP {}: the body is compressed, though that was not asked for", head.status),
+                words: format!(
+                    "HTTP {}: the body is compressed, though that was not asked for",
+                    head.status
+                ),
             }),
             ended: false,
             times: Times::default(),
@@ -125,31 +130,58 @@ impl<'e> Exchange<'e> {
         self.bytes += part.len();
         if self.bytes > MOST_BYTES {
             let words = format!("more than {MOST_BYTES} bytes");
-            self.broken = Some(Said { fault: Fault::BodyTooLarge, words });
+            self.broken = Some(Said {
+                fault: Fault::BodyTooLarge,
+                words,
+            });
             return;
         }
         let mut part = part;
         if let Form::Hoped(hoped) = self.form {
             // White space before the first event has no meaning, and before a document neither.
-            let Some(start) = part.iter().position(|b| !b.is_ascii_whitespace()) else { return };
+            let Some(start) = part.iter().position(|b| !b.is_ascii_whitespace()) else {
+                return;
+            };
             part = &part[start..];
             // Some servers begin a text with a byte order mark.
-            let begin = part.strip_prefix(b"\xef\xbb\xbf").and_then(|rest| rest.first()).unwrap_or(&part[0]);
+            let begin = part
+                .strip_prefix(b"\xef\xbb\xbf")
+                .and_then(|rest| rest.first())
+                .unwrap_or(&part[0]);
             self.form = Form::begun_with(hoped, *begin);
         }
         let first;
         if let Form::FirstLine(line) = &mut self.form {
             let before = line.len();
             line.extend_from_slice(part);
-            let Some(end) = part.iter().position(|b| matches!(b, b'\n' | b'\r')).map(|at| before + at) else { return };
+            let Some(end) = part
+                .iter()
+                .position(|b| matches!(b, b'\n' | b'\r'))
+                .map(|at| before + at)
+            else {
+                return;
+            };
             first = std::mem::take(line);
             part = &first;
             // A document over several lines is none of objects a line.
             let is_object = serde_json::from_slice::<IgnoredAny>(&first[..end]).is_ok();
-            self.form = if is_object { Form::Lines(Lines::default()) } else { Form::Whole(Vec::new()) };
+            self.form = if is_object {
+                Form::Lines(Lines::default())
+            } else {
+                Form::Whole(Vec::new())
+            };
         }
-        let Self { form, dialect, answer, times, ended, .. } = self;
-        let mut each = |data: &str, is_error: bool| event(*dialect, answer, times, ended, (data, is_error), at);
+        let Self {
+            form,
+            dialect,
+            answer,
+            times,
+            ended,
+            ..
+        } = self;
+        let mut each = |data: &str, is_error: bool| {
+            event(*dialect, answer, times, ended, (data, is_error), at)
+        };
         let read = match form {
             Form::Hoped(_) | Form::FirstLine(_) => Ok(()),
             Form::Whole(body) => {
@@ -169,10 +201,18 @@ impl<'e> Exchange<'e> {
 
     /// The body has ended at `at`.
     pub(super) fn end(&mut self, at: f64) {
-        let Self { form, dialect, answer, times, ended, .. } = self;
+        let Self {
+            form,
+            dialect,
+            answer,
+            times,
+            ended,
+            ..
+        } = self;
         // What was left unfinished is looked at for a last error; half an event is no malformed one.
         let mut each = |data: &str, is_error: bool| {
-            let is_whole = serde_json::from_str::<IgnoredAny>(data).is_ok() || data.starts_with("[DONE]");
+            let is_whole =
+                serde_json::from_str::<IgnoredAny>(data).is_ok() || data.starts_with("[DONE]");
             if is_whole || is_error {
                 event(*dialect, answer, times, ended, (data, is_error), at);
             }
@@ -184,7 +224,9 @@ impl<'e> Exchange<'e> {
             // The only line needs no line feed.
             Form::FirstLine(line) => {
                 let mut lines = Lines::default();
-                lines.feed(line, |_| ()).and_then(|()| lines.end(|line| each(line, false)))
+                lines
+                    .feed(line, |_| ())
+                    .and_then(|()| lines.end(|line| each(line, false)))
             }
             Form::Hoped(_) | Form::Whole(_) => Ok(()),
         };
@@ -193,8 +235,13 @@ impl<'e> Exchange<'e> {
 
     /// What came of it.
     pub(super) fn outcome(mut self) -> Outcome {
-        let fault = self.fault().map(|said| (said.fault, Some(said.words).filter(|w| !w.is_empty())));
-        Outcome { answer: self.answer, fault }
+        let fault = self
+            .fault()
+            .map(|said| (said.fault, Some(said.words).filter(|w| !w.is_empty())));
+        Outcome {
+            answer: self.answer,
+            fault,
+        }
     }
 
     fn fault(&mut self) -> Option<Said> {
@@ -203,14 +250,19 @@ impl<'e> Exchange<'e> {
         if let Some(broken) = self.broken.take() {
             // The status of an error says enough without its words.
             let is_error = self.head.encoded && !self.is_wanted(status);
-            let fault = if is_error { self.error(status, "", around).fault } else { broken.fault };
+            let fault = if is_error {
+                self.error(status, "", around).fault
+            } else {
+                broken.fault
+            };
             return Some(Said { fault, ..broken });
         }
         if let Form::Whole(bytes) = &mut self.form {
             let bytes = std::mem::take(bytes);
             let text = String::from_utf8(bytes);
             if !self.is_wanted(status) {
-                let text = text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+                let text =
+                    text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
                 return Some(self.error(status, &text, around));
             }
             let text = match text {
@@ -227,7 +279,10 @@ impl<'e> Exchange<'e> {
                 return judge(&self.answer, checked).filter(|_| any).map(plain);
             }
             if self.answer.malformed {
-                return Some(Said { fault: Fault::BodyMalformed, words: page_words(status, &text) });
+                return Some(Said {
+                    fault: Fault::BodyMalformed,
+                    words: page_words(status, &text),
+                });
             }
         }
         if let Some(error) = &self.answer.error {
@@ -240,7 +295,10 @@ impl<'e> Exchange<'e> {
             return Some(Said { fault, ..said });
         }
         if self.answer.malformed {
-            return Some(Said { fault: Fault::StreamMalformed, words: std::mem::take(&mut self.answer.garbage) });
+            return Some(Said {
+                fault: Fault::StreamMalformed,
+                words: std::mem::take(&mut self.answer.garbage),
+            });
         }
         if !self.answer.complete {
             return Some(plain(Fault::StreamTruncated));
@@ -252,9 +310,10 @@ impl<'e> Exchange<'e> {
     fn error(&self, status: u16, text: &str, around: Around) -> Said {
         let said = error_answer(status, text, around);
         match &self.head.location {
-            Some(location) if said.fault == Fault::HttpRedirect => {
-                Said { words: format!("HTTP {status} to {location}"), ..said }
-            }
+            Some(location) if said.fault == Fault::HttpRedirect => Said {
+                words: format!("HTTP {status} to {location}"),
+                ..said
+            },
             _ if self.dialect == Dialect::Http => of_a_page(status, said),
             _ => said,
         }
@@ -283,7 +342,11 @@ fn event(
     }
     times.events += 1;
     times.first_event.get_or_insert(at);
-    let brought = if is_error { Dialect::error(answer, data) } else { dialect.event(answer, data) };
+    let brought = if is_error {
+        Dialect::error(answer, data)
+    } else {
+        dialect.event(answer, data)
+    };
     match brought {
         Brought::Nothing => return,
         Brought::End | Brought::Garbage => {
@@ -315,9 +378,15 @@ fn of_a_page(status: u16, said: Said) -> Said {
 }
 
 fn not_text(fault: Fault, NotText(received): &NotText) -> Said {
-    Said { fault, words: format!("not UTF-8: {received}") }
+    Said {
+        fault,
+        words: format!("not UTF-8: {received}"),
+    }
 }
 
 fn plain(fault: Fault) -> Said {
-    Said { fault, words: String::new() }
+    Said {
+        fault,
+        words: String::new(),
+    }
 }

@@ -48,7 +48,9 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
         "azure" => "provider = \"azure-openai\"\ndeployment = \"d\"",
         "anthropic" => "provider = \"anthropic\"",
         "gemini" => "provider = \"gemini\"",
-        "openrouter" | "vllm" | "litellm" | "ollama" => "provider = \"openai-compatible\"\nmodel = \"m\"",
+        "openrouter" | "vllm" | "litellm" | "ollama" => {
+            "provider = \"openai-compatible\"\nmodel = \"m\""
+        }
         // The vendors' status pages are read elsewhere.
         "azure-status" | "gcloud" | "incident.io" | "statuspage" => return None,
         other => panic!("{name}: provider {other}"),
@@ -62,24 +64,37 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
         (_, api) => api,
     };
     let stream = !name.contains(".200.");
-    let text =
-        format!("[[endpoint]]\n{kind}\napi = \"{api}\"\nbase_url = \"http://127.0.0.1:1/v1\"\nstream = {stream}\n");
+    let text = format!(
+        "[[endpoint]]\n{kind}\napi = \"{api}\"\nbase_url = \"http://127.0.0.1:1/v1\"\nstream = {stream}\n"
+    );
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let config = config::load(&path, &Surroundings::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
-    Some(Endpoint { expect: Expect::default(), ..(*config.endpoints[0]).clone() })
+    let config =
+        config::load(&path, &Surroundings::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    Some(Endpoint {
+        expect: Expect::default(),
+        ..(*config.endpoints[0]).clone()
+    })
 }
 
 fn headers(fixture: &Fixture) -> HeaderMap {
     let pair = |(name, value): (&String, &String)| {
-        Some((name.parse::<hyper::header::HeaderName>().ok()?, value.parse().ok()?))
+        Some((
+            name.parse::<hyper::header::HeaderName>().ok()?,
+            value.parse().ok()?,
+        ))
     };
     fixture.headers.iter().filter_map(pair).collect()
 }
 
 fn replay(endpoint: &Endpoint, fixture: &Fixture, body: &[u8], piece: usize) -> (Times, Outcome) {
-    let head = head::read(fixture.status, Version::HTTP_11, &headers(fixture), Timestamp(0));
+    let head = head::read(
+        fixture.status,
+        Version::HTTP_11,
+        &headers(fixture),
+        Timestamp(0),
+    );
     let mut exchange = Exchange::new(endpoint, Dialect::of(endpoint), head);
     for (i, part) in body.chunks(piece).enumerate() {
         exchange.take(part, i as f64);
@@ -93,10 +108,14 @@ fn check(name: &str, fixture: &Fixture, fault: Option<Fault>) {
     let attribution = fault.map(Fault::attribution);
     let wanted = match (fixture.outcome.as_str(), fixture.fault.as_deref()) {
         ("ok", _) => None,
-        ("ok_empty_length", _) => return assert_eq!(fault, Some(Fault::RequestTooFewTokens), "{name}"),
+        ("ok_empty_length", _) => {
+            return assert_eq!(fault, Some(Fault::RequestTooFewTokens), "{name}");
+        }
         ("content_filtered", _) => return assert_eq!(fault, Some(Fault::AnswerFiltered), "{name}"),
         ("refused", _) => return assert_eq!(fault, Some(Fault::AnswerRefused), "{name}"),
-        ("stream_truncated", _) => return assert_eq!(fault, Some(Fault::StreamTruncated), "{name}"),
+        ("stream_truncated", _) => {
+            return assert_eq!(fault, Some(Fault::StreamTruncated), "{name}");
+        }
         (_, Some("provider" | "upstream_provider")) => Some(Attribution::Provider),
         (_, Some(_)) => Some(Attribution::Account),
         (outcome, None) => panic!("{name}: {outcome} without a fault"),
@@ -107,26 +126,42 @@ fn check(name: &str, fixture: &Fixture, fault: Option<Fault>) {
         Some("account_billing") => &[Fault::AccountQuota],
         Some("credentials") => &[Fault::AccountAuth, Fault::AccountPermission],
         Some("egress") => &[Fault::AccountRegion],
-        Some("config") => &[Fault::RequestRejected, Fault::RequestModelNotFound, Fault::AnswerFiltered],
+        Some("config") => &[
+            Fault::RequestRejected,
+            Fault::RequestModelNotFound,
+            Fault::AnswerFiltered,
+        ],
         _ => return,
     };
-    assert!(fault.is_some_and(|f| family.contains(&f)), "{name}: {fault:?} is none of {family:?}");
+    assert!(
+        fault.is_some_and(|f| family.contains(&f)),
+        "{name}: {fault:?} is none of {family:?}"
+    );
 }
 
 #[test]
 fn answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
     let mut read = 0;
     for (name, fixture, body) in fixtures() {
-        let Some(endpoint) = endpoint(&name, &fixture) else { continue };
+        let Some(endpoint) = endpoint(&name, &fixture) else {
+            continue;
+        };
         read += 1;
         for piece in (1..=64).chain([4096, body.len().max(1)]) {
             let (times, ended) = replay(&endpoint, &fixture, &body, piece);
-            check(&name, &fixture, ended.fault.as_ref().map(|(fault, _)| *fault));
+            check(
+                &name,
+                &fixture,
+                ended.fault.as_ref().map(|(fault, _)| *fault),
+            );
             if fixture.first_token_event.is_some() {
                 assert_eq!(times.first_token_event, fixture.first_token_event, "{name}");
             }
             if fixture.first_reasoning_event.is_some() {
-                assert_eq!(times.first_any_token_event, fixture.first_reasoning_event, "{name}");
+                assert_eq!(
+                    times.first_any_token_event, fixture.first_reasoning_event,
+                    "{name}"
+                );
             }
             if let Some([input, output]) = fixture.usage {
                 assert_eq!(
@@ -142,9 +177,17 @@ fn answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
 
 #[test]
 fn a_stream_asked_for_and_a_document_got_is_read_all_the_same() {
-    for (name, fixture, body) in fixtures().into_iter().filter(|(n, f, _)| n.contains(".200.") && f.outcome == "ok") {
-        let Some(endpoint) = endpoint(&name, &fixture) else { continue };
-        let endpoint = Endpoint { stream: true, ..endpoint };
+    for (name, fixture, body) in fixtures()
+        .into_iter()
+        .filter(|(n, f, _)| n.contains(".200.") && f.outcome == "ok")
+    {
+        let Some(endpoint) = endpoint(&name, &fixture) else {
+            continue;
+        };
+        let endpoint = Endpoint {
+            stream: true,
+            ..endpoint
+        };
         let (_, ended) = replay(&endpoint, &fixture, &body, 7);
         assert_eq!(ended.fault, None, "{name}");
         assert!(!ended.answer.text.is_empty(), "{name}");
@@ -154,11 +197,17 @@ fn a_stream_asked_for_and_a_document_got_is_read_all_the_same() {
 #[test]
 fn a_stream_cut_off_anywhere_is_truncated_and_never_malformed() {
     for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "ok") {
-        let Some(endpoint) = endpoint(&name, &fixture).filter(|e| e.stream && e.api != Api::Models) else { continue };
+        let Some(endpoint) = endpoint(&name, &fixture).filter(|e| e.stream && e.api != Api::Models)
+        else {
+            continue;
+        };
         for end in 0..body.len() {
             let (_, ended) = replay(&endpoint, &fixture, &body[..end], 7);
             let fault = ended.fault.map(|(fault, _)| fault);
-            assert!(matches!(fault, None | Some(Fault::StreamTruncated)), "{name} cut at {end}: {fault:?}");
+            assert!(
+                matches!(fault, None | Some(Fault::StreamTruncated)),
+                "{name} cut at {end}: {fault:?}"
+            );
         }
     }
 }
@@ -277,21 +326,34 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
-            prop::collection::vec((prop::sample::select(&NAMES[..]), inner), 0..6).prop_map(|pairs| pairs
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect::<serde_json::Map<_, _>>()
-                .into()),
+            prop::collection::vec((prop::sample::select(&NAMES[..]), inner), 0..6).prop_map(
+                |pairs| pairs
+                    .into_iter()
+                    .map(|(k, v)| (k.to_owned(), v))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
+            ),
         ]
     })
 }
 
 #[test]
 fn error_bodies_of_every_vendor_are_classified_as_their_manifest_says() {
-    for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200)
+    for (name, fixture, body) in fixtures()
+        .into_iter()
+        .filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200)
     {
-        let head = head::read(fixture.status, Version::HTTP_11, &headers(&fixture), Timestamp(0));
-        let said = error_answer(fixture.status, &String::from_utf8_lossy(&body), head.around());
+        let head = head::read(
+            fixture.status,
+            Version::HTTP_11,
+            &headers(&fixture),
+            Timestamp(0),
+        );
+        let said = error_answer(
+            fixture.status,
+            &String::from_utf8_lossy(&body),
+            head.around(),
+        );
         check(&name, &fixture, Some(said.fault));
         assert!(!said.words.is_empty(), "{name}");
     }

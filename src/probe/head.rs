@@ -44,30 +44,60 @@ impl Head {
 }
 
 /// Reads a head. `now` is the time, for a `Retry-After` that is a date.
-pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, now: crate::model::Timestamp) -> Head {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim).filter(|s| !s.is_empty());
+pub(super) fn read(
+    status: u16,
+    version: hyper::Version,
+    headers: &HeaderMap,
+    now: crate::model::Timestamp,
+) -> Head {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+    };
     let first = |names: &[&str]| names.iter().find_map(|n| text(n));
-    let number = |names: &[&str]| first(names).and_then(|s| s.parse::<i64>().ok()).filter(|n| *n >= 0);
+    let number = |names: &[&str]| {
+        first(names)
+            .and_then(|s| s.parse::<i64>().ok())
+            .filter(|n| *n >= 0)
+    };
     let share = |kind: &str| {
         let of = |what: &str| {
-            number(&[&format!("x-ratelimit-{what}-{kind}"), &format!("anthropic-ratelimit-{kind}-{what}")])
+            number(&[
+                &format!("x-ratelimit-{what}-{kind}"),
+                &format!("anthropic-ratelimit-{kind}-{what}"),
+            ])
         };
         Some(of("remaining")? as f64 / of("limit").filter(|limit| *limit > 0)? as f64)
     };
-    let millis = text("retry-after-ms").and_then(|s| s.parse::<f64>().ok()).map(|ms| ms / 1000.0);
+    let millis = text("retry-after-ms")
+        .and_then(|s| s.parse::<f64>().ok())
+        .map(|ms| ms / 1000.0);
     let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
     // Without a word of the server's own, a limit of ours that is used up says when it is whole again.
     let reset = || {
         let of = |kind: &str| {
-            let name =
-                |what: &str| [format!("x-ratelimit-{what}-{kind}"), format!("anthropic-ratelimit-{kind}-{what}")];
+            let name = |what: &str| {
+                [
+                    format!("x-ratelimit-{what}-{kind}"),
+                    format!("anthropic-ratelimit-{kind}-{what}"),
+                ]
+            };
             let [ours, theirs] = name("remaining");
             if number(&[&ours, &theirs]) != Some(0) {
                 return None;
             }
-            name("reset").iter().find_map(|n| reset::read(text(n)?, now))
+            name("reset")
+                .iter()
+                .find_map(|n| reset::read(text(n)?, now))
         };
-        KINDS.iter().filter_map(|kind| of(kind)).reduce(f64::max).filter(|_| status == 429)
+        KINDS
+            .iter()
+            .filter_map(|kind| of(kind))
+            .reduce(f64::max)
+            .filter(|_| status == 429)
     };
     let date = || {
         let at = chrono::DateTime::parse_from_rfc2822(text("retry-after")?).ok()?;
@@ -75,19 +105,37 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
     };
     Head {
         status,
-        http_version: if version == hyper::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" }.to_owned(),
+        http_version: if version == hyper::Version::HTTP_2 {
+            "HTTP/2"
+        } else {
+            "HTTP/1.1"
+        }
+        .to_owned(),
         encoded: text("content-encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
         challenged: text("cf-mitigated").is_some_and(|v| v.eq_ignore_ascii_case("challenge")),
-        request_id: first(&["x-request-id", "request-id", "apim-request-id", "x-generation-id", "x-litellm-call-id"])
-            .map(bounded),
-        server_ms: first(&["openai-processing-ms", "x-envoy-upstream-service-time"]).and_then(|s| s.parse().ok()),
+        request_id: first(&[
+            "x-request-id",
+            "request-id",
+            "apim-request-id",
+            "x-generation-id",
+            "x-litellm-call-id",
+        ])
+        .map(bounded),
+        server_ms: first(&["openai-processing-ms", "x-envoy-upstream-service-time"])
+            .and_then(|s| s.parse().ok()),
         edge: text("cf-ray")
             .and_then(|ray| ray.rsplit_once('-'))
             .map(|(_, airport)| airport)
             .or(text("x-ms-region"))
             .map(bounded),
-        remaining_requests: number(&["x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"]),
-        remaining_tokens: number(&["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"]),
+        remaining_requests: number(&[
+            "x-ratelimit-remaining-requests",
+            "anthropic-ratelimit-requests-remaining",
+        ]),
+        remaining_tokens: number(&[
+            "x-ratelimit-remaining-tokens",
+            "anthropic-ratelimit-tokens-remaining",
+        ]),
         headroom: KINDS.iter().filter_map(|kind| share(kind)).reduce(f64::min),
         retry_after: millis
             .or(seconds)
@@ -102,7 +150,9 @@ pub(super) fn read(status: u16, version: hyper::Version, headers: &HeaderMap, no
 /// An address, absolute or not, without login, query and fragment: they carry sessions and keys.
 fn bare(address: &str) -> String {
     let address = address.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = address.split_once("//") else { return address.to_owned() };
+    let Some((scheme, rest)) = address.split_once("//") else {
+        return address.to_owned();
+    };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}//{host}{path}")
@@ -119,25 +169,52 @@ mod tests {
     use crate::model::Timestamp;
 
     fn head(status: u16, headers: &[(&'static str, &'static str)]) -> Head {
-        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        read(status, hyper::Version::HTTP_11, &headers, Timestamp::parse("2026-11-23T12:00:00Z").unwrap())
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        read(
+            status,
+            hyper::Version::HTTP_11,
+            &headers,
+            Timestamp::parse("2026-11-23T12:00:00Z").unwrap(),
+        )
     }
 
     #[test]
     fn when_to_come_back() {
         let wait = |status, headers: &[_]| head(status, headers).retry_after.map(|d| d.as_millis());
         assert_eq!(wait(503, &[("retry-after", "20")]), Some(20_000));
-        assert_eq!(wait(429, &[("retry-after", "20"), ("retry-after-ms", "1500")]), Some(1500));
-        assert_eq!(wait(429, &[("retry-after", "Mon, 23 Nov 2026 12:01:00 GMT")]), Some(60_000));
+        assert_eq!(
+            wait(429, &[("retry-after", "20"), ("retry-after-ms", "1500")]),
+            Some(1500)
+        );
+        assert_eq!(
+            wait(429, &[("retry-after", "Mon, 23 Nov 2026 12:01:00 GMT")]),
+            Some(60_000)
+        );
         assert_eq!(wait(429, &[("retry-after", "soon")]), None);
-        let used_up = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6m0s")];
+        let used_up = [
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "6m0s"),
+        ];
         assert_eq!(wait(429, &used_up), Some(360_000));
-        assert_eq!(wait(200, &used_up), None, "a good answer asks nobody to wait");
-        let left = [("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "6m0s")];
+        assert_eq!(
+            wait(200, &used_up),
+            None,
+            "a good answer asks nobody to wait"
+        );
+        let left = [
+            ("x-ratelimit-remaining-requests", "3"),
+            ("x-ratelimit-reset-requests", "6m0s"),
+        ];
         assert_eq!(wait(429, &left), None);
         let anthropic = [
             ("anthropic-ratelimit-output-tokens-remaining", "0"),
-            ("anthropic-ratelimit-output-tokens-reset", "2026-11-23T12:00:30Z"),
+            (
+                "anthropic-ratelimit-output-tokens-reset",
+                "2026-11-23T12:00:30Z",
+            ),
         ];
         assert_eq!(wait(429, &anthropic), Some(30_000));
     }
@@ -145,13 +222,22 @@ mod tests {
     #[test]
     fn where_a_redirect_leads() {
         for (location, shown) in [
-            ("https://login.example.com/a/b?session=s#f", "https://login.example.com/a/b"),
-            ("https://me:secret@login.example.com", "https://login.example.com"),
+            (
+                "https://login.example.com/a/b?session=s#f",
+                "https://login.example.com/a/b",
+            ),
+            (
+                "https://me:secret@login.example.com",
+                "https://login.example.com",
+            ),
             ("//me@login.example.com/x?k=s", "//login.example.com/x"),
             ("/v2/chat?key=s", "/v2/chat"),
             ("?key=s", ""),
         ] {
-            assert_eq!(head(302, &[("location", location)]).location.as_deref(), Some(shown));
+            assert_eq!(
+                head(302, &[("location", location)]).location.as_deref(),
+                Some(shown)
+            );
         }
     }
 
@@ -165,6 +251,9 @@ mod tests {
         ];
         assert_eq!(head(200, &headers).headroom, Some(0.05));
         // Azure's Responses API.
-        assert_eq!(head(200, &[("x-ratelimit-remaining-requests", "-1")]).remaining_requests, None);
+        assert_eq!(
+            head(200, &[("x-ratelimit-remaining-requests", "-1")]).remaining_requests,
+            None
+        );
     }
 }

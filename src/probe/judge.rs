@@ -25,13 +25,31 @@ pub(super) fn judge(answer: &Answer, expect: &Expect) -> Option<Fault> {
         return None;
     }
     if text.is_empty() {
-        return Some(if answer.cut_by_length { Fault::RequestTooFewTokens } else { Fault::AnswerEmpty });
+        return Some(if answer.cut_by_length {
+            Fault::RequestTooFewTokens
+        } else {
+            Fault::AnswerEmpty
+        });
     }
-    let right = expect.contains.as_ref().is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
-        && expect.equals.as_ref().is_none_or(|whole| bare(text) == bare(whole))
-        && expect.matches.as_ref().is_none_or(|pattern| pattern.is_match(text))
-        && expect.json_schema.as_ref().is_none_or(|schema| is_json_of(text, schema))
-        && expect.min_tokens.is_none_or(|least| answer.output_tokens.unwrap_or(0) >= least);
+    let right = expect
+        .contains
+        .as_ref()
+        .is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
+        && expect
+            .equals
+            .as_ref()
+            .is_none_or(|whole| bare(text) == bare(whole))
+        && expect
+            .matches
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(text))
+        && expect
+            .json_schema
+            .as_ref()
+            .is_none_or(|schema| is_json_of(text, schema))
+        && expect
+            .min_tokens
+            .is_none_or(|least| answer.output_tokens.unwrap_or(0) >= least);
     match right {
         true => None,
         // Cut off before it could be right: the budget is the reason, not the model.
@@ -55,17 +73,32 @@ mod tests {
     use regex::Regex;
 
     fn answer(text: &str) -> Answer {
-        Answer { text: text.to_owned(), complete: true, output_tokens: Some(3), ..Answer::default() }
+        Answer {
+            text: text.to_owned(),
+            complete: true,
+            output_tokens: Some(3),
+            ..Answer::default()
+        }
     }
 
     #[test]
     fn an_answer_is_right_when_every_condition_holds() {
-        let pong = Expect { contains: Some("pong".to_owned()), ..Expect::default() };
+        let pong = Expect {
+            contains: Some("pong".to_owned()),
+            ..Expect::default()
+        };
         assert_eq!(judge(&answer("Pong!"), &pong), None);
         assert_eq!(judge(&answer("/////"), &pong), Some(Fault::AnswerWrong));
-        let equals = Expect { equals: Some("pong".to_owned()), ..Expect::default() };
+        let equals = Expect {
+            equals: Some("pong".to_owned()),
+            ..Expect::default()
+        };
         assert_eq!(judge(&answer(" Pong. "), &equals), None);
-        let pattern = Expect { matches: Regex::new("^[0-9]+$").ok(), min_tokens: Some(3), ..Expect::default() };
+        let pattern = Expect {
+            matches: Regex::new("^[0-9]+$").ok(),
+            min_tokens: Some(3),
+            ..Expect::default()
+        };
         assert_eq!(judge(&answer("42"), &pattern), None);
         assert_eq!(judge(&answer("anything"), &Expect::default()), None);
     }
@@ -74,20 +107,38 @@ mod tests {
     fn an_empty_answer_has_a_reason() {
         let empty = answer(" ");
         assert_eq!(judge(&empty, &Expect::default()), Some(Fault::AnswerEmpty));
-        let cut = Answer { cut_by_length: true, ..empty.clone() };
-        assert_eq!(judge(&cut, &Expect::default()), Some(Fault::RequestTooFewTokens));
-        let refused = Answer { refusal: "I cannot".to_owned(), ..empty };
-        assert_eq!(judge(&refused, &Expect::default()), Some(Fault::AnswerRefused));
+        let cut = Answer {
+            cut_by_length: true,
+            ..empty.clone()
+        };
+        assert_eq!(
+            judge(&cut, &Expect::default()),
+            Some(Fault::RequestTooFewTokens)
+        );
+        let refused = Answer {
+            refusal: "I cannot".to_owned(),
+            ..empty
+        };
+        assert_eq!(
+            judge(&refused, &Expect::default()),
+            Some(Fault::AnswerRefused)
+        );
     }
 
     #[test]
     fn structured_output_has_its_members() {
-        let schema =
-            serde_json::json!({"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}});
-        let expect = Expect { json_schema: Some(schema), ..Expect::default() };
+        let schema = serde_json::json!({"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}});
+        let expect = Expect {
+            json_schema: Some(schema),
+            ..Expect::default()
+        };
         assert_eq!(judge(&answer("{\"ok\": true}"), &expect), None);
         for bad in ["{}", "{\"ok\": 1}", "[]", "ok"] {
-            assert_eq!(judge(&answer(bad), &expect), Some(Fault::AnswerWrong), "{bad}");
+            assert_eq!(
+                judge(&answer(bad), &expect),
+                Some(Fault::AnswerWrong),
+                "{bad}"
+            );
         }
     }
 }

@@ -28,7 +28,9 @@ impl Lines {
 
     fn hand_over(&mut self, each: &mut impl FnMut(&str)) -> Result<(), NotText> {
         let line = std::mem::take(&mut self.line);
-        let text = std::str::from_utf8(&line).map_err(|_| NotText::of(&line))?.trim();
+        let text = std::str::from_utf8(&line)
+            .map_err(|_| NotText::of(&line))?
+            .trim();
         if !text.is_empty() {
             each(text);
         }

@@ -130,8 +130,14 @@ impl Prober {
         {
             return false;
         }
-        let mut looked_up = self.looked_up.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked_up.get(&endpoint.name).is_some_and(|at| at.elapsed() < LOOK_UP_EVERY) {
+        let mut looked_up = self
+            .looked_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if looked_up
+            .get(&endpoint.name)
+            .is_some_and(|at| at.elapsed() < LOOK_UP_EVERY)
+        {
             return false;
         }
         looked_up.insert(endpoint.name.clone(), Instant::now());
@@ -143,11 +149,17 @@ impl Prober {
             api: Api::Models,
             body: None,
             connection: Connection::Fresh,
-            timeouts: Timeouts { total: LOOK_UP_WITHIN.min(endpoint.timeouts.total), ..endpoint.timeouts },
+            timeouts: Timeouts {
+                total: LOOK_UP_WITHIN.min(endpoint.timeouts.total),
+                ..endpoint.timeouts
+            },
             ..endpoint.clone()
         };
         let blank = record::blank(&list, due, &self.location);
-        Run::new(self, &list, due.started_at).probe(blank).await.model_retires_at
+        Run::new(self, &list, due.started_at)
+            .probe(blank)
+            .await
+            .model_retires_at
     }
 }
 
@@ -157,9 +169,13 @@ fn tls_config(monitor: &Monitor) -> Result<ClientConfig, SetupError> {
     // A system without roots still reaches plain HTTP and whatever `ca_file` vouches for.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &monitor.ca_file {
-        let failed = |why: String| SetupError::Roots { path: path.clone(), why };
-        let certificates: Result<Vec<_>, _> =
-            CertificateDer::pem_file_iter(path).map_err(|e| failed(e.to_string()))?.collect();
+        let failed = |why: String| SetupError::Roots {
+            path: path.clone(),
+            why,
+        };
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+            .map_err(|e| failed(e.to_string()))?
+            .collect();
         let certificates = certificates.map_err(|e| failed(e.to_string()))?;
         if certificates.is_empty() {
             return Err(failed("it holds no certificate in PEM form".to_owned()));

@@ -22,14 +22,28 @@ const MODELS: &str = "provider = \"openai\"\napi = \"models\"";
 fn endpoint(keys: &str) -> Endpoint {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    std::fs::write(&path, format!("[[endpoint]]\n{keys}\nbase_url = \"http://127.0.0.1:1/v1\"\n")).unwrap();
-    (*config::load(&path, &Surroundings::default()).unwrap().endpoints[0]).clone()
+    std::fs::write(
+        &path,
+        format!("[[endpoint]]\n{keys}\nbase_url = \"http://127.0.0.1:1/v1\"\n"),
+    )
+    .unwrap();
+    (*config::load(&path, &Surroundings::default())
+        .unwrap()
+        .endpoints[0])
+        .clone()
 }
 
-fn outcome(keys: &str, status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> Outcome {
+fn outcome(
+    keys: &str,
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    body: &[u8],
+) -> Outcome {
     let endpoint = endpoint(keys);
-    let headers: HeaderMap =
-        headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .collect();
     let read = |piece: usize| {
         let head = head::read(status, Version::HTTP_11, &headers, Timestamp(0));
         let mut exchange = Exchange::new(&endpoint, Dialect::of(&endpoint), head);
@@ -38,26 +52,52 @@ fn outcome(keys: &str, status: u16, headers: &[(&'static str, &'static str)], bo
         exchange.outcome()
     };
     let outcome = read(4096);
-    assert_eq!(outcome, read(1), "{keys}: {}", String::from_utf8_lossy(body));
-    assert_eq!(outcome, read(7), "{keys}: {}", String::from_utf8_lossy(body));
+    assert_eq!(
+        outcome,
+        read(1),
+        "{keys}: {}",
+        String::from_utf8_lossy(body)
+    );
+    assert_eq!(
+        outcome,
+        read(7),
+        "{keys}: {}",
+        String::from_utf8_lossy(body)
+    );
     outcome
 }
 
 #[track_caller]
-fn assert_fault(keys: &str, status: u16, headers: &[(&'static str, &'static str)], body: &[u8], fault: Option<Fault>) {
-    let (found, words) = outcome(keys, status, headers, body).fault.map_or((None, None), |(f, w)| (Some(f), w));
-    assert_eq!(found, fault, "{keys}, {status}: {} ({words:?})", String::from_utf8_lossy(body));
+fn assert_fault(
+    keys: &str,
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    body: &[u8],
+    fault: Option<Fault>,
+) {
+    let (found, words) = outcome(keys, status, headers, body)
+        .fault
+        .map_or((None, None), |(f, w)| (Some(f), w));
+    assert_eq!(
+        found,
+        fault,
+        "{keys}, {status}: {} ({words:?})",
+        String::from_utf8_lossy(body)
+    );
 }
 
 /// A stream of these events' data.
 fn stream(events: &[&str]) -> Vec<u8> {
-    events.iter().flat_map(|data| format!("data: {data}\n\n").into_bytes()).collect()
+    events
+        .iter()
+        .flat_map(|data| format!("data: {data}\n\n").into_bytes())
+        .collect()
 }
 
-const ROLE: &str =
-    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+const ROLE: &str = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
 const PONG: &str = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"pong"},"finish_reason":null}]}"#;
-const STOP: &str = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+const STOP: &str =
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 const DONE: &str = "[DONE]";
 
 #[test]
@@ -65,7 +105,8 @@ fn the_end_of_a_chat() {
     let chunk = |delta: &str, reason: &str| {
         format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":{reason}}}]}}"#)
     };
-    let usage = r#"{"choices":[],"usage":{"prompt_tokens":14,"completion_tokens":2,"total_tokens":16}}"#;
+    let usage =
+        r#"{"choices":[],"usage":{"prompt_tokens":14,"completion_tokens":2,"total_tokens":16}}"#;
     for (events, fault) in [
         (vec![ROLE, PONG, STOP, usage, DONE], None),
         // Some compatible servers leave one of the two out.
@@ -75,19 +116,63 @@ fn the_end_of_a_chat() {
         (vec![ROLE], Some(Fault::StreamTruncated)),
         (vec![], Some(Fault::StreamTruncated)),
         (vec![ROLE, STOP, DONE], Some(Fault::AnswerEmpty)),
-        (vec![ROLE, &chunk(r#"{"content":"I am fine"}"#, "\"stop\""), DONE], Some(Fault::AnswerWrong)),
-        (vec![ROLE, &chunk(r#"{"reasoning_content":"Hm"}"#, "\"length\""), DONE], Some(Fault::RequestTooFewTokens)),
-        (vec![ROLE, &chunk(r#"{"content":"po"}"#, "\"length\""), DONE], Some(Fault::RequestTooFewTokens)),
-        (vec![ROLE, &chunk(r#"{"refusal":"I cannot"}"#, "\"stop\""), DONE], Some(Fault::AnswerRefused)),
-        (vec![ROLE, &chunk("{}", "\"content_filter\""), DONE], Some(Fault::AnswerFiltered)),
-        (vec![ROLE, &chunk(r#"{"content":[{"type":"text","text":"pong"}]}"#, "\"stop\""), DONE], None),
-        (vec![ROLE, PONG, "{\"choices\":[{\"index\":0,\"del"], Some(Fault::StreamMalformed)),
-        (vec![ROLE, PONG, "<html>502 Bad Gateway</html>"], Some(Fault::StreamMalformed)),
+        (
+            vec![ROLE, &chunk(r#"{"content":"I am fine"}"#, "\"stop\""), DONE],
+            Some(Fault::AnswerWrong),
+        ),
+        (
+            vec![
+                ROLE,
+                &chunk(r#"{"reasoning_content":"Hm"}"#, "\"length\""),
+                DONE,
+            ],
+            Some(Fault::RequestTooFewTokens),
+        ),
+        (
+            vec![ROLE, &chunk(r#"{"content":"po"}"#, "\"length\""), DONE],
+            Some(Fault::RequestTooFewTokens),
+        ),
+        (
+            vec![ROLE, &chunk(r#"{"refusal":"I cannot"}"#, "\"stop\""), DONE],
+            Some(Fault::AnswerRefused),
+        ),
+        (
+            vec![ROLE, &chunk("{}", "\"content_filter\""), DONE],
+            Some(Fault::AnswerFiltered),
+        ),
+        (
+            vec![
+                ROLE,
+                &chunk(r#"{"content":[{"type":"text","text":"pong"}]}"#, "\"stop\""),
+                DONE,
+            ],
+            None,
+        ),
+        (
+            vec![ROLE, PONG, "{\"choices\":[{\"index\":0,\"del"],
+            Some(Fault::StreamMalformed),
+        ),
+        (
+            vec![ROLE, PONG, "<html>502 Bad Gateway</html>"],
+            Some(Fault::StreamMalformed),
+        ),
         (vec![&chunk("null", "null"), PONG, STOP, DONE], None),
         // An empty text for null, and the words of servers that gave up.
-        (vec![&chunk(r#"{"content":"pong"}"#, "\"\"")], Some(Fault::StreamTruncated)),
-        (vec![&chunk(r#"{"content":"pong"}"#, "\"insufficient_system_resource\""), DONE], Some(Fault::StreamError)),
-        (vec![&chunk(r#"{"content":"pong"}"#, "\"abort\""), DONE], Some(Fault::StreamError)),
+        (
+            vec![&chunk(r#"{"content":"pong"}"#, "\"\"")],
+            Some(Fault::StreamTruncated),
+        ),
+        (
+            vec![
+                &chunk(r#"{"content":"pong"}"#, "\"insufficient_system_resource\""),
+                DONE,
+            ],
+            Some(Fault::StreamError),
+        ),
+        (
+            vec![&chunk(r#"{"content":"pong"}"#, "\"abort\""), DONE],
+            Some(Fault::StreamError),
+        ),
         (vec!["[]", "null", "1", PONG, STOP, DONE], None),
     ] {
         assert_fault(OPENAI, 200, &[], &stream(&events), fault);
@@ -99,13 +184,26 @@ fn lines_of_every_kind_and_what_stands_between_them() {
     for text in [
         format!("\u{feff}data: {PONG}\n\ndata: {STOP}\n\ndata: [DONE]\n\n"),
         format!("data:{PONG}\r\rdata:{STOP}\r\rdata:[DONE]\r\r"),
-        format!(": keep-alive\r\n\r\n: OPENROUTER PROCESSING\r\n\r\ndata: {PONG}\r\n\r\ndata: {STOP}\r\n\r\n"),
-        format!("id: 1\nretry: 10\nevent: message\ndata: {PONG}\nx: y\nz\n\ndata: {STOP}\n\ndata: [DONE] \n\n"),
-        format!("\n\n\ndata: {}\n\ndata: {STOP}\n\n", PONG.replacen(',', ",\ndata: ", 2)),
+        format!(
+            ": keep-alive\r\n\r\n: OPENROUTER PROCESSING\r\n\r\ndata: {PONG}\r\n\r\ndata: {STOP}\r\n\r\n"
+        ),
+        format!(
+            "id: 1\nretry: 10\nevent: message\ndata: {PONG}\nx: y\nz\n\ndata: {STOP}\n\ndata: [DONE] \n\n"
+        ),
+        format!(
+            "\n\n\ndata: {}\n\ndata: {STOP}\n\n",
+            PONG.replacen(',', ",\ndata: ", 2)
+        ),
         // The last event lacks its blank line.
         format!("data: {PONG}\n\ndata: {STOP}\n\ndata: [DONE]"),
     ] {
-        assert_fault(OPENAI, 200, &[("content-type", "text/plain")], text.as_bytes(), None);
+        assert_fault(
+            OPENAI,
+            200,
+            &[("content-type", "text/plain")],
+            text.as_bytes(),
+            None,
+        );
     }
     assert_fault(
         OPENAI,
@@ -120,8 +218,16 @@ fn lines_of_every_kind_and_what_stands_between_them() {
 fn errors_inside_a_stream_that_began_well() {
     let error = |body: &str| format!(r#"{{"error":{body}}}"#);
     for (keys, last, fault) in [
-        (OPENAI, error(r#"{"message":"m","type":"server_error","param":null,"code":null}"#), Fault::StreamError),
-        (OPENAI, error(r#"{"message":"m","type":"server_error","code":"server_is_overloaded"}"#), Fault::Overloaded),
+        (
+            OPENAI,
+            error(r#"{"message":"m","type":"server_error","param":null,"code":null}"#),
+            Fault::StreamError,
+        ),
+        (
+            OPENAI,
+            error(r#"{"message":"m","type":"server_error","code":"server_is_overloaded"}"#),
+            Fault::Overloaded,
+        ),
         (
             OPENAI,
             error(r#"{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}"#),
@@ -129,11 +235,31 @@ fn errors_inside_a_stream_that_began_well() {
         ),
         (OPENAI, error(r#""plain words""#), Fault::StreamError),
         // vLLM and OpenRouter: numbers.
-        (COMPATIBLE, error(r#"{"message":"m","type":"InternalServerError","code":500}"#), Fault::StreamError),
-        (COMPATIBLE, error(r#"{"message":"m","type":"BadRequestError","code":400}"#), Fault::RequestRejected),
-        (COMPATIBLE, error(r#"{"message":"m","code":502,"metadata":{"provider_name":"x"}}"#), Fault::StreamError),
-        (COMPATIBLE, error(r#"{"message":"m","code":"429","type":"throttling_error"}"#), Fault::AccountRateLimit),
-        (COMPATIBLE, r#"{"object":"error","message":"m","code":500}"#.to_owned(), Fault::StreamError),
+        (
+            COMPATIBLE,
+            error(r#"{"message":"m","type":"InternalServerError","code":500}"#),
+            Fault::StreamError,
+        ),
+        (
+            COMPATIBLE,
+            error(r#"{"message":"m","type":"BadRequestError","code":400}"#),
+            Fault::RequestRejected,
+        ),
+        (
+            COMPATIBLE,
+            error(r#"{"message":"m","code":502,"metadata":{"provider_name":"x"}}"#),
+            Fault::StreamError,
+        ),
+        (
+            COMPATIBLE,
+            error(r#"{"message":"m","code":"429","type":"throttling_error"}"#),
+            Fault::AccountRateLimit,
+        ),
+        (
+            COMPATIBLE,
+            r#"{"object":"error","message":"m","code":500}"#.to_owned(),
+            Fault::StreamError,
+        ),
         (
             COMPATIBLE,
             r#"{"choices":[{"delta":{"content":""},"finish_reason":"error"}]}"#.to_owned(),
@@ -146,7 +272,10 @@ fn errors_inside_a_stream_that_began_well() {
     // Only the event's name says that it is one.
     for (data, fault) in [
         (r#"{"message":"m","code":500}"#, Fault::StreamError),
-        (r#"{"message":"m","code":"insufficient_quota"}"#, Fault::AccountQuota),
+        (
+            r#"{"message":"m","code":"insufficient_quota"}"#,
+            Fault::AccountQuota,
+        ),
         ("the upstream hung up", Fault::StreamError),
     ] {
         let body = format!("data: {PONG}\n\nevent: error\ndata: {data}\n\n");
@@ -159,11 +288,19 @@ fn errors_inside_a_stream_that_began_well() {
 #[test]
 fn the_ends_of_a_response() {
     let delta = r#"{"type":"response.output_text.delta","delta":"pong"}"#;
-    let ends = |kind: &str, more: &str| format!(r#"{{"type":"response.{kind}","response":{{{more}}}}}"#);
-    let failed =
-        |code: &str| ends("failed", &format!(r#""status":"failed","error":{{"code":"{code}","message":"m"}}"#));
+    let ends =
+        |kind: &str, more: &str| format!(r#"{{"type":"response.{kind}","response":{{{more}}}}}"#);
+    let failed = |code: &str| {
+        ends(
+            "failed",
+            &format!(r#""status":"failed","error":{{"code":"{code}","message":"m"}}"#),
+        )
+    };
     let incomplete = |reason: &str| {
-        ends("incomplete", &format!(r#""status":"incomplete","incomplete_details":{{"reason":"{reason}"}}"#))
+        ends(
+            "incomplete",
+            &format!(r#""status":"incomplete","incomplete_details":{{"reason":"{reason}"}}"#),
+        )
     };
     for (events, fault) in [
         (vec![delta.to_owned(), ends("completed", r#""status":"completed""#)], None),
@@ -226,7 +363,10 @@ fn the_ends_of_a_response() {
     let whole = |more: &str| format!(r#"{{"id":"r","object":"response",{more}}}"#).into_bytes();
     let keys = format!("{RESPONSES}\nstream = false");
     for (body, fault) in [
-        (whole(r#""status":"failed","error":{"code":"server_error","message":"m"},"output":[]"#), Fault::Http5xx),
+        (
+            whole(r#""status":"failed","error":{"code":"server_error","message":"m"},"output":[]"#),
+            Fault::Http5xx,
+        ),
         (
             whole(
                 r#""status":"incomplete","error":null,"incomplete_details":{"reason":"max_output_tokens"},"output":[{"type":"reasoning","summary":[]}]"#,
@@ -246,44 +386,86 @@ fn the_ends_of_a_response() {
 
 #[test]
 fn the_ends_of_a_message() {
-    let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"pong"}}"#;
+    let text =
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"pong"}}"#;
     let stop = |reason: &str| {
-        format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":3}}}}"#)
+        format!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":3}}}}"#
+        )
     };
     let end = r#"{"type":"message_stop"}"#;
-    let error = |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+    let error =
+        |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
     for (events, fault) in [
         (
-            vec![r#"{"type":"ping"}"#, text, r#"{"type":"ping"}"#, r#"{"type":"brand_new"}"#, &stop("end_turn"), end],
+            vec![
+                r#"{"type":"ping"}"#,
+                text,
+                r#"{"type":"ping"}"#,
+                r#"{"type":"brand_new"}"#,
+                &stop("end_turn"),
+                end,
+            ],
             None,
         ),
         (vec![text, &stop("end_turn")], Some(Fault::StreamTruncated)),
-        (vec![text, &stop("refusal"), end], Some(Fault::AnswerRefused)),
-        (vec![&stop("max_tokens"), end], Some(Fault::RequestTooFewTokens)),
-        (vec![&stop("model_context_window_exceeded"), end], Some(Fault::RequestTooFewTokens)),
+        (
+            vec![text, &stop("refusal"), end],
+            Some(Fault::AnswerRefused),
+        ),
+        (
+            vec![&stop("max_tokens"), end],
+            Some(Fault::RequestTooFewTokens),
+        ),
+        (
+            vec![&stop("model_context_window_exceeded"), end],
+            Some(Fault::RequestTooFewTokens),
+        ),
         (vec![&stop("end_turn"), end], Some(Fault::AnswerEmpty)),
         // A tool called without arguments: output, though not the answer that was asked for.
         (vec![&stop("tool_use"), end], Some(Fault::AnswerEmpty)),
         (vec![&error("overloaded_error")], Some(Fault::Overloaded)),
         (vec![text, &error("api_error")], Some(Fault::StreamError)),
-        (vec![&error("rate_limit_error")], Some(Fault::AccountRateLimit)),
-        (vec![&error("authentication_error")], Some(Fault::AccountAuth)),
+        (
+            vec![&error("rate_limit_error")],
+            Some(Fault::AccountRateLimit),
+        ),
+        (
+            vec![&error("authentication_error")],
+            Some(Fault::AccountAuth),
+        ),
         (vec![&error("timeout_error")], Some(Fault::StreamError)),
-        (vec![&error("invalid_request_error")], Some(Fault::RequestRejected)),
+        (
+            vec![&error("invalid_request_error")],
+            Some(Fault::RequestRejected),
+        ),
     ] {
         assert_fault(ANTHROPIC, 200, &[], &stream(&events), fault);
     }
     let called = stream(&[&stop("tool_use"), end]);
-    assert_fault(&format!("{ANTHROPIC}\nexpect = {{}}"), 200, &[], &called, None);
+    assert_fault(
+        &format!("{ANTHROPIC}\nexpect = {{}}"),
+        200,
+        &[],
+        &called,
+        None,
+    );
     let whole = r#"{"type":"message","role":"assistant","model":"m","content":[{"type":"thinking","thinking":"x"},{"type":"text","text":"pong"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":10,"output_tokens":5}}"#;
-    let read = outcome(&format!("{ANTHROPIC}\nstream = false"), 200, &[], whole.as_bytes());
+    let read = outcome(
+        &format!("{ANTHROPIC}\nstream = false"),
+        200,
+        &[],
+        whole.as_bytes(),
+    );
     assert_eq!((read.fault, read.answer.input_tokens), (None, Some(13)));
 }
 
 #[test]
 fn the_ends_of_a_generation() {
     let chunk = |parts: &str, reason: &str| {
-        format!(r#"{{"candidates":[{{"content":{{"parts":[{parts}],"role":"model"}}{reason}}}],"modelVersion":"m"}}"#)
+        format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{parts}],"role":"model"}}{reason}}}],"modelVersion":"m"}}"#
+        )
     };
     let reason = |word: &str| format!(r#","finishReason":"{word}""#);
     let pong = r#"{"text":"pong"}"#;
@@ -292,40 +474,101 @@ fn the_ends_of_a_generation() {
         (vec![chunk(pong, ""), chunk("", &reason("STOP"))], None),
         (vec![chunk(pong, "")], Some(Fault::StreamTruncated)),
         (
-            vec![chunk(r#"{"text":"Hm","thought":true}"#, ""), chunk("", &reason("MAX_TOKENS"))],
+            vec![
+                chunk(r#"{"text":"Hm","thought":true}"#, ""),
+                chunk("", &reason("MAX_TOKENS")),
+            ],
             Some(Fault::RequestTooFewTokens),
         ),
-        (vec![chunk("", &reason("SAFETY"))], Some(Fault::AnswerFiltered)),
-        (vec![chunk(pong, ""), chunk("", &reason("RECITATION"))], Some(Fault::AnswerFiltered)),
-        (vec![chunk("", &reason("IMAGE_RECITATION"))], Some(Fault::AnswerFiltered)),
-        (vec![chunk("", &reason("MODEL_ARMOR"))], Some(Fault::AnswerFiltered)),
-        (vec![chunk("", &reason("OTHER"))], Some(Fault::AnswerEmpty)),
-        (vec![r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"}}"#.to_owned()], Some(Fault::AnswerFiltered)),
         (
-            vec![chunk(pong, ""), r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#.to_owned()],
+            vec![chunk("", &reason("SAFETY"))],
+            Some(Fault::AnswerFiltered),
+        ),
+        (
+            vec![chunk(pong, ""), chunk("", &reason("RECITATION"))],
+            Some(Fault::AnswerFiltered),
+        ),
+        (
+            vec![chunk("", &reason("IMAGE_RECITATION"))],
+            Some(Fault::AnswerFiltered),
+        ),
+        (
+            vec![chunk("", &reason("MODEL_ARMOR"))],
+            Some(Fault::AnswerFiltered),
+        ),
+        (vec![chunk("", &reason("OTHER"))], Some(Fault::AnswerEmpty)),
+        (
+            vec![r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"}}"#.to_owned()],
+            Some(Fault::AnswerFiltered),
+        ),
+        (
+            vec![
+                chunk(pong, ""),
+                r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#.to_owned(),
+            ],
             Some(Fault::Overloaded),
         ),
-        (vec![r#"{"error":{"code":500,"message":"m","status":"INTERNAL"}}"#.to_owned()], Some(Fault::StreamError)),
         (
-            vec![r#"{"error":{"code":"service_unavailable","message":"m"},"event_type":"error"}"#.to_owned()],
+            vec![r#"{"error":{"code":500,"message":"m","status":"INTERNAL"}}"#.to_owned()],
+            Some(Fault::StreamError),
+        ),
+        (
+            vec![
+                r#"{"error":{"code":"service_unavailable","message":"m"},"event_type":"error"}"#
+                    .to_owned(),
+            ],
             Some(Fault::Overloaded),
         ),
     ] {
         let events: Vec<&str> = events.iter().map(String::as_str).collect();
-        let crlf = String::from_utf8(stream(&events)).unwrap().replace('\n', "\r\n");
+        let crlf = String::from_utf8(stream(&events))
+            .unwrap()
+            .replace('\n', "\r\n");
         assert_fault(GEMINI, 200, &[], crlf.as_bytes(), fault);
     }
     // Without `alt=sse` a stream is a list of its chunks.
     let list = |chunks: &[String]| format!("[{}\n]\n", chunks.join("\n,\r\n")).into_bytes();
-    assert_fault(GEMINI, 200, &[], &list(&[chunk(pong, ""), chunk("", &reason("STOP"))]), None);
-    assert_fault(GEMINI, 200, &[], &list(&[chunk(pong, "")]), Some(Fault::StreamTruncated));
-    let error = r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#.to_owned();
-    assert_fault(GEMINI, 200, &[], &list(&[chunk(pong, ""), error.clone()]), Some(Fault::Overloaded));
+    assert_fault(
+        GEMINI,
+        200,
+        &[],
+        &list(&[chunk(pong, ""), chunk("", &reason("STOP"))]),
+        None,
+    );
+    assert_fault(
+        GEMINI,
+        200,
+        &[],
+        &list(&[chunk(pong, "")]),
+        Some(Fault::StreamTruncated),
+    );
+    let error =
+        r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#
+            .to_owned();
+    assert_fault(
+        GEMINI,
+        200,
+        &[],
+        &list(&[chunk(pong, ""), error.clone()]),
+        Some(Fault::Overloaded),
+    );
     assert_fault(GEMINI, 503, &[], &list(&[error]), Some(Fault::Overloaded));
 
     let interaction = r#"{"object":"interaction","status":"completed","model":"m","steps":[{"type":"model_output","content":[{"type":"text","text":"pong"}]}],"usage":{"total_input_tokens":9,"total_output_tokens":2}}"#;
-    let read = outcome(&format!("{GEMINI}\nstream = false"), 200, &[], interaction.as_bytes());
-    assert_eq!((read.fault, read.answer.input_tokens, read.answer.output_tokens), (None, Some(9), Some(2)));
+    let read = outcome(
+        &format!("{GEMINI}\nstream = false"),
+        200,
+        &[],
+        interaction.as_bytes(),
+    );
+    assert_eq!(
+        (
+            read.fault,
+            read.answer.input_tokens,
+            read.answer.output_tokens
+        ),
+        (None, Some(9), Some(2))
+    );
 }
 
 #[test]
@@ -353,9 +596,27 @@ fn lines_of_ollama() {
     let whole = serde_json::json!({"model": "m", "message": {"content": "pong"}, "done": true, "done_reason": "stop"});
     assert_fault(OLLAMA, 200, &[], whole.to_string().as_bytes(), None);
     assert_fault(OLLAMA, 200, &[], format!("{whole:#}\n").as_bytes(), None);
-    assert_fault(OLLAMA, 200, &[], b"{\n  \"error\": \"upstream is gone\"\n}", Some(Fault::Http5xx));
-    assert_fault(OLLAMA, 404, &[], br#"{"error":"model 'm' not found"}"#, Some(Fault::RequestModelNotFound));
-    assert_fault(OLLAMA, 400, &[], br#"{"error":"\"m\" does not support thinking"}"#, Some(Fault::RequestRejected));
+    assert_fault(
+        OLLAMA,
+        200,
+        &[],
+        b"{\n  \"error\": \"upstream is gone\"\n}",
+        Some(Fault::Http5xx),
+    );
+    assert_fault(
+        OLLAMA,
+        404,
+        &[],
+        br#"{"error":"model 'm' not found"}"#,
+        Some(Fault::RequestModelNotFound),
+    );
+    assert_fault(
+        OLLAMA,
+        400,
+        &[],
+        br#"{"error":"\"m\" does not support thinking"}"#,
+        Some(Fault::RequestRejected),
+    );
 }
 
 #[test]
@@ -378,27 +639,85 @@ fn a_good_status_with_something_else_in_it() {
         assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], body, Some(fault));
     }
     let whole = br#"{"choices":[{"message":{"content":"pong"},"finish_reason":"stop"}]}"#;
-    assert_fault(OPENAI, 200, &[("content-type", "application/json")], whole, None);
+    assert_fault(
+        OPENAI,
+        200,
+        &[("content-type", "application/json")],
+        whole,
+        None,
+    );
     // Blank lines while it waits in a queue.
-    assert_fault(OPENAI, 200, &[], &[b"\n\n\r\n  ", &whole[..]].concat(), None);
-    assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], &["\u{feff}".as_bytes(), whole].concat(), None);
+    assert_fault(
+        OPENAI,
+        200,
+        &[],
+        &[b"\n\n\r\n  ", &whole[..]].concat(),
+        None,
+    );
+    assert_fault(
+        &format!("{OPENAI}\nstream = false"),
+        200,
+        &[],
+        &["\u{feff}".as_bytes(), whole].concat(),
+        None,
+    );
     let called =
         br#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"1"}]},"finish_reason":"tool_calls"}]}"#;
     assert_fault(&format!("{OPENAI}\nexpect = {{}}"), 200, &[], called, None);
-    assert_fault(EMBEDDINGS, 200, &[], br#"{"data":[{"embedding":[]}]}"#, Some(Fault::AnswerEmpty));
-    assert_fault(EMBEDDINGS, 200, &[], br#"{"data":[{"embedding":[0.1,null]}]}"#, Some(Fault::BodyMalformed));
-    assert_fault(MODELS, 200, &[], br#"{"object":"list","data":[]}"#, Some(Fault::AnswerEmpty));
+    assert_fault(
+        EMBEDDINGS,
+        200,
+        &[],
+        br#"{"data":[{"embedding":[]}]}"#,
+        Some(Fault::AnswerEmpty),
+    );
+    assert_fault(
+        EMBEDDINGS,
+        200,
+        &[],
+        br#"{"data":[{"embedding":[0.1,null]}]}"#,
+        Some(Fault::BodyMalformed),
+    );
+    assert_fault(
+        MODELS,
+        200,
+        &[],
+        br#"{"object":"list","data":[]}"#,
+        Some(Fault::AnswerEmpty),
+    );
     let packed = [0x1f, 0x8b, 8, 0, 0, 0];
-    assert_fault(OPENAI, 200, &[("content-encoding", "gzip")], &packed, Some(Fault::BodyMalformed));
-    assert_fault(OPENAI, 401, &[("content-encoding", "gzip")], &packed, Some(Fault::AccountAuth));
-    assert_fault(OPENAI, 503, &[("content-encoding", "br")], &packed, Some(Fault::Http5xx));
+    assert_fault(
+        OPENAI,
+        200,
+        &[("content-encoding", "gzip")],
+        &packed,
+        Some(Fault::BodyMalformed),
+    );
+    assert_fault(
+        OPENAI,
+        401,
+        &[("content-encoding", "gzip")],
+        &packed,
+        Some(Fault::AccountAuth),
+    );
+    assert_fault(
+        OPENAI,
+        503,
+        &[("content-encoding", "br")],
+        &packed,
+        Some(Fault::Http5xx),
+    );
     assert_fault(OPENAI, 204, &[], b"", Some(Fault::HttpUnexpected));
 }
 
 #[test]
 fn errors_of_status_and_body() {
-    let html = |title: &str, more: &str| format!("<html><head><title>{title}</title></head><body>{more}</body></html>");
-    let azure = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+    let html = |title: &str, more: &str| {
+        format!("<html><head><title>{title}</title></head><body>{more}</body></html>")
+    };
+    let azure = |code: &str, message: &str| {
+        format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#)
+    };
     let anthropic = |kind: &str, message: &str, code: &str| {
         format!(
             r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}","details":{{"error_code":"{code}"}}}}}}"#
@@ -473,23 +792,68 @@ fn errors_of_status_and_body() {
 /// Whoever reads the error sees what came, as far as it is worth repeating.
 #[test]
 fn what_cannot_be_read_is_quoted() {
-    let words = |keys: &str, status, headers: &[_], body: &[u8]| outcome(keys, status, headers, body).fault.unwrap();
+    let words = |keys: &str, status, headers: &[_], body: &[u8]| {
+        outcome(keys, status, headers, body).fault.unwrap()
+    };
     for (keys, body, fault, quoted) in [
-        (OPENAI, "data: <html>502 Bad Gateway</html>\n\n", Fault::StreamMalformed, "<html>502 Bad Gateway</html>"),
-        (OLLAMA, "{\"done\":false}\nupstream gone\n", Fault::StreamMalformed, "upstream gone"),
-        (OPENAI, "<html><title>Log in</title></html>", Fault::BodyMalformed, "Log in"),
-        (OPENAI, r#"{"status":"come back later"}"#, Fault::BodyMalformed, r#"{"status":"come back later"}"#),
-        (EMBEDDINGS, "", Fault::BodyMalformed, "HTTP 200 without a body"),
+        (
+            OPENAI,
+            "data: <html>502 Bad Gateway</html>\n\n",
+            Fault::StreamMalformed,
+            "<html>502 Bad Gateway</html>",
+        ),
+        (
+            OLLAMA,
+            "{\"done\":false}\nupstream gone\n",
+            Fault::StreamMalformed,
+            "upstream gone",
+        ),
+        (
+            OPENAI,
+            "<html><title>Log in</title></html>",
+            Fault::BodyMalformed,
+            "Log in",
+        ),
+        (
+            OPENAI,
+            r#"{"status":"come back later"}"#,
+            Fault::BodyMalformed,
+            r#"{"status":"come back later"}"#,
+        ),
+        (
+            EMBEDDINGS,
+            "",
+            Fault::BodyMalformed,
+            "HTTP 200 without a body",
+        ),
     ] {
-        assert_eq!(words(keys, 200, &[], body.as_bytes()), (fault, Some(quoted.to_owned())));
+        assert_eq!(
+            words(keys, 200, &[], body.as_bytes()),
+            (fault, Some(quoted.to_owned()))
+        );
     }
-    let not_text = (Fault::StreamMalformed, Some("not UTF-8: po\u{fffd}ng".to_owned()));
+    let not_text = (
+        Fault::StreamMalformed,
+        Some("not UTF-8: po\u{fffd}ng".to_owned()),
+    );
     assert_eq!(words(OPENAI, 200, &[], b"data: po\xffng\n\n"), not_text);
-    let not_text = (Fault::BodyMalformed, Some("not UTF-8: {po\u{fffd}ng}".to_owned()));
+    let not_text = (
+        Fault::BodyMalformed,
+        Some("not UTF-8: {po\u{fffd}ng}".to_owned()),
+    );
     assert_eq!(words(OPENAI, 200, &[], b"{po\xffng}"), not_text);
-    let login = [("location", "https://me:pw@login.example.com/start?session=s3cret")];
+    let login = [(
+        "location",
+        "https://me:pw@login.example.com/start?session=s3cret",
+    )];
     for keys in [OPENAI, "provider = \"http\""] {
         let said = words(keys, 302, &login, b"<html><title>Found</title></html>");
-        assert_eq!(said, (Fault::HttpRedirect, Some("HTTP 302 to https://login.example.com/start".to_owned())));
+        assert_eq!(
+            said,
+            (
+                Fault::HttpRedirect,
+                Some("HTTP 302 to https://login.example.com/start".to_owned())
+            )
+        );
     }
 }

@@ -42,7 +42,10 @@ enum Driver {
     /// Runs while something is waited for.
     Here(Fuse<BoxFuture<'static, ()>>),
     /// Runs in a task of its own: an idle connection has to notice that the other side closes it.
-    Apart(#[expect(dead_code, reason = "held so that the task ends with the connection")] AbortOnDropHandle<()>),
+    Apart(
+        #[expect(dead_code, reason = "held so that the task ends with the connection")]
+        AbortOnDropHandle<()>,
+    ),
 }
 
 enum Sender {
@@ -66,14 +69,25 @@ impl Line {
             (Sender::Http2(sender), driver.map(drop).boxed())
         } else {
             let mut builder = http1::Builder::new();
-            builder.max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS);
+            builder
+                .max_buf_size(MOST_HEADER_BYTES)
+                .max_headers(MOST_HEADERS);
             let (sender, driver) = builder.handshake(io).await?;
             (Sender::Http1(sender), driver.map(drop).boxed())
         };
-        Ok(Self { sender, driver: Driver::Here(driver.fuse()), arrivals: connected.arrivals, remote, tls_expires_at })
+        Ok(Self {
+            sender,
+            driver: Driver::Here(driver.fuse()),
+            arrivals: connected.arrivals,
+            remote,
+            tls_expires_at,
+        })
     }
 
-    pub(super) async fn send(&mut self, message: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    pub(super) async fn send(
+        &mut self,
+        message: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
         let answer = match &mut self.sender {
             Sender::Http1(sender) => sender.send_request(message).left_future(),
             Sender::Http2(sender) => sender.send_request(message).right_future(),
@@ -84,7 +98,9 @@ impl Line {
     /// Waits for `wanted`, which comes over this connection.
     pub(super) async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
         let mut wanted = pin!(wanted);
-        let Driver::Here(driver) = &mut self.driver else { return wanted.await };
+        let Driver::Here(driver) = &mut self.driver else {
+            return wanted.await;
+        };
         poll_fn(|context| {
             if let Poll::Ready(output) = wanted.as_mut().poll(context) {
                 return Poll::Ready(output);

@@ -27,7 +27,10 @@ pub(super) struct NoTunnel {
 
 impl From<String> for NoTunnel {
     fn from(words: String) -> Self {
-        Self { status: None, words }
+        Self {
+            status: None,
+            words,
+        }
     }
 }
 
@@ -48,9 +51,12 @@ impl Address {
     fn new(text: &str) -> Option<Self> {
         let mut url = Url::parse(text).ok()?;
         let decoded = |s: &str| percent_decoded(s);
-        let (user, password) = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
-        let authorization =
-            (!user.is_empty()).then(|| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+        let (user, password) = (
+            decoded(url.username()),
+            decoded(url.password().unwrap_or_default()),
+        );
+        let authorization = (!user.is_empty())
+            .then(|| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
         // An http URL with a host can always have these taken away.
         let _ = (url.set_username(""), url.set_password(None));
         Some(Self { url, authorization })
@@ -63,7 +69,9 @@ impl Address {
 
     /// The header that shows who asks.
     pub(super) fn authorization(&self) -> Option<(&'static str, &str)> {
-        self.authorization.as_deref().map(|value| ("proxy-authorization", value))
+        self.authorization
+            .as_deref()
+            .map(|value| ("proxy-authorization", value))
     }
 
     /// Asks for a tunnel to `target`, a host and port.
@@ -77,7 +85,10 @@ impl Address {
             request += &format!("{name}: {value}\r\n");
         }
         let failed = |e: std::io::Error| format!("the proxy {} broke off: {e}", self.name());
-        stream.write_all(format!("{request}\r\n").as_bytes()).await.map_err(failed)?;
+        stream
+            .write_all(format!("{request}\r\n").as_bytes())
+            .await
+            .map_err(failed)?;
         let mut head = Vec::new();
         // Byte by byte: what follows the head belongs to the target.
         while !head.ends_with(b"\r\n\r\n") {
@@ -93,7 +104,10 @@ impl Address {
             Ok(())
         } else {
             let status = status.and_then(|status| status.parse().ok());
-            Err(NoTunnel { status, words: format!("the proxy {} says: {status_line}", self.name()) })
+            Err(NoTunnel {
+                status,
+                words: format!("the proxy {} says: {status_line}", self.name()),
+            })
         }
     }
 }
@@ -105,21 +119,36 @@ impl Proxies {
             Proxy::Url(url) => vec![url],
             Proxy::Env { http, https, .. } => http.iter().chain(https).collect(),
         };
-        let addresses = urls.into_iter().filter_map(|url| Some((url.clone(), Address::new(url.expose())?))).collect();
-        Self { configured: configured.clone(), addresses }
+        let addresses = urls
+            .into_iter()
+            .filter_map(|url| Some((url.clone(), Address::new(url.expose())?)))
+            .collect();
+        Self {
+            configured: configured.clone(),
+            addresses,
+        }
     }
 
     /// The proxy on the way to `target`.
     pub(super) fn towards(&self, target: &Url) -> Option<&Address> {
         let url = self.configured.towards(target)?;
-        self.addresses.iter().find(|(known, _)| known == url).map(|(_, address)| address)
+        self.addresses
+            .iter()
+            .find(|(known, _)| known == url)
+            .map(|(_, address)| address)
     }
 }
 
 fn percent_decoded(text: &str) -> String {
     // A form's reader, for which a plus would be a space, and the others the end.
-    let form = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
-    url::form_urlencoded::parse(form.as_bytes()).next().map(|(key, _)| key.into_owned()).unwrap_or_default()
+    let form = text
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('=', "%3D");
+    url::form_urlencoded::parse(form.as_bytes())
+        .next()
+        .map(|(key, _)| key.into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -129,12 +158,20 @@ mod tests {
     #[test]
     fn a_proxy_may_want_a_name_and_a_password_and_never_shows_them() {
         let address = Address::new("http://me:p%40ss@proxy.example.com:3128").unwrap();
-        assert_eq!(address.authorization().map(|(_, v)| v), Some("Basic bWU6cEBzcw=="));
+        assert_eq!(
+            address.authorization().map(|(_, v)| v),
+            Some("Basic bWU6cEBzcw==")
+        );
         assert_eq!(format!("{address:?}"), "proxy.example.com:3128");
-        let of = |password: &str| Address::new(&format!("http://me:{password}@proxy.example.com")).unwrap();
+        let of = |password: &str| {
+            Address::new(&format!("http://me:{password}@proxy.example.com")).unwrap()
+        };
         for password in ["a&b", "a+b", "a=b"] {
             let basic = STANDARD.encode(format!("me:{password}"));
-            assert_eq!(of(password).authorization().map(|(_, v)| v), Some(format!("Basic {basic}").as_str()));
+            assert_eq!(
+                of(password).authorization().map(|(_, v)| v),
+                Some(format!("Basic {basic}").as_str())
+            );
         }
     }
 }

@@ -35,7 +35,14 @@ pub(super) struct Recorder<'a> {
 
 impl Recorder<'_> {
     pub(super) fn record(&self, sample: &mut Sample, end: End) {
-        let Stages { dns, tcp, tls, remote, tls_expires_at, refused_with } = self.stages;
+        let Stages {
+            dns,
+            tcp,
+            tls,
+            remote,
+            tls_expires_at,
+            refused_with,
+        } = self.stages;
         sample.tls_expires_at = tls_expires_at;
         sample.http_status = refused_with;
         sample.dns_ms = dns.map(ms);
@@ -53,7 +60,8 @@ impl Recorder<'_> {
                 self.record_answer(sample, head, times, &ended);
                 // An answer that said what is wrong before it broke off is believed; a half one says nothing.
                 let said = ended.fault.filter(|(fault, words)| {
-                    words.is_some() && !matches!(fault, Fault::BodyMalformed | Fault::HttpUnexpected)
+                    words.is_some()
+                        && !matches!(fault, Fault::BodyMalformed | Fault::HttpUnexpected)
                 });
                 Some(said.unwrap_or((fault, Some(words).filter(|w| !w.is_empty()))))
             }
@@ -93,18 +101,33 @@ impl Recorder<'_> {
         sample.input_tokens = answer.input_tokens;
         sample.output_tokens = answer.output_tokens;
         sample.reasoning_tokens = answer.reasoning_tokens;
-        sample.finish_reason = answer.finish_reason.as_deref().map(|r| self.presentable(r, 64));
+        sample.finish_reason = answer
+            .finish_reason
+            .as_deref()
+            .map(|r| self.presentable(r, 64));
         sample.response_model = answer.model.as_deref().map(|m| self.presentable(m, 128));
-        sample.system_fingerprint = answer.fingerprint.as_deref().map(|f| self.presentable(f, 128));
-        let after_first = answer.output_tokens.filter(|n| *n > 1).map(|n| f64::from(n - 1));
+        sample.system_fingerprint = answer
+            .fingerprint
+            .as_deref()
+            .map(|f| self.presentable(f, 128));
+        let after_first = answer
+            .output_tokens
+            .filter(|n| *n > 1)
+            .map(|n| f64::from(n - 1));
         sample.tpot_ms = times
             .first_token
             .zip(times.last_token)
             .zip(after_first)
             .map(|((first, last), n)| round((last - first) / n));
         if let (Some(price), Some(input)) = (self.endpoint.price, answer.input_tokens) {
-            let apart = answer.reasoning_tokens.filter(|_| answer.reasoning_apart).unwrap_or(0);
-            sample.cost_usd = Some(price.cost(input, answer.output_tokens.unwrap_or(0).saturating_add(apart)));
+            let apart = answer
+                .reasoning_tokens
+                .filter(|_| answer.reasoning_apart)
+                .unwrap_or(0);
+            sample.cost_usd = Some(price.cost(
+                input,
+                answer.output_tokens.unwrap_or(0).saturating_add(apart),
+            ));
         }
         if matches!(ended.fault, Some((Fault::AnswerWrong, _))) {
             sample.answer = Some(self.presentable(&answer.text, MOST_ANSWER));
@@ -113,14 +136,28 @@ impl Recorder<'_> {
 
     /// Words from outside, without secrets and control characters, and not too long.
     fn presentable(&self, text: &str, most: usize) -> String {
-        let of_entra = self.endpoint.entra.iter().map(|e| &e.client_secret).chain(self.token);
+        let of_entra = self
+            .endpoint
+            .entra
+            .iter()
+            .map(|e| &e.client_secret)
+            .chain(self.token);
         let of_headers = self.endpoint.headers.iter().map(|(_, value)| value);
-        let secrets = self.endpoint.api_key.iter().chain(of_entra).chain(of_headers.clone());
+        let secrets = self
+            .endpoint
+            .api_key
+            .iter()
+            .chain(of_entra)
+            .chain(of_headers.clone());
         let redacted = secrets.fold(text.to_owned(), |t, secret: &Secret| secret.redact(&t));
         // Behind `Bearer ` and the like the key itself stands, and may be repeated alone.
-        let bare = of_headers.filter_map(|value| Some(Secret::new(value.expose().split_once(' ')?.1)));
+        let bare =
+            of_headers.filter_map(|value| Some(Secret::new(value.expose().split_once(' ')?.1)));
         let redacted = bare.fold(redacted, |t, secret| secret.redact(&t));
-        let clean: String = redacted.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean: String = redacted
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let clean = hide_keys(&clean);
         clean[..clean.floor_char_boundary(most)].trim().to_owned()
     }
@@ -129,20 +166,29 @@ impl Recorder<'_> {
 /// When `model` is shut down, in a list of models with their ends as they were written: a date or a moment.
 pub(super) fn retires_at(model: &str, retiring: &[(String, String)]) -> Option<Timestamp> {
     let (_, end) = retiring.iter().find(|(id, _)| id == model)?;
-    Timestamp::parse(end).or_else(|_| Timestamp::parse(&format!("{end}T00:00:00Z"))).ok()
+    Timestamp::parse(end)
+        .or_else(|_| Timestamp::parse(&format!("{end}T00:00:00Z")))
+        .ok()
 }
 
 /// Words that look like somebody's live key are not repeated, whoever's they are.
 fn hide_keys(text: &str) -> String {
     let is_key = |word: &str| {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        bare.len() >= 12 && ["sk-", "sk_", "AIza", "whsec_"].iter().any(|p| bare.starts_with(p))
+        bare.len() >= 12
+            && ["sk-", "sk_", "AIza", "whsec_"]
+                .iter()
+                .any(|p| bare.starts_with(p))
     };
     let ends = |c: char| c.is_whitespace() || matches!(c, '"' | ':' | ',' | '=');
     text.split_inclusive(ends)
         .map(|word| {
             let bare = word.trim_end_matches(ends);
-            if is_key(bare) { format!("***{}", &word[bare.len()..]) } else { word.to_owned() }
+            if is_key(bare) {
+                format!("***{}", &word[bare.len()..])
+            } else {
+                word.to_owned()
+            }
         })
         .collect()
 }
@@ -233,9 +279,15 @@ mod tests {
             ("key-of-mine is wrong", "*** is wrong"),
             (r#"{"token":"second-key"}"#, r#"{"token":"***"}"#),
             ("got Bearer second-key", "got ***"),
-            ("the token token-of-mine has expired", "the token *** has expired"),
+            (
+                "the token token-of-mine has expired",
+                "the token *** has expired",
+            ),
             (r#"{"key":"sk-somebody-elses"}"#, r#"{"key":"***"}"#),
-            ("key=sk-somebody-elses,AIzaSomebodyElses: no", "key=***,***: no"),
+            (
+                "key=sk-somebody-elses,AIzaSomebodyElses: no",
+                "key=***,***: no",
+            ),
             ("sk-short: a:b, \"c\" = d", "sk-short: a:b, \"c\" = d"),
         ] {
             assert_eq!(recorder.presentable(said, MOST_WORDS), shown);

@@ -14,7 +14,11 @@ pub(super) fn read(text: &str, now: Timestamp) -> Option<f64> {
     let until = |ms: f64| ((ms - now.0 as f64) / 1000.0).max(0.0);
     if let Ok(number) = text.parse::<f64>() {
         let number = Some(number).filter(|n| n.is_finite() && *n >= 0.0)?;
-        return Some(if number >= FIRST_MOMENT { until(number) } else { number });
+        return Some(if number >= FIRST_MOMENT {
+            until(number)
+        } else {
+            number
+        });
     }
     go_duration(text).or_else(|| Timestamp::parse(text).ok().map(|at| until(at.0 as f64)))
 }
@@ -27,7 +31,9 @@ fn go_duration(text: &str) -> Option<f64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
         let unit = &rest[digits..];
-        let end = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let end = unit
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(unit.len());
         let scale = match &unit[..end] {
             "h" => 3600.0,
             "m" => 60.0,
@@ -70,11 +76,20 @@ mod tests {
             let read = read(text, NOW).unwrap_or_else(|| panic!("{text}"));
             assert!((read - seconds).abs() < 1e-9, "{text}: {read}");
         }
-        assert_eq!(read("2026-11-23T11:00:00Z", NOW), Some(0.0), "it has passed");
-        for text in ["", "soon", "5", "5x", "s", "1.2.3s", "-5", "NaN", "6m0", "m6s"] {
+        assert_eq!(
+            read("2026-11-23T11:00:00Z", NOW),
+            Some(0.0),
+            "it has passed"
+        );
+        for text in [
+            "", "soon", "5", "5x", "s", "1.2.3s", "-5", "NaN", "6m0", "m6s",
+        ] {
             assert_eq!(go_duration(text), None, "{text}");
         }
-        assert_eq!([read("-5", NOW), read("NaN", NOW), read("inf", NOW)], [None; 3]);
+        assert_eq!(
+            [read("-5", NOW), read("NaN", NOW), read("inf", NOW)],
+            [None; 3]
+        );
     }
 
     proptest! {

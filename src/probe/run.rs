@@ -42,7 +42,14 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     /// A probe of `endpoint` at the time `now`.
     pub(super) fn new(prober: &'a Prober, endpoint: &'a Endpoint, now: Timestamp) -> Self {
-        Self { prober, endpoint, now, start: Instant::now(), end: None, stages: Stages::default() }
+        Self {
+            prober,
+            endpoint,
+            now,
+            start: Instant::now(),
+            end: None,
+            stages: Stages::default(),
+        }
     }
 
     /// Fills `sample` in.
@@ -52,14 +59,24 @@ impl<'a> Run<'a> {
             Ok(token) => token,
             Err(end) => {
                 let total = self.start.elapsed();
-                Recorder { endpoint: self.endpoint, token: None, stages: Stages::default(), total }
-                    .record(&mut sample, end);
+                Recorder {
+                    endpoint: self.endpoint,
+                    token: None,
+                    stages: Stages::default(),
+                    total,
+                }
+                .record(&mut sample, end);
                 return sample;
             }
         };
         let token = token.as_ref();
         let other_budget = self.knows_other_budget();
-        let mut ask = Ask { endpoint: self.endpoint, id: &id, other_budget, token: token.map(Secret::expose) };
+        let mut ask = Ask {
+            endpoint: self.endpoint,
+            id: &id,
+            other_budget,
+            token: token.map(Secret::expose),
+        };
         let mut end = self.attempt(&ask, &mut sample).await;
         if let Some(other) = self.other_budget(&ask, &end) {
             self.remember_other_budget(&ask, other);
@@ -68,14 +85,25 @@ impl<'a> Run<'a> {
             (self.end, self.stages) = (None, Stages::default());
             end = self.attempt(&ask, &mut sample).await;
         }
-        let total = self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.start);
-        Recorder { endpoint: self.endpoint, token, stages: self.stages, total }.record(&mut sample, end);
+        let total = self
+            .end
+            .unwrap_or_else(Instant::now)
+            .saturating_duration_since(self.start);
+        Recorder {
+            endpoint: self.endpoint,
+            token,
+            stages: self.stages,
+            total,
+        }
+        .record(&mut sample, end);
         sample
     }
 
     /// The token that stands for the key, fetched if none is kept. The error is the end of the probe.
     async fn token(&self, sample: &mut Sample) -> Result<Option<Secret>, End> {
-        let Some(entra) = &self.endpoint.entra else { return Ok(None) };
+        let Some(entra) = &self.endpoint.entra else {
+            return Ok(None);
+        };
         if let Some(token) = self.prober.tokens.kept(entra).await {
             return Ok(Some(token));
         }
@@ -83,7 +111,10 @@ impl<'a> Run<'a> {
         let fetched = tokio::time::timeout(TOKEN_WITHIN, self.fetch_token(entra)).await;
         sample.auth_ms = Some(ms(began.elapsed()));
         let Ok(fetched) = fetched else {
-            return Err(End::Broken(Fault::TimeoutHeaders, "no answer from the identity provider".to_owned()));
+            return Err(End::Broken(
+                Fault::TimeoutHeaders,
+                "no answer from the identity provider".to_owned(),
+            ));
         };
         let (token, life) = fetched?;
         self.prober.tokens.keep(entra, token.clone(), life).await;
@@ -91,24 +122,35 @@ impl<'a> Run<'a> {
     }
 
     async fn fetch_token(&self, entra: &Entra) -> Result<(Secret, Duration), End> {
-        let broken = |fault: Fault, words: String| End::Broken(fault, format!("the identity provider: {words}"));
+        let broken = |fault: Fault, words: String| {
+            End::Broken(fault, format!("the identity provider: {words}"))
+        };
         let request = token::request(entra);
         let proxy = self.prober.proxies.towards(&request.url);
         let mut stages = Stages::default();
         let deadline = Instant::now() + TOKEN_WITHIN;
-        let connected = transport::connect(&request.url, proxy, &self.prober.tls, deadline, &mut stages)
+        let connected =
+            transport::connect(&request.url, proxy, &self.prober.tls, deadline, &mut stages)
+                .await
+                .map_err(|no| broken(no.fault, no.words))?;
+        let of_line =
+            |error: hyper::Error| broken(of_hyper(&error, Fault::TcpReset), explain(&error));
+        let mut line = Line::begin(connected, stages.remote, None)
             .await
-            .map_err(|no| broken(no.fault, no.words))?;
-        let of_line = |error: hyper::Error| broken(of_hyper(&error, Fault::TcpReset), explain(&error));
-        let mut line = Line::begin(connected, stages.remote, None).await.map_err(of_line)?;
+            .map_err(of_line)?;
         let proxy = proxy.filter(|_| request.url.scheme() == "http");
         let message = message(&request, line.is_http2(), proxy)
             .map_err(|error| broken(Fault::RequestRejected, error.to_string()))?;
         let answer = line.send(message).await.map_err(of_line)?;
         let status = answer.status().as_u16();
-        let body = line.drive(http_body_util::Limited::new(answer.into_body(), MOST_TOKEN_BYTES).collect()).await;
-        let body = body.map_err(|error| broken(Fault::BodyMalformed, error.to_string()))?.to_bytes();
-        token::read(status, &String::from_utf8_lossy(&body)).map_err(|(fault, words)| End::Broken(fault, words))
+        let body = line
+            .drive(http_body_util::Limited::new(answer.into_body(), MOST_TOKEN_BYTES).collect())
+            .await;
+        let body = body
+            .map_err(|error| broken(Fault::BodyMalformed, error.to_string()))?
+            .to_bytes();
+        token::read(status, &String::from_utf8_lossy(&body))
+            .map_err(|(fault, words)| End::Broken(fault, words))
     }
 
     async fn attempt(&mut self, ask: &Ask<'_>, sample: &mut Sample) -> End {
@@ -138,13 +180,22 @@ impl<'a> Run<'a> {
         let limits = self.endpoint.timeouts;
         let deadline = self.start + limits.connect.min(limits.total);
         let proxy = self.prober.proxies.towards(&request.url);
-        let connected = transport::connect(&request.url, proxy, &self.prober.tls, deadline, &mut self.stages)
-            .await
-            .map_err(|no| End::Broken(no.fault, no.words))?;
+        let connected = transport::connect(
+            &request.url,
+            proxy,
+            &self.prober.tls,
+            deadline,
+            &mut self.stages,
+        )
+        .await
+        .map_err(|no| End::Broken(no.fault, no.words))?;
         let begin = Line::begin(connected, self.stages.remote, self.stages.tls_expires_at);
         match tokio::time::timeout_at(deadline, begin).await {
             Err(_) => Err(End::Broken(Fault::TcpTimeout, String::new())),
-            Ok(Err(error)) => Err(End::Broken(of_hyper(&error, Fault::TcpReset), explain(&error))),
+            Ok(Err(error)) => Err(End::Broken(
+                of_hyper(&error, Fault::TcpReset),
+                explain(&error),
+            )),
             Ok(Ok(line)) => Ok(line),
         }
     }
@@ -159,22 +210,40 @@ impl<'a> Run<'a> {
     ) -> Result<End, End> {
         let limits = self.endpoint.timeouts;
         let total = self.start + limits.total;
-        let proxy = self.prober.proxies.towards(&request.url).filter(|_| request.url.scheme() == "http");
+        let proxy = self
+            .prober
+            .proxies
+            .towards(&request.url)
+            .filter(|_| request.url.scheme() == "http");
         let message = message(request, line.is_http2(), proxy)
             .map_err(|error| End::Broken(Fault::RequestRejected, error.to_string()))?;
         let began = Instant::now();
         let deadline = total.min(began + limits.headers);
         let response = match tokio::time::timeout_at(deadline, line.send(message)).await {
             Err(_) => return Err(End::Broken(Fault::TimeoutHeaders, String::new())),
-            Ok(Err(error)) => return Err(End::Broken(of_hyper(&error, Fault::TcpReset), explain(&error))),
+            Ok(Err(error)) => {
+                return Err(End::Broken(
+                    of_hyper(&error, Fault::TcpReset),
+                    explain(&error),
+                ));
+            }
             Ok(Ok(response)) => response,
         };
         // Over HTTP/2 the last thing written may be our acknowledgement of the server's settings.
-        let sent = if line.is_http2() { began } else { line.arrivals.sent().max(began) };
+        let sent = if line.is_http2() {
+            began
+        } else {
+            line.arrivals.sent().max(began)
+        };
         let arrived = line.arrivals.last().max(sent);
         sample.headers_ms = Some(ms(arrived.saturating_duration_since(sent)));
         let (parts, mut body) = response.into_parts();
-        let head = head::read(parts.status.as_u16(), parts.version, &parts.headers, self.now);
+        let head = head::read(
+            parts.status.as_u16(),
+            parts.version,
+            &parts.headers,
+            self.now,
+        );
         let end = self.read(dialect, head, &mut body, &mut line, total).await;
         if self.endpoint.connection == Connection::Reuse
             && matches!(end, End::Answered(..))
@@ -200,7 +269,10 @@ impl<'a> Run<'a> {
         while !exchange.is_over() {
             let (deadline, fault) = match exchange.last_content() {
                 _ if !exchange.is_stream() => (total, Fault::TimeoutTotal),
-                None => earlier((self.start + limits.first_token, Fault::TimeoutFirstToken), total),
+                None => earlier(
+                    (self.start + limits.first_token, Fault::TimeoutFirstToken),
+                    total,
+                ),
                 Some(at) => {
                     let last = self.start + Duration::from_secs_f64(at / 1000.0);
                     earlier((last + limits.token_gap, Fault::TimeoutTokenGap), total)
@@ -239,26 +311,45 @@ impl<'a> Run<'a> {
     }
 
     fn knows_other_budget(&self) -> bool {
-        let known = self.prober.other_budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self
+            .prober
+            .other_budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         known.contains(&self.endpoint.name)
     }
 
     /// The name for the token budget that the server asks for instead of the one that it got.
     fn other_budget(&self, ask: &Ask<'_>, end: &End) -> Option<&'static str> {
-        let End::Answered(head, _, ended) = end else { return None };
-        if Dialect::of(self.endpoint) != Dialect::Chat || self.endpoint.body.is_some() || self.knows_other_budget() {
+        let End::Answered(head, _, ended) = end else {
+            return None;
+        };
+        if Dialect::of(self.endpoint) != Dialect::Chat
+            || self.endpoint.body.is_some()
+            || self.knows_other_budget()
+        {
             return None;
         }
-        let words = ended.fault.as_ref().and_then(|(_, words)| words.as_deref())?;
+        let words = ended
+            .fault
+            .as_ref()
+            .and_then(|(_, words)| words.as_deref())?;
         let [sent, other] = ask.budget_names();
         (classify::refused_budget(head.status, words) == Some(sent)).then_some(other)
     }
 
     fn remember_other_budget(&self, ask: &Ask<'_>, other: &'static str) {
-        let mut known = self.prober.other_budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .prober
+            .other_budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         known.insert(self.endpoint.name.clone());
         let [sent, _] = ask.budget_names();
-        let message = format!("{} takes `{other}` and not `{sent}`: from now on it gets that", self.endpoint.name);
+        let message = format!(
+            "{} takes `{other}` and not `{sent}`: from now on it gets that",
+            self.endpoint.name
+        );
         let fields = json!({"endpoint": self.endpoint.name, "parameter": other, "was": sent});
         emit(Event::ProbeAdapted, Level::INFO, &message, &fields);
     }
@@ -271,7 +362,11 @@ async fn is_drained(body: &mut Incoming) -> bool {
 }
 
 fn earlier(own: (Instant, Fault), total: Instant) -> (Instant, Fault) {
-    if own.0 <= total { own } else { (total, Fault::TimeoutTotal) }
+    if own.0 <= total {
+        own
+    } else {
+        (total, Fault::TimeoutTotal)
+    }
 }
 
 /// The request as hyper takes it; `proxy` is one that is asked to pass it on.

@@ -5,7 +5,10 @@
 /// Collects bytes and gives the data of each complete event, and whether its name is `error`: other names repeat what the
 /// data says.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the reader's state of its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a bit of the reader's state of its own"
+)]
 pub(super) struct Sse {
     line: Vec<u8>,
     data: Vec<u8>,
@@ -29,7 +32,11 @@ impl NotText {
 impl Sse {
     /// Takes a chunk in and hands the data of every event that it completes to `each`. Comments, other fields and empty
     /// events give nothing.
-    pub(super) fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&str, bool)) -> Result<(), NotText> {
+    pub(super) fn feed(
+        &mut self,
+        chunk: &[u8],
+        mut each: impl FnMut(&str, bool),
+    ) -> Result<(), NotText> {
         for &byte in chunk {
             let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
             match byte {
@@ -67,7 +74,8 @@ impl Sse {
             if self.has_data {
                 self.data.push(b'\n');
             }
-            self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            self.data
+                .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
             self.has_data = true;
         } else if field == b"event" {
             self.is_error = value.strip_prefix(b" ").unwrap_or(value) == b"error";
@@ -82,7 +90,10 @@ impl Sse {
         if data.is_empty() {
             return Ok(());
         }
-        each(std::str::from_utf8(&data).map_err(|_| NotText::of(&data))?, is_error);
+        each(
+            std::str::from_utf8(&data).map_err(|_| NotText::of(&data))?,
+            is_error,
+        );
         Ok(())
     }
 }
@@ -104,17 +115,36 @@ mod tests {
     #[test]
     fn the_rules_of_the_specification() {
         assert_eq!(
-            events(&[b"\xef\xbb\xbfdata: a\n\ndata:b\r\n\r\n: comment\n\ndata\n\ndata:  c\rdata: d\r\r"]),
+            events(&[
+                b"\xef\xbb\xbfdata: a\n\ndata:b\r\n\r\n: comment\n\ndata\n\ndata:  c\rdata: d\r\r"
+            ]),
             ["a", "b", " c\nd"]
         );
-        assert_eq!(events(&[b"event: x\nid: 1\nretry: 5\ndata: {}\n\n"]), ["{}"]);
-        assert_eq!(events(&[b"data: cut off"]), ["cut off"], "a last error is worth seeing");
-        assert_eq!(Sse::default().feed(b"data: \xff\n\n", |_, _| ()), Err(NotText("\u{fffd}".to_owned())));
+        assert_eq!(
+            events(&[b"event: x\nid: 1\nretry: 5\ndata: {}\n\n"]),
+            ["{}"]
+        );
+        assert_eq!(
+            events(&[b"data: cut off"]),
+            ["cut off"],
+            "a last error is worth seeing"
+        );
+        assert_eq!(
+            Sse::default().feed(b"data: \xff\n\n", |_, _| ()),
+            Err(NotText("\u{fffd}".to_owned()))
+        );
         let mut errors = Vec::new();
         let stream = b"event: error\ndata: a\n\ndata: b\n\nevent:error\n\ndata: c\n\ndata: d\nevent: error\r\n\r\n";
-        Sse::default().feed(stream, |data, is_error| errors.push((data.to_owned(), is_error))).unwrap();
+        Sse::default()
+            .feed(stream, |data, is_error| {
+                errors.push((data.to_owned(), is_error))
+            })
+            .unwrap();
         let wanted = [("a", true), ("b", false), ("c", false), ("d", true)];
-        assert_eq!(errors, wanted.map(|(data, is_error)| (data.to_owned(), is_error)));
+        assert_eq!(
+            errors,
+            wanted.map(|(data, is_error)| (data.to_owned(), is_error))
+        );
     }
 
     proptest! {

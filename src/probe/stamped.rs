@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -38,7 +39,11 @@ impl Default for Arrivals {
         // A server that is late to accept a connection finds bytes that came before.
         let now = Instant::now();
         let base = now.checked_sub(EARLIEST).unwrap_or(now);
-        Self { base, last_ns: Arc::default(), sent_ns: Arc::default() }
+        Self {
+            base,
+            last_ns: Arc::default(),
+            sent_ns: Arc::default(),
+        }
     }
 }
 
@@ -73,7 +78,13 @@ pub(crate) struct Stamping(#[expect(dead_code, reason = "held open, never used")
 
 impl Stamping {
     pub(crate) fn begin() -> Self {
-        let asking = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok();
+        let asking = socket(
+            AddressFamily::Inet,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .ok();
         Self(asking.filter(|socket| setsockopt(socket, sockopt::ReceiveTimestampns, &true).is_ok()))
     }
 }
@@ -91,7 +102,11 @@ impl Stamped {
     pub(crate) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
         // Without it the time of each read has to do.
         let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
-        Self { stream, arrivals, control: nix::cmsg_space!(TimeSpec) }
+        Self {
+            stream,
+            arrivals,
+            control: nix::cmsg_space!(TimeSpec),
+        }
     }
 
     /// The stream itself.
@@ -101,8 +116,16 @@ impl Stamped {
 }
 
 impl AsyncRead for Stamped {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, arrivals, control } = self.get_mut();
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self {
+            stream,
+            arrivals,
+            control,
+        } = self.get_mut();
         loop {
             ready!(stream.poll_read_ready(cx))?;
             let room = buf.initialize_unfilled();
@@ -123,24 +146,44 @@ impl AsyncRead for Stamped {
 }
 
 /// Reads what has arrived: how many bytes, and how long ago the last of them came.
-fn receive(stream: &TcpStream, room: &mut [u8], control: &mut [u8]) -> io::Result<(usize, Duration)> {
+fn receive(
+    stream: &TcpStream,
+    room: &mut [u8],
+    control: &mut [u8],
+) -> io::Result<(usize, Duration)> {
     let mut parts = [IoSliceMut::new(room)];
     let message = loop {
-        match recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(control), MsgFlags::empty()) {
+        match recvmsg::<()>(
+            stream.as_raw_fd(),
+            &mut parts,
+            Some(control),
+            MsgFlags::empty(),
+        ) {
             Err(Errno::EINTR) => {}
             other => break other?,
         }
     };
-    let stamp = message.cmsgs().ok().into_iter().flatten().find_map(|c| match c {
-        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-        _ => None,
-    });
+    let stamp = message
+        .cmsgs()
+        .ok()
+        .into_iter()
+        .flatten()
+        .find_map(|c| match c {
+            ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+            _ => None,
+        });
     Ok((message.bytes, stamp.map_or(Duration::ZERO, clock::age)))
 }
 
 impl AsyncWrite for Stamped {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, arrivals, .. } = self.get_mut();
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self {
+            stream, arrivals, ..
+        } = self.get_mut();
         // Taken before the call: what is written can be answered before it returns.
         arrivals.left();
         // Tried at once: that a new socket takes bytes the runtime learns only at its next look at all sockets.

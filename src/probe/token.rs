@@ -25,7 +25,10 @@ impl Tokens {
     /// A token that is still good for a while.
     pub(super) async fn kept(&self, entra: &Entra) -> Option<Secret> {
         let tokens = self.0.lock().await;
-        tokens.get(&source(entra)).filter(|(_, until)| *until > uptime()).map(|(token, _)| token.clone())
+        tokens
+            .get(&source(entra))
+            .filter(|(_, until)| *until > uptime())
+            .map(|(token, _)| token.clone())
     }
 
     /// Keeps a token that is good for `life`.
@@ -52,7 +55,10 @@ pub(super) fn request(entra: &Entra) -> Request {
         method: "POST".to_owned(),
         url: entra.token_url.clone(),
         headers: vec![
-            ("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()),
+            (
+                "content-type".to_owned(),
+                "application/x-www-form-urlencoded".to_owned(),
+            ),
             ("accept".to_owned(), "application/json".to_owned()),
         ],
         body: form.into_bytes(),
@@ -64,16 +70,27 @@ pub(super) fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault
     let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
     if let Some(token) = value["access_token"].as_str().filter(|t| !t.is_empty()) {
         // A number, or its digits.
-        let seconds = value["expires_in"].as_u64().or_else(|| value["expires_in"].as_str()?.parse().ok());
-        return Ok((Secret::new(token), seconds.map_or(LIFE, Duration::from_secs)));
+        let seconds = value["expires_in"]
+            .as_u64()
+            .or_else(|| value["expires_in"].as_str()?.parse().ok());
+        return Ok((
+            Secret::new(token),
+            seconds.map_or(LIFE, Duration::from_secs),
+        ));
     }
-    let words = value["error_description"].as_str().or(value["error"].as_str()).unwrap_or("no token in the answer");
+    let words = value["error_description"]
+        .as_str()
+        .or(value["error"].as_str())
+        .unwrap_or("no token in the answer");
     let fault = match status {
         429 => Fault::AccountRateLimit,
         500.. => Fault::Http5xx,
         _ => Fault::AccountAuth,
     };
-    Err((fault, format!("no token from the identity provider (HTTP {status}): {words}")))
+    Err((
+        fault,
+        format!("no token from the identity provider (HTTP {status}): {words}"),
+    ))
 }
 
 #[cfg(test)]
@@ -83,10 +100,17 @@ mod tests {
 
     #[test]
     fn a_token_or_why_there_is_none() {
-        let (token, life) = read(200, r#"{"token_type":"Bearer","expires_in":3599,"access_token":"t"}"#).unwrap();
+        let (token, life) = read(
+            200,
+            r#"{"token_type":"Bearer","expires_in":3599,"access_token":"t"}"#,
+        )
+        .unwrap();
         assert_eq!((token.expose(), life.as_secs()), ("t", 3599));
-        let (fault, words) =
-            read(401, r#"{"error":"invalid_client","error_description":"AADSTS7000215"}"#).unwrap_err();
+        let (fault, words) = read(
+            401,
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215"}"#,
+        )
+        .unwrap_err();
         assert_eq!(fault, Fault::AccountAuth);
         assert!(words.contains("AADSTS7000215"));
         assert_eq!(read(503, "busy").unwrap_err().0, Fault::Http5xx);

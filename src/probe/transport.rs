@@ -15,7 +15,9 @@ use std::os::fd::AsRawFd;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, socket,
+};
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -70,16 +72,23 @@ pub(super) async fn connect(
     deadline: Instant,
     stages: &mut Stages,
 ) -> Result<Connected, NoConnection> {
-    let mut stream = open(proxy.map_or(url, |p| &p.url), deadline, stages).await.map_err(|no| match proxy {
-        Some(proxy) => failed(Fault::LocalProxy, &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.words)),
-        None => no,
-    })?;
+    let mut stream = open(proxy.map_or(url, |p| &p.url), deadline, stages)
+        .await
+        .map_err(|no| match proxy {
+            Some(proxy) => failed(
+                Fault::LocalProxy,
+                &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.words),
+            ),
+            None => no,
+        })?;
     if let Some(proxy) = proxy.filter(|_| url.scheme() == "https") {
         let began = Instant::now();
         let host = &url[url::Position::BeforeHost..url::Position::AfterHost];
         let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(443));
         let tunnel = tokio::time::timeout_at(deadline, proxy.open_tunnel(&mut stream, &target));
-        let opened = tunnel.await.unwrap_or_else(|_| Err(format!("the proxy {} opens no tunnel", proxy.name()).into()));
+        let opened = tunnel
+            .await
+            .unwrap_or_else(|_| Err(format!("the proxy {} opens no tunnel", proxy.name()).into()));
         opened.map_err(|no| {
             stages.refused_with = no.status;
             failed(Fault::LocalProxy, &no.words)
@@ -89,7 +98,11 @@ pub(super) async fn connect(
     let arrivals = Arrivals::default();
     let stamped = Stamped::new(stream, arrivals.clone());
     if url.scheme() != "https" {
-        return Ok(Connected { io: Io::Plain(stamped), arrivals, http2: false });
+        return Ok(Connected {
+            io: Io::Plain(stamped),
+            arrivals,
+            http2: false,
+        });
     }
     let name = match url.host() {
         Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()),
@@ -99,7 +112,10 @@ pub(super) async fn connect(
     };
     let name = name.map_err(|e| failed(Fault::TlsHandshake, &e.to_string()))?;
     let began = Instant::now();
-    let handshake = tokio::time::timeout_at(deadline, TlsConnector::from(tls.clone()).connect(name, stamped));
+    let handshake = tokio::time::timeout_at(
+        deadline,
+        TlsConnector::from(tls.clone()).connect(name, stamped),
+    );
     let stream = match handshake.await {
         Err(_) => return Err(failed(Fault::TlsHandshake, IN_TIME)),
         Ok(Err(error)) => return Err(of_handshake(&error)),
@@ -107,13 +123,23 @@ pub(super) async fn connect(
     };
     stages.tls = Some(began.elapsed());
     let session = stream.get_ref().1;
-    stages.tls_expires_at = session.peer_certificates().and_then(|all| x509::expires_at(all.first()?));
+    stages.tls_expires_at = session
+        .peer_certificates()
+        .and_then(|all| x509::expires_at(all.first()?));
     let http2 = session.alpn_protocol() == Some(b"h2");
-    Ok(Connected { io: Io::Tls(Box::new(stream)), arrivals, http2 })
+    Ok(Connected {
+        io: Io::Tls(Box::new(stream)),
+        arrivals,
+        http2,
+    })
 }
 
 /// Opens a TCP connection to the host of `url`.
-async fn open(url: &Url, deadline: Instant, stages: &mut Stages) -> Result<TcpStream, NoConnection> {
+async fn open(
+    url: &Url,
+    deadline: Instant,
+    stages: &mut Stages,
+) -> Result<TcpStream, NoConnection> {
     let port = url.port_or_known_default().unwrap_or(443);
     let addresses: Vec<SocketAddr> = match url.host() {
         None => return Err(failed(Fault::RequestRejected, "the URL has no host")),
@@ -147,9 +173,15 @@ async fn open(url: &Url, deadline: Instant, stages: &mut Stages) -> Result<TcpSt
 /// The addresses with the families taking turns, in the order of the resolver otherwise.
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (leading, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
+    let (leading, others): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|a| a.is_ipv6() == first_is_v6);
     let mut others = others.into_iter();
-    let mut mixed: Vec<_> = leading.into_iter().flat_map(|a| [Some(a), others.next()]).flatten().collect();
+    let mut mixed: Vec<_> = leading
+        .into_iter()
+        .flat_map(|a| [Some(a), others.next()])
+        .flatten()
+        .collect();
     mixed.extend(others);
     mixed
 }
@@ -185,7 +217,11 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 
 /// A connection to one address. Where it is there at once, as on this machine, no turn among other tasks is waited for.
 async fn to_address(address: SocketAddr) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, None)?;
     match connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
@@ -204,7 +240,10 @@ async fn to_address(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn failed(fault: Fault, words: &str) -> NoConnection {
-    NoConnection { fault, words: words.to_owned() }
+    NoConnection {
+        fault,
+        words: words.to_owned(),
+    }
 }
 
 /// The errno of an error of the operating system, as a fault.
@@ -216,18 +255,26 @@ pub(super) fn of_errno(error: &io::Error) -> Option<Fault> {
         Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Fault::TcpReset,
         Errno::TIMEDOUT | Errno::HOSTUNREACH => Fault::TcpTimeout,
         Errno::NETUNREACH | Errno::NETDOWN | Errno::ACCESS | Errno::PERM => Fault::LocalUnreachable,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL => Fault::LocalResources,
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL => {
+            Fault::LocalResources
+        }
         _ => return None,
     })
 }
 
 fn of_connect(error: &io::Error) -> NoConnection {
-    let other = if error.kind() == io::ErrorKind::NotFound { Fault::LocalDns } else { Fault::TcpRefused };
+    let other = if error.kind() == io::ErrorKind::NotFound {
+        Fault::LocalDns
+    } else {
+        Fault::TcpRefused
+    };
     failed(of_errno(error).unwrap_or(other), &error.to_string())
 }
 
 fn of_handshake(error: &io::Error) -> NoConnection {
-    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
     let fault = match inner {
         // Nobody serves a certificate before its time: the clock here is behind.
         Some(rustls::Error::InvalidCertificate(
@@ -255,13 +302,21 @@ macro_rules! through {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         through!(self, s => Pin::new(s).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         through!(self, s => Pin::new(s).poll_write(cx, buf))
     }
 

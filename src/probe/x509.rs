@@ -35,7 +35,12 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         0..=0x7f => (usize::from(first), rest),
         0x81..=0x84 => {
             let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (digits.iter().fold(0, |n, digit| n << 8 | usize::from(*digit)), rest)
+            (
+                digits
+                    .iter()
+                    .fold(0, |n, digit| n << 8 | usize::from(*digit)),
+                rest,
+            )
         }
         _ => return None,
     };
@@ -45,7 +50,9 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 /// `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`; two digits mean 1950 to 2049.
 fn moment(tag: u8, text: &str) -> Option<Timestamp> {
-    let digits = text.strip_suffix('Z').filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
+    let digits = text
+        .strip_suffix('Z')
+        .filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
     let full = match (tag, digits.len()) {
         (UTC_TIME, 12) => format!("{}{digits}", if digits < "50" { "20" } else { "19" }),
         (GENERALIZED_TIME, 14) => digits.to_owned(),
@@ -54,7 +61,9 @@ fn moment(tag: u8, text: &str) -> Option<Timestamp> {
     let part = |from: usize, to: usize| full.get(from..to)?.parse::<u32>().ok();
     let date = NaiveDate::from_ymd_opt(full.get(..4)?.parse().ok()?, part(4, 6)?, part(6, 8)?)?;
     let at: NaiveDateTime = date.and_hms_opt(part(8, 10)?, part(10, 12)?, part(12, 14)?)?;
-    Some(Timestamp(DateTime::<Utc>::from_naive_utc_and_offset(at, Utc).timestamp_millis()))
+    Some(Timestamp(
+        DateTime::<Utc>::from_naive_utc_and_offset(at, Utc).timestamp_millis(),
+    ))
 }
 
 #[cfg(test)]
@@ -64,10 +73,15 @@ mod tests {
 
     #[test]
     fn a_certificate_expires_when_it_says() {
-        for (year, text) in [(2031, "2031-02-03T00:00:00Z"), (2061, "2061-02-03T00:00:00Z")] {
+        for (year, text) in [
+            (2031, "2031-02-03T00:00:00Z"),
+            (2061, "2061-02-03T00:00:00Z"),
+        ] {
             let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
             wanted.not_after = rcgen::date_time_ymd(year, 2, 3);
-            let made = wanted.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            let made = wanted
+                .self_signed(&rcgen::KeyPair::generate().unwrap())
+                .unwrap();
             assert_eq!(expires_at(made.der()), Timestamp::parse(text).ok());
         }
     }

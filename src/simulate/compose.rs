@@ -45,7 +45,9 @@ impl Order<'_> {
         let mut acts = match self.fault {
             Fault::Reply(reply) => self.whole(reply, rng),
             Fault::Preset(preset) => self.whole(&preset.reply(self.model()), rng),
-            Fault::Reset(ResetAt::Headers | ResetAt::Accept) => vec![Act::Reset { due: self.manner.headers_after }],
+            Fault::Reset(ResetAt::Headers | ResetAt::Accept) => vec![Act::Reset {
+                due: self.manner.headers_after,
+            }],
             Fault::RefuseTls => vec![hostile::not_tls()],
             Fault::EndlessComments => self.endless_comments(rng),
             Fault::HeaderBomb { bytes } => self.header_bomb(*bytes, rng),
@@ -88,17 +90,31 @@ impl Order<'_> {
             return Resource::Whole(refusal.reply(self.model()));
         }
         match (method.as_str(), path) {
-            ("POST", path) if path.ends_with("/chat/completions") => match self.asked["messages"].as_array() {
-                Some(_) => {
-                    let now = self.page.now;
-                    Resource::Chat(Box::new(Completion::new(self.request, self.asked, self.manner, now, rng)))
+            ("POST", path) if path.ends_with("/chat/completions") => {
+                match self.asked["messages"].as_array() {
+                    Some(_) => {
+                        let now = self.page.now;
+                        Resource::Chat(Box::new(Completion::new(
+                            self.request,
+                            self.asked,
+                            self.manner,
+                            now,
+                            rng,
+                        )))
+                    }
+                    None => Resource::Whole(invalid_request(
+                        400,
+                        "We could not parse the JSON body of your request.",
+                    )),
                 }
-                None => Resource::Whole(invalid_request(400, "We could not parse the JSON body of your request.")),
-            },
+            }
             ("GET", path) if path.ends_with("/models") => {
                 Resource::Whole(reply(200, models(self.page.now).to_string()))
             }
-            _ => Resource::Whole(invalid_request(404, &format!("Invalid URL ({method} {path})"))),
+            _ => Resource::Whole(invalid_request(
+                404,
+                &format!("Invalid URL ({method} {path})"),
+            )),
         }
     }
 
@@ -122,16 +138,35 @@ impl Order<'_> {
     fn stream(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let mut headers_due = self.manner.headers_after + self.jitter(rng);
         let head = self.head(200, &[typed(SSE), chunked()], false, rng);
-        let mut acts = vec![Act::Write { due: headers_due, kind: WriteKind::Headers, bytes: head }];
-        let event =
-            |due, kind, data: &Value| Act::Write { due, kind, bytes: chunk(format!("data: {data}\n\n").as_bytes()) };
+        let mut acts = vec![Act::Write {
+            due: headers_due,
+            kind: WriteKind::Headers,
+            bytes: head,
+        }];
+        let event = |due, kind, data: &Value| Act::Write {
+            due,
+            kind,
+            bytes: chunk(format!("data: {data}\n\n").as_bytes()),
+        };
 
-        acts.extend(completion.preamble_chunk().map(|data| event(headers_due, WriteKind::Preamble, &data)));
-        acts.push(event(headers_due, WriteKind::Role, &completion.role_chunk()));
+        acts.extend(
+            completion
+                .preamble_chunk()
+                .map(|data| event(headers_due, WriteKind::Preamble, &data)),
+        );
+        acts.push(event(
+            headers_due,
+            WriteKind::Role,
+            &completion.role_chunk(),
+        ));
         for n in 0..completion.tokens() {
             // Never before its predecessor, whatever the jitter.
             headers_due = headers_due.max(self.token_due(n) + self.jitter(rng));
-            acts.push(event(headers_due, WriteKind::Token, &completion.token_chunk(n)));
+            acts.push(event(
+                headers_due,
+                WriteKind::Token,
+                &completion.token_chunk(n),
+            ));
         }
         let last = headers_due.max(self.token_due(0));
         acts.push(event(last, WriteKind::Finish, &completion.finish_chunk()));
@@ -140,7 +175,11 @@ impl Order<'_> {
         }
         let mut done = chunk(b"data: [DONE]\n\n");
         done.extend_from_slice(LAST_CHUNK);
-        acts.push(Act::Write { due: last, kind: WriteKind::Done, bytes: done });
+        acts.push(Act::Write {
+            due: last,
+            kind: WriteKind::Done,
+            bytes: done,
+        });
         self.break_stream(&mut acts);
         acts
     }
@@ -152,11 +191,19 @@ impl Order<'_> {
                 let data = body.as_deref().unwrap_or(SERVER_ERROR);
                 let mut bytes = chunk(format!("data: {data}\n\n").as_bytes());
                 bytes.extend_from_slice(LAST_CHUNK);
-                acts.push(Act::Write { due, kind: WriteKind::Error, bytes });
+                acts.push(Act::Write {
+                    due,
+                    kind: WriteKind::Error,
+                    bytes,
+                });
             }
             Fault::Truncate { .. } => {
                 let due = self.cut(acts);
-                acts.push(Act::Write { due, kind: WriteKind::Hostile, bytes: LAST_CHUNK.to_vec() });
+                acts.push(Act::Write {
+                    due,
+                    kind: WriteKind::Hostile,
+                    bytes: LAST_CHUNK.to_vec(),
+                });
             }
             Fault::Close { .. } => drop(self.cut(acts)),
             Fault::Stall { .. } => {
@@ -165,11 +212,17 @@ impl Order<'_> {
             }
             Fault::Reset(_) => {
                 self.cut(acts);
-                acts.push(Act::Reset { due: Duration::ZERO });
+                acts.push(Act::Reset {
+                    due: Duration::ZERO,
+                });
             }
             Fault::InvalidUtf8 => {
                 let tokens = acts.iter_mut().filter_map(|act| match act {
-                    Act::Write { kind: WriteKind::Token, bytes, .. } => Some(bytes),
+                    Act::Write {
+                        kind: WriteKind::Token,
+                        bytes,
+                        ..
+                    } => Some(bytes),
                     _ => None,
                 });
                 // The length stays: chunk framing counts it.
@@ -184,11 +237,17 @@ impl Order<'_> {
         let passing = self.passing_tokens();
         let mut tokens = 0;
         let next = acts.iter().position(|act| match act {
-            Act::Write { kind: WriteKind::Token, .. } => {
+            Act::Write {
+                kind: WriteKind::Token,
+                ..
+            } => {
                 tokens += 1;
                 tokens > passing
             }
-            Act::Write { kind: WriteKind::Finish, .. } => true,
+            Act::Write {
+                kind: WriteKind::Finish,
+                ..
+            } => true,
             _ => false,
         });
         let rest = acts.split_off(next.unwrap_or(acts.len()));
@@ -214,9 +273,14 @@ impl Order<'_> {
     /// A reply with a plain body, worth so many tokens, broken off where the fault says so.
     fn body_at(&self, due: Duration, reply: &Reply, tokens: usize, rng: &mut Rng) -> Vec<Act> {
         let mut body = reply.body.clone().into_bytes();
-        let kind = if reply.status >= 400 { WriteKind::Error } else { WriteKind::Body };
+        let kind = if reply.status >= 400 {
+            WriteKind::Error
+        } else {
+            WriteKind::Body
+        };
         // A part of the body in the proportion of the tokens, but never all of it.
-        let part = (body.len().saturating_mul(self.passing_tokens()) / tokens.max(1)).min(body.len().saturating_sub(1));
+        let part = (body.len().saturating_mul(self.passing_tokens()) / tokens.max(1))
+            .min(body.len().saturating_sub(1));
         let mut promised = body.len();
         let mut ending = None;
         match self.fault {
@@ -235,23 +299,42 @@ impl Order<'_> {
             }
             Fault::Reset(_) => {
                 body.truncate(part);
-                ending = Some(Act::Reset { due: Duration::ZERO });
+                ending = Some(Act::Reset {
+                    due: Duration::ZERO,
+                });
             }
             Fault::InvalidUtf8 => spoil(&mut body),
             _ => {}
         }
-        let mut headers = vec![typed(content_type(&reply.body)), ("content-length".to_owned(), promised.to_string())];
+        let mut headers = vec![
+            typed(content_type(&reply.body)),
+            ("content-length".to_owned(), promised.to_string()),
+        ];
         headers.extend(reply.headers.iter().cloned());
         let head = self.head(reply.status, &headers, reply.from_edge, rng);
-        let mut acts =
-            vec![Act::Write { due, kind: WriteKind::Headers, bytes: head }, Act::Write { due, kind, bytes: body }];
+        let mut acts = vec![
+            Act::Write {
+                due,
+                kind: WriteKind::Headers,
+                bytes: head,
+            },
+            Act::Write {
+                due,
+                kind,
+                bytes: body,
+            },
+        ];
         acts.extend(ending);
         acts
     }
 
     fn endless_comments(&self, rng: &mut Rng) -> Vec<Act> {
         let comment = chunk(b": still working on it\n\n");
-        let comments = Act::Repeat { bytes: comment, times: u64::MAX, every: self.manner.token_gap };
+        let comments = Act::Repeat {
+            bytes: comment,
+            times: u64::MAX,
+            every: self.manner.token_gap,
+        };
         self.after_head(&[typed(SSE), chunked()], vec![comments], rng)
     }
 
@@ -262,19 +345,37 @@ impl Order<'_> {
 
     fn after_head(&self, headers: &[(String, String)], acts: Vec<Act>, rng: &mut Rng) -> Vec<Act> {
         let due = self.manner.headers_after + self.jitter(rng);
-        let head = Act::Write { due, kind: WriteKind::Headers, bytes: self.head(200, headers, false, rng) };
+        let head = Act::Write {
+            due,
+            kind: WriteKind::Headers,
+            bytes: self.head(200, headers, false, rng),
+        };
         std::iter::once(head).chain(acts).collect()
     }
 
     /// Status line and headers: ours, the vendor's (or, from the edge, the front end's), then the rule's.
-    fn head(&self, status: u16, own: &[(String, String)], from_edge: bool, rng: &mut Rng) -> Vec<u8> {
-        let date = self.page.now.to_datetime().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    fn head(
+        &self,
+        status: u16,
+        own: &[(String, String)],
+        from_edge: bool,
+        rng: &mut Rng,
+    ) -> Vec<u8> {
+        let date = self
+            .page
+            .now
+            .to_datetime()
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
         let vendors = if from_edge {
             owned(edge_headers(rng))
         } else {
             Dialect::of(&self.request.path).headers(self.manner.headers_after, rng)
         };
-        let mut headers = vec![("date".to_owned(), date), ("connection".to_owned(), "close".to_owned())];
+        let mut headers = vec![
+            ("date".to_owned(), date),
+            ("connection".to_owned(), "close".to_owned()),
+        ];
         for (name, value) in vendors.iter().chain(own).chain(self.headers) {
             headers.retain(|(known, _)| known != name);
             if !value.is_empty() {
@@ -314,11 +415,17 @@ const WEB_PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>Simula
                         <body><h1>It works</h1></body>\n</html>\n";
 
 fn reply(status: u16, body: String) -> Reply {
-    Reply { status, body, headers: Vec::new(), from_edge: false }
+    Reply {
+        status,
+        body,
+        headers: Vec::new(),
+        from_edge: false,
+    }
 }
 
 fn invalid_request(status: u16, message: &str) -> Reply {
-    let error = json!({"message": message, "type": "invalid_request_error", "param": null, "code": null});
+    let error =
+        json!({"message": message, "type": "invalid_request_error", "param": null, "code": null});
     reply(status, json!({"error": error}).to_string())
 }
 
@@ -350,7 +457,10 @@ fn chunk(data: &[u8]) -> Vec<u8> {
 /// Overwrites one byte of the model's text, or of the middle if there is none, with one that no UTF-8 has.
 fn spoil(bytes: &mut [u8]) {
     const TEXT: &[u8] = br#""content":""#;
-    let at = bytes.windows(TEXT.len()).position(|window| window == TEXT).map_or(bytes.len() / 2, |at| at + TEXT.len());
+    let at = bytes
+        .windows(TEXT.len())
+        .position(|window| window == TEXT)
+        .map_or(bytes.len() / 2, |at| at + TEXT.len());
     if let Some(byte) = bytes.get_mut(at) {
         *byte = 0xff;
     }
@@ -359,9 +469,17 @@ fn spoil(bytes: &mut [u8]) {
 /// A head without the empty line that ends it.
 fn without_head_end(act: Act) -> Act {
     match act {
-        Act::Write { due, kind: WriteKind::Headers, mut bytes } => {
+        Act::Write {
+            due,
+            kind: WriteKind::Headers,
+            mut bytes,
+        } => {
             bytes.truncate(bytes.len() - 2);
-            Act::Write { due, kind: WriteKind::Headers, bytes }
+            Act::Write {
+                due,
+                kind: WriteKind::Headers,
+                bytes,
+            }
         }
         other => other,
     }

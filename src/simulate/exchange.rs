@@ -63,7 +63,10 @@ pub enum End {
 impl Exchange {
     /// When the first write of this kind happened, counted from the request's arrival.
     pub fn first(&self, kind: WriteKind) -> Option<Duration> {
-        self.writes.iter().find(|write| write.kind == kind).map(|write| write.after)
+        self.writes
+            .iter()
+            .find(|write| write.kind == kind)
+            .map(|write| write.after)
     }
 }
 

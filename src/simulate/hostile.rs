@@ -10,7 +10,11 @@ const BLOCK: usize = 16 * 1024;
 /// What a client that begins a TLS handshake gets instead of one.
 pub(super) fn not_tls() -> Act {
     let bytes = b"220 this port does not speak TLS\r\n".to_vec();
-    Act::Write { due: Duration::ZERO, kind: WriteKind::Hostile, bytes }
+    Act::Write {
+        due: Duration::ZERO,
+        kind: WriteKind::Hostile,
+        bytes,
+    }
 }
 
 /// `bytes` spaces, which every JSON reader skips patiently.
@@ -42,15 +46,25 @@ pub(super) fn gzip_bomb(bytes: u64) -> Vec<Act> {
     let block = eight_copies.repeat(BLOCK / eight_copies.len());
     let swollen = (BLOCK / eight_copies.len() * 8 * 258) as u64;
     vec![
-        Act::Write { due: Duration::ZERO, kind: WriteKind::Hostile, bytes: start },
-        Act::Repeat { bytes: block, times: bytes.div_ceil(swollen), every: Duration::ZERO },
+        Act::Write {
+            due: Duration::ZERO,
+            kind: WriteKind::Hostile,
+            bytes: start,
+        },
+        Act::Repeat {
+            bytes: block,
+            times: bytes.div_ceil(swollen),
+            every: Duration::ZERO,
+        },
     ]
 }
 
 /// Codes as (bits, how many), the highest bit going first, packed from the lowest bit of each byte as deflate does.
 fn pack(codes: &[(u16, u32)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let bits = codes.iter().flat_map(|&(code, length)| (0..length).rev().map(move |n| code >> n & 1 == 1));
+    let bits = codes
+        .iter()
+        .flat_map(|&(code, length)| (0..length).rev().map(move |n| code >> n & 1 == 1));
     for (n, bit) in bits.enumerate() {
         if n % 8 == 0 {
             bytes.push(0);
@@ -66,8 +80,16 @@ fn pack(codes: &[(u16, u32)]) -> Vec<u8> {
 fn filler(block: &[u8], bytes: u64) -> Vec<Act> {
     let rest = (bytes % block.len() as u64) as usize;
     vec![
-        Act::Repeat { bytes: block.to_vec(), times: bytes / block.len() as u64, every: Duration::ZERO },
-        Act::Write { due: Duration::ZERO, kind: WriteKind::Hostile, bytes: block[..rest].to_vec() },
+        Act::Repeat {
+            bytes: block.to_vec(),
+            times: bytes / block.len() as u64,
+            every: Duration::ZERO,
+        },
+        Act::Write {
+            due: Duration::ZERO,
+            kind: WriteKind::Hostile,
+            bytes: block[..rest].to_vec(),
+        },
     ]
 }
 
@@ -88,7 +110,9 @@ mod tests {
             }
         }
         let mut swollen = vec![0; 1_000_000];
-        flate2::read::GzDecoder::new(&packed[..]).read_exact(&mut swollen).unwrap();
+        flate2::read::GzDecoder::new(&packed[..])
+            .read_exact(&mut swollen)
+            .unwrap();
         assert!(swollen.iter().all(|&b| b == b' '));
         assert!(packed.len() < 20_000);
     }

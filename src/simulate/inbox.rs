@@ -22,13 +22,20 @@ struct List<T> {
 
 impl<T> Clone for Inbox<T> {
     fn clone(&self) -> Self {
-        Self { list: Arc::clone(&self.list) }
+        Self {
+            list: Arc::clone(&self.list),
+        }
     }
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new() -> Self {
-        Self { list: Arc::new(watch::Sender::new(List { items: VecDeque::new(), forgotten: 0 })) }
+        Self {
+            list: Arc::new(watch::Sender::new(List {
+                items: VecDeque::new(),
+                forgotten: 0,
+            })),
+        }
     }
 
     /// Adds an item and wakes who waits.
@@ -51,7 +58,9 @@ impl<T> Inbox<T> {
     pub(super) async fn reached(&self, count: usize) {
         let mut seen = self.list.subscribe();
         // Cannot fail: `self` holds the sender.
-        let _ = seen.wait_for(|list| list.forgotten + list.items.len() >= count).await;
+        let _ = seen
+            .wait_for(|list| list.forgotten + list.items.len() >= count)
+            .await;
     }
 
     /// Waits for the item with this number (from 0) or, if it is forgotten already, gives the oldest one kept; with it,

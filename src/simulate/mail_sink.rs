@@ -112,11 +112,21 @@ impl MailSink {
     /// When the listener cannot say its address.
     pub fn start_with(listener: TcpListener, tls: MailTls) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let post_office =
-            Arc::new(PostOffice { mails: Inbox::new(), fault: Mutex::default(), login: Mutex::default() });
+        let post_office = Arc::new(PostOffice {
+            mails: Inbox::new(),
+            fault: Mutex::default(),
+            login: Mutex::default(),
+        });
         let served = Arc::clone(&post_office);
-        let task = tokio::spawn(accept(listener, move |stream| serve(stream, tls.clone(), Arc::clone(&served))));
-        Ok(Self { addr, next: 0, post_office, task: AbortOnDropHandle::new(task) })
+        let task = tokio::spawn(accept(listener, move |stream| {
+            serve(stream, tls.clone(), Arc::clone(&served))
+        }));
+        Ok(Self {
+            addr,
+            next: 0,
+            post_office,
+            task: AbortOnDropHandle::new(task),
+        })
     }
 
     /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
@@ -133,13 +143,24 @@ impl MailSink {
 
     /// Fails in this way from now on, in sessions under way as well.
     pub fn set_fault(&self, fault: MailFault) {
-        *self.post_office.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *self
+            .post_office
+            .fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     /// Takes mail only after `AUTH PLAIN` or `AUTH LOGIN` with this name and password.
     pub fn require_login(&self, user: impl Into<String>, password: Secret) {
-        let login = Login { user: user.into(), password };
-        *self.post_office.login.lock().unwrap_or_else(PoisonError::into_inner) = Some(login);
+        let login = Login {
+            user: user.into(),
+            password,
+        };
+        *self
+            .post_office
+            .login
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(login);
     }
 
     /// The next mail that this method has not given yet, once it is here.
@@ -157,11 +178,17 @@ impl MailSink {
 
 impl PostOffice {
     pub(super) fn fault(&self) -> MailFault {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn login(&self) -> Option<Login> {
-        self.login.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.login
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -173,7 +200,11 @@ async fn serve(stream: TcpStream, tls: MailTls, post_office: Arc<PostOffice>) {
     let _ = stream.set_nodelay(true);
     let session = match tls {
         MailTls::None => Session::new(Box::new(stream), None, &post_office),
-        MailTls::StartTls(config) => Session::new(Box::new(stream), Some(TlsAcceptor::from(config)), &post_office),
+        MailTls::StartTls(config) => Session::new(
+            Box::new(stream),
+            Some(TlsAcceptor::from(config)),
+            &post_office,
+        ),
         MailTls::Implicit(config) => match TlsAcceptor::from(config).accept(stream).await {
             Ok(stream) => Session::new(Box::new(stream), None, &post_office),
             // A client that does not trust us hangs up.

@@ -25,7 +25,12 @@ pub(super) async fn perform(
 ) -> (Vec<Write>, End) {
     let mut writes = Vec::new();
     let (mut from_client, to_client) = stream.split();
-    let mut performance = Performance { to_client, arrived, drip, writes: &mut writes };
+    let mut performance = Performance {
+        to_client,
+        arrived,
+        drip,
+        writes: &mut writes,
+    };
     let end = tokio::select! {
         // In this order, so that a client that hangs up on the last byte doesn't count as gone.
         biased;
@@ -61,7 +66,11 @@ impl Performance<'_> {
                     sleep_until(self.arrived + due).await;
                     self.write(kind, &bytes).await?;
                 }
-                Act::Repeat { bytes, times, every } => {
+                Act::Repeat {
+                    bytes,
+                    times,
+                    every,
+                } => {
                     for _ in 0..times {
                         self.write(WriteKind::Hostile, &bytes).await?;
                         if every > Duration::ZERO {
@@ -96,10 +105,17 @@ impl Performance<'_> {
     fn note(&mut self, kind: WriteKind, bytes: u64) {
         let kept = self.writes.len();
         match self.writes.last_mut() {
-            Some(last) if kept == WRITES_KEPT || (kind, last.kind) == (WriteKind::Hostile, WriteKind::Hostile) => {
+            Some(last)
+                if kept == WRITES_KEPT
+                    || (kind, last.kind) == (WriteKind::Hostile, WriteKind::Hostile) =>
+            {
                 last.bytes += bytes;
             }
-            _ => self.writes.push(Write { kind, after: self.arrived.elapsed(), bytes }),
+            _ => self.writes.push(Write {
+                kind,
+                after: self.arrived.elapsed(),
+                bytes,
+            }),
         }
     }
 }
@@ -107,5 +123,9 @@ impl Performance<'_> {
 /// Returns when the client has closed its side; what it still sends is thrown away.
 async fn hung_up(from_client: &mut ReadHalf<'_>) {
     let mut scratch = [0; 512];
-    while from_client.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
+    while from_client
+        .read(&mut scratch)
+        .await
+        .is_ok_and(|count| count > 0)
+    {}
 }

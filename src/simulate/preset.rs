@@ -9,7 +9,10 @@ use super::rule::Reply;
 
 /// A well-known error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "vendor, status and what it means: the names say it")]
+#[allow(
+    missing_docs,
+    reason = "vendor, status and what it means: the names say it"
+)]
 pub enum Preset {
     #[serde(rename = "openai_400_unsupported_parameter")]
     OpenAi400UnsupportedParameter,
@@ -206,23 +209,46 @@ const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=UTF-8";
 
 /// OpenAI's error envelope.
-fn openai(status: u16, message: &str, kind: &str, param: Option<&str>, code: Option<&str>) -> Reply {
-    json(status, &serde_json::json!({"error": {"message": message, "type": kind, "param": param, "code": code}}))
+fn openai(
+    status: u16,
+    message: &str,
+    kind: &str,
+    param: Option<&str>,
+    code: Option<&str>,
+) -> Reply {
+    json(
+        status,
+        &serde_json::json!({"error": {"message": message, "type": kind, "param": param, "code": code}}),
+    )
 }
 
 /// Azure's error envelope.
 fn azure(status: u16, code: &str, message: &str) -> Reply {
-    json(status, &serde_json::json!({"error": {"code": code, "message": message}}))
+    json(
+        status,
+        &serde_json::json!({"error": {"code": code, "message": message}}),
+    )
 }
 
 fn json(status: u16, body: &serde_json::Value) -> Reply {
-    Reply { status, body: body.to_string(), headers: Vec::new(), from_edge: false }.with(&[("content-type", JSON)])
+    Reply {
+        status,
+        body: body.to_string(),
+        headers: Vec::new(),
+        from_edge: false,
+    }
+    .with(&[("content-type", JSON)])
 }
 
 /// A reply of the front end, which the vendor's own servers never saw.
 fn edge(status: u16, content_type: &str, body: &str) -> Reply {
-    Reply { status, body: body.to_owned(), headers: Vec::new(), from_edge: true }
-        .with(&[("content-type", content_type)])
+    Reply {
+        status,
+        body: body.to_owned(),
+        headers: Vec::new(),
+        from_edge: true,
+    }
+    .with(&[("content-type", content_type)])
 }
 
 fn cloudflare_page(title: &str, text: &str) -> String {
@@ -234,7 +260,11 @@ fn cloudflare_page(title: &str, text: &str) -> String {
 
 impl Reply {
     fn with(mut self, headers: &[(&str, &str)]) -> Self {
-        self.headers.extend(headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        self.headers.extend(
+            headers
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned())),
+        );
         self
     }
 }

@@ -53,11 +53,21 @@ impl Simulator {
     /// When the listener cannot say its address.
     pub fn start_as(vendor: &str, listener: TcpListener, scenario: Scenario) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let stage =
-            Arc::new(Stage { vendor: vendor.to_owned(), script: Mutex::new(Script::new(scenario)), log: Inbox::new() });
+        let stage = Arc::new(Stage {
+            vendor: vendor.to_owned(),
+            script: Mutex::new(Script::new(scenario)),
+            log: Inbox::new(),
+        });
         let served = Arc::clone(&stage);
-        let task = tokio::spawn(accept(listener, move |stream| Arc::clone(&served).serve(stream)));
-        Ok(Self { addr, stage, task: AbortOnDropHandle::new(task), _stamping: Stamping::begin() })
+        let task = tokio::spawn(accept(listener, move |stream| {
+            Arc::clone(&served).serve(stream)
+        }));
+        Ok(Self {
+            addr,
+            stage,
+            task: AbortOnDropHandle::new(task),
+            _stamping: Stamping::begin(),
+        })
     }
 
     /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
@@ -92,7 +102,11 @@ impl Simulator {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn run(listen: SocketAddr, scenario: Scenario, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn run(
+    listen: SocketAddr,
+    scenario: Scenario,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let simulator = Simulator::start(TcpListener::bind(listen).await?, scenario)?;
     shutdown.cancelled().await;
     simulator.stop().await;
@@ -118,7 +132,11 @@ struct Script {
 impl Script {
     fn new(scenario: Scenario) -> Self {
         let rng = Rng::with_seed(scenario.seed);
-        Self { scenario: Arc::new(scenario), since: Instant::now(), rng }
+        Self {
+            scenario: Arc::new(scenario),
+            since: Instant::now(),
+            rng,
+        }
     }
 }
 
@@ -142,11 +160,16 @@ impl Stage {
         let at = clock::now();
         // Each write leaves as it is made: tokens must not wait for each other.
         let _ = stream.set_nodelay(true);
-        let cue = self.cue(&Arrival::Connection { vendor: &self.vendor });
+        let cue = self.cue(&Arrival::Connection {
+            vendor: &self.vendor,
+        });
         match cue.rule.as_ref().map(|rule| &rule.fault) {
             Some(Fault::Reset(ResetAt::Accept)) => {
                 reset(&stream);
-                self.record(Exchange { end: End::Reset, ..self.unread(at, cue.rule_name()) });
+                self.record(Exchange {
+                    end: End::Reset,
+                    ..self.unread(at, cue.rule_name())
+                });
             }
             Some(Fault::RefuseTls) => self.answer_garbage(stream, at, cue.rule_name()).await,
             _ => self.serve_request(stream, at).await,
@@ -171,10 +194,17 @@ impl Stage {
         }
         let asked = request.json().unwrap_or_default();
         let model = model(&request.path, &asked).map(str::to_owned);
-        let arrival = Arrival::Request { vendor: &self.vendor, path: &request.path, model: model.as_deref() };
+        let arrival = Arrival::Request {
+            vendor: &self.vendor,
+            path: &request.path,
+            model: model.as_deref(),
+        };
         let mut cue = self.cue(&arrival);
         let healthy = &cue.scenario.healthy;
-        let manner = cue.rule.as_ref().map_or_else(|| healthy.clone(), |rule| rule.manner(healthy, cue.elapsed));
+        let manner = cue
+            .rule
+            .as_ref()
+            .map_or_else(|| healthy.clone(), |rule| rule.manner(healthy, cue.elapsed));
         let order = Order {
             request: &request,
             asked: &asked,
@@ -209,7 +239,11 @@ impl Stage {
         let mut scratch = [0; 1024];
         let _ = stream.read(&mut scratch).await;
         let (writes, end) = perform(stream, vec![hostile::not_tls()], Instant::now(), None).await;
-        self.record(Exchange { writes, end, ..self.unread(at, rule) });
+        self.record(Exchange {
+            writes,
+            end,
+            ..self.unread(at, rule)
+        });
     }
 
     /// Answers what is no request that can be read, if anybody is there to hear it.
@@ -224,23 +258,36 @@ impl Stage {
         let gone = acts.is_none();
         let (writes, end) = perform(stream, acts.unwrap_or_default(), arrived, None).await;
         let end = if gone { End::ClientGone } else { end };
-        self.record(Exchange { writes, end, request_after: arrived - accepted, ..self.unread(at, None) });
+        self.record(Exchange {
+            writes,
+            end,
+            request_after: arrived - accepted,
+            ..self.unread(at, None)
+        });
     }
 
     /// The simulator's own paths, which no rule touches and no log mentions: `GET /_log` and `POST /_scenario`.
     fn administer(&self, request: &Request) -> Option<Vec<Act>> {
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/_log") => {
-                let log = json!(self.log.all().iter().map(|exchange| json!(**exchange)).collect::<Vec<Value>>());
+                let log = json!(
+                    self.log
+                        .all()
+                        .iter()
+                        .map(|exchange| json!(**exchange))
+                        .collect::<Vec<Value>>()
+                );
                 Some(plain(200, "application/json", &log.to_string()))
             }
-            ("POST", "/_scenario") => Some(match Scenario::parse(&String::from_utf8_lossy(&request.body)) {
-                Ok(scenario) => {
-                    self.set_scenario(scenario);
-                    plain(200, "text/plain", "in force\n")
-                }
-                Err(error) => plain(400, "text/plain", &error.to_string()),
-            }),
+            ("POST", "/_scenario") => Some(
+                match Scenario::parse(&String::from_utf8_lossy(&request.body)) {
+                    Ok(scenario) => {
+                        self.set_scenario(scenario);
+                        plain(200, "text/plain", "in force\n")
+                    }
+                    Err(error) => plain(400, "text/plain", &error.to_string()),
+                },
+            ),
             _ => None,
         }
     }
@@ -251,10 +298,19 @@ impl Stage {
 
     fn cue(&self, arrival: &Arrival<'_>) -> Cue {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
-        let Script { scenario, since, rng } = &mut *script;
+        let Script {
+            scenario,
+            since,
+            rng,
+        } = &mut *script;
         let elapsed = since.elapsed();
         let rule = scenario.rule_at(elapsed, arrival, rng);
-        Cue { rule: rule.cloned(), elapsed, rng: rng.fork(), scenario: Arc::clone(scenario) }
+        Cue {
+            rule: rule.cloned(),
+            elapsed,
+            rng: rng.fork(),
+            scenario: Arc::clone(scenario),
+        }
     }
 
     fn record(&self, exchange: Exchange) {
@@ -281,11 +337,26 @@ impl Stage {
 
 /// A reply without anything vendor-like about it.
 fn plain(status: u16, content_type: &str, body: &str) -> Vec<Act> {
-    let headers = [("content-type", content_type.to_owned()), ("content-length", body.len().to_string())];
+    let headers = [
+        ("content-type", content_type.to_owned()),
+        ("content-length", body.len().to_string()),
+    ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value));
-    let kind = if status >= 400 { WriteKind::Error } else { WriteKind::Body };
+    let kind = if status >= 400 {
+        WriteKind::Error
+    } else {
+        WriteKind::Body
+    };
     vec![
-        Act::Write { due: Duration::ZERO, kind: WriteKind::Headers, bytes: write_head(status, &headers) },
-        Act::Write { due: Duration::ZERO, kind, bytes: body.as_bytes().to_vec() },
+        Act::Write {
+            due: Duration::ZERO,
+            kind: WriteKind::Headers,
+            bytes: write_head(status, &headers),
+        },
+        Act::Write {
+            due: Duration::ZERO,
+            kind,
+            bytes: body.as_bytes().to_vec(),
+        },
     ]
 }

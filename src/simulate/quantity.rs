@@ -7,21 +7,30 @@ use serde::{Deserialize, Deserializer, de::Error};
 /// Reads `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_duration(&text)
-        .ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration such as \"250ms\", \"30s\" or \"5m\"")))
+    parse_duration(&text).ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is not a duration such as \"250ms\", \"30s\" or \"5m\""
+        ))
+    })
 }
 
 /// As [`duration`], for a key that may be absent.
-pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
 /// Reads `"10GB"`, `"64KiB"`, `"512B"` into bytes.
-pub(super) fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(super) fn some_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_size(&text)
-        .map(Some)
-        .ok_or_else(|| D::Error::custom(format!("`{text}` is not a size such as \"64KiB\" or \"10GB\"")))
+    parse_size(&text).map(Some).ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is not a size such as \"64KiB\" or \"10GB\""
+        ))
+    })
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
@@ -35,7 +44,9 @@ fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     // A scenario of more than ten years is a slip of the pen, and would overflow deadlines.
-    Duration::try_from_secs_f64(number * seconds).ok().filter(|d| d.as_secs() < 10 * 365 * 86_400)
+    Duration::try_from_secs_f64(number * seconds)
+        .ok()
+        .filter(|d| d.as_secs() < 10 * 365 * 86_400)
 }
 
 fn parse_size(text: &str) -> Option<u64> {
@@ -67,10 +78,22 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_written() {
-        for (text, ms) in [("0s", 0), ("250ms", 250), ("1.5s", 1500), ("2m", 120_000), ("1h", 3_600_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+        for (text, ms) in [
+            ("0s", 0),
+            ("250ms", 250),
+            ("1.5s", 1500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "5", "s", "-1s", "1e3s", "5 s", "5min", "99999d", "1.2.3s"] {
+        for text in [
+            "", "5", "s", "-1s", "1e3s", "5 s", "5min", "99999d", "1.2.3s",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }

@@ -44,16 +44,28 @@ pub(super) enum ReadError {
 impl Request {
     /// The value of the first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The API key that the caller shows, in the way of whichever vendor: `Authorization: Bearer KEY`, `api-key` (Azure),
     /// `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
     pub(super) fn shown_key(&self) -> Option<&str> {
-        let in_query = || self.query.as_deref()?.split('&').find_map(|pair| pair.strip_prefix("key="));
+        let in_query = || {
+            self.query
+                .as_deref()?
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("key="))
+        };
         self.header("authorization")
             .map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
-            .or_else(|| ["api-key", "x-api-key", "x-goog-api-key"].iter().find_map(|name| self.header(name)))
+            .or_else(|| {
+                ["api-key", "x-api-key", "x-goog-api-key"]
+                    .iter()
+                    .find_map(|name| self.header(name))
+            })
             .or_else(in_query)
     }
 
@@ -74,7 +86,10 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Reques
             return Err(ReadError::TooLarge);
         }
         // A TLS ClientHello would never show the end of a head: say so at once.
-        if bytes.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
+        if bytes
+            .first()
+            .is_some_and(|first| !first.is_ascii_alphabetic())
+        {
             return Err(ReadError::Malformed("no method"));
         }
         fill(stream, &mut bytes).await?;
@@ -92,7 +107,10 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Reques
 
 /// Status line, headers, and the empty line after them.
 pub(super) fn write_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
-    let reason = StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("Simulated");
+    let reason = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|code| code.canonical_reason())
+        .unwrap_or("Simulated");
     let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
     for (name, value) in headers {
         // Writing to a string cannot fail.
@@ -111,15 +129,21 @@ async fn fill(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Res
 
 /// The index after the empty line that ends the head.
 fn find_head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+    bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map(|at| at + 4)
 }
 
 fn parse_head(head: &[u8]) -> Result<Request, ReadError> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
     let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
-        return Err(ReadError::Malformed("the request line is not `METHOD TARGET VERSION`"));
+    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next())
+    else {
+        return Err(ReadError::Malformed(
+            "the request line is not `METHOD TARGET VERSION`",
+        ));
     };
     if !version.starts_with("HTTP/1.") {
         return Err(ReadError::Malformed("the version is not HTTP/1"));
@@ -134,14 +158,24 @@ fn parse_head(head: &[u8]) -> Result<Request, ReadError> {
             None => Err(ReadError::Malformed("a header has no colon")),
         })
         .collect::<Result<_, _>>()?;
-    Ok(Request { method: method.to_owned(), path: path.to_owned(), query, headers, body: Vec::new() })
+    Ok(Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query,
+        headers,
+        body: Vec::new(),
+    })
 }
 
 fn body_length(request: &Request) -> Result<usize, ReadError> {
     if request.header("transfer-encoding").is_some() {
-        return Err(ReadError::Malformed("a chunked request body is not supported"));
+        return Err(ReadError::Malformed(
+            "a chunked request body is not supported",
+        ));
     }
-    let Some(text) = request.header("content-length") else { return Ok(0) };
+    let Some(text) = request.header("content-length") else {
+        return Ok(0);
+    };
     match text.parse() {
         Ok(length) if length <= BODY_LIMIT => Ok(length),
         Ok(_) => Err(ReadError::TooLarge),
@@ -165,7 +199,10 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_read_with_its_query_headers_and_body() {
         let request = read_all(POST).await.unwrap();
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/chat/completions"));
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("POST", "/v1/chat/completions")
+        );
         assert_eq!(request.query.as_deref(), Some("api-version=1"));
         assert_eq!(request.header("host"), Some("sim"));
         assert_eq!(request.json(), Some(serde_json::json!({})));
@@ -180,21 +217,47 @@ mod tests {
             ("/v1", "x-goog-api-key: k"),
             ("/v1?alt=sse&key=k", "x: y"),
         ] {
-            let request = read_all(format!("GET {target} HTTP/1.1\r\n{header}\r\n\r\n").as_bytes()).await.unwrap();
+            let request = read_all(format!("GET {target} HTTP/1.1\r\n{header}\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
             assert_eq!(request.shown_key(), Some("k"), "{target} {header}");
         }
-        assert_eq!(read_all(b"GET /v1?keys=k HTTP/1.1\r\n\r\n").await.unwrap().shown_key(), None);
+        assert_eq!(
+            read_all(b"GET /v1?keys=k HTTP/1.1\r\n\r\n")
+                .await
+                .unwrap()
+                .shown_key(),
+            None
+        );
     }
 
     #[tokio::test]
     async fn what_is_no_request_is_refused_in_words() {
         for (bytes, said) in [
-            (&b"\x16\x03\x01\x02\x00"[..], "not an HTTP/1.1 request: no method"),
-            (b"GET / HTTP/2\r\n\r\n", "not an HTTP/1.1 request: the version is not HTTP/1"),
-            (b"GET /\r\n\r\n", "not an HTTP/1.1 request: the request line is not `METHOD TARGET VERSION`"),
-            (b"GET / HTTP/1.1\r\nnonsense\r\n\r\n", "not an HTTP/1.1 request: a header has no colon"),
-            (b"GET / HTTP/1.1\r\nHost", "the client hung up before its request was complete"),
-            (b"POST / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n", "the request is larger than 4194304 bytes"),
+            (
+                &b"\x16\x03\x01\x02\x00"[..],
+                "not an HTTP/1.1 request: no method",
+            ),
+            (
+                b"GET / HTTP/2\r\n\r\n",
+                "not an HTTP/1.1 request: the version is not HTTP/1",
+            ),
+            (
+                b"GET /\r\n\r\n",
+                "not an HTTP/1.1 request: the request line is not `METHOD TARGET VERSION`",
+            ),
+            (
+                b"GET / HTTP/1.1\r\nnonsense\r\n\r\n",
+                "not an HTTP/1.1 request: a header has no colon",
+            ),
+            (
+                b"GET / HTTP/1.1\r\nHost",
+                "the client hung up before its request was complete",
+            ),
+            (
+                b"POST / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n",
+                "the request is larger than 4194304 bytes",
+            ),
         ] {
             assert_eq!(read_all(bytes).await.unwrap_err().to_string(), said);
         }

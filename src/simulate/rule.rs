@@ -136,12 +136,24 @@ impl Rule {
     pub(super) fn applies(&self, elapsed: Duration, arrival: &Arrival<'_>, rng: &mut Rng) -> bool {
         let when = &self.when;
         let of_this_stage = match *arrival {
-            Arrival::Connection { vendor } => self.fault.precedes_request() && when.is_vendor(vendor),
-            Arrival::Request { vendor, path, model } => {
+            Arrival::Connection { vendor } => {
+                self.fault.precedes_request() && when.is_vendor(vendor)
+            }
+            Arrival::Request {
+                vendor,
+                path,
+                model,
+            } => {
                 !self.fault.precedes_request()
                     && when.is_vendor(vendor)
-                    && when.path.as_deref().is_none_or(|pattern| path_matches(pattern, path))
-                    && when.model.as_deref().is_none_or(|pattern| model.is_some_and(|m| glob_matches(pattern, m)))
+                    && when
+                        .path
+                        .as_deref()
+                        .is_none_or(|pattern| path_matches(pattern, path))
+                    && when
+                        .model
+                        .as_deref()
+                        .is_none_or(|pattern| model.is_some_and(|m| glob_matches(pattern, m)))
             }
         };
         let in_window = when.from <= elapsed && when.to.is_none_or(|to| elapsed < to);
@@ -173,8 +185,14 @@ impl Rule {
             jitter: delay(healthy.jitter, changes.jitter),
             drip: changes.drip.or(healthy.drip),
             tokens: changes.tokens.unwrap_or(healthy.tokens),
-            answer: changes.answer.clone().unwrap_or_else(|| healthy.answer.clone()),
-            finish_reason: changes.finish_reason.clone().unwrap_or_else(|| healthy.finish_reason.clone()),
+            answer: changes
+                .answer
+                .clone()
+                .unwrap_or_else(|| healthy.answer.clone()),
+            finish_reason: changes
+                .finish_reason
+                .clone()
+                .unwrap_or_else(|| healthy.finish_reason.clone()),
         }
     }
 
@@ -200,13 +218,21 @@ impl Fault {
 }
 
 fn path_matches(pattern: &str, path: &str) -> bool {
-    if pattern.contains('*') { glob_matches(pattern, path) } else { path.starts_with(pattern) }
+    if pattern.contains('*') {
+        glob_matches(pattern, path)
+    } else {
+        path.starts_with(pattern)
+    }
 }
 
 /// Whether `text` as a whole is as `pattern` says, where each `*` stands for any number of characters.
 fn glob_matches(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut pieces = rest.split('*').peekable();
     while let Some(piece) = pieces.next() {
         if pieces.peek().is_none() {

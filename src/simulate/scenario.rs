@@ -107,10 +107,19 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let written: WrittenScenario = toml::from_str(text)?;
         let rules = (1..).zip(written.rule).map(|(n, rule)| {
-            let line = text.bytes().take(rule.span().start).filter(|&byte| byte == b'\n').count() + 1;
+            let line = text
+                .bytes()
+                .take(rule.span().start)
+                .filter(|&byte| byte == b'\n')
+                .count()
+                + 1;
             let rule = rule.into_inner();
             let name = rule.name.clone().unwrap_or_else(|| format!("rule {n}"));
-            Rule::new(name.clone(), rule).map_err(|problem| ScenarioError::Rule { line, rule: name, problem })
+            Rule::new(name.clone(), rule).map_err(|problem| ScenarioError::Rule {
+                line,
+                rule: name,
+                problem,
+            })
         });
         Ok(Self {
             seed: written.seed,
@@ -124,8 +133,15 @@ impl Scenario {
     /// The rule for what arrives when the scenario has been in force for `elapsed`: the first that matches, if any.
     ///
     /// A rule with a probability costs one draw when everything else about it matches, so that a seed repeats its run.
-    pub fn rule_at(&self, elapsed: Duration, arrival: &Arrival<'_>, rng: &mut Rng) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.applies(elapsed, arrival, rng))
+    pub fn rule_at(
+        &self,
+        elapsed: Duration,
+        arrival: &Arrival<'_>,
+        rng: &mut Rng,
+    ) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|rule| rule.applies(elapsed, arrival, rng))
     }
 }
 
@@ -153,7 +169,9 @@ pub(super) fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
     if count <= TOKENS_LIMIT {
         Ok(count)
     } else {
-        Err(serde::de::Error::custom(format!("{count} tokens are more than the limit of {TOKENS_LIMIT}")))
+        Err(serde::de::Error::custom(format!(
+            "{count} tokens are more than the limit of {TOKENS_LIMIT}"
+        )))
     }
 }
 
@@ -168,13 +186,19 @@ mod tests {
     const CHAT: &str = "/v1/chat/completions";
 
     fn asks<'a>(path: &'a str, model: &'a str) -> Arrival<'a> {
-        Arrival::Request { vendor: "openai", path, model: Some(model) }
+        Arrival::Request {
+            vendor: "openai",
+            path,
+            model: Some(model),
+        }
     }
 
     /// The name of the rule that a request meets after so many seconds.
     fn rule_after(scenario: &Scenario, seconds: f64, arrival: &Arrival<'_>) -> Option<String> {
         let elapsed = Duration::from_secs_f64(seconds);
-        scenario.rule_at(elapsed, arrival, &mut Rng::with_seed(1)).map(|rule| rule.name.clone())
+        scenario
+            .rule_at(elapsed, arrival, &mut Rng::with_seed(1))
+            .map(|rule| rule.name.clone())
     }
 
     #[test]
@@ -195,12 +219,30 @@ mod tests {
         )
         .unwrap();
         let chat = asks(CHAT, "gpt-6-luna");
-        assert_eq!(rule_after(&scenario, 59.999, &chat).as_deref(), Some("rule 2"));
-        assert_eq!(rule_after(&scenario, 60.0, &chat).as_deref(), Some("outage"));
-        assert_eq!(rule_after(&scenario, 120.0, &chat).as_deref(), Some("rule 2"));
-        assert_eq!(rule_after(&scenario, 90.0, &asks("/v1/models", "claude")), None);
+        assert_eq!(
+            rule_after(&scenario, 59.999, &chat).as_deref(),
+            Some("rule 2")
+        );
+        assert_eq!(
+            rule_after(&scenario, 60.0, &chat).as_deref(),
+            Some("outage")
+        );
+        assert_eq!(
+            rule_after(&scenario, 120.0, &chat).as_deref(),
+            Some("rule 2")
+        );
+        assert_eq!(
+            rule_after(&scenario, 90.0, &asks("/v1/models", "claude")),
+            None
+        );
         assert_eq!(scenario.rules[0].fault, Fault::Preset(Preset::OpenAi503));
-        assert_eq!(scenario.rules[1].manner(&scenario.healthy, Duration::ZERO).first_token_after.as_secs(), 3);
+        assert_eq!(
+            scenario.rules[1]
+                .manner(&scenario.healthy, Duration::ZERO)
+                .first_token_after
+                .as_secs(),
+            3
+        );
     }
 
     #[test]
@@ -216,28 +258,43 @@ mod tests {
             (r#"model = "gpt*luna""#, CHAT, "gpt-6-luna", true),
         ] {
             let scenario = Scenario::parse(&format!("[[rule]]\n{keys}")).unwrap();
-            assert_eq!(rule_after(&scenario, 0.0, &asks(path, model)).is_some(), applies, "{keys} {path} {model}");
+            assert_eq!(
+                rule_after(&scenario, 0.0, &asks(path, model)).is_some(),
+                applies,
+                "{keys} {path} {model}"
+            );
         }
     }
 
     #[test]
     fn what_strikes_before_the_request_is_chosen_at_the_connection() {
         let scenario = Scenario::parse("[[rule]]\nreset_at = \"accept\"").unwrap();
-        assert_eq!(rule_after(&scenario, 0.0, &Arrival::Connection { vendor: "openai" }).as_deref(), Some("rule 1"));
+        assert_eq!(
+            rule_after(&scenario, 0.0, &Arrival::Connection { vendor: "openai" }).as_deref(),
+            Some("rule 1")
+        );
         assert_eq!(rule_after(&scenario, 0.0, &asks(CHAT, "m")), None);
     }
 
     #[test]
     fn a_seed_repeats_its_run() {
-        let scenario = Scenario::parse("seed = 7\n[[rule]]\nprobability = 0.25\nstatus = 500").unwrap();
+        let scenario =
+            Scenario::parse("seed = 7\n[[rule]]\nprobability = 0.25\nstatus = 500").unwrap();
         let run = || {
             let mut rng = Rng::with_seed(scenario.seed);
-            let hit = |_| scenario.rule_at(Duration::ZERO, &asks(CHAT, "m"), &mut rng).is_some();
+            let hit = |_| {
+                scenario
+                    .rule_at(Duration::ZERO, &asks(CHAT, "m"), &mut rng)
+                    .is_some()
+            };
             (0..1000).map(hit).collect::<Vec<bool>>()
         };
         assert_eq!(run(), run());
         let hits = run().iter().filter(|hit| **hit).count();
-        assert!((200..300).contains(&hits), "{hits} of 1000 is not about a quarter");
+        assert!(
+            (200..300).contains(&hits),
+            "{hits} of 1000 is not about a quarter"
+        );
     }
 
     #[test]
@@ -263,12 +320,17 @@ mod tests {
             let manner = scenario.rules[0].manner(&scenario.healthy, Duration::from_secs(seconds));
             manner.first_token_after.as_secs_f64().round()
         };
-        assert_eq!((first_token(100), first_token(150), first_token(200)), (1.0, 16.0, 31.0));
+        assert_eq!(
+            (first_token(100), first_token(150), first_token(200)),
+            (1.0, 16.0, 31.0)
+        );
 
         let mut rng = Rng::with_seed(1);
         let mut hits = |seconds| {
             let at = Duration::from_secs(seconds);
-            (0..1000).filter(|_| scenario.rule_at(at, &asks(CHAT, "m"), &mut rng).is_some()).count()
+            (0..1000)
+                .filter(|_| scenario.rule_at(at, &asks(CHAT, "m"), &mut rng).is_some())
+                .count()
         };
         assert_eq!(hits(200), 0);
         assert!((400..600).contains(&hits(250)));

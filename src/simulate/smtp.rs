@@ -45,8 +45,19 @@ enum Next {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(stream: Box<dyn Duplex>, tls: Option<TlsAcceptor>, post_office: &'a PostOffice) -> Self {
-        Self { stream: BufReader::new(stream), tls, post_office, logged_in: false, from: None, to: Vec::new() }
+    pub(super) fn new(
+        stream: Box<dyn Duplex>,
+        tls: Option<TlsAcceptor>,
+        post_office: &'a PostOffice,
+    ) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            tls,
+            post_office,
+            logged_in: false,
+            from: None,
+            to: Vec::new(),
+        }
     }
 
     /// Talks until the client leaves, or the fault ends it.
@@ -65,7 +76,8 @@ impl<'a> Session<'a> {
                 Next::Encrypt => {
                     let Some(tls) = self.tls.take() else { break };
                     // What was sent before the encryption is forgotten with the buffer (RFC 3207 §6).
-                    self.stream = BufReader::new(Box::new(tls.accept(self.stream.into_inner()).await?));
+                    self.stream =
+                        BufReader::new(Box::new(tls.accept(self.stream.into_inner()).await?));
                     self.from = None;
                     self.to.clear();
                 }
@@ -102,8 +114,16 @@ impl<'a> Session<'a> {
 
     async fn hello(&mut self) -> io::Result<()> {
         self.forget();
-        let auth = if self.post_office.login().is_some() { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
-        let tls = if self.tls.is_some() { "250-STARTTLS\r\n" } else { "" };
+        let auth = if self.post_office.login().is_some() {
+            "250-AUTH PLAIN LOGIN\r\n"
+        } else {
+            ""
+        };
+        let tls = if self.tls.is_some() {
+            "250-STARTTLS\r\n"
+        } else {
+            ""
+        };
         let capabilities = format!(
             "250-mail.simulated.test\r\n{tls}{auth}250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
              250-ENHANCEDSTATUSCODES\r\n250 SIZE {MESSAGE_LIMIT}"
@@ -112,24 +132,35 @@ impl<'a> Session<'a> {
     }
 
     async fn auth(&mut self, rest: &str) -> io::Result<()> {
-        let (mechanism, initial) =
-            rest.split_once(' ').map_or((rest, None), |(name, text)| (name, Some(text.to_owned())));
+        let (mechanism, initial) = rest
+            .split_once(' ')
+            .map_or((rest, None), |(name, text)| (name, Some(text.to_owned())));
         let shown = match mechanism.to_ascii_uppercase().as_str() {
             "PLAIN" => {
                 let text = self.secret(initial, "").await?;
                 // "authorization identity NUL user NUL password"
                 let mut parts = text.split('\0').skip(1).map(str::to_owned);
-                (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+                (
+                    parts.next().unwrap_or_default(),
+                    parts.next().unwrap_or_default(),
+                )
             }
-            "LOGIN" => (self.secret(initial, "VXNlcm5hbWU6").await?, self.secret(None, "UGFzc3dvcmQ6").await?),
+            "LOGIN" => (
+                self.secret(initial, "VXNlcm5hbWU6").await?,
+                self.secret(None, "UGFzc3dvcmQ6").await?,
+            ),
             _ => return self.reply("504 5.5.4 Mechanism not supported").await,
         };
-        let shown = Login { user: shown.0, password: Secret::new(shown.1) };
+        let shown = Login {
+            user: shown.0,
+            password: Secret::new(shown.1),
+        };
         self.logged_in = self.post_office.login() == Some(shown);
         if self.logged_in {
             self.reply("235 2.7.0 Authentication successful").await
         } else {
-            self.reply("535 5.7.8 Authentication credentials invalid").await
+            self.reply("535 5.7.8 Authentication credentials invalid")
+                .await
         }
     }
 
@@ -192,13 +223,17 @@ impl<'a> Session<'a> {
         let fault = self.post_office.fault();
         let mut data = Vec::new();
         loop {
-            let Some(line) = self.line().await? else { return Ok(Next::Close) };
+            let Some(line) = self.line().await? else {
+                return Ok(Next::Close);
+            };
             if fault == MailFault::DisconnectInData {
                 return Ok(Next::Close);
             }
             match line.strip_prefix(b".") {
                 Some(b"\r\n" | b"\n") => break,
-                unstuffed if data.len() <= MESSAGE_LIMIT => data.extend_from_slice(unstuffed.unwrap_or(&line)),
+                unstuffed if data.len() <= MESSAGE_LIMIT => {
+                    data.extend_from_slice(unstuffed.unwrap_or(&line))
+                }
                 _ => {}
             }
         }
@@ -208,7 +243,12 @@ impl<'a> Session<'a> {
         } else if data.len() > MESSAGE_LIMIT {
             self.reply("552 5.3.4 Message too big").await?;
         } else {
-            self.post_office.mails.push(Mail { from, to, data, received_at: clock::now() });
+            self.post_office.mails.push(Mail {
+                from,
+                to,
+                data,
+                received_at: clock::now(),
+            });
             self.reply("250 2.0.0 OK").await?;
         }
         Ok(Next::Command)
@@ -217,7 +257,9 @@ impl<'a> Session<'a> {
     /// What the fault has the server say at `stage`.
     fn refusal(&self, stage: MailStage) -> Option<&'static str> {
         match self.post_office.fault() {
-            MailFault::Transient(at) if at == stage => Some("451 4.3.0 Temporary failure, try again later"),
+            MailFault::Transient(at) if at == stage => {
+                Some("451 4.3.0 Temporary failure, try again later")
+            }
             MailFault::Permanent(at) if at == stage => Some("554 5.7.1 Refused by policy"),
             _ => None,
         }
@@ -237,17 +279,24 @@ impl<'a> Session<'a> {
             }
             return Ok(());
         }
-        self.stream.write_all(format!("{text}\r\n").as_bytes()).await?;
+        self.stream
+            .write_all(format!("{text}\r\n").as_bytes())
+            .await?;
         self.stream.flush().await
     }
 
     /// The next line with its end; `None` when the client has hung up.
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        (&mut self.stream).take(LINE_LIMIT).read_until(b'\n', &mut line).await?;
+        (&mut self.stream)
+            .take(LINE_LIMIT)
+            .read_until(b'\n', &mut line)
+            .await?;
         match line.last() {
             Some(b'\n') => Ok(Some(line)),
-            Some(_) if line.len() as u64 == LINE_LIMIT => Err(io::Error::other("a line is too long")),
+            Some(_) if line.len() as u64 == LINE_LIMIT => {
+                Err(io::Error::other("a line is too long"))
+            }
             _ => Ok(None),
         }
     }
@@ -257,5 +306,7 @@ impl<'a> Session<'a> {
 fn address(rest: &str, prefix: &str) -> Option<String> {
     let named = rest.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
     let path = rest.get(prefix.len()..)?.trim_start().strip_prefix('<')?;
-    path.split_once('>').filter(|_| named).map(|(address, _)| address.to_owned())
+    path.split_once('>')
+        .filter(|_| named)
+        .map(|(address, _)| address.to_owned())
 }

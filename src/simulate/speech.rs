@@ -19,7 +19,11 @@ pub(super) enum Dialect {
 impl Dialect {
     /// Azure's paths begin with `/openai/`, on the classic and on the v1 API.
     pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/openai/") { Self::Azure } else { Self::OpenAi }
+        if path.starts_with("/openai/") {
+            Self::Azure
+        } else {
+            Self::OpenAi
+        }
     }
 
     /// The vendor's headers of any answer: request ids, limits, where it was served.
@@ -52,7 +56,10 @@ impl Dialect {
                 ("x-ratelimit-limit-tokens", "250000".to_owned()),
                 ("x-ratelimit-remaining-requests", "249".to_owned()),
                 ("x-ratelimit-remaining-tokens", "249936".to_owned()),
-                ("strict-transport-security", "max-age=31536000; includeSubDomains; preload".to_owned()),
+                (
+                    "strict-transport-security",
+                    "max-age=31536000; includeSubDomains; preload".to_owned(),
+                ),
             ],
         };
         owned(headers)
@@ -70,7 +77,10 @@ pub(super) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
 
 /// Headers with names of their own.
 pub(super) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
-    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// One answer to a chat request.
@@ -90,12 +100,20 @@ pub(super) struct Completion {
 
 impl Completion {
     /// The answer to `request`, whose body is `asked`.
-    pub(super) fn new(request: &Request, asked: &Value, manner: &Manner, now: Timestamp, rng: &mut Rng) -> Self {
+    pub(super) fn new(
+        request: &Request,
+        asked: &Value,
+        manner: &Manner,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> Self {
         Self {
             dialect: Dialect::of(&request.path),
             id: format!("chatcmpl-{}", hex(rng, 24)),
             created: now.0 / 1000,
-            model: model(&request.path, asked).unwrap_or("gpt-simulated").to_owned(),
+            model: model(&request.path, asked)
+                .unwrap_or("gpt-simulated")
+                .to_owned(),
             pieces: pieces(&manner.answer, manner.tokens),
             finish_reason: manner.finish_reason.clone(),
             streaming: asked["stream"] == true,
@@ -140,7 +158,11 @@ impl Completion {
 
     /// The chunk that names the role.
     pub(super) fn role_chunk(&self) -> Value {
-        self.chunk(&json!({"role": "assistant", "content": "", "refusal": null}), None, false)
+        self.chunk(
+            &json!({"role": "assistant", "content": "", "refusal": null}),
+            None,
+            false,
+        )
     }
 
     /// The chunk of token `n`, which must be below [`Self::tokens`].
@@ -162,9 +184,14 @@ impl Completion {
     }
 
     fn chunk(&self, delta: &Value, finish_reason: Option<&str>, filtered: bool) -> Value {
-        let mut choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
+        let mut choice =
+            json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
         if self.dialect == Dialect::Azure {
-            choice["content_filter_results"] = if filtered { filter_results() } else { json!({}) };
+            choice["content_filter_results"] = if filtered {
+                filter_results()
+            } else {
+                json!({})
+            };
         }
         let mut chunk = self.envelope("chat.completion.chunk");
         chunk["choices"] = json!([choice]);
@@ -175,7 +202,8 @@ impl Completion {
     }
 
     fn envelope(&self, object: &str) -> Value {
-        let mut envelope = json!({"id": self.id, "object": object, "created": self.created, "model": self.model});
+        let mut envelope =
+            json!({"id": self.id, "object": object, "created": self.created, "model": self.model});
         if self.dialect == Dialect::OpenAi {
             envelope["service_tier"] = json!("default");
         }
@@ -203,7 +231,9 @@ const PROMPT_TOKENS: usize = 14;
 
 /// The model that is asked: in the body, or on Azure's classic API in the path.
 pub(super) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
-    asked["model"].as_str().or_else(|| path.split_once("/deployments/")?.1.split('/').next())
+    asked["model"]
+        .as_str()
+        .or_else(|| path.split_once("/deployments/")?.1.split('/').next())
 }
 
 /// The list of models.
@@ -217,7 +247,11 @@ fn pieces(text: &str, count: usize) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
     let cut = count.min(characters.len());
     let mut pieces: Vec<String> = (0..cut)
-        .map(|n| characters[n * characters.len() / cut..(n + 1) * characters.len() / cut].iter().collect())
+        .map(|n| {
+            characters[n * characters.len() / cut..(n + 1) * characters.len() / cut]
+                .iter()
+                .collect()
+        })
         .collect();
     pieces.resize_with(count, || format!(" {text}"));
     pieces
@@ -239,7 +273,9 @@ fn hex(rng: &mut Rng, digits: usize) -> String {
 }
 
 fn uuid(rng: &mut Rng) -> String {
-    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes())
+        .into_uuid()
+        .to_string()
 }
 
 #[cfg(test)]

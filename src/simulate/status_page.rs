@@ -108,7 +108,13 @@ impl StatusPage<'_> {
             "/api/v2/incidents.json" => vec![page, ("incidents", json!(self.incidents(false)))],
             _ => return None,
         };
-        Some(parts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<serde_json::Map<_, _>>().into())
+        Some(
+            parts
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        )
     }
 
     fn page(&self) -> Value {
@@ -119,7 +125,11 @@ impl StatusPage<'_> {
     }
 
     fn status(&self) -> Value {
-        let worst = self.current().map(Notice::indicator).max().unwrap_or(Impact::None);
+        let worst = self
+            .current()
+            .map(Notice::indicator)
+            .max()
+            .unwrap_or(Impact::None);
         let description = match worst {
             Impact::None => "All Systems Operational",
             Impact::Maintenance => "Service Under Maintenance",
@@ -138,7 +148,11 @@ impl StatusPage<'_> {
             }
         }
         let component = |(n, name): (usize, &str)| {
-            let worst = self.current().filter(|notice| notice.component == name).map(|notice| notice.status).max();
+            let worst = self
+                .current()
+                .filter(|notice| notice.component == name)
+                .map(|notice| notice.status)
+                .max();
             json!({
                 "id": component_id(name), "name": name, "status": worst.unwrap_or_default(),
                 "created_at": SINCE, "updated_at": self.now, "position": n + 1, "description": null,
@@ -157,7 +171,9 @@ impl StatusPage<'_> {
             .filter(|(_, notice)| notice.from <= self.elapsed)
             .map(|(n, notice)| (n, notice, notice.phase_at(self.elapsed)))
             .filter(|&(_, _, phase)| !(open && phase == IncidentPhase::Resolved))
-            .filter_map(|(n, notice, phase)| Some(self.incident(n, notice, phase, notice.incident.as_deref()?)))
+            .filter_map(|(n, notice, phase)| {
+                Some(self.incident(n, notice, phase, notice.incident.as_deref()?))
+            })
             .collect();
         incidents.reverse();
         incidents
@@ -189,12 +205,18 @@ impl StatusPage<'_> {
     }
 
     fn of_this_vendor(&self) -> impl Iterator<Item = &Notice> {
-        self.notices.iter().filter(|notice| notice.vendor.as_deref().is_none_or(|vendor| vendor == self.vendor))
+        self.notices.iter().filter(|notice| {
+            notice
+                .vendor
+                .as_deref()
+                .is_none_or(|vendor| vendor == self.vendor)
+        })
     }
 
     fn current(&self) -> impl Iterator<Item = &Notice> {
-        self.of_this_vendor()
-            .filter(|notice| notice.from <= self.elapsed && notice.to.is_none_or(|to| self.elapsed < to))
+        self.of_this_vendor().filter(|notice| {
+            notice.from <= self.elapsed && notice.to.is_none_or(|to| self.elapsed < to)
+        })
     }
 }
 
@@ -218,12 +240,20 @@ impl Notice {
             ComponentStatus::PartialOutage => Impact::Major,
             ComponentStatus::MajorOutage => Impact::Critical,
         };
-        if self.incident.is_some() { of_component.max(self.impact) } else { of_component }
+        if self.incident.is_some() {
+            of_component.max(self.impact)
+        } else {
+            of_component
+        }
     }
 
     /// The phase as written while the notice lasts, then resolved.
     fn phase_at(&self, elapsed: Duration) -> IncidentPhase {
-        if self.to.is_some_and(|to| elapsed >= to) { IncidentPhase::Resolved } else { self.phase }
+        if self.to.is_some_and(|to| elapsed >= to) {
+            IncidentPhase::Resolved
+        } else {
+            self.phase
+        }
     }
 }
 
@@ -251,18 +281,32 @@ mod tests {
             elapsed: Duration::from_secs(seconds),
             now: Timestamp(1_795_435_200_000) + Duration::from_secs(seconds),
         };
-        let indicator = |seconds| at(seconds).document("/api/v2/status.json").unwrap()["status"]["indicator"].clone();
-        assert_eq!((indicator(59), indicator(60), indicator(120)), (json!("none"), json!("critical"), json!("none")));
+        let indicator = |seconds| {
+            at(seconds).document("/api/v2/status.json").unwrap()["status"]["indicator"].clone()
+        };
+        assert_eq!(
+            (indicator(59), indicator(60), indicator(120)),
+            (json!("none"), json!("critical"), json!("none"))
+        );
 
         let during = at(90).document("/api/v2/summary.json").unwrap();
         assert_eq!(during["components"][0]["status"], "partial_outage");
         assert_eq!(during["incidents"][0]["status"], "investigating");
-        assert_eq!(during["incidents"][0]["started_at"], json!(Timestamp(1_795_435_260_000)));
+        assert_eq!(
+            during["incidents"][0]["started_at"],
+            json!(Timestamp(1_795_435_260_000))
+        );
 
         let after = at(200);
-        assert_eq!(after.document("/api/v2/summary.json").unwrap()["incidents"], json!([]));
+        assert_eq!(
+            after.document("/api/v2/summary.json").unwrap()["incidents"],
+            json!([])
+        );
         let past = after.document("/api/v2/incidents.json").unwrap();
         assert_eq!(past["incidents"][0]["status"], "resolved");
-        assert_eq!(past["incidents"][0]["resolved_at"], json!(Timestamp(1_795_435_320_000)));
+        assert_eq!(
+            past["incidents"][0]["resolved_at"],
+            json!(Timestamp(1_795_435_320_000))
+        );
     }
 }

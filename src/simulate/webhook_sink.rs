@@ -60,10 +60,20 @@ impl WebhookSink {
     /// When the listener cannot say its address.
     pub fn start(listener: TcpListener) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let desk = Arc::new(Desk { requests: Inbox::new(), behaviour: Mutex::default() });
+        let desk = Arc::new(Desk {
+            requests: Inbox::new(),
+            behaviour: Mutex::default(),
+        });
         let served = Arc::clone(&desk);
-        let task = tokio::spawn(accept(listener, move |stream| serve(stream, Arc::clone(&served))));
-        Ok(Self { addr, next: 0, desk, task: AbortOnDropHandle::new(task) })
+        let task = tokio::spawn(accept(listener, move |stream| {
+            serve(stream, Arc::clone(&served))
+        }));
+        Ok(Self {
+            addr,
+            next: 0,
+            desk,
+            task: AbortOnDropHandle::new(task),
+        })
     }
 
     /// Stops it. Once this returns, connections to its address are refused, and another may listen there.
@@ -80,7 +90,11 @@ impl WebhookSink {
 
     /// Answers in this way the requests that are recorded from now on.
     pub fn set_behaviour(&self, behaviour: WebhookBehaviour) {
-        *self.desk.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+        *self
+            .desk
+            .behaviour
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = behaviour;
     }
 
     /// The next request that this method has not given yet, once it is here, whatever it is then answered.
@@ -98,27 +112,52 @@ impl WebhookSink {
 
 async fn serve(mut stream: TcpStream, desk: Arc<Desk>) {
     // What isn't a request that can be read is not worth an answer.
-    let Ok(request) = read(&mut stream).await else { return };
+    let Ok(request) = read(&mut stream).await else {
+        return;
+    };
     // Chosen before the request is seen: whoever has seen it can change how the next one is answered.
-    let behaviour = desk.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let behaviour = desk
+        .behaviour
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     desk.requests.push(request);
     let acts = match behaviour {
         WebhookBehaviour::Ok => vec![head(200, &[], 3), body(b"ok\n")],
         WebhookBehaviour::Status(status, headers) => vec![head(status, &headers, 0)],
         WebhookBehaviour::Hang => pending().await,
-        WebhookBehaviour::Reset => vec![Act::Reset { due: Duration::ZERO }],
+        WebhookBehaviour::Reset => vec![Act::Reset {
+            due: Duration::ZERO,
+        }],
         WebhookBehaviour::Redirect(to) => vec![head(307, &[("location".to_owned(), to)], 0)],
-        WebhookBehaviour::HugeBody => std::iter::once(head(200, &[], HUGE)).chain(hostile::spaces(HUGE)).collect(),
+        WebhookBehaviour::HugeBody => std::iter::once(head(200, &[], HUGE))
+            .chain(hostile::spaces(HUGE))
+            .collect(),
     };
     drop(perform(stream, acts, Instant::now(), None).await);
 }
 
 fn head(status: u16, headers: &[(String, String)], content_length: u64) -> Act {
-    let own = [("content-length", content_length.to_string()), ("connection", "close".to_owned())];
-    let headers: Vec<_> = headers.iter().cloned().chain(own.map(|(name, value)| (name.to_owned(), value))).collect();
-    Act::Write { due: Duration::ZERO, kind: WriteKind::Headers, bytes: write_head(status, &headers) }
+    let own = [
+        ("content-length", content_length.to_string()),
+        ("connection", "close".to_owned()),
+    ];
+    let headers: Vec<_> = headers
+        .iter()
+        .cloned()
+        .chain(own.map(|(name, value)| (name.to_owned(), value)))
+        .collect();
+    Act::Write {
+        due: Duration::ZERO,
+        kind: WriteKind::Headers,
+        bytes: write_head(status, &headers),
+    }
 }
 
 fn body(bytes: &[u8]) -> Act {
-    Act::Write { due: Duration::ZERO, kind: WriteKind::Body, bytes: bytes.to_vec() }
+    Act::Write {
+        due: Duration::ZERO,
+        kind: WriteKind::Body,
+        bytes: bytes.to_vec(),
+    }
 }

@@ -103,7 +103,10 @@ impl Rule {
             return Err("`ramp` needs a `to`: it grows over the window".to_owned());
         }
         if fault.precedes_request() && (when.path.is_some() || when.model.is_some()) {
-            return Err("`path` and `model` cannot choose what happens before the request is read".to_owned());
+            return Err(
+                "`path` and `model` cannot choose what happens before the request is read"
+                    .to_owned(),
+            );
         }
         let manner = MannerChanges {
             headers_after: written.headers_after,
@@ -115,13 +118,24 @@ impl Rule {
             answer: written.answer,
             finish_reason: written.finish_reason,
         };
-        Ok(Self { name, when, ramp: written.ramp, fault, headers: written.response_headers, manner })
+        Ok(Self {
+            name,
+            when,
+            ramp: written.ramp,
+            fault,
+            headers: written.response_headers,
+            manner,
+        })
     }
 }
 
 /// The fault that a rule asks for, or the names of those that contradict each other.
 fn the_one_fault(written: &mut WrittenRule) -> Result<Fault, String> {
-    let reply_key = if written.status.is_some() { "status" } else { "body" };
+    let reply_key = if written.status.is_some() {
+        "status"
+    } else {
+        "body"
+    };
     let reply = (written.status.is_some() || written.body.is_some())
         .then(|| Reply::scripted(written.status.unwrap_or(200), written.body.take()));
     let asked = [
@@ -129,29 +143,61 @@ fn the_one_fault(written: &mut WrittenRule) -> Result<Fault, String> {
         ("fault", written.fault.map(Fault::Preset)),
         (
             "stream_error",
-            written
-                .stream_error
-                .take()
-                .map(|error| Fault::StreamError { after_tokens: error.after_tokens, body: error.body }),
+            written.stream_error.take().map(|error| Fault::StreamError {
+                after_tokens: error.after_tokens,
+                body: error.body,
+            }),
         ),
-        ("truncate_after_tokens", written.truncate_after_tokens.map(|after_tokens| Fault::Truncate { after_tokens })),
-        ("close_after_tokens", written.close_after_tokens.map(|after_tokens| Fault::Close { after_tokens })),
-        ("stall_after_tokens", written.stall_after_tokens.map(|after_tokens| Fault::Stall { after_tokens })),
+        (
+            "truncate_after_tokens",
+            written
+                .truncate_after_tokens
+                .map(|after_tokens| Fault::Truncate { after_tokens }),
+        ),
+        (
+            "close_after_tokens",
+            written
+                .close_after_tokens
+                .map(|after_tokens| Fault::Close { after_tokens }),
+        ),
+        (
+            "stall_after_tokens",
+            written
+                .stall_after_tokens
+                .map(|after_tokens| Fault::Stall { after_tokens }),
+        ),
         ("reset_at", written.reset_at.map(Fault::Reset)),
         ("refuse_tls", written.refuse_tls.then_some(Fault::RefuseTls)),
-        ("endless_comments", written.endless_comments.then_some(Fault::EndlessComments)),
-        ("huge_body", written.huge_body.map(|bytes| Fault::HugeBody { bytes })),
-        ("header_bomb", written.header_bomb.map(|bytes| Fault::HeaderBomb { bytes })),
-        ("gzip_bomb", written.gzip_bomb.map(|bytes| Fault::GzipBomb { bytes })),
-        ("invalid_utf8", written.invalid_utf8.then_some(Fault::InvalidUtf8)),
+        (
+            "endless_comments",
+            written.endless_comments.then_some(Fault::EndlessComments),
+        ),
+        (
+            "huge_body",
+            written.huge_body.map(|bytes| Fault::HugeBody { bytes }),
+        ),
+        (
+            "header_bomb",
+            written.header_bomb.map(|bytes| Fault::HeaderBomb { bytes }),
+        ),
+        (
+            "gzip_bomb",
+            written.gzip_bomb.map(|bytes| Fault::GzipBomb { bytes }),
+        ),
+        (
+            "invalid_utf8",
+            written.invalid_utf8.then_some(Fault::InvalidUtf8),
+        ),
     ];
-    let mut given = asked.into_iter().filter_map(|(key, fault)| fault.map(|fault| (key, fault)));
+    let mut given = asked
+        .into_iter()
+        .filter_map(|(key, fault)| fault.map(|fault| (key, fault)));
     match (given.next(), given.next()) {
         (None, _) => Ok(Fault::None),
         (Some((_, fault)), None) => Ok(fault),
-        (Some((one, _)), Some((other, _))) => {
-            Err(format!("`{one}` and `{other}` contradict each other: one rule, one fault"))
-        }
+        (Some((one, _)), Some((other, _))) => Err(format!(
+            "`{one}` and `{other}` contradict each other: one rule, one fault"
+        )),
     }
 }
 
@@ -164,7 +210,12 @@ impl Reply {
             ),
             _ => String::new(),
         });
-        Self { status, body, headers: Vec::new(), from_edge: false }
+        Self {
+            status,
+            body,
+            headers: Vec::new(),
+            from_edge: false,
+        }
     }
 }
 
@@ -174,9 +225,16 @@ impl<'de> Deserialize<'de> for ResetAt {
         match text.as_str() {
             "accept" => Some(Self::Accept),
             "headers" => Some(Self::Headers),
-            _ => text.strip_prefix("token:").and_then(|count| count.parse().ok()).map(Self::Token),
+            _ => text
+                .strip_prefix("token:")
+                .and_then(|count| count.parse().ok())
+                .map(Self::Token),
         }
-        .ok_or_else(|| D::Error::custom(format!("`{text}` is not \"accept\", \"headers\" or \"token:N\"")))
+        .ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is not \"accept\", \"headers\" or \"token:N\""
+            ))
+        })
     }
 }
 
@@ -185,7 +243,9 @@ fn some_probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     if (0.0..=1.0).contains(&value) {
         Ok(Some(value))
     } else {
-        Err(D::Error::custom(format!("the probability {value} is not between 0 and 1")))
+        Err(D::Error::custom(format!(
+            "the probability {value} is not between 0 and 1"
+        )))
     }
 }
 
@@ -198,7 +258,9 @@ fn some_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>
     if (200..=599).contains(&value) {
         Ok(Some(value))
     } else {
-        Err(D::Error::custom(format!("the status {value} is not between 200 and 599")))
+        Err(D::Error::custom(format!(
+            "the status {value} is not between 200 and 599"
+        )))
     }
 }
 
@@ -206,10 +268,18 @@ fn some_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
     let table = BTreeMap::<String, String>::deserialize(deserializer)?;
     for (name, value) in &table {
-        let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        let named = !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         if !named || value.bytes().any(|b| b.is_ascii_control()) {
-            return Err(D::Error::custom(format!("`{name}` is not a header that can be sent")));
+            return Err(D::Error::custom(format!(
+                "`{name}` is not a header that can be sent"
+            )));
         }
     }
-    Ok(table.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect())
+    Ok(table
+        .into_iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect())
 }

@@ -4,7 +4,8 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED,
 };
 use reqwest::{Client, StatusCode, redirect};
 use url::Url;
@@ -29,7 +30,10 @@ pub(super) struct Trouble {
 
 impl Trouble {
     pub(super) fn new(words: impl Into<String>) -> Self {
-        Self { words: words.into(), retry_after: None }
+        Self {
+            words: words.into(),
+            retry_after: None,
+        }
     }
 }
 
@@ -43,7 +47,11 @@ pub(super) struct Document {
 
 impl Document {
     pub(super) fn at(url: Url) -> Self {
-        Self { url, validators: Vec::new(), body: None }
+        Self {
+            url,
+            validators: Vec::new(),
+            body: None,
+        }
     }
 
     /// Its bytes as they are now.
@@ -58,20 +66,43 @@ impl Document {
             return Ok(self.body.as_deref().unwrap_or_default());
         }
         if !status.is_success() {
-            let moved = response.headers().get("location").and_then(|l| l.to_str().ok());
-            let moved = moved.map(|to| format!(", moved to {to}: change `url`")).unwrap_or_default();
-            let asked = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+            let moved = response
+                .headers()
+                .get("location")
+                .and_then(|l| l.to_str().ok());
+            let moved = moved
+                .map(|to| format!(", moved to {to}: change `url`"))
+                .unwrap_or_default();
+            let asked = response
+                .headers()
+                .get("retry-after")
+                .and_then(|v| v.to_str().ok()?.parse().ok());
             let words = format!("HTTP {}{moved}", status.as_u16());
-            return Err(Trouble { words, retry_after: asked.map(Duration::from_secs) });
+            return Err(Trouble {
+                words,
+                retry_after: asked.map(Duration::from_secs),
+            });
         }
         let mut validators = Vec::new();
         for (given, asked) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
-            validators.extend(response.headers().get(&given).map(|value| (asked, value.clone())));
+            validators.extend(
+                response
+                    .headers()
+                    .get(&given)
+                    .map(|value| (asked, value.clone())),
+            );
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| Trouble::new(words(&e)))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|e| Trouble::new(words(&e)))?
+        {
             if body.len() + chunk.len() > MOST_BYTES {
-                return Err(Trouble::new(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
+                return Err(Trouble::new(format!(
+                    "it is larger than {} MiB",
+                    MOST_BYTES >> 20
+                )));
             }
             body.extend_from_slice(&chunk);
         }
@@ -84,14 +115,22 @@ impl Document {
 pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
     let accept = "application/json, application/rss+xml;q=0.9, */*;q=0.8";
     let builder = Client::builder()
-        .default_headers([(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect())
+        .default_headers(
+            [(ACCEPT, HeaderValue::from_static(accept))]
+                .into_iter()
+                .collect(),
+        )
         .timeout(PATIENCE)
         .pool_max_idle_per_host(0)
         .redirect(redirect::Policy::custom(|attempt| {
             let from = attempt.previous().last();
-            let follow =
-                attempt.previous().len() <= MOST_REDIRECTS && from.is_some_and(|f| is_same_site(f, attempt.url()));
-            if follow { attempt.follow() } else { attempt.stop() }
+            let follow = attempt.previous().len() <= MOST_REDIRECTS
+                && from.is_some_and(|f| is_same_site(f, attempt.url()));
+            if follow {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
         }));
     outbound::client(builder, monitor).map_err(Trouble::new)
 }
@@ -99,10 +138,16 @@ pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
 /// The same host, or one of the same owner (judged by the last two labels of its name), and not from https down to http.
 fn is_same_site(from: &Url, to: &Url) -> bool {
     let owner = |url: &Url| {
-        let labels: Vec<String> = url.domain()?.rsplit('.').take(2).map(str::to_owned).collect();
+        let labels: Vec<String> = url
+            .domain()?
+            .rsplit('.')
+            .take(2)
+            .map(str::to_owned)
+            .collect();
         (labels.len() == 2).then_some(labels)
     };
-    let same = from.host_str() == to.host_str() || owner(from).is_some() && owner(from) == owner(to);
+    let same =
+        from.host_str() == to.host_str() || owner(from).is_some() && owner(from) == owner(to);
     same && (from.scheme() == to.scheme() || to.scheme() == "https")
 }
 
@@ -129,10 +174,22 @@ mod tests {
     #[test]
     fn a_redirect_is_followed_within_the_site_and_never_down_to_plain_http() {
         let same = |a: &str, b: &str| is_same_site(&a.parse().unwrap(), &b.parse().unwrap());
-        assert!(same("https://status.example.com/a", "https://www.example.com/b"));
-        assert!(same("http://status.example.com/", "https://status.example.com/"));
-        assert!(!same("https://status.example.com/", "http://status.example.com/"));
-        assert!(!same("https://status.anthropic.com/", "https://status.claude.com/"));
+        assert!(same(
+            "https://status.example.com/a",
+            "https://www.example.com/b"
+        ));
+        assert!(same(
+            "http://status.example.com/",
+            "https://status.example.com/"
+        ));
+        assert!(!same(
+            "https://status.example.com/",
+            "http://status.example.com/"
+        ));
+        assert!(!same(
+            "https://status.anthropic.com/",
+            "https://status.claude.com/"
+        ));
         assert!(!same("http://127.0.0.1:1/", "http://10.0.0.1:1/"));
     }
 }

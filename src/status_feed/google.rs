@@ -7,20 +7,32 @@ use super::{Unreadable, Wanted, list, word};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
 /// Reads the list. Its links are relative to `address`.
-pub(super) fn read(document: &Value, wanted: Wanted<'_>, address: &str) -> Result<VendorPage, Unreadable> {
-    let Some(items) = document.as_array() else { return Err(Unreadable::Shape("Google Cloud's incidents")) };
+pub(super) fn read(
+    document: &Value,
+    wanted: Wanted<'_>,
+    address: &str,
+) -> Result<VendorPage, Unreadable> {
+    let Some(items) = document.as_array() else {
+        return Err(Unreadable::Shape("Google Cloud's incidents"));
+    };
     if items.iter().any(|i| !i.is_object()) {
         return Err(Unreadable::Shape("Google Cloud's incidents"));
     }
     let base = url::Url::parse(address).ok();
-    let link = |path: &str| base.as_ref().and_then(|b| b.join("/").ok()?.join(path).ok()).map(|u| u.to_string());
+    let link = |path: &str| {
+        base.as_ref()
+            .and_then(|b| b.join("/").ok()?.join(path).ok())
+            .map(|u| u.to_string())
+    };
     let incidents = items
         .iter()
         .filter(|i| i["end"].as_str().is_none_or(str::is_empty))
         // The last update may say that it is over before the end is written.
         .filter(|i| word(&i["most_recent_update"], "status") != "AVAILABLE")
         .filter(|i| {
-            let products = list(i, "affected_products").iter().flat_map(|p| [word(p, "title"), word(p, "id")]);
+            let products = list(i, "affected_products")
+                .iter()
+                .flat_map(|p| [word(p, "title"), word(p, "id")]);
             wanted.has(products.chain([word(i, "service_name")]))
         })
         .map(|i| {
@@ -47,5 +59,9 @@ pub(super) fn read(document: &Value, wanted: Wanted<'_>, address: &str) -> Resul
         })
         .collect();
     let url = link("").unwrap_or_else(|| address.to_owned());
-    Ok(VendorPage { status: Status::Operational, incidents, url })
+    Ok(VendorPage {
+        status: Status::Operational,
+        incidents,
+        url,
+    })
 }

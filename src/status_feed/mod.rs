@@ -55,7 +55,8 @@ pub fn read(
                 native::read(summary, wanted)
             } else {
                 let list = components.and_then(|c| json(c).ok());
-                statuspage::read(&document, list.as_ref(), wanted).ok_or(Unreadable::Shape("a Statuspage"))?
+                statuspage::read(&document, list.as_ref(), wanted)
+                    .ok_or(Unreadable::Shape("a Statuspage"))?
             }
         }
         FeedKind::GoogleCloud => google::read(&json(body)?, wanted, address)?,
@@ -85,10 +86,12 @@ impl Wanted<'_> {
     /// Whether one of these names (or ids) is meant.
     fn has<'n>(self, names: impl IntoIterator<Item = &'n str>) -> bool {
         self.0.is_empty()
-            || names
-                .into_iter()
-                .map(str::to_lowercase)
-                .any(|name| self.0.iter().map(|w| w.to_lowercase()).any(|w| !w.is_empty() && name.contains(&w)))
+            || names.into_iter().map(str::to_lowercase).any(|name| {
+                self.0
+                    .iter()
+                    .map(|w| w.to_lowercase())
+                    .any(|w| !w.is_empty() && name.contains(&w))
+            })
     }
 }
 
@@ -141,8 +144,14 @@ fn text(body: &[u8]) -> String {
 
 /// One line of bounded length, whatever stood there.
 fn tidy(name: &str) -> String {
-    let line = name.split(|c: char| c.is_control() || c.is_whitespace()).filter(|s| !s.is_empty());
-    line.collect::<Vec<_>>().join(" ").chars().take(LONGEST_NAME).collect()
+    let line = name
+        .split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|s| !s.is_empty());
+    line.collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(LONGEST_NAME)
+        .collect()
 }
 
 /// Only such an address may become a link.

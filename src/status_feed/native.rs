@@ -22,13 +22,22 @@ pub(super) fn read(summary: &Value, wanted: Wanted<'_>) -> VendorPage {
         .iter()
         .filter(|i| !is_over(word(i, "status")))
         .filter_map(|i| {
-            let affected: Vec<_> = list(i, "affected_components").iter().chain(list(i, "component_impacts")).collect();
-            if !wanted.is_everything() && !affected.is_empty() && !affected.iter().any(|a| ours(a)) {
+            let affected: Vec<_> = list(i, "affected_components")
+                .iter()
+                .chain(list(i, "component_impacts"))
+                .collect();
+            if !wanted.is_everything() && !affected.is_empty() && !affected.iter().any(|a| ours(a))
+            {
                 return None;
             }
-            let of_ours = list(i, "affected_components").iter().filter(|a| ours(a)).map(current);
-            let mut components: Vec<_> =
-                affected.iter().map(|a| directory.name(word(a, "component_id")).to_owned()).collect();
+            let of_ours = list(i, "affected_components")
+                .iter()
+                .filter(|a| ours(a))
+                .map(current);
+            let mut components: Vec<_> = affected
+                .iter()
+                .map(|a| directory.name(word(a, "component_id")).to_owned())
+                .collect();
             components.sort();
             components.dedup();
             Some(VendorIncident {
@@ -46,12 +55,22 @@ pub(super) fn read(summary: &Value, wanted: Wanted<'_>) -> VendorPage {
         let affected = list(m, "affected_components");
         wanted.is_everything() || affected.iter().any(ours)
     });
-    let status = if maintained { status.worse(Status::Maintenance) } else { status };
-    VendorPage { status, incidents, url: word(summary, "public_url").to_owned() }
+    let status = if maintained {
+        status.worse(Status::Maintenance)
+    } else {
+        status
+    };
+    VendorPage {
+        status,
+        incidents,
+        url: word(summary, "public_url").to_owned(),
+    }
 }
 
 fn current(affected: &Value) -> Status {
-    let now = affected["current_status"].as_str().unwrap_or_else(|| word(affected, "status"));
+    let now = affected["current_status"]
+        .as_str()
+        .unwrap_or_else(|| word(affected, "status"));
     component_status(now)
 }
 
@@ -60,7 +79,12 @@ fn published_at(incident: &Value) -> Option<Timestamp> {
     let moment = |value: &Value| value.as_str().and_then(|t| Timestamp::parse(t).ok());
     moment(&incident["published_at"])
         .or_else(|| ulid::made_at(word(incident, "id")))
-        .or_else(|| list(incident, "updates").iter().filter_map(|u| moment(&u["published_at"])).min())
+        .or_else(|| {
+            list(incident, "updates")
+                .iter()
+                .filter_map(|u| moment(&u["published_at"]))
+                .min()
+        })
 }
 
 /// The names by which a component can be meant: its own, and those of its group.
@@ -71,10 +95,15 @@ struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     fn new(summary: &'a Value) -> Self {
-        let mut names: BTreeMap<_, _> =
-            list(summary, "components").iter().map(|c| (word(c, "id"), word(c, "name"))).collect();
+        let mut names: BTreeMap<_, _> = list(summary, "components")
+            .iter()
+            .map(|c| (word(c, "id"), word(c, "name")))
+            .collect();
         let mut groups = BTreeMap::new();
-        for group in list(&summary["structure"], "items").iter().map(|item| &item["group"]) {
+        for group in list(&summary["structure"], "items")
+            .iter()
+            .map(|item| &item["group"])
+        {
             for component in list(group, "components") {
                 let id = word(component, "component_id");
                 names.entry(id).or_insert_with(|| word(component, "name"));

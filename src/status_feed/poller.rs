@@ -51,8 +51,13 @@ impl Poller {
         let mut running: BTreeMap<(Provider, Url), (Asked, AbortHandle)> = BTreeMap::new();
         loop {
             let config = self.config.borrow_and_update().clone();
-            let asked =
-                |feed: &StatusFeed| (feed.clone(), config.monitor.proxy.clone(), config.monitor.ca_file.clone());
+            let asked = |feed: &StatusFeed| {
+                (
+                    feed.clone(),
+                    config.monitor.proxy.clone(),
+                    config.monitor.ca_file.clone(),
+                )
+            };
             running.retain(|_, (before, task)| {
                 let stays = config.status_feeds.iter().any(|f| asked(f) == *before);
                 if !stays {
@@ -61,10 +66,12 @@ impl Poller {
                 stays
             });
             for feed in &config.status_feeds {
-                running.entry((feed.provider, feed.url.clone())).or_insert_with(|| {
-                    let task = follow(feed.clone(), config.monitor.clone(), self.heard.clone());
-                    (asked(feed), tasks.spawn(task))
-                });
+                running
+                    .entry((feed.provider, feed.url.clone()))
+                    .or_insert_with(|| {
+                        let task = follow(feed.clone(), config.monitor.clone(), self.heard.clone());
+                        (asked(feed), tasks.spawn(task))
+                    });
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -100,7 +107,10 @@ async fn follow(feed: StatusFeed, monitor: Monitor, heard: mpsc::Sender<Control>
                 failures += 1;
                 asked = trouble.retry_after;
                 if failures == 1 {
-                    let message = format!("the status page of {} cannot be read: {}", feed.provider, trouble.words);
+                    let message = format!(
+                        "the status page of {} cannot be read: {}",
+                        feed.provider, trouble.words
+                    );
                     let fields = json!({"provider": feed.provider, "url": feed.url.as_str(), "error": trouble.words});
                     emit(Event::FeedFailed, Level::WARN, &message, &fields);
                 }
@@ -108,7 +118,11 @@ async fn follow(feed: StatusFeed, monitor: Monitor, heard: mpsc::Sender<Control>
             }
         };
         if let Some(page) = told {
-            let heard_now = Heard { feed: feed.key(), provider: feed.provider, page };
+            let heard_now = Heard {
+                feed: feed.key(),
+                provider: feed.provider,
+                page,
+            };
             // The pipeline is gone only when the process is about to end.
             let _ = heard.send(Control::Heard(Box::new(heard_now))).await;
         }
@@ -120,7 +134,9 @@ async fn follow(feed: StatusFeed, monitor: Monitor, heard: mpsc::Sender<Control>
 /// 0 to 1.
 fn wait(interval: Duration, failures: u32, asked: Option<Duration>, random: f64) -> Duration {
     let doubled = interval.saturating_mul(1 << failures.min(10));
-    let wait = doubled.min(LONGEST_WAIT.max(interval)).max(asked.unwrap_or_default().min(LONGEST_WAIT));
+    let wait = doubled
+        .min(LONGEST_WAIT.max(interval))
+        .max(asked.unwrap_or_default().min(LONGEST_WAIT));
     wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * random)
 }
 
@@ -141,7 +157,9 @@ impl Source {
             list.set_path(&format!("{path}/components.json"));
             Some(list)
         };
-        let components = (feed.kind == FeedKind::IncidentIo).then(|| list(&feed.url)).flatten();
+        let components = (feed.kind == FeedKind::IncidentIo)
+            .then(|| list(&feed.url))
+            .flatten();
         Self {
             main: Document::at(feed.url.clone()),
             components: components.map(Document::at),
@@ -181,7 +199,13 @@ mod tests {
         assert_eq!(wait(minute, 0, None, 0.0), Duration::from_secs(54));
         assert_eq!(wait(minute, 3, None, 0.5), Duration::from_mins(8));
         assert_eq!(wait(minute, 40, None, 0.5), LONGEST_WAIT);
-        assert_eq!(wait(minute, 1, Some(Duration::from_mins(10)), 0.5), Duration::from_mins(10));
-        assert_eq!(wait(Duration::from_hours(1), 5, None, 0.5), Duration::from_hours(1));
+        assert_eq!(
+            wait(minute, 1, Some(Duration::from_mins(10)), 0.5),
+            Duration::from_mins(10)
+        );
+        assert_eq!(
+            wait(Duration::from_hours(1), 5, None, 0.5),
+            Duration::from_hours(1)
+        );
     }
 }

@@ -8,17 +8,32 @@ use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
 /// Reads `summary.json` (or `incidents.json`); `components` is `components.json`, if it was fetched too. `None` when it is
 /// neither.
-pub(super) fn read(document: &Value, components: Option<&Value>, wanted: Wanted<'_>) -> Option<VendorPage> {
-    if !["status", "incidents", "components"].iter().any(|key| document.get(key).is_some()) {
+pub(super) fn read(
+    document: &Value,
+    components: Option<&Value>,
+    wanted: Wanted<'_>,
+) -> Option<VendorPage> {
+    if !["status", "incidents", "components"]
+        .iter()
+        .any(|key| document.get(key).is_some())
+    {
         return None;
     }
     // The complete list comes second, so that its word counts where both have one.
-    let all: Vec<&Value> =
-        [Some(document), components].into_iter().flatten().flat_map(|d| list(d, "components")).collect();
+    let all: Vec<&Value> = [Some(document), components]
+        .into_iter()
+        .flatten()
+        .flat_map(|d| list(d, "components"))
+        .collect();
     let name = |c: &Value| [word(c, "name").to_owned(), word(c, "id").to_owned()];
-    let ours: Vec<_> = all.into_iter().filter(|c| wanted.has(name(c).iter().map(String::as_str))).collect();
-    let of_components =
-        ours.iter().map(|c| component_status(word(c, "status"))).fold(Status::Operational, Status::worse);
+    let ours: Vec<_> = all
+        .into_iter()
+        .filter(|c| wanted.has(name(c).iter().map(String::as_str)))
+        .collect();
+    let of_components = ours
+        .iter()
+        .map(|c| component_status(word(c, "status")))
+        .fold(Status::Operational, Status::worse);
 
     let base = word(&document["page"], "url").trim_end_matches('/');
     let concerns_us = |incident: &Value| {
@@ -27,7 +42,11 @@ pub(super) fn read(document: &Value, components: Option<&Value>, wanted: Wanted<
             // It does not say whom it concerns: then ours tell, as far as they are known.
             wanted.is_everything() || ours.is_empty() || of_components != Status::Operational
         } else {
-            wanted.has(affected.iter().flat_map(|(id, name)| [id.as_str(), name.as_str()]))
+            wanted.has(
+                affected
+                    .iter()
+                    .flat_map(|(id, name)| [id.as_str(), name.as_str()]),
+            )
         }
     };
     let is_open = |i: &&Value| !is_over(word(i, "status")) && i["resolved_at"].is_null();
@@ -60,14 +79,25 @@ pub(super) fn read(document: &Value, components: Option<&Value>, wanted: Wanted<
     if under_way {
         status = status.worse(Status::Maintenance);
     }
-    Some(VendorPage { status, incidents, url: word(&document["page"], "url").to_owned() })
+    Some(VendorPage {
+        status,
+        incidents,
+        url: word(&document["page"], "url").to_owned(),
+    })
 }
 
 /// When it appeared: what the id carries, else when the record was made. Its start may be dated back.
 fn published_at(incident: &Value) -> Option<Timestamp> {
     let moment = |value: &Value| value.as_str().and_then(|t| Timestamp::parse(t).ok());
-    let updates = || list(incident, "incident_updates").iter().filter_map(|u| moment(&u["created_at"])).min();
-    ulid::made_at(word(incident, "id")).or_else(|| moment(&incident["created_at"])).or_else(updates)
+    let updates = || {
+        list(incident, "incident_updates")
+            .iter()
+            .filter_map(|u| moment(&u["created_at"]))
+            .min()
+    };
+    ulid::made_at(word(incident, "id"))
+        .or_else(|| moment(&incident["created_at"]))
+        .or_else(updates)
 }
 
 /// Ids and names of what an incident says it concerns, there or in its updates.

@@ -30,49 +30,120 @@ fn at(text: &str) -> Timestamp {
 fn statuspage_says_how_its_components_are_and_what_goes_on() {
     use FeedKind::Statuspage;
     let status = |body: &[u8]| all(Statuspage, body).status;
-    assert_eq!(status(captured!("statuspage_summary_operational.json")), Status::Operational);
-    assert_eq!(status(captured!("statuspage_summary_maintenance.json")), Status::Maintenance);
-    assert_eq!(status(captured!("statuspage_summary_degraded.json")), Status::Degraded);
-    assert_eq!(status(captured!("statuspage_summary_major.json")), Status::Outage);
+    assert_eq!(
+        status(captured!("statuspage_summary_operational.json")),
+        Status::Operational
+    );
+    assert_eq!(
+        status(captured!("statuspage_summary_maintenance.json")),
+        Status::Maintenance
+    );
+    assert_eq!(
+        status(captured!("statuspage_summary_degraded.json")),
+        Status::Degraded
+    );
+    assert_eq!(
+        status(captured!("statuspage_summary_major.json")),
+        Status::Outage
+    );
 
     let page = all(Statuspage, captured!("statuspage_summary_degraded.json"));
     assert_eq!(page.url, "https://status.claude.com");
-    let [incident] = page.incidents.as_slice() else { panic!("{page:?}") };
+    let [incident] = page.incidents.as_slice() else {
+        panic!("{page:?}")
+    };
     assert_eq!(
-        (incident.name.as_str(), incident.phase.as_str(), incident.url.as_deref()),
-        ("Elevated errors on the Claude API", "investigating", Some("https://stspg.io/example"))
+        (
+            incident.name.as_str(),
+            incident.phase.as_str(),
+            incident.url.as_deref()
+        ),
+        (
+            "Elevated errors on the Claude API",
+            "investigating",
+            Some("https://stspg.io/example")
+        )
     );
     assert_eq!(incident.published_at.unwrap(), at("2026-11-23T11:31:00Z"));
     assert_eq!(incident.components, ["Claude API (api.anthropic.com)"]);
 
-    let api = only(Statuspage, captured!("statuspage_summary_major.json"), &["api.anthropic.com"]);
+    let api = only(
+        Statuspage,
+        captured!("statuspage_summary_major.json"),
+        &["api.anthropic.com"],
+    );
     assert_eq!((api.status, api.incidents.len()), (Status::Outage, 1));
-    let chat = only(Statuspage, captured!("statuspage_summary_major.json"), &["claude.ai"]);
-    assert_eq!((chat.status, chat.incidents.len()), (Status::Operational, 0), "somebody else's trouble");
+    let chat = only(
+        Statuspage,
+        captured!("statuspage_summary_major.json"),
+        &["claude.ai"],
+    );
+    assert_eq!(
+        (chat.status, chat.incidents.len()),
+        (Status::Operational, 0),
+        "somebody else's trouble"
+    );
 }
 
 #[test]
 fn incident_io_s_imitation_has_null_lists_and_publishing_times_in_its_ids() {
     use FeedKind::IncidentIo;
-    let well = all(IncidentIo, captured!("incidentio_compat_summary_operational.json"));
-    assert_eq!((well.status, well.incidents.len()), (Status::Operational, 0));
+    let well = all(
+        IncidentIo,
+        captured!("incidentio_compat_summary_operational.json"),
+    );
+    assert_eq!(
+        (well.status, well.incidents.len()),
+        (Status::Operational, 0)
+    );
 
-    let page = all(IncidentIo, captured!("incidentio_compat_summary_degraded.json"));
+    let page = all(
+        IncidentIo,
+        captured!("incidentio_compat_summary_degraded.json"),
+    );
     assert_eq!(page.status, Status::Degraded);
     assert_eq!(page.incidents[0].name, "Elevated error rates for the API");
     let url = page.incidents[0].url.as_deref();
-    assert_eq!(url, Some("https://status.openai.com/incidents/01KEXAMPLE0000000000000001"));
-    let chat = only(IncidentIo, captured!("incidentio_compat_summary_degraded.json"), &["Chat Completions"]);
-    assert_eq!((chat.status, chat.incidents.len()), (Status::Degraded, 1), "it does not say whom it concerns");
-    let embeddings = only(IncidentIo, captured!("incidentio_compat_summary_degraded.json"), &["Embeddings"]);
-    assert_eq!((embeddings.status, embeddings.incidents.len()), (Status::Operational, 0));
+    assert_eq!(
+        url,
+        Some("https://status.openai.com/incidents/01KEXAMPLE0000000000000001")
+    );
+    let chat = only(
+        IncidentIo,
+        captured!("incidentio_compat_summary_degraded.json"),
+        &["Chat Completions"],
+    );
+    assert_eq!(
+        (chat.status, chat.incidents.len()),
+        (Status::Degraded, 1),
+        "it does not say whom it concerns"
+    );
+    let embeddings = only(
+        IncidentIo,
+        captured!("incidentio_compat_summary_degraded.json"),
+        &["Embeddings"],
+    );
+    assert_eq!(
+        (embeddings.status, embeddings.incidents.len()),
+        (Status::Operational, 0)
+    );
 
     let past = all(IncidentIo, captured!("incidentio_compat_incidents.json"));
-    assert_eq!((past.status, past.incidents.len()), (Status::Operational, 0), "it is resolved");
+    assert_eq!(
+        (past.status, past.incidents.len()),
+        (Status::Operational, 0),
+        "it is resolved"
+    );
     let text = String::from_utf8_lossy(captured!("incidentio_compat_incidents.json"));
-    let open = text.replace("\"resolved_at\": \"2026-09-23T09:54:16Z\"", "\"resolved_at\": null");
+    let open = text.replace(
+        "\"resolved_at\": \"2026-09-23T09:54:16Z\"",
+        "\"resolved_at\": null",
+    );
     let open = open.replacen("\"status\": \"resolved\"", "\"status\": \"monitoring\"", 1);
-    let open = open.replace("\"created_at\": \"2026-09-23T09:13:00Z\"", "\"created_at\": \"2026-09-23T08:00:00Z\"");
+    let open = open.replace(
+        "\"created_at\": \"2026-09-23T09:13:00Z\"",
+        "\"created_at\": \"2026-09-23T08:00:00Z\"",
+    );
     let page = all(IncidentIo, open.as_bytes());
     assert_eq!(
         page.incidents[0].published_at.unwrap(),
@@ -86,10 +157,28 @@ fn components_that_the_summary_leaves_out_are_in_their_own_list() {
     let summary = br#"{"page":{"url":"https://status.openai.com/"},"status":{"indicator":"none"},
         "components":[{"id":"1","name":"Responses","status":"operational"}],"incidents":null}"#;
     let list = br#"{"components":[{"id":"2","name":"Batch","status":"full_outage"}]}"#;
-    let page = read(FeedKind::IncidentIo, summary, Some(list), &["Batch".to_owned()], ADDRESS).unwrap();
+    let page = read(
+        FeedKind::IncidentIo,
+        summary,
+        Some(list),
+        &["Batch".to_owned()],
+        ADDRESS,
+    )
+    .unwrap();
     assert_eq!(page.status, Status::Outage);
-    let page = read(FeedKind::IncidentIo, summary, Some(b"<html>"), &["Batch".to_owned()], ADDRESS).unwrap();
-    assert_eq!(page.status, Status::Operational, "a list that cannot be read is none");
+    let page = read(
+        FeedKind::IncidentIo,
+        summary,
+        Some(b"<html>"),
+        &["Batch".to_owned()],
+        ADDRESS,
+    )
+    .unwrap();
+    assert_eq!(
+        page.status,
+        Status::Operational,
+        "a list that cannot be read is none"
+    );
 }
 
 #[test]
@@ -105,57 +194,141 @@ fn incident_io_s_own_feed_dates_the_publishing_and_not_the_start() {
     let body = captured!("incidentio_proxy_summary_degraded.json");
     let page = all(FeedKind::IncidentIo, body);
     assert_eq!(page.status, Status::Degraded);
-    let [incident] = page.incidents.as_slice() else { panic!("{page:?}") };
-    assert_eq!(incident.published_at.unwrap(), at("2026-11-23T11:31:00.123Z"), "and not 11:02, when it began");
+    let [incident] = page.incidents.as_slice() else {
+        panic!("{page:?}")
+    };
+    assert_eq!(
+        incident.published_at.unwrap(),
+        at("2026-11-23T11:31:00.123Z"),
+        "and not 11:02, when it began"
+    );
     assert_eq!(incident.components, ["Chat Completions", "Responses"]);
     let of = |wanted: &str| only(FeedKind::IncidentIo, body, &[wanted]).incidents.len();
-    assert_eq!((of("Responses"), of("APIs"), of("ChatGPT"), of("Embeddings")), (1, 1, 0, 0), "a group is meant too");
+    assert_eq!(
+        (of("Responses"), of("APIs"), of("ChatGPT"), of("Embeddings")),
+        (1, 1, 0, 0),
+        "a group is meant too"
+    );
     let worse = String::from_utf8_lossy(body).replace("partial_outage", "full_outage");
-    assert_eq!(all(FeedKind::IncidentIo, worse.as_bytes()).status, Status::Outage);
+    assert_eq!(
+        all(FeedKind::IncidentIo, worse.as_bytes()).status,
+        Status::Outage
+    );
 }
 
 #[test]
 fn azure_s_feed_is_empty_when_all_is_well_and_dates_end_in_a_bare_z() {
     let body = captured!("azure_status_feed_active.xml");
     let page = only(FeedKind::AzureRss, body, &["OpenAI"]);
-    assert_eq!((page.status, page.url.as_str()), (Status::Degraded, "https://azure.status.microsoft/en-us/status/"));
-    let [incident] = page.incidents.as_slice() else { panic!("{page:?}") };
-    assert_eq!((incident.id.as_str(), incident.phase.as_str()), ("ABCD-123", "investigating"));
+    assert_eq!(
+        (page.status, page.url.as_str()),
+        (
+            Status::Degraded,
+            "https://azure.status.microsoft/en-us/status/"
+        )
+    );
+    let [incident] = page.incidents.as_slice() else {
+        panic!("{page:?}")
+    };
+    assert_eq!(
+        (incident.id.as_str(), incident.phase.as_str()),
+        ("ABCD-123", "investigating")
+    );
     assert_eq!(incident.published_at.unwrap(), at("2026-11-23T11:40:00Z"));
-    assert_eq!(incident.components, ["Azure OpenAI Service", "Sweden Central"]);
-    assert!(only(FeedKind::AzureRss, body, &["Front Door"]).incidents.is_empty());
+    assert_eq!(
+        incident.components,
+        ["Azure OpenAI Service", "Sweden Central"]
+    );
+    assert!(
+        only(FeedKind::AzureRss, body, &["Front Door"])
+            .incidents
+            .is_empty()
+    );
 
     let quiet = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><rss version=\"2.0\"><channel><title>Azure Status</title></channel></rss>";
     let page = all(FeedKind::AzureRss, quiet.as_bytes());
-    assert_eq!((page.status, page.incidents.len()), (Status::Operational, 0));
+    assert_eq!(
+        (page.status, page.incidents.len()),
+        (Status::Operational, 0)
+    );
 }
 
 #[test]
 fn google_s_list_has_the_past_in_it_and_its_own_start_is_no_publishing_time() {
     let body = captured!("gcloud_incidents.json");
     let address = "https://status.cloud.google.com/incidents.json";
-    let page = read(FeedKind::GoogleCloud, body, None, &["Z0FZJAMvEB4j3NbCJs6B".to_owned()], address).unwrap();
+    let page = read(
+        FeedKind::GoogleCloud,
+        body,
+        None,
+        &["Z0FZJAMvEB4j3NbCJs6B".to_owned()],
+        address,
+    )
+    .unwrap();
     assert_eq!((page.status, page.incidents.len()), (Status::Degraded, 1));
-    assert_eq!(page.incidents[0].published_at.unwrap(), at("2026-11-23T11:20:00Z"), "and not 11:00, when it began");
+    assert_eq!(
+        page.incidents[0].published_at.unwrap(),
+        at("2026-11-23T11:20:00Z"),
+        "and not 11:00, when it began"
+    );
     let url = page.incidents[0].url.as_deref();
-    assert_eq!(url, Some("https://status.cloud.google.com/incidents/live0000000000000001"));
-    assert!(only(FeedKind::GoogleCloud, body, &["Cloud Spanner"]).incidents.is_empty());
+    assert_eq!(
+        url,
+        Some("https://status.cloud.google.com/incidents/live0000000000000001")
+    );
+    assert!(
+        only(FeedKind::GoogleCloud, body, &["Cloud Spanner"])
+            .incidents
+            .is_empty()
+    );
     let text = String::from_utf8_lossy(body);
     let over = text.replace("\"end\": null", "\"end\": \"2026-11-23T12:00:00+00:00\"");
-    assert!(all(FeedKind::GoogleCloud, over.as_bytes()).incidents.is_empty());
-    let available = text.replace("\"status\": \"SERVICE_DISRUPTION\"", "\"status\": \"AVAILABLE\"");
-    assert!(all(FeedKind::GoogleCloud, available.as_bytes()).incidents.is_empty(), "the last update says it is over");
+    assert!(
+        all(FeedKind::GoogleCloud, over.as_bytes())
+            .incidents
+            .is_empty()
+    );
+    let available = text.replace(
+        "\"status\": \"SERVICE_DISRUPTION\"",
+        "\"status\": \"AVAILABLE\"",
+    );
+    assert!(
+        all(FeedKind::GoogleCloud, available.as_bytes())
+            .incidents
+            .is_empty(),
+        "the last update says it is over"
+    );
 }
 
 #[test]
 fn what_is_no_status_document_is_refused_and_never_well() {
     let challenge = b"<html><title>Just a moment...</title></html>";
-    for kind in [FeedKind::Statuspage, FeedKind::IncidentIo, FeedKind::GoogleCloud, FeedKind::AzureRss] {
+    for kind in [
+        FeedKind::Statuspage,
+        FeedKind::IncidentIo,
+        FeedKind::GoogleCloud,
+        FeedKind::AzureRss,
+    ] {
         let why = read(kind, challenge, None, &[], ADDRESS).unwrap_err();
-        assert!(matches!(why, Unreadable::Syntax("JSON") | Unreadable::Shape("an RSS feed")), "{kind:?}: {why}");
+        assert!(
+            matches!(
+                why,
+                Unreadable::Syntax("JSON") | Unreadable::Shape("an RSS feed")
+            ),
+            "{kind:?}: {why}"
+        );
         assert!(read(kind, b"", None, &[], ADDRESS).is_err());
     }
-    assert!(read(FeedKind::Statuspage, b"{\"error\":\"gone\"}", None, &[], ADDRESS).is_err());
+    assert!(
+        read(
+            FeedKind::Statuspage,
+            b"{\"error\":\"gone\"}",
+            None,
+            &[],
+            ADDRESS
+        )
+        .is_err()
+    );
     assert!(read(FeedKind::GoogleCloud, b"{}", None, &[], ADDRESS).is_err());
     let bomb = "<!DOCTYPE a [<!ENTITY x \"y\">]><rss><channel><title>&x;</title></channel></rss>";
     assert!(read(FeedKind::AzureRss, bomb.as_bytes(), None, &[], ADDRESS).is_err());
@@ -167,11 +340,19 @@ fn a_link_from_a_page_is_a_web_address_or_none() {
         br#"{"page":{"url":"javascript:alert(1)"},"incidents":[{"id":"a","name":"a\u0000\nb","status":"identified",
         "impact":"minor","shortlink":"javascript:alert(1)"}]}"#;
     let page = all(FeedKind::Statuspage, body);
-    assert_eq!((page.url.as_str(), page.incidents[0].url.as_deref()), (ADDRESS, None));
+    assert_eq!(
+        (page.url.as_str(), page.incidents[0].url.as_deref()),
+        (ADDRESS, None)
+    );
     assert_eq!(page.incidents[0].name, "a b");
 }
 
-const KINDS: [FeedKind; 4] = [FeedKind::Statuspage, FeedKind::IncidentIo, FeedKind::GoogleCloud, FeedKind::AzureRss];
+const KINDS: [FeedKind; 4] = [
+    FeedKind::Statuspage,
+    FeedKind::IncidentIo,
+    FeedKind::GoogleCloud,
+    FeedKind::AzureRss,
+];
 
 /// JSON of any shape, with the keys that the readers look for.
 fn any_json() -> impl Strategy<Value = Value> {

@@ -16,8 +16,13 @@ pub(super) fn made_at(id: &str) -> Option<Timestamp> {
     }
     let digit = |b: u8| ALPHABET.iter().position(|a| *a == b.to_ascii_uppercase());
     let digits: Vec<usize> = id.bytes().map(digit).collect::<Option<_>>()?;
-    let ms = digits.iter().take(10).fold(0_i64, |ms, d| ms * 32 + *d as i64);
-    (EARLIEST_MS..LATEST_MS).contains(&ms).then_some(Timestamp(ms))
+    let ms = digits
+        .iter()
+        .take(10)
+        .fold(0_i64, |ms, d| ms * 32 + *d as i64);
+    (EARLIEST_MS..LATEST_MS)
+        .contains(&ms)
+        .then_some(Timestamp(ms))
 }
 
 #[cfg(test)]
@@ -27,8 +32,14 @@ mod tests {
     #[test]
     fn the_ids_of_real_incidents_tell_when_they_were_published() {
         let when = |id| made_at(id).map(|t| t.to_string());
-        assert_eq!(when("01JXCAW3K3JAE0EP56AEZ7CBG3").as_deref(), Some("2025-06-10T07:11:31.427Z"));
-        assert_eq!(when("01KT5XJ5ATD6RMYP908WS69FVD").as_deref(), Some("2026-06-03T04:58:40.346Z"));
+        assert_eq!(
+            when("01JXCAW3K3JAE0EP56AEZ7CBG3").as_deref(),
+            Some("2025-06-10T07:11:31.427Z")
+        );
+        assert_eq!(
+            when("01KT5XJ5ATD6RMYP908WS69FVD").as_deref(),
+            Some("2026-06-03T04:58:40.346Z")
+        );
         assert_eq!(when("01KEXAMPLE0000000000000001"), None, "L is no digit");
         assert_eq!(when("inc000000001"), None);
         assert_eq!(when("00000000000000000000000001"), None, "1970");

@@ -22,9 +22,16 @@ impl Claim {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         // The store itself cannot be locked: SQLite's own locks on it end when any handle of this process is closed.
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(name).ok();
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(name)
+            .ok();
         match file.as_ref().map(File::try_lock) {
-            Some(Err(TryLockError::WouldBlock)) => Err(StoreError::Claimed { path: path.to_owned() }),
+            Some(Err(TryLockError::WouldBlock)) => Err(StoreError::Claimed {
+                path: path.to_owned(),
+            }),
             _ => Ok(Self { _file: file }),
         }
     }

@@ -46,12 +46,18 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn last_incidents(&self, before: Option<u64>, limit: u32) -> Result<Vec<String>, StoreError> {
+    pub fn last_incidents(
+        &self,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
         let before = before.map_or(i64::MAX, |n| i64::try_from(n).unwrap_or(i64::MAX));
         self.run(|c| {
-            c.prepare_cached("SELECT data FROM incident WHERE number < ?1 ORDER BY number DESC LIMIT ?2")?
-                .query_map(params![before, limit], |r| r.get(0))?
-                .collect()
+            c.prepare_cached(
+                "SELECT data FROM incident WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+            )?
+            .query_map(params![before, limit], |r| r.get(0))?
+            .collect()
         })
     }
 

@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior,
+    params,
+};
 use uuid::Uuid;
 
 use self::unwritten::Unwritten;
@@ -138,8 +141,13 @@ pub enum StoreError {
 }
 
 fn make_directory_of(path: &Path) -> Result<(), StoreError> {
-    let Some(directory) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory { path: directory.to_owned(), source })
+    let Some(directory) = path.parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// What one step of the pipeline records: all of it or nothing.
@@ -255,14 +263,20 @@ impl Store {
     /// When there is no such file or it cannot be read.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         if !path.exists() {
-            return Err(StoreError::Missing { path: path.to_owned() });
+            return Err(StoreError::Missing {
+                path: path.to_owned(),
+            });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let store = Self::with(path, Connection::open_with_flags(path, flags))?;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
         let (found, known) = (store.refuse_newer(MIGRATIONS)?, MIGRATIONS.len());
         if found < known {
-            return Err(StoreError::TooOld { path: path.to_owned(), found, known });
+            return Err(StoreError::TooOld {
+                path: path.to_owned(),
+                found,
+                known,
+            });
         }
         Ok(store)
     }
@@ -278,7 +292,10 @@ impl Store {
     }
 
     /// Does `work` with the store on a thread of its own, so that a slow disk holds up nobody but the caller.
-    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
         let store = self.clone();
         match tokio::task::spawn_blocking(move || work(&store)).await {
             Ok(value) => value,
@@ -368,7 +385,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn checkpoint(&self) -> Result<Option<(i64, String)>, StoreError> {
-        self.run(|c| c.query_row("SELECT seq, state FROM checkpoint", [], |r| Ok((r.get(0)?, r.get(1)?))).optional())
+        self.run(|c| {
+            c.query_row("SELECT seq, state FROM checkpoint", [], |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })
+            .optional()
+        })
     }
 
     /// What was told and is owed, as it was last recorded.
@@ -376,7 +398,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn desk(&self) -> Result<Option<String>, StoreError> {
-        self.run(|c| c.query_row("SELECT state FROM desk", [], |r| r.get(0)).optional())
+        self.run(|c| {
+            c.query_row("SELECT state FROM desk", [], |r| r.get(0))
+                .optional()
+        })
     }
 
     /// Every incident that goes on (`open`) or every one at all, oldest first.
@@ -404,7 +429,9 @@ impl Store {
         open: Option<bool>,
         limit: u32,
     ) -> Result<Vec<IncidentRow>, StoreError> {
-        let before = before.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX);
+        let before = before
+            .and_then(|n| i64::try_from(n).ok())
+            .unwrap_or(i64::MAX);
         self.run(|c| {
             c.prepare_cached(
                 "SELECT id, number, open, started_at, data FROM incident
@@ -420,11 +447,15 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn incident(&self, number: u64) -> Result<Option<IncidentRow>, StoreError> {
-        let Ok(number) = i64::try_from(number) else { return Ok(None) };
+        let Ok(number) = i64::try_from(number) else {
+            return Ok(None);
+        };
         self.run(|c| {
-            c.prepare_cached("SELECT id, number, open, started_at, data FROM incident WHERE number = ?1")?
-                .query_row([number], IncidentRow::read)
-                .optional()
+            c.prepare_cached(
+                "SELECT id, number, open, started_at, data FROM incident WHERE number = ?1",
+            )?
+            .query_row([number], IncidentRow::read)
+            .optional()
         })
     }
 
@@ -433,8 +464,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn last_incident_number(&self) -> Result<u64, StoreError> {
-        self.run(|c| c.query_row("SELECT coalesce(max(number), 0) FROM incident", [], |r| r.get::<_, i64>(0)))
-            .map(i64::cast_unsigned)
+        self.run(|c| {
+            c.query_row("SELECT coalesce(max(number), 0) FROM incident", [], |r| {
+                r.get::<_, i64>(0)
+            })
+        })
+        .map(i64::cast_unsigned)
     }
 
     /// What was spent on probes since `from`: US dollars and tokens.
@@ -458,16 +493,27 @@ impl Store {
     }
 
     fn with(path: &Path, connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
-        let connection = connection.map_err(|source| StoreError::Sqlite { path: path.to_owned(), source })?;
+        let connection = connection.map_err(|source| StoreError::Sqlite {
+            path: path.to_owned(),
+            source,
+        })?;
         let unwritten = Arc::default();
-        Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(connection)), unwritten })
+        Ok(Self {
+            path: Arc::new(path.to_owned()),
+            connection: Arc::new(Mutex::new(connection)),
+            unwritten,
+        })
     }
 
     fn refuse_newer(&self, steps: &[&str]) -> Result<usize, StoreError> {
         let found: i64 = self.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
         let found = usize::try_from(found).unwrap_or(usize::MAX);
         if found > steps.len() {
-            return Err(StoreError::TooNew { path: self.path.to_path_buf(), found, known: steps.len() });
+            return Err(StoreError::TooNew {
+                path: self.path.to_path_buf(),
+                found,
+                known: steps.len(),
+            });
         }
         Ok(found)
     }
@@ -487,18 +533,28 @@ impl Store {
 
     /// A panic while the lock was held has rolled its transaction back, so the connection is still good.
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         work(&self.lock()).map_err(|source| self.failed(source))
     }
 
-    fn transaction<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn transaction<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.lock();
         let whole = || {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -510,14 +566,27 @@ impl Store {
     }
 
     fn failed(&self, source: rusqlite::Error) -> StoreError {
-        if matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
-            return StoreError::Damaged { path: self.path.to_path_buf(), what: source.to_string() };
+        if matches!(
+            source.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ) {
+            return StoreError::Damaged {
+                path: self.path.to_path_buf(),
+                what: source.to_string(),
+            };
         }
-        StoreError::Sqlite { path: self.path.to_path_buf(), source }
+        StoreError::Sqlite {
+            path: self.path.to_path_buf(),
+            source,
+        }
     }
 
     fn unreadable(&self, what: &'static str, source: serde_json::Error) -> StoreError {
-        StoreError::Content { path: self.path.to_path_buf(), what, source }
+        StoreError::Content {
+            path: self.path.to_path_buf(),
+            what,
+            source,
+        }
     }
 }
 
@@ -526,7 +595,8 @@ mod tests {
     use super::*;
 
     const FIRST: &str = MIGRATIONS[0];
-    const SECOND: &str = "ALTER TABLE incident ADD COLUMN closed_by TEXT; CREATE INDEX by_end ON outbox (ended_at)";
+    const SECOND: &str =
+        "ALTER TABLE incident ADD COLUMN closed_by TEXT; CREATE INDEX by_end ON outbox (ended_at)";
 
     /// A store of the release that knew only the first step, with an incident that goes on.
     fn earlier(path: &Path) -> IncidentRow {
@@ -539,7 +609,12 @@ mod tests {
             started_at: Timestamp(1_000),
             data: "{}".to_owned(),
         };
-        store.commit(&[Commit { incidents: vec![row.clone()], ..Commit::default() }]).unwrap();
+        store
+            .commit(&[Commit {
+                incidents: vec![row.clone()],
+                ..Commit::default()
+            }])
+            .unwrap();
         row
     }
 
@@ -549,7 +624,9 @@ mod tests {
     }
 
     fn version(store: &Store) -> i64 {
-        store.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0))).unwrap()
+        store
+            .run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))
+            .unwrap()
     }
 
     #[test]
@@ -561,13 +638,25 @@ mod tests {
         migrated.unwrap();
         assert_eq!(version(&store), 2);
         assert_eq!(store.incidents(true).unwrap(), [row]);
-        store.run(|c| c.execute("UPDATE incident SET closed_by = 'me'", [])).unwrap();
+        store
+            .run(|c| c.execute("UPDATE incident SET closed_by = 'me'", []))
+            .unwrap();
         drop(store);
         let (again, store) = reopened(&path, &[FIRST, SECOND]);
         again.unwrap();
         drop(store);
         let refused = reopened(&path, &[FIRST]).0.unwrap_err();
-        assert!(matches!(refused, StoreError::TooNew { found: 2, known: 1, .. }), "{refused}");
+        assert!(
+            matches!(
+                refused,
+                StoreError::TooNew {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -588,8 +677,14 @@ mod tests {
     fn a_reader_says_that_a_store_is_not_up_to_date_yet() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 0)
+            .unwrap();
         let refused = Store::open_read_only(&path).unwrap_err().to_string();
-        assert!(refused.contains("has version 0, this llmwatch reads version 1"), "{refused}");
+        assert!(
+            refused.contains("has version 0, this llmwatch reads version 1"),
+            "{refused}"
+        );
     }
 }

@@ -80,13 +80,20 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn next_pending(&self, channel: &str, now: Timestamp) -> Result<Option<Pending>, StoreError> {
+    pub fn next_pending(
+        &self,
+        channel: &str,
+        now: Timestamp,
+    ) -> Result<Option<Pending>, StoreError> {
         let unwritten = self.unwritten();
         match self.next_row(channel, now, &unwritten) {
             Ok(Some(pending)) => Ok(Some(unwritten.updated(pending))),
             // Nothing is due in the file, or it cannot even be read.
             read => {
-                match unwritten.unblocked(channel).find(|(due, p)| *due <= now && !self.waits_for_row(p, &unwritten)) {
+                match unwritten
+                    .unblocked(channel)
+                    .find(|(due, p)| *due <= now && !self.waits_for_row(p, &unwritten))
+                {
                     Some((_, pending)) => Ok(Some(pending)),
                     None => read,
                 }
@@ -121,9 +128,19 @@ impl Store {
         earlier.unwrap_or(false)
     }
 
-    fn next_row(&self, channel: &str, now: Timestamp, unwritten: &Unwritten) -> Result<Option<Pending>, StoreError> {
+    fn next_row(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        unwritten: &Unwritten,
+    ) -> Result<Option<Pending>, StoreError> {
         let over = unwritten.over();
-        let resting: Vec<_> = unwritten.resting().into_iter().filter(|(_, at)| *at > now).map(|(id, _)| id).collect();
+        let resting: Vec<_> = unwritten
+            .resting()
+            .into_iter()
+            .filter(|(_, at)| *at > now)
+            .map(|(id, _)| id)
+            .collect();
         let row = self.run(|c| {
             c.prepare_cached(&format!(
                 "SELECT seq, notice, progress, attempts, queued_at,
@@ -148,16 +165,26 @@ impl Store {
             })
             .optional()
         })?;
-        let Some((seq, (notice, over), progress, attempts, queued_at)) = row else { return Ok(None) };
+        let Some((seq, (notice, over), progress, attempts, queued_at)) = row else {
+            return Ok(None);
+        };
         let mut notice = self.notice(&notice)?;
         if notice.r#type == NoticeType::Opened
             && let Some(over) = over
         {
-            let incident = serde_json::from_str(&over).map_err(|source| self.unreadable("an incident", source))?;
+            let incident = serde_json::from_str(&over)
+                .map_err(|source| self.unreadable("an incident", source))?;
             notice.incident = Some(incident);
             notice.already_over = true;
         }
-        Ok(Some(Pending { seq, channel: channel.to_owned(), notice, progress, queued_at, attempts }))
+        Ok(Some(Pending {
+            seq,
+            channel: channel.to_owned(),
+            notice,
+            progress,
+            queued_at,
+            attempts,
+        }))
     }
 
     /// The last notification that `channel` took about each incident that goes on.
@@ -188,7 +215,11 @@ impl Store {
         let mut resting = unwritten.resting();
         let over = unwritten.over();
         resting.retain(|(id, _)| !over.contains(id));
-        let aside: Vec<_> = over.iter().copied().chain(resting.iter().map(|(id, _)| *id)).collect();
+        let aside: Vec<_> = over
+            .iter()
+            .copied()
+            .chain(resting.iter().map(|(id, _)| *id))
+            .collect();
         let in_file = self.run(|c| {
             c.prepare_cached(&format!(
                 "SELECT min(next_attempt_at) FROM outbox o WHERE state = 'pending' AND channel = ?1
@@ -199,8 +230,14 @@ impl Store {
             ))?
             .query_row(params![channel, hexes(&over), hexes(&aside)], |r| r.get::<_, Option<i64>>(0))
         })?;
-        let held = unwritten.unblocked(channel).filter(|(_, p)| !self.waits_for_row(p, &unwritten)).map(|(due, _)| due);
-        Ok(held.chain(resting.iter().map(|(_, at)| *at)).chain(in_file.map(Timestamp)).min())
+        let held = unwritten
+            .unblocked(channel)
+            .filter(|(_, p)| !self.waits_for_row(p, &unwritten))
+            .map(|(due, _)| due);
+        Ok(held
+            .chain(resting.iter().map(|(_, at)| *at))
+            .chain(in_file.map(Timestamp))
+            .min())
     }
 
     /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
@@ -249,7 +286,11 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn give_up_all_but(&self, channels: &[String], now: Timestamp) -> Result<Vec<OutboxRow>, StoreError> {
+    pub fn give_up_all_but(
+        &self,
+        channels: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
         let known: BTreeSet<_> = channels.iter().collect();
         let lost: Vec<_> = self
             .outbox_rows(false)?
@@ -392,7 +433,11 @@ impl Store {
 
 /// Follows a clock that would have read `from` and was set to `to`: what waits keeps its distance from now. What waits for
 /// a time of the calendar, for instance the end of quiet hours, still does.
-pub(super) fn move_along(tx: &Transaction<'_>, from: Timestamp, to: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn move_along(
+    tx: &Transaction<'_>,
+    from: Timestamp,
+    to: Timestamp,
+) -> rusqlite::Result<()> {
     tx.execute(
         "UPDATE outbox SET queued_at = queued_at + ?2, next_attempt_at = next_attempt_at + ?2,
             first_attempt_at = first_attempt_at + ?2
@@ -404,7 +449,8 @@ pub(super) fn move_along(tx: &Transaction<'_>, from: Timestamp, to: Timestamp) -
 
 pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Result<()> {
     let notice = &outgoing.notice;
-    let json = serde_json::to_string(notice).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let json = serde_json::to_string(notice)
+        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     tx.prepare_cached(
         "INSERT INTO outbox (id, channel, incident, notice, decided_at, queued_at, next_attempt_at, digest)
          VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, ?5), coalesce(?6, ?5), ?7)",
@@ -431,7 +477,14 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
 
 /// Records an attempt, if the row is there.
 pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool> {
-    let Made { pending, at, attempted, progress, error, fallback } = made;
+    let Made {
+        pending,
+        at,
+        attempted,
+        progress,
+        error,
+        fallback,
+    } = made;
     let (state, next) = match attempted {
         Attempted::Sent | Attempted::SentWithEnd => ("sent", None),
         Attempted::RetryAt(at) => ("pending", Some(at.0)),
@@ -448,7 +501,9 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
         )?
         .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
     // Whoever heard of the beginning through the fallback hears of the end when that is sent.
-    let heard = |fallback: &String| told(tx, pending, fallback, NoticeType::Opened).map(|(_, through_us)| through_us);
+    let heard = |fallback: &String| {
+        told(tx, pending, fallback, NoticeType::Opened).map(|(_, through_us)| through_us)
+    };
     let elsewhere = fallback.as_ref().map(heard).transpose()?.unwrap_or(false);
     if *attempted == Attempted::SentWithEnd && rows > 0 && !elsewhere {
         tx.prepare_cached(
@@ -465,16 +520,35 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
     }
     let notice = &pending.notice;
     let in_its_place = notice.instead_of.is_some() && notice.r#type == NoticeType::Opened;
-    if *attempted == Attempted::Sent && rows > 0 && in_its_place && was_told_the_end(tx, pending, &pending.channel)? {
+    if *attempted == Attempted::Sent
+        && rows > 0
+        && in_its_place
+        && was_told_the_end(tx, pending, &pending.channel)?
+    {
         // A receiver that keeps what it is told until another message ends it gets that message as well.
         let id = uuid::Builder::from_custom_bytes(digest_of(notice.id, "end")).into_uuid();
         let (r#type, thread) = (NoticeType::Resolved, Some(notice.id));
-        let end = Notice { id, r#type, thread, already_over: false, ..notice.clone() };
-        insert(tx, &Outgoing { channel: pending.channel.clone(), not_before: Some(*at), notice: end, whole: false })?;
+        let end = Notice {
+            id,
+            r#type,
+            thread,
+            already_over: false,
+            ..notice.clone()
+        };
+        insert(
+            tx,
+            &Outgoing {
+                channel: pending.channel.clone(),
+                not_before: Some(*at),
+                notice: end,
+                whole: false,
+            },
+        )?;
     }
     match fallback {
         Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
-            let there = |id: Uuid| uuid::Builder::from_custom_bytes(digest_of(id, fallback)).into_uuid();
+            let there =
+                |id: Uuid| uuid::Builder::from_custom_bytes(digest_of(id, fallback)).into_uuid();
             let notice = Notice {
                 id: there(pending.notice.id),
                 // The first message came there in the same way.
@@ -482,7 +556,15 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
                 instead_of: Some(pending.channel.clone()),
                 ..pending.notice.clone()
             };
-            insert(tx, &Outgoing { channel: fallback.clone(), not_before: Some(*at), notice, whole: false })?;
+            insert(
+                tx,
+                &Outgoing {
+                    channel: fallback.clone(),
+                    not_before: Some(*at),
+                    notice,
+                    whole: false,
+                },
+            )?;
         }
         _ => {}
     }
@@ -491,7 +573,10 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
 
 /// A JSON list of ids as SQLite's `hex` writes them.
 fn hexes(ids: &[Uuid]) -> String {
-    let list: Vec<_> = ids.iter().map(|id| format!("\"{:X}\"", id.simple())).collect();
+    let list: Vec<_> = ids
+        .iter()
+        .map(|id| format!("\"{:X}\"", id.simple()))
+        .collect();
     format!("[{}]", list.join(","))
 }
 
@@ -524,7 +609,12 @@ fn is_for_fallback(
 
 /// Whether `fallback` was told a thing of this type about what `pending` is about: of its own accord, and because the
 /// channel of `pending` could not.
-fn told(tx: &Transaction<'_>, pending: &Pending, fallback: &str, r#type: NoticeType) -> rusqlite::Result<(bool, bool)> {
+fn told(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    fallback: &str,
+    r#type: NoticeType,
+) -> rusqlite::Result<(bool, bool)> {
     let notice = &pending.notice;
     tx.prepare_cached(
         "SELECT coalesce(sum(json_extract(notice, '$.instead_of') IS NULL), 0),
@@ -545,14 +635,23 @@ fn told(tx: &Transaction<'_>, pending: &Pending, fallback: &str, r#type: NoticeT
 }
 
 /// Whether `fallback` learned that the incident began from a message that said that it was over.
-fn was_told_the_end(tx: &Transaction<'_>, pending: &Pending, fallback: &str) -> rusqlite::Result<bool> {
+fn was_told_the_end(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    fallback: &str,
+) -> rusqlite::Result<bool> {
     tx.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND incident = ?2
             AND json_extract(notice, '$.type') = ?3 AND json_extract(notice, '$.already_over'))",
     )?
-    .query_row(params![fallback, pending.notice.incident.as_ref().map(|i| i.id), NoticeType::Opened.as_str()], |r| {
-        r.get(0)
-    })
+    .query_row(
+        params![
+            fallback,
+            pending.notice.incident.as_ref().map(|i| i.id),
+            NoticeType::Opened.as_str()
+        ],
+        |r| r.get(0),
+    )
 }
 
 /// The bytes of an id that is the same whenever the same notification goes to the same other channel.

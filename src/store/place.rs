@@ -6,7 +6,9 @@ use super::StoreError;
 
 /// SQLite's complaint about the place as one of ours; any other error as it is.
 pub(super) fn told(error: StoreError) -> StoreError {
-    let StoreError::Sqlite { path, source } = error else { return error };
+    let StoreError::Sqlite { path, source } = error else {
+        return error;
+    };
     match why(&source) {
         Some(why) => StoreError::Place { path, why },
         None => StoreError::Sqlite { path, source },
@@ -15,7 +17,9 @@ pub(super) fn told(error: StoreError) -> StoreError {
 
 fn why(error: &rusqlite::Error) -> Option<&'static str> {
     match error.sqlite_error_code()? {
-        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Some("the file cannot be made or opened"),
+        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
+            Some("the file cannot be made or opened")
+        }
         ErrorCode::ReadOnly => Some("it is read-only"),
         ErrorCode::DiskFull => Some("the disk is full"),
         ErrorCode::SystemIoFailure => Some("the disk does not take it"),

@@ -32,7 +32,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn rollups(&self, query: RollupQuery<'_>) -> Result<BTreeMap<String, Vec<Rollup>>, StoreError> {
+    pub fn rollups(
+        &self,
+        query: RollupQuery<'_>,
+    ) -> Result<BTreeMap<String, Vec<Rollup>>, StoreError> {
         self.run(|c| {
             let step = query.resolution.length().as_secs();
             let mut found: BTreeMap<String, Vec<Rollup>> = BTreeMap::new();
@@ -93,10 +96,19 @@ impl Store {
         step: Duration,
     ) -> Result<Vec<Rollup>, StoreError> {
         let resolution = Resolution::for_step(step);
-        let query =
-            RollupQuery { resolution, endpoint: Some(endpoint), since: floor(since, step), until, detail: true };
+        let query = RollupQuery {
+            resolution,
+            endpoint: Some(endpoint),
+            since: floor(since, step),
+            until,
+            detail: true,
+        };
         let fine = self.rollups(query)?.remove(endpoint).unwrap_or_default();
-        Ok(if resolution.length() == step { fine } else { joined(fine, step) })
+        Ok(if resolution.length() == step {
+            fine
+        } else {
+            joined(fine, step)
+        })
     }
 
     /// Every endpoint that samples were ever recorded of.
@@ -133,7 +145,10 @@ impl Addition {
     pub(super) fn add(&mut self, series: i64, sample: &Sample) {
         for resolution in Resolution::ALL {
             let at = resolution.begin(sample.started_at);
-            self.0.entry((resolution, series, at)).or_insert_with(|| Rollup::beginning(at)).add(sample);
+            self.0
+                .entry((resolution, series, at))
+                .or_insert_with(|| Rollup::beginning(at))
+                .add(sample);
         }
     }
 
@@ -202,7 +217,10 @@ fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
     let whole = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     // A sketch that cannot be read is left out: the counts beside it are still right.
     let sketch = |column| -> rusqlite::Result<Sketch> {
-        Ok(Sketch::from_bytes(row.get_ref(column)?.as_blob().unwrap_or_default()).unwrap_or_default())
+        Ok(
+            Sketch::from_bytes(row.get_ref(column)?.as_blob().unwrap_or_default())
+                .unwrap_or_default(),
+        )
     };
     let mut rollup = Rollup {
         at: Timestamp(row.get(0)?),
@@ -214,7 +232,12 @@ fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
         input_tokens: whole(6)?,
         output_tokens: whole(7)?,
         cost_usd: row.get(8)?,
-        stages: StageSums { dns_us: whole(9)?, tcp_us: whole(10)?, tls_us: whole(11)?, headers_us: whole(12)? },
+        stages: StageSums {
+            dns_us: whole(9)?,
+            tcp_us: whole(10)?,
+            tls_us: whole(11)?,
+            headers_us: whole(12)?,
+        },
         ..Rollup::default()
     };
     if detail {

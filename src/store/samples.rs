@@ -58,7 +58,8 @@ impl Store {
                 .collect::<Result<_, _>>()?;
             let mut found = Vec::new();
             for id in series {
-                let mut rows = statement.query(params![id, before, since, until, outcome, page.limit])?;
+                let mut rows =
+                    statement.query(params![id, before, since, until, outcome, page.limit])?;
                 while let Some(row) = rows.next()? {
                     found.push((row.get("seq")?, read(row)?));
                 }
@@ -102,7 +103,13 @@ impl Store {
 
 /// The number of the sample's series, made if it is new.
 pub(super) fn series(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> {
-    let series = params![s.endpoint, s.provider.as_str(), s.api.as_str(), s.model.as_deref().unwrap_or(""), s.location];
+    let series = params![
+        s.endpoint,
+        s.provider.as_str(),
+        s.api.as_str(),
+        s.model.as_deref().unwrap_or(""),
+        s.location
+    ];
     let known = tx
         .prepare_cached(
             "SELECT id FROM series WHERE endpoint = ?1 AND provider = ?2 AND api = ?3 AND model = ?4 AND location = ?5",
@@ -112,8 +119,10 @@ pub(super) fn series(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> 
     if let Some(id) = known {
         return Ok(id);
     }
-    tx.prepare_cached("INSERT INTO series (endpoint, provider, api, model, location) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(series)?;
+    tx.prepare_cached(
+        "INSERT INTO series (endpoint, provider, api, model, location) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(series)?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -224,7 +233,9 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
         remote_addr: row.get("remote_addr")?,
         http_version: row.get("http_version")?,
         tls_expires_at: row.get::<_, Option<i64>>("tls_expires_at")?.map(Timestamp),
-        model_retires_at: row.get::<_, Option<i64>>("model_retires_at")?.map(Timestamp),
+        model_retires_at: row
+            .get::<_, Option<i64>>("model_retires_at")?
+            .map(Timestamp),
         ratelimit_headroom: row.get("ratelimit_headroom")?,
         load_ms: ms(row, "load_us")?,
         error: row.get("error")?,
@@ -237,7 +248,9 @@ fn us(ms: Option<f64>) -> Option<i64> {
 }
 
 fn ms(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<f64>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(|us| us as f64 / 1000.0))
+    Ok(row
+        .get::<_, Option<i64>>(column)?
+        .map(|us| us as f64 / 1000.0))
 }
 
 /// A column that holds one word of a closed set (or NULL), through the set's own serde names.

@@ -39,9 +39,10 @@ impl Unwritten {
     pub(super) fn is_for(error: &StoreError) -> bool {
         match error {
             StoreError::Damaged { .. } => true,
-            StoreError::Sqlite { source, .. } => {
-                !matches!(source.sqlite_error_code(), None | Some(rusqlite::ErrorCode::ConstraintViolation))
-            }
+            StoreError::Sqlite { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                None | Some(rusqlite::ErrorCode::ConstraintViolation)
+            ),
             _ => false,
         }
     }
@@ -58,7 +59,11 @@ impl Unwritten {
     /// Forgets what `commits` have written by now.
     pub(super) fn written(&mut self, commits: &[Commit]) {
         if !self.held.is_empty() {
-            let written: BTreeSet<Uuid> = commits.iter().flat_map(|c| &c.outgoing).map(|o| o.notice.id).collect();
+            let written: BTreeSet<Uuid> = commits
+                .iter()
+                .flat_map(|c| &c.outgoing)
+                .map(|o| o.notice.id)
+                .collect();
             self.held.retain(|o| !written.contains(&o.notice.id));
         }
     }
@@ -84,13 +89,18 @@ impl Unwritten {
 
     /// Forgets the attempts at these: they are recorded.
     pub(super) fn recorded(&mut self, ids: &BTreeSet<Uuid>) {
-        self.attempts.retain(|made| !ids.contains(&made.pending.notice.id));
+        self.attempts
+            .retain(|made| !ids.contains(&made.pending.notice.id));
     }
 
     /// What the file still calls pending and is over.
     pub(super) fn over(&self) -> Vec<Uuid> {
         let over = |made: &&Made| !matches!(made.attempted, Attempted::RetryAt(_));
-        self.attempts.iter().filter(over).map(|made| made.pending.notice.id).collect()
+        self.attempts
+            .iter()
+            .filter(over)
+            .map(|made| made.pending.notice.id)
+            .collect()
     }
 
     /// What the file calls due, and was tried in vain since: with the time of the next attempt.
@@ -105,7 +115,11 @@ impl Unwritten {
     /// `pending` as the attempts since have left it.
     pub(super) fn updated(&self, pending: Pending) -> Pending {
         match self.last(pending.notice.id) {
-            Some(made) => Pending { progress: made.progress.clone(), attempts: made.pending.attempts + 1, ..pending },
+            Some(made) => Pending {
+                progress: made.progress.clone(),
+                attempts: made.pending.attempts + 1,
+                ..pending
+            },
             None => pending,
         }
     }
@@ -113,17 +127,24 @@ impl Unwritten {
     /// What is held for `channel` and has no earlier one before it, with when it is due.
     pub(super) fn unblocked(&self, channel: &str) -> impl Iterator<Item = (Timestamp, Pending)> {
         let over: BTreeSet<_> = self.over().into_iter().collect();
-        let waiting: Vec<_> =
-            self.held.iter().filter(|o| o.channel == channel && !over.contains(&o.notice.id)).cloned().collect();
+        let waiting: Vec<_> = self
+            .held
+            .iter()
+            .filter(|o| o.channel == channel && !over.contains(&o.notice.id))
+            .cloned()
+            .collect();
         let about = |o: &Outgoing| o.notice.incident.as_ref().map(|i| i.id);
         let digest = |o: &Outgoing| o.notice.r#type == NoticeType::Digest;
         let queued_at = |o: &Outgoing| o.not_before.unwrap_or(o.notice.decided_at);
         let key = |o: &Outgoing| o.notice.condition.as_ref().map(|c| c.key.clone());
         let free = |(place, o): (usize, &Outgoing)| {
             let in_order = |e: &Outgoing| {
-                about(o).is_some() || queued_at(e) <= queued_at(o) || key(o).is_some() && key(e) == key(o)
+                about(o).is_some()
+                    || queued_at(e) <= queued_at(o)
+                    || key(o).is_some() && key(e) == key(o)
             };
-            let before = |e: &&Outgoing| (about(e) == about(o) || digest(e) || digest(o)) && in_order(e);
+            let before =
+                |e: &&Outgoing| (about(e) == about(o) || digest(e) || digest(o)) && in_order(e);
             let blocked = waiting.iter().take(place).any(|e| before(&e));
             (!blocked).then(|| {
                 let queued_at = queued_at(o);
@@ -143,10 +164,18 @@ impl Unwritten {
                 (due, pending)
             })
         };
-        waiting.iter().enumerate().filter_map(free).collect::<Vec<_>>().into_iter()
+        waiting
+            .iter()
+            .enumerate()
+            .filter_map(free)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     fn last(&self, id: Uuid) -> Option<&Made> {
-        self.attempts.iter().rev().find(|made| made.pending.notice.id == id)
+        self.attempts
+            .iter()
+            .rev()
+            .find(|made| made.pending.notice.id == id)
     }
 }

@@ -83,7 +83,10 @@ impl Store {
             // Damage may also end the check itself.
             let problem = |said: rusqlite::Result<String>| said.unwrap_or_else(|e| e.to_string());
             let problems: Vec<String> = check.query_map([], |r| r.get(0))?.map(problem).collect();
-            let count = |sql: &str| c.query_row(sql, [], |r| r.get::<_, i64>(0)).map_or(0, i64::cast_unsigned);
+            let count = |sql: &str| {
+                c.query_row(sql, [], |r| r.get::<_, i64>(0))
+                    .map_or(0, i64::cast_unsigned)
+            };
             Ok(Condition {
                 version: c.pragma_query_value(None, "user_version", |r| r.get(0))?,
                 bytes,
@@ -101,9 +104,14 @@ impl Store {
     /// When `file` exists, or reading or writing fails.
     pub fn back_up(&self, file: &Path) -> Result<(), UpkeepError> {
         if file.exists() {
-            return Err(UpkeepError::Exists { path: file.to_owned() });
+            return Err(UpkeepError::Exists {
+                path: file.to_owned(),
+            });
         }
-        self.run(|c| c.execute("VACUUM INTO ?1", [file.to_string_lossy()]).map(drop))?;
+        self.run(|c| {
+            c.execute("VACUUM INTO ?1", [file.to_string_lossy()])
+                .map(drop)
+        })?;
         // Samples may quote answers of the provider: as private as the store itself.
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).map_err(io_at(file))
     }
@@ -124,7 +132,14 @@ impl Store {
             return Ok(());
         }
         let said: String = self.run(|c| c.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)))?;
-        if said == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: self.path.to_path_buf(), what: said }) }
+        if said == "ok" {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged {
+                path: self.path.to_path_buf(),
+                what: said,
+            })
+        }
     }
 }
 
@@ -152,15 +167,25 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
         let path = at.to_owned();
         move |source| UpkeepError::Store(StoreError::Sqlite { path, source })
     };
-    let damaged = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(at(path))?;
+    let damaged =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(at(path))?;
     // The file is taken for ourselves alone, and nothing of it or of its log is written, not even at the end.
-    damaged.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(at(path))?;
-    damaged.pragma_update(None, "locking_mode", "exclusive").map_err(at(path))?;
+    damaged
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(at(path))?;
+    damaged
+        .pragma_update(None, "locking_mode", "exclusive")
+        .map_err(at(path))?;
     match damaged.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
         Err(rusqlite::Error::SqliteFailure(failure, _))
-            if matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) =>
+            if matches!(
+                failure.code,
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
+            ) =>
         {
-            return Err(UpkeepError::InUse { path: path.to_owned() });
+            return Err(UpkeepError::InUse {
+                path: path.to_owned(),
+            });
         }
         // Damage may forbid it; the copying will show what can be read.
         _ => {}
@@ -173,7 +198,8 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
         .unwrap_or(MIGRATIONS.len());
     let rescued = rescue(&damaged, &fresh, version).map_err(at(&fresh))?;
     drop(damaged);
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(owner.mode() & 0o777)).map_err(io_at(&fresh))?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(owner.mode() & 0o777))
+        .map_err(io_at(&fresh))?;
     // Run by root, the new file must still be the daemon's.
     chown(&fresh, Some(owner.uid()), Some(owner.gid())).map_err(io_at(&fresh))?;
     fs::rename(path, &kept).map_err(io_at(path))?;
@@ -185,11 +211,18 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
         }
     }
     fs::rename(&fresh, path).map_err(io_at(path))?;
-    Ok(Repair { kept_as: kept, rescued })
+    Ok(Repair {
+        kept_as: kept,
+        rescued,
+    })
 }
 
 /// Copies every readable row of `damaged` into a new file of the same version.
-fn rescue(damaged: &Connection, fresh: &Path, version: usize) -> rusqlite::Result<Vec<(String, u64)>> {
+fn rescue(
+    damaged: &Connection,
+    fresh: &Path,
+    version: usize,
+) -> rusqlite::Result<Vec<(String, u64)>> {
     let mut new = Connection::open(fresh)?;
     Store::found(&new)?;
     let tx = new.transaction()?;
@@ -209,23 +242,34 @@ fn rescue(damaged: &Connection, fresh: &Path, version: usize) -> rusqlite::Resul
             .collect::<rusqlite::Result<_>>()?;
         let marks = vec!["?"; columns.len()].join(", ");
         let columns = columns.join(", ");
-        let mut insert = tx.prepare(&format!("INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"))?;
+        let mut insert = tx.prepare(&format!(
+            "INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
+        ))?;
         let mut rows = 0;
         // A damaged page ends a scan; what lies behind it is reached from the other end.
         for order in ["ASC", "DESC"] {
-            let select = format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}");
-            let Ok(mut select) = damaged.prepare(&select) else { continue };
+            let select =
+                format!("SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}");
+            let Ok(mut select) = damaged.prepare(&select) else {
+                continue;
+            };
             let width = select.column_count();
-            let Ok(mut scan) = select.query([]) else { continue };
+            let Ok(mut scan) = select.query([]) else {
+                continue;
+            };
             let whole = loop {
                 match scan.next() {
                     Ok(Some(row)) => {
-                        let values = (0..width).map(|i| row.get::<_, Value>(i)).collect::<rusqlite::Result<Vec<_>>>();
+                        let values = (0..width)
+                            .map(|i| row.get::<_, Value>(i))
+                            .collect::<rusqlite::Result<Vec<_>>>();
                         let Ok(values) = values else { continue };
                         match insert.execute(params_from_iter(values)) {
                             Ok(n) => rows += n as u64,
                             // A row whose bytes are no longer what the schema wants.
-                            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {}
+                            Err(e)
+                                if e.sqlite_error_code()
+                                    == Some(ErrorCode::ConstraintViolation) => {}
                             Err(e) => return Err(e),
                         }
                     }
@@ -239,7 +283,10 @@ fn rescue(damaged: &Connection, fresh: &Path, version: usize) -> rusqlite::Resul
         }
         rescued.push((table, rows));
     }
-    tx.execute("DELETE FROM sample WHERE series NOT IN (SELECT id FROM series)", [])?;
+    tx.execute(
+        "DELETE FROM sample WHERE series NOT IN (SELECT id FROM series)",
+        [],
+    )?;
     tx.commit()?;
     Ok(rescued)
 }

@@ -12,14 +12,32 @@ use flate2::write::GzEncoder;
 use ring::digest::{SHA256, digest};
 
 /// The one style sheet.
-pub(super) static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("style", "css", "text/css; charset=utf-8", include_str!("static/style.css")));
+pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "style",
+        "css",
+        "text/css; charset=utf-8",
+        include_str!("static/style.css"),
+    )
+});
 /// The one script.
-pub(super) static SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("page", "js", "text/javascript; charset=utf-8", include_str!("static/page.js")));
+pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "page",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_str!("static/page.js"),
+    )
+});
 /// The icon.
-pub(super) static ICON: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("static/icon.svg")));
+pub(super) static ICON: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "icon",
+        "svg",
+        "image/svg+xml",
+        include_str!("static/icon.svg"),
+    )
+});
 
 /// One file.
 pub(super) struct Asset {
@@ -32,8 +50,17 @@ pub(super) struct Asset {
 impl Asset {
     fn new(stem: &str, extension: &str, mime: &'static str, body: &'static str) -> Self {
         let digest = digest(&SHA256, body.as_bytes());
-        let hash = digest.as_ref().iter().take(6).fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
-        Self { path: format!("/assets/{stem}.{hash}.{extension}"), mime, body, gzip: gzip(body.as_bytes()) }
+        let hash = digest
+            .as_ref()
+            .iter()
+            .take(6)
+            .fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
+        Self {
+            path: format!("/assets/{stem}.{hash}.{extension}"),
+            mime,
+            body,
+            gzip: gzip(body.as_bytes()),
+        }
     }
 
     /// Where it is served.
@@ -45,13 +72,22 @@ impl Asset {
 /// Answers with the file of this name.
 pub(super) async fn serve(Path(name): Path<String>, request: HeaderMap) -> Response {
     let asked = format!("/assets/{name}");
-    let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(|a| a.path == asked) else {
+    let Some(asset) = [&STYLE, &SCRIPT, &ICON]
+        .into_iter()
+        .find(|a| a.path == asked)
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.mime)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=31536000, immutable"),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
     ];
     if takes_gzip(&request) {
@@ -69,10 +105,14 @@ pub(super) async fn favicon(request: HeaderMap) -> Response {
 
 /// Whether the reader takes gzip.
 pub(super) fn takes_gzip(request: &HeaderMap) -> bool {
-    let accepted = request.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accepted = request
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     accepted.split(',').any(|coding| {
         let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
-        name.trim().eq_ignore_ascii_case("gzip") && !["q=0", "q=0.0", "q=0.00", "q=0.000"].contains(&quality.trim())
+        name.trim().eq_ignore_ascii_case("gzip")
+            && !["q=0", "q=0.0", "q=0.00", "q=0.000"].contains(&quality.trim())
     })
 }
 

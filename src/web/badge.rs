@@ -38,13 +38,22 @@ enum Metric {
     Status,
 }
 
-pub(super) async fn serve(State(view): State<View>, Path(file): Path<String>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn serve(
+    State(view): State<View>,
+    Path(file): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
     let name = file.strip_suffix(".svg").unwrap_or(&file);
     let metric = match asked.metric.as_deref() {
         None | Some("uptime") => Metric::Uptime,
         Some("latency") => Metric::Latency,
         Some("status") => Metric::Status,
-        Some(_) => return plain(StatusCode::BAD_REQUEST, "metric is uptime, latency or status\n"),
+        Some(_) => {
+            return plain(
+                StatusCode::BAD_REQUEST,
+                "metric is uptime, latency or status\n",
+            );
+        }
     };
     let range = asked.range.as_deref().unwrap_or("30d");
     let Some(length) = parse_range(range) else {
@@ -56,17 +65,28 @@ pub(super) async fn serve(State(view): State<View>, Path(file): Path<String>, Qu
     let snapshot = view.snapshot.borrow().clone();
     let names = named(&snapshot, name);
     if names.is_empty() {
-        return (StatusCode::NOT_FOUND, svg(&Badge::new(name, "unknown", GREY))).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            svg(&Badge::new(name, "unknown", GREY)),
+        )
+            .into_response();
     }
     let badge = if metric == Metric::Status {
         let worst = worst(&snapshot, &names);
         Badge::new(name, worst.as_str(), colour(worst))
     } else {
         let now = (view.wall)();
-        let read = view.store.aside(move |store| sum(store, &names, now, length, metric == Metric::Latency));
+        let read = view
+            .store
+            .aside(move |store| sum(store, &names, now, length, metric == Metric::Latency));
         match read.await {
             Ok(sum) => figure(name, range, metric, &sum),
-            Err(_) => return plain(StatusCode::INTERNAL_SERVER_ERROR, "the store cannot be read\n"),
+            Err(_) => {
+                return plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the store cannot be read\n",
+                );
+            }
         }
     };
     svg(&badge).into_response()
@@ -82,7 +102,9 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
     if all.iter().any(|e| e.name == name) {
         return vec![name.to_owned()];
     }
-    let belongs = |e: &&crate::snapshot::EndpointView| e.provider.as_str() == name || e.group.as_deref() == Some(name);
+    let belongs = |e: &&crate::snapshot::EndpointView| {
+        e.provider.as_str() == name || e.group.as_deref() == Some(name)
+    };
     all.iter().filter(belongs).map(|e| e.name.clone()).collect()
 }
 
@@ -92,12 +114,28 @@ fn worst(snapshot: &Snapshot, names: &[String]) -> Status {
     part.overall()
 }
 
-fn sum(store: &Store, names: &[String], now: Timestamp, length: Duration, detail: bool) -> Result<Rollup, StoreError> {
-    let resolution = if length <= BY_HOURS { Resolution::Hour } else { Resolution::Day };
+fn sum(
+    store: &Store,
+    names: &[String],
+    now: Timestamp,
+    length: Duration,
+    detail: bool,
+) -> Result<Rollup, StoreError> {
+    let resolution = if length <= BY_HOURS {
+        Resolution::Hour
+    } else {
+        Resolution::Day
+    };
     let mut sum = Rollup::default();
     for name in names {
         let since = now - length;
-        let query = RollupQuery { resolution, endpoint: Some(name), since, until: now, detail };
+        let query = RollupQuery {
+            resolution,
+            endpoint: Some(name),
+            since,
+            until: now,
+            detail,
+        };
         for rollup in store.rollups(query)?.into_values().flatten() {
             sum.merge(&rollup);
         }
@@ -106,13 +144,30 @@ fn sum(store: &Store, names: &[String], now: Timestamp, length: Duration, detail
 }
 
 fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
-    let label = format!("{name} {} {range}", if metric == Metric::Uptime { "uptime" } else { "first token" });
+    let label = format!(
+        "{name} {} {range}",
+        if metric == Metric::Uptime {
+            "uptime"
+        } else {
+            "first token"
+        }
+    );
     if metric == Metric::Latency {
-        let sketch = if sum.first_token.count() > 0 { &sum.first_token } else { &sum.total };
+        let sketch = if sum.first_token.count() > 0 {
+            &sum.first_token
+        } else {
+            &sum.total
+        };
         let median = sketch.quantile(0.5).map(latency);
-        return Badge::new(&label, median.as_deref().unwrap_or("no data"), if median.is_some() { BLUE } else { GREY });
+        return Badge::new(
+            &label,
+            median.as_deref().unwrap_or("no data"),
+            if median.is_some() { BLUE } else { GREY },
+        );
     }
-    let Some(share) = sum.availability() else { return Badge::new(&label, "no data", GREY) };
+    let Some(share) = sum.availability() else {
+        return Badge::new(&label, "no data", GREY);
+    };
     let colour = match share {
         s if s >= 0.999 => GREEN,
         s if s >= 0.99 => AMBER,
@@ -188,13 +243,25 @@ impl Badge {
 
 fn svg(badge: &Badge) -> impl IntoResponse + use<> {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("image/svg+xml; charset=utf-8"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static(FRESH)),
         // Opened by itself it is a document: it may not run or load anything.
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'"),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
         // It is made to stand on other people's pages.
-        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            HeaderValue::from_static("cross-origin"),
+        ),
     ];
     (headers, badge.render().unwrap_or_default())
 }
@@ -207,7 +274,17 @@ mod tests {
     fn a_range_is_hours_or_days() {
         assert_eq!(parse_range("24h"), Some(Duration::from_hours(24)));
         assert_eq!(parse_range("30d"), Some(Duration::from_hours(720)));
-        for wrong in ["", "d", "0d", "-1d", "30", "30x", "401d", "99999999999999999999d", "3é"] {
+        for wrong in [
+            "",
+            "d",
+            "0d",
+            "-1d",
+            "30",
+            "30x",
+            "401d",
+            "99999999999999999999d",
+            "3é",
+        ] {
             assert_eq!(parse_range(wrong), None, "{wrong}");
         }
     }
@@ -215,7 +292,10 @@ mod tests {
     #[test]
     fn what_comes_from_outside_is_escaped() {
         let badge = Badge::new("<script>\"'&\0", "<b>", GREY).render().unwrap();
-        assert!(!badge.contains("<script>") && !badge.contains("<b>"), "{badge}");
+        assert!(
+            !badge.contains("<script>") && !badge.contains("<b>"),
+            "{badge}"
+        );
         assert!(!badge.contains('\0'), "no XML can hold it");
         assert!(badge.contains("&#60;script&#62;&#34;&#39;&#38;"), "{badge}");
     }

@@ -35,30 +35,61 @@ struct Entry {
 
 pub(super) async fn serve(State(view): State<View>, request: HeaderMap) -> Response {
     let config = view.config.borrow().clone();
-    let Ok(rows) = view.store.aside(|store| store.last_incidents(None, ENTRIES)).await else {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "the store cannot be read\n").into_response();
+    let Ok(rows) = view
+        .store
+        .aside(|store| store.last_incidents(None, ENTRIES))
+        .await
+    else {
+        return (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the store cannot be read\n",
+        )
+            .into_response();
     };
-    let incidents: Vec<Incident> = rows.iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
-    let base = config.monitor.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+    let incidents: Vec<Incident> = rows
+        .iter()
+        .filter_map(|data| serde_json::from_str(data).ok())
+        .collect();
+    let base = config
+        .monitor
+        .public_url
+        .as_ref()
+        .map(|url| url.trim_end_matches('/').to_owned());
     let feed = Feed {
         base: base.unwrap_or_else(|| asked_for(&request)),
         title: clean(config.web.title.as_deref().unwrap_or("llmwatch")),
         location: clean(&config.monitor.location),
         version: env!("CARGO_PKG_VERSION"),
-        updated: incidents.iter().map(changed).max().unwrap_or(view.started_at),
+        updated: incidents
+            .iter()
+            .map(changed)
+            .max()
+            .unwrap_or(view.started_at),
         entries: incidents.iter().map(entry).collect(),
     };
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/atom+xml; charset=utf-8")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("max-age=60")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/atom+xml; charset=utf-8"),
+        ),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("max-age=60"),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
     ];
     (headers, feed.render().unwrap_or_default()).into_response()
 }
 
 /// Without a public URL, links lead to where the reader came to.
 fn asked_for(request: &HeaderMap) -> String {
-    let host = request.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+    let host = request
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("localhost");
     format!("http://{}", clean(host))
 }
 
@@ -67,7 +98,11 @@ fn changed(incident: &Incident) -> Timestamp {
 }
 
 fn entry(incident: &Incident) -> Entry {
-    let prefix = if incident.resolved_at.is_some() { "Resolved: " } else { "" };
+    let prefix = if incident.resolved_at.is_some() {
+        "Resolved: "
+    } else {
+        ""
+    };
     Entry {
         id: incident.id,
         number: incident.number,
@@ -81,5 +116,13 @@ fn entry(incident: &Incident) -> Entry {
 
 /// Without the characters that XML cannot hold at all.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect()
 }

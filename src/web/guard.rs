@@ -47,8 +47,14 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
 /// Asked by service managers and load balancers, which know neither our names nor our token; they tell nothing.
@@ -63,7 +69,10 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(view: View) -> Self {
-        Self { view, rates: Arc::default() }
+        Self {
+            view,
+            rates: Arc::default(),
+        }
     }
 }
 
@@ -83,12 +92,20 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         response
     };
     for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     let status = response.status().as_u16();
     let ms = began.elapsed().as_secs_f64() * 1000.0;
     let fields = serde_json::json!({"method": method.as_str(), "path": path, "http_status": status, "duration_ms": ms});
-    emit(Event::WebRequest, tracing::Level::DEBUG, &format!("{method} {path}: {status}"), &fields);
+    emit(
+        Event::WebRequest,
+        tracing::Level::DEBUG,
+        &format!("{method} {path}: {status}"),
+        &fields,
+    );
     response
 }
 
@@ -98,14 +115,23 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
         let mut rates = guard.rates.lock().unwrap_or_else(PoisonError::into_inner);
         if !take(&mut rates, neighbourhood(peer.ip()), Instant::now()) {
-            let problem =
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from your address; wait a second");
-            return Err(Refused { problem, headers: vec![(header::RETRY_AFTER, "1")] });
+            let problem = Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests from your address; wait a second",
+            );
+            return Err(Refused {
+                problem,
+                headers: vec![(header::RETRY_AFTER, "1")],
+            });
         }
     }
     if !OPEN.contains(&request.uri().path()) {
         check_host(&request, &config)?;
-        check_token(request.method(), request.headers(), config.web.token.as_ref())?;
+        check_token(
+            request.method(),
+            request.headers(),
+            config.web.token.as_ref(),
+        )?;
     }
     let (mut parts, body) = request.into_parts();
     if config.web.token.is_some() && !OPEN.contains(&parts.uri.path()) {
@@ -119,7 +145,13 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
         }
         Ok(Err(_)) => return Err(Problem::bad_request("the body did not arrive whole").into()),
-        Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive").into()),
+        Err(_) => {
+            return Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body took too long to arrive",
+            )
+            .into());
+        }
     };
     Ok(Request::from_parts(parts, Body::from(body)))
 }
@@ -132,7 +164,12 @@ fn check_host(request: &Request, config: &Config) -> Result<(), Problem> {
         return Err(Problem::bad_request("a request needs one `Host` header"));
     };
     // Where the request line names a host as well, that is the one that counts.
-    if is_trusted(host, config) && request.uri().authority().is_none_or(|a| is_trusted(a.as_str(), config)) {
+    if is_trusted(host, config)
+        && request
+            .uri()
+            .authority()
+            .is_none_or(|a| is_trusted(a.as_str(), config))
+    {
         return Ok(());
     }
     let detail = "this name is not ours; add it to `trusted_hosts` in `[web]`, or set `public_url` in `[monitor]`";
@@ -140,8 +177,14 @@ fn check_host(request: &Request, config: &Config) -> Result<(), Problem> {
 }
 
 fn is_trusted(host: &str, config: &Config) -> bool {
-    let Ok(url) = url::Url::parse(&format!("http://{host}/")) else { return false };
-    let public = config.monitor.public_url.as_deref().and_then(|u| url::Url::parse(u).ok());
+    let Ok(url) = url::Url::parse(&format!("http://{host}/")) else {
+        return false;
+    };
+    let public = config
+        .monitor
+        .public_url
+        .as_deref()
+        .and_then(|u| url::Url::parse(u).ok());
     // An address cannot be rebound. One that is not loopback is asked for only where we listen beyond it.
     let beyond_loopback = config.monitor.listen.is_some_and(|l| !l.ip().is_loopback());
     let by_address = |ip: IpAddr| ip.is_loopback() || beyond_loopback;
@@ -156,7 +199,9 @@ fn is_trusted(host: &str, config: &Config) -> bool {
         let trusted = trusted.to_ascii_lowercase();
         trusted == name || trusted == host.to_ascii_lowercase()
     };
-    by_itself || public.is_some_and(|p| p.host_str() == Some(name)) || config.web.trusted_hosts.iter().any(named)
+    by_itself
+        || public.is_some_and(|p| p.host_str() == Some(name))
+        || config.web.trusted_hosts.iter().any(named)
 }
 
 /// The request has shown the token that was configured when it came.
@@ -180,35 +225,63 @@ impl FromRequestParts<View> for MayWrite {
 }
 
 /// Where a token is configured, nothing is read or written without it.
-fn check_token(method: &Method, headers: &HeaderMap, token: Option<&Secret>) -> Result<(), Refused> {
+fn check_token(
+    method: &Method,
+    headers: &HeaderMap,
+    token: Option<&Secret>,
+) -> Result<(), Refused> {
     let Some(token) = token else { return Ok(()) };
     let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    let given = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok()).and_then(|h| h.split_once(' '));
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|h| h.to_str().ok())
+        .and_then(|h| h.split_once(' '));
     let given = match given {
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => Some(given.trim().as_bytes().to_vec()),
+        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Some(given.trim().as_bytes().to_vec())
+        }
         // What a browser asks its user for; the name does not matter. A browser repeats it by itself, also for a form of
         // another site, so it does not suffice for writing.
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("basic") && reading => {
             let text = STANDARD.decode(given.trim()).ok();
-            text.and_then(|t| Some(t.split_at_checked(t.iter().position(|b| *b == b':')? + 1)?.1.to_vec()))
+            text.and_then(|t| {
+                Some(
+                    t.split_at_checked(t.iter().position(|b| *b == b':')? + 1)?
+                        .1
+                        .to_vec(),
+                )
+            })
         }
         _ => None,
     };
     if given.is_some_and(|given| is_same(&given, token.expose().as_bytes())) {
         return Ok(());
     }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "send the token of `[web]` as `Authorization: Bearer …`");
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "send the token of `[web]` as `Authorization: Bearer …`",
+    );
     let mut headers = vec![(header::WWW_AUTHENTICATE, "Bearer realm=\"llmwatch\"")];
     if reading {
-        headers.push((header::WWW_AUTHENTICATE, "Basic realm=\"llmwatch: any name, the token as password\""));
+        headers.push((
+            header::WWW_AUTHENTICATE,
+            "Basic realm=\"llmwatch: any name, the token as password\"",
+        ));
     }
     Err(Refused { problem, headers })
 }
 
 /// Compares digests, so that the time it takes says nothing about where two tokens differ.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
-    let (a, b) = (digest::digest(&digest::SHA256, a), digest::digest(&digest::SHA256, b));
-    a.as_ref().iter().zip(b.as_ref()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    let (a, b) = (
+        digest::digest(&digest::SHA256, a),
+        digest::digest(&digest::SHA256, b),
+    );
+    a.as_ref()
+        .iter()
+        .zip(b.as_ref())
+        .fold(0, |differ, (a, b)| differ | (a ^ b))
+        == 0
 }
 
 /// What an address may still ask for.
@@ -226,7 +299,10 @@ fn take(rates: &mut HashMap<IpAddr, Bucket>, ip: IpAddr, now: Instant) -> bool {
             rates.clear();
         }
     }
-    let bucket = rates.entry(ip).or_insert(Bucket { left: BURST, at: now });
+    let bucket = rates.entry(ip).or_insert(Bucket {
+        left: BURST,
+        at: now,
+    });
     bucket.left = (bucket.left + now.duration_since(bucket.at).as_secs_f64() * RATE).min(BURST);
     bucket.at = now;
     let admitted = bucket.left >= 1.0;
@@ -238,23 +314,39 @@ fn take(rates: &mut HashMap<IpAddr, Bucket>, ip: IpAddr, now: Instant) -> bool {
 
 /// Gives a whole JSON answer its `ETag`, or 304 if the client has it already.
 async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Response {
-    let is_json =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
     let size = axum::body::HttpBody::size_hint(response.body()).exact();
     if response.status() != StatusCode::OK || !is_json || size.is_none_or(|s| s > TAGGED_BYTES) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     // A body of known size stands in memory already.
-    let body: Bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &body).as_ref()[..12]));
+    let body: Bytes = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let tag = format!(
+        "\"{}\"",
+        URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &body).as_ref()[..12])
+    );
     let has_it = if_none_match
         .and_then(|h| h.to_str().ok())
-        .is_some_and(|has| has.split(',').map(|t| t.trim().trim_start_matches("W/")).any(|t| t == tag || t == "*"));
+        .is_some_and(|has| {
+            has.split(',')
+                .map(|t| t.trim().trim_start_matches("W/"))
+                .any(|t| t == tag || t == "*")
+        });
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         parts.headers.insert(header::ETAG, tag);
     }
-    parts.headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    parts
+        .headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache"));
     if has_it {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_LENGTH);
@@ -272,7 +364,10 @@ struct Refused {
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problem, headers: Vec::new() }
+        Self {
+            problem,
+            headers: Vec::new(),
+        }
     }
 }
 
@@ -280,7 +375,9 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = self.problem.into_response();
         for (name, value) in self.headers {
-            response.headers_mut().append(name, HeaderValue::from_static(value));
+            response
+                .headers_mut()
+                .append(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -25,7 +25,10 @@ const COME_AGAIN: Duration = Duration::from_secs(2);
 
 /// One message of the stream.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the stream writes it line by line; this describes it")]
+#[expect(
+    dead_code,
+    reason = "the stream writes it line by line; this describes it"
+)]
 pub(super) struct Message {
     /// For `Last-Event-ID`.
     id: Option<String>,
@@ -49,14 +52,22 @@ struct Reader {
     responses((status = 200, body = Message, content_type = "text/event-stream")))]
 pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Response {
     let last_seen = request.get("last-event-id").and_then(|id| id.to_str().ok());
-    let Listening { gap, missed, coming } = view.broadcast.listen(last_seen);
+    let Listening {
+        gap,
+        missed,
+        coming,
+    } = view.broadcast.listen(last_seen);
     // At once: the reader learns that the stream is open, and when to come again.
     let mut queue = VecDeque::from([Event::default().retry(COME_AGAIN).comment("llmwatch")]);
     if gap {
         queue.push_back(Event::default().event("gap").data("{}"));
     }
     queue.extend(missed.iter().map(|happening| event(happening)));
-    let reader = Reader { queue, coming, stop: view.stop.clone() };
+    let reader = Reader {
+        queue,
+        coming,
+        stop: view.stop.clone(),
+    };
     let stream = stream::unfold(reader, |mut reader| async move {
         if let Some(event) = reader.queue.pop_front() {
             return Some((Ok::<_, Infallible>(event), reader));
@@ -71,11 +82,21 @@ pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Resp
     let headers = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // nginx passes it on unbuffered then.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (
+            HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
     ];
-    (headers, Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response()
+    (
+        headers,
+        Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)),
+    )
+        .into_response()
 }
 
 fn event(happening: &Happening) -> Event {
-    Event::default().id(&happening.id).event(happening.name).data(&happening.data)
+    Event::default()
+        .id(&happening.id)
+        .event(happening.name)
+        .data(&happening.data)
 }

@@ -9,10 +9,22 @@ use crate::metrics::text::{Format, render};
 use crate::process::Process;
 
 pub(super) async fn metrics(State(view): State<View>, request: HeaderMap) -> impl IntoResponse {
-    let accept = request.get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    let accept = request
+        .get(header::ACCEPT)
+        .and_then(|a| a.to_str().ok())
+        .unwrap_or_default();
     let format = Format::asked_by(accept);
     let snapshot = view.snapshot.borrow().clone();
     let process = Process::read(view.started_at);
-    let text = render(&snapshot, &view.counters.read(), &process, env!("LLMWATCH_VERSION"), format);
-    ([(header::CONTENT_TYPE, format.content_type())], pages::squeezed(text.into_bytes(), &request))
+    let text = render(
+        &snapshot,
+        &view.counters.read(),
+        &process,
+        env!("LLMWATCH_VERSION"),
+        format,
+    );
+    (
+        [(header::CONTENT_TYPE, format.content_type())],
+        pages::squeezed(text.into_bytes(), &request),
+    )
 }

@@ -70,7 +70,10 @@ pub fn router(view: View) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .merge(api::routes())
-        .layer(axum::middleware::from_fn_with_state(Guard::new(view.clone()), guard::guard))
+        .layer(axum::middleware::from_fn_with_state(
+            Guard::new(view.clone()),
+            guard::guard,
+        ))
         .with_state(view)
 }
 
@@ -92,15 +95,29 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
         );
     }
     let stretch = plan::stretch(&config);
-    let Some(patience) = config.endpoints.iter().map(|e| plan::patience(e, stretch)).min() else {
-        return (StatusCode::OK, "ready: no endpoint is configured\n".to_owned());
+    let Some(patience) = config
+        .endpoints
+        .iter()
+        .map(|e| plan::patience(e, stretch))
+        .min()
+    else {
+        return (
+            StatusCode::OK,
+            "ready: no endpoint is configured\n".to_owned(),
+        );
     };
     let last = snapshot.last_recorded_at.unwrap_or(view.started_at);
     if snapshot.budget_spent {
-        (StatusCode::OK, "ready: the day's budget is spent\n".to_owned())
+        (
+            StatusCode::OK,
+            "ready: the day's budget is spent\n".to_owned(),
+        )
     } else if (view.wall)() <= last + patience {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("nothing recorded since {last}\n"))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("nothing recorded since {last}\n"),
+        )
     }
 }

@@ -46,7 +46,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 }
@@ -55,8 +58,16 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         // The path of the store is nobody's business outside; the log has it.
         let fields = serde_json::json!({"error": error.to_string()});
-        crate::log::emit(crate::log::Event::StoreFailed, tracing::Level::ERROR, "the store cannot be read", &fields);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read at the moment; try again")
+        crate::log::emit(
+            crate::log::Event::StoreFailed,
+            tracing::Level::ERROR,
+            "the store cannot be read",
+            &fields,
+        );
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store cannot be read at the moment; try again",
+        )
     }
 }
 
@@ -64,13 +75,24 @@ impl From<StoreError> for Problem {
 /// that cannot be read, a method that a path does not know) become problems as well.
 pub(super) async fn worded(response: Response, method: &Method, path: &str) -> Response {
     let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kind = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let is_worded = kind.starts_with(b"application/");
-    if !path.starts_with("/api/") || is_worded || !(status.is_client_error() || status.is_server_error()) {
+    if !path.starts_with("/api/")
+        || is_worded
+        || !(status.is_client_error() || status.is_server_error())
+    {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let text = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let text = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let detail = match status {
         StatusCode::NOT_FOUND if text.is_empty() => {
             format!("there is no `{path}`; `/api/v1/openapi.json` lists every path")

@@ -48,7 +48,12 @@ pub(super) async fn run(listener: TcpListener, router: Router, stop: Cancellatio
     run_limited(listener, router, stop, CONNECTIONS).await;
 }
 
-async fn run_limited(listener: TcpListener, router: Router, stop: CancellationToken, connections: usize) {
+async fn run_limited(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    connections: usize,
+) {
     // Connections have it from their listener. Without it all is as well, only with more memory.
     let _ = set_socket_send_buffer_size(&listener, SEND_BUFFER);
     let seats = Seats::new(connections);
@@ -69,7 +74,13 @@ async fn run_limited(listener: TcpListener, router: Router, stop: CancellationTo
         let Some(seat) = seat else { continue };
         // A live page gets each event at once.
         let _ = stream.set_nodelay(true);
-        tokio::spawn(serve(stream, peer, router.clone(), graceful.watcher(), seat));
+        tokio::spawn(serve(
+            stream,
+            peer,
+            router.clone(),
+            graceful.watcher(),
+            seat,
+        ));
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
@@ -122,13 +133,19 @@ mod tests {
     use super::pace::{PACE, PATIENCE};
     use super::*;
 
-    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const PEER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
     const PAGE: usize = 200_000;
 
     fn router() -> Router {
-        let endless =
-            || async { Sse::new(stream::repeat(Ok::<_, Infallible>(Event::default().data("x".repeat(1000))))) };
-        Router::new().route("/page", get(|| async { Body::from("x".repeat(PAGE)) })).route("/events", get(endless))
+        let endless = || async {
+            Sse::new(stream::repeat(Ok::<_, Infallible>(
+                Event::default().data("x".repeat(1000)),
+            )))
+        };
+        Router::new()
+            .route("/page", get(|| async { Body::from("x".repeat(PAGE)) }))
+            .route("/events", get(endless))
     }
 
     async fn served(stream: DuplexStream) {
@@ -141,7 +158,8 @@ mod tests {
     async fn asked(path: &str) -> (DuplexStream, JoinHandle<()>) {
         let (mut client, other_end) = tokio::io::duplex(4096);
         let connection = tokio::spawn(served(other_end));
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
         (client, connection)
     }
@@ -164,7 +182,9 @@ mod tests {
             let began = Instant::now();
             let (client, served) = asked(path).await;
             let ended = timeout(PATIENCE * 2, served).await;
-            ended.unwrap_or_else(|_| panic!("{path} waits for ever")).unwrap();
+            ended
+                .unwrap_or_else(|_| panic!("{path} waits for ever"))
+                .unwrap();
             assert!(began.elapsed() >= PATIENCE, "{path}");
             drop(client);
         }
@@ -175,7 +195,10 @@ mod tests {
         for path in ["/page", "/events"] {
             let (client, served) = asked(path).await;
             let sipping = tokio::spawn(sip(client, 64));
-            timeout(PATIENCE * 2, served).await.unwrap_or_else(|_| panic!("{path} waits for ever")).unwrap();
+            timeout(PATIENCE * 2, served)
+                .await
+                .unwrap_or_else(|_| panic!("{path} waits for ever"))
+                .unwrap();
             assert!(sipping.await.unwrap() < PAGE);
         }
     }
@@ -193,40 +216,66 @@ mod tests {
     async fn a_client_that_never_finishes_its_request_is_cut_off() {
         let (mut client, other_end) = tokio::io::duplex(4096);
         let connection = tokio::spawn(served(other_end));
-        client.write_all(b"GET /page HTTP/1.1\r\nhost: localh").await.unwrap();
+        client
+            .write_all(b"GET /page HTTP/1.1\r\nhost: localh")
+            .await
+            .unwrap();
         let dripping = tokio::spawn(async move {
             while client.write_all(b"x").await.is_ok() {
                 sleep(HEAD / 10).await;
             }
         });
         let began = Instant::now();
-        timeout(HEAD * 2, connection).await.expect("a slow head is not waited for").unwrap();
+        timeout(HEAD * 2, connection)
+            .await
+            .expect("a slow head is not waited for")
+            .unwrap();
         assert!(began.elapsed() >= HEAD);
         dripping.await.unwrap();
     }
 
     /// What visitors see who come to `limit` seats: `visits` gets a way to connect from an address. No time passes
     /// meanwhile, since the clock waits for what blocks.
-    async fn at_a_standstill(limit: usize, visits: impl FnOnce(&dyn Fn(&str) -> TcpStream) + Send + 'static) {
+    async fn at_a_standstill(
+        limit: usize,
+        visits: impl FnOnce(&dyn Fn(&str) -> TcpStream) + Send + 'static,
+    ) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let server = tokio::spawn(run_limited(listener, router, CancellationToken::new(), limit));
+        let server = tokio::spawn(run_limited(
+            listener,
+            router,
+            CancellationToken::new(),
+            limit,
+        ));
         let here = Handle::current();
         let visitor = move |from: &str| {
             let socket = TcpSocket::new_v4().unwrap();
-            socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
-            let stream = here.block_on(socket.connect(address)).unwrap().into_std().unwrap();
+            socket
+                .bind(SocketAddr::new(from.parse().unwrap(), 0))
+                .unwrap();
+            let stream = here
+                .block_on(socket.connect(address))
+                .unwrap()
+                .into_std()
+                .unwrap();
             stream.set_nonblocking(false).unwrap();
-            stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_mins(2)))
+                .unwrap();
             stream
         };
-        tokio::task::spawn_blocking(move || visits(&visitor)).await.unwrap();
+        tokio::task::spawn_blocking(move || visits(&visitor))
+            .await
+            .unwrap();
         server.abort();
     }
 
     fn is_answered(stream: &mut TcpStream) -> bool {
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
         let (mut answer, mut part) = (Vec::new(), [0; 512]);
         while !answer.ends_with(b"here") {
             match stream.read(&mut part) {

@@ -10,7 +10,9 @@ use llmwatch::broadcast::Broadcast;
 use llmwatch::clock;
 use llmwatch::config::{self, Surroundings};
 use llmwatch::log::Event;
-use llmwatch::model::{Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger};
+use llmwatch::model::{
+    Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
+};
 use llmwatch::snapshot::{EndpointView, Snapshot};
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
@@ -28,7 +30,9 @@ const HOSTILE: &str = "<script>alert(1)</script> \"'&amp; ]]> <img src=x onerror
 
 #[tokio::main]
 async fn main() {
-    let state = std::env::args().nth(1).unwrap_or_else(|| "thirty".to_owned());
+    let state = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "thirty".to_owned());
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, config_of(&state, directory.path())).unwrap();
@@ -70,7 +74,11 @@ async fn main() {
             record(&store, &incident);
             next.incidents.push(incident);
             publish.send_replace(Arc::new(next));
-            broadcast.tell(Event::StatusChanged, "it changed", &json!({"status": "outage"}));
+            broadcast.tell(
+                Event::StatusChanged,
+                "it changed",
+                &json!({"status": "outage"}),
+            );
         }
     }
     stop.cancel();
@@ -85,10 +93,22 @@ fn config_of(state: &str, directory: &std::path::Path) -> String {
         "thirty" => 30,
         _ => 6,
     };
-    let long = if state == "names" { "-a-name-as-long-as-names-may-be-0123456789-abcdefgh" } else { "" };
+    let long = if state == "names" {
+        "-a-name-as-long-as-names-may-be-0123456789-abcdefgh"
+    } else {
+        ""
+    };
     let vendors = ["openai", "azure-openai", "anthropic", "gemini"];
-    let models = ["gpt-6-luna", "gpt-6-luna", "claude-sonnet-5", "gemini-4-flash"];
-    let mut text = format!("[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n", directory.display());
+    let models = [
+        "gpt-6-luna",
+        "gpt-6-luna",
+        "claude-sonnet-5",
+        "gemini-4-flash",
+    ];
+    let mut text = format!(
+        "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n",
+        directory.display()
+    );
     for n in 0..count {
         // The vendors one after the other, as a person would write them.
         let vendor = n * vendors.len() / count.max(1);
@@ -108,7 +128,11 @@ fn config_of(state: &str, directory: &std::path::Path) -> String {
     if state == "token" {
         text += "[web]\ntoken = \"sesame\"\n";
     }
-    if count == 0 { text } else { text + "[budget]\ndaily_usd = 5.0\n" }
+    if count == 0 {
+        text
+    } else {
+        text + "[budget]\ndaily_usd = 5.0\n"
+    }
 }
 
 fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snapshot {
@@ -133,21 +157,43 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
     }))
     .unwrap();
     let mut fail = |first: usize, incident: Incident, status: Status| {
-        for view in snapshot.endpoints.iter_mut().skip(first).take(incident.endpoints.len()) {
+        for view in snapshot
+            .endpoints
+            .iter_mut()
+            .skip(first)
+            .take(incident.endpoints.len())
+        {
             view.status = status;
             view.reason = Some(incident.title.clone());
         }
         snapshot.incidents.push(incident);
     };
-    let names = |range: std::ops::Range<usize>| endpoints[range].iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    let names = |range: std::ops::Range<usize>| {
+        endpoints[range]
+            .iter()
+            .map(|e| e.name.clone())
+            .collect::<Vec<_>>()
+    };
     match state {
         "incident" | "names" => {
             fail(
                 0,
-                incident(900, &names(0..2), Timestamp(now.0 - 34 * MINUTE), None, Attribution::Provider),
+                incident(
+                    900,
+                    &names(0..2),
+                    Timestamp(now.0 - 34 * MINUTE),
+                    None,
+                    Attribution::Provider,
+                ),
                 Status::Outage,
             );
-            let mut slow = incident(901, &names(3..4), Timestamp(now.0 - 7 * MINUTE), None, Attribution::Provider);
+            let mut slow = incident(
+                901,
+                &names(3..4),
+                Timestamp(now.0 - 7 * MINUTE),
+                None,
+                Attribution::Provider,
+            );
             slow.status = Status::Degraded;
             slow.cause = "slow".to_owned();
             slow.title = "Anthropic: 9 of the last 12 probes were slow".to_owned();
@@ -156,13 +202,22 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
         "account" => {
             fail(
                 0,
-                incident(900, &names(0..2), Timestamp(now.0 - 26 * HOUR), None, Attribution::Account),
+                incident(
+                    900,
+                    &names(0..2),
+                    Timestamp(now.0 - 26 * HOUR),
+                    None,
+                    Attribution::Account,
+                ),
                 Status::Unknown,
             );
         }
         "blind" => {
             snapshot.blind_since = Some(Timestamp(now.0 - 5 * MINUTE));
-            snapshot.endpoints.iter_mut().for_each(|e| unknown(e, "this machine has no network"));
+            snapshot
+                .endpoints
+                .iter_mut()
+                .for_each(|e| unknown(e, "this machine has no network"));
         }
         "announced" => {
             let text = format!(
@@ -189,7 +244,10 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
         "budget" => {
             snapshot.budget_spent = true;
             snapshot.spent_today_usd = 5.002;
-            snapshot.endpoints.iter_mut().for_each(|e| unknown(e, "the day's probing budget is spent"));
+            snapshot
+                .endpoints
+                .iter_mut()
+                .for_each(|e| unknown(e, "the day's probing budget is spent"));
         }
         _ => {}
     }
@@ -213,7 +271,10 @@ fn fill(store: &Store, endpoints: &[Arc<Endpoint>], snapshot: &Snapshot, now: Ti
         }
         while at < now.0 {
             let ago = now.0 - at;
-            let open = snapshot.incidents.iter().find(|i| i.endpoints.contains(&endpoint.name) && i.started_at.0 <= at);
+            let open = snapshot
+                .incidents
+                .iter()
+                .find(|i| i.endpoints.contains(&endpoint.name) && i.started_at.0 <= at);
             commits.push(Commit {
                 sample: Some(invented(endpoint, Timestamp(at), ago, open, n, &mut rng)),
                 ..Commit::default()
@@ -234,8 +295,21 @@ fn fill(store: &Store, endpoints: &[Arc<Endpoint>], snapshot: &Snapshot, now: Ti
     for (number, days) in [(1, 71), (2, 30), (3, 12), (4, 3)] {
         let start = Timestamp(now.0 - days * DAY);
         let names = [endpoints[number % endpoints.len()].name.clone()];
-        let attribution = if number == 3 { Attribution::Account } else { Attribution::Provider };
-        record(store, &incident(number as u64, &names, start, Some(Timestamp(start.0 + 47 * MINUTE)), attribution));
+        let attribution = if number == 3 {
+            Attribution::Account
+        } else {
+            Attribution::Provider
+        };
+        record(
+            store,
+            &incident(
+                number as u64,
+                &names,
+                start,
+                Some(Timestamp(start.0 + 47 * MINUTE)),
+                attribution,
+            ),
+        );
     }
     for incident in &snapshot.incidents {
         record(store, incident);
@@ -250,7 +324,12 @@ fn record(store: &Store, incident: &Incident) {
         started_at: incident.started_at,
         data: serde_json::to_string(incident).unwrap(),
     };
-    store.commit(&[Commit { incidents: vec![row], ..Commit::default() }]).unwrap();
+    store
+        .commit(&[Commit {
+            incidents: vec![row],
+            ..Commit::default()
+        }])
+        .unwrap();
 }
 
 fn invented(
@@ -262,17 +341,25 @@ fn invented(
     rng: &mut fastrand::Rng,
 ) -> Sample {
     let days = ago / DAY;
-    let outage = (days == 30 && n < 4) || (days == 71 && n.is_multiple_of(3)) || (days == 3 && n == 1);
+    let outage =
+        (days == 30 && n < 4) || (days == 71 && n.is_multiple_of(3)) || (days == 3 && n == 1);
     let odds = if outage { 0.45 } else { 0.0006 };
     let slow = open.is_some_and(|i| i.cause == "slow");
     let failed = (open.is_some() && !slow) || rng.f64() < odds;
-    let faults = [Fault::Http5xx, Fault::TimeoutFirstToken, Fault::Overloaded, Fault::Http5xx, Fault::TcpReset];
+    let faults = [
+        Fault::Http5xx,
+        Fault::TimeoutFirstToken,
+        Fault::Overloaded,
+        Fault::Http5xx,
+        Fault::TcpReset,
+    ];
     let fault = match open {
         Some(i) if i.attribution == Attribution::Account => Fault::AccountQuota,
         _ => faults[rng.usize(0..faults.len())],
     };
     let daily = (at.0 as f64 / DAY as f64 * std::f64::consts::TAU).sin() * 60.0;
-    let first = (380.0 + n as f64 * 7.0 + daily) * (0.85 + rng.f64() * 0.4) * if slow { 4.0 } else { 1.0 };
+    let first =
+        (380.0 + n as f64 * 7.0 + daily) * (0.85 + rng.f64() * 0.4) * if slow { 4.0 } else { 1.0 };
     let measured = |ms: f64| (!failed).then_some(ms);
     Sample {
         id: Uuid::now_v7(),
@@ -304,7 +391,11 @@ fn invented(
         first_any_token_ms: measured(first),
         max_gap_ms: measured(40.0),
         tpot_ms: measured(12.0),
-        total_ms: Some(if failed { 812.0 } else { first + 180.0 + rng.f64() * 90.0 }),
+        total_ms: Some(if failed {
+            812.0
+        } else {
+            first + 180.0 + rng.f64() * 90.0
+        }),
         schedule_lag_ms: 0.3,
         events: measured(5.0).map(|e| e as u32),
         input_tokens: Some(14),
@@ -322,7 +413,9 @@ fn invented(
         retry_after_ms: None,
         remote_addr: Some("192.0.2.17:443".to_owned()),
         http_version: Some("HTTP/2".to_owned()),
-        error: failed.then(|| format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")),
+        error: failed.then(|| {
+            format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")
+        }),
         tls_expires_at: None,
         load_ms: None,
         model_retires_at: None,
@@ -338,7 +431,11 @@ fn incident(
     resolved_at: Option<Timestamp>,
     attribution: Attribution,
 ) -> Incident {
-    let cause = if attribution == Attribution::Account { Fault::AccountQuota } else { Fault::Http5xx };
+    let cause = if attribution == Attribution::Account {
+        Fault::AccountQuota
+    } else {
+        Fault::Http5xx
+    };
     let account = attribution == Attribution::Account;
     let sample = |n: i64| {
         json!({

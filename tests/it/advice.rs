@@ -12,18 +12,33 @@ const NOW: Timestamp = Timestamp(1_795_435_200_000);
 fn endpoint(keys: &str) -> Endpoint {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    std::fs::write(&path, format!("[[endpoint]]\nname = \"e\"\nbase_url = \"http://127.0.0.1:1/v1\"\n{keys}\n"))
-        .unwrap();
-    (*config::load(&path, &Surroundings::default()).unwrap().endpoints[0]).clone()
+    std::fs::write(
+        &path,
+        format!("[[endpoint]]\nname = \"e\"\nbase_url = \"http://127.0.0.1:1/v1\"\n{keys}\n"),
+    )
+    .unwrap();
+    (*config::load(&path, &Surroundings::default())
+        .unwrap()
+        .endpoints[0])
+        .clone()
 }
 
 /// A good sample that is nothing to talk about.
 fn quiet(at: Timestamp) -> Sample {
-    Sample { tls_expires_at: None, response_model: None, ratelimit_headroom: None, ..good("e", at) }
+    Sample {
+        tls_expires_at: None,
+        response_model: None,
+        ratelimit_headroom: None,
+        ..good("e", at)
+    }
 }
 
 fn texts(advisor: &mut Advisor, endpoint: &Endpoint, sample: &Sample) -> Vec<String> {
-    advisor.consider(endpoint, sample).into_iter().map(|a| a.text).collect()
+    advisor
+        .consider(endpoint, sample)
+        .into_iter()
+        .map(|a| a.text)
+        .collect()
 }
 
 #[test]
@@ -31,10 +46,19 @@ fn a_model_that_is_about_to_be_shut_down_is_told_at_each_step() {
     let endpoint = endpoint("provider = \"openai\"\nmodel = \"gpt-5-nano\"");
     let mut advisor = Advisor::default();
     let end = Timestamp(NOW.0 + 20 * DAY);
-    let looked_up = Sample { model_retires_at: Some(end), ..quiet(NOW) };
+    let looked_up = Sample {
+        model_retires_at: Some(end),
+        ..quiet(NOW)
+    };
     let told = texts(&mut advisor, &endpoint, &looked_up);
-    assert_eq!(told, ["e: the model gpt-5-nano is shut down in 19 days, on 2026-12-13"]);
-    assert!(texts(&mut advisor, &endpoint, &quiet(Timestamp(NOW.0 + DAY))).is_empty(), "once");
+    assert_eq!(
+        told,
+        ["e: the model gpt-5-nano is shut down in 19 days, on 2026-12-13"]
+    );
+    assert!(
+        texts(&mut advisor, &endpoint, &quiet(Timestamp(NOW.0 + DAY))).is_empty(),
+        "once"
+    );
     let later = texts(&mut advisor, &endpoint, &quiet(Timestamp(NOW.0 + 7 * DAY)));
     assert_eq!(later.len(), 1, "again when it has come closer");
     assert_eq!(advisor.standing()[0].kind, Kind::ModelRetires);
@@ -45,16 +69,32 @@ fn an_answer_from_another_model_stands_until_the_right_one_answers() {
     for (asked, answered, is_other) in [
         ("gpt-6-luna", "gpt-6-luna-2026-09-22", false),
         ("gpt-6-luna", "gpt-6-luna-mini", true),
-        ("omni-moderation-latest", "omni-moderation-2024-09-26", false),
+        (
+            "omni-moderation-latest",
+            "omni-moderation-2024-09-26",
+            false,
+        ),
         ("openai/gpt-6-luna", "gpt-6-luna", false),
         ("gemma4", "gemma4:latest", false),
         ("gpt-6-luna", "gpt-5-nano", true),
     ] {
-        let endpoint = endpoint(&format!("provider = \"openai-compatible\"\nmodel = \"{asked}\""));
+        let endpoint = endpoint(&format!(
+            "provider = \"openai-compatible\"\nmodel = \"{asked}\""
+        ));
         let mut advisor = Advisor::default();
-        let sample = Sample { response_model: Some(answered.to_owned()), ..quiet(NOW) };
-        assert_eq!(texts(&mut advisor, &endpoint, &sample).len(), usize::from(is_other), "{asked} {answered}");
-        let right = Sample { response_model: Some(asked.to_owned()), ..quiet(NOW) };
+        let sample = Sample {
+            response_model: Some(answered.to_owned()),
+            ..quiet(NOW)
+        };
+        assert_eq!(
+            texts(&mut advisor, &endpoint, &sample).len(),
+            usize::from(is_other),
+            "{asked} {answered}"
+        );
+        let right = Sample {
+            response_model: Some(asked.to_owned()),
+            ..quiet(NOW)
+        };
         assert!(texts(&mut advisor, &endpoint, &right).is_empty());
         assert!(advisor.standing().is_empty());
     }
@@ -64,7 +104,10 @@ fn an_answer_from_another_model_stands_until_the_right_one_answers() {
 fn headroom_certificate_and_fingerprint() {
     let endpoint = endpoint("provider = \"openai\"");
     let mut advisor = Advisor::default();
-    let with_headroom = |share| Sample { ratelimit_headroom: Some(share), ..quiet(NOW) };
+    let with_headroom = |share| Sample {
+        ratelimit_headroom: Some(share),
+        ..quiet(NOW)
+    };
     assert_eq!(
         texts(&mut advisor, &endpoint, &with_headroom(0.05)),
         ["e: only 5 % of the account's own rate limit is left"]
@@ -74,14 +117,29 @@ fn headroom_certificate_and_fingerprint() {
     assert!(texts(&mut advisor, &endpoint, &with_headroom(0.5)).is_empty());
     assert!(advisor.standing().is_empty());
 
-    let expiring = |days| Sample { tls_expires_at: Some(Timestamp(NOW.0 + days * DAY)), ..quiet(NOW) };
+    let expiring = |days| Sample {
+        tls_expires_at: Some(Timestamp(NOW.0 + days * DAY)),
+        ..quiet(NOW)
+    };
     assert!(texts(&mut advisor, &endpoint, &expiring(30)).is_empty());
     assert_eq!(texts(&mut advisor, &endpoint, &expiring(13)).len(), 1);
-    assert!(texts(&mut advisor, &endpoint, &expiring(90)).is_empty(), "renewed");
+    assert!(
+        texts(&mut advisor, &endpoint, &expiring(90)).is_empty(),
+        "renewed"
+    );
     assert!(advisor.standing().is_empty());
 
-    let with_print = |print: &str| Sample { system_fingerprint: Some(print.to_owned()), ..quiet(NOW) };
-    assert!(texts(&mut advisor, &endpoint, &with_print("fp_1")).is_empty(), "the first is no news");
+    let with_print = |print: &str| Sample {
+        system_fingerprint: Some(print.to_owned()),
+        ..quiet(NOW)
+    };
+    assert!(
+        texts(&mut advisor, &endpoint, &with_print("fp_1")).is_empty(),
+        "the first is no news"
+    );
     assert_eq!(texts(&mut advisor, &endpoint, &with_print("fp_2")).len(), 1);
-    assert!(texts(&mut advisor, &endpoint, &with_print("fp_1")).is_empty(), "both are usual now");
+    assert!(
+        texts(&mut advisor, &endpoint, &with_print("fp_1")).is_empty(),
+        "both are usual now"
+    );
 }

@@ -8,8 +8,8 @@ use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::Announcement;
 use llmwatch::incident::Change;
 use llmwatch::model::{
-    Attribution, Block, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach, Sample, Status,
-    Timestamp, VendorIncident, VendorPage,
+    Attribution, Block, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach,
+    Sample, Status, Timestamp, VendorIncident, VendorPage,
 };
 use llmwatch::official::Heard;
 use llmwatch::pipeline::fold::Core;
@@ -19,8 +19,14 @@ use uuid::Uuid;
 use crate::support::good;
 
 pub(crate) const START: i64 = 1_795_510_800_000;
-const CUT_OFF: Option<Reach> = Some(Reach { any: false, by_name: false });
-const CONNECTED: Option<Reach> = Some(Reach { any: true, by_name: true });
+const CUT_OFF: Option<Reach> = Some(Reach {
+    any: false,
+    by_name: false,
+});
+const CONNECTED: Option<Reach> = Some(Reach {
+    any: true,
+    by_name: true,
+});
 
 /// A daemon's state with its own minute hand: every endpoint is probed once a minute, and when the detector asks.
 pub(crate) struct Watch {
@@ -39,19 +45,28 @@ pub(crate) struct Watch {
 pub(crate) fn configuration(text: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    std::fs::write(&path, format!("[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n{text}")).unwrap();
+    std::fs::write(
+        &path,
+        format!("[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n{text}"),
+    )
+    .unwrap();
     config::load(&path, &Surroundings::from_process()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 pub(crate) fn endpoint(name: &str, provider: &str, extra: &str) -> String {
-    let key = if extra.contains("api_key") { "" } else { "api_key = \"k-0000000\"\n" };
+    let key = if extra.contains("api_key") {
+        ""
+    } else {
+        "api_key = \"k-0000000\"\n"
+    };
     let key = if provider == "http" { "" } else { key };
     format!("[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\n{key}{extra}\n")
 }
 
 pub(crate) fn azure(name: &str, resource: &str, model: &str) -> String {
-    let base =
-        format!("base_url = \"https://{resource}.openai.azure.com\"\ndeployment = \"{model}\"\nmodel = \"{model}\"");
+    let base = format!(
+        "base_url = \"https://{resource}.openai.azure.com\"\ndeployment = \"{model}\"\nmodel = \"{model}\""
+    );
     endpoint(name, "azure-openai", &base)
 }
 
@@ -70,7 +85,14 @@ impl Watch {
     }
 
     fn sample(&mut self, name: &str, fault: Option<Fault>) -> Sample {
-        let endpoint = self.core.config().endpoints.iter().find(|e| e.name == name).unwrap().clone();
+        let endpoint = self
+            .core
+            .config()
+            .endpoints
+            .iter()
+            .find(|e| e.name == name)
+            .unwrap()
+            .clone();
         self.next_id += 1;
         let good = Sample {
             id: Uuid::from_u128(self.next_id),
@@ -81,7 +103,11 @@ impl Watch {
         };
         let slower = |ms: Option<f64>| ms.map(|ms| ms * self.slower);
         match fault {
-            None => Sample { first_token_ms: slower(good.first_token_ms), total_ms: slower(good.total_ms), ..good },
+            None => Sample {
+                first_token_ms: slower(good.first_token_ms),
+                total_ms: slower(good.total_ms),
+                ..good
+            },
             Some(fault) => Sample {
                 outcome: Outcome::Failed,
                 fault: Some(fault),
@@ -93,18 +119,31 @@ impl Watch {
                     Fault::LocalProxy => Some(502),
                     _ => None,
                 },
-                error: (fault == Fault::AccountAuth).then(|| "Incorrect API key provided".to_owned()),
+                error: (fault == Fault::AccountAuth)
+                    .then(|| "Incorrect API key provided".to_owned()),
                 ..good
             },
         }
     }
 
     /// One probe; gives the endpoints that are to be looked at again.
-    pub(crate) fn probe(&mut self, name: &str, fault: Option<Fault>, controls: Option<Reach>) -> Vec<String> {
+    pub(crate) fn probe(
+        &mut self,
+        name: &str,
+        fault: Option<Fault>,
+        controls: Option<Reach>,
+    ) -> Vec<String> {
         let sample = self.sample(name, fault);
-        let sample = self.core.complete(sample, controls.filter(|_| fault.is_some_and(Fault::is_transport)));
+        let sample = self.core.complete(
+            sample,
+            controls.filter(|_| fault.is_some_and(Fault::is_transport)),
+        );
         let step = self.core.step(sample);
-        self.changes.extend(step.changes.into_iter().map(|(change, incident, _)| (change, incident)));
+        self.changes.extend(
+            step.changes
+                .into_iter()
+                .map(|(change, incident, _)| (change, incident)),
+        );
         self.announcements.extend(step.announcements);
         self.log.extend(step.lines.iter().map(|l| format!("{l:?}")));
         self.samples.extend(step.commit.sample);
@@ -113,8 +152,19 @@ impl Watch {
 
     /// Probes everything once a minute for so many minutes; `fault` says how each endpoint fails then. What the detector
     /// wants to look at again it gets ten seconds later.
-    pub(crate) fn minutes(&mut self, minutes: i64, controls: Option<Reach>, fault: impl Fn(&str) -> Option<Fault>) {
-        let names: Vec<_> = self.core.config().endpoints.iter().map(|e| e.name.clone()).collect();
+    pub(crate) fn minutes(
+        &mut self,
+        minutes: i64,
+        controls: Option<Reach>,
+        fault: impl Fn(&str) -> Option<Fault>,
+    ) {
+        let names: Vec<_> = self
+            .core
+            .config()
+            .endpoints
+            .iter()
+            .map(|e| e.name.clone())
+            .collect();
         for _ in 0..minutes {
             let mut again = Vec::new();
             for name in &names {
@@ -137,22 +187,33 @@ impl Watch {
     }
 
     pub(crate) fn open(&self) -> Vec<Incident> {
-        self.core.snapshot(Timestamp(START + self.now * 1000)).incidents
+        self.core
+            .snapshot(Timestamp(START + self.now * 1000))
+            .incidents
     }
 
     pub(crate) fn opened(&self) -> Vec<&Incident> {
-        self.changes.iter().filter(|(c, _)| *c == Change::Opened).map(|(_, i)| i).collect()
+        self.changes
+            .iter()
+            .filter(|(c, _)| *c == Change::Opened)
+            .map(|(_, i)| i)
+            .collect()
     }
 
     fn status(&self, name: &str) -> (Status, String) {
         let snapshot = self.core.snapshot(Timestamp(START + self.now * 1000));
-        let view = snapshot.endpoints.into_iter().find(|e| e.name == name).unwrap();
+        let view = snapshot
+            .endpoints
+            .into_iter()
+            .find(|e| e.name == name)
+            .unwrap();
         (view.status, view.reason.unwrap_or_default())
     }
 }
 
 pub(crate) fn chat_and_azure() -> String {
-    endpoint("openai-chat", "openai", "model = \"gpt-6-luna\"") + &azure("azure-chat", "one", "gpt-6-luna")
+    endpoint("openai-chat", "openai", "model = \"gpt-6-luna\"")
+        + &azure("azure-chat", "one", "gpt-6-luna")
 }
 
 #[test]
@@ -168,31 +229,68 @@ fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incide
     let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
     assert_eq!(told, [NoticeType::Blind, NoticeType::Sighted]);
     let title = &watch.announcements[1].title;
-    assert!(title.starts_with("fra1 has its network back after ") && title.ends_with("probes missed"), "{title}");
+    assert!(
+        title.starts_with("fra1 has its network back after ") && title.ends_with("probes missed"),
+        "{title}"
+    );
     assert_eq!(watch.status("openai-chat").0, Status::Operational);
-    let back = watch.log.iter().filter(|l| l.contains("StatusChanged") && l.contains("operational (was unknown)"));
-    assert!(back.count() >= 2, "sight is regained for all at once: {:?}", watch.log);
+    let back = watch
+        .log
+        .iter()
+        .filter(|l| l.contains("StatusChanged") && l.contains("operational (was unknown)"));
+    assert!(
+        back.count() >= 2,
+        "sight is regained for all at once: {:?}",
+        watch.log
+    );
 }
 
 #[test]
 fn where_no_name_is_resolved_the_notice_says_that() {
-    let nameless = Some(Reach { any: true, by_name: false });
+    let nameless = Some(Reach {
+        any: true,
+        by_name: false,
+    });
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.minutes(5, nameless, |_| Some(Fault::LocalDns));
     assert_eq!(watch.open(), [], "nobody's downtime");
     assert_eq!(watch.status("openai-chat").0, Status::Unknown);
     watch.well(2);
-    let titles: Vec<_> = watch.announcements.iter().map(|a| a.title.as_str()).collect();
-    let [lost, back] = titles[..] else { panic!("{titles:?}") };
+    let titles: Vec<_> = watch
+        .announcements
+        .iter()
+        .map(|a| a.title.as_str())
+        .collect();
+    let [lost, back] = titles[..] else {
+        panic!("{titles:?}")
+    };
     assert_eq!(lost, "fra1 has lost its network");
-    assert!(watch.log.iter().any(|l| l.contains("fra1 has lost its network: no name is resolved here")));
-    assert!(watch.announcements[0].document.is_some(), "it says that it may be the resolver alone");
-    assert!(back.starts_with("fra1 has its network back after "), "{back}");
-    let Some(Block::Text(text)) = watch.announcements[1].document.as_ref().and_then(|d| d.blocks.first()) else {
+    assert!(
+        watch
+            .log
+            .iter()
+            .any(|l| l.contains("fra1 has lost its network: no name is resolved here"))
+    );
+    assert!(
+        watch.announcements[0].document.is_some(),
+        "it says that it may be the resolver alone"
+    );
+    assert!(
+        back.starts_with("fra1 has its network back after "),
+        "{back}"
+    );
+    let Some(Block::Text(text)) = watch.announcements[1]
+        .document
+        .as_ref()
+        .and_then(|d| d.blocks.first())
+    else {
         panic!("{:?}", watch.announcements)
     };
-    assert!(text.contains("could reach nobody: no name was resolved"), "{text}");
+    assert!(
+        text.contains("could reach nobody: no name was resolved"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -211,20 +309,39 @@ fn a_stream_that_breaks_off_when_the_cable_is_pulled_is_not_the_vendors_either()
 fn one_vendor_that_cannot_be_reached_while_the_controls_can_has_an_incident() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
-    watch.minutes(5, CONNECTED, |name| (name == "openai-chat").then_some(Fault::TcpTimeout));
+    watch.minutes(5, CONNECTED, |name| {
+        (name == "openai-chat").then_some(Fault::TcpTimeout)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.provider.as_str(), incident.attribution), ("openai", Attribution::Provider));
-    assert!(incident.explanation.contains("The same model answers at azure-chat (Azure)"), "{}", incident.explanation);
-    assert_eq!(incident.attribution_reason, "azure-chat answers from here at the same time");
+    assert_eq!(
+        (incident.provider.as_str(), incident.attribution),
+        ("openai", Attribution::Provider)
+    );
+    assert!(
+        incident
+            .explanation
+            .contains("The same model answers at azure-chat (Azure)"),
+        "{}",
+        incident.explanation
+    );
+    assert_eq!(
+        incident.attribution_reason,
+        "azure-chat answers from here at the same time"
+    );
 }
 
 #[test]
 fn controls_that_a_firewall_keeps_away_do_not_hide_a_vendors_outage() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
-    watch.minutes(8, CUT_OFF, |name| (name == "openai-chat").then_some(Fault::TcpTimeout));
+    watch.minutes(8, CUT_OFF, |name| {
+        (name == "openai-chat").then_some(Fault::TcpTimeout)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.provider.as_str(), incident.attribution), ("openai", Attribution::Provider));
+    assert_eq!(
+        (incident.provider.as_str(), incident.attribution),
+        ("openai", Attribution::Provider)
+    );
 }
 
 #[test]
@@ -233,39 +350,86 @@ fn a_name_that_is_not_resolved_while_others_are_is_its_owners() {
     watch.well(5);
     watch.minutes(5, CONNECTED, |_| Some(Fault::LocalDns));
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.cause.as_str()), (Attribution::Provider, "local.dns"));
-    assert_eq!(incident.attribution_reason, "its name is not resolved while other names are");
+    assert_eq!(
+        (incident.attribution, incident.cause.as_str()),
+        (Attribution::Provider, "local.dns")
+    );
+    assert_eq!(
+        incident.attribution_reason,
+        "its name is not resolved while other names are"
+    );
 }
 
 #[test]
 fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_the_network() {
-    let local = endpoint("ollama", "openai-compatible", "base_url = \"http://127.0.0.1:11434/v1\"\nmodel = \"m\"");
+    let local = endpoint(
+        "ollama",
+        "openai-compatible",
+        "base_url = \"http://127.0.0.1:11434/v1\"\nmodel = \"m\"",
+    );
     let mut watch = Watch::new(&(chat_and_azure() + &local));
     watch.well(5);
-    watch.minutes(5, CUT_OFF, |name| (name != "ollama").then_some(Fault::TcpTimeout));
-    let blind = watch.log.iter().filter(|l| l.contains("MonitorBlind")).count();
-    let sighted = watch.log.iter().filter(|l| l.contains("MonitorSighted")).count();
-    assert_eq!((blind, sighted), (1, 0), "what answers from this machine is no view of the world");
+    watch.minutes(5, CUT_OFF, |name| {
+        (name != "ollama").then_some(Fault::TcpTimeout)
+    });
+    let blind = watch
+        .log
+        .iter()
+        .filter(|l| l.contains("MonitorBlind"))
+        .count();
+    let sighted = watch
+        .log
+        .iter()
+        .filter(|l| l.contains("MonitorSighted"))
+        .count();
+    assert_eq!(
+        (blind, sighted),
+        (1, 0),
+        "what answers from this machine is no view of the world"
+    );
     assert_eq!(watch.open(), []);
     watch.well(2);
-    assert_eq!(watch.log.iter().filter(|l| l.contains("MonitorSighted")).count(), 1);
+    assert_eq!(
+        watch
+            .log
+            .iter()
+            .filter(|l| l.contains("MonitorSighted"))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
-    watch.minutes(3, None, |name| (name == "openai-chat").then_some(Fault::AccountAuth));
+    watch.minutes(3, None, |name| {
+        (name == "openai-chat").then_some(Fault::AccountAuth)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.cause.as_str()), (Attribution::Account, "account.auth"));
+    assert_eq!(
+        (incident.attribution, incident.cause.as_str()),
+        (Attribution::Account, "account.auth")
+    );
     insta::assert_snapshot!(incident.title, @"OpenAI: the key of openai-chat is refused (account.auth)");
     insta::assert_snapshot!(incident.explanation, @"Since 09:05:00 UTC the key of openai-chat is refused (2 of the last 2 probes failed): HTTP 401, Incorrect API key provided. Azure is not affected. See whether the key was revoked, has expired or was replaced, and whether it belongs to this organisation; then change `api_key` and reload.");
-    assert_eq!(watch.status("openai-chat").0, Status::Unknown, "the provider's health is not known");
+    assert_eq!(
+        watch.status("openai-chat").0,
+        Status::Unknown,
+        "the provider's health is not known"
+    );
     watch.well(6);
     assert_eq!(watch.open(), []);
     let (change, over) = watch.changes.last().unwrap();
-    assert_eq!((*change, over.state), (Change::Resolved, IncidentState::Resolved));
-    assert!(over.explanation.starts_with("After "), "{}", over.explanation);
+    assert_eq!(
+        (*change, over.state),
+        (Change::Resolved, IncidentState::Resolved)
+    );
+    assert!(
+        over.explanation.starts_with("After "),
+        "{}",
+        over.explanation
+    );
 }
 
 #[test]
@@ -274,51 +438,111 @@ fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fau
         + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"");
     let mut watch = Watch::new(&(both + &azure("azure-chat", "one", "gpt-6-luna")));
     watch.well(5);
-    watch.minutes(4, None, |name| (name != "azure-chat").then_some(Fault::AccountAuth));
+    watch.minutes(4, None, |name| {
+        (name != "azure-chat").then_some(Fault::AccountAuth)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.cause.as_str()), (Attribution::Provider, "account.auth"));
-    assert!(incident.title.starts_with("Anthropic: suspected provider fault, "), "{}", incident.title);
-    assert!(incident.attribution_reason.starts_with("suspected provider: "), "{}", incident.attribution_reason);
-    assert_eq!(watch.opened().len(), 1, "nobody is told that the account is at fault: {:?}", watch.opened());
+    assert_eq!(
+        (incident.attribution, incident.cause.as_str()),
+        (Attribution::Provider, "account.auth")
+    );
+    assert!(
+        incident
+            .title
+            .starts_with("Anthropic: suspected provider fault, "),
+        "{}",
+        incident.title
+    );
+    assert!(
+        incident
+            .attribution_reason
+            .starts_with("suspected provider: "),
+        "{}",
+        incident.attribution_reason
+    );
+    assert_eq!(
+        watch.opened().len(),
+        1,
+        "nobody is told that the account is at fault: {:?}",
+        watch.opened()
+    );
 }
 
 #[test]
 fn a_sibling_whose_key_is_accepted_clears_the_provider_of_suspicion() {
     let both = endpoint("opus", "anthropic", "model = \"claude-opus\"")
-        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"\napi_key = \"k-1111111\"");
+        + &endpoint(
+            "haiku",
+            "anthropic",
+            "model = \"claude-haiku\"\napi_key = \"k-1111111\"",
+        );
     let mut watch = Watch::new(&both);
     watch.well(5);
-    watch.minutes(4, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.minutes(4, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(incident.attribution, Attribution::Account);
-    assert!(incident.explanation.contains("haiku at the same provider is not affected"), "{}", incident.explanation);
+    assert!(
+        incident
+            .explanation
+            .contains("haiku at the same provider is not affected"),
+        "{}",
+        incident.explanation
+    );
 }
 
 #[test]
 fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
     let both = |key: &str| {
         let key = format!("\napi_key = \"{key}\"");
-        endpoint("opus", "anthropic", &format!("model = \"claude-opus\"{key}"))
-            + &endpoint("haiku", "anthropic", &format!("model = \"claude-haiku\"{key}"))
+        endpoint(
+            "opus",
+            "anthropic",
+            &format!("model = \"claude-opus\"{key}"),
+        ) + &endpoint(
+            "haiku",
+            "anthropic",
+            &format!("model = \"claude-haiku\"{key}"),
+        )
     };
     let mut watch = Watch::new(&both("k-0000000"));
     watch.well(5);
     let at = Timestamp(START + watch.now * 1000);
-    watch.core.follow(Arc::new(configuration(&both("k-typing-error"))), 1.0, at);
+    watch
+        .core
+        .follow(Arc::new(configuration(&both("k-typing-error"))), 1.0, at);
     watch.minutes(4, None, |_| Some(Fault::AccountAuth));
-    assert_eq!(watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(), [Attribution::Account]);
+    assert_eq!(
+        watch
+            .open()
+            .iter()
+            .map(|i| i.attribution)
+            .collect::<Vec<_>>(),
+        [Attribution::Account]
+    );
 
     for restarts in [1, 2] {
         let mut watch = Watch::new(&both("k-0000000"));
         watch.well(5);
         for _ in 0..restarts {
             let (checkpoint, at) = (watch.core.checkpoint(), Timestamp(START + watch.now * 1000));
-            watch.core = Core::resume(Arc::new(configuration(&both("k-typing-error"))), 1.0, &checkpoint, at).unwrap();
+            watch.core = Core::resume(
+                Arc::new(configuration(&both("k-typing-error"))),
+                1.0,
+                &checkpoint,
+                at,
+            )
+            .unwrap();
             watch.samples.iter().for_each(|s| watch.core.remember(s));
         }
         watch.minutes(4, None, |_| Some(Fault::AccountAuth));
         assert_eq!(
-            watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(),
+            watch
+                .open()
+                .iter()
+                .map(|i| i.attribution)
+                .collect::<Vec<_>>(),
             [Attribution::Account],
             "nor after {restarts} restarts"
         );
@@ -329,22 +553,54 @@ fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
 fn a_model_that_was_there_until_now_may_have_been_retired() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
-    watch.minutes(3, None, |name| (name == "openai-chat").then_some(Fault::RequestModelNotFound));
+    watch.minutes(3, None, |name| {
+        (name == "openai-chat").then_some(Fault::RequestModelNotFound)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!(incident.title, "OpenAI: the model gpt-6-luna of openai-chat is not found (request.model_not_found)");
-    assert!(incident.explanation.contains("It was found until now: was it retired?"), "{}", incident.explanation);
+    assert_eq!(
+        incident.title,
+        "OpenAI: the model gpt-6-luna of openai-chat is not found (request.model_not_found)"
+    );
+    assert!(
+        incident
+            .explanation
+            .contains("It was found until now: was it retired?"),
+        "{}",
+        incident.explanation
+    );
 }
 
 #[test]
 fn trouble_of_one_model_names_it_and_says_that_the_others_are_fine() {
-    let models = ["gpt-6-luna", "gpt-6-mini", "gpt-6-sol", "gpt-6-nano", "gpt-5"];
-    let text: String = models.iter().map(|m| endpoint(m, "openai", &format!("model = \"{m}\""))).collect();
+    let models = [
+        "gpt-6-luna",
+        "gpt-6-mini",
+        "gpt-6-sol",
+        "gpt-6-nano",
+        "gpt-5",
+    ];
+    let text: String = models
+        .iter()
+        .map(|m| endpoint(m, "openai", &format!("model = \"{m}\"")))
+        .collect();
     let mut watch = Watch::new(&text);
     watch.well(5);
-    watch.minutes(5, None, |name| (name == "gpt-6-sol").then_some(Fault::Http5xx));
+    watch.minutes(5, None, |name| {
+        (name == "gpt-6-sol").then_some(Fault::Http5xx)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert!(incident.title.ends_with("(http.5xx), gpt-6-sol only"), "{}", incident.title);
-    assert!(incident.explanation.contains("gpt-6-sol only; 4 other models are fine."), "{}", incident.explanation);
+    assert!(
+        incident.title.ends_with("(http.5xx), gpt-6-sol only"),
+        "{}",
+        incident.title
+    );
+    assert!(
+        incident
+            .explanation
+            .contains("gpt-6-sol only; 4 other models are fine."),
+        "{}",
+        incident.explanation
+    );
 }
 
 #[test]
@@ -367,7 +623,13 @@ fn trouble_of_one_region_says_which_answers() {
 fn endpoints_that_fail_one_after_the_other_are_one_incident_that_grows() {
     let text: String = ["a", "b", "c"]
         .iter()
-        .map(|m| endpoint(m, "openai", &format!("model = \"{m}\"\ndetection = {{ siblings = false }}")))
+        .map(|m| {
+            endpoint(
+                m,
+                "openai",
+                &format!("model = \"{m}\"\ndetection = {{ siblings = false }}"),
+            )
+        })
         .collect();
     let mut watch = Watch::new(&text);
     watch.well(5);
@@ -377,7 +639,11 @@ fn endpoints_that_fail_one_after_the_other_are_one_incident_that_grows() {
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(incident.endpoints, ["a", "b", "c"]);
     let told: Vec<_> = watch.changes.iter().map(|(c, _)| *c).collect();
-    assert_eq!(told, [Change::Opened, Change::Escalated, Change::Updated], "it turns out to be the provider's once");
+    assert_eq!(
+        told,
+        [Change::Opened, Change::Escalated, Change::Updated],
+        "it turns out to be the provider's once"
+    );
 }
 
 #[test]
@@ -385,12 +651,25 @@ fn a_refused_key_and_a_dead_api_are_two_incidents() {
     let text = endpoint("a", "openai", "model = \"a\"") + &endpoint("b", "openai", "model = \"b\"");
     let mut watch = Watch::new(&text);
     watch.well(5);
-    watch.minutes(6, None, |name| Some(if name == "a" { Fault::RequestModelNotFound } else { Fault::Http5xx }));
-    let mut open: Vec<_> = watch.open().into_iter().map(|i| (i.attribution, i.cause)).collect();
+    watch.minutes(6, None, |name| {
+        Some(if name == "a" {
+            Fault::RequestModelNotFound
+        } else {
+            Fault::Http5xx
+        })
+    });
+    let mut open: Vec<_> = watch
+        .open()
+        .into_iter()
+        .map(|i| (i.attribution, i.cause))
+        .collect();
     open.sort();
     assert_eq!(
         open,
-        [(Attribution::Provider, "http.5xx".to_owned()), (Attribution::Account, "request.model_not_found".to_owned())]
+        [
+            (Attribution::Provider, "http.5xx".to_owned()),
+            (Attribution::Account, "request.model_not_found".to_owned())
+        ]
     );
 }
 
@@ -403,14 +682,30 @@ fn shop() -> String {
 fn a_product_that_fails_because_of_its_vendor_has_no_incident_of_its_own() {
     let mut watch = Watch::new(&shop());
     watch.well(5);
-    watch.minutes(5, None, |name| (name == "openai-chat").then_some(Fault::Http5xx));
+    watch.minutes(5, None, |name| {
+        (name == "openai-chat").then_some(Fault::Http5xx)
+    });
     assert_eq!(watch.open().len(), 1);
-    watch.minutes(6, None, |name| (name != "azure-chat").then_some(Fault::Http5xx));
+    watch.minutes(6, None, |name| {
+        (name != "azure-chat").then_some(Fault::Http5xx)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.provider.as_str(), incident.explains.as_slice()), ("openai", ["shop".to_owned()].as_slice()));
-    assert!(incident.explanation.contains("It explains why shop fails as well."), "{}", incident.explanation);
+    assert_eq!(
+        (incident.provider.as_str(), incident.explains.as_slice()),
+        ("openai", ["shop".to_owned()].as_slice())
+    );
+    assert!(
+        incident
+            .explanation
+            .contains("It explains why shop fails as well."),
+        "{}",
+        incident.explanation
+    );
     let (status, why) = watch.status("shop");
-    assert!(status == Status::Outage && why.starts_with("explained by incident 1: "), "{status:?} {why}");
+    assert!(
+        status == Status::Outage && why.starts_with("explained by incident 1: "),
+        "{status:?} {why}"
+    );
     watch.well(12);
     assert_eq!(watch.open(), []);
     assert_eq!(watch.status("shop").0, Status::Operational);
@@ -421,7 +716,9 @@ fn a_product_that_fails_because_of_its_vendor_has_no_incident_of_its_own() {
 fn a_product_that_goes_on_failing_when_its_vendor_is_well_gets_its_own_incident() {
     let mut watch = Watch::new(&shop());
     watch.well(5);
-    watch.minutes(9, None, |name| (name != "azure-chat").then_some(Fault::Http5xx));
+    watch.minutes(9, None, |name| {
+        (name != "azure-chat").then_some(Fault::Http5xx)
+    });
     watch.minutes(12, None, |name| (name == "shop").then_some(Fault::Http5xx));
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(
@@ -437,12 +734,24 @@ fn a_product_that_goes_on_failing_when_its_vendor_is_well_gets_its_own_incident(
 fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
-    watch.minutes(5, None, |name| (name == "openai-chat").then_some(Fault::Http5xx));
+    watch.minutes(5, None, |name| {
+        (name == "openai-chat").then_some(Fault::Http5xx)
+    });
     let at = Timestamp(START + watch.now * 1000);
-    let step = watch.core.follow(Arc::new(configuration(&azure("azure-chat", "one", "gpt-6-luna"))), 1.0, at);
+    let step = watch.core.follow(
+        Arc::new(configuration(&azure("azure-chat", "one", "gpt-6-luna"))),
+        1.0,
+        at,
+    );
     let (change, incident, _) = &step.changes[0];
-    assert_eq!((*change, incident.resolved_at), (Change::Resolved, Some(at)));
-    assert!(incident.title.contains("removed") && incident.explanation.contains("closed as removed"), "{incident:?}");
+    assert_eq!(
+        (*change, incident.resolved_at),
+        (Change::Resolved, Some(at))
+    );
+    assert!(
+        incident.title.contains("removed") && incident.explanation.contains("closed as removed"),
+        "{incident:?}"
+    );
 }
 
 /// What the vendor's page says at a moment.
@@ -458,12 +767,18 @@ pub(crate) fn page(provider: Provider, published_at: Option<&str>) -> Heard {
     });
     Heard {
         feed: match provider {
-            Provider::Anthropic => "anthropic https://status.claude.com/api/v2/summary.json".to_owned(),
+            Provider::Anthropic => {
+                "anthropic https://status.claude.com/api/v2/summary.json".to_owned()
+            }
             _ => "openai https://status.openai.com/api/v2/summary.json".to_owned(),
         },
         provider,
         page: Some(VendorPage {
-            status: if incidents.is_some() { Status::Degraded } else { Status::Operational },
+            status: if incidents.is_some() {
+                Status::Degraded
+            } else {
+                Status::Operational
+            },
             incidents: incidents.into_iter().collect(),
             url: "https://status.openai.com".to_owned(),
         }),
@@ -475,10 +790,17 @@ fn a_vendor_that_speaks_first_has_a_negative_lead() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     let at = Timestamp(START + watch.now * 1000);
-    watch.core.hear(page(Provider::OpenAi, Some(&at.to_string())), at);
-    watch.minutes(5, None, |name| (name == "openai-chat").then_some(Fault::Http5xx));
+    watch
+        .core
+        .hear(page(Provider::OpenAi, Some(&at.to_string())), at);
+    watch.minutes(5, None, |name| {
+        (name == "openai-chat").then_some(Fault::Http5xx)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!(incident.official.incident.as_deref(), Some("Elevated error rates"));
+    assert_eq!(
+        incident.official.incident.as_deref(),
+        Some("Elevated error rates")
+    );
     assert!(incident.official.lead_s.unwrap() < 0.0);
 }
 

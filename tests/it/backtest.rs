@@ -33,7 +33,10 @@ impl Place {
 
     fn backtest(&self, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-        command.current_dir(self.0.path()).env_remove("LLMWATCH_CONFIG").arg("backtest");
+        command
+            .current_dir(self.0.path())
+            .env_remove("LLMWATCH_CONFIG")
+            .arg("backtest");
         command.args(args.iter().map(AsRef::as_ref));
         command.output().unwrap()
     }
@@ -45,7 +48,10 @@ fn stdout(output: &Output) -> String {
 }
 
 fn events(lines: &str) -> Vec<Said> {
-    lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    lines
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect()
 }
 
 #[test]
@@ -53,11 +59,29 @@ fn traces_give_one_event_a_line_without_any_configuration() {
     let output = Place::new().backtest(&[&"--samples", &traces(), &"--json"]);
     let lines = stdout(&output);
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-    let keys: Vec<_> = first.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["trace", "t_ms", "endpoint", "event", "notify", "cause", "text"]);
+    let keys: Vec<_> = first
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "trace", "t_ms", "endpoint", "event", "notify", "cause", "text"
+        ]
+    );
 
     // How far the times are from the model's is a matter of the detector's own test.
-    let key = |s: &Said| (s.trace.clone(), s.endpoint.clone(), s.event.clone(), s.notify, s.cause.clone());
+    let key = |s: &Said| {
+        (
+            s.trace.clone(),
+            s.endpoint.clone(),
+            s.event.clone(),
+            s.notify,
+            s.cause.clone(),
+        )
+    };
     let golden = std::fs::read_to_string(traces().join("golden_alerts_dev.jsonl")).unwrap();
     let mut ours: Vec<_> = events(&lines).iter().map(key).collect();
     let mut theirs: Vec<_> = events(&golden).iter().map(key).collect();
@@ -72,58 +96,103 @@ fn labels_give_the_score() {
     let place = Place::new();
     let labels = traces().join("labels.jsonl");
     let score = stdout(&place.backtest(&[&"--samples", &traces(), &"--labels", &labels]));
-    assert_eq!(score, std::fs::read_to_string(traces().join("score.txt")).unwrap());
+    assert_eq!(
+        score,
+        std::fs::read_to_string(traces().join("score.txt")).unwrap()
+    );
 
-    let lines = stdout(&place.backtest(&[&"--samples", &traces(), &"--labels", &labels, &"--json"]));
+    let lines =
+        stdout(&place.backtest(&[&"--samples", &traces(), &"--labels", &labels, &"--json"]));
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     let outage = &last["score"]["groups"][0];
-    assert_eq!((&outage["group"], &outage["caught"]), (&"outage".into(), &1.0.into()));
+    assert_eq!(
+        (&outage["group"], &outage["caught"]),
+        (&"outage".into(), &1.0.into())
+    );
 }
 
 /// One file of the folder is a trace as well; without a manifest beside it, it describes itself.
 #[test]
 fn a_single_trace_says_what_it_says_in_its_folder() {
     let place = Place::new();
-    let all = events(&stdout(&place.backtest(&[&"--samples", &traces(), &"--json"])));
+    let all = events(&stdout(&place.backtest(&[
+        &"--samples",
+        &traces(),
+        &"--json",
+    ])));
     let own: Vec<_> = all.into_iter().filter(|s| s.trace == "a_p01_60s").collect();
     let file = traces().join("a_p01_60s.csv.gz");
-    assert_eq!(events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"]))), own);
+    assert_eq!(
+        events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"]))),
+        own
+    );
 
     let copy = place.0.path().join("a_p01_60s.csv.gz");
     std::fs::copy(file, &copy).unwrap();
-    assert_eq!(events(&stdout(&place.backtest(&[&"--samples", &copy, &"--json"]))), own);
+    assert_eq!(
+        events(&stdout(&place.backtest(&[&"--samples", &copy, &"--json"]))),
+        own
+    );
 }
 
 /// Two endpoints of one provider, once a minute; one of them fails from the 100th minute to the 110th.
 fn history() -> Vec<Sample> {
     let minute = |m: u64, name: &str| {
-        let sample = Sample { provider: Provider::OpenAi, ..good(name, START + Duration::from_mins(m)) };
+        let sample = Sample {
+            provider: Provider::OpenAi,
+            ..good(name, START + Duration::from_mins(m))
+        };
         if name == "chat" && (100..110).contains(&m) {
-            let failed = (Outcome::Failed, Some(Fault::Http5xx), Some(Attribution::Provider));
+            let failed = (
+                Outcome::Failed,
+                Some(Fault::Http5xx),
+                Some(Attribution::Provider),
+            );
             let (outcome, fault, attribution) = failed;
-            return Sample { outcome, fault, attribution, first_token_ms: None, http_status: Some(503), ..sample };
+            return Sample {
+                outcome,
+                fault,
+                attribution,
+                first_token_ms: None,
+                http_status: Some(503),
+                ..sample
+            };
         }
         sample
     };
-    (0..180).flat_map(|m| [minute(m, "chat"), minute(m, "mini")]).collect()
+    (0..180)
+        .flat_map(|m| [minute(m, "chat"), minute(m, "mini")])
+        .collect()
 }
 
 fn lines(samples: &[Sample]) -> String {
-    samples.iter().map(|s| serde_json::to_string(s).unwrap() + "\n").collect()
+    samples
+        .iter()
+        .map(|s| serde_json::to_string(s).unwrap() + "\n")
+        .collect()
 }
 
 #[test]
 fn an_export_is_replayed_in_any_order_of_one_instant() {
     let place = Place::new();
     let samples = history();
-    let swapped: Vec<_> = samples.chunks(2).flat_map(|pair| pair.iter().rev().cloned()).collect();
+    let swapped: Vec<_> = samples
+        .chunks(2)
+        .flat_map(|pair| pair.iter().rev().cloned())
+        .collect();
     let file = place.write("export.jsonl", &lines(&samples));
     let other = place.write("swapped.jsonl", &lines(&swapped));
     let said = events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"])));
     let other = events(&stdout(&place.backtest(&[&"--samples", &other, &"--json"])));
     let key = |s: &Said| (s.t_ms, s.endpoint.clone(), s.event.clone(), s.text.clone());
-    assert_eq!(said.iter().map(key).collect::<Vec<_>>(), other.iter().map(key).collect::<Vec<_>>());
-    let told: Vec<_> = said.iter().map(|s| (s.endpoint.as_str(), s.event.as_str())).collect();
+    assert_eq!(
+        said.iter().map(key).collect::<Vec<_>>(),
+        other.iter().map(key).collect::<Vec<_>>()
+    );
+    let told: Vec<_> = said
+        .iter()
+        .map(|s| (s.endpoint.as_str(), s.event.as_str()))
+        .collect();
     assert_eq!(told, [("chat", "open"), ("chat", "resolved")]);
     assert_eq!(said[0].text, "errors 4 of the last 4 probes; typical 0.8 %");
     let delay = said[0].t_ms - (START + Duration::from_mins(100)).0;
@@ -138,8 +207,17 @@ fn other_rules_show_what_they_change() {
     let text = stdout(&place.backtest(&[&"--samples", &file, &"--rules", &rules]));
     insta::assert_snapshot!(text);
 
-    let rules = place.write("rules.toml", "[detection]\nfailure_threshold = 2\nsuccess_threshold = 1\n");
-    let said = events(&stdout(&place.backtest(&[&"--samples", &file, &"--rules", &rules, &"--json"])));
+    let rules = place.write(
+        "rules.toml",
+        "[detection]\nfailure_threshold = 2\nsuccess_threshold = 1\n",
+    );
+    let said = events(&stdout(&place.backtest(&[
+        &"--samples",
+        &file,
+        &"--rules",
+        &rules,
+        &"--json",
+    ])));
     let minutes: Vec<_> = said.iter().map(|s| (s.t_ms - START.0) / 60_000).collect();
     assert_eq!(minutes, [101, 110]);
 }
@@ -150,18 +228,25 @@ fn mistakes_are_named_with_their_place() {
     let rules = place.write("rules.toml", "[detection]\nsensitivty = \"high\"\n");
     let output = place.backtest(&[&"--samples", &traces(), &"--rules", &rules]);
     assert_eq!(output.status.code(), Some(78));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean `sensitivity`?"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("did you mean `sensitivity`?"),
+        "{output:?}"
+    );
 
     let file = place.write("export.jsonl", "{\"endpoint\":\"chat\"}\n");
     let output = place.backtest(&[&"--samples", &file]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("line 1: not a sample"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("line 1: not a sample"),
+        "{output:?}"
+    );
 
     let file = place.write("trace.csv", "id,endpoint\n1,chat\n");
     let output = place.backtest(&[&"--samples", &file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("line 1: the columns of a trace are wanted"),
+        String::from_utf8_lossy(&output.stderr)
+            .contains("line 1: the columns of a trace are wanted"),
         "{output:?}"
     );
 }

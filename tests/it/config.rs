@@ -7,8 +7,12 @@ use std::process::Command;
 use insta::assert_snapshot;
 
 /// What no error may ever show.
-const SENTINELS: [&str; 4] =
-    ["sentinel4f9c2d7ab1e85", "hunter2-sentinel", "sentinel-not-a-signing-key", "value-of-the-variable"];
+const SENTINELS: [&str; 4] = [
+    "sentinel4f9c2d7ab1e85",
+    "hunter2-sentinel",
+    "sentinel-not-a-signing-key",
+    "value-of-the-variable",
+];
 
 /// `llmwatch -c FILE VERB`, in an environment of its own: its exit code, stdout and stderr.
 fn llmwatch(file: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -23,7 +27,11 @@ fn llmwatch(file: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// A server that answers everything with `status`.
@@ -34,7 +42,10 @@ fn server(status: &'static str) -> std::net::SocketAddr {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]);
-            let _ = write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            );
         }
     });
     address
@@ -43,7 +54,10 @@ fn server(status: &'static str) -> std::net::SocketAddr {
 #[test]
 fn every_bad_file_is_refused_with_its_place_and_a_way_out() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() > 35);
     for file in files {
@@ -52,7 +66,10 @@ fn every_bad_file_is_refused_with_its_place_and_a_way_out() {
         assert_eq!(code, Some(78), "{name}: {stderr}");
         assert!(stdout.is_empty(), "{name}: errors are talk: {stdout}");
         for sentinel in SENTINELS {
-            assert!(!stderr.contains(sentinel), "{name} gives a secret away: {stderr}");
+            assert!(
+                !stderr.contains(sentinel),
+                "{name} gives a secret away: {stderr}"
+            );
         }
         assert_snapshot!(name, stderr);
     }
@@ -90,14 +107,22 @@ fn who_needs_no_secret_does_not_fail_for_the_want_of_one() {
     "#;
     std::fs::write(
         &file,
-        format!("[monitor]\nlisten = \"off\"\nstate_dir = \"{}\"\n{secrets}", directory.path().display()),
+        format!(
+            "[monitor]\nlisten = \"off\"\nstate_dir = \"{}\"\n{secrets}",
+            directory.path().display()
+        ),
     )
     .unwrap();
     let (code, _, stderr) = llmwatch(&file, &["check"]);
     assert_eq!(code, Some(78));
-    for missing in
-        ["smtp_credential", "HOOK_URL", "nowhere", "HOOK_TOKEN", "routing_key_credential", "api_key_credential"]
-    {
+    for missing in [
+        "smtp_credential",
+        "HOOK_URL",
+        "nowhere",
+        "HOOK_TOKEN",
+        "routing_key_credential",
+        "api_key_credential",
+    ] {
         assert!(stderr.contains(missing), "{missing}: {stderr}");
     }
     let (code, stdout, stderr) = llmwatch(&file, &["check", "--without-secrets"]);
@@ -106,7 +131,14 @@ fn who_needs_no_secret_does_not_fail_for_the_want_of_one() {
     llmwatch::store::Store::open(&directory.path().join("llmwatch.db")).unwrap();
     let copy = directory.path().join("copy.db");
     let backup = ["store", "backup", copy.to_str().unwrap()];
-    let verbs: [&[&str]; 6] = [&backup, &["store", "check"], &["incidents"], &["report"], &["export"], &["outbox"]];
+    let verbs: [&[&str]; 6] = [
+        &backup,
+        &["store", "check"],
+        &["incidents"],
+        &["report"],
+        &["export"],
+        &["outbox"],
+    ];
     for verb in verbs {
         let (code, _, stderr) = llmwatch(&file, verb);
         assert_eq!(code, Some(0), "{verb:?}: {stderr}");
@@ -119,7 +151,10 @@ fn who_needs_no_secret_does_not_fail_for_the_want_of_one() {
     std::fs::write(&file, format!("{secrets}\n[monitr]")).unwrap();
     let (code, _, stderr) = llmwatch(&file, &["check", "--without-secrets"]);
     assert_eq!(code, Some(78));
-    assert!(stderr.contains("monitr") && stderr.contains("1 error"), "{stderr}");
+    assert!(
+        stderr.contains("monitr") && stderr.contains("1 error"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -127,14 +162,24 @@ fn nothing_starts_on_a_bad_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     let state = directory.path().join("state");
-    let bad = format!("[monitor]\nstate_dir = \"{}\"\n\n[[endpoint]]\nprovider = \"nobody\"\n", state.display());
+    let bad = format!(
+        "[monitor]\nstate_dir = \"{}\"\n\n[[endpoint]]\nprovider = \"nobody\"\n",
+        state.display()
+    );
     std::fs::write(&file, bad).unwrap();
     let (code, _, stderr) = llmwatch(&file, &["run"]);
     assert_eq!(code, Some(78), "{stderr}");
-    assert!(stderr.contains("nobody") && stderr.contains("monitor.toml:5:12"), "{stderr}");
+    assert!(
+        stderr.contains("nobody") && stderr.contains("monitor.toml:5:12"),
+        "{stderr}"
+    );
     assert!(!state.exists(), "not even the state directory was made");
     let (code, _, stderr) = llmwatch(&file, &["probe"]);
-    assert_eq!(code, Some(3), "a probe that cannot be made is unknown to a monitoring system: {stderr}");
+    assert_eq!(
+        code,
+        Some(3),
+        "a probe that cannot be made is unknown to a monitoring system: {stderr}"
+    );
     let (code, ..) = llmwatch(&directory.path().join("no-such.toml"), &["check"]);
     assert_eq!(code, Some(78));
 }
@@ -180,11 +225,17 @@ url = "https://hooks.example.com/services/hook-sentinel"
     std::fs::write(&file, config).unwrap();
     let (code, stdout, stderr) = llmwatch(&file, &["check"]);
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(!stdout.contains("sentinel") && !stderr.contains("sentinel"), "{stdout}{stderr}");
+    assert!(
+        !stdout.contains("sentinel") && !stderr.contains("sentinel"),
+        "{stdout}{stderr}"
+    );
     assert_snapshot!("plan", stdout);
     let (code, stdout, _) = llmwatch(&file, &["check", "--json"]);
     let plan: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((code, plan["endpoints"].as_array().map(Vec::len)), (Some(0), Some(3)));
+    assert_eq!(
+        (code, plan["endpoints"].as_array().map(Vec::len)),
+        (Some(0), Some(3))
+    );
     assert!(!stdout.contains("sentinel"), "{stdout}");
 }
 
@@ -195,7 +246,10 @@ fn a_file_that_is_not_utf8_is_refused_at_its_place() {
     std::fs::write(&file, b"[monitor]\nlocation = \"M\xfcnchen\"\n").unwrap();
     let (code, _, stderr) = llmwatch(&file, &["check"]);
     assert_eq!(code, Some(78));
-    assert!(stderr.contains("not UTF-8") && stderr.contains("monitor.toml:2:14"), "{stderr}");
+    assert!(
+        stderr.contains("not UTF-8") && stderr.contains("monitor.toml:2:14"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -204,15 +258,32 @@ fn a_key_file_that_nothing_can_be_built_of_is_a_bad_configuration() {
     let file = directory.path().join("monitor.toml");
     std::fs::write(directory.path().join("no.pem"), "nothing of the kind\n").unwrap();
     let mail = "[[email]]\nto = [\"a@example.com\"]\nfrom = \"a@example.com\"\nsmtp = \"smtp://127.0.0.1\"\n";
-    let signed = format!("{mail}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"no.pem\" }}\n");
-    for (config, named) in [(signed, "no.pem"), ("[monitor]\nca_file = \"no.pem\"\n".to_owned(), "ca_file")] {
-        std::fs::write(&file, format!("{config}\n[store]\nurl = \"sqlite:state.db\"\n")).unwrap();
-        let verbs: [&[&str]; 4] = [&["check"], &["run"], &["test-alert"], &["check", "--without-secrets"]];
+    let signed = format!(
+        "{mail}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"no.pem\" }}\n"
+    );
+    for (config, named) in [
+        (signed, "no.pem"),
+        ("[monitor]\nca_file = \"no.pem\"\n".to_owned(), "ca_file"),
+    ] {
+        std::fs::write(
+            &file,
+            format!("{config}\n[store]\nurl = \"sqlite:state.db\"\n"),
+        )
+        .unwrap();
+        let verbs: [&[&str]; 4] = [
+            &["check"],
+            &["run"],
+            &["test-alert"],
+            &["check", "--without-secrets"],
+        ];
         // What signs mails is a secret.
         for verb in &verbs[..if named == "ca_file" { 4 } else { 3 }] {
             let (code, stdout, stderr) = llmwatch(&file, verb);
             assert_eq!(code, Some(78), "{verb:?}: {stderr}");
-            assert!(stderr.contains(named) && stderr.contains("1 error in monitor.toml"), "{verb:?}: {stderr}");
+            assert!(
+                stderr.contains(named) && stderr.contains("1 error in monitor.toml"),
+                "{verb:?}: {stderr}"
+            );
             assert!(stdout.is_empty(), "{verb:?}: {stdout}");
         }
     }
@@ -222,12 +293,23 @@ fn a_key_file_that_nothing_can_be_built_of_is_a_bad_configuration() {
 fn a_key_that_stands_in_a_header_draws_a_warning_too() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
-    let headers = "{ Authorization = \"Bearer sk-sentinel4f9c2d7ab1e85\", api-key = \"${OPENAI_API_KEY}\" }";
-    std::fs::write(&file, format!("[[endpoint]]\nprovider = \"openai\"\nheaders = {headers}\n")).unwrap();
+    let headers =
+        "{ Authorization = \"Bearer sk-sentinel4f9c2d7ab1e85\", api-key = \"${OPENAI_API_KEY}\" }";
+    std::fs::write(
+        &file,
+        format!("[[endpoint]]\nprovider = \"openai\"\nheaders = {headers}\n"),
+    )
+    .unwrap();
     let (code, stdout, _) = llmwatch(&file, &["check"]);
     assert_eq!(code, Some(0));
-    assert!(stdout.contains("`Authorization` of `[endpoint.headers]` stands in the file itself"), "{stdout}");
-    assert!(!stdout.contains("`api-key`") && !stdout.contains("sentinel"), "{stdout}");
+    assert!(
+        stdout.contains("`Authorization` of `[endpoint.headers]` stands in the file itself"),
+        "{stdout}"
+    );
+    assert!(
+        !stdout.contains("`api-key`") && !stdout.contains("sentinel"),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -237,20 +319,42 @@ fn the_store_lies_where_the_environment_says_if_it_says_anything() {
     let place = |config: &str, vars: &[(&str, &str)]| {
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-        command.args(["-c", "monitor.toml", "check", "--json"]).current_dir(directory.path()).env_clear();
+        command
+            .args(["-c", "monitor.toml", "check", "--json"])
+            .current_dir(directory.path())
+            .env_clear();
         let output = command.envs(vars.iter().copied()).output().unwrap();
         let plan = serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
-        (plan["store"].as_str().unwrap().to_owned(), plan["warnings"].to_string())
+        (
+            plan["store"].as_str().unwrap().to_owned(),
+            plan["warnings"].to_string(),
+        )
     };
     let home = ("HOME", "/home/me");
-    assert_eq!(place("", &[home]).0, "/home/me/.local/state/llmwatch/llmwatch.db");
-    assert_eq!(place("", &[home, ("XDG_STATE_HOME", "/state")]).0, "/state/llmwatch/llmwatch.db");
+    assert_eq!(
+        place("", &[home]).0,
+        "/home/me/.local/state/llmwatch/llmwatch.db"
+    );
+    assert_eq!(
+        place("", &[home, ("XDG_STATE_HOME", "/state")]).0,
+        "/state/llmwatch/llmwatch.db"
+    );
     for nothing in ["", "relative"] {
-        assert_eq!(place("", &[home, ("XDG_STATE_HOME", nothing)]).0, "/home/me/.local/state/llmwatch/llmwatch.db");
+        assert_eq!(
+            place("", &[home, ("XDG_STATE_HOME", nothing)]).0,
+            "/home/me/.local/state/llmwatch/llmwatch.db"
+        );
     }
-    assert_eq!(place("", &[home, ("STATE_DIRECTORY", "/var/lib/llmwatch:/x")]).0, "/var/lib/llmwatch/llmwatch.db");
+    assert_eq!(
+        place("", &[home, ("STATE_DIRECTORY", "/var/lib/llmwatch:/x")]).0,
+        "/var/lib/llmwatch/llmwatch.db"
+    );
     assert!(place("", &[]).1.contains("neither `state_dir` nor $HOME"));
-    assert!(!place("[monitor]\nstate_dir = \"/s\"\n", &[]).1.contains("HOME"));
+    assert!(
+        !place("[monitor]\nstate_dir = \"/s\"\n", &[])
+            .1
+            .contains("HOME")
+    );
 }
 
 #[test]
@@ -258,12 +362,28 @@ fn an_empty_name_of_the_file_in_the_environment_counts_as_none() {
     let directory = tempfile::tempdir().unwrap();
     let check = |named: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-        command.arg("check").current_dir(directory.path()).env_clear().env("HOME", "/h").env("LLMWATCH_CONFIG", named);
+        command
+            .arg("check")
+            .current_dir(directory.path())
+            .env_clear()
+            .env("HOME", "/h")
+            .env("LLMWATCH_CONFIG", named);
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
     };
-    std::fs::write(directory.path().join("monitor.toml"), "[monitor]\nlocation = \"here\"\n").unwrap();
-    std::fs::write(directory.path().join("other.toml"), "[monitor]\nlocation = \"elsewhere\"\n").unwrap();
+    std::fs::write(
+        directory.path().join("monitor.toml"),
+        "[monitor]\nlocation = \"here\"\n",
+    )
+    .unwrap();
+    std::fs::write(
+        directory.path().join("other.toml"),
+        "[monitor]\nlocation = \"elsewhere\"\n",
+    )
+    .unwrap();
     assert!(check("").1.starts_with("location here"));
     assert!(check("other.toml").1.starts_with("location elsewhere"));
 }
@@ -274,8 +394,15 @@ fn a_file_that_is_named_in_the_environment_is_read_or_missed() {
     let samples = directory.path().join("samples");
     std::fs::write(&samples, "").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-    command.args(["backtest", "--samples"]).arg(&samples).current_dir(directory.path()).env_clear();
-    let output = command.env("LLMWATCH_CONFIG", "no-such.toml").output().unwrap();
+    command
+        .args(["backtest", "--samples"])
+        .arg(&samples)
+        .current_dir(directory.path())
+        .env_clear();
+    let output = command
+        .env("LLMWATCH_CONFIG", "no-such.toml")
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{stderr}");
     assert!(stderr.contains("no-such.toml"), "{stderr}");
@@ -287,8 +414,12 @@ fn a_message_of_ones_own_may_have_several_lines() {
     let file = directory.path().join("monitor.toml");
     let body = "{\n  \"title\": \"{{data.incident.title}}\"\n}\n";
     std::fs::write(directory.path().join("body.json"), body).unwrap();
-    for given in [format!("body = '''\n{body}'''"), "body_file = \"body.json\"".to_owned()] {
-        let hook = format!("[[webhook]]\nkind = \"template\"\nurl = \"http://127.0.0.1:1\"\n{given}\n");
+    for given in [
+        format!("body = '''\n{body}'''"),
+        "body_file = \"body.json\"".to_owned(),
+    ] {
+        let hook =
+            format!("[[webhook]]\nkind = \"template\"\nurl = \"http://127.0.0.1:1\"\n{given}\n");
         std::fs::write(&file, hook).unwrap();
         let (code, _, stderr) = llmwatch(&file, &["check"]);
         assert_eq!(code, Some(0), "{given}: {stderr}");
@@ -300,24 +431,44 @@ fn a_daemon_that_wants_a_token_is_not_taken_for_silent() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     let daemon = server("401 Unauthorized");
-    let config = format!("[monitor]\nlisten = \"{daemon}\"\nstate_dir = \".\"\n[web]\ntoken_credential = \"token\"\n");
+    let config = format!(
+        "[monitor]\nlisten = \"{daemon}\"\nstate_dir = \".\"\n[web]\ntoken_credential = \"token\"\n"
+    );
     std::fs::write(&file, config).unwrap();
     llmwatch::store::Store::open(&directory.path().join("llmwatch.db")).unwrap();
     let (_, _, stderr) = llmwatch(&file, &["status"]);
-    assert!(stderr.contains("wants a token that is not to be had here"), "{stderr}");
+    assert!(
+        stderr.contains("wants a token that is not to be had here"),
+        "{stderr}"
+    );
 }
 
 #[test]
 fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
-    std::fs::write(&file, "[[endpoint]]\nname = \"a\"\nprovider = \"http\"\nbase_url = \"http://127.0.0.1:1\"\n")
-        .unwrap();
+    std::fs::write(
+        &file,
+        "[[endpoint]]\nname = \"a\"\nprovider = \"http\"\nbase_url = \"http://127.0.0.1:1\"\n",
+    )
+    .unwrap();
     let (code, stdout, _) = llmwatch(&file, &["probe", "--nagios", "b"]);
-    assert_eq!((code, stdout.as_str()), (Some(3), "LLMWATCH UNKNOWN - there is no endpoint `b`; there are: a\n"));
+    assert_eq!(
+        (code, stdout.as_str()),
+        (
+            Some(3),
+            "LLMWATCH UNKNOWN - there is no endpoint `b`; there are: a\n"
+        )
+    );
     std::fs::write(&file, "[[endpoint]]\nprovider = \"nobody\"\n").unwrap();
     let (code, stdout, stderr) = llmwatch(&file, &["probe", "--nagios"]);
-    assert_eq!((code, stdout.as_str()), (Some(3), "LLMWATCH UNKNOWN - `nobody` is not possible for `provider`\n"));
+    assert_eq!(
+        (code, stdout.as_str()),
+        (
+            Some(3),
+            "LLMWATCH UNKNOWN - `nobody` is not possible for `provider`\n"
+        )
+    );
     assert!(stderr.contains("monitor.toml:2:12"), "{stderr}");
 }
 
@@ -325,16 +476,36 @@ fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
 fn what_cannot_be_written_to_stdout_is_no_success() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
-    let endpoint = format!("[[endpoint]]\nprovider = \"http\"\nbase_url = \"http://{}\"\n", server("200 OK"));
+    let endpoint = format!(
+        "[[endpoint]]\nprovider = \"http\"\nbase_url = \"http://{}\"\n",
+        server("200 OK")
+    );
     std::fs::write(&file, endpoint).unwrap();
     // What is probed is good, but a monitoring system does not hear of it.
-    let verbs: [(&[&str], i32); 4] = [(&["check"], 1), (&["man"], 1), (&["completions", "bash"], 1), (&["probe"], 3)];
+    let verbs: [(&[&str], i32); 4] = [
+        (&["check"], 1),
+        (&["man"], 1),
+        (&["completions", "bash"], 1),
+        (&["probe"], 3),
+    ];
     for (verb, code) in verbs {
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-        let output = command.arg("-c").arg(&file).args(verb).stdout(full).output().unwrap();
+        let output = command
+            .arg("-c")
+            .arg(&file)
+            .args(verb)
+            .stdout(full)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(code), "{verb:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{verb:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"),
+            "{verb:?}"
+        );
     }
 }
 
@@ -342,8 +513,17 @@ fn what_cannot_be_written_to_stdout_is_no_success() {
 fn an_argument_that_is_not_utf8_is_wrong_usage() {
     use std::os::unix::ffi::OsStrExt;
     let odd = std::ffi::OsStr::from_bytes(b"\xff");
-    let output = Command::new(env!("CARGO_BIN_EXE_llmwatch")).arg(odd).arg("probe").output().unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(env!("CARGO_BIN_EXE_llmwatch"))
+        .arg(odd)
+        .arg("probe")
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -353,5 +533,8 @@ fn a_channel_that_is_not_there_was_not_delivered_to() {
     std::fs::write(&file, "[[webhook]]\nurl = \"http://127.0.0.1:1\"\n").unwrap();
     let (code, _, stderr) = llmwatch(&file, &["test-alert", "nobody"]);
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("there is no channel `nobody`; there are: webhook"), "{stderr}");
+    assert!(
+        stderr.contains("there is no channel `nobody`; there are: webhook"),
+        "{stderr}"
+    );
 }

@@ -28,8 +28,7 @@ use uuid::Uuid;
 
 use crate::support::PATIENCE;
 
-const ANSWER: &str =
-    "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+const ANSWER: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 fn load(text: &str) -> Config {
     load_in(text, &HashMap::new())
@@ -39,7 +38,11 @@ fn load_in(text: &str, vars: &HashMap<String, String>) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings { vars: vars.clone(), hostname: "here".to_owned(), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        vars: vars.clone(),
+        hostname: "here".to_owned(),
+        ..Surroundings::default()
+    };
     config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -49,8 +52,14 @@ async fn listener() -> TcpListener {
 
 async fn probe(prober: &Prober, config: &Config) -> Sample {
     let now = clock::now();
-    let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
-    tokio::time::timeout(PATIENCE, prober.probe(&config.endpoints[0], due)).await.unwrap()
+    let due = Due {
+        scheduled_at: now,
+        started_at: now,
+        trigger: Trigger::Manual,
+    };
+    tokio::time::timeout(PATIENCE, prober.probe(&config.endpoints[0], due))
+        .await
+        .unwrap()
 }
 
 type Seen = Arc<Mutex<Vec<Value>>>;
@@ -61,7 +70,8 @@ async fn particular(State((refused, seen)): State<(&'static str, Seen)>, body: S
     let is_refused = asked.get(refused).is_some();
     seen.lock().unwrap().push(asked);
     if is_refused {
-        let message = format!("Unsupported parameter: '{refused}' is not supported with this model.");
+        let message =
+            format!("Unsupported parameter: '{refused}' is not supported with this model.");
         let error = json!({"error": {"message": message, "type": "invalid_request_error", "param": refused, "code": "unsupported_parameter"}});
         return (StatusCode::BAD_REQUEST, axum::Json(error)).into_response();
     }
@@ -76,7 +86,9 @@ async fn the_name_of_the_budget_is_agreed_on_once() {
     ] {
         let (listener, seen) = (listener().await, Seen::default());
         let address = listener.local_addr().unwrap();
-        let app = Router::new().fallback(particular).with_state((refused, seen.clone()));
+        let app = Router::new()
+            .fallback(particular)
+            .with_state((refused, seen.clone()));
         tokio::spawn(async move { axum::serve(listener, app).await });
         let config = load(&format!(
             "[[endpoint]]\nprovider = \"{provider}\"\nmodel = \"m\"\nbase_url = \"http://{address}/v1\"\n"
@@ -87,9 +99,19 @@ async fn the_name_of_the_budget_is_agreed_on_once() {
             assert_eq!(sample.fault, None, "{sample:?}");
         }
         let seen = seen.lock().unwrap();
-        let names: Vec<bool> = seen.iter().map(|asked| asked.get(accepted).is_some()).collect();
-        assert_eq!(names, [false, true, true], "asked once, remembered, and no third try");
-        let prompts: Vec<&str> = seen.iter().filter_map(|asked| asked["messages"][0]["content"].as_str()).collect();
+        let names: Vec<bool> = seen
+            .iter()
+            .map(|asked| asked.get(accepted).is_some())
+            .collect();
+        assert_eq!(
+            names,
+            [false, true, true],
+            "asked once, remembered, and no third try"
+        );
+        let prompts: Vec<&str> = seen
+            .iter()
+            .filter_map(|asked| asked["messages"][0]["content"].as_str())
+            .collect();
         assert_ne!(prompts[1], prompts[2], "no cache can answer for the model");
     }
 }
@@ -98,7 +120,9 @@ async fn the_name_of_the_budget_is_agreed_on_once() {
 async fn a_kept_connection_has_no_stages_of_its_own() {
     let (listener, seen) = (listener().await, Seen::default());
     let address = listener.local_addr().unwrap();
-    let app = Router::new().fallback(particular).with_state(("nothing", seen.clone()));
+    let app = Router::new()
+        .fallback(particular)
+        .with_state(("nothing", seen.clone()));
     tokio::spawn(async move { axum::serve(listener, app).await });
     let config = load(&format!(
         "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\nconnection = \"reuse\"\n"
@@ -107,7 +131,10 @@ async fn a_kept_connection_has_no_stages_of_its_own() {
     let first = probe(&prober, &config).await;
     let second = probe(&prober, &config).await;
     assert!(first.tcp_ms.is_some() && first.fault.is_none(), "{first:?}");
-    assert!(second.tcp_ms.is_none() && second.fault.is_none(), "{second:?}");
+    assert!(
+        second.tcp_ms.is_none() && second.fault.is_none(),
+        "{second:?}"
+    );
     assert_eq!(first.remote_addr, second.remote_addr);
     assert!(second.first_token_ms.is_some());
 }
@@ -123,7 +150,10 @@ async fn a_kept_connection_that_the_server_has_closed_is_no_fault_of_its() {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = vec![0; 64 * 1024];
             let _ = stream.read(&mut request).await;
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", ANSWER.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                ANSWER.len()
+            );
             let _ = stream.write_all(format!("{head}{ANSWER}").as_bytes()).await;
             // Takes one more request and hangs up on it, as a server does whose patience has just ended.
             let _ = stream.read(&mut request).await;
@@ -133,7 +163,10 @@ async fn a_kept_connection_that_the_server_has_closed_is_no_fault_of_its() {
     for _ in 0..2 {
         let sample = probe(&prober, &config).await;
         assert_eq!(sample.fault, None, "{sample:?}");
-        assert!(sample.tcp_ms.is_some(), "a connection of its own: {sample:?}");
+        assert!(
+            sample.tcp_ms.is_some(),
+            "a connection of its own: {sample:?}"
+        );
     }
 }
 
@@ -161,7 +194,9 @@ async fn secured(directory: &Path) -> (u16, std::path::PathBuf) {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
                 let answer = hyper::service::service_fn(|_| async {
                     Ok::<_, Infallible>(hyper::Response::new(Full::new(Bytes::from(ANSWER))))
                 });
@@ -174,7 +209,9 @@ async fn secured(directory: &Path) -> (u16, std::path::PathBuf) {
 }
 
 fn secure(port: u16, root: Option<&Path>, monitor: &str, vars: &HashMap<String, String>) -> Config {
-    let root = root.map_or(String::new(), |path| format!("ca_file = \"{}\"", path.display()));
+    let root = root.map_or(String::new(), |path| {
+        format!("ca_file = \"{}\"", path.display())
+    });
     let text = format!(
         "[monitor]\n{root}\n{monitor}\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"https://localhost:{port}/v1\"\n"
     );
@@ -189,23 +226,39 @@ async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
     assert_eq!(sample.http_version.as_deref(), Some("HTTP/2"));
-    assert_eq!(sample.tls_expires_at, Timestamp::parse("2060-01-02T00:00:00Z").ok());
+    assert_eq!(
+        sample.tls_expires_at,
+        Timestamp::parse("2060-01-02T00:00:00Z").ok()
+    );
     assert!(sample.dns_ms.is_some() && sample.tcp_ms.is_some() && sample.tls_ms.is_some());
 
     let config = secure(port, None, "", &HashMap::new());
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
-    assert_eq!(sample.fault, Some(Fault::TlsCertificate), "nobody vouches for it: {sample:?}");
+    assert_eq!(
+        sample.fault,
+        Some(Fault::TlsCertificate),
+        "nobody vouches for it: {sample:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_address_of_ipv6_is_reached_and_recorded() {
     // A machine without IPv6 has nothing to reach.
-    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        return;
+    };
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(async || ANSWER)).await });
-    let config = load(&format!("[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n"));
+    tokio::spawn(
+        async move { axum::serve(listener, Router::new().fallback(async || ANSWER)).await },
+    );
+    let config = load(&format!(
+        "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n"
+    ));
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
-    assert_eq!((sample.fault, sample.remote_addr), (None, Some(address.to_string())));
+    assert_eq!(
+        (sample.fault, sample.remote_addr),
+        (None, Some(address.to_string()))
+    );
 }
 
 #[tokio::test]
@@ -214,14 +267,36 @@ async fn the_server_is_told_which_name_is_meant() {
     let port = listener.local_addr().unwrap().port();
     let named = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let hello = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
-        let offered: Vec<_> = hello.client_hello().alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
-        (hello.client_hello().server_name().map(str::to_owned), offered)
+        let hello =
+            tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
+                .await
+                .unwrap();
+        let offered: Vec<_> = hello
+            .client_hello()
+            .alpn()
+            .into_iter()
+            .flatten()
+            .map(<[u8]>::to_vec)
+            .collect();
+        (
+            hello.client_hello().server_name().map(str::to_owned),
+            offered,
+        )
     });
     let config = secure(port, None, "", &HashMap::new());
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
-    assert_eq!(sample.fault, Some(Fault::TlsHandshake), "it hangs up once it knows: {sample:?}");
-    assert_eq!(named.await.unwrap(), (Some("localhost".to_owned()), vec![b"h2".to_vec(), b"http/1.1".to_vec()]));
+    assert_eq!(
+        sample.fault,
+        Some(Fault::TlsHandshake),
+        "it hangs up once it knows: {sample:?}"
+    );
+    assert_eq!(
+        named.await.unwrap(),
+        (
+            Some("localhost".to_owned()),
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        )
+    );
 }
 
 /// A proxy that tunnels for whoever shows this, and what it was asked.
@@ -238,15 +313,26 @@ async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
                 let head = String::from_utf8_lossy(&head[..count]).into_owned();
                 written.lock().unwrap().push(head.clone());
                 if !head.contains(wanted) {
-                    let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+                    let _ = client
+                        .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+                        .await;
                     return;
                 }
-                if let Some(target) = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()) {
+                if let Some(target) = head
+                    .strip_prefix("CONNECT ")
+                    .and_then(|rest| rest.split(' ').next())
+                {
                     let mut server = TcpStream::connect(target).await.unwrap();
-                    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                    client
+                        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                        .await
+                        .unwrap();
                     let _ = copy_bidirectional(&mut client, &mut server).await;
                 } else {
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", ANSWER.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                        ANSWER.len()
+                    );
                     let _ = client.write_all(format!("{head}{ANSWER}").as_bytes()).await;
                 }
             });
@@ -269,8 +355,16 @@ async fn messages_pass_the_proxy_too_but_not_to_what_is_near() {
     let config = load_in(&text, &HashMap::new());
     let sender = Sender::new(&config).unwrap();
     for channel in &config.channels {
-        let notice = specimen(NoticeType::Opened, Uuid::now_v7(), "here", None, clock::now());
-        let attempt = sender.attempt(channel, &notice, Progress::default(), clock::now()).await;
+        let notice = specimen(
+            NoticeType::Opened,
+            Uuid::now_v7(),
+            "here",
+            None,
+            clock::now(),
+        );
+        let attempt = sender
+            .attempt(channel, &notice, Progress::default(), clock::now())
+            .await;
         assert!(matches!(attempt, Attempt::Delivered { .. }), "{attempt:?}");
     }
     let asked = log.lock().unwrap();
@@ -295,8 +389,15 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
 
     let config = through(format!("http://127.0.0.1:{proxy_port}"));
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
-    assert_eq!((sample.fault, sample.attribution), (Some(Fault::LocalProxy), Some(Attribution::Local)));
-    assert_eq!(sample.http_status, Some(407), "it tells a proxy that is up from one that is not");
+    assert_eq!(
+        (sample.fault, sample.attribution),
+        (Some(Fault::LocalProxy), Some(Attribution::Local))
+    );
+    assert_eq!(
+        sample.http_status,
+        Some(407),
+        "it tells a proxy that is up from one that is not"
+    );
     assert!(sample.error.is_some_and(|words| words.contains("407")));
 
     let config = through("http://127.0.0.1:1".to_owned());
@@ -304,22 +405,37 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     assert_eq!(sample.fault, Some(Fault::LocalProxy));
 
     // Plain HTTP is passed on as it is, to the proxy that the environment names.
-    let vars = HashMap::from([("http_proxy".to_owned(), format!("http://me:secret@127.0.0.1:{proxy_port}"))]);
+    let vars = HashMap::from([(
+        "http_proxy".to_owned(),
+        format!("http://me:secret@127.0.0.1:{proxy_port}"),
+    )]);
     let text = "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://llm.test/v1\"\napi_key = \"k\"\n";
     let config = load_in(text, &vars);
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
-    assert!(log.lock().unwrap().iter().any(|head| head.starts_with("POST http://llm.test/v1/chat/completions ")));
+    assert!(
+        log.lock()
+            .unwrap()
+            .iter()
+            .any(|head| head.starts_with("POST http://llm.test/v1/chat/completions "))
+    );
 
     // What the environment excepts is reached without it.
     let before = log.lock().unwrap().len();
     let vars = HashMap::from([
-        ("https_proxy".to_owned(), format!("http://me:secret@127.0.0.1:{proxy_port}")),
+        (
+            "https_proxy".to_owned(),
+            format!("http://me:secret@127.0.0.1:{proxy_port}"),
+        ),
         ("no_proxy".to_owned(), "example.com, localhost".to_owned()),
     ]);
     let config = secure(port, Some(&root), "proxy = \"env\"", &vars);
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
-    assert_eq!((sample.fault, log.lock().unwrap().len()), (None, before), "{sample:?}");
+    assert_eq!(
+        (sample.fault, log.lock().unwrap().len()),
+        (None, before),
+        "{sample:?}"
+    );
     let config = secure(
         port,
         Some(&root),
@@ -327,20 +443,38 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
         &HashMap::from([vars.into_iter().find(|(k, _)| k == "https_proxy").unwrap()]),
     );
     let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
-    assert_eq!((sample.fault, log.lock().unwrap().len()), (None, before + 1), "{sample:?}");
+    assert_eq!(
+        (sample.fault, log.lock().unwrap().len()),
+        (None, before + 1),
+        "{sample:?}"
+    );
 }
 
 #[test]
 fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    std::fs::write(&path, "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n")
-        .unwrap();
-    let vars = HashMap::from([("ALL_PROXY".to_owned(), "socks5h://me:s3cret@proxy.test:1080".to_owned())]);
-    let surroundings = Surroundings { vars, hostname: "here".to_owned(), ..Surroundings::default() };
+    std::fs::write(
+        &path,
+        "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n",
+    )
+    .unwrap();
+    let vars = HashMap::from([(
+        "ALL_PROXY".to_owned(),
+        "socks5h://me:s3cret@proxy.test:1080".to_owned(),
+    )]);
+    let surroundings = Surroundings {
+        vars,
+        hostname: "here".to_owned(),
+        ..Surroundings::default()
+    };
     let refused = config::load(&path, &surroundings).unwrap_err().to_string();
-    let wanted = "`ALL_PROXY` of the environment is a proxy of kind `socks5h://`, which is not supported";
-    assert!(refused.contains(wanted) && refused.contains("monitor.toml:2:9"), "{refused}");
+    let wanted =
+        "`ALL_PROXY` of the environment is a proxy of kind `socks5h://`, which is not supported";
+    assert!(
+        refused.contains(wanted) && refused.contains("monitor.toml:2:9"),
+        "{refused}"
+    );
     assert!(!refused.contains("s3cret"), "{refused}");
 }
 
@@ -350,11 +484,19 @@ async fn a_token_of_entra_id_is_fetched_once_and_timed_apart() {
     let address = listener.local_addr().unwrap();
     let token = |State(seen): State<Seen>, body: String| async move {
         seen.lock().unwrap().push(json!({"token": body}));
-        axum::Json(json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "entra-token"}))
+        axum::Json(
+            json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "entra-token"}),
+        )
     };
     let answer = |State(seen): State<Seen>, headers: axum::http::HeaderMap| async move {
-        let shown = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        seen.lock().unwrap().push(json!({"shown": shown, "key": headers.contains_key("api-key")}));
+        let shown = headers
+            .get("authorization")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        seen.lock()
+            .unwrap()
+            .push(json!({"shown": shown, "key": headers.contains_key("api-key")}));
         ANSWER
     };
     let app = Router::new()
@@ -370,10 +512,17 @@ async fn a_token_of_entra_id_is_fetched_once_and_timed_apart() {
     let first = probe(&prober, &config).await;
     let second = probe(&prober, &config).await;
     assert_eq!((first.fault, second.fault), (None, None), "{first:?}");
-    assert!(first.auth_ms.is_some() && second.auth_ms.is_none(), "fetched once");
+    assert!(
+        first.auth_ms.is_some() && second.auth_ms.is_none(),
+        "fetched once"
+    );
     let seen = seen.lock().unwrap();
     let form = seen[0]["token"].as_str().unwrap();
-    assert!(form.contains("client_secret=s3cret%26more") && form.contains("grant_type=client_credentials"), "{form}");
+    assert!(
+        form.contains("client_secret=s3cret%26more")
+            && form.contains("grant_type=client_credentials"),
+        "{form}"
+    );
     for asked in &seen[1..] {
         assert_eq!(asked, &json!({"shown": "Bearer entra-token", "key": false}));
     }

@@ -14,11 +14,15 @@ fn outage() -> Scenario {
 }
 
 async fn patiently<T>(what: &str, wanted: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("{what}: it did not come"))
+    tokio::time::timeout(PATIENCE, wanted)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: it did not come"))
 }
 
 fn header<'a>(mail: &'a str, name: &str) -> &'a str {
-    let found = mail.lines().find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(": ")));
+    let found = mail
+        .lines()
+        .find_map(|l| l.strip_prefix(name).and_then(|l| l.strip_prefix(": ")));
     found.unwrap_or_else(|| panic!("no {name} in\n{mail}"))
 }
 
@@ -33,24 +37,45 @@ async fn an_outage_is_told_and_so_is_its_end() {
     world.openai.set_scenario(outage());
     let opened = daemon.event("incident.opened").await;
     assert_eq!(
-        (opened["provider"].as_str(), opened["attribution"].as_str(), opened["cause"].as_str()),
+        (
+            opened["provider"].as_str(),
+            opened["attribution"].as_str(),
+            opened["cause"].as_str()
+        ),
         (Some("openai"), Some("provider"), Some("overloaded"))
     );
     let first = patiently("the first mail", world.mail.next()).await;
     let first = String::from_utf8_lossy(&first.data).into_owned();
-    assert!(header(&first, "Subject").starts_with("[OUTAGE] OpenAI: openai-chat failing"), "{first}");
-    assert!(header(&first, "Subject").ends_with("Azure healthy"), "{first}");
-    let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
+    assert!(
+        header(&first, "Subject").starts_with("[OUTAGE] OpenAI: openai-chat failing"),
+        "{first}"
+    );
+    assert!(
+        header(&first, "Subject").ends_with("Azure healthy"),
+        "{first}"
+    );
+    let hook: Value =
+        serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
     assert_eq!(hook["type"], "incident.opened");
-    assert_eq!(hook["data"]["incident"]["alternatives"][0]["endpoint"], "azure-chat");
-    assert_eq!(hook["data"]["incident"]["endpoints"], serde_json::json!(["openai-chat"]));
+    assert_eq!(
+        hook["data"]["incident"]["alternatives"][0]["endpoint"],
+        "azure-chat"
+    );
+    assert_eq!(
+        hook["data"]["incident"]["endpoints"],
+        serde_json::json!(["openai-chat"])
+    );
 
     world.openai.set_scenario(Scenario::healthy());
     let second = patiently("the second mail", world.mail.next()).await;
     let second = String::from_utf8_lossy(&second.data).into_owned();
-    assert!(header(&second, "Subject").starts_with("[RESOLVED after "), "{second}");
+    assert!(
+        header(&second, "Subject").starts_with("[RESOLVED after "),
+        "{second}"
+    );
     assert_eq!(header(&second, "In-Reply-To"), header(&first, "Message-ID"));
-    let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
+    let hook: Value =
+        serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
     assert_eq!(hook["type"], "incident.resolved");
     assert_eq!(daemon.stop().await, Some(0));
 }
@@ -71,65 +96,108 @@ async fn a_mail_server_that_is_down_for_the_whole_outage_gets_one_mail_afterward
     world.mail.set_fault(MailFault::None);
     let first = patiently("the first mail", world.mail.next()).await;
     let first = String::from_utf8_lossy(&first.data);
-    assert!(header(&first, "Subject").contains(", over after "), "{first}");
+    assert!(
+        header(&first, "Subject").contains(", over after "),
+        "{first}"
+    );
     eventually("nothing waits any more", || {
-        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'pending'") == 0).then_some(())
+        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'pending'") == 0)
+            .then_some(())
     })
     .await;
     assert_eq!(world.mail.messages().len(), 1);
     let date = chrono::DateTime::parse_from_rfc2822(header(&first, "Date")).unwrap();
-    let decided = chrono::DateTime::parse_from_rfc3339(opened["opened_at"].as_str().unwrap()).unwrap();
-    assert_eq!(date.timestamp(), decided.timestamp(), "the mail carries the time of the decision");
+    let decided =
+        chrono::DateTime::parse_from_rfc3339(opened["opened_at"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        date.timestamp(),
+        decided.timestamp(),
+        "the mail carries the time of the decision"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key_is_the_accounts_and_not_the_providers() {
     let mut world = World::new().await;
-    let config = world.endpoints().replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
+    let config = world
+        .endpoints()
+        .replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
     world.write(&(config + &world.email()));
     let mut daemon = world.run();
-    let address = daemon.event("web.listening").await["address"].as_str().unwrap().to_owned();
-    world.openai.set_scenario(Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_401\"\n").unwrap());
+    let address = daemon.event("web.listening").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    world.openai.set_scenario(
+        Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_401\"\n").unwrap(),
+    );
     let opened = daemon.event("incident.opened").await;
-    assert_eq!((opened["attribution"].as_str(), opened["cause"].as_str()), (Some("account"), Some("account.auth")));
+    assert_eq!(
+        (opened["attribution"].as_str(), opened["cause"].as_str()),
+        (Some("account"), Some("account.auth"))
+    );
     let mail = patiently("the mail", world.mail.next()).await;
     let mail = String::from_utf8_lossy(&mail.data);
-    assert!(header(&mail, "Subject").starts_with("[YOUR ACCOUNT] OpenAI: "), "{mail}");
-    for (path, words) in [("incidents", "<b>account fault now</b>"), ("incidents/1", ">account fault, still open</b>")]
-    {
+    assert!(
+        header(&mail, "Subject").starts_with("[YOUR ACCOUNT] OpenAI: "),
+        "{mail}"
+    );
+    for (path, words) in [
+        ("incidents", "<b>account fault now</b>"),
+        ("incidents/1", ">account fault, still open</b>"),
+    ] {
         let (.., page) = crate::pages::get(&address, &format!("/{path}")).await;
         assert!(page.contains(words), "{page}");
     }
     assert_eq!(daemon.stop().await, Some(0));
     let status = world.llmwatch(&["status"]).output().await.unwrap();
     let said = String::from_utf8_lossy(&status.stdout);
-    assert!(said.starts_with("2 endpoints, 1 account fault: openai; last probe "), "{said}");
+    assert!(
+        said.starts_with("2 endpoints, 1 account fault: openai; last probe "),
+        "{said}"
+    );
     assert_eq!(status.status.code(), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
     let world = World::new().await;
-    let (openai, azure) = (world.openai.addr().to_string(), world.azure.addr().to_string());
+    let (openai, azure) = (
+        world.openai.addr().to_string(),
+        world.azure.addr().to_string(),
+    );
     let nobody = "127.0.0.1:1";
-    let dead = world.endpoints().replace(&openai, nobody).replace(&azure, nobody);
+    let dead = world
+        .endpoints()
+        .replace(&openai, nobody)
+        .replace(&azure, nobody);
     let control = |address: &str| format!("\n[[control]]\nurl = \"tcp://{address}\"\n");
     world.write(&(dead.clone() + &control(nobody)));
     let mut daemon = world.run();
     let blind = daemon.event("monitor.blind").await;
     assert_eq!(blind["fault"], "tcp.refused");
     for _ in 0..8 {
-        assert_eq!(daemon.event("probe.completed").await["attribution"], "local");
+        assert_eq!(
+            daemon.event("probe.completed").await["attribution"],
+            "local"
+        );
     }
-    assert_eq!(world.query::<i64>("SELECT count(*) FROM incident"), 0, "nobody's downtime");
+    assert_eq!(
+        world.query::<i64>("SELECT count(*) FROM incident"),
+        0,
+        "nobody's downtime"
+    );
 
     let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     world.write(&(dead + &control(&alive.local_addr().unwrap().to_string())));
     daemon.signal("HUP");
     daemon.event("monitor.sighted").await;
     let opened = daemon.event("incident.opened").await;
-    assert_eq!((opened["attribution"].as_str(), opened["cause"].as_str()), (Some("provider"), Some("tcp.refused")));
+    assert_eq!(
+        (opened["attribution"].as_str(), opened["cause"].as_str()),
+        (Some("provider"), Some("tcp.refused"))
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -145,15 +213,26 @@ async fn a_bad_file_at_reload_changes_nothing_and_a_good_one_keeps_what_it_knows
     world.write(&(world.endpoints() + "\n[[endpoint]]\nprovder = \"openai\"\n"));
     daemon.signal("HUP");
     let rejected = daemon.event("config.rejected").await;
-    assert!(rejected["error"].as_str().unwrap().contains("provder"), "{rejected}");
+    assert!(
+        rejected["error"].as_str().unwrap().contains("provder"),
+        "{rejected}"
+    );
     daemon.event("probe.completed").await;
 
-    world.write(&world.endpoints().replace("alert_after = \"2s\"", "alert_after = \"3s\""));
+    world.write(
+        &world
+            .endpoints()
+            .replace("alert_after = \"2s\"", "alert_after = \"3s\""),
+    );
     daemon.signal("HUP");
     daemon.event("config.reloaded").await;
     world.openai.set_scenario(Scenario::healthy());
     daemon.event("incident.resolved").await;
-    assert_eq!(world.query::<i64>("SELECT count(*) FROM incident"), 1, "the incident outlived both reloads");
+    assert_eq!(
+        world.query::<i64>("SELECT count(*) FROM incident"),
+        1,
+        "the incident outlived both reloads"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -165,16 +244,26 @@ async fn a_key_file_that_went_bad_is_refused_at_a_reload_and_the_level_of_the_lo
     world.write(&format!("{good}\n[log]\nlevel = \"warn\"\n"));
     let mut daemon = world.run();
     daemon.event("probe.completed").await;
-    world.write(&format!("{good}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"none.pem\" }}\n"));
+    world.write(&format!(
+        "{good}dkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"none.pem\" }}\n"
+    ));
     daemon.signal("HUP");
     let rejected = daemon.event("config.rejected").await;
-    assert!(rejected["error"].as_str().unwrap().contains("none.pem"), "{rejected}");
+    assert!(
+        rejected["error"].as_str().unwrap().contains("none.pem"),
+        "{rejected}"
+    );
     daemon.event("probe.completed").await;
     assert!(!daemon.log.contains("\"level\":\"info\""), "{}", daemon.log);
-    world.write(&format!("{good}\n[log]\nlevel = \"info\"\nformat = \"pretty\"\n"));
+    world.write(&format!(
+        "{good}\n[log]\nlevel = \"info\"\nformat = \"pretty\"\n"
+    ));
     daemon.signal("HUP");
     let reloaded = daemon.event("config.reloaded").await;
-    assert_eq!(reloaded["needs_restart"], serde_json::json!(["the log's `format`"]));
+    assert_eq!(
+        reloaded["needs_restart"],
+        serde_json::json!(["the log's `format`"])
+    );
     world.write(&format!("{good}\n[log]\nlevel = \"warn\"\n"));
     daemon.signal("HUP");
     daemon.event("config.reloaded").await;
@@ -190,7 +279,10 @@ async fn a_store_has_one_daemon_until_that_ends_in_whatever_way() {
     let second = world.llmwatch(&["run"]).output().await.unwrap();
     let said = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{said}");
-    assert!(said.contains("another llmwatch runs on the store"), "{said}");
+    assert!(
+        said.contains("another llmwatch runs on the store"),
+        "{said}"
+    );
     first.event("probe.completed").await;
     first.kill().await;
     let mut third = world.run();
@@ -203,19 +295,54 @@ async fn a_demo_ends_when_its_daemon_does() {
     let world = World::new().await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let demo =
-        patiently("the end", world.llmwatch(&["demo", "--for", "7d", "--listen", &address]).output()).await.unwrap();
+    let demo = patiently(
+        "the end",
+        world
+            .llmwatch(&["demo", "--for", "7d", "--listen", &address])
+            .output(),
+    )
+    .await
+    .unwrap();
     let said = String::from_utf8_lossy(&demo.stderr);
     assert_eq!(demo.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
-    let simulator = patiently("the end", world.llmwatch(&["simulate", "--listen", &address]).output()).await.unwrap();
-    assert!(String::from_utf8_lossy(&simulator.stderr).contains(&format!("cannot listen on {address}")));
-    let mut demo = world.llmwatch(&["demo", "--for", "7d"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(demo.stdout.take().unwrap()));
-    while !patiently("the first probes", lines.next_line()).await.unwrap().unwrap().contains("operational") {}
+    assert!(
+        said.contains(&format!("cannot listen on {address}")),
+        "{said}"
+    );
+    let simulator = patiently(
+        "the end",
+        world.llmwatch(&["simulate", "--listen", &address]).output(),
+    )
+    .await
+    .unwrap();
+    assert!(
+        String::from_utf8_lossy(&simulator.stderr).contains(&format!("cannot listen on {address}"))
+    );
+    let mut demo = world
+        .llmwatch(&["demo", "--for", "7d"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(demo.stdout.take().unwrap()));
+    while !patiently("the first probes", lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .contains("operational")
+    {}
     let pid = demo.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
-    assert_eq!(patiently("the end", demo.wait()).await.unwrap().code(), Some(1));
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-s", "INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(
+        patiently("the end", demo.wait()).await.unwrap().code(),
+        Some(1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,11 +350,21 @@ async fn a_watch_ends_when_nobody_reads_it_any_more() {
     let world = World::new().await;
     world.write(&world.endpoints());
     llmwatch::store::Store::open(&world.store()).unwrap();
-    let mut watch = world.llmwatch(&["status", "--watch"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(watch.stdout.take().unwrap()));
-    patiently("the first line", lines.next_line()).await.unwrap();
+    let mut watch = world
+        .llmwatch(&["status", "--watch"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(watch.stdout.take().unwrap()));
+    patiently("the first line", lines.next_line())
+        .await
+        .unwrap();
     drop(lines);
-    assert_eq!(patiently("the end", watch.wait()).await.unwrap().code(), Some(3));
+    assert_eq!(
+        patiently("the end", watch.wait()).await.unwrap().code(),
+        Some(3)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,14 +377,20 @@ async fn an_endpoint_that_never_answered_is_unknown_until_it_is_an_outage() {
     );
     world.write(&(world.endpoints() + &world.webhook() + &unpriced));
     let mut daemon = world.run();
-    while daemon.event("config.warning").await["message"].as_str().is_none_or(|m| !m.contains("the price of `mine`")) {}
+    while daemon.event("config.warning").await["message"]
+        .as_str()
+        .is_none_or(|m| !m.contains("the price of `mine`"))
+    {}
     let changed = loop {
         let changed = daemon.event("status.changed").await;
         if changed["endpoint"] == "openai-chat" {
             break changed;
         }
     };
-    assert_eq!((changed["status"].as_str(), changed["was"].as_str()), (Some("outage"), Some("unknown")));
+    assert_eq!(
+        (changed["status"].as_str(), changed["was"].as_str()),
+        (Some("outage"), Some("unknown"))
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -263,7 +406,10 @@ async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
     daemon.signal("HUP");
     let closed = daemon.event("incident.resolved").await;
     let message = closed["message"].as_str().unwrap();
-    assert!(message.contains("removed from the configuration") && !message.contains("over after"), "{closed}");
+    assert!(
+        message.contains("removed from the configuration") && !message.contains("over after"),
+        "{closed}"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -278,7 +424,8 @@ async fn an_endpoint_that_was_removed_while_nobody_ran_has_its_incident_closed()
         world.openai.set_scenario(outage());
         daemon.event("notification.sent").await;
         eventually("that is recorded", || {
-            (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'sent'") == 1).then_some(())
+            (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'sent'") == 1)
+                .then_some(())
         })
         .await;
         if killed {
@@ -290,16 +437,30 @@ async fn an_endpoint_that_was_removed_while_nobody_ran_has_its_incident_closed()
         world.write(&config.replace("openai-chat", "openai-renamed"));
         let mut daemon = world.run();
         let closed = daemon.event("incident.resolved").await;
-        assert!(closed["message"].as_str().unwrap().contains("removed from the configuration"), "{closed}");
+        assert!(
+            closed["message"]
+                .as_str()
+                .unwrap()
+                .contains("removed from the configuration"),
+            "{closed}"
+        );
         let mut told = Vec::new();
         while !told.contains(&"incident.resolved".to_owned()) {
-            let hook: Value = serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
+            let hook: Value =
+                serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body)
+                    .unwrap();
             told.push(hook["type"].as_str().unwrap().to_owned());
         }
         assert_eq!(told, ["incident.opened", "incident.resolved"]);
-        let (open, removed) =
-            ("SELECT count(*) FROM incident WHERE open", "SELECT json_extract(data, '$.removed') FROM incident");
-        assert_eq!((world.query::<i64>(open), world.query::<bool>(removed)), (0, true), "killed: {killed}");
+        let (open, removed) = (
+            "SELECT count(*) FROM incident WHERE open",
+            "SELECT json_extract(data, '$.removed') FROM incident",
+        );
+        assert_eq!(
+            (world.query::<i64>(open), world.query::<bool>(removed)),
+            (0, true),
+            "killed: {killed}"
+        );
         assert_eq!(daemon.stop().await, Some(0));
     }
 }
@@ -319,7 +480,8 @@ async fn a_restart_in_the_middle_of_an_outage_repeats_nothing_and_loses_nothing(
     daemon.event("monitor.ready").await;
     daemon.event("probe.completed").await;
     world.openai.set_scenario(Scenario::healthy());
-    let next: Value = serde_json::from_slice(&patiently("the end", world.hook.next()).await.body).unwrap();
+    let next: Value =
+        serde_json::from_slice(&patiently("the end", world.hook.next()).await.body).unwrap();
     assert_eq!(next["type"], "incident.resolved", "and not a second alert");
     assert_eq!(daemon.stop().await, Some(0));
 }
@@ -347,8 +509,16 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     daemon.kill().await;
     let mut random = fastrand::Rng::with_seed(20_261_124);
     for round in 0..KILLS {
-        world.openai.set_scenario(if round / 6 % 2 == 0 { Scenario::healthy() } else { outage() });
-        let behaviour = if round % 5 == 4 { WebhookBehaviour::Hang } else { WebhookBehaviour::Ok };
+        world.openai.set_scenario(if round / 6 % 2 == 0 {
+            Scenario::healthy()
+        } else {
+            outage()
+        });
+        let behaviour = if round % 5 == 4 {
+            WebhookBehaviour::Hang
+        } else {
+            WebhookBehaviour::Ok
+        };
         world.hook.set_behaviour(behaviour);
         let mut daemon = world.run();
         tokio::time::sleep(std::time::Duration::from_millis(random.u64(50..1500))).await;
@@ -372,7 +542,10 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     })
     .await;
     assert_eq!(daemon.stop().await, Some(0));
-    assert_eq!(world.query::<i64>("SELECT count(*) FROM outbox WHERE state <> 'sent'"), 0);
+    assert_eq!(
+        world.query::<i64>("SELECT count(*) FROM outbox WHERE state <> 'sent'"),
+        0
+    );
 
     // What the receiver saw: per incident its notifications in order, each with the ids under which it came.
     let mut received: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
@@ -380,19 +553,29 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let incident = body["data"]["incident"]["id"].as_str().unwrap().to_owned();
         let id = body["data"]["notification_id"].as_str().unwrap().to_owned();
-        received.entry(incident).or_default().push((body["type"].as_str().unwrap().to_owned(), id));
+        received
+            .entry(incident)
+            .or_default()
+            .push((body["type"].as_str().unwrap().to_owned(), id));
     }
     let incidents: i64 = world.query("SELECT count(*) FROM incident");
     assert!(incidents >= 2, "{incidents}");
     assert_eq!(received.len() as i64, incidents, "every incident was told");
     for (incident, told) in &received {
         for wanted in ["incident.opened", "incident.resolved"] {
-            let mut ids: Vec<_> = told.iter().filter(|(t, _)| t == wanted).map(|(_, id)| id).collect();
+            let mut ids: Vec<_> = told
+                .iter()
+                .filter(|(t, _)| t == wanted)
+                .map(|(_, id)| id)
+                .collect();
             ids.dedup();
             assert_eq!(ids.len(), 1, "{incident}: {wanted} under one id: {told:?}");
         }
         let place = |wanted: &str| told.iter().position(|(t, _)| t == wanted);
-        assert!(place("incident.opened") < place("incident.resolved"), "{incident}: {told:?}");
+        assert!(
+            place("incident.opened") < place("incident.resolved"),
+            "{incident}: {told:?}"
+        );
     }
 }
 
@@ -412,9 +595,14 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
     let mail = patiently("the mail", world.mail.next()).await;
     let hook = patiently("the webhook", world.hook.next()).await;
     let mut seen = vec![("mail", mail.data.clone()), ("webhook", hook.body.clone())];
-    for verb in
-        [&["check"][..], &["check", "--json"], &["probe"], &["probe", "--json"], &["export"], &["status", "--json"]]
-    {
+    for verb in [
+        &["check"][..],
+        &["check", "--json"],
+        &["probe"],
+        &["probe", "--json"],
+        &["export"],
+        &["status", "--json"],
+    ] {
         let out = world.llmwatch(verb).output().await.unwrap();
         seen.push(("a verb's stdout", out.stdout));
         seen.push(("a verb's stderr", out.stderr));
@@ -428,7 +616,11 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
     assert!(samples > 0, "the provider's words were recorded");
     for (place, bytes) in seen {
         let found = bytes.windows(KEY.len()).any(|w| w == KEY.as_bytes());
-        assert!(!found, "the key stands in {place}: {}", String::from_utf8_lossy(&bytes));
+        assert!(
+            !found,
+            "the key stands in {place}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
 }
 
@@ -442,14 +634,26 @@ async fn a_store_that_cannot_be_made_is_told_once_and_to_the_service_manager_too
     let socket = world.directory.path().join("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
     manager.set_nonblocking(true).unwrap();
-    let ended = world.llmwatch(&["run"]).env("NOTIFY_SOCKET", &socket).output();
+    let ended = world
+        .llmwatch(&["run"])
+        .env("NOTIFY_SOCKET", &socket)
+        .output();
     let ended = patiently("the end", ended).await.unwrap();
     assert_eq!(ended.status.code(), Some(1), "it is tried again");
     let stderr = String::from_utf8(ended.stderr).unwrap();
-    let what = format!("llmwatch: the store `{}` cannot be opened for writing: ", store.display());
-    let told: Vec<_> = stderr.lines().filter(|line| line.starts_with(&what)).collect();
+    let what = format!(
+        "llmwatch: the store `{}` cannot be opened for writing: ",
+        store.display()
+    );
+    let told: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.starts_with(&what))
+        .collect();
     assert_eq!(told.len(), 1, "{stderr}");
-    assert!(told[0].contains("df -h") && told[0].matches("opened").count() == 2, "{stderr}");
+    assert!(
+        told[0].contains("df -h") && told[0].matches("opened").count() == 2,
+        "{stderr}"
+    );
     let mut said = vec![0; 4096];
     let mut last = String::new();
     while let Ok(n) = manager.recv(&mut said) {

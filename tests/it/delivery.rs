@@ -23,11 +23,24 @@ fn body(request: &Request) -> Value {
 
 /// `type`, in the order in which the receiver took them; what it refused is not in it.
 fn types(requests: &[std::sync::Arc<Request>]) -> Vec<String> {
-    requests.iter().map(|r| body(r)["type"].as_str().unwrap().trim_start_matches("incident.").to_owned()).collect()
+    requests
+        .iter()
+        .map(|r| {
+            body(r)["type"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("incident.")
+                .to_owned()
+        })
+        .collect()
 }
 
 async fn next(world: &mut World) -> Value {
-    body(&tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("a webhook comes"))
+    body(
+        &tokio::time::timeout(PATIENCE, world.hook.next())
+            .await
+            .expect("a webhook comes"),
+    )
 }
 
 async fn watched(world: &World, extra: &str) -> Daemon {
@@ -54,9 +67,14 @@ async fn a_killed_before_it_could_tell() {
     daemon.event("notification.sent").await;
     world.openai.set_scenario(Scenario::healthy());
     daemon.event("notification.sent").await;
-    assert_eq!(types(&world.hook.requests()[refused..]), ["opened", "resolved"]);
-    let ids: BTreeSet<_> =
-        world.hook.requests()[..=refused].iter().map(|r| body(r)["data"]["notification_id"].to_string()).collect();
+    assert_eq!(
+        types(&world.hook.requests()[refused..]),
+        ["opened", "resolved"]
+    );
+    let ids: BTreeSet<_> = world.hook.requests()[..=refused]
+        .iter()
+        .map(|r| body(r)["data"]["notification_id"].to_string())
+        .collect();
     assert_eq!(ids.len(), 1, "every attempt carried the same id");
     next(&mut world).await;
     assert_eq!(daemon.stop().await, Some(0));
@@ -78,13 +96,18 @@ async fn b_killed_before_it_could_tell_and_over_before_it_came_back() {
     let mut daemon = world.run();
     let resolved = daemon.event("incident.resolved").await;
     eventually("all is told", || {
-        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'merged')") == 0).then_some(())
+        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'merged')")
+            == 0)
+            .then_some(())
     })
     .await;
     // It may be told while the incident is not over yet as far as the monitor knows; then its end is told as well.
     let told = world.hook.requests();
     let last = body(told.last().unwrap());
-    assert_eq!(last["data"]["incident"]["resolved_at"], resolved["resolved_at"]);
+    assert_eq!(
+        last["data"]["incident"]["resolved_at"],
+        resolved["resolved_at"]
+    );
     assert!(
         [vec!["opened"], vec!["opened", "resolved"]]
             .contains(&types(&told[refused..]).iter().map(String::as_str).collect())
@@ -130,16 +153,26 @@ async fn d_receiver_down_for_the_whole_outage() {
     world.hook.set_behaviour(WebhookBehaviour::Ok);
     daemon.event("notification.sent").await;
     eventually("nothing waits any more", || {
-        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'pending'") == 0).then_some(())
+        (world.query::<i64>("SELECT count(*) FROM outbox WHERE state = 'pending'") == 0)
+            .then_some(())
     })
     .await;
     let told = world.hook.requests();
-    let ids: BTreeSet<_> = told[refused..].iter().map(|r| body(r)["data"]["notification_id"].to_string()).collect();
+    let ids: BTreeSet<_> = told[refused..]
+        .iter()
+        .map(|r| body(r)["data"]["notification_id"].to_string())
+        .collect();
     assert_eq!(ids.len(), 1, "one message says both");
     let told = body(told.last().unwrap());
     assert_eq!(told["type"], "incident.opened");
-    assert_eq!(told["timestamp"], opened["opened_at"], "it carries the time of the decision");
-    assert_eq!(told["data"]["incident"]["state"], "resolved", "and says that it is over");
+    assert_eq!(
+        told["timestamp"], opened["opened_at"],
+        "it carries the time of the decision"
+    );
+    assert_eq!(
+        told["data"]["incident"]["state"], "resolved",
+        "and says that it is over"
+    );
     assert!(told["data"]["incident"]["resolved_at"].is_string());
     assert_eq!(daemon.stop().await, Some(0));
 }
@@ -148,18 +181,27 @@ async fn d_receiver_down_for_the_whole_outage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f_receiver_down_for_a_while() {
     let world = World::new().await;
-    world.hook.set_behaviour(WebhookBehaviour::Status(429, vec![("retry-after".to_owned(), "2".to_owned())]));
+    world.hook.set_behaviour(WebhookBehaviour::Status(
+        429,
+        vec![("retry-after".to_owned(), "2".to_owned())],
+    ));
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     let retry = daemon.event("notification.retry").await;
     let at = |v: &Value| chrono::DateTime::parse_from_rfc3339(v.as_str().unwrap()).unwrap();
     let wait = at(&retry["next_attempt_at"]) - at(&retry["ts"]);
-    assert!(wait.num_milliseconds() >= 1_900, "the receiver asked for two seconds: {wait}");
+    assert!(
+        wait.num_milliseconds() >= 1_900,
+        "the receiver asked for two seconds: {wait}"
+    );
     world.hook.set_behaviour(status(500));
     daemon.event("notification.retry").await;
     world.hook.set_behaviour(WebhookBehaviour::Ok);
     daemon.event("notification.sent").await;
-    assert_eq!(types(&world.hook.requests()).last().map(String::as_str), Some("opened"));
+    assert_eq!(
+        types(&world.hook.requests()).last().map(String::as_str),
+        Some("opened")
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -171,10 +213,16 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
     let mut daemon = watched(&world, &fallback).await;
     world.openai.set_scenario(outage());
     daemon.event("notification.failed").await;
-    let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await.expect("the fallback is used");
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next())
+        .await
+        .expect("the fallback is used");
     assert!(String::from_utf8_lossy(&mail.data).contains("Subject: [OUTAGE] OpenAI"));
 
-    let listed = world.llmwatch(&["outbox", "--json"]).output().await.unwrap();
+    let listed = world
+        .llmwatch(&["outbox", "--json"])
+        .output()
+        .await
+        .unwrap();
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(
         (listed[0]["channel"].as_str(), listed[0]["state"].as_str()),
@@ -185,9 +233,16 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
     // Without a running daemon's answer it is read from the store.
     let status = world.llmwatch(&["status"]).output().await.unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("hook was not told everything") && status.contains("HTTP 410"), "{status}");
+    assert!(
+        status.contains("hook was not told everything") && status.contains("HTTP 410"),
+        "{status}"
+    );
     world.hook.set_behaviour(WebhookBehaviour::Ok);
-    let retried = world.llmwatch(&["outbox", "retry", &id[..13]]).output().await.unwrap();
+    let retried = world
+        .llmwatch(&["outbox", "retry", &id[..13]])
+        .output()
+        .await
+        .unwrap();
     assert_eq!(retried.status.code(), Some(0), "{retried:?}");
     // The daemon finds it by itself: nothing else happens.
     while daemon.event("notification.sent").await["channel"] != "hook" {}
@@ -199,10 +254,15 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
     .await;
     let told = types(&world.hook.requests());
     assert_eq!(told[told.len() - 2..], ["opened", "resolved"], "{told:?}");
-    let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await.expect("whoever heard of it hears of its end");
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next())
+        .await
+        .expect("whoever heard of it hears of its end");
     assert!(String::from_utf8_lossy(&mail.data).contains("Subject: [RESOLVED"));
     let empty = world.llmwatch(&["outbox"]).output().await.unwrap();
-    assert!(empty.stdout.is_empty() && String::from_utf8_lossy(&empty.stderr).contains("nothing waits"), "{empty:?}");
+    assert!(
+        empty.stdout.is_empty() && String::from_utf8_lossy(&empty.stderr).contains("nothing waits"),
+        "{empty:?}"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -217,7 +277,13 @@ async fn what_waits_for_a_channel_that_is_gone_becomes_a_dead_letter_and_the_log
     daemon.signal("HUP");
     let failed = daemon.event("notification.failed").await;
     assert_eq!(failed["channel"], "hook");
-    assert!(failed["message"].as_str().unwrap().contains("not configured any more"), "{failed}");
+    assert!(
+        failed["message"]
+            .as_str()
+            .unwrap()
+            .contains("not configured any more"),
+        "{failed}"
+    );
     let state: String = world.query("SELECT state FROM outbox");
     assert_eq!(state, "failed");
     assert_eq!(daemon.stop().await, Some(0));
@@ -230,7 +296,8 @@ async fn an_edited_threshold_neither_repeats_nor_loses() {
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
     daemon.event("notification.sent").await;
-    let edited = (world.endpoints() + &world.webhook()).replace("alert_after = \"2s\"", "alert_after = \"4s\"");
+    let edited = (world.endpoints() + &world.webhook())
+        .replace("alert_after = \"2s\"", "alert_after = \"4s\"");
     world.write(&edited);
     daemon.signal("HUP");
     daemon.event("config.reloaded").await;
@@ -260,7 +327,14 @@ async fn ten_endpoints_of_a_vendor_that_fail_together_are_one_message_that_names
     world.openai.set_scenario(outage());
     let told = next(&mut world).await;
     assert_eq!(told["type"], "incident.opened");
-    assert_eq!(told["data"]["incident"]["endpoints"].as_array().unwrap().len(), 10, "{told}");
+    assert_eq!(
+        told["data"]["incident"]["endpoints"]
+            .as_array()
+            .unwrap()
+            .len(),
+        10,
+        "{told}"
+    );
     world.openai.set_scenario(Scenario::healthy());
     assert_eq!(next(&mut world).await["type"], "incident.resolved");
     assert_eq!(daemon.stop().await, Some(0));
@@ -282,7 +356,10 @@ async fn a_maintenance_is_silent_and_its_end_is_not() {
     let told = next(&mut world).await;
     assert_eq!(told["type"], "incident.opened");
     let at = chrono::DateTime::parse_from_rfc3339(told["timestamp"].as_str().unwrap()).unwrap();
-    assert!(at >= end, "nothing is told before the end of the window: {at}");
+    assert!(
+        at >= end,
+        "nothing is told before the end of the window: {at}"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
@@ -295,8 +372,13 @@ async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
     );
     world.write(&(world.endpoints() + &heartbeat));
     let mut daemon = world.run();
-    let ping = tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("a ping comes");
-    assert_eq!((ping.method.as_str(), ping.path.as_str()), ("GET", "/alive"));
+    let ping = tokio::time::timeout(PATIENCE, world.hook.next())
+        .await
+        .expect("a ping comes");
+    assert_eq!(
+        (ping.method.as_str(), ping.path.as_str()),
+        ("GET", "/alive")
+    );
     let samples: i64 = world.query("SELECT count(DISTINCT series) FROM sample");
     assert_eq!(samples, 2, "not before every endpoint was probed");
 
@@ -305,10 +387,14 @@ async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
     lock.execute_batch("DROP TRIGGER IF EXISTS full; CREATE TRIGGER full BEFORE INSERT ON sample BEGIN SELECT RAISE(FAIL, 'full'); END").unwrap();
     daemon.event("store.failed").await;
     let failing = async { while world.hook.next().await.path != "/fail" {} };
-    tokio::time::timeout(PATIENCE, failing).await.expect("the other address is pinged");
+    tokio::time::timeout(PATIENCE, failing)
+        .await
+        .expect("the other address is pinged");
     lock.execute_batch("DROP TRIGGER full").unwrap();
     let alive = async { while world.hook.next().await.path != "/alive" {} };
-    tokio::time::timeout(PATIENCE, alive).await.expect("all is well again");
+    tokio::time::timeout(PATIENCE, alive)
+        .await
+        .expect("all is well again");
     world.hook.set_behaviour(status(500));
     daemon.event("heartbeat.failed").await;
     assert_eq!(daemon.stop().await, Some(0));
@@ -324,24 +410,52 @@ async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let told = next(&mut world).await;
     assert_eq!(told["type"], "monitor.store");
-    assert!(told["data"]["title"].as_str().unwrap().contains("cannot write its store"), "{told}");
+    assert!(
+        told["data"]["title"]
+            .as_str()
+            .unwrap()
+            .contains("cannot write its store"),
+        "{told}"
+    );
     lock.execute_batch("COMMIT").unwrap();
     let told = next(&mut world).await;
     assert_eq!(told["type"], "monitor.store");
-    assert!(told["data"]["title"].as_str().unwrap().contains("writes its store again after"), "{told}");
+    assert!(
+        told["data"]["title"]
+            .as_str()
+            .unwrap()
+            .contains("writes its store again after"),
+        "{told}"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_can_silence_and_acknowledge_through_the_running_daemon() {
     let world = World::new().await;
-    let page = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let config = world.endpoints().replace("listen = \"off\"", &format!("listen = \"{page}\""));
+    let page = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let config = world
+        .endpoints()
+        .replace("listen = \"off\"", &format!("listen = \"{page}\""));
     world.write(&(config + &world.webhook() + "\n[web]\ntoken = \"let-me-write\"\n"));
     let mut daemon = world.run();
     daemon.event("monitor.ready").await;
-    let silenced =
-        world.llmwatch(&["silence", "--for", "1h", "--endpoint", "openai-chat", "--json"]).output().await.unwrap();
+    let silenced = world
+        .llmwatch(&[
+            "silence",
+            "--for",
+            "1h",
+            "--endpoint",
+            "openai-chat",
+            "--json",
+        ])
+        .output()
+        .await
+        .unwrap();
     assert_eq!(silenced.status.code(), Some(0), "{silenced:?}");
     let silenced: Value = serde_json::from_slice(&silenced.stdout).unwrap();
     world.openai.set_scenario(outage());
@@ -350,19 +464,34 @@ async fn people_can_silence_and_acknowledge_through_the_running_daemon() {
         daemon.event("probe.completed").await;
     }
     assert!(world.hook.requests().is_empty(), "it is silent");
-    let typo = world.llmwatch(&["silence", "--for", "1h", "--endpoint", "openai-caht"]).output().await.unwrap();
+    let typo = world
+        .llmwatch(&["silence", "--for", "1h", "--endpoint", "openai-caht"])
+        .output()
+        .await
+        .unwrap();
     assert_eq!(typo.status.code(), Some(1));
 
-    let ended = world.llmwatch(&["silence", "--end", silenced["id"].as_str().unwrap()]).output().await.unwrap();
+    let ended = world
+        .llmwatch(&["silence", "--end", silenced["id"].as_str().unwrap()])
+        .output()
+        .await
+        .unwrap();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     daemon.event("notification.sent").await;
     let number = opened["number"].to_string();
-    let acknowledged = world.llmwatch(&["ack", &number, "--by", "ann", "--json"]).output().await.unwrap();
+    let acknowledged = world
+        .llmwatch(&["ack", &number, "--by", "ann", "--json"])
+        .output()
+        .await
+        .unwrap();
     let acknowledged: Value = serde_json::from_slice(&acknowledged.stdout).unwrap();
     assert_eq!(acknowledged["acknowledged"]["by"], "ann");
     let unknown = world.llmwatch(&["ack", "99"]).output().await.unwrap();
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no incident of number 99"), "{unknown:?}");
+    assert!(
+        String::from_utf8_lossy(&unknown.stderr).contains("no incident of number 99"),
+        "{unknown:?}"
+    );
     let kept: String = world.query("SELECT json_extract(data, '$.acknowledged.by') FROM incident");
     assert_eq!(kept, "ann");
     assert_eq!(daemon.stop().await, Some(0));

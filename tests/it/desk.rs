@@ -8,8 +8,8 @@ use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::{Announcement, Desk};
 use llmwatch::incident::Change;
 use llmwatch::model::{
-    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official, Sample, Status,
-    Tally, Timestamp,
+    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official,
+    Sample, Status, Tally, Timestamp,
 };
 use llmwatch::pipeline::fold::Core;
 use llmwatch::silence::Silence;
@@ -44,14 +44,24 @@ fn configured(rest: &str) -> Arc<Config> {
 
 /// One webhook with these filters.
 fn story(filters: &str) -> Story {
-    story_of(&format!("[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n{filters}\n"))
+    story_of(&format!(
+        "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n{filters}\n"
+    ))
 }
 
 fn story_of(rest: &str) -> Story {
     let config = configured(rest);
     let core = Core::new(config.clone(), 1.0);
     let (desk, incidents, told) = (Desk::default(), Vec::new(), Vec::new());
-    Story { config, core, desk, second: 0, incidents, told, outbox: Vec::new() }
+    Story {
+        config,
+        core,
+        desk,
+        second: 0,
+        incidents,
+        told,
+        outbox: Vec::new(),
+    }
 }
 
 impl Story {
@@ -63,7 +73,8 @@ impl Story {
         let now = self.now();
         let snapshot = self.core.snapshot(now);
         for outgoing in self.desk.tick(now, &self.config, &snapshot, &self.outbox) {
-            self.told.push((self.second, outgoing.channel, outgoing.notice));
+            self.told
+                .push((self.second, outgoing.channel, outgoing.notice));
         }
     }
 
@@ -117,7 +128,9 @@ impl Story {
     }
 
     fn joins(self, number: usize, endpoint: &str) -> Self {
-        self.change(number, Change::Updated, |i| i.endpoints.push(endpoint.to_owned()))
+        self.change(number, Change::Updated, |i| {
+            i.endpoints.push(endpoint.to_owned())
+        })
     }
 
     fn worsens(self, number: usize) -> Self {
@@ -147,7 +160,11 @@ impl Story {
     }
 
     fn acknowledged(mut self, number: u64) -> Self {
-        let word = Acknowledgement { at: self.now(), by: "ann".to_owned(), comment: String::new() };
+        let word = Acknowledgement {
+            at: self.now(),
+            by: "ann".to_owned(),
+            comment: String::new(),
+        };
         assert!(self.desk.acknowledge(number, word).is_some());
         self.tick();
         self
@@ -167,9 +184,15 @@ impl Story {
             .told
             .iter()
             .map(|(second, channel, notice)| {
-                let about = notice.incident.as_ref().map_or(notice.title.clone(), |i| format!("#{}", i.number));
+                let about = notice
+                    .incident
+                    .as_ref()
+                    .map_or(notice.title.clone(), |i| format!("#{}", i.number));
                 let over = if notice.already_over { " over" } else { "" };
-                format!("{second} {channel} {} {about}{over}", notice.r#type.as_str().rsplit('.').next().unwrap())
+                format!(
+                    "{second} {channel} {} {about}{over}",
+                    notice.r#type.as_str().rsplit('.').next().unwrap()
+                )
             })
             .collect();
         assert_eq!(told, expected);
@@ -179,17 +202,28 @@ impl Story {
 
 #[test]
 fn the_first_message_waits_for_others_to_join_it() {
-    let story = story("group_wait = \"20s\"").opens(&["a"], Status::Outage).until(5).joins(1, "b").until(60);
+    let story = story("group_wait = \"20s\"")
+        .opens(&["a"], Status::Outage)
+        .until(5)
+        .joins(1, "b")
+        .until(60);
     let story = story.told(&["20 hook opened #1"]);
     let notice = &story.told[0].2;
     assert_eq!(notice.incident.as_ref().unwrap().endpoints, ["a", "b"]);
-    assert_eq!(notice.decided_at, NOON, "it was decided when the incident was opened");
+    assert_eq!(
+        notice.decided_at, NOON,
+        "it was decided when the incident was opened"
+    );
 }
 
 #[test]
 fn what_is_over_while_it_waits_is_told_as_over() {
     let story_of_over = |filters: &str| {
-        story(&format!("group_wait = \"20s\"\n{filters}")).opens(&["a"], Status::Outage).until(5).ends(1).until(60)
+        story(&format!("group_wait = \"20s\"\n{filters}"))
+            .opens(&["a"], Status::Outage)
+            .until(5)
+            .ends(1)
+            .until(60)
     };
     let story = story_of_over("");
     story.told(&["5 hook opened #1 over"]);
@@ -197,27 +231,53 @@ fn what_is_over_while_it_waits_is_told_as_over() {
     only_ends.told(&["5 hook resolved #1"]);
     // What keeps an incident until it is told that it is over is told both.
     let duty = "[[webhook]]\nname = \"duty\"\nkind = \"pagerduty\"\nrouting_key = \"k\"\n";
-    let duty = story_of(duty).opens(&["a"], Status::Outage).until(5).ends(1).until(60);
+    let duty = story_of(duty)
+        .opens(&["a"], Status::Outage)
+        .until(5)
+        .ends(1)
+        .until(60);
     let duty = duty.told(&["5 duty opened #1 over", "5 duty resolved #1"]);
     assert_eq!(duty.told[1].2.thread, Some(duty.told[0].2.id));
 }
 
 #[test]
 fn an_escalation_channel_is_told_only_what_lasts() {
-    let short = story("after = \"10m\"").opens(&["a"], Status::Outage).until(300).ends(1);
+    let short = story("after = \"10m\"")
+        .opens(&["a"], Status::Outage)
+        .until(300)
+        .ends(1);
     short.until(1_000).told(&[]);
-    let long = story("after = \"10m\"").opens(&["a"], Status::Outage).until(900).ends(1).until(1_000);
+    let long = story("after = \"10m\"")
+        .opens(&["a"], Status::Outage)
+        .until(900)
+        .ends(1)
+        .until(1_000);
     long.told(&["600 hook opened #1", "900 hook resolved #1"]);
-    let taken = story("after = \"10m\"").opens(&["a"], Status::Outage).until(300).acknowledged(1).until(900).ends(1);
+    let taken = story("after = \"10m\"")
+        .opens(&["a"], Status::Outage)
+        .until(300)
+        .acknowledged(1)
+        .until(900)
+        .ends(1);
     taken.until(1_000).told(&[]);
 }
 
 #[test]
 fn reminders_grow_apart_and_outlive_a_restart_and_end_with_an_acknowledgement() {
-    let story = story("group_wait = \"0s\"\nremind_every = \"1h\"").opens(&["a"], Status::Outage).until(2 * 3600);
-    let story = story.restarts().until(7 * 3600 - 1).restarts().until(8 * 3600);
-    let story =
-        story.told(&["0 hook opened #1", "3600 hook reminder #1", "10800 hook reminder #1", "25200 hook reminder #1"]);
+    let story = story("group_wait = \"0s\"\nremind_every = \"1h\"")
+        .opens(&["a"], Status::Outage)
+        .until(2 * 3600);
+    let story = story
+        .restarts()
+        .until(7 * 3600 - 1)
+        .restarts()
+        .until(8 * 3600);
+    let story = story.told(&[
+        "0 hook opened #1",
+        "3600 hook reminder #1",
+        "10800 hook reminder #1",
+        "25200 hook reminder #1",
+    ]);
     let count = story.told.len();
     let story = story.acknowledged(1).until(40 * 3600);
     assert_eq!(story.told.len(), count, "somebody is on it");
@@ -225,28 +285,61 @@ fn reminders_grow_apart_and_outlive_a_restart_and_end_with_an_acknowledgement() 
 
 #[test]
 fn a_day_is_the_longest_between_reminders() {
-    let story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(5 * 86_400);
-    let hours: Vec<_> = story.told.iter().map(|(second, ..)| second / 3600).collect();
+    let story = story("group_wait = \"0s\"")
+        .opens(&["a"], Status::Outage)
+        .until(5 * 86_400);
+    let hours: Vec<_> = story
+        .told
+        .iter()
+        .map(|(second, ..)| second / 3600)
+        .collect();
     assert_eq!(hours, [0, 4, 12, 28, 52, 76, 100]);
 }
 
 #[test]
 fn an_incident_becomes_news_when_it_becomes_bad_enough() {
     let filters = "group_wait = \"0s\"\nmin_status = \"outage\"";
-    let mild = story(filters).opens(&["a"], Status::Degraded).until(60).ends(1).until(120);
+    let mild = story(filters)
+        .opens(&["a"], Status::Degraded)
+        .until(60)
+        .ends(1)
+        .until(120);
     mild.told(&[]);
-    let grave = story(filters).opens(&["a"], Status::Degraded).until(60).worsens(1).until(100).ends(1);
-    grave.until(120).told(&["60 hook opened #1", "100 hook resolved #1"]);
+    let grave = story(filters)
+        .opens(&["a"], Status::Degraded)
+        .until(60)
+        .worsens(1)
+        .until(100)
+        .ends(1);
+    grave
+        .until(120)
+        .told(&["60 hook opened #1", "100 hook resolved #1"]);
 }
 
 #[test]
 fn on_says_which_changes_are_told() {
     let all = "group_wait = \"0s\"\non = [\"opened\", \"updated\", \"escalated\", \"resolved\"]";
     let story_of_all = |filters| {
-        story(filters).opens(&["a"], Status::Degraded).until(10).joins(1, "b").until(20).worsens(1).until(30).ends(1)
+        story(filters)
+            .opens(&["a"], Status::Degraded)
+            .until(10)
+            .joins(1, "b")
+            .until(20)
+            .worsens(1)
+            .until(30)
+            .ends(1)
     };
-    story_of_all(all).told(&["0 hook opened #1", "10 hook updated #1", "20 hook escalated #1", "30 hook resolved #1"]);
-    story_of_all("group_wait = \"0s\"").told(&["0 hook opened #1", "20 hook escalated #1", "30 hook resolved #1"]);
+    story_of_all(all).told(&[
+        "0 hook opened #1",
+        "10 hook updated #1",
+        "20 hook escalated #1",
+        "30 hook resolved #1",
+    ]);
+    story_of_all("group_wait = \"0s\"").told(&[
+        "0 hook opened #1",
+        "20 hook escalated #1",
+        "30 hook resolved #1",
+    ]);
     story_of_all("group_wait = \"0s\"\non = [\"resolved\"]").told(&["30 hook resolved #1"]);
     story_of_all("group_wait = \"0s\"\non = [\"monitor\"]").told(&[]);
 }
@@ -256,15 +349,25 @@ fn scopes_choose_incidents_by_their_endpoints() {
     let channels = "[[webhook]]\nname = \"openai\"\nurl = \"http://127.0.0.1:9/\"\nproviders = [\"openai\"]\ngroup_wait = \"0s\"\n\
                     [[webhook]]\nname = \"c\"\nurl = \"http://127.0.0.1:9/\"\nendpoints = [\"c\"]\ngroup_wait = \"0s\"\n\
                     [[webhook]]\nname = \"own\"\nurl = \"http://127.0.0.1:9/\"\nattribution = [\"account\"]\n";
-    let story = story_of(channels).opens(&["a", "b"], Status::Outage).opens(&["c"], Status::Outage).until(60);
+    let story = story_of(channels)
+        .opens(&["a", "b"], Status::Outage)
+        .opens(&["c"], Status::Outage)
+        .until(60);
     story.told(&["0 openai opened #1", "0 c opened #2"]);
 }
 
 #[test]
 fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
     let quiet = "group_wait = \"0s\"\nquiet_hours = \"12:00-13:00\"";
-    let story_of = |filters| story(filters).opens(&["a"], Status::Outage).opens(&["b"], Status::Degraded).until(10);
-    story_of(quiet).until(3_700).told(&["0 hook opened #1", "3600 hook opened #2"]);
+    let story_of = |filters| {
+        story(filters)
+            .opens(&["a"], Status::Outage)
+            .opens(&["b"], Status::Degraded)
+            .until(10)
+    };
+    story_of(quiet)
+        .until(3_700)
+        .told(&["0 hook opened #1", "3600 hook opened #2"]);
     let all = "group_wait = \"0s\"\nquiet_hours = \"11:00-13:00\"\nquiet_hours_all = true";
     let over = story_of(all).ends(2).until(3_700);
     let over = over.told(&["3600 hook opened #1", "3600 hook opened #2 over"]);
@@ -277,27 +380,49 @@ fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
 
 #[test]
 fn a_silence_holds_back_what_begins_in_it_and_what_is_over_before_it_ends_is_never_told() {
-    let begun =
-        story("group_wait = \"0s\"").silenced(&["a"], 600).opens(&["a"], Status::Outage).opens(&["c"], Status::Outage);
-    begun.until(60).ends(1).until(700).told(&["0 hook opened #2"]);
-    let lasting = story("group_wait = \"0s\"").silenced(&["a"], 600).opens(&["a"], Status::Outage).until(800).ends(1);
+    let begun = story("group_wait = \"0s\"")
+        .silenced(&["a"], 600)
+        .opens(&["a"], Status::Outage)
+        .opens(&["c"], Status::Outage);
+    begun
+        .until(60)
+        .ends(1)
+        .until(700)
+        .told(&["0 hook opened #2"]);
+    let lasting = story("group_wait = \"0s\"")
+        .silenced(&["a"], 600)
+        .opens(&["a"], Status::Outage)
+        .until(800)
+        .ends(1);
     lasting.told(&["600 hook opened #1", "800 hook resolved #1"]);
-    let wider =
-        story("group_wait = \"0s\"").silenced(&["a"], 600).opens(&["a"], Status::Outage).until(60).joins(1, "b");
+    let wider = story("group_wait = \"0s\"")
+        .silenced(&["a"], 600)
+        .opens(&["a"], Status::Outage)
+        .until(60)
+        .joins(1, "b");
     wider.told(&["60 hook opened #1"]);
 }
 
 #[test]
 fn whoever_heard_that_it_began_hears_that_it_is_over_silence_or_not() {
-    let story = story("group_wait = \"0s\"").opens(&["a"], Status::Degraded).until(10).silenced(&[], 600);
+    let story = story("group_wait = \"0s\"")
+        .opens(&["a"], Status::Degraded)
+        .until(10)
+        .silenced(&[], 600);
     let story = story.until(60).worsens(1).until(100).ends(1).until(700);
     story.told(&["0 hook opened #1", "100 hook resolved #1"]);
 }
 
 #[test]
 fn a_silence_can_be_ended_early() {
-    let mut story = story("group_wait = \"0s\"").silenced(&[], 600).opens(&["a"], Status::Outage).until(30);
-    assert!(story.desk.unsilence(Uuid::from_u128(8)).is_none(), "there is no such silence");
+    let mut story = story("group_wait = \"0s\"")
+        .silenced(&[], 600)
+        .opens(&["a"], Status::Outage)
+        .until(30);
+    assert!(
+        story.desk.unsilence(Uuid::from_u128(8)).is_none(),
+        "there is no such silence"
+    );
     assert!(story.desk.unsilence(Uuid::from_u128(7)).is_some());
     story.until(40).told(&["31 hook opened #1"]);
 }
@@ -308,17 +433,33 @@ fn nothing_is_told_in_a_maintenance_and_what_is_still_broken_is_told_at_its_end(
                   [[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\ngroup_wait = \"0s\"\n";
     let noon = Timestamp::parse("2026-11-24T12:00:00Z").unwrap();
     assert_eq!(noon, NOON);
-    let before = story_of(window).opens(&["a"], Status::Outage).until(300).ends(1).until(800);
+    let before = story_of(window)
+        .opens(&["a"], Status::Outage)
+        .until(300)
+        .ends(1)
+        .until(800);
     before.told(&["0 hook opened #1", "660 hook resolved #1"]);
-    let within = story_of(window).until(100).opens(&["a"], Status::Outage).until(300).ends(1).until(800);
+    let within = story_of(window)
+        .until(100)
+        .opens(&["a"], Status::Outage)
+        .until(300)
+        .ends(1)
+        .until(800);
     within.told(&[]);
-    let beyond = story_of(window).until(100).opens(&["a"], Status::Outage).opens(&["c"], Status::Outage).until(800);
+    let beyond = story_of(window)
+        .until(100)
+        .opens(&["a"], Status::Outage)
+        .opens(&["c"], Status::Outage)
+        .until(800);
     beyond.told(&["100 hook opened #2", "660 hook opened #1"]);
 }
 
 #[test]
 fn two_that_fail_one_after_the_other_are_both_told() {
-    let story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(60).opens(&["c"], Status::Outage);
+    let story = story("group_wait = \"0s\"")
+        .opens(&["a"], Status::Outage)
+        .until(60)
+        .opens(&["c"], Status::Outage);
     story.until(90).ends(1).until(120).ends(2).told(&[
         "0 hook opened #1",
         "60 hook opened #2",
@@ -348,12 +489,24 @@ fn a_storm_is_a_handful_of_messages_that_name_everything() {
         let next = story.second + 600;
         let story = story.until(next);
         let limit = if wait == "20s" { 12 } else { 24 };
-        assert!(story.told.len() <= limit, "{wait}: {} messages", story.told.len());
+        assert!(
+            story.told.len() <= limit,
+            "{wait}: {} messages",
+            story.told.len()
+        );
         let mut named = std::collections::BTreeSet::new();
         for (.., notice) in &story.told {
             named.extend(notice.incident.iter().map(|i| i.number));
-            let listed = notice.document.as_ref().and_then(|d| d.data["incidents"].as_array().cloned());
-            named.extend(listed.unwrap_or_default().iter().filter_map(|i| i["number"].as_u64()));
+            let listed = notice
+                .document
+                .as_ref()
+                .and_then(|d| d.data["incidents"].as_array().cloned());
+            named.extend(
+                listed
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|i| i["number"].as_u64()),
+            );
         }
         assert_eq!(named.len(), 200, "{wait}: everything is named");
     }
@@ -366,7 +519,10 @@ fn what_alone_is_too_much_waits_a_little_and_is_told_as_any_message() {
     for n in 1..=13 {
         let second = story.second;
         story = story.opens(&["a"], Status::Outage).until(second + 1);
-        expected.push(format!("{} hook opened #{n}", if n == 13 { 15 } else { second }));
+        expected.push(format!(
+            "{} hook opened #{n}",
+            if n == 13 { 15 } else { second }
+        ));
     }
     let story = story.until(60).ends(13).until(90);
     expected.push("60 hook resolved #13".to_owned());
@@ -385,7 +541,10 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
     };
     story.outbox = vec![failing(Some(NOON))];
     story = story.until(1_000).restarts().until(2_000);
-    story.outbox = vec![Tally { last_sent_at: Some(story.now()), ..failing(None) }];
+    story.outbox = vec![Tally {
+        last_sent_at: Some(story.now()),
+        ..failing(None)
+    }];
     story.until(3_000).told(&[
         "300 other delivery the channel `hook` does not deliver: HTTP 500",
         "2001 other delivery the channel `hook` delivers again after 33 min",
@@ -407,8 +566,11 @@ fn a_recipient_that_refuses_is_told_about_once_a_day() {
     story = story.until(200);
     story.second = 90_000;
     story.outbox = vec![refused(story.now())];
-    let told = "delivery the channel `hook` does not reach everybody: bob@example.com: no such mailbox";
-    story.until(90_010).told(&[&format!("1 hook {told}"), &format!("90001 hook {told}")]);
+    let told =
+        "delivery the channel `hook` does not reach everybody: bob@example.com: no such mailbox";
+    story
+        .until(90_010)
+        .told(&[&format!("1 hook {told}"), &format!("90001 hook {told}")]);
 }
 
 #[test]
@@ -417,16 +579,27 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
                     [[webhook]]\nname = \"asks\"\nurl = \"http://127.0.0.1:9/\"\non = [\"advice\"]\n";
     let said = |name: &str, at| {
         let mut advisor = Advisor::default();
-        let endpoint = configured("").endpoints.iter().find(|e| e.name == name).unwrap().clone();
+        let endpoint = configured("")
+            .endpoints
+            .iter()
+            .find(|e| e.name == name)
+            .unwrap()
+            .clone();
         let soon = Timestamp(NOON.0 + 3 * 86_400_000);
-        let sample = Sample { tls_expires_at: Some(soon), ratelimit_headroom: None, ..crate::support::good(name, at) };
+        let sample = Sample {
+            tls_expires_at: Some(soon),
+            ratelimit_headroom: None,
+            ..crate::support::good(name, at)
+        };
         let told = advisor.consider(&endpoint, &sample);
         Announcement::advice(&told[0], vec!["asks".to_owned()], at)
     };
     let mut story = story_of(channels);
     story.desk.announce(said("a", NOON));
     story.tick();
-    story.desk.announce(said("b", NOON + Duration::from_secs(10)));
+    story
+        .desk
+        .announce(said("b", NOON + Duration::from_secs(10)));
     story.tick();
     let mut story = story.restarts().until(100);
     story.desk.announce(said("c", story.now()));
@@ -444,31 +617,59 @@ fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
                     [[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\non = [\"opened\"]\n";
     let mut story = story_of(channels);
-    story.desk.announce(Announcement::new(NoticeType::Blind, "fra1 has lost its network".to_owned(), NOON));
-    story.until(1).told(&["1 hook blind fra1 has lost its network"]);
+    story.desk.announce(Announcement::new(
+        NoticeType::Blind,
+        "fra1 has lost its network".to_owned(),
+        NOON,
+    ));
+    story
+        .until(1)
+        .told(&["1 hook blind fra1 has lost its network"]);
 }
 
 #[test]
 fn an_incident_that_is_gone_after_a_restart_is_told_as_over() {
-    let mut story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(10).restarts();
+    let mut story = story("group_wait = \"0s\"")
+        .opens(&["a"], Status::Outage)
+        .until(10)
+        .restarts();
     let snapshot = story.core.snapshot(story.now());
     story.desk.reconcile(&snapshot);
-    story.until(11).told(&["0 hook opened #1", "11 hook resolved #1"]);
+    story
+        .until(11)
+        .told(&["0 hook opened #1", "11 hook resolved #1"]);
 }
 
 #[test]
 fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
-    let mut story = story("group_wait = \"0s\"").opens(&["a"], Status::Outage).until(10).restarts();
+    let mut story = story("group_wait = \"0s\"")
+        .opens(&["a"], Status::Outage)
+        .until(10)
+        .restarts();
     let mut snapshot = story.core.snapshot(story.now());
     snapshot.endpoints.retain(|e| e.name != "a");
     story.desk.reconcile(&snapshot);
-    let story = story.until(11).told(&["0 hook opened #1", "11 hook resolved #1"]);
+    let story = story
+        .until(11)
+        .told(&["0 hook opened #1", "11 hook resolved #1"]);
     let incident = story.told[1].2.incident.clone().unwrap();
     assert!(incident.removed, "{incident:?}");
-    assert!(incident.title.ends_with(": a removed from the configuration"), "{}", incident.title);
-    let notice = Notice { incident: Some(incident), ..story.told[1].2.clone() };
+    assert!(
+        incident
+            .title
+            .ends_with(": a removed from the configuration"),
+        "{}",
+        incident.title
+    );
+    let notice = Notice {
+        incident: Some(incident),
+        ..story.told[1].2.clone()
+    };
     let subject = llmwatch::notify::render::subject(&notice);
-    assert!(subject.ends_with("removed from the configuration"), "{subject}");
+    assert!(
+        subject.ends_with("removed from the configuration"),
+        "{subject}"
+    );
 }
 
 proptest! {

@@ -10,8 +10,11 @@ use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
 use proptest::prelude::*;
 
 fn events(said: &[Said], trace: &str) -> Vec<(String, String, i64)> {
-    let mut events: Vec<_> =
-        said.iter().filter(|s| s.trace == trace).map(|s| (s.endpoint.clone(), s.event.clone(), s.t_ms)).collect();
+    let mut events: Vec<_> = said
+        .iter()
+        .filter(|s| s.trace == trace)
+        .map(|s| (s.endpoint.clone(), s.event.clone(), s.t_ms))
+        .collect();
     events.sort();
     events
 }
@@ -21,16 +24,26 @@ fn events(said: &[Said], trace: &str) -> Vec<(String, String, i64)> {
 #[test]
 fn the_traces_give_the_golden_events() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
-    let said = backtest::replay(&folder, &[&DetectionPolicy::default()]).unwrap().remove(0).said;
+    let said = backtest::replay(&folder, &[&DetectionPolicy::default()])
+        .unwrap()
+        .remove(0)
+        .said;
     let golden = std::fs::read_to_string(folder.join("golden_alerts_dev.jsonl")).unwrap();
-    let golden: Vec<Said> = golden.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let golden: Vec<Said> = golden
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     for (trace, interval_ms, most_moved) in [("a_p01_60s", 60_000, 3), ("d_p03_300s", 300_000, 4)] {
         let (ours, theirs) = (events(&said, trace), events(&golden, trace));
         assert!(theirs.len() > 100);
         let alike = |(a, b): (&(String, String, i64), &(String, String, i64))| {
             (&a.0, &a.1) == (&b.0, &b.1) && (a.2 - b.2).abs() <= interval_ms
         };
-        let first = ours.iter().zip(&theirs).position(|pair| !alike(pair)).unwrap_or(ours.len().min(theirs.len()));
+        let first = ours
+            .iter()
+            .zip(&theirs)
+            .position(|pair| !alike(pair))
+            .unwrap_or(ours.len().min(theirs.len()));
         assert!(
             first == ours.len() && first == theirs.len(),
             "{trace}: {} events against {}; first difference at {first}: {:?} against {:?}",
@@ -49,7 +62,10 @@ const DOMAINS: [&str; 4] = ["alpha", "alpha", "alpha", "beta"];
 fn roster() -> BTreeMap<String, Policy> {
     let policy = |i: usize| {
         let thresholds = (i == 3).then_some(3);
-        let policy = DetectionPolicy { failure_threshold: thresholds, ..DetectionPolicy::default() };
+        let policy = DetectionPolicy {
+            failure_threshold: thresholds,
+            ..DetectionPolicy::default()
+        };
         Policy::new(&policy, Duration::from_mins(1), DOMAINS[i].to_owned())
     };
     (0..4).map(|i| (format!("e{i}"), policy(i))).collect()
@@ -57,8 +73,13 @@ fn roster() -> BTreeMap<String, Policy> {
 
 /// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
 fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
-    let good = (50.0..5_000.0_f64)
-        .prop_map(|ms| Probed::Good(Some(Reading { first_token_ms: ms, total_ms: ms * 2.0, beyond_limits: None })));
+    let good = (50.0..5_000.0_f64).prop_map(|ms| {
+        Probed::Good(Some(Reading {
+            first_token_ms: ms,
+            total_ms: ms * 2.0,
+            beyond_limits: None,
+        }))
+    });
     let result = prop_oneof![
         8 => good,
         6 => any::<bool>().prop_map(|rate_limited| Probed::Failed { rate_limited, retry_after_ms: None }),
@@ -66,7 +87,11 @@ fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
         1 => any::<bool>().prop_map(|rate_limited| Probed::Account { rate_limited, retry_after_ms: Some(1_000) }),
         1 => Just(Probed::Offline),
     ];
-    (prop_oneof![9 => 1_i64..40, 1 => 100_i64..200_000], 0_usize..4, result)
+    (
+        prop_oneof![9 => 1_i64..40, 1 => 100_i64..200_000],
+        0_usize..4,
+        result,
+    )
 }
 
 fn observations(history: Vec<(i64, usize, Probed)>) -> Vec<Observation> {
@@ -236,50 +261,112 @@ proptest! {
 
 #[test]
 fn consecutive_failures_for_those_who_want_them() {
-    let policy =
-        DetectionPolicy { failure_threshold: Some(3), success_threshold: Some(2), ..DetectionPolicy::default() };
-    let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_mins(1), "d".to_owned()))]);
+    let policy = DetectionPolicy {
+        failure_threshold: Some(3),
+        success_threshold: Some(2),
+        ..DetectionPolicy::default()
+    };
+    let roster = BTreeMap::from([(
+        "e".to_owned(),
+        Policy::new(&policy, Duration::from_mins(1), "d".to_owned()),
+    )]);
     let mut detector = Detector::default();
     let mut told = Vec::new();
-    for (i, good) in [true, false, false, true, false, false, false, true, true].into_iter().enumerate() {
+    for (i, good) in [true, false, false, true, false, false, false, true, true]
+        .into_iter()
+        .enumerate()
+    {
         let at = Timestamp(i as i64 * 60_000);
-        let result =
-            if good { Probed::Good(None) } else { Probed::Failed { rate_limited: false, retry_after_ms: None } };
+        let result = if good {
+            Probed::Good(None)
+        } else {
+            Probed::Failed {
+                rate_limited: false,
+                retry_after_ms: None,
+            }
+        };
         let end = at + Duration::from_secs(1);
-        let seen =
-            Observation { endpoint: "e".to_owned(), start: at, end, next_tick: at + Duration::from_mins(1), result };
+        let seen = Observation {
+            endpoint: "e".to_owned(),
+            start: at,
+            end,
+            next_tick: at + Duration::from_mins(1),
+            result,
+        };
         let verdict = detector.observe(&roster, &seen);
-        assert!(verdict.look_again.is_empty(), "consecutive probes of the grid");
+        assert!(
+            verdict.look_again.is_empty(),
+            "consecutive probes of the grid"
+        );
         told.extend(verdict.notes.into_iter().map(|n| (i, n.event)));
     }
     assert_eq!(told, [(6, Event::Open), (8, Event::Resolved)]);
 }
 
 /// Folds good probes of one endpoint, one a minute, with these first tokens; gives what was noted, by minute.
-fn minutes(policy: &DetectionPolicy, readings: impl Iterator<Item = (f64, Option<bool>)>) -> Vec<(usize, Event, bool)> {
-    let roster = BTreeMap::from([("e".to_owned(), Policy::new(policy, Duration::from_mins(1), "d".to_owned()))]);
+fn minutes(
+    policy: &DetectionPolicy,
+    readings: impl Iterator<Item = (f64, Option<bool>)>,
+) -> Vec<(usize, Event, bool)> {
+    let roster = BTreeMap::from([(
+        "e".to_owned(),
+        Policy::new(policy, Duration::from_mins(1), "d".to_owned()),
+    )]);
     let mut detector = Detector::default();
     let mut noted = Vec::new();
     for (i, (first_token_ms, beyond_limits)) in readings.enumerate() {
         let start = Timestamp(i as i64 * 60_000);
-        let reading = Reading { first_token_ms, total_ms: first_token_ms + 100.0, beyond_limits };
+        let reading = Reading {
+            first_token_ms,
+            total_ms: first_token_ms + 100.0,
+            beyond_limits,
+        };
         let end = start + Duration::from_millis(first_token_ms as u64 + 100);
         let next_tick = start + Duration::from_mins(1);
         let result = Probed::Good(Some(reading));
-        let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
-        noted.extend(detector.observe(&roster, &seen).notes.into_iter().map(|n| (i, n.event, n.new_normal)));
+        let seen = Observation {
+            endpoint: "e".to_owned(),
+            start,
+            end,
+            next_tick,
+            result,
+        };
+        noted.extend(
+            detector
+                .observe(&roster, &seen)
+                .notes
+                .into_iter()
+                .map(|n| (i, n.event, n.new_normal)),
+        );
     }
     noted
 }
 
 #[test]
 fn slow_from_the_first_probe_on_shows_against_what_is_expected() {
-    let readings = || std::iter::repeat_n((2400.0, None), 40).chain(std::iter::repeat_n((800.0, None), 40));
-    assert_eq!(minutes(&DetectionPolicy::default(), readings()), [], "nothing to compare with");
+    let readings =
+        || std::iter::repeat_n((2400.0, None), 40).chain(std::iter::repeat_n((800.0, None), 40));
+    assert_eq!(
+        minutes(&DetectionPolicy::default(), readings()),
+        [],
+        "nothing to compare with"
+    );
     let expected = Some(Duration::from_millis(800));
-    let policy = DetectionPolicy { expected_first_token: expected, ..DetectionPolicy::default() };
+    let policy = DetectionPolicy {
+        expected_first_token: expected,
+        ..DetectionPolicy::default()
+    };
     let noted = minutes(&policy, readings());
-    assert!(matches!(noted[..], [(3..10, Event::Open, false), (40..50, Event::Resolved, false)]), "{noted:?}");
+    assert!(
+        matches!(
+            noted[..],
+            [
+                (3..10, Event::Open, false),
+                (40..50, Event::Resolved, false)
+            ]
+        ),
+        "{noted:?}"
+    );
 }
 
 #[test]
@@ -287,30 +374,70 @@ fn a_limit_of_the_user_counts_from_the_first_probe_on() {
     let slow = std::iter::repeat_n((900.0, Some(true)), 10);
     let fine = std::iter::repeat_n((400.0, Some(false)), 30);
     let noted = minutes(&DetectionPolicy::default(), slow.chain(fine));
-    assert!(matches!(noted[..], [(3..6, Event::Open, false), (12..25, Event::Resolved, false)]), "{noted:?}");
+    assert!(
+        matches!(
+            noted[..],
+            [(3..6, Event::Open, false), (12..25, Event::Resolved, false)]
+        ),
+        "{noted:?}"
+    );
 }
 
 #[test]
 fn slowness_that_lasts_a_day_is_the_new_normal_and_told_once() {
     let usual = std::iter::repeat_n((400.0, None), 300);
-    let noted = minutes(&DetectionPolicy::default(), usual.chain(std::iter::repeat_n((1200.0, None), 3 * 1440)));
-    assert!(matches!(noted[..], [(300..330, Event::Open, false), (1700..1800, Event::Resolved, true)]), "{noted:?}");
+    let noted = minutes(
+        &DetectionPolicy::default(),
+        usual.chain(std::iter::repeat_n((1200.0, None), 3 * 1440)),
+    );
+    assert!(
+        matches!(
+            noted[..],
+            [
+                (300..330, Event::Open, false),
+                (1700..1800, Event::Resolved, true)
+            ]
+        ),
+        "{noted:?}"
+    );
 }
 
 /// The more sensitive, the fewer failures are wanted.
 #[test]
 fn sensitivity_is_how_many_failures_are_wanted() {
     let wanted = [Sensitivity::High, Sensitivity::Normal, Sensitivity::Low].map(|sensitivity| {
-        let policy = DetectionPolicy { sensitivity, ..DetectionPolicy::default() };
-        let roster = BTreeMap::from([("e".to_owned(), Policy::new(&policy, Duration::from_mins(1), "d".to_owned()))]);
+        let policy = DetectionPolicy {
+            sensitivity,
+            ..DetectionPolicy::default()
+        };
+        let roster = BTreeMap::from([(
+            "e".to_owned(),
+            Policy::new(&policy, Duration::from_mins(1), "d".to_owned()),
+        )]);
         let mut detector = Detector::default();
         // Further apart than `alert_after`: each is an event of its own.
         (1..10).find(|i| {
             let start = Timestamp(i * 100_000);
-            let (end, next_tick) = (start + Duration::from_secs(1), start + Duration::from_mins(1));
-            let result = Probed::Failed { rate_limited: false, retry_after_ms: None };
-            let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
-            detector.observe(&roster, &seen).notes.iter().any(|n| n.event == Event::Open)
+            let (end, next_tick) = (
+                start + Duration::from_secs(1),
+                start + Duration::from_mins(1),
+            );
+            let result = Probed::Failed {
+                rate_limited: false,
+                retry_after_ms: None,
+            };
+            let seen = Observation {
+                endpoint: "e".to_owned(),
+                start,
+                end,
+                next_tick,
+                result,
+            };
+            detector
+                .observe(&roster, &seen)
+                .notes
+                .iter()
+                .any(|n| n.event == Event::Open)
         })
     });
     assert_eq!(wanted, [Some(3), Some(4), Some(5)]);
@@ -319,7 +446,11 @@ fn sensitivity_is_how_many_failures_are_wanted() {
 /// Folds a day and a half of good probes of one endpoint and then these: second, whether it failed, and how many seconds
 /// it took. Gives the ends of those that opened an alert.
 fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
-    let policy = Policy::new(&DetectionPolicy::default(), Duration::from_mins(1), "d".to_owned());
+    let policy = Policy::new(
+        &DetectionPolicy::default(),
+        Duration::from_mins(1),
+        "d".to_owned(),
+    );
     let roster = BTreeMap::from([("e".to_owned(), policy)]);
     let mut detector = Detector::default();
     let mut opened = Vec::new();
@@ -327,11 +458,25 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
     for (second, failed, took) in usual.chain(probes.iter().copied()) {
         let (start, end) = (Timestamp(second * 1000), Timestamp((second + took) * 1000));
         let next_tick = Timestamp(((second + took).div_euclid(60) + 1) * 60_000);
-        let failure = Probed::Failed { rate_limited: false, retry_after_ms: None };
+        let failure = Probed::Failed {
+            rate_limited: false,
+            retry_after_ms: None,
+        };
         let result = if failed { failure } else { Probed::Good(None) };
-        let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
+        let seen = Observation {
+            endpoint: "e".to_owned(),
+            start,
+            end,
+            next_tick,
+            result,
+        };
         let notes = detector.observe(&roster, &seen).notes;
-        opened.extend(notes.iter().filter(|n| n.event == Event::Open).map(|_| second + took));
+        opened.extend(
+            notes
+                .iter()
+                .filter(|n| n.event == Event::Open)
+                .map(|_| second + took),
+        );
     }
     opened
 }
@@ -340,52 +485,124 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
 #[test]
 fn one_failure_after_a_burst_that_is_over_is_not_enough() {
     let burst = [(0, true, 1), (6, true, 1), (22, true, 1), (38, true, 1)];
-    let calm = [(54, false, 1), (68, false, 1), (82, false, 1), (96, false, 1)];
+    let calm = [
+        (54, false, 1),
+        (68, false, 1),
+        (82, false, 1),
+        (96, false, 1),
+    ];
     let again = [(110, true, 1), (116, true, 1)];
     assert!(opened(&[&burst[..], &calm, &again[..1]].concat()).is_empty());
-    assert_eq!(opened(&[&burst[..], &calm, &again].concat()), [117], "two are");
-    assert_eq!(opened(&[&burst[..], &again].concat()), [111], "and when it was never well, one");
-    let mixed = [(54, false, 1), (70, true, 1), (74, false, 1), (86, false, 1)];
-    assert_eq!(opened(&[&burst[..], &mixed, &again].concat()), [111], "nor does it end while some fail");
+    assert_eq!(
+        opened(&[&burst[..], &calm, &again].concat()),
+        [117],
+        "two are"
+    );
+    assert_eq!(
+        opened(&[&burst[..], &again].concat()),
+        [111],
+        "and when it was never well, one"
+    );
+    let mixed = [
+        (54, false, 1),
+        (70, true, 1),
+        (74, false, 1),
+        (86, false, 1),
+    ];
+    assert_eq!(
+        opened(&[&burst[..], &mixed, &again].concat()),
+        [111],
+        "nor does it end while some fail"
+    );
 }
 
 /// A burst of 75 seconds does not last 90 because its last failure was a timeout; what hangs from the start does.
 #[test]
 fn a_timeout_among_quick_failures_does_not_lengthen_them() {
-    let quick = [(0, true, 1), (6, true, 1), (22, true, 1), (38, true, 1), (54, true, 1)];
+    let quick = [
+        (0, true, 1),
+        (6, true, 1),
+        (22, true, 1),
+        (38, true, 1),
+        (54, true, 1),
+    ];
     let well = [(92, false, 1), (107, false, 1), (120, false, 1)];
     assert!(opened(&[&quick[..], &[(75, true, 16)], &well].concat()).is_empty());
-    assert_eq!(opened(&[&quick[..], &[(75, true, 16), (92, true, 1)]].concat()), [93]);
-    assert_eq!(opened(&[(0, true, 15), (20, true, 15), (50, true, 15), (80, true, 15)]), [95]);
+    assert_eq!(
+        opened(&[&quick[..], &[(75, true, 16), (92, true, 1)]].concat()),
+        [93]
+    );
+    assert_eq!(
+        opened(&[
+            (0, true, 15),
+            (20, true, 15),
+            (50, true, 15),
+            (80, true, 15)
+        ]),
+        [95]
+    );
 }
 
 /// The level does not climb after what is slow before it is clear that it is.
 #[test]
 fn nearly_twice_as_slow_shows_within_half_an_hour() {
-    let noise = [-1.2, 0.4, -0.3, 1.1, -0.6, 0.2, 0.8, -0.9, 0.1, 0.5_f64].iter().cycle();
+    let noise = [-1.2, 0.4, -0.3, 1.1, -0.6, 0.2, 0.8, -0.9, 0.1, 0.5_f64]
+        .iter()
+        .cycle();
     let usual = noise.map(|z| 400.0 * (0.45 * z).exp()).zip(0..600);
     let readings = usual.map(|(ms, minute)| (if minute < 500 { ms } else { 1.9 * ms }, None));
     let noted = minutes(&DetectionPolicy::default(), readings);
-    assert!(matches!(noted[..], [(510..530, Event::Open, false)]), "{noted:?}");
+    assert!(
+        matches!(noted[..], [(510..530, Event::Open, false)]),
+        "{noted:?}"
+    );
 }
 
 /// One refusal of the key is no alert, but it is not forgotten either.
 #[test]
 fn a_refusal_that_passes_is_a_blip() {
-    let policy = Policy::new(&DetectionPolicy::default(), Duration::from_mins(1), "d".to_owned());
+    let policy = Policy::new(
+        &DetectionPolicy::default(),
+        Duration::from_mins(1),
+        "d".to_owned(),
+    );
     let roster = BTreeMap::from([("e".to_owned(), policy)]);
     let mut detector = Detector::default();
-    let refused = Probed::Account { rate_limited: false, retry_after_ms: None };
-    let blips = [Probed::Good(None), refused, Probed::Good(None), Probed::Good(None)].into_iter().zip(0..).flat_map(
-        |(result, minute)| {
-            let start = Timestamp(minute * 60_000);
-            let (end, next_tick) = (start + Duration::from_secs(1), start + Duration::from_mins(1));
-            let seen = Observation { endpoint: "e".to_owned(), start, end, next_tick, result };
-            let verdict = detector.observe(&roster, &seen);
-            assert_eq!(verdict.notes, []);
-            verdict.blips.into_iter().map(move |blip| (minute, blip.cause, blip.started_at, blip.ended_at, blip.k))
-        },
-    );
+    let refused = Probed::Account {
+        rate_limited: false,
+        retry_after_ms: None,
+    };
+    let blips = [
+        Probed::Good(None),
+        refused,
+        Probed::Good(None),
+        Probed::Good(None),
+    ]
+    .into_iter()
+    .zip(0..)
+    .flat_map(|(result, minute)| {
+        let start = Timestamp(minute * 60_000);
+        let (end, next_tick) = (
+            start + Duration::from_secs(1),
+            start + Duration::from_mins(1),
+        );
+        let seen = Observation {
+            endpoint: "e".to_owned(),
+            start,
+            end,
+            next_tick,
+            result,
+        };
+        let verdict = detector.observe(&roster, &seen);
+        assert_eq!(verdict.notes, []);
+        verdict
+            .blips
+            .into_iter()
+            .map(move |blip| (minute, blip.cause, blip.started_at, blip.ended_at, blip.k))
+    });
     let blips: Vec<_> = blips.collect();
-    assert_eq!(blips, [(2, Cause::Account, Timestamp(60_000), Timestamp(61_000), 1)]);
+    assert_eq!(
+        blips,
+        [(2, Cause::Account, Timestamp(60_000), Timestamp(61_000), 1)]
+    );
 }

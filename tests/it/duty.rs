@@ -22,11 +22,27 @@ async fn advice_reaches_whoever_asks_for_it_once() {
     for _ in 0..6 {
         daemon.event("probe.completed").await;
     }
-    let told = body(&tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("advice comes"));
-    assert_eq!((&told["type"], &told["data"]["reason"]), (&"advice.given".into(), &"advice".into()));
+    let told = body(
+        &tokio::time::timeout(PATIENCE, world.hook.next())
+            .await
+            .expect("advice comes"),
+    );
+    assert_eq!(
+        (&told["type"], &told["data"]["reason"]),
+        (&"advice.given".into(), &"advice".into())
+    );
     let advice = &told["data"]["details"]["advice"][0];
-    assert_eq!((&advice["endpoint"], &advice["kind"]), (&"openai-chat".into(), &"headroom".into()));
-    assert!(told["data"]["title"].as_str().unwrap().contains("4 % of the account's own rate limit"), "{told}");
+    assert_eq!(
+        (&advice["endpoint"], &advice["kind"]),
+        (&"openai-chat".into(), &"headroom".into())
+    );
+    assert!(
+        told["data"]["title"]
+            .as_str()
+            .unwrap()
+            .contains("4 % of the account's own rate limit"),
+        "{told}"
+    );
     assert_eq!(world.hook.requests().len(), 1, "not with every probe");
     assert!(world.mail.messages().is_empty(), "nobody else is bothered");
     let report = world.llmwatch(&["report"]).output().await.unwrap();
@@ -34,7 +50,10 @@ async fn advice_reaches_whoever_asks_for_it_once() {
     assert_eq!(daemon.stop().await, Some(0));
     let after = world.llmwatch(&["report"]).output().await.unwrap();
     let after = String::from_utf8_lossy(&after.stdout).into_owned();
-    assert!(after.contains("ADVICE") && after.contains("4 % of the account's own"), "{report}\n{after}");
+    assert!(
+        after.contains("ADVICE") && after.contains("4 % of the account's own"),
+        "{report}\n{after}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,8 +61,15 @@ async fn one_hears_at_once_and_again_another_only_if_it_lasts_and_nobody_in_quie
     let mut world = World::new().await;
     let now = llmwatch::clock::now().to_datetime();
     let clock = |at: chrono::DateTime<chrono::Utc>| format!("{:02}:{:02}", at.hour(), at.minute());
-    let night = format!("{}-{}", clock(now - TimeDelta::hours(2)), clock(now + TimeDelta::hours(2)));
-    let quiet = world.webhook().replace("\"hook\"", "\"quiet\"").replace("/alerts", "/quiet");
+    let night = format!(
+        "{}-{}",
+        clock(now - TimeDelta::hours(2)),
+        clock(now + TimeDelta::hours(2))
+    );
+    let quiet = world
+        .webhook()
+        .replace("\"hook\"", "\"quiet\"")
+        .replace("/alerts", "/quiet");
     let channels = world.webhook()
         + "remind_every = \"3s\"\n"
         + &quiet
@@ -54,19 +80,41 @@ async fn one_hears_at_once_and_again_another_only_if_it_lasts_and_nobody_in_quie
     let mut daemon = world.run();
     daemon.event("monitor.ready").await;
     daemon.event("probe.completed").await;
-    world.openai.set_scenario(Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap());
+    world.openai.set_scenario(
+        Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap(),
+    );
     let opened = daemon.event("incident.opened").await;
-    let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await.expect("it lasts");
-    let opened_at = chrono::DateTime::parse_from_rfc3339(opened["opened_at"].as_str().unwrap()).unwrap();
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next())
+        .await
+        .expect("it lasts");
+    let opened_at =
+        chrono::DateTime::parse_from_rfc3339(opened["opened_at"].as_str().unwrap()).unwrap();
     let waited = mail.received_at.0 - opened_at.timestamp_millis();
     assert!(waited >= 5_000, "it is told after its time: {waited} ms");
-    let types = || world.hook.requests().iter().map(|r| body(r)["type"].to_string()).collect::<Vec<_>>();
-    eventually("a reminder", || types().contains(&"\"incident.reminder\"".to_owned()).then_some(())).await;
+    let types = || {
+        world
+            .hook
+            .requests()
+            .iter()
+            .map(|r| body(r)["type"].to_string())
+            .collect::<Vec<_>>()
+    };
+    eventually("a reminder", || {
+        types()
+            .contains(&"\"incident.reminder\"".to_owned())
+            .then_some(())
+    })
+    .await;
     assert_eq!(types()[0], "\"incident.opened\"");
     world.openai.set_scenario(Scenario::healthy());
     daemon.event("incident.resolved").await;
-    let end = tokio::time::timeout(PATIENCE, world.mail.next()).await.expect("its end is told as well");
+    let end = tokio::time::timeout(PATIENCE, world.mail.next())
+        .await
+        .expect("its end is told as well");
     assert!(String::from_utf8_lossy(&end.data).contains("Subject: [RESOLVED"));
-    assert!(world.hook.requests().iter().all(|r| r.path == "/alerts"), "somebody sleeps");
+    assert!(
+        world.hook.requests().iter().all(|r| r.path == "/alerts"),
+        "somebody sleeps"
+    );
     assert_eq!(daemon.stop().await, Some(0));
 }

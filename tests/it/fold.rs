@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use llmwatch::backtest::Samples;
 use llmwatch::config::{self, Config, Surroundings};
-use llmwatch::model::{Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp};
+use llmwatch::model::{
+    Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp,
+};
 use llmwatch::pipeline::{Step, fold::Core};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -15,16 +17,26 @@ use crate::support::good;
 
 const START: Timestamp = Timestamp(1_795_510_800_000);
 /// The first three share a provider.
-const ENDPOINTS: [(&str, &str); 4] = [("e0", "openai"), ("e1", "openai"), ("e2", "openai"), ("e3", "anthropic")];
+const ENDPOINTS: [(&str, &str); 4] = [
+    ("e0", "openai"),
+    ("e1", "openai"),
+    ("e2", "openai"),
+    ("e3", "anthropic"),
+];
 
 fn configuration(detection: &str) -> Arc<Config> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n[budget]\ndaily_usd = 100.0\n".to_owned();
-    text += &format!("[detection]\n{detection}\n[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n");
+    let mut text =
+        "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n[budget]\ndaily_usd = 100.0\n"
+            .to_owned();
+    text += &format!(
+        "[detection]\n{detection}\n[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n"
+    );
     for (name, provider) in ENDPOINTS {
-        text +=
-            &format!("[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\nmodel = \"m\"\napi_key = \"k\"\n");
+        text += &format!(
+            "[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\nmodel = \"m\"\napi_key = \"k\"\n"
+        );
     }
     std::fs::write(&path, text).unwrap();
     Arc::new(config::load(&path, &Surroundings::default()).unwrap())
@@ -41,12 +53,20 @@ fn shot() -> impl Strategy<Value = Shot> {
         1 => Just(Some(Fault::AccountAuth)),
         1 => Just(Some(Fault::TcpTimeout)),
     ];
-    (prop_oneof![20 => 0_i64..40, 1 => 100_i64..2_000], 0_usize..4, 50.0..5_000.0_f64, fault)
+    (
+        prop_oneof![20 => 0_i64..40, 1 => 100_i64..2_000],
+        0_usize..4,
+        50.0..5_000.0_f64,
+        fault,
+    )
 }
 
 /// Stretches in which one endpoint, or all of a provider, behaves in one way: what random shots alone hardly make.
 fn history() -> impl Strategy<Value = Vec<Sample>> {
-    let stretch = (prop::collection::vec(shot(), 1..60), prop::option::of((0_usize..4, prop::option::of(shot()))));
+    let stretch = (
+        prop::collection::vec(shot(), 1..60),
+        prop::option::of((0_usize..4, prop::option::of(shot()))),
+    );
     prop::collection::vec(stretch, 1..6).prop_map(|stretches| {
         let mut at = START;
         let mut samples = Vec::new();
@@ -73,7 +93,11 @@ fn sample(n: usize, at: Timestamp, endpoint: usize, ms: f64, fault: Option<Fault
         // The same every time, so that a failing case can be looked at again.
         id: Uuid::from_u128(n as u128 + 1),
         provider,
-        outcome: if fault.is_some() { Outcome::Failed } else { Outcome::Ok },
+        outcome: if fault.is_some() {
+            Outcome::Failed
+        } else {
+            Outcome::Ok
+        },
         fault,
         attribution: fault.map(Fault::attribution),
         first_token_ms: fault.is_none().then_some(ms),
@@ -85,7 +109,10 @@ fn sample(n: usize, at: Timestamp, endpoint: usize, ms: f64, fault: Option<Fault
 
 /// What follows from a step, without the checkpoint, which depends on when the last one was.
 fn trace(step: &Step) -> String {
-    format!("{:?} {:?} {:?}", step.changes, step.announcements, step.look_again)
+    format!(
+        "{:?} {:?} {:?}",
+        step.changes, step.announcements, step.look_again
+    )
 }
 
 proptest! {
@@ -178,13 +205,28 @@ proptest! {
 /// People know that it is midnight; a pager that was told that the budget is spent keeps that until it is told otherwise.
 #[test]
 fn the_end_of_a_spent_budget_is_told_only_to_receivers_that_keep_its_beginning() {
-    let pager =
-        "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";
+    let pager = "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";
     let mut core = Core::new(configuration(pager), 1.0);
-    let costly = Sample { cost_usd: Some(200.0), ..sample(0, START, 0, 300.0, None) };
+    let costly = Sample {
+        cost_usd: Some(200.0),
+        ..sample(0, START, 0, 300.0, None)
+    };
     let said = core.step(costly).announcements;
-    assert_eq!(said.iter().map(|a| (a.r#type, a.only.is_none())).collect::<Vec<_>>(), [(NoticeType::Budget, true)]);
-    let said = core.step(sample(1, START + Duration::from_hours(24), 0, 300.0, None)).announcements;
-    let said: Vec<_> = said.iter().map(|a| (a.r#type, a.only.clone(), a.condition.clone().unwrap().over)).collect();
-    assert_eq!(said, [(NoticeType::Budget, Some(vec!["pager".to_owned()]), true)]);
+    assert_eq!(
+        said.iter()
+            .map(|a| (a.r#type, a.only.is_none()))
+            .collect::<Vec<_>>(),
+        [(NoticeType::Budget, true)]
+    );
+    let said = core
+        .step(sample(1, START + Duration::from_hours(24), 0, 300.0, None))
+        .announcements;
+    let said: Vec<_> = said
+        .iter()
+        .map(|a| (a.r#type, a.only.clone(), a.condition.clone().unwrap().over))
+        .collect();
+    assert_eq!(
+        said,
+        [(NoticeType::Budget, Some(vec!["pager".to_owned()]), true)]
+    );
 }

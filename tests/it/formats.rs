@@ -105,7 +105,10 @@ fn load(text: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        hostname: "host".to_owned(),
+        ..Surroundings::default()
+    };
     config::load(&path, &surroundings).map_err(|e| e.to_string())
 }
 
@@ -126,12 +129,21 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) fn setting() -> Setting {
-    Setting { timezone: Tz::Europe__Berlin, now: now() }
+    Setting {
+        timezone: Tz::Europe__Berlin,
+        now: now(),
+    }
 }
 
 pub(crate) fn notice(r#type: NoticeType) -> Notice {
     let id = Uuid::from_u128(0x7000_8000_0000_0000_0002);
-    specimen(r#type, id, "fra1", Some("https://status.example.com"), now())
+    specimen(
+        r#type,
+        id,
+        "fra1",
+        Some("https://status.example.com"),
+        now(),
+    )
 }
 
 /// `notice` with `text` wherever something from outside stands.
@@ -147,10 +159,18 @@ fn hostile(r#type: NoticeType, text: &str) -> Notice {
         (alternative.endpoint, alternative.title) = (text.to_owned(), text.to_owned());
     }
     notice.instead_of = Some(text.to_owned());
-    notice.condition = notice.condition.map(|c| Condition { key: text.to_owned(), ..c });
-    notice.document = notice
-        .document
-        .map(|d| Document { blocks: d.blocks.iter().map(|b: &Block| b.map(|_| text.to_owned())).collect(), ..d });
+    notice.condition = notice.condition.map(|c| Condition {
+        key: text.to_owned(),
+        ..c
+    });
+    notice.document = notice.document.map(|d| Document {
+        blocks: d
+            .blocks
+            .iter()
+            .map(|b: &Block| b.map(|_| text.to_owned()))
+            .collect(),
+        ..d
+    });
     if let Some(incident) = &mut notice.incident {
         let places = [
             &mut incident.title,
@@ -162,7 +182,11 @@ fn hostile(r#type: NoticeType, text: &str) -> Notice {
         for place in places {
             *place = text.to_owned();
         }
-        let word = Acknowledgement { at: now(), by: text.to_owned(), comment: text.to_owned() };
+        let word = Acknowledgement {
+            at: now(),
+            by: text.to_owned(),
+            comment: text.to_owned(),
+        };
         incident.acknowledged = Some(word);
         incident.endpoints = vec![text.to_owned(); 3];
         incident.official.incident = Some(text.to_owned());
@@ -184,7 +208,10 @@ fn body(call: &Call) -> Value {
 }
 
 fn schema(name: &str, pick: Option<&str>) -> jsonschema::Validator {
-    let path = format!("{}/tests/fixtures/schemas/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/fixtures/schemas/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let mut schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     if let Some(pick) = pick {
         schema["anyOf"] = json!([{"$ref": pick}]);
@@ -219,18 +246,30 @@ fn payloads_are_what_the_receivers_own_schemas_ask_for() {
     let checks: [(&str, jsonschema::Validator, Pick<'_>); 4] = [
         ("slack", schema("slack-webhook", None), &whole),
         ("discord", schema("discord-webhook", None), &whole),
-        ("teams", schema("adaptive-card-1.5", Some("#/definitions/AdaptiveCard")), &card),
+        (
+            "teams",
+            schema("adaptive-card-1.5", Some("#/definitions/AdaptiveCard")),
+            &card,
+        ),
         ("pagerduty", schema("pagerduty-events-v2", None), &whole),
     ];
     let long = "words \"and\" <more> & ".repeat(2000);
     for (name, webhook) in webhooks() {
-        let Some((_, schema, pick)) = checks.iter().find(|(kind, ..)| *kind == name) else { continue };
+        let Some((_, schema, pick)) = checks.iter().find(|(kind, ..)| *kind == name) else {
+            continue;
+        };
         for r#type in NoticeType::ALL {
             for notice in [notice(*r#type), hostile(*r#type, &long)] {
                 let payload = pick(&body(&call(&webhook, &notice, setting())));
-                let errors: Vec<_> =
-                    schema.iter_errors(&payload).map(|e| format!("{}: {e}", e.instance_path())).collect();
-                assert!(errors.is_empty(), "{name}, {}: {errors:#?}\n{payload:#}", r#type.as_str());
+                let errors: Vec<_> = schema
+                    .iter_errors(&payload)
+                    .map(|e| format!("{}: {e}", e.instance_path()))
+                    .collect();
+                assert!(
+                    errors.is_empty(),
+                    "{name}, {}: {errors:#?}\n{payload:#}",
+                    r#type.as_str()
+                );
             }
         }
     }
@@ -243,14 +282,29 @@ fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began
         let (_, webhook) = webhooks.iter().find(|(name, _)| name == kind).unwrap();
         call(webhook, &notice(r#type), setting())
     };
-    let (begin, end) = (body(&of("pagerduty", NoticeType::Opened)), body(&of("pagerduty", NoticeType::Resolved)));
-    assert_eq!((&begin["event_action"], &end["event_action"]), (&json!("trigger"), &json!("resolve")));
+    let (begin, end) = (
+        body(&of("pagerduty", NoticeType::Opened)),
+        body(&of("pagerduty", NoticeType::Resolved)),
+    );
+    assert_eq!(
+        (&begin["event_action"], &end["event_action"]),
+        (&json!("trigger"), &json!("resolve"))
+    );
     assert_eq!(begin["dedup_key"], end["dedup_key"]);
     let mut taken = notice(NoticeType::Updated);
-    taken.incident.as_mut().unwrap().acknowledged =
-        Some(llmwatch::model::Acknowledgement { at: now(), by: "ann".to_owned(), comment: String::new() });
-    let (_, pagerduty) = webhooks.iter().find(|(name, _)| name == "pagerduty").unwrap();
-    assert_eq!(body(&call(pagerduty, &taken, setting()))["event_action"], "acknowledge");
+    taken.incident.as_mut().unwrap().acknowledged = Some(llmwatch::model::Acknowledgement {
+        at: now(),
+        by: "ann".to_owned(),
+        comment: String::new(),
+    });
+    let (_, pagerduty) = webhooks
+        .iter()
+        .find(|(name, _)| name == "pagerduty")
+        .unwrap();
+    assert_eq!(
+        body(&call(pagerduty, &taken, setting()))["event_action"],
+        "acknowledge"
+    );
 
     let begin = of("opsgenie", NoticeType::Opened);
     let alias = body(&begin)["alias"].as_str().unwrap().to_owned();
@@ -262,58 +316,116 @@ fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began
 #[test]
 fn an_escalation_ends_alertmanagers_milder_alert_unless_it_is_that_alert() {
     let webhooks = webhooks();
-    let (_, alertmanager) = webhooks.iter().find(|(name, _)| name == "alertmanager").unwrap();
+    let (_, alertmanager) = webhooks
+        .iter()
+        .find(|(name, _)| name == "alertmanager")
+        .unwrap();
     let told = |attribution| {
         let mut worse = notice(NoticeType::Escalated);
         let incident = worse.incident.as_mut().unwrap();
         (incident.status, incident.attribution) = (Status::Outage, attribution);
         let alerts = body(&call(alertmanager, &worse, setting()));
-        let over = |alert: &Value| Timestamp::parse(alert["endsAt"].as_str().unwrap()).unwrap() <= now();
+        let over =
+            |alert: &Value| Timestamp::parse(alert["endsAt"].as_str().unwrap()).unwrap() <= now();
         let alerts = alerts.as_array().unwrap().iter();
-        alerts.map(|a| (a["labels"]["severity"].as_str().unwrap().to_owned(), over(a))).collect::<Vec<_>>()
+        alerts
+            .map(|a| {
+                (
+                    a["labels"]["severity"].as_str().unwrap().to_owned(),
+                    over(a),
+                )
+            })
+            .collect::<Vec<_>>()
     };
-    let alerts = |list: &[(&str, bool)]| list.iter().map(|(s, over)| ((*s).to_owned(), *over)).collect::<Vec<_>>();
-    assert_eq!(told(Attribution::Provider), alerts(&[("critical", false), ("warning", true)]));
+    let alerts = |list: &[(&str, bool)]| {
+        list.iter()
+            .map(|(s, over)| ((*s).to_owned(), *over))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(Attribution::Provider),
+        alerts(&[("critical", false), ("warning", true)])
+    );
     assert_eq!(told(Attribution::Account), alerts(&[("warning", false)]));
 }
 
 #[test]
 fn an_address_without_a_path_gets_the_receivers_own() {
     let shown = |kind: &str, keys: &str| {
-        let text =
-            format!("[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\nkind = \"{kind}\"\n{keys}\n");
+        let text = format!(
+            "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\nkind = \"{kind}\"\n{keys}\n"
+        );
         let config = load(&text).unwrap_or_else(|e| panic!("{e}"));
-        let ChannelKind::Webhook(webhook) = &config.channels[0].kind else { panic!("a webhook") };
-        call(webhook, &notice(NoticeType::Opened), setting()).url.expose().to_owned()
+        let ChannelKind::Webhook(webhook) = &config.channels[0].kind else {
+            panic!("a webhook")
+        };
+        call(webhook, &notice(NoticeType::Opened), setting())
+            .url
+            .expose()
+            .to_owned()
     };
     let local = "url = \"http://127.0.0.1:8080\"\n";
-    assert_eq!(shown("pagerduty", "routing_key = \"r\""), "https://events.pagerduty.com/v2/enqueue");
-    assert_eq!(shown("pagerduty", &format!("{local}routing_key = \"r\"")), "http://127.0.0.1:8080/v2/enqueue");
-    assert_eq!(shown("alertmanager", local), "http://127.0.0.1:8080/api/v2/alerts");
-    assert_eq!(shown("opsgenie", &format!("{local}token = \"t\"")), "http://127.0.0.1:8080/v2/alerts");
+    assert_eq!(
+        shown("pagerduty", "routing_key = \"r\""),
+        "https://events.pagerduty.com/v2/enqueue"
+    );
+    assert_eq!(
+        shown("pagerduty", &format!("{local}routing_key = \"r\"")),
+        "http://127.0.0.1:8080/v2/enqueue"
+    );
+    assert_eq!(
+        shown("alertmanager", local),
+        "http://127.0.0.1:8080/api/v2/alerts"
+    );
+    assert_eq!(
+        shown("opsgenie", &format!("{local}token = \"t\"")),
+        "http://127.0.0.1:8080/v2/alerts"
+    );
     assert_eq!(
         shown("telegram", &format!("{local}token = \"1:a\"\nchat_id = 7")),
         "http://127.0.0.1:8080/bot1:a/sendMessage"
     );
     let whole = "url = \"http://127.0.0.1:8080/bot1:a/sendMessage\"\nchat_id = \"@ops\"";
-    assert_eq!(shown("telegram", whole), "http://127.0.0.1:8080/bot1:a/sendMessage");
-    assert_eq!(shown("ntfy", "url = \"https://ntfy.example.com/sub/alerts\""), "https://ntfy.example.com/sub");
-    assert_eq!(shown("ntfy", &format!("{local}topic = \"alerts\"")), "http://127.0.0.1:8080");
+    assert_eq!(
+        shown("telegram", whole),
+        "http://127.0.0.1:8080/bot1:a/sendMessage"
+    );
+    assert_eq!(
+        shown("ntfy", "url = \"https://ntfy.example.com/sub/alerts\""),
+        "https://ntfy.example.com/sub"
+    );
+    assert_eq!(
+        shown("ntfy", &format!("{local}topic = \"alerts\"")),
+        "http://127.0.0.1:8080"
+    );
 }
 
 #[test]
 fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     let error = |keys: &str| {
-        load(&format!("[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\n{keys}\n")).unwrap_err()
+        load(&format!(
+            "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n[[webhook]]\n{keys}\n"
+        ))
+        .unwrap_err()
     };
     let url = "url = \"http://127.0.0.1/\"";
     assert!(error("kind = \"pagerduty\"").contains("without `routing_key`"));
     assert!(error("kind = \"telegram\"\nchat_id = 1").contains("without `token`"));
     assert!(error("kind = \"opsgenie\"").contains("without `api_key`"));
     assert!(error(&format!("kind = \"ntfy\"\n{url}")).contains("without a topic"));
-    assert!(error(&format!("kind = \"slack\"\n{url}\nchat_id = 1")).contains("says nothing to the kind `slack`"));
-    assert!(error(&format!("kind = \"ntfy\"\n{url}\ntopic = \"t\"\npriority = 9")).contains("1 to 5"));
-    let template = error(&format!("kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"));
+    assert!(
+        error(&format!("kind = \"slack\"\n{url}\nchat_id = 1"))
+            .contains("says nothing to the kind `slack`")
+    );
+    assert!(
+        error(&format!(
+            "kind = \"ntfy\"\n{url}\ntopic = \"t\"\npriority = 9"
+        ))
+        .contains("1 to 5")
+    );
+    let template = error(&format!(
+        "kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"
+    ));
     assert!(template.contains("no JSON"), "{template}");
 }
 
@@ -322,7 +434,9 @@ fn strings(value: &Value, name: &str, found: &mut Vec<(String, String)>) {
     match value {
         Value::String(text) => found.push((name.to_owned(), text.clone())),
         Value::Array(items) => items.iter().for_each(|item| strings(item, name, found)),
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| strings(value, name, found)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| strings(value, name, found)),
         _ => {}
     }
 }
@@ -352,14 +466,20 @@ fn check_receiver(kind: &str, call: &Call) {
             let blocks = body["blocks"].as_array().unwrap();
             assert!(blocks.len() <= 50);
             for block in blocks {
-                let texts = block["elements"].as_array().cloned().unwrap_or_else(|| vec![block["text"].clone()]);
+                let texts = block["elements"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_else(|| vec![block["text"].clone()]);
                 for text in texts {
                     let limit = if block["type"] == "header" { 150 } else { 3000 };
                     assert!((1..=limit).contains(&units(&text["text"])), "{block}");
                     if text["type"] == "mrkdwn" {
                         let text = text["text"].as_str().unwrap();
                         let ours = text.starts_with('*') || text.starts_with("<https://");
-                        assert!(ours && !text.contains("<!") && !text.contains("<@"), "{text}");
+                        assert!(
+                            ours && !text.contains("<!") && !text.contains("<@"),
+                            "{text}"
+                        );
                     }
                 }
             }
@@ -381,19 +501,39 @@ fn check_receiver(kind: &str, call: &Call) {
             for field in fields {
                 text(&field["name"], 256);
                 text(&field["value"], 1024);
-                assert!(all_escaped(field["value"].as_str().unwrap(), "*_~`|<>[]()#"), "{field}");
+                assert!(
+                    all_escaped(field["value"].as_str().unwrap(), "*_~`|<>[]()#"),
+                    "{field}"
+                );
             }
             assert!(total <= 6000, "{total}");
             for markdown in [&body["content"], &embed["title"], &embed["description"]] {
-                assert!(all_escaped(markdown.as_str().unwrap(), "*_~`|<>[]()#"), "{markdown}");
+                assert!(
+                    all_escaped(markdown.as_str().unwrap(), "*_~`|<>[]()#"),
+                    "{markdown}"
+                );
             }
         }
         "teams" => {
             assert!(call.body.len() <= 28 * 1024, "{}", call.body.len());
-            let headings = ["Please note", "What ", "Whose fault", "In detail", "The ", "Request ids"];
-            for block in body["attachments"][0]["content"]["body"].as_array().unwrap() {
-                let ours = |text: &str| headings.iter().any(|h| text.starts_with(h)) && text.len() < 40;
-                assert!(block["type"] != "TextBlock" || ours(block["text"].as_str().unwrap()), "{block}");
+            let headings = [
+                "Please note",
+                "What ",
+                "Whose fault",
+                "In detail",
+                "The ",
+                "Request ids",
+            ];
+            for block in body["attachments"][0]["content"]["body"]
+                .as_array()
+                .unwrap()
+            {
+                let ours =
+                    |text: &str| headings.iter().any(|h| text.starts_with(h)) && text.len() < 40;
+                assert!(
+                    block["type"] != "TextBlock" || ours(block["text"].as_str().unwrap()),
+                    "{block}"
+                );
             }
         }
         "telegram" => {
@@ -403,23 +543,49 @@ fn check_receiver(kind: &str, call: &Call) {
             let rest = ours.replace_all(text, "");
             assert!(!rest.contains(['<', '>']), "{rest}");
             assert_eq!(text.matches("<b>").count(), text.matches("</b>").count());
-            assert!(regex::Regex::new("@[^\u{2060}]").unwrap().find(text).is_none(), "{text}");
+            assert!(
+                regex::Regex::new("@[^\u{2060}]")
+                    .unwrap()
+                    .find(text)
+                    .is_none(),
+                "{text}"
+            );
         }
         "ntfy" => {
-            assert!((1..=4096).contains(&body["message"].as_str().unwrap().len()) && units(&body["title"]) <= 250);
+            assert!(
+                (1..=4096).contains(&body["message"].as_str().unwrap().len())
+                    && units(&body["title"]) <= 250
+            );
         }
-        "pagerduty" => assert!((1..=1024).contains(&units(&body["payload"]["summary"])) && call.body.len() < 512_000),
+        "pagerduty" => assert!(
+            (1..=1024).contains(&units(&body["payload"]["summary"])) && call.body.len() < 512_000
+        ),
         "opsgenie" if body.get("message").is_some() => {
-            assert!((1..=130).contains(&units(&body["message"])) && units(&body["description"]) <= 15_000);
+            assert!(
+                (1..=130).contains(&units(&body["message"]))
+                    && units(&body["description"]) <= 15_000
+            );
         }
         "opsgenie" => assert!(units(&body["note"]) <= 25_000),
         "google_chat" => {
             assert!((1..=4096).contains(&units(&body["text"])) && call.body.len() <= 32_000);
-            assert!(!body["text"].as_str().unwrap().contains(['<', '>', '*', '`']));
-            for widget in body["cardsV2"][0]["card"]["sections"][0]["widgets"].as_array().unwrap() {
+            assert!(
+                !body["text"]
+                    .as_str()
+                    .unwrap()
+                    .contains(['<', '>', '*', '`'])
+            );
+            for widget in body["cardsV2"][0]["card"]["sections"][0]["widgets"]
+                .as_array()
+                .unwrap()
+            {
                 let text = widget["textParagraph"]["text"].as_str().unwrap_or_default();
                 assert!(
-                    !text.replace("<b>", "").replace("</b>", "").replace("<br>", "").contains(['<', '>']),
+                    !text
+                        .replace("<b>", "")
+                        .replace("</b>", "")
+                        .replace("<br>", "")
+                        .contains(['<', '>']),
                     "{text}"
                 );
             }
@@ -427,20 +593,40 @@ fn check_receiver(kind: &str, call: &Call) {
         "mattermost" => {
             let text = body["text"].as_str().unwrap();
             assert!(units(&body["text"]) <= 16_383);
-            let outside: String =
-                text.lines().filter(|l| !l.starts_with("**") && !l.starts_with("<https://")).collect();
+            let outside: String = text
+                .lines()
+                .filter(|l| !l.starts_with("**") && !l.starts_with("<https://"))
+                .collect();
             // The backslash itself is an entity, so that it never takes another's place.
-            let (outside, entity) =
-                (outside.trim_start_matches("#### "), regex::Regex::new("&(amp|lt|#92|#36);").unwrap());
+            let (outside, entity) = (
+                outside.trim_start_matches("#### "),
+                regex::Regex::new("&(amp|lt|#92|#36);").unwrap(),
+            );
             let outside = entity.replace_all(outside, "");
             assert!(all_escaped(&outside, "*_~`|<>[]()#!{}+$&"), "{outside}");
-            assert!(regex::Regex::new("[@:][^\u{2060}]").unwrap().find(&outside).is_none(), "{outside}");
-            assert!(!regex::Regex::new(r"\\[^*_~`|>\[\]()#!{}+]").unwrap().is_match(&outside), "{outside}");
+            assert!(
+                regex::Regex::new("[@:][^\u{2060}]")
+                    .unwrap()
+                    .find(&outside)
+                    .is_none(),
+                "{outside}"
+            );
+            assert!(
+                !regex::Regex::new(r"\\[^*_~`|>\[\]()#!{}+]")
+                    .unwrap()
+                    .is_match(&outside),
+                "{outside}"
+            );
         }
-        "pushover" => assert!((1..=1024).contains(&units(&body["message"])) && units(&body["title"]) <= 250),
+        "pushover" => {
+            assert!((1..=1024).contains(&units(&body["message"])) && units(&body["title"]) <= 250)
+        }
         "alertmanager" => {
             for alert in body.as_array().unwrap() {
-                assert!(alert["startsAt"].as_str() <= alert["endsAt"].as_str(), "{alert}");
+                assert!(
+                    alert["startsAt"].as_str() <= alert["endsAt"].as_str(),
+                    "{alert}"
+                );
             }
         }
         _ => {}
@@ -450,12 +636,16 @@ fn check_receiver(kind: &str, call: &Call) {
         let mut found = Vec::new();
         strings(&body, "", &mut found);
         for (name, text) in found {
-            let acts = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2028}');
+            let acts =
+                |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2028}');
             assert!(!text.contains(acts), "{kind}, {name}: {text:?}");
         }
     }
     for (_, value) in &call.headers {
-        assert!(value.expose().chars().all(|c| matches!(c, ' '..='~')), "{kind}");
+        assert!(
+            value.expose().chars().all(|c| matches!(c, ' '..='~')),
+            "{kind}"
+        );
     }
 }
 
@@ -498,7 +688,10 @@ fn outside() -> impl Strategy<Value = String> {
         "' ; --",
     ];
     let piece = prop_oneof![3 => proptest::sample::select(pieces).prop_map(str::to_owned), 1 => "\\PC{0,20}"];
-    (proptest::collection::vec(piece, 1..8), prop_oneof![4 => Just(1_usize), 1 => 20_usize..200])
+    (
+        proptest::collection::vec(piece, 1..8),
+        prop_oneof![4 => Just(1_usize), 1 => 20_usize..200],
+    )
         .prop_map(|(pieces, times)| pieces.concat().repeat(times))
 }
 

@@ -30,8 +30,14 @@ fn configuration(address: &str, more: &str) -> Config {
 async fn probed(config: &Config, endpoint: &Endpoint) -> Sample {
     let prober = Prober::new(&config.monitor).unwrap();
     let now = clock::now();
-    let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
-    tokio::time::timeout(PATIENCE, prober.probe(endpoint, due)).await.expect("a probe always ends")
+    let due = Due {
+        scheduled_at: now,
+        started_at: now,
+        trigger: Trigger::Manual,
+    };
+    tokio::time::timeout(PATIENCE, prober.probe(endpoint, due))
+        .await
+        .expect("a probe always ends")
 }
 
 /// Probes a server that answers every request with exactly these bytes and closes.
@@ -58,7 +64,8 @@ async fn probed_raw(answer: Vec<u8>, more: &str) -> Sample {
 #[tokio::test]
 async fn every_hostile_answer_is_survived_and_named() {
     let scenario = Scenario::parse(include_str!("../../scenarios/hostile.toml")).unwrap();
-    let simulator = Simulator::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), scenario).unwrap();
+    let simulator =
+        Simulator::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), scenario).unwrap();
     let config = configuration(&simulator.addr().to_string(), "");
     let cases: [(&str, &[Fault]); 10] = [
         ("no-headers", &[Fault::TimeoutHeaders]),
@@ -69,36 +76,63 @@ async fn every_hostile_answer_is_survived_and_named() {
         ("header-bomb", &[Fault::BodyTooLarge]),
         ("gzip-bomb", &[Fault::BodyMalformed]),
         ("not-utf8", &[Fault::StreamMalformed]),
-        ("drip", &[Fault::TimeoutFirstToken, Fault::TimeoutTokenGap, Fault::TimeoutTotal]),
+        (
+            "drip",
+            &[
+                Fault::TimeoutFirstToken,
+                Fault::TimeoutTokenGap,
+                Fault::TimeoutTotal,
+            ],
+        ),
         ("cut-off", &[Fault::StreamTruncated]),
         ("reset", &[Fault::TcpReset]),
     ];
     let probes = cases.iter().map(|(model, _)| {
-        let endpoint = Endpoint { model: Some((*model).to_owned()), ..(*config.endpoints[0]).clone() };
+        let endpoint = Endpoint {
+            model: Some((*model).to_owned()),
+            ..(*config.endpoints[0]).clone()
+        };
         let config = &config;
         async move { probed(config, &endpoint).await }
     });
     let samples = futures_util::future::join_all(probes).await;
     for ((model, wanted), sample) in cases.iter().zip(&samples) {
-        let fault = sample.fault.unwrap_or_else(|| panic!("{model}: {sample:?}"));
-        assert!(wanted.contains(&fault), "{model}: {fault} {:?}", sample.error);
+        let fault = sample
+            .fault
+            .unwrap_or_else(|| panic!("{model}: {sample:?}"));
+        assert!(
+            wanted.contains(&fault),
+            "{model}: {fault} {:?}",
+            sample.error
+        );
         assert!(sample.total_ms.is_some_and(|ms| ms > 0.0), "{model}");
-        assert!(sample.error.as_ref().is_none_or(|words| words.len() <= 500), "{model}");
+        assert!(
+            sample.error.as_ref().is_none_or(|words| words.len() <= 500),
+            "{model}"
+        );
     }
     simulator.answered(cases.len()).await;
     for exchange in simulator.log() {
         let written: u64 = exchange.writes.iter().map(|w| w.bytes).sum();
-        assert!(written < MOST_UNDER_WAY, "{:?}: {written} bytes were taken", exchange.model);
+        assert!(
+            written < MOST_UNDER_WAY,
+            "{:?}: {written} bytes were taken",
+            exchange.model
+        );
     }
 }
 
 #[tokio::test]
 async fn answers_that_are_no_http_are_named() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
-    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let event =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\n";
     let chunk = |extension: &str| {
         let size = event.len();
-        format!("{head}transfer-encoding: chunked\r\n\r\n{size:x}{extension}\r\n{event}\r\n0\r\n\r\n").into_bytes()
+        format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{size:x}{extension}\r\n{event}\r\n0\r\n\r\n"
+        )
+        .into_bytes()
     };
     let good = probed_raw(chunk(";name=\"value\""), "").await;
     assert_eq!(good.fault, None, "chunk extensions are allowed: {good:?}");
@@ -106,8 +140,16 @@ async fn answers_that_are_no_http_are_named() {
     let long = |n: usize| format!(";x={}", "y".repeat(n));
     let cases: [(&str, Vec<u8>, &[Fault]); 10] = [
         ("nothing", Vec::new(), &[Fault::TcpReset]),
-        ("no http", b"220 smtp.example.com ESMTP\r\n".to_vec(), &[Fault::BodyMalformed]),
-        ("a bomb of chunk extensions", chunk(&long(1 << 20)), &[Fault::StreamTruncated, Fault::BodyMalformed]),
+        (
+            "no http",
+            b"220 smtp.example.com ESMTP\r\n".to_vec(),
+            &[Fault::BodyMalformed],
+        ),
+        (
+            "a bomb of chunk extensions",
+            chunk(&long(1 << 20)),
+            &[Fault::StreamTruncated, Fault::BodyMalformed],
+        ),
         (
             "a bad chunk size",
             format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n").into_bytes(),
@@ -123,8 +165,16 @@ async fn answers_that_are_no_http_are_named() {
             format!("{head}content-length: -1\r\n\r\n").into_bytes(),
             &[Fault::BodyMalformed],
         ),
-        ("a header with a null", b"HTTP/1.1 200 OK\r\nx: \0\r\n\r\n".to_vec(), &[Fault::BodyMalformed]),
-        ("interim answers only", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000).into_bytes(), &[Fault::TcpReset]),
+        (
+            "a header with a null",
+            b"HTTP/1.1 200 OK\r\nx: \0\r\n\r\n".to_vec(),
+            &[Fault::BodyMalformed],
+        ),
+        (
+            "interim answers only",
+            "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000).into_bytes(),
+            &[Fault::TcpReset],
+        ),
         (
             "too many headers",
             format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(1000)).into_bytes(),
@@ -132,23 +182,40 @@ async fn answers_that_are_no_http_are_named() {
         ),
         (
             "a page where a stream was asked for",
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html><title>Log in</title></html>".to_vec(),
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html><title>Log in</title></html>"
+                .to_vec(),
             &[Fault::BodyMalformed],
         ),
     ];
     for (name, answer, wanted) in cases {
         let sample = probed_raw(answer, "").await;
         let fault = sample.fault.unwrap_or_else(|| panic!("{name}: {sample:?}"));
-        assert!(wanted.contains(&fault), "{name}: {fault} {:?}", sample.error);
+        assert!(
+            wanted.contains(&fault),
+            "{name}: {fault} {:?}",
+            sample.error
+        );
     }
 }
 
 #[tokio::test]
 async fn an_answer_may_hold_the_key_without_its_being_repeated() {
     let key = "sk-sentinel-0123456789";
-    let body = format!("{{\"error\":{{\"message\":\"no such key: {key}\",\"code\":\"invalid_api_key\"}}}}");
-    let head = format!("HTTP/1.1 401 Unauthorized\r\nx-request-id: {key}\r\ncontent-length: {}\r\n\r\n", body.len());
-    let sample = probed_raw(format!("{head}{body}").into_bytes(), &format!("api_key = \"{key}\"")).await;
+    let body = format!(
+        "{{\"error\":{{\"message\":\"no such key: {key}\",\"code\":\"invalid_api_key\"}}}}"
+    );
+    let head = format!(
+        "HTTP/1.1 401 Unauthorized\r\nx-request-id: {key}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let sample = probed_raw(
+        format!("{head}{body}").into_bytes(),
+        &format!("api_key = \"{key}\""),
+    )
+    .await;
     assert_eq!(sample.fault, Some(Fault::AccountAuth));
-    assert!(!serde_json::to_string(&sample).unwrap().contains(key), "{sample:?}");
+    assert!(
+        !serde_json::to_string(&sample).unwrap().contains(key),
+        "{sample:?}"
+    );
 }

@@ -8,38 +8,82 @@ use crate::formats::{notice, now, setting};
 
 /// Messages that differ by more than their type, real ones rather than tests.
 fn occasions() -> Vec<(&'static str, Notice)> {
-    let opened = || Notice { test: false, ..notice(NoticeType::Opened) };
+    let opened = || Notice {
+        test: false,
+        ..notice(NoticeType::Opened)
+    };
     let with = |change: &dyn Fn(&mut llmwatch::model::Incident)| {
         let mut notice = opened();
         change(notice.incident.as_mut().unwrap());
         notice
     };
     let ended = |change: &dyn Fn(&mut llmwatch::model::Incident)| {
-        let mut notice = Notice { test: false, ..notice(NoticeType::Resolved) };
+        let mut notice = Notice {
+            test: false,
+            ..notice(NoticeType::Resolved)
+        };
         change(notice.incident.as_mut().unwrap());
         notice
     };
-    let taken = Acknowledgement { at: now(), by: "ann".to_owned(), comment: "calling them".to_owned() };
+    let taken = Acknowledgement {
+        at: now(),
+        by: "ann".to_owned(),
+        comment: "calling them".to_owned(),
+    };
     let resolved = notice(NoticeType::Resolved).incident;
-    let delivered = Some(Condition { key: "delivery/slack".to_owned(), over: true });
+    let delivered = Some(Condition {
+        key: "delivery/slack".to_owned(),
+        over: true,
+    });
     let title = "the channel `slack` delivers again after 12 min".to_owned();
     vec![
-        ("late", Notice { decided_at: now() - std::time::Duration::from_mins(17), ..opened() }),
-        ("over before it was told", Notice { already_over: true, incident: resolved, ..opened() }),
-        ("through the fallback", Notice { instead_of: Some("slack".to_owned()), ..opened() }),
-        ("nothing else works", Notice { alternatives: Vec::new(), recent: Vec::new(), ..opened() }),
+        (
+            "late",
+            Notice {
+                decided_at: now() - std::time::Duration::from_mins(17),
+                ..opened()
+            },
+        ),
+        (
+            "over before it was told",
+            Notice {
+                already_over: true,
+                incident: resolved,
+                ..opened()
+            },
+        ),
+        (
+            "through the fallback",
+            Notice {
+                instead_of: Some("slack".to_owned()),
+                ..opened()
+            },
+        ),
+        (
+            "nothing else works",
+            Notice {
+                alternatives: Vec::new(),
+                recent: Vec::new(),
+                ..opened()
+            },
+        ),
         (
             "somebody is on it",
-            Notice { r#type: NoticeType::Updated, ..with(&|i| i.acknowledged = Some(taken.clone())) },
+            Notice {
+                r#type: NoticeType::Updated,
+                ..with(&|i| i.acknowledged = Some(taken.clone()))
+            },
         ),
         (
             "slow",
             with(&|i| {
                 (i.status, i.cause) = (Status::Degraded, "slow".to_owned());
                 i.title = "OpenAI: 8 of the last 10 probes were slow".to_owned();
-                (i.evidence.first_token_ms.now, i.evidence.faults) = (Some(2730.0), std::collections::BTreeMap::new());
+                (i.evidence.first_token_ms.now, i.evidence.faults) =
+                    (Some(2730.0), std::collections::BTreeMap::new());
                 i.evidence.samples.iter_mut().for_each(|s| {
-                    (s.fault, s.http_status, s.error, s.first_token_ms) = (None, Some(200), None, Some(2730.0));
+                    (s.fault, s.http_status, s.error, s.first_token_ms) =
+                        (None, Some(200), None, Some(2730.0));
                 });
             }),
         ),
@@ -47,10 +91,14 @@ fn occasions() -> Vec<(&'static str, Notice)> {
             "slow, and over",
             ended(&|i| {
                 (i.status, i.cause) = (Status::Degraded, "slow".to_owned());
-                (i.evidence.first_token_ms.now, i.evidence.faults) = (Some(430.0), std::collections::BTreeMap::new());
+                (i.evidence.first_token_ms.now, i.evidence.faults) =
+                    (Some(430.0), std::collections::BTreeMap::new());
             }),
         ),
-        ("ten endpoints, and over", ended(&|i| i.endpoints = (0..10).map(|n| format!("openai-{n}")).collect())),
+        (
+            "ten endpoints, and over",
+            ended(&|i| i.endpoints = (0..10).map(|n| format!("openai-{n}")).collect()),
+        ),
         (
             "the account's",
             with(&|i| {
@@ -66,14 +114,23 @@ fn occasions() -> Vec<(&'static str, Notice)> {
             "this machine's",
             with(&|i| {
                 (i.attribution, i.cause) = (Attribution::Local, "local.dns".to_owned());
-                i.title = "This machine cannot resolve names (local.dns): openai-chat not reached".to_owned();
+                i.title = "This machine cannot resolve names (local.dns): openai-chat not reached"
+                    .to_owned();
                 i.explanation = "This machine cannot resolve names since 09:18:00 UTC, so openai-chat cannot be reached from here: \
                                  9 of the last 10 probes failed. The cause lies on this machine or its network, not at the \
                                  provider. See to the resolver (`/etc/resolv.conf`, `resolvectl status`)."
                     .to_owned();
             }),
         ),
-        ("delivers again", Notice { title, condition: delivered, test: false, ..notice(NoticeType::Delivery) }),
+        (
+            "delivers again",
+            Notice {
+                title,
+                condition: delivered,
+                test: false,
+                ..notice(NoticeType::Delivery)
+            },
+        ),
     ]
 }
 
@@ -98,12 +155,24 @@ fn a_mail_says_it_all_in_order() {
 
 #[test]
 fn who_did_not_become_faster_is_not_said_to_have() {
-    let mut over = Notice { test: false, ..notice(NoticeType::Resolved) };
+    let mut over = Notice {
+        test: false,
+        ..notice(NoticeType::Resolved)
+    };
     let incident = over.incident.as_mut().unwrap();
     (incident.status, incident.cause) = (Status::Degraded, "slow".to_owned());
     incident.endpoints = ["a", "b"].map(str::to_owned).to_vec();
     incident.new_normal = vec!["b".to_owned()];
-    let text = render::text(&over, setting()).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("a answers in its usual time again since") && !text.contains("a, b answer"), "{text}");
-    assert!(text.contains("b stays slow, which counts as the new normal."), "{text}");
+    let text = render::text(&over, setting())
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        text.contains("a answers in its usual time again since") && !text.contains("a, b answer"),
+        "{text}"
+    );
+    assert!(
+        text.contains("b stays slow, which counts as the new normal."),
+        "{text}"
+    );
 }

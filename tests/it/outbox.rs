@@ -61,14 +61,27 @@ struct Receiver {
     kills: mpsc::UnboundedSender<()>,
 }
 
-async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body: String) -> Response {
+async fn receive(
+    State(receiver): State<Arc<Receiver>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
     let then = *receiver.then.lock().unwrap();
-    let (answer, kill) = receiver.plan.lock().unwrap().pop_front().unwrap_or((then, false));
+    let (answer, kill) = receiver
+        .plan
+        .lock()
+        .unwrap()
+        .pop_front()
+        .unwrap_or((then, false));
     receiver.came.lock().unwrap().push(Came {
         path: uri.path().trim_start_matches('/').to_owned(),
         id: headers["webhook-id"].to_str().unwrap().to_owned(),
         at: receiver.begun.elapsed(),
-        taken: matches!(answer, Answer::Take | Answer::TakeAndHang | Answer::TakeAndFail),
+        taken: matches!(
+            answer,
+            Answer::Take | Answer::TakeAndHang | Answer::TakeAndFail
+        ),
         body: serde_json::from_str(&body).unwrap(),
     });
     if kill {
@@ -79,9 +92,11 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
     match answer {
         Answer::Take => StatusCode::OK.into_response(),
         Answer::Fail | Answer::TakeAndFail => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Answer::Busy(seconds) => {
-            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response()
-        }
+        Answer::Busy(seconds) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [("retry-after", seconds.to_string())],
+        )
+            .into_response(),
         Answer::Hang | Answer::TakeAndHang => std::future::pending().await,
     }
 }
@@ -104,17 +119,28 @@ impl Scene {
         let address = listener.local_addr().unwrap();
         let (kill, kills) = mpsc::unbounded_channel();
         let (plan, then) = (Mutex::new(plan.into()), Mutex::new(then));
-        let receiver = Arc::new(Receiver { begun: Instant::now(), plan, then, came: Mutex::default(), kills: kill });
+        let receiver = Arc::new(Receiver {
+            begun: Instant::now(),
+            plan,
+            then,
+            came: Mutex::default(),
+            kills: kill,
+        });
         let app = Router::new().fallback(receive).with_state(receiver.clone());
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("monitor.toml");
         let mut text = "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n".to_owned();
         for name in ["a", "b"] {
-            text += &format!("[[webhook]]\nname = \"{name}\"\nurl = \"http://{address}/{name}\"\n{filters}\n");
+            text += &format!(
+                "[[webhook]]\nname = \"{name}\"\nurl = \"http://{address}/{name}\"\n{filters}\n"
+            );
         }
         std::fs::write(&path, text).unwrap();
-        let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
+        let surroundings = Surroundings {
+            hostname: "host".to_owned(),
+            ..Surroundings::default()
+        };
         let config = Arc::new(config::load(&path, &surroundings).unwrap());
         let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
         let mut scene = Self {
@@ -135,7 +161,12 @@ impl Scene {
         let begun = self.receiver.begun;
         let wall: Wall = Arc::new(move || START + begun.elapsed());
         let stop = CancellationToken::new();
-        let post = Post { store: self.store.clone(), wall, wake: self.wake.clone(), stop };
+        let post = Post {
+            store: self.store.clone(),
+            wall,
+            wake: self.wake.clone(),
+            stop,
+        };
         let (config, configs) = watch::channel(self.config.clone());
         self.worker = Some(tokio::spawn(async move {
             worker::run(post, configs).await.unwrap();
@@ -161,9 +192,19 @@ impl Scene {
             started_at: incident.started_at,
             data: serde_json::to_string(incident).unwrap(),
         };
-        let outgoing =
-            vec![Outgoing { channel: channel.to_owned(), not_before: None, notice: notice.clone(), whole: false }];
-        self.store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
+        let outgoing = vec![Outgoing {
+            channel: channel.to_owned(),
+            not_before: None,
+            notice: notice.clone(),
+            whole: false,
+        }];
+        self.store
+            .commit(&[Commit {
+                incidents: vec![row],
+                outgoing,
+                ..Commit::default()
+            }])
+            .unwrap();
         self.wake.notify_waiters();
     }
 
@@ -179,7 +220,12 @@ impl Scene {
     }
 
     fn waiting(&self) -> usize {
-        self.store.outbox_rows(false).unwrap().iter().filter(|r| r.state == "pending").count()
+        self.store
+            .outbox_rows(false)
+            .unwrap()
+            .iter()
+            .filter(|r| r.state == "pending")
+            .count()
     }
 
     fn came(&self) -> Vec<Came> {
@@ -194,50 +240,114 @@ fn now(scene: &Scene) -> Timestamp {
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_fails_for_ten_minutes_gets_it_then_under_the_same_id() {
     let mut scene = Scene::new(Vec::new(), Answer::Fail, "").await;
-    let notice = specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene));
+    let notice = specimen(
+        NoticeType::Opened,
+        Uuid::now_v7(),
+        "fra1",
+        None,
+        now(&scene),
+    );
     scene.decide("a", &notice);
     scene.pass(Duration::from_mins(10)).await;
     assert_eq!(scene.waiting(), 1, "it is still there");
     let in_vain = scene.came().len();
-    assert!((4..80).contains(&in_vain), "tried with patience: {in_vain} times");
+    assert!(
+        (4..80).contains(&in_vain),
+        "tried with patience: {in_vain} times"
+    );
     *scene.receiver.then.lock().unwrap() = Answer::Take;
     scene.pass(Duration::from_mins(6)).await;
     assert_eq!(scene.waiting(), 0, "no wait is longer than five minutes");
     let came = scene.came();
     assert_eq!(came.iter().filter(|c| c.taken).count(), 1);
-    assert!(came.iter().all(|c| c.id == notice.id.to_string() && c.body == came[0].body));
+    assert!(
+        came.iter()
+            .all(|c| c.id == notice.id.to_string() && c.body == came[0].body)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_delivered_is_given_up_after_its_time_and_kept() {
     let mut scene = Scene::new(Vec::new(), Answer::Fail, "give_up_after = \"10m\"").await;
-    scene.decide("a", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.decide(
+        "a",
+        &specimen(
+            NoticeType::Opened,
+            Uuid::now_v7(),
+            "fra1",
+            None,
+            now(&scene),
+        ),
+    );
     scene.pass(Duration::from_mins(12)).await;
     let rows = scene.store.outbox_rows(false).unwrap();
     assert_eq!((rows.len(), rows[0].state.as_str()), (1, "expired"));
     assert!(rows[0].error.as_deref().unwrap().contains("500"));
-    assert!(scene.came().iter().all(|c| c.at <= Duration::from_mins(11)), "then it rests");
+    assert!(
+        scene.came().iter().all(|c| c.at <= Duration::from_mins(11)),
+        "then it rests"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
     let mut scene = Scene::new(vec![(Answer::Busy(200), false)], Answer::Take, "").await;
-    scene.decide("a", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.decide(
+        "a",
+        &specimen(
+            NoticeType::Opened,
+            Uuid::now_v7(),
+            "fra1",
+            None,
+            now(&scene),
+        ),
+    );
     scene.pass(Duration::from_mins(10)).await;
     let came = scene.came();
     assert_eq!(came.len(), 2);
-    assert!(came[1].at.saturating_sub(came[0].at) >= Duration::from_secs(200), "{:?}", came[1].at);
+    assert!(
+        came[1].at.saturating_sub(came[0].at) >= Duration::from_secs(200),
+        "{:?}",
+        came[1].at
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_hangs_delays_no_other() {
-    let mut scene = Scene::new(vec![(Answer::Hang, false)], Answer::Take, "timeout = \"60s\"").await;
-    scene.decide("a", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    let mut scene = Scene::new(
+        vec![(Answer::Hang, false)],
+        Answer::Take,
+        "timeout = \"60s\"",
+    )
+    .await;
+    scene.decide(
+        "a",
+        &specimen(
+            NoticeType::Opened,
+            Uuid::now_v7(),
+            "fra1",
+            None,
+            now(&scene),
+        ),
+    );
     scene.pass(Duration::from_secs(1)).await;
-    scene.decide("b", &specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, now(&scene)));
+    scene.decide(
+        "b",
+        &specimen(
+            NoticeType::Opened,
+            Uuid::now_v7(),
+            "fra1",
+            None,
+            now(&scene),
+        ),
+    );
     scene.pass(Duration::from_secs(1)).await;
     assert_eq!(
-        scene.came().iter().map(|c| (c.path.as_str(), c.taken)).collect::<Vec<_>>(),
+        scene
+            .came()
+            .iter()
+            .map(|c| (c.path.as_str(), c.taken))
+            .collect::<Vec<_>>(),
         [("a", false), ("b", true)]
     );
 }
@@ -258,26 +368,38 @@ fn tale(number: u64, middle: &[NoticeType], ends: bool) -> Vec<Notice> {
 
 /// Notices of incidents to two channels, with seconds before each.
 fn decisions() -> impl Strategy<Value = Vec<(u64, &'static str, Notice)>> {
-    let middle = prop::collection::vec(prop::sample::select(vec![NoticeType::Escalated, NoticeType::Updated]), 0..3);
-    let tales = prop::collection::vec((middle, any::<bool>(), prop::sample::select(vec!["a", "b"])), 1..5);
-    (tales, prop::collection::vec((any::<prop::sample::Index>(), 0u64..90), 20)).prop_map(|(tales, order)| {
-        let mut queues: Vec<_> = tales
-            .iter()
-            .enumerate()
-            .map(|(n, (middle, ends, channel))| (*channel, VecDeque::from(tale(n as u64 + 1, middle, *ends))))
-            .collect();
-        let mut decided = Vec::new();
-        for (which, wait) in order.iter().cycle() {
-            queues.retain(|(_, queue)| !queue.is_empty());
-            if queues.is_empty() {
-                break;
+    let middle = prop::collection::vec(
+        prop::sample::select(vec![NoticeType::Escalated, NoticeType::Updated]),
+        0..3,
+    );
+    let tales = prop::collection::vec(
+        (middle, any::<bool>(), prop::sample::select(vec!["a", "b"])),
+        1..5,
+    );
+    (
+        tales,
+        prop::collection::vec((any::<prop::sample::Index>(), 0u64..90), 20),
+    )
+        .prop_map(|(tales, order)| {
+            let mut queues: Vec<_> = tales
+                .iter()
+                .enumerate()
+                .map(|(n, (middle, ends, channel))| {
+                    (*channel, VecDeque::from(tale(n as u64 + 1, middle, *ends)))
+                })
+                .collect();
+            let mut decided = Vec::new();
+            for (which, wait) in order.iter().cycle() {
+                queues.retain(|(_, queue)| !queue.is_empty());
+                if queues.is_empty() {
+                    break;
+                }
+                let place = which.index(queues.len());
+                let (channel, queue) = &mut queues[place];
+                decided.extend(queue.pop_front().map(|notice| (*wait, *channel, notice)));
             }
-            let place = which.index(queues.len());
-            let (channel, queue) = &mut queues[place];
-            decided.extend(queue.pop_front().map(|notice| (*wait, *channel, notice)));
-        }
-        decided
-    })
+            decided
+        })
 }
 
 fn answers() -> impl Strategy<Value = Vec<(Answer, bool)>> {
@@ -347,7 +469,10 @@ async fn a_receiver_that_may_have_the_beginning_is_told_the_end_as_well() {
     scene.pass(Duration::from_mins(10)).await;
     let taken = scene.came().into_iter().filter(|c| c.taken);
     let mut first = std::collections::BTreeSet::new();
-    let kept: Vec<_> = taken.filter(|c| first.insert(c.id.clone())).map(|c| c.body["type"].clone()).collect();
+    let kept: Vec<_> = taken
+        .filter(|c| first.insert(c.id.clone()))
+        .map(|c| c.body["type"].clone())
+        .collect();
     assert_eq!(kept, ["incident.opened", "incident.resolved"]);
 }
 
@@ -363,7 +488,10 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
         sink.addr()
     );
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        hostname: "host".to_owned(),
+        ..Surroundings::default()
+    };
     let config = Arc::new(config::load(&path, &surroundings).unwrap());
     let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
     let decide = |notice: Notice| {
@@ -375,31 +503,76 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
             started_at: incident.started_at,
             data: serde_json::to_string(&incident).unwrap(),
         };
-        let outgoing = vec![Outgoing { channel: "a".to_owned(), not_before: None, notice, whole: false }];
-        store.commit(&[Commit { incidents: vec![row], outgoing, ..Commit::default() }]).unwrap();
+        let outgoing = vec![Outgoing {
+            channel: "a".to_owned(),
+            not_before: None,
+            notice,
+            whole: false,
+        }];
+        store
+            .commit(&[Commit {
+                incidents: vec![row],
+                outgoing,
+                ..Commit::default()
+            }])
+            .unwrap();
     };
-    decide(specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, clock::now()));
+    decide(specimen(
+        NoticeType::Opened,
+        Uuid::now_v7(),
+        "fra1",
+        None,
+        clock::now(),
+    ));
     // The mail server put bob off.
     let pending = store.next_pending("a", clock::now()).unwrap().unwrap();
-    let progress =
-        serde_json::to_string(&Progress { delivered: vec!["ann@example.com".to_owned()], ..Progress::default() });
+    let progress = serde_json::to_string(&Progress {
+        delivered: vec!["ann@example.com".to_owned()],
+        ..Progress::default()
+    });
     let put_off = Attempted::RetryAt(clock::now());
-    store.record_attempt(&pending, clock::now(), put_off, &progress.unwrap(), Some("bob: 451"), None).unwrap();
-    decide(specimen(NoticeType::Resolved, Uuid::now_v7(), "fra1", None, clock::now()));
+    store
+        .record_attempt(
+            &pending,
+            clock::now(),
+            put_off,
+            &progress.unwrap(),
+            Some("bob: 451"),
+            None,
+        )
+        .unwrap();
+    decide(specimen(
+        NoticeType::Resolved,
+        Uuid::now_v7(),
+        "fra1",
+        None,
+        clock::now(),
+    ));
 
     let stop = CancellationToken::new();
     let wake = Arc::new(Notify::new());
-    let post = Post { store: store.clone(), wall: Arc::new(clock::now), wake, stop: stop.clone() };
+    let post = Post {
+        store: store.clone(),
+        wall: Arc::new(clock::now),
+        wake,
+        stop: stop.clone(),
+    };
     let (_config, configs) = watch::channel(config);
     let worker = tokio::spawn(worker::run(post, configs));
     let mut came = Vec::new();
     for _ in 0..3 {
-        let mail = tokio::time::timeout(PATIENCE, sink.next()).await.expect("a mail comes");
+        let mail = tokio::time::timeout(PATIENCE, sink.next())
+            .await
+            .expect("a mail comes");
         let over = String::from_utf8_lossy(&mail.data).contains("RESOLVED after");
         came.push((mail.to[0].clone(), over));
     }
     came[1..].sort();
-    let told = [("bob@example.com", false), ("ann@example.com", true), ("bob@example.com", true)];
+    let told = [
+        ("bob@example.com", false),
+        ("ann@example.com", true),
+        ("bob@example.com", true),
+    ];
     assert_eq!(came, told.map(|(who, over)| (who.to_owned(), over)));
     stop.cancel();
     worker.await.unwrap().unwrap();

@@ -15,8 +15,16 @@ body = '{"error": {"message": "down <script>alert(1)</script>"}}'
 
 /// What `path` answers: status, content type and body.
 pub(crate) async fn get(address: &str, path: &str) -> (u16, String, String) {
-    let answer = client().get(format!("http://{address}{path}")).send().await.unwrap();
-    let kind = answer.headers().get("content-type").map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+    let answer = client()
+        .get(format!("http://{address}{path}"))
+        .send()
+        .await
+        .unwrap();
+    let kind = answer
+        .headers()
+        .get("content-type")
+        .map(|v| v.to_str().unwrap().to_owned())
+        .unwrap_or_default();
     (answer.status().as_u16(), kind, answer.text().await.unwrap())
 }
 
@@ -40,42 +48,66 @@ impl Events {
         }
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        Self { answer, text: String::new() }
+        Self {
+            answer,
+            text: String::new(),
+        }
     }
 
     /// The id and the data of the next event of this name.
     async fn next(&mut self, name: &str) -> (String, Value) {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
-                let field =
-                    |key: &str| event.lines().find_map(|l| l.strip_prefix(key)).unwrap_or_default().trim().to_owned();
+                let field = |key: &str| {
+                    event
+                        .lines()
+                        .find_map(|l| l.strip_prefix(key))
+                        .unwrap_or_default()
+                        .trim()
+                        .to_owned()
+                };
                 let found = (field("event:") == name).then(|| (field("id:"), field("data:")));
                 self.text = rest.to_owned();
                 if let Some((id, data)) = found {
                     return (id, serde_json::from_str(&data).unwrap());
                 }
             }
-            let chunk = timeout(PATIENCE, self.answer.chunk()).await.unwrap_or_else(|_| panic!("no `{name}` came"));
+            let chunk = timeout(PATIENCE, self.answer.chunk())
+                .await
+                .unwrap_or_else(|_| panic!("no `{name}` came"));
             self.text += std::str::from_utf8(&chunk.unwrap().expect("the stream goes on")).unwrap();
         }
     }
 
     /// Waits for the end of the stream.
     async fn end(&mut self) {
-        while let Ok(Some(_)) = timeout(PATIENCE, self.answer.chunk()).await.expect("the stream ends") {}
+        while let Ok(Some(_)) = timeout(PATIENCE, self.answer.chunk())
+            .await
+            .expect("the stream ends")
+        {}
     }
 }
 
 #[tokio::test]
 async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_feed() {
     let world = World::new().await;
-    world.write(&world.endpoints().replace("listen = \"off\"", "listen = \"127.0.0.1:0\""));
+    world.write(
+        &world
+            .endpoints()
+            .replace("listen = \"off\"", "listen = \"127.0.0.1:0\""),
+    );
     let mut daemon = world.run();
-    let address = daemon.event("web.listening").await["address"].as_str().unwrap().to_owned();
+    let address = daemon.event("web.listening").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     let mut events = Events::open(&address, None).await;
     let (_, sample) = events.next("probe.completed").await;
-    assert_eq!((&sample["outcome"], &sample["location"]), (&Value::from("ok"), &Value::from("fra1")));
+    assert_eq!(
+        (&sample["outcome"], &sample["location"]),
+        (&Value::from("ok"), &Value::from("fra1"))
+    );
     let mut both = [String::new(), String::new()];
     while both.iter().any(String::is_empty) {
         let (_, sample) = events.next("probe.completed").await;
@@ -99,22 +131,32 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
     daemon.event("incident.opened").await;
     let mut events = Events::open(&address, Some(&last_seen)).await;
     let (_, changed) = events.next("status.changed").await;
-    assert_eq!((&changed["endpoint"], &changed["status"]), (&Value::from("openai-chat"), &Value::from("outage")));
+    assert_eq!(
+        (&changed["endpoint"], &changed["status"]),
+        (&Value::from("openai-chat"), &Value::from("outage"))
+    );
     let mut events = Events::open(&address, Some(&last_seen)).await;
     let (_, opened) = events.next("incident.opened").await;
     assert_eq!(opened["number"], 1);
 
     let (_, _, page) = get(&address, "/").await;
-    assert!(page.contains("OpenAI is failing for you since") && page.contains("Azure works."), "{page}");
+    assert!(
+        page.contains("OpenAI is failing for you since") && page.contains("Azure works."),
+        "{page}"
+    );
     let (_, _, page) = get(&address, "/endpoints/openai-chat?range=1h").await;
     assert!(
-        page.contains("down &#60;script&#62;alert(1)&#60;/script&#62;") && !page.contains("<script>alert"),
+        page.contains("down &#60;script&#62;alert(1)&#60;/script&#62;")
+            && !page.contains("<script>alert"),
         "{page}"
     );
     let (_, _, page) = get(&address, "/incidents").await;
     assert!(page.contains("/incidents/1\""), "{page}");
     let (_, _, page) = get(&address, "/incidents/1").await;
-    assert!(page.contains("First bad probe") && page.contains("Incident opened"), "{page}");
+    assert!(
+        page.contains("First bad probe") && page.contains("Incident opened"),
+        "{page}"
+    );
     let (_, _, badge) = get(&address, "/badge/openai.svg?metric=status").await;
     assert!(badge.contains(">outage</text>"), "{badge}");
     let (_, _, badge) = get(&address, "/badge/chat.svg?range=24h").await;
@@ -124,10 +166,16 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
     let (_, kind, feed) = get(&address, "/feed.atom").await;
     assert_eq!(kind, "application/atom+xml; charset=utf-8");
     let feed = roxmltree::Document::parse(&feed).unwrap();
-    let entries: Vec<_> =
-        feed.descendants().filter(|n| n.has_tag_name(("http://www.w3.org/2005/Atom", "entry"))).collect();
+    let entries: Vec<_> = feed
+        .descendants()
+        .filter(|n| n.has_tag_name(("http://www.w3.org/2005/Atom", "entry")))
+        .collect();
     assert_eq!(entries.len(), 1);
-    let text = entries[0].children().find(|n| n.has_tag_name("title")).and_then(|n| n.text()).unwrap();
+    let text = entries[0]
+        .children()
+        .find(|n| n.has_tag_name("title"))
+        .and_then(|n| n.text())
+        .unwrap();
     assert!(text.starts_with("OpenAI: "), "{text}");
     for missing in [
         "/endpoints/nobody",
@@ -140,13 +188,18 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
         "/endpoints/a/b",
     ] {
         let (status, _, page) = get(&address, missing).await;
-        assert!(status == 404 && page.contains("There is no such"), "{missing}: {status} {page}");
+        assert!(
+            status == 404 && page.contains("There is no such"),
+            "{missing}: {status} {page}"
+        );
     }
     assert_eq!(get(&address, "/assets/none.css").await.0, 404);
     // What a query says that means nothing is left out.
-    for odd in
-        ["/incidents?before=nonsense", "/incidents?before=1&before=2", "/endpoints/openai-chat?range=1h&range=1d"]
-    {
+    for odd in [
+        "/incidents?before=nonsense",
+        "/incidents?before=1&before=2",
+        "/endpoints/openai-chat?range=1h&range=1d",
+    ] {
         assert_eq!(get(&address, odd).await.0, 200, "{odd}");
     }
 

@@ -30,13 +30,23 @@ struct Postfix {
 
 fn run(command: &mut Command) -> String {
     let out = command.output().unwrap();
-    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
 fn missing() -> Option<&'static str> {
-    let has =
-        |tool: &str| Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap().status.success();
+    let has = |tool: &str| {
+        Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
     if !has("postfix") || !has("saslpasswd2") || !has("openssl") {
         return Some("postfix, saslpasswd2 or openssl is not installed");
     }
@@ -45,8 +55,15 @@ fn missing() -> Option<&'static str> {
 
 impl Postfix {
     fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("llmwatch-postfix").tempdir_in("/tmp").unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let directory = tempfile::Builder::new()
+            .prefix("llmwatch-postfix")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let root = directory.path().to_owned();
         let at = root.display();
         for folder in ["conf/sasl", "spool", "data", "mail"] {
@@ -71,8 +88,10 @@ impl Postfix {
             "-addext",
             "basicConstraints=critical,CA:FALSE",
         ]));
-        let (uid, gid) =
-            (run(Command::new("id").args(["-u", "postfix"])), run(Command::new("id").args(["-g", "postfix"])));
+        let (uid, gid) = (
+            run(Command::new("id").args(["-u", "postfix"])),
+            run(Command::new("id").args(["-g", "postfix"])),
+        );
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = {at}/spool\ndata_directory = {at}/data\nmyhostname = localhost\n\
              mydestination =\ninet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nvirtual_mailbox_domains = example.com\n\
@@ -85,7 +104,11 @@ impl Postfix {
              maillog_file_prefixes = {at}\n"
         );
         std::fs::write(root.join("conf/main.cf"), main).unwrap();
-        std::fs::write(root.join("conf/master.cf"), MASTER.replace("PORT", &port.to_string())).unwrap();
+        std::fs::write(
+            root.join("conf/master.cf"),
+            MASTER.replace("PORT", &port.to_string()),
+        )
+        .unwrap();
         let sasl = format!(
             "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: {at}/sasldb2\n"
         );
@@ -98,8 +121,12 @@ impl Postfix {
     }
 
     fn mails(&self, user: &str) -> Vec<String> {
-        let Ok(files) = std::fs::read_dir(self.path().join(format!("mail/{user}/new"))) else { return Vec::new() };
-        files.map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap()).collect()
+        let Ok(files) = std::fs::read_dir(self.path().join(format!("mail/{user}/new"))) else {
+            return Vec::new();
+        };
+        files
+            .map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap())
+            .collect()
     }
 
     fn path(&self) -> PathBuf {
@@ -109,7 +136,9 @@ impl Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        let _ = Command::new("postfix").args(["-c", &format!("{}/conf", self.path().display()), "stop"]).output();
+        let _ = Command::new("postfix")
+            .args(["-c", &format!("{}/conf", self.path().display()), "stop"])
+            .output();
     }
 }
 
@@ -121,7 +150,12 @@ fn test_alert(directory: &Path, port: u16, password: &str, to: &str) -> std::pro
     let path = directory.join("monitor.toml");
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-    command.arg("-c").arg(path).args(["test-alert", "--reason", "opened", "--reason", "resolved"]).output().unwrap()
+    command
+        .arg("-c")
+        .arg(path)
+        .args(["test-alert", "--reason", "opened", "--reason", "resolved"])
+        .output()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,17 +169,44 @@ async fn a_real_mail_server_takes_the_mails_over_starttls_with_a_login() {
     let to = "[\"ann@example.com\", \"nobody@example.com\", \"cy@example.com\"]";
     let out = test_alert(&postfix.path(), postfix.port, "right-password", to);
     assert_eq!(out.status.code(), Some(1), "one of three is unknown");
-    assert!(shown(&out).contains("nobody@example.com: permanent error (550)"), "{}", shown(&out));
+    assert!(
+        shown(&out).contains("nobody@example.com: permanent error (550)"),
+        "{}",
+        shown(&out)
+    );
     for user in ["ann", "cy"] {
-        let mut mails = eventually("both mails", || Some(postfix.mails(user)).filter(|m| m.len() == 2)).await;
+        let mut mails = eventually("both mails", || {
+            Some(postfix.mails(user)).filter(|m| m.len() == 2)
+        })
+        .await;
         mails.sort_by_key(|m| m.contains("\nIn-Reply-To: "));
-        let id = mails[0].lines().find_map(|l| l.strip_prefix("Message-ID: ")).unwrap();
-        assert!(mails[1].contains(&format!("In-Reply-To: {id}")), "one thread: {}", mails[1]);
-        assert!(mails[0].contains("with ESMTPSA"), "over TLS and with a login: {}", mails[0]);
+        let id = mails[0]
+            .lines()
+            .find_map(|l| l.strip_prefix("Message-ID: "))
+            .unwrap();
+        assert!(
+            mails[1].contains(&format!("In-Reply-To: {id}")),
+            "one thread: {}",
+            mails[1]
+        );
+        assert!(
+            mails[0].contains("with ESMTPSA"),
+            "over TLS and with a login: {}",
+            mails[0]
+        );
     }
 
-    let out = test_alert(&postfix.path(), postfix.port, "wrong-password", "[\"ann@example.com\"]");
+    let out = test_alert(
+        &postfix.path(),
+        postfix.port,
+        "wrong-password",
+        "[\"ann@example.com\"]",
+    );
     assert_eq!(out.status.code(), Some(1));
-    assert!(shown(&out).contains("535") && !shown(&out).contains("wrong-password"), "{}", shown(&out));
+    assert!(
+        shown(&out).contains("535") && !shown(&out).contains("wrong-password"),
+        "{}",
+        shown(&out)
+    );
     assert_eq!(postfix.mails("ann").len(), 2);
 }

@@ -20,7 +20,10 @@ fn load(channel: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, format!("{ENDPOINT}{channel}")).unwrap();
-    let surroundings = Surroundings { hostname: "host".to_owned(), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        hostname: "host".to_owned(),
+        ..Surroundings::default()
+    };
     config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -29,11 +32,20 @@ async fn listener() -> TcpListener {
 }
 
 fn opened() -> Notice {
-    specimen(NoticeType::Opened, Uuid::now_v7(), "fra1", None, clock::now())
+    specimen(
+        NoticeType::Opened,
+        Uuid::now_v7(),
+        "fra1",
+        None,
+        clock::now(),
+    )
 }
 
 async fn attempt(config: &Config, notice: &Notice, progress: Progress) -> Attempt {
-    Sender::new(config).unwrap().attempt(&config.channels[0], notice, progress, clock::now()).await
+    Sender::new(config)
+        .unwrap()
+        .attempt(&config.channels[0], notice, progress, clock::now())
+        .await
 }
 
 fn mail(sink: &MailSink) -> Config {
@@ -45,7 +57,10 @@ fn mail(sink: &MailSink) -> Config {
 }
 
 fn hook(sink: &WebhookSink) -> Config {
-    load(&format!("[[webhook]]\nurl = \"http://{}/\"\ntimeout = \"500ms\"\n", sink.addr()))
+    load(&format!(
+        "[[webhook]]\nurl = \"http://{}/\"\ntimeout = \"500ms\"\n",
+        sink.addr()
+    ))
 }
 
 #[tokio::test]
@@ -54,15 +69,28 @@ async fn a_greylisting_server_is_tried_again_and_everybody_gets_the_same_message
     let (config, notice) = (mail(&sink), opened());
     for stage in [MailStage::Mail, MailStage::Rcpt, MailStage::Data] {
         sink.set_fault(MailFault::Transient(stage));
-        let Attempt::Retry { progress, error, .. } = attempt(&config, &notice, Progress::default()).await else {
+        let Attempt::Retry {
+            progress, error, ..
+        } = attempt(&config, &notice, Progress::default()).await
+        else {
             panic!("{stage:?} is worth another attempt");
         };
-        assert!(progress.delivered.is_empty() && progress.refused.is_empty(), "{progress:?}");
-        assert_eq!(error.matches("451").count(), 1, "a reason that all share is said once: {error}");
+        assert!(
+            progress.delivered.is_empty() && progress.refused.is_empty(),
+            "{progress:?}"
+        );
+        assert_eq!(
+            error.matches("451").count(),
+            1,
+            "a reason that all share is said once: {error}"
+        );
         assert_eq!(error.matches("Temporary failure").count(), 1, "{error}");
     }
     sink.set_fault(MailFault::None);
-    let Attempt::Delivered { progress } = attempt(&config, &notice, Progress::default()).await else { panic!() };
+    let Attempt::Delivered { progress } = attempt(&config, &notice, Progress::default()).await
+    else {
+        panic!()
+    };
     assert_eq!(progress.delivered.len(), 3);
     assert_eq!(sink.messages().len(), 3);
 }
@@ -71,7 +99,11 @@ async fn a_greylisting_server_is_tried_again_and_everybody_gets_the_same_message
 async fn one_refused_of_three_costs_the_others_nothing() {
     let sink = MailSink::start(listener().await).unwrap();
     sink.set_fault(MailFault::RejectRecipient("bob@example.com".to_owned()));
-    let Attempt::Delivered { progress } = attempt(&mail(&sink), &opened(), Progress::default()).await else { panic!() };
+    let Attempt::Delivered { progress } =
+        attempt(&mail(&sink), &opened(), Progress::default()).await
+    else {
+        panic!()
+    };
     assert_eq!(progress.delivered, ["ann@example.com", "cy@example.com"]);
     assert_eq!(progress.refused[0].0, "bob@example.com");
     assert!(progress.refused[0].1.contains("550"), "{progress:?}");
@@ -79,14 +111,33 @@ async fn one_refused_of_three_costs_the_others_nothing() {
     // Whoever looks at the outbox learns who does not have it.
     let store = llmwatch::store::Store::in_memory().unwrap();
     let (channel, notice) = ("mail".to_owned(), opened());
-    let outgoing = vec![llmwatch::model::Outgoing { channel, not_before: None, notice, whole: false }];
-    store.commit(&[llmwatch::store::Commit { outgoing, ..Default::default() }]).unwrap();
+    let outgoing = vec![llmwatch::model::Outgoing {
+        channel,
+        not_before: None,
+        notice,
+        whole: false,
+    }];
+    store
+        .commit(&[llmwatch::store::Commit {
+            outgoing,
+            ..Default::default()
+        }])
+        .unwrap();
     let pending = store.next_pending("mail", clock::now()).unwrap().unwrap();
     let (error, sent) = (progress.refused_summary(), llmwatch::store::Attempted::Sent);
-    store.record_attempt(&pending, clock::now(), sent, "{}", error.as_deref(), None).unwrap();
+    store
+        .record_attempt(&pending, clock::now(), sent, "{}", error.as_deref(), None)
+        .unwrap();
     let tally = &store.outbox_tally().unwrap()[0];
     assert_eq!((tally.sent, tally.last_refused_at.is_some()), (1, true));
-    assert!(tally.refused.as_deref().unwrap().starts_with("bob@example.com: "), "{tally:?}");
+    assert!(
+        tally
+            .refused
+            .as_deref()
+            .unwrap()
+            .starts_with("bob@example.com: "),
+        "{tally:?}"
+    );
 }
 
 #[tokio::test]
@@ -102,9 +153,15 @@ async fn a_connection_lost_in_the_message_is_tried_again_under_the_same_id() {
     let sink = MailSink::start(listener().await).unwrap();
     let (config, notice) = (mail(&sink), opened());
     sink.set_fault(MailFault::DisconnectInData);
-    let Attempt::Retry { progress, .. } = attempt(&config, &notice, Progress::default()).await else { panic!() };
+    let Attempt::Retry { progress, .. } = attempt(&config, &notice, Progress::default()).await
+    else {
+        panic!()
+    };
     sink.set_fault(MailFault::None);
-    assert!(matches!(attempt(&config, &notice, progress).await, Attempt::Delivered { .. }));
+    assert!(matches!(
+        attempt(&config, &notice, progress).await,
+        Attempt::Delivered { .. }
+    ));
     let id = format!("Message-ID: <{}@example.com>", notice.id);
     for mail in sink.messages() {
         assert!(String::from_utf8_lossy(&mail.data).contains(&id));
@@ -116,16 +173,25 @@ async fn a_receiver_says_how_long_to_wait_in_seconds_or_as_a_date() {
     let sink = WebhookSink::start(listener().await).unwrap();
     let config = hook(&sink);
     let wait = async |header: String| {
-        sink.set_behaviour(WebhookBehaviour::Status(429, vec![("retry-after".to_owned(), header)]));
+        sink.set_behaviour(WebhookBehaviour::Status(
+            429,
+            vec![("retry-after".to_owned(), header)],
+        ));
         match attempt(&config, &opened(), Progress::default()).await {
             Attempt::Retry { retry_after, .. } => retry_after,
             other => panic!("{other:?}"),
         }
     };
     assert_eq!(wait("7".to_owned()).await, Some(Duration::from_secs(7)));
-    let date = (clock::now() + Duration::from_mins(10)).to_datetime().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let date = (clock::now() + Duration::from_mins(10))
+        .to_datetime()
+        .format("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
     let asked = wait(date).await.unwrap();
-    assert!(asked > Duration::from_mins(8) && asked <= Duration::from_mins(10), "{asked:?}");
+    assert!(
+        asked > Duration::from_mins(8) && asked <= Duration::from_mins(10),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -133,22 +199,37 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
     let sink = WebhookSink::start(listener().await).unwrap();
     let config = hook(&sink);
     let status = |code| WebhookBehaviour::Status(code, Vec::new());
-    for again in [status(500), status(503), status(429), WebhookBehaviour::Hang, WebhookBehaviour::Reset] {
+    for again in [
+        status(500),
+        status(503),
+        status(429),
+        WebhookBehaviour::Hang,
+        WebhookBehaviour::Reset,
+    ] {
         sink.set_behaviour(again.clone());
         let attempt = attempt(&config, &opened(), Progress::default()).await;
-        assert!(matches!(attempt, Attempt::Retry { .. }), "{again:?}: {attempt:?}");
+        assert!(
+            matches!(attempt, Attempt::Retry { .. }),
+            "{again:?}: {attempt:?}"
+        );
     }
     let elsewhere = WebhookBehaviour::Redirect(format!("http://{}/elsewhere", sink.addr()));
     for never in [status(400), status(404), status(410), elsewhere] {
         sink.set_behaviour(never.clone());
         let before = sink.requests().len();
         let attempt = attempt(&config, &opened(), Progress::default()).await;
-        assert!(matches!(attempt, Attempt::Failed { .. }), "{never:?}: {attempt:?}");
+        assert!(
+            matches!(attempt, Attempt::Failed { .. }),
+            "{never:?}: {attempt:?}"
+        );
         assert_eq!(sink.requests().len(), before + 1, "and nothing is followed");
     }
     sink.set_behaviour(WebhookBehaviour::HugeBody);
     let attempt = attempt(&config, &opened(), Progress::default()).await;
-    assert!(matches!(attempt, Attempt::Delivered { .. }), "its body is not waited for: {attempt:?}");
+    assert!(
+        matches!(attempt, Attempt::Delivered { .. }),
+        "its body is not waited for: {attempt:?}"
+    );
 }
 
 /// A certificate for `name` that ends in this year, and what a server needs to show it; PEM for whoever is to trust it.
@@ -171,13 +252,23 @@ fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, String) {
 
 /// A mail server that encrypts, and how an attempt at it ends when `trusted` is in `ca_file`.
 async fn encrypted(tls: MailTls, trusted: Option<&str>) -> (Attempt, usize) {
-    let scheme = if matches!(tls, MailTls::Implicit(_)) { "smtps" } else { "smtp" };
+    let scheme = if matches!(tls, MailTls::Implicit(_)) {
+        "smtps"
+    } else {
+        "smtp"
+    };
     let sink = MailSink::start_with(listener().await, tls).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let roots = directory.path().join("roots.pem");
     std::fs::write(&roots, trusted.unwrap_or_default()).unwrap();
-    let ca = trusted.map_or(String::new(), |_| format!("[monitor]\nca_file = \"{}\"\n", roots.display()));
-    let required = if scheme == "smtp" { "?tls=required" } else { "" };
+    let ca = trusted.map_or(String::new(), |_| {
+        format!("[monitor]\nca_file = \"{}\"\n", roots.display())
+    });
+    let required = if scheme == "smtp" {
+        "?tls=required"
+    } else {
+        ""
+    };
     let config = load(&format!(
         "{ca}[[email]]\nto = [\"ann@example.com\"]\nfrom = \"llmwatch@example.com\"\n\
          smtp = \"{scheme}://127.0.0.1:{}{required}\"\n",
@@ -190,7 +281,13 @@ async fn encrypted(tls: MailTls, trusted: Option<&str>) -> (Attempt, usize) {
 #[tokio::test]
 async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
     for implicit in [false, true] {
-        let tls = |config| if implicit { MailTls::Implicit(config) } else { MailTls::StartTls(config) };
+        let tls = |config| {
+            if implicit {
+                MailTls::Implicit(config)
+            } else {
+                MailTls::StartTls(config)
+            }
+        };
         let (config, pem) = certificate("127.0.0.1", 2060);
         let (trusted, arrived) = encrypted(tls(config.clone()), Some(&pem)).await;
         assert!(matches!(trusted, Attempt::Delivered { .. }), "{trusted:?}");
@@ -205,7 +302,9 @@ async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
         ] {
             let (attempt, arrived) = encrypted(tls(config), trusted.map(String::as_str)).await;
             // A person mends it, and wants what waited then.
-            let Attempt::Retry { error, .. } = attempt else { panic!("{told}: {attempt:?}") };
+            let Attempt::Retry { error, .. } = attempt else {
+                panic!("{told}: {attempt:?}")
+            };
             assert!(error.contains(told), "{told}: {error}");
             assert!(error.contains("certificate"), "{error}");
             assert_eq!(arrived, 0, "nothing is sent to it");
@@ -221,9 +320,14 @@ async fn a_mail_server_without_starttls_gets_nothing_when_it_is_required() {
             "[[email]]\nto = [\"ann@example.com\"]\nfrom = \"llmwatch@example.com\"\nsmtp = \"smtp://{}?tls=required\"\n",
             sink.addr()
         ));
-        (attempt(&config, &opened(), Progress::default()).await, sink.messages().len())
+        (
+            attempt(&config, &opened(), Progress::default()).await,
+            sink.messages().len(),
+        )
     };
-    let Attempt::Retry { error, .. } = attempt else { panic!("{attempt:?}") };
+    let Attempt::Retry { error, .. } = attempt else {
+        panic!("{attempt:?}")
+    };
     assert!(error.contains("STARTTLS"), "{error}");
     assert_eq!(arrived, 0);
 }
@@ -233,7 +337,9 @@ async fn a_mail_server_that_is_slow_gets_there() {
     let sink = MailSink::start(listener().await).unwrap();
     sink.set_fault(MailFault::Drip(Duration::from_millis(1)));
     let slow = attempt(&mail(&sink), &opened(), Progress::default()).await;
-    let Attempt::Delivered { progress } = slow else { panic!("{slow:?}") };
+    let Attempt::Delivered { progress } = slow else {
+        panic!("{slow:?}")
+    };
     assert_eq!((progress.delivered.len(), sink.messages().len()), (3, 3));
 }
 
@@ -243,9 +349,18 @@ async fn a_mail_server_that_drips_holds_the_worker_for_so_long_and_no_longer() {
     sink.set_fault(MailFault::Drip(Duration::from_secs(5)));
     let began = tokio::time::Instant::now();
     let attempt = attempt(&mail(&sink), &opened(), Progress::default()).await;
-    let Attempt::Retry { progress, error, .. } = attempt else { panic!("{attempt:?}") };
+    let Attempt::Retry {
+        progress, error, ..
+    } = attempt
+    else {
+        panic!("{attempt:?}")
+    };
     assert!(progress.delivered.is_empty(), "{progress:?}");
-    assert!(began.elapsed() <= Duration::from_secs(95), "{:?}: {error}", began.elapsed());
+    assert!(
+        began.elapsed() <= Duration::from_secs(95),
+        "{:?}: {error}",
+        began.elapsed()
+    );
     assert!(sink.messages().is_empty());
 }
 

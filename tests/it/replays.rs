@@ -13,8 +13,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::model::{
-    Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Status, Timestamp, Trigger,
-    VendorIncident, VendorPage,
+    Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Status,
+    Timestamp, Trigger, VendorIncident, VendorPage,
 };
 use llmwatch::official::Heard;
 use llmwatch::pipeline::fold::Core;
@@ -32,12 +32,37 @@ const LEAD_IN: Duration = Duration::from_mins(5);
 /// What watches: three models of OpenAI and a page of the product, two deployments on Azure, and Anthropic. Each with what
 /// it asks for: path and model.
 const ENDPOINTS: [(&str, Provider, &str, &str); 8] = [
-    ("chat", Provider::OpenAi, "/v1/chat/completions", "gpt-6-luna"),
-    ("mini", Provider::OpenAi, "/v1/chat/completions", "gpt-6-mini"),
-    ("embed", Provider::OpenAi, "/v1/embeddings", "text-embedding-3-small"),
+    (
+        "chat",
+        Provider::OpenAi,
+        "/v1/chat/completions",
+        "gpt-6-luna",
+    ),
+    (
+        "mini",
+        Provider::OpenAi,
+        "/v1/chat/completions",
+        "gpt-6-mini",
+    ),
+    (
+        "embed",
+        Provider::OpenAi,
+        "/v1/embeddings",
+        "text-embedding-3-small",
+    ),
     ("product", Provider::Http, "/index", ""),
-    ("azure", Provider::AzureOpenAi, "/openai/deployments/gpt-5.2/chat/completions", "gpt-5.2"),
-    ("azure-mini", Provider::AzureOpenAi, "/openai/deployments/gpt-6-mini/chat/completions", "gpt-6-mini"),
+    (
+        "azure",
+        Provider::AzureOpenAi,
+        "/openai/deployments/gpt-5.2/chat/completions",
+        "gpt-5.2",
+    ),
+    (
+        "azure-mini",
+        Provider::AzureOpenAi,
+        "/openai/deployments/gpt-6-mini/chat/completions",
+        "gpt-6-mini",
+    ),
     ("claude", Provider::Anthropic, "/v1/messages", "claude-opus"),
     ("haiku", Provider::Anthropic, "/v1/messages", "claude-haiku"),
 ];
@@ -45,7 +70,9 @@ const ENDPOINTS: [(&str, Provider, &str, &str); 8] = [
 fn configuration() -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
-    let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n[budget]\ndaily_usd = 100.0\n".to_owned();
+    let mut text =
+        "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n[budget]\ndaily_usd = 100.0\n"
+            .to_owned();
     for (name, provider, path, model) in ENDPOINTS {
         text += &format!("[[endpoint]]\nname = \"{name}\"\nprovider = \"{provider}\"\n");
         text += &match provider {
@@ -96,14 +123,22 @@ fn all_facts() -> Vec<Value> {
 
 impl Play {
     fn of(id: &str) -> Self {
-        let facts = all_facts().into_iter().find(|f| f["id"] == id).unwrap_or_else(|| panic!("no facts of {id}"));
+        let facts = all_facts()
+            .into_iter()
+            .find(|f| f["id"] == id)
+            .unwrap_or_else(|| panic!("no facts of {id}"));
         let text = std::fs::read_to_string(folder().join(format!("{id}.toml"))).unwrap();
         let scenario = Scenario::parse(&text).unwrap_or_else(|e| panic!("{id}: {e}"));
         let time = |key: &str| facts[key].as_str().map(|at| Timestamp::parse(at).unwrap());
         // Where no start is on record, the scenario says when the page spoke.
-        let start = time("start")
-            .unwrap_or_else(|| time("status_incident_created").unwrap() + LEAD_IN - scenario.status_page[0].from);
-        Self { facts, scenario, start }
+        let start = time("start").unwrap_or_else(|| {
+            time("status_incident_created").unwrap() + LEAD_IN - scenario.status_page[0].from
+        });
+        Self {
+            facts,
+            scenario,
+            start,
+        }
     }
 
     fn at(&self, key: &str) -> Timestamp {
@@ -112,7 +147,13 @@ impl Play {
 
     /// When the last rule ends.
     fn end(&self) -> Timestamp {
-        let last = self.scenario.rules.iter().filter_map(|r| r.when.to).max().unwrap();
+        let last = self
+            .scenario
+            .rules
+            .iter()
+            .filter_map(|r| r.when.to)
+            .max()
+            .unwrap();
         self.start + last - LEAD_IN
     }
 
@@ -123,10 +164,12 @@ impl Play {
 
     fn probe(&self, name: &str, at: Timestamp, trigger: Trigger) -> Sample {
         let (_, provider, path, model) = *ENDPOINTS.iter().find(|e| e.0 == name).unwrap();
-        let elapsed = Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
+        let elapsed =
+            Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
         // What is drawn depends on nothing but the endpoint and the time.
-        let mut rng =
-            Rng::with_seed(name.bytes().fold(at.0.cast_unsigned(), |z, b| z.wrapping_mul(31).wrapping_add(b.into())));
+        let mut rng = Rng::with_seed(name.bytes().fold(at.0.cast_unsigned(), |z, b| {
+            z.wrapping_mul(31).wrapping_add(b.into())
+        }));
         // The scenario is one vendor's; the product is a page of that vendor.
         let theirs = match self.facts["provider"].as_str() {
             Some("openai") => matches!(provider, Provider::OpenAi | Provider::Http),
@@ -135,17 +178,29 @@ impl Play {
         let vendor = provider.as_str();
         let arrivals = [
             Arrival::Connection { vendor },
-            Arrival::Request { vendor, path, model: (!model.is_empty()).then_some(model) },
+            Arrival::Request {
+                vendor,
+                path,
+                model: (!model.is_empty()).then_some(model),
+            },
         ];
-        let rule = arrivals.iter().filter(|_| theirs).find_map(|a| self.scenario.rule_at(elapsed, a, &mut rng));
+        let rule = arrivals
+            .iter()
+            .filter(|_| theirs)
+            .find_map(|a| self.scenario.rule_at(elapsed, a, &mut rng));
         let healthy = &self.scenario.healthy;
         let manner = rule.map_or(healthy.clone(), |r| r.manner(healthy, elapsed));
         let first_ms = manner.first_token_after.as_secs_f64() * 1000.0 * (0.8 + 0.4 * rng.f64());
-        let mut sample = Sample { provider, trigger, ..good(name, at) };
+        let mut sample = Sample {
+            provider,
+            trigger,
+            ..good(name, at)
+        };
         (sample.first_token_ms, sample.total_ms) = (Some(first_ms), Some(first_ms + 100.0));
         if let Some((fault, status)) = rule.and_then(|r| made_of(&r.fault)) {
             sample.outcome = Outcome::Failed;
-            (sample.fault, sample.attribution, sample.http_status) = (Some(fault), Some(fault.attribution()), status);
+            (sample.fault, sample.attribution, sample.http_status) =
+                (Some(fault), Some(fault.attribution()), status);
             (sample.first_token_ms, sample.total_ms) = (None, Some(300.0));
         }
         sample
@@ -153,11 +208,22 @@ impl Play {
 
     /// What the vendor's page says at `at`.
     fn page(&self, at: Timestamp) -> Heard {
-        let elapsed = Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
-        let said = self.scenario.status_page.iter().find(|n| n.from <= elapsed && n.to.is_none_or(|to| elapsed < to));
+        let elapsed =
+            Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
+        let said = self
+            .scenario
+            .status_page
+            .iter()
+            .find(|n| n.from <= elapsed && n.to.is_none_or(|to| elapsed < to));
         let (feed, provider) = match self.facts["provider"].as_str() {
-            Some("anthropic") => ("anthropic https://status.claude.com/api/v2/summary.json", Provider::Anthropic),
-            _ => ("openai https://status.openai.com/api/v2/summary.json", Provider::OpenAi),
+            Some("anthropic") => (
+                "anthropic https://status.claude.com/api/v2/summary.json",
+                Provider::Anthropic,
+            ),
+            _ => (
+                "openai https://status.openai.com/api/v2/summary.json",
+                Provider::OpenAi,
+            ),
         };
         let incident = said.map(|n| VendorIncident {
             id: "theirs".to_owned(),
@@ -168,10 +234,22 @@ impl Play {
             url: None,
             components: vec![n.component.clone()],
         });
-        let status = if incident.is_some() { Status::Degraded } else { Status::Operational };
+        let status = if incident.is_some() {
+            Status::Degraded
+        } else {
+            Status::Operational
+        };
         let url = "https://status.example.com".to_owned();
-        let page = VendorPage { status, incidents: incident.into_iter().collect(), url };
-        Heard { feed: feed.to_owned(), provider, page: Some(page) }
+        let page = VendorPage {
+            status,
+            incidents: incident.into_iter().collect(),
+            url,
+        };
+        Heard {
+            feed: feed.to_owned(),
+            provider,
+            page: Some(page),
+        }
     }
 
     /// What became of the endpoints until an hour after the end: the incidents as they ended, oldest first.
@@ -186,7 +264,11 @@ impl Play {
             ((sample.ended_at(), name), sample)
         };
         for (name, ..) in ENDPOINTS {
-            flights.extend([launch(name, next_tick(name, interval, self.start - BEFORE), Trigger::Schedule)]);
+            flights.extend([launch(
+                name,
+                next_tick(name, interval, self.start - BEFORE),
+                Trigger::Schedule,
+            )]);
         }
         let mut incidents: BTreeMap<u64, Incident> = BTreeMap::new();
         let mut read_at = self.start - BEFORE;
@@ -197,19 +279,47 @@ impl Play {
             while read_at <= at {
                 let step = core.hear(self.page(read_at), read_at);
                 for (id, official) in step.commit.officials {
-                    incidents.values_mut().filter(|i| i.id == id).for_each(|i| i.official.clone_from(&official));
+                    incidents
+                        .values_mut()
+                        .filter(|i| i.id == id)
+                        .for_each(|i| i.official.clone_from(&official));
                 }
                 read_at = read_at + Duration::from_secs(30);
             }
-            let sample = core.complete(sample, Some(Reach { any: true, by_name: true }));
+            let sample = core.complete(
+                sample,
+                Some(Reach {
+                    any: true,
+                    by_name: true,
+                }),
+            );
             let step = core.step(sample);
-            incidents.extend(step.changes.into_iter().map(|(_, incident, _)| (incident.number, incident)));
-            let own = step.look_again.iter().find(|(n, _)| n == name).map(|(_, at)| *at);
-            let trigger = if own.is_some() { Trigger::Recheck } else { Trigger::Schedule };
-            flights.extend([launch(name, own.unwrap_or(next_tick(name, interval, at)), trigger)]);
+            incidents.extend(
+                step.changes
+                    .into_iter()
+                    .map(|(_, incident, _)| (incident.number, incident)),
+            );
+            let own = step
+                .look_again
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, at)| *at);
+            let trigger = if own.is_some() {
+                Trigger::Recheck
+            } else {
+                Trigger::Schedule
+            };
+            flights.extend([launch(
+                name,
+                own.unwrap_or(next_tick(name, interval, at)),
+                trigger,
+            )]);
             for (other, at) in step.look_again.iter().filter(|(n, _)| n != name) {
                 // Only what has not begun can be asked for sooner.
-                let waiting = flights.iter().find(|((_, n), s)| n == other && s.started_at > *at).map(|(key, _)| *key);
+                let waiting = flights
+                    .iter()
+                    .find(|((_, n), s)| n == other && s.started_at > *at)
+                    .map(|(key, _)| *key);
                 if let Some(key) = waiting {
                     flights.remove(&key);
                     flights.extend([launch(key.1, *at, Trigger::Recheck)]);
@@ -222,37 +332,110 @@ impl Play {
 
 /// What the record lets one expect: how many incidents at most, of whom, with which cause and endpoints in the first one,
 /// and how soon it is noticed at the latest, in seconds.
-struct Expected(&'static str, usize, &'static str, &'static str, &'static [&'static str], f64);
+struct Expected(
+    &'static str,
+    usize,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    f64,
+);
 
 const OPENAI: &[&str] = &["chat", "embed", "mini"];
 const RECORD: [Expected; 17] = [
     Expected("openai-2022-08-19", 4, "openai", "tcp.reset", OPENAI, 90.0),
     // One lucky success is no recovery, and what works is not in it.
-    Expected("openai-2023-11-08", 1, "openai", "http.edge", &["chat", "mini"], 90.0),
-    Expected("openai-2024-06-04", 2, "chatgpt.com", "http.5xx", &["product"], 180.0),
+    Expected(
+        "openai-2023-11-08",
+        1,
+        "openai",
+        "http.edge",
+        &["chat", "mini"],
+        90.0,
+    ),
+    Expected(
+        "openai-2024-06-04",
+        2,
+        "chatgpt.com",
+        "http.5xx",
+        &["product"],
+        180.0,
+    ),
     Expected("openai-2024-08-16", 2, "openai", "http.5xx", OPENAI, 240.0),
-    Expected("openai-2024-11-08", 2, "openai", "http.5xx", &["embed"], 180.0),
+    Expected(
+        "openai-2024-11-08",
+        2,
+        "openai",
+        "http.5xx",
+        &["embed"],
+        180.0,
+    ),
     // Four minutes, everything: too short for most rules.
     Expected("openai-2024-12-04a", 1, "openai", "http.edge", OPENAI, 90.0),
     Expected("openai-2024-12-04b", 1, "openai", "slow", OPENAI, 400.0),
     // The last model answers four times in ten: that can look like a recovery for a moment.
     Expected("openai-2024-12-11", 3, "openai", "http.5xx", OPENAI, 90.0),
-    Expected("openai-2024-12-26", 1, "openai", "http.5xx", &["embed"], 300.0),
+    Expected(
+        "openai-2024-12-26",
+        1,
+        "openai",
+        "http.5xx",
+        &["embed"],
+        300.0,
+    ),
     Expected("openai-2025-01-23", 1, "openai", "http.edge", OPENAI, 120.0),
-    Expected("openai-2025-02-27", 1, "openai", "account.rate_limit", OPENAI, 120.0),
+    Expected(
+        "openai-2025-02-27",
+        1,
+        "openai",
+        "account.rate_limit",
+        OPENAI,
+        120.0,
+    ),
     Expected("openai-2025-06-10", 1, "openai", "http.5xx", OPENAI, 600.0),
     Expected("openai-2026-06-03", 1, "openai", "slow", &["chat"], 420.0),
-    Expected("openai-2026-08-21-web", 1, "chatgpt.com", "http.unexpected", &["product"], 180.0),
-    Expected("anthropic-2026-04-15", 1, "anthropic", "http.5xx", &["claude", "haiku"], 300.0),
-    Expected("anthropic-2026-04-28", 1, "anthropic", "account.auth", &["claude", "haiku"], 120.0),
-    Expected("azure-2026-03-09", 7, "azure-openai", "overloaded", &["azure"], 600.0),
+    Expected(
+        "openai-2026-08-21-web",
+        1,
+        "chatgpt.com",
+        "http.unexpected",
+        &["product"],
+        180.0,
+    ),
+    Expected(
+        "anthropic-2026-04-15",
+        1,
+        "anthropic",
+        "http.5xx",
+        &["claude", "haiku"],
+        300.0,
+    ),
+    Expected(
+        "anthropic-2026-04-28",
+        1,
+        "anthropic",
+        "account.auth",
+        &["claude", "haiku"],
+        120.0,
+    ),
+    Expected(
+        "azure-2026-03-09",
+        7,
+        "azure-openai",
+        "overloaded",
+        &["azure"],
+        600.0,
+    ),
 ];
 
 /// Each is detected in time, as the provider's, with the endpoints concerned and no others, and is over when the record
 /// says so at the earliest.
 #[test]
 fn every_recorded_outage_is_detected_and_attributed() {
-    let known: Vec<_> = all_facts().iter().map(|f| f["id"].as_str().unwrap().to_owned()).collect();
+    let known: Vec<_> = all_facts()
+        .iter()
+        .map(|f| f["id"].as_str().unwrap().to_owned())
+        .collect();
     let mut replayed: Vec<_> = RECORD.iter().map(|e| e.0.to_owned()).collect();
     replayed.sort_by_key(|id| known.iter().position(|k| k == id));
     assert_eq!(replayed, known, "every one on record");
@@ -260,7 +443,10 @@ fn every_recorded_outage_is_detected_and_attributed() {
     for Expected(id, most, provider, cause, endpoints, soon_s) in RECORD {
         let play = Play::of(id);
         let incidents = play.watch();
-        let told: Vec<_> = incidents.iter().map(|i| format!("{} {} {:?}", i.opened_at, i.title, i.endpoints)).collect();
+        let told: Vec<_> = incidents
+            .iter()
+            .map(|i| format!("{} {} {:?}", i.opened_at, i.title, i.endpoints))
+            .collect();
         let Some(first) = incidents.iter().find(|i| i.provider == provider) else {
             wrong.push(format!("{id}: not noticed: {told:#?}"));
             continue;
@@ -270,13 +456,18 @@ fn every_recorded_outage_is_detected_and_attributed() {
         let over = incidents.iter().filter_map(|i| i.resolved_at).max();
         let delay_s = play.delay_s(first);
         let is_right = incidents.len() <= most
-            && incidents.iter().all(|i| i.attribution == Attribution::Provider)
+            && incidents
+                .iter()
+                .all(|i| i.attribution == Attribution::Provider)
             && incidents.iter().all(|i| i.state == IncidentState::Resolved)
             && (first.cause.as_str(), concerned.as_slice()) == (cause, names(endpoints).as_slice())
             && (0.0..soon_s).contains(&delay_s)
             && over.is_some_and(|over| over >= play.end());
         if !is_right {
-            wrong.push(format!("{id}: noticed after {delay_s} s as {}, over at {over:?}: {told:#?}", first.cause));
+            wrong.push(format!(
+                "{id}: noticed after {delay_s} s as {}, over at {over:?}: {told:#?}",
+                first.cause
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -291,18 +482,25 @@ fn names(list: &[&str]) -> Vec<String> {
 fn the_lead_over_the_vendors_page_is_what_the_record_says() {
     let mut led = 0;
     for facts in all_facts() {
-        let (Some(id), Some(lag_min)) = (facts["id"].as_str(), facts["lag_minutes"].as_f64()) else { continue };
+        let (Some(id), Some(lag_min)) = (facts["id"].as_str(), facts["lag_minutes"].as_f64())
+        else {
+            continue;
+        };
         let play = Play::of(id);
         let incidents = play.watch();
         let first = &incidents[0];
         let lead_s = first.official.lead_s.or_else(|| {
             // The page of a product is nobody's feed: what the page said is compared by hand.
             let published = play.start + play.scenario.status_page[0].from - LEAD_IN;
-            (first.provider == "chatgpt.com").then(|| published.since_ms(first.opened_at) as f64 / 1000.0)
+            (first.provider == "chatgpt.com")
+                .then(|| published.since_ms(first.opened_at) as f64 / 1000.0)
         });
         let lead_s = lead_s.unwrap_or_else(|| panic!("{id}: no lead: {:?}", first.official));
         let expected = lag_min * 60.0 - play.delay_s(first);
-        assert!((lead_s - expected).abs() < 31.0, "{id}: a lead of {lead_s} s, {expected} s by the record");
+        assert!(
+            (lead_s - expected).abs() < 31.0,
+            "{id}: a lead of {lead_s} s, {expected} s by the record"
+        );
         assert!(lead_s > 0.0, "{id}: we are first");
         led += 1;
     }
@@ -329,7 +527,9 @@ fn limits_and_keys_that_are_in_order_are_suspected_to_be_refused_by_mistake() {
     for id in ["openai-2025-02-27", "anthropic-2026-04-28"] {
         let incident = &Play::of(id).watch()[0];
         assert!(
-            incident.attribution_reason.starts_with("suspected provider: "),
+            incident
+                .attribution_reason
+                .starts_with("suspected provider: "),
             "{id}: {}",
             incident.attribution_reason
         );

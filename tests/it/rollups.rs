@@ -13,7 +13,13 @@ const DAY_MS: i64 = 86_400_000;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn record(store: &Store, samples: impl IntoIterator<Item = Sample>) {
-    let commits: Vec<_> = samples.into_iter().map(|s| Commit { sample: Some(s), ..Commit::default() }).collect();
+    let commits: Vec<_> = samples
+        .into_iter()
+        .map(|s| Commit {
+            sample: Some(s),
+            ..Commit::default()
+        })
+        .collect();
     store.commit(&commits).unwrap();
 }
 
@@ -29,8 +35,18 @@ fn failed(endpoint: &str, at: Timestamp, fault: Fault) -> Sample {
 
 fn all_of(store: &Store, endpoint: &str, resolution: Resolution) -> Vec<Rollup> {
     let (since, until) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
-    let query = RollupQuery { resolution, endpoint: Some(endpoint), since, until, detail: true };
-    store.rollups(query).unwrap().remove(endpoint).unwrap_or_default()
+    let query = RollupQuery {
+        resolution,
+        endpoint: Some(endpoint),
+        since,
+        until,
+        detail: true,
+    };
+    store
+        .rollups(query)
+        .unwrap()
+        .remove(endpoint)
+        .unwrap_or_default()
 }
 
 #[test]
@@ -47,20 +63,42 @@ fn an_hour_with_failures_says_how_many_and_whose_fault() {
             failed("b", at(54), Fault::LocalDns),
         ],
     );
-    let [hour] = &all_of(&store, "a", Resolution::Hour)[..] else { panic!("one hour") };
-    assert_eq!((hour.at, hour.ok, hour.failed_provider, hour.failed_account), (at(0), 50, 2, 1));
+    let [hour] = &all_of(&store, "a", Resolution::Hour)[..] else {
+        panic!("one hour")
+    };
+    assert_eq!(
+        (hour.at, hour.ok, hour.failed_provider, hour.failed_account),
+        (at(0), 50, 2, 1)
+    );
     assert_eq!(hour.faults[&(Fault::Http5xx, Attribution::Provider)], 2);
-    assert_eq!(hour.availability(), Some(50.0 / 52.0), "the account's faults do not count");
+    assert_eq!(
+        hour.availability(),
+        Some(50.0 / 52.0),
+        "the account's faults do not count"
+    );
     assert!((hour.first_token.quantile(0.5).unwrap() - 412.345).abs() < 412.345 * 0.01);
-    assert_eq!(hour.first_token.count(), 50, "a failed probe has no latency");
+    assert_eq!(
+        hour.first_token.count(),
+        50,
+        "a failed probe has no latency"
+    );
     assert_eq!(hour.input_tokens, 53 * 14);
     assert_eq!(hour.stages.dns_us, 50 * 1250);
     assert_eq!(all_of(&store, "a", Resolution::FiveMinutes).len(), 11);
-    assert_eq!(all_of(&store, "b", Resolution::Day)[0].availability(), None, "nothing was measured");
+    assert_eq!(
+        all_of(&store, "b", Resolution::Day)[0].availability(),
+        None,
+        "nothing was measured"
+    );
 
-    let quarters = store.series("a", at(0), at(60), Duration::from_mins(15)).unwrap();
+    let quarters = store
+        .series("a", at(0), at(60), Duration::from_mins(15))
+        .unwrap();
     let counts: Vec<_> = quarters.iter().map(|r| (r.at, r.probes())).collect();
-    assert_eq!(counts, [(at(0), 15), (at(15), 15), (at(30), 15), (at(45), 8)]);
+    assert_eq!(
+        counts,
+        [(at(0), 15), (at(15), 15), (at(30), 15), (at(45), 8)]
+    );
 }
 
 proptest! {
@@ -120,9 +158,25 @@ proptest! {
 #[test]
 fn pages_of_samples_go_back_in_time_without_gaps_or_repeats() {
     let store = Store::in_memory().unwrap();
-    let ends = |n: i64| if n % 5 == 0 { failed("a", Timestamp(n), Fault::Overloaded) } else { good("a", Timestamp(n)) };
-    record(&store, (0..25).flat_map(|n| [ends(n), good("b", Timestamp(n))]));
-    let mut page = SamplePage { endpoint: "a", before_seq: None, since: None, until: None, outcome: None, limit: 10 };
+    let ends = |n: i64| {
+        if n % 5 == 0 {
+            failed("a", Timestamp(n), Fault::Overloaded)
+        } else {
+            good("a", Timestamp(n))
+        }
+    };
+    record(
+        &store,
+        (0..25).flat_map(|n| [ends(n), good("b", Timestamp(n))]),
+    );
+    let mut page = SamplePage {
+        endpoint: "a",
+        before_seq: None,
+        since: None,
+        until: None,
+        outcome: None,
+        limit: 10,
+    };
     let mut seen = Vec::new();
     loop {
         let found = store.samples(page).unwrap();
@@ -131,7 +185,11 @@ fn pages_of_samples_go_back_in_time_without_gaps_or_repeats() {
         page.before_seq = Some(*seq);
     }
     assert_eq!(seen, (0..25).rev().collect::<Vec<_>>());
-    let failures = SamplePage { outcome: Some(Outcome::Failed), before_seq: None, ..page };
+    let failures = SamplePage {
+        outcome: Some(Outcome::Failed),
+        before_seq: None,
+        ..page
+    };
     assert_eq!(store.samples(failures).unwrap().len(), 5);
 }
 
@@ -145,14 +203,24 @@ fn what_is_too_old_is_forgotten_in_small_steps_and_the_file_shrinks() {
     for day in [1, 2, 99] {
         record(
             &store,
-            minutes(day).map(|at| Sample { error: Some("x".repeat(400)), ..failed("a", at, Fault::Http5xx) }),
+            minutes(day).map(|at| Sample {
+                error: Some("x".repeat(400)),
+                ..failed("a", at, Fault::Http5xx)
+            }),
         );
     }
-    store.commit(&[Commit { checkpoint: Some("{}".to_owned()), ..Commit::default() }]).unwrap();
+    store
+        .commit(&[Commit {
+            checkpoint: Some("{}".to_owned()),
+            ..Commit::default()
+        }])
+        .unwrap();
     let size = || {
         llmwatch::store::Store::open(&path).unwrap();
         let connection = rusqlite::Connection::open(&path).unwrap();
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
         std::fs::metadata(&path).unwrap().len()
     };
     let before = size();
@@ -167,9 +235,19 @@ fn what_is_too_old_is_forgotten_in_small_steps_and_the_file_shrinks() {
         steps += 1;
     }
     assert!(steps >= 2880 / 500, "it took {steps} steps");
-    let left = SamplePage { endpoint: "a", before_seq: None, since: None, until: None, outcome: None, limit: 9999 };
+    let left = SamplePage {
+        endpoint: "a",
+        before_seq: None,
+        since: None,
+        until: None,
+        outcome: None,
+        limit: 9999,
+    };
     assert_eq!(store.samples(left).unwrap().len(), 1440);
-    let days: Vec<_> = all_of(&store, "a", Resolution::Day).iter().map(|r| r.at.0 / DAY_MS).collect();
+    let days: Vec<_> = all_of(&store, "a", Resolution::Day)
+        .iter()
+        .map(|r| r.at.0 / DAY_MS)
+        .collect();
     assert_eq!(days, [2, 99], "rollups are kept longer than samples");
     assert_eq!(all_of(&store, "a", Resolution::FiveMinutes).len(), 288);
     let after = size();

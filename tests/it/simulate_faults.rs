@@ -12,13 +12,24 @@ use crate::simulate::{Heard, chat, prompt, send, simulator, streaming};
 
 /// What a client hears that asks for a stream while this one rule holds.
 async fn with_rule(keys: &str) -> Heard {
-    send(&simulator(prompt(&format!("[[rule]]\n{keys}"))).await, &streaming()).await
+    send(
+        &simulator(prompt(&format!("[[rule]]\n{keys}"))).await,
+        &streaming(),
+    )
+    .await
 }
 
 /// As [`with_rule`], without asking for a stream.
 async fn at_once_with_rule(keys: &str) -> Heard {
-    let request = chat("/v1/chat/completions", &json!({"model": "m", "messages": []}));
-    send(&simulator(prompt(&format!("[[rule]]\n{keys}"))).await, &request).await
+    let request = chat(
+        "/v1/chat/completions",
+        &json!({"model": "m", "messages": []}),
+    );
+    send(
+        &simulator(prompt(&format!("[[rule]]\n{keys}"))).await,
+        &request,
+    )
+    .await
 }
 
 /// Listens to the answer until it has `count` bytes, then hangs up.
@@ -43,18 +54,34 @@ const LAST_CHUNK: &str = "0\r\n\r\n";
 #[tokio::test]
 async fn error_replies_are_those_of_the_vendors() {
     for (fault, status, says) in [
-        ("openai_400_unsupported_parameter", 400, "unsupported_parameter"),
+        (
+            "openai_400_unsupported_parameter",
+            400,
+            "unsupported_parameter",
+        ),
         ("openai_401", 401, "invalid_api_key"),
         ("openai_401_missing_key", 401, "Missing bearer"),
-        ("openai_403_region", 403, "unsupported_country_region_territory"),
-        ("openai_404_model", 404, "The model `gpt-6-luna` does not exist"),
+        (
+            "openai_403_region",
+            403,
+            "unsupported_country_region_territory",
+        ),
+        (
+            "openai_404_model",
+            404,
+            "The model `gpt-6-luna` does not exist",
+        ),
         ("openai_429_rate_limit", 429, "rate_limit_exceeded"),
         ("openai_429_quota", 429, "insufficient_quota"),
         ("openai_429_load_shedding", 429, "come back later"),
         ("openai_500", 500, "server_error"),
         ("openai_502_edge", 502, "cf_bad_gateway"),
         ("openai_503", 503, "server_is_overloaded"),
-        ("azure_400_content_filter", 400, "ResponsibleAIPolicyViolation"),
+        (
+            "azure_400_content_filter",
+            400,
+            "ResponsibleAIPolicyViolation",
+        ),
         ("azure_401", 401, "Access denied"),
         ("azure_404_deployment", 404, "DeploymentNotFound"),
         ("azure_429_rate_limit", 429, "call rate limit"),
@@ -62,16 +89,31 @@ async fn error_replies_are_those_of_the_vendors() {
         ("azure_500", 500, "InternalServerError"),
         ("azure_503", 503, "ServiceUnavailable"),
         ("cloudflare_403_challenge", 403, "Just a moment"),
-        ("cloudflare_502", 502, "<title>api.simulated.test | 502: Bad gateway"),
+        (
+            "cloudflare_502",
+            502,
+            "<title>api.simulated.test | 502: Bad gateway",
+        ),
         ("cloudflare_520", 520, "Error code 520"),
         ("cloudflare_524", 524, "A timeout occurred"),
         ("cloudflare_530", 530, "error code: 1033"),
     ] {
         let heard = with_rule(&format!("fault = \"{fault}\"")).await;
-        assert!(heard.head().starts_with(&format!("HTTP/1.1 {status} ")), "{fault}: {}", heard.head());
+        assert!(
+            heard.head().starts_with(&format!("HTTP/1.1 {status} ")),
+            "{fault}: {}",
+            heard.head()
+        );
         assert!(heard.body().contains(says), "{fault}: {}", heard.body());
-        let from_edge = fault.starts_with("cloudflare") || fault.ends_with("edge") || fault.ends_with("shedding");
-        assert_eq!(heard.head().contains("x-request-id"), !from_edge, "{fault}: {}", heard.head());
+        let from_edge = fault.starts_with("cloudflare")
+            || fault.ends_with("edge")
+            || fault.ends_with("shedding");
+        assert_eq!(
+            heard.head().contains("x-request-id"),
+            !from_edge,
+            "{fault}: {}",
+            heard.head()
+        );
     }
 }
 
@@ -86,7 +128,10 @@ async fn any_reply_can_be_scripted() {
     assert!(!heard.head().contains("x-request-id") && !heard.head().contains("cloudflare"));
     assert_eq!(heard.body(), "short");
     let error: Value = serde_json::from_str(&with_rule("status = 500").await.body()).unwrap();
-    assert_eq!(error["error"]["type"], "server_error", "an error without a body gets an envelope");
+    assert_eq!(
+        error["error"]["type"], "server_error",
+        "an error without a body gets an envelope"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +139,12 @@ async fn an_error_can_come_in_the_stream() {
     let heard = with_rule("stream_error = { after_tokens = 1 }").await;
     assert!(heard.head().starts_with("HTTP/1.1 200"));
     assert_eq!(heard.text(), "po");
-    assert!(heard.events().last().is_some_and(|event| event.starts_with(r#"{"error":"#)));
+    assert!(
+        heard
+            .events()
+            .last()
+            .is_some_and(|event| event.starts_with(r#"{"error":"#))
+    );
     assert!(heard.body().ends_with(LAST_CHUNK));
 
     let own = at_once_with_rule(r#"stream_error = { body = '{"error":{"code":502}}' }"#).await;
@@ -113,7 +163,10 @@ async fn a_truncated_stream_ends_in_an_orderly_way_without_its_terminal() {
     assert!(!all_but_the_end.body().contains(r#""finish_reason":"stop""#));
 
     let cut = at_once_with_rule("truncate_after_tokens = 1").await;
-    assert!(cut.head().contains(&format!("content-length: {}", cut.body().len())));
+    assert!(
+        cut.head()
+            .contains(&format!("content-length: {}", cut.body().len()))
+    );
     assert!(serde_json::from_str::<Value>(&cut.body()).is_err());
 }
 
@@ -130,10 +183,17 @@ async fn a_closed_stream_ends_inside_its_http_body() {
 #[tokio::test]
 async fn a_reset_strikes_where_it_is_told() {
     let after_a_token = with_rule("reset_at = \"token:1\"").await;
-    assert_eq!((after_a_token.text().as_str(), after_a_token.broken), ("po", Some(ErrorKind::ConnectionReset)));
+    assert_eq!(
+        (after_a_token.text().as_str(), after_a_token.broken),
+        ("po", Some(ErrorKind::ConnectionReset))
+    );
     for at in ["accept", "headers"] {
         let heard = with_rule(&format!("reset_at = \"{at}\"")).await;
-        assert_eq!((heard.bytes.len(), heard.broken), (0, Some(ErrorKind::ConnectionReset)), "{at}");
+        assert_eq!(
+            (heard.bytes.len(), heard.broken),
+            (0, Some(ErrorKind::ConnectionReset)),
+            "{at}"
+        );
     }
 }
 
@@ -143,7 +203,10 @@ async fn a_stalled_stream_waits_for_the_client_to_leave() {
     let (bytes, exchange) = abandoned("stall_after_tokens = 1", before_the_stall).await;
     assert!(String::from_utf8_lossy(&bytes).contains(r#""content":"po""#));
     assert_eq!(exchange.end, End::ClientGone);
-    assert_eq!(exchange.writes.last().map(|write| write.kind), Some(WriteKind::Token));
+    assert_eq!(
+        exchange.writes.last().map(|write| write.kind),
+        Some(WriteKind::Token)
+    );
 }
 
 #[tokio::test]
@@ -186,15 +249,25 @@ async fn headers_can_be_without_end() {
 async fn a_small_body_can_swell() {
     let heard = with_rule("gzip_bomb = \"1MB\"").await;
     assert!(heard.head().contains("content-encoding: gzip"));
-    let start = heard.bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let start = heard
+        .bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap()
+        + 4;
     let mut swollen = vec![0; 1_000_000];
-    flate2::read::GzDecoder::new(&heard.bytes[start..]).read_exact(&mut swollen).unwrap();
+    flate2::read::GzDecoder::new(&heard.bytes[start..])
+        .read_exact(&mut swollen)
+        .unwrap();
     assert!(heard.bytes.len() < 25_000);
 }
 
 #[tokio::test]
 async fn the_text_can_be_no_utf8() {
-    for heard in [with_rule("invalid_utf8 = true").await, at_once_with_rule("invalid_utf8 = true").await] {
+    for heard in [
+        with_rule("invalid_utf8 = true").await,
+        at_once_with_rule("invalid_utf8 = true").await,
+    ] {
         assert!(String::from_utf8(heard.bytes).is_err());
         assert_eq!(heard.broken, None);
     }
@@ -211,13 +284,29 @@ async fn tls_can_be_refused() {
         .with_no_client_auth();
     let stream = TcpStream::connect(simulator.addr()).await.unwrap();
     let name = "api.simulated.test".try_into().unwrap();
-    let error = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap_err();
+    let error = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
 }
 
 #[tokio::test]
 async fn what_is_no_request_is_answered_with_400() {
     let simulator = simulator(prompt("")).await;
-    assert!(send(&simulator, "\x16\x03\x01 hello").await.head().starts_with("HTTP/1.1 400"));
-    assert!(send(&simulator, "POST / HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n").await.head().contains(" 413 "));
+    assert!(
+        send(&simulator, "\x16\x03\x01 hello")
+            .await
+            .head()
+            .starts_with("HTTP/1.1 400")
+    );
+    assert!(
+        send(
+            &simulator,
+            "POST / HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n"
+        )
+        .await
+        .head()
+        .contains(" 413 ")
+    );
 }

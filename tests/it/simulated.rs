@@ -8,7 +8,9 @@ use std::time::Duration;
 use llmwatch::clock::{Clock, Uptime, Wall};
 use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::Desk;
-use llmwatch::model::{Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger};
+use llmwatch::model::{
+    Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger,
+};
 use llmwatch::notify::worker;
 use llmwatch::pipeline::{self, Pipeline, fold::Core};
 use llmwatch::runner::{Command, Probe, Probed, Report, Runner};
@@ -32,7 +34,10 @@ struct Script {
 impl Script {
     /// Begins now.
     fn play(self) -> Arc<Play> {
-        Arc::new(Play { script: self, clock: Clock::starting_at(START) })
+        Arc::new(Play {
+            script: self,
+            clock: Clock::starting_at(START),
+        })
     }
 }
 
@@ -44,7 +49,10 @@ struct Play {
 
 impl Probe for Play {
     async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
-        let failing = self.script.fails.contains(&(self.clock.now().since_ms(START) / 1000));
+        let failing = self
+            .script
+            .fails
+            .contains(&(self.clock.now().since_ms(START) / 1000));
         tokio::time::sleep(self.script.latency).await;
         let total = self.script.latency.as_secs_f64() * 1000.0;
         let sample = Sample {
@@ -66,7 +74,10 @@ impl Probe for Play {
         } else {
             sample
         };
-        Probed { sample, controls: None }
+        Probed {
+            sample,
+            controls: None,
+        }
     }
 }
 
@@ -75,8 +86,9 @@ fn configuration(endpoints: usize, extra: &str) -> Config {
     let path = directory.path().join("monitor.toml");
     let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n".to_owned() + extra;
     for i in 0..endpoints {
-        text +=
-            &format!("[[endpoint]]\nname = \"e{i}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n");
+        text += &format!(
+            "[[endpoint]]\nname = \"e{i}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n"
+        );
     }
     std::fs::write(&path, text).unwrap();
     config::load(&path, &Surroundings::from_process()).unwrap()
@@ -89,7 +101,12 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
 }
 
 /// The same by a wall clock that can be set.
-async fn watch_by(wall: Wall, config: Config, script: Script, length: Duration) -> (Vec<Sample>, Store) {
+async fn watch_by(
+    wall: Wall,
+    config: Config,
+    script: Script,
+    length: Duration,
+) -> (Vec<Sample>, Store) {
     let config = Arc::new(config);
     let store = Store::in_memory().unwrap();
     let (commands, runner_commands) = mpsc::unbounded_channel();
@@ -99,7 +116,9 @@ async fn watch_by(wall: Wall, config: Config, script: Script, length: Duration) 
     let (snapshot, _) = watch::channel(Arc::new(core.snapshot(START)));
     let (_config_out, config_in) = watch::channel(config.clone());
     let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-    commands.send(Command::Follow(config.endpoints.clone(), 1.0)).unwrap();
+    commands
+        .send(Command::Follow(config.endpoints.clone(), 1.0))
+        .unwrap();
     let runner = Runner {
         probe: script.play(),
         max_concurrent: config.monitor.max_concurrent_probes,
@@ -124,9 +143,15 @@ async fn watch_by(wall: Wall, config: Config, script: Script, length: Duration) 
         counters: llmwatch::metrics::Counters::default(),
         alive: Box::new(|_| {}),
     };
-    let post = worker::Post { store: store.clone(), wall, wake, stop: stop.clone() };
+    let post = worker::Post {
+        store: store.clone(),
+        wall,
+        wake,
+        stop: stop.clone(),
+    };
     let parts = tokio::spawn(async move {
-        let (told, (), ()) = tokio::join!(worker::run(post, config_in), runner.run(), pipeline.run());
+        let (told, (), ()) =
+            tokio::join!(worker::run(post, config_in), runner.run(), pipeline.run());
         told.unwrap();
     });
     tokio::time::sleep(length).await;
@@ -150,49 +175,94 @@ fn uptime() -> Uptime {
 #[tokio::test(start_paused = true)]
 async fn a_webhook_that_never_answers_delays_no_probe() {
     let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
-    let script = Script { latency: Duration::from_millis(400), fails: 300..1200 };
-    let (samples, store) = watch_for(configuration(5, &extra), script, Duration::from_mins(30)).await;
+    let extra = format!(
+        "[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n",
+        hole.local_addr().unwrap()
+    );
+    let script = Script {
+        latency: Duration::from_millis(400),
+        fails: 300..1200,
+    };
+    let (samples, store) =
+        watch_for(configuration(5, &extra), script, Duration::from_mins(30)).await;
     assert!(samples.iter().any(|s| s.outcome == Outcome::Failed));
-    assert_eq!(store.incidents(false).unwrap().len(), 1, "one provider, one incident");
+    assert_eq!(
+        store.incidents(false).unwrap().len(),
+        1,
+        "one provider, one incident"
+    );
     let waiting = store.outbox_tally().unwrap();
-    assert!(waiting[0].pending > 0, "the receiver never answered: {waiting:?}");
+    assert!(
+        waiting[0].pending > 0,
+        "the receiver never answered: {waiting:?}"
+    );
     for sample in &samples {
-        assert!(sample.schedule_lag_ms < 2.0, "{} lagged {} ms", sample.endpoint, sample.schedule_lag_ms);
+        assert!(
+            sample.schedule_lag_ms < 2.0,
+            "{} lagged {} ms",
+            sample.endpoint,
+            sample.schedule_lag_ms
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_endpoint_keeps_its_own_grid() {
-    let script = Script { latency: Duration::from_millis(300), fails: 0..0 };
+    let script = Script {
+        latency: Duration::from_millis(300),
+        fails: 0..0,
+    };
     let (samples, _) = watch_for(configuration(20, ""), script, Duration::from_hours(1)).await;
     let mut begun: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for sample in &samples {
-        begun.entry(&sample.endpoint).or_default().push(sample.scheduled_at.0);
+        begun
+            .entry(&sample.endpoint)
+            .or_default()
+            .push(sample.scheduled_at.0);
     }
     assert_eq!(begun.len(), 20);
     for (endpoint, times) in begun {
         assert!(times.len() >= 59, "{endpoint}: {}", times.len());
-        assert!(times.windows(2).all(|w| w[1] - w[0] == 60_000), "{endpoint} drifts: {times:?}");
+        assert!(
+            times.windows(2).all(|w| w[1] - w[0] == 60_000),
+            "{endpoint} drifts: {times:?}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_slot_shows_as_lag_and_never_as_latency() {
-    let script = Script { latency: Duration::from_secs(20), fails: 0..0 };
+    let script = Script {
+        latency: Duration::from_secs(20),
+        fails: 0..0,
+    };
     let config = configuration(12, "max_concurrent_probes = 2\n");
     let (samples, _) = watch_for(config, script, Duration::from_mins(10)).await;
-    assert!(samples.iter().any(|s| s.schedule_lag_ms > 1000.0), "two slots are too few for these");
+    assert!(
+        samples.iter().any(|s| s.schedule_lag_ms > 1000.0),
+        "two slots are too few for these"
+    );
     assert!(samples.iter().all(|s| s.total_ms == Some(20_000.0)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_looked_at_again_within_seconds() {
-    let script = Script { latency: Duration::from_millis(400), fails: 600..780 };
+    let script = Script {
+        latency: Duration::from_millis(400),
+        fails: 600..780,
+    };
     let (samples, _) = watch_for(configuration(1, ""), script, Duration::from_mins(20)).await;
-    let first = samples.iter().position(|s| s.outcome == Outcome::Failed).unwrap();
-    let again = samples[first + 1].started_at.since_ms(samples[first].started_at);
-    assert!((5_000..7_000).contains(&again), "looked again after {again} ms");
+    let first = samples
+        .iter()
+        .position(|s| s.outcome == Outcome::Failed)
+        .unwrap();
+    let again = samples[first + 1]
+        .started_at
+        .since_ms(samples[first].started_at);
+    assert!(
+        (5_000..7_000).contains(&again),
+        "looked again after {again} ms"
+    );
 }
 
 /// A machine that sleeps: the wall clock jumps while nothing runs.
@@ -212,8 +282,13 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     let (reports, mut told) = mpsc::channel(1024);
     let stop = CancellationToken::new();
     let config = configuration(10, "");
-    commands.send(Command::Follow(config.endpoints, 1.0)).unwrap();
-    let script = Script { latency: Duration::from_millis(100), fails: 0..0 };
+    commands
+        .send(Command::Follow(config.endpoints, 1.0))
+        .unwrap();
+    let script = Script {
+        latency: Duration::from_millis(100),
+        fails: 0..0,
+    };
     let runner = Runner {
         probe: script.play(),
         max_concurrent: 64,
@@ -228,14 +303,19 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     while told.try_recv().is_ok() {}
 
     *slept.lock().unwrap() = Duration::from_hours(8);
-    let Some(Report::Asleep { from, to }) = told.recv().await else { panic!("it slept") };
+    let Some(Report::Asleep { from, to }) = told.recv().await else {
+        panic!("it slept")
+    };
     assert!((to.since_ms(from) - 8 * 3_600_000).abs() <= 2_000);
     tokio::time::sleep(Duration::from_secs(61)).await;
     let mut probes = 0;
     while let Ok(report) = told.try_recv() {
         probes += usize::from(matches!(report, Report::Probed(_)));
     }
-    assert!((10..=11).contains(&probes), "one each, and no burst of what was missed: {probes}");
+    assert!(
+        (10..=11).contains(&probes),
+        "one each, and no burst of what was missed: {probes}"
+    );
     stop.cancel();
     running.await.unwrap();
 }
@@ -253,29 +333,67 @@ fn set_after(seconds: u64, hours: i64) -> Wall {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
     let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
-    let outage = || Script { latency: Duration::from_millis(400), fails: 600..1800 };
+    let extra = format!(
+        "[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n",
+        hole.local_addr().unwrap()
+    );
+    let outage = || Script {
+        latency: Duration::from_millis(400),
+        fails: 600..1800,
+    };
     for hours in [-5, 5] {
         // Before the outage, while it is only suspected, while its first message waits for others, later, after it.
         for set in [300, 640, 700, 715, 725, 900, 1830, 2400] {
             let when = format!("set by {hours} h after {set} s");
-            let (_, store) =
-                watch_by(set_after(set, hours), configuration(1, &extra), outage(), Duration::from_mins(15)).await;
+            let (_, store) = watch_by(
+                set_after(set, hours),
+                configuration(1, &extra),
+                outage(),
+                Duration::from_mins(15),
+            )
+            .await;
             let rows = store.outbox_rows(true).unwrap();
-            let told: Vec<_> = rows.iter().map(|r| (r.r#type.as_str(), r.attempts > 0)).collect();
-            assert_eq!(told, [("incident.opened", true)], "{when}: five minutes into the outage");
+            let told: Vec<_> = rows
+                .iter()
+                .map(|r| (r.r#type.as_str(), r.attempts > 0))
+                .collect();
+            assert_eq!(
+                told,
+                [("incident.opened", true)],
+                "{when}: five minutes into the outage"
+            );
 
             let length = Duration::from_hours(1);
-            let (samples, store) = watch_by(set_after(set, hours), configuration(1, &extra), outage(), length).await;
-            let told: Vec<_> = store.outbox_rows(true).unwrap().iter().map(|r| r.r#type.clone()).collect();
+            let (samples, store) = watch_by(
+                set_after(set, hours),
+                configuration(1, &extra),
+                outage(),
+                length,
+            )
+            .await;
+            let told: Vec<_> = store
+                .outbox_rows(true)
+                .unwrap()
+                .iter()
+                .map(|r| r.r#type.clone())
+                .collect();
             assert_eq!(told, ["incident.opened", "incident.resolved"], "{when}");
             let rows = store.incidents(false).unwrap();
-            let incidents: Vec<Incident> = rows.iter().map(|r| serde_json::from_str(&r.data).unwrap()).collect();
+            let incidents: Vec<Incident> = rows
+                .iter()
+                .map(|r| serde_json::from_str(&r.data).unwrap())
+                .collect();
             assert_eq!(incidents.len(), 1, "{when}");
             let lasted = incidents[0].duration_s;
-            assert!((1140.0..1500.0).contains(&lasted), "{when}: it lasted twenty minutes, not {lasted} s");
+            assert!(
+                (1140.0..1500.0).contains(&lasted),
+                "{when}: it lasted twenty minutes, not {lasted} s"
+            );
             assert_eq!(rows[0].started_at, incidents[0].started_at, "{when}");
-            let scheduled = samples.iter().filter(|s| s.trigger == Trigger::Schedule).count();
+            let scheduled = samples
+                .iter()
+                .filter(|s| s.trigger == Trigger::Schedule)
+                .count();
             assert!(scheduled >= 55, "{when}: the schedule goes on: {scheduled}");
         }
     }
@@ -284,8 +402,14 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_put_right_while_nobody_ran_holds_nothing_back() {
     let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let extra = format!("[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n", hole.local_addr().unwrap());
-    let outage = Script { latency: Duration::from_millis(400), fails: 600..9000 };
+    let extra = format!(
+        "[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n",
+        hole.local_addr().unwrap()
+    );
+    let outage = Script {
+        latency: Duration::from_millis(400),
+        fails: 600..9000,
+    };
     let (_, store) = watch_for(configuration(1, &extra), outage, Duration::from_mins(15)).await;
     // The clock was five hours ahead all the time, and is right at the next start.
     let now = START + Duration::from_mins(16) - Duration::from_hours(5);
@@ -296,12 +420,19 @@ async fn a_clock_put_right_while_nobody_ran_holds_nothing_back() {
     core.move_along(from, to);
     assert_eq!(core.set_back(now), None);
     let incident = core.snapshot(now).incidents.remove(0);
-    assert!((240.0..400.0).contains(&incident.duration_s), "{}", incident.duration_s);
+    assert!(
+        (240.0..400.0).contains(&incident.duration_s),
+        "{}",
+        incident.duration_s
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_continues_exactly_where_the_samples_end() {
-    let script = Script { latency: Duration::from_millis(400), fails: 900..2000 };
+    let script = Script {
+        latency: Duration::from_millis(400),
+        fails: 900..2000,
+    };
     let config = configuration(3, "");
     let (_, store) = watch_for(config.clone(), script, Duration::from_mins(25)).await;
     let (config, now) = (Arc::new(config), START + Duration::from_mins(25));
@@ -321,29 +452,57 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_number_is_never_given_twice_although_the_samples_of_its_incident_are_forgotten() {
-    let script = Script { latency: Duration::from_millis(400), fails: 900..2000 };
+    let script = Script {
+        latency: Duration::from_millis(400),
+        fails: 900..2000,
+    };
     let (samples, _) = watch_for(configuration(1, ""), script, Duration::from_mins(25)).await;
     let store = Store::in_memory().unwrap();
     let data = "{}".to_owned();
-    let row = IncidentRow { id: Uuid::now_v7(), number: 40, open: false, started_at: START, data };
+    let row = IncidentRow {
+        id: Uuid::now_v7(),
+        number: 40,
+        open: false,
+        started_at: START,
+        data,
+    };
     // A checkpoint that this release cannot read: all begins with the samples that are kept.
     let checkpoint = Some("[]".to_owned());
-    store.commit(&[Commit { incidents: vec![row], checkpoint, ..Commit::default() }]).unwrap();
+    store
+        .commit(&[Commit {
+            incidents: vec![row],
+            checkpoint,
+            ..Commit::default()
+        }])
+        .unwrap();
     let mut core = pipeline::restore(&store, Arc::new(configuration(1, "")), 1.0, START).unwrap();
     for sample in samples {
         core.step(sample);
     }
-    assert_eq!(core.snapshot(START + Duration::from_mins(25)).incidents[0].number, 41);
+    assert_eq!(
+        core.snapshot(START + Duration::from_mins(25)).incidents[0].number,
+        41
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_periodic_report_is_told_once_when_its_hour_comes() {
     let extra = "[report]\nevery = \"daily\"\nat = \"10:00\"\nto = [\"hole\"]\n\
                  [[webhook]]\nname = \"hole\"\nurl = \"http://127.0.0.1:9/\"\non = []\n";
-    let script = Script { latency: Duration::from_millis(400), fails: 300..1200 };
+    let script = Script {
+        latency: Duration::from_millis(400),
+        fails: 300..1200,
+    };
     let (_, store) = watch_for(configuration(2, extra), script, Duration::from_mins(150)).await;
     let rows = store.outbox_rows(true).unwrap();
-    let reports: Vec<_> = rows.iter().filter(|r| r.r#type == "report.periodic").collect();
+    let reports: Vec<_> = rows
+        .iter()
+        .filter(|r| r.r#type == "report.periodic")
+        .collect();
     assert_eq!(reports.len(), 1, "{rows:?}");
-    assert!(reports[0].title.ends_with("1 incident"), "{}", reports[0].title);
+    assert!(
+        reports[0].title.ends_with("1 incident"),
+        "{}",
+        reports[0].title
+    );
 }

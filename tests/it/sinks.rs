@@ -21,7 +21,9 @@ async fn webhook_sink() -> WebhookSink {
 }
 
 fn mailer(sink: &MailSink) -> Mailer {
-    Mailer::builder_dangerous("127.0.0.1").port(sink.addr().port()).build()
+    Mailer::builder_dangerous("127.0.0.1")
+        .port(sink.addr().port())
+        .build()
 }
 
 fn mail() -> Message {
@@ -43,7 +45,10 @@ async fn a_mail_arrives_as_it_was_sent() {
     assert_eq!(received.to, ["ann@example.com", "bob@example.com"]);
     let text = String::from_utf8(received.data.clone()).unwrap();
     assert!(text.contains("Subject: [OUTAGE] OpenAI\r\n"));
-    assert!(text.contains("\r\n\r\nWhat is broken:\r\n.everything\r\n"), "dots are unstuffed: {text}");
+    assert!(
+        text.contains("\r\n\r\nWhat is broken:\r\n.everything\r\n"),
+        "dots are unstuffed: {text}"
+    );
     assert_eq!(sink.messages().len(), 1);
 }
 
@@ -57,7 +62,13 @@ async fn commands_may_be_pipelined_and_taken_back() {
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await.unwrap();
     let codes: Vec<&str> = answers.lines().map(|line| &line[..3]).collect();
-    assert_eq!(codes, ["220", "250", "503", "250", "250", "503", "250", "502", "250", "250", "354", "250", "221"]);
+    assert_eq!(
+        codes,
+        [
+            "220", "250", "503", "250", "250", "503", "250", "502", "250", "250", "354", "250",
+            "221"
+        ]
+    );
     assert_eq!(sink.messages()[0].data, b".dot\r\n");
 }
 
@@ -66,9 +77,15 @@ async fn the_mail_server_can_say_later_or_no() {
     let sink = mail_sink().await;
     for stage in [MailStage::Mail, MailStage::Rcpt, MailStage::Data] {
         sink.set_fault(MailFault::Transient(stage));
-        assert!(mailer(&sink).send(mail()).await.unwrap_err().is_transient(), "{stage:?}");
+        assert!(
+            mailer(&sink).send(mail()).await.unwrap_err().is_transient(),
+            "{stage:?}"
+        );
         sink.set_fault(MailFault::Permanent(stage));
-        assert!(mailer(&sink).send(mail()).await.unwrap_err().is_permanent(), "{stage:?}");
+        assert!(
+            mailer(&sink).send(mail()).await.unwrap_err().is_permanent(),
+            "{stage:?}"
+        );
     }
     assert!(sink.messages().is_empty());
     sink.set_fault(MailFault::None);
@@ -89,7 +106,11 @@ async fn one_recipient_can_be_unknown() {
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await.unwrap();
     assert!(answers.contains("550 5.1.1"));
-    assert_eq!(sink.messages()[0].to, ["ann@example.com"], "the others get theirs");
+    assert_eq!(
+        sink.messages()[0].to,
+        ["ann@example.com"],
+        "the others get theirs"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +133,11 @@ async fn the_mail_server_can_fall_silent_after_its_greeting() {
     stream.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220");
     // A dialogue that goes on for ever cannot be told from one that is slow, but it can be told from one that ends.
-    let sent = tokio::time::timeout(std::time::Duration::from_millis(50), mailer(&sink).send(mail())).await;
+    let sent = tokio::time::timeout(
+        std::time::Duration::from_millis(50),
+        mailer(&sink).send(mail()),
+    )
+    .await;
     assert!(sent.is_err(), "{sent:?}");
     assert!(sink.messages().is_empty());
 }
@@ -123,7 +148,10 @@ async fn the_mail_server_can_be_down_and_come_back_at_its_address() {
     let addr = sink.addr();
     let mailer = mailer(&sink);
     sink.stop().await;
-    assert_eq!(TcpStream::connect(addr).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(
+        TcpStream::connect(addr).await.unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
     assert!(mailer.send(mail()).await.is_err());
     let mut sink = MailSink::start(TcpListener::bind(addr).await.unwrap()).unwrap();
     mailer.send(mail()).await.unwrap();
@@ -143,33 +171,68 @@ async fn a_login_can_be_asked_for() {
             .build()
     };
     for mechanism in [Mechanism::Plain, Mechanism::Login] {
-        assert!(with("wrong", mechanism).send(mail()).await.unwrap_err().is_permanent());
+        assert!(
+            with("wrong", mechanism)
+                .send(mail())
+                .await
+                .unwrap_err()
+                .is_permanent()
+        );
         with("right", mechanism).send(mail()).await.unwrap();
     }
-    assert!(mailer(&sink).send(mail()).await.is_err(), "nobody gets past without one");
+    assert!(
+        mailer(&sink).send(mail()).await.is_err(),
+        "nobody gets past without one"
+    );
     assert_eq!(sink.messages().len(), 2);
 }
 
 async fn post(sink: SocketAddr) -> reqwest::Result<reqwest::Response> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    client.post(format!("http://{sink}/hook?a=1")).header("webhook-id", "n1").body("{}").send().await
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    client
+        .post(format!("http://{sink}/hook?a=1"))
+        .header("webhook-id", "n1")
+        .body("{}")
+        .send()
+        .await
 }
 
 #[tokio::test]
 async fn a_webhook_is_recorded_and_answered_as_told() {
     let mut sink = webhook_sink().await;
-    assert_eq!(post(sink.addr()).await.unwrap().text().await.unwrap(), "ok\n");
+    assert_eq!(
+        post(sink.addr()).await.unwrap().text().await.unwrap(),
+        "ok\n"
+    );
     let request = sink.next().await;
     assert_eq!(
-        (request.method.as_str(), request.path.as_str(), request.query.as_deref()),
+        (
+            request.method.as_str(),
+            request.path.as_str(),
+            request.query.as_deref()
+        ),
         ("POST", "/hook", Some("a=1"))
     );
-    assert_eq!((request.header("webhook-id"), request.body.as_slice()), (Some("n1"), &b"{}"[..]));
+    assert_eq!(
+        (request.header("webhook-id"), request.body.as_slice()),
+        (Some("n1"), &b"{}"[..])
+    );
 
-    sink.set_behaviour(WebhookBehaviour::Status(429, vec![("retry-after".to_owned(), "7".to_owned())]));
+    sink.set_behaviour(WebhookBehaviour::Status(
+        429,
+        vec![("retry-after".to_owned(), "7".to_owned())],
+    ));
     let limited = post(sink.addr()).await.unwrap();
-    assert_eq!((limited.status().as_u16(), limited.headers()["retry-after"].to_str().unwrap()), (429, "7"));
+    assert_eq!(
+        (
+            limited.status().as_u16(),
+            limited.headers()["retry-after"].to_str().unwrap()
+        ),
+        (429, "7")
+    );
 
     sink.set_behaviour(WebhookBehaviour::Redirect("http://127.0.0.1:9/".to_owned()));
     assert_eq!(post(sink.addr()).await.unwrap().status(), 307);
@@ -180,7 +243,11 @@ async fn a_webhook_is_recorded_and_answered_as_told() {
     sink.set_behaviour(WebhookBehaviour::HugeBody);
     let huge = post(sink.addr()).await.unwrap();
     assert_eq!(huge.content_length(), Some(10_000_000_000));
-    assert_eq!(sink.requests().len(), 5, "each is recorded, whatever the answer");
+    assert_eq!(
+        sink.requests().len(),
+        5,
+        "each is recorded, whatever the answer"
+    );
 }
 
 #[tokio::test]

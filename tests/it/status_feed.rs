@@ -34,7 +34,9 @@ fn feed(address: &str) -> String {
 }
 
 async fn next_hook(world: &mut World) -> Value {
-    let request = tokio::time::timeout(PATIENCE, world.hook.next()).await.expect("a webhook");
+    let request = tokio::time::timeout(PATIENCE, world.hook.next())
+        .await
+        .expect("a webhook");
     serde_json::from_slice(&request.body).unwrap()
 }
 
@@ -42,26 +44,45 @@ async fn next_hook(world: &mut World) -> Value {
 async fn the_lead_is_known_as_soon_as_the_vendor_admits_an_outage_that_we_saw_first() {
     let mut world = World::new().await;
     let hook = world.webhook() + "on = [\"opened\", \"updated\", \"resolved\"]\n";
-    world.write(&(world.endpoints() + &hook + &world.email() + &feed(&world.openai.addr().to_string())));
+    world.write(
+        &(world.endpoints() + &hook + &world.email() + &feed(&world.openai.addr().to_string())),
+    );
     let mut daemon = world.run();
     let first = daemon.event("feed.changed").await;
-    assert_eq!((first["provider"].as_str(), first["status"].as_str()), (Some("openai"), Some("operational")));
+    assert_eq!(
+        (first["provider"].as_str(), first["status"].as_str()),
+        (Some("openai"), Some("operational"))
+    );
 
     world.openai.set_scenario(scenario(OUTAGE));
     let opened = next_hook(&mut world).await;
     assert_eq!(opened["type"], "incident.opened");
     let official = &opened["data"]["incident"]["official"];
-    assert_eq!((official["status"].as_str(), &official["incident"]), (Some("operational"), &Value::Null));
-    assert_eq!((&official["lead_s"], official["url"].as_str()), (&Value::Null, Some("https://status.simulated.test")));
+    assert_eq!(
+        (official["status"].as_str(), &official["incident"]),
+        (Some("operational"), &Value::Null)
+    );
+    assert_eq!(
+        (&official["lead_s"], official["url"].as_str()),
+        (&Value::Null, Some("https://status.simulated.test"))
+    );
 
-    world.openai.set_scenario(scenario(&format!("{OUTAGE}{ADMITTED}")));
+    world
+        .openai
+        .set_scenario(scenario(&format!("{OUTAGE}{ADMITTED}")));
     let changed = daemon.event("feed.changed").await;
     assert_eq!(
-        (changed["status"].as_str(), changed["official_incident"].as_str()),
+        (
+            changed["status"].as_str(),
+            changed["official_incident"].as_str()
+        ),
         (Some("degraded"), Some("Elevated error rates"))
     );
     let line = daemon.event("incident.updated").await;
-    assert!(line["lead_s"].as_f64().unwrap() > 0.0, "we were first: {line}");
+    assert!(
+        line["lead_s"].as_f64().unwrap() > 0.0,
+        "we were first: {line}"
+    );
     let updated = next_hook(&mut world).await;
     assert_eq!(updated["type"], "incident.updated");
     let official = &updated["data"]["incident"]["official"];
@@ -75,8 +96,8 @@ async fn the_lead_is_known_as_soon_as_the_vendor_admits_an_outage_that_we_saw_fi
         resolved["data"]["incident"]["official"]["lead_s"], line["lead_s"],
         "it stays known when the vendor is done"
     );
-    let mails =
-        [world.mail.next().await, world.mail.next().await].map(|m| String::from_utf8_lossy(&m.data).into_owned());
+    let mails = [world.mail.next().await, world.mail.next().await]
+        .map(|m| String::from_utf8_lossy(&m.data).into_owned());
     assert!(mails[0].contains("nothing of this"), "{}", mails[0]);
     assert!(mails[1].contains("Elevated error rates"), "{}", mails[1]);
     assert_eq!(daemon.stop().await, Some(0));
@@ -87,18 +108,36 @@ async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
     let mut world = World::new().await;
     world.openai.set_scenario(scenario(ADMITTED));
     let hook = world.webhook() + "on = [\"opened\", \"official\"]\n";
-    world.write(&(world.endpoints() + &world.email() + &hook + &feed(&world.openai.addr().to_string())));
+    world.write(
+        &(world.endpoints() + &world.email() + &hook + &feed(&world.openai.addr().to_string())),
+    );
     let mut daemon = world.run();
     let told = next_hook(&mut world).await;
     assert_eq!(told["type"], "feed.changed");
     let title = told["data"]["title"].as_str().unwrap();
-    assert!(title.contains("Elevated error rates") && title.contains("feel nothing"), "{told}");
+    assert!(
+        title.contains("Elevated error rates") && title.contains("feel nothing"),
+        "{told}"
+    );
     world.openai.set_scenario(Scenario::healthy());
     let over = next_hook(&mut world).await;
-    assert!(over["data"]["title"].as_str().unwrap().ends_with("Elevated error rates is over"), "{over}");
+    assert!(
+        over["data"]["title"]
+            .as_str()
+            .unwrap()
+            .ends_with("Elevated error rates is over"),
+        "{over}"
+    );
     assert_eq!(daemon.stop().await, Some(0));
-    assert_eq!(world.query::<i64>("SELECT count(*) FROM incident"), 0, "what a page says is no measurement");
-    assert_eq!(world.query::<i64>("SELECT count(*) FROM outbox WHERE channel = 'oncall'"), 0);
+    assert_eq!(
+        world.query::<i64>("SELECT count(*) FROM incident"),
+        0,
+        "what a page says is no measurement"
+    );
+    assert_eq!(
+        world.query::<i64>("SELECT count(*) FROM outbox WHERE channel = 'oncall'"),
+        0
+    );
 }
 
 /// A page that hands out a tag, then fails, then comes back.
@@ -112,7 +151,11 @@ struct Page {
 async fn page(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
     const TAG: &str = "\"v1\"";
     if page.broken.load(Ordering::SeqCst) > 0 {
-        return (StatusCode::OK, "<html><title>Just a moment...</title></html>").into_response();
+        return (
+            StatusCode::OK,
+            "<html><title>Just a moment...</title></html>",
+        )
+            .into_response();
     }
     if headers.get("if-none-match").is_some_and(|t| t == TAG) {
         page.unchanged.fetch_add(1, Ordering::SeqCst);
@@ -128,7 +171,9 @@ async fn a_page_is_fetched_whole_once_and_its_failure_is_said_once() {
     let state = Arc::new(Page::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = axum::Router::new().route("/api/v2/summary.json", get(page)).with_state(state.clone());
+    let router = axum::Router::new()
+        .route("/api/v2/summary.json", get(page))
+        .with_state(state.clone());
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
 
     let world = World::new().await;
@@ -136,25 +181,45 @@ async fn a_page_is_fetched_whole_once_and_its_failure_is_said_once() {
     let mut daemon = world.run();
     let changed = daemon.event("feed.changed").await;
     assert_eq!(changed["status"], "degraded");
-    crate::support::eventually("an answer of 304", || (state.unchanged.load(Ordering::SeqCst) >= 2).then_some(()))
-        .await;
+    crate::support::eventually("an answer of 304", || {
+        (state.unchanged.load(Ordering::SeqCst) >= 2).then_some(())
+    })
+    .await;
     assert_eq!(state.whole.load(Ordering::SeqCst), 1);
 
     state.broken.store(1, Ordering::SeqCst);
     let failed = daemon.event("feed.failed").await;
-    assert_eq!((failed["provider"].as_str(), failed["error"].as_str()), (Some("openai"), Some("it is not JSON")));
+    assert_eq!(
+        (failed["provider"].as_str(), failed["error"].as_str()),
+        (Some("openai"), Some("it is not JSON"))
+    );
     let lost = daemon.event("feed.changed").await;
-    assert_eq!((lost["status"].as_str(), lost["was"].as_str()), (Some("unknown"), Some("degraded")));
+    assert_eq!(
+        (lost["status"].as_str(), lost["was"].as_str()),
+        (Some("unknown"), Some("degraded"))
+    );
     state.broken.store(0, Ordering::SeqCst);
     let back = daemon.event("feed.changed").await;
-    assert_eq!((back["status"].as_str(), back["was"].as_str()), (Some("degraded"), Some("unknown")));
+    assert_eq!(
+        (back["status"].as_str(), back["was"].as_str()),
+        (Some("degraded"), Some("unknown"))
+    );
     assert_eq!(daemon.stop().await, Some(0));
-    assert_eq!(daemon.log.matches("\"feed.failed\"").count(), 1, "{}", daemon.log);
+    assert_eq!(
+        daemon.log.matches("\"feed.failed\"").count(),
+        1,
+        "{}",
+        daemon.log
+    );
     server.abort();
 }
 
 fn compatible(name: &str, host: &str) -> String {
-    endpoint(name, "openai-compatible", &format!("base_url = \"https://{host}/v1\"\nmodel = \"m\""))
+    endpoint(
+        name,
+        "openai-compatible",
+        &format!("base_url = \"https://{host}/v1\"\nmodel = \"m\""),
+    )
 }
 
 #[test]
@@ -167,15 +232,38 @@ fn a_page_of_one_compatible_server_says_nothing_of_another() {
     let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
     let key = watch.core.config().status_feeds[0].key();
     let published = at(&watch).to_string();
-    let heard = Heard { feed: key, ..attribution::page(Provider::OpenAiCompatible, Some(&published)) };
+    let heard = Heard {
+        feed: key,
+        ..attribution::page(Provider::OpenAiCompatible, Some(&published))
+    };
     watch.core.hear(heard, at(&watch));
-    let shown: Vec<_> = watch.core.snapshot(at(&watch)).official.into_iter().map(|v| v.title).collect();
-    assert_eq!(shown, ["api.groq.test"], "the page stands beside the server that it speaks of");
+    let shown: Vec<_> = watch
+        .core
+        .snapshot(at(&watch))
+        .official
+        .into_iter()
+        .map(|v| v.title)
+        .collect();
+    assert_eq!(
+        shown,
+        ["api.groq.test"],
+        "the page stands beside the server that it speaks of"
+    );
     watch.minutes(5, None, |_| Some(Fault::Http5xx));
-    let mut official: Vec<_> = watch.open().into_iter().map(|i| (i.provider, i.official.incident)).collect();
+    let mut official: Vec<_> = watch
+        .open()
+        .into_iter()
+        .map(|i| (i.provider, i.official.incident))
+        .collect();
     official.sort();
     let theirs = Some("Elevated error rates".to_owned());
-    assert_eq!(official, [("api.fireworks.test".to_owned(), None), ("api.groq.test".to_owned(), theirs)]);
+    assert_eq!(
+        official,
+        [
+            ("api.fireworks.test".to_owned(), None),
+            ("api.groq.test".to_owned(), theirs)
+        ]
+    );
 }
 
 #[test]
@@ -183,7 +271,12 @@ fn a_page_that_counts_for_servers_of_different_operators_is_warned_of() {
     let feed = "[[status_feed]]\nprovider = \"openai-compatible\"\nurl = \"https://status.groq.test\"\nkind = \"statuspage\"\n";
     let groq = compatible("groq", "api.groq.test");
     let both = groq.clone() + &compatible("fireworks", "api.fireworks.test") + feed;
-    let warned = |text: &str| configuration(text).warnings.iter().any(|w| w.contains("say with `endpoints` for which"));
+    let warned = |text: &str| {
+        configuration(text)
+            .warnings
+            .iter()
+            .any(|w| w.contains("say with `endpoints` for which"))
+    };
     assert!(warned(&both));
     assert!(!warned(&(groq + feed)));
     assert!(!warned(&(both + "endpoints = [\"groq\"]\n")));

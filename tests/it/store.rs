@@ -1,8 +1,8 @@
 //! The store: what goes in comes out, together or not at all, in order.
 
 use llmwatch::model::{
-    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official, Outcome, Outgoing,
-    Sample, Status, Timestamp,
+    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official,
+    Outcome, Outgoing, Sample, Status, Timestamp,
 };
 use llmwatch::store::{Attempted, Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError};
 use proptest::prelude::*;
@@ -21,7 +21,10 @@ fn recorded(store: &Store) -> Vec<Sample> {
 }
 
 fn of_sample(sample: Sample) -> Commit {
-    Commit { sample: Some(sample), ..Commit::default() }
+    Commit {
+        sample: Some(sample),
+        ..Commit::default()
+    }
 }
 
 fn incident(id: Uuid) -> Incident {
@@ -53,8 +56,18 @@ fn incident(id: Uuid) -> Incident {
 
 fn queue(store: &Store, channel: &str, r#type: NoticeType, about: Uuid, at: i64) {
     let notice = notice(r#type, Some(incident(about)), Timestamp(at));
-    let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice, whole: false }];
-    store.commit(&[Commit { outgoing, ..Commit::default() }]).unwrap();
+    let outgoing = vec![Outgoing {
+        channel: channel.to_owned(),
+        not_before: None,
+        notice,
+        whole: false,
+    }];
+    store
+        .commit(&[Commit {
+            outgoing,
+            ..Commit::default()
+        }])
+        .unwrap();
 }
 
 #[test]
@@ -71,7 +84,9 @@ fn a_sample_comes_out_as_it_went_in() {
         error: Some("no \"first\" token,\nin time".to_owned()),
         ..good.clone()
     };
-    store.commit(&[of_sample(good.clone()), of_sample(failed.clone())]).unwrap();
+    store
+        .commit(&[of_sample(good.clone()), of_sample(failed.clone())])
+        .unwrap();
     assert_eq!(recorded(&store), [good, failed]);
 }
 
@@ -103,25 +118,73 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
     queue(&store, "mail", NoticeType::Resolved, first, 200);
     queue(&store, "mail", NoticeType::Opened, second, 300);
 
-    let opened = store.next_pending("mail", Timestamp(1_000)).unwrap().unwrap();
-    assert_eq!((opened.notice.r#type, opened.notice.incident.as_ref().unwrap().id), (NoticeType::Opened, first));
-    assert!(opened.notice.already_over, "the incident was over before this could be sent");
+    let opened = store
+        .next_pending("mail", Timestamp(1_000))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (
+            opened.notice.r#type,
+            opened.notice.incident.as_ref().unwrap().id
+        ),
+        (NoticeType::Opened, first)
+    );
+    assert!(
+        opened.notice.already_over,
+        "the incident was over before this could be sent"
+    );
     store
-        .record_attempt(&opened, Timestamp(1_000), Attempted::RetryAt(Timestamp(9_000)), "{}", Some("no"), None)
+        .record_attempt(
+            &opened,
+            Timestamp(1_000),
+            Attempted::RetryAt(Timestamp(9_000)),
+            "{}",
+            Some("no"),
+            None,
+        )
         .unwrap();
 
-    let other = store.next_pending("mail", Timestamp(1_001)).unwrap().unwrap();
+    let other = store
+        .next_pending("mail", Timestamp(1_001))
+        .unwrap()
+        .unwrap();
     assert_eq!(other.notice.incident.as_ref().unwrap().id, second);
-    store.record_attempt(&other, Timestamp(1_001), Attempted::Sent, "{}", None, None).unwrap();
-    assert_eq!(store.next_pending("mail", Timestamp(1_002)).unwrap(), None, "the resolved waits for its opened");
-    assert_eq!(store.next_attempt_at("mail").unwrap(), Some(Timestamp(9_000)));
+    store
+        .record_attempt(&other, Timestamp(1_001), Attempted::Sent, "{}", None, None)
+        .unwrap();
+    assert_eq!(
+        store.next_pending("mail", Timestamp(1_002)).unwrap(),
+        None,
+        "the resolved waits for its opened"
+    );
+    assert_eq!(
+        store.next_attempt_at("mail").unwrap(),
+        Some(Timestamp(9_000))
+    );
 
-    let again = store.next_pending("mail", Timestamp(9_000)).unwrap().unwrap();
+    let again = store
+        .next_pending("mail", Timestamp(9_000))
+        .unwrap()
+        .unwrap();
     assert_eq!((again.notice.id, again.attempts), (opened.notice.id, 1));
-    store.record_attempt(&again, Timestamp(9_000), Attempted::Sent, "{}", None, None).unwrap();
-    let resolved = store.next_pending("mail", Timestamp(9_001)).unwrap().unwrap();
+    store
+        .record_attempt(&again, Timestamp(9_000), Attempted::Sent, "{}", None, None)
+        .unwrap();
+    let resolved = store
+        .next_pending("mail", Timestamp(9_001))
+        .unwrap()
+        .unwrap();
     assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
-    store.record_attempt(&resolved, Timestamp(9_001), Attempted::Sent, "{}", None, None).unwrap();
+    store
+        .record_attempt(
+            &resolved,
+            Timestamp(9_001),
+            Attempted::Sent,
+            "{}",
+            None,
+            None,
+        )
+        .unwrap();
     assert_eq!(store.outbox_tally().unwrap()[0].pending, 0);
 }
 
@@ -129,10 +192,26 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
 fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_back() {
     let store = Store::in_memory().unwrap();
     let queue = |channel: &str, r#type, at, whole| {
-        let condition = Some(Condition { key: "blind".to_owned(), over: r#type == NoticeType::Sighted });
-        let notice = Notice { condition, ..notice(r#type, None, Timestamp(at)) };
-        let outgoing = vec![Outgoing { channel: channel.to_owned(), not_before: None, notice, whole }];
-        store.commit(&[Commit { outgoing, ..Commit::default() }]).unwrap();
+        let condition = Some(Condition {
+            key: "blind".to_owned(),
+            over: r#type == NoticeType::Sighted,
+        });
+        let notice = Notice {
+            condition,
+            ..notice(r#type, None, Timestamp(at))
+        };
+        let outgoing = vec![Outgoing {
+            channel: channel.to_owned(),
+            not_before: None,
+            notice,
+            whole,
+        }];
+        store
+            .commit(&[Commit {
+                outgoing,
+                ..Commit::default()
+            }])
+            .unwrap();
     };
     let next = |channel| store.next_pending(channel, Timestamp(1_000)).unwrap();
     let types = |channel| next(channel).map(|p| p.notice.r#type);
@@ -140,22 +219,63 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
     queue("pager", NoticeType::Blind, 100, false);
     queue("local", NoticeType::Blind, 100, false);
     let in_flight = next("mail").unwrap();
-    store.record_attempt(&next("local").unwrap(), Timestamp(150), Attempted::Sent, "{}", None, None).unwrap();
+    store
+        .record_attempt(
+            &next("local").unwrap(),
+            Timestamp(150),
+            Attempted::Sent,
+            "{}",
+            None,
+            None,
+        )
+        .unwrap();
     queue("mail", NoticeType::Sighted, 200, true);
     queue("local", NoticeType::Sighted, 200, true);
     // What keeps an alert open until another message ends it is told both.
     queue("pager", NoticeType::Sighted, 200, false);
     // An attempt that was under way meanwhile fails: it is not made again.
     let later = Attempted::RetryAt(Timestamp(500));
-    store.record_attempt(&in_flight, Timestamp(210), later, "{}", Some("no route"), None).unwrap();
+    store
+        .record_attempt(
+            &in_flight,
+            Timestamp(210),
+            later,
+            "{}",
+            Some("no route"),
+            None,
+        )
+        .unwrap();
     assert_eq!(types("mail"), Some(NoticeType::Sighted));
     assert_eq!(types("local"), Some(NoticeType::Sighted));
     assert_eq!(types("pager"), Some(NoticeType::Blind));
-    store.record_attempt(&next("mail").unwrap(), Timestamp(300), Attempted::Sent, "{}", None, None).unwrap();
+    store
+        .record_attempt(
+            &next("mail").unwrap(),
+            Timestamp(300),
+            Attempted::Sent,
+            "{}",
+            None,
+            None,
+        )
+        .unwrap();
     assert_eq!(types("mail"), None);
-    let states: Vec<_> = store.outbox_rows(true).unwrap().into_iter().map(|r| (r.channel, r.state)).collect();
-    let of = |channel| states.iter().filter(|(c, _)| c == channel).map(|(_, s)| s.as_str()).collect::<Vec<_>>();
-    assert_eq!((of("mail"), of("local")), (vec!["merged", "sent"], vec!["sent", "pending"]));
+    let states: Vec<_> = store
+        .outbox_rows(true)
+        .unwrap()
+        .into_iter()
+        .map(|r| (r.channel, r.state))
+        .collect();
+    let of = |channel| {
+        states
+            .iter()
+            .filter(|(c, _)| c == channel)
+            .map(|(_, s)| s.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of("mail"), of("local")),
+        (vec!["merged", "sent"], vec!["sent", "pending"])
+    );
 }
 
 /// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
@@ -169,12 +289,28 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         let store = Store::open(&path).unwrap();
         let outgoing = |r#type, at, not_before: Option<i64>| {
             let of_sight = matches!(r#type, NoticeType::Blind | NoticeType::Sighted);
-            let condition = Condition { key: "blind".to_owned(), over: r#type == NoticeType::Sighted };
-            let notice = Notice { condition: of_sight.then_some(condition), ..notice(r#type, None, Timestamp(at)) };
-            Outgoing { channel: "pager".to_owned(), not_before: not_before.map(Timestamp), notice, whole: false }
+            let condition = Condition {
+                key: "blind".to_owned(),
+                over: r#type == NoticeType::Sighted,
+            };
+            let notice = Notice {
+                condition: of_sight.then_some(condition),
+                ..notice(r#type, None, Timestamp(at))
+            };
+            Outgoing {
+                channel: "pager".to_owned(),
+                not_before: not_before.map(Timestamp),
+                notice,
+                whole: false,
+            }
         };
-        let commit = |outgoing| Commit { outgoing, ..Commit::default() };
-        store.commit(&[commit(vec![outgoing(NoticeType::Report, 100, Some(7_000))])]).unwrap();
+        let commit = |outgoing| Commit {
+            outgoing,
+            ..Commit::default()
+        };
+        store
+            .commit(&[commit(vec![outgoing(NoticeType::Report, 100, Some(7_000))])])
+            .unwrap();
         let other = in_memory.then(|| held(&path));
         let later = vec![
             outgoing(NoticeType::Official, 150, Some(6_000)),
@@ -184,14 +320,35 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         ];
         assert_eq!(store.commit(&[commit(later)]).is_err(), in_memory);
         assert_eq!(store.next_pending("pager", Timestamp(1_000)).unwrap(), None);
-        assert_eq!(store.next_attempt_at("pager").unwrap(), Some(Timestamp(2_000)), "in memory: {in_memory}");
+        assert_eq!(
+            store.next_attempt_at("pager").unwrap(),
+            Some(Timestamp(2_000)),
+            "in memory: {in_memory}"
+        );
         let mut told = Vec::new();
         while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
             told.push(pending.notice.r#type);
-            store.record_attempt(&pending, Timestamp(2_000), Attempted::Sent, "{}", None, None).unwrap();
+            store
+                .record_attempt(
+                    &pending,
+                    Timestamp(2_000),
+                    Attempted::Sent,
+                    "{}",
+                    None,
+                    None,
+                )
+                .unwrap();
         }
-        assert_eq!(told, [NoticeType::Blind, NoticeType::Sighted], "in memory: {in_memory}");
-        assert_eq!(store.next_attempt_at("pager").unwrap(), Some(Timestamp(6_000)), "in memory: {in_memory}");
+        assert_eq!(
+            told,
+            [NoticeType::Blind, NoticeType::Sighted],
+            "in memory: {in_memory}"
+        );
+        assert_eq!(
+            store.next_attempt_at("pager").unwrap(),
+            Some(Timestamp(6_000)),
+            "in memory: {in_memory}"
+        );
         drop(other);
     }
 }
@@ -199,17 +356,31 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
 #[test]
 fn what_is_forgotten_still_counts() {
     let store = Store::in_memory().unwrap();
-    for (at, ended) in [(100, Attempted::Sent), (200, Attempted::Failed), (300, Attempted::Sent)] {
+    for (at, ended) in [
+        (100, Attempted::Sent),
+        (200, Attempted::Failed),
+        (300, Attempted::Sent),
+    ] {
         queue(&store, "mail", NoticeType::Opened, Uuid::now_v7(), at);
         let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
-        store.record_attempt(&pending, Timestamp(at), ended, "{}", None, None).unwrap();
+        store
+            .record_attempt(&pending, Timestamp(at), ended, "{}", None, None)
+            .unwrap();
     }
     let before = Timestamp(250);
-    let horizon = Horizon { samples: before, fine_rollups: before, rollups: before, incidents: None };
+    let horizon = Horizon {
+        samples: before,
+        fine_rollups: before,
+        rollups: before,
+        incidents: None,
+    };
     store.forget(horizon, 100).unwrap();
     assert_eq!(store.outbox_rows(true).unwrap().len(), 1);
     let tally = &store.outbox_tally().unwrap()[0];
-    assert_eq!((tally.sent, tally.failed, tally.expired, tally.pending), (2, 1, 0, 0));
+    assert_eq!(
+        (tally.sent, tally.failed, tally.expired, tally.pending),
+        (2, 1, 0, 0)
+    );
     assert_eq!(tally.last_sent_at, Some(Timestamp(300)));
 }
 
@@ -225,11 +396,27 @@ fn channels_do_not_wait_for_each_other() {
 fn an_incident_is_one_row_from_its_opening_to_its_end() {
     let store = Store::in_memory().unwrap();
     let id = Uuid::now_v7();
-    let row = IncidentRow { id, number: 7, open: true, started_at: Timestamp(5), data: "{}".to_owned() };
-    store.commit(&[Commit { incidents: vec![row.clone()], ..Commit::default() }]).unwrap();
+    let row = IncidentRow {
+        id,
+        number: 7,
+        open: true,
+        started_at: Timestamp(5),
+        data: "{}".to_owned(),
+    };
+    store
+        .commit(&[Commit {
+            incidents: vec![row.clone()],
+            ..Commit::default()
+        }])
+        .unwrap();
     assert_eq!(store.incidents(true).unwrap(), std::slice::from_ref(&row));
     let over = IncidentRow { open: false, ..row };
-    store.commit(&[Commit { incidents: vec![over.clone()], ..Commit::default() }]).unwrap();
+    store
+        .commit(&[Commit {
+            incidents: vec![over.clone()],
+            ..Commit::default()
+        }])
+        .unwrap();
     assert_eq!(store.incidents(true).unwrap(), []);
     assert_eq!(store.incidents(false).unwrap(), [over]);
     assert_eq!(store.last_incident_number().unwrap(), 7);
@@ -244,7 +431,9 @@ fn a_reader_sees_what_a_writer_has_committed() {
     writer.commit(&[of_sample(sample.clone())]).unwrap();
     let reader = Store::open_read_only(&path).unwrap();
     assert_eq!(recorded(&reader), [sample]);
-    reader.commit(&[of_sample(good("x", Timestamp(0)))]).unwrap_err();
+    reader
+        .commit(&[of_sample(good("x", Timestamp(0)))])
+        .unwrap_err();
 }
 
 #[test]
@@ -255,7 +444,10 @@ fn a_store_of_a_later_release_is_refused_and_left_alone() {
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&path).unwrap_err().to_string();
-    assert!(error.contains("version 99") && error.contains("newer release"), "{error}");
+    assert!(
+        error.contains("version 99") && error.contains("newer release"),
+        "{error}"
+    );
 }
 
 proptest! {
@@ -276,12 +468,30 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
     queue(&store, "mail", NoticeType::Resolved, id, 200);
     for at in [1_000, 1_001] {
         let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
-        store.record_attempt(&pending, Timestamp(at), Attempted::Expired, "{}", Some("no"), Some("pager")).unwrap();
+        store
+            .record_attempt(
+                &pending,
+                Timestamp(at),
+                Attempted::Expired,
+                "{}",
+                Some("no"),
+                Some("pager"),
+            )
+            .unwrap();
     }
     let mut told = Vec::new();
     while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
         told.push(pending.notice.r#type);
-        store.record_attempt(&pending, Timestamp(2_000), Attempted::Sent, "{}", None, None).unwrap();
+        store
+            .record_attempt(
+                &pending,
+                Timestamp(2_000),
+                Attempted::Sent,
+                "{}",
+                None,
+                None,
+            )
+            .unwrap();
     }
     assert_eq!(told, [NoticeType::Opened, NoticeType::Resolved]);
 }
@@ -308,32 +518,73 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(7))),
-        outgoing: vec![outgoing(NoticeType::Resolved, stored, 200), outgoing(NoticeType::Opened, fresh, 300)],
+        outgoing: vec![
+            outgoing(NoticeType::Resolved, stored, 200),
+            outgoing(NoticeType::Opened, fresh, 300),
+        ],
         ..Commit::default()
     };
 
     let other = held(&path);
-    let opened = store.next_pending("mail", Timestamp(1_000)).unwrap().unwrap();
-    store.record_attempt(&opened, Timestamp(1_000), Attempted::Sent, "{}", None, None).unwrap();
-    assert_eq!(store.next_pending("mail", Timestamp(1_001)).unwrap(), None, "sent, though the file does not know it");
+    let opened = store
+        .next_pending("mail", Timestamp(1_000))
+        .unwrap()
+        .unwrap();
+    store
+        .record_attempt(&opened, Timestamp(1_000), Attempted::Sent, "{}", None, None)
+        .unwrap();
+    assert_eq!(
+        store.next_pending("mail", Timestamp(1_001)).unwrap(),
+        None,
+        "sent, though the file does not know it"
+    );
     assert_eq!(store.next_attempt_at("mail").unwrap(), None);
     store.commit(std::slice::from_ref(&commit)).unwrap_err();
-    let resolved = store.next_pending("mail", Timestamp(1_002)).unwrap().unwrap();
-    assert_eq!((resolved.notice.id, resolved.attempts), (commit.outgoing[0].notice.id, 0));
+    let resolved = store
+        .next_pending("mail", Timestamp(1_002))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (resolved.notice.id, resolved.attempts),
+        (commit.outgoing[0].notice.id, 0)
+    );
     let later = Attempted::RetryAt(Timestamp(5_000));
-    store.record_attempt(&resolved, Timestamp(1_002), later, "{}", Some("no"), None).unwrap();
-    let other_incident = store.next_pending("mail", Timestamp(1_003)).unwrap().unwrap();
+    store
+        .record_attempt(&resolved, Timestamp(1_002), later, "{}", Some("no"), None)
+        .unwrap();
+    let other_incident = store
+        .next_pending("mail", Timestamp(1_003))
+        .unwrap()
+        .unwrap();
     assert_eq!(other_incident.notice.id, commit.outgoing[1].notice.id);
-    store.record_attempt(&other_incident, Timestamp(1_003), Attempted::Sent, "{}", None, None).unwrap();
+    store
+        .record_attempt(
+            &other_incident,
+            Timestamp(1_003),
+            Attempted::Sent,
+            "{}",
+            None,
+            None,
+        )
+        .unwrap();
     assert_eq!(store.next_pending("mail", Timestamp(1_004)).unwrap(), None);
-    assert_eq!(store.next_attempt_at("mail").unwrap(), Some(Timestamp(5_000)));
+    assert_eq!(
+        store.next_attempt_at("mail").unwrap(),
+        Some(Timestamp(5_000))
+    );
     drop(other);
 
     store.commit(&[commit]).unwrap();
     let rows = store.outbox_rows(true).unwrap();
-    let states: Vec<_> = rows.iter().map(|r| (r.state.as_str(), r.attempts)).collect();
+    let states: Vec<_> = rows
+        .iter()
+        .map(|r| (r.state.as_str(), r.attempts))
+        .collect();
     assert_eq!(states, [("sent", 1), ("pending", 1), ("sent", 1)]);
     assert_eq!(recorded(&store).len(), 1);
-    let again = store.next_pending("mail", Timestamp(5_000)).unwrap().unwrap();
+    let again = store
+        .next_pending("mail", Timestamp(5_000))
+        .unwrap()
+        .unwrap();
     assert_eq!((again.notice.id, again.attempts), (resolved.notice.id, 1));
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use llmwatch::incident::Change;
-use llmwatch::model::{Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp};
+use llmwatch::model::{
+    Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp,
+};
 use llmwatch::notify::render;
 
 use crate::attribution::{START, Watch, azure, configuration, endpoint, page};
@@ -17,37 +19,68 @@ fn one_key() -> String {
 
 fn two_keys() -> String {
     endpoint("opus", "anthropic", "model = \"claude-opus\"")
-        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"\napi_key = \"k-1111111\"")
+        + &endpoint(
+            "haiku",
+            "anthropic",
+            "model = \"claude-haiku\"\napi_key = \"k-1111111\"",
+        )
 }
 
 fn told(watch: &Watch) -> Vec<(Change, u64, Attribution)> {
-    watch.changes.iter().map(|(change, i)| (*change, i.number, i.attribution)).collect()
+    watch
+        .changes
+        .iter()
+        .map(|(change, i)| (*change, i.number, i.attribution))
+        .collect()
 }
 
 fn mail(r#type: NoticeType, incident: &Incident) -> Notice {
     let title = incident.title.clone();
-    Notice { incident: Some(incident.clone()), title, test: false, ..notice(r#type) }
+    Notice {
+        incident: Some(incident.clone()),
+        title,
+        test: false,
+        ..notice(r#type)
+    }
 }
 
 #[test]
-fn whatever_is_said_of_the_account_on_several_endpoints_at_once_is_suspected_to_be_the_providers_fault() {
-    let refusals = Fault::ALL.iter().filter(|f| f.as_str().starts_with("account."));
+fn whatever_is_said_of_the_account_on_several_endpoints_at_once_is_suspected_to_be_the_providers_fault()
+ {
+    let refusals = Fault::ALL
+        .iter()
+        .filter(|f| f.as_str().starts_with("account."));
     for fault in refusals {
         for text in [one_key(), two_keys()] {
             let mut watch = Watch::new(&text);
             watch.well(5);
             watch.minutes(6, None, |_| Some(*fault));
             let [incident] = watch.open().try_into().unwrap();
-            assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Provider, 2), "{fault}");
-            assert!(incident.attribution_reason.starts_with("suspected provider: "), "{}", incident.attribution_reason);
             assert_eq!(
-                incident.explanation.contains("They share one key, so it may be that key's or its account's as well."),
+                (incident.attribution, incident.endpoints.len()),
+                (Attribution::Provider, 2),
+                "{fault}"
+            );
+            assert!(
+                incident
+                    .attribution_reason
+                    .starts_with("suspected provider: "),
+                "{}",
+                incident.attribution_reason
+            );
+            assert_eq!(
+                incident.explanation.contains(
+                    "They share one key, so it may be that key's or its account's as well."
+                ),
                 text == one_key(),
                 "what speaks against it is said: {}",
                 incident.explanation
             );
             let subject = render::subject(&mail(NoticeType::Opened, &incident));
-            assert!(subject.contains(&format!("failing ({fault}), suspected provider fault")), "{subject}");
+            assert!(
+                subject.contains(&format!("failing ({fault}), suspected provider fault")),
+                "{subject}"
+            );
             let text = render::text(&mail(NoticeType::Opened, &incident), setting());
             assert!(text.contains("The provider's, as it seems."), "{text}");
             watch.well(10);
@@ -59,11 +92,21 @@ fn whatever_is_said_of_the_account_on_several_endpoints_at_once_is_suspected_to_
 
 #[test]
 fn a_refused_model_or_request_is_never_the_providers_fault() {
-    for fault in [Fault::RequestModelNotFound, Fault::RequestRejected, Fault::AnswerFiltered] {
+    for fault in [
+        Fault::RequestModelNotFound,
+        Fault::RequestRejected,
+        Fault::AnswerFiltered,
+    ] {
         let mut watch = Watch::new(&one_key());
         watch.well(5);
         watch.minutes(4, None, |_| Some(fault));
-        assert!(watch.open().iter().all(|i| i.attribution == Attribution::Account), "{fault}");
+        assert!(
+            watch
+                .open()
+                .iter()
+                .all(|i| i.attribution == Attribution::Account),
+            "{fault}"
+        );
     }
 }
 
@@ -71,7 +114,9 @@ fn a_refused_model_or_request_is_never_the_providers_fault() {
 fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_refused_too() {
     let mut watch = Watch::new(&one_key());
     watch.well(5);
-    watch.minutes(2, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.minutes(2, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     assert_eq!(told(&watch), [(Change::Opened, 1, Attribution::Account)]);
     watch.minutes(4, None, |_| Some(Fault::AccountAuth));
     let [incident] = watch.open().try_into().unwrap();
@@ -81,8 +126,18 @@ fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_ref
         "the same incident, not one beside it"
     );
     assert_eq!(incident.endpoints, ["opus", "haiku"]);
-    assert!(incident.title.starts_with("Anthropic: suspected provider fault, "), "{}", incident.title);
-    assert_eq!(told(&watch)[1], (Change::Escalated, 1, Attribution::Provider), "whoever was told hears of it");
+    assert!(
+        incident
+            .title
+            .starts_with("Anthropic: suspected provider fault, "),
+        "{}",
+        incident.title
+    );
+    assert_eq!(
+        told(&watch)[1],
+        (Change::Escalated, 1, Attribution::Provider),
+        "whoever was told hears of it"
+    );
     watch.well(10);
     assert_eq!(watch.open(), []);
     assert_eq!(watch.changes.last().unwrap().0, Change::Resolved);
@@ -92,11 +147,20 @@ fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_ref
 fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
     let mut watch = Watch::new(&one_key());
     watch.well(5);
-    watch.minutes(2, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.minutes(2, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     let at_last = watch.now;
-    watch.minutes(1, None, |name| (name == "haiku").then_some(Fault::AccountAuth));
+    watch.minutes(1, None, |name| {
+        (name == "haiku").then_some(Fault::AccountAuth)
+    });
     watch.well(10);
-    assert_eq!(watch.open(), [], "refused from {at_last} on: {:?}", told(&watch));
+    assert_eq!(
+        watch.open(),
+        [],
+        "refused from {at_last} on: {:?}",
+        told(&watch)
+    );
 }
 
 #[test]
@@ -105,11 +169,20 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
     watch.well(5);
     watch.minutes(6, None, |_| Some(Fault::AccountQuota));
     let [suspected] = watch.open().try_into().unwrap();
-    assert_eq!((suspected.attribution, suspected.endpoints.len()), (Attribution::Provider, 2));
+    assert_eq!(
+        (suspected.attribution, suspected.endpoints.len()),
+        (Attribution::Provider, 2)
+    );
     let told_before = watch.changes.len();
-    watch.minutes(12, None, |name| (name == "opus").then_some(Fault::AccountQuota));
+    watch.minutes(12, None, |name| {
+        (name == "opus").then_some(Fault::AccountQuota)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.number, incident.attribution), (suspected.number, Attribution::Account), "the same incident");
+    assert_eq!(
+        (incident.number, incident.attribution),
+        (suspected.number, Attribution::Account),
+        "the same incident"
+    );
     assert_eq!(
         (incident.endpoints.as_slice(), incident.cause.as_str()),
         (["opus".to_owned()].as_slice(), "account.quota")
@@ -121,39 +194,76 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
         "{wording}"
     );
     assert!(
-        incident.explanation.contains("Until now this was held for the provider's fault: "),
+        incident
+            .explanation
+            .contains("Until now this was held for the provider's fault: "),
         "{}",
         incident.explanation
     );
     let since = &watch.changes[told_before..];
-    let turned = since.iter().find(|(_, i)| i.attribution == Attribution::Account).unwrap();
-    assert_eq!(turned.0, Change::Escalated, "whoever was told of the provider hears of it");
+    let turned = since
+        .iter()
+        .find(|(_, i)| i.attribution == Attribution::Account)
+        .unwrap();
+    assert_eq!(
+        turned.0,
+        Change::Escalated,
+        "whoever was told of the provider hears of it"
+    );
     let subject = render::subject(&mail(NoticeType::Escalated, &turned.1));
     assert!(subject.starts_with("[YOUR ACCOUNT] "), "{subject}");
     let text = render::text(&mail(NoticeType::Escalated, &turned.1), setting());
-    assert!(text.contains("It turned out not to be the provider's fault.") && !text.contains("become worse"), "{text}");
+    assert!(
+        text.contains("It turned out not to be the provider's fault.")
+            && !text.contains("become worse"),
+        "{text}"
+    );
     assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
 
     // Whatever else happens to it then is told as always.
     watch.minutes(8, None, |name| (name == "opus").then_some(Fault::Http5xx));
     let [outage] = watch.open().try_into().unwrap();
-    assert_eq!((outage.attribution, outage.cause.as_str()), (Attribution::Provider, "http.5xx"));
+    assert_eq!(
+        (outage.attribution, outage.cause.as_str()),
+        (Attribution::Provider, "http.5xx")
+    );
     watch.well(12);
     assert_eq!(watch.open(), [], "{:?}", told(&watch));
 }
 
 #[test]
 fn a_suspicion_ends_when_another_key_of_the_provider_is_let_in() {
-    let text = one_key() + &endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"\napi_key = \"k-1111111\"");
+    let text = one_key()
+        + &endpoint(
+            "sonnet",
+            "anthropic",
+            "model = \"claude-sonnet\"\napi_key = \"k-1111111\"",
+        );
     let mut watch = Watch::new(&text);
     watch.well(5);
     watch.minutes(6, None, |_| Some(Fault::AccountAuth));
     let [suspected] = watch.open().try_into().unwrap();
-    assert_eq!((suspected.attribution, suspected.endpoints.len()), (Attribution::Provider, 3));
-    watch.minutes(12, None, |name| (name != "sonnet").then_some(Fault::AccountAuth));
+    assert_eq!(
+        (suspected.attribution, suspected.endpoints.len()),
+        (Attribution::Provider, 3)
+    );
+    watch.minutes(12, None, |name| {
+        (name != "sonnet").then_some(Fault::AccountAuth)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 2), "{}", incident.explanation);
-    assert!(incident.attribution_reason.contains("sonnet is let in again"), "{}", incident.attribution_reason);
+    assert_eq!(
+        (incident.attribution, incident.endpoints.len()),
+        (Attribution::Account, 2),
+        "{}",
+        incident.explanation
+    );
+    assert!(
+        incident
+            .attribution_reason
+            .contains("sonnet is let in again"),
+        "{}",
+        incident.attribution_reason
+    );
     watch.well(3);
     assert_eq!(watch.open(), []);
     assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
@@ -170,16 +280,41 @@ fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
         _ => None,
     });
     assert_eq!(
-        watch.open().iter().map(|i| i.attribution).collect::<Vec<_>>(),
+        watch
+            .open()
+            .iter()
+            .map(|i| i.attribution)
+            .collect::<Vec<_>>(),
         [Attribution::Account, Attribution::Provider]
     );
-    watch.minutes(4, None, |name| Some(if name == "sonnet" { Fault::Http5xx } else { Fault::AccountAuth }));
+    watch.minutes(4, None, |name| {
+        Some(if name == "sonnet" {
+            Fault::Http5xx
+        } else {
+            Fault::AccountAuth
+        })
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Provider, 3), "{}", incident.title);
-    let (_, merged) = watch.changes.iter().find(|(change, _)| *change == Change::Resolved).unwrap();
-    assert_eq!((merged.attribution, merged.explained_by), (Attribution::Account, Some(incident.number)));
+    assert_eq!(
+        (incident.attribution, incident.endpoints.len()),
+        (Attribution::Provider, 3),
+        "{}",
+        incident.title
+    );
+    let (_, merged) = watch
+        .changes
+        .iter()
+        .find(|(change, _)| *change == Change::Resolved)
+        .unwrap();
+    assert_eq!(
+        (merged.attribution, merged.explained_by),
+        (Attribution::Account, Some(incident.number))
+    );
     let subject = render::subject(&mail(NoticeType::Resolved, merged));
-    assert!(subject.ends_with(&format!("is part of incident {} now", incident.number)), "{subject}");
+    assert!(
+        subject.ends_with(&format!("is part of incident {} now", incident.number)),
+        "{subject}"
+    );
     let text = render::text(&mail(NoticeType::Resolved, merged), setting());
     assert!(!text.contains("again"), "nothing works again: {text}");
     watch.well(12);
@@ -187,18 +322,36 @@ fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
 }
 
 #[test]
-fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_first_was_told_long_ago() {
+fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_first_was_told_long_ago()
+ {
     let mut watch = Watch::new(&one_key());
     watch.well(5);
-    watch.minutes(4, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.minutes(4, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     watch.probe("haiku", Some(Fault::AccountAuth), None);
     watch.probe("opus", Some(Fault::AccountAuth), None);
-    assert_eq!(watch.open()[0].attribution, Attribution::Provider, "{:?}", told(&watch));
-    watch.minutes(6, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    assert_eq!(
+        watch.open()[0].attribution,
+        Attribution::Provider,
+        "{:?}",
+        told(&watch)
+    );
+    watch.minutes(6, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.number), (Attribution::Account, 1), "{}", incident.explanation);
+    assert_eq!(
+        (incident.attribution, incident.number),
+        (Attribution::Account, 1),
+        "{}",
+        incident.explanation
+    );
     let wording = &incident.attribution_reason;
-    assert!(wording.ends_with(" nothing speaks for that any more"), "nobody was let in again: {wording}");
+    assert!(
+        wording.ends_with(" nothing speaks for that any more"),
+        "nobody was let in again: {wording}"
+    );
     watch.well(3);
     assert_eq!(watch.open(), []);
     assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
@@ -214,7 +367,12 @@ fn one_good_probe_in_between_does_not_keep_a_suspicion_up() {
     watch.probe("opus", None, None);
     watch.minutes(12, None, only_opus);
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 1), "{}", incident.title);
+    assert_eq!(
+        (incident.attribution, incident.endpoints.len()),
+        (Attribution::Account, 1),
+        "{}",
+        incident.title
+    );
 }
 
 #[test]
@@ -226,8 +384,19 @@ fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
     watch.probe("opus", None, None);
     watch.minutes(30, None, |_| Some(Fault::AccountAuth));
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Provider, 2), "{}", incident.title);
-    assert!(watch.changes[told_before..].iter().all(|(change, _)| *change == Change::Updated), "{:?}", told(&watch));
+    assert_eq!(
+        (incident.attribution, incident.endpoints.len()),
+        (Attribution::Provider, 2),
+        "{}",
+        incident.title
+    );
+    assert!(
+        watch.changes[told_before..]
+            .iter()
+            .all(|(change, _)| *change == Change::Updated),
+        "{:?}",
+        told(&watch)
+    );
 }
 
 #[test]
@@ -238,12 +407,24 @@ fn an_endpoint_that_was_removed_is_not_said_to_be_let_in_again() {
     watch.minutes(6, None, |_| Some(Fault::AccountAuth));
     let without_haiku = endpoint("opus", "anthropic", "model = \"claude-opus\"") + &sonnet;
     let at = Timestamp(START + watch.now * 1000);
-    watch.core.follow(Arc::new(configuration(&without_haiku)), 1.0, at);
-    watch.minutes(12, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch
+        .core
+        .follow(Arc::new(configuration(&without_haiku)), 1.0, at);
+    watch.minutes(12, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.attribution, incident.endpoints.len()), (Attribution::Account, 1), "{}", incident.title);
+    assert_eq!(
+        (incident.attribution, incident.endpoints.len()),
+        (Attribution::Account, 1),
+        "{}",
+        incident.title
+    );
     let wording = &incident.attribution_reason;
-    assert!(wording.starts_with("no longer suspected of the provider: sonnet is let in again as of "), "{wording}");
+    assert!(
+        wording.starts_with("no longer suspected of the provider: sonnet is let in again as of "),
+        "{wording}"
+    );
 }
 
 #[test]
@@ -256,13 +437,19 @@ fn a_refused_key_of_what_is_slow_is_a_trouble_of_its_own() {
         watch.well(20);
         let [slow] = watch.open().try_into().unwrap();
         assert_eq!(slow.cause, "slow");
-        watch.minutes(6, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+        watch.minutes(6, None, |name| {
+            (name == "opus").then_some(Fault::AccountAuth)
+        });
         let [still, refused] = watch.open().try_into().unwrap();
         assert_eq!(
             (still.number, still.attribution, still.cause.as_str()),
             (slow.number, Attribution::Provider, "slow")
         );
-        assert!(!still.explanation.contains("account.auth"), "{}", still.explanation);
+        assert!(
+            !still.explanation.contains("account.auth"),
+            "{}",
+            still.explanation
+        );
         assert_eq!(
             (refused.attribution, refused.endpoints.as_slice()),
             (Attribution::Account, ["opus".to_owned()].as_slice())
@@ -275,8 +462,16 @@ fn a_refused_key_of_what_is_slow_is_a_trouble_of_its_own() {
 
 #[test]
 fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
-    let sonnet = endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"\napi_key = \"k-1111111\"");
-    let shop = endpoint("shop", "http", "base_url = \"https://shop.example.com\"\ndepends_on = [\"opus\"]");
+    let sonnet = endpoint(
+        "sonnet",
+        "anthropic",
+        "model = \"claude-sonnet\"\napi_key = \"k-1111111\"",
+    );
+    let shop = endpoint(
+        "shop",
+        "http",
+        "base_url = \"https://shop.example.com\"\ndepends_on = [\"opus\"]",
+    );
     let mut watch = Watch::new(&(one_key() + &sonnet + &shop));
     watch.well(5);
     let fault = |name: &str, refused: &[&str], fails: bool| match name {
@@ -284,8 +479,12 @@ fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
         _ => refused.contains(&name).then_some(Fault::AccountAuth),
     };
     watch.minutes(60, None, |name| fault(name, &["sonnet"], false));
-    watch.minutes(6, None, |name| fault(name, &["sonnet", "opus", "haiku"], false));
-    watch.minutes(6, None, |name| fault(name, &["sonnet", "opus", "haiku"], true));
+    watch.minutes(6, None, |name| {
+        fault(name, &["sonnet", "opus", "haiku"], false)
+    });
+    watch.minutes(6, None, |name| {
+        fault(name, &["sonnet", "opus", "haiku"], true)
+    });
     let [_, suspected] = watch.open().try_into().unwrap();
     assert_eq!(
         (suspected.attribution, suspected.explains.as_slice()),
@@ -293,26 +492,49 @@ fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
     );
 
     watch.minutes(12, None, |name| fault(name, &["sonnet", "opus"], true));
-    let open: Vec<_> = watch.open().iter().map(|i| (i.attribution, i.endpoints.clone())).collect();
+    let open: Vec<_> = watch
+        .open()
+        .iter()
+        .map(|i| (i.attribution, i.endpoints.clone()))
+        .collect();
     let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     assert_eq!(
         open,
-        [(Attribution::Account, names(&["sonnet", "opus"])), (Attribution::Provider, names(&["shop"]))],
+        [
+            (Attribution::Account, names(&["sonnet", "opus"])),
+            (Attribution::Provider, names(&["shop"]))
+        ],
         "{:?}",
         told(&watch)
     );
-    let (_, part) = watch.changes.iter().find(|(change, _)| *change == Change::Resolved).unwrap();
+    let (_, part) = watch
+        .changes
+        .iter()
+        .find(|(change, _)| *change == Change::Resolved)
+        .unwrap();
     assert!(
         part.explanation.contains("haiku is let in again as of ")
             && part.explanation.contains("goes on as a part of incident 1"),
         "{}",
         part.explanation
     );
-    let lines: Vec<_> = watch.log.iter().filter(|l| l.contains("IncidentResolved")).collect();
-    assert!(!lines.is_empty() && lines.iter().all(|l| !l.contains("over after")), "it goes on: {lines:?}");
+    let lines: Vec<_> = watch
+        .log
+        .iter()
+        .filter(|l| l.contains("IncidentResolved"))
+        .collect();
+    assert!(
+        !lines.is_empty() && lines.iter().all(|l| !l.contains("over after")),
+        "it goes on: {lines:?}"
+    );
     watch.well(12);
     assert_eq!(watch.open(), []);
-    assert!(watch.log.iter().any(|l| l.contains("IncidentResolved") && l.contains("; over after ")));
+    assert!(
+        watch
+            .log
+            .iter()
+            .any(|l| l.contains("IncidentResolved") && l.contains("; over after "))
+    );
 }
 
 #[test]
@@ -322,54 +544,98 @@ fn what_the_proxy_does_not_reach_while_it_reaches_others_is_the_vendors_trouble(
         + &endpoint("openai-chat", "openai", "model = \"m\"");
     let mut watch = Watch::new(&text);
     watch.well(5);
-    watch.minutes(8, None, |name| (name == "opus").then_some(Fault::LocalProxy));
+    watch.minutes(8, None, |name| {
+        (name == "opus").then_some(Fault::LocalProxy)
+    });
     let [incident] = watch.open().try_into().unwrap();
-    assert_eq!((incident.provider.as_str(), incident.attribution), ("anthropic", Attribution::Provider));
+    assert_eq!(
+        (incident.provider.as_str(), incident.attribution),
+        ("anthropic", Attribution::Provider)
+    );
     insta::assert_snapshot!(incident.attribution_reason, @"the proxy opens no tunnel to it, while others answer through the same proxy");
     watch.well(12);
     assert_eq!(watch.open(), []);
 
     watch.minutes(8, None, |_| Some(Fault::LocalProxy));
-    assert!(watch.open().iter().all(|i| i.attribution == Attribution::Local), "{:?}", watch.open());
-    let headline =
-        watch.core.snapshot(Timestamp(START + watch.now * 1000)).headline(Timestamp(START + watch.now * 1000));
-    assert!(headline.starts_with("2 endpoints, 1 local fault; "), "no vendor's name stands beside it: {headline}");
+    assert!(
+        watch
+            .open()
+            .iter()
+            .all(|i| i.attribution == Attribution::Local),
+        "{:?}",
+        watch.open()
+    );
+    let headline = watch
+        .core
+        .snapshot(Timestamp(START + watch.now * 1000))
+        .headline(Timestamp(START + watch.now * 1000));
+    assert!(
+        headline.starts_with("2 endpoints, 1 local fault; "),
+        "no vendor's name stands beside it: {headline}"
+    );
 }
 
 #[test]
 fn two_keys_that_are_refused_hours_apart_have_nothing_to_do_with_each_other() {
     let mut watch = Watch::new(&two_keys());
     watch.well(5);
-    watch.minutes(90, None, |name| (name == "opus").then_some(Fault::AccountAuth));
+    watch.minutes(90, None, |name| {
+        (name == "opus").then_some(Fault::AccountAuth)
+    });
     watch.minutes(10, None, |_| Some(Fault::AccountAuth));
     let open = watch.open();
-    assert!(open.iter().all(|i| i.attribution == Attribution::Account), "{open:?}");
+    assert!(
+        open.iter().all(|i| i.attribution == Attribution::Account),
+        "{open:?}"
+    );
 }
 
 #[test]
 fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
-    let mut watch =
-        Watch::new(&(endpoint("openai-chat", "openai", "model = \"m\"") + &azure("azure-chat", "one", "m")));
+    let mut watch = Watch::new(
+        &(endpoint("openai-chat", "openai", "model = \"m\"") + &azure("azure-chat", "one", "m")),
+    );
     watch.well(180);
     watch.slower = 4.0;
     watch.well(26 * 60);
     assert_eq!(watch.open(), []);
-    let over: Vec<_> = watch.changes.iter().filter(|(c, _)| *c == Change::Resolved).map(|(_, i)| i.clone()).collect();
-    let incident = over.iter().find(|i| i.endpoints == ["openai-chat"]).unwrap();
+    let over: Vec<_> = watch
+        .changes
+        .iter()
+        .filter(|(c, _)| *c == Change::Resolved)
+        .map(|(_, i)| i.clone())
+        .collect();
+    let incident = over
+        .iter()
+        .find(|i| i.endpoints == ["openai-chat"])
+        .unwrap();
     assert_eq!(
         (incident.state, incident.new_normal.as_slice()),
-        (IncidentState::Resolved, ["openai-chat".to_owned()].as_slice())
+        (
+            IncidentState::Resolved,
+            ["openai-chat".to_owned()].as_slice()
+        )
     );
     insta::assert_snapshot!(incident.title, @"OpenAI: openai-chat stays slow, which is the new normal");
-    let line =
-        watch.log.iter().find(|l| l.contains("IncidentResolved") && l.contains("openai-chat stays slow")).unwrap();
+    let line = watch
+        .log
+        .iter()
+        .find(|l| l.contains("IncidentResolved") && l.contains("openai-chat stays slow"))
+        .unwrap();
     assert!(!line.contains("over after"), "{line}");
     let mail = mail(NoticeType::Resolved, incident);
     insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 11 min] OpenAI: openai-chat stays slow, the new normal");
     let text = render::text(&mail, setting());
-    assert!(!text.contains("again") && !text.contains("recovered"), "{text}");
+    assert!(
+        !text.contains("again") && !text.contains("recovered"),
+        "{text}"
+    );
     let json = serde_json::to_value(incident).unwrap();
-    assert_eq!(json["new_normal"], serde_json::json!(["openai-chat"]), "a machine can tell it from a recovery");
+    assert_eq!(
+        json["new_normal"],
+        serde_json::json!(["openai-chat"]),
+        "a machine can tell it from a recovery"
+    );
     watch.well(60);
     assert_eq!(watch.opened().len(), over.len(), "told once");
 }
@@ -385,13 +651,26 @@ fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
     watch.well(8);
     assert_eq!(watch.open(), []);
     let at = now(&watch);
-    let step = watch.core.hear(page(Provider::OpenAi, Some(&at.to_string())), at);
-    let [(id, official)] = step.commit.officials.as_slice() else { panic!("{:?}", step.commit.officials) };
-    assert_eq!((*id, official.incident.as_deref()), (incident.id, Some("Elevated error rates")));
-    assert_eq!(official.lead_s, Some(at.since_ms(incident.opened_at) as f64 / 1000.0));
+    let step = watch
+        .core
+        .hear(page(Provider::OpenAi, Some(&at.to_string())), at);
+    let [(id, official)] = step.commit.officials.as_slice() else {
+        panic!("{:?}", step.commit.officials)
+    };
+    assert_eq!(
+        (*id, official.incident.as_deref()),
+        (incident.id, Some("Elevated error rates"))
+    );
+    assert_eq!(
+        official.lead_s,
+        Some(at.since_ms(incident.opened_at) as f64 / 1000.0)
+    );
     assert!(step.changes.is_empty(), "it is over: nobody is told again");
     let later = watch.core.hear(page(Provider::OpenAi, None), at);
-    assert!(later.commit.officials.is_empty(), "what was published stays in the record");
+    assert!(
+        later.commit.officials.is_empty(),
+        "what was published stays in the record"
+    );
 }
 
 #[test]
@@ -403,7 +682,12 @@ fn a_page_that_only_changes_its_colour_is_recorded_and_told_to_nobody() {
     let mut heard = page(Provider::OpenAi, None);
     heard.page.as_mut().unwrap().status = Status::Degraded;
     let step = watch.core.hear(heard, at(&watch));
-    let [(_, official)] = step.commit.officials.as_slice() else { panic!("{:?}", step.commit.officials) };
-    assert_eq!((official.status, official.lead_s), (Some(Status::Degraded), None));
+    let [(_, official)] = step.commit.officials.as_slice() else {
+        panic!("{:?}", step.commit.officials)
+    };
+    assert_eq!(
+        (official.status, official.lead_s),
+        (Some(Status::Degraded), None)
+    );
     assert!(step.changes.is_empty());
 }

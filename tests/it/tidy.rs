@@ -78,7 +78,11 @@ fn rust_files(folder: &str) -> BTreeMap<String, String> {
             if path.is_dir() {
                 walk(&path, base, found);
             } else if path.extension().is_some_and(|e| e == "rs") {
-                let name = path.strip_prefix(base).unwrap().to_string_lossy().into_owned();
+                let name = path
+                    .strip_prefix(base)
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned();
                 found.insert(name, std::fs::read_to_string(&path).unwrap());
             }
         }
@@ -92,14 +96,25 @@ fn rust_files(folder: &str) -> BTreeMap<String, String> {
 
 /// A source without its comments and its unit tests, which may do what the module itself may not.
 fn code(source: &str) -> String {
-    let without_tests = source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    without_tests.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let without_tests = source
+        .split("\n#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    without_tests
+        .lines()
+        .map(|l| l.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The modules in the order of lib.rs.
 fn declared() -> Vec<String> {
     let lib = read("src/lib.rs");
-    Regex::new(r"(?m)^(?:pub )?mod (\w+);").unwrap().captures_iter(&lib).map(|c| c[1].to_owned()).collect()
+    Regex::new(r"(?m)^(?:pub )?mod (\w+);")
+        .unwrap()
+        .captures_iter(&lib)
+        .map(|c| c[1].to_owned())
+        .collect()
 }
 
 #[test]
@@ -110,10 +125,18 @@ fn a_module_uses_only_modules_declared_above_it() {
     let used = Regex::new(r"\bcrate::(\w+)").unwrap();
     for (file, source) in rust_files("src") {
         let own = file.split(['/', '.']).next().unwrap_or_default();
-        let Some(place) = order.iter().position(|m| m == own) else { continue };
+        let Some(place) = order.iter().position(|m| m == own) else {
+            continue;
+        };
         for name in used.captures_iter(&code(&source)).map(|c| c[1].to_owned()) {
-            if order.iter().position(|m| *m == name).is_some_and(|at| at > place) {
-                wrong.push(format!("src/{file} uses crate::{name}, which is declared below `{own}`"));
+            if order
+                .iter()
+                .position(|m| *m == name)
+                .is_some_and(|at| at > place)
+            {
+                wrong.push(format!(
+                    "src/{file} uses crate::{name}, which is declared below `{own}`"
+                ));
             }
         }
     }
@@ -126,10 +149,18 @@ fn pure_modules_touch_nothing() {
     let mut wrong = Vec::new();
     for pure in PURE {
         let of_it: Vec<_> = files.iter().filter(|(file, _)| is_of(file, pure)).collect();
-        assert!(!of_it.is_empty(), "there is no module {pure} any more: mend this list");
+        assert!(
+            !of_it.is_empty(),
+            "there is no module {pure} any more: mend this list"
+        );
         for (file, source) in of_it {
             let code = code(source);
-            wrong.extend(IMPURE.iter().filter(|w| code.contains(**w)).map(|w| format!("src/{file} names {w}")));
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|w| code.contains(**w))
+                    .map(|w| format!("src/{file} names {w}")),
+            );
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -150,7 +181,9 @@ fn each_driver_has_one_home() {
     let mut wrong = Vec::new();
     for (file, source) in rust_files("src") {
         for (driver, homes) in homes {
-            let named = Regex::new(&format!(r"\b{driver}(::|;)")).unwrap().is_match(&code(&source));
+            let named = Regex::new(&format!(r"\b{driver}(::|;)"))
+                .unwrap()
+                .is_match(&code(&source));
             if named && !homes.iter().any(|home| is_of(&file, home)) {
                 wrong.push(format!("src/{file} names {driver}"));
             }
@@ -188,7 +221,10 @@ fn every_file_opens_with_what_belongs_in_it_and_ends_in_time() {
 fn surroundings() -> Surroundings {
     let vars = ["OPENAI_API_KEY", "SMTP_PASSWORD", "HOME"];
     Surroundings {
-        vars: vars.iter().map(|name| ((*name).to_owned(), "secret".to_owned())).collect(),
+        vars: vars
+            .iter()
+            .map(|name| ((*name).to_owned(), "secret".to_owned()))
+            .collect(),
         hostname: "host".to_owned(),
         ..Surroundings::default()
     }
@@ -210,7 +246,11 @@ fn the_example_configuration_mentions_every_key_and_no_other() {
         let pattern = format!(r"(?m)(^(# )?|[{{,] ?){key} = |# also .*\b{key}\b");
         Regex::new(&pattern).unwrap().is_match(&example)
     };
-    let heads = |key: &str| Regex::new(&format!(r"(?m)^(# )?\[\[?{key}\]")).unwrap().is_match(&example);
+    let heads = |key: &str| {
+        Regex::new(&format!(r"(?m)^(# )?\[\[?{key}\]"))
+            .unwrap()
+            .is_match(&example)
+    };
     let missing: Vec<_> = known
         .iter()
         .filter(|path| {
@@ -220,21 +260,40 @@ fn the_example_configuration_mentions_every_key_and_no_other() {
             !secret && !said(key) && !heads(key)
         })
         .collect();
-    assert!(missing.is_empty(), "monitor.toml does not mention {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "monitor.toml does not mention {missing:?}"
+    );
 
-    let keys: BTreeSet<_> = known.iter().filter_map(|path| path.rsplit('.').next()).collect();
+    let keys: BTreeSet<_> = known
+        .iter()
+        .filter_map(|path| path.rsplit('.').next())
+        .collect();
     let written = Regex::new(r"(?m)^(?:# )?([a-z_]+) = ").unwrap();
-    let unknown: Vec<_> =
-        written.captures_iter(&example).map(|c| c[1].to_owned()).filter(|k| !keys.contains(k.as_str())).collect();
-    assert!(unknown.is_empty(), "monitor.toml mentions {unknown:?}, which no table knows");
+    let unknown: Vec<_> = written
+        .captures_iter(&example)
+        .map(|c| c[1].to_owned())
+        .filter(|k| !keys.contains(k.as_str()))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "monitor.toml mentions {unknown:?}, which no table knows"
+    );
 }
 
 /// The codes in the first column of the tables below `heading`.
 fn documented(heading: &str) -> BTreeSet<String> {
     let reference = read("docs/reference.md");
-    let section = reference.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
+    let section = reference
+        .split(&format!("\n## {heading}\n"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no {heading}"));
     let section = section.split("\n## ").next().unwrap_or_default();
-    Regex::new(r"(?m)^\| `([^`]+)`").unwrap().captures_iter(section).map(|c| c[1].to_owned()).collect()
+    Regex::new(r"(?m)^\| `([^`]+)`")
+        .unwrap()
+        .captures_iter(section)
+        .map(|c| c[1].to_owned())
+        .collect()
 }
 
 #[test]
@@ -247,13 +306,17 @@ fn the_reference_names_every_fault_and_every_log_event_and_no_other() {
 
 #[test]
 fn the_reference_names_every_metric_and_no_other() {
-    let named = |all: &[(&str, &str, &str)]| all.iter().map(|m| m.0.to_owned()).collect::<BTreeSet<_>>();
+    let named =
+        |all: &[(&str, &str, &str)]| all.iter().map(|m| m.0.to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(documented("Metrics"), named(metrics::text::METRICS));
     assert_eq!(documented("OpenTelemetry"), named(metrics::otlp::METRICS));
     // Kind and unit stand beside the name.
     let reference = read("docs/reference.md");
     for (name, what, _) in metrics::text::METRICS.iter().chain(metrics::otlp::METRICS) {
-        assert!(reference.contains(&format!("| `{name}` | {what} |")), "docs/reference.md: {name} is {what}");
+        assert!(
+            reference.contains(&format!("| `{name}` | {what} |")),
+            "docs/reference.md: {name} is {what}"
+        );
     }
 }
 
@@ -265,9 +328,16 @@ fn the_reference_says_whose_fault_each_fault_is() {
         let rest = reference.lines().find_map(|line| line.strip_prefix(&row));
         let rest = rest.unwrap_or_else(|| panic!("docs/reference.md lacks {row}"));
         // What it means and what to do about it.
-        let cells: Vec<_> = rest.trim_end_matches('|').split('|').map(str::trim).collect();
+        let cells: Vec<_> = rest
+            .trim_end_matches('|')
+            .split('|')
+            .map(str::trim)
+            .collect();
         let are_sentences = cells.iter().all(|cell| cell.split(' ').count() >= 2);
-        assert!(cells.len() == 2 && are_sentences, "docs/reference.md says too little of {fault}: {cells:?}");
+        assert!(
+            cells.len() == 2 && are_sentences,
+            "docs/reference.md says too little of {fault}: {cells:?}"
+        );
     }
 }
 
@@ -293,12 +363,23 @@ const LICENCES: &[&str] = &[
 fn dependencies_are_few_in_kind_freely_licensed_and_from_the_registry() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = std::process::Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+        ])
         .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 50);
@@ -308,7 +389,11 @@ fn dependencies_are_few_in_kind_freely_licensed_and_from_the_registry() {
             .replace(['(', ')'], "")
             .replace('/', " OR ")
             .split(" AND ")
-            .all(|conjunct| conjunct.split(" OR ").any(|licence| LICENCES.contains(&licence.trim())))
+            .all(|conjunct| {
+                conjunct
+                    .split(" OR ")
+                    .any(|licence| LICENCES.contains(&licence.trim()))
+            })
     };
     let mut wrong = Vec::new();
     for package in packages {
@@ -317,12 +402,25 @@ fn dependencies_are_few_in_kind_freely_licensed_and_from_the_registry() {
         if !accepted(licence) {
             wrong.push(format!("{name} is licensed as `{licence}`"));
         }
-        if !package["source"].is_null() && !package["source"].as_str().unwrap().starts_with("registry+") {
+        if !package["source"].is_null()
+            && !package["source"].as_str().unwrap().starts_with("registry+")
+        {
             wrong.push(format!("{name} does not come from the registry"));
         }
         // One TLS stack (rustls with ring), one HTTP stack (hyper).
-        if ["openssl-sys", "native-tls", "aws-lc-rs", "actix-web", "ureq", "isahc"].contains(&name) {
-            wrong.push(format!("{name} is a second stack for what another crate here does"));
+        if [
+            "openssl-sys",
+            "native-tls",
+            "aws-lc-rs",
+            "actix-web",
+            "ureq",
+            "isahc",
+        ]
+        .contains(&name)
+        {
+            wrong.push(format!(
+                "{name} is a second stack for what another crate here does"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

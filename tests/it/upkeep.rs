@@ -12,8 +12,13 @@ const SAMPLES: i64 = 2_000;
 
 fn filled(path: &Path) {
     let store = Store::open(path).unwrap();
-    let of_sample = |i| Commit { sample: Some(good("openai-chat", Timestamp(i))), ..Commit::default() };
-    store.commit(&(0..SAMPLES).map(of_sample).collect::<Vec<_>>()).unwrap();
+    let of_sample = |i| Commit {
+        sample: Some(good("openai-chat", Timestamp(i))),
+        ..Commit::default()
+    };
+    store
+        .commit(&(0..SAMPLES).map(of_sample).collect::<Vec<_>>())
+        .unwrap();
 }
 
 fn recorded(store: &Store) -> Vec<Sample> {
@@ -43,18 +48,38 @@ fn a_damaged_store_is_refused_left_alone_and_rescued_from() {
     let before = std::fs::read(&path).unwrap();
 
     let refused = Store::open(&path).unwrap_err().to_string();
-    assert!(refused.contains("is damaged") && refused.contains("llmwatch store repair"), "{refused}");
-    assert!(std::fs::read(&path).unwrap() == before, "the file is as it was");
+    assert!(
+        refused.contains("is damaged") && refused.contains("llmwatch store repair"),
+        "{refused}"
+    );
+    assert!(
+        std::fs::read(&path).unwrap() == before,
+        "the file is as it was"
+    );
     let condition = Store::open_read_only(&path).unwrap().condition().unwrap();
     assert_ne!(condition.problems, [] as [&str; 0]);
 
     let done = repair(&path, ".damaged").unwrap();
     assert_eq!(done.kept_as, directory.path().join("llmwatch.db.damaged"));
-    assert!(std::fs::read(&done.kept_as).unwrap() == before, "the damaged file is kept");
+    assert!(
+        std::fs::read(&done.kept_as).unwrap() == before,
+        "the damaged file is kept"
+    );
     let samples = recorded(&Store::open(&path).unwrap());
-    assert!(samples.len() as i64 > SAMPLES * 9 / 10, "{} rescued", samples.len());
-    let first_and_last = (samples.first().unwrap().started_at, samples.last().unwrap().started_at);
-    assert_eq!(first_and_last, (Timestamp(0), Timestamp(SAMPLES - 1)), "from before and after the damage");
+    assert!(
+        samples.len() as i64 > SAMPLES * 9 / 10,
+        "{} rescued",
+        samples.len()
+    );
+    let first_and_last = (
+        samples.first().unwrap().started_at,
+        samples.last().unwrap().started_at,
+    );
+    assert_eq!(
+        first_and_last,
+        (Timestamp(0), Timestamp(SAMPLES - 1)),
+        "from before and after the damage"
+    );
 }
 
 #[test]
@@ -62,10 +87,17 @@ fn what_is_no_store_at_all_is_refused_too_and_replaced_by_an_empty_one() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("llmwatch.db");
     std::fs::write(&path, "a shopping list\n".repeat(1000)).unwrap();
-    assert!(matches!(Store::open(&path), Err(StoreError::Damaged { .. })));
+    assert!(matches!(
+        Store::open(&path),
+        Err(StoreError::Damaged { .. })
+    ));
     repair(&path, ".damaged").unwrap();
     assert_eq!(recorded(&Store::open(&path).unwrap()), []);
-    assert!(std::fs::read_to_string(directory.path().join("llmwatch.db.damaged")).unwrap().contains("shopping"));
+    assert!(
+        std::fs::read_to_string(directory.path().join("llmwatch.db.damaged"))
+            .unwrap()
+            .contains("shopping")
+    );
 }
 
 #[test]
@@ -76,13 +108,22 @@ fn a_store_in_use_is_checked_and_copied_but_not_repaired() {
     let daemon = Store::open(&path).unwrap();
     let reader = Store::open_read_only(&path).unwrap();
     let condition = reader.condition().unwrap();
-    assert_eq!((condition.samples, condition.problems), (SAMPLES as u64, vec![]));
+    assert_eq!(
+        (condition.samples, condition.problems),
+        (SAMPLES as u64, vec![])
+    );
 
     let copy = directory.path().join("copy.db");
     reader.back_up(&copy).unwrap();
-    assert!(matches!(reader.back_up(&copy), Err(UpkeepError::Exists { .. })));
+    assert!(matches!(
+        reader.back_up(&copy),
+        Err(UpkeepError::Exists { .. })
+    ));
     assert_eq!(recorded(&Store::open(&copy).unwrap()), recorded(&daemon));
-    assert!(matches!(repair(&path, ".damaged"), Err(UpkeepError::InUse { .. })));
+    assert!(matches!(
+        repair(&path, ".damaged"),
+        Err(UpkeepError::InUse { .. })
+    ));
 }
 
 #[tokio::test]
@@ -93,12 +134,18 @@ async fn the_verbs_say_what_they_found_and_did() {
     let said = async |verb: &[&str]| {
         let out = world.llmwatch(verb).output().await.unwrap();
         let stdout = String::from_utf8(out.stdout).unwrap();
-        (out.status.code(), stdout.replace(&*world.store().to_string_lossy(), "STORE"))
+        (
+            out.status.code(),
+            stdout.replace(&*world.store().to_string_lossy(), "STORE"),
+        )
     };
     let (code, sound) = said(&["store", "check"]).await;
     assert_eq!(code, Some(0));
     assert!(sound.starts_with("STORE: sound; version "), "{sound}");
-    assert!(sound.contains("2000 samples, 0 incidents, 0 notifications waiting"), "{sound}");
+    assert!(
+        sound.contains("2000 samples, 0 incidents, 0 notifications waiting"),
+        "{sound}"
+    );
 
     damage(&world.store());
     let (code, damaged) = said(&["store", "check", "--json"]).await;
@@ -107,7 +154,10 @@ async fn the_verbs_say_what_they_found_and_did() {
     assert_ne!(damaged["problems"], serde_json::json!([]));
     let (code, repaired) = said(&["store", "repair"]).await;
     assert_eq!(code, Some(0));
-    assert!(repaired.contains("the damaged file is kept as STORE.damaged-"), "{repaired}");
+    assert!(
+        repaired.contains("the damaged file is kept as STORE.damaged-"),
+        "{repaired}"
+    );
     assert_eq!(said(&["store", "check"]).await.0, Some(0));
 }
 
@@ -122,18 +172,28 @@ async fn the_schema_knows_every_key_of_the_example() {
     for (table, content) in &example {
         let of_table = &schema["properties"][table];
         let (keys, one) = match content {
-            toml::Value::Array(items) => (&of_table["items"]["properties"], items[0].as_table().unwrap()),
+            toml::Value::Array(items) => (
+                &of_table["items"]["properties"],
+                items[0].as_table().unwrap(),
+            ),
             other => (&of_table["properties"], other.as_table().unwrap()),
         };
         for key in one.keys() {
-            assert!(keys[key].is_object(), "the schema does not know `{key}` of `{table}`");
+            assert!(
+                keys[key].is_object(),
+                "the schema does not know `{key}` of `{table}`"
+            );
             seen += 1;
         }
     }
     assert!(seen > 4, "{seen}");
-    assert_eq!(schema["properties"]["endpoint"]["items"]["additionalProperties"], false);
     assert_eq!(
-        schema["properties"]["endpoint"]["items"]["properties"]["timeout"]["properties"]["connect"]["type"],
+        schema["properties"]["endpoint"]["items"]["additionalProperties"],
+        false
+    );
+    assert_eq!(
+        schema["properties"]["endpoint"]["items"]["properties"]["timeout"]["properties"]["connect"]
+            ["type"],
         "string"
     );
 }

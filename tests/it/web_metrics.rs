@@ -41,23 +41,55 @@ fn without_process(text: &str) -> String {
 async fn the_metrics_are_openmetrics_with_exemplars() {
     let answer = site().await.get("/metrics").await;
     let kind = answer.header("content-type").unwrap();
-    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    assert!(
+        kind.starts_with("application/openmetrics-text; version=1.0.0"),
+        "{kind}"
+    );
     assert!(answer.body.ends_with("\n# EOF\n"), "{}", answer.body);
     insta::assert_snapshot!(without_process(&answer.body));
 }
 
 #[tokio::test]
 async fn an_older_scraper_gets_the_older_format() {
-    let answer = site().await.ask("GET", "/metrics", "accept: text/plain;version=0.0.4;q=0.5\r\n").await;
-    assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
-    assert!(answer.body.contains("# TYPE llmwatch_probes_total counter\n"), "{}", answer.body);
-    assert!(!answer.body.contains("# EOF") && !answer.body.contains(" # {"), "{}", answer.body);
+    let answer = site()
+        .await
+        .ask(
+            "GET",
+            "/metrics",
+            "accept: text/plain;version=0.0.4;q=0.5\r\n",
+        )
+        .await;
+    assert!(
+        answer
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    assert!(
+        answer
+            .body
+            .contains("# TYPE llmwatch_probes_total counter\n"),
+        "{}",
+        answer.body
+    );
+    assert!(
+        !answer.body.contains("# EOF") && !answer.body.contains(" # {"),
+        "{}",
+        answer.body
+    );
 }
 
 #[tokio::test]
 async fn every_metric_is_there_and_no_other() {
-    let body = site().await.ask("GET", "/metrics", "accept: text/plain\r\n").await.body;
-    let families: Vec<_> = body.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let body = site()
+        .await
+        .ask("GET", "/metrics", "accept: text/plain\r\n")
+        .await
+        .body;
+    let families: Vec<_> = body
+        .lines()
+        .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
     let named: Vec<_> = METRICS.iter().map(|(name, ..)| *name).collect();
     assert_eq!(families, named);
 }

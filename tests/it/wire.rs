@@ -34,19 +34,24 @@ async fn every_fixture_over_a_socket_in_pieces() {
     let prober = prober();
     let mut cases = Vec::new();
     for (name, fixture) in manifest {
-        let (fixture, body) = (Arc::new(fixture), Arc::new(std::fs::read(folder.join(&name)).unwrap()));
+        let (fixture, body) = (
+            Arc::new(fixture),
+            Arc::new(std::fs::read(folder.join(&name)).unwrap()),
+        );
         for piece in [1, 7, 4096] {
             cases.push((name.clone(), fixture.clone(), body.clone(), piece));
         }
     }
-    let samples = futures_util::stream::iter(cases.into_iter().filter_map(|(name, fixture, body, piece)| {
-        let keys = endpoint(&name, &fixture)?;
-        let prober = &prober;
-        Some(async move {
-            let sample = replay(prober, &keys, &fixture, body, piece).await;
-            check(&format!("{name} in pieces of {piece}"), &fixture, &sample);
-        })
-    }));
+    let samples = futures_util::stream::iter(cases.into_iter().filter_map(
+        |(name, fixture, body, piece)| {
+            let keys = endpoint(&name, &fixture)?;
+            let prober = &prober;
+            Some(async move {
+                let sample = replay(prober, &keys, &fixture, body, piece).await;
+                check(&format!("{name} in pieces of {piece}"), &fixture, &sample);
+            })
+        },
+    ));
     let count = samples.buffer_unordered(16).count().await;
     assert!(count > 270, "{count}");
 }
@@ -78,23 +83,40 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<String> {
         (_, api) => api,
     };
     let stream = !name.contains(".200.");
-    Some(format!("provider = \"{provider}\"\napi = \"{api}\"\nstream = {stream}\nexpect = {{}}\n"))
+    Some(format!(
+        "provider = \"{provider}\"\napi = \"{api}\"\nstream = {stream}\nexpect = {{}}\n"
+    ))
 }
 
-async fn replay(prober: &Prober, keys: &str, fixture: &Arc<Fixture>, body: Arc<Vec<u8>>, piece: usize) -> Sample {
+async fn replay(
+    prober: &Prober,
+    keys: &str,
+    fixture: &Arc<Fixture>,
+    body: Arc<Vec<u8>>,
+    piece: usize,
+) -> Sample {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = load(&format!("[[endpoint]]\n{keys}base_url = \"http://{}\"\n", listener.local_addr().unwrap()));
+    let config = load(&format!(
+        "[[endpoint]]\n{keys}base_url = \"http://{}\"\n",
+        listener.local_addr().unwrap()
+    ));
     let answering = fixture.clone();
     let answer = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut request = vec![0; 64 * 1024];
         let _ = stream.read(&mut request).await;
-        let mut head = format!("HTTP/1.1 {} Reason\r\ntransfer-encoding: chunked\r\n", answering.status);
+        let mut head = format!(
+            "HTTP/1.1 {} Reason\r\ntransfer-encoding: chunked\r\n",
+            answering.status
+        );
         for (name, value) in &answering.headers {
             head += &format!("{name}: {value}\r\n");
         }
-        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{head}\r\n").as_bytes())
+            .await
+            .unwrap();
         for part in body.chunks(piece) {
             let framed = [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat();
             // The prober hangs up when it has seen enough.
@@ -106,8 +128,14 @@ async fn replay(prober: &Prober, keys: &str, fixture: &Arc<Fixture>, body: Arc<V
         let _ = stream.write_all(b"0\r\n\r\n").await;
     });
     let now = clock::now();
-    let due = Due { scheduled_at: now, started_at: now, trigger: Trigger::Manual };
-    let sample = tokio::time::timeout(PATIENCE, prober.probe(&config.endpoints[0], due)).await.unwrap();
+    let due = Due {
+        scheduled_at: now,
+        started_at: now,
+        trigger: Trigger::Manual,
+    };
+    let sample = tokio::time::timeout(PATIENCE, prober.probe(&config.endpoints[0], due))
+        .await
+        .unwrap();
     answer.abort();
     sample
 }
@@ -117,14 +145,28 @@ fn check(name: &str, fixture: &Fixture, sample: &Sample) {
     let attribution = match (fixture.outcome.as_str(), fixture.fault.as_deref()) {
         ("ok", _) => None,
         ("ok_empty_length" | "content_filtered" | "refused", _) => Some(Attribution::Account),
-        ("stream_truncated", _) | (_, Some("provider" | "upstream_provider")) => Some(Attribution::Provider),
+        ("stream_truncated", _) | (_, Some("provider" | "upstream_provider")) => {
+            Some(Attribution::Provider)
+        }
         (_, Some(_)) => Some(Attribution::Account),
         (outcome, None) => panic!("{name}: {outcome} without a fault"),
     };
-    assert_eq!(sample.attribution, attribution, "{name}: {:?} {:?}", sample.fault, sample.error);
-    assert_eq!(sample.outcome == Outcome::Failed, attribution.is_some(), "{name}");
+    assert_eq!(
+        sample.attribution, attribution,
+        "{name}: {:?} {:?}",
+        sample.fault, sample.error
+    );
+    assert_eq!(
+        sample.outcome == Outcome::Failed,
+        attribution.is_some(),
+        "{name}"
+    );
     assert_eq!(sample.http_status, Some(fixture.status), "{name}");
     if let Some([input, output]) = fixture.usage {
-        assert_eq!((sample.input_tokens, sample.output_tokens), (Some(input), Some(output)), "{name}");
+        assert_eq!(
+            (sample.input_tokens, sample.output_tokens),
+            (Some(input), Some(output)),
+            "{name}"
+        );
     }
 }

@@ -37,11 +37,20 @@ fn of_monitor(material: &Material<'_>) -> Value {
     };
     // Without a severity: the end of a condition must have the labels of its beginning.
     let mut labels = json!({"alertname": name, "location": clean(&material.notice.location)});
-    if let Some((_, about)) = material.notice.condition.as_ref().and_then(|c| c.key.split_once('/')) {
+    if let Some((_, about)) = material
+        .notice
+        .condition
+        .as_ref()
+        .and_then(|c| c.key.split_once('/'))
+    {
         labels["about"] = json!(clean(about));
     }
     let (starts, now) = (material.notice.decided_at, material.setting.now);
-    let ends = if material.is_over() { now.max(starts) } else { now + OWN_LIFE };
+    let ends = if material.is_over() {
+        now.max(starts)
+    } else {
+        now + OWN_LIFE
+    };
     alert(material, &labels, starts, ends)
 }
 
@@ -68,10 +77,20 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
     };
     // One that is over before it could be told lives all the same: Alertmanager never tells of an alert that it gets with
     // its end. Its words say that it is over, and its end comes by itself.
-    let mut alerts = vec![alert(material, &labels(word(material.severity())), starts, ends)];
+    let mut alerts = vec![alert(
+        material,
+        &labels(word(material.severity())),
+        starts,
+        ends,
+    )];
     // What has turned out to be the account's is the milder alert itself.
     if material.notice.r#type == NoticeType::Escalated && material.severity() == Severity::High {
-        alerts.push(alert(material, &labels(word(Severity::Low)), starts, now.max(starts)));
+        alerts.push(alert(
+            material,
+            &labels(word(Severity::Low)),
+            starts,
+            now.max(starts),
+        ));
     }
     alerts
 }
@@ -86,7 +105,11 @@ fn word(severity: Severity) -> &'static str {
 
 fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Timestamp) -> Value {
     let letter = &material.letter;
-    let text: Vec<_> = letter.paragraphs().iter().map(|(heading, text)| format!("{heading}\n{text}")).collect();
+    let text: Vec<_> = letter
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| format!("{heading}\n{text}"))
+        .collect();
     let mut alert = json!({
         "labels": labels,
         "annotations": {

@@ -29,7 +29,9 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             used += length(&description);
             continue;
         }
-        let room = TOTAL.saturating_sub(used + DESCRIPTION.saturating_sub(length(&description)) + heading.len());
+        let room = TOTAL.saturating_sub(
+            used + DESCRIPTION.saturating_sub(length(&description)) + heading.len(),
+        );
         if room < 20 {
             break;
         }

@@ -23,8 +23,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             json!({"textParagraph": {"text": format!("<b>{heading}</b><br>{}", escaped(text, PARAGRAPH, markup))}})
         })
         .collect();
-    let buttons: Vec<_> =
-        letter.links.iter().map(|(name, url)| json!({"text": name, "onClick": {"openLink": {"url": url}}})).collect();
+    let buttons: Vec<_> = letter
+        .links
+        .iter()
+        .map(|(name, url)| json!({"text": name, "onClick": {"openLink": {"url": url}}}))
+        .collect();
     if !buttons.is_empty() {
         widgets.push(json!({"buttonList": {"buttons": buttons}}));
     }
@@ -37,7 +40,8 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let url = Url::parse(written).map_or_else(
         |_| written.to_owned(),
         |mut url| {
-            url.query_pairs_mut().append_pair("messageReplyOption", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD");
+            url.query_pairs_mut()
+                .append_pair("messageReplyOption", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD");
             url.into()
         },
     );

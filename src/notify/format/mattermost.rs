@@ -13,14 +13,18 @@ const PARAGRAPH: usize = 3000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let letter = &material.letter;
-    let mut parts = vec![format!("#### {}", escaped(&letter.subject, PARAGRAPH, character))];
+    let mut parts = vec![format!(
+        "#### {}",
+        escaped(&letter.subject, PARAGRAPH, character)
+    )];
     parts.extend(
-        letter
-            .paragraphs()
-            .iter()
-            .map(|(heading, text)| format!("**{heading}**\n{}", escaped(text, PARAGRAPH, character))),
+        letter.paragraphs().iter().map(|(heading, text)| {
+            format!("**{heading}**\n{}", escaped(text, PARAGRAPH, character))
+        }),
     );
-    let link = material.link().map(|url| format!("<{}>", escaped(url, 1000, link_character)));
+    let link = material
+        .link()
+        .map(|url| format!("<{}>", escaped(url, 1000, link_character)));
     let mut body = json!({
         "text": fitting(&parts, link.as_deref(), "\n\n", POST),
         "username": "llmwatch",

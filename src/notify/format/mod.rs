@@ -45,7 +45,12 @@ struct Material<'a> {
 
 /// The request that tells the receiver behind `webhook` about `notice`.
 pub fn call(webhook: &Webhook, notice: &Notice, setting: Setting) -> Call {
-    let material = Material { webhook, notice, setting, letter: Letter::new(notice, setting) };
+    let material = Material {
+        webhook,
+        notice,
+        setting,
+        letter: Letter::new(notice, setting),
+    };
     match webhook.kind {
         WebhookKind::Json => Call::json(webhook.url.clone(), &render::json(notice)),
         WebhookKind::Slack => slack::call(&material),
@@ -72,12 +77,21 @@ pub(super) fn address(webhook: &Webhook) -> Secret {
         WebhookKind::Pushover => pushover::ADDRESS,
         _ => "",
     };
-    if webhook.url.expose().is_empty() { Secret::new(standard) } else { webhook.url.clone() }
+    if webhook.url.expose().is_empty() {
+        Secret::new(standard)
+    } else {
+        webhook.url.clone()
+    }
 }
 
 impl Call {
     fn json(url: Secret, body: &Value) -> Self {
-        Self { url, headers: Vec::new(), content_type: "application/json".to_owned(), body: body.to_string() }
+        Self {
+            url,
+            headers: Vec::new(),
+            content_type: "application/json".to_owned(),
+            body: body.to_string(),
+        }
     }
 
     fn with_header(mut self, name: &str, value: String) -> Self {
@@ -109,13 +123,18 @@ impl Material<'_> {
         if let Some(incident) = &self.notice.incident {
             return incident.id.to_string();
         }
-        let key = self.notice.condition.as_ref().map_or(self.notice.id.to_string(), |c| clean(&c.key));
+        let key = self
+            .notice
+            .condition
+            .as_ref()
+            .map_or(self.notice.id.to_string(), |c| clean(&c.key));
         format!("llmwatch/{}/{key}", clean(&self.notice.location))
     }
 
     /// Whether the notice says that something is over.
     fn is_over(&self) -> bool {
-        self.notice.r#type == NoticeType::Resolved || self.notice.condition.as_ref().is_some_and(|c| c.over)
+        self.notice.r#type == NoticeType::Resolved
+            || self.notice.condition.as_ref().is_some_and(|c| c.over)
     }
 
     fn severity(&self) -> Severity {

@@ -16,12 +16,18 @@ const MESSAGE: usize = 4096;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let letter = &material.letter;
-    let text: Vec<_> = letter.paragraphs().iter().map(|(heading, text)| format!("{heading}\n{text}")).collect();
-    let priority = material.key("priority").parse().unwrap_or(match (material.severity(), material.is_over()) {
-        (_, true) | (Severity::Info, _) => 3,
-        (Severity::High, _) => 5,
-        (Severity::Low, _) => 4,
-    });
+    let text: Vec<_> = letter
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| format!("{heading}\n{text}"))
+        .collect();
+    let priority = material.key("priority").parse().unwrap_or(
+        match (material.severity(), material.is_over()) {
+            (_, true) | (Severity::Info, _) => 3,
+            (Severity::High, _) => 5,
+            (Severity::Low, _) => 4,
+        },
+    );
     let tag = match letter.mood {
         Mood::Outage => "rotating_light",
         Mood::Degraded | Mood::Account | Mood::Monitor => "warning",

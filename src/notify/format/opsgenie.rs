@@ -23,11 +23,18 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let letter = &material.letter;
     let alias = shorten(&material.dedup_key(), ALIAS);
     let alerts = material.url("/v2/alerts");
-    let text: Vec<_> = letter.paragraphs().iter().map(|(heading, text)| format!("{heading}\n{text}")).collect();
+    let text: Vec<_> = letter
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| format!("{heading}\n{text}"))
+        .collect();
     let text = format!("{}\n\n{}", letter.subject, text.join("\n\n"));
     let (url, body) = if material.is_over() || material.notice.r#type == NoticeType::Updated {
         let action = if material.is_over() { "close" } else { "notes" };
-        (below(&alerts, &alias, action), json!({"source": "llmwatch", "note": shorten(&text, NOTE)}))
+        (
+            below(&alerts, &alias, action),
+            json!({"source": "llmwatch", "note": shorten(&text, NOTE)}),
+        )
     } else {
         let priority = match (material.key("priority"), material.severity()) {
             ("", Severity::High) => "P1",
@@ -71,7 +78,9 @@ pub(super) fn call(material: &Material<'_>) -> Call {
 
 /// `<alerts>/<alias>/<action>?identifierType=alias`, with the alias percent-encoded.
 fn below(alerts: &str, alias: &str, action: &str) -> String {
-    let Ok(mut url) = Url::parse(alerts) else { return alerts.to_owned() };
+    let Ok(mut url) = Url::parse(alerts) else {
+        return alerts.to_owned();
+    };
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push(alias).push(action);
     }

@@ -50,7 +50,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         payload["group"] = json!(clean(&incident.provider));
         payload["class"] = json!(clean(&incident.cause));
     }
-    let links: Vec<_> = letter.links.iter().map(|(name, url)| json!({"href": url, "text": name})).collect();
+    let links: Vec<_> = letter
+        .links
+        .iter()
+        .map(|(name, url)| json!({"href": url, "text": name}))
+        .collect();
     let mut body = json!({
         "routing_key": material.key("routing_key"),
         "event_action": action,

@@ -20,9 +20,14 @@ const EXPIRE: u32 = 3600;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let letter = &material.letter;
-    let paragraph = |(heading, text): &(&str, String)| shorten(&format!("{heading}: {text}"), MESSAGE / 2);
+    let paragraph =
+        |(heading, text): &(&str, String)| shorten(&format!("{heading}: {text}"), MESSAGE / 2);
     let parts: Vec<_> = letter.paragraphs().iter().map(paragraph).collect();
-    let priority = match (material.key("priority").parse::<i8>(), material.severity(), material.is_over()) {
+    let priority = match (
+        material.key("priority").parse::<i8>(),
+        material.severity(),
+        material.is_over(),
+    ) {
         (Ok(written), _, false) => written,
         (_, Severity::High, false) => 1,
         _ => 0,

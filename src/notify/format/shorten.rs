@@ -19,7 +19,10 @@ pub(super) fn shorten_bytes(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }
-    let end = (0..=limit.saturating_sub(MORE.len_utf8())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=limit.saturating_sub(MORE.len_utf8()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     let mut short = text[..end].to_owned();
     if limit >= MORE.len_utf8() {
         short.push(MORE);
@@ -89,8 +92,19 @@ mod tests {
         assert_eq!(shorten("twelve chars", 12), "twelve chars");
         assert_eq!(shorten("thirteen char", 12), "thirteen ch…");
         assert_eq!(shorten("🟥🟥🟥", 5), "🟥🟥…");
-        assert_eq!(escaped("<<<", 9, |_, out| out.push_str("&lt;")), "&lt;&lt;…");
-        assert_eq!(fitting(&["one".into(), "two".into(), "three".into()], Some("end"), " ", 12), "one two end");
+        assert_eq!(
+            escaped("<<<", 9, |_, out| out.push_str("&lt;")),
+            "&lt;&lt;…"
+        );
+        assert_eq!(
+            fitting(
+                &["one".into(), "two".into(), "three".into()],
+                Some("end"),
+                " ",
+                12
+            ),
+            "one two end"
+        );
     }
 
     proptest! {

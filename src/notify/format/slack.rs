@@ -21,8 +21,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         blocks.push(json!({"type": "section", "text": plain(&text, TEXT)}));
     }
     blocks.truncate(BLOCKS);
-    let links: Vec<_> =
-        letter.links.iter().map(|(name, url)| format!("<{}|{name}>", escaped(url, 1000, link_character))).collect();
+    let links: Vec<_> = letter
+        .links
+        .iter()
+        .map(|(name, url)| format!("<{}|{name}>", escaped(url, 1000, link_character)))
+        .collect();
     if !links.is_empty() {
         let text = links.join(" · ");
         blocks.push(

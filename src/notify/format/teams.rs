@@ -29,10 +29,10 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     subject["color"] = json!(colour);
     let mut body = vec![json!({"type": "RichTextBlock", "inlines": [subject]})];
     for (heading, text) in letter.paragraphs() {
-        let heading =
-            json!({"type": "TextBlock", "text": heading, "weight": "bolder", "isSubtle": true, "spacing": "medium"});
-        let lines =
-            text.lines().map(|line| json!({"type": "RichTextBlock", "inlines": [run(line)], "spacing": "none"}));
+        let heading = json!({"type": "TextBlock", "text": heading, "weight": "bolder", "isSubtle": true, "spacing": "medium"});
+        let lines = text.lines().map(
+            |line| json!({"type": "RichTextBlock", "inlines": [run(line)], "spacing": "none"}),
+        );
         body.extend(std::iter::once(heading).chain(lines));
     }
     let mut message = envelope(&body, material);

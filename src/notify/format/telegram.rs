@@ -17,11 +17,20 @@ const PARAGRAPH: usize = 1200;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let letter = &material.letter;
-    let mut parts = vec![format!("<b>{}</b>", escaped(&letter.subject, PARAGRAPH, character))];
+    let mut parts = vec![format!(
+        "<b>{}</b>",
+        escaped(&letter.subject, PARAGRAPH, character)
+    )];
     parts.extend(letter.paragraphs().iter().map(|(heading, text)| {
-        format!("<b>{}</b>\n{}", escaped(heading, 100, character), escaped(text, PARAGRAPH, character))
+        format!(
+            "<b>{}</b>\n{}",
+            escaped(heading, 100, character),
+            escaped(text, PARAGRAPH, character)
+        )
     }));
-    let link = material.link().map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
+    let link = material
+        .link()
+        .map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
     let body = json!({
         "chat_id": material.key("chat_id"),
         "text": fitting(&parts, link.as_deref(), "\n\n", MESSAGE),

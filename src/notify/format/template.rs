@@ -16,12 +16,19 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let header = |(name, value): &(String, Secret)| {
         // Read before, when the configuration was: what is no template is a plain value.
         let filled = Template::parse(value.expose(), Syntax::Header).map(|t| t.fill(&values));
-        (name.clone(), filled.map_or_else(|_| value.clone(), Secret::new))
+        (
+            name.clone(),
+            filled.map_or_else(|_| value.clone(), Secret::new),
+        )
     };
     Call {
         url: webhook.url.clone(),
         headers: webhook.headers.iter().map(header).collect(),
         content_type: webhook.content_type().to_owned(),
-        body: webhook.template.as_ref().map(|t| t.fill(&values)).unwrap_or_default(),
+        body: webhook
+            .template
+            .as_ref()
+            .map(|t| t.fill(&values))
+            .unwrap_or_default(),
     }
 }

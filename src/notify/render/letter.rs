@@ -10,7 +10,8 @@ use super::subject::gravest;
 use crate::document;
 use crate::incident::{SLOW, human_duration};
 use crate::model::{
-    Attribution, Block, Evidence, Fault, Incident, Notice, NoticeType, Official, Status, Strip, Timestamp,
+    Attribution, Block, Evidence, Fault, Incident, Notice, NoticeType, Official, Status, Strip,
+    Timestamp,
 };
 
 /// What rendering needs besides the notice.
@@ -168,7 +169,12 @@ impl Letter {
             remarks: remarks(notice, setting),
             what: of_monitor(notice).to_owned(),
             whose: String::new(),
-            document: notice.document.iter().flat_map(|d| &d.blocks).map(|b| b.map(clean)).collect(),
+            document: notice
+                .document
+                .iter()
+                .flat_map(|d| &d.blocks)
+                .map(|b| b.map(clean))
+                .collect(),
             numbers: Vec::new(),
             strips: Vec::new(),
             axis: <[String; 3]>::default(),
@@ -179,13 +185,22 @@ impl Letter {
             samples: Vec::new(),
             request_ids: Vec::new(),
             links: Vec::new(),
-            footer: format!("llmwatch {version} at {}, notification {}", clean(&notice.location), notice.id),
+            footer: format!(
+                "llmwatch {version} at {}, notification {}",
+                clean(&notice.location),
+                notice.id
+            ),
             over: notice.r#type == NoticeType::Resolved || notice.already_over,
         };
         if let Some(url) = &notice.url {
-            letter
-                .links
-                .push((if notice.incident.is_some() { "the incident's page" } else { "status page" }, clean(url)));
+            letter.links.push((
+                if notice.incident.is_some() {
+                    "the incident's page"
+                } else {
+                    "status page"
+                },
+                clean(url),
+            ));
         }
         if let Some(incident) = &notice.incident {
             letter.tell_incident(notice, incident, setting);
@@ -194,33 +209,60 @@ impl Letter {
     }
 
     fn tell_incident(&mut self, notice: &Notice, incident: &Incident, setting: Setting) {
-        self.headline = if self.over { past(notice, incident) } else { clean(&incident.title) };
+        self.headline = if self.over {
+            past(notice, incident)
+        } else {
+            clean(&incident.title)
+        };
         self.what = what(incident, setting);
         let reason = clean(&incident.attribution_reason);
         let told = incident.attribution == Attribution::Provider && !reason.is_empty();
-        let reason = if told { format!(" Why: {reason}.") } else { String::new() };
+        let reason = if told {
+            format!(" Why: {reason}.")
+        } else {
+            String::new()
+        };
         let suspected = told && incident.attribution_reason.starts_with("suspected");
-        let whose = if suspected { "The provider's, as it seems." } else { whose(incident.attribution) };
-        self.whose = format!("{whose}{reason} {}", why(incident)).trim_end().to_owned();
+        let whose = if suspected {
+            "The provider's, as it seems."
+        } else {
+            whose(incident.attribution)
+        };
+        self.whose = format!("{whose}{reason} {}", why(incident))
+            .trim_end()
+            .to_owned();
         self.numbers = numbers(incident, setting);
         self.official = official(&incident.official, setting);
         if let Some(url) = &incident.official.url {
             self.links.push(("the provider's own page", clean(url)));
         }
-        let cleaned = |strip: &Strip| Strip { endpoint: clean(&strip.endpoint), ..strip.clone() };
+        let cleaned = |strip: &Strip| Strip {
+            endpoint: clean(&strip.endpoint),
+            ..strip.clone()
+        };
         self.strips = notice.recent.iter().map(cleaned).collect();
         if let Some(strip) = notice.recent.first() {
             let minutes = strip.minutes.chars().count().saturating_sub(1) as i64;
             let clock = |ago: i64| {
-                let at = Timestamp(strip.until.0 - ago * 60_000).to_datetime().with_timezone(&setting.timezone);
+                let at = Timestamp(strip.until.0 - ago * 60_000)
+                    .to_datetime()
+                    .with_timezone(&setting.timezone);
                 at.format("%H:%M").to_string()
             };
             self.axis = [minutes, minutes / 2, 0].map(clock);
         }
         let latency = incident.evidence.first_token_ms;
-        self.latency = latency.typical.zip(latency.now).filter(|(a, b)| *a > 0.0 && *b > 0.0);
+        self.latency = latency
+            .typical
+            .zip(latency.now)
+            .filter(|(a, b)| *a > 0.0 && *b > 0.0);
         if self.over {
-            self.request_ids = incident.evidence.request_ids.iter().map(|id| clean(id)).collect();
+            self.request_ids = incident
+                .evidence
+                .request_ids
+                .iter()
+                .map(|id| clean(id))
+                .collect();
         } else {
             self.alternatives = notice
                 .alternatives
@@ -241,12 +283,20 @@ impl Letter {
             .samples
             .iter()
             .map(|s| Bad {
-                time: s.started_at.to_datetime().with_timezone(&setting.timezone).format("%H:%M:%S").to_string(),
+                time: s
+                    .started_at
+                    .to_datetime()
+                    .with_timezone(&setting.timezone)
+                    .format("%H:%M:%S")
+                    .to_string(),
                 endpoint: clean(&s.endpoint),
                 what: match (s.fault, s.http_status) {
                     (Some(fault), Some(status)) => format!("{fault} (HTTP {status})"),
                     (Some(fault), None) => fault.to_string(),
-                    (None, _) => format!("slow, first token {}", s.first_token_ms.map_or("-".to_owned(), millis)),
+                    (None, _) => format!(
+                        "slow, first token {}",
+                        s.first_token_ms.map_or("-".to_owned(), millis)
+                    ),
                 },
                 request_id: s.request_id.as_deref().map(clean).unwrap_or_default(),
                 words: s.error.as_deref().map(clean).unwrap_or_default(),
@@ -267,16 +317,39 @@ impl Letter {
     /// several lines.
     pub(in crate::notify) fn paragraphs(&self) -> Vec<(&'static str, String)> {
         let lines = |lines: Vec<String>| lines.join("\n");
-        let mut numbers: Vec<_> = self.numbers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        numbers.extend(self.strips.iter().map(|s| format!("last hour of {}: {}", s.endpoint, squares(s))));
+        let mut numbers: Vec<_> = self
+            .numbers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        numbers.extend(
+            self.strips
+                .iter()
+                .map(|s| format!("last hour of {}: {}", s.endpoint, squares(s))),
+        );
         let alternatives = self.alternatives.iter().enumerate().map(|(place, choice)| {
-            let Choice { name, first_token, availability } = choice;
-            format!("{}. {name}: first token {first_token}, {availability} good in 24 h", place + 1)
+            let Choice {
+                name,
+                first_token,
+                availability,
+            } = choice;
+            format!(
+                "{}. {name}: first token {first_token}, {availability} good in 24 h",
+                place + 1
+            )
         });
         let nothing = (!self.no_alternative.is_empty()).then(|| self.no_alternative.to_owned());
         let samples = self.samples.iter().map(|s| {
-            let id = if s.request_id.is_empty() { String::new() } else { format!(", request id {}", s.request_id) };
-            let words = if s.words.is_empty() { String::new() } else { format!(": {}", s.words) };
+            let id = if s.request_id.is_empty() {
+                String::new()
+            } else {
+                format!(", request id {}", s.request_id)
+            };
+            let words = if s.words.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", s.words)
+            };
             format!("{} {} {}{id}{words}", s.time, s.endpoint, s.what)
         });
         let all = [
@@ -286,11 +359,19 @@ impl Letter {
             ("In detail", document::lines(&self.document)),
             ("The numbers", lines(numbers)),
             ("The provider's own page", self.official.clone()),
-            ("What works instead", lines(alternatives.chain(nothing).collect())),
+            (
+                "What works instead",
+                lines(alternatives.chain(nothing).collect()),
+            ),
             ("The last bad probes", lines(samples.collect())),
-            ("Request ids for a support ticket", self.request_ids.join(", ")),
+            (
+                "Request ids for a support ticket",
+                self.request_ids.join(", "),
+            ),
         ];
-        all.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+        all.into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .collect()
     }
 }
 
@@ -310,18 +391,23 @@ fn what(incident: &Incident, setting: Setting) -> String {
                 "{names} {verb} slow. It has been so since {since}, and counts as the new normal from {at} on: {cause}."
             )
         }
-        (Some(_), Attribution::Account) if incident.explained_by.is_some() => clean(&incident.explanation),
+        (Some(_), Attribution::Account) if incident.explained_by.is_some() => {
+            clean(&incident.explanation)
+        }
         (Some(at), _) => {
             let lasted = human_duration(incident.duration_s);
             format!(
                 "{} again since {}. It lasted {lasted}, from {since} on: {cause}.{}",
                 works(incident),
                 when(at, setting),
-                still_slow(incident)
-                    .map_or(String::new(), |still| format!(" {still}, which counts as the new normal."))
+                still_slow(incident).map_or(String::new(), |still| format!(
+                    " {still}, which counts as the new normal."
+                ))
             )
         }
-        (None, Attribution::Account) => format!("{names} {have} been refused to this account since {since}: {cause}."),
+        (None, Attribution::Account) => {
+            format!("{names} {have} been refused to this account since {since}: {cause}.")
+        }
         (None, Attribution::Local) => {
             format!("{names} {have} been out of this machine's reach since {since}: {cause}.")
         }
@@ -344,21 +430,37 @@ fn past(notice: &Notice, incident: &Incident) -> String {
         return clean(&incident.title);
     }
     if incident.is_new_normal() {
-        let verb = if incident.endpoints.len() > 1 { "stay" } else { "stays" };
+        let verb = if incident.endpoints.len() > 1 {
+            "stay"
+        } else {
+            "stays"
+        };
         return format!("{name}: {names} {verb} slow: after {lasted} that is the new normal");
     }
     if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
         return format!("{name}: {names} is not refused alone, this goes on as incident {number}");
     }
     // That answers were slow is said by what they are now.
-    let cause = if incident.cause == SLOW { String::new() } else { format!(" ({})", clean(&incident.cause)) };
+    let cause = if incident.cause == SLOW {
+        String::new()
+    } else {
+        format!(" ({})", clean(&incident.cause))
+    };
     let still = still_slow(incident).map_or(String::new(), |still| format!("; {still}"));
-    format!("{name}: {} again after {lasted}{cause}{still}", works(incident))
+    format!(
+        "{name}: {} again after {lasted}{cause}{still}",
+        works(incident)
+    )
 }
 
 /// What the endpoints of an incident that is over do again; not those whose slowness is the new normal.
 fn works(incident: &Incident) -> String {
-    let better: Vec<_> = incident.endpoints.iter().filter(|e| !incident.new_normal.contains(e)).cloned().collect();
+    let better: Vec<_> = incident
+        .endpoints
+        .iter()
+        .filter(|e| !incident.new_normal.contains(e))
+        .cloned()
+        .collect();
     let verb = match (incident.cause == SLOW, better.len() > 1) {
         (true, true) => "answer in their usual time",
         (true, false) => "answers in its usual time",
@@ -385,16 +487,26 @@ fn why(incident: &Incident) -> String {
     if incident.attribution == Attribution::Account {
         return explanation;
     }
-    explanation.split_once(". ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+    explanation
+        .split_once(". ")
+        .map(|(_, rest)| rest.to_owned())
+        .unwrap_or_default()
 }
 
 fn cause(incident: &Incident) -> String {
     if incident.cause == SLOW {
-        let take = if incident.resolved_at.is_some() && !incident.is_new_normal() { "took" } else { "take" };
+        let take = if incident.resolved_at.is_some() && !incident.is_new_normal() {
+            "took"
+        } else {
+            "take"
+        };
         return format!("answers {take} much longer than usual");
     }
     let code = clean(&incident.cause);
-    incident.cause.parse::<Fault>().map_or_else(|_| code.clone(), |fault| format!("{} ({code})", fault.describe()))
+    incident.cause.parse::<Fault>().map_or_else(
+        |_| code.clone(),
+        |fault| format!("{} ({code})", fault.describe()),
+    )
 }
 
 /// A few names, and how many more there are.
@@ -416,35 +528,78 @@ fn numbers(incident: &Incident, setting: Setting) -> Vec<(&'static str, String)>
         None => numbers.push(("noticed", when(incident.opened_at, setting))),
     }
     if let Some(word) = &incident.acknowledged {
-        let by = if word.by.is_empty() { String::new() } else { format!(" by {}", clean(&word.by)) };
-        let comment = if word.comment.is_empty() { String::new() } else { format!(": {}", clean(&word.comment)) };
-        numbers.push(("acknowledged", format!("{}{by}{comment}", when(word.at, setting))));
+        let by = if word.by.is_empty() {
+            String::new()
+        } else {
+            format!(" by {}", clean(&word.by))
+        };
+        let comment = if word.comment.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", clean(&word.comment))
+        };
+        numbers.push((
+            "acknowledged",
+            format!("{}{by}{comment}", when(word.at, setting)),
+        ));
     }
-    let Evidence { probes, failed, typical_failure_rate, first_token_ms, faults, .. } = &incident.evidence;
-    let word = if incident.cause == SLOW { "slow" } else { "failed" };
+    let Evidence {
+        probes,
+        failed,
+        typical_failure_rate,
+        first_token_ms,
+        faults,
+        ..
+    } = &incident.evidence;
+    let word = if incident.cause == SLOW {
+        "slow"
+    } else {
+        "failed"
+    };
     let typically = match incident.attribution {
         // What is learned is the share of failures, which says nothing of slowness.
-        Attribution::Provider if incident.cause != SLOW => format!(", typically {}", percent(*typical_failure_rate)),
+        Attribution::Provider if incident.cause != SLOW => {
+            format!(", typically {}", percent(*typical_failure_rate))
+        }
         _ => String::new(),
     };
     numbers.push(("probes", format!("{failed} of {probes} {word}{typically}")));
     let mut tally: Vec<_> = faults.iter().collect();
     tally.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     if !tally.is_empty() {
-        let list: Vec<_> = tally.iter().take(NAMED).map(|(code, n)| format!("{n} × {}", clean(code))).collect();
+        let list: Vec<_> = tally
+            .iter()
+            .take(NAMED)
+            .map(|(code, n)| format!("{n} × {}", clean(code)))
+            .collect();
         numbers.push(("faults", list.join(", ")));
     }
     if first_token_ms.typical.is_some() || first_token_ms.now.is_some() {
-        let typical = first_token_ms.typical.map_or("not learned yet".to_owned(), millis);
+        let typical = first_token_ms
+            .typical
+            .map_or("not learned yet".to_owned(), millis);
         let now = first_token_ms.now.map_or("none".to_owned(), millis);
-        let times = first_token_ms.typical.zip(first_token_ms.now).filter(|(typical, _)| *typical > 0.0);
-        let times = times.map(|(typical, now)| now / typical).filter(|times| *times >= 1.5);
+        let times = first_token_ms
+            .typical
+            .zip(first_token_ms.now)
+            .filter(|(typical, _)| *typical > 0.0);
+        let times = times
+            .map(|(typical, now)| now / typical)
+            .filter(|times| *times >= 1.5);
         let times = times.map_or(String::new(), |times| format!(" (× {times:.1})"));
-        numbers.push(("first token", format!("typically {typical}, now {now}{times}")));
+        numbers.push((
+            "first token",
+            format!("typically {typical}, now {now}{times}"),
+        ));
     }
-    let worst =
-        [("first token", incident.evidence.worst_first_token_ms), ("whole probe", incident.evidence.worst_total_ms)];
-    let worst: Vec<_> = worst.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", millis(ms)))).collect();
+    let worst = [
+        ("first token", incident.evidence.worst_first_token_ms),
+        ("whole probe", incident.evidence.worst_total_ms),
+    ];
+    let worst: Vec<_> = worst
+        .iter()
+        .filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", millis(ms))))
+        .collect();
     // How soon a refusal came tells nothing.
     if !worst.is_empty() && incident.attribution == Attribution::Provider {
         numbers.push(("at worst", worst.join(", ")));
@@ -468,14 +623,21 @@ fn whose(attribution: Attribution) -> &'static str {
 
 /// What the provider's own page says, and who was first; empty when there is no page.
 fn official(official: &Official, setting: Setting) -> String {
-    let Some(status) = official.status else { return String::new() };
+    let Some(status) = official.status else {
+        return String::new();
+    };
     let status = status.as_str();
     match (&official.incident, official.published_at, official.lead_s) {
         (None, ..) => format!("It says \"{status}\" and nothing of this."),
         (Some(theirs), Some(at), Some(lead)) => {
-            let (by, who) = (human_duration(lead.abs()), if lead >= 0.0 { "after" } else { "before" });
+            let (by, who) = (
+                human_duration(lead.abs()),
+                if lead >= 0.0 { "after" } else { "before" },
+            );
             let (theirs, at) = (clean(theirs), when(at, setting));
-            format!("It says \"{status}\": \"{theirs}\", published at {at}, {by} {who} this was noticed here.")
+            format!(
+                "It says \"{status}\": \"{theirs}\", published at {at}, {by} {who} this was noticed here."
+            )
         }
         (Some(theirs), ..) => format!("It says \"{status}\": \"{}\".", clean(theirs)),
     }
@@ -491,8 +653,12 @@ fn of_monitor(notice: &Notice) -> &'static str {
             "Neither the providers nor the controls answer from this machine, so nothing can be said about the providers \
              until its network is back. You get one more message then."
         }
-        NoticeType::Sighted => "This machine sees the world again. What happened meanwhile is unknown, not down.",
-        NoticeType::Budget if notice.condition.as_ref().is_some_and(|c| c.over) => "Probing goes on.",
+        NoticeType::Sighted => {
+            "This machine sees the world again. What happened meanwhile is unknown, not down."
+        }
+        NoticeType::Budget if notice.condition.as_ref().is_some_and(|c| c.over) => {
+            "Probing goes on."
+        }
         NoticeType::Store if notice.condition.as_ref().is_some_and(|c| c.over) => {
             "What waited in memory is written, as far as there was room for it."
         }
@@ -519,8 +685,12 @@ fn of_monitor(notice: &Notice) -> &'static str {
         NoticeType::Digest => {
             "So much happened at once that one message stands for many. Every incident has its page, and its end is told."
         }
-        NoticeType::Advice => "Nothing has failed. This will, or may, if nothing is done. Each advice is told once.",
-        NoticeType::Test => "This is only a test: nothing is wrong. If you read this, the channel works.",
+        NoticeType::Advice => {
+            "Nothing has failed. This will, or may, if nothing is done. Each advice is told once."
+        }
+        NoticeType::Test => {
+            "This is only a test: nothing is wrong. If you read this, the channel works."
+        }
         _ => "",
     }
 }
@@ -539,18 +709,29 @@ fn squares(strip: &Strip) -> String {
 
 /// A latency: `420 ms`, `3.2 s`.
 pub(super) fn millis(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1000.0) }
+    if ms < 1000.0 {
+        format!("{ms:.0} ms")
+    } else {
+        format!("{:.1} s", ms / 1000.0)
+    }
 }
 
 /// A share of 0 to 1.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent >= 99.995 || percent == 0.0 { format!("{percent:.0} %") } else { format!("{percent:.2} %") }
+    if percent >= 99.995 || percent == 0.0 {
+        format!("{percent:.0} %")
+    } else {
+        format!("{percent:.2} %")
+    }
 }
 
 /// A moment for the reader: with the date and the offset, in the configured time zone.
 pub(super) fn when(at: Timestamp, setting: Setting) -> String {
-    at.to_datetime().with_timezone(&setting.timezone).format("%Y-%m-%d %H:%M:%S %:z").to_string()
+    at.to_datetime()
+        .with_timezone(&setting.timezone)
+        .format("%Y-%m-%d %H:%M:%S %:z")
+        .to_string()
 }
 
 /// One line without anything that acts instead of being shown, whatever came from outside: control characters (line
@@ -560,5 +741,8 @@ pub(in crate::notify) fn clean(text: &str) -> String {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
-    text.split(acts).filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ")
+    text.split(acts)
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

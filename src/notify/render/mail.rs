@@ -31,7 +31,13 @@ pub fn text(notice: &Notice, setting: Setting) -> String {
 /// from elsewhere. Everything from outside is escaped.
 pub fn html(notice: &Notice, setting: Setting) -> String {
     let letter = Letter::new(notice, setting);
-    Html { letter: &letter, font: FONT, grey: GREY }.render().unwrap_or_default()
+    Html {
+        letter: &letter,
+        font: FONT,
+        grey: GREY,
+    }
+    .render()
+    .unwrap_or_default()
 }
 
 impl Text<'_> {
@@ -41,7 +47,9 @@ impl Text<'_> {
     }
 
     fn document(&self) -> String {
-        document::text(&self.letter.document, WIDTH).trim_end().to_owned()
+        document::text(&self.letter.document, WIDTH)
+            .trim_end()
+            .to_owned()
     }
 
     /// A value behind a name of twelve columns.
@@ -52,10 +60,17 @@ impl Text<'_> {
     /// Begin, middle and end of the last hour, below its first, middle and last minute.
     fn axis(&self) -> String {
         let [begin, middle, end] = &self.letter.axis;
-        let width = self.letter.strips.first().map_or(0, |s| s.minutes.chars().count());
+        let width = self
+            .letter
+            .strips
+            .first()
+            .map_or(0, |s| s.minutes.chars().count());
         let half = width.saturating_sub(end.len()) / 2;
         format!("   {begin:half$}{middle:>w$}", w = end.len())
-            + &format!("{end:>rest$}", rest = width.saturating_sub(half + end.len()))
+            + &format!(
+                "{end:>rest$}",
+                rest = width.saturating_sub(half + end.len())
+            )
     }
 }
 
@@ -85,8 +100,13 @@ impl Html<'_> {
 
     /// Name, width in percent, and value of the two bars of the latency.
     fn bars(&self) -> Vec<(&'static str, u32, String)> {
-        let Some((typical, now)) = self.letter.latency else { return Vec::new() };
+        let Some((typical, now)) = self.letter.latency else {
+            return Vec::new();
+        };
         let width = |ms: f64| (ms / typical.max(now) * 100.0).round().clamp(1.0, 100.0) as u32;
-        vec![("typically", width(typical), millis(typical)), ("now", width(now), millis(now))]
+        vec![
+            ("typically", width(typical), millis(typical)),
+            ("now", width(now), millis(now)),
+        ]
     }
 }

@@ -26,12 +26,16 @@ pub(super) fn remarks(notice: &Notice, setting: Setting) -> Vec<String> {
     }
     if let Some(channel) = &notice.instead_of {
         let channel = clean(channel);
-        remarks.push(format!("This came to you because the channel `{channel}` could not deliver it."));
+        remarks.push(format!(
+            "This came to you because the channel `{channel}` could not deliver it."
+        ));
     }
     let resolved_at = notice.incident.as_ref().and_then(|i| i.resolved_at);
     if let Some(resolved_at) = resolved_at.filter(|_| notice.already_over) {
         let at = when(resolved_at, setting);
-        remarks.push(format!("It is already over: it ended at {at}, before this message could be delivered."));
+        remarks.push(format!(
+            "It is already over: it ended at {at}, before this message could be delivered."
+        ));
     }
     let attribution = notice.incident.as_ref().map(|i| i.attribution);
     match notice.r#type {
@@ -39,11 +43,19 @@ pub(super) fn remarks(notice: &Notice, setting: Setting) -> Vec<String> {
         NoticeType::Escalated if attribution == Some(Attribution::Account) => {
             remarks.push("It turned out not to be the provider's fault.".to_owned());
         }
-        NoticeType::Escalated => remarks.push("It has become worse since the last message.".to_owned()),
-        NoticeType::Updated => remarks.push(match notice.incident.as_ref().and_then(|i| i.acknowledged.as_ref()) {
-            Some(word) => taken_by(word, setting),
-            None => "Its cause or its extent has changed since the last message.".to_owned(),
-        }),
+        NoticeType::Escalated => {
+            remarks.push("It has become worse since the last message.".to_owned())
+        }
+        NoticeType::Updated => remarks.push(
+            match notice
+                .incident
+                .as_ref()
+                .and_then(|i| i.acknowledged.as_ref())
+            {
+                Some(word) => taken_by(word, setting),
+                None => "Its cause or its extent has changed since the last message.".to_owned(),
+            },
+        ),
         NoticeType::Reminder => remarks.push("A reminder: it still goes on.".to_owned()),
         _ => {}
     }
@@ -51,7 +63,18 @@ pub(super) fn remarks(notice: &Notice, setting: Setting) -> Vec<String> {
 }
 
 fn taken_by(word: &Acknowledgement, setting: Setting) -> String {
-    let by = if word.by.is_empty() { "Somebody".to_owned() } else { clean(&word.by) };
-    let comment = if word.comment.is_empty() { String::new() } else { format!(": {}", clean(&word.comment)) };
-    format!("{by} is on it, acknowledged at {}{comment}", when(word.at, setting))
+    let by = if word.by.is_empty() {
+        "Somebody".to_owned()
+    } else {
+        clean(&word.by)
+    };
+    let comment = if word.comment.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", clean(&word.comment))
+    };
+    format!(
+        "{by} is on it, acknowledged at {}{comment}",
+        when(word.at, setting)
+    )
 }

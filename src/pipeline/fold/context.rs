@@ -17,7 +17,12 @@ const AT_ONCE_MS: i64 = 300_000;
 
 impl Core {
     /// What is known besides the fault of `sample`.
-    pub(super) fn context(&self, sample: &Sample, fault: Fault, controls: Option<Reach>) -> Context {
+    pub(super) fn context(
+        &self,
+        sample: &Sample,
+        fault: Fault,
+        controls: Option<Reach>,
+    ) -> Context {
         Context {
             controls,
             others_answer: self.others_answer(sample, |_| true),
@@ -30,16 +35,29 @@ impl Core {
 
     /// Which siblings to ask at once, because a key that worked until now is refused: if theirs is too, it is hardly the
     /// account's fault.
-    pub(super) fn witnesses(&self, endpoint: &Endpoint, sample: &Sample) -> Vec<(String, Timestamp)> {
-        let first = self.recents.get(&endpoint.name).and_then(Recent::failing_since) == Some(sample.started_at);
+    pub(super) fn witnesses(
+        &self,
+        endpoint: &Endpoint,
+        sample: &Sample,
+    ) -> Vec<(String, Timestamp)> {
+        let first = self
+            .recents
+            .get(&endpoint.name)
+            .and_then(Recent::failing_since)
+            == Some(sample.started_at);
         let suspicious = sample.fault.is_some_and(may_be_wrongly_refused);
-        if !first || !suspicious || !endpoint.detection.siblings || !self.has_worked(&endpoint.name) {
+        if !first || !suspicious || !endpoint.detection.siblings || !self.has_worked(&endpoint.name)
+        {
             return Vec::new();
         }
         let at = Timestamp(sample.ended_at().0 + ASK_SIBLINGS_AFTER_MS);
         self.siblings(endpoint)
             .filter(|e| e.detection.recheck)
-            .filter(|e| self.recents.get(&e.name).is_some_and(|r| r.failing_since().is_none()))
+            .filter(|e| {
+                self.recents
+                    .get(&e.name)
+                    .is_some_and(|r| r.failing_since().is_none())
+            })
             .map(|e| (e.name.clone(), at))
             .collect()
     }
@@ -51,13 +69,18 @@ impl Core {
 
     fn siblings<'a>(&'a self, endpoint: &'a Endpoint) -> impl Iterator<Item = &'a Arc<Endpoint>> {
         let domain = endpoint.domain();
-        self.config.endpoints.iter().filter(move |e| e.name != endpoint.name && e.domain() == domain)
+        self.config
+            .endpoints
+            .iter()
+            .filter(move |e| e.name != endpoint.name && e.domain() == domain)
     }
 
     /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused in the
     /// same way since the same time, while no other key is let in.
     fn refused_together(&self, sample: &Sample, fault: Fault) -> bool {
-        let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else {
+            return false;
+        };
         if !may_be_wrongly_refused(fault) || !self.has_worked(&endpoint.name) {
             return false;
         }
@@ -68,11 +91,22 @@ impl Core {
             let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
             let refused = last == Some(fault) && self.has_worked(&e.name);
             // Those that are suspected together stay so, whatever interrupted one of them meanwhile.
-            let together = self.state.book.are_suspected_together(&endpoint.name, &e.name);
+            let together = self
+                .state
+                .book
+                .are_suspected_together(&endpoint.name, &e.name);
             began(&e.name).filter(|at| refused && (together || own.since_ms(*at).abs() <= at_once))
         };
-        let Some(onset) = self.siblings(endpoint).filter_map(since).min().map(|at| at.min(own)) else { return false };
-        let other_key = |e: &&Arc<Endpoint>| e.api_key != endpoint.api_key || e.headers != endpoint.headers;
+        let Some(onset) = self
+            .siblings(endpoint)
+            .filter_map(since)
+            .min()
+            .map(|at| at.min(own))
+        else {
+            return false;
+        };
+        let other_key =
+            |e: &&Arc<Endpoint>| e.api_key != endpoint.api_key || e.headers != endpoint.headers;
         let let_in = |e: &Arc<Endpoint>| {
             self.recents
                 .get(&e.name)
@@ -84,24 +118,40 @@ impl Core {
 
     /// Whether the proxy is up but cannot reach the target, while others answer through it.
     fn proxy_reaches_others(&self, sample: &Sample, fault: Fault) -> bool {
-        let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else {
+            return false;
+        };
         let proxy = |e: &Endpoint| self.config.monitor.proxy.towards(&e.base_url);
         fault == Fault::LocalProxy
-            && sample.http_status.is_some_and(|status| matches!(status, 502..=504))
+            && sample
+                .http_status
+                .is_some_and(|status| matches!(status, 502..=504))
             && self.others_answer(sample, |other| proxy(other) == proxy(endpoint))
     }
 
     /// Whether an endpoint of another failure domain, one of `those`, has answered since this one began to fail.
     fn others_answer(&self, sample: &Sample, those: impl Fn(&Endpoint) -> bool) -> bool {
-        let Some(endpoint) = self.endpoint(&sample.endpoint) else { return false };
-        let Some(since) = self.recents.get(&endpoint.name).and_then(Recent::failing_since) else { return false };
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else {
+            return false;
+        };
+        let Some(since) = self
+            .recents
+            .get(&endpoint.name)
+            .and_then(Recent::failing_since)
+        else {
+            return false;
+        };
         let domain = endpoint.domain();
         let answers = |e: &&Arc<Endpoint>| {
             let last = self.recents.get(&e.name).and_then(Recent::last);
             last.is_some_and(|(at, outcome, _)| outcome != Outcome::Failed && at > since)
         };
         let abroad = |e: &&Arc<Endpoint>| e.domain() != domain && self.config.is_outside(e);
-        self.config.endpoints.iter().filter(abroad).any(|e| those(e) && answers(&e))
+        self.config
+            .endpoints
+            .iter()
+            .filter(abroad)
+            .any(|e| those(e) && answers(&e))
     }
 
     /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
@@ -110,11 +160,15 @@ impl Core {
             .config
             .endpoints
             .iter()
-            .filter(|e| e.name != sample.endpoint && e.base_url.domain().is_some() && !is_local(&e.base_url))
+            .filter(|e| {
+                e.name != sample.endpoint && e.base_url.domain().is_some() && !is_local(&e.base_url)
+            })
             .collect();
         let recently = |e: &&Arc<Endpoint>| {
             let last = self.recents.get(&e.name).and_then(Recent::resolved_at);
-            last.is_some_and(|at| sample.started_at.since_ms(at) <= 2 * e.interval.as_millis() as i64)
+            last.is_some_and(|at| {
+                sample.started_at.since_ms(at) <= 2 * e.interval.as_millis() as i64
+            })
         };
         (!others.is_empty()).then(|| others.iter().any(recently))
     }
@@ -122,11 +176,29 @@ impl Core {
 
 /// What an endpoint sends, in a form that says nothing of it: when this changes, that it worked before means nothing.
 pub(super) fn fingerprint(endpoint: &Endpoint) -> u64 {
-    let Endpoint { base_url, model, deployment, api_version, body, path, .. } = endpoint;
+    let Endpoint {
+        base_url,
+        model,
+        deployment,
+        api_version,
+        body,
+        path,
+        ..
+    } = endpoint;
     let secret = |s: Option<&Secret>| s.map(|s| s.expose().to_owned()).unwrap_or_default();
-    let headers: Vec<_> = endpoint.headers.iter().map(|(name, value)| (name, secret(Some(value)))).collect();
+    let headers: Vec<_> = endpoint
+        .headers
+        .iter()
+        .map(|(name, value)| (name, secret(Some(value))))
+        .collect();
     let key = secret(endpoint.api_key.as_ref());
-    let text = format!("{base_url}\n{model:?}\n{deployment:?}\n{api_version:?}\n{body:?}\n{path}\n{headers:?}\n{key}");
+    let text = format!(
+        "{base_url}\n{model:?}\n{deployment:?}\n{api_version:?}\n{body:?}\n{path}\n{headers:?}\n{key}"
+    );
     let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

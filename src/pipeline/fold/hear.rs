@@ -10,7 +10,9 @@ use crate::config::{Config, StatusFeed};
 use crate::desk::Announcement;
 use crate::incident::{Change, Said};
 use crate::log;
-use crate::model::{Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident};
+use crate::model::{
+    Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident,
+};
 use crate::official::{Heard, News};
 use crate::pipeline::{Line, Step};
 use crate::snapshot::VendorView;
@@ -26,11 +28,22 @@ impl Core {
             // It was on its way when the configuration changed.
             return step;
         };
-        let whose = titles(config, configured).into_iter().collect::<Vec<_>>().join(", ");
-        let Some(news) = self.state.pages.hear(heard) else { return step };
+        let whose = titles(config, configured)
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join(", ");
+        let Some(news) = self.state.pages.hear(heard) else {
+            return step;
+        };
         step.lines.push(line(provider, &whose, &news));
-        let concerned = |incident: &Incident| feeds_about(config, incident).filter(|feeds| feeds.contains(&feed));
-        let felt = self.state.book.open().any(|i| i.attribution == Attribution::Provider && concerned(i).is_some());
+        let concerned = |incident: &Incident| {
+            feeds_about(config, incident).filter(|feeds| feeds.contains(&feed))
+        };
+        let felt = self
+            .state
+            .book
+            .open()
+            .any(|i| i.attribution == Attribution::Provider && concerned(i).is_some());
         let asking: Vec<_> = config
             .channels
             .iter()
@@ -48,15 +61,28 @@ impl Core {
                 step.announcements.push(tell(theirs, true));
                 self.state.pages.was_told(&feed, &theirs.id);
             }
-            step.announcements
-                .extend(news.closed.iter().filter(|(_, told)| *told).map(|(theirs, _)| tell(theirs, false)));
+            step.announcements.extend(
+                news.closed
+                    .iter()
+                    .filter(|(_, told)| *told)
+                    .map(|(theirs, _)| tell(theirs, false)),
+            );
         }
         let pages = &self.state.pages;
         let said = self.state.book.hear(at, |incident| {
-            concerned(incident).map_or_else(|| incident.official.clone(), |feeds| pages.about(incident, &feeds))
+            concerned(incident).map_or_else(
+                || incident.official.clone(),
+                |feeds| pages.about(incident, &feeds),
+            )
         });
-        for Said { incident, published } in said {
-            step.commit.officials.push((incident.id, incident.official.clone()));
+        for Said {
+            incident,
+            published,
+        } in said
+        {
+            step.commit
+                .officials
+                .push((incident.id, incident.official.clone()));
             match (published, incident.resolved_at) {
                 (false, _) => {}
                 (true, None) => step.tell(vec![(Change::Updated, incident)], at),
@@ -73,7 +99,11 @@ impl Core {
         let feeds = &self.config.status_feeds;
         let pages = self.state.pages.all().filter_map(|(key, provider, page)| {
             let feed = feeds.iter().find(|f| f.key() == key)?;
-            let view = move |title| VendorView { provider, title, page: page.clone() };
+            let view = move |title| VendorView {
+                provider,
+                title,
+                page: page.clone(),
+            };
             Some(titles(&self.config, feed).into_iter().map(view))
         });
         pages.flatten().collect()
@@ -86,14 +116,27 @@ pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<St
     let endpoints: Vec<_> = incident.endpoints.iter().filter_map(known).collect();
     // An incident of several providers is this machine's own.
     let provider = endpoints.first()?.provider;
-    let speaks = |feed: &&StatusFeed| feed.provider == provider && endpoints.iter().any(|e| feed.is_about(e));
-    Some(config.status_feeds.iter().filter(speaks).map(StatusFeed::key).collect())
+    let speaks = |feed: &&StatusFeed| {
+        feed.provider == provider && endpoints.iter().any(|e| feed.is_about(e))
+    };
+    Some(
+        config
+            .status_feeds
+            .iter()
+            .filter(speaks)
+            .map(StatusFeed::key)
+            .collect(),
+    )
 }
 
 /// Whom a feed speaks of, as people say it: the vendor, or the servers that have no other name.
 fn titles(config: &Config, feed: &StatusFeed) -> BTreeSet<String> {
-    let mut titles: BTreeSet<_> =
-        config.endpoints.iter().filter(|e| feed.is_about(e)).map(|e| e.domain_title()).collect();
+    let mut titles: BTreeSet<_> = config
+        .endpoints
+        .iter()
+        .filter(|e| feed.is_about(e))
+        .map(|e| e.domain_title())
+        .collect();
     if titles.is_empty() {
         titles.insert(feed.provider.title().to_owned());
     }
@@ -102,7 +145,11 @@ fn titles(config: &Config, feed: &StatusFeed) -> BTreeSet<String> {
 
 fn line(provider: Provider, title: &str, news: &News) -> Line {
     let word = |status: Option<Status>| status.map_or("unknown", Status::as_str);
-    let mut message = format!("the status page of {title} says {} (was {})", word(news.now), word(news.was));
+    let mut message = format!(
+        "the status page of {title} says {} (was {})",
+        word(news.now),
+        word(news.was)
+    );
     let first = news.published.first();
     if let Some(theirs) = first {
         message += &format!(": {}", theirs.name);
@@ -113,7 +160,12 @@ fn line(provider: Provider, title: &str, news: &News) -> Line {
         "published": news.published.iter().map(|i| &i.name).collect::<Vec<_>>(),
         "closed": news.closed.iter().map(|(i, _)| &i.name).collect::<Vec<_>>(),
     });
-    Line::new(log::Event::FeedChanged, tracing::Level::INFO, message, fields)
+    Line::new(
+        log::Event::FeedChanged,
+        tracing::Level::INFO,
+        message,
+        fields,
+    )
 }
 
 fn title(whose: &str, theirs: &VendorIncident, began: bool) -> String {
@@ -135,7 +187,8 @@ fn document(provider: Provider, whose: &str, theirs: &VendorIncident, began: boo
     };
     let facts = [
         theirs.published_at.map(|at| format!("published at {at}")),
-        (!theirs.components.is_empty()).then(|| format!("concerns {}", theirs.components.join(", "))),
+        (!theirs.components.is_empty())
+            .then(|| format!("concerns {}", theirs.components.join(", "))),
         theirs.url.clone(),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();

@@ -27,7 +27,9 @@ impl Core {
     pub fn move_along(&mut self, from: Timestamp, to: Timestamp) -> Step {
         let by_ms = to.since_ms(from);
         self.move_state(by_ms);
-        self.recents.values_mut().for_each(|recent| recent.move_along(by_ms));
+        self.recents
+            .values_mut()
+            .for_each(|recent| recent.move_along(by_ms));
         self.remembered = self.remembered.map(|at| Timestamp(at.0 + by_ms));
         let mut step = Step::default();
         step.commit.checkpoint = Some(self.checkpoint());
@@ -47,7 +49,9 @@ impl Core {
     /// The same for what is at hand of the last samples, which no checkpoint holds.
     pub(super) fn follow_recents(&mut self, at: Timestamp) {
         if let Some((from, to)) = set_back(self.remembered, at) {
-            self.recents.values_mut().for_each(|recent| recent.move_along(to.since_ms(from)));
+            self.recents
+                .values_mut()
+                .for_each(|recent| recent.move_along(to.since_ms(from)));
             self.remembered = None;
         }
         self.remembered = self.remembered.max(Some(at));
@@ -62,14 +66,23 @@ impl Core {
 
 /// From when to when the clock was set, if it reads `now` and something ended at `latest` before.
 fn set_back(latest: Option<Timestamp>, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    latest.filter(|latest| is_plausible(now) && *latest > now + SET_BACK).map(|latest| (latest, now))
+    latest
+        .filter(|latest| is_plausible(now) && *latest > now + SET_BACK)
+        .map(|latest| (latest, now))
 }
 
 fn line(from: Timestamp, to: Timestamp) -> Line {
     let by_s = to.since_ms(from) as f64 / 1000.0;
     let direction = if by_s < 0.0 { "back" } else { "forwards" };
-    let message =
-        format!("this machine's clock was set {direction} by {:.0} s, to {to}; what goes on moves along", by_s.abs());
+    let message = format!(
+        "this machine's clock was set {direction} by {:.0} s, to {to}; what goes on moves along",
+        by_s.abs()
+    );
     let fields = serde_json::json!({"from": from, "to": to, "by_s": by_s});
-    Line::new(log::Event::MonitorClockSet, tracing::Level::WARN, message, fields)
+    Line::new(
+        log::Event::MonitorClockSet,
+        tracing::Level::WARN,
+        message,
+        fields,
+    )
 }

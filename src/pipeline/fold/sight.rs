@@ -27,17 +27,31 @@ pub(super) struct Blind {
 impl Blind {
     /// What is known of the reason, as half a sentence.
     fn reason(&self) -> &'static str {
-        if self.nameless { "no name is resolved here" } else { "neither providers nor controls answer" }
+        if self.nameless {
+            "no name is resolved here"
+        } else {
+            "neither providers nor controls answer"
+        }
     }
 
     fn past_reason(&self) -> &'static str {
-        if self.nameless { "no name was resolved" } else { "neither the providers nor the controls answered" }
+        if self.nameless {
+            "no name was resolved"
+        } else {
+            "neither the providers nor the controls answered"
+        }
     }
 }
 
 impl Core {
     /// Takes a sample as a look out of the window; `offline` when it saw nothing at all.
-    pub(super) fn see(&mut self, step: &mut Step, endpoint: &Endpoint, sample: &Sample, offline: bool) {
+    pub(super) fn see(
+        &mut self,
+        step: &mut Step,
+        endpoint: &Endpoint,
+        sample: &Sample,
+        offline: bool,
+    ) {
         let at = sample.ended_at();
         if offline {
             let alert_after = endpoint.detection.alert_after.as_millis() as i64;
@@ -52,14 +66,24 @@ impl Core {
         let location = &self.config.monitor.location;
         let nameless = sample.fault == Some(Fault::LocalDns);
         let begins = self.state.blind.is_none();
-        let fresh = Blind { since: sample.started_at, told: false, missed: 0, nameless };
+        let fresh = Blind {
+            since: sample.started_at,
+            told: false,
+            missed: 0,
+            nameless,
+        };
         let blind = self.state.blind.get_or_insert(fresh);
         blind.missed += 1;
         blind.nameless &= nameless;
         if begins {
             let message = format!("{location} has lost its network: {}", blind.reason());
             let fields = json!({"endpoint": sample.endpoint, "fault": sample.fault, "since": sample.started_at});
-            step.lines.push(Line::new(log::Event::MonitorBlind, tracing::Level::ERROR, message, fields));
+            step.lines.push(Line::new(
+                log::Event::MonitorBlind,
+                tracing::Level::ERROR,
+                message,
+                fields,
+            ));
         }
         if !blind.told && at.since_ms(blind.since) >= alert_after {
             blind.told = true;
@@ -72,22 +96,36 @@ impl Core {
                     data: json!({"since": blind.since, "fault": sample.fault}),
                 }
             });
-            step.announcements.push(Announcement { document, ..Announcement::new(NoticeType::Blind, title, at) });
+            step.announcements.push(Announcement {
+                document,
+                ..Announcement::new(NoticeType::Blind, title, at)
+            });
         }
     }
 
     fn regain_sight(&mut self, step: &mut Step, at: Timestamp) {
-        let Some(blind) = self.state.blind.take() else { return };
+        let Some(blind) = self.state.blind.take() else {
+            return;
+        };
         let seconds = at.since_ms(blind.since) as f64 / 1000.0;
         let missed = blind.missed;
-        let probes = if missed == 1 { "1 probe".to_owned() } else { format!("{missed} probes") };
+        let probes = if missed == 1 {
+            "1 probe".to_owned()
+        } else {
+            format!("{missed} probes")
+        };
         let title = format!(
             "{} has its network back after {}; {probes} missed",
             self.config.monitor.location,
             human_duration(seconds)
         );
         let fields = json!({"since": blind.since, "duration_s": seconds, "missed_probes": missed});
-        step.lines.push(Line::new(log::Event::MonitorSighted, tracing::Level::INFO, title.clone(), fields.clone()));
+        step.lines.push(Line::new(
+            log::Event::MonitorSighted,
+            tracing::Level::INFO,
+            title.clone(),
+            fields.clone(),
+        ));
         if blind.told {
             let text = format!(
                 "From {} to {at} this machine could reach nobody: {}. {probes} measured nothing: what happened meanwhile is \
@@ -95,9 +133,14 @@ impl Core {
                 blind.since,
                 blind.past_reason()
             );
-            let document = Document { blocks: vec![Block::Text(text)], data: fields };
-            step.announcements
-                .push(Announcement { document: Some(document), ..Announcement::new(NoticeType::Sighted, title, at) });
+            let document = Document {
+                blocks: vec![Block::Text(text)],
+                data: fields,
+            };
+            step.announcements.push(Announcement {
+                document: Some(document),
+                ..Announcement::new(NoticeType::Sighted, title, at)
+            });
         }
     }
 }

@@ -29,7 +29,11 @@ fn body_of(ask: &Ask<'_>) -> Value {
         body["service_tier"] = json!("default");
         body["store"] = json!(false);
     }
-    if endpoint.base_url.domain().is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai")) {
+    if endpoint
+        .base_url
+        .domain()
+        .is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai"))
+    {
         // A router that falls back to somebody else hides the outage of whom it was asked for.
         body["provider"] = json!({"allow_fallbacks": false});
     }
@@ -52,7 +56,9 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
     if answer.error.is_some() {
         return Brought::End;
     }
-    let Some(choice) = chunk["choices"].get(0) else { return Brought::Nothing };
+    let Some(choice) = chunk["choices"].get(0) else {
+        return Brought::Nothing;
+    };
     finish(answer, choice);
     let delta = &choice["delta"];
     let text = append(&mut answer.text, &delta["content"]);
@@ -62,7 +68,10 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
     answer.calls_tool |= calls;
     if text || refusal || calls {
         Brought::Text
-    } else if ["reasoning_content", "reasoning"].iter().any(|k| is_text(&delta[k])) {
+    } else if ["reasoning_content", "reasoning"]
+        .iter()
+        .any(|k| is_text(&delta[k]))
+    {
         Brought::Reasoning
     } else {
         Brought::Nothing
@@ -87,7 +96,10 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
 }
 
 fn has_calls(message: &Value) -> bool {
-    message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty()) || message["function_call"].is_object()
+    message["tool_calls"]
+        .as_array()
+        .is_some_and(|calls| !calls.is_empty())
+        || message["function_call"].is_object()
 }
 
 /// What a chunk and a whole body have in common.
@@ -98,7 +110,10 @@ fn common(answer: &mut Answer, value: &Value) {
         }
     }
     answer.model = answer.model.take().or_else(|| text_of(&value["model"]));
-    answer.fingerprint = answer.fingerprint.take().or_else(|| text_of(&value["system_fingerprint"]));
+    answer.fingerprint = answer
+        .fingerprint
+        .take()
+        .or_else(|| text_of(&value["system_fingerprint"]));
     usage(answer, &value["usage"]);
 }
 
@@ -108,13 +123,17 @@ pub(super) fn usage(answer: &mut Answer, usage: &Value) {
     answer.input_tokens = first(["prompt_tokens", "input_tokens"]).or(answer.input_tokens);
     answer.output_tokens = first(["completion_tokens", "output_tokens"]).or(answer.output_tokens);
     let details = ["completion_tokens_details", "output_tokens_details"];
-    let reasoning = details.iter().find_map(|k| count(&usage[k]["reasoning_tokens"]));
+    let reasoning = details
+        .iter()
+        .find_map(|k| count(&usage[k]["reasoning_tokens"]));
     answer.reasoning_tokens = reasoning.or(answer.reasoning_tokens);
 }
 
 fn finish(answer: &mut Answer, choice: &Value) {
     // Some compatible servers write an empty text where others write null.
-    let Some(reason) = text_of(&choice["finish_reason"]) else { return };
+    let Some(reason) = text_of(&choice["finish_reason"]) else {
+        return;
+    };
     answer.complete = true;
     match reason.as_str() {
         "content_filter" => answer.filtered = true,

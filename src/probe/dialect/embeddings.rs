@@ -10,8 +10,14 @@ const NUMBERS: u32 = 8;
 
 pub(super) fn request(ask: &Ask<'_>) -> Request {
     ask.openai("embeddings", true, || {
-        let mut body = json!({"model": ask.model(), "input": ask.prompt(), "encoding_format": "float"});
-        if ask.endpoint.model.as_ref().is_some_and(|m| m.starts_with(SHORTENED)) {
+        let mut body =
+            json!({"model": ask.model(), "input": ask.prompt(), "encoding_format": "float"});
+        if ask
+            .endpoint
+            .model
+            .as_ref()
+            .is_some_and(|m| m.starts_with(SHORTENED))
+        {
             body["dimensions"] = json!(NUMBERS);
         }
         body

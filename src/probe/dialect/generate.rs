@@ -24,8 +24,15 @@ const FILTERED: [&str; 9] = [
 
 pub(super) fn request(ask: &Ask<'_>) -> Request {
     let model = ask.endpoint.model.as_deref().unwrap_or_default();
-    let verb = if ask.endpoint.stream { "streamGenerateContent" } else { "generateContent" };
-    let mut url = below_version(ask, &format!("/models/{}:{verb}", model.trim_start_matches("models/")));
+    let verb = if ask.endpoint.stream {
+        "streamGenerateContent"
+    } else {
+        "generateContent"
+    };
+    let mut url = below_version(
+        ask,
+        &format!("/models/{}:{verb}", model.trim_start_matches("models/")),
+    );
     if ask.endpoint.stream {
         url.set_query(Some("alt=sse"));
     }
@@ -53,10 +60,14 @@ fn body_of(ask: &Ask<'_>) -> Value {
     let mut settings = json!({"maxOutputTokens": endpoint.max_tokens});
     let thinking = match &endpoint.reasoning_effort {
         Some(effort) => Some(json!({"thinkingLevel": effort.to_ascii_uppercase()})),
-        None => endpoint.model.as_deref().and_then(catalog::gemini_thinking).map(|t| match t {
-            GeminiThinking::Budget(tokens) => json!({"thinkingBudget": tokens}),
-            GeminiThinking::Level(level) => json!({"thinkingLevel": level}),
-        }),
+        None => endpoint
+            .model
+            .as_deref()
+            .and_then(catalog::gemini_thinking)
+            .map(|t| match t {
+                GeminiThinking::Budget(tokens) => json!({"thinkingBudget": tokens}),
+                GeminiThinking::Level(level) => json!({"thinkingLevel": level}),
+            }),
     };
     if let Some(thinking) = thinking {
         settings["thinkingConfig"] = thinking;
@@ -88,7 +99,11 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
     }
     let candidate = &chunk["candidates"][0];
     let mut brought = Brought::Nothing;
-    for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+    for part in candidate["content"]["parts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         if part["thought"] == json!(true) {
             if is_text(&part["text"]) && brought == Brought::Nothing {
                 brought = Brought::Reasoning;
@@ -112,10 +127,16 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
 /// A whole body; without `alt=sse` a stream is one too, the list of its chunks.
 pub(super) fn body(answer: &mut Answer, whole: &Value) {
     if whole["object"] == "interaction" || whole["steps"].is_array() {
-        interaction(answer, "interaction.completed", &json!({"interaction": whole}));
+        interaction(
+            answer,
+            "interaction.completed",
+            &json!({"interaction": whole}),
+        );
         return;
     }
-    let chunks = whole.as_array().map_or(std::slice::from_ref(whole), Vec::as_slice);
+    let chunks = whole
+        .as_array()
+        .map_or(std::slice::from_ref(whole), Vec::as_slice);
     let is_ours = |c: &Value| c["candidates"].is_array() || c["promptFeedback"].is_object();
     if !chunks.iter().any(is_ours) {
         answer.malformed = true;
@@ -140,13 +161,25 @@ fn usage(answer: &mut Answer, usage: &Value) {
 fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> Brought {
     let delta = &event["delta"];
     match kind {
-        "step.delta" if delta["type"] == "text" && append(&mut answer.text, &delta["text"]) => Brought::Text,
-        "step.delta" if delta["type"].as_str().is_some_and(|t| t.contains("thought")) => Brought::Reasoning,
+        "step.delta" if delta["type"] == "text" && append(&mut answer.text, &delta["text"]) => {
+            Brought::Text
+        }
+        "step.delta"
+            if delta["type"]
+                .as_str()
+                .is_some_and(|t| t.contains("thought")) =>
+        {
+            Brought::Reasoning
+        }
         "interaction.completed" => {
             let whole = &event["interaction"];
             if answer.text.is_empty() {
                 // Not streamed: all the text is here.
-                for step in ["steps", "outputs"].iter().filter_map(|k| whole[k].as_array()).flatten() {
+                for step in ["steps", "outputs"]
+                    .iter()
+                    .filter_map(|k| whole[k].as_array())
+                    .flatten()
+                {
                     append(&mut answer.text, &step["text"]);
                     append(&mut answer.text, &step["content"]);
                 }
@@ -160,13 +193,17 @@ fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> Brought {
             answer.cut_by_length = whole["status"] == "incomplete";
             answer.finish_reason = text_of(&whole["status"]);
             if whole["status"] == "failed" || whole["status"] == "cancelled" {
-                answer.error = Some(json!({"message": format!("the interaction is {}", whole["status"])}));
+                answer.error =
+                    Some(json!({"message": format!("the interaction is {}", whole["status"])}));
             }
             answer.complete = true;
             Brought::End
         }
         _ => {
-            answer.model = answer.model.take().or_else(|| text_of(&event["interaction"]["model"]));
+            answer.model = answer
+                .model
+                .take()
+                .or_else(|| text_of(&event["interaction"]["model"]));
             Brought::Nothing
         }
     }

@@ -8,9 +8,23 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
         Some((path, query)) => (path, Some(query)),
         None => (endpoint.path.as_str(), None),
     };
-    let mut url = if path.is_empty() { endpoint.base_url.clone() } else { super::below(&endpoint.base_url, path) };
+    let mut url = if path.is_empty() {
+        endpoint.base_url.clone()
+    } else {
+        super::below(&endpoint.base_url, path)
+    };
     url.set_query(query);
-    let key = |key: &crate::model::Secret| ("authorization".to_owned(), format!("Bearer {}", key.expose()));
+    let key = |key: &crate::model::Secret| {
+        (
+            "authorization".to_owned(),
+            format!("Bearer {}", key.expose()),
+        )
+    };
     let headers = endpoint.api_key.as_ref().map(key).into_iter().collect();
-    Request { method: endpoint.method.clone(), url, headers, body: ask.own_body().unwrap_or_default() }
+    Request {
+        method: endpoint.method.clone(),
+        url,
+        headers,
+        body: ask.own_body().unwrap_or_default(),
+    }
 }

@@ -9,13 +9,22 @@ use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_te
 use crate::config::catalog;
 
 pub(super) fn request(ask: &Ask<'_>) -> Request {
-    ask.post(below(&ask.endpoint.base_url, "/v1/messages"), headers(ask), || body_of(ask))
+    ask.post(
+        below(&ask.endpoint.base_url, "/v1/messages"),
+        headers(ask),
+        || body_of(ask),
+    )
 }
 
 pub(super) fn headers(ask: &Ask<'_>) -> Vec<(String, String)> {
     let version = ask.endpoint.api_version.clone().unwrap_or_default();
     let mut headers = vec![("anthropic-version".to_owned(), version)];
-    headers.extend(ask.endpoint.api_key.as_ref().map(|key| ("x-api-key".to_owned(), key.expose().to_owned())));
+    headers.extend(
+        ask.endpoint
+            .api_key
+            .as_ref()
+            .map(|key| ("x-api-key".to_owned(), key.expose().to_owned())),
+    );
     headers
 }
 
@@ -46,7 +55,9 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
             usage(answer, &message["usage"]);
             Brought::Nothing
         }
-        "content_block_start" if append(&mut answer.text, &event["content_block"]["text"]) => Brought::Text,
+        "content_block_start" if append(&mut answer.text, &event["content_block"]["text"]) => {
+            Brought::Text
+        }
         "content_block_delta" => {
             let delta = &event["delta"];
             match delta["type"].as_str().unwrap_or_default() {
@@ -70,7 +81,11 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
         }
         _ => {
             answer.error = error_in(event);
-            if answer.error.is_some() { Brought::End } else { Brought::Nothing }
+            if answer.error.is_some() {
+                Brought::End
+            } else {
+                Brought::Nothing
+            }
         }
     }
 }
@@ -96,7 +111,9 @@ pub(super) fn body(answer: &mut Answer, message: &Value) {
 }
 
 fn stop(answer: &mut Answer, reason: &Value) {
-    let Some(reason) = reason.as_str() else { return };
+    let Some(reason) = reason.as_str() else {
+        return;
+    };
     match reason {
         "max_tokens" | "model_context_window_exceeded" => answer.cut_by_length = true,
         "refusal" => answer.refused = true,
@@ -109,10 +126,21 @@ fn stop(answer: &mut Answer, reason: &Value) {
 
 /// Later counts are cumulative and replace earlier ones. What came from the prompt cache was input too.
 fn usage(answer: &mut Answer, usage: &Value) {
-    let parts = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"].map(|k| count(&usage[k]));
+    let parts = [
+        "input_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+    ]
+    .map(|k| count(&usage[k]));
     if parts[0].is_some() {
-        answer.input_tokens = Some(parts.iter().flatten().fold(0u32, |sum, n| sum.saturating_add(*n)));
+        answer.input_tokens = Some(
+            parts
+                .iter()
+                .flatten()
+                .fold(0u32, |sum, n| sum.saturating_add(*n)),
+        );
     }
     answer.output_tokens = count(&usage["output_tokens"]).or(answer.output_tokens);
-    answer.reasoning_tokens = count(&usage["output_tokens_details"]["thinking_tokens"]).or(answer.reasoning_tokens);
+    answer.reasoning_tokens =
+        count(&usage["output_tokens_details"]["thinking_tokens"]).or(answer.reasoning_tokens);
 }

@@ -58,7 +58,10 @@ pub(super) enum Brought {
 
 /// What is known of an answer when it has ended.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; they come in every combination")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own; they come in every combination"
+)]
 pub(super) struct Answer {
     pub(super) text: String,
     pub(super) refusal: String,
@@ -135,7 +138,9 @@ impl Dialect {
     /// How the answer is asked for.
     pub(super) fn framing(self, endpoint: &Endpoint) -> Framing {
         match self {
-            Self::Chat | Self::Responses | Self::Messages | Self::Generate if endpoint.stream => Framing::Events,
+            Self::Chat | Self::Responses | Self::Messages | Self::Generate if endpoint.stream => {
+                Framing::Events
+            }
             Self::Ollama if endpoint.stream => Framing::Lines,
             _ => Framing::Whole,
         }
@@ -220,7 +225,8 @@ impl Dialect {
             return;
         }
         // Some servers send blank lines while a request waits in their queue.
-        let Ok(whole) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}').trim()) else {
+        let Ok(whole) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}').trim())
+        else {
             answer.malformed = true;
             return;
         };
@@ -259,23 +265,44 @@ impl Ask<'_> {
     pub(super) fn budget_names(&self) -> [&'static str; 2] {
         let compatible = self.endpoint.provider == Provider::OpenAiCompatible;
         let names = ["max_completion_tokens", "max_tokens"];
-        if compatible == self.other_budget { names } else { [names[1], names[0]] }
+        if compatible == self.other_budget {
+            names
+        } else {
+            [names[1], names[0]]
+        }
     }
 
     /// The body that the configuration gives.
     fn own_body(&self) -> Option<Vec<u8>> {
-        self.endpoint.body.as_ref().map(|body| body.replace(NONCE, self.nonce()).into_bytes())
+        self.endpoint
+            .body
+            .as_ref()
+            .map(|body| body.replace(NONCE, self.nonce()).into_bytes())
     }
 
     /// The random end of the sample's id.
     fn nonce(&self) -> &str {
-        self.id.get(self.id.len().saturating_sub(6)..).unwrap_or_default()
+        self.id
+            .get(self.id.len().saturating_sub(6)..)
+            .unwrap_or_default()
     }
 
     /// A POST of the configuration's body, else of `body`.
-    fn post(&self, url: Url, headers: Vec<(String, String)>, body: impl FnOnce() -> Value) -> Request {
-        let body = self.own_body().unwrap_or_else(|| body().to_string().into_bytes());
-        Request { method: "POST".to_owned(), url, headers, body }
+    fn post(
+        &self,
+        url: Url,
+        headers: Vec<(String, String)>,
+        body: impl FnOnce() -> Value,
+    ) -> Request {
+        let body = self
+            .own_body()
+            .unwrap_or_else(|| body().to_string().into_bytes());
+        Request {
+            method: "POST".to_owned(),
+            url,
+            headers,
+            body,
+        }
     }
 
     /// A request to `tail` of an API in OpenAI's manner, Azure's two variants among them. `by_deployment` says whether
@@ -286,12 +313,16 @@ impl Ask<'_> {
             Provider::AzureOpenAi if !self.is_v1() => {
                 let mut url = below(&endpoint.base_url, "/openai");
                 if let Ok(mut path) = url.path_segments_mut() {
-                    if let Some(deployment) = endpoint.deployment.as_ref().filter(|_| by_deployment) {
+                    if let Some(deployment) = endpoint.deployment.as_ref().filter(|_| by_deployment)
+                    {
                         path.extend(["deployments", deployment.as_str()]);
                     }
                     path.extend(tail.split('/'));
                 }
-                url.query_pairs_mut().append_pair("api-version", endpoint.api_version.as_deref().unwrap_or_default());
+                url.query_pairs_mut().append_pair(
+                    "api-version",
+                    endpoint.api_version.as_deref().unwrap_or_default(),
+                );
                 url
             }
             _ => below(&endpoint.base_url, &format!("/{tail}")),
@@ -301,10 +332,16 @@ impl Ask<'_> {
 
     /// The key as APIs in OpenAI's manner take it.
     fn openai_key(&self) -> Vec<(String, String)> {
-        let key = self.endpoint.api_key.as_ref().map(crate::model::Secret::expose);
+        let key = self
+            .endpoint
+            .api_key
+            .as_ref()
+            .map(crate::model::Secret::expose);
         match (self.token, key) {
             (Some(token), _) => vec![("authorization".to_owned(), format!("Bearer {token}"))],
-            (None, Some(key)) if self.endpoint.provider == Provider::AzureOpenAi && !self.is_v1() => {
+            (None, Some(key))
+                if self.endpoint.provider == Provider::AzureOpenAi && !self.is_v1() =>
+            {
                 vec![("api-key".to_owned(), key.to_owned())]
             }
             (None, Some(key)) => vec![("authorization".to_owned(), format!("Bearer {key}"))],
@@ -320,7 +357,10 @@ impl Ask<'_> {
     /// The model's name as the body has it: on Azure the deployment's.
     fn model(&self) -> Option<&str> {
         let endpoint = self.endpoint;
-        let deployment = endpoint.deployment.as_deref().filter(|_| endpoint.provider == Provider::AzureOpenAi);
+        let deployment = endpoint
+            .deployment
+            .as_deref()
+            .filter(|_| endpoint.provider == Provider::AzureOpenAi);
         deployment.or(endpoint.model.as_deref())
     }
 
@@ -367,7 +407,10 @@ fn append(text: &mut String, value: &Value) -> bool {
     let before = text.len();
     match value {
         Value::String(s) => text.push_str(s),
-        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).for_each(|s| text.push_str(s)),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|p| p["text"].as_str())
+            .for_each(|s| text.push_str(s)),
         _ => {}
     }
     text.len() > before

@@ -10,7 +10,10 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
     let base = &ask.endpoint.base_url;
     let (mut url, headers) = match ask.endpoint.provider {
         Provider::Anthropic => (below(base, "/v1/models"), messages::headers(ask)),
-        Provider::Gemini => (generate::below_version(ask, "/models"), generate::headers(ask)),
+        Provider::Gemini => (
+            generate::below_version(ask, "/models"),
+            generate::headers(ask),
+        ),
         _ => (below(base, "/models"), ask.openai_key()),
     };
     match ask.endpoint.provider {
@@ -18,22 +21,37 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
         Provider::Gemini => url.set_query(Some("pageSize=1000")),
         _ => {}
     }
-    Request { method: "GET".to_owned(), url, headers, body: Vec::new() }
+    Request {
+        method: "GET".to_owned(),
+        url,
+        headers,
+        body: Vec::new(),
+    }
 }
 
 pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    let Some(list) = ["data", "models"].iter().find_map(|key| whole[key].as_array()).or(whole.as_array()) else {
+    let Some(list) = ["data", "models"]
+        .iter()
+        .find_map(|key| whole[key].as_array())
+        .or(whole.as_array())
+    else {
         answer.malformed = true;
         return;
     };
     let id_of = |model: &Value| {
-        let id = ["id", "name", "model"].iter().find_map(|key| model[key].as_str())?;
+        let id = ["id", "name", "model"]
+            .iter()
+            .find_map(|key| model[key].as_str())?;
         Some(id.strip_prefix("models/").unwrap_or(id).to_owned())
     };
     for model in list {
         let Some(id) = id_of(model) else { continue };
-        let end = ["shutdown_date", "retires_at", "deprecation_date"].iter().find_map(|key| model[key].as_str());
-        answer.retiring.extend(end.map(|date| (id.clone(), date.to_owned())));
+        let end = ["shutdown_date", "retires_at", "deprecation_date"]
+            .iter()
+            .find_map(|key| model[key].as_str());
+        answer
+            .retiring
+            .extend(end.map(|date| (id.clone(), date.to_owned())));
         answer.text += &id;
         answer.text.push('\n');
     }

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use super::{Answer, Ask, Request, text_of};
 
 pub(super) fn request(ask: &Ask<'_>) -> Request {
-    ask.openai("moderations", false, || json!({"model": ask.model(), "input": ask.prompt()}))
+    ask.openai(
+        "moderations",
+        false,
+        || json!({"model": ask.model(), "input": ask.prompt()}),
+    )
 }
 
 pub(super) fn body(answer: &mut Answer, whole: &Value) {

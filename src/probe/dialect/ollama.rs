@@ -13,7 +13,12 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
     if let Some(root) = base.path().strip_suffix("/v1").map(str::to_owned) {
         base.set_path(&root);
     }
-    let key = |key: &crate::model::Secret| ("authorization".to_owned(), format!("Bearer {}", key.expose()));
+    let key = |key: &crate::model::Secret| {
+        (
+            "authorization".to_owned(),
+            format!("Bearer {}", key.expose()),
+        )
+    };
     let headers = ask.endpoint.api_key.as_ref().map(key).into_iter().collect();
     ask.post(below(&base, "/api/chat"), headers, || body_of(ask))
 }
@@ -28,7 +33,10 @@ fn body_of(ask: &Ask<'_>) -> Value {
         "options": {"num_predict": endpoint.max_tokens},
     });
     // Only models that can think know the switch; others refuse it.
-    match (&endpoint.reasoning_effort, endpoint.model.as_deref().and_then(catalog::ollama_thinking)) {
+    match (
+        &endpoint.reasoning_effort,
+        endpoint.model.as_deref().and_then(catalog::ollama_thinking),
+    ) {
         (Some(effort), _) => body["think"] = json!(effort),
         (None, Some(level)) => body["think"] = level.map_or(json!(false), |l| json!(l)),
         (None, None) => {}
@@ -47,7 +55,9 @@ pub(super) fn event(answer: &mut Answer, line: &Value) -> Brought {
     answer.model = answer.model.take().or_else(|| text_of(&line["model"]));
     let message = &line["message"];
     let text = append(&mut answer.text, &message["content"]);
-    let calls = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+    let calls = message["tool_calls"]
+        .as_array()
+        .is_some_and(|calls| !calls.is_empty());
     answer.calls_tool |= calls;
     if line["done"] == json!(true) {
         answer.complete = true;

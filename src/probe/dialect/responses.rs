@@ -5,7 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, Brought, Request, append, chat, error_in, is_something, is_text, text_of};
+use super::{
+    Answer, Ask, Brought, Request, append, chat, error_in, is_something, is_text, text_of,
+};
 use crate::model::Provider;
 
 /// The API refuses a smaller budget.
@@ -48,11 +50,15 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
     match kind {
         "response.output_text.delta" if append(&mut answer.text, delta) => Brought::Text,
         // A server that sends the text only whole.
-        "response.output_text.done" if answer.text.is_empty() && append(&mut answer.text, &event["text"]) => {
+        "response.output_text.done"
+            if answer.text.is_empty() && append(&mut answer.text, &event["text"]) =>
+        {
             Brought::Text
         }
         "response.refusal.delta" if append(&mut answer.refusal, delta) => Brought::Text,
-        "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" if is_text(delta) => {
+        "response.reasoning_summary_text.delta" | "response.reasoning_text.delta"
+            if is_text(delta) =>
+        {
             Brought::Reasoning
         }
         "response.function_call_arguments.delta" => {
@@ -61,16 +67,26 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
         }
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
             whole(answer, &event["response"]);
-            if kind != "response.completed" && kind != "response.incomplete" && answer.error.is_none() {
+            if kind != "response.completed"
+                && kind != "response.incomplete"
+                && answer.error.is_none()
+            {
                 answer.error = Some(json!({"message": kind}));
             }
             answer.complete = true;
             Brought::End
         }
         _ => {
-            answer.model = answer.model.take().or_else(|| text_of(&event["response"]["model"]));
+            answer.model = answer
+                .model
+                .take()
+                .or_else(|| text_of(&event["response"]["model"]));
             answer.error = error_in(event);
-            if answer.error.is_some() { Brought::End } else { Brought::Nothing }
+            if answer.error.is_some() {
+                Brought::End
+            } else {
+                Brought::Nothing
+            }
         }
     }
 }
@@ -97,18 +113,27 @@ fn whole(answer: &mut Answer, response: &Value) {
         (_, Some("max_output_tokens" | "max_tokens")) => answer.cut_by_length = true,
         (_, Some("content_filter")) => answer.filtered = true,
         (Some("failed" | "cancelled"), _) if answer.error.is_none() => {
-            answer.error = Some(json!({"message": format!("the response is {}", status.unwrap_or_default())}));
+            answer.error =
+                Some(json!({"message": format!("the response is {}", status.unwrap_or_default())}));
         }
         _ => {}
     }
-    answer.finish_reason = reason.or(status).map(str::to_owned).or(answer.finish_reason.take());
+    answer.finish_reason = reason
+        .or(status)
+        .map(str::to_owned)
+        .or(answer.finish_reason.take());
     // A server that sent no deltas has all the text here.
     if !answer.text.is_empty() || !answer.refusal.is_empty() {
         return;
     }
     for item in response["output"].as_array().into_iter().flatten() {
         answer.calls_tool |= item["type"].as_str().is_some_and(|t| t.ends_with("_call"));
-        for part in item["content"].as_array().into_iter().flatten().filter(|_| item["type"] == "message") {
+        for part in item["content"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|_| item["type"] == "message")
+        {
             append(&mut answer.text, &part["text"]);
             append(&mut answer.refusal, &part["refusal"]);
         }

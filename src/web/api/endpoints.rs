@@ -35,7 +35,9 @@ pub(super) struct Endpoints {
 /// Every endpoint as it is now.
 #[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", responses((status = 200, body = Endpoints)))]
 pub(super) async fn list(State(view): State<View>) -> Json<Endpoints> {
-    Json(Endpoints { endpoints: view.snapshot.borrow().endpoints.clone() })
+    Json(Endpoints {
+        endpoints: view.snapshot.borrow().endpoints.clone(),
+    })
 }
 
 /// Which endpoint.
@@ -90,8 +92,17 @@ pub(super) async fn one(
 ) -> Result<Json<EndpointDetail>, Problem> {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
-    let now = snapshot.endpoints.iter().find(|e| e.name == name).ok_or_else(|| no_endpoint(&name))?.clone();
-    let configured = config.endpoints.iter().find(|e| e.name == name).ok_or_else(|| no_endpoint(&name))?;
+    let now = snapshot
+        .endpoints
+        .iter()
+        .find(|e| e.name == name)
+        .ok_or_else(|| no_endpoint(&name))?
+        .clone();
+    let configured = config
+        .endpoints
+        .iter()
+        .find(|e| e.name == name)
+        .ok_or_else(|| no_endpoint(&name))?;
     let today = Resolution::Day.begin((view.wall)());
     let wanted = name.clone();
     let days = view.store.aside(move |store| {
@@ -102,12 +113,16 @@ pub(super) async fn one(
             until: today + Resolution::Day.length(),
             detail: false,
         };
-        store.rollups(query).map(|mut found| found.remove(&wanted).unwrap_or_default())
+        store
+            .rollups(query)
+            .map(|mut found| found.remove(&wanted).unwrap_or_default())
     });
     let days = days.await?;
     let over = |n: u32| {
         let mut all = Rollup::default();
-        days.iter().filter(|d| d.at >= today - Resolution::Day.length() * (n - 1)).for_each(|d| all.merge(d));
+        days.iter()
+            .filter(|d| d.at >= today - Resolution::Day.length() * (n - 1))
+            .for_each(|d| all.merge(d));
         all.availability()
     };
     Ok(Json(EndpointDetail {
@@ -118,12 +133,18 @@ pub(super) async fn one(
         slo: configured.slo,
         labels: configured.labels.clone(),
         depends_on: configured.depends_on.clone(),
-        availability: Availability { week: over(7), month: over(30), quarter: over(90) },
+        availability: Availability {
+            week: over(7),
+            month: over(30),
+            quarter: over(90),
+        },
     }))
 }
 
 fn no_endpoint(name: &str) -> Problem {
-    Problem::not_found(format!("there is no endpoint `{name}`; `/api/v1/endpoints` lists them"))
+    Problem::not_found(format!(
+        "there is no endpoint `{name}`; `/api/v1/endpoints` lists them"
+    ))
 }
 
 /// Which samples.
@@ -178,8 +199,14 @@ pub(super) async fn samples(
     let mut found = found.await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
-    let next = found.last().filter(|_| more).map(|(seq, _)| seq.to_string());
-    Ok(Json(Samples { samples: found.into_iter().map(|(_, s)| s).collect(), next }))
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|(seq, _)| seq.to_string());
+    Ok(Json(Samples {
+        samples: found.into_iter().map(|(_, s)| s).collect(),
+        next,
+    }))
 }
 
 /// Which part of the history.
@@ -187,11 +214,17 @@ pub(super) async fn samples(
 #[into_params(parameter_in = Query)]
 pub(super) struct SeriesQuery {
     /// How far back, from `5m` to `1000d`; 24 hours unasked.
-    #[param(example = "24h", pattern = "^([5-9]|[1-9][0-9]{1,3})m$|^[1-9][0-9]{0,2}[hd]$")]
+    #[param(
+        example = "24h",
+        pattern = "^([5-9]|[1-9][0-9]{1,3})m$|^[1-9][0-9]{0,2}[hd]$"
+    )]
     range: Option<String>,
     /// The length of each step, a multiple of `5m`; unasked about 300 steps are made. A step that would make more than
     /// 2000 of them is widened: `step_s` says to what.
-    #[param(example = "5m", pattern = "^(5|[1-9][0-9]{0,2}[05])m$|^[1-9][0-9]{0,2}[hd]$")]
+    #[param(
+        example = "5m",
+        pattern = "^(5|[1-9][0-9]{0,2}[05])m$|^[1-9][0-9]{0,2}[hd]$"
+    )]
     step: Option<String>,
     /// The end of the range; now if not given.
     until: Option<Timestamp>,
@@ -277,18 +310,27 @@ struct Stages {
 impl From<&Sketch> for Latency {
     fn from(sketch: &Sketch) -> Self {
         let q = |q| sketch.quantile(q);
-        Self { p50: q(0.5), p90: q(0.9), p95: q(0.95), p99: q(0.99), mean: sketch.mean() }
+        Self {
+            p50: q(0.5),
+            p90: q(0.9),
+            p95: q(0.95),
+            p99: q(0.99),
+            mean: sketch.mean(),
+        }
     }
 }
 
 impl From<&Rollup> for Point {
     fn from(r: &Rollup) -> Self {
         let mean = |us: u64| us as f64 / f64::from(r.good()) / 1000.0;
-        let faults = r.faults.iter().map(|((fault, attribution), count)| FaultCount {
-            fault: *fault,
-            attribution: *attribution,
-            count: *count,
-        });
+        let faults = r
+            .faults
+            .iter()
+            .map(|((fault, attribution), count)| FaultCount {
+                fault: *fault,
+                attribution: *attribution,
+                count: *count,
+            });
         Self {
             at: r.at,
             ok: r.ok,
@@ -322,10 +364,14 @@ pub(super) async fn series(
     Query(ask): Query<SeriesQuery>,
 ) -> Result<Json<Series>, Problem> {
     let length = |key: &str, text: &str| {
-        let wrong = |why: String| Problem::bad_request(format!("`{key}` is no length of time: {why}"));
+        let wrong =
+            |why: String| Problem::bad_request(format!("`{key}` is no length of time: {why}"));
         duration(text).map_err(|why| wrong(why.to_string()))
     };
-    let range = ask.range.as_deref().map_or(Ok(Duration::from_hours(24)), |t| length("range", t))?;
+    let range = ask
+        .range
+        .as_deref()
+        .map_or(Ok(Duration::from_hours(24)), |t| length("range", t))?;
     if range < SHORTEST_STEP || range > LONGEST {
         return Err(Problem::bad_request("`range` is from 5m to 1000d"));
     }
@@ -341,7 +387,10 @@ pub(super) async fn series(
     let until = ask.until.unwrap_or_else(|| (view.wall)());
     let since = until - range;
     let wanted = name.clone();
-    let found = view.store.aside(move |store| store.series(&wanted, since, until, step)).await?;
+    let found = view
+        .store
+        .aside(move |store| store.series(&wanted, since, until, step))
+        .await?;
     let mut summary = Rollup::beginning(floor(since, step));
     for rollup in &found {
         summary.merge(rollup);
@@ -360,14 +409,27 @@ pub(super) async fn series(
 fn round_step(range: Duration, points: u128) -> Duration {
     let minutes = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map(Duration::from_mins);
     let fits = |step: &Duration| range.as_millis() / step.as_millis() <= points;
-    minutes.into_iter().find(fits).unwrap_or(Duration::from_hours(24 * 7))
+    minutes
+        .into_iter()
+        .find(fits)
+        .unwrap_or(Duration::from_hours(24 * 7))
 }
 
 /// An endpoint that is configured, or of which there are still samples.
 async fn known(view: &View, name: &str) -> Result<(), Problem> {
-    if view.snapshot.borrow().endpoints.iter().any(|e| e.name == name) {
+    if view
+        .snapshot
+        .borrow()
+        .endpoints
+        .iter()
+        .any(|e| e.name == name)
+    {
         return Ok(());
     }
     let recorded = view.store.aside(Store::known_endpoints).await?;
-    if recorded.iter().any(|known| known == name) { Ok(()) } else { Err(no_endpoint(name)) }
+    if recorded.iter().any(|known| known == name) {
+        Ok(())
+    } else {
+        Err(no_endpoint(name))
+    }
 }

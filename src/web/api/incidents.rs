@@ -55,12 +55,24 @@ pub(super) async fn list(
     let limit = limit(ask.limit)?;
     let before = cursor(ask.cursor.as_deref())?;
     let open = ask.state.map(|s| s == IncidentState::Open);
-    let mut rows = view.store.aside(move |store| store.incidents_before(before, open, limit + 1)).await?;
+    let mut rows = view
+        .store
+        .aside(move |store| store.incidents_before(before, open, limit + 1))
+        .await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let next = rows.last().filter(|_| more).map(|row| row.number.to_string());
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| row.number.to_string());
     let snapshot = view.snapshot.borrow().clone();
-    Ok(Json(Incidents { incidents: rows.iter().map(|row| read(row, &snapshot)).collect::<Result<_, _>>()?, next }))
+    Ok(Json(Incidents {
+        incidents: rows
+            .iter()
+            .map(|row| read(row, &snapshot))
+            .collect::<Result<_, _>>()?,
+        next,
+    }))
 }
 
 /// One incident: its timeline, evidence and explanation.
@@ -70,9 +82,15 @@ pub(super) async fn one(
     State(view): State<View>,
     Path(Numbered { number }): Path<Numbered>,
 ) -> Result<Json<Incident>, Problem> {
-    let row = view.store.aside(move |store| store.incident(number)).await?;
-    let row = row
-        .ok_or_else(|| Problem::not_found(format!("there is no incident {number}; `/api/v1/incidents` lists them")))?;
+    let row = view
+        .store
+        .aside(move |store| store.incident(number))
+        .await?;
+    let row = row.ok_or_else(|| {
+        Problem::not_found(format!(
+            "there is no incident {number}; `/api/v1/incidents` lists them"
+        ))
+    })?;
     let snapshot = view.snapshot.borrow().clone();
     Ok(Json(read(&row, &snapshot)?))
 }
@@ -83,7 +101,10 @@ pub(super) fn read(row: &IncidentRow, snapshot: &Snapshot) -> Result<Incident, P
         return Ok(now.clone());
     }
     serde_json::from_str(&row.data).map_err(|_| {
-        let detail = format!("incident {} was recorded in a form that this release does not read", row.number);
+        let detail = format!(
+            "incident {} was recorded in a form that this release does not read",
+            row.number
+        );
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     })
 }

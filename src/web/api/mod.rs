@@ -31,7 +31,12 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{number}", get(incidents::one))
         .route("/api/v1/incidents/{number}/ack", post(people::acknowledge))
-        .route("/api/v1/silences", get(people::silences).post(people::silence).delete(people::unsilence_which))
+        .route(
+            "/api/v1/silences",
+            get(people::silences)
+                .post(people::silence)
+                .delete(people::unsilence_which),
+        )
         .route("/api/v1/silences/{id}", delete(people::unsilence))
         .route("/api/v1/route", get(route::route))
         .route("/api/v1/events", get(live::events))
@@ -60,8 +65,13 @@ fn limit(asked: Option<u32>) -> Result<u32, Problem> {
 /// The cursor of the page before, as it was given out.
 fn cursor(given: Option<&str>) -> Result<Option<u64>, Problem> {
     let parse = |text: &str| {
-        let number = text.parse().ok().filter(|n: &u64| i64::try_from(*n).is_ok());
-        number.ok_or_else(|| Problem::bad_request("`cursor` is the `next` of the page before, as it stands there"))
+        let number = text
+            .parse()
+            .ok()
+            .filter(|n: &u64| i64::try_from(*n).is_ok());
+        number.ok_or_else(|| {
+            Problem::bad_request("`cursor` is the `next` of the page before, as it stands there")
+        })
     };
     given.map(parse).transpose()
 }

@@ -70,17 +70,24 @@ fn complete(description: &mut Value) {
     }
     // Reading needs the token where one is configured.
     description["security"] = json!([{}, {"token": []}]);
-    description["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
+    description["components"]["securitySchemes"] =
+        json!({"token": {"type": "http", "scheme": "bearer"}});
     // Either the one or the other.
     let given = |this: &str, other: &str| json!({"required": [this], "properties": {this: {"type": "string"}, other: {"type": "null"}}});
-    description["components"]["schemas"]["Wish"]["oneOf"] = json!([given("until", "for"), given("for", "until")]);
+    description["components"]["schemas"]["Wish"]["oneOf"] =
+        json!([given("until", "for"), given("for", "until")]);
 }
 
 fn objects(of: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
-    of.and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut())
+    of.and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(|map| map.values_mut())
 }
 
 /// The description itself.
 pub(super) async fn describe() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION.as_str())
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        DESCRIPTION.as_str(),
+    )
 }

@@ -71,7 +71,9 @@ pub(super) struct Silences {
 /// The silences that hold.
 #[utoipa::path(get, path = "/api/v1/silences", operation_id = "silences", responses((status = 200, body = Silences)))]
 pub(super) async fn silences(State(view): State<View>) -> Json<Silences> {
-    Json(Silences { silences: view.snapshot.borrow().silences.clone() })
+    Json(Silences {
+        silences: view.snapshot.borrow().silences.clone(),
+    })
 }
 
 /// Begins a silence. Needs the token.
@@ -87,19 +89,42 @@ pub(super) async fn silence(
     let until = match (wish.until, &wish.r#for) {
         (Some(until), None) => until,
         (None, Some(length)) => {
-            now + duration(length).map_err(|why| Problem::bad_request(format!("`for` is no length of time: {why}")))?
+            now + duration(length)
+                .map_err(|why| Problem::bad_request(format!("`for` is no length of time: {why}")))?
         }
-        _ => return Err(Problem::bad_request("give `until` (RFC 3339) or `for` (such as `2h`)")),
+        _ => {
+            return Err(Problem::bad_request(
+                "give `until` (RFC 3339) or `for` (such as `2h`)",
+            ));
+        }
     };
     if until <= now {
-        return Err(Problem::new(StatusCode::CONFLICT, "the silence would be over already"));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "the silence would be over already",
+        ));
     }
     let config = view.config.borrow().clone();
-    if let Some(name) = wish.endpoints.iter().find(|n| !config.endpoints.iter().any(|e| e.name == **n)) {
-        return Err(Problem::not_found(format!("there is no endpoint `{}`", name.escape_debug())));
+    if let Some(name) = wish
+        .endpoints
+        .iter()
+        .find(|n| !config.endpoints.iter().any(|e| e.name == **n))
+    {
+        return Err(Problem::not_found(format!(
+            "there is no endpoint `{}`",
+            name.escape_debug()
+        )));
     }
-    if let Some(name) = wish.groups.iter().find(|g| !config.endpoints.iter().any(|e| e.group.as_ref() == Some(*g))) {
-        return Err(Problem::not_found(format!("there is no group `{}`", name.escape_debug())));
+    if let Some(name) = wish.groups.iter().find(|g| {
+        !config
+            .endpoints
+            .iter()
+            .any(|e| e.group.as_ref() == Some(*g))
+    }) {
+        return Err(Problem::not_found(format!(
+            "there is no group `{}`",
+            name.escape_debug()
+        )));
     }
     let silence = Silence {
         id: Uuid::now_v7(),
@@ -128,7 +153,9 @@ pub(super) async fn unsilence(
 
 async fn end(view: &View, id: Uuid) -> Result<Json<Silence>, Problem> {
     let ended = ask(view, |reply| Control::Unsilence(id, reply)).await?;
-    ended.map(Json).ok_or_else(|| Problem::not_found("there is no such silence, or it is over"))
+    ended
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("there is no such silence, or it is over"))
 }
 
 /// The same, with the id as a parameter.
@@ -152,9 +179,15 @@ pub(super) async fn acknowledge(
     body: Bytes,
 ) -> Result<Json<Incident>, Problem> {
     let word: Word = said(&body)?;
-    let word = Acknowledgement { at: (view.wall)(), by: short(&word.by), comment: short(&word.comment) };
+    let word = Acknowledgement {
+        at: (view.wall)(),
+        by: short(&word.by),
+        comment: short(&word.comment),
+    };
     let incident = ask(&view, |reply| Control::Acknowledge(number, word, reply)).await?;
-    incident.map(Json).ok_or_else(|| Problem::not_found(format!("no incident of number {number} goes on")))
+    incident
+        .map(Json)
+        .ok_or_else(|| Problem::not_found(format!("no incident of number {number} goes on")))
 }
 
 /// What the body says; an empty one says nothing.
@@ -162,18 +195,28 @@ fn said<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Problem>
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|e| Problem::bad_request(format!("the body is not as expected: {e}")))
+    serde_json::from_slice(body)
+        .map_err(|e| Problem::bad_request(format!("the body is not as expected: {e}")))
 }
 
 /// One line of bounded length without control characters.
 fn short(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     line.trim()[..line.trim().floor_char_boundary(LONGEST)].to_owned()
 }
 
-async fn ask<T>(view: &View, control: impl FnOnce(oneshot::Sender<T>) -> Control) -> Result<T, Problem> {
+async fn ask<T>(
+    view: &View,
+    control: impl FnOnce(oneshot::Sender<T>) -> Control,
+) -> Result<T, Problem> {
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
     let (reply, answer) = oneshot::channel();
-    view.controls.send(control(reply)).await.map_err(|_| stopping())?;
+    view.controls
+        .send(control(reply))
+        .await
+        .map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())
 }

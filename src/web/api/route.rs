@@ -37,18 +37,31 @@ pub(super) enum Format {
     responses(
         (status = 200, description = "The ranking, or the bare name for `format=text`", content((Ranking = "application/json"), (String = "text/plain"))),
         (status = 503, description = "None is healthy; the ranking says why", content((Ranking = "application/json"), (Problem = "application/problem+json")))))]
-pub(super) async fn route(State(view): State<View>, Query(ask): Query<RouteQuery>) -> Result<Response, Problem> {
+pub(super) async fn route(
+    State(view): State<View>,
+    Query(ask): Query<RouteQuery>,
+) -> Result<Response, Problem> {
     let snapshot = view.snapshot.borrow().clone();
     let group = ask.group.as_deref();
     let ranking = rank(&snapshot, group).ok_or_else(|| {
         let mut groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
         groups.truncate(20);
-        let known = if groups.is_empty() { "no endpoint has a `group`".to_owned() } else { groups.join(", ") };
-        Problem::not_found(format!("there is no group `{}`; known: {known}", group.unwrap_or_default()))
+        let known = if groups.is_empty() {
+            "no endpoint has a `group`".to_owned()
+        } else {
+            groups.join(", ")
+        };
+        Problem::not_found(format!(
+            "there is no group `{}`; known: {known}",
+            group.unwrap_or_default()
+        ))
     })?;
     match (&ranking.endpoint, ask.format) {
         (Some(endpoint), Some(Format::Text)) => Ok(format!("{endpoint}\n").into_response()),
-        (None, Some(Format::Text)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is healthy")),
+        (None, Some(Format::Text)) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no endpoint is healthy",
+        )),
         (Some(_), _) => Ok(Json(ranking).into_response()),
         (None, _) => Ok((StatusCode::SERVICE_UNAVAILABLE, Json(ranking)).into_response()),
     }

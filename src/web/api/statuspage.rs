@@ -149,8 +149,18 @@ pub(super) async fn summary(State(view): State<View>) -> Json<Summary> {
     Json(Summary {
         page: site.page(),
         components: site.components(),
-        incidents: site.snapshot.incidents.iter().map(|i| site.incident(i)).collect(),
-        scheduled_maintenances: site.snapshot.maintenance.iter().map(|m| site.maintenance(m)).collect(),
+        incidents: site
+            .snapshot
+            .incidents
+            .iter()
+            .map(|i| site.incident(i))
+            .collect(),
+        scheduled_maintenances: site
+            .snapshot
+            .maintenance
+            .iter()
+            .map(|m| site.maintenance(m))
+            .collect(),
         status: site.indicator(),
     })
 }
@@ -159,24 +169,38 @@ pub(super) async fn summary(State(view): State<View>) -> Json<Summary> {
 #[utoipa::path(get, path = "/api/v2/status.json", operation_id = "statuspage_status", responses((status = 200, body = StatusOnly)))]
 pub(super) async fn status(State(view): State<View>) -> Json<StatusOnly> {
     let site = Site::of(&view);
-    Json(StatusOnly { page: site.page(), status: site.indicator() })
+    Json(StatusOnly {
+        page: site.page(),
+        status: site.indicator(),
+    })
 }
 
 /// Every endpoint, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/components.json", operation_id = "statuspage_components", responses((status = 200, body = Components)))]
 pub(super) async fn components(State(view): State<View>) -> Json<Components> {
     let site = Site::of(&view);
-    Json(Components { page: site.page(), components: site.components() })
+    Json(Components {
+        page: site.page(),
+        components: site.components(),
+    })
 }
 
 /// The last 50 incidents, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/incidents.json", operation_id = "statuspage_incidents", responses((status = 200, body = PageIncidents)))]
 pub(super) async fn incidents(State(view): State<View>) -> Result<Json<PageIncidents>, Problem> {
     let site = Site::of(&view);
-    let rows = view.store.aside(|store| store.incidents_before(None, None, INCIDENTS)).await?;
-    let incidents: Vec<_> =
-        rows.iter().map(|row| read(row, &site.snapshot).map(|i| site.incident(&i))).collect::<Result<_, _>>()?;
-    Ok(Json(PageIncidents { page: site.page(), incidents }))
+    let rows = view
+        .store
+        .aside(|store| store.incidents_before(None, None, INCIDENTS))
+        .await?;
+    let incidents: Vec<_> = rows
+        .iter()
+        .map(|row| read(row, &site.snapshot).map(|i| site.incident(&i)))
+        .collect::<Result<_, _>>()?;
+    Ok(Json(PageIncidents {
+        page: site.page(),
+        incidents,
+    }))
 }
 
 /// What all of them are made from.
@@ -191,18 +215,37 @@ impl Site {
     fn of(view: &View) -> Self {
         let snapshot = view.snapshot.borrow().clone();
         let id = short_id(&["page", &snapshot.location]);
-        Self { snapshot, config: view.config.borrow().clone(), started_at: view.started_at, id }
+        Self {
+            snapshot,
+            config: view.config.borrow().clone(),
+            started_at: view.started_at,
+            id,
+        }
     }
 
     fn url(&self) -> String {
-        let listen = || self.config.monitor.listen.map_or(String::new(), |l| format!("http://{l}"));
-        self.config.monitor.public_url.clone().unwrap_or_else(listen)
+        let listen = || {
+            self.config
+                .monitor
+                .listen
+                .map_or(String::new(), |l| format!("http://{l}"))
+        };
+        self.config
+            .monitor
+            .public_url
+            .clone()
+            .unwrap_or_else(listen)
     }
 
     fn page(&self) -> Page {
         Page {
             id: self.id.clone(),
-            name: self.config.web.title.clone().unwrap_or_else(|| "llmwatch".to_owned()),
+            name: self
+                .config
+                .web
+                .title
+                .clone()
+                .unwrap_or_else(|| "llmwatch".to_owned()),
             url: self.url(),
             time_zone: self.config.monitor.timezone.name().to_owned(),
             updated_at: self.snapshot.at,
@@ -210,7 +253,12 @@ impl Site {
     }
 
     fn components(&self) -> Vec<Component> {
-        self.snapshot.endpoints.iter().enumerate().map(|(at, e)| self.component(at, e)).collect()
+        self.snapshot
+            .endpoints
+            .iter()
+            .enumerate()
+            .map(|(at, e)| self.component(at, e))
+            .collect()
     }
 
     fn component(&self, position: usize, e: &EndpointView) -> Component {
@@ -221,7 +269,10 @@ impl Site {
             created_at: self.started_at,
             updated_at: e.last_probe_at.unwrap_or(self.started_at),
             position: position + 1,
-            description: e.reason.as_ref().map(|reason| format!("{}: {reason}", e.status.as_str())),
+            description: e
+                .reason
+                .as_ref()
+                .map(|reason| format!("{}: {reason}", e.status.as_str())),
             showcase: true,
             start_date: None,
             group_id: None,
@@ -234,8 +285,12 @@ impl Site {
     fn incident(&self, i: &Incident) -> PageIncident {
         let components = self.components_of(&i.endpoints);
         let changed = |old_status, new_status| -> Vec<_> {
-            let one =
-                |c: &Component| AffectedComponent { code: c.id.clone(), name: c.name.clone(), old_status, new_status };
+            let one = |c: &Component| AffectedComponent {
+                code: c.id.clone(),
+                name: c.name.clone(),
+                old_status,
+                new_status,
+            };
             components.iter().map(one).collect()
         };
         let broken = component_status(i.status);
@@ -253,19 +308,27 @@ impl Site {
             tweet_id: None,
         };
         let opened = changed("operational", broken);
-        let mut incident_updates = vec![update("investigating", i.opened_at, &i.explanation, opened)];
+        let mut incident_updates =
+            vec![update("investigating", i.opened_at, &i.explanation, opened)];
         if let Some(at) = i.resolved_at {
             let body = if i.is_new_normal() {
                 "Probes are as slow as before. After so long this is the new normal."
             } else {
                 "Probes are answered rightly and in time again."
             };
-            incident_updates.insert(0, update("resolved", at, body, changed(broken, "operational")));
+            incident_updates.insert(
+                0,
+                update("resolved", at, body, changed(broken, "operational")),
+            );
         }
         PageIncident {
             id: i.id.to_string(),
             name: i.title.clone(),
-            status: if i.state == IncidentState::Resolved { "resolved" } else { "investigating" },
+            status: if i.state == IncidentState::Resolved {
+                "resolved"
+            } else {
+                "investigating"
+            },
             impact: match (i.attribution, i.status) {
                 (Attribution::Provider, Status::Outage) => "major",
                 (Attribution::Provider, Status::Degraded) => "minor",
@@ -306,11 +369,19 @@ impl Site {
 
     fn components_of(&self, names: &[String]) -> Vec<Component> {
         let all = self.snapshot.endpoints.iter().enumerate();
-        all.filter(|(_, e)| names.contains(&e.name)).map(|(at, e)| self.component(at, e)).collect()
+        all.filter(|(_, e)| names.contains(&e.name))
+            .map(|(at, e)| self.component(at, e))
+            .collect()
     }
 
     fn indicator(&self) -> Indicator {
-        let is = |status| self.snapshot.endpoints.iter().filter(|e| e.status == status).count();
+        let is = |status| {
+            self.snapshot
+                .endpoints
+                .iter()
+                .filter(|e| e.status == status)
+                .count()
+        };
         let (indicator, description) = match (is(Status::Outage), is(Status::Degraded)) {
             (0, 0) if is(Status::Maintenance) > 0 => ("maintenance", "Service Under Maintenance"),
             (0, 0) => ("none", "All Systems Operational"),
@@ -318,7 +389,10 @@ impl Site {
             (n, _) if n == self.snapshot.endpoints.len() => ("critical", "Major Service Outage"),
             _ => ("major", "Partial System Outage"),
         };
-        Indicator { indicator, description }
+        Indicator {
+            indicator,
+            description,
+        }
     }
 }
 
@@ -334,6 +408,10 @@ fn component_status(status: Status) -> &'static str {
 /// Twelve characters, as Statuspage's ids have, that are always the same for the same thing.
 fn short_id(parts: &[&str]) -> String {
     let digest = digest::digest(&digest::SHA256, parts.join("\n").as_bytes());
-    let number = digest.as_ref().iter().take(6).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = digest
+        .as_ref()
+        .iter()
+        .take(6)
+        .fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     format!("{number:012x}")
 }

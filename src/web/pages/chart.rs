@@ -28,7 +28,10 @@ pub(crate) struct Spread {
 impl Spread {
     /// That of a sketch; `None` when it holds nothing.
     pub(crate) fn of(sketch: &Sketch) -> Option<Self> {
-        Some(Self { p50: sketch.quantile(0.5)?, p95: sketch.quantile(0.95)? })
+        Some(Self {
+            p50: sketch.quantile(0.5)?,
+            p95: sketch.quantile(0.95)?,
+        })
     }
 }
 
@@ -56,11 +59,18 @@ impl Bars {
 
 /// The bars of `count` stretches of `step_ms` from `from` on.
 pub(crate) fn bars(cells: &[Rollup], from: Timestamp, step_ms: i64, count: usize) -> Bars {
-    let mut bars = Bars { count, ..Bars::default() };
+    let mut bars = Bars {
+        count,
+        ..Bars::default()
+    };
     let mut run: Option<(bool, usize)> = None;
     let close = |bars: &mut Bars, run: (bool, usize), end: usize| {
         let (x, w) = (run.1 * BAR, (end - run.1) * BAR);
-        let (path, top, h) = if run.0 { (&mut bars.good, 0, BAR_HEIGHT) } else { (&mut bars.none, BAR_HEIGHT - 4, 4) };
+        let (path, top, h) = if run.0 {
+            (&mut bars.good, 0, BAR_HEIGHT)
+        } else {
+            (&mut bars.none, BAR_HEIGHT - 4, 4)
+        };
         let _ = write!(path, "M{x} {top}h{w}v{h}h-{w}z");
     };
     let mut cells = cells.iter().peekable();
@@ -79,9 +89,14 @@ pub(crate) fn bars(cells: &[Rollup], from: Timestamp, step_ms: i64, count: usize
             }
             None => run = Some((measured, place)),
         }
-        let Some(cell) = cell.filter(|_| measured) else { continue };
+        let Some(cell) = cell.filter(|_| measured) else {
+            continue;
+        };
         let all = f64::from(cell.good() + cell.failed_provider);
-        let (failed, slow) = (f64::from(cell.failed_provider) / all, f64::from(cell.slow) / all);
+        let (failed, slow) = (
+            f64::from(cell.failed_provider) / all,
+            f64::from(cell.slow) / all,
+        );
         let share = if failed > 0.0 { failed } else { slow };
         let path = match () {
             () if failed > 0.0 => &mut bars.failed,
@@ -117,7 +132,11 @@ pub(crate) struct Course {
 }
 
 /// Draws `points` over so many units, `top` being the value at the upper edge. Missing points interrupt the line.
-pub(crate) fn course(points: &[Option<Spread>], (width, height): (usize, usize), top: f64) -> Course {
+pub(crate) fn course(
+    points: &[Option<Spread>],
+    (width, height): (usize, usize),
+    top: f64,
+) -> Course {
     let mut course = Course::default();
     let last = points.len().saturating_sub(1).max(1) as f64;
     let x = |place: usize| (place as f64 / last * width as f64).round() as i64;
@@ -147,7 +166,12 @@ pub(crate) fn course(points: &[Option<Spread>], (width, height): (usize, usize),
 }
 
 /// Columns standing on each other: one path per layer, over so many units.
-pub(crate) fn stacked(columns: &[Vec<f64>], layers: usize, (width, height): (usize, usize), top: f64) -> Vec<String> {
+pub(crate) fn stacked(
+    columns: &[Vec<f64>],
+    layers: usize,
+    (width, height): (usize, usize),
+    top: f64,
+) -> Vec<String> {
     let mut paths = vec![String::new(); layers];
     let step = width as f64 / columns.len().max(1) as f64;
     for (place, column) in columns.iter().enumerate() {
@@ -157,7 +181,8 @@ pub(crate) fn stacked(columns: &[Vec<f64>], layers: usize, (width, height): (usi
         let mut sum = 0.0;
         for (layer, value) in column.iter().enumerate().take(layers) {
             sum += value;
-            let upper = height as i64 - ((sum / top).clamp(0.0, 1.0) * height as f64).round() as i64;
+            let upper =
+                height as i64 - ((sum / top).clamp(0.0, 1.0) * height as f64).round() as i64;
             if *value > 0.0 {
                 // What is there is seen, however small its share.
                 let upper = upper.min(base - 1).max(0);
@@ -183,11 +208,19 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The round moments of a stretch as the clock and the calendar of `zone` have them: quarters of an hour, hours, days, weeks
 /// or halves of a month, whatever gives a handful.
-pub(crate) fn ticks((since, until): (Timestamp, Timestamp), zone: Tz, (width, height): (usize, usize)) -> Ticks {
+pub(crate) fn ticks(
+    (since, until): (Timestamp, Timestamp),
+    zone: Tz,
+    (width, height): (usize, usize),
+) -> Ticks {
     let length = until.since_ms(since);
     let local = |at: Timestamp| at.to_datetime().with_timezone(&zone);
     let moments: Vec<Timestamp> = if length <= DAY_MS {
-        let step = if length <= HOUR_MS { HOUR_MS / 4 } else { (length / 6 / HOUR_MS).max(1) * HOUR_MS };
+        let step = if length <= HOUR_MS {
+            HOUR_MS / 4
+        } else {
+            (length / 6 / HOUR_MS).max(1) * HOUR_MS
+        };
         let offset = local(since).naive_local().and_utc().timestamp_millis() - since.0;
         let first = (since.0 + offset).div_euclid(step) * step - offset;
         std::iter::successors(Some(Timestamp(first)), |at| Some(Timestamp(at.0 + step)))
@@ -200,9 +233,16 @@ pub(crate) fn ticks((since, until): (Timestamp, Timestamp), zone: Tz, (width, he
             _ => matches!(day.day(), 1 | 15),
         };
         let days = (0..).map_while(|n| local(since).date_naive().checked_add_days(Days::new(n)));
-        let days = days.take_while(|day| *day <= local(until).date_naive()).filter(is_round);
-        let midnight = |day: chrono::NaiveDate| zone.from_local_datetime(&day.and_time(NaiveTime::MIN)).earliest();
-        days.filter_map(midnight).map(|at| Timestamp(at.timestamp_millis())).collect()
+        let days = days
+            .take_while(|day| *day <= local(until).date_naive())
+            .filter(is_round);
+        let midnight = |day: chrono::NaiveDate| {
+            zone.from_local_datetime(&day.and_time(NaiveTime::MIN))
+                .earliest()
+        };
+        days.filter_map(midnight)
+            .map(|at| Timestamp(at.timestamp_millis()))
+            .collect()
     };
     let form = match length {
         ..=DAY_MS => "%H:%M",
@@ -214,7 +254,10 @@ pub(crate) fn ticks((since, until): (Timestamp, Timestamp), zone: Tz, (width, he
         let place = at.since_ms(since) as f64 / length as f64;
         // At the very edges a label would hang over.
         if (0.02..=0.98).contains(&place) {
-            ticks.marks.push((format!("{:.2}", place * 100.0), local(at).format(form).to_string()));
+            ticks.marks.push((
+                format!("{:.2}", place * 100.0),
+                local(at).format(form).to_string(),
+            ));
             let _ = write!(ticks.lines, "M{:.0} 0v{height}", place * width as f64);
         }
     }
@@ -228,7 +271,11 @@ pub(crate) fn round_up(value: f64) -> f64 {
     }
     let unit = 10_f64.powf(value.log10().floor());
     let steps = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
-    steps.iter().map(|s| s * unit).find(|s| *s >= value * 0.9999).unwrap_or(10.0 * unit)
+    steps
+        .iter()
+        .map(|s| s * unit)
+        .find(|s| *s >= value * 0.9999)
+        .unwrap_or(10.0 * unit)
 }
 
 #[cfg(test)]
@@ -239,7 +286,11 @@ mod tests {
 
     fn labels(since: &str, until: &str) -> Vec<String> {
         let at = |text| Timestamp::parse(text).unwrap();
-        ticks((at(since), at(until)), Berlin, (720, 120)).marks.into_iter().map(|(_, label)| label).collect()
+        ticks((at(since), at(until)), Berlin, (720, 120))
+            .marks
+            .into_iter()
+            .map(|(_, label)| label)
+            .collect()
     }
 
     #[test]
@@ -251,12 +302,18 @@ mod tests {
         let month = labels("2026-10-27T08:00:00Z", "2026-11-26T08:00:00Z");
         assert_eq!(month, ["2 Nov", "9 Nov", "16 Nov", "23 Nov"]);
         let quarter = labels("2026-08-29T00:00:00Z", "2026-11-27T00:00:00Z");
-        assert_eq!(quarter, ["1 Sep", "15 Sep", "1 Oct", "15 Oct", "1 Nov", "15 Nov"]);
+        assert_eq!(
+            quarter,
+            ["1 Sep", "15 Sep", "1 Oct", "15 Oct", "1 Nov", "15 Nov"]
+        );
     }
 
     #[test]
     fn a_day_begins_at_its_own_midnight_where_the_clocks_change() {
         let week = labels("2026-10-22T02:00:00Z", "2026-10-29T02:00:00Z");
-        assert_eq!(week, ["Fri 23", "Sat 24", "Sun 25", "Mon 26", "Tue 27", "Wed 28"]);
+        assert_eq!(
+            week,
+            ["Fri 23", "Sat 24", "Sun 25", "Mon 26", "Tue 27", "Wed 28"]
+        );
     }
 }

@@ -82,7 +82,10 @@ struct Pair {
 
 impl From<Spread> for Pair {
     fn from(spread: Spread) -> Self {
-        Self { p50: latency(spread.p50), p95: latency(spread.p95) }
+        Self {
+            p50: latency(spread.p50),
+            p95: latency(spread.p95),
+        }
     }
 }
 
@@ -124,7 +127,10 @@ struct Counts {
 impl Counts {
     fn of(rollups: &[Rollup]) -> Self {
         let sum = |of: fn(&Rollup) -> u32| rollups.iter().map(|r| u64::from(of(r))).sum();
-        Self { good: sum(Rollup::good), failed: sum(|r| r.failed_provider) }
+        Self {
+            good: sum(Rollup::good),
+            failed: sum(|r| r.failed_provider),
+        }
     }
 
     fn add(&mut self, other: Self) {
@@ -141,22 +147,40 @@ impl Counts {
 pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Response {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
-    let read = async { Ok((view.memory.recall(&view.store, (view.wall)()).await?, incidents(&view.store).await?)) };
+    let read = async {
+        Ok((
+            view.memory.recall(&view.store, (view.wall)()).await?,
+            incidents(&view.store).await?,
+        ))
+    };
     match read.await {
         Ok((past, last)) => {
-            let frame = Frame { here: "/", ..Frame::new(&view, &snapshot, "") };
+            let frame = Frame {
+                here: "/",
+                ..Frame::new(&view, &snapshot, "")
+            };
             html(&render(frame, &snapshot, &config, &past, &last), &request)
         }
         Err(error) => Problem::Store(error).page(&view, &request),
     }
 }
 
-fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past, last: &[Incident]) -> FrontPage {
+fn render(
+    frame: Frame,
+    snapshot: &Snapshot,
+    config: &Arc<Config>,
+    past: &Past,
+    last: &[Incident],
+) -> FrontPage {
     let mut providers: Vec<ProviderBlock> = Vec::new();
     let mut sums: Vec<Counts> = Vec::new();
     for endpoint in &snapshot.endpoints {
         let row = row(endpoint, past, &frame);
-        let cells = past.days.get(&endpoint.name).map(Vec::as_slice).unwrap_or_default();
+        let cells = past
+            .days
+            .get(&endpoint.name)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let sum = Counts::of(cells);
         if let Some(place) = providers.iter().position(|p| p.title == endpoint.title) {
             providers[place].rows.push(row);
@@ -164,50 +188,85 @@ fn render(frame: Frame, snapshot: &Snapshot, config: &Arc<Config>, past: &Past, 
         } else {
             let title = endpoint.title.clone();
             let official = official(snapshot, &title);
-            providers.push(ProviderBlock { title, availability: String::new(), official, rows: vec![row] });
+            providers.push(ProviderBlock {
+                title,
+                availability: String::new(),
+                official,
+                rows: vec![row],
+            });
             sums.push(sum);
         }
     }
     for (block, sum) in providers.iter_mut().zip(&sums) {
         block.availability = sum.availability().map_or("–".to_owned(), percent);
     }
-    let mut lines: Vec<_> = snapshot.incidents.iter().rev().map(IncidentLine::new).collect();
+    let mut lines: Vec<_> = snapshot
+        .incidents
+        .iter()
+        .rev()
+        .map(IncidentLine::new)
+        .collect();
     let over = last.iter().filter(|i| i.resolved_at.is_some());
     lines.extend(over.map(IncidentLine::new));
     let headline = headline(snapshot, frame.zone);
     FrontPage {
         class: class(headline.status),
         headline,
-        last_probe_at: snapshot.endpoints.iter().filter_map(|e| e.last_probe_at).max(),
+        last_probe_at: snapshot
+            .endpoints
+            .iter()
+            .filter_map(|e| e.last_probe_at)
+            .max(),
         notices: notices::of_all(snapshot, &frame),
         providers,
         incidents: lines,
         gaps: chart::gaps(DAYS),
         width: DAYS * chart::BAR,
-        budget: format!("{} of {} today", dollars(snapshot.spent_today_usd), dollars(config.budget.daily_usd)),
+        budget: format!(
+            "{} of {} today",
+            dollars(snapshot.spent_today_usd),
+            dollars(config.budget.daily_usd)
+        ),
         endpoints: snapshot.endpoints.len(),
         frame,
     }
 }
 
 fn official(snapshot: &Snapshot, title: &str) -> Option<OfficialWord> {
-    let page = &snapshot.official.iter().find(|vendor| vendor.title == title)?.page;
+    let page = &snapshot
+        .official
+        .iter()
+        .find(|vendor| vendor.title == title)?
+        .page;
     let url = web_url(&page.url)?;
-    Some(OfficialWord { status: page.status.as_str(), class: class(page.status), url })
+    Some(OfficialWord {
+        status: page.status.as_str(),
+        class: class(page.status),
+        url,
+    })
 }
 
 fn row(endpoint: &EndpointView, past: &Past, frame: &Frame) -> Row {
-    let cells = past.days.get(&endpoint.name).map(Vec::as_slice).unwrap_or_default();
+    let cells = past
+        .days
+        .get(&endpoint.name)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let pace = past.paces.get(&endpoint.name);
     // The heading above says whose it is.
-    let reason =
-        endpoint.reason.as_ref().map(|r| r.strip_prefix(&format!("{}: ", endpoint.title)).unwrap_or(r).to_owned());
+    let reason = endpoint.reason.as_ref().map(|r| {
+        r.strip_prefix(&format!("{}: ", endpoint.title))
+            .unwrap_or(r)
+            .to_owned()
+    });
     let note = reason.or_else(|| endpoint.model.clone());
     Row {
         name: endpoint.name.clone(),
         status: endpoint.status,
         note: note.unwrap_or_else(|| endpoint.api.as_str().to_owned()),
-        availability: Counts::of(cells).availability().map_or("–".to_owned(), percent),
+        availability: Counts::of(cells)
+            .availability()
+            .map_or("–".to_owned(), percent),
         bars: chart::bars(cells, past.first_day, DAY_MS, DAYS),
         told: told(cells),
         spark: pace.map(|p| spark(&p.hours, frame.now)).unwrap_or_default(),
@@ -247,5 +306,9 @@ pub(super) fn told(cells: &[Rollup]) -> String {
         format!("{day} {}", c.availability().map_or("–".to_owned(), percent))
     });
     text += &said.collect::<Vec<_>>().join(", ");
-    text + if bad.len() > TOLD_DAYS { " and earlier ones." } else { "." }
+    text + if bad.len() > TOLD_DAYS {
+        " and earlier ones."
+    } else {
+        "."
+    }
 }

@@ -41,24 +41,42 @@ pub(super) async fn list(
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let snapshot = view.snapshot.borrow().clone();
     let before = asked.before.and_then(|number| number.parse().ok());
-    let rows = match view.store.aside(move |store| store.last_incidents(before, PAGE)).await {
+    let rows = match view
+        .store
+        .aside(move |store| store.last_incidents(before, PAGE))
+        .await
+    {
         Ok(rows) => rows,
         Err(error) => return Problem::from(error).page(&view, &request),
     };
     let full = rows.len() == PAGE as usize;
-    let incidents: Vec<Incident> = rows.iter().filter_map(|data| serde_json::from_str(data).ok()).collect();
+    let incidents: Vec<Incident> = rows
+        .iter()
+        .filter_map(|data| serde_json::from_str(data).ok())
+        .collect();
     let page = ListPage {
-        frame: Frame { here: "/incidents", ..Frame::new(&view, &snapshot, "Incidents") },
+        frame: Frame {
+            here: "/incidents",
+            ..Frame::new(&view, &snapshot, "Incidents")
+        },
         older: incidents.last().map(|i| i.number).filter(|_| full),
         newest: before.is_none(),
-        incidents: incidents.iter().map(|i| IncidentLine::new(&current(i, &snapshot))).collect(),
+        incidents: incidents
+            .iter()
+            .map(|i| IncidentLine::new(&current(i, &snapshot)))
+            .collect(),
     };
     html(&page, &request)
 }
 
 /// An open incident as the snapshot has it: its length and figures are of this moment.
 fn current(incident: &Incident, snapshot: &Snapshot) -> Incident {
-    snapshot.incidents.iter().find(|i| i.id == incident.id).unwrap_or(incident).clone()
+    snapshot
+        .incidents
+        .iter()
+        .find(|i| i.id == incident.id)
+        .unwrap_or(incident)
+        .clone()
 }
 
 #[derive(Template)]
@@ -107,18 +125,28 @@ pub(super) async fn page(
     request: HeaderMap,
 ) -> Response {
     let number = number.ok().and_then(|Path(number)| number.parse().ok());
-    let Some(number) = number else { return Problem::Missing("incident").page(&view, &request) };
+    let Some(number) = number else {
+        return Problem::Missing("incident").page(&view, &request);
+    };
     let snapshot = view.snapshot.borrow().clone();
     let read = view.store.aside(move |store| {
-        let Some(data) = store.incident_data(number)? else { return Ok::<_, StoreError>(None) };
-        let Ok(incident) = serde_json::from_str::<Incident>(&data) else { return Ok(None) };
+        let Some(data) = store.incident_data(number)? else {
+            return Ok::<_, StoreError>(None);
+        };
+        let Ok(incident) = serde_json::from_str::<Incident>(&data) else {
+            return Ok(None);
+        };
         let told = store.told(incident.id)?;
         Ok(Some((incident, told)))
     });
     match read.await {
         Ok(Some((incident, told))) => {
             let incident = current(&incident, &snapshot);
-            let frame = Frame::new(&view, &snapshot, &format!("Incident {number}: {}", incident.title));
+            let frame = Frame::new(
+                &view,
+                &snapshot,
+                &format!("Incident {number}: {}", incident.title),
+            );
             html(&render(frame, incident, &told, &snapshot), &request)
         }
         Ok(None) => Problem::Missing("incident").page(&view, &request),
@@ -132,22 +160,38 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
     let mut faults: Vec<_> = evidence
         .faults
         .iter()
-        .map(|(code, n)| (code.clone(), *n, code.parse::<Fault>().map_or("", Fault::describe)))
+        .map(|(code, n)| {
+            (
+                code.clone(),
+                *n,
+                code.parse::<Fault>().map_or("", Fault::describe),
+            )
+        })
         .collect();
     faults.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     let samples = evidence.samples.iter().rev().map(|s| Bad {
         at: s.started_at,
         endpoint: s.endpoint.clone(),
-        what: s.fault.map_or("slow".to_owned(), |f| format!("{f}, {}", f.describe())),
+        what: s
+            .fault
+            .map_or("slow".to_owned(), |f| format!("{f}, {}", f.describe())),
         status: s.http_status,
         request_id: s.request_id.clone(),
         error: s.error.clone(),
     });
     let known = |name: &String| snapshot.endpoints.iter().any(|e| e.name == *name);
-    let alternatives = if open { snapshot.alternatives(&incident.endpoints) } else { Vec::new() };
+    let alternatives = if open {
+        snapshot.alternatives(&incident.endpoints)
+    } else {
+        Vec::new()
+    };
     let alternatives = alternatives.into_iter().take(5).map(|a| {
-        let speed = a.first_token_ms_p50.map_or(String::new(), |ms| format!(", first token {}", latency(ms)));
-        let kept = a.availability_24h.map_or(String::new(), |v| format!(", {} available in 24 h", percent(v)));
+        let speed = a
+            .first_token_ms_p50
+            .map_or(String::new(), |ms| format!(", first token {}", latency(ms)));
+        let kept = a.availability_24h.map_or(String::new(), |v| {
+            format!(", {} available in 24 h", percent(v))
+        });
         (a.endpoint, format!("{}{speed}{kept}", a.title))
     });
     IncidentPage {
@@ -158,7 +202,11 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
         facts: facts(&incident, &frame),
         timeline: timeline(&incident, told),
         why: why(incident.attribution),
-        endpoints: incident.endpoints.iter().map(|name| (name.clone(), known(name))).collect(),
+        endpoints: incident
+            .endpoints
+            .iter()
+            .map(|name| (name.clone(), known(name)))
+            .collect(),
         samples: samples.collect(),
         alternatives: alternatives.collect(),
         official: official(&incident),
@@ -171,21 +219,43 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
 
 fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
     let evidence = &incident.evidence;
-    let word = if incident.cause == SLOW { "slow" } else { "failed" };
+    let word = if incident.cause == SLOW {
+        "slow"
+    } else {
+        "failed"
+    };
     let mut facts = vec![
         ("Began", frame.in_full(&incident.started_at)),
-        ("Noticed", format!("{} after the first bad probe", between(incident.started_at, incident.opened_at))),
+        (
+            "Noticed",
+            format!(
+                "{} after the first bad probe",
+                between(incident.started_at, incident.opened_at)
+            ),
+        ),
         ("Lasted", lasted(incident)),
         ("Whose fault", whose(incident.attribution).to_owned()),
         ("Cause", incident.cause.clone()),
-        ("Probes", format!("{} of {} {word}", evidence.failed, evidence.probes)),
+        (
+            "Probes",
+            format!("{} of {} {word}", evidence.failed, evidence.probes),
+        ),
     ];
     if incident.attribution == Attribution::Provider && incident.cause != SLOW {
-        facts.push(("Typically fail", percent_plain(evidence.typical_failure_rate)));
+        facts.push((
+            "Typically fail",
+            percent_plain(evidence.typical_failure_rate),
+        ));
     }
     if let Some(typical) = evidence.first_token_ms.typical {
-        let now = evidence.first_token_ms.now.map_or("none".to_owned(), latency);
-        facts.push(("First token", format!("typically {}, last {now}", latency(typical))));
+        let now = evidence
+            .first_token_ms
+            .now
+            .map_or("none".to_owned(), latency);
+        facts.push((
+            "First token",
+            format!("typically {}, last {now}", latency(typical)),
+        ));
     }
     if let Some(ms) = evidence.worst_total_ms {
         facts.push(("Longest wait", latency(ms)));
@@ -199,9 +269,15 @@ fn official(incident: &Incident) -> Option<(String, Option<String>)> {
     let status = said.status?.as_str();
     let text = match (&said.incident, said.lead_s) {
         (Some(title), Some(lead)) if lead >= 0.0 => {
-            format!("“{title}”, published {} after we opened this", human_duration(lead))
+            format!(
+                "“{title}”, published {} after we opened this",
+                human_duration(lead)
+            )
         }
-        (Some(title), Some(lead)) => format!("“{title}”, published {} before we opened this", human_duration(-lead)),
+        (Some(title), Some(lead)) => format!(
+            "“{title}”, published {} before we opened this",
+            human_duration(-lead)
+        ),
         (Some(title), None) => format!("“{title}”"),
         (None, _) => format!("{status}, no incident of its own"),
     };
@@ -220,7 +296,10 @@ fn between(from: Timestamp, to: Timestamp) -> String {
 fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
     let after = |at: Timestamp| {
         let sign = if at < incident.started_at { "−" } else { "+" };
-        format!("{sign}{}", human_duration(at.since_ms(incident.started_at).abs() as f64 / 1000.0))
+        format!(
+            "{sign}{}",
+            human_duration(at.since_ms(incident.started_at).abs() as f64 / 1000.0)
+        )
     };
     let mut moments = vec![
         Moment {
@@ -245,23 +324,52 @@ fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
             "pending" => ("none", format!("{} not told yet: {kind}", one.channel)),
             _ => ("bad", format!("{} could not be told: {kind}", one.channel)),
         };
-        let attempts = if one.attempts > 1 { format!("{} attempts", one.attempts) } else { String::new() };
-        let error = one.error.clone().filter(|_| one.state != "sent").unwrap_or_default();
-        let detail = [attempts, error].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(": ");
+        let attempts = if one.attempts > 1 {
+            format!("{} attempts", one.attempts)
+        } else {
+            String::new()
+        };
+        let error = one
+            .error
+            .clone()
+            .filter(|_| one.state != "sent")
+            .unwrap_or_default();
+        let detail = [attempts, error]
+            .into_iter()
+            .filter(|s| !s.is_empty())
+            .collect::<Vec<_>>()
+            .join(": ");
         let at = one.ended_at.unwrap_or(one.decided_at);
-        moments.push(Moment { at, after: after(at), class, what, detail });
+        moments.push(Moment {
+            at,
+            after: after(at),
+            class,
+            what,
+            detail,
+        });
     }
     if let Some(at) = incident.official.published_at {
         let detail = incident.official.incident.clone().unwrap_or_default();
         let (after, what) = (after(at), "The vendor’s own page says so".to_owned());
-        moments.push(Moment { at, after, class: "none", what, detail });
+        moments.push(Moment {
+            at,
+            after,
+            class: "none",
+            what,
+            detail,
+        });
     }
     if let Some(at) = incident.resolved_at {
         moments.push(Moment {
             at,
             after: after(at),
             class: "ok",
-            what: if incident.is_new_normal() { "Closed: still slow, the new normal" } else { "Resolved" }.to_owned(),
+            what: if incident.is_new_normal() {
+                "Closed: still slow, the new normal"
+            } else {
+                "Resolved"
+            }
+            .to_owned(),
             detail: format!("after {}", human_duration(incident.duration_s)),
         });
     }

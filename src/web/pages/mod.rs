@@ -76,9 +76,17 @@ struct Frame {
 impl Frame {
     fn new(view: &View, snapshot: &Snapshot, title: &str) -> Self {
         let config = view.config.borrow().clone();
-        let site = config.web.title.clone().unwrap_or_else(|| "llmwatch".to_owned());
+        let site = config
+            .web
+            .title
+            .clone()
+            .unwrap_or_else(|| "llmwatch".to_owned());
         Self {
-            title: if title.is_empty() { site.clone() } else { format!("{title} · {site}") },
+            title: if title.is_empty() {
+                site.clone()
+            } else {
+                format!("{title} · {site}")
+            },
             site,
             here: "",
             location: snapshot.location.clone(),
@@ -95,15 +103,24 @@ impl Frame {
     /// A headline's words, and whether each is a name, which is broken only where it is longer than a line.
     #[expect(clippy::unused_self, reason = "templates call it so")]
     fn words<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
-        headline.split(' ').map(|word| (word, word.contains('-'))).collect()
+        headline
+            .split(' ')
+            .map(|word| (word, word.contains('-')))
+            .collect()
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand out references")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates hand out references"
+    )]
     fn moment(&self, at: &Timestamp) -> String {
         words::moment(*at, self.now, self.zone)
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand out references")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates hand out references"
+    )]
     fn in_full(&self, at: &Timestamp) -> String {
         words::moment_in_full(*at, self.zone)
     }
@@ -139,33 +156,58 @@ impl Problem {
                 StatusCode::NOT_FOUND,
                 "Not found",
                 format!("There is no such {what}."),
-                "It may have been removed from the configuration, or the address is mistyped.".to_owned(),
+                "It may have been removed from the configuration, or the address is mistyped."
+                    .to_owned(),
             ),
             Self::Store(error) => {
                 // The cause names a path of this machine: it is for the log and not for a visitor.
                 let message = format!("a page cannot be shown: {error}");
-                emit(Event::StoreFailed, Level::ERROR, &message, &json!({"error": error.to_string()}));
+                emit(
+                    Event::StoreFailed,
+                    Level::ERROR,
+                    &message,
+                    &json!({"error": error.to_string()}),
+                );
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "Not readable",
                     "The store cannot be read.".to_owned(),
-                    "What is true now is still at /api/v1/status; the daemon’s log says why.".to_owned(),
+                    "What is true now is still at /api/v1/status; the daemon’s log says why."
+                        .to_owned(),
                 )
             }
         };
-        let page = ProblemPage { frame: Frame::new(view, &snapshot, title), sentence, advice };
+        let page = ProblemPage {
+            frame: Frame::new(view, &snapshot, title),
+            sentence,
+            advice,
+        };
         (status, html(&page, request)).into_response()
     }
 }
 
 /// A page as a response: compressed where the reader takes it, and forbidden to load or run anything from elsewhere.
 fn html(page: &impl Template, request: &HeaderMap) -> Response {
-    let Ok(body) = page.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Ok(body) = page.render() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        ),
+        (
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, squeezed(body.into_bytes(), request)).into_response()
@@ -194,7 +236,12 @@ fn class(status: Status) -> &'static str {
 
 /// Words one after the other, as people list them.
 fn listed(words: &[String], most: usize) -> String {
-    let mut text = words.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    let mut text = words
+        .iter()
+        .take(most)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     if words.len() > most {
         let _ = write!(text, " and {} more", words.len() - most);
     }

@@ -24,7 +24,14 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
         } else {
             listed(&m.endpoints, NAMES)
         };
-        notices.push(("rest", format!("Maintenance “{}” until {}: {what}.", m.name, frame.moment(&m.until))));
+        notices.push((
+            "rest",
+            format!(
+                "Maintenance “{}” until {}: {what}.",
+                m.name,
+                frame.moment(&m.until)
+            ),
+        ));
     }
     notices.extend(snapshot.silences.iter().map(|s| silence(s, frame)));
     for advice in &snapshot.advice {
@@ -36,8 +43,16 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
 /// What the page of one endpoint says.
 pub(super) fn of_endpoint(snapshot: &Snapshot, name: &str, frame: &Frame) -> Vec<Notice> {
     let config = frame.config.as_ref();
-    let silences = snapshot.silences.iter().filter(|s| s.covers(name, config)).map(|s| silence(s, frame));
-    let advice = snapshot.advice.iter().filter(|a| a.endpoint == name).map(|a| ("slow", sentence(&a.text)));
+    let silences = snapshot
+        .silences
+        .iter()
+        .filter(|s| s.covers(name, config))
+        .map(|s| silence(s, frame));
+    let advice = snapshot
+        .advice
+        .iter()
+        .filter(|a| a.endpoint == name)
+        .map(|a| ("slow", sentence(&a.text)));
     silences.chain(advice).collect()
 }
 
@@ -46,24 +61,43 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     if snapshot.store_error.is_some() {
         notices.push((
             "bad",
-            "Nothing can be recorded at the moment: the store fails, samples wait in memory.".to_owned(),
+            "Nothing can be recorded at the moment: the store fails, samples wait in memory."
+                .to_owned(),
         ));
     }
     if snapshot.budget_spent && snapshot.blind_since.is_none() {
-        notices.push(("slow", "The day’s probing budget is spent; probing rests until midnight.".to_owned()));
+        notices.push((
+            "slow",
+            "The day’s probing budget is spent; probing rests until midnight.".to_owned(),
+        ));
     }
     for tally in &snapshot.outbox {
         if let Some(since) = tally.failing_since {
             let since = frame.moment(&since);
-            notices
-                .push(("bad", format!("{} cannot be told since {since}: {} waiting.", tally.channel, tally.pending)));
-        }
-        if let Some(at) = tally.last_dead_at.filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS) {
-            let (dead, last) = (tally.failed + tally.expired, frame.moment(&at));
-            let was = if dead == 1 { "One notification to" } else { "Notifications to" };
             notices.push((
                 "bad",
-                format!("{was} {} could not be delivered; the last was given up {last}.", tally.channel),
+                format!(
+                    "{} cannot be told since {since}: {} waiting.",
+                    tally.channel, tally.pending
+                ),
+            ));
+        }
+        if let Some(at) = tally
+            .last_dead_at
+            .filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS)
+        {
+            let (dead, last) = (tally.failed + tally.expired, frame.moment(&at));
+            let was = if dead == 1 {
+                "One notification to"
+            } else {
+                "Notifications to"
+            };
+            notices.push((
+                "bad",
+                format!(
+                    "{was} {} could not be delivered; the last was given up {last}.",
+                    tally.channel
+                ),
             ));
         }
     }
@@ -72,9 +106,23 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
 
 fn silence(silence: &Silence, frame: &Frame) -> Notice {
     let names = silence.endpoints.iter().chain(&silence.groups).cloned();
-    let names: Vec<_> = names.chain(silence.providers.iter().map(|p: &Provider| p.title().to_owned())).collect();
-    let about = if names.is_empty() { String::new() } else { format!(" about {}", listed(&names, NAMES)) };
-    let mut text = format!("Silenced until {}: nobody is told{about}", frame.moment(&silence.until));
+    let names: Vec<_> = names
+        .chain(
+            silence
+                .providers
+                .iter()
+                .map(|p: &Provider| p.title().to_owned()),
+        )
+        .collect();
+    let about = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" about {}", listed(&names, NAMES))
+    };
+    let mut text = format!(
+        "Silenced until {}: nobody is told{about}",
+        frame.moment(&silence.until)
+    );
     match (silence.by.as_str(), silence.comment.as_str()) {
         ("", "") => text.push('.'),
         ("", why) => text += &format!(". “{why}”"),
@@ -85,5 +133,9 @@ fn silence(silence: &Silence, frame: &Frame) -> Notice {
 }
 
 fn sentence(text: &str) -> String {
-    if text.ends_with('.') { text.to_owned() } else { format!("{text}.") }
+    if text.ends_with('.') {
+        text.to_owned()
+    } else {
+        format!("{text}.")
+    }
 }

@@ -46,16 +46,23 @@ pub struct Memory {
 
 impl Memory {
     /// The past as of about `now`.
-    pub(crate) async fn recall(&self, store: &Store, now: Timestamp) -> Result<Arc<Past>, StoreError> {
+    pub(crate) async fn recall(
+        &self,
+        store: &Store,
+        now: Timestamp,
+    ) -> Result<Arc<Past>, StoreError> {
         let known = self.lock().clone();
-        let younger_than =
-            |past: &Past, limit: Duration| (0..limit.as_millis() as i64).contains(&now.since_ms(past.read_at));
+        let younger_than = |past: &Past, limit: Duration| {
+            (0..limit.as_millis() as i64).contains(&now.since_ms(past.read_at))
+        };
         if younger_than(&known, FRESH) {
             return Ok(known);
         }
         let good_enough = younger_than(&known, STALE);
         let turn = if good_enough {
-            let Ok(turn) = self.turn.clone().try_lock_owned() else { return Ok(known) };
+            let Ok(turn) = self.turn.clone().try_lock_owned() else {
+                return Ok(known);
+            };
             turn
         } else {
             self.turn.clone().lock_owned().await
@@ -68,7 +75,10 @@ impl Memory {
         let (memory, store) = (self.clone(), store.clone());
         // A task of its own: it ends even if who asked for it goes away.
         let reading = tokio::spawn(async move {
-            let read = store.aside(move |store| read(store, now)).await.map(Arc::new);
+            let read = store
+                .aside(move |store| read(store, now))
+                .await
+                .map(Arc::new);
             if let Ok(past) = &read {
                 *memory.lock() = past.clone();
             }
@@ -89,8 +99,13 @@ impl Memory {
 
 /// The last incidents, newest first. What another release wrote in another form is left out rather than fatal.
 pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError> {
-    let rows = store.aside(|store| store.last_incidents(None, INCIDENTS)).await?;
-    Ok(rows.iter().filter_map(|data| serde_json::from_str(data).ok()).collect())
+    let rows = store
+        .aside(|store| store.last_incidents(None, INCIDENTS))
+        .await?;
+    Ok(rows
+        .iter()
+        .filter_map(|data| serde_json::from_str(data).ok())
+        .collect())
 }
 
 /// How quickly an endpoint answered in the last 24 hours.
@@ -114,7 +129,10 @@ impl Pace {
             Spread::of(&whole)
         };
         Self {
-            hours: hours.iter().filter_map(|hour| Some((hour.at, Spread::of(&hour.first_token)?))).collect(),
+            hours: hours
+                .iter()
+                .filter_map(|hour| Some((hour.at, Spread::of(&hour.first_token)?)))
+                .collect(),
             first_token: whole(|r| &r.first_token),
             total: whole(|r| &r.total),
         }
@@ -128,12 +146,21 @@ pub(crate) fn first_day(now: Timestamp) -> Timestamp {
 
 fn read(store: &Store, now: Timestamp) -> Result<Past, StoreError> {
     let first_day = first_day(now);
-    let all = |resolution, since, detail| RollupQuery { resolution, endpoint: None, since, until: now, detail };
+    let all = |resolution, since, detail| RollupQuery {
+        resolution,
+        endpoint: None,
+        since,
+        until: now,
+        detail,
+    };
     let hours = store.rollups(all(Resolution::Hour, now - Duration::from_hours(24), true))?;
     Ok(Past {
         read_at: now,
         first_day,
         days: store.rollups(all(Resolution::Day, first_day, false))?,
-        paces: hours.into_iter().map(|(name, hours)| (name, Pace::of(&hours))).collect(),
+        paces: hours
+            .into_iter()
+            .map(|(name, hours)| (name, Pace::of(&hours)))
+            .collect(),
     })
 }

@@ -27,15 +27,27 @@ pub(super) struct Paced<S> {
 
 impl<S> Paced<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, owed: Duration::ZERO, waiting: None, alarm: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        Self {
+            stream,
+            owed: Duration::ZERO,
+            waiting: None,
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        }
     }
 
     /// Takes account of what a write has come to.
-    fn paced(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn paced(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let now = Instant::now();
         if let Poll::Ready(result) = written {
             if let Ok(n) = &result {
-                let waited = self.waiting.take().map_or(Duration::ZERO, |since| now.duration_since(since));
+                let waited = self
+                    .waiting
+                    .take()
+                    .map_or(Duration::ZERO, |since| now.duration_since(since));
                 let made_good = Duration::from_secs_f64(*n as f64 / f64::from(PACE));
                 self.owed = (self.owed + waited).saturating_sub(made_good);
             }
@@ -43,7 +55,9 @@ impl<S> Paced<S> {
         }
         if self.waiting.is_none() {
             self.waiting = Some(now);
-            self.alarm.as_mut().reset(now + PATIENCE.saturating_sub(self.owed));
+            self.alarm
+                .as_mut()
+                .reset(now + PATIENCE.saturating_sub(self.owed));
         }
         ready!(self.alarm.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -51,13 +65,21 @@ impl<S> Paced<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.paced(written, cx)
     }

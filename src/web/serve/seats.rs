@@ -48,7 +48,11 @@ pub(super) struct Seat {
 
 impl Seats {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, taken: Arc::default(), freed: Arc::default() }
+        Self {
+            limit,
+            taken: Arc::default(),
+            freed: Arc::default(),
+        }
     }
 
     /// A seat for a connection from `ip`, as soon as there is one; `None` if those who are there already from the same
@@ -59,7 +63,12 @@ impl Seats {
             if let Some(seat) = self.sit(ip, Instant::now()) {
                 return Some(seat);
             }
-            if self.taken().by.values().any(|s| s.neighbourhood == neighbourhood(ip)) {
+            if self
+                .taken()
+                .by
+                .values()
+                .any(|s| s.neighbourhood == neighbourhood(ip))
+            {
                 return None;
             }
             // Who is busy now may be idle then.
@@ -82,9 +91,18 @@ impl Seats {
         let number = taken.next;
         taken.next += 1;
         let leave = CancellationToken::new();
-        let sitter = Sitter { neighbourhood: neighbourhood(ip), at: now, has_asked: false, leave: leave.clone() };
+        let sitter = Sitter {
+            neighbourhood: neighbourhood(ip),
+            at: now,
+            has_asked: false,
+            leave: leave.clone(),
+        };
         taken.by.insert(number, sitter);
-        Some(Seat { number, seats: self.clone(), leave })
+        Some(Seat {
+            number,
+            seats: self.clone(),
+            leave,
+        })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -104,12 +122,22 @@ impl Taken {
         let mine = held.get(&newcomer).copied().unwrap_or(0);
         let may_leave = |s: &Sitter| {
             let theirs = held[&s.neighbourhood];
-            theirs >= mine && (!s.has_asked || now.duration_since(s.at) >= BUSY || theirs > mine + 1)
+            theirs >= mine
+                && (!s.has_asked || now.duration_since(s.at) >= BUSY || theirs > mine + 1)
         };
-        let rank = |s: &Sitter| (held[&s.neighbourhood], !s.has_asked, now.duration_since(s.at));
+        let rank = |s: &Sitter| {
+            (
+                held[&s.neighbourhood],
+                !s.has_asked,
+                now.duration_since(s.at),
+            )
+        };
         let candidates = self.by.iter().filter(|(_, s)| may_leave(s));
         // Of equals the one that came first.
-        candidates.rev().max_by_key(|(_, s)| rank(s)).map(|(number, _)| *number)
+        candidates
+            .rev()
+            .max_by_key(|(_, s)| rank(s))
+            .map(|(number, _)| *number)
     }
 }
 
@@ -154,7 +182,10 @@ mod tests {
 
     impl Room {
         fn new(limit: usize) -> Self {
-            Self { seats: Seats::new(limit), now: Instant::now() }
+            Self {
+                seats: Seats::new(limit),
+                now: Instant::now(),
+            }
         }
 
         fn enters(&mut self, ip: &str) -> Option<Seat> {
@@ -174,10 +205,18 @@ mod tests {
     #[test]
     fn an_address_takes_every_seat_while_nobody_else_wants_one() {
         let mut room = Room::new(3);
-        let all = [room.enters("192.0.2.1"), room.enters("192.0.2.1"), room.enters("192.0.2.1")].map(Option::unwrap);
+        let all = [
+            room.enters("192.0.2.1"),
+            room.enters("192.0.2.1"),
+            room.enters("192.0.2.1"),
+        ]
+        .map(Option::unwrap);
         assert!(!all.iter().any(has_left));
         let other = room.enters("192.0.2.2").unwrap();
-        assert_eq!(all.iter().map(has_left).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            all.iter().map(has_left).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert!(!has_left(&other));
     }
 
@@ -185,7 +224,9 @@ mod tests {
     fn the_one_with_the_most_seats_makes_room_for_its_own_as_well() {
         let mut room = Room::new(4);
         let few = room.enters("192.0.2.2").unwrap();
-        let mut many: Vec<_> = (0..100).map(|_| room.enters("192.0.2.1").unwrap()).collect();
+        let mut many: Vec<_> = (0..100)
+            .map(|_| room.enters("192.0.2.1").unwrap())
+            .collect();
         assert!(!has_left(&few), "the oldest of all, but of another address");
         assert_eq!(many.iter().filter(|s| !has_left(s)).count(), 3);
         assert!(!has_left(&many.pop().unwrap()));
@@ -204,7 +245,10 @@ mod tests {
         let fourth = room.enters("192.0.2.1").unwrap();
         assert_eq!((has_left(&stream), has_left(&third)), (true, false));
         fourth.ask(room.now);
-        assert!(room.enters("192.0.2.1").is_none(), "both are being answered");
+        assert!(
+            room.enters("192.0.2.1").is_none(),
+            "both are being answered"
+        );
         room.pass(BUSY);
         assert!(room.enters("192.0.2.1").is_some());
     }
@@ -212,14 +256,22 @@ mod tests {
     #[test]
     fn an_address_that_keeps_every_seat_busy_makes_room_too() {
         let mut room = Room::new(3);
-        let busy = [room.enters("192.0.2.1"), room.enters("192.0.2.1"), room.enters("192.0.2.1")].map(Option::unwrap);
+        let busy = [
+            room.enters("192.0.2.1"),
+            room.enters("192.0.2.1"),
+            room.enters("192.0.2.1"),
+        ]
+        .map(Option::unwrap);
         for seat in &busy {
             seat.ask(room.now);
         }
         assert!(room.enters("192.0.2.1").is_none());
         let other = room.enters("192.0.2.2").unwrap();
         other.ask(room.now);
-        assert_eq!(busy.iter().map(has_left).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            busy.iter().map(has_left).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert!(room.enters("192.0.2.2").is_none(), "it holds its share");
     }
 

@@ -5,7 +5,9 @@ mod world;
 
 pub(crate) use world::{Daemon, KEY, PATIENCE, World, eventually};
 
-use llmwatch::model::{Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger};
+use llmwatch::model::{
+    Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger,
+};
 use uuid::Uuid;
 
 /// A good sample of `endpoint`, begun at `at`.

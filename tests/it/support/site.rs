@@ -57,7 +57,10 @@ pub(crate) fn config(toml: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, toml).unwrap();
-    let surroundings = Surroundings { hostname: "fra1".to_owned(), ..Surroundings::default() };
+    let surroundings = Surroundings {
+        hostname: "fra1".to_owned(),
+        ..Surroundings::default()
+    };
     config::load(Path::new(&path), &surroundings).unwrap()
 }
 
@@ -88,7 +91,18 @@ impl Site {
             counters: counters.clone(),
         };
         let server = tokio::spawn(web::run(listener, view));
-        Self { address, store, snapshot, stop, server, core, counters, now, _directory: directory, _config: config_out }
+        Self {
+            address,
+            store,
+            snapshot,
+            stop,
+            server,
+            core,
+            counters,
+            now,
+            _directory: directory,
+            _config: config_out,
+        }
     }
 
     /// Records samples as the pipeline does.
@@ -97,7 +111,11 @@ impl Site {
             let sample = self.core.complete(sample, None);
             self.counters.count(&sample);
             let mut step = self.core.step(sample);
-            step.commit.incidents.extend(step.changes.iter().map(|(_, incident, _)| IncidentRow::of(incident)));
+            step.commit.incidents.extend(
+                step.changes
+                    .iter()
+                    .map(|(_, incident, _)| IncidentRow::of(incident)),
+            );
             self.store.commit(&[step.commit]).unwrap();
         }
         let mut snapshot = self.core.snapshot(self.now);
@@ -116,14 +134,29 @@ impl Site {
         let _ = read.expect("an answer comes");
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(0);
+        Answer {
+            status,
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
     }
 
     /// One request with these header lines (each ends in CR LF).
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        let host = if headers.contains("host:") { String::new() } else { format!("host: {}\r\n", self.address) };
-        self.raw(&format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\n{headers}\r\n")).await
+        let host = if headers.contains("host:") {
+            String::new()
+        } else {
+            format!("host: {}\r\n", self.address)
+        };
+        self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\n{host}connection: close\r\n{headers}\r\n"
+        ))
+        .await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

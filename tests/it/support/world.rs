@@ -83,7 +83,10 @@ model = "gpt-6-luna"
     }
 
     pub(crate) fn webhook(&self) -> String {
-        format!("\n[[webhook]]\nname = \"hook\"\nurl = \"http://{}/alerts\"\ngroup_wait = \"0s\"\n", self.hook.addr())
+        format!(
+            "\n[[webhook]]\nname = \"hook\"\nurl = \"http://{}/alerts\"\ngroup_wait = \"0s\"\n",
+            self.hook.addr()
+        )
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -105,15 +108,25 @@ model = "gpt-6-luna"
     /// The binary with this world's configuration.
     pub(crate) fn llmwatch(&self, verb: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
-        command.arg("-c").arg(self.config_path()).args(["--log-format", "json"]).args(verb);
-        command.current_dir(self.directory.path()).kill_on_drop(true);
+        command
+            .arg("-c")
+            .arg(self.config_path())
+            .args(["--log-format", "json"])
+            .args(verb);
+        command
+            .current_dir(self.directory.path())
+            .kill_on_drop(true);
         command
     }
 
     /// Starts the daemon.
     pub(crate) fn run(&self) -> Daemon {
         let mut command = self.llmwatch(&["run"]);
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (lines, events) = mpsc::unbounded_channel();
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         tokio::spawn(async move {
@@ -121,7 +134,11 @@ model = "gpt-6-luna"
                 let _ = lines.send(line);
             }
         });
-        Daemon { child, events, log: String::new() }
+        Daemon {
+            child,
+            events,
+            log: String::new(),
+        }
     }
 
     /// A value from the store.
@@ -154,9 +171,12 @@ impl Daemon {
         loop {
             let line = tokio::time::timeout(PATIENCE, self.events.recv()).await;
             let line = line.unwrap_or_else(|_| panic!("no `{name}` came; the log:\n{}", self.log));
-            let line = line.unwrap_or_else(|| panic!("the daemon ended before `{name}`; the log:\n{}", self.log));
+            let line = line.unwrap_or_else(|| {
+                panic!("the daemon ended before `{name}`; the log:\n{}", self.log)
+            });
             let _ = writeln!(self.log, "{line}");
-            let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON: {line}: {e}"));
+            let event: Value =
+                serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON: {line}: {e}"));
             if event["event"] == name {
                 return event;
             }
@@ -166,13 +186,19 @@ impl Daemon {
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().expect("the daemon runs").to_string();
         // The shell's own: /bin/kill is not on every machine.
-        let sent = std::process::Command::new("sh").args(["-c", "kill -s $0 $1", name, &pid]).status().unwrap();
+        let sent = std::process::Command::new("sh")
+            .args(["-c", "kill -s $0 $1", name, &pid])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
     /// Waits for the end and gives the exit code.
     pub(crate) async fn exit(&mut self) -> Option<i32> {
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the daemon ends").unwrap();
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the daemon ends")
+            .unwrap();
         while let Some(line) = self.events.recv().await {
             let _ = writeln!(self.log, "{line}");
         }
@@ -198,7 +224,10 @@ pub(crate) async fn eventually<T>(what: &str, mut wanted: impl FnMut() -> Option
         if let Some(value) = wanted() {
             return value;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{what}: it did not come");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what}: it did not come"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
