@@ -98,6 +98,7 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
             _,
             "interval"
             | "alert_after"
+            | "provider_alert_after"
             | "degraded_after"
             | "resolve_after"
             | "expected_first_token"
@@ -110,7 +111,10 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
         ) => {
             json!({"type": "string", "description": "a length of time: \"500ms\", \"30s\", \"5m\", \"7d\""})
         }
-        (_, "enabled" | "stream" | "recheck" | "siblings" | "quiet_hours_all") => {
+        (
+            _,
+            "enabled" | "stream" | "recheck" | "siblings" | "expect_cold_start" | "quiet_hours_all",
+        ) => {
             json!({"type": "boolean"})
         }
         (

@@ -608,7 +608,8 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
     let own = layers.tables("detection");
     let all = Layers(own.iter().chain(general).collect());
     let standard = DetectionPolicy::default();
-    let length = |key, default| all.get(key).and_then(|v| v.duration()).unwrap_or(default);
+    let given = |key| all.get(key).and_then(|v| v.duration());
+    let length = |key, default| given(key).unwrap_or(default);
     let times = |key| {
         all.get(key)
             .and_then(|v| v.whole(1..=1000))
@@ -621,7 +622,8 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
         ("low", Sensitivity::Low),
     ];
     let policy = DetectionPolicy {
-        alert_after: length("alert_after", standard.alert_after),
+        alert_after: given("alert_after"),
+        provider_alert_after: given("provider_alert_after"),
         degraded_after: length("degraded_after", standard.degraded_after),
         resolve_after: length("resolve_after", standard.resolve_after),
         slow_factor: all
@@ -634,7 +636,11 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
             .unwrap_or(standard.sensitivity),
         recheck: flag("recheck"),
         siblings: flag("siblings"),
-        expected_first_token: all.get("expected_first_token").and_then(|v| v.duration()),
+        expected_first_token: given("expected_first_token"),
+        expect_cold_start: all
+            .get("expect_cold_start")
+            .and_then(|v| v.boolean())
+            .unwrap_or(standard.expect_cold_start),
         failure_threshold: times("failure_threshold"),
         success_threshold: times("success_threshold"),
     };

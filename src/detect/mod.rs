@@ -40,8 +40,7 @@ const GAP_MS: i64 = 300_000;
 /// How lately siblings must have failed to be witnesses of each other's errors, and of slowness.
 const FAILED_LATELY_MS: i64 = 60_000;
 const SLOW_LATELY_MS: i64 = 120_000;
-/// How long a provider must have been failing, or been slow, before its endpoints together raise an alert.
-const PROVIDER_ERRORS_MS: i64 = 30_000;
+/// How long a provider must have been slow before its endpoints together raise an alert.
 const PROVIDER_SLOW_MS: i64 = 90_000;
 
 /// What an endpoint's observations are judged by. An argument, never state: a reload changes it in the middle.
@@ -49,6 +48,7 @@ const PROVIDER_SLOW_MS: i64 = 90_000;
 pub struct Policy {
     interval_ms: i64,
     alert_after_ms: i64,
+    provider_alert_after_ms: i64,
     degraded_after_ms: i64,
     resolve_after_ms: i64,
     slow_factor: f64,
@@ -73,7 +73,8 @@ impl Policy {
         };
         Self {
             interval_ms: ms(interval).max(1),
-            alert_after_ms: ms(policy.alert_after),
+            alert_after_ms: ms(policy.alert_after()),
+            provider_alert_after_ms: ms(policy.provider_alert_after()),
             degraded_after_ms: ms(policy.degraded_after),
             resolve_after_ms: ms(policy.resolve_after),
             slow_factor: policy.slow_factor,
@@ -415,7 +416,7 @@ impl Detector {
             if group.len() >= 2
                 && convinced >= 2
                 && evidence >= h
-                && since.is_some_and(|since| end - since >= PROVIDER_ERRORS_MS)
+                && since.is_some_and(|since| end - since >= policy.provider_alert_after_ms)
             {
                 return Some(Cause::ProviderErrors);
             }

@@ -124,7 +124,7 @@ impl Book {
         }
         note.k += u32::from(bad);
         note.n += 1;
-        let grace = endpoint.detection.alert_after.as_millis() as i64;
+        let grace = endpoint.detection.alert_after().as_millis() as i64;
         if !bad || note.k < 2 || sample.ended_at().since_ms(since) < grace {
             return None;
         }

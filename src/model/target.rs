@@ -274,8 +274,11 @@ pub enum Sensitivity {
 /// When an endpoint's samples make an incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectionPolicy {
-    /// Shorter outages are not worth a mail.
-    pub alert_after: Duration,
+    /// Shorter outages are not worth a mail. `None`: not set, see [`alert_after`](Self::alert_after).
+    pub alert_after: Option<Duration>,
+    /// How long several endpoints of one provider must have failed together before the provider's
+    /// incident opens. `None`: not set, see [`provider_alert_after`](Self::provider_alert_after).
+    pub provider_alert_after: Option<Duration>,
     /// Shorter slowness is not worth a mail.
     pub degraded_after: Duration,
     /// How long it must be clean before it is resolved.
@@ -290,6 +293,9 @@ pub struct DetectionPolicy {
     pub siblings: bool,
     /// Replaces the first 50 probes of learning.
     pub expected_first_token: Option<Duration>,
+    /// Whether the server is known to load its model on demand: slow or timed-out first answers
+    /// after an idle period are cold starts from the first probe on.
+    pub expect_cold_start: bool,
     /// Instead of the evidence rule: consecutive failures that open.
     pub failure_threshold: Option<u32>,
     /// Instead of the evidence rule: consecutive successes that resolve.
@@ -299,7 +305,8 @@ pub struct DetectionPolicy {
 impl Default for DetectionPolicy {
     fn default() -> Self {
         Self {
-            alert_after: Duration::from_secs(90),
+            alert_after: None,
+            provider_alert_after: None,
             degraded_after: Duration::from_mins(3),
             resolve_after: Duration::from_mins(3),
             slow_factor: 2.0,
@@ -307,9 +314,25 @@ impl Default for DetectionPolicy {
             recheck: true,
             siblings: true,
             expected_first_token: None,
+            expect_cold_start: false,
             failure_threshold: None,
             success_threshold: None,
         }
+    }
+}
+
+impl DetectionPolicy {
+    /// Shorter outages are not worth a mail: 90 s unless set.
+    pub fn alert_after(&self) -> Duration {
+        self.alert_after.unwrap_or(Duration::from_secs(90))
+    }
+
+    /// How long several endpoints of one provider must have failed together: 30 s while neither
+    /// this nor `alert_after` is set, else `alert_after`.
+    pub fn provider_alert_after(&self) -> Duration {
+        self.provider_alert_after
+            .or(self.alert_after)
+            .unwrap_or(Duration::from_secs(30))
     }
 }
 

@@ -162,7 +162,7 @@ proptest! {
         let seen = observations(history);
         let (before, after) = seen.split_at((seen.len() as f64 * cut) as usize);
         let hasty = DetectionPolicy {
-            alert_after: Duration::from_secs(30),
+            alert_after: Some(Duration::from_secs(30)),
             sensitivity: Sensitivity::High,
             slow_factor: 1.5,
             siblings: false,

@@ -54,7 +54,7 @@ impl Core {
     ) {
         let at = sample.ended_at();
         if offline {
-            let alert_after = endpoint.detection.alert_after.as_millis() as i64;
+            let alert_after = endpoint.detection.alert_after().as_millis() as i64;
             self.lose_sight(step, sample, at, alert_after);
         } else if self.config.is_outside(endpoint) {
             // An answer from this machine itself says nothing about the world.
