@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::eventually;
+use crate::support::{eventually, skipped};
 
 const MASTER: &str = "\
 postlog unix-dgram n - n - 1 postlogd
@@ -161,7 +161,7 @@ fn test_alert(directory: &Path, port: u16, password: &str, to: &str) -> std::pro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_mail_server_takes_the_mails_over_starttls_with_a_login() {
     if let Some(why) = missing() {
-        eprintln!("skipped: {why}");
+        skipped("a real Postfix", why);
         return;
     }
     let postfix = Postfix::start();

@@ -1,0 +1,73 @@
+# Everyday commands. `just` lists them.
+
+_default:
+    @just --list --unsorted
+
+# Run the self-contained demo
+demo:
+    cargo run --release -- demo
+
+# Run all tests of the workspace
+test *ARGS:
+    cargo test --workspace {{ARGS}}
+
+# Format, lint and build the documentation, as CI does
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --locked --no-deps --document-private-items --quiet
+
+# Everything that must pass before a change lands
+ci:
+    .ci/run
+
+# Accept changed snapshots after reading them
+snapshots:
+    INSTA_UPDATE=always cargo test --workspace
+    git diff --stat -- '*.snap'
+
+# Run the property tests from random seeds, CASES cases each
+explore CASES="5000":
+    LLMWATCH_EXPLORE=1 PROPTEST_CASES={{CASES}} cargo test --release --workspace -- property
+
+# Measure detection on simulated worlds
+bench-detection:
+    cargo bench --bench detection
+
+# Measure timings against what a server really wrote, beside curl's
+bench-accuracy:
+    cargo bench --bench accuracy
+
+# Check licenses, advisories, bans and sources of dependencies
+deny:
+    cargo deny check
+
+# Test with the oldest supported Rust
+msrv:
+    cargo +$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) check --workspace --all-targets --locked
+
+# Build the release binary without paths of this machine in it
+release:
+    RUSTFLAGS="--remap-path-prefix=$HOME=/home --remap-path-prefix=$PWD=/llmwatch ${RUSTFLAGS:-}" cargo build --release --locked
+
+# Build a static binary for TARGET with musl
+static TARGET="x86_64-unknown-linux-musl":
+    RUSTFLAGS="--remap-path-prefix=$HOME=/home --remap-path-prefix=$PWD=/llmwatch" cargo build --release --locked --target {{TARGET}}
+
+# Build the Debian and RPM packages of the release binary
+package: release
+    packaging/build-deb
+    packaging/build-rpm
+
+# Write a software bill of materials (CycloneDX JSON) to target/llmwatch.cdx.json
+sbom:
+    packaging/sbom > target/llmwatch.cdx.json
+
+# Check what a release needs: lints, tests, packages, no machine path in the binary, SBOM
+release-check: lint test package deny sbom
+    ! grep -aqF -e "$HOME" -e "$PWD" target/release/llmwatch
+    packaging/checksums
+
+# Check the workflow and template files
+lint-github:
+    tests/github
