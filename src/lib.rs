@@ -13,7 +13,7 @@
 //!                                  store (read-only) ─► cli
 //! ```
 
-pub mod model;
+pub use llmwatch_core::model;
 
 pub mod clock;
 

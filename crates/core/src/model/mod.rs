@@ -3,26 +3,26 @@
 //! Everything here is used alike in the store, the API, the log events and the notifications, so the serialised
 //! names are part of the contract.
 
+mod endpoint;
 mod fault;
 mod incident;
-mod notice;
-mod official;
+mod notification;
 mod sample;
 mod secret;
-mod target;
 mod time;
+mod vendor_status;
 
+pub use endpoint::{
+    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity,
+    SlowLimits, Timeouts,
+};
 pub use fault::{Attribution, Fault};
 pub use incident::{
     Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState,
     Status,
 };
-pub use notice::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
-pub use official::{Official, VendorIncident, VendorPage};
+pub use notification::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use sample::{Outcome, Reach, Sample, Trigger, canonical_order};
 pub use secret::Secret;
-pub use target::{
-    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity,
-    SlowLimits, Timeouts,
-};
 pub use time::{Timestamp, is_plausible, moved};
+pub use vendor_status::{Official, VendorIncident, VendorPage};
