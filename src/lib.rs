@@ -27,6 +27,8 @@ pub mod broadcast;
 
 pub mod service;
 
+pub mod message;
+
 pub mod document;
 
 pub mod schedule;

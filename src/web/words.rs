@@ -1,40 +1,44 @@
-//! How things are, in a sentence: for people who read one line. Pure.
+//! The headline and the short texts of the pages. Pure.
 
 use std::fmt::Display;
 
-use chrono::Datelike;
 use chrono_tz::Tz;
 
-use crate::incident::{SLOW, human_duration};
+use crate::incident::SLOW;
+use crate::message::values::Locale;
 use crate::model::{Attribution, Incident, Status, Timestamp};
 use crate::snapshot::Snapshot;
 
 /// The headline of the front page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Headline {
-    /// How bad it is: the worst status of all.
+    /// The worst status of all endpoints.
     pub(crate) status: Status,
-    /// "OpenAI is failing for you since 09:12. Azure works."
+    /// "OpenAI has been failing since 09:12 UTC. Azure works."
     pub(crate) sentence: String,
-    /// What to do about it, or why nothing can be said.
+    /// What to do about it, or why the status is unknown.
     pub(crate) advice: String,
 }
 
-/// Says how things are at `snapshot.at` for a reader in `zone`.
+/// The headline at `snapshot.at` for a reader in `zone`.
 pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
     let now = snapshot.at;
     if snapshot.endpoints.is_empty() {
         return Headline {
             status: Status::Unknown,
-            sentence: "Nothing is watched yet.".to_owned(),
-            advice: "Add an [[endpoint]] to monitor.toml and reload.".to_owned(),
+            sentence: "No endpoint is configured yet.".to_owned(),
+            advice: "Add an [[endpoint]] to monitor.toml and reload the daemon.".to_owned(),
         };
     }
     if let Some(since) = snapshot.blind_since {
         return Headline {
             status: Status::Unknown,
-            sentence: format!("This monitor has had no network since {}.", moment(since, now, zone)),
-            advice: "Neither providers nor controls answer from here: how the providers are is unknown, not down."
+            sentence: format!(
+                "This monitor has been offline since {}.",
+                self::since(since, now, zone)
+            ),
+            advice: "Neither the providers nor the connectivity checks answer from here, so the \
+                     status of every provider is unknown, not down."
                 .to_owned(),
         };
     }
@@ -45,8 +49,8 @@ pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
         .collect();
     let working = working(snapshot);
     let sentence = match (broken.is_empty(), working.is_empty()) {
-        (true, true) if snapshot.budget_spent => "The day’s probing budget is spent.".to_owned(),
-        (true, true) => "Nothing is known yet.".to_owned(),
+        (true, true) if snapshot.budget_spent => "Today’s probing budget is used up.".to_owned(),
+        (true, true) => "No results yet.".to_owned(),
         (true, false) if everything_works(snapshot) && working.len() > 2 => {
             "Everything works.".to_owned()
         }
@@ -61,87 +65,47 @@ pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
     }
 }
 
-/// A moment as short as it can be said: the time today, the date before that.
+/// A time as short as it can be: the time of day today, with the date before that.
 pub(crate) fn moment(at: Timestamp, now: Timestamp, zone: Tz) -> String {
-    let (at, now) = (
-        at.to_datetime().with_timezone(&zone),
-        now.to_datetime().with_timezone(&zone),
-    );
-    let form = if at.date_naive() == now.date_naive() {
-        "%H:%M"
-    } else if at.year() == now.year() {
-        "%-d %b, %H:%M"
-    } else {
-        "%-d %b %Y, %H:%M"
-    };
-    at.format(form).to_string()
+    Locale::english(zone).moment(at, now)
 }
 
-/// A moment in full, with the offset.
+/// As [`moment`] with its zone, for a sentence.
+pub(crate) fn since(at: Timestamp, now: Timestamp, zone: Tz) -> String {
+    Locale::english(zone).time_short(at, now)
+}
+
+/// A time in full, with its zone.
 pub(crate) fn moment_in_full(at: Timestamp, zone: Tz) -> String {
-    let form = if zone == Tz::UTC {
-        "%-d %B %Y, %H:%M:%S UTC"
-    } else {
-        "%-d %B %Y, %H:%M:%S %:z"
-    };
-    at.to_datetime()
-        .with_timezone(&zone)
-        .format(form)
-        .to_string()
+    Locale::english(zone).time_full(at)
 }
 
-/// A latency as people say it: `380 ms`, `2.41 s`.
+/// A latency: `380 ms`, `2.41 s`.
 pub(crate) fn latency(ms: f64) -> String {
-    if ms < 1000.0 {
-        format!("{ms:.0} ms")
-    } else {
-        format!("{:.2} s", ms / 1000.0)
-    }
+    Locale::default().latency(ms)
 }
 
 /// A latency on a scale, without needless digits: `500 ms`, `1.5 s`.
 pub(crate) fn scale(ms: f64) -> String {
-    if ms < 1000.0 {
-        format!("{ms} ms")
-    } else {
-        format!("{} s", ms / 1000.0)
-    }
+    Locale::default().latency_tick(ms)
 }
 
-/// An availability in percent, never rounded up to a hundred.
+/// A share of 0 to 1 as a percentage, never rounded up to 100%.
 pub(crate) fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent >= 100.0 {
-        "100 %".to_owned()
-    } else {
-        format!("{:.2} %", (percent * 100.0).floor() / 100.0)
-    }
+    Locale::default().percent(share)
 }
 
 /// US dollars, with as many digits as small amounts need.
 pub(crate) fn dollars(usd: f64) -> String {
-    match usd {
-        0.0 => "$0".to_owned(),
-        u if u < 0.01 => format!("${u:.5}"),
-        u if u < 1.0 => format!("${u:.3}"),
-        u => format!("${u:.2}"),
-    }
+    Locale::default().money(usd)
 }
 
-/// A number that people can read: `1,999,700`.
-pub(crate) fn grouped(n: impl Display + Copy) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) && text != "-" {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// An integer with separators: `1,999,700`.
+pub(crate) fn grouped(n: impl Display) -> String {
+    Locale::default().number(n)
 }
 
-/// Whose fault, in words.
+/// Whose fault.
 pub(crate) fn whose(attribution: Attribution) -> &'static str {
     match attribution {
         Attribution::Provider => "the provider’s fault",
@@ -150,8 +114,7 @@ pub(crate) fn whose(attribution: Attribution) -> &'static str {
     }
 }
 
-/// How bad it is while an incident goes on. What is refused to this account, or not reached from this machine, is no outage of
-/// the provider's.
+/// How bad an open incident is. A fault of the account or of this machine is no outage of the provider's.
 pub(crate) fn how_bad(incident: &Incident) -> &'static str {
     match incident.attribution {
         Attribution::Provider => incident.status.as_str(),
@@ -160,7 +123,7 @@ pub(crate) fn how_bad(incident: &Incident) -> &'static str {
     }
 }
 
-/// How people call the failure domain of an incident.
+/// The name that people use for the failure domain of an incident.
 pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'a str {
     let found = snapshot
         .endpoints
@@ -171,7 +134,7 @@ pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'
 
 fn failing(snapshot: &Snapshot, incident: &Incident, zone: Tz) -> String {
     let title = title_of(snapshot, incident);
-    let since = moment(incident.started_at, snapshot.at, zone);
+    let since = since(incident.started_at, snapshot.at, zone);
     let of_domain: Vec<_> = snapshot
         .endpoints
         .iter()
@@ -185,17 +148,14 @@ fn failing(snapshot: &Snapshot, incident: &Incident, zone: Tz) -> String {
         many if partly => format!("{title} ({} of {} endpoints)", many.len(), of_domain.len()),
         _ => title.to_owned(),
     };
-    match (incident.attribution, incident.status) {
-        (Attribution::Account, _) => format!("{what} refuses your account since {since}."),
-        (Attribution::Local, _) => {
-            format!("{what} cannot be reached from this machine since {since}.")
-        }
-        (_, Status::Degraded) if incident.cause == SLOW => {
-            format!("{what} is slow for you since {since}.")
-        }
-        (_, Status::Degraded) => format!("{what} is failing now and then for you since {since}."),
-        _ => format!("{what} is failing for you since {since}."),
-    }
+    let how = match (incident.attribution, incident.status) {
+        (Attribution::Account, _) => "rejecting your account",
+        (Attribution::Local, _) => "unreachable from this machine",
+        (_, Status::Degraded) if incident.cause == SLOW => "slow",
+        (_, Status::Degraded) => "failing intermittently",
+        _ => "failing",
+    };
+    format!("{what} has been {how} since {since}.")
 }
 
 /// The failure domains of which every endpoint works, in the order of the configuration.
@@ -249,15 +209,15 @@ fn advice(snapshot: &Snapshot) -> String {
                     .unwrap_or_default();
                 format!("Use {} instead: operational{speed}.", best.endpoint)
             }
-            None => "No alternative is known to work.".to_owned(),
+            None => "No alternative is healthy right now.".to_owned(),
         };
     }
     if let Some(incident) = snapshot.incidents.first() {
         return match incident.attribution {
             Attribution::Account => {
-                "The provider answers: check the key, the quota and the model’s name.".to_owned()
+                "The provider answers: check the API key, the quota and the model name.".to_owned()
             }
-            _ => "The cause lies on this machine, not at the provider.".to_owned(),
+            _ => "The cause is on this machine, not at the provider.".to_owned(),
         };
     }
     let unknown = snapshot
@@ -265,48 +225,38 @@ fn advice(snapshot: &Snapshot) -> String {
         .iter()
         .filter(|e| e.status == Status::Unknown)
         .count();
-    let resting = snapshot
+    let in_maintenance = snapshot
         .endpoints
         .iter()
         .filter(|e| e.status == Status::Maintenance)
         .count();
     let of_all = |n: usize| format!("{n} of {} endpoints", snapshot.endpoints.len());
     if snapshot.budget_spent {
-        "Probing rests until midnight; until then every status is unknown.".to_owned()
+        "Probing resumes at midnight; until then every status is unknown.".to_owned()
     } else if snapshot.last_recorded_at.is_none() && unknown == snapshot.endpoints.len() {
-        "The first probes are under way.".to_owned()
+        "Waiting for the result of the first probes.".to_owned()
     } else if unknown > 0 {
-        format!("{} could not be measured lately.", of_all(unknown))
-    } else if resting > 0 {
-        format!("{} are in maintenance.", of_all(resting))
+        format!("No recent results for {}.", of_all(unknown))
+    } else if in_maintenance > 0 {
+        format!("{} in maintenance.", of_all(in_maintenance))
     } else {
         match snapshot.endpoints.as_slice() {
-            [one] => format!("{} answers rightly and in its usual time.", one.name),
+            [one] => format!("{} answers correctly and at its usual speed.", one.name),
+            [_, _] => "Both endpoints answer correctly and at their usual speed.".to_owned(),
             many => format!(
-                "All {} endpoints answer rightly and in their usual time.",
-                many.len()
+                "All {} endpoints answer correctly and at their usual speed.",
+                grouped(many.len())
             ),
         }
     }
 }
 
-/// "12 min", and for what goes on "for 12 min".
+/// How long an incident lasted, or has lasted so far.
 pub(crate) fn lasted(incident: &Incident) -> String {
-    let length = human_duration(incident.duration_s);
+    let locale = Locale::default();
     if incident.resolved_at.is_some() {
-        length
+        locale.duration(incident.duration_s)
     } else {
-        format!("{length} so far")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_numbers_are_grouped() {
-        let said = [0, 999, 1000, 1_999_700, -1000, -999].map(grouped);
-        assert_eq!(said, ["0", "999", "1,000", "1,999,700", "-1,000", "-999"]);
+        locale.duration_so_far(incident.duration_s)
     }
 }

@@ -141,7 +141,7 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
 
     let (_, _, page) = get(&address, "/").await;
     assert!(
-        page.contains("OpenAI is failing for you since") && page.contains("Azure works."),
+        page.contains("OpenAI has been failing since") && page.contains("Azure works."),
         "{page}"
     );
     let (_, _, page) = get(&address, "/endpoints/openai-chat?range=1h").await;

@@ -1,0 +1,3 @@
+//! Everything that people read, made from typed facts.
+
+pub mod values;

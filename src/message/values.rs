@@ -1,0 +1,510 @@
+//! Times, durations, percentages, latencies, money, counts and lists as people read them. Each kind of value is
+//! formatted here and nowhere else, so that a mail, a page, a report and the terminal agree.
+
+use std::fmt::Display;
+
+use chrono::{DateTime, Datelike};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::model::Timestamp;
+
+const MINUTE_S: u64 = 60;
+const HOUR_S: u64 = 3600;
+const DAY_S: u64 = 86_400;
+/// Below this many seconds a duration has no minutes.
+const SECONDS_ONLY_S: u64 = 120;
+/// From this many seconds on, a duration in minutes has no seconds.
+const WHOLE_MINUTES_S: u64 = 600;
+/// From this many seconds on, a duration has hours.
+const HOURS_S: u64 = 7200;
+/// From this many seconds on, a duration has days.
+const DAYS_S: u64 = 172_800;
+
+/// What stands for a value that was not measured.
+pub const NONE: &str = "–";
+
+/// The language of messages, pages and reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Language {
+    /// American English.
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    /// Spanish.
+    #[serde(rename = "es")]
+    Spanish,
+}
+
+/// How values are written for a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Locale {
+    /// The time zone of every time.
+    pub timezone: Tz,
+    /// The language of every text.
+    pub language: Language,
+}
+
+impl Default for Locale {
+    fn default() -> Self {
+        Self {
+            timezone: Tz::UTC,
+            language: Language::English,
+        }
+    }
+}
+
+impl Locale {
+    /// English, with times in `timezone`.
+    pub fn english(timezone: Tz) -> Self {
+        Self {
+            timezone,
+            language: Language::English,
+        }
+    }
+
+    /// A duration rounded to what a person would say: `42 s`, `2 min 30 s`, `14 min`, `2 h 5 min`, `3 d 4 h`.
+    pub fn duration(&self, seconds: f64) -> String {
+        let s = seconds.max(0.0).round() as u64;
+        match s {
+            0..SECONDS_ONLY_S => format!("{s} s"),
+            SECONDS_ONLY_S..WHOLE_MINUTES_S => two((s / MINUTE_S, "min"), (s % MINUTE_S, "s")),
+            WHOLE_MINUTES_S..HOURS_S => format!("{} min", s / MINUTE_S),
+            HOURS_S..DAYS_S => two((s / HOUR_S, "h"), (s % HOUR_S / MINUTE_S, "min")),
+            _ => two((s / DAY_S, "d"), (s % DAY_S / HOUR_S, "h")),
+        }
+    }
+
+    /// The duration of something that is not over: `14 min so far`.
+    pub fn duration_so_far(&self, seconds: f64) -> String {
+        let duration = self.duration(seconds);
+        match self.language {
+            Language::English => format!("{duration} so far"),
+            Language::Spanish => format!("{duration} hasta ahora"),
+        }
+    }
+
+    /// A time with its date and zone: `2026-11-29 23:03:57 UTC`.
+    pub fn time(&self, at: Timestamp) -> String {
+        let local = self.local(at);
+        format!("{} {}", local.format("%Y-%m-%d %H:%M:%S"), zone(&local))
+    }
+
+    /// A time with its zone, and with the date only if that is another one than `now`'s: `23:03 UTC`,
+    /// `28 Nov, 23:03 UTC`.
+    pub fn time_short(&self, at: Timestamp, now: Timestamp) -> String {
+        format!("{} {}", self.moment(at, now), zone(&self.local(at)))
+    }
+
+    /// As [`time_short`](Self::time_short) without the zone, for columns whose heading names it.
+    pub fn moment(&self, at: Timestamp, now: Timestamp) -> String {
+        let (at, now) = (self.local(at), self.local(now));
+        let clock = at.format("%H:%M");
+        if at.date_naive() == now.date_naive() {
+            clock.to_string()
+        } else if at.year() == now.year() {
+            format!("{}, {clock}", self.day_and_month(&at))
+        } else {
+            format!("{} {}, {clock}", self.day_and_month(&at), at.year())
+        }
+    }
+
+    /// A time with the month in letters: `29 November 2026, 23:03:57 UTC`.
+    pub fn time_full(&self, at: Timestamp) -> String {
+        let local = self.local(at);
+        let clock = local.format("%H:%M:%S");
+        let (day, year, zone) = (local.day(), local.year(), zone(&local));
+        match self.language {
+            Language::English => format!("{day} {} {year}, {clock} {zone}", local.format("%B")),
+            Language::Spanish => {
+                let month = MONTHS_ES[local.month0() as usize];
+                format!("{day} de {month} de {year}, {clock} {zone}")
+            }
+        }
+    }
+
+    /// A date: `2026-11-29`.
+    pub fn date(&self, at: Timestamp) -> String {
+        self.local(at).format("%Y-%m-%d").to_string()
+    }
+
+    /// The time of day to the second, for columns whose heading names date and zone: `23:03:57`.
+    pub fn clock_time(&self, at: Timestamp) -> String {
+        self.local(at).format("%H:%M:%S").to_string()
+    }
+
+    /// The time of day to the minute, for the axis of a chart: `23:03`.
+    pub fn clock_tick(&self, at: Timestamp) -> String {
+        self.local(at).format("%H:%M").to_string()
+    }
+
+    /// The zone's name at `at`: `UTC`, `CET`, and where a zone has no such abbreviation, `America/Sao_Paulo`.
+    pub fn zone(&self, at: Timestamp) -> String {
+        zone(&self.local(at))
+    }
+
+    /// A share of 0 to 1 as a percentage. It is rounded down, so that it reads 100% only if nothing failed: 0.99996 is
+    /// `99.996%`. Below 99% two decimals do.
+    pub fn percent(&self, share: f64) -> String {
+        let steps = if share >= 0.99 { 1000.0 } else { 100.0 };
+        // A share such as 0.99996 has no exact form in binary; a millionth of a step makes up for that.
+        let floored = (share * 100.0 * steps + 1e-6).floor() / steps;
+        let percent = if share < 1.0 {
+            floored.min(100.0 - 1.0 / steps)
+        } else {
+            floored
+        };
+        self.percentage(percent, 3)
+    }
+
+    /// A learned share of failures, 0 to 1: `0%`, `0.3%`, `12%`.
+    pub fn failure_rate(&self, share: f64) -> String {
+        let percent = share * 100.0;
+        if percent > 0.0 && percent < 0.01 {
+            return format!("<{}", self.percentage(0.01, 2));
+        }
+        let digits = match percent {
+            p if p < 1.0 => 2,
+            p if p < 10.0 => 1,
+            _ => 0,
+        };
+        self.percentage(percent, digits)
+    }
+
+    /// A latency in milliseconds: `<1 ms`, `380 ms`, `2.41 s`, `20 s`.
+    pub fn latency(&self, ms: f64) -> String {
+        let ms_rounded = ms.round();
+        match ms_rounded {
+            _ if ms > 0.0 && ms < 0.5 => "<1 ms".to_owned(),
+            r if r < 1000.0 => format!("{r:.0} ms"),
+            r if r < 10_000.0 => format!("{} s", self.decimal(ms / 1000.0, 2)),
+            r if r < 100_000.0 => format!("{} s", self.decimal(ms / 1000.0, 1)),
+            _ => format!("{} s", self.number((ms / 1000.0).round())),
+        }
+    }
+
+    /// A latency on a chart's axis, without needless digits: `500 ms`, `1.5 s`.
+    pub fn latency_tick(&self, ms: f64) -> String {
+        if ms < 1000.0 {
+            format!("{} ms", self.decimal(ms, 3))
+        } else {
+            format!("{} s", self.decimal(ms / 1000.0, 3))
+        }
+    }
+
+    /// US dollars, with as many digits as small amounts need: `$0`, `$0.00083`, `$0.053`, `$1,250.00`.
+    pub fn money(&self, usd: f64) -> String {
+        let digits = match usd.abs() {
+            0.0 => 0,
+            u if u < 0.01 => 5,
+            u if u < 1.0 => 3,
+            _ => 2,
+        };
+        let fixed = format!("{:.digits$}", usd.abs());
+        let (units, cents) = fixed.split_once('.').unwrap_or((&fixed, ""));
+        let mark = if cents.is_empty() {
+            ""
+        } else {
+            self.decimal_mark()
+        };
+        let sign = if usd < 0.0 { "−" } else { "" };
+        format!("{sign}${}{mark}{cents}", self.number(units))
+    }
+
+    /// An integer with separators: `1,999,700`.
+    pub fn number(&self, n: impl Display) -> String {
+        let digits = n.to_string();
+        let (sign, digits) = match digits.strip_prefix('-') {
+            Some(rest) => ("-", rest.to_owned()),
+            None => ("", digits),
+        };
+        // Spanish leaves four digits together.
+        let (separator, least) = match self.language {
+            Language::English => (',', 4),
+            Language::Spanish => ('.', 5),
+        };
+        let mut text = sign.to_owned();
+        for (place, digit) in digits.char_indices() {
+            let left = digits.len() - place;
+            if place > 0 && left.is_multiple_of(3) && digits.len() >= least {
+                text.push(separator);
+            }
+            text.push(digit);
+        }
+        text
+    }
+
+    /// A number and what it counts: `1 probe`, `1,200 probes`.
+    pub fn count(&self, n: u64, one: &str, many: &str) -> String {
+        format!("{} {}", self.number(n), if n == 1 { one } else { many })
+    }
+
+    /// Names in a sentence: `A`, `A and B`, `A, B and C`.
+    pub fn list<S: AsRef<str>>(&self, names: &[S]) -> String {
+        let names: Vec<_> = names.iter().map(|name| clean(name.as_ref())).collect();
+        match names.split_last() {
+            None => String::new(),
+            Some((one, [])) => one.clone(),
+            Some((last, rest)) => format!("{} {} {last}", rest.join(", "), self.and(last)),
+        }
+    }
+
+    /// As [`list`](Self::list), with at most `most` names and how many more there are: `A, B and 10 more`.
+    pub fn list_at_most<S: AsRef<str>>(&self, names: &[S], most: usize) -> String {
+        let more = names.len().saturating_sub(most);
+        if more == 0 {
+            return self.list(names);
+        }
+        let shown: Vec<_> = names
+            .iter()
+            .take(most)
+            .map(|name| clean(name.as_ref()))
+            .collect();
+        match self.language {
+            Language::English => format!("{} and {} more", shown.join(", "), self.number(more)),
+            Language::Spanish => format!("{} y {} más", shown.join(", "), self.number(more)),
+        }
+    }
+
+    /// A number with at most `digits` decimals and no zeros at its end: `2.4`, `7`.
+    pub fn decimal(&self, value: f64, digits: usize) -> String {
+        let fixed = format!("{value:.digits$}");
+        let Some((units, decimals)) = fixed.split_once('.') else {
+            return self.number(fixed);
+        };
+        let decimals = decimals.trim_end_matches('0');
+        let mark = if decimals.is_empty() {
+            ""
+        } else {
+            self.decimal_mark()
+        };
+        format!("{}{mark}{decimals}", self.number(units))
+    }
+
+    /// `percent` of 0 to 100, rounded, with the language's space before its sign.
+    pub fn percentage(&self, percent: f64, digits: usize) -> String {
+        let space = match self.language {
+            Language::English => "",
+            Language::Spanish => "\u{a0}",
+        };
+        format!("{}{space}%", self.decimal(percent, digits))
+    }
+
+    fn decimal_mark(&self) -> &'static str {
+        match self.language {
+            Language::English => ".",
+            Language::Spanish => ",",
+        }
+    }
+
+    fn and(&self, next: &str) -> &'static str {
+        let sounds_like_y = next.starts_with(['i', 'I', 'í', 'Í']) || next.starts_with("hi");
+        match self.language {
+            Language::English => "and",
+            Language::Spanish if sounds_like_y => "e",
+            Language::Spanish => "y",
+        }
+    }
+
+    fn local(&self, at: Timestamp) -> DateTime<Tz> {
+        at.to_datetime().with_timezone(&self.timezone)
+    }
+
+    fn day_and_month(&self, at: &DateTime<Tz>) -> String {
+        match self.language {
+            Language::English => at.format("%-d %b").to_string(),
+            Language::Spanish => format!("{} {}", at.day(), &MONTHS_ES[at.month0() as usize][..3]),
+        }
+    }
+}
+
+const MONTHS_ES: [&str; 12] = [
+    "enero",
+    "febrero",
+    "marzo",
+    "abril",
+    "mayo",
+    "junio",
+    "julio",
+    "agosto",
+    "septiembre",
+    "octubre",
+    "noviembre",
+    "diciembre",
+];
+
+/// Two units, without the second if it is zero.
+fn two((big, big_unit): (u64, &str), (small, small_unit): (u64, &str)) -> String {
+    match small {
+        0 => format!("{big} {big_unit}"),
+        _ => format!("{big} {big_unit} {small} {small_unit}"),
+    }
+}
+
+fn zone(at: &DateTime<Tz>) -> String {
+    let abbreviation = at.format("%Z").to_string();
+    if abbreviation.starts_with(['+', '-']) {
+        at.timezone().name().to_owned()
+    } else {
+        abbreviation
+    }
+}
+
+/// One line without anything that acts instead of being shown, whatever came from outside: control characters (line
+/// ends and terminal escapes among them), line separators, and marks that turn the direction of writing.
+pub fn clean(text: &str) -> String {
+    text.split(is_active)
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
+        )
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENGLISH: Locale = Locale {
+        timezone: Tz::UTC,
+        language: Language::English,
+    };
+    const SPANISH: Locale = Locale {
+        timezone: Tz::Europe__Madrid,
+        language: Language::Spanish,
+    };
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp(
+            DateTime::parse_from_rfc3339(text)
+                .unwrap()
+                .timestamp_millis(),
+        )
+    }
+
+    #[test]
+    fn durations_are_rounded_to_what_people_say() {
+        let said = [
+            0.0, 42.4, 119.0, 120.0, 150.0, 599.0, 600.0, 840.0, 7199.0, 7500.0, 273_600.0,
+        ]
+        .map(|s| ENGLISH.duration(s));
+        assert_eq!(
+            said,
+            [
+                "0 s",
+                "42 s",
+                "119 s",
+                "2 min",
+                "2 min 30 s",
+                "9 min 59 s",
+                "10 min",
+                "14 min",
+                "119 min",
+                "2 h 5 min",
+                "3 d 4 h"
+            ]
+        );
+        assert_eq!(ENGLISH.duration(-5.0), "0 s");
+    }
+
+    #[test]
+    fn times_carry_their_zone_by_name() {
+        let (then, now) = (at("2026-11-28T22:30:05Z"), at("2026-11-29T12:00:00Z"));
+        assert_eq!(ENGLISH.time(then), "2026-11-28 22:30:05 UTC");
+        assert_eq!(ENGLISH.time_short(then, then), "22:30 UTC");
+        assert_eq!(ENGLISH.time_short(then, now), "28 Nov, 22:30 UTC");
+        assert_eq!(ENGLISH.time_full(then), "28 November 2026, 22:30:05 UTC");
+        assert_eq!(SPANISH.time(then), "2026-11-28 23:30:05 CET");
+        assert_eq!(SPANISH.time_short(then, now), "28 nov, 23:30 CET");
+        assert_eq!(
+            SPANISH.time_full(then),
+            "28 de noviembre de 2026, 23:30:05 CET"
+        );
+        let unnamed = Locale::english(Tz::America__Sao_Paulo);
+        assert_eq!(unnamed.time(then), "2026-11-28 19:30:05 America/Sao_Paulo");
+    }
+
+    #[test]
+    fn a_percentage_is_never_rounded_up() {
+        let shares = [
+            1.0,
+            0.999_999_9,
+            0.999_96,
+            0.9993,
+            0.994,
+            0.333_333,
+            0.5,
+            0.0,
+        ];
+        assert_eq!(
+            shares.map(|s| ENGLISH.percent(s)),
+            [
+                "100%", "99.999%", "99.996%", "99.93%", "99.4%", "33.33%", "50%", "0%"
+            ]
+        );
+        assert_eq!(SPANISH.percent(0.999_96), "99,996\u{a0}%");
+        let rates = [0.0, 0.000_01, 0.003, 0.0099, 0.034, 0.12];
+        assert_eq!(
+            rates.map(|s| ENGLISH.failure_rate(s)),
+            ["0%", "<0.01%", "0.3%", "0.99%", "3.4%", "12%"]
+        );
+    }
+
+    #[test]
+    fn latencies_and_money_have_the_digits_they_need() {
+        let ms = [0.0, 0.2, 12.0, 380.4, 999.7, 2410.0, 20_004.0, 123_456.0];
+        assert_eq!(
+            ms.map(|ms| ENGLISH.latency(ms)),
+            [
+                "0 ms", "<1 ms", "12 ms", "380 ms", "1 s", "2.41 s", "20 s", "123 s"
+            ]
+        );
+        assert_eq!(SPANISH.latency(2410.0), "2,41 s");
+        assert_eq!(
+            [500.0, 1500.0].map(|ms| ENGLISH.latency_tick(ms)),
+            ["500 ms", "1.5 s"]
+        );
+        let usd = [0.0, 0.000_83, 0.0534, 3.5, 1250.0, -2.0];
+        assert_eq!(
+            usd.map(|usd| ENGLISH.money(usd)),
+            ["$0", "$0.00083", "$0.053", "$3.50", "$1,250.00", "−$2.00"]
+        );
+    }
+
+    #[test]
+    fn numbers_have_separators() {
+        let numbers = [0, 999, 1000, 1_999_700, -1000, -999];
+        assert_eq!(
+            numbers.map(|n| ENGLISH.number(n)),
+            ["0", "999", "1,000", "1,999,700", "-1,000", "-999"]
+        );
+        assert_eq!(
+            [1000, 12_000].map(|n| SPANISH.number(n)),
+            ["1000", "12.000"]
+        );
+        assert_eq!(ENGLISH.count(1, "probe", "probes"), "1 probe");
+        assert_eq!(ENGLISH.count(1200, "probe", "probes"), "1,200 probes");
+    }
+
+    #[test]
+    fn names_are_listed_as_in_a_sentence() {
+        let names = ["a", "b", "c", "d"];
+        assert_eq!(ENGLISH.list(&names[..0]), "");
+        assert_eq!(ENGLISH.list(&names[..2]), "a and b");
+        assert_eq!(ENGLISH.list(&names), "a, b, c and d");
+        assert_eq!(ENGLISH.list_at_most(&names, 2), "a, b and 2 more");
+        assert_eq!(SPANISH.list(&["a", "internet"]), "a e internet");
+    }
+
+    #[test]
+    fn what_would_act_is_not_shown() {
+        assert_eq!(clean("a\r\nBcc: b\u{202e}c\x1b[2J"), "a Bcc: b c [2J");
+    }
+}
