@@ -13,7 +13,7 @@
 //!                                  store (read-only) ─► cli
 //! ```
 
-pub use llmwatch_core::model;
+pub use llmwatch_core::{message, model};
 
 pub mod clock;
 
@@ -26,8 +26,6 @@ pub mod log;
 pub mod broadcast;
 
 pub mod service;
-
-pub mod message;
 
 pub mod document;
 

@@ -100,7 +100,9 @@ impl Args {
             match word.as_str() {
                 "--months" => args.months = number(),
                 "--interval" => args.interval = (number() * 1000.0) as i64,
-                "--alert-after" => args.policy.alert_after = Some(Duration::from_secs_f64(number())),
+                "--alert-after" => {
+                    args.policy.alert_after = Some(Duration::from_secs_f64(number()))
+                }
                 "--slow-factor" => args.policy.slow_factor = number(),
                 "--only" => args.only = true,
                 "--sensitivity" => {

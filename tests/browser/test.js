@@ -70,17 +70,17 @@ async function wide(page) {
 }
 
 const states = {
-  nothing: ["Nothing is watched yet."],
+  nothing: ["No endpoint is configured yet."],
   one: ["OpenAI works."],
   thirty: ["Everything works."],
   many: ["Everything works."],
   names: ["has been failing since"],
   incident: ["OpenAI has been failing since", "Azure and Gemini work."],
   account: ["OpenAI has been rejecting your account since"],
-  fresh: ["Nothing is known yet."],
+  fresh: ["No results yet."],
   announced: ["OpenAI and Gemini work."],
-  budget: ["The day’s probing budget is spent."],
-  blind: ["This monitor has had no network since"],
+  budget: ["Today’s probing budget is used up."],
+  blind: ["This monitor has been offline since"],
 };
 for (const [state, sentences] of Object.entries(states)) {
   const show = await stage(state);

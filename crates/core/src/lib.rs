@@ -5,3 +5,5 @@
 //! above it.
 
 pub mod model;
+
+pub mod message;
