@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmwatch::broadcast::Broadcast;
 use llmwatch::clock;
 use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::log::broadcast::Broadcast;
 use llmwatch::metrics::Counters;
 use llmwatch::model::{Sample, Timestamp};
 use llmwatch::route;

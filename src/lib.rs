@@ -19,21 +19,17 @@ pub mod clock;
 
 pub mod config;
 
-pub mod outbound;
+pub mod http_client;
 
 pub mod log;
 
-pub mod broadcast;
-
-pub mod service;
+pub mod systemd;
 
 pub mod document;
 
 pub mod schedule;
 
 pub mod probe;
-
-pub mod runner;
 
 pub mod advice;
 
@@ -57,8 +53,6 @@ pub mod snapshot;
 
 pub mod route;
 
-pub mod process;
-
 pub mod metrics;
 
 pub mod desk;
@@ -72,6 +66,8 @@ pub mod store;
 pub mod pipeline;
 
 pub mod status_feed;
+
+pub mod feeds;
 
 pub mod notify;
 

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, Failure, Globals, load_whole};
 use crate::config::{ConfigError, Surroundings};
 use crate::daemon;
-use crate::service::Service;
+use crate::systemd::Service;
 
 pub(super) async fn run(globals: &Globals) -> Exit {
     let end = serve(globals).await;

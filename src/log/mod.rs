@@ -3,6 +3,7 @@
 //! [`emit`] goes through `tracing`, so that one level and one writer serve our events and those of the libraries; the
 //! layer below writes each as a JSON line, for people, or as native journal fields.
 
+pub mod broadcast;
 mod event;
 mod journal;
 mod render;

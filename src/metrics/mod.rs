@@ -4,7 +4,9 @@
 //! Labels come from the configuration and from closed sets, so the number of series is bounded by the number of
 //! endpoints.
 
+pub mod export;
 pub mod otlp;
+pub mod process;
 pub mod text;
 
 use std::collections::BTreeMap;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::process::Process;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, TOKEN_BOUNDS, TokenHistogram};
 use crate::model::{Api, Attribution, Endpoint, Provider, Status, Timestamp};
-use crate::process::Process;
 use crate::snapshot::Snapshot;
 
 /// Every metric: name, unit (UCUM) and what it says; in the order in which they are sent.

@@ -2,9 +2,9 @@
 
 use std::fmt::{Display, Write};
 
+use super::process::Process;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, bucket};
 use crate::model::{Attribution, Outcome, Status, Timestamp};
-use crate::process::Process;
 use crate::snapshot::Snapshot;
 
 /// The format of the text.

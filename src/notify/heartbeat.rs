@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::webhook::{client, words};
 use crate::clock::Wall;
 use crate::config::{Config, Heartbeat, Monitor, plan};
+use crate::http_client;
 use crate::log::{Event, emit};
 use crate::model::{Endpoint, Timestamp};
 use crate::snapshot::Snapshot;
@@ -129,11 +129,11 @@ async fn ping(heartbeat: &Heartbeat, beat: Beat, monitor: &Monitor) -> Result<()
         // Silence is what the other side waits for.
         (Beat::Failing, None) => return Ok(()),
     };
-    let response = client(TIMEOUT, monitor)?
+    let response = http_client::without_redirects(TIMEOUT, monitor)?
         .get(url.expose())
         .send()
         .await
-        .map_err(|e| words(&e))?;
+        .map_err(|e| http_client::describe(&e))?;
     let status = response.status();
     if status.is_success() {
         Ok(())

@@ -4,7 +4,6 @@ mod email;
 pub mod format;
 pub mod heartbeat;
 mod keep_alive;
-pub mod otlp;
 pub mod render;
 pub mod specimen;
 mod webhook;

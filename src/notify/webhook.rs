@@ -7,15 +7,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, Response, StatusCode};
 use ring::hmac;
 
 use super::format::{self, Call};
 use super::render::Setting;
 use super::{Attempt, Progress};
 use crate::config::{Monitor, Webhook, signing_key};
+use crate::http_client;
 use crate::model::{Notice, Timestamp};
-use crate::outbound;
 
 /// So much of a refusal is read and kept.
 const MOST_WORDS: usize = 300;
@@ -29,23 +29,10 @@ pub(super) struct Poster {
     key: Option<hmac::Key>,
 }
 
-/// What calls out: no redirects.
-pub(super) fn client(timeout: Duration, monitor: &Monitor) -> Result<Client, String> {
-    // Less than the whole, so that a receiver that was never reached is told from one that did not answer.
-    let connect = timeout.mul_f64(0.75);
-    outbound::client(
-        Client::builder()
-            .timeout(timeout)
-            .connect_timeout(connect)
-            .redirect(redirect::Policy::none()),
-        monitor,
-    )
-}
-
 impl Poster {
     /// Sets the channel up.
     pub(super) fn new(webhook: &Webhook, monitor: &Monitor) -> Result<Self, String> {
-        let client = client(webhook.timeout, monitor)?;
+        let client = http_client::without_redirects(webhook.timeout, monitor)?;
         let key = webhook
             .secret
             .as_ref()
@@ -82,7 +69,7 @@ impl Poster {
                 progress.perhaps |= error.is_timeout() && !error.is_connect();
                 return Attempt::Retry {
                     progress,
-                    error: words(&error),
+                    error: http_client::describe(&error),
                     retry_after: None,
                 };
             }
@@ -121,7 +108,7 @@ impl Poster {
             .send()
             .await
             .map(drop)
-            .map_err(|e| words(&e))
+            .map_err(|e| http_client::describe(&e))
     }
 
     fn headers(&self, call: &Call, id: &str, timestamp: i64) -> HeaderMap {
@@ -211,24 +198,6 @@ fn refusal(body: &str) -> String {
     } else {
         format!(": {}", text.trim())
     }
-}
-
-/// What went wrong, without the URL, which is often a secret in itself.
-pub(super) fn words(error: &reqwest::Error) -> String {
-    let kind = if error.is_connect() {
-        "the receiver cannot be reached"
-    } else if error.is_timeout() {
-        "the receiver did not answer in time"
-    } else {
-        "the request failed"
-    };
-    let mut source = std::error::Error::source(error);
-    let mut last = None;
-    while let Some(inner) = source {
-        last = Some(inner.to_string());
-        source = inner.source();
-    }
-    last.map_or_else(|| kind.to_owned(), |inner| format!("{kind}: {inner}"))
 }
 
 #[cfg(test)]

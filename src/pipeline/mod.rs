@@ -20,12 +20,13 @@ use uuid::Uuid;
 
 use self::fold::Core;
 pub use self::start::{restore, restore_desk};
-use crate::broadcast::Broadcast;
 use crate::clock::{Lookout, Uptime, Wall};
 use crate::config::{self, Config};
+use crate::daemon::scheduler::{Command, Report};
 use crate::desk::{Announcement, Desk};
 use crate::incident::{Change, human_duration};
 use crate::log;
+use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
 use crate::model::{
     Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp,
@@ -33,7 +34,6 @@ use crate::model::{
 };
 pub use crate::official::Heard;
 use crate::route;
-use crate::runner::{Command, Report};
 use crate::silence::Silence;
 use crate::snapshot::Snapshot;
 use crate::store::{Commit, Horizon, IncidentRow, Store};

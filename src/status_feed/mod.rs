@@ -1,20 +1,17 @@
 //! The vendors' own status pages: what they admit, and when they admitted it.
 //!
-//! [`read`] turns the documents of four platforms into one shape, purely; [`Poller`] fetches them, politely, and tells
+//! [`read`] turns the documents of four platforms into one shape, purely; `feeds` fetches them, politely, and tells
 //! the pipeline. What a page says is shown beside what we measure and never counted as health: pages are late, and
 //! `incident.lead_s` is the figure that shows by how much.
 
 mod azure;
-mod fetch;
 mod google;
 mod native;
-mod poller;
 mod statuspage;
 mod ulid;
 
 use serde_json::Value;
 
-pub use self::poller::Poller;
 use crate::config::FeedKind;
 use crate::model::{Status, VendorPage};
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::View;
-use crate::broadcast::{Happening, Listening};
+use crate::log::broadcast::{Happening, Listening};
 
 /// A comment this often keeps proxies from closing a quiet stream, and finds readers that are gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 
 use super::{View, pages};
+use crate::metrics::process::Process;
 use crate::metrics::text::{Format, render};
-use crate::process::Process;
 
 pub(super) async fn metrics(State(view): State<View>, request: HeaderMap) -> impl IntoResponse {
     let accept = request

@@ -24,9 +24,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
-use crate::broadcast::Broadcast;
 use crate::clock::Wall;
 use crate::config::{Config, plan};
+use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
 use crate::model::Timestamp;
 use crate::pipeline::Control;

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use llmwatch::broadcast::Broadcast;
 use llmwatch::clock;
 use llmwatch::config::{self, Surroundings};
 use llmwatch::log::Event;
+use llmwatch::log::broadcast::Broadcast;
 use llmwatch::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
 };

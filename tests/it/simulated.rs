@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use llmwatch::clock::{Clock, Uptime, Wall};
 use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::daemon::scheduler::{Command, Probe, Probed, Report, Runner};
 use llmwatch::desk::Desk;
 use llmwatch::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger,
 };
 use llmwatch::notify::worker;
 use llmwatch::pipeline::{self, Pipeline, fold::Core};
-use llmwatch::runner::{Command, Probe, Probed, Report, Runner};
 use llmwatch::schedule::Due;
 use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
 use tokio::net::TcpListener;
@@ -139,7 +139,7 @@ async fn watch_by(
         commands,
         snapshot,
         outbox: wake.clone(),
-        broadcast: llmwatch::broadcast::Broadcast::new(Timestamp(0)),
+        broadcast: llmwatch::log::broadcast::Broadcast::new(Timestamp(0)),
         counters: llmwatch::metrics::Counters::default(),
         alive: Box::new(|_| {}),
     };

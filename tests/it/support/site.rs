@@ -87,7 +87,7 @@ impl Site {
             store: Store::open_read_only(&path).unwrap(),
             stop: stop.clone(),
             memory: web::pages::Memory::default(),
-            broadcast: llmwatch::broadcast::Broadcast::new(now),
+            broadcast: llmwatch::log::broadcast::Broadcast::new(now),
             counters: counters.clone(),
         };
         let server = tokio::spawn(web::run(listener, view));

@@ -11,7 +11,7 @@ use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
 use crate::config::Monitor;
-use crate::outbound;
+use crate::http_client;
 
 /// How long one document may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -132,7 +132,7 @@ pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
                 attempt.stop()
             }
         }));
-    outbound::client(builder, monitor).map_err(Trouble::new)
+    http_client::client(builder, monitor).map_err(Trouble::new)
 }
 
 /// The same host, or one of the same owner (judged by the last two labels of its name), and not from https down to http.

@@ -3,6 +3,8 @@
 //! Any part that ends before it was told to ends the process: a monitor that half works is worse than one that the
 //! service manager starts again.
 
+pub mod scheduler;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,22 +18,22 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use crate::broadcast::Broadcast;
+use self::scheduler::{Command, Probe, Probed, Runner};
 use crate::clock::{self, Wall};
 use crate::config::plan::{self, Plan};
 use crate::config::{Config, ConfigError};
+use crate::feeds::Poller;
+use crate::log::broadcast::Broadcast;
 use crate::log::{self, Event, emit};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, export};
 use crate::model::{Endpoint, Timestamp};
-use crate::notify::{heartbeat, otlp, worker};
+use crate::notify::{heartbeat, worker};
 use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
-use crate::runner::{Command, Probe, Probed, Runner};
 use crate::schedule::Due;
-use crate::service::{self, Service};
 use crate::snapshot::Snapshot;
-use crate::status_feed::Poller;
 use crate::store::{Claim, Store};
+use crate::systemd::{self, Service};
 use crate::web;
 
 /// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
@@ -171,7 +173,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             worker::run(post, channels).await.map_err(Into::into),
         )
     });
-    let export = otlp::Export {
+    let export = export::Export {
         config: config_in.clone(),
         snapshot: snapshot.clone(),
         counters: counters.clone(),
@@ -181,7 +183,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     };
     parts.spawn(async move {
         ("the export of metrics", {
-            otlp::run(export).await;
+            export::run(export).await;
             Ok(())
         })
     });
@@ -282,7 +284,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             }
         }
     };
-    let limit = crate::runner::DRAIN + worker::DRAIN + Duration::from_secs(10);
+    let limit = scheduler::DRAIN + worker::DRAIN + Duration::from_secs(10);
     if tokio::time::timeout(limit, drained).await.is_err() {
         stop_telling.cancel();
     }
@@ -300,7 +302,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
 
 /// The page's socket: the one that the service manager holds open under the name `http`, else one of our own.
 async fn listener(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
-    let passed = service::inherited_listener("http")
+    let passed = systemd::inherited_listener("http")
         .context("the socket `http` from the service manager")?;
     match (passed, address) {
         (Some(listener), _) => Ok(Some(TcpListener::from_std(listener)?)),

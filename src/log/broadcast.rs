@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use crate::log::Event;
+use super::Event;
 use crate::model::Timestamp;
 
 /// Events that are kept for those who come again: some minutes of a large fleet.

@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::webhook::{client, words};
+use super::Counters;
+use super::otlp::{Source, request};
+use super::process::Process;
 use crate::clock::Wall;
 use crate::config::{Config, Otlp};
+use crate::http_client;
 use crate::log::{Event, emit};
-use crate::metrics::Counters;
-use crate::metrics::otlp::{Source, request};
 use crate::model::Timestamp;
-use crate::process::Process;
 use crate::snapshot::Snapshot;
 
 /// The limit for one export, as OpenTelemetry's own exporters have it.
@@ -75,7 +75,7 @@ pub async fn run(mut export: Export) {
             .as_ref()
             .is_none_or(|(of, _)| !Arc::ptr_eq(of, &config))
         {
-            ready = client(TIMEOUT, &config.monitor)
+            ready = http_client::without_redirects(TIMEOUT, &config.monitor)
                 .ok()
                 .map(|client| (config.clone(), client));
         }
@@ -153,7 +153,11 @@ async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String>
     for (name, value) in &otlp.headers {
         request = request.header(name, value.expose());
     }
-    let mut response = request.body(body).send().await.map_err(|e| words(&e))?;
+    let mut response = request
+        .body(body)
+        .send()
+        .await
+        .map_err(|e| http_client::describe(&e))?;
     let status = response.status();
     let mut answer = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {

@@ -21,6 +21,7 @@ use crate::config::{Config, FeedKind, Monitor, Proxy, StatusFeed};
 use crate::log::{Event, emit};
 use crate::model::{Provider, VendorPage};
 use crate::pipeline::{Control, Heard};
+use crate::status_feed;
 
 /// The first looks of all feeds are spread over this.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
@@ -174,7 +175,7 @@ impl Source {
             None => None,
         };
         let read = |body: &[u8]| {
-            super::read(feed.kind, body, list, &feed.components, feed.url.as_str())
+            status_feed::read(feed.kind, body, list, &feed.components, feed.url.as_str())
                 .map_err(|why| Trouble::new(why.to_string()))
         };
         let first = self.main.look(client).await.and_then(read);

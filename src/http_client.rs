@@ -1,7 +1,9 @@
 //! How everything but a probe calls out by HTTP (webhooks, the vendors' pages, the heartbeat, a collector): through the
 //! proxy of `[monitor]` and trusting its extra roots, as the probes do.
 
-use reqwest::{Certificate, Client, ClientBuilder, Proxy as Via};
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, ClientBuilder, Proxy as Via, redirect};
 use url::Url;
 
 use crate::config::{Monitor, Proxy, is_local};
@@ -39,4 +41,38 @@ pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, Strin
     builder
         .build()
         .map_err(|e| format!("HTTP cannot be set up: {e}"))
+}
+
+/// A client that follows no redirects and gives up after `timeout`.
+///
+/// # Errors
+/// What cannot be used, without secrets.
+pub fn without_redirects(timeout: Duration, monitor: &Monitor) -> Result<Client, String> {
+    // Less than the total, so that a receiver that was never reached differs from one that did not answer.
+    let connect = timeout.mul_f64(0.75);
+    client(
+        Client::builder()
+            .timeout(timeout)
+            .connect_timeout(connect)
+            .redirect(redirect::Policy::none()),
+        monitor,
+    )
+}
+
+/// What went wrong, without the URL, which is often a secret in itself.
+pub fn describe(error: &reqwest::Error) -> String {
+    let kind = if error.is_connect() {
+        "the receiver cannot be reached"
+    } else if error.is_timeout() {
+        "the receiver did not answer in time"
+    } else {
+        "the request failed"
+    };
+    let mut source = std::error::Error::source(error);
+    let mut last = None;
+    while let Some(inner) = source {
+        last = Some(inner.to_string());
+        source = inner.source();
+    }
+    last.map_or_else(|| kind.to_owned(), |inner| format!("{kind}: {inner}"))
 }
