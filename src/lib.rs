@@ -14,6 +14,7 @@
 //! ```
 
 pub use llmwatch_core::{message, model};
+pub use llmwatch_simulator as simulate;
 
 pub mod clock;
 
@@ -72,8 +73,6 @@ pub mod feeds;
 pub mod notify;
 
 pub mod web;
-
-pub mod simulate;
 
 pub mod daemon;
 

@@ -37,11 +37,11 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
 pub use control::Controls;
-pub(crate) use stamped::{Arrivals, Stamped, Stamping};
 
 use self::pool::Pool;
 use self::proxy::Proxies;
 use self::run::Run;
+use self::stamped::Stamping;
 use self::token::Tokens;
 use crate::config::Monitor;
 use crate::model::{Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger};

@@ -23,12 +23,9 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// Bytes may have arrived so long before anybody looked.
-const EARLIEST: Duration = Duration::from_secs(10);
-
 /// When bytes last arrived and last left.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrivals {
+pub(super) struct Arrivals {
     base: Instant,
     last_ns: Arc<AtomicU64>,
     sent_ns: Arc<AtomicU64>,
@@ -36,11 +33,8 @@ pub(crate) struct Arrivals {
 
 impl Default for Arrivals {
     fn default() -> Self {
-        // A server that is late to accept a connection finds bytes that came before.
-        let now = Instant::now();
-        let base = now.checked_sub(EARLIEST).unwrap_or(now);
         Self {
-            base,
+            base: Instant::now(),
             last_ns: Arc::default(),
             sent_ns: Arc::default(),
         }
@@ -49,12 +43,12 @@ impl Default for Arrivals {
 
 impl Arrivals {
     /// When bytes last arrived.
-    pub(crate) fn last(&self) -> Instant {
+    pub(super) fn last(&self) -> Instant {
         self.base + Duration::from_nanos(self.last_ns.load(Ordering::Relaxed))
     }
 
     /// When bytes were last sent.
-    pub(crate) fn sent(&self) -> Instant {
+    pub(super) fn sent(&self) -> Instant {
         self.base + Duration::from_nanos(self.sent_ns.load(Ordering::Relaxed))
     }
 
@@ -74,10 +68,10 @@ impl Arrivals {
 /// While this lives, the kernel stamps everything that it receives. It begins to only a moment after the first socket has asked
 /// for that, so what a new socket receives soon could come without.
 #[derive(Debug)]
-pub(crate) struct Stamping(#[expect(dead_code, reason = "held open, never used")] Option<OwnedFd>);
+pub(super) struct Stamping(#[expect(dead_code, reason = "held open, never used")] Option<OwnedFd>);
 
 impl Stamping {
-    pub(crate) fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let asking = socket(
             AddressFamily::Inet,
             SockType::Datagram,
@@ -91,7 +85,7 @@ impl Stamping {
 
 /// A TCP stream that notes when bytes arrive and leave.
 #[derive(Debug)]
-pub(crate) struct Stamped {
+pub(super) struct Stamped {
     stream: TcpStream,
     arrivals: Arrivals,
     /// Room for the kernel's stamp.
@@ -99,7 +93,7 @@ pub(crate) struct Stamped {
 }
 
 impl Stamped {
-    pub(crate) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
+    pub(super) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
         // Without it the time of each read has to do.
         let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
         Self {
@@ -107,11 +101,6 @@ impl Stamped {
             arrivals,
             control: nix::cmsg_space!(TimeSpec),
         }
-    }
-
-    /// The stream itself.
-    pub(crate) fn into_inner(self) -> TcpStream {
-        self.stream
     }
 }
 
@@ -203,5 +192,46 @@ impl AsyncWrite for Stamped {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection over loopback.
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        (client.unwrap(), server.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_late_read_agrees_with_the_simulator_on_arrival() {
+        let _stamping = Stamping::begin();
+        let (mut to_us, ours) = connection().await;
+        let (mut to_simulator, theirs) = connection().await;
+        let arrivals = Arrivals::default();
+        let mut ours = Stamped::new(ours, arrivals.clone());
+        let mut theirs = llmwatch_simulator::Stamped::new(theirs);
+        // Timestamps begin a moment after the first socket has asked for them.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let sent = Instant::now();
+        to_us.write_all(b"ping").await.unwrap();
+        to_simulator.write_all(b"ping").await.unwrap();
+        let late = Duration::from_millis(300);
+        tokio::time::sleep(late).await;
+        let mut buffer = [0; 4];
+        ours.read_exact(&mut buffer).await.unwrap();
+        theirs.read_exact(&mut buffer).await.unwrap();
+        for arrived in [arrivals.last(), theirs.into_parts().1] {
+            // Stamps and monotonic time come from two clocks, which may differ by a little.
+            let after = arrived.saturating_duration_since(sent);
+            assert!(after < late / 2, "arrived {after:?} after it was sent");
+        }
     }
 }

@@ -5,29 +5,30 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::act::{Act, WriteKind};
-use super::hostile;
-use super::preset::Preset;
-use super::request::{Request, write_head};
-use super::rule::{Fault, Reply, ResetAt};
-use super::scenario::Manner;
-use super::speech::{Completion, Dialect, edge_headers, model, models, owned};
-use super::status_page::StatusPage;
-use crate::model::Secret;
+use crate::act::{Act, WriteKind};
+use crate::hostile;
+use crate::latency_profile::Manner;
+use crate::preset::Preset;
+use crate::reply::{Reply, ResetAt};
+use crate::request::{Request, write_head};
+use crate::rule::Fault;
+use crate::speech::{Completion, Dialect, edge_headers, model, models, owned};
+use crate::status_page::StatusPage;
+use llmwatch_core::model::Secret;
 
 /// A request and everything that decides its answer.
-pub(super) struct Order<'a> {
-    pub(super) request: &'a Request,
+pub(crate) struct Order<'a> {
+    pub(crate) request: &'a Request,
     /// The request's body; null if it isn't JSON.
-    pub(super) asked: &'a Value,
+    pub(crate) asked: &'a Value,
     /// The key that must be shown.
-    pub(super) api_key: Option<&'a Secret>,
-    pub(super) manner: &'a Manner,
-    pub(super) fault: &'a Fault,
+    pub(crate) api_key: Option<&'a Secret>,
+    pub(crate) manner: &'a Manner,
+    pub(crate) fault: &'a Fault,
     /// The rule's own headers, which override all others.
-    pub(super) headers: &'a [(String, String)],
+    pub(crate) headers: &'a [(String, String)],
     /// The status page, and with it the time.
-    pub(super) page: StatusPage<'a>,
+    pub(crate) page: StatusPage<'a>,
 }
 
 /// What there is at the path that was asked.
@@ -41,7 +42,7 @@ const JSON: &str = "application/json";
 
 impl Order<'_> {
     /// The answer, step by step.
-    pub(super) fn compose(&self, rng: &mut Rng) -> Vec<Act> {
+    pub(crate) fn compose(&self, rng: &mut Rng) -> Vec<Act> {
         let mut acts = match self.fault {
             Fault::Reply(reply) => self.whole(reply, rng),
             Fault::Preset(preset) => self.whole(&preset.reply(self.model()), rng),

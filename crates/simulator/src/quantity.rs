@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// Reads `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).ok_or_else(|| {
         D::Error::custom(format!(
@@ -15,14 +15,14 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 }
 
 /// As [`duration`], for a key that may be absent.
-pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+pub(crate) fn some_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     duration(deserializer).map(Some)
 }
 
 /// Reads `"10GB"`, `"64KiB"`, `"512B"` into bytes.
-pub(super) fn some_size<'de, D: Deserializer<'de>>(
+pub(crate) fn some_size<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;

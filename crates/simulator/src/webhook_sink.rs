@@ -10,12 +10,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::accept::accept;
-use super::act::{Act, WriteKind};
-use super::hostile;
-use super::inbox::Inbox;
-use super::perform::perform;
-use super::request::{Request, read, write_head};
+use crate::accept::accept;
+use crate::act::{Act, WriteKind};
+use crate::hostile;
+use crate::inbox::Inbox;
+use crate::perform::perform;
+use crate::request::{Request, read, write_head};
 
 /// The body length of [`WebhookBehaviour::HugeBody`]: 10 GB, made up as it is sent.
 const HUGE: u64 = 10_000_000_000;

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::rule::Reply;
+use crate::reply::Reply;
 
 /// A well-known error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_rustls::TlsAcceptor;
 
-use super::mail_sink::{Login, Mail, MailFault, MailStage, PostOffice};
 use crate::clock;
-use crate::model::Secret;
+use crate::mail::{Login, Mail, MailFault, MailStage, PostOffice};
+use llmwatch_core::model::Secret;
 
 /// Most bytes of a line, of commands and of messages alike; RFC 5321 promises 1000.
 const LINE_LIMIT: u64 = 64 * 1024;
@@ -22,12 +22,12 @@ const MESSAGE_LIMIT: usize = 10 * 1024 * 1024;
 const RECIPIENT_LIMIT: usize = 1000;
 
 /// A connection, encrypted or not.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// One client's dialogue.
-pub(super) struct Session<'a> {
+pub(crate) struct Session<'a> {
     stream: BufReader<Box<dyn Duplex>>,
     /// What STARTTLS begins; `None` when it is not offered, or has begun.
     tls: Option<TlsAcceptor>,
@@ -45,7 +45,7 @@ enum Next {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: Box<dyn Duplex>,
         tls: Option<TlsAcceptor>,
         post_office: &'a PostOffice,
@@ -61,7 +61,7 @@ impl<'a> Session<'a> {
     }
 
     /// Talks until the client leaves, or the fault ends it.
-    pub(super) async fn run(mut self) -> io::Result<()> {
+    pub(crate) async fn run(mut self) -> io::Result<()> {
         self.reply("220 mail.simulated.test ESMTP").await?;
         if self.post_office.fault() == MailFault::HangAfterBanner {
             return pending().await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::act::WriteKind;
-use crate::model::Timestamp;
+use crate::act::WriteKind;
+use llmwatch_core::model::Timestamp;
 
 /// One connection and what was done to it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,17 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::accept::accept;
-use super::inbox::Inbox;
-use super::perform::reset;
-use super::smtp::Session;
-use crate::model::{Secret, Timestamp};
+use crate::accept::accept;
+use crate::inbox::Inbox;
+use crate::mail::{Login, Mail, MailFault, PostOffice};
+use crate::perform::reset;
+use crate::smtp::Session;
+use llmwatch_core::model::Secret;
 
 /// A running SMTP server for loopback. It stops when this is dropped: then connections are truly refused.
 #[derive(Debug)]
@@ -22,41 +22,6 @@ pub struct MailSink {
     next: usize,
     post_office: Arc<PostOffice>,
     task: AbortOnDropHandle<()>,
-}
-
-/// One mail that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// The envelope's sender; empty for `<>`.
-    pub from: String,
-    /// The envelope's recipients that were accepted.
-    pub to: Vec<String>,
-    /// Headers and body as sent, dots unstuffed.
-    pub data: Vec<u8>,
-    /// When its last line came.
-    pub received_at: Timestamp,
-}
-
-/// How the server fails.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum MailFault {
-    /// It doesn't.
-    #[default]
-    None,
-    /// Connections are reset before the greeting.
-    Refuse,
-    /// Silence after the greeting.
-    HangAfterBanner,
-    /// 4xx: try later.
-    Transient(MailStage),
-    /// 5xx: don't try again.
-    Permanent(MailStage),
-    /// 550 for this recipient; the others are fine.
-    RejectRecipient(String),
-    /// Every answer comes byte by byte, with this long after each.
-    Drip(Duration),
-    /// The connection is closed when the first line of the message has come.
-    DisconnectInData,
 }
 
 /// How the server encrypts, with which certificate.
@@ -69,32 +34,6 @@ pub enum MailTls {
     StartTls(Arc<rustls::ServerConfig>),
     /// From the first byte on.
     Implicit(Arc<rustls::ServerConfig>),
-}
-
-/// Where in the dialogue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MailStage {
-    /// In answer to `MAIL FROM`.
-    Mail,
-    /// In answer to each `RCPT TO`.
-    Rcpt,
-    /// In answer to the message, when it has come as a whole.
-    Data,
-}
-
-/// What all sessions share.
-#[derive(Debug)]
-pub(super) struct PostOffice {
-    pub(super) mails: Inbox<Mail>,
-    fault: Mutex<MailFault>,
-    login: Mutex<Option<Login>>,
-}
-
-/// A name and password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) password: Secret,
 }
 
 impl MailSink {
@@ -173,22 +112,6 @@ impl MailSink {
     /// Everything received, in order; the last 10,000.
     pub fn messages(&self) -> Vec<Arc<Mail>> {
         self.post_office.mails.all()
-    }
-}
-
-impl PostOffice {
-    pub(super) fn fault(&self) -> MailFault {
-        self.fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    pub(super) fn login(&self) -> Option<Login> {
-        self.login
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
 

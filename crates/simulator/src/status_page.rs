@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::quantity::{duration, some_duration};
-use crate::model::Timestamp;
+use crate::quantity::{duration, some_duration};
+use llmwatch_core::model::Timestamp;
 
 /// One `[[status_page]]`: what the page admits, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -81,17 +81,17 @@ const COMPONENTS: [&str; 3] = ["Chat Completions", "Responses", "Embeddings"];
 const SINCE: &str = "2026-01-01T00:00:00.000Z";
 
 /// The page at one moment.
-pub(super) struct StatusPage<'a> {
-    pub(super) notices: &'a [Notice],
-    pub(super) vendor: &'a str,
+pub(crate) struct StatusPage<'a> {
+    pub(crate) notices: &'a [Notice],
+    pub(crate) vendor: &'a str,
     /// How long the scenario has been in force.
-    pub(super) elapsed: Duration,
-    pub(super) now: Timestamp,
+    pub(crate) elapsed: Duration,
+    pub(crate) now: Timestamp,
 }
 
 impl StatusPage<'_> {
     /// The document at `path`, if it is one of the page's.
-    pub(super) fn document(&self, path: &str) -> Option<Value> {
+    pub(crate) fn document(&self, path: &str) -> Option<Value> {
         let page = ("page", self.page());
         let components = || ("components", json!(self.components()));
         let status = || ("status", self.status());
@@ -260,7 +260,7 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::Scenario;
+    use crate::Scenario;
 
     #[test]
     fn the_page_admits_an_outage_in_its_window_and_resolves_it_after() {

@@ -6,28 +6,29 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de::Error};
 use toml::Spanned;
 
-use super::preset::Preset;
-use super::quantity::{some_duration, some_size};
-use super::rule::{Fault, MannerChanges, Ramp, Reply, ResetAt, Rule, RuleMatch};
-use super::scenario::{Manner, tokens};
-use super::status_page::Notice;
+use crate::latency_profile::{Manner, tokens};
+use crate::preset::Preset;
+use crate::quantity::{some_duration, some_size};
+use crate::reply::{Reply, ResetAt};
+use crate::rule::{Fault, MannerChanges, Ramp, Rule, RuleMatch};
+use crate::status_page::Notice;
 
 /// A whole file.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct WrittenScenario {
-    pub(super) seed: u64,
-    pub(super) api_key: Option<String>,
-    pub(super) healthy: Manner,
-    pub(super) rule: Vec<Spanned<WrittenRule>>,
-    pub(super) status_page: Vec<Notice>,
+pub(crate) struct WrittenScenario {
+    pub(crate) seed: u64,
+    pub(crate) api_key: Option<String>,
+    pub(crate) healthy: Manner,
+    pub(crate) rule: Vec<Spanned<WrittenRule>>,
+    pub(crate) status_page: Vec<Notice>,
 }
 
 /// A rule as it stands in the file: flat, for serde's `flatten` would lose the lines of errors.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct WrittenRule {
-    pub(super) name: Option<String>,
+pub(crate) struct WrittenRule {
+    pub(crate) name: Option<String>,
     path: Option<String>,
     model: Option<String>,
     vendor: Option<String>,
@@ -86,7 +87,7 @@ struct WrittenStreamError {
 
 impl Rule {
     /// What `written` means, or why it means nothing.
-    pub(super) fn new(name: String, mut written: WrittenRule) -> Result<Self, String> {
+    pub(crate) fn new(name: String, mut written: WrittenRule) -> Result<Self, String> {
         let fault = the_one_fault(&mut written)?;
         let when = RuleMatch {
             path: written.path,

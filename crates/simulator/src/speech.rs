@@ -5,20 +5,20 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::request::Request;
-use super::scenario::Manner;
-use crate::model::Timestamp;
+use crate::latency_profile::Manner;
+use crate::request::Request;
+use llmwatch_core::model::Timestamp;
 
 /// Whose words are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     OpenAi,
     Azure,
 }
 
 impl Dialect {
     /// Azure's paths begin with `/openai/`, on the classic and on the v1 API.
-    pub(super) fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         if path.starts_with("/openai/") {
             Self::Azure
         } else {
@@ -27,7 +27,7 @@ impl Dialect {
     }
 
     /// The vendor's headers of any answer: request ids, limits, where it was served.
-    pub(super) fn headers(self, processing: Duration, rng: &mut Rng) -> Vec<(String, String)> {
+    pub(crate) fn headers(self, processing: Duration, rng: &mut Rng) -> Vec<(String, String)> {
         let processing_ms = processing.as_millis().to_string();
         let headers = match self {
             Self::OpenAi => vec![
@@ -67,7 +67,7 @@ impl Dialect {
 }
 
 /// What Cloudflare adds, and all that is left when it answers by itself.
-pub(super) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
+pub(crate) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
     vec![
         ("cf-cache-status", "DYNAMIC".to_owned()),
         ("cf-ray", format!("{}-FRA", hex(rng, 16))),
@@ -76,7 +76,7 @@ pub(super) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
 }
 
 /// Headers with names of their own.
-pub(super) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
+pub(crate) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
     headers
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -85,7 +85,7 @@ pub(super) fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
 
 /// One answer to a chat request.
 #[derive(Debug, Clone)]
-pub(super) struct Completion {
+pub(crate) struct Completion {
     dialect: Dialect,
     id: String,
     created: i64,
@@ -93,14 +93,14 @@ pub(super) struct Completion {
     pieces: Vec<String>,
     finish_reason: String,
     /// Whether it is asked for as a stream.
-    pub(super) streaming: bool,
+    pub(crate) streaming: bool,
     /// Whether a stream ends with the token counts.
-    pub(super) wants_usage: bool,
+    pub(crate) wants_usage: bool,
 }
 
 impl Completion {
     /// The answer to `request`, whose body is `asked`.
-    pub(super) fn new(
+    pub(crate) fn new(
         request: &Request,
         asked: &Value,
         manner: &Manner,
@@ -122,12 +122,12 @@ impl Completion {
     }
 
     /// How many tokens the answer has.
-    pub(super) fn tokens(&self) -> usize {
+    pub(crate) fn tokens(&self) -> usize {
         self.pieces.len()
     }
 
     /// The whole answer as one body.
-    pub(super) fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         let mut choice = json!({
             "index": 0,
             "message": {
@@ -147,7 +147,7 @@ impl Completion {
     }
 
     /// Azure's first chunk, which has no choices.
-    pub(super) fn preamble_chunk(&self) -> Option<Value> {
+    pub(crate) fn preamble_chunk(&self) -> Option<Value> {
         (self.dialect == Dialect::Azure).then(|| {
             json!({
                 "choices": [], "created": 0, "id": "", "model": "", "object": "",
@@ -157,7 +157,7 @@ impl Completion {
     }
 
     /// The chunk that names the role.
-    pub(super) fn role_chunk(&self) -> Value {
+    pub(crate) fn role_chunk(&self) -> Value {
         self.chunk(
             &json!({"role": "assistant", "content": "", "refusal": null}),
             None,
@@ -166,17 +166,17 @@ impl Completion {
     }
 
     /// The chunk of token `n`, which must be below [`Self::tokens`].
-    pub(super) fn token_chunk(&self, n: usize) -> Value {
+    pub(crate) fn token_chunk(&self, n: usize) -> Value {
         self.chunk(&json!({"content": self.pieces[n]}), None, true)
     }
 
     /// The chunk that ends the text.
-    pub(super) fn finish_chunk(&self) -> Value {
+    pub(crate) fn finish_chunk(&self) -> Value {
         self.chunk(&json!({}), Some(&self.finish_reason), false)
     }
 
     /// The chunk of token counts.
-    pub(super) fn usage_chunk(&self) -> Value {
+    pub(crate) fn usage_chunk(&self) -> Value {
         let mut chunk = self.envelope("chat.completion.chunk");
         chunk["choices"] = json!([]);
         chunk["usage"] = self.usage();
@@ -230,14 +230,14 @@ impl Completion {
 const PROMPT_TOKENS: usize = 14;
 
 /// The model that is asked: in the body, or on Azure's classic API in the path.
-pub(super) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
+pub(crate) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
     asked["model"]
         .as_str()
         .or_else(|| path.split_once("/deployments/")?.1.split('/').next())
 }
 
 /// The list of models.
-pub(super) fn models(now: Timestamp) -> Value {
+pub(crate) fn models(now: Timestamp) -> Value {
     let model = |id: &str| json!({"id": id, "object": "model", "created": now.0 / 1000, "owned_by": "system", "shutdown_date": null});
     json!({"object": "list", "data": [model("gpt-6-luna"), model("gpt-5.6-luna"), model("gpt-simulated")]})
 }

@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use serde::{Deserialize, Deserializer};
+use llmwatch_core::model::Secret;
 
-use super::quantity::{duration, some_duration};
-use super::rule::Rule;
-use super::status_page::Notice;
-use super::written::WrittenScenario;
-use crate::model::Secret;
+use crate::latency_profile::Manner;
+use crate::rule::{Arrival, Rule};
+use crate::status_page::Notice;
+use crate::written::WrittenScenario;
 
 /// Everything a simulator does, from one TOML file. Nothing in it has an effect of its own: the same scenario, seed
 /// and order of requests give the same answers.
@@ -44,53 +43,6 @@ pub enum ScenarioError {
         rule: String,
         /// What makes no sense.
         problem: String,
-    },
-}
-
-/// How an answer is given: its pace and its text.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Manner {
-    /// From the request's arrival to status line and headers.
-    #[serde(deserialize_with = "duration")]
-    pub headers_after: Duration,
-    /// From the request's arrival to the first token; the headers come first in any case.
-    #[serde(deserialize_with = "duration")]
-    pub first_token_after: Duration,
-    /// From one token to the next.
-    #[serde(deserialize_with = "duration")]
-    pub token_gap: Duration,
-    /// Each of these waits is longer by a random share of this.
-    #[serde(deserialize_with = "duration")]
-    pub jitter: Duration,
-    /// If set, the bytes after the headers trickle out one by one, this far apart.
-    #[serde(deserialize_with = "some_duration")]
-    pub drip: Option<Duration>,
-    /// How many tokens the answer has. Its text is cut into as many pieces and repeated if it is too short for that.
-    #[serde(deserialize_with = "tokens")]
-    pub tokens: usize,
-    /// What the model says.
-    pub answer: String,
-    /// Why it stops: `stop`, `length`, `content_filter`, …
-    pub finish_reason: String,
-}
-
-/// What has just reached the simulator, as far as rules look at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival<'a> {
-    /// A connection; nothing has been read from it.
-    Connection {
-        /// The label of the listener.
-        vendor: &'a str,
-    },
-    /// A whole request.
-    Request {
-        /// The label of the listener.
-        vendor: &'a str,
-        /// Without the query.
-        path: &'a str,
-        /// The `model` of the body, else the deployment in the path.
-        model: Option<&'a str>,
     },
 }
 
@@ -145,43 +97,13 @@ impl Scenario {
     }
 }
 
-impl Default for Manner {
-    fn default() -> Self {
-        Self {
-            headers_after: Duration::from_millis(40),
-            first_token_after: Duration::from_millis(120),
-            token_gap: Duration::from_millis(15),
-            jitter: Duration::ZERO,
-            drip: None,
-            tokens: 2,
-            answer: "pong".to_owned(),
-            finish_reason: "stop".to_owned(),
-        }
-    }
-}
-
-/// Most tokens of an answer: more than any model gives, and still only some megabytes.
-const TOKENS_LIMIT: usize = 100_000;
-
-/// Reads a count of tokens.
-pub(super) fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let count = usize::deserialize(deserializer)?;
-    if count <= TOKENS_LIMIT {
-        Ok(count)
-    } else {
-        Err(serde::de::Error::custom(format!(
-            "{count} tokens are more than the limit of {TOKENS_LIMIT}"
-        )))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
     use proptest::{prop_assert, proptest};
 
     use super::*;
-    use crate::simulate::{Fault, Preset};
+    use crate::{Fault, Preset};
 
     const CHAT: &str = "/v1/chat/completions";
 

@@ -9,15 +9,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until};
 
-use super::act::{Act, WriteKind};
-use super::exchange::{End, Write};
+use crate::act::{Act, WriteKind};
+use crate::exchange::{End, Write};
 
 /// Most writes that are kept apart in one record; later ones are added to the last.
 const WRITES_KEPT: usize = 1000;
 
 /// Carries out `acts`, whose times count from `arrived`. With `drip`, what follows the headers leaves byte by byte, that
 /// far apart. A client that closes its side, even if only for writing, counts as gone and ends it.
-pub(super) async fn perform(
+pub(crate) async fn perform(
     mut stream: TcpStream,
     acts: Vec<Act>,
     arrived: Instant,
@@ -46,7 +46,7 @@ pub(super) async fn perform(
 }
 
 /// Makes dropping `stream` send a TCP reset.
-pub(super) fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &TcpStream) {
     // Fails only on a socket that is gone already, which is as good as reset.
     let _ = stream.set_zero_linger();
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::act::{Act, WriteKind};
+use crate::act::{Act, WriteKind};
 
 /// A repeated block is about this long, so that the system's calls, not our memory, set the pace.
 const BLOCK: usize = 16 * 1024;
 
 /// What a client that begins a TLS handshake gets instead of one.
-pub(super) fn not_tls() -> Act {
+pub(crate) fn not_tls() -> Act {
     let bytes = b"220 this port does not speak TLS\r\n".to_vec();
     Act::Write {
         due: Duration::ZERO,
@@ -18,12 +18,12 @@ pub(super) fn not_tls() -> Act {
 }
 
 /// `bytes` spaces, which every JSON reader skips patiently.
-pub(super) fn spaces(bytes: u64) -> Vec<Act> {
+pub(crate) fn spaces(bytes: u64) -> Vec<Act> {
     filler(&[b' '; BLOCK], bytes)
 }
 
 /// Header lines of about `bytes` in total, without the end of the head.
-pub(super) fn header_lines(bytes: u64) -> Vec<Act> {
+pub(crate) fn header_lines(bytes: u64) -> Vec<Act> {
     let line = format!("x-padding: {}\r\n", "x".repeat(1000));
     filler(line.repeat(BLOCK / line.len()).as_bytes(), bytes)
 }
@@ -33,7 +33,7 @@ pub(super) fn header_lines(bytes: u64) -> Vec<Act> {
 /// One deflate block (RFC 1951 §3.2.6, the fixed codes): the literal space, then copies of 258 bytes at distance 1.
 /// A copy takes 13 bits, 8 bits for length symbol 285 and 5 for distance symbol 0, so 8 copies are 13 whole bytes.
 /// The head, 3 bits of block header, 8 of the literal and one copy, is 24 bits: what is repeated starts on a byte.
-pub(super) fn gzip_bomb(bytes: u64) -> Vec<Act> {
+pub(crate) fn gzip_bomb(bytes: u64) -> Vec<Act> {
     const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     const COPY: (u16, u32) = (0b1_1000_1010_0000, 13);
     const SPACE: (u16, u32) = (0b0101_0000, 8);

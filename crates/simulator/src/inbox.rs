@@ -10,7 +10,7 @@ const KEPT: usize = 10_000;
 
 /// The newest [`KEPT`] items, counted from the first. Clones share one list.
 #[derive(Debug)]
-pub(super) struct Inbox<T> {
+pub(crate) struct Inbox<T> {
     list: Arc<watch::Sender<List<T>>>,
 }
 
@@ -29,7 +29,7 @@ impl<T> Clone for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             list: Arc::new(watch::Sender::new(List {
                 items: VecDeque::new(),
@@ -39,7 +39,7 @@ impl<T> Inbox<T> {
     }
 
     /// Adds an item and wakes who waits.
-    pub(super) fn push(&self, item: T) {
+    pub(crate) fn push(&self, item: T) {
         self.list.send_modify(|list| {
             list.items.push_back(Arc::new(item));
             if list.items.len() > KEPT {
@@ -50,12 +50,12 @@ impl<T> Inbox<T> {
     }
 
     /// Everything that is kept, oldest first.
-    pub(super) fn all(&self) -> Vec<Arc<T>> {
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
         self.list.borrow().items.iter().cloned().collect()
     }
 
     /// Waits until at least `count` items have ever arrived.
-    pub(super) async fn reached(&self, count: usize) {
+    pub(crate) async fn reached(&self, count: usize) {
         let mut seen = self.list.subscribe();
         // Cannot fail: `self` holds the sender.
         let _ = seen
@@ -65,7 +65,7 @@ impl<T> Inbox<T> {
 
     /// Waits for the item with this number (from 0) or, if it is forgotten already, gives the oldest one kept; with it,
     /// the number to ask for next.
-    pub(super) async fn nth(&self, number: usize) -> (Arc<T>, usize) {
+    pub(crate) async fn nth(&self, number: usize) -> (Arc<T>, usize) {
         loop {
             self.reached(number + 1).await;
             let list = self.list.borrow();

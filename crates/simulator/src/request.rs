@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use hyper::StatusCode;
+use http::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -30,7 +30,7 @@ pub struct Request {
 
 /// Why there is no request to answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     #[error("the client hung up before its request was complete")]
     HungUp,
     #[error("not an HTTP/1.1 request: {0}")]
@@ -52,7 +52,7 @@ impl Request {
 
     /// The API key that the caller shows, in the way of whichever vendor: `Authorization: Bearer KEY`, `api-key` (Azure),
     /// `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
-    pub(super) fn shown_key(&self) -> Option<&str> {
+    pub(crate) fn shown_key(&self) -> Option<&str> {
         let in_query = || {
             self.query
                 .as_deref()?
@@ -76,7 +76,7 @@ impl Request {
 }
 
 /// Reads one request, head and body.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Request, ReadError> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Request, ReadError> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(end) = find_head_end(&bytes) {
@@ -106,7 +106,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Reques
 }
 
 /// Status line, headers, and the empty line after them.
-pub(super) fn write_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn write_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
     let reason = StatusCode::from_u16(status)
         .ok()
         .and_then(|code| code.canonical_reason())

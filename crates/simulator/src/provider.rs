@@ -13,21 +13,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::accept::accept;
-use super::act::{Act, WriteKind};
-use super::compose::Order;
-use super::exchange::{End, Exchange};
-use super::hostile;
-use super::inbox::Inbox;
-use super::perform::{perform, reset};
-use super::request::{ReadError, Request, read, write_head};
-use super::rule::{Fault, ResetAt, Rule};
-use super::scenario::{Arrival, Scenario};
-use super::speech::model;
-use super::status_page::StatusPage;
+use crate::accept::accept;
+use crate::act::{Act, WriteKind};
+use crate::arrival::{Stamped, Stamping};
 use crate::clock;
-use crate::model::Timestamp;
-use crate::probe::{Arrivals, Stamped, Stamping};
+use crate::compose::Order;
+use crate::exchange::{End, Exchange};
+use crate::hostile;
+use crate::inbox::Inbox;
+use crate::perform::{perform, reset};
+use crate::reply::ResetAt;
+use crate::request::{ReadError, Request, read, write_head};
+use crate::rule::{Arrival, Fault, Rule};
+use crate::scenario::Scenario;
+use crate::speech::model;
+use crate::status_page::StatusPage;
+use llmwatch_core::model::Timestamp;
 
 /// A running simulator. It stops, and its connections are closed, when this is dropped.
 #[derive(Debug)]
@@ -179,15 +180,13 @@ impl Stage {
     async fn serve_request(&self, stream: TcpStream, at: Timestamp) {
         let accepted = Instant::now();
         // What is promised from the arrival of a request counts from its arrival, however late we come to read it.
-        let arrivals = Arrivals::default();
-        let mut stream = Stamped::new(stream, arrivals.clone());
+        let mut stream = Stamped::new(stream);
         let read = read(&mut stream).await;
-        let stream = stream.into_inner();
+        let (stream, arrived) = stream.into_parts();
         let request = match read {
             Ok(request) => request,
             Err(error) => return self.refuse(stream, at, accepted, &error).await,
         };
-        let arrived = arrivals.last();
         if let Some(acts) = self.administer(&request) {
             drop(perform(stream, acts, arrived, None).await);
             return;

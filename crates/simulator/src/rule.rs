@@ -5,8 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde::Deserialize;
 
-use super::preset::Preset;
-use super::scenario::{Arrival, Manner};
+use crate::latency_profile::Manner;
+use crate::preset::Preset;
+use crate::reply::{Reply, ResetAt};
 
 /// One `[[rule]]`, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,7 @@ pub struct Rule {
     pub fault: Fault,
     /// Response headers to set; an empty value removes the header.
     pub headers: Vec<(String, String)>,
-    pub(super) manner: MannerChanges,
+    pub(crate) manner: MannerChanges,
 }
 
 /// What a rule looks at; what is `None` always matches.
@@ -107,33 +108,28 @@ pub enum Fault {
     InvalidUtf8,
 }
 
-/// A scripted reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body.
-    pub body: String,
-    /// Headers beside the vendor's usual ones.
-    pub headers: Vec<(String, String)>,
-    /// Whether the front end answers in the vendor's place: no request id, no vendor headers.
-    pub from_edge: bool,
-}
-
-/// When a connection is reset.
+/// What has just reached the simulator, as far as rules look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetAt {
-    /// As soon as it is accepted.
-    Accept,
-    /// After the request, instead of headers.
-    Headers,
-    /// After this many tokens.
-    Token(usize),
+pub enum Arrival<'a> {
+    /// A connection; nothing has been read from it.
+    Connection {
+        /// The label of the listener.
+        vendor: &'a str,
+    },
+    /// A whole request.
+    Request {
+        /// The label of the listener.
+        vendor: &'a str,
+        /// Without the query.
+        path: &'a str,
+        /// The `model` of the body, else the deployment in the path.
+        model: Option<&'a str>,
+    },
 }
 
 impl Rule {
     /// Whether it is this rule's turn. Draws from `rng` if only the probability is left to decide.
-    pub(super) fn applies(&self, elapsed: Duration, arrival: &Arrival<'_>, rng: &mut Rng) -> bool {
+    pub(crate) fn applies(&self, elapsed: Duration, arrival: &Arrival<'_>, rng: &mut Rng) -> bool {
         let when = &self.when;
         let of_this_stage = match *arrival {
             Arrival::Connection { vendor } => {
@@ -212,7 +208,7 @@ impl RuleMatch {
 
 impl Fault {
     /// Whether it strikes before a request is read, so that path and model cannot matter.
-    pub(super) fn precedes_request(&self) -> bool {
+    pub(crate) fn precedes_request(&self) -> bool {
         matches!(self, Self::RefuseTls | Self::Reset(ResetAt::Accept))
     }
 }
@@ -248,13 +244,13 @@ fn glob_matches(pattern: &str, text: &str) -> bool {
 
 /// The part of a rule that changes pace and text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct MannerChanges {
-    pub(super) headers_after: Option<Duration>,
-    pub(super) first_token_after: Option<Duration>,
-    pub(super) token_gap: Option<Duration>,
-    pub(super) jitter: Option<Duration>,
-    pub(super) drip: Option<Duration>,
-    pub(super) tokens: Option<usize>,
-    pub(super) answer: Option<String>,
-    pub(super) finish_reason: Option<String>,
+pub(crate) struct MannerChanges {
+    pub(crate) headers_after: Option<Duration>,
+    pub(crate) first_token_after: Option<Duration>,
+    pub(crate) token_gap: Option<Duration>,
+    pub(crate) jitter: Option<Duration>,
+    pub(crate) drip: Option<Duration>,
+    pub(crate) tokens: Option<usize>,
+    pub(crate) answer: Option<String>,
+    pub(crate) finish_reason: Option<String>,
 }

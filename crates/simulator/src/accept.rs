@@ -12,7 +12,7 @@ const BREATHER: Duration = Duration::from_millis(50);
 const CONNECTIONS: usize = 1024;
 
 /// Serves each connection in a task of its own. Dropping the future closes the listener and every connection.
-pub(super) async fn accept<F, S>(listener: TcpListener, mut serve: F)
+pub(crate) async fn accept<F, S>(listener: TcpListener, mut serve: F)
 where
     F: FnMut(TcpStream) -> S,
     S: Future<Output = ()> + Send + 'static,
