@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use llmwatch::clock;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::metrics::Counters;
 use llmwatch::model::{Sample, Timestamp};
@@ -208,7 +208,7 @@ fn unpacked(body: &[u8]) -> usize {
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body), &mut whole).unwrap_or(0)
 }
 
-fn configured(directory: &Path, count: usize) -> Config {
+fn configured(directory: &Path, count: usize) -> Settings {
     let mut text = format!(
         "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\n",
         directory.display()
@@ -225,7 +225,7 @@ fn configured(directory: &Path, count: usize) -> Config {
 }
 
 /// A probe each hour for 90 days, each minute of the last day: every rollup that a page reads is there.
-fn history(store: &Store, config: &Config, now: Timestamp) {
+fn history(store: &Store, config: &Settings, now: Timestamp) {
     let mut rng = fastrand::Rng::with_seed(7);
     for endpoint in &config.endpoints {
         let mut commits = Vec::new();
@@ -264,7 +264,7 @@ fn sample(endpoint: &str, at: Timestamp, rng: &mut fastrand::Rng) -> Sample {
     serde_json::from_value(sample).expect("a sample")
 }
 
-fn snapshot(config: &Config, now: Timestamp) -> Snapshot {
+fn snapshot(config: &Settings, now: Timestamp) -> Snapshot {
     let views = config.endpoints.iter().enumerate().map(|(n, e)| {
         json!({
             "name": e.name, "provider": e.provider, "title": e.domain_title(), "api": e.api, "model": e.model,
@@ -281,7 +281,7 @@ fn snapshot(config: &Config, now: Timestamp) -> Snapshot {
 }
 
 async fn serve(
-    config: Arc<Config>,
+    config: Arc<Settings>,
     snapshot: Snapshot,
     now: Timestamp,
     ahead: Arc<AtomicI64>,

@@ -6,21 +6,21 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, ClientBuilder, Proxy as Via, redirect};
 use url::Url;
 
-use crate::config::{Monitor, Proxy, is_local};
+use crate::config::{Proxy, Settings, is_local};
 
-/// Finishes `builder` for the way out that `monitor` describes.
+/// Finishes `builder` for the way out that `settings` describe.
 ///
 /// # Errors
 /// What cannot be used, without secrets.
-pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, String> {
+pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, String> {
     // For a library user: `main` has done it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = builder
         .user_agent(concat!("llmwatch/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
-    if monitor.proxy != Proxy::None {
+    if settings.monitor.proxy != Proxy::None {
         // What was read of the environment when the configuration was, and not what stands there now.
-        let proxy = monitor.proxy.clone();
+        let proxy = settings.monitor.proxy.clone();
         builder = builder.proxy(Via::custom(move |target| {
             // What is near is not asked through the one proxy that leads out.
             let near = matches!(proxy, Proxy::Url(_)) && is_local(target);
@@ -30,7 +30,7 @@ pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, Strin
                 .and_then(|url| Url::parse(url.expose()).ok())
         }));
     }
-    if let Some(path) = &monitor.ca_file {
+    if let Some(path) = &settings.process.ca_file {
         let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
         for root in
             Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))?
@@ -47,7 +47,7 @@ pub fn client(builder: ClientBuilder, monitor: &Monitor) -> Result<Client, Strin
 ///
 /// # Errors
 /// What cannot be used, without secrets.
-pub fn without_redirects(timeout: Duration, monitor: &Monitor) -> Result<Client, String> {
+pub fn without_redirects(timeout: Duration, settings: &Settings) -> Result<Client, String> {
     // Less than the total, so that a receiver that was never reached differs from one that did not answer.
     let connect = timeout.mul_f64(0.75);
     client(
@@ -55,7 +55,7 @@ pub fn without_redirects(timeout: Duration, monitor: &Monitor) -> Result<Client,
             .timeout(timeout)
             .connect_timeout(connect)
             .redirect(redirect::Policy::none()),
-        monitor,
+        settings,
     )
 }
 

@@ -13,7 +13,7 @@
 //!                                  store (read-only) ─► cli
 //! ```
 
-pub use llmwatch_core::{message, model};
+pub use llmwatch_core::{detect, message, model, protocol, schedule};
 pub use llmwatch_simulator as simulate;
 
 pub mod clock;
@@ -28,13 +28,9 @@ pub mod systemd;
 
 pub mod document;
 
-pub mod schedule;
-
 pub mod probe;
 
 pub mod advice;
-
-pub mod detect;
 
 pub mod backtest;
 
@@ -44,7 +40,7 @@ pub mod official;
 
 pub mod incident;
 
-pub mod audience;
+pub use llmwatch_core::config::matchers as audience;
 
 pub mod maintenance;
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use llmwatch::clock;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{Endpoint, Sample, Trigger};
 use llmwatch::probe::{Due, Prober};
 use tokio::process::Command;
@@ -70,7 +70,7 @@ fn main() {
     }
 }
 
-fn configured(text: &str) -> Config {
+fn configured(text: &str) -> Settings {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).expect("a file");
@@ -82,7 +82,7 @@ async fn compare(server: &Server, concurrency: usize, count: usize) {
     let config = configured(&format!(
         "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"{url}\"\n"
     ));
-    let prober = Arc::new(Prober::new(&config.monitor).expect("a prober"));
+    let prober = Arc::new(Prober::new(&config).expect("a prober"));
     let endpoint = &config.endpoints[0];
     let (mut ours, mut curls) = (Values::default(), Values::default());
     for round in 0..count.div_ceil(concurrency) {
@@ -144,7 +144,7 @@ async fn compare_stages(server: &Server, concurrency: usize, count: usize) {
         "[monitor]\nca_file = \"{root}\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"{url}\"\napi_key = \"k\"\n"
     );
     let config = configured(&text);
-    let prober = Arc::new(Prober::new(&config.monitor).expect("a prober"));
+    let prober = Arc::new(Prober::new(&config).expect("a prober"));
     let (mut ours, mut curls) = (Values::default(), Values::default());
     let (mut wire, mut wires) = (Values::default(), Values::default());
     server.spans().await;

@@ -11,7 +11,7 @@ use super::export::moment;
 use super::{EX_CONFIG, Exit, Failure, Globals};
 use crate::backtest::{self, Difference, Label, Replay, ReplayError, Samples, Score, Summary};
 use crate::clock;
-use crate::config::{self, Config, Surroundings};
+use crate::config::{self, Settings, Surroundings};
 use crate::model::{DetectionPolicy, Sample, Timestamp};
 use crate::store::{SampleQuery, Store, StoreError};
 
@@ -101,7 +101,7 @@ struct Window {
 }
 
 /// The configuration, if there is one: a file of samples can be replayed without.
-fn optional_config(globals: &Globals) -> Result<Option<Config>, Failure> {
+fn optional_config(globals: &Globals) -> Result<Option<Settings>, Failure> {
     if globals.named_config().is_some() {
         return globals.load_without_secrets().map(Some);
     }
@@ -119,7 +119,7 @@ fn optional_config(globals: &Globals) -> Result<Option<Config>, Failure> {
     Ok(config.ok())
 }
 
-fn samples_of(name: &str, config: Option<&Config>) -> Samples {
+fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
     // Without a configuration nothing is known of controls; what was attributed to this machine was so for a reason.
     let controls = config.is_none_or(|c| !c.controls.is_empty());
     Samples::new(name, config.map_or(&[], |c| &c.endpoints), controls)

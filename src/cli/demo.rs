@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Globals, paint, print, status};
-use crate::config::{self, Config, Surroundings, duration};
+use crate::config::{self, Settings, Surroundings, duration};
 use crate::daemon;
 use crate::log;
 use crate::model::Status;
@@ -93,7 +93,7 @@ struct Stage {
     _azure: Simulator,
     mail: MailSink,
     hook: WebhookSink,
-    config: Config,
+    config: Settings,
     /// Holds the store; removed at the end.
     _state: Scratch,
 }
@@ -135,7 +135,7 @@ impl Stage {
 
     async fn play(mut self, story: &Story) -> anyhow::Result<()> {
         story.tell("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
-        if let Some(page) = self.config.monitor.listen {
+        if let Some(page) = self.config.process.listen {
             story.tell(&format!("the page is at http://{page}/"));
         }
         self.wait_for(|all| all.iter().all(|s| *s == Status::Operational))

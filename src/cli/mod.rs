@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Config, ConfigError, Diagnostic, LogFormat, Surroundings};
+use crate::config::{self, ConfigError, Diagnostic, LogFormat, Settings, Surroundings};
 use crate::log;
 use crate::model::Status;
 use crate::notify::Sender;
@@ -246,26 +246,26 @@ impl Globals {
     }
 
     /// The checked configuration; the failure carries 78.
-    fn load(&self) -> Result<Config, Failure> {
+    fn load(&self) -> Result<Settings, Failure> {
         config::load(&self.config_path(), &Surroundings::from_process())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
     /// The same for a verb that needs no secret, and so must not fail for the want of one: the service's are seldom
     /// to be had in a shell.
-    fn load_without_secrets(&self) -> Result<Config, Failure> {
+    fn load_without_secrets(&self) -> Result<Settings, Failure> {
         config::load(&self.config_path(), &without_secrets())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
     /// As [`Globals::load`], and what `run` builds of it can be built.
-    fn load_whole(&self) -> Result<Config, Failure> {
+    fn load_whole(&self) -> Result<Settings, Failure> {
         load_whole(&self.config_path(), &Surroundings::from_process())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
     /// The same as far as no secret is needed for it: a reload must not pass that the daemon would refuse.
-    fn load_whole_without_secrets(&self) -> Result<Config, Failure> {
+    fn load_whole_without_secrets(&self) -> Result<Settings, Failure> {
         load_whole(&self.config_path(), &without_secrets()).map_err(|e| Failure::misconfigured(&e))
     }
 
@@ -296,9 +296,9 @@ fn without_secrets() -> Surroundings {
 
 /// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
 /// bad configuration too, and must be refused at a reload as at the start. Only who sends needs secrets.
-fn load_whole(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+fn load_whole(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
     let config = config::load(path, surroundings)?;
-    let prober = Prober::new(&config.monitor).err().map(|e| e.to_string());
+    let prober = Prober::new(&config).err().map(|e| e.to_string());
     let sender = if surroundings.without_secrets {
         None
     } else {

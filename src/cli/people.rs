@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Globals, print, table};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::silence::Silence;
 
 /// How long the daemon may take to answer.
@@ -152,7 +152,7 @@ pub(super) async fn ack(globals: &Globals, args: &AckArgs) -> Exit {
 
 /// Asks the running daemon.
 async fn call(
-    config: &Config,
+    config: &Settings,
     method: reqwest::Method,
     path: &str,
     body: Option<Value>,
@@ -161,7 +161,7 @@ async fn call(
         code: 1,
         text: format!("llmwatch: {text}"),
     };
-    let address = config.monitor.listen.ok_or_else(|| {
+    let address = config.process.listen.ok_or_else(|| {
         failed("the daemon does not listen (`listen = \"off\"`), so it cannot be told".to_owned())
     })?;
     let client = reqwest::Client::builder()

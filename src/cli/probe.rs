@@ -77,8 +77,7 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
             text: "llmwatch: no endpoint is configured".to_owned(),
         });
     }
-    let prober =
-        Arc::new(Prober::new(&config.monitor).map_err(|e| Failure::from(e).with(UNKNOWN))?);
+    let prober = Arc::new(Prober::new(&config).map_err(|e| Failure::from(e).with(UNKNOWN))?);
     let controls = Arc::new(Controls::new(&config.controls));
     let mut tasks = JoinSet::new();
     for (place, endpoint) in chosen.iter().cloned().enumerate() {

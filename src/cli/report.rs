@@ -70,7 +70,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         return Err(usage("the report ends before it begins".to_owned()));
     }
     let store = Store::open_read_only(&config.store.path)?;
-    let config = std::sync::Arc::new(config);
+    let config = config.config;
     // What is advised today says nothing about a month that is long over.
     let standing = if span.1 >= now - TODAY {
         reporting::standing(&store, &config)?

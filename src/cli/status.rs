@@ -9,9 +9,10 @@ use super::{
     Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table,
 };
 use crate::clock;
-use crate::config::{Config, plan};
+use crate::config::Settings;
 use crate::model::Tally;
 use crate::pipeline;
+use crate::schedule::budget;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -54,15 +55,15 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     }
 }
 
-async fn look(config: &Config) -> Result<Snapshot, super::Failure> {
+async fn look(config: &Settings) -> Result<Snapshot, super::Failure> {
     let why = match ask(config).await {
         Ok(snapshot) => return Ok(snapshot),
         Err(Unheard::Silent) => "the daemon does not answer",
         Err(Unheard::Refused) => "the daemon wants a token that is not to be had here",
     };
     let store = Store::open_read_only(&config.store.path)?;
-    let config = std::sync::Arc::new(config.clone());
-    let stretch = plan::stretch(&config);
+    let config = config.config.clone();
+    let stretch = budget::stretch(&config);
     eprintln!("{why}; this is what it recorded last");
     let now = clock::now();
     let outbox = store.outbox_tally()?;
@@ -80,7 +81,7 @@ pub(super) enum Unheard {
     Refused,
 }
 
-pub(super) async fn ask(config: &Config) -> Result<Snapshot, Unheard> {
+pub(super) async fn ask(config: &Settings) -> Result<Snapshot, Unheard> {
     let body = async {
         let answer = get(config, "/api/v1/status").await.ok_or(Unheard::Silent)?;
         if matches!(
@@ -97,8 +98,8 @@ pub(super) async fn ask(config: &Config) -> Result<Snapshot, Unheard> {
     serde_json::from_slice(&body).map_err(|_| Unheard::Silent)
 }
 
-async fn get(config: &Config, path: &str) -> Option<reqwest::Response> {
-    let address = config.monitor.listen?;
+async fn get(config: &Settings, path: &str) -> Option<reqwest::Response> {
+    let address = config.process.listen?;
     let client = reqwest::Client::builder()
         .no_proxy()
         .connect_timeout(PATIENCE)
@@ -112,7 +113,7 @@ async fn get(config: &Config, path: &str) -> Option<reqwest::Response> {
 }
 
 /// Waits until the daemon says that something has happened; when it says nothing at all, only for a while.
-async fn change(config: &Config, events: &mut Option<reqwest::Response>) {
+async fn change(config: &Settings, events: &mut Option<reqwest::Response>) {
     tokio::time::sleep(AGAIN).await;
     let Some(stream) = events else {
         // What happened before it was opened is seen by the next look.

@@ -6,7 +6,7 @@ use url::Url;
 use super::diagnostic::echo;
 use super::endpoint::checked_name;
 use super::raw::{Table, Value};
-use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, value};
+use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
 use crate::model::{Attribution, Provider, Secret, Status};
 
 /// The reasons that a channel's `on` may hold.
@@ -133,12 +133,9 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
         .collect();
     let quiet = table.get("quiet_hours").and_then(|v| {
         let text = v.string()?;
-        let hours = text.split_once('-').and_then(|(a, b)| {
-            Some((
-                value::minute_of_day(a.trim())?,
-                value::minute_of_day(b.trim())?,
-            ))
-        });
+        let hours = text
+            .split_once('-')
+            .and_then(|(a, b)| Some((minute_of_day(a.trim())?, minute_of_day(b.trim())?)));
         hours.or_else(|| {
             v.error(
                 format!("{} are no quiet hours", echo(&text)),

@@ -15,8 +15,8 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::{
     Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor,
-    Otlp, Proxy, Report, ReportEvery, Store, Surroundings, Web, Window, channel, feed, proxy,
-    state_dir, value, webhook,
+    Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings, Web, Window, channel,
+    feed, proxy, state_dir, units::minute_of_day, webhook,
 };
 use crate::model::Provider;
 
@@ -35,7 +35,7 @@ const CONTROLS: [&str; 3] = [
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
-pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
     let bytes = std::fs::read(path).map_err(|error| {
         let help = "name the file with `-c FILE`; the README shows the least that works".to_owned();
         let message = format!("cannot read the configuration: {error}");
@@ -90,7 +90,7 @@ pub(super) fn parse(
     path: &Path,
     source: &str,
     surroundings: &Surroundings,
-) -> Result<(Config, Asked), Vec<Diagnostic>> {
+) -> Result<(Settings, Asked), Vec<Diagnostic>> {
     let document = syntax(source)?;
     let sink = Sink::new(path, surroundings);
     let root = Table::new("", &document, &sink);
@@ -104,10 +104,10 @@ pub(super) fn parse(
     Ok((config, asked))
 }
 
-fn read(root: &Table<'_>, path: &Path) -> Config {
+fn read(root: &Table<'_>, path: &Path) -> Settings {
     let sink = root.sink();
-    let monitor = read_monitor(root);
-    let store = read_store(root, &monitor.state_dir);
+    let (monitor, process) = read_monitor(root);
+    let store = read_store(root, &process.state_dir);
     let log = read_log(root);
     let budget = read_budget(root);
 
@@ -156,11 +156,8 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
             "no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`",
         );
     }
-    Config {
-        path: path.to_owned(),
+    let config = Config {
         monitor,
-        log,
-        store,
         budget,
         endpoints: reads
             .into_iter()
@@ -171,15 +168,22 @@ fn read(root: &Table<'_>, path: &Path) -> Config {
         status_feeds: feeds,
         channels: channels.into_iter().map(|(_, c)| Arc::new(c)).collect(),
         maintenance,
-        heartbeat,
         report,
+    };
+    Settings {
+        config: Arc::new(config),
+        path: path.to_owned(),
+        process,
+        log,
+        store,
+        heartbeat,
         otlp,
         web,
         warnings: Vec::new(),
     }
 }
 
-fn read_monitor(root: &Table<'_>) -> Monitor {
+fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
     let sink = root.sink();
     let vars = &sink.surroundings.vars;
     let table = root.table("monitor");
@@ -206,8 +210,6 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
     let proxy = get("proxy").map_or(Some(Proxy::None), |v| proxy::read(&v, vars));
     let monitor = Monitor {
         location: location.unwrap_or_else(|| sink.surroundings.hostname.clone()),
-        state_dir,
-        listen,
         public_url,
         timezone: get("timezone")
             .and_then(|v| {
@@ -217,10 +219,14 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
                 )
             })
             .unwrap_or(Tz::UTC),
+        proxy: proxy.unwrap_or(Proxy::None),
+    };
+    let process = Process {
+        state_dir,
+        listen,
         max_concurrent_probes: get("max_concurrent_probes")
             .and_then(|v| v.whole(1..=10_000))
             .unwrap_or(64) as usize,
-        proxy: proxy.unwrap_or(Proxy::None),
         ca_file: get("ca_file")
             .and_then(|v| v.string())
             .map(|f| sink.directory.join(f)),
@@ -228,7 +234,7 @@ fn read_monitor(root: &Table<'_>) -> Monitor {
     if let Some(table) = table {
         table.finish();
     }
-    monitor
+    (monitor, process)
 }
 
 fn read_log(root: &Table<'_>) -> Log {
@@ -347,7 +353,7 @@ fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
     let nothing_outside = reads
         .iter()
         .filter(|r| r.enabled)
-        .all(|r| endpoint::is_local(&r.endpoint.base_url));
+        .all(|r| super::is_local(&r.endpoint.base_url));
     if !enabled || (tables.is_empty() && nothing_outside) {
         return Vec::new();
     }
@@ -472,7 +478,7 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
         .flatten();
     let at = table.get("at").map_or(Some(8 * 60), |v| {
         let text = v.string()?;
-        value::minute_of_day(&text).or_else(|| {
+        minute_of_day(&text).or_else(|| {
             v.error(
                 format!("{} is no time of the day", echo(&text)),
                 "write `\"08:00\"`",

@@ -1,19 +1,19 @@
 //! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a whole [`Endpoint`].
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use regex::Regex;
-use url::{Host, Url};
+use url::Url;
 
 use super::diagnostic::echo;
+use super::is_local;
 use super::raw::{Table, Value};
-use super::{answer_schema, catalog};
 use crate::model::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret,
     Sensitivity, SlowLimits, Timeouts,
 };
+use crate::protocol::{answer_schema, catalog};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer names do not fit into a subject line or a path.
@@ -101,7 +101,7 @@ pub(super) fn read<'a>(
     let builtin = prompt.is_none() && custom_body.is_none() && catalog::talks(api_or);
     let expect = read_expect(&layers, builtin);
     let timeouts = read_timeouts(&layers);
-    let endpoint = Endpoint {
+    let mut endpoint = Endpoint {
         name: name.unwrap_or_default(),
         provider: fallback,
         api: api_or,
@@ -172,8 +172,10 @@ pub(super) fn read<'a>(
             .unwrap_or_default(),
         labels: read_labels(&layers),
         detection: read_detection(&layers, detection),
+        expected_tokens: (0, 0),
         model,
     };
+    endpoint.expected_tokens = expected_tokens(&endpoint);
     own.finish();
     check_whole(
         own,
@@ -188,6 +190,21 @@ pub(super) fn read<'a>(
         enabled,
         table: own.clone(),
     })
+}
+
+/// What one probe is expected to use. About four bytes make a token; an answer to a prompt of the user's own may be as
+/// long as it is allowed to be.
+fn expected_tokens(e: &Endpoint) -> (u32, u32) {
+    match e.api {
+        Api::Http | Api::Models => (0, 0),
+        _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
+        _ if e.body.is_none() && e.prompt == catalog::INPUT => catalog::INPUT_TOKENS,
+        Api::Embeddings | Api::Moderations => ((e.prompt.len() as u32).div_ceil(4), 0),
+        _ => {
+            let asked = e.body.as_deref().unwrap_or(&e.prompt);
+            ((asked.len() as u32).div_ceil(4) + 8, e.max_tokens)
+        }
+    }
 }
 
 /// What only shows when everything is there.
@@ -269,55 +286,6 @@ fn check_whole(
 fn placeholder_url() -> Url {
     // RFC 6761: never resolves.
     Url::parse("http://invalid/").unwrap_or_else(|_| unreachable!("a constant URL"))
-}
-
-/// How far a URL leads, from near to far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Distance {
-    /// To this machine.
-    Machine,
-    /// To a private network.
-    Network,
-    /// Further.
-    World,
-}
-
-impl Distance {
-    /// How far `url` leads, as its host is written.
-    pub(crate) fn of(url: &Url) -> Self {
-        let Some(ip) = address_of(url) else {
-            let here = url
-                .host_str()
-                .is_some_and(|name| name == "localhost" || name.ends_with(".localhost"));
-            return if here { Self::Machine } else { Self::World };
-        };
-        let private = match ip {
-            IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-        };
-        if ip.is_loopback() {
-            Self::Machine
-        } else if private {
-            Self::Network
-        } else {
-            Self::World
-        }
-    }
-}
-
-/// The address that a URL's host is written as; `None` when it is a name.
-pub(crate) fn address_of(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
-        Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
-        // Of a scheme that the URL standard does not know, such as tcp, every host but one in brackets is a name.
-        Host::Domain(name) => name.parse().ok(),
-    }
-}
-
-/// Whether a URL leads to this machine or a private network.
-pub(crate) fn is_local(url: &Url) -> bool {
-    Distance::of(url) < Distance::World
 }
 
 /// A name that fits into a path, a header and a subject line.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::check::reference;
-use super::endpoint::{self, Read};
+use super::endpoint::Read;
 use super::raw::{Table, Value};
 use super::{FeedKind, StatusFeed, catalog};
 use crate::model::Provider;
@@ -41,7 +41,7 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
             .map(|p| endpoints_of(&endpoints, p, reads))
             .unwrap_or_default();
         // Somebody else's page deserves some rest; one's own can be asked as often as one likes.
-        let own = url.as_ref().is_some_and(endpoint::is_local);
+        let own = url.as_ref().is_some_and(super::is_local);
         let least = Duration::from_secs(if own { 1 } else { 30 });
         let interval = table
             .get("interval")

@@ -1,14 +1,12 @@
 //! What a configuration will do, in numbers: probes, tokens and money a day. Pure.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{ChannelKind, Config, WebhookKind, catalog, value, webhook};
-use crate::model::{Api, Endpoint};
-
-const DAY_S: f64 = 86_400.0;
+use super::{ChannelKind, Settings, WebhookKind, show, webhook};
+use crate::model::Endpoint;
+use crate::schedule::budget::{Load, load, stretch, total};
 
 /// The plan of a configuration.
 #[derive(Debug, Clone, Serialize)]
@@ -33,17 +31,6 @@ pub struct Plan {
     pub channels: Vec<ChannelPlan>,
     /// What deserves a word.
     pub warnings: Vec<String>,
-}
-
-/// What is used a day.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Load {
-    /// Probes.
-    pub probes_per_day: f64,
-    /// Tokens, in and out.
-    pub tokens_per_day: f64,
-    /// US dollars, where prices are known.
-    pub usd_per_day: f64,
 }
 
 /// The plan of one endpoint.
@@ -83,7 +70,7 @@ pub struct ChannelPlan {
 
 impl Plan {
     /// The plan that `config` means.
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &Settings) -> Self {
         let endpoints: Vec<_> = config.endpoints.iter().map(|e| endpoint_plan(e)).collect();
         let mut warnings = config.warnings.clone();
         let stretch = stretch(config);
@@ -105,7 +92,7 @@ impl Plan {
         Self {
             location: config.monitor.location.clone(),
             store: config.store.path.display().to_string(),
-            listen: config.monitor.listen.map(|a| a.to_string()),
+            listen: config.process.listen.map(|a| a.to_string()),
             total: total(config),
             budget_usd: config.budget.daily_usd,
             budget_tokens: config.budget.daily_tokens,
@@ -117,69 +104,6 @@ impl Plan {
     }
 }
 
-/// By how much every interval is stretched so that a day of probing fits the budget; 1 or more.
-pub fn stretch(config: &Config) -> f64 {
-    let load = total(config);
-    let ratio = |used: f64, limit: f64| {
-        if used <= limit {
-            1.0
-        } else {
-            used / limit.max(1e-9)
-        }
-    };
-    let money = ratio(load.usd_per_day, config.budget.daily_usd);
-    let tokens = config
-        .budget
-        .daily_tokens
-        .map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
-    // A budget of next to nothing: once a day at most is as good as never, and keeps the arithmetic finite.
-    money.max(tokens).min(1e4)
-}
-
-/// How long nothing need be recorded of `e` when every interval is stretched by `stretch`: three intervals, and no less
-/// than what a probe that hangs takes beyond its own.
-pub fn patience(e: &Endpoint, stretch: f64) -> Duration {
-    let interval = e.interval.mul_f64(stretch);
-    (interval * 3).max(interval + e.timeouts.total)
-}
-
-fn total(config: &Config) -> Load {
-    config
-        .endpoints
-        .iter()
-        .map(|e| load(e))
-        .fold(Load::default(), |sum, l| Load {
-            probes_per_day: sum.probes_per_day + l.probes_per_day,
-            tokens_per_day: sum.tokens_per_day + l.tokens_per_day,
-            usd_per_day: sum.usd_per_day + l.usd_per_day,
-        })
-}
-
-fn load(e: &Endpoint) -> Load {
-    let probes_per_day = DAY_S / e.interval.as_secs_f64();
-    let (input, output) = tokens(e);
-    Load {
-        probes_per_day,
-        tokens_per_day: probes_per_day * f64::from(input + output),
-        usd_per_day: probes_per_day * e.price.map_or(0.0, |p| p.cost(input, output)),
-    }
-}
-
-/// What one probe is expected to use. About four bytes make a token; an answer to a prompt of the user's own may be as
-/// long as it is allowed to be.
-fn tokens(e: &Endpoint) -> (u32, u32) {
-    match e.api {
-        Api::Http | Api::Models => (0, 0),
-        _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
-        _ if e.body.is_none() && e.prompt == catalog::INPUT => catalog::INPUT_TOKENS,
-        Api::Embeddings | Api::Moderations => ((e.prompt.len() as u32).div_ceil(4), 0),
-        _ => {
-            let asked = e.body.as_deref().unwrap_or(&e.prompt);
-            ((asked.len() as u32).div_ceil(4) + 8, e.max_tokens)
-        }
-    }
-}
-
 fn endpoint_plan(e: &Endpoint) -> EndpointPlan {
     EndpointPlan {
         name: e.name.clone(),
@@ -187,7 +111,7 @@ fn endpoint_plan(e: &Endpoint) -> EndpointPlan {
         api: e.api.to_string(),
         model: e.model.clone(),
         url: e.base_url.to_string(),
-        interval: value::show(e.interval),
+        interval: show(e.interval),
         load: load(e),
         priced: e.price.is_some(),
     }

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Surroundings;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
-use super::value;
+use super::{duration, show};
 use crate::model::Secret;
 
 /// What is collected while a file is read.
@@ -431,7 +431,7 @@ impl<'a> Value<'a> {
             );
         }
         let text = self.string()?;
-        value::duration(&text)
+        duration(&text)
             .or_else(|why| {
                 self.error(format!("{} is no length of time", echo(&text)), why)
                     .ok_or(())
@@ -442,7 +442,7 @@ impl<'a> Value<'a> {
     pub(super) fn duration_of_at_least(&self, least: Duration) -> Option<Duration> {
         let d = self.duration()?;
         if d < least {
-            let help = format!("at least `\"{}\"` is wanted", value::show(least));
+            let help = format!("at least `\"{}\"` is wanted", show(least));
             return self.error(format!("`{}` is too short", self.key), help);
         }
         Some(d)

@@ -9,8 +9,7 @@ use url::Url;
 use super::channel::filters;
 use super::endpoint::{checked_name, headers_of};
 use super::raw::Table;
-use super::template::{Syntax, Template};
-use super::{Channel, ChannelKind, Webhook, WebhookKind};
+use super::{Channel, ChannelKind, Syntax, Template, Webhook, WebhookKind};
 use crate::model::Secret;
 
 /// The receivers' names.

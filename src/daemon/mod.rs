@@ -20,8 +20,8 @@ use tracing::Level;
 
 use self::scheduler::{Command, Probe, Probed, Runner};
 use crate::clock::{self, Wall};
-use crate::config::plan::{self, Plan};
-use crate::config::{Config, ConfigError};
+use crate::config::plan::Plan;
+use crate::config::{ConfigError, Settings};
 use crate::feeds::Poller;
 use crate::log::broadcast::Broadcast;
 use crate::log::{self, Event, emit};
@@ -30,7 +30,7 @@ use crate::model::{Endpoint, Timestamp};
 use crate::notify::{heartbeat, worker};
 use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
-use crate::schedule::Due;
+use crate::schedule::{Due, budget};
 use crate::snapshot::Snapshot;
 use crate::store::{Claim, Store};
 use crate::systemd::{self, Service};
@@ -40,13 +40,13 @@ use crate::web;
 const QUEUE: usize = 4096;
 
 /// How the daemon reads its configuration again, with the level of the log that is to be from then on.
-pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+pub type Reload = Box<dyn Fn() -> Result<Settings, ConfigError> + Send>;
 
 /// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
 ///
 /// # Errors
 /// When a part cannot be started, or ends before it was told to.
-pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> anyhow::Result<()> {
     let service = Service::from_env();
     let wall: Wall = Arc::new(clock::now);
     let started_at = wall();
@@ -62,13 +62,13 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     );
     warn(Plan::of(&config).warnings);
     let config = Arc::new(config);
-    let stretch = plan::stretch(&config);
+    let stretch = budget::stretch(&config);
     let (_claim, store, core, desk) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
             let claim = Claim::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
-            let core = pipeline::restore(&store, config, stretch, started_at)?;
+            let core = pipeline::restore(&store, config.config.clone(), stretch, started_at)?;
             let desk = pipeline::restore_desk(&store)?;
             Ok((claim, store, core, desk))
         };
@@ -77,7 +77,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
             .await??
     };
     service.status(&core.snapshot(started_at).headline(started_at));
-    let listener = listener(config.monitor.listen).await?;
+    let listener = listener(config.process.listen).await?;
     let eyes = Arc::new(Eyes::new(&config)?);
 
     let (commands, runner_commands) = mpsc::unbounded_channel();
@@ -100,7 +100,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
     }
     let runner = Runner {
         probe: eyes.clone(),
-        max_concurrent: config.monitor.max_concurrent_probes,
+        max_concurrent: config.process.max_concurrent_probes,
         wall: wall.clone(),
         uptime: Arc::new(clock::uptime),
         commands: runner_commands,
@@ -121,6 +121,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
         }
     };
     let pipeline = Pipeline {
+        settings: config.clone(),
         core,
         desk,
         store: store.clone(),
@@ -246,7 +247,7 @@ pub async fn run(config: Config, reload: Reload, stop: CancellationToken) -> any
                     Err(error) => rejected(&error),
                     Ok(new) => {
                         let new = Arc::new(reloaded(new, &current));
-                        let stretch = plan::stretch(&new);
+                        let stretch = budget::stretch(&new);
                         controls.send(Control::Follow(new.clone(), stretch)).await.ok();
                         commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();
                         config_out.send_replace(new);
@@ -327,12 +328,12 @@ fn early(ended: Ended) -> anyhow::Error {
 }
 
 /// Takes `new` in the place of `current`, as far as that goes without a restart, and tells it.
-fn reloaded(mut new: Config, current: &Config) -> Config {
+fn reloaded(mut new: Settings, current: &Settings) -> Settings {
     let fixed = [
         (new.store.path != current.store.path, "the store's path"),
-        (new.monitor.listen != current.monitor.listen, "`listen`"),
+        (new.process.listen != current.process.listen, "`listen`"),
         (
-            new.monitor.max_concurrent_probes != current.monitor.max_concurrent_probes,
+            new.process.max_concurrent_probes != current.process.max_concurrent_probes,
             "`max_concurrent_probes`",
         ),
         (new.log.format != current.log.format, "the log's `format`"),
@@ -343,8 +344,8 @@ fn reloaded(mut new: Config, current: &Config) -> Config {
         .map(|(_, name)| *name)
         .collect();
     new.store.path.clone_from(&current.store.path);
-    new.monitor.listen = current.monitor.listen;
-    new.monitor.max_concurrent_probes = current.monitor.max_concurrent_probes;
+    new.process.listen = current.process.listen;
+    new.process.max_concurrent_probes = current.process.max_concurrent_probes;
     new.log.format = current.log.format;
     let mut message = format!(
         "{} endpoints, {} channels",
@@ -399,11 +400,11 @@ struct Sight {
 }
 
 impl Eyes {
-    fn new(config: &Config) -> anyhow::Result<Self> {
+    fn new(config: &Settings) -> anyhow::Result<Self> {
         Ok(Self(RwLock::new(Arc::new(Sight::new(config)?))))
     }
 
-    fn look_through(&self, config: &Config) -> anyhow::Result<()> {
+    fn look_through(&self, config: &Settings) -> anyhow::Result<()> {
         let sight = Arc::new(Sight::new(config)?);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sight;
         Ok(())
@@ -411,9 +412,9 @@ impl Eyes {
 }
 
 impl Sight {
-    fn new(config: &Config) -> anyhow::Result<Self> {
+    fn new(config: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            prober: Prober::new(&config.monitor)?,
+            prober: Prober::new(&config)?,
             controls: Controls::new(&config.controls),
         })
     }

@@ -10,7 +10,7 @@ use reqwest::header::{
 use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
-use crate::config::Monitor;
+use crate::config::Settings;
 use crate::http_client;
 
 /// How long one document may take.
@@ -112,7 +112,7 @@ impl Document {
 }
 
 /// A client for status documents: like a browser of people.
-pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
+pub(super) fn client(settings: &Settings) -> Result<Client, Trouble> {
     let accept = "application/json, application/rss+xml;q=0.9, */*;q=0.8";
     let builder = Client::builder()
         .default_headers(
@@ -132,7 +132,7 @@ pub(super) fn client(monitor: &Monitor) -> Result<Client, Trouble> {
                 attempt.stop()
             }
         }));
-    http_client::client(builder, monitor).map_err(Trouble::new)
+    http_client::client(builder, settings).map_err(Trouble::new)
 }
 
 /// The same host, or one of the same owner (judged by the last two labels of its name), and not from https down to http.

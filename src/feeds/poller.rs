@@ -17,7 +17,7 @@ use tracing::Level;
 use url::Url;
 
 use super::fetch::{self, Document, Trouble};
-use crate::config::{Config, FeedKind, Monitor, Proxy, StatusFeed};
+use crate::config::{FeedKind, Proxy, Settings, StatusFeed};
 use crate::log::{Event, emit};
 use crate::model::{Provider, VendorPage};
 use crate::pipeline::{Control, Heard};
@@ -35,7 +35,7 @@ const JITTER: f64 = 0.1;
 /// Everything that asks the vendors' status pages.
 pub struct Poller {
     /// What is configured.
-    pub config: watch::Receiver<Arc<Config>>,
+    pub config: watch::Receiver<Arc<Settings>>,
     /// Where what they say goes.
     pub heard: mpsc::Sender<Control>,
     /// When to stop.
@@ -56,7 +56,7 @@ impl Poller {
                 (
                     feed.clone(),
                     config.monitor.proxy.clone(),
-                    config.monitor.ca_file.clone(),
+                    config.process.ca_file.clone(),
                 )
             };
             running.retain(|_, (before, task)| {
@@ -70,7 +70,7 @@ impl Poller {
                 running
                     .entry((feed.provider, feed.url.clone()))
                     .or_insert_with(|| {
-                        let task = follow(feed.clone(), config.monitor.clone(), self.heard.clone());
+                        let task = follow(feed.clone(), config.clone(), self.heard.clone());
                         (asked(feed), tasks.spawn(task))
                     });
             }
@@ -88,9 +88,9 @@ impl Poller {
 }
 
 /// Asks one feed for ever.
-async fn follow(feed: StatusFeed, monitor: Monitor, heard: mpsc::Sender<Control>) {
+async fn follow(feed: StatusFeed, settings: Arc<Settings>, heard: mpsc::Sender<Control>) {
     let mut source = Source::new(&feed);
-    let client = fetch::client(&monitor);
+    let client = fetch::client(&settings);
     let mut failures = 0_u32;
     tokio::time::sleep(FIRST_WITHIN.mul_f64(fastrand::f64())).await;
     loop {

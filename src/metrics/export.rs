@@ -18,7 +18,7 @@ use super::Counters;
 use super::otlp::{Source, request};
 use super::process::Process;
 use crate::clock::Wall;
-use crate::config::{Config, Otlp};
+use crate::config::{Otlp, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
 use crate::model::Timestamp;
@@ -37,7 +37,7 @@ const MOST_TOLD: usize = 200;
 /// What is exported.
 pub struct Export {
     /// What is configured.
-    pub config: watch::Receiver<Arc<Config>>,
+    pub config: watch::Receiver<Arc<Settings>>,
     /// What is true now.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// What was counted.
@@ -52,7 +52,7 @@ pub struct Export {
 
 /// Exports as `[otlp]` says, until told to stop.
 pub async fn run(mut export: Export) {
-    let mut ready: Option<(Arc<Config>, Client)> = None;
+    let mut ready: Option<(Arc<Settings>, Client)> = None;
     let mut failing = false;
     let mut next = Instant::now();
     loop {
@@ -75,7 +75,7 @@ pub async fn run(mut export: Export) {
             .as_ref()
             .is_none_or(|(of, _)| !Arc::ptr_eq(of, &config))
         {
-            ready = http_client::without_redirects(TIMEOUT, &config.monitor)
+            ready = http_client::without_redirects(TIMEOUT, &config)
                 .ok()
                 .map(|client| (config.clone(), client));
         }
@@ -121,7 +121,7 @@ pub async fn run(mut export: Export) {
 }
 
 /// The request's body, compressed: made on a thread of its own, since that of a large fleet takes a while.
-async fn body(export: &Export, config: &Arc<Config>) -> Vec<u8> {
+async fn body(export: &Export, config: &Arc<Settings>) -> Vec<u8> {
     let (snapshot, counted) = (export.snapshot.borrow().clone(), export.counters.read());
     let (now, started_at, config) = ((export.wall)(), export.started_at, config.clone());
     let work = move || {

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use crate::clock::Wall;
-use crate::config::{Config, Heartbeat, Monitor, plan};
+use crate::config::{Heartbeat, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
 use crate::model::{Endpoint, Timestamp};
+use crate::schedule::budget;
 use crate::snapshot::Snapshot;
 
 /// The limit for one ping.
@@ -46,7 +47,7 @@ impl Pulse {
     /// What is to be pinged at `now`. Alive only when every endpoint was probed lately (a cycle is complete) and
     /// something was recorded since the last ping; failing when the store does not take samples or none came for three
     /// intervals.
-    fn next(&self, config: &Config, snapshot: &Snapshot, now: Timestamp) -> Option<Beat> {
+    fn next(&self, config: &Settings, snapshot: &Snapshot, now: Timestamp) -> Option<Beat> {
         // Further away than any wait is a clock that was set back.
         let longest = config
             .heartbeat
@@ -55,8 +56,8 @@ impl Pulse {
         if now < self.not_before && self.not_before <= now + longest {
             return None;
         }
-        let stretch = plan::stretch(config);
-        let patience = |e: &Endpoint| plan::patience(e, stretch);
+        let stretch = budget::stretch(config);
+        let patience = |e: &Endpoint| budget::patience(e, stretch);
         let shortest = config.endpoints.iter().map(|e| patience(e)).min()?;
         let last = snapshot.last_recorded_at.unwrap_or(self.begun_at);
         if snapshot.store_error.is_some() || now > last + shortest {
@@ -73,7 +74,7 @@ impl Pulse {
 
 /// Pings as `[heartbeat]` says, until told to stop.
 pub async fn run(
-    mut config: watch::Receiver<Arc<Config>>,
+    mut config: watch::Receiver<Arc<Settings>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     wall: Wall,
     stop: CancellationToken,
@@ -99,7 +100,7 @@ pub async fn run(
         };
         let sent = tokio::select! {
             () = stop.cancelled() => return,
-            sent = ping(heartbeat, beat, &current.monitor) => sent,
+            sent = ping(heartbeat, beat, &current) => sent,
         };
         let wait = match sent {
             Ok(()) => {
@@ -122,14 +123,14 @@ pub async fn run(
     }
 }
 
-async fn ping(heartbeat: &Heartbeat, beat: Beat, monitor: &Monitor) -> Result<(), String> {
+async fn ping(heartbeat: &Heartbeat, beat: Beat, settings: &Settings) -> Result<(), String> {
     let url = match (beat, &heartbeat.fail_url) {
         (Beat::Alive, _) => &heartbeat.url,
         (Beat::Failing, Some(url)) => url,
         // Silence is what the other side waits for.
         (Beat::Failing, None) => return Ok(()),
     };
-    let response = http_client::without_redirects(TIMEOUT, monitor)?
+    let response = http_client::without_redirects(TIMEOUT, settings)?
         .get(url.expose())
         .send()
         .await

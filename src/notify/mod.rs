@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::email::Mailer;
 use self::render::Setting;
 use self::webhook::Poster;
-use crate::config::{Channel, ChannelKind, Config, Monitor};
+use crate::config::{Channel, ChannelKind, Settings};
 use crate::model::{Notice, Timestamp};
 
 /// The first wait before another attempt is at most this long, and each one is at most twice the one before…
@@ -124,7 +124,7 @@ impl Sender {
     ///
     /// # Errors
     /// When a channel cannot be used at all.
-    pub fn new(config: &Config) -> Result<Self, SetupError> {
+    pub fn new(config: &Settings) -> Result<Self, SetupError> {
         let mut ways = BTreeMap::new();
         for channel in &config.channels {
             let failed = |why: String| SetupError {
@@ -133,7 +133,7 @@ impl Sender {
             };
             ways.insert(
                 channel.name.clone(),
-                Way::new(channel, &config.monitor).map_err(failed)?,
+                Way::new(channel, &config).map_err(failed)?,
             );
         }
         Ok(Self {
@@ -212,12 +212,13 @@ impl Sender {
 }
 
 impl Way {
-    fn new(channel: &Channel, monitor: &Monitor) -> Result<Self, String> {
+    fn new(channel: &Channel, settings: &Settings) -> Result<Self, String> {
         Ok(match &channel.kind {
-            ChannelKind::Email(email) => {
-                Self::Mail(Box::new(Mailer::new(email, monitor.ca_file.as_deref())?))
-            }
-            ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, monitor)?)),
+            ChannelKind::Email(email) => Self::Mail(Box::new(Mailer::new(
+                email,
+                settings.process.ca_file.as_deref(),
+            )?)),
+            ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, settings)?)),
         })
     }
 }

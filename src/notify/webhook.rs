@@ -13,7 +13,7 @@ use ring::hmac;
 use super::format::{self, Call};
 use super::render::Setting;
 use super::{Attempt, Progress};
-use crate::config::{Monitor, Webhook, signing_key};
+use crate::config::{Settings, Webhook, signing_key};
 use crate::http_client;
 use crate::model::{Notice, Timestamp};
 
@@ -31,8 +31,8 @@ pub(super) struct Poster {
 
 impl Poster {
     /// Sets the channel up.
-    pub(super) fn new(webhook: &Webhook, monitor: &Monitor) -> Result<Self, String> {
-        let client = http_client::without_redirects(webhook.timeout, monitor)?;
+    pub(super) fn new(webhook: &Webhook, settings: &Settings) -> Result<Self, String> {
+        let client = http_client::without_redirects(webhook.timeout, settings)?;
         let key = webhook
             .secret
             .as_ref()

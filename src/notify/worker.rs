@@ -16,7 +16,7 @@ use tracing::Level;
 use super::{Attempt, Progress, Sender, backoff, keep_alive};
 use crate::audience::ends_by_message;
 use crate::clock::Wall;
-use crate::config::{Channel, Config};
+use crate::config::{Channel, Settings};
 use crate::log::{Event, emit};
 use crate::model::{NoticeType, Timestamp};
 use crate::store::{Attempted, Pending, Store, StoreError};
@@ -50,7 +50,7 @@ pub struct Post {
 /// When a channel cannot be set up.
 pub async fn run(
     post: Post,
-    mut config: watch::Receiver<Arc<Config>>,
+    mut config: watch::Receiver<Arc<Settings>>,
 ) -> Result<(), super::SetupError> {
     loop {
         let current = config.borrow_and_update().clone();
@@ -94,7 +94,7 @@ pub async fn run(
 
 /// What waits for a channel that is not configured any more will never be sent: it becomes a dead letter, and the log
 /// says so.
-async fn give_up_the_gone(post: &Post, config: &Config) {
+async fn give_up_the_gone(post: &Post, config: &Settings) {
     let (known, now) = (
         config
             .channels

@@ -263,7 +263,7 @@ impl Core {
         if sample.attribution == Some(Attribution::Account) {
             step.look_again.extend(self.witnesses(&endpoint, &sample));
         }
-        step.lines.push(Line::sample(&sample, &self.config.log));
+        step.lines.push(Line::sample(&sample));
         step.lines
             .extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
         step.tell(changes, at);

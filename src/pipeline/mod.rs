@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::fold::Core;
 pub use self::start::{restore, restore_desk};
 use crate::clock::{Lookout, Uptime, Wall};
-use crate::config::{self, Config};
+use crate::config::Settings;
 use crate::daemon::scheduler::{Command, Report};
 use crate::desk::{Announcement, Desk};
 use crate::incident::{Change, human_duration};
@@ -108,7 +108,8 @@ pub struct Line {
     level: Level,
     message: String,
     fields: Value,
-    hidden: bool,
+    /// A good sample, which is logged on demand only.
+    is_ordinary: bool,
 }
 
 impl Line {
@@ -118,11 +119,11 @@ impl Line {
             level,
             message,
             fields,
-            hidden: false,
+            is_ordinary: false,
         }
     }
 
-    fn sample(sample: &Sample, log: &config::Log) -> Self {
+    fn sample(sample: &Sample) -> Self {
         let failed = sample.outcome == Outcome::Failed;
         let total = sample.total_ms.unwrap_or(0.0);
         let message = match sample.fault {
@@ -149,7 +150,7 @@ impl Line {
         let level = if failed { Level::WARN } else { Level::INFO };
         let fields = serde_json::to_value(sample).unwrap_or_default();
         Self {
-            hidden: !failed && !log.all_samples,
+            is_ordinary: !failed,
             ..Self::new(log::Event::ProbeCompleted, level, message, fields)
         }
     }
@@ -195,8 +196,8 @@ impl Line {
         Self::new(log::Event::NotificationQueued, Level::INFO, message, fields)
     }
 
-    fn write(&self) {
-        if !self.hidden {
+    fn write(&self, all_samples: bool) {
+        if all_samples || !self.is_ordinary {
             log::emit(self.event, self.level, &self.message, &self.fields);
         }
     }
@@ -206,7 +207,7 @@ impl Line {
 #[derive(Debug)]
 pub enum Control {
     /// Judge by this configuration from now on.
-    Follow(Arc<Config>, f64),
+    Follow(Arc<Settings>, f64),
     /// Tell nothing about these endpoints for a while.
     Silence(Silence, oneshot::Sender<Silence>),
     /// End a silence early. The answer is the silence, or `None` when there is none of this id.
@@ -225,6 +226,8 @@ const TALLY_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything the pipeline is given.
 pub struct Pipeline {
+    /// The configuration in force.
+    pub settings: Arc<Settings>,
     /// The folded state.
     pub core: Core,
     /// Who was told what.
@@ -257,7 +260,10 @@ pub struct Pipeline {
 impl Pipeline {
     /// Records until the runner ends; then writes a last checkpoint.
     pub async fn run(mut self) {
-        let mut backlog = Backlog::default();
+        let mut backlog = Backlog {
+            all_samples: self.settings.log.all_samples,
+            ..Backlog::default()
+        };
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::with_capacity(BATCH);
@@ -312,6 +318,7 @@ impl Pipeline {
             }
             let answer = control.and_then(|control| {
                 let (step, answer) = self.obey(control, now);
+                backlog.all_samples = self.settings.log.all_samples;
                 steps.push(step);
                 answer
             });
@@ -444,7 +451,9 @@ impl Pipeline {
             Control::Follow(config, stretch) => {
                 self.counters
                     .retain(|name| config.endpoints.iter().any(|e| e.name == name));
-                return (self.core.follow(config, stretch, now), None);
+                let step = self.core.follow(config.config.clone(), stretch, now);
+                self.settings = config;
+                return (step, None);
             }
             Control::Heard(heard) => {
                 return (self.core.hear(*heard, now), None);
@@ -516,7 +525,7 @@ impl Pipeline {
 
     /// Forgets a little of what is too old; gives how long it is until the next time.
     async fn forget(&mut self, now: Timestamp) -> Duration {
-        let horizon = Horizon::at(now, &self.core.config().store);
+        let horizon = Horizon::at(now, &self.settings.store);
         match self
             .store
             .aside(move |store| store.forget(horizon, FORGET_AT_ONCE))
@@ -610,6 +619,8 @@ impl Pipeline {
 /// What waits to be recorded, and what is to be logged once it is.
 #[derive(Default)]
 struct Backlog {
+    /// Whether good samples are logged as well.
+    all_samples: bool,
     commits: VecDeque<Commit>,
     lines: Vec<Line>,
     /// What was logged and is told to those who listen next.
@@ -658,7 +669,7 @@ impl Backlog {
     /// Logs what has happened.
     fn say(&mut self, lines: Vec<Line>) {
         for line in lines {
-            line.write();
+            line.write(self.all_samples);
             if Broadcast::carries(line.event) {
                 self.said.push(line);
             }

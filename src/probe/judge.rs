@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::dialect::Answer;
-use crate::config::answer_schema::fits;
 use crate::model::{Expect, Fault};
+use crate::protocol::answer_schema::fits;
 
 /// Why an answer that arrived whole is not right; `None` when it is.
 pub(super) fn judge(answer: &Answer, expect: &Expect) -> Option<Fault> {

@@ -43,7 +43,7 @@ use self::proxy::Proxies;
 use self::run::Run;
 use self::stamped::Stamping;
 use self::token::Tokens;
-use crate::config::Monitor;
+use crate::config::Settings;
 use crate::model::{Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger};
 
 /// How often a provider is asked which of its models it is about to shut down, and how long it may take to say so.
@@ -97,11 +97,11 @@ impl Prober {
     ///
     /// # Errors
     /// When `ca_file` cannot be read or TLS cannot be set up.
-    pub fn new(monitor: &Monitor) -> Result<Self, SetupError> {
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         Ok(Self {
-            tls: Arc::new(tls_config(monitor)?),
-            proxies: Arc::new(Proxies::new(&monitor.proxy)),
-            location: monitor.location.clone(),
+            tls: Arc::new(tls_config(settings)?),
+            proxies: Arc::new(Proxies::new(&settings.monitor.proxy)),
+            location: settings.monitor.location.clone(),
             pool: Arc::default(),
             tokens: Arc::default(),
             other_budget: Arc::default(),
@@ -164,11 +164,11 @@ impl Prober {
 }
 
 /// The TLS of everything that goes out: the system's roots and those of `ca_file`, HTTP/2 where it is offered.
-fn tls_config(monitor: &Monitor) -> Result<ClientConfig, SetupError> {
+fn tls_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
     let mut roots = RootCertStore::empty();
     // A system without roots still reaches plain HTTP and whatever `ca_file` vouches for.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &monitor.ca_file {
+    if let Some(path) = &settings.process.ca_file {
         let failed = |why: String| SetupError::Roots {
             path: path.clone(),
             why,

@@ -21,7 +21,7 @@ use url::Host;
 use super::View;
 use super::problem::{self, Problem};
 use super::serve::neighbourhood;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::log::{Event, emit};
 use crate::model::Secret;
 
@@ -158,7 +158,7 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
 
 /// A web page elsewhere can point a name of its own at this address (DNS rebinding) and have a browser inside the
 /// network ask us; the browser then says that name. So only names that are ours are answered.
-fn check_host(request: &Request, config: &Config) -> Result<(), Problem> {
+fn check_host(request: &Request, config: &Settings) -> Result<(), Problem> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (named.next().and_then(|h| h.to_str().ok()), named.next()) else {
         return Err(Problem::bad_request("a request needs one `Host` header"));
@@ -176,7 +176,7 @@ fn check_host(request: &Request, config: &Config) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
 }
 
-fn is_trusted(host: &str, config: &Config) -> bool {
+fn is_trusted(host: &str, config: &Settings) -> bool {
     let Ok(url) = url::Url::parse(&format!("http://{host}/")) else {
         return false;
     };
@@ -186,7 +186,7 @@ fn is_trusted(host: &str, config: &Config) -> bool {
         .as_deref()
         .and_then(|u| url::Url::parse(u).ok());
     // An address cannot be rebound. One that is not loopback is asked for only where we listen beyond it.
-    let beyond_loopback = config.monitor.listen.is_some_and(|l| !l.ip().is_loopback());
+    let beyond_loopback = config.process.listen.is_some_and(|l| !l.ip().is_loopback());
     let by_address = |ip: IpAddr| ip.is_loopback() || beyond_loopback;
     let by_itself = match url.host() {
         Some(Host::Ipv4(ip)) => by_address(ip.into()),

@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
 use crate::clock::Wall;
-use crate::config::{Config, plan};
+use crate::config::Settings;
 use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
 use crate::model::Timestamp;
 use crate::pipeline::Control;
+use crate::schedule::budget;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -41,7 +42,7 @@ pub struct View {
     /// Orders for the pipeline: what people say.
     pub controls: mpsc::Sender<Control>,
     /// What is configured.
-    pub config: watch::Receiver<Arc<Config>>,
+    pub config: watch::Receiver<Arc<Settings>>,
     /// The machine's wall clock.
     pub wall: Wall,
     /// When the daemon began.
@@ -94,11 +95,11 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
             "not recording: the store cannot be written; the log says why\n".into(),
         );
     }
-    let stretch = plan::stretch(&config);
+    let stretch = budget::stretch(&config);
     let Some(patience) = config
         .endpoints
         .iter()
-        .map(|e| plan::patience(e, stretch))
+        .map(|e| budget::patience(e, stretch))
         .min()
     else {
         return (

@@ -2,9 +2,8 @@
 //! and nothing is connected.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::desk::Announcement;
 use llmwatch::incident::Change;
 use llmwatch::model::{
@@ -42,7 +41,7 @@ pub(crate) struct Watch {
     samples: Vec<Sample>,
 }
 
-pub(crate) fn configuration(text: &str) -> Config {
+pub(crate) fn configuration(text: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(
@@ -73,7 +72,7 @@ pub(crate) fn azure(name: &str, resource: &str, model: &str) -> String {
 impl Watch {
     pub(crate) fn new(text: &str) -> Self {
         Self {
-            core: Core::new(Arc::new(configuration(text)), 1.0),
+            core: Core::new(configuration(text).config, 1.0),
             now: 0,
             slower: 1.0,
             next_id: 1,
@@ -511,7 +510,7 @@ fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
     let at = Timestamp(START + watch.now * 1000);
     watch
         .core
-        .follow(Arc::new(configuration(&both("k-typing-error"))), 1.0, at);
+        .follow(configuration(&both("k-typing-error")).config, 1.0, at);
     watch.minutes(4, None, |_| Some(Fault::AccountAuth));
     assert_eq!(
         watch
@@ -528,7 +527,7 @@ fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
         for _ in 0..restarts {
             let (checkpoint, at) = (watch.core.checkpoint(), Timestamp(START + watch.now * 1000));
             watch.core = Core::resume(
-                Arc::new(configuration(&both("k-typing-error"))),
+                configuration(&both("k-typing-error")).config,
                 1.0,
                 &checkpoint,
                 at,
@@ -739,7 +738,7 @@ fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
     });
     let at = Timestamp(START + watch.now * 1000);
     let step = watch.core.follow(
-        Arc::new(configuration(&azure("azure-chat", "one", "gpt-6-luna"))),
+        configuration(&azure("azure-chat", "one", "gpt-6-luna")).config,
         1.0,
         at,
     );

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use llmwatch::clock;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{Attribution, Fault, NoticeType, Sample, Timestamp, Trigger};
 use llmwatch::notify::specimen::specimen;
 use llmwatch::notify::{Attempt, Progress, Sender};
@@ -30,11 +30,11 @@ use crate::support::PATIENCE;
 
 const ANSWER: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-fn load(text: &str) -> Config {
+fn load(text: &str) -> Settings {
     load_in(text, &HashMap::new())
 }
 
-fn load_in(text: &str, vars: &HashMap<String, String>) -> Config {
+fn load_in(text: &str, vars: &HashMap<String, String>) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
@@ -50,7 +50,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-async fn probe(prober: &Prober, config: &Config) -> Sample {
+async fn probe(prober: &Prober, config: &Settings) -> Sample {
     let now = clock::now();
     let due = Due {
         scheduled_at: now,
@@ -93,7 +93,7 @@ async fn the_name_of_the_budget_is_agreed_on_once() {
         let config = load(&format!(
             "[[endpoint]]\nprovider = \"{provider}\"\nmodel = \"m\"\nbase_url = \"http://{address}/v1\"\n"
         ));
-        let prober = Prober::new(&config.monitor).unwrap();
+        let prober = Prober::new(&config).unwrap();
         for _ in 0..2 {
             let sample = probe(&prober, &config).await;
             assert_eq!(sample.fault, None, "{sample:?}");
@@ -127,7 +127,7 @@ async fn a_kept_connection_has_no_stages_of_its_own() {
     let config = load(&format!(
         "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\nconnection = \"reuse\"\n"
     ));
-    let prober = Prober::new(&config.monitor).unwrap();
+    let prober = Prober::new(&config).unwrap();
     let first = probe(&prober, &config).await;
     let second = probe(&prober, &config).await;
     assert!(first.tcp_ms.is_some() && first.fault.is_none(), "{first:?}");
@@ -159,7 +159,7 @@ async fn a_kept_connection_that_the_server_has_closed_is_no_fault_of_its() {
             let _ = stream.read(&mut request).await;
         }
     });
-    let prober = Prober::new(&config.monitor).unwrap();
+    let prober = Prober::new(&config).unwrap();
     for _ in 0..2 {
         let sample = probe(&prober, &config).await;
         assert_eq!(sample.fault, None, "{sample:?}");
@@ -208,7 +208,12 @@ async fn secured(directory: &Path) -> (u16, std::path::PathBuf) {
     (port, root)
 }
 
-fn secure(port: u16, root: Option<&Path>, monitor: &str, vars: &HashMap<String, String>) -> Config {
+fn secure(
+    port: u16,
+    root: Option<&Path>,
+    monitor: &str,
+    vars: &HashMap<String, String>,
+) -> Settings {
     let root = root.map_or(String::new(), |path| {
         format!("ca_file = \"{}\"", path.display())
     });
@@ -223,7 +228,7 @@ async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
     let directory = tempfile::tempdir().unwrap();
     let (port, root) = secured(directory.path()).await;
     let config = secure(port, Some(&root), "", &HashMap::new());
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
     assert_eq!(sample.http_version.as_deref(), Some("HTTP/2"));
     assert_eq!(
@@ -233,7 +238,7 @@ async fn tls_with_a_root_of_ones_own_and_http_2_and_an_expiry() {
     assert!(sample.dns_ms.is_some() && sample.tcp_ms.is_some() && sample.tls_ms.is_some());
 
     let config = secure(port, None, "", &HashMap::new());
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(
         sample.fault,
         Some(Fault::TlsCertificate),
@@ -254,7 +259,7 @@ async fn an_address_of_ipv6_is_reached_and_recorded() {
     let config = load(&format!(
         "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{address}/v1\"\n"
     ));
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(
         (sample.fault, sample.remote_addr),
         (None, Some(address.to_string()))
@@ -284,7 +289,7 @@ async fn the_server_is_told_which_name_is_meant() {
         )
     });
     let config = secure(port, None, "", &HashMap::new());
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(
         sample.fault,
         Some(Fault::TlsHandshake),
@@ -382,13 +387,13 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     let through = |url: String| secure(port, Some(&root), &format!("proxy = \"{url}\""), &none);
 
     let config = through(format!("http://me:secret@127.0.0.1:{proxy_port}"));
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
     assert_eq!(sample.http_version.as_deref(), Some("HTTP/2"));
     assert!(log.lock().unwrap()[0].starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")));
 
     let config = through(format!("http://127.0.0.1:{proxy_port}"));
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(
         (sample.fault, sample.attribution),
         (Some(Fault::LocalProxy), Some(Attribution::Local))
@@ -401,7 +406,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     assert!(sample.error.is_some_and(|words| words.contains("407")));
 
     let config = through("http://127.0.0.1:1".to_owned());
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(sample.fault, Some(Fault::LocalProxy));
 
     // Plain HTTP is passed on as it is, to the proxy that the environment names.
@@ -411,7 +416,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     )]);
     let text = "[monitor]\nproxy = \"env\"\n[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://llm.test/v1\"\napi_key = \"k\"\n";
     let config = load_in(text, &vars);
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(sample.fault, None, "{sample:?}");
     assert!(
         log.lock()
@@ -430,7 +435,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
         ("no_proxy".to_owned(), "example.com, localhost".to_owned()),
     ]);
     let config = secure(port, Some(&root), "proxy = \"env\"", &vars);
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(
         (sample.fault, log.lock().unwrap().len()),
         (None, before),
@@ -442,7 +447,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
         "proxy = \"env\"",
         &HashMap::from([vars.into_iter().find(|(k, _)| k == "https_proxy").unwrap()]),
     );
-    let sample = probe(&Prober::new(&config.monitor).unwrap(), &config).await;
+    let sample = probe(&Prober::new(&config).unwrap(), &config).await;
     assert_eq!(
         (sample.fault, log.lock().unwrap().len()),
         (None, before + 1),
@@ -508,7 +513,7 @@ async fn a_token_of_entra_id_is_fetched_once_and_timed_apart() {
         "[[endpoint]]\nprovider = \"azure-openai\"\ndeployment = \"d\"\nbase_url = \"http://{address}\"\n\
          entra = {{ client_id = \"app\", client_secret = \"${{SECRET}}\", token_url = \"http://{address}/tenant/oauth2/v2.0/token\" }}\n"
     ).replace("${SECRET}", "s3cret&more"));
-    let prober = Prober::new(&config.monitor).unwrap();
+    let prober = Prober::new(&config).unwrap();
     let first = probe(&prober, &config).await;
     let second = probe(&prober, &config).await;
     assert_eq!((first.fault, second.fault), (None, None), "{first:?}");

@@ -39,7 +39,9 @@ fn configured(rest: &str) -> Arc<Config> {
         );
     }
     std::fs::write(&path, text).unwrap();
-    Arc::new(config::load(&path, &Surroundings::from_process()).unwrap())
+    config::load(&path, &Surroundings::from_process())
+        .unwrap()
+        .config
 }
 
 /// One webhook with these filters.

@@ -39,7 +39,9 @@ fn configuration(detection: &str) -> Arc<Config> {
         );
     }
     std::fs::write(&path, text).unwrap();
-    Arc::new(config::load(&path, &Surroundings::default()).unwrap())
+    config::load(&path, &Surroundings::default())
+        .unwrap()
+        .config
 }
 
 /// One probe of a random history: seconds since the one before, endpoint, milliseconds, what went wrong.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use llmwatch::config::{self, Channel, ChannelKind, Config, Surroundings, Webhook};
+use llmwatch::config::{self, Channel, ChannelKind, Settings, Surroundings, Webhook};
 use llmwatch::model::{
     Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Status, Timestamp,
 };
@@ -101,7 +101,7 @@ headers = { "x-title" = "{{subject}}" }
 body = '{"title": "{{data.incident.title}}", "number": {{data.incident.number}}, "text": "{{text}}"}'
 "#;
 
-fn load(text: &str) -> Result<Config, String> {
+fn load(text: &str) -> Result<Settings, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
@@ -113,7 +113,10 @@ fn load(text: &str) -> Result<Config, String> {
 }
 
 fn channels() -> Vec<Arc<Channel>> {
-    load(CHANNELS).unwrap_or_else(|e| panic!("{e}")).channels
+    load(CHANNELS)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .channels
+        .clone()
 }
 
 fn webhooks() -> Vec<(String, Webhook)> {

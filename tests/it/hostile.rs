@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use llmwatch::clock;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{Endpoint, Fault, Sample, Trigger};
 use llmwatch::probe::{Due, Prober};
 use llmwatch::simulate::{Scenario, Simulator};
@@ -16,7 +16,7 @@ use crate::support::PATIENCE;
 const MOST_UNDER_WAY: u64 = 32 * 1024 * 1024;
 
 /// The configuration of one endpoint at `address`, with limits short enough for a test; `more` are keys of its own.
-fn configuration(address: &str, more: &str) -> Config {
+fn configuration(address: &str, more: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     let text = format!(
@@ -27,8 +27,8 @@ fn configuration(address: &str, more: &str) -> Config {
     config::load(&path, &Surroundings::default()).unwrap()
 }
 
-async fn probed(config: &Config, endpoint: &Endpoint) -> Sample {
-    let prober = Prober::new(&config.monitor).unwrap();
+async fn probed(config: &Settings, endpoint: &Endpoint) -> Sample {
+    let prober = Prober::new(&config).unwrap();
     let now = clock::now();
     let due = Due {
         scheduled_at: now,

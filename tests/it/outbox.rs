@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use llmwatch::clock::{self, Wall};
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{IncidentState, Notice, NoticeType, Outgoing, Timestamp};
 use llmwatch::notify::Progress;
 use llmwatch::notify::specimen::specimen;
@@ -105,7 +105,7 @@ async fn receive(
 struct Scene {
     receiver: Arc<Receiver>,
     kills: mpsc::UnboundedReceiver<()>,
-    config: Arc<Config>,
+    config: Arc<Settings>,
     directory: tempfile::TempDir,
     store: Store,
     wake: Arc<Notify>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::clock;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{Notice, NoticeType};
 use llmwatch::notify::specimen::specimen;
 use llmwatch::notify::{Attempt, Progress, Sender};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const ENDPOINT: &str = "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n";
 
-fn load(channel: &str) -> Config {
+fn load(channel: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, format!("{ENDPOINT}{channel}")).unwrap();
@@ -41,14 +41,14 @@ fn opened() -> Notice {
     )
 }
 
-async fn attempt(config: &Config, notice: &Notice, progress: Progress) -> Attempt {
+async fn attempt(config: &Settings, notice: &Notice, progress: Progress) -> Attempt {
     Sender::new(config)
         .unwrap()
         .attempt(&config.channels[0], notice, progress, clock::now())
         .await
 }
 
-fn mail(sink: &MailSink) -> Config {
+fn mail(sink: &MailSink) -> Settings {
     load(&format!(
         "[[email]]\nto = [\"ann@example.com\", \"bob@example.com\", \"cy@example.com\"]\nfrom = \"llmwatch@example.com\"\n\
          smtp = \"smtp://{}\"\n",
@@ -56,7 +56,7 @@ fn mail(sink: &MailSink) -> Config {
     ))
 }
 
-fn hook(sink: &WebhookSink) -> Config {
+fn hook(sink: &WebhookSink) -> Settings {
     load(&format!(
         "[[webhook]]\nurl = \"http://{}/\"\ntimeout = \"500ms\"\n",
         sink.addr()

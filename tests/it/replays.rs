@@ -7,11 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{
     Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Status,
     Timestamp, Trigger, VendorIncident, VendorPage,
@@ -67,7 +66,7 @@ const ENDPOINTS: [(&str, Provider, &str, &str); 8] = [
     ("haiku", Provider::Anthropic, "/v1/messages", "claude-haiku"),
 ];
 
-fn configuration() -> Config {
+fn configuration() -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     let mut text =
@@ -254,7 +253,7 @@ impl Play {
 
     /// What became of the endpoints until an hour after the end: the incidents as they ended, oldest first.
     fn watch(&self) -> Vec<Incident> {
-        let mut core = Core::new(Arc::new(configuration()), 1.0);
+        let mut core = Core::new(configuration().config, 1.0);
         let end = self.end() + Duration::from_hours(1);
         let interval = Duration::from_mins(1);
         // What is in flight, by when it ends.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use llmwatch::clock::{Clock, Uptime, Wall};
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::daemon::scheduler::{Command, Probe, Probed, Report, Runner};
 use llmwatch::desk::Desk;
 use llmwatch::model::{
@@ -81,7 +81,7 @@ impl Probe for Play {
     }
 }
 
-fn configuration(endpoints: usize, extra: &str) -> Config {
+fn configuration(endpoints: usize, extra: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     let mut text = "[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n".to_owned() + extra;
@@ -95,7 +95,7 @@ fn configuration(endpoints: usize, extra: &str) -> Config {
 }
 
 /// Lets `config` be watched for `length` of simulated time and gives everything that was recorded.
-async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sample>, Store) {
+async fn watch_for(config: Settings, script: Script, length: Duration) -> (Vec<Sample>, Store) {
     let clock = Clock::starting_at(START);
     watch_by(Arc::new(move || clock.now()), config, script, length).await
 }
@@ -103,7 +103,7 @@ async fn watch_for(config: Config, script: Script, length: Duration) -> (Vec<Sam
 /// The same by a wall clock that can be set.
 async fn watch_by(
     wall: Wall,
-    config: Config,
+    config: Settings,
     script: Script,
     length: Duration,
 ) -> (Vec<Sample>, Store) {
@@ -112,7 +112,7 @@ async fn watch_by(
     let (commands, runner_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(1024);
     let (_controls, pipeline_controls) = mpsc::channel(1);
-    let core = Core::new(config.clone(), 1.0);
+    let core = Core::new(config.config.clone(), 1.0);
     let (snapshot, _) = watch::channel(Arc::new(core.snapshot(START)));
     let (_config_out, config_in) = watch::channel(config.clone());
     let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -121,7 +121,7 @@ async fn watch_by(
         .unwrap();
     let runner = Runner {
         probe: script.play(),
-        max_concurrent: config.monitor.max_concurrent_probes,
+        max_concurrent: config.process.max_concurrent_probes,
         wall: wall.clone(),
         uptime: uptime(),
         commands: runner_commands,
@@ -129,6 +129,7 @@ async fn watch_by(
         stop: stop.clone(),
     };
     let pipeline = Pipeline {
+        settings: config.clone(),
         core,
         desk: Desk::default(),
         store: store.clone(),
@@ -283,7 +284,7 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     let stop = CancellationToken::new();
     let config = configuration(10, "");
     commands
-        .send(Command::Follow(config.endpoints, 1.0))
+        .send(Command::Follow(config.endpoints.clone(), 1.0))
         .unwrap();
     let script = Script {
         latency: Duration::from_millis(100),
@@ -413,7 +414,7 @@ async fn a_clock_put_right_while_nobody_ran_holds_nothing_back() {
     let (_, store) = watch_for(configuration(1, &extra), outage, Duration::from_mins(15)).await;
     // The clock was five hours ahead all the time, and is right at the next start.
     let now = START + Duration::from_mins(16) - Duration::from_hours(5);
-    let core = pipeline::restore(&store, Arc::new(configuration(1, &extra)), 1.0, now).unwrap();
+    let core = pipeline::restore(&store, configuration(1, &extra).config, 1.0, now).unwrap();
     let (from, to) = core.set_back(now).expect("the samples end after the start");
     assert_eq!(to, now);
     let mut core = core;
@@ -435,7 +436,7 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
     };
     let config = configuration(3, "");
     let (_, store) = watch_for(config.clone(), script, Duration::from_mins(25)).await;
-    let (config, now) = (Arc::new(config), START + Duration::from_mins(25));
+    let (config, now) = (config.config, START + Duration::from_mins(25));
     let whole = {
         let mut core = Core::new(config.clone(), 1.0);
         let all = store.each_sample(SampleQuery::default(), |_, s| {
@@ -475,7 +476,7 @@ async fn a_number_is_never_given_twice_although_the_samples_of_its_incident_are_
             ..Commit::default()
         }])
         .unwrap();
-    let mut core = pipeline::restore(&store, Arc::new(configuration(1, "")), 1.0, START).unwrap();
+    let mut core = pipeline::restore(&store, configuration(1, "").config, 1.0, START).unwrap();
     for sample in samples {
         core.step(sample);
     }

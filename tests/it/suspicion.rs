@@ -1,8 +1,6 @@
 //! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is told
 //! of each is held to what is true.
 
-use std::sync::Arc;
-
 use llmwatch::incident::Change;
 use llmwatch::model::{
     Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp,
@@ -409,7 +407,7 @@ fn an_endpoint_that_was_removed_is_not_said_to_be_let_in_again() {
     let at = Timestamp(START + watch.now * 1000);
     watch
         .core
-        .follow(Arc::new(configuration(&without_haiku)), 1.0, at);
+        .follow(configuration(&without_haiku).config, 1.0, at);
     watch.minutes(12, None, |name| {
         (name == "opus").then_some(Fault::AccountAuth)
     });

@@ -11,13 +11,11 @@ use regex::Regex;
 
 /// Modules that only decide: values and time in, what should happen out.
 const PURE: &[&str] = &[
-    "schedule",
     "probe/classify.rs",
     "probe/dialect",
     "probe/exchange.rs",
     "probe/judge.rs",
     "probe/sse.rs",
-    "detect",
     "attribute.rs",
     "official.rs",
     "incident",
@@ -26,7 +24,6 @@ const PURE: &[&str] = &[
     "metrics/mod.rs",
     "metrics/otlp.rs",
     "metrics/text.rs",
-    "audience.rs",
     "maintenance.rs",
     "silence.rs",
     "document.rs",

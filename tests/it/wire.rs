@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use llmwatch::clock;
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::model::{Attribution, Outcome, Sample, Trigger};
 use llmwatch::probe::{Due, Prober};
 use serde::Deserialize;
@@ -56,7 +56,7 @@ async fn every_fixture_over_a_socket_in_pieces() {
     assert!(count > 270, "{count}");
 }
 
-fn load(text: &str) -> Config {
+fn load(text: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
@@ -64,7 +64,7 @@ fn load(text: &str) -> Config {
 }
 
 fn prober() -> Prober {
-    Prober::new(&load("").monitor).unwrap()
+    Prober::new(&load("")).unwrap()
 }
 
 /// The keys of an endpoint that asks for this; `None` for what no probe asks for.

@@ -6,4 +6,12 @@
 
 pub mod model;
 
+pub mod config;
+
+pub mod protocol;
+
+pub mod schedule;
+
+pub mod detect;
+
 pub mod message;

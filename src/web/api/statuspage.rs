@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::incidents::read;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::maintenance::MaintenanceView;
 use crate::model::{Attribution, Incident, IncidentState, Status, Timestamp};
 use crate::snapshot::{EndpointView, Snapshot};
@@ -206,7 +206,7 @@ pub(super) async fn incidents(State(view): State<View>) -> Result<Json<PageIncid
 /// What all of them are made from.
 struct Site {
     snapshot: std::sync::Arc<Snapshot>,
-    config: std::sync::Arc<Config>,
+    config: std::sync::Arc<Settings>,
     started_at: Timestamp,
     id: String,
 }
@@ -226,7 +226,7 @@ impl Site {
     fn url(&self) -> String {
         let listen = || {
             self.config
-                .monitor
+                .process
                 .listen
                 .map_or(String::new(), |l| format!("http://{l}"))
         };

@@ -11,7 +11,7 @@ use super::chart::{self, Bars, Course, Spread};
 use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, Past, incidents};
 use super::{Frame, Problem, View, class, html, web_url};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::model::{Incident, Status, Timestamp};
 use crate::rollup::Rollup;
 use crate::snapshot::{EndpointView, Snapshot};
@@ -168,7 +168,7 @@ pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Respon
 fn render(
     frame: Frame,
     snapshot: &Snapshot,
-    config: &Arc<Config>,
+    config: &Arc<Settings>,
     past: &Past,
     last: &[Incident],
 ) -> FrontPage {

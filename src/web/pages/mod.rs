@@ -23,7 +23,7 @@ use tracing::Level;
 
 pub use self::past::Memory;
 use super::{View, assets, words};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::log::{Event, emit};
 use crate::model::{Status, Timestamp};
 use crate::snapshot::Snapshot;
@@ -66,7 +66,7 @@ struct Frame {
     /// When it was rendered.
     now: Timestamp,
     zone: Tz,
-    config: Arc<Config>,
+    config: Arc<Settings>,
     version: &'static str,
     css: &'static str,
     js: &'static str,

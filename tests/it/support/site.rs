@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::metrics::Counters;
 use llmwatch::model::{Sample, Timestamp};
 use llmwatch::pipeline::fold::Core;
@@ -29,7 +29,7 @@ pub(crate) struct Site {
     counters: Counters,
     now: Timestamp,
     _directory: tempfile::TempDir,
-    _config: watch::Sender<Arc<Config>>,
+    _config: watch::Sender<Arc<Settings>>,
 }
 
 /// What came back.
@@ -53,7 +53,7 @@ impl Answer {
     }
 }
 
-pub(crate) fn config(toml: &str) -> Config {
+pub(crate) fn config(toml: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, toml).unwrap();
@@ -71,7 +71,7 @@ impl Site {
         let path = directory.path().join("llmwatch.db");
         let store = Store::open(&path).unwrap();
         let config = Arc::new(config(toml));
-        let core = Core::new(config.clone(), 1.0);
+        let core = Core::new(config.config.clone(), 1.0);
         let (snapshot, snapshot_in) = watch::channel(Arc::new(core.snapshot(now)));
         let (config_out, config_in) = watch::channel(config);
         let stop = CancellationToken::new();

@@ -392,6 +392,8 @@ pub struct Endpoint {
     pub slo: f64,
     /// What tokens cost; `None` when unknown.
     pub price: Option<Price>,
+    /// Tokens that one probe is expected to use: in and out.
+    pub expected_tokens: (u32, u32),
     /// Names of endpoints or providers that this one depends on.
     pub depends_on: Vec<String>,
     /// Free labels.

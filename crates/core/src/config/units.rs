@@ -58,7 +58,7 @@ pub fn show(d: Duration) -> String {
 }
 
 /// Reads a time of the day, `08:00`, as minutes since midnight.
-pub(super) fn minute_of_day(text: &str) -> Option<u16> {
+pub fn minute_of_day(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
     let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
     (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)

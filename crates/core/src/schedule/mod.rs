@@ -4,6 +4,8 @@
 //! from its name. So a restart keeps the rhythm, nothing drifts, and a fleet spreads itself over the interval instead
 //! of bunching. Between two ticks an endpoint can be looked at again; the grid does not move for it.
 
+pub mod budget;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -42,7 +42,7 @@ const DESCRIBING: [&str; 7] = [
 
 /// The first keyword of `schema`, as the path to it, that is not checked and does not only describe, or whose value has not the
 /// form that it must have; `""` when the schema or a part of it is neither an object nor a boolean.
-pub(crate) fn unknown_keyword(schema: &Value) -> Option<String> {
+pub fn unknown_keyword(schema: &Value) -> Option<String> {
     let Value::Object(keywords) = schema else {
         return (!schema.is_boolean()).then(String::new);
     };
@@ -92,7 +92,7 @@ fn is_well_formed(keyword: &str, value: &Value) -> bool {
 }
 
 /// Whether `value` is what `schema` says.
-pub(crate) fn fits(value: &Value, schema: &Value) -> bool {
+pub fn fits(value: &Value, schema: &Value) -> bool {
     let Value::Object(keywords) = schema else {
         return *schema != Value::Bool(false);
     };

@@ -1,0 +1,205 @@
+//! Notification channels: email and webhooks, and the notifications that each gets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Template;
+use crate::model::{Attribution, Provider, Secret, Status};
+
+/// Where notifications go.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    /// Unique over emails and webhooks.
+    pub name: String,
+    /// How they get there.
+    pub kind: ChannelKind,
+    /// Which ones.
+    pub filters: Filters,
+}
+
+/// How notifications get there.
+#[derive(Debug, Clone)]
+pub enum ChannelKind {
+    /// By mail.
+    Email(Email),
+    /// By HTTP.
+    Webhook(Webhook),
+}
+
+/// One `[[email]]`.
+#[derive(Debug, Clone)]
+pub struct Email {
+    /// Recipients.
+    pub to: Vec<String>,
+    /// More recipients.
+    pub cc: Vec<String>,
+    /// The sender.
+    pub from: String,
+    /// Where answers go.
+    pub reply_to: Option<String>,
+    /// The mail server.
+    pub smtp: Smtp,
+    /// DKIM signing.
+    pub dkim: Option<Dkim>,
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// TLS from the first byte (`smtps://`).
+    Implicit,
+    /// STARTTLS, or nothing is sent.
+    Required,
+    /// Plain: to loopback, or because `?tls=none` says so.
+    None,
+}
+
+/// The mail server.
+#[derive(Debug, Clone)]
+pub struct Smtp {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: SmtpTls,
+    /// Name and password.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// DKIM signing.
+#[derive(Debug, Clone)]
+pub struct Dkim {
+    /// The selector.
+    pub selector: String,
+    /// The signing domain.
+    pub domain: String,
+    /// The private key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// The format of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the receiver's own name")]
+pub enum WebhookKind {
+    Json,
+    Slack,
+    Discord,
+    Teams,
+    Telegram,
+    Ntfy,
+    Pagerduty,
+    Opsgenie,
+    Alertmanager,
+    GoogleChat,
+    Mattermost,
+    Pushover,
+    Template,
+}
+
+/// One `[[webhook]]`.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// The receiver's format.
+    pub kind: WebhookKind,
+    /// Where; often a secret in itself. Empty for the receiver's own address.
+    pub url: Secret,
+    /// The Standard Webhooks signing key (`whsec_…`).
+    pub secret: Option<Secret>,
+    /// Extra headers.
+    pub headers: Vec<(String, Secret)>,
+    /// The limit for one attempt.
+    pub timeout: Duration,
+    /// Keys that only one kind knows, such as `routing_key`.
+    pub extra: Vec<(String, Secret)>,
+    /// The body of a `template`.
+    pub template: Option<Template>,
+}
+
+impl Webhook {
+    /// A key that only one kind knows; empty when it was not written.
+    pub fn key(&self, name: &str) -> &str {
+        self.extra
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.expose())
+    }
+
+    /// The same with `***` for what only the receiver may know, for showing.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let shown = |(key, value): &(String, Secret)| match key.as_str() {
+            "routing_key" | "token" | "user" | "api_key" => (key.clone(), Secret::new("***")),
+            _ => (key.clone(), value.clone()),
+        };
+        Self {
+            extra: self.extra.iter().map(shown).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The media type of a `template`'s body.
+    pub fn content_type(&self) -> &str {
+        match self.key("content_type") {
+            "" => "application/json",
+            written => written,
+        }
+    }
+}
+
+/// Which notifications a channel gets, and how.
+#[derive(Debug, Clone)]
+pub struct Filters {
+    /// The reasons, such as `opened`.
+    pub on: Vec<String>,
+    /// The least bad status that is told.
+    pub min_status: Status,
+    /// Whose faults are told.
+    pub attribution: Vec<Attribution>,
+    /// Only these endpoints; empty for all.
+    pub endpoints: Vec<String>,
+    /// Only these providers; empty for all.
+    pub providers: Vec<Provider>,
+    /// Only these groups; empty for all.
+    pub groups: Vec<String>,
+    /// From one reminder to the next, doubling to 24 h; `None` is off.
+    pub remind_every: Option<Duration>,
+    /// Only if the incident is still open then.
+    pub after: Duration,
+    /// How long a first message waits for others to join it.
+    pub group_wait: Duration,
+    /// How long delivery is tried.
+    pub give_up_after: Duration,
+    /// The channel to use after that.
+    pub fallback: Option<String>,
+    /// When only outages are told, as local `(start, end)` minutes of the day.
+    pub quiet_hours: Option<(u16, u16)>,
+    /// Whether quiet hours hold back outages too.
+    pub quiet_hours_all: bool,
+}
+
+impl Default for Filters {
+    fn default() -> Self {
+        Self {
+            on: ["opened", "escalated", "resolved", "reminder", "monitor"]
+                .map(str::to_owned)
+                .to_vec(),
+            min_status: Status::Degraded,
+            attribution: vec![
+                Attribution::Provider,
+                Attribution::Account,
+                Attribution::Local,
+            ],
+            endpoints: Vec::new(),
+            providers: Vec::new(),
+            groups: Vec::new(),
+            remind_every: Some(Duration::from_hours(4)),
+            after: Duration::ZERO,
+            group_wait: Duration::from_secs(20),
+            give_up_after: Duration::from_hours(24),
+            fallback: None,
+            quiet_hours: None,
+            quiet_hours_all: false,
+        }
+    }
+}

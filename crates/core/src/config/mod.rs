@@ -1,0 +1,196 @@
+//! The configuration as types: every default filled in, every reference resolved, nothing left to check. The reader of
+//! `monitor.toml` is the shell's.
+
+mod channel;
+mod distance;
+pub mod matchers;
+mod proxy;
+mod template;
+pub mod units;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use url::Url;
+
+pub use self::channel::{
+    Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, Webhook, WebhookKind,
+};
+pub use self::distance::{Distance, address_of, is_local};
+pub use self::proxy::Proxy;
+pub use self::template::{Syntax, Template};
+pub use self::units::{duration, show};
+use crate::model::{Endpoint, Provider, Timestamp};
+
+/// What the decisions need of the configuration, checked and with every default filled in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[monitor]`
+    pub monitor: Monitor,
+    /// `[budget]`
+    pub budget: Budget,
+    /// `[[endpoint]]`, the enabled ones, in the order of the file.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// `[[control]]`; empty when turned off or not needed.
+    pub controls: Vec<Control>,
+    /// `[[status_feed]]`
+    pub status_feeds: Vec<StatusFeed>,
+    /// `[[email]]` and `[[webhook]]`, in the order of the file.
+    pub channels: Vec<Arc<Channel>>,
+    /// `[[maintenance]]`
+    pub maintenance: Vec<Maintenance>,
+    /// `[report]`
+    pub report: Option<Report>,
+}
+
+/// What the decisions need of `[monitor]`.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    /// The place the daemon probes from.
+    pub location: String,
+    /// The address under which people reach the pages, without a trailing slash.
+    pub public_url: Option<String>,
+    /// For days, reports and quiet hours.
+    pub timezone: Tz,
+    /// The proxy that probes use.
+    pub proxy: Proxy,
+}
+
+/// `[budget]`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// The most that probing may cost a day, over all endpoints.
+    pub daily_usd: f64,
+    /// The most tokens that probing may use a day, over all endpoints.
+    pub daily_tokens: Option<u64>,
+}
+
+impl Config {
+    /// Whether the controls' silence can say something of `endpoint`.
+    pub fn controls_tell_of(&self, endpoint: &Endpoint) -> bool {
+        self.controls
+            .iter()
+            .any(|c| Control::tells_of(&c.url, &endpoint.base_url))
+    }
+
+    /// Whether `endpoint` is reached through what this machine can lose sight of: the world, and what is nearer when a
+    /// control is as near.
+    pub fn is_outside(&self, endpoint: &Endpoint) -> bool {
+        !is_local(&endpoint.base_url) || self.controls_tell_of(endpoint)
+    }
+}
+
+/// One `[[control]]`: a target unrelated to any provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// `tcp://host:port` or `https://…`.
+    pub url: Url,
+}
+
+impl Control {
+    /// Whether the silence of the control at `control` can say something of an endpoint at `endpoint`: it can when the way
+    /// to the endpoint is no shorter. A lost network explains nothing that happens on this machine.
+    pub fn tells_of(control: &Url, endpoint: &Url) -> bool {
+        Distance::of(control) <= Distance::of(endpoint)
+    }
+}
+
+/// The platform of a vendor's status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedKind {
+    /// Atlassian Statuspage.
+    Statuspage,
+    /// incident.io.
+    IncidentIo,
+    /// Azure's RSS feed.
+    AzureRss,
+    /// Google Cloud's incidents.
+    GoogleCloud,
+}
+
+/// One `[[status_feed]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusFeed {
+    /// Whose.
+    pub provider: Provider,
+    /// Where.
+    pub url: Url,
+    /// Where else, when that cannot be read.
+    pub fallback: Option<Url>,
+    /// Which platform.
+    pub kind: FeedKind,
+    /// The components that matter, by parts of their names or by id; empty for all.
+    pub components: Vec<String>,
+    /// The endpoints that it speaks of; empty for all of the provider.
+    pub endpoints: Vec<String>,
+    /// How often it is asked.
+    pub interval: Duration,
+}
+
+impl StatusFeed {
+    /// What tells it from the other feeds.
+    pub fn key(&self) -> String {
+        format!("{} {}", self.provider, self.url)
+    }
+
+    /// Whether it speaks of this endpoint.
+    pub fn is_about(&self, endpoint: &Endpoint) -> bool {
+        self.provider == endpoint.provider
+            && (self.endpoints.is_empty() || self.endpoints.contains(&endpoint.name))
+    }
+}
+
+/// One `[[maintenance]]`.
+#[derive(Debug, Clone)]
+pub struct Maintenance {
+    /// What people call it.
+    pub name: String,
+    /// When.
+    pub window: Window,
+    /// Only these endpoints; empty for all.
+    pub endpoints: Vec<String>,
+    /// Only these providers; empty for all.
+    pub providers: Vec<Provider>,
+    /// Only these groups; empty for all.
+    pub groups: Vec<String>,
+}
+
+/// When a maintenance is.
+#[derive(Debug, Clone)]
+pub enum Window {
+    /// Once.
+    Once {
+        /// From.
+        start: Timestamp,
+        /// To.
+        end: Timestamp,
+    },
+    /// Again and again.
+    Every {
+        /// When each begins.
+        cron: Box<croner::Cron>,
+        /// How long each lasts.
+        length: Duration,
+    },
+}
+
+/// How often a report is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ReportEvery {
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+/// `[report]`
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How often.
+    pub every: ReportEvery,
+    /// At which minute of the local day.
+    pub at: u16,
+    /// The channels that get it.
+    pub to: Vec<String>,
+}

@@ -1,0 +1,4 @@
+//! Each API's request and answer: bytes in, result out.
+
+pub mod answer_schema;
+pub mod catalog;

@@ -1,0 +1,71 @@
+//! What probing uses a day, and by how much intervals are stretched to keep to the budget.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::model::Endpoint;
+
+const DAY_S: f64 = 86_400.0;
+
+/// What is used a day.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Load {
+    /// Probes.
+    pub probes_per_day: f64,
+    /// Tokens, in and out.
+    pub tokens_per_day: f64,
+    /// US dollars, where prices are known.
+    pub usd_per_day: f64,
+}
+
+/// By how much every interval is stretched so that a day of probing fits the budget; 1 or more.
+pub fn stretch(config: &Config) -> f64 {
+    let load = total(config);
+    let ratio = |used: f64, limit: f64| {
+        if used <= limit {
+            1.0
+        } else {
+            used / limit.max(1e-9)
+        }
+    };
+    let money = ratio(load.usd_per_day, config.budget.daily_usd);
+    let tokens = config
+        .budget
+        .daily_tokens
+        .map_or(1.0, |limit| ratio(load.tokens_per_day, limit as f64));
+    // A budget of next to nothing: once a day at most is as good as never, and keeps the arithmetic finite.
+    money.max(tokens).min(1e4)
+}
+
+/// How long nothing need be recorded of `e` when every interval is stretched by `stretch`: three intervals, and no less
+/// than what a probe that hangs takes beyond its own.
+pub fn patience(e: &Endpoint, stretch: f64) -> Duration {
+    let interval = e.interval.mul_f64(stretch);
+    (interval * 3).max(interval + e.timeouts.total)
+}
+
+/// What all endpoints together use, before any stretching.
+pub fn total(config: &Config) -> Load {
+    config
+        .endpoints
+        .iter()
+        .map(|e| load(e))
+        .fold(Load::default(), |sum, l| Load {
+            probes_per_day: sum.probes_per_day + l.probes_per_day,
+            tokens_per_day: sum.tokens_per_day + l.tokens_per_day,
+            usd_per_day: sum.usd_per_day + l.usd_per_day,
+        })
+}
+
+/// What one endpoint uses, before any stretching.
+pub fn load(e: &Endpoint) -> Load {
+    let probes_per_day = DAY_S / e.interval.as_secs_f64();
+    let (input, output) = e.expected_tokens;
+    Load {
+        probes_per_day,
+        tokens_per_day: probes_per_day * f64::from(input + output),
+        usd_per_day: probes_per_day * e.price.map_or(0.0, |p| p.cost(input, output)),
+    }
+}

@@ -1,0 +1,131 @@
+//! The settings of the process: what the shell needs besides the decisions' [`Config`].
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use llmwatch_core::config::Config;
+
+use crate::model::Secret;
+
+/// A checked configuration file. It reads as the [`Config`] in it, which is what the decisions get.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the decisions need.
+    pub config: Arc<Config>,
+    /// The file it came from.
+    pub path: PathBuf,
+    /// What the process needs of `[monitor]`.
+    pub process: Process,
+    /// `[log]`
+    pub log: Log,
+    /// `[store]`
+    pub store: Store,
+    /// `[heartbeat]`
+    pub heartbeat: Option<Heartbeat>,
+    /// `[otlp]`
+    pub otlp: Option<Otlp>,
+    /// `[web]`
+    pub web: Web,
+    /// Early warnings about what is valid: keys without effect, literal keys, no channel.
+    pub warnings: Vec<String>,
+}
+
+impl Deref for Settings {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl DerefMut for Settings {
+    fn deref_mut(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.config)
+    }
+}
+
+/// What the process needs of `[monitor]`.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The directory of the store.
+    pub state_dir: PathBuf,
+    /// Where the pages and the API listen; `None` when off.
+    pub listen: Option<SocketAddr>,
+    /// The most probes in flight at once.
+    pub max_concurrent_probes: usize,
+    /// Extra trusted roots, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The shape of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Journal fields under systemd, pretty on a terminal, else JSON.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+    /// Native journal fields.
+    Journald,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The shape.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: tracing::Level,
+    /// Whether good samples are logged as well.
+    pub all_samples: bool,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// How long samples are kept.
+    pub keep_samples: Duration,
+    /// How long rollups are kept.
+    pub keep_rollups: Duration,
+    /// How long incidents are kept; `None` is for ever.
+    pub keep_incidents: Option<Duration>,
+}
+
+/// `[heartbeat]`
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Pinged while recording.
+    pub url: Secret,
+    /// At most each.
+    pub interval: Duration,
+    /// Pinged when recording fails.
+    pub fail_url: Option<Secret>,
+}
+
+/// `[otlp]`
+#[derive(Debug, Clone)]
+pub struct Otlp {
+    /// Where metrics are posted to, with its path.
+    pub endpoint: url::Url,
+    /// How often.
+    pub interval: Duration,
+    /// Sent along, for a collector that asks who we are.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// `[web]`
+#[derive(Debug, Clone, Default)]
+pub struct Web {
+    /// The bearer token.
+    pub token: Option<Secret>,
+    /// The title of the pages.
+    pub title: Option<String>,
+    /// Host headers that are answered besides loopback names and the public URL's.
+    pub trusted_hosts: Vec<String>,
+}
