@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use serde_json::json;
 
-use super::export::moment;
+use super::point_in_time::point_in_time;
 use super::{EX_CONFIG, Exit, Failure, Globals};
 use crate::backtest::{self, Difference, Label, Replay, ReplayError, Samples, Score, Summary};
 use crate::clock;
@@ -19,32 +19,36 @@ use crate::store::{SampleQuery, Store, StoreError};
 const USUAL: &str = "30d";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch backtest --since 7d --rules stricter.toml")]
 pub(super) struct Args {
-    /// From then on: a length of time such as 30d, or RFC 3339 [default: 30d of the store, all of a file]
+    /// Start: a duration before now (30d), a date, or RFC 3339 [default: 30d, or all of a file]
     #[arg(long)]
     since: Option<String>,
-    /// Until then: a length of time such as 1h, or RFC 3339
+    /// End: a duration before now (1h), a date, or RFC 3339 [default: now]
     #[arg(long)]
     until: Option<String>,
-    /// Judge by the `[detection]` table of this file, and say how that differs from the current rules
+    /// Compare with the `[detection]` settings of this file
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-    /// Replay this instead of the store: JSON lines of `export` (`-`: stdin), a trace (CSV), or a folder of traces
+    /// Replay these samples instead of the database: JSON lines of `export` (`-` for stdin), a CSV
+    /// trace, or a folder of traces
     #[arg(long, value_name = "PATH")]
     samples: Option<PathBuf>,
-    /// Score the events against these labels, one JSON object a line
+    /// Score the events against labels, one JSON object per line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Print one event a line as JSON; with labels, the score is the last line
+    /// Print one JSON object per event; with labels, the score is the last line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let now = clock::now();
+    let zone = optional_config(globals)?.map_or(chrono_tz::UTC, |c| c.monitor.timezone);
+    let moment = |text: &String| point_in_time(text, now, zone);
     let window = Window {
-        since: args.since.as_deref().map(|s| moment(s, now)).transpose()?,
-        until: args.until.as_deref().map(|s| moment(s, now)).transpose()?,
+        since: args.since.as_ref().map(moment).transpose()?,
+        until: args.until.as_ref().map(moment).transpose()?,
     };
     let read = |path| config::load_rules(path, &Surroundings::from_process());
     let bad = |e: config::ConfigError| Failure {
@@ -67,7 +71,9 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         }
         None => {
             let config = globals.load_without_secrets()?;
-            let since = window.since.map_or_else(|| moment(USUAL, now), Ok)?;
+            let since = window
+                .since
+                .map_or_else(|| point_in_time(USUAL, now, zone), Ok)?;
             let mut samples = samples_of("store", Some(&config));
             let query = SampleQuery {
                 since: Some(since),
@@ -149,8 +155,7 @@ fn replay_samples(
 ) -> Result<Replays, Failure> {
     if samples.count() == 0 {
         let text =
-            "llmwatch: there is no sample to replay; `llmwatch export` shows what is recorded"
-                .to_owned();
+            "llmwatch: no samples to replay; `llmwatch export` shows what is recorded".to_owned();
         return Err(Failure { code: 1, text });
     }
     eprintln!("replaying {} samples", samples.count());

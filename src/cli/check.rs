@@ -5,18 +5,19 @@ use crate::config::plan::Plan;
 use crate::notify::Sender;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch -c monitor.toml check --online")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
 )]
 pub(super) struct Args {
-    /// Touch no network (the default)
+    /// Do not touch the network (the default)
     #[arg(long, conflicts_with = "online")]
     offline: bool,
-    /// Probe each endpoint once and open each channel without sending
+    /// Probe each endpoint once and connect to each channel without sending
     #[arg(long)]
     online: bool,
-    /// Take secrets that cannot be read for granted: systemd's `ExecReload=` is given no credentials
+    /// Skip secrets that cannot be read (systemd gives `ExecReload=` no credentials)
     #[arg(long, conflicts_with = "online")]
     without_secrets: bool,
     /// Print JSON

@@ -31,11 +31,12 @@ fault = "openai_503"
 "#;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch demo --for 10m --listen 127.0.0.1:8686")]
 pub(super) struct Args {
-    /// How long the demo may take; given, the page stays up until then
+    /// Time limit; when given, the page stays up until then
     #[arg(long = "for", value_name = "DURATION")]
     limit: Option<String>,
-    /// Where the page listens
+    /// Address of the status page
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
@@ -49,7 +50,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     globals.install_log(None);
     let level = globals.level.unwrap_or(tracing::Level::ERROR);
     log::set_level(level);
-    let story = Story {
+    let progress = Progress {
         began: Instant::now(),
     };
     let stage = Stage::build(args.listen).await?;
@@ -61,16 +62,16 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         Box::new(move || Ok(config.clone()))
     };
     let mut daemon = tokio::spawn(daemon::run(config, reload, stop.clone()));
-    let told = tokio::select! {
-        told = timeout_at(ends, stage.play(&story)) => told,
+    let outcome = tokio::select! {
+        outcome = timeout_at(ends, stage.play(&progress)) => outcome,
         ended = &mut daemon => {
             ended.context("the daemon panicked")??;
             return Err(anyhow::anyhow!("interrupted before an alert and its recovery were delivered").into());
         }
     };
     let mut ended = None;
-    if given.is_some() && matches!(told, Ok(Ok(()))) {
-        story.tell("the page stays up until the time is over");
+    if given.is_some() && matches!(outcome, Ok(Ok(()))) {
+        progress.print("the page stays up until the time limit");
         ended = timeout_at(ends, &mut daemon).await.ok();
     }
     stop.cancel();
@@ -79,8 +80,9 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         None => daemon.await,
     };
     ended.context("the daemon panicked")??;
-    told.context("the story did not end in time: an alert or its recovery was not delivered")??;
-    story.tell(&paint(
+    outcome
+        .context("the demo did not finish in time: an alert or its recovery was not delivered")??;
+    progress.print(&paint(
         "both notifications arrived, by mail and by webhook",
         32,
     ));
@@ -133,45 +135,45 @@ impl Stage {
         })
     }
 
-    async fn play(mut self, story: &Story) -> anyhow::Result<()> {
-        story.tell("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
+    async fn play(mut self, progress: &Progress) -> anyhow::Result<()> {
+        progress.print("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
         if let Some(page) = self.config.process.listen {
-            story.tell(&format!("the page is at http://{page}/"));
+            progress.print(&format!("the page is at http://{page}/"));
         }
         self.wait_for(|all| all.iter().all(|s| *s == Status::Operational))
             .await;
-        story.tell(&paint("both are operational", 32));
+        progress.print(&paint("both are operational", 32));
         tokio::time::sleep(HEALTHY).await;
 
         let injected = Instant::now();
         self.openai.set_scenario(Scenario::parse(OUTAGE)?);
-        story.tell(&paint(
+        progress.print(&paint(
             "OUTAGE INJECTED: OpenAI answers 503 from now on",
             31,
         ));
         let mail = self.mail.next().await;
-        story.tell(&format!(
-            "detected and told {:.1} s after it began. This is the mail:",
+        progress.print(&format!(
+            "detected, and mailed {:.1} s after it began:",
             injected.elapsed().as_secs_f64()
         ));
         show_mail(&mail);
         let hook = self.hook.next().await;
-        expect_type(&hook, "incident.opened", story)?;
+        expect_type(&hook, "incident.opened", progress)?;
 
         let recovered = Instant::now();
         self.openai.set_scenario(Scenario::healthy());
-        story.tell(&paint("RECOVERED: OpenAI answers again", 32));
+        progress.print(&paint("RECOVERED: OpenAI answers again", 32));
         let mail = self.mail.next().await;
-        story.tell(&format!(
-            "the recovery was told {:.1} s later. This is the second mail:",
+        progress.print(&format!(
+            "recovery mailed {:.1} s later:",
             recovered.elapsed().as_secs_f64()
         ));
         show_mail(&mail);
         let hook = self.hook.next().await;
-        expect_type(&hook, "incident.resolved", story)
+        expect_type(&hook, "incident.resolved", progress)
     }
 
-    /// Looks at the daemon's own API until the endpoints are as wanted.
+    /// Polls the daemon's own API until the endpoints are as wanted.
     async fn wait_for(&self, wanted: impl Fn(&[Status]) -> bool) {
         loop {
             if let Ok(snapshot) = status::ask(&self.config).await {
@@ -238,7 +240,7 @@ group_wait = "1s"
     )
 }
 
-/// A directory that is gone when the demo is over.
+/// A directory that is removed when the demo ends.
 struct Scratch(std::path::PathBuf);
 
 impl Scratch {
@@ -251,17 +253,18 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed stays in the temporary directory, which the system clears.
+        // A directory that cannot be removed stays where the system clears temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-struct Story {
+/// Prints each line with the seconds since the demo began.
+struct Progress {
     began: Instant,
 }
 
-impl Story {
-    fn tell(&self, line: &str) {
+impl Progress {
+    fn print(&self, line: &str) {
         print(&format!(
             "{:6.1} s  {line}",
             self.began.elapsed().as_secs_f64()
@@ -269,9 +272,9 @@ impl Story {
     }
 }
 
-fn expect_type(hook: &Request, wanted: &str, story: &Story) -> anyhow::Result<()> {
+fn expect_type(hook: &Request, wanted: &str, progress: &Progress) -> anyhow::Result<()> {
     let body: Value =
-        serde_json::from_slice(&hook.body).context("the webhook's body is no JSON")?;
+        serde_json::from_slice(&hook.body).context("the webhook's body is not JSON")?;
     if body["type"] != wanted {
         bail!("the webhook got {} instead of {wanted}", body["type"]);
     }
@@ -284,8 +287,8 @@ fn expect_type(hook: &Request, wanted: &str, story: &Story) -> anyhow::Result<()
         .filter_map(|a| a["endpoint"].as_str())
         .collect();
     match names.as_slice() {
-        [] => story.tell(&format!("the webhook got {wanted}")),
-        [best, ..] => story.tell(&format!(
+        [] => progress.print(&format!("the webhook got {wanted}")),
+        [best, ..] => progress.print(&format!(
             "the webhook got {wanted}; what works instead: {}",
             paint(best, 36)
         )),

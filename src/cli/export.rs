@@ -5,24 +5,26 @@ use std::io::{BufWriter, ErrorKind, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::point_in_time::point_in_time;
 use super::{Exit, Failure, Globals};
 use crate::clock;
-use crate::config::duration;
-use crate::model::{Sample, Timestamp};
+
+use crate::model::Sample;
 use crate::store::{SampleQuery, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch export --since 24h --format csv > samples.csv")]
 pub(super) struct Args {
-    /// From then on: a length of time such as 24h, or RFC 3339 [default: everything]
+    /// Start: a duration before now (24h), a date, or RFC 3339 [default: everything]
     #[arg(long)]
     since: Option<String>,
-    /// Until then: a length of time such as 1h, or RFC 3339
+    /// End: a duration before now (1h), a date, or RFC 3339 [default: now]
     #[arg(long)]
     until: Option<String>,
-    /// The format
+    /// Output format
     #[arg(long, value_enum, default_value = "jsonl")]
     format: Format,
-    /// The same as --format jsonl
+    /// Same as --format jsonl
     #[arg(long)]
     json: bool,
 }
@@ -46,9 +48,11 @@ enum Stop {
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let now = clock::now();
+    let zone = config.monitor.timezone;
+    let moment = |text: &String| point_in_time(text, now, zone);
     let query = SampleQuery {
-        since: args.since.as_deref().map(|s| moment(s, now)).transpose()?,
-        until: args.until.as_deref().map(|s| moment(s, now)).transpose()?,
+        since: args.since.as_ref().map(moment).transpose()?,
+        until: args.until.as_ref().map(moment).transpose()?,
         ..SampleQuery::default()
     };
     let store = Store::open_read_only(&config.store.path)?;
@@ -69,19 +73,6 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         Err(Stop::Json(error)) if error.io_error_kind() == Some(ErrorKind::BrokenPipe) => Ok(0),
         other => other.map(|()| 0).map_err(Failure::from),
     }
-}
-
-/// A moment as people write it: `30d` before now, or RFC 3339.
-pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    if let Ok(at) = Timestamp::parse(text) {
-        return Ok(at);
-    }
-    duration(text).map(|back| now - back).map_err(|_| Failure {
-        code: super::EX_USAGE,
-        text: format!(
-            "llmwatch: `{text}` is neither a length of time (`24h`, `30d`) nor RFC 3339 (`2026-11-23T09:00:00Z`)"
-        ),
-    })
 }
 
 fn write_csv(out: &mut impl Write, sample: &Sample, head: bool) -> Result<(), Stop> {

@@ -6,8 +6,9 @@ use crate::model::Incident;
 use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch incidents 42")]
 pub(super) struct Args {
-    /// The number or the id of one incident
+    /// Number or id of an incident
     id: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -24,7 +25,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     if let Some(id) = &args.id {
         let wanted = |i: &&Incident| i.number.to_string() == *id || i.id.to_string() == *id;
         let Some(incident) = incidents.iter().find(wanted) else {
-            eprintln!("llmwatch: there is no incident `{id}`; `llmwatch incidents` lists them");
+            eprintln!("llmwatch: no incident `{id}`; `llmwatch incidents` lists them");
             return Ok(1);
         };
         print(&if args.json {
@@ -35,7 +36,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     } else if args.json {
         print(&serde_json::to_string_pretty(&incidents)?);
     } else if incidents.is_empty() {
-        eprintln!("no incident has been recorded");
+        eprintln!("no incidents recorded");
     } else {
         let head = [
             "number",

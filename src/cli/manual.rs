@@ -9,8 +9,9 @@ use clap_complete::Shell;
 use super::{Cli, Exit, note};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch completions bash > /etc/bash_completion.d/llmwatch")]
 pub(super) struct CompletionsArgs {
-    /// The shell
+    /// Shell to complete for
     shell: Shell,
 }
 
@@ -27,11 +28,11 @@ pub(super) fn man() -> Exit {
     )?))
 }
 
-/// The whole manual as one page: the verbs with their options, the exit codes, the files.
+/// The whole manual as one page: the subcommands with their options, the exit codes, the files.
 fn page(mut command: Command) -> io::Result<Vec<u8>> {
     // How many values an argument takes, and so how it is written, is known only then.
     command.build();
-    let mut verbs = String::from(".SH VERBS\n");
+    let mut verbs = String::from(".SH COMMANDS\n");
     for verb in command.get_subcommands().filter(|v| shown(v)) {
         describe(&mut verbs, verb, "");
     }
@@ -47,7 +48,7 @@ fn page(mut command: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// One verb with its own arguments, and the verbs below it.
+/// One subcommand with its arguments, and the ones below it.
 fn describe(page: &mut String, verb: &Command, above: &str) {
     let name = format!("{above}{}", verb.get_name());
     let about = verb

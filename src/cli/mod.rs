@@ -1,4 +1,4 @@
-//! The command line: one file a verb. stdout carries data, stderr talk.
+//! The command line: one file per subcommand. Data goes to stdout, messages go to stderr.
 //!
 //! Exit codes: 0 is good everywhere. `probe` and `status` follow the monitoring plugins (0 operational, 1 degraded,
 //! 2 outage, 3 unknown, usage or configuration); a bad configuration is 78 elsewhere and bad usage 64, as in
@@ -12,6 +12,7 @@ mod incidents;
 mod manual;
 mod outbox;
 mod people;
+mod point_in_time;
 mod probe;
 mod report;
 mod run;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, ConfigError, Diagnostic, LogFormat, Settings, Surroundings};
+use crate::config::{self, ConfigError, LogFormat, Settings, Surroundings};
 use crate::log;
 use crate::model::Status;
 use crate::notify::Sender;
@@ -49,18 +50,35 @@ const VERSION: &str = env!("LLMWATCH_VERSION");
 #[derive(Debug, Parser)]
 #[command(name = "llmwatch", version = VERSION, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
-    /// The configuration file [default: `$LLMWATCH_CONFIG`, else ./monitor.toml if it exists, else
+    /// Configuration file [default: `$LLMWATCH_CONFIG`, else ./monitor.toml if it exists, else
     /// /etc/llmwatch/monitor.toml]
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: Option<PathBuf>,
-    /// The shape of the log, over `[log] format`
-    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    /// Log format (overrides `[log] format`)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     log_format: Option<Format>,
-    /// The least severe level that is logged, over `[log] level`: error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL")]
+    /// Minimum log level (overrides `[log] level`): error, warn, info, debug or trace
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        help_heading = "Global options"
+    )]
     log_level: Option<tracing::Level>,
     #[command(subcommand)]
-    verb: Verb,
+    subcommand: Subcommands,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,46 +90,46 @@ enum Format {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum Subcommands {
     /// Run the daemon in the foreground
     Run,
-    /// Check the configuration and print the plan: endpoints, probes, tokens and money a day, channels
+    /// Validate the configuration and print the plan: endpoints, requests, tokens and cost per day
     Check(check::Args),
-    /// Probe now, once, outside any daemon
+    /// Probe endpoints once, now, without the daemon
     Probe(probe::Args),
-    /// Print what is true now: asks the running daemon, else reads the store
+    /// Show current status (from the daemon, else the database)
     Status(status::Args),
-    /// List incidents; with a number or an id, its whole story
+    /// List incidents, or show one with its timeline and evidence
     Incidents(incidents::Args),
-    /// List what waits to be delivered and what was given up; have it tried again, or drop it
+    /// List, retry or drop undelivered notifications
     Outbox(outbox::Args),
-    /// Tell nothing for a while: begin a silence, list those that hold, or end one
+    /// Create, list or expire silences
     Silence(people::SilenceArgs),
-    /// Say that somebody is on an incident: its reminders end
+    /// Acknowledge an incident (stops reminders)
     Ack(people::AckArgs),
-    /// What a stretch of time was like: availability, faults, latency, incidents, objectives, spending
+    /// Availability report for a period: faults, latency, incidents, SLO and cost
     Report(report::Args),
     /// Send a clearly marked test notification through each channel
     TestAlert(test_alert::Args),
-    /// Write the recorded samples to stdout
+    /// Export recorded samples to stdout
     Export(export::Args),
-    /// Replay samples through the detector: what would it have said, with these rules or others?
+    /// Replay recorded samples through the detector, with the current or other settings
     Backtest(backtest::Args),
     /// Run the fault-injecting provider
     Simulate(simulate::Args),
-    /// See everything at work, with no account and no network
+    /// Run a self-contained demo: no account, no network
     Demo(demo::Args),
-    /// Look after the store: check, repair, backup
+    /// Check, repair or back up the database
     Store(store::Args),
     /// Print the JSON Schema of monitor.toml
     Schema,
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions(manual::CompletionsArgs),
-    /// Print the manual page
+    /// Print the man page
     Man,
 }
 
-/// Runs the command line of this process.
+/// Parses the command line, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -133,13 +151,16 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let is_plugin = matches!(cli.verb, Verb::Probe(_) | Verb::Status(_));
+    let is_plugin = matches!(
+        cli.subcommand,
+        Subcommands::Probe(_) | Subcommands::Status(_)
+    );
     let code = runtime.block_on(dispatch(cli));
     // Blocking work that is still under way (a name lookup, say) must not hold up the exit.
     runtime.shutdown_background();
     if let Some(error) = UNWRITTEN.get() {
         eprintln!("llmwatch: cannot write to stdout: {error}");
-        // What a monitoring system cannot read, it does not know.
+        // A monitoring system that cannot read the result must not take it for a good one.
         return ExitCode::from(if code == 0 && is_plugin {
             UNKNOWN
         } else {
@@ -155,25 +176,25 @@ async fn dispatch(cli: Cli) -> u8 {
         format: cli.log_format,
         level: cli.log_level,
     };
-    let result = match cli.verb {
-        Verb::Run => run::run(&globals).await,
-        Verb::Check(args) => check::run(&globals, &args).await,
-        Verb::Probe(args) => probe::run(&globals, &args).await,
-        Verb::Status(args) => status::run(&globals, &args).await,
-        Verb::Incidents(args) => incidents::run(&globals, &args),
-        Verb::Outbox(args) => outbox::run(&globals, &args),
-        Verb::Silence(args) => people::silence(&globals, &args).await,
-        Verb::Ack(args) => people::ack(&globals, &args).await,
-        Verb::Report(args) => report::run(&globals, &args),
-        Verb::TestAlert(args) => test_alert::run(&globals, &args).await,
-        Verb::Export(args) => export::run(&globals, &args),
-        Verb::Backtest(args) => backtest::run(&globals, &args),
-        Verb::Simulate(args) => simulate::run(&globals, &args).await,
-        Verb::Demo(args) => demo::run(&globals, &args).await,
-        Verb::Store(args) => store::run(&globals, &args),
-        Verb::Schema => schema::run(),
-        Verb::Completions(args) => Ok(manual::completions(&args)),
-        Verb::Man => manual::man(),
+    let result = match cli.subcommand {
+        Subcommands::Run => run::run(&globals).await,
+        Subcommands::Check(args) => check::run(&globals, &args).await,
+        Subcommands::Probe(args) => probe::run(&globals, &args).await,
+        Subcommands::Status(args) => status::run(&globals, &args).await,
+        Subcommands::Incidents(args) => incidents::run(&globals, &args),
+        Subcommands::Outbox(args) => outbox::run(&globals, &args),
+        Subcommands::Silence(args) => people::silence(&globals, &args).await,
+        Subcommands::Ack(args) => people::ack(&globals, &args).await,
+        Subcommands::Report(args) => report::run(&globals, &args),
+        Subcommands::TestAlert(args) => test_alert::run(&globals, &args).await,
+        Subcommands::Export(args) => export::run(&globals, &args),
+        Subcommands::Backtest(args) => backtest::run(&globals, &args),
+        Subcommands::Simulate(args) => simulate::run(&globals, &args).await,
+        Subcommands::Demo(args) => demo::run(&globals, &args).await,
+        Subcommands::Store(args) => store::run(&globals, &args),
+        Subcommands::Schema => schema::run(),
+        Subcommands::Completions(args) => Ok(manual::completions(&args)),
+        Subcommands::Man => manual::man(),
     };
     result.unwrap_or_else(|failure| {
         log::complain(&failure.text);
@@ -181,7 +202,7 @@ async fn dispatch(cli: Cli) -> u8 {
     })
 }
 
-/// A verb that could not do its work.
+/// A subcommand that could not do its work.
 #[derive(Debug)]
 struct Failure {
     code: u8,
@@ -191,7 +212,7 @@ struct Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut text = "llmwatch".to_owned();
-        // Some errors word their cause themselves: it is not said again.
+        // Some errors include the text of their cause: it is not repeated.
         for words in error.into().chain().map(ToString::to_string) {
             if !text.contains(&words) {
                 text += &format!(": {words}");
@@ -214,10 +235,10 @@ impl Failure {
     }
 }
 
-/// The exit code of a verb, or why it could not do its work.
+/// The exit code of a subcommand, or why it failed.
 type Exit = Result<u8, Failure>;
 
-/// What stands before the verb.
+/// Options that every subcommand takes.
 struct Globals {
     config: Option<PathBuf>,
     format: Option<Format>,
@@ -225,7 +246,7 @@ struct Globals {
 }
 
 impl Globals {
-    /// The file that somebody asked for, with `-c` or through the environment.
+    /// The file named by `-c` or by the environment.
     fn named_config(&self) -> Option<PathBuf> {
         let named = || {
             std::env::var_os("LLMWATCH_CONFIG")
@@ -305,17 +326,11 @@ fn load_whole(path: &Path, surroundings: &Surroundings) -> Result<Settings, Conf
         Sender::new(&config).err().map(|e| e.to_string())
     };
     let unusable = [prober, sender].into_iter().flatten();
-    let diagnostics: Vec<_> = unusable
-        .map(|message| Diagnostic {
-            message,
-            span: None,
-            help: None,
-        })
-        .collect();
-    if diagnostics.is_empty() {
+    let problems: Vec<String> = unusable.collect();
+    if problems.is_empty() {
         Ok(config)
     } else {
-        Err(ConfigError::new(path, String::new(), diagnostics))
+        Err(ConfigError::of_parts(path, problems))
     }
 }
 
@@ -329,7 +344,7 @@ fn plugin_code(status: Status) -> u8 {
     }
 }
 
-/// Bad usage of a plugin verb is 3, of any other 64.
+/// Bad usage of a monitoring plugin is 3, of any other subcommand 64.
 fn usage_code() -> u8 {
     let known = Cli::command();
     let verb = std::env::args_os()
@@ -344,10 +359,10 @@ fn usage_code() -> u8 {
 
 /// Why data could not be written to stdout, for instance to a full disk.
 static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
-/// Whether the reader of stdout has gone away.
+/// Whether the reader of stdout has closed it.
 static READER_GONE: AtomicBool = AtomicBool::new(false);
 
-/// Writes one line of data; a reader that has gone away is not an error of ours.
+/// Writes one line of data; a reader that has closed its end is not an error.
 fn print(text: &str) {
     note(writeln!(std::io::stdout(), "{text}"));
 }
@@ -363,7 +378,7 @@ fn note(written: std::io::Result<()>) {
     }
 }
 
-/// `text` in colour, on a terminal that wants it.
+/// `text` in color, on a terminal that supports it.
 fn paint(text: &str, colour: u8) -> String {
     let wanted = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -374,7 +389,7 @@ fn paint(text: &str, colour: u8) -> String {
     }
 }
 
-/// The colour of a status.
+/// The color of a status.
 fn colour(status: Status) -> u8 {
     match status {
         Status::Operational => 32,

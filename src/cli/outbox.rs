@@ -7,10 +7,11 @@ use crate::clock;
 use crate::store::{OutboxRow, Store};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch outbox retry all")]
 pub(super) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Also what was delivered and dropped
+    /// Include delivered and dropped notifications
     #[arg(long)]
     all: bool,
     /// Print JSON
@@ -20,17 +21,17 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// List what waits and what was given up (the default)
+    /// List pending and dead notifications (the default)
     List,
-    /// Have these tried again, within seconds if the daemon runs
+    /// Retry notifications; a running daemon sends them within seconds
     Retry {
-        /// Ids as the list shows them, or the first characters of one; `all` is everything that was given up
+        /// Ids from the list, or the first characters of one; `all` for every dead notification
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Drop these: they will never be sent
+    /// Drop notifications: they are never sent
     Drop {
-        /// Ids as the list shows them, or the first characters of one; `all` is everything that was given up
+        /// Ids from the list, or the first characters of one; `all` for every dead notification
         #[arg(required = true)]
         ids: Vec<String>,
     },
@@ -44,7 +45,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
             if args.json {
                 print(&serde_json::to_string_pretty(&rows)?);
             } else if rows.is_empty() {
-                eprintln!("nothing waits and nothing was given up");
+                eprintln!("no undelivered notifications");
             } else {
                 print(&listing(&rows));
             }
@@ -73,7 +74,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         print(&serde_json::json!({"action": word, "notifications": done}).to_string());
     } else {
         let past = if word == "retry" {
-            "will be tried again"
+            "will be retried"
         } else {
             "dropped"
         };
@@ -100,13 +101,13 @@ fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
             [one] => chosen.push(one.id),
             [] => {
                 let text = format!(
-                    "llmwatch: no notification `{text}` waits or was given up; `llmwatch outbox` lists them"
+                    "llmwatch: no pending or dead notification `{text}`; `llmwatch outbox` lists them"
                 );
                 return Err(Failure { code: 1, text });
             }
             several => {
                 let text = format!(
-                    "llmwatch: {} notifications begin with `{text}`: give more of the id",
+                    "llmwatch: {} notifications start with `{text}`: give more of the id",
                     several.len()
                 );
                 return Err(Failure {

@@ -12,26 +12,27 @@ use crate::silence::Silence;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch silence --for 2h --endpoint openai-chat")]
 pub(super) struct SilenceArgs {
-    /// How long nothing is told, such as `2h`; without it, the silences that hold are listed
+    /// Duration of a new silence, such as `2h`; without it, active silences are listed
     #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
     length: Option<String>,
-    /// Only about this endpoint; may be repeated
+    /// Only this endpoint; may be repeated
     #[arg(long = "endpoint", value_name = "NAME", requires = "length")]
     endpoints: Vec<String>,
-    /// Only about this provider; may be repeated
+    /// Only this provider; may be repeated
     #[arg(long = "provider", value_name = "PROVIDER", requires = "length")]
     providers: Vec<String>,
-    /// Only about this group; may be repeated
+    /// Only this group; may be repeated
     #[arg(long = "group", value_name = "GROUP", requires = "length")]
     groups: Vec<String>,
-    /// Why
+    /// Reason, shown with the silence
     #[arg(long, default_value = "")]
     comment: String,
-    /// Who asks for it
+    /// Your name
     #[arg(long, env = "USER", hide_env = true, default_value = "")]
     by: String,
-    /// End the silence of this id
+    /// Expire the silence with this id
     #[arg(long, value_name = "ID")]
     end: Option<String>,
     /// Print JSON
@@ -40,13 +41,14 @@ pub(super) struct SilenceArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch ack 42")]
 pub(super) struct AckArgs {
-    /// The number of the incident
+    /// Number of the incident
     number: u64,
-    /// What you say about it
+    /// Note, shown on the incident's page
     #[arg(long, default_value = "")]
     comment: String,
-    /// Who is on it
+    /// Your name
     #[arg(long, env = "USER", hide_env = true, default_value = "")]
     by: String,
     /// Print JSON

@@ -11,16 +11,17 @@ use crate::model::{Attribution, Endpoint, Outcome, Sample, Status, Trigger};
 use crate::probe::{Controls, Due, Prober};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch probe openai-chat --count 3")]
 pub(super) struct Args {
-    /// The endpoints [default: all]
+    /// Endpoints to probe [default: all]
     names: Vec<String>,
-    /// Probes of each, one after the other
+    /// Number of probes per endpoint, one after the other
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
-    /// Print one monitoring-plugin line with performance data
+    /// Print one Nagios plugin line with performance data
     #[arg(long, conflicts_with = "json")]
     nagios: bool,
-    /// Print the samples as JSON lines
+    /// Print samples as JSON lines
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +59,7 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
         let Some(endpoint) = config.endpoints.iter().find(|e| e.name == *name) else {
             let known: Vec<_> = config.endpoints.iter().map(|e| e.name.as_str()).collect();
             let text = format!(
-                "llmwatch: there is no endpoint `{name}`; there are: {}",
+                "llmwatch: unknown endpoint `{name}`; configured: {}",
                 known.join(", ")
             );
             return Err(Failure {

@@ -1,11 +1,10 @@
-//! `llmwatch report`: what a stretch of time was like.
+//! `llmwatch report`: availability, faults, latency, incidents and cost of a period.
 
 use std::time::Duration;
 
+use super::point_in_time::point_in_time;
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
-use crate::config::duration;
-use crate::model::Timestamp;
 use crate::pipeline::reporting;
 use crate::report;
 use crate::store::Store;
@@ -14,20 +13,21 @@ use crate::store::Store;
 const TODAY: Duration = Duration::from_hours(24);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch report --month 2026-10 --format html > october.html")]
 pub(super) struct Args {
-    /// From when on: a length of time before now, such as `30d`, or an RFC 3339 moment
+    /// Start: a duration before now (30d), a date, or RFC 3339
     #[arg(long, default_value = "30d", value_name = "WHEN")]
     since: String,
-    /// Until when: a length of time before now, or an RFC 3339 moment [default: now]
+    /// End: a duration before now, a date, or RFC 3339 [default: now]
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
-    /// A calendar month in the configured time zone, such as `2026-10`
+    /// Calendar month in the configured time zone, such as `2026-10`
     #[arg(long, value_name = "MONTH", conflicts_with_all = ["since", "until"])]
     month: Option<String>,
-    /// The format
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// The same as `--format json`
+    /// Same as `--format json`
     #[arg(long)]
     json: bool,
 }
@@ -48,30 +48,21 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         code: EX_USAGE,
         text: format!("llmwatch: {text}"),
     };
-    let moment = |text: &str| {
-        let parsed = duration(text)
-            .map(|d| now - d)
-            .or_else(|_| Timestamp::parse(text));
-        parsed.map_err(|_| {
-            usage(format!(
-                "`{text}` is neither a length of time (`30d`) nor an RFC 3339 moment"
-            ))
-        })
-    };
+    let moment = |text: &str| point_in_time(text, now, zone);
     let span = match &args.month {
         Some(text) => report::month(text, zone)
-            .ok_or_else(|| usage(format!("`{text}` is no month: write `2026-10`")))?,
+            .ok_or_else(|| usage(format!("invalid month `{text}`: write it as `2026-10`")))?,
         None => (
             moment(&args.since)?,
             args.until.as_deref().map_or(Ok(now), moment)?,
         ),
     };
     if span.1 <= span.0 {
-        return Err(usage("the report ends before it begins".to_owned()));
+        return Err(usage("`--until` is not after `--since`".to_owned()));
     }
     let store = Store::open_read_only(&config.store.path)?;
     let config = config.config;
-    // What is advised today says nothing about a month that is long over.
+    // Advice that is current today does not concern a period that ended earlier.
     let standing = if span.1 >= now - TODAY {
         reporting::standing(&store, &config)?
     } else {

@@ -12,17 +12,18 @@ use super::{Exit, Globals, print};
 use crate::simulate::{self, MailSink, Scenario, WebhookSink};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch simulate --scenario scenarios/outage.toml")]
 pub(super) struct Args {
-    /// What goes wrong when; healthy without it
+    /// Scenario file with the faults to inject [default: none, always healthy]
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
-    /// Also receive mail here, over plain SMTP, and print each as a JSON line
+    /// Also receive mail at this address over plain SMTP; each mail is printed as a JSON line
     #[arg(long, value_name = "ADDR")]
     mail: Option<SocketAddr>,
-    /// Also receive webhooks here, and print each as a JSON line
+    /// Also receive webhooks at this address; each request is printed as a JSON line
     #[arg(long, value_name = "ADDR")]
     webhooks: Option<SocketAddr>,
 }

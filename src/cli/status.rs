@@ -22,8 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch status --watch")]
 pub(super) struct Args {
-    /// Go on looking until interrupted
+    /// Refresh until Ctrl-C
     #[arg(long)]
     watch: bool,
     /// Print JSON

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::store::{Store, StoreError, repair};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch store backup /var/backups/llmwatch.db")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -16,21 +17,21 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Look through the whole store for damage; the daemon may be running
+    /// Check the integrity of the database; the daemon may be running
     Check {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Rescue what can be read into a new store, and keep the damaged file; the daemon must be stopped
+    /// Recover what is readable into a new database and keep the damaged file; stop the daemon first
     Repair {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Write a sound copy of everything to a new file; the daemon may be running
+    /// Write a consistent copy to a new file; the daemon may be running
     Backup {
-        /// The file to write
+        /// File to write
         file: PathBuf,
     },
 }
@@ -52,7 +53,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
                 print(&serde_json::to_string_pretty(&done)?);
             } else {
                 for (table, rows) in &done.rescued {
-                    print(&format!("{table}: {rows} rows rescued"));
+                    print(&format!("{table}: {rows} rows recovered"));
                 }
                 print(&format!(
                     "the damaged file is kept as {}",
@@ -101,7 +102,7 @@ fn check(path: &Path, json: bool) -> Exit {
             *bytes as f64 / f64::from(1 << 20)
         );
         let verdict = if condition.problems.is_empty() {
-            "sound"
+            "ok"
         } else {
             "DAMAGED"
         };
@@ -110,7 +111,9 @@ fn check(path: &Path, json: bool) -> Exit {
             print(&format!("  {problem}"));
         }
         if !condition.problems.is_empty() {
-            eprintln!("stop the daemon and rescue what can be rescued: `llmwatch store repair`");
+            eprintln!(
+                "stop the daemon and run `llmwatch store repair` to recover what is readable"
+            );
         }
     }
     Ok(u8::from(!condition.problems.is_empty()))

@@ -13,14 +13,15 @@ use crate::notify::specimen::specimen;
 use crate::notify::{Attempt, Progress, Sender};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch test-alert email --reason opened --reason resolved")]
 pub(super) struct Args {
-    /// The channels [default: all]
+    /// Channels to test [default: all]
     channels: Vec<String>,
-    /// What the test pretends: test, opened, updated, escalated, resolved, reminder, blind, …; `all` for one of each.
-    /// Can be repeated
+    /// Kind of notification to imitate: test, opened, updated, escalated, resolved, reminder, offline, …;
+    /// `all` for one of each. May be repeated
     #[arg(long = "reason", value_name = "REASON", default_value = "test", value_parser = reasons)]
     reasons: Vec<Reasons>,
-    /// Send nothing: write the messages into files in this directory
+    /// Send nothing; write the messages to files in this directory
     #[arg(long, value_name = "DIR")]
     preview: Option<PathBuf>,
     /// Print JSON
@@ -37,7 +38,7 @@ fn reasons(word: &str) -> Result<Reasons, String> {
     let found: Vec<_> = NoticeType::ALL.iter().filter(named).copied().collect();
     if found.is_empty() {
         let known: Vec<_> = NoticeType::ALL.iter().map(|t| t.reason()).collect();
-        return Err(format!("there are: all, {}", known.join(", ")));
+        return Err(format!("expected one of: all, {}", known.join(", ")));
     }
     Ok(Reasons(found))
 }
@@ -53,7 +54,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         if !config.channels.iter().any(|c| c.name == *name) {
             let known: Vec<_> = config.channels.iter().map(|c| c.name.as_str()).collect();
             let text = format!(
-                "llmwatch: there is no channel `{name}`; there are: {}",
+                "llmwatch: unknown channel `{name}`; configured: {}",
                 known.join(", ")
             );
             return Err(Failure { code: 1, text });

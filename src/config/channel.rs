@@ -59,7 +59,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
             "add the mail server: `smtp = \"smtps://user:${SMTP_PASSWORD}@smtp.example.com\"`";
         table.sink().error(
             Some(table.span.clone()),
-            "an email channel without `smtp`",
+            "missing key `smtp` in `[[email]]`",
             Some(help.to_owned()),
         );
     }
@@ -79,7 +79,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
         Some(Dkim {
             selector: selector?,
             domain: domain?,
-            key_file: t.sink().directory.join(key_file?),
+            key_file: t.sink().sources.directory(t.span.start).join(key_file?),
         })
     });
     let filters = filters(table);
@@ -191,7 +191,7 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
 fn required<'a>(table: &Table<'a>, key: &'static str, why: &str) -> Option<Value<'a>> {
     let value = table.get(key);
     if value.is_none() {
-        let message = format!("`[{}]` without `{key}`", table.name);
+        let message = format!("missing key `{key}` in `[{}]`", table.name);
         table.sink().error(
             Some(table.span.clone()),
             message,
@@ -216,7 +216,7 @@ fn address(value: &Value<'_>) -> Option<String> {
     match text.parse::<Address>() {
         Ok(_) => Some(text),
         Err(_) => value.error(
-            format!("{} is no mail address", echo(&text)),
+            format!("invalid mail address {}", echo(&text)),
             "the bare address: `oncall@example.com`",
         ),
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use croner::parser::CronParser;
+use toml::Spanned;
 use toml::de::DeTable;
 use url::Url;
 
 use super::diagnostic::{Diagnostic, echo, nearest};
 use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
+use super::source::{self, Sources, Twice};
 use super::{
     Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor,
     Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings, Web, Window, channel,
@@ -31,70 +33,130 @@ const CONTROLS: [&str; 3] = [
     "tcp://dns.quad9.net:443",
 ];
 
-/// Reads and checks the file at `path`.
+/// Reads and checks the file at `path`, and the files that its `include` names.
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// Everything that is wrong with them, at once.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        let help = "name the file with `-c FILE`; the README shows the least that works".to_owned();
-        let message = format!("cannot read the configuration: {error}");
-        ConfigError::new(
-            path,
-            String::new(),
-            vec![Diagnostic {
-                message,
-                span: None,
-                help: Some(help),
-            }],
-        )
-    })?;
-    let source = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let help = Some("save the file as UTF-8".to_owned());
-        let wrong = Diagnostic {
-            message: "this is not UTF-8".to_owned(),
-            span: Some(at..at + 1),
-            help,
+    let text = source::read_file(path).map_err(|(message, help)| {
+        let help = if path.exists() {
+            help
+        } else {
+            "name the file with `-c FILE`, or let `llmwatch init` write one"
         };
-        ConfigError::new(
-            path,
-            String::from_utf8_lossy(error.as_bytes()).into_owned(),
-            vec![wrong],
-        )
+        ConfigError::of_file(path, message, Some(help.to_owned()))
     })?;
-    parse(path, &source, surroundings)
-        .map(|(config, _)| config)
-        .map_err(|all| ConfigError::new(path, source, all))
+    let mut sources = Sources::of_text(path, text);
+    match include(&mut sources, surroundings).and_then(|warnings| {
+        let (mut config, _) = parse(&sources, surroundings)?;
+        config.warnings.extend(warnings);
+        Ok(config)
+    }) {
+        Ok(config) => Ok(config),
+        Err(all) => Err(ConfigError::new(sources, all)),
+    }
 }
 
-/// Reads `source` as TOML.
-pub(super) fn syntax(source: &str) -> Result<toml::Spanned<DeTable<'_>>, Vec<Diagnostic>> {
-    let (document, syntax) = DeTable::parse_recoverable(source);
-    if !syntax.is_empty() {
-        let diagnostic = |e: &toml::de::Error| Diagnostic {
-            message: format!("not TOML: {}", e.message()),
-            span: e.span(),
-            help: Some("mend the syntax; the keys are checked after that".to_owned()),
+/// Reads the files that `include` of the main file names into `sources`. Returns warnings.
+fn include(
+    sources: &mut Sources,
+    surroundings: &Surroundings,
+) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    let mut warnings = Vec::new();
+    let diagnostics = {
+        let documents = sources.parse()?;
+        let sink = Sink::new(sources, surroundings);
+        let root = documents.first().map(|main| Table::new("", main, &sink));
+        let patterns = root.and_then(|root| root.get("include")?.items());
+        for pattern in patterns.unwrap_or_default() {
+            let Some(text) = pattern.string() else {
+                continue;
+            };
+            let directory = sources.directory(pattern.span.start);
+            match source::matching_files(&directory, &text) {
+                Ok(files) if files.is_empty() => {
+                    warnings.push(format!("`include`: {} matches no file", echo(&text)));
+                }
+                Ok(files) => found.extend(files.into_iter().map(|f| (f, pattern.span.clone()))),
+                Err(why) => {
+                    let message = format!("`include` {}: {why}", echo(&text));
+                    let _: Option<()> = pattern.error(message, "check the pattern");
+                }
+            }
+        }
+        sink.diagnostics.take()
+    };
+    let mut problems = diagnostics;
+    let mut read = BTreeSet::new();
+    for (path, span) in found {
+        if !read.insert(path.clone()) {
+            continue;
+        }
+        match source::read_file(&path) {
+            Ok(text) => sources.add(&path, &text),
+            Err((message, help)) => {
+                problems.push(Diagnostic {
+                    message,
+                    span: Some(span),
+                    help: Some(help.to_owned()),
+                });
+                continue;
+            }
         };
-        return Err(syntax.iter().map(diagnostic).collect());
     }
-    Ok(document)
+    if problems.is_empty() {
+        Ok(warnings)
+    } else {
+        Err(problems)
+    }
+}
+
+/// The tables of all files as one.
+fn merged<'a>(
+    sources: &'a Sources,
+    sink: &Sink<'_>,
+) -> Result<Spanned<DeTable<'a>>, Vec<Diagnostic>> {
+    let mut documents = sources.parse()?.into_iter();
+    let Some(mut main) = documents.next() else {
+        return Ok(Spanned::new(0..0, DeTable::new()));
+    };
+    let mut twice = Vec::new();
+    for document in documents {
+        let included = document.into_inner();
+        if let Some((key, _)) = included.iter().find(|(k, _)| k.get_ref() == "include") {
+            let message = "`include` in an included file";
+            let help = "name all files in the main one".to_owned();
+            sink.error(Some(key.span()), message, Some(help));
+        }
+        source::merge(main.get_mut(), included, "", &mut twice);
+    }
+    for Twice { key, first, second } in twice {
+        let place = sources.place(&first);
+        let message = format!("`{key}` is set twice");
+        let help = format!(
+            "it is also set at {}:{}: keep one of them",
+            place.path.display(),
+            place.line
+        );
+        sink.error(Some(second), message, Some(help));
+    }
+    Ok(main)
 }
 
 /// The keys of each table, as the reader asks for them.
 pub(super) type Asked = BTreeMap<String, BTreeSet<&'static str>>;
 
-/// Checks `source` as the content of `path`.
+/// Checks what the files say.
 pub(super) fn parse(
-    path: &Path,
-    source: &str,
+    sources: &Sources,
     surroundings: &Surroundings,
 ) -> Result<(Settings, Asked), Vec<Diagnostic>> {
-    let document = syntax(source)?;
-    let sink = Sink::new(path, surroundings);
+    let sink = Sink::new(sources, surroundings);
+    let document = merged(sources, &sink)?;
     let root = Table::new("", &document, &sink);
-    let mut config = read(&root, path);
+    root.get("include");
+    let mut config = read(&root, sources.path());
     let diagnostics = sink.diagnostics.take();
     let asked = sink.asked.take();
     if !diagnostics.is_empty() {
@@ -153,7 +215,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     }
     if channels.is_empty() {
         sink.warn(
-            "no channel is configured: nobody is told; add an `[[email]]` or a `[[webhook]]`",
+            "no channel is configured, so nobody is notified: add an `[[email]]` or a `[[webhook]]`",
         );
     }
     let config = Config {
@@ -228,8 +290,7 @@ fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
             .and_then(|v| v.whole(1..=10_000))
             .unwrap_or(64) as usize,
         ca_file: get("ca_file")
-            .and_then(|v| v.string())
-            .map(|f| sink.directory.join(f)),
+            .and_then(|v| Some(sink.sources.directory(v.span.start).join(v.string()?))),
     };
     if let Some(table) = table {
         table.finish();
@@ -343,7 +404,7 @@ fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
             } else {
                 v.error(
                     "a control is `tcp://host:port` or `https://…`",
-                    "mend the URL",
+                    "fix the URL",
                 )
             }
         });
@@ -413,7 +474,7 @@ fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
             let cron = CronParser::new().parse(&text);
             let Ok(cron) = cron else {
                 return every.error(
-                    format!("{} is no cron pattern", echo(&text)),
+                    format!("invalid cron expression {}", echo(&text)),
                     "five fields: `0 3 * * SUN`",
                 );
             };
@@ -453,7 +514,7 @@ fn read_heartbeat(root: &Table<'_>) -> Option<Heartbeat> {
         let help = "add the address that your dead-man's switch gave you";
         table.sink().error(
             Some(table.span.clone()),
-            "`[heartbeat]` without `url`",
+            "missing key `url` in `[heartbeat]`",
             Some(help.to_owned()),
         );
     }
@@ -480,7 +541,7 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
         let text = v.string()?;
         minute_of_day(&text).or_else(|| {
             v.error(
-                format!("{} is no time of the day", echo(&text)),
+                format!("invalid time of day {}", echo(&text)),
                 "write `\"08:00\"`",
             )
         })
@@ -506,14 +567,14 @@ fn read_otlp(root: &Table<'_>) -> Option<Otlp> {
         let help = "add the collector's address: `endpoint = \"http://127.0.0.1:4318\"`";
         table.sink().error(
             Some(table.span.clone()),
-            "`[otlp]` without `endpoint`",
+            "missing key `endpoint` in `[otlp]`",
             Some(help.to_owned()),
         );
     }
     let endpoint = endpoint.and_then(|v| {
         let url: Url = v.parse("URL", OTLP_HELP)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return v.error(format!("{} is no address of OTLP over HTTP", echo(url.as_str())), OTLP_HELP);
+            return v.error(format!("{} is not an OTLP/HTTP address", echo(url.as_str())), OTLP_HELP);
         }
         if !url.username().is_empty() || url.password().is_some() {
             return v
@@ -634,10 +695,10 @@ pub(super) fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option
     }
     let help = match nearest(&name, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if known.is_empty() => format!("there is no {what} at all"),
-        None => format!("there are: {}", known.join(", ")),
+        None if known.is_empty() => format!("no {what} is configured"),
+        None => format!("configured: {}", known.join(", ")),
     };
-    value.error(format!("there is no {what} {}", echo(&name)), help)
+    value.error(format!("unknown {what} {}", echo(&name)), help)
 }
 
 fn check_references(reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {

@@ -1,41 +1,62 @@
-//! Problems of a configuration file, worded for the person who has to mend it: what, where, and what to do.
+//! Problems of a configuration, worded for the person who fixes it: what is wrong, where, and what to do.
 //!
-//! All are shown at once. The line that is shown never gives a secret away: what stands in quotes behind a key that may
-//! hold one, and whatever looks like a key by itself, is starred out.
+//! All are shown at once. The line that is shown never reveals a secret: quoted text after a key that may hold one, and
+//! anything that looks like a key by itself, is replaced by stars.
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::source::Sources;
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// What is wrong.
     pub message: String,
-    /// Where, in bytes of the file; `None` when it concerns the file as a whole.
+    /// Where, in the offsets of the configuration's files; `None` when it concerns the main file as a whole.
     pub span: Option<Range<usize>>,
     /// What to do.
     pub help: Option<String>,
 }
 
-/// Everything that is wrong with a file.
+/// Everything that is wrong with a configuration.
 #[derive(Debug)]
 pub struct ConfigError {
-    path: PathBuf,
-    source: String,
+    sources: Sources,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl ConfigError {
-    /// The problems of the file at `path` that holds `source`, in the order of the file, each once.
-    pub fn new(path: &Path, source: String, mut diagnostics: Vec<Diagnostic>) -> Self {
+    /// The problems of these files, in the order of the files, each once.
+    pub(crate) fn new(sources: Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
         diagnostics.dedup();
         Self {
-            path: path.to_owned(),
-            source,
+            sources,
             diagnostics,
         }
+    }
+
+    /// One problem of the file at `path` as a whole.
+    pub(crate) fn of_file(path: &Path, message: String, help: Option<String>) -> Self {
+        let diagnostic = Diagnostic {
+            message,
+            span: None,
+            help,
+        };
+        Self::new(Sources::unread(path), vec![diagnostic])
+    }
+
+    /// Problems of what the file at `path` configures, such as a key file that cannot be used.
+    pub(crate) fn of_parts(path: &Path, problems: Vec<String>) -> Self {
+        let diagnostic = |message| Diagnostic {
+            message,
+            span: None,
+            help: None,
+        };
+        let diagnostics = problems.into_iter().map(diagnostic).collect();
+        Self::new(Sources::unread(path), diagnostics)
     }
 
     /// The problems.
@@ -51,7 +72,7 @@ impl fmt::Display for ConfigError {
         for diagnostic in &self.diagnostics {
             writeln!(f, "error: {}", diagnostic.message)?;
             match &diagnostic.span {
-                None => writeln!(f, " --> {}", self.path.display())?,
+                None => writeln!(f, " --> {}", self.sources.path().display())?,
                 Some(span) => self.show(f, span)?,
             }
             if let Some(help) = &diagnostic.help {
@@ -59,45 +80,29 @@ impl fmt::Display for ConfigError {
             }
             writeln!(f)?;
         }
+        let path = self.sources.path().display();
         match self.diagnostics.len() {
-            1 => write!(f, "1 error in {}; nothing was changed", self.path.display()),
-            n => write!(
-                f,
-                "{n} errors in {}; nothing was changed",
-                self.path.display()
-            ),
+            1 => write!(f, "1 error in {path}"),
+            n => write!(f, "{n} errors in {path}"),
         }
     }
 }
 
 impl ConfigError {
     fn show(&self, f: &mut fmt::Formatter<'_>, span: &Range<usize>) -> fmt::Result {
-        let start = self
-            .source
-            .floor_char_boundary(span.start.min(self.source.len()));
-        let begin = self.source[..start].rfind('\n').map_or(0, |i| i + 1);
-        let line = self.source[begin..].lines().next().unwrap_or_default();
-        let number = self.source[..begin].matches('\n').count() + 1;
-        let before = self.source[begin..start].chars().count();
-        let end = self
-            .source
-            .floor_char_boundary(span.end.clamp(start, begin + line.len().max(start - begin)));
-        let width = self.source[start..end].chars().count().max(1);
+        let place = self.sources.place(span);
+        let number = place.line;
         let gutter = number.to_string().len();
-        writeln!(
-            f,
-            "{:gutter$}--> {}:{number}:{}",
-            "",
-            self.path.display(),
-            before + 1
-        )?;
+        let path = place.path.display();
+        writeln!(f, "{:gutter$}--> {path}:{number}:{}", "", place.column)?;
         writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{number} | {}", masked(line))?;
-        writeln!(f, "{:gutter$} | {:before$}{}", "", "", "^".repeat(width))
+        writeln!(f, "{number} | {}", masked(place.text))?;
+        let (before, carets) = (place.column - 1, "^".repeat(place.width));
+        writeln!(f, "{:gutter$} | {:before$}{carets}", "", "")
     }
 }
 
-/// Words of a key whose value may be secret.
+/// Parts of the names of keys whose values may be secret.
 const SENSITIVE: [&str; 11] = [
     "key",
     "secret",
@@ -112,7 +117,7 @@ const SENSITIVE: [&str; 11] = [
     "credential",
 ];
 
-/// A line with everything starred out that may be secret; as long as the line itself.
+/// A line with stars in place of anything that may be secret; as long as the line itself.
 fn masked(line: &str) -> String {
     let key = line
         .split('=')
@@ -140,7 +145,7 @@ fn masked(line: &str) -> String {
         .collect()
 }
 
-/// Every character starred out but quotes, and variables, which are no secrets.
+/// Stars in place of every character but quotes and variables, which are not secret.
 fn starred(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -186,9 +191,18 @@ pub(super) fn echo(value: &str) -> String {
 
 /// The known name that was probably meant.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |k: &str| {
+        // `azure` is meant for `azure-openai`.
+        let is_first_part = name.len() > 2 && k.split(['-', '_']).next() == Some(name);
+        if is_first_part {
+            0
+        } else {
+            strsim::damerau_levenshtein(name, k)
+        }
+    };
     known
         .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(name, k), k))
+        .map(|k| (distance(k), k))
         .filter(|(distance, k)| *distance <= (k.len().max(name.len()) / 3).max(1))
         .min()
         .map(|(_, k)| k)

@@ -60,7 +60,7 @@ pub(super) fn read<'a>(
         let help = format!("add `provider = …`: {}", names.join(", "));
         own.sink().error(
             Some(own.span.clone()),
-            "an endpoint without `provider`",
+            "missing key `provider` in `[[endpoint]]`",
             Some(help),
         );
     }
@@ -220,7 +220,7 @@ fn check_whole(
         let help = format!("add `{key} = …`: {why}");
         own.sink().error(
             Some(own.span.clone()),
-            format!("an endpoint of `{provider}` without `{key}`"),
+            format!("missing key `{key}` for provider `{provider}`"),
             Some(help),
         );
     };
@@ -300,7 +300,7 @@ pub(super) fn checked_name(value: &Value<'_>) -> Option<String> {
         let help = format!(
             "1 to {LONGEST_NAME} of the letters a-z, A-Z, digits and `.`, `_`, `-`, beginning with a letter or digit"
         );
-        return value.error(format!("{} is no possible name", echo(&name)), help);
+        return value.error(format!("invalid name {}", echo(&name)), help);
     }
     Some(name)
 }
@@ -310,10 +310,10 @@ fn checked_base_url(value: &Value<'_>) -> Option<Url> {
     let help =
         "write it as the provider's official client takes it, such as `https://api.openai.com/v1`";
     let Ok(mut url) = Url::parse(&text) else {
-        return value.error(format!("{} is no URL", echo(&text)), help);
+        return value.error(format!("invalid URL {}", echo(&text)), help);
     };
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return value.error(format!("{} is no http or https URL", echo(&text)), help);
+        return value.error(format!("{} is not an http or https URL", echo(&text)), help);
     }
     if !url.username().is_empty() || url.password().is_some() {
         return value.error(
@@ -341,7 +341,7 @@ fn checked_path(value: &Value<'_>) -> Option<String> {
     let path = value.string()?;
     if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return value.error(
-            format!("{} is no path", echo(&path)),
+            format!("invalid path {}", echo(&path)),
             "it begins with `/` and has no spaces",
         );
     }
@@ -372,10 +372,7 @@ pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
     for value in table.entries() {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if value.key.is_empty() || !value.key.chars().all(fits) {
-            let _: Option<()> = value.error(
-                "this is no possible header name",
-                "letters, digits and `-` only",
-            );
+            let _: Option<()> = value.error("invalid header name", "letters, digits and `-` only");
             continue;
         }
         if value.is_granted() {
@@ -386,7 +383,7 @@ pub(super) fn headers_of(table: &Table<'_>) -> Vec<(String, Secret)> {
         if text.contains(|c: char| c.is_control() || !c.is_ascii()) {
             let _: Option<()> = value.error(
                 "a header's value must be plain ASCII without control characters",
-                "mend it",
+                "fix it",
             );
             continue;
         }
@@ -557,7 +554,7 @@ fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {
     match answer_schema::unknown_keyword(&schema) {
         None => Some(schema),
         Some(path) if path.is_empty() => value.error(
-            "`json_schema` is no schema",
+            "`json_schema` is not a schema",
             "write an object, for instance `{ type = \"object\" }`",
         ),
         Some(path) => {

@@ -51,7 +51,7 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
             let help = Some("add `provider = …`".to_owned());
             table.sink().error(
                 Some(table.span.clone()),
-                "a status feed without `provider`",
+                "missing key `provider` in `[[status_feed]]`",
                 help,
             );
             continue;

@@ -13,6 +13,7 @@ mod proxy;
 mod raw;
 mod rules;
 mod settings;
+mod source;
 mod state_dir;
 mod webhook;
 
@@ -23,6 +24,7 @@ pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::rules::load_rules;
 pub use self::settings::{Heartbeat, Log, LogFormat, Otlp, Process, Settings, Store, Web};
+use self::source::Sources;
 pub use self::webhook::signing_key;
 pub use llmwatch_core::config::*;
 pub use llmwatch_core::protocol::catalog;
@@ -84,12 +86,12 @@ const EVERY_TABLE: &str = include_str!("every_table.toml");
 /// # Errors
 /// Nothing but a mistake in the list of tables.
 pub fn known_keys(surroundings: &Surroundings) -> Result<BTreeSet<String>, ConfigError> {
-    let path = Path::new("monitor.toml");
-    match check::parse(path, EVERY_TABLE, surroundings) {
+    let sources = Sources::of_text(Path::new("monitor.toml"), EVERY_TABLE.to_owned());
+    match check::parse(&sources, surroundings) {
         Ok((_, asked)) => Ok(asked
             .into_iter()
             .flat_map(|(table, keys)| keys.into_iter().map(move |key| format!("{table}.{key}")))
             .collect()),
-        Err(all) => Err(ConfigError::new(path, EVERY_TABLE.to_owned(), all)),
+        Err(all) => Err(ConfigError::new(sources, all)),
     }
 }

@@ -61,13 +61,13 @@ fn usable(text: &str) -> Result<Secret, String> {
     } else {
         format!("http://{text}")
     };
-    let url = Url::parse(&text).map_err(|_| "is no URL".to_owned())?;
+    let url = Url::parse(&text).map_err(|_| "is not a URL".to_owned())?;
     match url.scheme() {
         "http" if url.has_host() => Ok(Secret::new(text)),
         scheme if OTHERS.contains(&scheme) => Err(format!(
             "is a proxy of kind `{scheme}://`, which is not supported"
         )),
-        _ => Err("is no http URL".to_owned()),
+        _ => Err("is not an http URL".to_owned()),
     }
 }
 
@@ -86,8 +86,8 @@ mod tests {
                 "socks5h://me:secret@proxy.test:1080",
                 "is a proxy of kind `socks5h://`, which is not supported",
             ),
-            ("secret://proxy.test", "is no http URL"),
-            ("me:secret@", "is no URL"),
+            ("secret://proxy.test", "is not an http URL"),
+            ("me:secret@", "is not a URL"),
         ] {
             assert_eq!(usable(text).map(|_| ()), Err(why.to_owned()), "{text}");
         }

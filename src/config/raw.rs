@@ -1,7 +1,7 @@
-//! What the file says: tables and values with their places, read one key at a time.
+//! Tables and values of the configuration files with their places, read one key at a time.
 //!
-//! A reader remembers which keys were asked for, so what was written but never asked for is an unknown key, and the
-//! nearest of those asked for is probably what was meant. Every problem is collected and reading goes on.
+//! The reader remembers which keys were requested: a key of the file that was never requested is unknown, and the nearest
+//! requested one is suggested. Reading continues after a problem, so that all of them are reported at once.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,14 +15,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::Surroundings;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
+use super::source::Sources;
 use super::{duration, show};
 use crate::model::Secret;
 
-/// What is collected while a file is read.
+const TABLE: &str = "a table";
+
+/// What is collected while the files are read.
 pub(super) struct Sink<'s> {
     pub(super) surroundings: &'s Surroundings,
-    /// The directory of the file: relative paths in it are meant from there.
-    pub(super) directory: PathBuf,
+    /// The files: relative paths start from the directory of the file that they stand in.
+    pub(super) sources: &'s Sources,
     pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
     pub(super) warnings: RefCell<Vec<String>>,
     /// The keys asked for, per table.
@@ -30,11 +33,11 @@ pub(super) struct Sink<'s> {
 }
 
 impl<'s> Sink<'s> {
-    /// Nothing yet, of the file at `path`.
-    pub(super) fn new(path: &Path, surroundings: &'s Surroundings) -> Self {
+    /// Nothing yet, of these files.
+    pub(super) fn new(sources: &'s Sources, surroundings: &'s Surroundings) -> Self {
         Self {
             surroundings,
-            directory: path.parent().map(Path::to_owned).unwrap_or_default(),
+            sources,
             diagnostics: RefCell::default(),
             warnings: RefCell::default(),
             asked: RefCell::default(),
@@ -164,10 +167,7 @@ impl<'a> Table<'a> {
             .collect();
         let (first, more) = given.split_first()?;
         if let Some(second) = more.first() {
-            let message = format!(
-                "`{}` and `{}` say the same thing twice",
-                first.key, second.key
-            );
+            let message = format!("`{}` and `{}` are both set", first.key, second.key);
             self.sink.error(
                 Some(self.key_span(&second.key)),
                 message,
@@ -232,7 +232,7 @@ impl<'a> Table<'a> {
         text: &str,
     ) -> Result<PathBuf, (String, &'static str)> {
         if value.key == file {
-            return Ok(self.sink.directory.join(text));
+            return Ok(self.sink.sources.directory(value.span.start).join(text));
         }
         match self.sink.surroundings.vars.get("CREDENTIALS_DIRECTORY") {
             Some(directory) => Ok(Path::new(directory).join(text)),
@@ -248,7 +248,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Complains about every key that nobody asked for.
+    /// Reports every key that was never requested as unknown.
     pub(super) fn finish(&self) {
         let asked = self
             .sink
@@ -263,7 +263,7 @@ impl<'a> Table<'a> {
                 continue;
             }
             let place = if self.name.is_empty() {
-                "here".to_owned()
+                "at the top level".to_owned()
             } else {
                 format!("in `{}`", self.name)
             };
@@ -271,7 +271,7 @@ impl<'a> Table<'a> {
                 format!("did you mean `{meant}`?")
             } else {
                 let known: Vec<_> = asked.iter().copied().collect();
-                format!("known are: {}", known.join(", "))
+                format!("known keys: {}", known.join(", "))
             };
             self.sink.error(
                 Some(key.span()),
@@ -299,14 +299,14 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What stands for a secret that is taken for granted: of the form that its key wants, and the same for the same secret,
-/// because who has one key has one account.
+/// A placeholder for a secret that is skipped: in the form that its key needs, and equal for equal sources, because
+/// endpoints that share a key share an account.
 fn stand_in(key: &str, source: &str) -> Option<Secret> {
     let text = match key {
         "smtp" => "smtps://unknown.invalid",
         "url" | "fail_url" => "https://unknown.invalid/unknown",
         "secret" => "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-        // No secrets, but told in the same three forms.
+        // Not secret, but given in the same three forms.
         "body" | "content_type" | "priority" => return None,
         _ => return Some(Secret::new(format!("unknown-{source}"))),
     };
@@ -326,9 +326,26 @@ impl<'a> Value<'a> {
 
     fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
         self.error(
-            format!("`{}` is a TOML {}", self.key, self.written.type_str()),
-            format!("{wanted} is wanted"),
+            format!(
+                "`{}` must be {wanted}, not a {}",
+                self.key,
+                self.written.type_str()
+            ),
+            self.example(wanted),
         )
+    }
+
+    /// How the value would look in the wanted type.
+    fn example(&self, wanted: &str) -> String {
+        let given = self.written.as_str().unwrap_or_default();
+        match self.key.as_str() {
+            "expect" if self.written.is_str() && !looks_secret(given) => {
+                format!("write `expect = {{ contains = {given:?} }}`")
+            }
+            key if wanted == TABLE => format!("write `{key} = {{ … }}` or `[{key}]`"),
+            key if self.written.is_str() => format!("write `{key} = …` with {wanted}"),
+            key => format!("write {wanted} after `{key} =`"),
+        }
     }
 
     pub(super) fn table(&self, name: &str) -> Option<Table<'a>> {
@@ -339,7 +356,7 @@ impl<'a> Value<'a> {
                 written: table,
                 sink: self.sink,
             }),
-            None => self.wrong_type("a table"),
+            None => self.wrong_type(TABLE),
         }
     }
 
@@ -381,7 +398,7 @@ impl<'a> Value<'a> {
     /// A text with its variables filled in.
     pub(super) fn string(&self) -> Option<String> {
         let Some(text) = self.written.as_str() else {
-            return self.wrong_type("a text in quotes");
+            return self.wrong_type("a string in quotes");
         };
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
@@ -420,7 +437,7 @@ impl<'a> Value<'a> {
         let text = self.string()?;
         text.parse()
             .ok()
-            .or_else(|| self.error(format!("{} is no {what}", echo(&text)), help))
+            .or_else(|| self.error(format!("invalid {what} {}", echo(&text)), help))
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
@@ -433,7 +450,7 @@ impl<'a> Value<'a> {
         let text = self.string()?;
         duration(&text)
             .or_else(|why| {
-                self.error(format!("{} is no length of time", echo(&text)), why)
+                self.error(format!("invalid duration {}", echo(&text)), why)
                     .ok_or(())
             })
             .ok()
@@ -442,7 +459,7 @@ impl<'a> Value<'a> {
     pub(super) fn duration_of_at_least(&self, least: Duration) -> Option<Duration> {
         let d = self.duration()?;
         if d < least {
-            let help = format!("at least `\"{}\"` is wanted", show(least));
+            let help = format!("the minimum is `\"{}\"`", show(least));
             return self.error(format!("`{}` is too short", self.key), help);
         }
         Some(d)
@@ -494,10 +511,13 @@ impl<'a> Value<'a> {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let help = match nearest(&text, names.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("possible are: {}", names.join(", ")),
+            None => format!("expected one of: {}", names.join(", ")),
         };
         self.error(
-            format!("{} is not possible for `{}`", echo(&text), self.key),
+            match self.key.as_str() {
+                key @ ("provider" | "api") => format!("unknown {key} {}", echo(&text)),
+                key => format!("unknown value {} for `{key}`", echo(&text)),
+            },
             help,
         )
     }
@@ -510,7 +530,7 @@ impl<'a> Value<'a> {
     /// The values of a list.
     pub(super) fn items(&self) -> Option<Vec<Value<'a>>> {
         let Some(items) = self.written.as_array() else {
-            return self.wrong_type("a list in brackets");
+            return self.wrong_type("an array in brackets");
         };
         let item = |item: &'a Spanned<DeValue<'a>>| Value {
             key: self.key.clone(),
@@ -529,7 +549,7 @@ impl<'a> Value<'a> {
         };
         crate::model::Timestamp::parse(&text).ok().or_else(|| {
             self.error(
-                format!("{} is no RFC 3339 time", echo(&text)),
+                format!("{} is not an RFC 3339 time", echo(&text)),
                 "write `2026-11-23T09:00:00Z`",
             )
         })
@@ -551,7 +571,7 @@ impl Value<'_> {
             let text = self.string()?;
             return serde_json::from_str(&text)
                 .map_err(|e| {
-                    self.error::<()>(format!("`{}` is no JSON: {e}", self.key), "mend the JSON")
+                    self.error::<()>(format!("`{}` is not JSON: {e}", self.key), "fix the JSON")
                 })
                 .ok();
         }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::check::syntax;
 use super::diagnostic::Diagnostic;
 use super::raw::{Sink, Table};
+use super::source::{self, Sources};
 use super::{ConfigError, Surroundings, endpoint};
 use crate::model::DetectionPolicy;
 
@@ -37,29 +37,25 @@ pub fn load_rules(
     path: &Path,
     surroundings: &Surroundings,
 ) -> Result<DetectionPolicy, ConfigError> {
-    let source = std::fs::read_to_string(path).map_err(|error| {
-        let message = format!("cannot read the rules: {error}");
-        ConfigError::new(
-            path,
-            String::new(),
-            vec![Diagnostic {
-                message,
-                span: None,
-                help: Some(RULES_HELP.to_owned()),
-            }],
-        )
-    })?;
-    parse_rules(path, &source, surroundings).map_err(|all| ConfigError::new(path, source, all))
+    let text = source::read_file(path)
+        .map_err(|(message, _)| ConfigError::of_file(path, message, Some(RULES_HELP.to_owned())))?;
+    let sources = Sources::of_text(path, text);
+    match parse_rules(&sources, surroundings) {
+        Ok(policy) => Ok(policy),
+        Err(all) => Err(ConfigError::new(sources, all)),
+    }
 }
 
 fn parse_rules(
-    path: &Path,
-    source: &str,
+    sources: &Sources,
     surroundings: &Surroundings,
 ) -> Result<DetectionPolicy, Vec<Diagnostic>> {
-    let document = syntax(source)?;
-    let sink = Sink::new(path, surroundings);
-    let root = Table::new("", &document, &sink);
+    let documents = sources.parse()?;
+    let sink = Sink::new(sources, surroundings);
+    let Some(document) = documents.first() else {
+        return Ok(DetectionPolicy::default());
+    };
+    let root = Table::new("", document, &sink);
     for table in TABLES {
         root.get(table);
     }
@@ -67,7 +63,7 @@ fn parse_rules(
     if detection.is_empty() {
         sink.error(
             None,
-            "there is no `[detection]` table",
+            "missing table `[detection]`",
             Some(RULES_HELP.to_owned()),
         );
     }

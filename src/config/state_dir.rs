@@ -6,8 +6,9 @@ use super::raw::{Sink, Value};
 
 /// `state_dir` as it was written, else where systemd, the desktop's specification or the home directory has a place for it.
 pub(super) fn read(written: Option<Value<'_>>, sink: &Sink<'_>) -> PathBuf {
-    match written.and_then(|v| checked(&v)) {
-        Some(text) => sink.directory.join(text),
+    let given = written.and_then(|v| Some((v.span.start, checked(&v)?)));
+    match given {
+        Some((at, text)) => sink.sources.directory(at).join(text),
         None => default(sink),
     }
 }

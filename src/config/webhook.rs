@@ -166,7 +166,7 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
         match (written, required) {
             (None, Some((_, what))) => {
                 let word = kind_name(kind);
-                let message = format!("a webhook of kind `{word}` without `{key}`");
+                let message = format!("missing key `{key}` for kind `{word}`");
                 table.sink().error(
                     Some(table.span.clone()),
                     message,
@@ -186,11 +186,11 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
             && let (Some(kind), Some(written), Some(value)) = (kind, written, &value)
             && let Some(possible) = wrong_priority(kind, value.expose())
         {
-            let message = "that is no priority of this receiver";
+            let message = "unknown priority for this receiver";
             table.sink().error(
                 Some(table.key_span(written)),
                 message,
-                Some(format!("possible are: {possible}")),
+                Some(format!("expected one of: {possible}")),
             );
         }
         extra.extend(value.map(|value| (key.to_owned(), value)));
@@ -201,7 +201,7 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
             "add `api_key = \"${OPSGENIE_API_KEY}\"`, the key of an API integration".to_owned();
         table.sink().error(
             Some(table.span.clone()),
-            "a webhook of kind `opsgenie` without `api_key`",
+            "missing key `api_key` for kind `opsgenie`",
             Some(help),
         );
     }
@@ -236,7 +236,7 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
     let has_address = kind.is_some_and(|kind| needs(kind).has_address);
     if written.is_none() && !has_address {
         complain(
-            "a webhook without `url`",
+            "missing key `url` in `[[webhook]]`",
             "add `url = \"https://…\"`, or `url_file`, `url_credential`",
         );
         return None;
@@ -250,12 +250,12 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
             .is_some_and(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some())
     {
         complain(
-            "the webhook's URL is no http or https URL",
+            "the webhook's URL is not an http or https URL",
             "it begins with `https://`",
         );
     } else if kind == Some(WebhookKind::Telegram) && path.is_empty() && !has("token") {
         complain(
-            "a webhook of kind `telegram` without `token`",
+            "missing key `token` for kind `telegram`",
             "add `token = \"…\"`: the bot's, as BotFather gave it",
         );
     } else if kind == Some(WebhookKind::Ntfy) && path.is_empty() && !has("topic") {

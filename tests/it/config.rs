@@ -52,7 +52,7 @@ fn server(status: &'static str) -> std::net::SocketAddr {
 }
 
 #[test]
-fn every_bad_file_is_refused_with_its_place_and_a_way_out() {
+fn every_bad_file_is_refused_with_place_and_help() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
@@ -76,7 +76,7 @@ fn every_bad_file_is_refused_with_its_place_and_a_way_out() {
 }
 
 #[test]
-fn who_needs_no_secret_does_not_fail_for_the_want_of_one() {
+fn subcommands_that_need_no_secret_run_without_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     let secrets = r#"
@@ -247,7 +247,7 @@ fn a_file_that_is_not_utf8_is_refused_at_its_place() {
     let (code, _, stderr) = llmwatch(&file, &["check"]);
     assert_eq!(code, Some(78));
     assert!(
-        stderr.contains("not UTF-8") && stderr.contains("monitor.toml:2:14"),
+        stderr.contains("not UTF-8") && stderr.contains("monitor.toml:2"),
         "{stderr}"
     );
 }
@@ -457,17 +457,14 @@ fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
         (code, stdout.as_str()),
         (
             Some(3),
-            "LLMWATCH UNKNOWN - there is no endpoint `b`; there are: a\n"
+            "LLMWATCH UNKNOWN - unknown endpoint `b`; configured: a\n"
         )
     );
     std::fs::write(&file, "[[endpoint]]\nprovider = \"nobody\"\n").unwrap();
     let (code, stdout, stderr) = llmwatch(&file, &["probe", "--nagios"]);
     assert_eq!(
         (code, stdout.as_str()),
-        (
-            Some(3),
-            "LLMWATCH UNKNOWN - `nobody` is not possible for `provider`\n"
-        )
+        (Some(3), "LLMWATCH UNKNOWN - unknown provider `nobody`\n")
     );
     assert!(stderr.contains("monitor.toml:2:12"), "{stderr}");
 }
@@ -527,14 +524,62 @@ fn an_argument_that_is_not_utf8_is_wrong_usage() {
 }
 
 #[test]
-fn a_channel_that_is_not_there_was_not_delivered_to() {
+fn test_alert_to_an_unknown_channel_fails() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     std::fs::write(&file, "[[webhook]]\nurl = \"http://127.0.0.1:1\"\n").unwrap();
     let (code, _, stderr) = llmwatch(&file, &["test-alert", "nobody"]);
     assert_eq!(code, Some(1));
     assert!(
-        stderr.contains("there is no channel `nobody`; there are: webhook"),
+        stderr.contains("unknown channel `nobody`; configured: webhook"),
         "{stderr}"
     );
+}
+
+#[test]
+fn included_files_are_merged_and_name_their_own_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "monitor.toml",
+        "include = [\"conf.d/*.toml\", \"missing/*.toml\"]\n\
+         [monitor]\nlisten = \"off\"\nstate_dir = \"state\"\n\
+         [[endpoint]]\nname = \"one\"\nprovider = \"http\"\nbase_url = \"http://127.0.0.1\"\n",
+    );
+    write(
+        "conf.d/10-two.toml",
+        "[[endpoint]]\nname = \"two\"\nprovider = \"http\"\nbase_url = \"http://127.0.0.1\"\n\
+         [monitor]\ntimezone = \"Europe/Madrid\"\n",
+    );
+    let file = directory.path().join("monitor.toml");
+    let (code, stdout, stderr) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("one") && stdout.contains("two"), "{stdout}");
+    assert!(
+        stdout.contains("`missing/*.toml` matches no file"),
+        "{stdout}"
+    );
+
+    write(
+        "conf.d/20-bad.toml",
+        "include = []\n\n[monitor]\nlisten = \"off\"\n",
+    );
+    let (code, _, stderr) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(78));
+    assert_snapshot!("included_files", stderr);
+}
+
+#[test]
+fn a_configuration_that_is_a_pipe_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    let (code, _, stderr) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("not a regular file"), "{stderr}");
 }

@@ -260,7 +260,8 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
     assert!(String::from_utf8_lossy(&mail.data).contains("Subject: [RESOLVED"));
     let empty = world.llmwatch(&["outbox"]).output().await.unwrap();
     assert!(
-        empty.stdout.is_empty() && String::from_utf8_lossy(&empty.stderr).contains("nothing waits"),
+        empty.stdout.is_empty()
+            && String::from_utf8_lossy(&empty.stderr).contains("no undelivered"),
         "{empty:?}"
     );
     assert_eq!(daemon.stop().await, Some(0));

@@ -141,7 +141,7 @@ async fn the_verbs_say_what_they_found_and_did() {
     };
     let (code, sound) = said(&["store", "check"]).await;
     assert_eq!(code, Some(0));
-    assert!(sound.starts_with("STORE: sound; version "), "{sound}");
+    assert!(sound.starts_with("STORE: ok; version "), "{sound}");
     assert!(
         sound.contains("2000 samples, 0 incidents, 0 notifications waiting"),
         "{sound}"

@@ -87,7 +87,7 @@ impl Template {
         if syntax == Syntax::Json {
             let filled = template.fill(&Value::Null);
             serde_json::from_str::<Value>(&filled)
-                .map_err(|e| format!("it is no JSON, whatever goes into its placeholders: {e}"))?;
+                .map_err(|e| format!("it is not JSON, whatever its placeholders hold: {e}"))?;
         }
         Ok(template)
     }

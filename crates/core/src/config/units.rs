@@ -7,7 +7,7 @@ use std::time::Duration;
 /// # Errors
 /// A few words on what is wrong.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
-    const WANTED: &str = "a number and a unit are wanted: `500ms`, `30s`, `5m`, `1h` or `7d`";
+    const WANTED: &str = "expected a number and a unit: `500ms`, `30s`, `5m`, `1h` or `7d`";
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(WANTED);
