@@ -62,7 +62,7 @@ pub mod store;
 
 pub mod pipeline;
 
-pub mod status_feed;
+pub use llmwatch_core::protocol::status_page as status_feed;
 
 pub mod feeds;
 

@@ -3,28 +3,14 @@
 //! A failed probe is data: nothing here returns an error for what the world does. Nothing is retried, redirected or
 //! taken from a cache; a monitor wants the first attempt.
 
-mod classify;
 mod control;
-mod dialect;
-mod exchange;
-mod head;
-mod judge;
-mod lines;
 mod pool;
 mod proxy;
 mod record;
-mod reset;
 mod run;
-mod sse;
 mod stamped;
 mod token;
 mod transport;
-mod x509;
-
-#[cfg(test)]
-mod fixtures;
-#[cfg(test)]
-mod oddities;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

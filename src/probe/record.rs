@@ -5,10 +5,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Due;
-use super::exchange::{Outcome as Ended, Times};
-use super::head::Head;
 use super::transport::Stages;
 use crate::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp};
+use crate::protocol::response::{Outcome as Ended, Times};
+use crate::protocol::response_head::Head;
 
 /// How much of the provider's own words is kept, and of a wrong answer.
 const MOST_WORDS: usize = 500;

@@ -11,16 +11,17 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::dialect::{self, Ask, Dialect};
-use super::exchange::Exchange;
-use super::head::{self, Head};
+use super::Prober;
 use super::pool::Line;
 use super::proxy::Address;
 use super::record::{End, Recorder, ms};
 use super::transport::{self, Stages};
-use super::{Prober, classify, token};
 use crate::log::{Event, emit};
 use crate::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
+use crate::protocol::dialect::{self, Ask, Dialect};
+use crate::protocol::response::Exchange;
+use crate::protocol::response_head::{self, Head};
+use crate::protocol::{entra_token, error as api_error};
 
 /// What may still come after the end of an answer before its connection can be kept.
 const REST: Duration = Duration::from_millis(250);
@@ -125,7 +126,7 @@ impl<'a> Run<'a> {
         let broken = |fault: Fault, words: String| {
             End::Broken(fault, format!("the identity provider: {words}"))
         };
-        let request = token::request(entra);
+        let request = entra_token::request(entra);
         let proxy = self.prober.proxies.towards(&request.url);
         let mut stages = Stages::default();
         let deadline = Instant::now() + TOKEN_WITHIN;
@@ -149,7 +150,7 @@ impl<'a> Run<'a> {
         let body = body
             .map_err(|error| broken(Fault::BodyMalformed, error.to_string()))?
             .to_bytes();
-        token::read(status, &String::from_utf8_lossy(&body))
+        entra_token::read(status, &String::from_utf8_lossy(&body))
             .map_err(|(fault, words)| End::Broken(fault, words))
     }
 
@@ -238,7 +239,7 @@ impl<'a> Run<'a> {
         let arrived = line.arrivals.last().max(sent);
         sample.headers_ms = Some(ms(arrived.saturating_duration_since(sent)));
         let (parts, mut body) = response.into_parts();
-        let head = head::read(
+        let head = response_head::read(
             parts.status.as_u16(),
             parts.version,
             &parts.headers,
@@ -335,7 +336,7 @@ impl<'a> Run<'a> {
             .as_ref()
             .and_then(|(_, words)| words.as_deref())?;
         let [sent, other] = ask.budget_names();
-        (classify::refused_budget(head.status, words) == Some(sent)).then_some(other)
+        (api_error::refused_budget(head.status, words) == Some(sent)).then_some(other)
     }
 
     fn remember_other_budget(&self, ask: &Ask<'_>, other: &'static str) {

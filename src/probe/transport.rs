@@ -29,8 +29,8 @@ use url::{Host, Url};
 
 use super::proxy::Address;
 use super::stamped::{Arrivals, Stamped};
-use super::x509;
 use crate::model::{Fault, Timestamp};
+use crate::protocol::certificate;
 
 /// How long one address may take before the next is tried beside it (RFC 8305, "Happy Eyeballs").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -125,7 +125,7 @@ pub(super) async fn connect(
     let session = stream.get_ref().1;
     stages.tls_expires_at = session
         .peer_certificates()
-        .and_then(|all| x509::expires_at(all.first()?));
+        .and_then(|all| certificate::expires_at(all.first()?));
     let http2 = session.alpn_protocol() == Some(b"h2");
     Ok(Connected {
         io: Io::Tls(Box::new(stream)),

@@ -37,3 +37,5 @@ mod web_api;
 mod web_metrics;
 mod web_safety;
 mod wire;
+mod wire_fixtures;
+mod wire_oddities;

@@ -11,11 +11,6 @@ use regex::Regex;
 
 /// Modules that only decide: values and time in, what should happen out.
 const PURE: &[&str] = &[
-    "probe/classify.rs",
-    "probe/dialect",
-    "probe/exchange.rs",
-    "probe/judge.rs",
-    "probe/sse.rs",
     "attribute.rs",
     "official.rs",
     "incident",
@@ -31,12 +26,6 @@ const PURE: &[&str] = &[
     "rollup.rs",
     "pipeline/fold",
     "pipeline/fold.rs",
-    "status_feed/azure.rs",
-    "status_feed/google.rs",
-    "status_feed/mod.rs",
-    "status_feed/native.rs",
-    "status_feed/statuspage.rs",
-    "status_feed/ulid.rs",
     "desk",
     "notify/format",
     "notify/render",

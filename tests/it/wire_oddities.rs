@@ -3,11 +3,11 @@
 
 use hyper::{HeaderMap, Version};
 
-use super::dialect::Dialect;
-use super::exchange::{Exchange, Outcome};
-use super::head;
-use crate::config::{self, Surroundings};
-use crate::model::{Endpoint, Fault, Timestamp};
+use llmwatch::config::{self, Surroundings};
+use llmwatch::model::{Endpoint, Fault, Timestamp};
+use llmwatch::protocol::dialect::Dialect;
+use llmwatch::protocol::response::{Exchange, Outcome};
+use llmwatch::protocol::response_head as head;
 
 const OPENAI: &str = "provider = \"openai\"";
 const RESPONSES: &str = "provider = \"openai\"\napi = \"responses\"";

@@ -9,7 +9,11 @@ const ADDRESS: &str = "https://status.example.com/feed";
 
 macro_rules! captured {
     ($name:literal) => {
-        include_bytes!(concat!("../../tests/fixtures/status/", $name))
+        include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fixtures/status/",
+            $name
+        ))
     };
 }
 

@@ -7,12 +7,12 @@ use hyper::{HeaderMap, Version};
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::classify::{Around, error_answer};
-use super::dialect::{Answer, Dialect};
-use super::exchange::{Exchange, Outcome, Times};
-use super::head;
-use crate::config::{self, Surroundings};
-use crate::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
+use llmwatch::config::{self, Surroundings};
+use llmwatch::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
+use llmwatch::protocol::dialect::{Answer, Dialect};
+use llmwatch::protocol::error::{Around, error_answer};
+use llmwatch::protocol::response::{Exchange, Outcome, Times};
+use llmwatch::protocol::response_head as head;
 
 #[derive(Deserialize)]
 struct Fixture {

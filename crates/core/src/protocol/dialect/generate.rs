@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
-use crate::config::catalog::{self, GeminiThinking};
+use crate::protocol::catalog::{self, GeminiThinking};
 
 /// Reasons that mean a filter stepped in.
 const FILTERED: [&str; 9] = [

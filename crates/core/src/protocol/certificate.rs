@@ -11,7 +11,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// The `notAfter` of a certificate in DER; `None` when it cannot be read.
-pub(super) fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
+pub fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     let (_, mut rest, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     if rest.first() == Some(&VERSION) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
-use crate::config::catalog;
+use crate::protocol::catalog;
 
 const NANOS_PER_MS: f64 = 1e6;
 

@@ -10,21 +10,22 @@ use crate::model::Fault;
 
 /// What an error answer says.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Said {
-    pub(super) fault: Fault,
+pub struct Said {
+    /// What went wrong.
+    pub fault: Fault,
     /// The provider's own words.
-    pub(super) words: String,
+    pub words: String,
 }
 
 /// What is known of an error answer besides its body.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Around {
+pub struct Around {
     /// A challenge page of the edge (`cf-mitigated`).
-    pub(super) challenged: bool,
+    pub challenged: bool,
     /// The vendor's own id of the request is there: the API answered and not its edge.
-    pub(super) has_request_id: bool,
+    pub has_request_id: bool,
     /// The head says when to come back, or that a limit of ours is used up.
-    pub(super) has_limit: bool,
+    pub has_limit: bool,
 }
 
 const QUOTA: [&str; 13] = [
@@ -109,7 +110,7 @@ const REJECTED: [&str; 12] = [
 ];
 
 /// What an answer with `status` and `body` says that is not what was asked for.
-pub(super) fn error_answer(status: u16, body: &str, around: Around) -> Said {
+pub fn error_answer(status: u16, body: &str, around: Around) -> Said {
     match parse(body) {
         Some(value) => error_value(status, &value, around),
         None => Said {
@@ -120,7 +121,7 @@ pub(super) fn error_answer(status: u16, body: &str, around: Around) -> Said {
 }
 
 /// What an error object says that arrived with `status`; inside a stream that began well, that is 200.
-pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
+pub fn error_value(status: u16, value: &Value, around: Around) -> Said {
     let value = value.get(0).unwrap_or(value);
     let error = &value["error"];
     let error = if error.is_object() { error } else { value };
@@ -219,7 +220,7 @@ pub(super) fn error_value(status: u16, value: &Value, around: Around) -> Said {
 
 /// Which of the two names for a chat's token budget the words of an error complain of, if they do: the one that is named
 /// first, for the other may follow as advice.
-pub(super) fn refused_budget(status: u16, words: &str) -> Option<&'static str> {
+pub fn refused_budget(status: u16, words: &str) -> Option<&'static str> {
     const COMPLAINTS: [&str; 7] = [
         "unsupported",
         "not supported",
@@ -357,7 +358,7 @@ fn words(value: &Value, error: &Value) -> String {
 
 /// The title of a page, or the beginning of whatever it is: more than is kept of it, since a secret must not be cut before
 /// it was recognised.
-pub(super) fn page_words(status: u16, body: &str) -> String {
+pub fn page_words(status: u16, body: &str) -> String {
     let lower = body.to_ascii_lowercase();
     let title = lower.find("<title>").and_then(|from| {
         let from = from + "<title>".len();

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
-use crate::config::catalog;
+use crate::protocol::catalog;
 
 pub(super) fn request(ask: &Ask<'_>) -> Request {
     ask.post(

@@ -2,38 +2,46 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use http::HeaderMap;
 
-use super::classify::Around;
-use super::reset;
+use super::error::Around;
+use super::ratelimit_reset;
 
 /// What is limited: requests and tokens, at Anthropic also those of either direction.
 const KINDS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
 
 /// What was read from the status line and the headers.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Head {
-    pub(super) status: u16,
-    pub(super) http_version: String,
+pub struct Head {
+    /// The status code.
+    pub status: u16,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub http_version: String,
     /// The body is compressed.
-    pub(super) encoded: bool,
+    pub encoded: bool,
     /// A challenge page of the edge.
-    pub(super) challenged: bool,
-    pub(super) request_id: Option<String>,
-    pub(super) server_ms: Option<f64>,
-    pub(super) edge: Option<String>,
-    pub(super) remaining_requests: Option<i64>,
-    pub(super) remaining_tokens: Option<i64>,
+    pub challenged: bool,
+    /// The provider's id of the request.
+    pub request_id: Option<String>,
+    /// How long the server says that it took, in milliseconds.
+    pub server_ms: Option<f64>,
+    /// Where the answer came from, as the edge names it.
+    pub edge: Option<String>,
+    /// Requests that are left of the limit.
+    pub remaining_requests: Option<i64>,
+    /// Tokens that are left of the limit.
+    pub remaining_tokens: Option<i64>,
     /// The smallest share of the limits that is left.
-    pub(super) headroom: Option<f64>,
-    pub(super) retry_after: Option<Duration>,
+    pub headroom: Option<f64>,
+    /// How long to wait before the next request.
+    pub retry_after: Option<Duration>,
     /// Where a redirect leads, without a query and whatever else may be secret.
-    pub(super) location: Option<String>,
+    pub location: Option<String>,
 }
 
 impl Head {
     /// What it tells about an error that comes with it.
-    pub(super) fn around(&self) -> Around {
+    pub fn around(&self) -> Around {
         Around {
             challenged: self.challenged,
             has_request_id: self.request_id.is_some(),
@@ -44,9 +52,9 @@ impl Head {
 }
 
 /// Reads a head. `now` is the time, for a `Retry-After` that is a date.
-pub(super) fn read(
+pub fn read(
     status: u16,
-    version: hyper::Version,
+    version: http::Version,
     headers: &HeaderMap,
     now: crate::model::Timestamp,
 ) -> Head {
@@ -91,7 +99,7 @@ pub(super) fn read(
             }
             name("reset")
                 .iter()
-                .find_map(|n| reset::read(text(n)?, now))
+                .find_map(|n| ratelimit_reset::read(text(n)?, now))
         };
         KINDS
             .iter()
@@ -105,7 +113,7 @@ pub(super) fn read(
     };
     Head {
         status,
-        http_version: if version == hyper::Version::HTTP_2 {
+        http_version: if version == http::Version::HTTP_2 {
             "HTTP/2"
         } else {
             "HTTP/1.1"
@@ -175,7 +183,7 @@ mod tests {
             .collect();
         read(
             status,
-            hyper::Version::HTTP_11,
+            http::Version::HTTP_11,
             &headers,
             Timestamp::parse("2026-11-23T12:00:00Z").unwrap(),
         )

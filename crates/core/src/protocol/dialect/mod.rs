@@ -13,8 +13,8 @@ mod responses;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::config::catalog;
 use crate::model::{Api, Endpoint, Provider};
+use crate::protocol::catalog;
 
 const AGENT: &str = concat!("llmwatch/", env!("CARGO_PKG_VERSION"));
 /// Where it stands in a prompt or body, every probe puts another word, so that no cache answers for the model.
@@ -22,28 +22,33 @@ const NONCE: &str = "{nonce}";
 
 /// What sets one probe of an endpoint apart from the next.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
-    pub(super) endpoint: &'a Endpoint,
+pub struct Ask<'a> {
+    /// The endpoint that is probed.
+    pub endpoint: &'a Endpoint,
     /// The sample's id.
-    pub(super) id: &'a str,
+    pub id: &'a str,
     /// The token budget goes by its other name: the server has asked for it.
-    pub(super) other_budget: bool,
+    pub other_budget: bool,
     /// A token that stands for the key.
-    pub(super) token: Option<&'a str>,
+    pub token: Option<&'a str>,
 }
 
 /// A request as it goes on the wire.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) url: Url,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+pub struct Request {
+    /// The HTTP method.
+    pub method: String,
+    /// Its URL.
+    pub url: Url,
+    /// Its headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 /// What one event of a stream brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Brought {
+pub enum Brought {
     /// Nothing that a user would see or wait for.
     Nothing,
     /// A part of the model's reasoning.
@@ -62,41 +67,50 @@ pub(super) enum Brought {
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own; they come in every combination"
 )]
-pub(super) struct Answer {
-    pub(super) text: String,
-    pub(super) refusal: String,
+pub struct Answer {
+    /// The text of the answer.
+    pub text: String,
+    /// The text with which the model declines.
+    pub refusal: String,
     /// The model calls a tool: output, though no text.
-    pub(super) calls_tool: bool,
+    pub calls_tool: bool,
     /// The API's own sign that the answer is complete was seen.
-    pub(super) complete: bool,
+    pub complete: bool,
     /// The API's error object, or whatever stood in its place.
-    pub(super) error: Option<Value>,
+    pub error: Option<Value>,
     /// It is not in the API's form.
-    pub(super) malformed: bool,
+    pub malformed: bool,
     /// The event that could not be read.
-    pub(super) garbage: String,
-    pub(super) finish_reason: Option<String>,
-    pub(super) filtered: bool,
+    pub garbage: String,
+    /// Why the model stopped, as the API names it.
+    pub finish_reason: Option<String>,
+    /// A content filter stopped it.
+    pub filtered: bool,
     /// The model declined, whatever text came before.
-    pub(super) refused: bool,
+    pub refused: bool,
     /// The budget of tokens was used up.
-    pub(super) cut_by_length: bool,
-    pub(super) input_tokens: Option<u32>,
-    pub(super) output_tokens: Option<u32>,
-    pub(super) reasoning_tokens: Option<u32>,
+    pub cut_by_length: bool,
+    /// Tokens of the prompt.
+    pub input_tokens: Option<u32>,
+    /// Tokens of the answer.
+    pub output_tokens: Option<u32>,
+    /// Tokens of reasoning.
+    pub reasoning_tokens: Option<u32>,
     /// The reasoning tokens are not among the output tokens, though they are billed as such.
-    pub(super) reasoning_apart: bool,
-    pub(super) model: Option<String>,
-    pub(super) fingerprint: Option<String>,
+    pub reasoning_apart: bool,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The fingerprint of the backend.
+    pub fingerprint: Option<String>,
     /// How long the server took to load the model before it began, in milliseconds.
-    pub(super) load_ms: Option<f64>,
+    pub load_ms: Option<f64>,
     /// Models of a list whose end is announced, with the date as it was written.
-    pub(super) retiring: Vec<(String, String)>,
+    pub retiring: Vec<(String, String)>,
 }
 
 /// How a body arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// At once.
     Whole,
     /// As server-sent events.
@@ -107,21 +121,30 @@ pub(super) enum Framing {
 
 /// The API of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub enum Dialect {
+    /// `/chat/completions`, of OpenAI and compatible servers.
     Chat,
+    /// `/responses`.
     Responses,
+    /// `/embeddings`.
     Embeddings,
+    /// `/moderations`.
     Moderations,
+    /// The list of models.
     Models,
+    /// Anthropic's `/messages`.
     Messages,
+    /// Gemini's `generateContent`.
     Generate,
+    /// Ollama's own `/api/chat`.
     Ollama,
+    /// A plain HTTP request.
     Http,
 }
 
 impl Dialect {
     /// The dialect of an endpoint.
-    pub(super) fn of(endpoint: &Endpoint) -> Self {
+    pub fn of(endpoint: &Endpoint) -> Self {
         match endpoint.api {
             Api::Chat => Self::Chat,
             Api::Responses => Self::Responses,
@@ -136,7 +159,7 @@ impl Dialect {
     }
 
     /// How the answer is asked for.
-    pub(super) fn framing(self, endpoint: &Endpoint) -> Framing {
+    pub fn framing(self, endpoint: &Endpoint) -> Framing {
         match self {
             Self::Chat | Self::Responses | Self::Messages | Self::Generate if endpoint.stream => {
                 Framing::Events
@@ -147,7 +170,7 @@ impl Dialect {
     }
 
     /// The request of a probe.
-    pub(super) fn request(self, ask: &Ask<'_>) -> Request {
+    pub fn request(self, ask: &Ask<'_>) -> Request {
         let endpoint = ask.endpoint;
         let mut request = match self {
             Self::Chat => chat::request(ask),
@@ -187,7 +210,7 @@ impl Dialect {
     }
 
     /// Takes one event of a stream into the answer.
-    pub(super) fn event(self, answer: &mut Answer, data: &str) -> Brought {
+    pub fn event(self, answer: &mut Answer, data: &str) -> Brought {
         // OpenAI's sentinel; several compatible servers end every kind of stream with it.
         if data.starts_with("[DONE]") {
             answer.complete |= self == Self::Chat;
@@ -209,7 +232,7 @@ impl Dialect {
     }
 
     /// Takes an event of a stream that its name calls an error. Its data may have the API's form of one, another, or none.
-    pub(super) fn error(answer: &mut Answer, data: &str) -> Brought {
+    pub fn error(answer: &mut Answer, data: &str) -> Brought {
         match serde_json::from_str::<Value>(data) {
             Ok(event) => answer.error = error_in(&event).or(Some(event)),
             Err(_) => answer.error = Some(json!({"message": data})),
@@ -218,7 +241,7 @@ impl Dialect {
     }
 
     /// Takes a whole body into the answer.
-    pub(super) fn body(self, answer: &mut Answer, body: &str) {
+    pub fn body(self, answer: &mut Answer, body: &str) {
         if self == Self::Http {
             body.clone_into(&mut answer.text);
             answer.complete = true;
@@ -262,7 +285,7 @@ impl Ask<'_> {
 
     /// The name that the token budget of a chat goes by, then its other name. Reasoning models refuse `max_tokens`; many
     /// compatible servers know nothing else.
-    pub(super) fn budget_names(&self) -> [&'static str; 2] {
+    pub fn budget_names(&self) -> [&'static str; 2] {
         let compatible = self.endpoint.provider == Provider::OpenAiCompatible;
         let names = ["max_completion_tokens", "max_tokens"];
         if compatible == self.other_budget {

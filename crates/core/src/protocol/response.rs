@@ -3,11 +3,11 @@
 
 use serde::de::IgnoredAny;
 
-use super::classify::{Around, Said, error_answer, error_value, page_words};
+use super::assertions::judge;
 use super::dialect::{Answer, Brought, Dialect, Framing};
-use super::head::Head;
-use super::judge::judge;
-use super::lines::Lines;
+use super::error::{Around, Said, error_answer, error_value, page_words};
+use super::ndjson::Lines;
+use super::response_head::Head;
 use super::sse::{NotText, Sse};
 use crate::model::{Endpoint, Fault};
 
@@ -16,7 +16,7 @@ use crate::model::{Endpoint, Fault};
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// The state of one answer.
-pub(super) struct Exchange<'e> {
+pub struct Exchange<'e> {
     endpoint: &'e Endpoint,
     dialect: Dialect,
     head: Head,
@@ -26,7 +26,8 @@ pub(super) struct Exchange<'e> {
     /// What went wrong on the way, beyond which nothing is read.
     broken: Option<Said>,
     ended: bool,
-    pub(super) times: Times,
+    /// When things arrived.
+    pub times: Times,
 }
 
 /// How the body is read.
@@ -57,32 +58,39 @@ impl Form {
 
 /// When things arrived, in milliseconds since the start of the probe, and how many.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Times {
-    pub(super) first_event: Option<f64>,
-    pub(super) first_token: Option<f64>,
-    pub(super) first_any_token: Option<f64>,
-    pub(super) last_token: Option<f64>,
+pub struct Times {
+    /// The first event of the stream.
+    pub first_event: Option<f64>,
+    /// The first token of the answer.
+    pub first_token: Option<f64>,
+    /// The first token of any kind, reasoning included.
+    pub first_any_token: Option<f64>,
+    /// The last token of the answer.
+    pub last_token: Option<f64>,
     /// The last content of any kind, and the longest wait between two.
     last_content: Option<f64>,
-    pub(super) max_gap: Option<f64>,
-    pub(super) events: u32,
+    /// The longest wait between two pieces of content.
+    pub max_gap: Option<f64>,
+    /// The number of events.
+    pub events: u32,
     /// The number of the event that brought the first token, from 1.
-    pub(super) first_token_event: Option<u32>,
+    pub first_token_event: Option<u32>,
     /// The same of the first token of any kind.
-    pub(super) first_any_token_event: Option<u32>,
+    pub first_any_token_event: Option<u32>,
 }
 
 /// How an answer ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Outcome {
-    pub(super) answer: Answer,
+pub struct Outcome {
+    /// What is known of the answer.
+    pub answer: Answer,
     /// What went wrong and the provider's words on it.
-    pub(super) fault: Option<(Fault, Option<String>)>,
+    pub fault: Option<(Fault, Option<String>)>,
 }
 
 impl<'e> Exchange<'e> {
     /// An answer that begins with `head`.
-    pub(super) fn new(endpoint: &'e Endpoint, dialect: Dialect, head: Head) -> Self {
+    pub fn new(endpoint: &'e Endpoint, dialect: Dialect, head: Head) -> Self {
         let form = match dialect.framing(endpoint) {
             Framing::Whole => Form::Whole(Vec::new()),
             _ if head.status != 200 => Form::Whole(Vec::new()),
@@ -108,22 +116,22 @@ impl<'e> Exchange<'e> {
     }
 
     /// Whether reading on can bring anything.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.ended || self.broken.is_some()
     }
 
     /// When content last arrived, in milliseconds since the start.
-    pub(super) fn last_content(&self) -> Option<f64> {
+    pub fn last_content(&self) -> Option<f64> {
         self.times.last_content
     }
 
     /// Whether events are waited for, and so a first token.
-    pub(super) fn is_stream(&self) -> bool {
+    pub fn is_stream(&self) -> bool {
         !matches!(self.form, Form::Whole(_))
     }
 
     /// Takes a part of the body in that arrived at `at`.
-    pub(super) fn take(&mut self, part: &[u8], at: f64) {
+    pub fn take(&mut self, part: &[u8], at: f64) {
         if self.is_over() {
             return;
         }
@@ -200,7 +208,7 @@ impl<'e> Exchange<'e> {
     }
 
     /// The body has ended at `at`.
-    pub(super) fn end(&mut self, at: f64) {
+    pub fn end(&mut self, at: f64) {
         let Self {
             form,
             dialect,
@@ -234,7 +242,7 @@ impl<'e> Exchange<'e> {
     }
 
     /// What came of it.
-    pub(super) fn outcome(mut self) -> Outcome {
+    pub fn outcome(mut self) -> Outcome {
         let fault = self
             .fault()
             .map(|said| (said.fault, Some(said.words).filter(|w| !w.is_empty())));

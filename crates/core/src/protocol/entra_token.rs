@@ -1,0 +1,93 @@
+//! Tokens of Microsoft Entra ID, which stand for a key on Azure: the request for one and its answer (OAuth 2.0 client
+//! credentials, RFC 6749 §4.4).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::dialect::Request;
+use crate::model::{Entra, Fault, Secret};
+
+/// How long a token is good that does not say so.
+const LIFE: Duration = Duration::from_hours(1);
+
+/// The request for a token.
+pub fn request(entra: &Entra) -> Request {
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("client_id", &entra.client_id)
+        .append_pair("client_secret", entra.client_secret.expose())
+        .append_pair("grant_type", "client_credentials")
+        .append_pair("scope", &entra.scope)
+        .finish();
+    Request {
+        method: "POST".to_owned(),
+        url: entra.token_url.clone(),
+        headers: vec![
+            (
+                "content-type".to_owned(),
+                "application/x-www-form-urlencoded".to_owned(),
+            ),
+            ("accept".to_owned(), "application/json".to_owned()),
+        ],
+        body: form.into_bytes(),
+    }
+}
+
+/// The token in an answer and how long it is good, or why there is none.
+pub fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault, String)> {
+    let value: Value = serde_json::from_str(body.trim()).unwrap_or_default();
+    if let Some(token) = value["access_token"].as_str().filter(|t| !t.is_empty()) {
+        // A number, or its digits.
+        let seconds = value["expires_in"]
+            .as_u64()
+            .or_else(|| value["expires_in"].as_str()?.parse().ok());
+        return Ok((
+            Secret::new(token),
+            seconds.map_or(LIFE, Duration::from_secs),
+        ));
+    }
+    let words = value["error_description"]
+        .as_str()
+        .or(value["error"].as_str())
+        .unwrap_or("no token in the answer");
+    let fault = match status {
+        429 => Fault::AccountRateLimit,
+        500.. => Fault::Http5xx,
+        _ => Fault::AccountAuth,
+    };
+    Err((
+        fault,
+        format!("no token from the identity provider (HTTP {status}): {words}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_token_or_why_there_is_none() {
+        let (token, life) = read(
+            200,
+            r#"{"token_type":"Bearer","expires_in":3599,"access_token":"t"}"#,
+        )
+        .unwrap();
+        assert_eq!((token.expose(), life.as_secs()), ("t", 3599));
+        let (fault, words) = read(
+            401,
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215"}"#,
+        )
+        .unwrap_err();
+        assert_eq!(fault, Fault::AccountAuth);
+        assert!(words.contains("AADSTS7000215"));
+        assert_eq!(read(503, "busy").unwrap_err().0, Fault::Http5xx);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(status in 100u16..600, body in "\\PC{0,100}") {
+            let _ = read(status, &body);
+        }
+    }
+}
