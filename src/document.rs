@@ -168,7 +168,7 @@ struct Page<'a> {
 /// The faces of a mail and of a page, as every machine has them.
 pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif";
 /// A grey that reads on white and on black.
-pub const GREY: &str = "#767676";
+pub const GREY: &str = "#666666";
 
 /// A page of HTML that loads nothing from elsewhere, for light and dark screens.
 pub fn page(title: &str, blocks: &[Block]) -> String {

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::config::{self, Config, ReportEvery};
 use crate::document;
-use crate::incident::human_duration;
 use crate::model::{Block, Document, Incident, Timestamp};
 use crate::rollup::Rollup;
 
@@ -398,7 +397,7 @@ impl Figures {
 
 impl Brief {
     fn line(&self, zone: Tz) -> String {
-        let lasted = human_duration(self.duration_s);
+        let lasted = crate::message::values::Locale::default().duration(self.duration_s);
         let so_far = if self.resolved_at.is_some() {
             ""
         } else {

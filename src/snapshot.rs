@@ -1,12 +1,14 @@
 //! What is true now: one value that the pages, the API, the metrics, the service status and the alerts all read.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::advice::Advice;
 use crate::maintenance::MaintenanceView;
+use crate::message::severity::Severity;
+use crate::message::values::Locale;
 use crate::model::{
     Alternative, Api, Attribution, Endpoint, EvidenceSample, Fault, Incident, Outcome, Provider,
     Sample, Status, Strip, Tally, Timestamp, VendorPage,
@@ -140,35 +142,37 @@ impl Snapshot {
 
     /// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
     pub fn headline(&self, now: Timestamp) -> String {
-        let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
-        let mut line = count(self.endpoints.len(), "endpoint");
+        let locale = Locale::default();
+        let n = self.endpoints.len() as u64;
+        let mut line = locale.count(n, "endpoint", "endpoints");
         if self.endpoints.is_empty() {
             line = "no endpoint is configured".to_owned();
         } else if let Some(since) = self.blind_since {
-            line += &format!(", blind since {since}");
+            line += &format!(", offline since {}", locale.time(since));
         } else if self.incidents.is_empty() {
             line += ", no incident";
         } else {
-            for noun in ["outage", "degradation", "account fault", "local fault"] {
-                let kind = |i: &&Incident| match (i.attribution, i.status) {
-                    (Attribution::Account, _) => "account fault",
-                    (Attribution::Local, _) => "local fault",
-                    (Attribution::Provider, Status::Degraded) => "degradation",
-                    (Attribution::Provider, _) => "outage",
-                };
-                let mut names: Vec<_> = self
+            for severity in [
+                Severity::Outage,
+                Severity::Degraded,
+                Severity::Account,
+                Severity::Local,
+            ] {
+                let of_it = self
                     .incidents
                     .iter()
-                    .filter(|i| kind(i) == noun)
-                    .map(|i| i.provider.as_str())
-                    .collect();
-                if !names.is_empty() {
-                    line += &format!(", {}", count(names.len(), noun));
-                    names.dedup();
-                    // This machine's trouble is no vendor's.
-                    if noun != "local fault" {
-                        line += &format!(": {}", names.join(", "));
-                    }
+                    .filter(|i| Severity::of(i) == severity);
+                let providers: Vec<_> = of_it.map(|i| i.provider.as_str()).collect();
+                if providers.is_empty() {
+                    continue;
+                }
+                let n = providers.len() as u64;
+                line += &format!(", {}", locale.count(n, severity.noun(), severity.plural()));
+                // This machine's trouble is no vendor's.
+                if severity != Severity::Local {
+                    let distinct: BTreeSet<_> = providers.into_iter().collect();
+                    let distinct: Vec<_> = distinct.into_iter().collect();
+                    line += &format!(": {}", distinct.join(", "));
                 }
             }
         }
@@ -177,7 +181,8 @@ impl Snapshot {
         }
         match self.endpoints.iter().filter_map(|e| e.last_probe_at).max() {
             Some(last) => {
-                line + &format!("; last probe {} s ago", now.since_ms(last).max(0) / 1000)
+                let ago = now.since_ms(last).max(0) as f64 / 1000.0;
+                line + &format!("; last probe {} ago", locale.duration(ago.floor()))
             }
             None => line + "; no probe yet",
         }
@@ -200,32 +205,12 @@ impl Snapshot {
     }
 
     /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
-    /// of the same kind of API; the quickest first token first. One whose last probe failed is no way out.
+    /// of the same kind of API; the quickest first token first. One whose last probe failed is no alternative.
     pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
-        let is_affected = |e: &&EndpointView| affected.contains(&e.name);
-        let groups: Vec<_> = self
-            .endpoints
-            .iter()
-            .filter(is_affected)
-            .filter_map(|e| e.group.as_deref())
-            .collect();
-        let answers: Vec<_> = self
-            .endpoints
-            .iter()
-            .filter(is_affected)
-            .map(|e| e.api == Api::Http)
-            .collect();
-        let fits = |e: &&EndpointView| match e.group.as_deref() {
-            Some(group) if !groups.is_empty() => groups.contains(&group),
-            _ => groups.is_empty() && answers.contains(&(e.api == Api::Http)),
-        };
+        let works = |e: &&EndpointView| e.status == Status::Operational && e.failed_in_a_row == 0;
         let mut found: Vec<_> = self
-            .endpoints
-            .iter()
-            .filter(|e| {
-                !is_affected(e) && e.status == Status::Operational && e.failed_in_a_row == 0
-            })
-            .filter(fits)
+            .candidates(affected)
+            .filter(works)
             .map(|e| Alternative {
                 endpoint: e.name.clone(),
                 provider: e.provider,
@@ -240,6 +225,44 @@ impl Snapshot {
         found.truncate(ALTERNATIVES);
         found
     }
+
+    /// Whether another endpoint could stand in for `affected`, healthy or not.
+    pub fn monitors_alternative(&self, affected: &[String]) -> bool {
+        self.candidates(affected).next().is_some()
+    }
+
+    /// The vendors of the other open incidents in which a provider is at fault.
+    pub fn also_failing(&self, incident: &Incident) -> Vec<String> {
+        let others = self
+            .incidents
+            .iter()
+            .filter(|i| i.id != incident.id && i.provider != incident.provider)
+            .filter(|i| i.attribution == Attribution::Provider);
+        let titles: BTreeSet<_> = others
+            .map(|i| {
+                let endpoint = self
+                    .endpoints
+                    .iter()
+                    .find(|e| i.endpoints.contains(&e.name));
+                endpoint.map_or_else(|| i.provider.clone(), |e| e.title.clone())
+            })
+            .collect();
+        titles.into_iter().collect()
+    }
+
+    fn candidates<'a>(&'a self, affected: &'a [String]) -> impl Iterator<Item = &'a EndpointView> {
+        let is_affected = |e: &&EndpointView| affected.contains(&e.name);
+        let of_affected = || self.endpoints.iter().filter(is_affected);
+        let groups: Vec<_> = of_affected().filter_map(|e| e.group.as_deref()).collect();
+        let kinds: Vec<_> = of_affected().map(|e| e.api == Api::Http).collect();
+        self.endpoints.iter().filter(move |e| {
+            let fits = match e.group.as_deref() {
+                Some(group) if !groups.is_empty() => groups.contains(&group),
+                _ => groups.is_empty() && kinds.contains(&(e.api == Api::Http)),
+            };
+            fits && !affected.contains(&e.name)
+        })
+    }
 }
 
 /// What is kept at hand of an endpoint's last samples: bounded, whatever the interval.
@@ -251,6 +274,7 @@ pub struct Recent {
     minutes: VecDeque<(i64, Outcome)>,
     first_token: Latencies,
     total: Latencies,
+    tokens_per_second: Latencies,
     bad: VecDeque<EvidenceSample>,
     /// Whether each of the last probes failed.
     failures: VecDeque<bool>,
@@ -322,6 +346,7 @@ impl Recent {
         if !failed {
             self.first_token.add(sample.first_token_ms);
             self.total.add(sample.total_ms);
+            self.tokens_per_second.add(sample.tokens_per_second());
         }
         if sample.outcome != Outcome::Ok {
             let evidence = EvidenceSample {
@@ -332,6 +357,7 @@ impl Recent {
                 first_token_ms: sample.first_token_ms,
                 request_id: sample.request_id.clone(),
                 error: sample.error.clone(),
+                answer: sample.answer.clone(),
             };
             keep(&mut self.bad, Some(evidence), BAD);
         }
@@ -360,6 +386,11 @@ impl Recent {
     /// When the last sample began, how it ended, and its fault.
     pub fn last(&self) -> Option<(Timestamp, Outcome, Option<Fault>)> {
         self.last
+    }
+
+    /// The medians of its recent good probes: duration in milliseconds, output tokens a second.
+    pub fn usual(&self) -> (Option<f64>, Option<f64>) {
+        (self.total.median, self.tokens_per_second.median)
     }
 
     /// When it last answered rightly, as it is configured now.

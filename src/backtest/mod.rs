@@ -19,6 +19,7 @@ pub use summary::{Difference, Summary};
 pub use trace::{is_trace, replay};
 
 use crate::detect::{Blip, Cause, Event, Note, Verdict};
+use crate::message::values::Locale;
 
 /// Why measurements could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -142,10 +143,10 @@ fn say(trace: &str, note: &Note) -> Said {
         .unwrap_or_default();
     let text = match (note.event, note.cause) {
         (Event::Resolved, _) if note.new_normal => {
-            "slow for a day: this is the new normal".to_owned()
+            "slow for a day; this is the new baseline".to_owned()
         }
         (Event::Resolved | Event::Offline | Event::Online, _) => String::new(),
-        (_, Cause::Account) => format!("the account was refused {k} times"),
+        (_, Cause::Account) => format!("the account was rejected {k} times"),
         (_, cause) if cause.is_slow() => {
             let ms = |what: &str, ms: Option<f64>| {
                 ms.map(|ms| format!("{what} {ms:.0} ms"))
@@ -159,8 +160,10 @@ fn say(trace: &str, note: &Note) -> Said {
         }
         _ if note.was_slow => format!("was slow, now failing: {k} of the last {n} probes"),
         _ => format!(
-            "errors {k} of the last {n} probes{on}; typical {:.1} %",
-            100.0 * note.typical_failure_rate
+            "{k} of the last {n} probes failed{on}{}",
+            note.typical_failure_rate.map_or(String::new(), |rate| {
+                format!("; typically {}", Locale::default().failure_rate(rate))
+            })
         ),
     };
     // A resolution needs no cause, except that the account's has a life of its own beside the provider's.

@@ -1,7 +1,7 @@
 //! `llmwatch incidents`: the list, or one incident's story.
 
 use super::{Exit, Globals, print, table};
-use crate::incident::human_duration;
+use crate::message::values::Locale;
 use crate::model::Incident;
 use crate::store::Store;
 
@@ -61,7 +61,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
                 i.status.as_str().to_owned(),
                 i.attribution.to_string(),
                 i.started_at.to_string(),
-                human_duration(i.duration_s),
+                Locale::default().duration(i.duration_s),
                 i.title.clone(),
             ]
         }));
@@ -74,7 +74,12 @@ fn story(i: &Incident) -> String {
     let mut text = format!("incident {}: {}\n{}\n\n", i.number, i.title, i.explanation);
     text += &format!("started   {}\nopened    {}\n", i.started_at, i.opened_at);
     match i.resolved_at {
-        Some(at) => text += &format!("resolved  {at} after {}\n", human_duration(i.duration_s)),
+        Some(at) => {
+            text += &format!(
+                "resolved  {at} after {}\n",
+                Locale::default().duration(i.duration_s)
+            )
+        }
         None => text += "still open\n",
     }
     text += &format!("endpoints {}\n\nlast bad samples\n", i.endpoints.join(", "));

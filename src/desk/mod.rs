@@ -24,8 +24,10 @@ use self::thread::{Circumstances, Next, Thread};
 use crate::advice::Advice;
 use crate::audience::{concerns, ends_by_message, is_machine, wants_type};
 use crate::config::{Channel, Config, Filters};
-use crate::incident::{Change, close_as_removed, human_duration};
+use crate::incident::{Change, close_as_removed};
 use crate::maintenance::{self, Active};
+use crate::message;
+use crate::message::values::Locale;
 use crate::model::{
     Acknowledgement, Block, Condition, Document, Endpoint, Incident, IncidentState, Notice,
     NoticeType, Outgoing, Status, Tally, Timestamp, moved,
@@ -280,6 +282,7 @@ impl Desk {
                     at.since_ms(case.incident.started_at).max(0) as f64 / 1000.0;
             } else {
                 close_as_removed(&mut case.incident, at);
+                message::incident::narrate(&mut case.incident, &Locale::default());
             }
             case.threads
                 .values_mut()
@@ -574,7 +577,7 @@ impl Desk {
                 }
                 (Some(since), None) if tally.last_sent_at.is_some_and(|at| at > since) => {
                     self.failing.remove(name);
-                    let lasted = human_duration(now.since_ms(since) as f64 / 1000.0);
+                    let lasted = Locale::default().duration(now.since_ms(since) as f64 / 1000.0);
                     format!("the channel `{name}` delivers again after {lasted}")
                 }
                 _ => continue,
@@ -649,7 +652,7 @@ impl Room<'_> {
         incident: &Incident,
         thread: Option<Uuid>,
     ) -> Notice {
-        let end = incident.resolved_at.unwrap_or(self.now);
+        let end = incident.end().unwrap_or(self.now);
         let duration_s = end.since_ms(incident.started_at).max(0) as f64 / 1000.0;
         let endpoint = incident
             .endpoints
@@ -663,6 +666,8 @@ impl Room<'_> {
         Notice {
             subject,
             alternatives: self.snapshot.alternatives(&incident.endpoints),
+            monitors_alternative: Some(self.snapshot.monitors_alternative(&incident.endpoints)),
+            also_failing: self.snapshot.also_failing(incident),
             recent: self.snapshot.strips(&incident.endpoints),
             url: self
                 .config
@@ -691,6 +696,8 @@ impl Room<'_> {
             subject: self.config.monitor.location.clone(),
             title,
             alternatives: Vec::new(),
+            monitors_alternative: None,
+            also_failing: Vec::new(),
             url: self.config.monitor.public_url.clone(),
             thread: None,
             already_over: false,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::incident::human_duration;
+use crate::message::values::Locale;
 use crate::model::{Attribution, Block, Document, Incident, NoticeType, Status, Timestamp};
 
 /// So many messages in a row are sent as they are…
@@ -180,7 +180,7 @@ pub(super) struct Gathered {
 impl Entry {
     fn line(&self) -> String {
         let tag = match (self.resolved_at, self.attribution) {
-            (Some(_), _) => format!("after {}", human_duration(self.duration_s)),
+            (Some(_), _) => format!("after {}", Locale::default().duration(self.duration_s)),
             (None, Attribution::Provider) => self.status.as_str().to_owned(),
             (None, Attribution::Account) => "your account".to_owned(),
             (None, Attribution::Local) => "this machine".to_owned(),

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Book, Change, OUTAGE_SHARE, OWN_TROUBLE, Open, Surroundings};
+use super::{Book, Change, OUTAGE_SHARE, Open, Surroundings};
 use crate::detect::Note;
-use crate::model::{Attribution, Endpoint, Outcome, Sample, Status, Timestamp};
+use crate::model::{Attribution, Endpoint, IncidentKind, Outcome, Sample, Status, Timestamp};
 
 /// An endpoint whose trouble another incident explains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl Book {
         for open in self
             .open
             .iter_mut()
-            .filter(|o| o.incident.id != id && o.kind == OWN_TROUBLE)
+            .filter(|o| o.incident.id != id && o.kind == IncidentKind::Service)
         {
             let depends = |name: &String| {
                 around
@@ -141,7 +141,7 @@ impl Book {
             return Some(change);
         }
         let domain = endpoint.domain();
-        let same = |o: &&mut Open| o.kind == OWN_TROUBLE && o.incident.provider == domain;
+        let same = |o: &&mut Open| o.kind == IncidentKind::Service && o.incident.provider == domain;
         if let Some(open) = self.open.iter_mut().find(same) {
             open.bad.insert(sample.endpoint.clone());
             if !open.incident.endpoints.contains(&sample.endpoint) {
@@ -155,7 +155,7 @@ impl Book {
                 &note,
                 sample,
                 status,
-                (Attribution::Provider, OWN_TROUBLE),
+                (Attribution::Provider, IncidentKind::Service),
                 around,
             ),
         ))

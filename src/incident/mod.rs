@@ -8,8 +8,8 @@
 //! endpoint's own dependency explains joins the dependency's incident instead of opening one.
 
 mod explained;
+mod facts;
 mod suspicion;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::explained::Explained;
-use self::suspicion::Acquittal;
-use self::words::describe;
-use crate::detect::{Cause, Event, Note};
+use crate::detect::{Cause as Trouble, Event, Note};
 use crate::model::{
-    Attribution, Endpoint, Evidence, EvidenceSample, FirstToken, Incident, IncidentState, Official,
-    Outcome, Sample, Status, Timestamp,
+    Attribution, Cause, Endpoint, Evidence, EvidenceSample, Fault, Incident, IncidentKind,
+    IncidentState, Measure, Official, Outcome, Reattribution, Sample, Status, Timestamp,
+    TypicalAndNow,
 };
 
 /// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
@@ -34,8 +33,8 @@ const OUTAGE_RUN: u32 = 10;
 const PUBLISHED_LATE_MS: i64 = 7_200_000;
 /// So many incidents that are over wait at most for the vendor's word.
 const MOST_UNSAID: usize = 50;
-/// The trouble that the provider itself has: failing and slow are one incident, which may turn from one to the other.
-const OWN_TROUBLE: &str = "service";
+/// A total that is so many times the usual one is the measure that decided, if the first token is not.
+const TELLING: f64 = 1.3;
 
 /// The incidents that go on, and the number of the last one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,7 +57,7 @@ pub struct Book {
 struct Open {
     incident: Incident,
     /// The kind of trouble: endpoints with the same one are in it together.
-    kind: String,
+    kind: IncidentKind,
     /// The endpoints that have not recovered yet.
     bad: BTreeSet<String>,
     /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
@@ -66,12 +65,12 @@ struct Open {
     unconfirmed: BTreeMap<String, u32>,
     /// Of these, the ones whose last probes were refused for a reason of their own: with what, and how often in a row.
     #[serde(default)]
-    refused_alone: BTreeMap<String, (String, u32)>,
+    refused_alone: BTreeMap<String, (Fault, u32)>,
     /// The provider was suspected and is not any more.
-    #[serde(default)]
-    acquittal: Option<Acquittal>,
+    #[serde(default, rename = "acquittal")]
+    reattribution: Option<Reattribution>,
     /// How often each fault was seen.
-    faults: BTreeMap<String, u32>,
+    faults: BTreeMap<Fault, u32>,
     /// Failures in a row, over all its endpoints.
     run: u32,
 }
@@ -110,6 +109,15 @@ impl Change {
     }
 }
 
+/// Medians of an endpoint's recent good probes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usual {
+    /// Duration of the probe, in milliseconds.
+    pub total_ms: Option<f64>,
+    /// Output tokens a second after the first.
+    pub tokens_per_second: Option<f64>,
+}
+
 /// What the book needs to know of the world around a note.
 pub trait Surroundings {
     /// The endpoint of this name, if it is still configured.
@@ -122,6 +130,8 @@ pub trait Surroundings {
     fn size_of(&self, domain: &str) -> usize;
     /// Whether the endpoint has ever answered rightly as it is configured now, as far as is remembered.
     fn has_worked(&self, name: &str) -> bool;
+    /// What is usual for an endpoint beside what the detector learns.
+    fn usual(&self, name: &str) -> Usual;
     /// What the vendor's own page says about an incident.
     fn official(&self, incident: &Incident) -> Official;
 }
@@ -202,7 +212,7 @@ impl Book {
             .into_iter()
             .filter_map(|(change, id)| {
                 let open = self.open.iter_mut().find(|o| o.incident.id == id)?;
-                describe(open, at, around);
+                facts::refresh(open, at, around);
                 Some((change, open.incident.clone()))
             })
             .collect();
@@ -292,7 +302,7 @@ impl Book {
             .iter_mut()
             .filter(|o| o.bad.contains(&sample.endpoint))
         {
-            let slow = open.incident.cause == SLOW;
+            let slow = open.incident.cause.is_slow();
             if slow && suspicion::is_own(sample) {
                 // How fast the provider is was not measured.
                 continue;
@@ -305,7 +315,7 @@ impl Book {
             }
             open.count_refusal(sample);
             if let Some(fault) = sample.fault {
-                *open.faults.entry(fault.as_str().to_owned()).or_default() += 1;
+                *open.faults.entry(fault).or_default() += 1;
             }
             if open.is_well(sample, failed) {
                 let over = open.bad.is_empty();
@@ -342,11 +352,11 @@ impl Book {
     ) -> Option<(Change, Uuid)> {
         let endpoint = around.endpoint(&note.endpoint)?;
         let (attribution, kind) = match (note.cause, sample.fault) {
-            (Cause::Account, Some(fault)) => (
+            (Trouble::Account, Some(fault)) => (
                 sample.attribution.unwrap_or(fault.attribution()),
-                fault.as_str(),
+                IncidentKind::Fault(fault),
             ),
-            _ => (Attribution::Provider, OWN_TROUBLE),
+            _ => (Attribution::Provider, IncidentKind::Service),
         };
         if attribution == Attribution::Account && self.is_mere_suspicion(&note.endpoint) {
             return None;
@@ -354,7 +364,7 @@ impl Book {
         let slow = note.cause.is_slow();
         let share = f64::from(note.k) / f64::from(note.n.max(1));
         let status = match note.cause {
-            Cause::Account => Status::Outage,
+            Trouble::Account => Status::Outage,
             _ if !slow && share >= OUTAGE_SHARE => Status::Outage,
             _ => Status::Degraded,
         };
@@ -382,8 +392,9 @@ impl Book {
         let open = &mut self.open[place];
         open.unconfirmed.remove(&note.endpoint);
         let incident = &mut open.incident;
-        if !slow && incident.cause == SLOW {
-            incident.cause = String::new();
+        if !slow && incident.cause.is_slow() {
+            incident.cause = Cause::Failed;
+            incident.measure = Measure::Errors;
         }
         let worse = status == Status::Outage && incident.status == Status::Degraded;
         if worse {
@@ -422,7 +433,7 @@ impl Book {
         note: &Note,
         sample: &Sample,
         status: Status,
-        (attribution, kind): (Attribution, &str),
+        (attribution, kind): (Attribution, IncidentKind),
         around: &impl Surroundings,
     ) -> Uuid {
         self.last_number += 1;
@@ -435,6 +446,26 @@ impl Book {
             sample.id
         };
         let slow = note.cause.is_slow();
+        let usual = around.usual(&note.endpoint);
+        let decided = Some(sample).filter(|s| s.endpoint == note.endpoint);
+        let evidence = Evidence {
+            probes: note.n,
+            failed: note.k,
+            typical_failure_rate: note.typical_failure_rate,
+            first_token_ms: TypicalAndNow {
+                typical: note.typical_first_token_ms,
+                now: note.first_token_ms,
+            },
+            total_ms: TypicalAndNow {
+                typical: usual.total_ms,
+                now: decided.and_then(|s| s.total_ms),
+            },
+            tokens_per_second: TypicalAndNow {
+                typical: usual.tokens_per_second,
+                now: decided.and_then(Sample::tokens_per_second),
+            },
+            ..Evidence::default()
+        };
         self.open.push(Open {
             incident: Incident {
                 id,
@@ -443,7 +474,12 @@ impl Book {
                 status,
                 attribution,
                 attribution_reason: String::new(),
-                cause: if slow { SLOW.to_owned() } else { String::new() },
+                cause: if slow { Cause::Slow } else { Cause::Failed },
+                measure: if slow {
+                    slow_measure(&evidence)
+                } else {
+                    Measure::Errors
+                },
                 title: String::new(),
                 provider: around
                     .endpoint(&note.endpoint)
@@ -452,6 +488,7 @@ impl Book {
                 endpoints: vec![note.endpoint.clone()],
                 started_at: note.started_at,
                 opened_at: sample.ended_at().max(note.at),
+                ended_at: None,
                 resolved_at: None,
                 duration_s: 0.0,
                 explanation: String::new(),
@@ -460,23 +497,15 @@ impl Book {
                 new_normal: Vec::new(),
                 removed: false,
                 acknowledged: None,
-                evidence: Evidence {
-                    probes: note.n,
-                    failed: note.k,
-                    typical_failure_rate: note.typical_failure_rate,
-                    first_token_ms: FirstToken {
-                        typical: note.typical_first_token_ms,
-                        now: note.first_token_ms,
-                    },
-                    ..Evidence::default()
-                },
+                evidence,
                 official: Official::default(),
+                facts: None,
             },
-            kind: kind.to_owned(),
+            kind,
             bad: BTreeSet::from([note.endpoint.clone()]),
             unconfirmed: BTreeMap::new(),
             refused_alone: BTreeMap::new(),
-            acquittal: None,
+            reattribution: None,
             faults: tally(&around.bad_samples(&note.endpoint, note.started_at)),
             run: 0,
         });
@@ -484,7 +513,7 @@ impl Book {
     }
 
     fn recover(&mut self, note: &Note, sample: &Sample) -> Option<(Change, Uuid)> {
-        let account = note.cause == Cause::Account;
+        let account = note.cause == Trouble::Account;
         if !account && self.explained.remove(&note.endpoint).is_some() {
             return None;
         }
@@ -509,21 +538,17 @@ impl Book {
     }
 }
 
-/// The `cause` of an incident of slowness.
-pub const SLOW: &str = "slow";
-
-/// A length of time as people say it: `42 s`, `14 min`, `2 h 5 min`, `3 d 4 h`.
-pub fn human_duration(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    let two = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
-        0 => format!("{big} {big_unit}"),
-        _ => format!("{big} {big_unit} {small} {small_unit}"),
-    };
-    match s {
-        0..=119 => format!("{s} s"),
-        120..=7199 => format!("{} min", s / 60),
-        7200..=172_799 => two(s / 3600, "h", s % 3600 / 60, "min"),
-        _ => two(s / 86_400, "d", s % 86_400 / 3600, "h"),
+/// Which measure of a slow endpoint is the slow one.
+fn slow_measure(evidence: &Evidence) -> Measure {
+    let first = evidence.first_token_ms.ratio().unwrap_or(1.0);
+    let total = evidence.total_ms.ratio().unwrap_or(1.0);
+    let rate = evidence.tokens_per_second.ratio().unwrap_or(1.0);
+    if first >= TELLING || total < TELLING {
+        Measure::FirstToken
+    } else if rate <= 1.0 / TELLING {
+        Measure::TokensPerSecond
+    } else {
+        Measure::Total
     }
 }
 
@@ -536,32 +561,13 @@ fn close(incident: &mut Incident, at: Timestamp) {
 pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
     close(incident, at);
     incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-    let names = incident.endpoints.join(", ");
-    let was = if incident.endpoints.len() == 1 {
-        "was"
-    } else {
-        "were"
-    };
     incident.removed = true;
-    incident.title = format!(
-        "{}: {names} removed from the configuration",
-        incident.provider
-    );
-    incident.explanation = format!(
-        "{names} {was} removed from the configuration, so nothing is known of {} any more and the incident is closed as \
-         removed.",
-        if incident.endpoints.len() == 1 {
-            "it"
-        } else {
-            "them"
-        }
-    );
 }
 
-fn tally(samples: &[EvidenceSample]) -> BTreeMap<String, u32> {
+fn tally(samples: &[EvidenceSample]) -> BTreeMap<Fault, u32> {
     let mut faults = BTreeMap::new();
     for fault in samples.iter().filter_map(|s| s.fault) {
-        *faults.entry(fault.as_str().to_owned()).or_default() += 1;
+        *faults.entry(fault).or_default() += 1;
     }
     faults
 }

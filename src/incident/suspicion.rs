@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Book, Change, OWN_TROUBLE, Open, SLOW, Surroundings, close};
-use crate::model::{Attribution, Endpoint, Fault, IncidentState, Sample, Status, Timestamp};
+use super::{Book, Change, Open, Surroundings, close};
+use crate::model::{
+    Attribution, Endpoint, Fault, IncidentKind, IncidentState, Reattribution, Sample, Status,
+    Timestamp,
+};
 
 /// A refusal that began so much earlier is another one.
 const OTHER_BEFORE_MS: i64 = 300_000;
@@ -16,14 +18,6 @@ const OTHER_BEFORE_MS: i64 = 300_000;
 const OWN_AFTER: u32 = 3;
 /// Good probes in a row after which an endpoint that the detector has not noted since is well.
 const WELL_AFTER: u32 = 2;
-
-/// The end of a suspicion: the provider has let others in, and the rest is the account's own trouble.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Acquittal {
-    pub(super) at: Timestamp,
-    /// Who was refused as well and is not any more.
-    pub(super) let_in: Vec<String>,
-}
 
 /// Whether a sample was refused, and for a reason of its endpoint alone.
 pub(super) fn is_own(sample: &Sample) -> bool {
@@ -37,28 +31,27 @@ impl Open {
             && self.incident.attribution == Attribution::Account
             && self
                 .kind
-                .parse()
-                .is_ok_and(crate::attribute::may_be_wrongly_refused)
+                .fault()
+                .is_some_and(crate::attribute::may_be_wrongly_refused)
     }
 
     /// Whether it is the provider's incident.
     fn is_providers(&self) -> bool {
-        self.incident.state == IncidentState::Open && self.kind == OWN_TROUBLE
+        self.incident.state == IncidentState::Open && self.kind == IncidentKind::Service
     }
 
     /// Whether there is nothing in it but refusals, and so only a suspicion. What fails on this machine says nothing.
     fn is_mere_suspicion(&self) -> bool {
-        let by_default = |fault: &String| fault.parse().ok().map(Fault::attribution);
         let mut telling = self
             .faults
             .keys()
-            .map(by_default)
-            .filter(|a| *a != Some(Attribution::Local))
+            .map(|fault| fault.attribution())
+            .filter(|a| *a != Attribution::Local)
             .peekable();
         self.is_providers()
-            && self.incident.cause != SLOW
+            && !self.incident.cause.is_slow()
             && telling.peek().is_some()
-            && telling.all(|a| a == Some(Attribution::Account))
+            && telling.all(|a| a == Attribution::Account)
     }
 
     /// Counts the refusals of an endpoint for a reason of its own.
@@ -70,26 +63,22 @@ impl Open {
         let (before, count) = self
             .refused_alone
             .entry(sample.endpoint.clone())
-            .or_default();
-        *count = if before == fault.as_str() {
-            *count + 1
-        } else {
-            1
-        };
-        fault.as_str().clone_into(before);
+            .or_insert((fault, 0));
+        *count = if *before == fault { *count + 1 } else { 1 };
+        *before = fault;
     }
 
     /// With what all that are left in it are refused for a reason of their own, when it is only a suspicion.
-    fn own_refusal(&self) -> Option<String> {
+    fn own_refusal(&self) -> Option<Fault> {
         let own = |name: &String| {
             self.refused_alone
                 .get(name)
                 .filter(|(_, n)| *n >= OWN_AFTER)
-                .map(|(fault, _)| fault)
+                .map(|(fault, _)| *fault)
         };
         let fault = self.bad.first().and_then(own)?;
         (self.is_mere_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault)))
-            .then(|| fault.clone())
+            .then_some(fault)
     }
 
     /// Counts good probes of an endpoint that the detector may never note as recovered, because the provider's fault was
@@ -142,10 +131,10 @@ impl Book {
     /// The account's incident is the provider's from now on.
     fn turn(&mut self, place: usize) -> (Change, Uuid) {
         let open = &mut self.open[place];
-        OWN_TROUBLE.clone_into(&mut open.kind);
+        open.kind = IncidentKind::Service;
         open.incident.attribution = Attribution::Provider;
         open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
-        open.acquittal = None;
+        open.reattribution = None;
         // What was its own until now may be the provider's as well.
         open.refused_alone.clear();
         (Change::Escalated, open.incident.id)
@@ -188,14 +177,14 @@ impl Book {
             let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.incident.endpoints)
                 .into_iter()
                 .partition(|name| open.bad.contains(name));
-            open.acquittal = Some(Acquittal {
+            open.reattribution = Some(Reattribution {
                 at,
-                let_in: others.into_iter().filter(works).collect(),
+                recovered: others.into_iter().filter(works).collect(),
             });
             open.incident.endpoints = left;
             open.incident.attribution = Attribution::Account;
             open.incident.status = Status::Outage;
-            open.kind.clone_from(&fault);
+            open.kind = IncidentKind::Fault(fault);
             // The detector may not have noted yet that they are refused, and then never notes that they are not.
             open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
             open.refused_alone.clear();
@@ -204,7 +193,7 @@ impl Book {
             self.release(id, at);
             let same = |o: &Open| {
                 o.incident.state == IncidentState::Open
-                    && o.kind == fault
+                    && o.kind == IncidentKind::Fault(fault)
                     && o.incident.id != id
                     && o.incident.attribution == Attribution::Account
                     && o.incident.provider == domain
@@ -237,7 +226,7 @@ impl Book {
         into.incident.evidence.probes += open.incident.evidence.probes;
         into.incident.evidence.failed += open.incident.evidence.failed;
         for (fault, n) in &open.faults {
-            *into.faults.entry(fault.clone()).or_default() += n;
+            *into.faults.entry(*fault).or_default() += n;
         }
         open.incident.explained_by = Some(into.incident.number);
         let changes = [

@@ -19,6 +19,7 @@ use self::email::Mailer;
 use self::render::Setting;
 use self::webhook::Poster;
 use crate::config::{Channel, ChannelKind, Settings};
+use crate::message::values::Locale;
 use crate::model::{Notice, Timestamp};
 
 /// The first wait before another attempt is at most this long, and each one is at most twice the one before…
@@ -151,7 +152,7 @@ impl Sender {
         now: Timestamp,
     ) -> Attempt {
         let setting = Setting {
-            timezone: self.timezone,
+            locale: Locale::english(self.timezone),
             now,
         };
         match self.ways.get(&channel.name) {
@@ -173,7 +174,7 @@ impl Sender {
         now: Timestamp,
     ) -> Vec<(&'static str, Vec<u8>)> {
         let setting = Setting {
-            timezone: self.timezone,
+            locale: Locale::english(self.timezone),
             now,
         };
         match (self.ways.get(&channel.name), &channel.kind) {

@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use crate::advice;
 use crate::desk::Announcement;
+use crate::message;
+use crate::message::values::Locale;
 use crate::model::{
-    Alternative, Attribution, Block, Condition, Document, Evidence, EvidenceSample, Fault,
-    FirstToken, Incident, IncidentState, Notice, NoticeType, Official, Provider, Status, Strip,
-    Timestamp,
+    Alternative, Attribution, Block, Cause, Condition, Document, Elsewhere, Evidence,
+    EvidenceSample, Fault, Incident, IncidentFacts, IncidentState, Measure, Notice, NoticeType,
+    Official, Provider, Status, Strip, Timestamp, TypicalAndNow,
 };
 
 /// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
@@ -74,6 +76,8 @@ pub fn specimen(
                 0.9993,
             ),
         ],
+        monitors_alternative: Some(true),
+        also_failing: Vec::new(),
         url,
         thread: None,
         already_over: false,
@@ -159,12 +163,7 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
     let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
     let over = r#type == NoticeType::Resolved;
     let resolved_at = over.then(|| ago(3));
-    let since = if over {
-        "recovered after 11 min"
-    } else {
-        "is failing"
-    };
-    Incident {
+    let mut incident = Incident {
         id: INCIDENT,
         number: 42,
         state: if over {
@@ -174,24 +173,23 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
         },
         status: Status::Outage,
         attribution: Attribution::Provider,
-        attribution_reason: "the answer came from the provider itself".to_owned(),
+        attribution_reason: String::new(),
         explains: Vec::new(),
         explained_by: None,
         new_normal: Vec::new(),
         removed: false,
-        cause: Fault::Http5xx.as_str().to_owned(),
-        title: format!("{MARK}OpenAI: 9 of the last 10 probes failed (http.5xx)"),
+        cause: Cause::Fault(Fault::Http5xx),
+        measure: Measure::Errors,
+        title: String::new(),
         provider: "openai".to_owned(),
         endpoints: vec!["openai-chat".to_owned()],
         started_at: ago(14),
         opened_at: ago(13),
         acknowledged: None,
+        ended_at: over.then(|| ago(4)),
         resolved_at,
-        duration_s: if over { 660.0 } else { 840.0 },
-        explanation: format!(
-            "openai-chat {since}: 9 of 10 probes failed; typical is 0.3 %. This machine's network is not the cause: azure-chat \
-             answers from here."
-        ),
+        duration_s: if over { 600.0 } else { 840.0 },
+        explanation: String::new(),
         official: Official {
             status: Some(if over {
                 Status::Degraded
@@ -206,20 +204,38 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
         evidence: Evidence {
             probes: 10,
             failed: 9,
-            typical_failure_rate: 0.003,
-            first_token_ms: FirstToken {
+            typical_failure_rate: Some(0.003),
+            first_token_ms: TypicalAndNow {
                 typical: Some(420.0),
                 now: over.then_some(433.0),
             },
+            total_ms: TypicalAndNow::default(),
+            tokens_per_second: TypicalAndNow::default(),
             samples: (0..3).map(|n| sample(n, ago(12 - n))).collect(),
-            faults: BTreeMap::from([
-                ("http.5xx".to_owned(), 8),
-                ("timeout.headers".to_owned(), 1),
-            ]),
+            faults: BTreeMap::from([(Fault::Http5xx, 8), (Fault::TimeoutHeaders, 1)]),
             worst_first_token_ms: Some(3210.0),
             worst_total_ms: Some(20_004.0),
             request_ids: (0..3).map(|n| format!("req_test{n}")).collect(),
         },
+        facts: Some(facts()),
+    };
+    message::incident::narrate(&mut incident, &Locale::default());
+    incident.title = format!("{MARK}{}", incident.title);
+    incident
+}
+
+fn facts() -> IncidentFacts {
+    IncidentFacts {
+        vendor: "OpenAI".to_owned(),
+        models: vec!["gpt-4o-mini".to_owned()],
+        other_vendors: vec!["Anthropic".to_owned(), "Azure".to_owned()],
+        answers_elsewhere: Some(Elsewhere {
+            endpoint: "azure-chat".to_owned(),
+            vendor: "Azure".to_owned(),
+            same_model: true,
+        }),
+        worked_before: true,
+        ..IncidentFacts::default()
     }
 }
 
@@ -232,6 +248,7 @@ fn sample(n: i64, at: Timestamp) -> EvidenceSample {
         first_token_ms: None,
         request_id: Some(format!("req_test{n}")),
         error: Some("The server is overloaded or not ready yet.".to_owned()),
+        answer: None,
     }
 }
 

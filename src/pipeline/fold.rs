@@ -27,9 +27,11 @@ use crate::desk::Announcement;
 use crate::detect::{
     Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked,
 };
-use crate::incident::{Book, Change, Surroundings};
+use crate::incident::{Book, Change, Surroundings, Usual};
 use crate::log;
 use crate::maintenance::{self, Active};
+use crate::message;
+use crate::message::values::Locale;
 use crate::model::{
     Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample,
     Status, Timestamp,
@@ -192,6 +194,7 @@ impl Core {
         step.tell(
             closed.into_iter().map(|i| (Change::Resolved, i)).collect(),
             at,
+            &self.locale(),
         );
         step.commit.checkpoint = Some(self.checkpoint());
         step
@@ -266,7 +269,7 @@ impl Core {
         step.lines.push(Line::sample(&sample));
         step.lines
             .extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
-        step.tell(changes, at);
+        step.tell(changes, at, &self.locale());
         let after = self.statuses(shown, at);
         step.lines.extend(
             after
@@ -324,9 +327,11 @@ impl Core {
                 .state
                 .book
                 .open()
-                .map(|i| Incident {
-                    duration_s: now.since_ms(i.started_at).max(0) as f64 / 1000.0,
-                    ..i.clone()
+                .map(|i| {
+                    let mut incident = i.clone();
+                    incident.duration_s = now.since_ms(i.started_at).max(0) as f64 / 1000.0;
+                    message::incident::narrate(&mut incident, &self.locale());
+                    incident
                 })
                 .collect(),
             advice: self.state.advisor.standing().to_vec(),
@@ -475,12 +480,13 @@ impl Core {
                 Status::Maintenance,
                 Some(format!(
                     "{}, until {}",
-                    window.maintenance.name, window.until
+                    window.maintenance.name,
+                    self.locale().time_short(window.until, now)
                 )),
             );
         }
         if self.state.blind.is_some() {
-            return unknown("this machine has no network");
+            return unknown("this machine is offline");
         }
         if let Some(incident) = self.state.book.of(&endpoint.name) {
             // A refused key or a broken resolver says nothing about the provider.
@@ -491,21 +497,18 @@ impl Core {
                 } else {
                     Status::Unknown
                 },
-                Some(incident.title.clone()),
+                Some(message::incident::title(incident, &self.locale())),
             );
         }
         if let Some((status, by)) = self.state.book.explained(&endpoint.name) {
             let why = match by {
-                Some(incident) => format!(
-                    "explained by incident {}: {}",
-                    incident.number, incident.title
-                ),
-                None => "still failing after what explained it is over".to_owned(),
+                Some(incident) => format!("caused by incident {} (dependency)", incident.number),
+                None => "still failing after its dependency recovered".to_owned(),
             };
             return (status, Some(why));
         }
         if self.rest_until(now).is_some() {
-            return unknown("the day's probing budget is spent");
+            return unknown("today's probing budget is used up");
         }
         let recent = self.recents.get(&endpoint.name);
         let Some((last, outcome, _)) = recent.and_then(Recent::last) else {
@@ -516,7 +519,7 @@ impl Core {
         }
         let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
         if now > last + patience {
-            unknown("not probed lately")
+            unknown("no recent probe")
         } else {
             (Status::Operational, None)
         }
@@ -627,6 +630,11 @@ impl Core {
         }
     }
 
+    /// How texts are written for the readers of this monitor.
+    pub(super) fn locale(&self) -> Locale {
+        Locale::english(self.config.monitor.timezone)
+    }
+
     fn local_day(&self, at: Timestamp) -> NaiveDate {
         at.to_datetime()
             .with_timezone(&self.config.monitor.timezone)
@@ -706,6 +714,18 @@ impl Surroundings for Around<'_> {
 
     fn has_worked(&self, name: &str) -> bool {
         self.recents.get(name).and_then(Recent::good_at).is_some()
+    }
+
+    fn usual(&self, name: &str) -> Usual {
+        let (total_ms, tokens_per_second) = self
+            .recents
+            .get(name)
+            .map(Recent::usual)
+            .unwrap_or_default();
+        Usual {
+            total_ms,
+            tokens_per_second,
+        }
     }
 
     fn official(&self, incident: &Incident) -> Official {

@@ -24,9 +24,11 @@ use crate::clock::{Lookout, Uptime, Wall};
 use crate::config::Settings;
 use crate::daemon::scheduler::{Command, Report};
 use crate::desk::{Announcement, Desk};
-use crate::incident::{Change, human_duration};
+use crate::incident::Change;
 use crate::log;
 use crate::log::broadcast::Broadcast;
+use crate::message;
+use crate::message::values::Locale;
 use crate::metrics::Counters;
 use crate::model::{
     Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp,
@@ -93,8 +95,9 @@ impl Step {
             && self.lines.iter().all(probed)
     }
 
-    fn tell(&mut self, changes: Vec<(Change, Incident)>, at: Timestamp) {
-        for (change, incident) in changes {
+    fn tell(&mut self, changes: Vec<(Change, Incident)>, at: Timestamp, locale: &Locale) {
+        for (change, mut incident) in changes {
+            message::incident::narrate(&mut incident, locale);
             self.lines.push(Line::incident(change, &incident));
             self.changes.push((change, incident, at));
         }
@@ -170,14 +173,9 @@ impl Line {
             "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
         });
         let title = &incident.title;
-        let over = || {
-            format!(
-                "{title}; over after {}",
-                human_duration(incident.duration_s)
-            )
-        };
         let message = if incident.has_recovered() {
-            over()
+            let lasted = Locale::default().duration(incident.duration_s);
+            format!("{title}; recovered after {lasted}")
         } else {
             title.clone()
         };
@@ -369,7 +367,7 @@ impl Pipeline {
             }
             if let (None, Some(since)) = (backlog.failing_since, backlog.told_since) {
                 backlog.told_since = None;
-                let lasted = human_duration(since.elapsed().as_secs_f64());
+                let lasted = Locale::default().duration(since.elapsed().as_secs_f64());
                 let title = format!(
                     "{} writes its store again after {lasted}",
                     self.core.config().monitor.location

@@ -71,6 +71,7 @@ impl Pipeline {
                 .map(|incident| (Change::Resolved, incident))
                 .collect(),
             now,
+            &self.core.locale(),
         );
         step
     }

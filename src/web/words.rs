@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use chrono_tz::Tz;
 
-use crate::incident::SLOW;
+use crate::message::severity::Severity;
 use crate::message::values::Locale;
 use crate::model::{Attribution, Incident, Status, Timestamp};
 use crate::snapshot::Snapshot;
@@ -116,11 +116,7 @@ pub(crate) fn whose(attribution: Attribution) -> &'static str {
 
 /// How bad an open incident is. A fault of the account or of this machine is no outage of the provider's.
 pub(crate) fn how_bad(incident: &Incident) -> &'static str {
-    match incident.attribution {
-        Attribution::Provider => incident.status.as_str(),
-        Attribution::Account => "account fault",
-        Attribution::Local => "local fault",
-    }
+    Severity::of(incident).noun()
 }
 
 /// The name that people use for the failure domain of an incident.
@@ -151,7 +147,7 @@ fn failing(snapshot: &Snapshot, incident: &Incident, zone: Tz) -> String {
     let how = match (incident.attribution, incident.status) {
         (Attribution::Account, _) => "rejecting your account",
         (Attribution::Local, _) => "unreachable from this machine",
-        (_, Status::Degraded) if incident.cause == SLOW => "slow",
+        (_, Status::Degraded) if incident.cause.is_slow() => "slow",
         (_, Status::Degraded) => "failing intermittently",
         _ => "failing",
     };

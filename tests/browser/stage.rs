@@ -195,7 +195,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
                 Attribution::Provider,
             );
             slow.status = Status::Degraded;
-            slow.cause = "slow".to_owned();
+            slow.cause = llmwatch::model::Cause::Slow;
             slow.title = "Anthropic: 9 of the last 12 probes were slow".to_owned();
             fail(3, slow, Status::Degraded);
         }
@@ -344,7 +344,7 @@ fn invented(
     let outage =
         (days == 30 && n < 4) || (days == 71 && n.is_multiple_of(3)) || (days == 3 && n == 1);
     let odds = if outage { 0.45 } else { 0.0006 };
-    let slow = open.is_some_and(|i| i.cause == "slow");
+    let slow = open.is_some_and(|i| i.cause.is_slow());
     let failed = (open.is_some() && !slow) || rng.f64() < odds;
     let faults = [
         Fault::Http5xx,

@@ -325,7 +325,7 @@ fn one_vendor_that_cannot_be_reached_while_the_controls_can_has_an_incident() {
     );
     assert_eq!(
         incident.attribution_reason,
-        "azure-chat answers from here at the same time"
+        "azure-chat answers from here at the same time."
     );
 }
 
@@ -355,7 +355,7 @@ fn a_name_that_is_not_resolved_while_others_are_is_its_owners() {
     );
     assert_eq!(
         incident.attribution_reason,
-        "its name is not resolved while other names are"
+        "Its host name does not resolve, while other names do."
     );
 }
 
@@ -410,7 +410,7 @@ fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern(
         (incident.attribution, incident.cause.as_str()),
         (Attribution::Account, "account.auth")
     );
-    insta::assert_snapshot!(incident.title, @"OpenAI: the key of openai-chat is refused (account.auth)");
+    insta::assert_snapshot!(incident.title, @"OpenAI: the API key for openai-chat was rejected (account.auth)");
     insta::assert_snapshot!(incident.explanation, @"Since 09:05:00 UTC the key of openai-chat is refused (2 of the last 2 probes failed): HTTP 401, Incorrect API key provided. Azure is not affected. See whether the key was revoked, has expired or was replaced, and whether it belongs to this organisation; then change `api_key` and reload.");
     assert_eq!(
         watch.status("openai-chat").0,
@@ -425,7 +425,7 @@ fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern(
         (Change::Resolved, IncidentState::Resolved)
     );
     assert!(
-        over.explanation.starts_with("After "),
+        over.explanation.starts_with("openai-chat recovered at "),
         "{}",
         over.explanation
     );
@@ -455,7 +455,7 @@ fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fau
     assert!(
         incident
             .attribution_reason
-            .starts_with("suspected provider: "),
+            .starts_with("A key and a configuration that worked before are now rejected on "),
         "{}",
         incident.attribution_reason
     );
@@ -558,12 +558,12 @@ fn a_model_that_was_there_until_now_may_have_been_retired() {
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(
         incident.title,
-        "OpenAI: the model gpt-6-luna of openai-chat is not found (request.model_not_found)"
+        "OpenAI: the model gpt-6-luna of openai-chat was not found (request.model_not_found)"
     );
     assert!(
         incident
             .explanation
-            .contains("It was found until now: was it retired?"),
+            .contains("The model was found until now; it may have been retired."),
         "{}",
         incident.explanation
     );
@@ -596,7 +596,7 @@ fn trouble_of_one_model_names_it_and_says_that_the_others_are_fine() {
     assert!(
         incident
             .explanation
-            .contains("gpt-6-sol only; 4 other models are fine."),
+            .contains("Only gpt-6-sol is affected; 4 other models answer."),
         "{}",
         incident.explanation
     );
@@ -612,7 +612,7 @@ fn trouble_of_one_region_says_which_answers() {
     assert!(
         incident
             .explanation
-            .contains("It is regional: only swe.openai.azure.com is concerned, vir.openai.azure.com of Azure answers."),
+            .contains("Regional: only swe.openai.azure.com is affected; vir.openai.azure.com of Azure answers."),
         "{}",
         incident.explanation
     );
@@ -660,7 +660,7 @@ fn a_refused_key_and_a_dead_api_are_two_incidents() {
     let mut open: Vec<_> = watch
         .open()
         .into_iter()
-        .map(|i| (i.attribution, i.cause))
+        .map(|i| (i.attribution, i.cause.to_string()))
         .collect();
     open.sort();
     assert_eq!(
@@ -696,13 +696,13 @@ fn a_product_that_fails_because_of_its_vendor_has_no_incident_of_its_own() {
     assert!(
         incident
             .explanation
-            .contains("It explains why shop fails as well."),
+            .contains("shop depends on it and fails as well."),
         "{}",
         incident.explanation
     );
     let (status, why) = watch.status("shop");
     assert!(
-        status == Status::Outage && why.starts_with("explained by incident 1: "),
+        status == Status::Outage && why.starts_with("caused by incident 1 "),
         "{status:?} {why}"
     );
     watch.well(12);
@@ -748,7 +748,8 @@ fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
         (Change::Resolved, Some(at))
     );
     assert!(
-        incident.title.contains("removed") && incident.explanation.contains("closed as removed"),
+        incident.title.contains("removed")
+            && incident.explanation.contains("the incident is closed"),
         "{incident:?}"
     );
 }

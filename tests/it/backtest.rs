@@ -194,7 +194,10 @@ fn an_export_is_replayed_in_any_order_of_one_instant() {
         .map(|s| (s.endpoint.as_str(), s.event.as_str()))
         .collect();
     assert_eq!(told, [("chat", "open"), ("chat", "resolved")]);
-    assert_eq!(said[0].text, "errors 4 of the last 4 probes; typical 0.8 %");
+    assert_eq!(
+        said[0].text,
+        "4 of the last 4 probes failed; typically 0.75%"
+    );
     let delay = said[0].t_ms - (START + Duration::from_mins(100)).0;
     assert!((180_000..=181_000).contains(&delay), "{delay}");
 }

@@ -407,7 +407,7 @@ async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
     let closed = daemon.event("incident.resolved").await;
     let message = closed["message"].as_str().unwrap();
     assert!(
-        message.contains("removed from the configuration") && !message.contains("over after"),
+        message.contains("removed from the configuration") && !message.contains("recovered after"),
         "{closed}"
     );
     assert_eq!(daemon.stop().await, Some(0));

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use llmwatch::config::{self, Channel, ChannelKind, Settings, Surroundings, Webhook};
+use llmwatch::message::values::Locale;
 use llmwatch::model::{
-    Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Status, Timestamp,
+    Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Only, Status,
+    Timestamp,
 };
 use llmwatch::notify::Sender;
 use llmwatch::notify::format::{Call, call};
@@ -133,7 +135,7 @@ pub(crate) fn now() -> Timestamp {
 
 pub(crate) fn setting() -> Setting {
     Setting {
-        timezone: Tz::Europe__Berlin,
+        locale: Locale::english(Tz::Europe__Berlin),
         now: now(),
     }
 }
@@ -179,7 +181,6 @@ fn hostile(r#type: NoticeType, text: &str) -> Notice {
             &mut incident.title,
             &mut incident.explanation,
             &mut incident.provider,
-            &mut incident.cause,
             &mut incident.attribution_reason,
         ];
         for place in places {
@@ -193,9 +194,16 @@ fn hostile(r#type: NoticeType, text: &str) -> Notice {
         incident.acknowledged = Some(word);
         incident.endpoints = vec![text.to_owned(); 3];
         incident.official.incident = Some(text.to_owned());
+        if let Some(facts) = &mut incident.facts {
+            facts.vendor = text.to_owned();
+            facts.models = vec![text.to_owned(); 3];
+            facts.other_vendors = vec![text.to_owned(); 3];
+            facts.only = Some(Only::Model(text.to_owned()));
+        }
+        notice.also_failing = vec![text.to_owned(); 3];
         incident.evidence.request_ids = vec![text.to_owned(); 3];
-        incident.evidence.faults = std::collections::BTreeMap::from([(text.to_owned(), 3)]);
         for sample in &mut incident.evidence.samples {
+            sample.answer = Some(text.to_owned());
             (sample.endpoint, sample.error) = (text.to_owned(), Some(text.to_owned()));
             sample.request_id = Some(text.to_owned());
         }
@@ -525,7 +533,8 @@ fn check_receiver(kind: &str, call: &Call) {
                 "Whose fault",
                 "In detail",
                 "The ",
-                "Request ids",
+                "Request IDs",
+                "Commands",
             ];
             for block in body["attachments"][0]["content"]["body"]
                 .as_array()
@@ -736,13 +745,13 @@ proptest! {
         let html = render::html(&notice, setting());
         let tag = regex::Regex::new(r"<(/?[a-zA-Z!][^\s>/]*)").unwrap();
         let tags: std::collections::BTreeSet<_> = tag.captures_iter(&html).map(|c| c[1].to_ascii_lowercase()).collect();
-        let ours = ["!doctype", "html", "head", "meta", "title", "body", "table", "tr", "td", "th", "span", "h1", "p", "b", "br", "a"];
+        let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "span", "h1", "p", "b", "br", "a"];
         let foreign: Vec<_> = tags.iter().filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
         prop_assert!(!html.contains(" onload=\"") && !html.contains("src="));
         let Some(document) = &notice.document else { return Ok(()) };
         let page = llmwatch::document::page(&text, &document.blocks);
-        let ours = ["!doctype", "html", "head", "meta", "title", "body", "table", "tr", "td", "th", "h1", "p"];
+        let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "h1", "p"];
         let foreign: Vec<_> = tag.captures_iter(&page).map(|c| c[1].to_ascii_lowercase()).filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
     }

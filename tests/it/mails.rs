@@ -1,7 +1,9 @@
 //! What people read in a mail, for each type of notice and on each occasion that changes its words: as snapshots to be
 //! read by people.
 
-use llmwatch::model::{Acknowledgement, Attribution, Condition, Notice, NoticeType, Status};
+use llmwatch::model::{
+    Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeType, Status,
+};
 use llmwatch::notify::render;
 
 use crate::formats::{notice, now, setting};
@@ -35,7 +37,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         key: "delivery/slack".to_owned(),
         over: true,
     });
-    let title = "the channel `slack` delivers again after 12 min".to_owned();
+    let title = "The channel `slack` delivers again after 12 min".to_owned();
     vec![
         (
             "late",
@@ -77,8 +79,8 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         (
             "slow",
             with(&|i| {
-                (i.status, i.cause) = (Status::Degraded, "slow".to_owned());
-                i.title = "OpenAI: 8 of the last 10 probes were slow".to_owned();
+                (i.status, i.cause) = (Status::Degraded, Cause::Slow);
+                i.measure = Measure::FirstToken;
                 (i.evidence.first_token_ms.now, i.evidence.faults) =
                     (Some(2730.0), std::collections::BTreeMap::new());
                 i.evidence.samples.iter_mut().for_each(|s| {
@@ -90,7 +92,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         (
             "slow, and over",
             ended(&|i| {
-                (i.status, i.cause) = (Status::Degraded, "slow".to_owned());
+                (i.status, i.cause) = (Status::Degraded, Cause::Slow);
                 (i.evidence.first_token_ms.now, i.evidence.faults) =
                     (Some(430.0), std::collections::BTreeMap::new());
             }),
@@ -102,24 +104,25 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         (
             "the account's",
             with(&|i| {
-                (i.attribution, i.cause) = (Attribution::Account, "account.quota".to_owned());
-                i.title = "OpenAI: the quota or credit that openai-chat uses is exhausted (account.quota)".to_owned();
-                i.explanation = "Since 09:18:00 UTC the quota or credit that openai-chat uses is exhausted (9 of the last 10 \
-                                 probes failed): HTTP 429, You exceeded your current quota. Azure is not affected. Add credit or \
-                                 raise the spending limit; asking again does not help."
-                    .to_owned();
+                (i.attribution, i.cause) =
+                    (Attribution::Account, Cause::Fault(Fault::AccountQuota));
+                i.evidence.samples.iter_mut().for_each(|s| {
+                    (s.fault, s.http_status) = (Some(Fault::AccountQuota), Some(429));
+                    s.error = Some("You exceeded your current quota.".to_owned());
+                });
+                i.evidence.faults = std::collections::BTreeMap::from([(Fault::AccountQuota, 9)]);
             }),
         ),
         (
             "this machine's",
             with(&|i| {
-                (i.attribution, i.cause) = (Attribution::Local, "local.dns".to_owned());
-                i.title = "This machine cannot resolve names (local.dns): openai-chat not reached"
-                    .to_owned();
-                i.explanation = "This machine cannot resolve names since 09:18:00 UTC, so openai-chat cannot be reached from here: \
-                                 9 of the last 10 probes failed. The cause lies on this machine or its network, not at the \
-                                 provider. See to the resolver (`/etc/resolv.conf`, `resolvectl status`)."
-                    .to_owned();
+                (i.attribution, i.cause) = (Attribution::Local, Cause::Fault(Fault::LocalDns));
+                i.evidence.samples.iter_mut().for_each(|s| {
+                    (s.fault, s.http_status) = (Some(Fault::LocalDns), None);
+                    s.request_id = None;
+                    s.error = Some("the resolver does not answer".to_owned());
+                });
+                i.evidence.faults = std::collections::BTreeMap::from([(Fault::LocalDns, 9)]);
             }),
         ),
         (
@@ -154,13 +157,13 @@ fn a_mail_says_it_all_in_order() {
 }
 
 #[test]
-fn who_did_not_become_faster_is_not_said_to_have() {
+fn an_endpoint_with_a_new_baseline_has_not_recovered() {
     let mut over = Notice {
         test: false,
         ..notice(NoticeType::Resolved)
     };
     let incident = over.incident.as_mut().unwrap();
-    (incident.status, incident.cause) = (Status::Degraded, "slow".to_owned());
+    (incident.status, incident.cause) = (Status::Degraded, Cause::Slow);
     incident.endpoints = ["a", "b"].map(str::to_owned).to_vec();
     incident.new_normal = vec!["b".to_owned()];
     let text = render::text(&over, setting())
@@ -168,11 +171,11 @@ fn who_did_not_become_faster_is_not_said_to_have() {
         .collect::<Vec<_>>()
         .join(" ");
     assert!(
-        text.contains("a answers in its usual time again since") && !text.contains("a, b answer"),
+        text.contains("a recovered at") && !text.contains("a and b recovered"),
         "{text}"
     );
     assert!(
-        text.contains("b stays slow, which counts as the new normal."),
+        text.contains("b is still slow, which counts as the new baseline."),
         "{text}"
     );
 }

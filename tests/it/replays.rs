@@ -528,7 +528,7 @@ fn limits_and_keys_that_are_in_order_are_suspected_to_be_refused_by_mistake() {
         assert!(
             incident
                 .attribution_reason
-                .starts_with("suspected provider: "),
+                .starts_with("A key and a configuration that worked before are now rejected on "),
             "{id}: {}",
             incident.attribution_reason
         );

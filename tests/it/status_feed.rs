@@ -98,7 +98,7 @@ async fn the_lead_is_known_as_soon_as_the_vendor_admits_an_outage_that_we_saw_fi
     );
     let mails = [world.mail.next().await, world.mail.next().await]
         .map(|m| String::from_utf8_lossy(&m.data).into_owned());
-    assert!(mails[0].contains("nothing of this"), "{}", mails[0]);
+    assert!(mails[0].contains("does not mention this"), "{}", mails[0]);
     assert!(mails[1].contains("Elevated error rates"), "{}", mails[1]);
     assert_eq!(daemon.stop().await, Some(0));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::shorten::shorten;
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
 use crate::model::{Incident, NoticeType, Secret, Timestamp};
 use crate::notify::render::clean;
 
@@ -45,7 +45,7 @@ fn of_monitor(material: &Material<'_>) -> Value {
     {
         labels["about"] = json!(clean(about));
     }
-    let (starts, now) = (material.notice.decided_at, material.setting.now);
+    let (starts, now) = (material.notice.decided_at, material.context.now);
     let ends = if material.is_over() {
         now.max(starts)
     } else {
@@ -68,7 +68,7 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
             "severity": severity,
         })
     };
-    let now = material.setting.now;
+    let now = material.context.now;
     let starts = incident.started_at;
     let is_over = material.notice.r#type == NoticeType::Resolved;
     let ends = match incident.resolved_at {
@@ -79,15 +79,15 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
     // its end. Its words say that it is over, and its end comes by itself.
     let mut alerts = vec![alert(
         material,
-        &labels(word(material.severity())),
+        &labels(word(material.urgency())),
         starts,
         ends,
     )];
     // What has turned out to be the account's is the milder alert itself.
-    if material.notice.r#type == NoticeType::Escalated && material.severity() == Severity::High {
+    if material.notice.r#type == NoticeType::Escalated && material.urgency() == Urgency::High {
         alerts.push(alert(
             material,
-            &labels(word(Severity::Low)),
+            &labels(word(Urgency::Low)),
             starts,
             now.max(starts),
         ));
@@ -95,17 +95,17 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
     alerts
 }
 
-fn word(severity: Severity) -> &'static str {
+fn word(severity: Urgency) -> &'static str {
     match severity {
-        Severity::High => "critical",
-        Severity::Low => "warning",
-        Severity::Info => "info",
+        Urgency::High => "critical",
+        Urgency::Low => "warning",
+        Urgency::Info => "info",
     }
 }
 
 fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Timestamp) -> Value {
-    let letter = &material.letter;
-    let text: Vec<_> = letter
+    let message = &material.message;
+    let text: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| format!("{heading}\n{text}"))
@@ -113,7 +113,7 @@ fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Times
     let mut alert = json!({
         "labels": labels,
         "annotations": {
-            "summary": shorten(&letter.subject, ANNOTATION),
+            "summary": shorten(&message.subject, ANNOTATION),
             "description": shorten(&text.join("\n\n"), ANNOTATION),
         },
         "startsAt": starts,

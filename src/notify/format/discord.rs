@@ -17,14 +17,14 @@ const FOOTER: usize = 300;
 const TOTAL: usize = 6000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
-    let title = escaped(&letter.headline, TITLE, character);
-    let footer = escaped(&letter.footer, FOOTER, |c, out| out.push(c));
+    let message = &material.message;
+    let title = escaped(&message.headline, TITLE, character);
+    let footer = escaped(&message.footer, FOOTER, |c, out| out.push(c));
     let mut description = String::new();
     let mut used = length(&title) + length(&footer);
     let mut fields: Vec<Value> = Vec::new();
-    for (heading, text) in letter.paragraphs() {
-        if heading == letter.what_heading() {
+    for (heading, text) in message.paragraphs() {
+        if heading == message.what_heading() {
             description = escaped(&text, DESCRIPTION, character);
             used += length(&description);
             continue;
@@ -39,11 +39,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         used += length(&value) + heading.len();
         fields.push(json!({"name": heading, "value": value}));
     }
-    let colour = u32::from_str_radix(letter.mood.colour().trim_start_matches('#'), 16).unwrap_or(0);
+    let color = u32::from_str_radix(message.tag.color().trim_start_matches('#'), 16).unwrap_or(0);
     let mut embed = json!({
         "title": title,
         "description": description,
-        "color": colour,
+        "color": color,
         "timestamp": material.notice.decided_at,
         "fields": fields,
         "footer": {"text": footer},
@@ -52,7 +52,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         embed["url"] = json!(url);
     }
     let body = json!({
-        "content": escaped(&letter.subject, CONTENT, character),
+        "content": escaped(&message.subject, CONTENT, character),
         "embeds": [embed],
         "allowed_mentions": {"parse": []},
     });

@@ -14,8 +14,8 @@ const TEXT: usize = 4096;
 const PARAGRAPH: usize = 2000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
-    let mut widgets: Vec<_> = letter
+    let message = &material.message;
+    let mut widgets: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| {
@@ -23,7 +23,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             json!({"textParagraph": {"text": format!("<b>{heading}</b><br>{}", escaped(text, PARAGRAPH, markup))}})
         })
         .collect();
-    let buttons: Vec<_> = letter
+    let buttons: Vec<_> = message
         .links
         .iter()
         .map(|(name, url)| json!({"text": name, "onClick": {"openLink": {"url": url}}}))
@@ -32,7 +32,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         widgets.push(json!({"buttonList": {"buttons": buttons}}));
     }
     let body = json!({
-        "text": escaped(&letter.subject, TEXT, literal),
+        "text": escaped(&message.subject, TEXT, literal),
         "cardsV2": [{"cardId": material.notice.id, "card": {"sections": [{"widgets": widgets}]}}],
         "thread": {"threadKey": material.dedup_key()},
     });

@@ -12,13 +12,13 @@ const POST: usize = 16_383;
 const PARAGRAPH: usize = 3000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let mut parts = vec![format!(
         "#### {}",
-        escaped(&letter.subject, PARAGRAPH, character)
+        escaped(&message.subject, PARAGRAPH, character)
     )];
     parts.extend(
-        letter.paragraphs().iter().map(|(heading, text)| {
+        message.paragraphs().iter().map(|(heading, text)| {
             format!("**{heading}**\n{}", escaped(text, PARAGRAPH, character))
         }),
     );

@@ -18,7 +18,7 @@ mod template;
 use serde_json::Value;
 use url::Url;
 
-use super::render::{self, Letter, Setting, clean};
+use super::render::{self, Message, RenderContext, clean};
 use crate::config::{Webhook, WebhookKind};
 use crate::model::{Attribution, Notice, NoticeType, Secret, Status};
 
@@ -39,17 +39,17 @@ pub struct Call {
 struct Material<'a> {
     webhook: &'a Webhook,
     notice: &'a Notice,
-    setting: Setting,
-    letter: Letter,
+    context: RenderContext,
+    message: Message,
 }
 
 /// The request that tells the receiver behind `webhook` about `notice`.
-pub fn call(webhook: &Webhook, notice: &Notice, setting: Setting) -> Call {
+pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext) -> Call {
     let material = Material {
         webhook,
         notice,
-        setting,
-        letter: Letter::new(notice, setting),
+        context,
+        message: Message::new(notice, context),
     };
     match webhook.kind {
         WebhookKind::Json => Call::json(webhook.url.clone(), &render::json(notice)),
@@ -137,27 +137,27 @@ impl Material<'_> {
             || self.notice.condition.as_ref().is_some_and(|c| c.over)
     }
 
-    fn severity(&self) -> Severity {
+    fn urgency(&self) -> Urgency {
         match (&self.notice.incident, self.notice.r#type) {
-            (None, NoticeType::Blind) => Severity::High,
-            (None, NoticeType::Budget | NoticeType::Store | NoticeType::Delivery) => Severity::Low,
-            (None, _) => Severity::Info,
+            (None, NoticeType::Blind) => Urgency::High,
+            (None, NoticeType::Budget | NoticeType::Store | NoticeType::Delivery) => Urgency::Low,
+            (None, _) => Urgency::Info,
             (Some(i), _) => match (i.attribution, i.status) {
-                (Attribution::Provider, Status::Outage) => Severity::High,
-                _ => Severity::Low,
+                (Attribution::Provider, Status::Outage) => Urgency::High,
+                _ => Urgency::Low,
             },
         }
     }
 
     /// The link that leads furthest, if there is one.
     fn link(&self) -> Option<&str> {
-        self.letter.links.first().map(|(_, url)| url.as_str())
+        self.message.links.first().map(|(_, url)| url.as_str())
     }
 }
 
 /// How urgent, before each receiver's own scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Severity {
+enum Urgency {
     High,
     Low,
     Info,

@@ -6,41 +6,42 @@ use serde_json::json;
 use url::Url;
 
 use super::shorten::{shorten, shorten_bytes};
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
+use crate::message::severity::Severity;
 use crate::model::Secret;
-use crate::notify::render::Mood;
+use crate::notify::render::Tag;
 
 const TITLE: usize = 250;
 /// The longest message, in bytes; a longer one becomes an attachment.
 const MESSAGE: usize = 4096;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
-    let text: Vec<_> = letter
+    let message = &material.message;
+    let text: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| format!("{heading}\n{text}"))
         .collect();
     let priority = material.key("priority").parse().unwrap_or(
-        match (material.severity(), material.is_over()) {
-            (_, true) | (Severity::Info, _) => 3,
-            (Severity::High, _) => 5,
-            (Severity::Low, _) => 4,
+        match (material.urgency(), material.is_over()) {
+            (_, true) | (Urgency::Info, _) => 3,
+            (Urgency::High, _) => 5,
+            (Urgency::Low, _) => 4,
         },
     );
-    let tag = match letter.mood {
-        Mood::Outage => "rotating_light",
-        Mood::Degraded | Mood::Account | Mood::Monitor => "warning",
-        Mood::Resolved | Mood::Over => "white_check_mark",
-        Mood::Advice => "bulb",
-        Mood::Report => "bar_chart",
-        Mood::Official => "information_source",
-        Mood::Test => "test_tube",
+    let tag = match message.tag {
+        Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "rotating_light",
+        Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
+        Tag::Resolved | Tag::Over(_) => "white_check_mark",
+        Tag::Advice => "bulb",
+        Tag::Report => "bar_chart",
+        Tag::Official => "information_source",
+        Tag::Test => "test_tube",
     };
     let (url, topic) = address(material);
     let mut body = json!({
         "topic": topic,
-        "title": shorten(&letter.subject, TITLE),
+        "title": shorten(&message.subject, TITLE),
         "message": shorten_bytes(&text.join("\n\n"), MESSAGE),
         "priority": priority,
         "tags": [tag],

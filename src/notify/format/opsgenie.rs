@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 use url::Url;
 
 use super::shorten::shorten;
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
 use crate::model::{NoticeType, Secret};
 use crate::notify::render::clean;
 
@@ -20,15 +20,15 @@ const ALIAS: usize = 512;
 const DETAIL: usize = 500;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let alias = shorten(&material.dedup_key(), ALIAS);
     let alerts = material.url("/v2/alerts");
-    let text: Vec<_> = letter
+    let text: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| format!("{heading}\n{text}"))
         .collect();
-    let text = format!("{}\n\n{}", letter.subject, text.join("\n\n"));
+    let text = format!("{}\n\n{}", message.subject, text.join("\n\n"));
     let (url, body) = if material.is_over() || material.notice.r#type == NoticeType::Updated {
         let action = if material.is_over() { "close" } else { "notes" };
         (
@@ -36,10 +36,10 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             json!({"source": "llmwatch", "note": shorten(&text, NOTE)}),
         )
     } else {
-        let priority = match (material.key("priority"), material.severity()) {
-            ("", Severity::High) => "P1",
-            ("", Severity::Low) => "P3",
-            ("", Severity::Info) => "P5",
+        let priority = match (material.key("priority"), material.urgency()) {
+            ("", Urgency::High) => "P1",
+            ("", Urgency::Low) => "P3",
+            ("", Urgency::Info) => "P5",
             (written, _) => written,
         };
         let mut details = Map::new();
@@ -47,7 +47,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             for (name, value) in [
                 ("provider", incident.provider.clone()),
                 ("endpoints", incident.endpoints.join(", ")),
-                ("cause", incident.cause.clone()),
+                ("cause", incident.cause.to_string()),
                 ("attribution", incident.attribution.to_string()),
                 ("status", incident.status.as_str().to_owned()),
             ] {
@@ -58,7 +58,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             details.insert("url".to_owned(), json!(shorten(url, DETAIL)));
         }
         let body = json!({
-            "message": shorten(&letter.subject, MESSAGE),
+            "message": shorten(&message.subject, MESSAGE),
             "alias": alias,
             "description": shorten(&text, DESCRIPTION),
             "priority": priority,

@@ -5,7 +5,7 @@
 use serde_json::{Map, json};
 
 use super::shorten::shorten;
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
 use crate::model::{NoticeType, Secret};
 use crate::notify::render::clean;
 
@@ -17,7 +17,7 @@ const DETAIL: usize = 8000;
 const DEDUP_KEY: usize = 255;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let incident = material.notice.incident.as_ref();
     let taken = incident.is_some_and(|i| i.acknowledged.is_some());
     let action = match material.notice.r#type {
@@ -26,20 +26,20 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         NoticeType::Updated | NoticeType::Reminder if taken => "acknowledge",
         _ => "trigger",
     };
-    let severity = match material.severity() {
-        Severity::High => "critical",
-        Severity::Low => "warning",
-        Severity::Info => "info",
+    let severity = match material.urgency() {
+        Urgency::High => "critical",
+        Urgency::Low => "warning",
+        Urgency::Info => "info",
     };
     // An alert is of when it began; whatever follows is of its own time.
     let began = incident.filter(|_| material.notice.r#type == NoticeType::Opened);
-    let details: Map<_, _> = letter
+    let details: Map<_, _> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| ((*heading).to_owned(), json!(shorten(text, DETAIL))))
         .collect();
     let mut payload = json!({
-        "summary": shorten(&letter.subject, SUMMARY),
+        "summary": shorten(&message.subject, SUMMARY),
         "source": clean(&material.notice.location),
         "severity": severity,
         "timestamp": began.map_or(material.notice.decided_at, |i| i.started_at),
@@ -48,9 +48,9 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     if let Some(incident) = incident {
         payload["component"] = json!(shorten(&clean(&incident.endpoints.join(", ")), SUMMARY));
         payload["group"] = json!(clean(&incident.provider));
-        payload["class"] = json!(clean(&incident.cause));
+        payload["class"] = json!(incident.cause);
     }
-    let links: Vec<_> = letter
+    let links: Vec<_> = message
         .links
         .iter()
         .map(|(name, url)| json!({"href": url, "text": name}))

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::shorten::{fitting, length, shorten};
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
 use crate::model::Secret;
 
 /// Its own address.
@@ -19,23 +19,23 @@ const RETRY: u32 = 60;
 const EXPIRE: u32 = 3600;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let paragraph =
         |(heading, text): &(&str, String)| shorten(&format!("{heading}: {text}"), MESSAGE / 2);
-    let parts: Vec<_> = letter.paragraphs().iter().map(paragraph).collect();
+    let parts: Vec<_> = message.paragraphs().iter().map(paragraph).collect();
     let priority = match (
         material.key("priority").parse::<i8>(),
-        material.severity(),
+        material.urgency(),
         material.is_over(),
     ) {
         (Ok(written), _, false) => written,
-        (_, Severity::High, false) => 1,
+        (_, Urgency::High, false) => 1,
         _ => 0,
     };
     let mut body = json!({
         "token": material.key("token"),
         "user": material.key("user"),
-        "title": shorten(&letter.subject, TITLE),
+        "title": shorten(&message.subject, TITLE),
         "message": fitting(&parts, None, "\n", MESSAGE),
         "priority": priority,
         "timestamp": material.notice.decided_at.0.div_euclid(1000),

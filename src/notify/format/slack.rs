@@ -14,14 +14,14 @@ const TEXT: usize = 3000;
 const BLOCKS: usize = 48;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
-    let mut blocks = vec![json!({"type": "header", "text": plain(&letter.subject, HEADER)})];
-    for (heading, text) in letter.paragraphs() {
+    let message = &material.message;
+    let mut blocks = vec![json!({"type": "header", "text": plain(&message.subject, HEADER)})];
+    for (heading, text) in message.paragraphs() {
         blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": format!("*{heading}*")}]}));
         blocks.push(json!({"type": "section", "text": plain(&text, TEXT)}));
     }
     blocks.truncate(BLOCKS);
-    let links: Vec<_> = letter
+    let links: Vec<_> = message
         .links
         .iter()
         .map(|(name, url)| format!("<{}|{name}>", escaped(url, 1000, link_character)))
@@ -32,10 +32,10 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             json!({"type": "section", "text": {"type": "mrkdwn", "text": shorten(&text, TEXT), "verbatim": true}}),
         );
     }
-    blocks.push(json!({"type": "context", "elements": [plain(&letter.footer, TEXT)]}));
+    blocks.push(json!({"type": "context", "elements": [plain(&message.footer, TEXT)]}));
     let mut body = json!({
         // For notifications on a phone.
-        "text": escaped(&letter.subject, TEXT, character),
+        "text": escaped(&message.subject, TEXT, character),
         "blocks": blocks,
         "unfurl_links": false,
         "unfurl_media": false,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::shorten::shorten_bytes;
 use super::{Call, Material};
-use crate::notify::render::Mood;
+use crate::message::severity::Severity;
+use crate::notify::render::Tag;
 
 /// The largest message, in bytes.
 const MESSAGE: usize = 28 * 1024;
@@ -15,20 +16,20 @@ const MESSAGE: usize = 28 * 1024;
 const PARAGRAPH: usize = 3000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
-    let colour = match letter.mood {
-        Mood::Outage => "attention",
-        Mood::Degraded | Mood::Account | Mood::Monitor => "warning",
-        Mood::Resolved | Mood::Over => "good",
-        Mood::Advice | Mood::Report | Mood::Official | Mood::Test => "accent",
+    let message = &material.message;
+    let color = match message.tag {
+        Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "attention",
+        Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
+        Tag::Resolved | Tag::Over(_) => "good",
+        Tag::Advice | Tag::Report | Tag::Official | Tag::Test => "accent",
     };
     let run = |text: &str| json!({"type": "TextRun", "text": shorten_bytes(text, PARAGRAPH)});
-    let mut subject = run(&letter.subject);
+    let mut subject = run(&message.subject);
     subject["weight"] = json!("bolder");
     subject["size"] = json!("large");
-    subject["color"] = json!(colour);
+    subject["color"] = json!(color);
     let mut body = vec![json!({"type": "RichTextBlock", "inlines": [subject]})];
-    for (heading, text) in letter.paragraphs() {
+    for (heading, text) in message.paragraphs() {
         let heading = json!({"type": "TextBlock", "text": heading, "weight": "bolder", "isSubtle": true, "spacing": "medium"});
         let lines = text.lines().map(
             |line| json!({"type": "RichTextBlock", "inlines": [run(line)], "spacing": "none"}),
@@ -45,7 +46,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
 
 fn envelope(body: &[Value], material: &Material<'_>) -> Value {
     let actions: Vec<_> = material
-        .letter
+        .message
         .links
         .iter()
         .map(|(name, url)| json!({"type": "Action.OpenUrl", "title": name, "url": url}))
@@ -54,7 +55,7 @@ fn envelope(body: &[Value], material: &Material<'_>) -> Value {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.5",
-        "fallbackText": shorten_bytes(&material.letter.subject, PARAGRAPH),
+        "fallbackText": shorten_bytes(&material.message.subject, PARAGRAPH),
         "body": body,
     });
     if !actions.is_empty() {

@@ -16,12 +16,12 @@ const MESSAGE: usize = 4096;
 const PARAGRAPH: usize = 1200;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let mut parts = vec![format!(
         "<b>{}</b>",
-        escaped(&letter.subject, PARAGRAPH, character)
+        escaped(&message.subject, PARAGRAPH, character)
     )];
-    parts.extend(letter.paragraphs().iter().map(|(heading, text)| {
+    parts.extend(message.paragraphs().iter().map(|(heading, text)| {
         format!(
             "<b>{}</b>\n{}",
             escaped(heading, 100, character),

@@ -11,8 +11,8 @@ use crate::notify::render;
 pub(super) fn call(material: &Material<'_>) -> Call {
     let webhook = material.webhook;
     let mut values = render::json(material.notice);
-    values["subject"] = json!(material.letter.subject);
-    values["text"] = json!(render::text(material.notice, material.setting));
+    values["subject"] = json!(material.message.subject);
+    values["text"] = json!(render::text(material.notice, material.context));
     let header = |(name, value): &(String, Secret)| {
         // Read before, when the configuration was: what is no template is a plain value.
         let filled = Template::parse(value.expose(), Syntax::Header).map(|t| t.fill(&values));

@@ -31,6 +31,10 @@ pub fn json(notice: &Notice) -> Value {
     match &notice.incident {
         // The evidence and what belongs to it stand inside the incident.
         Some(_) => {
+            // The texts say what the facts are for.
+            if let Some(incident) = data["incident"].as_object_mut() {
+                incident.remove("facts");
+            }
             data["incident"]["alternatives"] = json!(notice.alternatives);
             data["incident"]["url"] = json!(notice.url);
         }

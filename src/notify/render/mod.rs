@@ -1,16 +1,19 @@
-//! A notice in words. Pure: the same notice and the same time give the same bytes.
+//! A notice as text. Pure: the same notice and the same time give the same bytes.
 //!
-//! [`Letter`] says what there is to say and in which order; the mail's templates stand in `templates/mail`, the other
-//! receivers' formats in [`super::format`].
+//! [`Message`] holds the parts in their order; the mail's templates are in `templates/mail`, the other receivers' formats
+//! in [`super::format`].
 
 mod json;
-mod letter;
 mod mail;
-mod remarks;
+mod message;
+mod notes;
 mod subject;
+mod tag;
 
 pub use self::json::json;
-pub use self::letter::Setting;
-pub(super) use self::letter::{Letter, Mood, clean};
 pub use self::mail::{html, text};
+pub(super) use self::message::Message;
+pub use self::message::{RenderContext, RenderContext as Setting};
 pub use self::subject::subject;
+pub(super) use self::tag::Tag;
+pub(super) use crate::message::values::clean;

@@ -1,10 +1,12 @@
-//! The subject line: the whole story in one look at a phone.
+//! The subject line: the message in one line, short enough for a phone.
 
 use serde_json::Value;
 
-use super::letter::clean;
-use crate::incident::{SLOW, human_duration};
-use crate::model::{Attribution, Fault, Incident, Notice, NoticeType, Status};
+use super::tag::Tag;
+use crate::message::incident::manner;
+use crate::message::severity::Severity;
+use crate::message::values::{Locale, clean};
+use crate::model::{Attribution, Cause, Incident, Notice, NoticeType};
 
 /// Longer subjects are cut by the programs that show them.
 const LONGEST: usize = 150;
@@ -14,13 +16,7 @@ pub fn subject(notice: &Notice) -> String {
     let line = match &notice.incident {
         Some(incident) => of_incident(notice, incident),
         None if notice.r#type == NoticeType::Test => notice.title.clone(),
-        None if notice.r#type == NoticeType::Report => format!("[REPORT] {}", notice.title),
-        None if notice.r#type == NoticeType::Official => format!("[OFFICIAL] {}", notice.title),
-        None if notice.r#type == NoticeType::Digest => {
-            format!("[{}] {}", gravest(notice), notice.title)
-        }
-        None if notice.r#type == NoticeType::Advice => format!("[ADVICE] {}", notice.title),
-        None => format!("[MONITOR] {}", notice.title),
+        None => format!("[{}] {}", label(notice), notice.title),
     };
     let is_test = notice.test || notice.r#type == NoticeType::Test;
     let line = format!("{}{}", if is_test { "[TEST] " } else { "" }, clean(&line));
@@ -31,73 +27,81 @@ pub fn subject(notice: &Notice) -> String {
     }
 }
 
-/// What a digest is tagged with: the gravest of what goes on in it.
-pub(super) fn gravest(notice: &Notice) -> &'static str {
+/// The tag; one condition of the monitor keeps it from beginning to end.
+fn label(notice: &Notice) -> &'static str {
+    match notice.r#type {
+        NoticeType::Advice | NoticeType::Report | NoticeType::Official | NoticeType::Digest => {
+            Tag::of(notice).label()
+        }
+        _ => Tag::Monitor.label(),
+    }
+}
+
+/// The most serious of the open incidents of a digest; `None` if all are over.
+pub(super) fn gravest(notice: &Notice) -> Option<Severity> {
     let listed = notice
         .document
         .as_ref()
         .and_then(|d| d.data["incidents"].as_array());
-    let tag = |entry: &Value| match (entry["attribution"].as_str(), entry["status"].as_str()) {
-        (Some("account"), _) => (1, "YOUR ACCOUNT"),
-        (Some("local"), _) => (0, "MONITOR"),
-        (_, Some("degraded")) => (2, "DEGRADED"),
-        _ => (3, "OUTAGE"),
+    let severity = |entry: &Value| {
+        let attribution = serde_json::from_value(entry["attribution"].clone()).ok()?;
+        let status = serde_json::from_value(entry["status"].clone()).ok()?;
+        Some(Severity::new(attribution, status))
     };
-    let going_on = listed
+    listed
         .into_iter()
         .flatten()
-        .filter(|entry| entry["resolved_at"].is_null());
-    going_on.map(tag).max().map_or("RESOLVED", |(_, tag)| tag)
+        .filter(|entry| entry["resolved_at"].is_null())
+        .filter_map(severity)
+        .max()
 }
 
 fn of_incident(notice: &Notice, incident: &Incident) -> String {
+    let locale = Locale::default();
     let name = &notice.subject;
+    let lasted = locale.duration(incident.duration_s);
     if notice.r#type == NoticeType::Resolved {
-        let lasted = human_duration(incident.duration_s);
-        return format!(
-            "[RESOLVED after {lasted}] {name}: {} {}",
-            who(incident),
-            past(incident)
-        );
+        let (who, past) = (who(incident), past(incident));
+        return format!("[RESOLVED after {lasted}] {name}: {who} {past}");
     }
-    let tag = match (incident.attribution, incident.status) {
-        (Attribution::Account, _) => "YOUR ACCOUNT",
-        (Attribution::Local, _) => "MONITOR",
-        (Attribution::Provider, Status::Degraded) => "DEGRADED",
-        (Attribution::Provider, _) => "OUTAGE",
+    let tag = match Tag::of(notice) {
+        // It says below that it is over; its beginning is what filters sort by.
+        Tag::Over(severity) => severity.tag(),
+        tag => tag.label(),
     };
     let extra = match notice.r#type {
         NoticeType::Reminder => " still",
         NoticeType::Escalated => " now",
         _ => "",
     };
-    let taken = incident
-        .acknowledged
-        .as_ref()
-        .filter(|_| notice.r#type == NoticeType::Updated);
-    let over = match taken {
-        _ if notice.already_over => format!(", over after {}", human_duration(incident.duration_s)),
-        Some(word) if word.by.is_empty() => ", somebody is on it".to_owned(),
-        Some(word) => format!(", {} is on it", word.by),
-        None => healthy(notice),
-    };
-    if incident.attribution == Attribution::Provider {
-        let how = if notice.already_over {
-            past(incident)
-        } else {
-            present(incident)
-        };
-        format!("[{tag}] {name}: {}{extra} {how}{over}", who(incident))
+    let end = if notice.already_over {
+        format!(", over after {lasted}")
     } else {
-        let words = incident
-            .cause
-            .parse::<Fault>()
-            .map_or("not usable", Fault::describe);
-        format!("[{tag}] {name}: {words}{over}")
+        acknowledged(notice, incident).unwrap_or_else(|| healthy(notice))
+    };
+    match (incident.attribution, incident.cause) {
+        (Attribution::Provider, _) => {
+            let how = if notice.already_over {
+                past(incident)
+            } else {
+                present(incident)
+            };
+            format!("[{tag}] {name}: {}{extra} {how}{end}", who(incident))
+        }
+        (_, Cause::Fault(fault)) => format!("[{tag}] {name}: {}{end}", fault.describe()),
+        _ => format!("[{tag}] {name}: not usable{end}"),
     }
 }
 
-/// What works instead, in a word.
+fn acknowledged(notice: &Notice, incident: &Incident) -> Option<String> {
+    let acknowledged = incident.acknowledged.as_ref()?;
+    (notice.r#type == NoticeType::Updated).then(|| match acknowledged.by.as_str() {
+        "" => ", acknowledged".to_owned(),
+        by => format!(", acknowledged by {by}"),
+    })
+}
+
+/// What works instead.
 fn healthy(notice: &Notice) -> String {
     match notice.alternatives.first() {
         Some(best) if best.title != notice.subject => format!(", {} healthy", best.title),
@@ -114,39 +118,30 @@ fn who(incident: &Incident) -> String {
 }
 
 fn present(incident: &Incident) -> String {
-    let refused = incident
-        .cause
-        .parse::<Fault>()
-        .is_ok_and(|f| f.attribution() == Attribution::Account);
-    match incident.cause.as_str() {
-        SLOW => "slow".to_owned(),
-        cause if refused => format!("failing ({cause}), suspected provider fault"),
-        cause => format!("failing ({cause})"),
+    match incident.cause {
+        Cause::Slow => "slow".to_owned(),
+        cause if incident.is_suspected() => format!("failing ({cause}), suspected provider fault"),
+        cause => format!("{} ({cause})", manner(incident)),
     }
 }
 
 fn past(incident: &Incident) -> String {
+    let one = incident.endpoints.len() == 1;
+    let cause = incident.cause;
     if incident.removed {
         return "removed from the configuration".to_owned();
     }
-    if let (Attribution::Account, Some(number)) = (incident.attribution, incident.explained_by) {
-        let is = if incident.endpoints.len() == 1 {
-            "is"
-        } else {
-            "are"
-        };
-        return format!("{is} part of incident {number} now");
+    if let Some(number) = incident.merged_into() {
+        return format!("now part of incident {number}");
     }
-    let one = incident.endpoints.len() == 1;
-    let (stay, was, work) = if one {
-        ("stays", "was", "works")
-    } else {
-        ("stay", "were", "work")
-    };
-    match incident.attribution {
-        _ if incident.is_new_normal() => format!("{stay} slow, the new normal"),
-        Attribution::Provider if incident.cause == SLOW => format!("{was} slow"),
-        Attribution::Provider => format!("{was} failing ({})", incident.cause),
-        _ => format!("{work} again ({})", incident.cause),
+    if incident.is_new_normal() {
+        return "still slow, now the baseline".to_owned();
+    }
+    match (incident.attribution, cause, one) {
+        (Attribution::Provider, Cause::Slow, true) => "was slow".to_owned(),
+        (Attribution::Provider, Cause::Slow, false) => "were slow".to_owned(),
+        (Attribution::Provider, _, true) => format!("was failing ({cause})"),
+        (Attribution::Provider, _, false) => format!("were failing ({cause})"),
+        _ => format!("recovered (was: {cause})"),
     }
 }

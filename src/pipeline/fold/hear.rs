@@ -85,7 +85,7 @@ impl Core {
                 .push((incident.id, incident.official.clone()));
             match (published, incident.resolved_at) {
                 (false, _) => {}
-                (true, None) => step.tell(vec![(Change::Updated, incident)], at),
+                (true, None) => step.tell(vec![(Change::Updated, incident)], at, &self.locale()),
                 // Whoever was told of it has heard that it is over; the record is completed.
                 (true, Some(_)) => step.lines.push(Line::incident(Change::Updated, &incident)),
             }

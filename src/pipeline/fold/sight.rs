@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::Core;
 use crate::desk::Announcement;
-use crate::incident::human_duration;
 use crate::log;
+use crate::message::values::Locale;
 use crate::model::{Block, Document, Endpoint, Fault, NoticeType, Sample, Timestamp};
 use crate::pipeline::{Line, Step};
 
@@ -117,7 +117,7 @@ impl Core {
         let title = format!(
             "{} has its network back after {}; {probes} missed",
             self.config.monitor.location,
-            human_duration(seconds)
+            Locale::default().duration(seconds)
         );
         let fields = json!({"since": blind.since, "duration_s": seconds, "missed_probes": missed});
         step.lines.push(Line::new(

@@ -18,7 +18,7 @@ use super::front::told;
 use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, first_day};
 use super::{Frame, Problem, View, class, html};
-use crate::incident::human_duration;
+use crate::message::values::Locale;
 use crate::model::{Connection, Endpoint, Fault, Outcome, Sample, Timestamp};
 use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use crate::snapshot::EndpointView;
@@ -706,7 +706,7 @@ fn facts(endpoint: &Endpoint, good: Option<&Sample>) -> Vec<(&'static str, Strin
             answered.map_or_else(|| model.clone(), |a| format!("{model}, answered by {a}")),
         ));
     }
-    let every = human_duration(endpoint.interval.as_secs_f64());
+    let every = Locale::default().duration(endpoint.interval.as_secs_f64());
     let how = if endpoint.connection == Connection::Fresh {
         "a fresh connection"
     } else {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::front::IncidentLine;
 use super::{Frame, Problem, View, class, html, listed, web_url};
-use crate::incident::{SLOW, human_duration};
-use crate::model::{Attribution, Fault, Incident, Timestamp};
+use crate::message::values::Locale;
+use crate::model::{Attribution, Incident, Timestamp};
 use crate::snapshot::Snapshot;
 use crate::store::{StoreError, Told};
 use crate::web::words::{how_bad, lasted, latency, percent, title_of, whose};
@@ -157,18 +157,11 @@ pub(super) async fn page(
 fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) -> IncidentPage {
     let open = incident.resolved_at.is_none();
     let evidence = &incident.evidence;
-    let mut faults: Vec<_> = evidence
-        .faults
-        .iter()
-        .map(|(code, n)| {
-            (
-                code.clone(),
-                *n,
-                code.parse::<Fault>().map_or("", Fault::describe),
-            )
-        })
+    let faults: Vec<_> = evidence
+        .faults_by_count()
+        .into_iter()
+        .map(|(fault, n)| (fault.to_string(), n, fault.describe()))
         .collect();
-    faults.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     let samples = evidence.samples.iter().rev().map(|s| Bad {
         at: s.started_at,
         endpoint: s.endpoint.clone(),
@@ -219,7 +212,7 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
 
 fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
     let evidence = &incident.evidence;
-    let word = if incident.cause == SLOW {
+    let word = if incident.cause.is_slow() {
         "slow"
     } else {
         "failed"
@@ -235,17 +228,17 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
         ),
         ("Lasted", lasted(incident)),
         ("Whose fault", whose(incident.attribution).to_owned()),
-        ("Cause", incident.cause.clone()),
+        ("Cause", incident.cause.to_string()),
         (
             "Probes",
             format!("{} of {} {word}", evidence.failed, evidence.probes),
         ),
     ];
-    if incident.attribution == Attribution::Provider && incident.cause != SLOW {
-        facts.push((
-            "Typically fail",
-            percent_plain(evidence.typical_failure_rate),
-        ));
+    if let Some(rate) = evidence.typical_failure_rate
+        && incident.attribution == Attribution::Provider
+        && !incident.cause.is_slow()
+    {
+        facts.push(("Typically fail", Locale::default().failure_rate(rate)));
     }
     if let Some(typical) = evidence.first_token_ms.typical {
         let now = evidence
@@ -271,12 +264,12 @@ fn official(incident: &Incident) -> Option<(String, Option<String>)> {
         (Some(title), Some(lead)) if lead >= 0.0 => {
             format!(
                 "“{title}”, published {} after we opened this",
-                human_duration(lead)
+                Locale::default().duration(lead)
             )
         }
         (Some(title), Some(lead)) => format!(
             "“{title}”, published {} before we opened this",
-            human_duration(-lead)
+            Locale::default().duration(-lead)
         ),
         (Some(title), None) => format!("“{title}”"),
         (None, _) => format!("{status}, no incident of its own"),
@@ -284,12 +277,8 @@ fn official(incident: &Incident) -> Option<(String, Option<String>)> {
     Some((text, said.url.as_deref().and_then(web_url)))
 }
 
-fn percent_plain(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
 fn between(from: Timestamp, to: Timestamp) -> String {
-    human_duration(to.since_ms(from).max(0) as f64 / 1000.0)
+    Locale::default().duration(to.since_ms(from).max(0) as f64 / 1000.0)
 }
 
 /// What happened, in order: here and at the receivers.
@@ -298,7 +287,7 @@ fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
         let sign = if at < incident.started_at { "−" } else { "+" };
         format!(
             "{sign}{}",
-            human_duration(at.since_ms(incident.started_at).abs() as f64 / 1000.0)
+            Locale::default().duration(at.since_ms(incident.started_at).abs() as f64 / 1000.0)
         )
     };
     let mut moments = vec![
@@ -370,7 +359,7 @@ fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
                 "Resolved"
             }
             .to_owned(),
-            detail: format!("after {}", human_duration(incident.duration_s)),
+            detail: format!("after {}", Locale::default().duration(incident.duration_s)),
         });
     }
     // Stable: what happened in one moment stays in the order of its telling.

@@ -82,6 +82,8 @@ pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timesta
         subject: "OpenAI".to_owned(),
         title: "OpenAI: 9 of the last 10 probes failed (http.5xx)".to_owned(),
         alternatives: Vec::new(),
+        monitors_alternative: None,
+        also_failing: Vec::new(),
         url: None,
         thread: None,
         already_over: false,

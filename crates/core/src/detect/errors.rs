@@ -13,6 +13,8 @@ use super::{Excursion, Policy};
 /// Before anything was learned: one failure in a hundred, worth this many probes.
 const PRIOR_RATE: f64 = 0.01;
 const PRIOR_PROBES: f64 = 300.0;
+/// Good and failed probes of normal times after which a rate is called typical.
+const TYPICAL_AFTER: f64 = 100.0;
 /// The background rate is never believed to be outside of this.
 const RATE_FLOOR: f64 = 0.002;
 const RATE_CEILING: f64 = 0.05;
@@ -68,6 +70,11 @@ impl ErrorMeter {
         let (failures, probes) = self.learned;
         ((failures + PRIOR_RATE * PRIOR_PROBES) / (probes + PRIOR_PROBES))
             .clamp(RATE_FLOOR, RATE_CEILING)
+    }
+
+    /// The same, once enough was learned to call it typical.
+    pub(super) fn typical(&self) -> Option<f64> {
+        (self.learned.1 >= TYPICAL_AFTER).then(|| self.background())
     }
 
     pub(super) fn evidence(&self) -> f64 {

@@ -607,7 +607,7 @@ impl Watched {
     }
 
     fn typical(&self, policy: &Policy) -> Typical {
-        self.slow.typical(policy, self.errors.background())
+        self.slow.typical(policy, self.errors.typical())
     }
 
     fn fails_with_others(&self, end: i64) -> bool {

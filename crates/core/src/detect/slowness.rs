@@ -103,7 +103,7 @@ impl SlowMeter {
         })
     }
 
-    pub(super) fn typical(&self, policy: &Policy, failure_rate: f64) -> Typical {
+    pub(super) fn typical(&self, policy: &Policy, failure_rate: Option<f64>) -> Typical {
         let known = self.learned >= WARM && self.median[0] > 0.0;
         Typical {
             failure_rate,

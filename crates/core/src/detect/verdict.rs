@@ -70,8 +70,8 @@ pub struct Note {
     pub n: u32,
     /// When the first bad probe began.
     pub started_at: Timestamp,
-    /// The learned share of failures, 0 to 1.
-    pub typical_failure_rate: f64,
+    /// The learned share of failures, 0 to 1, once enough was learned.
+    pub typical_failure_rate: Option<f64>,
     /// The learned first token, in milliseconds, once enough was learned.
     pub typical_first_token_ms: Option<f64>,
     /// The first token of the probe that decided.
@@ -173,8 +173,8 @@ impl Cause {
 /// What is typical for an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Typical {
-    /// The learned share of failures, 0 to 1.
-    pub failure_rate: f64,
+    /// The learned share of failures, 0 to 1, once enough was learned.
+    pub failure_rate: Option<f64>,
     /// The learned median of the first token, in milliseconds, once enough was learned.
     pub first_token_ms: Option<f64>,
     /// The learned median of the total, in milliseconds, once enough was learned.

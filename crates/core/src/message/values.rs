@@ -12,7 +12,7 @@ use crate::model::Timestamp;
 const MINUTE_S: u64 = 60;
 const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 86_400;
-/// Below this many seconds a duration has no minutes.
+/// Below this many seconds a duration has no minutes, unless it is exactly one.
 const SECONDS_ONLY_S: u64 = 120;
 /// From this many seconds on, a duration in minutes has no seconds.
 const WHOLE_MINUTES_S: u64 = 600;
@@ -67,6 +67,7 @@ impl Locale {
     pub fn duration(&self, seconds: f64) -> String {
         let s = seconds.max(0.0).round() as u64;
         match s {
+            MINUTE_S => "1 min".to_owned(),
             0..SECONDS_ONLY_S => format!("{s} s"),
             SECONDS_ONLY_S..WHOLE_MINUTES_S => two((s / MINUTE_S, "min"), (s % MINUTE_S, "s")),
             WHOLE_MINUTES_S..HOURS_S => format!("{} min", s / MINUTE_S),
@@ -392,7 +393,7 @@ mod tests {
     #[test]
     fn durations_are_rounded_to_what_people_say() {
         let said = [
-            0.0, 42.4, 119.0, 120.0, 150.0, 599.0, 600.0, 840.0, 7199.0, 7500.0, 273_600.0,
+            0.0, 42.4, 60.0, 119.0, 120.0, 150.0, 599.0, 600.0, 840.0, 7199.0, 7500.0, 273_600.0,
         ]
         .map(|s| ENGLISH.duration(s));
         assert_eq!(
@@ -400,6 +401,7 @@ mod tests {
             [
                 "0 s",
                 "42 s",
+                "1 min",
                 "119 s",
                 "2 min",
                 "2 min 30 s",

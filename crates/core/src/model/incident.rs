@@ -1,29 +1,32 @@
-//! A stretch of not being operational, and what is known about it.
+//! An incident: a time in which endpoints were not operational, and what is known about it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Attribution, Fault, Official, Outcome, Provider, Sample, Timestamp};
 
-/// How an endpoint or a provider is.
+/// The status of an endpoint or a provider.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Answers rightly and in the usual time.
+    /// Answers correctly and at its usual speed.
     Operational,
-    /// Answers, but slowly or not always.
-    Degraded,
-    /// Does not answer, or so rarely that it is of no use.
-    Outage,
     /// Could not be measured.
     Unknown,
     /// In a maintenance window.
     Maintenance,
+    /// Answers slowly or not always.
+    Degraded,
+    /// Does not answer, or too rarely to be of use.
+    Outage,
 }
 
 impl Status {
@@ -47,31 +50,134 @@ impl Status {
         }
     }
 
-    /// The worse of two: an outage, then a degradation, then maintenance; not knowing is worse only than being well.
+    /// The worse of two, in the one order of severity: operational, unknown, maintenance, degraded, outage.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {
-        let rank = |s: Self| match s {
-            Self::Operational => 0,
-            Self::Unknown => 1,
-            Self::Maintenance => 2,
-            Self::Degraded => 3,
-            Self::Outage => 4,
-        };
-        if rank(other) > rank(self) {
-            other
-        } else {
-            self
+        self.max(other)
+    }
+}
+
+/// Why an incident is one. Serialised as a fault code, `slow` or `failed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Cause {
+    /// Answers take longer than usual.
+    Slow,
+    /// Probes fail, of no fault that is known.
+    #[default]
+    Failed,
+    /// Probes fail, most often with this fault.
+    Fault(Fault),
+}
+
+impl Cause {
+    /// The stable name: a fault's code, `slow` or `failed`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Failed => "failed",
+            Self::Fault(fault) => fault.as_str(),
+        }
+    }
+
+    /// The fault, if there is one.
+    pub fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Slow | Self::Failed => None,
+        }
+    }
+
+    /// Whether it is about latency.
+    pub fn is_slow(self) -> bool {
+        self == Self::Slow
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Cause {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(match name {
+            "slow" => Self::Slow,
+            code => code.parse().map_or(Self::Failed, Self::Fault),
+        })
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(name.parse().unwrap_or_default())
+    }
+}
+
+/// Endpoints of one failure domain and attribution whose trouble is of the same kind are in one incident. Serialised
+/// as `service` or the fault's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IncidentKind {
+    /// The provider's service fails or is slow; one may turn into the other.
+    Service,
+    /// The account or this machine has this fault.
+    Fault(Fault),
+}
+
+impl IncidentKind {
+    /// The fault, unless the provider's service is in trouble.
+    pub fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Service => None,
         }
     }
 }
 
-/// Whether an incident goes on.
+impl Serialize for IncidentKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.fault().map_or("service", Fault::as_str))
+    }
+}
+
+impl<'de> Deserialize<'de> for IncidentKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(name.parse().map_or(Self::Service, Self::Fault))
+    }
+}
+
+/// The measure that decided that there is an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Failed probes.
+    #[default]
+    Errors,
+    /// The time to the first token.
+    FirstToken,
+    /// The duration of the probe.
+    Total,
+    /// The output rate after the first token.
+    TokensPerSecond,
+}
+
+/// Whether an incident is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IncidentState {
-    /// It goes on.
+    /// At least one endpoint has not recovered.
     Open,
-    /// It is over.
+    /// Every endpoint has recovered, or is not monitored any more.
     Resolved,
 }
 
@@ -80,48 +186,57 @@ pub enum IncidentState {
 pub struct Incident {
     /// Stable and unique (UUIDv7).
     pub id: Uuid,
-    /// Counts from 1 on this daemon; what people say.
+    /// Counts from 1 on this daemon; the number that people use.
     pub number: u64,
-    /// Whether it goes on.
+    /// Whether it is over.
     pub state: IncidentState,
     /// The worst status it has reached.
     pub status: Status,
     /// Whose fault.
     pub attribution: Attribution,
-    /// Why we think so, as a half sentence.
+    /// Why we think so, in a sentence. Written by `message::incident::narrate`, as the other texts are.
     #[serde(default)]
     pub attribution_reason: String,
     /// The most frequent fault's code, or `slow`.
-    pub cause: String,
-    /// One line that says it all.
+    #[schema(value_type = String)]
+    pub cause: Cause,
+    /// What decided.
+    #[serde(default)]
+    pub measure: Measure,
+    /// The incident in one line.
+    #[serde(default)]
     pub title: String,
     /// The failure domain: a provider's name, or the host of a compatible server or web target.
     pub provider: String,
-    /// The endpoints concerned, in the order in which they joined.
+    /// The affected endpoints, in the order in which they joined.
     pub endpoints: Vec<String>,
     /// The first bad probe, not the decision.
     pub started_at: Timestamp,
     /// The decision.
     pub opened_at: Timestamp,
-    /// When it was over.
+    /// The start of the first good probe of the recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// When its end was decided.
     pub resolved_at: Option<Timestamp>,
-    /// From `started_at` to `resolved_at`, or to the moment of this record.
+    /// Seconds from `started_at` to `ended_at`, or to the time of this record while it is open.
     pub duration_s: f64,
     /// One paragraph for people: what, how sure, whose fault and why.
+    #[serde(default)]
     pub explanation: String,
-    /// Endpoints that depend on what is concerned here, and fail because of it.
+    /// Endpoints that depend on the affected ones, and fail because of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub explains: Vec<String>,
-    /// The number of the incident that explains this one.
+    /// The number of the incident that causes this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explained_by: Option<u64>,
-    /// Endpoints that are as slow as they were in it, for so long that this is their new normal.
+    /// Endpoints that have been slow for so long that this is their new baseline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub new_normal: Vec<String>,
-    /// Whether it was closed because none of its endpoints is configured any more: nothing is known of them.
+    /// Whether it was closed because none of its endpoints is configured any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
-    /// Who said that somebody is on it; no reminders are sent from then on.
+    /// Who acknowledged it; no reminders are sent from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
     /// The figures behind the decision.
@@ -129,17 +244,109 @@ pub struct Incident {
     /// What the vendor's own status page says.
     #[serde(default)]
     pub official: Official,
+    /// What the texts are made from. Rows of release 0.1 have none, and keep the texts that they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub facts: Option<IncidentFacts>,
+}
+
+/// What is known around an incident: who else is affected, who is not, and what changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IncidentFacts {
+    /// The vendor as people call it ("OpenAI").
+    pub vendor: String,
+    /// The models of the affected endpoints.
+    pub models: Vec<String>,
+    /// What alone is affected, if the rest of the provider answers.
+    pub only: Option<Only>,
+    /// Endpoints of the same provider that answer.
+    pub unaffected: Vec<String>,
+    /// How many other models of the provider answer; 0 if models do not tell them apart.
+    pub unaffected_models: usize,
+    /// Other vendors that answer.
+    pub other_vendors: Vec<String>,
+    /// An endpoint of another vendor that answers, which shows that this machine's network works.
+    pub answers_elsewhere: Option<Elsewhere>,
+    /// Whether all affected endpoints use one key.
+    pub shares_one_key: bool,
+    /// Whether one of them has answered correctly with its present configuration.
+    pub worked_before: bool,
+    /// How the provider was suspected first and is not any more.
+    pub reattribution: Option<Reattribution>,
+}
+
+/// What alone is affected of a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Only {
+    /// One model.
+    Model(String),
+    /// One endpoint.
+    Endpoint(String),
+    /// One region or host, and others that answer.
+    Region {
+        /// The affected one.
+        here: String,
+        /// The model or endpoint, for the title.
+        name: String,
+        /// Some that answer.
+        others: Vec<String>,
+    },
+}
+
+/// An endpoint of another vendor that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// Its name.
+    pub endpoint: String,
+    /// Its vendor as people call it.
+    pub vendor: String,
+    /// Whether it serves a model that is affected here.
+    pub same_model: bool,
+}
+
+/// The provider was suspected, and is not any more: the rest is the account's own fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reattribution {
+    /// When.
+    pub at: Timestamp,
+    /// Endpoints that were rejected as well and are not any more.
+    #[serde(alias = "let_in")]
+    pub recovered: Vec<String>,
 }
 
 impl Incident {
-    /// Whether it ended because all is well again: not as a part of another incident, as the new normal, or with its
+    /// Whether it ended by a recovery: not by becoming part of another incident, by a new baseline, or with its
     /// endpoints.
     pub fn has_recovered(&self) -> bool {
-        let goes_on = self.attribution == Attribution::Account && self.explained_by.is_some();
-        self.resolved_at.is_some() && !self.is_new_normal() && !self.removed && !goes_on
+        self.resolved_at.is_some()
+            && !self.is_new_normal()
+            && !self.removed
+            && self.merged_into().is_none()
     }
 
-    /// Whether it ended only because what was slow is the new normal: nothing has become better.
+    /// The number of the incident that it became part of.
+    pub fn merged_into(&self) -> Option<u64> {
+        self.explained_by
+            .filter(|_| self.resolved_at.is_some() && self.attribution == Attribution::Account)
+    }
+
+    /// Whether the provider is only suspected: it rejects an account that worked before.
+    pub fn is_suspected(&self) -> bool {
+        self.attribution == Attribution::Provider
+            && self
+                .cause
+                .fault()
+                .is_some_and(|f| f.attribution() == Attribution::Account)
+    }
+
+    /// When its outage was over: the first good probe, or the decision if that is not known.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.ended_at.or(self.resolved_at)
+    }
+
+    /// Whether it ended only because its slowness is the new baseline: nothing has become faster.
     pub fn is_new_normal(&self) -> bool {
         self.resolved_at.is_some()
             && self
@@ -149,15 +356,15 @@ impl Incident {
     }
 }
 
-/// A person's word that somebody is on it.
+/// A person has acknowledged an incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acknowledgement {
-    /// When it was said.
+    /// When.
     pub at: Timestamp,
-    /// Who said it, as they call themselves; empty when they did not say.
+    /// By whom; empty if not given.
     #[serde(default)]
     pub by: String,
-    /// What they said about it.
+    /// A note; empty if none was given.
     #[serde(default)]
     pub comment: String,
 }
@@ -169,19 +376,27 @@ pub struct Evidence {
     pub probes: u32,
     /// Of these, failed (or slow, for an incident of slowness).
     pub failed: u32,
-    /// The learned share of failures in normal times, 0 to 1.
-    pub typical_failure_rate: f64,
-    /// First token: typical and now.
-    pub first_token_ms: FirstToken,
+    /// The learned share of failures in normal times, 0 to 1; `None` until learned.
+    #[serde(default)]
+    pub typical_failure_rate: Option<f64>,
+    /// Time to the first token, in milliseconds.
+    pub first_token_ms: TypicalAndNow,
+    /// Duration of the probe, in milliseconds.
+    #[serde(default)]
+    pub total_ms: TypicalAndNow,
+    /// Output tokens a second after the first.
+    #[serde(default)]
+    pub tokens_per_second: TypicalAndNow,
     /// The last bad samples, oldest first.
     pub samples: Vec<EvidenceSample>,
-    /// How often each fault was seen, by its code.
+    /// How often each fault was seen.
     #[serde(default)]
-    pub faults: BTreeMap<String, u32>,
-    /// The longest wait for a first token.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub faults: BTreeMap<Fault, u32>,
+    /// The longest time to a first token, in milliseconds.
     #[serde(default)]
     pub worst_first_token_ms: Option<f64>,
-    /// The longest probe, failed ones included: what a user waited at worst.
+    /// The longest probe that was not good, in milliseconds.
     #[serde(default)]
     pub worst_total_ms: Option<f64>,
     /// The vendor's ids of the first bad requests, for a support ticket; at most [`Evidence::MOST_REQUEST_IDS`].
@@ -190,10 +405,10 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// A support ticket needs no more.
+    /// The most request ids that are kept.
     pub const MOST_REQUEST_IDS: usize = 20;
 
-    /// Takes in what one sample adds to the post-mortem.
+    /// Adds what one sample says to the post-mortem.
     pub fn note(&mut self, sample: &Sample) {
         if sample.outcome == Outcome::Ok {
             return;
@@ -203,7 +418,7 @@ impl Evidence {
         self.note_request(sample.request_id.as_deref());
     }
 
-    /// Takes in the first token of a bad probe.
+    /// Adds the first token of a bad probe.
     pub fn note_first_token(&mut self, ms: Option<f64>) {
         self.worst_first_token_ms = longer(self.worst_first_token_ms, ms);
     }
@@ -226,13 +441,30 @@ fn longer(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     }
 }
 
-/// First-token latency, in milliseconds.
+impl Evidence {
+    /// The faults, the most frequent first.
+    pub fn faults_by_count(&self) -> Vec<(Fault, u32)> {
+        let mut faults: Vec<_> = self.faults.iter().map(|(fault, n)| (*fault, *n)).collect();
+        faults.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.as_str().cmp(b.0.as_str())));
+        faults
+    }
+}
+
+/// A measure in normal times and now.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
-pub struct FirstToken {
-    /// The learned median; `None` before enough was learned.
+pub struct TypicalAndNow {
+    /// The learned median; `None` until enough was learned.
     pub typical: Option<f64>,
-    /// The last one; `None` when there was none.
+    /// The last value; `None` if there was none.
     pub now: Option<f64>,
+}
+
+impl TypicalAndNow {
+    /// How many times the typical value it is now.
+    pub fn ratio(self) -> Option<f64> {
+        let (typical, now) = (self.typical?, self.now?);
+        (typical > 0.0).then_some(now / typical)
+    }
 }
 
 /// One sample as evidence.
@@ -242,7 +474,7 @@ pub struct EvidenceSample {
     pub endpoint: String,
     /// When the probe began.
     pub started_at: Timestamp,
-    /// What went wrong; `None` for a slow sample.
+    /// Why it failed; `None` for a slow sample.
     pub fault: Option<Fault>,
     /// The HTTP status, if any.
     pub http_status: Option<u16>,
@@ -250,18 +482,21 @@ pub struct EvidenceSample {
     pub first_token_ms: Option<f64>,
     /// The vendor's id of the request.
     pub request_id: Option<String>,
-    /// The provider's own words, redacted.
+    /// The error text, redacted.
     pub error: Option<String>,
+    /// The answer, if it was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
-/// An endpoint that works while another does not.
+/// An endpoint that answers while another does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
     /// The endpoint's name.
     pub endpoint: String,
     /// Its dialect.
     pub provider: Provider,
-    /// Its vendor as people say it.
+    /// Its vendor as people call it.
     pub title: String,
     /// Its status now.
     pub status: Status,

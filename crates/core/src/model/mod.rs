@@ -18,8 +18,9 @@ pub use endpoint::{
 };
 pub use fault::{Attribution, Fault};
 pub use incident::{
-    Acknowledgement, Alternative, Evidence, EvidenceSample, FirstToken, Incident, IncidentState,
-    Status,
+    Acknowledgement, Alternative, Cause, Elsewhere, Evidence, EvidenceSample, Incident,
+    IncidentFacts, IncidentKind, IncidentState, Measure, Only, Reattribution, Status,
+    TypicalAndNow,
 };
 pub use notification::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use sample::{Outcome, Reach, Sample, Trigger, canonical_order};

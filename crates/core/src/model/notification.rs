@@ -153,6 +153,12 @@ pub struct Notice {
     pub title: String,
     /// What works instead, best first.
     pub alternatives: Vec<Alternative>,
+    /// Whether another endpoint is monitored that could stand in, healthy or not; `None` in rows of release 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitors_alternative: Option<bool>,
+    /// Vendors of other open outages ("Azure").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_failing: Vec<String>,
     /// The incident's page, if the daemon has a public address.
     pub url: Option<String>,
     /// The notice that opened the incident on this channel: mails thread on it.

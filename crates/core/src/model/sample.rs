@@ -164,6 +164,11 @@ impl Sample {
     pub fn ended_at(&self) -> Timestamp {
         Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)
     }
+
+    /// Output tokens a second after the first.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        self.tpot_ms.filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms)
+    }
 }
 
 /// What the controls said: targets unrelated to any provider, asked when a probe fails below HTTP.

@@ -1,0 +1,720 @@
+//! The texts of an incident: title, explanation, whose fault and why.
+
+use super::fault::{local_cause, remedy};
+use super::values::Locale;
+use crate::model::{
+    Attribution, Cause, Elsewhere, Fault, Incident, IncidentFacts, Measure, Only, Reattribution,
+    Status, TypicalAndNow,
+};
+
+/// The most names in one sentence: all of a vendor's usual dozen, but there may be hundreds.
+pub const MAX_NAMES: usize = 12;
+/// The most faults in one sentence.
+const MAX_FAULTS: usize = 3;
+/// A measure that is so many times its typical value is given with the factor.
+const NOTABLE_RATIO: f64 = 1.5;
+
+/// Writes the texts of `incident` in the reader's language. One that has no facts, from release 0.1, keeps the texts that
+/// it has.
+pub fn narrate(incident: &mut Incident, locale: &Locale) {
+    if incident.removed {
+        let names = names(incident, locale);
+        incident.title = format!(
+            "{}: {names} removed from the configuration",
+            vendor(incident)
+        );
+        incident.explanation = removed(incident, locale);
+        return;
+    }
+    let Some(facts) = incident.facts.clone() else {
+        return;
+    };
+    let narrator = Narrator {
+        incident,
+        facts: &facts,
+        locale,
+    };
+    let (title, explanation, reason) =
+        (narrator.title(), narrator.explanation(), narrator.reason());
+    incident.title = title;
+    incident.explanation = explanation;
+    incident.attribution_reason = reason;
+}
+
+/// The title of `incident` in one line.
+pub fn title(incident: &Incident, locale: &Locale) -> String {
+    let mut incident = incident.clone();
+    narrate(&mut incident, locale);
+    incident.title
+}
+
+/// Whose fault, and what that means for the reader.
+pub fn attribution(incident: &Incident) -> &'static str {
+    match incident.attribution {
+        Attribution::Provider if incident.is_suspected() => "Probably the provider.",
+        Attribution::Provider => "The provider.",
+        Attribution::Account => {
+            "Your account or configuration: the provider answers, but rejects this key, quota, model \
+             or request. This does not count as provider downtime."
+        }
+        Attribution::Local => {
+            "This machine: its network, resolver, clock or resources. This does not count as \
+             provider downtime."
+        }
+    }
+}
+
+/// What the answer to "whose fault" adds beside the reason: what is affected, what is not, and what to do.
+pub fn context(incident: &Incident, locale: &Locale) -> String {
+    if incident.removed || incident.merged_into().is_some() {
+        return String::new();
+    }
+    let Some(facts) = &incident.facts else {
+        return String::new();
+    };
+    let narrator = Narrator {
+        incident,
+        facts,
+        locale,
+    };
+    narrator.context()
+}
+
+/// What is broken and since when; of an incident that is over, what happened.
+pub fn summary(incident: &Incident, locale: &Locale) -> String {
+    if incident.removed {
+        return removed(incident, locale);
+    }
+    let names = names(incident, locale);
+    let have = have(incident);
+    let since = locale.time(incident.started_at);
+    let cause = cause(incident);
+    if let Some(number) = incident.merged_into() {
+        return format!("{names} {have} become part of incident {number}.");
+    }
+    if incident.is_new_normal() {
+        let resolved_at = locale.time(incident.resolved_at.unwrap_or(incident.started_at));
+        return format!(
+            "{names} {have} been slow since {since} and did not become faster. Since {resolved_at} \
+             this counts as the new baseline."
+        );
+    }
+    match (incident.end(), incident.attribution) {
+        (Some(end), _) => {
+            let mut text = format!("{} at {}", recovered(incident, locale), locale.time(end));
+            if let Some(at) = incident.resolved_at.filter(|at| *at != end) {
+                text += &format!(" (confirmed at {})", locale.clock_time(at));
+            }
+            let lasted = locale.duration(incident.duration_s);
+            text += &format!(". It lasted {lasted}, from {since}: {cause}.");
+            if let Some(slow) = still_slow(incident, locale) {
+                text += &format!(" {slow}, which counts as the new baseline.");
+            }
+            text
+        }
+        (None, Attribution::Account) => {
+            format!("The provider has been rejecting {names} since {since}: {cause}.")
+        }
+        (None, Attribution::Local) => {
+            format!("{names} {have} been unreachable from this machine since {since}: {cause}.")
+        }
+        (None, Attribution::Provider) => {
+            format!(
+                "{names} {have} been {} since {since}: {cause}.",
+                manner(incident)
+            )
+        }
+    }
+}
+
+/// One line about an incident that is over: `openai-chat recovered after 11 min (was: http.5xx)`.
+pub fn outcome(incident: &Incident, locale: &Locale) -> String {
+    let (vendor, names) = (vendor(incident), names(incident, locale));
+    let lasted = locale.duration(incident.duration_s);
+    if incident.removed {
+        return format!("{vendor}: {names} removed from the configuration");
+    }
+    if incident.is_new_normal() {
+        return format!("{vendor}: {names} still slow after {lasted}; this is the new baseline");
+    }
+    if let Some(number) = incident.merged_into() {
+        return format!("{vendor}: {names} now part of incident {number}");
+    }
+    let still = still_slow(incident, locale).map_or(String::new(), |slow| format!("; {slow}"));
+    format!(
+        "{vendor}: {} after {lasted} (was: {}){still}",
+        recovered(incident, locale),
+        incident.cause
+    )
+}
+
+/// How a failing endpoint fails: `slow`, `failing intermittently`, `failing`.
+pub fn manner(incident: &Incident) -> &'static str {
+    match (incident.cause, incident.status) {
+        (Cause::Slow, _) => "slow",
+        (_, Status::Degraded) => "failing intermittently",
+        _ => "failing",
+    }
+}
+
+/// What is wrong, with the code: `server error (http.5xx)`.
+pub fn cause(incident: &Incident) -> String {
+    match incident.cause {
+        Cause::Slow => slow_cause(incident.measure, incident.resolved_at.is_some()).to_owned(),
+        Cause::Failed => "probes failed".to_owned(),
+        Cause::Fault(fault) => format!("{} ({fault})", fault.describe()),
+    }
+}
+
+fn slow_cause(measure: Measure, over: bool) -> &'static str {
+    match (measure, over) {
+        (Measure::TokensPerSecond, false) => "tokens arrive much more slowly than usual",
+        (Measure::TokensPerSecond, true) => "tokens arrived much more slowly than usual",
+        (Measure::Total, false) => "answers take much longer than usual to complete",
+        (Measure::Total, true) => "answers took much longer than usual to complete",
+        (_, false) => "the first token takes much longer than usual",
+        (_, true) => "the first token took much longer than usual",
+    }
+}
+
+/// The measures of a slow incident, the one that decided first; of a failing one, the first token.
+pub fn measures(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> {
+    let evidence = &incident.evidence;
+    let first = (Measure::FirstToken, evidence.first_token_ms);
+    let total = (Measure::Total, evidence.total_ms);
+    let rate = (Measure::TokensPerSecond, evidence.tokens_per_second);
+    let shown = match incident.measure {
+        Measure::Errors | Measure::FirstToken => vec![first],
+        Measure::Total => vec![total, first],
+        Measure::TokensPerSecond => vec![rate, total],
+    };
+    shown
+        .into_iter()
+        .filter_map(|(measure, values)| Some((label(measure), compared(measure, values, locale)?)))
+        .collect()
+}
+
+fn label(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Errors => "probes",
+        Measure::FirstToken => "first token",
+        Measure::Total => "total time",
+        Measure::TokensPerSecond => "output rate",
+    }
+}
+
+/// `typically 420 ms, now 2.73 s (6.5×)`; what was not learned is not called typical.
+fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<String> {
+    let show = |value: f64| match measure {
+        Measure::TokensPerSecond => format!("{} tokens/s", locale.decimal(value, 1)),
+        _ => locale.latency(value),
+    };
+    Some(match (values.typical, values.now) {
+        (None, None) => return None,
+        (None, Some(now)) => format!("now {} (usual value not learned yet)", show(now)),
+        (Some(typical), None) => format!("typically {}, now no response", show(typical)),
+        (Some(typical), Some(now)) => {
+            let ratio = values.ratio().unwrap_or(1.0);
+            let factor = if ratio >= NOTABLE_RATIO {
+                format!(" ({}×)", locale.decimal(ratio, 1))
+            } else {
+                String::new()
+            };
+            format!("typically {}, now {}{factor}", show(typical), show(now))
+        }
+    })
+}
+
+/// Failed or slow probes, and what is typical: `9 of 10 failed (typically 0.3%)`.
+pub fn share_of_probes(incident: &Incident, locale: &Locale) -> String {
+    let evidence = &incident.evidence;
+    let (bad, all) = (
+        locale.number(evidence.failed),
+        locale.number(evidence.probes),
+    );
+    if incident.cause.is_slow() {
+        return format!("{bad} of {all} slow");
+    }
+    // What is learned is the provider's share of failures, which says nothing about the account.
+    let typical = match (incident.attribution, evidence.typical_failure_rate) {
+        (Attribution::Provider, Some(rate)) => {
+            format!(" (typically {})", locale.failure_rate(rate))
+        }
+        (Attribution::Provider, None) => " (usual rate not learned yet)".to_owned(),
+        _ => String::new(),
+    };
+    format!("{bad} of {all} failed{typical}")
+}
+
+/// What the vendor's own status page says, and who was first; empty if no page is read.
+pub fn vendor_status(incident: &Incident, locale: &Locale) -> String {
+    let official = &incident.official;
+    let Some(status) = official.status else {
+        return String::new();
+    };
+    let status = status.as_str();
+    let Some(theirs) = &official.incident else {
+        return format!("It says \"{status}\" and does not mention this.");
+    };
+    let theirs = super::values::clean(theirs);
+    match (official.published_at, official.lead_s) {
+        (Some(at), Some(lead)) => {
+            let (by, at) = (locale.duration(lead.abs()), locale.time(at));
+            let order = if lead >= 0.0 { "after" } else { "before" };
+            format!(
+                "It says \"{status}\": \"{theirs}\", published at {at}, {by} {order} it was detected \
+                 here."
+            )
+        }
+        _ => format!("It says \"{status}\": \"{theirs}\"."),
+    }
+}
+
+fn vendor(incident: &Incident) -> &str {
+    match &incident.facts {
+        Some(facts) if !facts.vendor.is_empty() => &facts.vendor,
+        _ => &incident.provider,
+    }
+}
+
+fn names(incident: &Incident, locale: &Locale) -> String {
+    locale.list_at_most(&incident.endpoints, MAX_NAMES)
+}
+
+fn have(incident: &Incident) -> &'static str {
+    if incident.endpoints.len() == 1 {
+        "has"
+    } else {
+        "have"
+    }
+}
+
+fn removed(incident: &Incident, locale: &Locale) -> String {
+    let names = names(incident, locale);
+    let was = if incident.endpoints.len() == 1 {
+        "was"
+    } else {
+        "were"
+    };
+    format!(
+        "{names} {was} removed from the configuration, so the incident is closed. Nothing is known \
+         about a recovery."
+    )
+}
+
+/// `openai-chat recovered`; those whose slowness is the new baseline did not.
+fn recovered(incident: &Incident, locale: &Locale) -> String {
+    let recovered: Vec<_> = incident
+        .endpoints
+        .iter()
+        .filter(|e| !incident.new_normal.contains(e))
+        .collect();
+    format!("{} recovered", locale.list_at_most(&recovered, MAX_NAMES))
+}
+
+fn still_slow(incident: &Incident, locale: &Locale) -> Option<String> {
+    let slow = &incident.new_normal;
+    let verb = if slow.len() == 1 { "is" } else { "are" };
+    (!slow.is_empty()).then(|| {
+        let names = locale.list_at_most(slow, MAX_NAMES);
+        format!("{names} {verb} still slow")
+    })
+}
+
+/// An incident, its facts, and who reads about it.
+struct Narrator<'a> {
+    incident: &'a Incident,
+    facts: &'a IncidentFacts,
+    locale: &'a Locale,
+}
+
+impl Narrator<'_> {
+    fn names(&self) -> String {
+        names(self.incident, self.locale)
+    }
+
+    /// `9 of the last 10 probes failed`.
+    fn share(&self) -> String {
+        let evidence = &self.incident.evidence;
+        let (failed, probes) = (
+            self.locale.number(evidence.failed),
+            self.locale.number(evidence.probes),
+        );
+        let verb = if self.incident.cause.is_slow() {
+            "were slow"
+        } else {
+            "failed"
+        };
+        match self.incident.resolved_at {
+            Some(_) => format!("{failed} of {probes} probes {verb}"),
+            None => format!("{failed} of the last {probes} probes {verb}"),
+        }
+    }
+
+    /// The most frequent faults with their counts, in parentheses.
+    fn faults(&self) -> String {
+        let faults = self.incident.evidence.faults_by_count();
+        let list: Vec<_> = faults
+            .iter()
+            .take(MAX_FAULTS)
+            .map(|(fault, n)| match fault.describe() {
+                text if text == fault.as_str() => format!("{n} × {fault}"),
+                text => format!("{n} × {fault}, {text}"),
+            })
+            .collect();
+        if list.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", list.join("; "))
+        }
+    }
+
+    fn title(&self) -> String {
+        let incident = self.incident;
+        let (vendor, cause) = (vendor(incident), incident.cause);
+        match (incident.attribution, cause) {
+            (Attribution::Account, Cause::Fault(fault)) => {
+                format!("{vendor}: {} ({cause})", self.rejection(fault))
+            }
+            (Attribution::Local, Cause::Fault(fault)) => {
+                format!(
+                    "{} ({cause}): {} unreachable",
+                    local_cause(fault),
+                    self.names()
+                )
+            }
+            _ if incident.is_new_normal() => {
+                format!(
+                    "{vendor}: {} still slow; this is the new baseline",
+                    self.names()
+                )
+            }
+            _ => {
+                let suspected = if incident.is_suspected() {
+                    "suspected provider fault, "
+                } else {
+                    ""
+                };
+                let cause = if cause.is_slow() {
+                    String::new()
+                } else {
+                    format!(" ({cause})")
+                };
+                let only = match &self.facts.only {
+                    Some(Only::Model(name) | Only::Endpoint(name) | Only::Region { name, .. }) => {
+                        format!(", {name} only")
+                    }
+                    None => String::new(),
+                };
+                format!("{vendor}: {suspected}{}{cause}{only}", self.share())
+            }
+        }
+    }
+
+    fn explanation(&self) -> String {
+        let incident = self.incident;
+        if incident.resolved_at.is_some() {
+            return self.end();
+        }
+        let (share, faults) = (self.share(), self.faults());
+        let summary = summary(incident, self.locale);
+        let mut text = match incident.attribution {
+            Attribution::Account => {
+                let message = self.message();
+                format!("{summary} {share}{message}.")
+            }
+            Attribution::Local => format!("{summary} {share}{faults}."),
+            Attribution::Provider => {
+                let mut figures = vec![format!("{share}{faults}")];
+                if let Some(rate) = incident.evidence.typical_failure_rate
+                    && !incident.cause.is_slow()
+                {
+                    figures.push(format!("typically {} fail", self.locale.failure_rate(rate)));
+                }
+                let measures = measures(incident, self.locale).into_iter();
+                figures.extend(measures.map(|(name, value)| format!("{name} {value}")));
+                format!("{summary} {}.", figures.join("; "))
+            }
+        };
+        let context = self.context();
+        if !context.is_empty() {
+            text += &format!(" {context}");
+        }
+        text
+    }
+
+    /// The explanation once it is over.
+    fn end(&self) -> String {
+        let incident = self.incident;
+        let (share, faults) = (self.share(), self.faults());
+        if let Some(number) = incident.merged_into() {
+            let after = self.locale.duration(incident.duration_s);
+            let why = match &self.facts.reattribution {
+                Some(reattribution) => format!(
+                    "this is no longer attributed to the provider ({})",
+                    self.reattribution(reattribution)
+                ),
+                None => "the provider turned out to reject others as well".to_owned(),
+            };
+            return format!(
+                "After {after} {why}; it continues as part of incident {number}: {share}{faults}."
+            );
+        }
+        format!("{} {share}{faults}.", summary(incident, self.locale))
+    }
+
+    /// What is affected, what is not, and what to do, in sentences.
+    fn context(&self) -> String {
+        let incident = self.incident;
+        let mut sentences = Vec::new();
+        match (incident.attribution, incident.cause.fault()) {
+            (Attribution::Account, Some(fault)) => {
+                sentences.extend(self.corrected());
+                sentences.extend(self.model_retired(fault));
+                sentences.extend(self.unaffected());
+                sentences.push(remedy(fault).to_owned());
+            }
+            (Attribution::Local, Some(fault)) => sentences.push(remedy(fault).to_owned()),
+            _ => {
+                sentences.extend(self.suspicion());
+                sentences.extend(self.scope());
+                sentences.extend(self.elsewhere());
+                sentences.extend(self.dependencies());
+            }
+        }
+        if incident.resolved_at.is_some() {
+            sentences.clear();
+            sentences.extend(
+                self.scope()
+                    .filter(|_| incident.attribution == Attribution::Provider),
+            );
+        }
+        sentences.retain(|sentence| !sentence.is_empty());
+        sentences.join(" ")
+    }
+
+    /// The status and message of the last rejected probe: `: HTTP 429, "You exceeded your quota"`.
+    fn message(&self) -> String {
+        let Some(last) = self.incident.evidence.samples.last() else {
+            return String::new();
+        };
+        let status = last.http_status.map(|status| format!("HTTP {status}"));
+        let message = last.error.as_deref().map(|error| format!("\"{error}\""));
+        let parts: Vec<_> = status.into_iter().chain(message).collect();
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", parts.join(", "))
+        }
+    }
+
+    /// That the provider was suspected first.
+    fn corrected(&self) -> Option<String> {
+        let reattribution = self.facts.reattribution.as_ref()?;
+        Some(format!(
+            "Until now this was attributed to the provider: {}.",
+            self.reattribution(reattribution)
+        ))
+    }
+
+    fn model_retired(&self, fault: Fault) -> Option<String> {
+        (fault == Fault::RequestModelNotFound && self.facts.worked_before)
+            .then(|| "The model was found until now; it may have been retired.".to_owned())
+    }
+
+    fn unaffected(&self) -> Option<String> {
+        if let Some(name) = self.facts.unaffected.first() {
+            return Some(format!("{name} at the same provider is not affected."));
+        }
+        let vendors = &self.facts.other_vendors;
+        let verb = if vendors.len() == 1 { "is" } else { "are" };
+        (!vendors.is_empty()).then(|| {
+            let list = self.locale.list_at_most(vendors, MAX_NAMES);
+            format!("{list} {verb} not affected.")
+        })
+    }
+
+    /// What the provider rejects.
+    fn rejection(&self, fault: Fault) -> String {
+        let names = self.names();
+        let model = match self.facts.models.as_slice() {
+            [model] => format!("the model {model}"),
+            _ => "the model".to_owned(),
+        };
+        match fault {
+            Fault::AccountAuth => format!("the API key for {names} was rejected"),
+            Fault::AccountPermission => format!("the API key for {names} lacks permission"),
+            Fault::AccountQuota => format!("the quota or credit for {names} is exhausted"),
+            Fault::AccountRateLimit => format!("{names} exceeds the account's own rate limit"),
+            Fault::AccountRegion => {
+                format!("{names} does not accept this machine's address or region")
+            }
+            Fault::RequestModelNotFound => format!("{model} of {names} was not found"),
+            Fault::RequestRejected => format!("the request of {names} was rejected"),
+            Fault::RequestTooFewTokens => {
+                format!("`max_tokens` of {names} is too small for {model}")
+            }
+            Fault::AnswerFiltered => format!("a content filter removes the answer of {names}"),
+            Fault::AnswerRefused => format!("{model} of {names} refuses to answer the prompt"),
+            other => format!("{names} cannot be used: {}", other.describe()),
+        }
+    }
+
+    fn reattribution(&self, reattribution: &Reattribution) -> String {
+        let at = self.locale.time(reattribution.at);
+        match reattribution.recovered.as_slice() {
+            [] => format!("since {at} nothing points to the provider"),
+            recovered => format!(
+                "{} recovered at {at}, and {} did not",
+                self.locale.list_at_most(recovered, MAX_NAMES),
+                self.names()
+            ),
+        }
+    }
+
+    fn suspicion(&self) -> Option<String> {
+        let fault = self.incident.cause.fault()?;
+        self.incident.is_suspected().then(|| {
+            let one_key = if self.facts.shares_one_key {
+                " They share one key, so the cause may also be that key or its account."
+            } else {
+                ""
+            };
+            format!("{one_key} If it is not the provider: {}", remedy(fault))
+                .trim_start()
+                .to_owned()
+        })
+    }
+
+    /// What of the provider is affected and what is not.
+    fn scope(&self) -> Option<String> {
+        let vendor = vendor(self.incident);
+        Some(match self.facts.only.as_ref()? {
+            Only::Region { here, others, .. } => {
+                let others = self.locale.list_at_most(others, MAX_NAMES);
+                format!("Regional: only {here} is affected; {others} of {vendor} answers.")
+            }
+            Only::Model(name) | Only::Endpoint(name) => {
+                let (models, endpoints) =
+                    (self.facts.unaffected_models, self.facts.unaffected.len());
+                let count = |n: usize, one: &str, many: &str| {
+                    let verb = if n == 1 { "answers" } else { "answer" };
+                    format!("{} {verb}", self.locale.count(n as u64, one, many))
+                };
+                let others = if models == 0 {
+                    count(endpoints, "other endpoint", "other endpoints")
+                } else {
+                    count(models, "other model", "other models")
+                };
+                format!("Only {name} is affected; {others}.")
+            }
+        })
+    }
+
+    /// Who else answers, unless the reason names it already.
+    fn elsewhere(&self) -> Option<String> {
+        let other = self.facts.answers_elsewhere.as_ref()?;
+        if self.reason_names_other() && !other.same_model {
+            return None;
+        }
+        let Elsewhere {
+            endpoint, vendor, ..
+        } = other;
+        Some(if other.same_model {
+            format!(
+                "The same model answers at {endpoint} ({vendor}), so this machine's network is not \
+                 the cause."
+            )
+        } else {
+            format!("{endpoint} answers from here, so this machine's network is not the cause.")
+        })
+    }
+
+    fn reason_names_other(&self) -> bool {
+        match self.incident.cause {
+            Cause::Slow => true,
+            Cause::Fault(fault) => fault.is_network(),
+            Cause::Failed => false,
+        }
+    }
+
+    fn dependencies(&self) -> Option<String> {
+        if let Some(number) = self.incident.explained_by {
+            return Some(format!("Caused by incident {number} (dependency)."));
+        }
+        let dependents = &self.incident.explains;
+        let verb = if dependents.len() == 1 {
+            "depends on it and fails as well"
+        } else {
+            "depend on it and fail as well"
+        };
+        (!dependents.is_empty()).then(|| {
+            let names = self.locale.list_at_most(dependents, MAX_NAMES);
+            format!("{names} {verb}.")
+        })
+    }
+
+    /// Why we think so, in a sentence.
+    fn reason(&self) -> String {
+        let incident = self.incident;
+        let other = self.facts.answers_elsewhere.as_ref().map(|e| &e.endpoint);
+        let fault = incident.cause.fault();
+        match incident.attribution {
+            Attribution::Account => match &self.facts.reattribution {
+                Some(reattribution) => format!(
+                    "No longer attributed to the provider: {}.",
+                    self.reattribution(reattribution)
+                ),
+                None => "The provider answers and rejects this account or request.".to_owned(),
+            },
+            Attribution::Local => {
+                "The failure is on this machine, or no connectivity check answers from it."
+                    .to_owned()
+            }
+            Attribution::Provider if incident.is_suspected() => {
+                let endpoints = match incident.endpoints.len() {
+                    1 => "several endpoints".to_owned(),
+                    n => format!("{n} endpoints"),
+                };
+                format!(
+                    "A key and a configuration that worked before are now rejected on {endpoints} at \
+                     the same time."
+                )
+            }
+            Attribution::Provider => match (incident.cause, fault, other) {
+                (Cause::Slow, _, Some(other)) => {
+                    format!("It answers late, while {other} answers from here as usual.")
+                }
+                (Cause::Slow, ..) => "It answers, but late.".to_owned(),
+                (_, Some(Fault::LocalDns), _) => {
+                    "Its host name does not resolve, while other names do.".to_owned()
+                }
+                (_, Some(Fault::LocalProxy), _) => {
+                    "The proxy does not reach it, while it reaches others.".to_owned()
+                }
+                (_, Some(fault), Some(other)) if fault.is_network() => {
+                    format!("{other} answers from here at the same time.")
+                }
+                (_, Some(fault), None) if fault.is_network() => {
+                    "The connection fails at its end, and nothing points to the network here."
+                        .to_owned()
+                }
+                _ => self.api_error(),
+            },
+        }
+    }
+
+    fn api_error(&self) -> String {
+        let samples = &self.incident.evidence.samples;
+        let status = samples.iter().rev().find_map(|s| s.http_status);
+        let status = status.map_or(String::new(), |status| format!(" (HTTP {status})"));
+        match self.incident.cause.fault() {
+            Some(Fault::AnswerEmpty | Fault::AnswerWrong) => {
+                format!("The API itself answered{status}, but not correctly.")
+            }
+            _ => format!(
+                "The error came from the API itself{status}, not from your network or account."
+            ),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What is known around an incident, collected while it is known. The texts are made from it later, by
+//! `message::incident`.
+
+use std::collections::BTreeSet;
+
+use super::{Open, Surroundings};
+use crate::model::{
+    Cause, Elsewhere, Endpoint, Incident, IncidentFacts, IncidentKind, Only, Timestamp,
+};
+
+/// How many bad samples an incident shows.
+const SHOWN_SAMPLES: usize = 5;
+/// How many other regions are named.
+const NAMED_REGIONS: usize = 3;
+
+/// Brings the incident's evidence, cause and facts up to date at `at`.
+pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Surroundings) {
+    open.incident.official = around.official(&open.incident);
+    let mut samples: Vec<_> = open
+        .incident
+        .endpoints
+        .iter()
+        .flat_map(|e| around.bad_samples(e, open.incident.started_at))
+        .collect();
+    samples.sort_by_key(|s| s.started_at);
+    let incident = &mut open.incident;
+    let until = incident.end().unwrap_or(at);
+    incident.duration_s = until.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+    // Those before the decision were not counted one by one.
+    for bad in &samples {
+        incident.evidence.note_request(bad.request_id.as_deref());
+        incident.evidence.note_first_token(bad.first_token_ms);
+    }
+    incident.evidence.samples = samples.split_off(samples.len().saturating_sub(SHOWN_SAMPLES));
+    incident.evidence.faults.clone_from(&open.faults);
+    incident.cause = match open.kind {
+        // It is about one fault, whatever else its endpoints have.
+        IncidentKind::Fault(fault) => Cause::Fault(fault),
+        IncidentKind::Service if incident.cause.is_slow() => Cause::Slow,
+        IncidentKind::Service => incident
+            .evidence
+            .faults_by_count()
+            .first()
+            .map_or(Cause::Failed, |(fault, _)| Cause::Fault(*fault)),
+    };
+    open.incident.facts = Some(collect(open, around));
+}
+
+fn collect(open: &Open, around: &impl Surroundings) -> IncidentFacts {
+    let incident = &open.incident;
+    let endpoints: Vec<_> = incident
+        .endpoints
+        .iter()
+        .filter_map(|name| around.endpoint(name))
+        .collect();
+    let (same_provider, others): (Vec<_>, Vec<_>) = around
+        .working()
+        .into_iter()
+        .filter(|e| !incident.endpoints.contains(&e.name))
+        .partition(|e| e.domain() == incident.provider);
+    let models = models(&endpoints);
+    let other_models = self::models(&same_provider);
+    let vendors: BTreeSet<_> = others.iter().map(|e| e.domain_title()).collect();
+    IncidentFacts {
+        vendor: endpoints
+            .first()
+            .map_or_else(|| incident.provider.clone(), |e| e.domain_title()),
+        only: only(incident, &endpoints, &same_provider, around),
+        unaffected: same_provider.iter().map(|e| e.name.clone()).collect(),
+        unaffected_models: if other_models.is_disjoint(&models) {
+            other_models.len()
+        } else {
+            0
+        },
+        other_vendors: vendors.into_iter().collect(),
+        answers_elsewhere: elsewhere(&models, &others),
+        models: models.into_iter().map(str::to_owned).collect(),
+        shares_one_key: share_one_key(&endpoints),
+        worked_before: incident
+            .endpoints
+            .iter()
+            .any(|name| around.has_worked(name)),
+        reattribution: open.reattribution.clone(),
+    }
+}
+
+fn models<'a>(endpoints: &[&'a Endpoint]) -> BTreeSet<&'a str> {
+    endpoints
+        .iter()
+        .filter_map(|e| e.model.as_deref())
+        .collect()
+}
+
+/// What alone is affected, when the rest of the provider answers: a region if that tells them apart, else a model, else
+/// the endpoint.
+fn only(
+    incident: &Incident,
+    endpoints: &[&Endpoint],
+    unaffected: &[&Endpoint],
+    around: &impl Surroundings,
+) -> Option<Only> {
+    let accounted_for = unaffected.len() + incident.endpoints.len();
+    if unaffected.is_empty() || accounted_for < around.size_of(&incident.provider) {
+        return None;
+    }
+    let models = models(endpoints);
+    let distinct = models.is_disjoint(&self::models(unaffected));
+    let only = match (models.iter().next(), incident.endpoints.as_slice()) {
+        (Some(model), _) if models.len() == 1 && distinct => Only::Model((*model).to_owned()),
+        (_, [one]) => Only::Endpoint(one.clone()),
+        _ => return None,
+    };
+    let here: BTreeSet<_> = endpoints.iter().map(|e| host(e)).collect();
+    let there: BTreeSet<_> = unaffected.iter().map(|e| host(e)).collect();
+    if here.len() != 1 || !here.is_disjoint(&there) {
+        return Some(only);
+    }
+    let (Only::Model(name) | Only::Endpoint(name)) = only else {
+        return Some(only);
+    };
+    let others: BTreeSet<_> = unaffected.iter().map(|e| region(e)).collect();
+    Some(Only::Region {
+        here: endpoints.first().map(|e| region(e)).unwrap_or_default(),
+        name,
+        others: others.into_iter().take(NAMED_REGIONS).collect(),
+    })
+}
+
+fn host(endpoint: &Endpoint) -> String {
+    endpoint.base_url.host_str().unwrap_or_default().to_owned()
+}
+
+fn region(endpoint: &Endpoint) -> String {
+    let label = endpoint.labels.get("region").cloned();
+    label.unwrap_or_else(|| host(endpoint))
+}
+
+/// Who else answers: the same model if it does, else any endpoint.
+fn elsewhere(models: &BTreeSet<&str>, others: &[&Endpoint]) -> Option<Elsewhere> {
+    let serves = |e: &&&Endpoint| e.model.as_deref().is_some_and(|m| models.contains(m));
+    let same = others.iter().find(serves);
+    let endpoint = same.or_else(|| others.first())?;
+    Some(Elsewhere {
+        endpoint: endpoint.name.clone(),
+        vendor: endpoint.domain_title(),
+        same_model: same.is_some(),
+    })
+}
+
+fn share_one_key(endpoints: &[&Endpoint]) -> bool {
+    let mut pairs = endpoints.windows(2);
+    let same = |pair: &[&Endpoint]| {
+        (&pair[0].api_key, &pair[0].headers) == (&pair[1].api_key, &pair[1].headers)
+    };
+    endpoints.len() > 1 && pairs.all(same)
+}

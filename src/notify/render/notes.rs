@@ -1,0 +1,70 @@
+//! Notes about a message itself: late, through a fallback, a reminder, what has changed since the last one.
+
+use super::RenderContext;
+use crate::message::values::clean;
+use crate::model::{Acknowledgement, Attribution, Notice, NoticeType};
+
+/// A message sent this long after its decision is late.
+const LATE_MS: i64 = 5 * 60_000;
+
+/// The notes about the message itself, the most important first.
+pub(super) fn notes(notice: &Notice, context: RenderContext) -> Vec<String> {
+    let locale = &context.locale;
+    let mut notes = Vec::new();
+    let late_by = context.now.since_ms(notice.decided_at);
+    if late_by >= LATE_MS {
+        notes.push(format!(
+            "This message is late: it was decided at {} and could not be delivered for {}.",
+            locale.time(notice.decided_at),
+            locale.duration(late_by as f64 / 1000.0)
+        ));
+    }
+    if let Some(channel) = &notice.instead_of {
+        let channel = clean(channel);
+        notes.push(format!(
+            "You get this message because the channel `{channel}` could not deliver it."
+        ));
+    }
+    let end = notice.incident.as_ref().and_then(|i| i.end());
+    if let Some(end) = end.filter(|_| notice.already_over) {
+        notes.push(format!(
+            "It is already over: it ended at {}, before this message could be delivered.",
+            locale.time(end)
+        ));
+    }
+    notes.extend(change(notice, context));
+    notes
+}
+
+/// What has changed since the last message.
+fn change(notice: &Notice, context: RenderContext) -> Option<String> {
+    let incident = notice.incident.as_ref()?;
+    Some(match notice.r#type {
+        // Only what the provider was suspected of can become the account's later.
+        NoticeType::Escalated if incident.attribution == Attribution::Account => {
+            "Correction: this is not the provider's fault.".to_owned()
+        }
+        NoticeType::Escalated => "It has become worse since the last message.".to_owned(),
+        NoticeType::Updated => match &incident.acknowledged {
+            Some(acknowledgement) => acknowledged(acknowledgement, context),
+            None => "Its cause or extent has changed since the last message.".to_owned(),
+        },
+        NoticeType::Reminder => "Reminder: this is still going on.".to_owned(),
+        _ => return None,
+    })
+}
+
+fn acknowledged(acknowledgement: &Acknowledgement, context: RenderContext) -> String {
+    let by = if acknowledgement.by.is_empty() {
+        "Somebody".to_owned()
+    } else {
+        clean(&acknowledgement.by)
+    };
+    let note = if acknowledgement.comment.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", clean(&acknowledgement.comment))
+    };
+    let at = context.locale.time(acknowledgement.at);
+    format!("{by} acknowledged this incident at {at}{note}")
+}
