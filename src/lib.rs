@@ -13,7 +13,11 @@
 //!                                  store (read-only) ─► cli
 //! ```
 
-pub use llmwatch_core::{detect, message, model, protocol, schedule};
+pub use llmwatch_core::alerting::{self as desk, maintenance};
+pub use llmwatch_core::incident::{self, attribution as attribute, vendor_status as official};
+pub use llmwatch_core::message::document;
+pub use llmwatch_core::report::{self, backtest, rollup, routing as route};
+pub use llmwatch_core::{alerting, detect, message, model, monitor, protocol, schedule};
 pub use llmwatch_simulator as simulate;
 
 pub mod clock;
@@ -26,37 +30,11 @@ pub mod log;
 
 pub mod systemd;
 
-pub mod document;
-
 pub mod probe;
-
-pub mod advice;
-
-pub mod backtest;
-
-pub mod attribute;
-
-pub mod official;
-
-pub mod incident;
 
 pub use llmwatch_core::config::matchers as audience;
 
-pub mod maintenance;
-
-pub mod silence;
-
-pub mod snapshot;
-
-pub mod route;
-
 pub mod metrics;
-
-pub mod desk;
-
-pub mod rollup;
-
-pub mod report;
 
 pub mod store;
 

@@ -8,8 +8,8 @@ use flate2::read::GzDecoder;
 use serde_json::json;
 
 use super::point_in_time::point_in_time;
-use super::{EX_CONFIG, Exit, Failure, Globals};
-use crate::backtest::{self, Difference, Label, Replay, ReplayError, Samples, Score, Summary};
+use super::{EX_CONFIG, Exit, Failure, Globals, trace_files};
+use crate::backtest::{Difference, Label, Replay, ReplayError, Samples, Score, Summary};
 use crate::clock;
 use crate::config::{self, Settings, Surroundings};
 use crate::model::{DetectionPolicy, Sample, Timestamp};
@@ -58,7 +58,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let rules = args.rules.as_deref().map(read).transpose().map_err(bad)?;
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     let (current, with_rules) = match &args.samples {
-        Some(traces) if backtest::is_trace(traces) => {
+        Some(traces) if trace_files::is_trace(traces) => {
             replay_traces(traces, rules.as_ref(), window)?
         }
         Some(file) => {
@@ -145,7 +145,7 @@ fn replay_traces(
     }
     let standard = DetectionPolicy::default();
     let policies: Vec<_> = std::iter::once(&standard).chain(rules).collect();
-    let mut replays = backtest::replay(path, &policies)?.into_iter();
+    let mut replays = trace_files::replay(path, &policies)?.into_iter();
     Ok((replays.next().unwrap_or_default(), replays.next()))
 }
 

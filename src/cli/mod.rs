@@ -21,6 +21,7 @@ mod simulate;
 mod status;
 mod store;
 mod test_alert;
+pub mod trace_files;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};

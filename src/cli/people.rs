@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, Failure, Globals, print, table};
 use crate::config::Settings;
-use crate::silence::Silence;
+use crate::model::Silence;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::clock;
 use crate::config::Settings;
+use crate::model::Snapshot;
 use crate::model::Tally;
 use crate::pipeline;
 use crate::schedule::budget;
-use crate::snapshot::Snapshot;
 use crate::store::Store;
 
 /// How long the daemon may take to answer.

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::Channel;
+use crate::message::test_notice::specimen;
 use crate::model::{Notice, NoticeType};
-use crate::notify::specimen::specimen;
 use crate::notify::{Attempt, Progress, Sender};
 
 #[derive(Debug, clap::Args)]

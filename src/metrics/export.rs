@@ -21,8 +21,8 @@ use crate::clock::Wall;
 use crate::config::{Otlp, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
+use crate::model::Snapshot;
 use crate::model::Timestamp;
-use crate::snapshot::Snapshot;
 
 /// The limit for one export, as OpenTelemetry's own exporters have it.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -18,9 +18,9 @@ use lettre::transport::smtp::{Error, PoolConfig};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use uuid::Uuid;
 
-use super::render::{self, Setting};
 use super::{Attempt, Progress, summary};
 use crate::config::{Dkim, Email, Smtp, SmtpTls};
+use crate::message::render::{self, Setting};
 use crate::model::{Notice, Secret};
 
 /// The limit for connecting.

@@ -12,9 +12,9 @@ use crate::clock::Wall;
 use crate::config::{Heartbeat, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
+use crate::model::Snapshot;
 use crate::model::{Endpoint, Timestamp};
 use crate::schedule::budget;
-use crate::snapshot::Snapshot;
 
 /// The limit for one ping.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -87,8 +87,8 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::config::{self, Surroundings};
+    use crate::message::test_notice::specimen;
     use crate::model::Outgoing;
-    use crate::notify::specimen::specimen;
     use crate::simulate::WebhookSink;
     use crate::store::{Attempted, Commit, IncidentRow, Store};
 

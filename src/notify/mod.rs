@@ -1,11 +1,8 @@
 //! Telling: one attempt at delivering a notice through a channel, and the worker that sees the outbox delivered.
 
 mod email;
-pub mod format;
 pub mod heartbeat;
 mod keep_alive;
-pub mod render;
-pub mod specimen;
 mod webhook;
 pub mod worker;
 
@@ -16,9 +13,11 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use self::email::Mailer;
-use self::render::Setting;
 use self::webhook::Poster;
 use crate::config::{Channel, ChannelKind, Settings};
+use crate::message::receivers;
+use crate::message::render;
+use crate::message::render::Setting;
 use crate::message::values::Locale;
 use crate::model::{Notice, Timestamp};
 
@@ -189,7 +188,7 @@ impl Sender {
                 ("html", render::html(notice, setting).into_bytes()),
             ],
             (Some(Way::Post(_)), ChannelKind::Webhook(webhook)) => {
-                let call = format::call(&webhook.masked(), notice, setting);
+                let call = receivers::call(&webhook.masked(), notice, setting);
                 match serde_json::from_str::<serde_json::Value>(&call.body) {
                     Ok(body) => vec![("json", format!("{body:#}\n").into_bytes())],
                     Err(_) => vec![("txt", call.body.into_bytes())],

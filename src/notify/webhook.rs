@@ -10,11 +10,11 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use ring::hmac;
 
-use super::format::{self, Call};
-use super::render::Setting;
 use super::{Attempt, Progress};
 use crate::config::{Settings, Webhook, signing_key};
 use crate::http_client;
+use crate::message::receivers::{self, Call};
+use crate::message::render::Setting;
 use crate::model::{Notice, Timestamp};
 
 /// So much of a refusal is read and kept.
@@ -52,7 +52,7 @@ impl Poster {
         setting: Setting,
         mut progress: Progress,
     ) -> Attempt {
-        let call = format::call(&self.webhook, notice, setting);
+        let call = receivers::call(&self.webhook, notice, setting);
         let headers = self.headers(
             &call,
             &notice.id.to_string(),
@@ -102,7 +102,7 @@ impl Poster {
 
     /// Whether the receiver's address accepts connections. Any answer will do: nothing is to be sent.
     pub(super) async fn open(&self) -> Result<(), String> {
-        let url = format::address(&self.webhook);
+        let url = receivers::address(&self.webhook);
         self.client
             .head(url.expose())
             .send()

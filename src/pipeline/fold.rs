@@ -19,11 +19,11 @@ use self::context::fingerprint;
 use self::hear::feeds_about;
 use self::sight::Blind;
 use super::{Line, Step};
-use crate::advice::{Advice, Advisor};
 use crate::attribute::attribute;
 use crate::audience::{Scope, ends_by_message, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::desk::Announcement;
+use crate::detect::early_warning::Advisor;
 use crate::detect::{
     Blip, Cause, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked,
 };
@@ -32,12 +32,13 @@ use crate::log;
 use crate::maintenance::{self, Active};
 use crate::message;
 use crate::message::values::Locale;
+use crate::model::{Advice, EndpointView, Snapshot};
 use crate::model::{
     Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample,
     Status, Timestamp,
 };
+use crate::monitor::Recent;
 use crate::official::Pages;
-use crate::snapshot::{EndpointView, Recent, Snapshot};
 
 /// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
 /// hundreds of endpoints does not write the state of all of them hundreds of times.

@@ -30,14 +30,14 @@ use crate::log::broadcast::Broadcast;
 use crate::message;
 use crate::message::values::Locale;
 use crate::metrics::Counters;
+use crate::model::Silence;
+use crate::model::Snapshot;
 use crate::model::{
     Acknowledgement, Incident, NoticeType, Outcome, Outgoing, Sample, Tally, Timestamp,
     is_plausible,
 };
 pub use crate::official::Heard;
 use crate::route;
-use crate::silence::Silence;
-use crate::snapshot::Snapshot;
 use crate::store::{Commit, Horizon, IncidentRow, Store};
 
 /// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use super::View;
 use super::feed::clean;
 use super::words::{latency, percent};
+use crate::model::Snapshot;
 use crate::model::{Status, Timestamp};
 use crate::rollup::{Resolution, Rollup};
-use crate::snapshot::Snapshot;
 use crate::store::{RollupQuery, Store, StoreError};
 
 /// Longer ranges than this are told by days rather than hours.
@@ -102,7 +102,7 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
     if all.iter().any(|e| e.name == name) {
         return vec![name.to_owned()];
     }
-    let belongs = |e: &&crate::snapshot::EndpointView| {
+    let belongs = |e: &&crate::model::EndpointView| {
         e.provider.as_str() == name || e.group.as_deref() == Some(name)
     };
     all.iter().filter(belongs).map(|e| e.name.clone()).collect()

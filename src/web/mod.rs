@@ -28,10 +28,10 @@ use crate::clock::Wall;
 use crate::config::Settings;
 use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
+use crate::model::Snapshot;
 use crate::model::Timestamp;
 use crate::pipeline::Control;
 use crate::schedule::budget;
-use crate::snapshot::Snapshot;
 use crate::store::Store;
 
 /// What the pages are made from.

@@ -6,8 +6,8 @@ use chrono_tz::Tz;
 
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
+use crate::model::Snapshot;
 use crate::model::{Attribution, Incident, Status, Timestamp};
-use crate::snapshot::Snapshot;
 
 /// The headline of the front page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use llmwatch::log::broadcast::Broadcast;
 use llmwatch::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
 };
-use llmwatch::snapshot::{EndpointView, Snapshot};
+use llmwatch::model::{EndpointView, Snapshot};
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
 use serde_json::json;

@@ -1,7 +1,8 @@
 //! What deserves a word before it becomes a failure, and when the word is taken back.
 
-use llmwatch::advice::{Advisor, Kind};
 use llmwatch::config::{self, Surroundings};
+use llmwatch::detect::early_warning::Advisor;
+use llmwatch::model::AdviceKind as Kind;
 use llmwatch::model::{Endpoint, Sample, Timestamp};
 
 use crate::support::good;

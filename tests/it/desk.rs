@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmwatch::advice::Advisor;
 use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::desk::{Announcement, Desk};
+use llmwatch::detect::early_warning::Advisor;
 use llmwatch::incident::Change;
+use llmwatch::model::Silence;
 use llmwatch::model::{
     Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official,
     Sample, Status, Tally, Timestamp,
 };
 use llmwatch::pipeline::fold::Core;
-use llmwatch::silence::Silence;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -670,7 +670,7 @@ fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
         incident: Some(incident),
         ..story.told[1].2.clone()
     };
-    let subject = llmwatch::notify::render::subject(&notice);
+    let subject = llmwatch::message::render::subject(&notice);
     assert!(
         subject.ends_with("removed from the configuration"),
         "{subject}"

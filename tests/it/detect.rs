@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use llmwatch::backtest::{self, Said};
+use llmwatch::backtest::Said;
+use llmwatch::cli::trace_files;
 use llmwatch::detect::{Cause, Detector, Event, Observation, Policy, Reading, Result as Probed};
 use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
 use proptest::prelude::*;
@@ -24,7 +25,7 @@ fn events(said: &[Said], trace: &str) -> Vec<(String, String, i64)> {
 #[test]
 fn the_traces_give_the_golden_events() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
-    let said = backtest::replay(&folder, &[&DetectionPolicy::default()])
+    let said = trace_files::replay(&folder, &[&DetectionPolicy::default()])
         .unwrap()
         .remove(0)
         .said;

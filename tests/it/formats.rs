@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use llmwatch::config::{self, Channel, ChannelKind, Settings, Surroundings, Webhook};
+use llmwatch::message::receivers::{Call, call};
+use llmwatch::message::render::{self, Setting};
+use llmwatch::message::test_notice::specimen;
 use llmwatch::message::values::Locale;
 use llmwatch::model::{
     Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Only, Status,
     Timestamp,
 };
 use llmwatch::notify::Sender;
-use llmwatch::notify::format::{Call, call};
-use llmwatch::notify::render::{self, Setting};
-use llmwatch::notify::specimen::specimen;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,10 +1,10 @@
 //! What people read in a mail, for each type of notice and on each occasion that changes its words: as snapshots to be
 //! read by people.
 
+use llmwatch::message::render;
 use llmwatch::model::{
     Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeType, Status,
 };
-use llmwatch::notify::render;
 
 use crate::formats::{notice, now, setting};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use llmwatch::clock;
 use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::message::test_notice::specimen;
 use llmwatch::model::{Notice, NoticeType};
-use llmwatch::notify::specimen::specimen;
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch::simulate::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};

@@ -2,10 +2,10 @@
 //! of each is held to what is true.
 
 use llmwatch::incident::Change;
+use llmwatch::message::render;
 use llmwatch::model::{
     Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp,
 };
-use llmwatch::notify::render;
 
 use crate::attribution::{START, Watch, azure, configuration, endpoint, page};
 use crate::formats::{notice, setting};

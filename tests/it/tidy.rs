@@ -11,25 +11,11 @@ use regex::Regex;
 
 /// Modules that only decide: values and time in, what should happen out.
 const PURE: &[&str] = &[
-    "attribute.rs",
-    "official.rs",
-    "incident",
-    "snapshot.rs",
-    "route.rs",
     "metrics/mod.rs",
     "metrics/otlp.rs",
     "metrics/text.rs",
-    "maintenance.rs",
-    "silence.rs",
-    "document.rs",
-    "report.rs",
-    "rollup.rs",
     "pipeline/fold",
     "pipeline/fold.rs",
-    "desk",
-    "notify/format",
-    "notify/render",
-    "notify/specimen.rs",
 ];
 /// What a pure module has no business with.
 const IMPURE: &[&str] = &[

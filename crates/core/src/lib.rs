@@ -14,4 +14,12 @@ pub mod schedule;
 
 pub mod detect;
 
+pub mod incident;
+
+pub mod alerting;
+
 pub mod message;
+
+pub mod report;
+
+pub mod monitor;

@@ -8,7 +8,7 @@ use super::Core;
 use crate::attribute::{Context, may_be_wrongly_refused};
 use crate::config::is_local;
 use crate::model::{Endpoint, Fault, Outcome, Reach, Sample, Secret, Timestamp};
-use crate::snapshot::Recent;
+use crate::monitor::Recent;
 
 /// Siblings are asked so long after the first refusal of a key that worked until then.
 const ASK_SIBLINGS_AFTER_MS: i64 = 500;

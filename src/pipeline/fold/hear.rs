@@ -10,12 +10,12 @@ use crate::config::{Config, StatusFeed};
 use crate::desk::Announcement;
 use crate::incident::{Change, Said};
 use crate::log;
+use crate::model::VendorView;
 use crate::model::{
     Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident,
 };
 use crate::official::{Heard, News};
 use crate::pipeline::{Line, Step};
-use crate::snapshot::VendorView;
 
 impl Core {
     /// Takes in what a vendor's own page says. It changes what is told about the incidents that go on, never what is

@@ -10,9 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{cursor, limit};
 use crate::config::duration;
+use crate::model::EndpointView;
 use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
 use crate::rollup::{Resolution, Rollup, Sketch, floor};
-use crate::snapshot::EndpointView;
 use crate::store::{RollupQuery, SamplePage, Store};
 use crate::web::View;
 use crate::web::problem::Problem;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{cursor, limit};
+use crate::model::Snapshot;
 use crate::model::{Incident, IncidentState};
-use crate::snapshot::Snapshot;
 use crate::store::IncidentRow;
 use crate::web::View;
 use crate::web::problem::Problem;

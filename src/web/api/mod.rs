@@ -14,7 +14,7 @@ use axum::{Json, Router};
 
 use super::problem::Problem;
 use super::{View, live};
-use crate::snapshot::Snapshot;
+use crate::model::Snapshot;
 
 /// The most items of a page, and how many come unasked.
 const MOST: u32 = 1000;

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::incidents::Numbered;
 use crate::config::duration;
+use crate::model::Silence;
 use crate::model::{Acknowledgement, Incident, Provider, Timestamp};
 use crate::pipeline::Control;
-use crate::silence::Silence;
 use crate::web::View;
 use crate::web::guard::MayWrite;
 use crate::web::problem::Problem;

@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 
 use super::incidents::read;
 use crate::config::Settings;
-use crate::maintenance::MaintenanceView;
+use crate::model::MaintenanceView;
 use crate::model::{Attribution, Incident, IncidentState, Status, Timestamp};
-use crate::snapshot::{EndpointView, Snapshot};
+use crate::model::{EndpointView, Snapshot};
 use crate::web::View;
 use crate::web::problem::Problem;
 

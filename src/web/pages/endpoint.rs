@@ -19,9 +19,9 @@ use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, first_day};
 use super::{Frame, Problem, View, class, html};
 use crate::message::values::Locale;
+use crate::model::EndpointView;
 use crate::model::{Connection, Endpoint, Fault, Outcome, Sample, Timestamp};
 use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
-use crate::snapshot::EndpointView;
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
 use crate::web::words::{dollars, grouped, latency, percent, scale, whose};
 

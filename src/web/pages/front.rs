@@ -12,9 +12,9 @@ use super::notices::{self, Notice};
 use super::past::{DAY_MS, DAYS, HOUR_MS, Past, incidents};
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::Settings;
+use crate::model::{EndpointView, Snapshot};
 use crate::model::{Incident, Status, Timestamp};
 use crate::rollup::Rollup;
-use crate::snapshot::{EndpointView, Snapshot};
 use crate::web::words::{Headline, dollars, headline, how_bad, lasted, latency, percent, whose};
 
 /// The hours that a sparkline shows.

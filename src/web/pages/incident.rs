@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::front::IncidentLine;
 use super::{Frame, Problem, View, class, html, listed, web_url};
 use crate::message::values::Locale;
+use crate::model::Snapshot;
 use crate::model::{Attribution, Incident, Timestamp};
-use crate::snapshot::Snapshot;
 use crate::store::{StoreError, Told};
 use crate::web::words::{how_bad, lasted, latency, percent, title_of, whose};
 

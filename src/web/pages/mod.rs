@@ -25,8 +25,8 @@ pub use self::past::Memory;
 use super::{View, assets, words};
 use crate::config::Settings;
 use crate::log::{Event, emit};
+use crate::model::Snapshot;
 use crate::model::{Status, Timestamp};
-use crate::snapshot::Snapshot;
 use crate::store::StoreError;
 
 /// Nothing but our own style, script, images and events.

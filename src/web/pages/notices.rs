@@ -4,8 +4,8 @@
 use super::past::DAY_MS;
 use super::{Frame, listed};
 use crate::model::Provider;
-use crate::silence::Silence;
-use crate::snapshot::Snapshot;
+use crate::model::Silence;
+use crate::model::Snapshot;
 
 /// Notifications that did not arrive are worth a word for a week.
 const UNDELIVERED_MS: i64 = 7 * DAY_MS;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::metrics::Counters;
+use llmwatch::model::Snapshot;
 use llmwatch::model::{Sample, Timestamp};
 use llmwatch::pipeline::fold::Core;
-use llmwatch::snapshot::Snapshot;
 use llmwatch::store::{IncidentRow, Store};
 use llmwatch::web::{self, View};
 use serde_json::Value;

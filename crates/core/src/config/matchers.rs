@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
-use crate::model::{Attribution, Endpoint, Incident, NoticeType, Provider};
+use crate::model::{Attribution, Endpoint, Incident, NoticeType, Provider, Silence};
 
 /// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,18 @@ impl Scope<'_> {
         (self.endpoints.is_empty() || self.endpoints.iter().any(|e| e == name))
             && (self.providers.is_empty() || provider.is_some_and(|p| self.providers.contains(&p)))
             && (self.groups.is_empty() || group.is_some_and(|g| self.groups.contains(g)))
+    }
+}
+
+impl Silence {
+    /// Whether it holds for the endpoint of this name. Whether it has ended is for the caller to know.
+    pub fn covers(&self, endpoint: &str, config: &Config) -> bool {
+        Scope {
+            endpoints: &self.endpoints,
+            providers: &self.providers,
+            groups: &self.groups,
+        }
+        .covers(endpoint, config)
     }
 }
 

@@ -9,6 +9,7 @@
 //! ([`canonical_order`](crate::model::canonical_order)), so that which of two results of one instant arrived first decides nothing.
 
 mod account;
+pub mod early_warning;
 mod errors;
 mod histogram;
 mod look;

@@ -1,6 +1,10 @@
 //! Everything that people read, made from typed facts. The only module with sentences.
 
+pub mod document;
 pub mod fault;
 pub mod incident;
+pub mod receivers;
+pub mod render;
 pub mod severity;
+pub mod test_notice;
 pub mod values;

@@ -3,15 +3,19 @@
 //! Everything here is used alike in the store, the API, the log events and the notifications, so the serialised
 //! names are part of the contract.
 
+mod advice;
 mod endpoint;
 mod fault;
 mod incident;
 mod notification;
 mod sample;
 mod secret;
+mod silence;
+pub mod snapshot;
 mod time;
 mod vendor_status;
 
+pub use advice::{Advice, AdviceKind};
 pub use endpoint::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity,
     SlowLimits, Timeouts,
@@ -25,5 +29,7 @@ pub use incident::{
 pub use notification::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
 pub use sample::{Outcome, Reach, Sample, Trigger, canonical_order};
 pub use secret::Secret;
+pub use silence::Silence;
+pub use snapshot::{EndpointView, MaintenanceView, Snapshot, VendorView};
 pub use time::{Timestamp, is_plausible, moved};
 pub use vendor_status::{Official, VendorIncident, VendorPage};

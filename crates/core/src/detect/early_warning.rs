@@ -1,0 +1,256 @@
+//! What deserves a word before it becomes a failure: a model that is about to be shut down, an answer from another model
+//! than the one asked for, a changed fingerprint, an account close to its limit, a certificate close to its end. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Advice, AdviceKind, Endpoint, Provider, Sample, Timestamp};
+
+const DAY_MS: i64 = 86_400_000;
+/// Days before the end of a model or a certificate at which it is told again.
+const MODEL_DAYS: [i64; 5] = [60, 30, 14, 7, 1];
+const CERTIFICATE_DAYS: [i64; 4] = [14, 7, 3, 1];
+/// Less headroom than this is worth a word; more than the other takes it back.
+const HEADROOM_LOW: f64 = 0.10;
+const HEADROOM_FINE: f64 = 0.20;
+/// A provider serves a model from several backends at once; so many fingerprints are known as usual.
+const FINGERPRINTS: usize = 16;
+/// What comes and goes is told once in this time: a provider may serve two models, or a limit fill up, by turns.
+const QUIET_MS: i64 = DAY_MS;
+/// How long a changed fingerprint stays news.
+const NEWS_MS: i64 = DAY_MS;
+
+/// What is known about the endpoints, and what was advised.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Advisor {
+    standing: Vec<Advice>,
+    fingerprints: BTreeMap<String, BTreeSet<String>>,
+    retires_at: BTreeMap<String, Timestamp>,
+    /// What was told, when and at which step: by endpoint and kind.
+    #[serde(default)]
+    told: BTreeMap<String, BTreeMap<AdviceKind, (Timestamp, i64)>>,
+}
+
+/// What a sample says about one kind.
+enum Finding {
+    /// Nothing.
+    Silent,
+    /// All is well.
+    Fine,
+    /// Something to tell, at this step.
+    Worth(i64, String),
+}
+
+impl Advisor {
+    /// What stands, in the order in which it was given.
+    pub fn standing(&self) -> &[Advice] {
+        &self.standing
+    }
+
+    /// Forgets the endpoints that `is_known` does not know.
+    pub fn retain(&mut self, is_known: impl Fn(&str) -> bool) {
+        self.standing.retain(|a| is_known(&a.endpoint));
+        self.fingerprints.retain(|name, _| is_known(name));
+        self.retires_at.retain(|name, _| is_known(name));
+        self.told.retain(|name, _| is_known(name));
+    }
+
+    /// Takes a sample in; gives what is to be told because of it.
+    pub fn consider(&mut self, endpoint: &Endpoint, sample: &Sample) -> Vec<Advice> {
+        let now = sample.ended_at();
+        if let Some(at) = sample.model_retires_at {
+            self.retires_at.insert(endpoint.name.clone(), at);
+        }
+        let mut told = Vec::new();
+        let model = endpoint.model.as_deref().unwrap_or("the model");
+        let name = &endpoint.name;
+        let findings = [
+            (
+                AdviceKind::ModelRetires,
+                ends(
+                    self.retires_at.get(name).copied(),
+                    now,
+                    &MODEL_DAYS,
+                    |days, date| {
+                        format!("{name}: the model {model} is shut down in {days} days, on {date}")
+                    },
+                ),
+            ),
+            (
+                AdviceKind::Certificate,
+                ends(
+                    sample.tls_expires_at,
+                    now,
+                    &CERTIFICATE_DAYS,
+                    |days, date| {
+                        format!(
+                            "{name}: the server's certificate expires in {days} days, on {date}"
+                        )
+                    },
+                ),
+            ),
+            (AdviceKind::OtherModel, other_model(endpoint, sample)),
+            (AdviceKind::Headroom, self.headroom(endpoint, sample)),
+            (
+                AdviceKind::Fingerprint,
+                self.fingerprint(endpoint, sample, now),
+            ),
+        ];
+        for (kind, finding) in findings {
+            let place = self
+                .standing
+                .iter()
+                .position(|a| a.endpoint == endpoint.name && a.kind == kind);
+            match (place, finding) {
+                (_, Finding::Silent) | (None, Finding::Fine) => {}
+                (Some(place), Finding::Fine) => {
+                    self.standing.remove(place);
+                }
+                (None, Finding::Worth(step, text)) => {
+                    let advice = Advice {
+                        endpoint: endpoint.name.clone(),
+                        kind,
+                        text,
+                        since: now,
+                        step,
+                    };
+                    self.standing.push(advice.clone());
+                    if self.is_news(&advice, now) {
+                        told.push(advice);
+                    }
+                }
+                (Some(place), Finding::Worth(step, text)) => {
+                    let advice = &mut self.standing[place];
+                    advice.text = text;
+                    if step != std::mem::replace(&mut advice.step, step) {
+                        let advice = advice.clone();
+                        if self.is_news(&advice, now) {
+                            told.push(advice);
+                        }
+                    }
+                }
+            }
+        }
+        told
+    }
+
+    /// Whether it is told now, remembered as told if so: not again within a day what is no nearer than it was.
+    fn is_news(&mut self, advice: &Advice, now: Timestamp) -> bool {
+        let known = self.told.entry(advice.endpoint.clone()).or_default();
+        let same = |step: i64| step == advice.step || advice.kind == AdviceKind::Fingerprint;
+        if known
+            .get(&advice.kind)
+            .is_some_and(|(at, step)| same(*step) && (0..QUIET_MS).contains(&now.since_ms(*at)))
+        {
+            return false;
+        }
+        known.insert(advice.kind, (now, advice.step));
+        true
+    }
+
+    fn headroom(&self, endpoint: &Endpoint, sample: &Sample) -> Finding {
+        let Some(share) = sample.ratelimit_headroom else {
+            return Finding::Silent;
+        };
+        let stands = self
+            .standing
+            .iter()
+            .any(|a| a.endpoint == endpoint.name && a.kind == AdviceKind::Headroom);
+        if share >= if stands { HEADROOM_FINE } else { HEADROOM_LOW } {
+            return Finding::Fine;
+        }
+        let percent = share * 100.0;
+        Finding::Worth(
+            0,
+            format!(
+                "{}: only {percent:.0} % of the account's own rate limit is left",
+                endpoint.name
+            ),
+        )
+    }
+
+    fn fingerprint(&mut self, endpoint: &Endpoint, sample: &Sample, now: Timestamp) -> Finding {
+        let Some(seen) = &sample.system_fingerprint else {
+            return Finding::Silent;
+        };
+        let known = self.fingerprints.entry(endpoint.name.clone()).or_default();
+        let is_first = known.is_empty();
+        if known.len() >= FINGERPRINTS && !known.contains(seen) {
+            known.clear();
+        }
+        if known.insert(seen.clone()) && !is_first {
+            let text = format!(
+                "{}: the model's system fingerprint is a new one, {seen}",
+                endpoint.name
+            );
+            return Finding::Worth(now.0, text);
+        }
+        let news = self
+            .standing
+            .iter()
+            .find(|a| a.endpoint == endpoint.name && a.kind == AdviceKind::Fingerprint);
+        match news {
+            Some(news) if now.since_ms(Timestamp(news.step)) > NEWS_MS => Finding::Fine,
+            _ => Finding::Silent,
+        }
+    }
+}
+
+/// An end that comes: the smallest of `steps`, in days, that has been reached, and the sentence.
+fn ends(
+    at: Option<Timestamp>,
+    now: Timestamp,
+    steps: &[i64],
+    say: impl Fn(i64, String) -> String,
+) -> Finding {
+    let Some(at) = at else { return Finding::Silent };
+    let left = at.since_ms(now);
+    let Some(step) = steps
+        .iter()
+        .copied()
+        .filter(|days| left <= days * DAY_MS)
+        .min()
+    else {
+        return Finding::Fine;
+    };
+    let days = left.div_euclid(DAY_MS).max(0);
+    Finding::Worth(
+        step,
+        say(days, at.to_datetime().format("%Y-%m-%d").to_string()),
+    )
+}
+
+/// Whether another model answered. A dated release of the model, or one with a tag, is that model.
+fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
+    let (Some(asked), Some(answered)) =
+        (endpoint.model.as_deref(), sample.response_model.as_deref())
+    else {
+        return Finding::Silent;
+    };
+    // On Azure the deployment's name says nothing about the model.
+    if endpoint.provider == Provider::AzureOpenAi && endpoint.deployment.as_deref() == Some(asked) {
+        return Finding::Silent;
+    }
+    let bare = |name: &str| name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let (wanted, got) = (bare(asked), bare(answered));
+    let wanted = wanted.strip_suffix("-latest").unwrap_or(&wanted);
+    let is_it = got.strip_prefix(wanted).is_some_and(|rest| {
+        rest.is_empty()
+            || rest.starts_with([':', '@'])
+            || rest == "-latest"
+            || rest
+                .strip_prefix('-')
+                .is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+    });
+    if is_it {
+        return Finding::Fine;
+    }
+    Finding::Worth(
+        0,
+        format!(
+            "{}: asked for the model {asked}, answered by {answered}",
+            endpoint.name
+        ),
+    )
+}

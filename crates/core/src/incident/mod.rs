@@ -1,0 +1,575 @@
+//! From the detector's notes to incidents: opened, updated, escalated, resolved. Pure.
+//!
+//! The book holds the incidents that go on. It is part of the folded state: the same samples give the same incidents,
+//! ids included, in the daemon, after a restart and in a replay. So an incident has the id of the sample that opened
+//! it.
+//!
+//! There is one incident per failure domain, attribution and kind of trouble: endpoints that share it join it. What an
+//! endpoint's own dependency explains joins the dependency's incident instead of opening one.
+
+pub mod attribution;
+mod facts;
+mod inhibition;
+mod reattribution;
+pub mod vendor_status;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::inhibition::Explained;
+use crate::detect::{Cause as Trouble, Event, Note};
+use crate::model::{
+    Attribution, Cause, Endpoint, Evidence, EvidenceSample, Fault, Incident, IncidentKind,
+    IncidentState, Measure, Official, Outcome, Reattribution, Sample, Status, Timestamp,
+    TypicalAndNow,
+};
+
+/// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
+const OUTAGE_SHARE: f64 = 0.5;
+/// What began as a partial failure is an outage after so many failures in a row. At 40 % failures that happens by
+/// chance once in ten thousand probes.
+const OUTAGE_RUN: u32 = 10;
+/// A vendor that publishes this long after ours was over means something else.
+const PUBLISHED_LATE_MS: i64 = 7_200_000;
+/// So many incidents that are over wait at most for the vendor's word.
+const MOST_UNSAID: usize = 50;
+/// A total that is so many times the usual one is the measure that decided, if the first token is not.
+const TELLING: f64 = 1.3;
+
+/// The incidents that go on, and the number of the last one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Book {
+    open: Vec<Open>,
+    /// Incidents that are over and of which the vendor has said nothing yet.
+    #[serde(default)]
+    unsaid: Vec<Incident>,
+    last_number: u64,
+    /// Endpoints whose trouble another incident explains.
+    #[serde(default)]
+    explained: BTreeMap<String, Explained>,
+    /// Endpoints whose failures have turned out to be no failures of the provider's, until the detector is told.
+    #[serde(skip)]
+    withdrawn: Vec<String>,
+}
+
+/// An incident that goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Open {
+    incident: Incident,
+    /// The kind of trouble: endpoints with the same one are in it together.
+    kind: IncidentKind,
+    /// The endpoints that have not recovered yet.
+    bad: BTreeSet<String>,
+    /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
+    #[serde(default)]
+    unconfirmed: BTreeMap<String, u32>,
+    /// Of these, the ones whose last probes were refused for a reason of their own: with what, and how often in a row.
+    #[serde(default)]
+    refused_alone: BTreeMap<String, (Fault, u32)>,
+    /// The provider was suspected and is not any more.
+    #[serde(default, rename = "acquittal")]
+    reattribution: Option<Reattribution>,
+    /// How often each fault was seen.
+    faults: BTreeMap<Fault, u32>,
+    /// Failures in a row, over all its endpoints.
+    run: u32,
+}
+
+/// What the vendor's page says of an incident has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The incident with what is said now.
+    pub incident: Incident,
+    /// Whether the vendor has published an incident of its own.
+    pub published: bool,
+}
+
+/// What happened to an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It began.
+    Opened,
+    /// Its extent grew.
+    Updated,
+    /// It became worse, or turned out to concern the whole provider, or to be somebody else's fault.
+    Escalated,
+    /// It is over.
+    Resolved,
+}
+
+impl Change {
+    /// Of two changes of one incident at once, the one that is told.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Updated => 0,
+            Self::Escalated => 1,
+            Self::Opened => 2,
+            Self::Resolved => 3,
+        }
+    }
+}
+
+/// Medians of an endpoint's recent good probes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usual {
+    /// Duration of the probe, in milliseconds.
+    pub total_ms: Option<f64>,
+    /// Output tokens a second after the first.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// What the book needs to know of the world around a note.
+pub trait Surroundings {
+    /// The endpoint of this name, if it is still configured.
+    fn endpoint(&self, name: &str) -> Option<&Endpoint>;
+    /// The bad samples of an endpoint since `from`, oldest first.
+    fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample>;
+    /// The endpoints that answer at this moment and are in no incident.
+    fn working(&self) -> Vec<&Endpoint>;
+    /// How many endpoints of a failure domain are watched.
+    fn size_of(&self, domain: &str) -> usize;
+    /// Whether the endpoint has ever answered rightly as it is configured now, as far as is remembered.
+    fn has_worked(&self, name: &str) -> bool;
+    /// What is usual for an endpoint beside what the detector learns.
+    fn usual(&self, name: &str) -> Usual;
+    /// What the vendor's own page says about an incident.
+    fn official(&self, incident: &Incident) -> Official;
+}
+
+impl Book {
+    /// The incidents that go on, oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.open.iter().map(|o| &o.incident)
+    }
+
+    /// The incident that `endpoint` is in and has not recovered from; of several, the oldest.
+    pub fn of(&self, endpoint: &str) -> Option<&Incident> {
+        self.open
+            .iter()
+            .find(|o| o.bad.contains(endpoint))
+            .map(|o| &o.incident)
+    }
+
+    /// How `endpoint` is, and the incident of something else that explains it.
+    pub fn explained(&self, endpoint: &str) -> Option<(Status, Option<&Incident>)> {
+        let explained = self.explained.get(endpoint)?;
+        let by = self
+            .open
+            .iter()
+            .find(|o| Some(o.incident.id) == explained.by)
+            .map(|o| &o.incident);
+        Some((explained.status(), by))
+    }
+
+    /// Whether a sample of `endpoint` counts for anything that goes on.
+    pub fn concerns(&self, endpoint: &str) -> bool {
+        self.of(endpoint).is_some() || self.explained.contains_key(endpoint)
+    }
+
+    /// Takes in a sample and what the detector noted on it. Returns what changed; at most one change per incident.
+    pub fn apply(
+        &mut self,
+        notes: &[Note],
+        sample: &Sample,
+        around: &impl Surroundings,
+    ) -> Vec<(Change, Incident)> {
+        let mut changes: Vec<(Change, Uuid)> = self.count(sample);
+        changes.extend(self.suspect(sample, around));
+        // The endpoint that decided comes before those that it takes along.
+        let (leading, joining): (Vec<_>, Vec<_>) =
+            notes.iter().partition(|n| n.event != Event::Join);
+        for note in leading.into_iter().chain(joining) {
+            match note.event {
+                Event::Open | Event::Join | Event::Escalate => {
+                    changes.extend(self.worsen(note, sample, around))
+                }
+                Event::Resolved => changes.extend(self.recover(note, sample)),
+                Event::Offline | Event::Online => {}
+            }
+        }
+        changes.extend(self.acquit(sample.ended_at(), around));
+        changes.extend(self.outlast(sample, around));
+        let opened: Vec<_> = changes
+            .iter()
+            .filter(|(c, _)| *c == Change::Opened)
+            .map(|(_, id)| *id)
+            .collect();
+        changes.extend(
+            opened
+                .into_iter()
+                .flat_map(|id| self.explain_others(id, around)),
+        );
+        let at = sample.ended_at();
+        let mut told: Vec<(Change, Uuid)> = Vec::new();
+        for (change, id) in changes {
+            match told.iter_mut().find(|(_, known)| *known == id) {
+                Some((known, _)) if known.weight() < change.weight() => *known = change,
+                Some(_) => {}
+                None => told.push((change, id)),
+            }
+        }
+        let told: Vec<_> = told
+            .into_iter()
+            .filter_map(|(change, id)| {
+                let open = self.open.iter_mut().find(|o| o.incident.id == id)?;
+                facts::refresh(open, at, around);
+                Some((change, open.incident.clone()))
+            })
+            .collect();
+        let over = self
+            .open
+            .iter()
+            .map(|o| &o.incident)
+            .filter(|i| i.state == IncidentState::Resolved);
+        let provider =
+            |i: &&Incident| i.attribution == Attribution::Provider && i.official.incident.is_none();
+        self.unsaid.extend(over.filter(provider).cloned());
+        self.unsaid
+            .drain(..self.unsaid.len().saturating_sub(MOST_UNSAID));
+        self.open
+            .retain(|o| o.incident.state == IncidentState::Open);
+        told
+    }
+
+    /// Asks `about` anew for what the vendors' pages say about the incidents that go on, and about those that were over
+    /// before the vendor said anything. Returns those of which something else is said than before.
+    pub fn hear(&mut self, at: Timestamp, about: impl Fn(&Incident) -> Official) -> Vec<Said> {
+        let mut changed = Vec::new();
+        self.unsaid.retain(|i| {
+            i.resolved_at
+                .is_some_and(|over| at.since_ms(over) <= PUBLISHED_LATE_MS)
+        });
+        // What the vendor publishes while another one goes on is about that one.
+        let busy: BTreeSet<_> = self
+            .open
+            .iter()
+            .map(|o| o.incident.provider.clone())
+            .collect();
+        let over = self
+            .unsaid
+            .iter_mut()
+            .filter(|i| !busy.contains(&i.provider));
+        for incident in self.open.iter_mut().map(|o| &mut o.incident).chain(over) {
+            let now = about(incident);
+            let published = now.incident.is_some() && now.incident != incident.official.incident;
+            // How the page is after ours was over says nothing about ours.
+            if incident.official != now && (published || incident.resolved_at.is_none()) {
+                incident.official = now;
+                changed.push(Said {
+                    incident: incident.clone(),
+                    published,
+                });
+            }
+        }
+        self.unsaid.retain(|i| i.official.incident.is_none());
+        changed
+    }
+
+    /// The endpoints whose failures have turned out, with the last sample, to be no failures of the provider's.
+    pub fn take_withdrawn(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.withdrawn)
+    }
+
+    /// The next incident has a number after `last`.
+    pub fn number_after(&mut self, last: u64) {
+        self.last_number = self.last_number.max(last);
+    }
+
+    /// Closes what concerns only endpoints that are gone from the configuration.
+    pub fn forget(&mut self, at: Timestamp, is_known: impl Fn(&str) -> bool) -> Vec<Incident> {
+        let mut closed = Vec::new();
+        self.explained.retain(|name, _| is_known(name));
+        self.open.retain_mut(|open| {
+            open.bad.retain(|name| is_known(name));
+            if open.bad.is_empty() {
+                close_as_removed(&mut open.incident, at);
+                closed.push(open.incident.clone());
+            }
+            !open.bad.is_empty()
+        });
+        for incident in &closed {
+            self.release(incident.id, at);
+        }
+        closed
+    }
+
+    /// Counts a sample towards the incidents that its endpoint is in.
+    fn count(&mut self, sample: &Sample) -> Vec<(Change, Uuid)> {
+        let (mut changes, mut ended) = (Vec::new(), Vec::new());
+        let failed = sample.outcome == Outcome::Failed;
+        for open in self
+            .open
+            .iter_mut()
+            .filter(|o| o.bad.contains(&sample.endpoint))
+        {
+            let slow = open.incident.cause.is_slow();
+            if slow && reattribution::is_own(sample) {
+                // How fast the provider is was not measured.
+                continue;
+            }
+            let evidence = &mut open.incident.evidence;
+            evidence.probes += 1;
+            evidence.note(sample);
+            if failed || (slow && sample.outcome == Outcome::Slow) {
+                evidence.failed += 1;
+            }
+            open.count_refusal(sample);
+            if let Some(fault) = sample.fault {
+                *open.faults.entry(fault).or_default() += 1;
+            }
+            if open.is_well(sample, failed) {
+                let over = open.bad.is_empty();
+                if over {
+                    close(&mut open.incident, sample.ended_at());
+                    ended.push(open.incident.id);
+                }
+                changes.push((
+                    if over {
+                        Change::Resolved
+                    } else {
+                        Change::Updated
+                    },
+                    open.incident.id,
+                ));
+            }
+            open.run = if failed { open.run + 1 } else { 0 };
+            if !slow && open.run >= OUTAGE_RUN && open.incident.status == Status::Degraded {
+                open.incident.status = Status::Outage;
+                changes.push((Change::Escalated, open.incident.id));
+            }
+        }
+        for id in ended {
+            self.release(id, sample.ended_at());
+        }
+        changes
+    }
+
+    fn worsen(
+        &mut self,
+        note: &Note,
+        sample: &Sample,
+        around: &impl Surroundings,
+    ) -> Option<(Change, Uuid)> {
+        let endpoint = around.endpoint(&note.endpoint)?;
+        let (attribution, kind) = match (note.cause, sample.fault) {
+            (Trouble::Account, Some(fault)) => (
+                sample.attribution.unwrap_or(fault.attribution()),
+                IncidentKind::Fault(fault),
+            ),
+            _ => (Attribution::Provider, IncidentKind::Service),
+        };
+        if attribution == Attribution::Account && self.is_mere_suspicion(&note.endpoint) {
+            return None;
+        }
+        let slow = note.cause.is_slow();
+        let share = f64::from(note.k) / f64::from(note.n.max(1));
+        let status = match note.cause {
+            Trouble::Account => Status::Outage,
+            _ if !slow && share >= OUTAGE_SHARE => Status::Outage,
+            _ => Status::Degraded,
+        };
+        let domain = endpoint.domain();
+        // This machine's own trouble is one, whomever it keeps from being reached.
+        let everybody = attribution == Attribution::Local;
+        let same = |o: &Open| {
+            o.incident.state == IncidentState::Open
+                && o.kind == kind
+                && o.incident.attribution == attribution
+                && (everybody || o.incident.provider == domain)
+        };
+        let Some(place) = self.open.iter().position(same) else {
+            if attribution == Attribution::Provider
+                && let Some(change) = self.join_cause(note, status, endpoint, around)
+            {
+                return Some(change);
+            }
+            return Some((
+                Change::Opened,
+                self.begin(note, sample, status, (attribution, kind), around),
+            ));
+        };
+        self.explained.remove(&note.endpoint);
+        let open = &mut self.open[place];
+        open.unconfirmed.remove(&note.endpoint);
+        let incident = &mut open.incident;
+        if !slow && incident.cause.is_slow() {
+            incident.cause = Cause::Failed;
+            incident.measure = Measure::Errors;
+        }
+        let worse = status == Status::Outage && incident.status == Status::Degraded;
+        if worse {
+            incident.status = Status::Outage;
+        }
+        // One endpoint's trouble turns out to be the provider's.
+        let spreads = note.event == Event::Open
+            && attribution == Attribution::Provider
+            && incident.endpoints.len() == 1
+            && !incident.endpoints.contains(&note.endpoint);
+        if open.bad.insert(note.endpoint.clone()) {
+            if !incident.endpoints.contains(&note.endpoint) {
+                incident.endpoints.push(note.endpoint.clone());
+            }
+            incident.started_at = incident.started_at.min(note.started_at);
+            incident.evidence.probes += note.n;
+            incident.evidence.failed += note.k;
+            for (fault, n) in tally(&around.bad_samples(&note.endpoint, note.started_at)) {
+                *open.faults.entry(fault).or_default() += n;
+            }
+        }
+        let escalates = note.event == Event::Escalate || worse || spreads;
+        Some((
+            if escalates {
+                Change::Escalated
+            } else {
+                Change::Updated
+            },
+            incident.id,
+        ))
+    }
+
+    /// Opens an incident; gives its id.
+    fn begin(
+        &mut self,
+        note: &Note,
+        sample: &Sample,
+        status: Status,
+        (attribution, kind): (Attribution, IncidentKind),
+        around: &impl Surroundings,
+    ) -> Uuid {
+        self.last_number += 1;
+        self.explained.remove(&note.endpoint);
+        let taken = self.open.iter().any(|o| o.incident.id == sample.id);
+        // The same sample opens the same incident again in a replay; a second one of the same sample must differ.
+        let id = if taken {
+            Uuid::from_u128(sample.id.as_u128() ^ u128::from(self.last_number))
+        } else {
+            sample.id
+        };
+        let slow = note.cause.is_slow();
+        let usual = around.usual(&note.endpoint);
+        let decided = Some(sample).filter(|s| s.endpoint == note.endpoint);
+        let evidence = Evidence {
+            probes: note.n,
+            failed: note.k,
+            typical_failure_rate: note.typical_failure_rate,
+            first_token_ms: TypicalAndNow {
+                typical: note.typical_first_token_ms,
+                now: note.first_token_ms,
+            },
+            total_ms: TypicalAndNow {
+                typical: usual.total_ms,
+                now: decided.and_then(|s| s.total_ms),
+            },
+            tokens_per_second: TypicalAndNow {
+                typical: usual.tokens_per_second,
+                now: decided.and_then(Sample::tokens_per_second),
+            },
+            ..Evidence::default()
+        };
+        self.open.push(Open {
+            incident: Incident {
+                id,
+                number: self.last_number,
+                state: IncidentState::Open,
+                status,
+                attribution,
+                attribution_reason: String::new(),
+                cause: if slow { Cause::Slow } else { Cause::Failed },
+                measure: if slow {
+                    slow_measure(&evidence)
+                } else {
+                    Measure::Errors
+                },
+                title: String::new(),
+                provider: around
+                    .endpoint(&note.endpoint)
+                    .map(Endpoint::domain)
+                    .unwrap_or_default(),
+                endpoints: vec![note.endpoint.clone()],
+                started_at: note.started_at,
+                opened_at: sample.ended_at().max(note.at),
+                ended_at: None,
+                resolved_at: None,
+                duration_s: 0.0,
+                explanation: String::new(),
+                explains: Vec::new(),
+                explained_by: None,
+                new_normal: Vec::new(),
+                removed: false,
+                acknowledged: None,
+                evidence,
+                official: Official::default(),
+                facts: None,
+            },
+            kind,
+            bad: BTreeSet::from([note.endpoint.clone()]),
+            unconfirmed: BTreeMap::new(),
+            refused_alone: BTreeMap::new(),
+            reattribution: None,
+            faults: tally(&around.bad_samples(&note.endpoint, note.started_at)),
+            run: 0,
+        });
+        id
+    }
+
+    fn recover(&mut self, note: &Note, sample: &Sample) -> Option<(Change, Uuid)> {
+        let account = note.cause == Trouble::Account;
+        if !account && self.explained.remove(&note.endpoint).is_some() {
+            return None;
+        }
+        let open = self.open.iter_mut().find(|o| {
+            o.bad.contains(&note.endpoint)
+                && (o.incident.attribution != Attribution::Provider) == account
+        })?;
+        open.bad.remove(&note.endpoint);
+        open.unconfirmed.remove(&note.endpoint);
+        if note.new_normal && !open.incident.new_normal.contains(&note.endpoint) {
+            open.incident.new_normal.push(note.endpoint.clone());
+        }
+        let id = open.incident.id;
+        if !open.bad.is_empty() {
+            return Some((Change::Updated, id));
+        }
+        let at = sample.ended_at();
+        open.incident.evidence.first_token_ms.now = sample.first_token_ms;
+        close(&mut open.incident, at);
+        self.release(id, at);
+        Some((Change::Resolved, id))
+    }
+}
+
+/// Which measure of a slow endpoint is the slow one.
+fn slow_measure(evidence: &Evidence) -> Measure {
+    let first = evidence.first_token_ms.ratio().unwrap_or(1.0);
+    let total = evidence.total_ms.ratio().unwrap_or(1.0);
+    let rate = evidence.tokens_per_second.ratio().unwrap_or(1.0);
+    if first >= TELLING || total < TELLING {
+        Measure::FirstToken
+    } else if rate <= 1.0 / TELLING {
+        Measure::TokensPerSecond
+    } else {
+        Measure::Total
+    }
+}
+
+fn close(incident: &mut Incident, at: Timestamp) {
+    incident.state = IncidentState::Resolved;
+    incident.resolved_at = Some(at);
+}
+
+/// Ends an incident because its endpoints are not watched any more, which is no recovery.
+pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
+    close(incident, at);
+    incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+    incident.removed = true;
+}
+
+fn tally(samples: &[EvidenceSample]) -> BTreeMap<Fault, u32> {
+    let mut faults = BTreeMap::new();
+    for fault in samples.iter().filter_map(|s| s.fault) {
+        *faults.entry(fault).or_default() += 1;
+    }
+    faults
+}

@@ -1,0 +1,126 @@
+//! Prometheus's Alertmanager, which wants to be told again and again: an alert ends by itself when nobody repeats it.
+//!
+//! <https://prometheus.io/docs/alerting/latest/clients/>
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::shorten::shorten;
+use super::{Call, Material, Urgency};
+use crate::message::render::clean;
+use crate::model::{Incident, NoticeType, Secret, Timestamp};
+
+/// An alert that is not repeated ends after this: four missed repeats at one a minute, and a bit.
+const LIFE: Duration = Duration::from_mins(5);
+/// The monitor's own conditions are not repeated.
+const OWN_LIFE: Duration = Duration::from_hours(1);
+const ANNOTATION: usize = 10_000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let alerts = match &material.notice.incident {
+        Some(incident) => of_incident(material, incident),
+        None => vec![of_monitor(material)],
+    };
+    Call::json(Secret::new(material.url("/api/v2/alerts")), &json!(alerts))
+}
+
+fn of_monitor(material: &Material<'_>) -> Value {
+    let name = match material.notice.r#type {
+        NoticeType::Blind | NoticeType::Sighted => "LlmwatchBlind",
+        NoticeType::Budget => "LlmwatchBudgetSpent",
+        NoticeType::Store => "LlmwatchStore",
+        NoticeType::Delivery => "LlmwatchDelivery",
+        NoticeType::Advice => "LlmwatchAdvice",
+        NoticeType::Test => "LlmwatchTest",
+        _ => "LlmwatchMonitor",
+    };
+    // Without a severity: the end of a condition must have the labels of its beginning.
+    let mut labels = json!({"alertname": name, "location": clean(&material.notice.location)});
+    if let Some((_, about)) = material
+        .notice
+        .condition
+        .as_ref()
+        .and_then(|c| c.key.split_once('/'))
+    {
+        labels["about"] = json!(clean(about));
+    }
+    let (starts, now) = (material.notice.decided_at, material.context.now);
+    let ends = if material.is_over() {
+        now.max(starts)
+    } else {
+        now + OWN_LIFE
+    };
+    alert(material, &labels, starts, ends)
+}
+
+fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
+    // What can change during an incident must not be a label: another set of labels is another alert. How bad it is
+    // routes alerts, so it is one nevertheless, and the milder alert ends when a worse one takes its place.
+    let labels = |severity: &str| {
+        json!({
+            "alertname": "LlmwatchIncident",
+            "incident": incident.id,
+            "number": incident.number.to_string(),
+            "provider": clean(&incident.provider),
+            "attribution": incident.attribution,
+            "location": clean(&material.notice.location),
+            "severity": severity,
+        })
+    };
+    let now = material.context.now;
+    let starts = incident.started_at;
+    let is_over = material.notice.r#type == NoticeType::Resolved;
+    let ends = match incident.resolved_at {
+        Some(at) if is_over => at.max(starts),
+        _ => now + LIFE,
+    };
+    // One that is over before it could be told lives all the same: Alertmanager never tells of an alert that it gets with
+    // its end. Its words say that it is over, and its end comes by itself.
+    let mut alerts = vec![alert(
+        material,
+        &labels(word(material.urgency())),
+        starts,
+        ends,
+    )];
+    // What has turned out to be the account's is the milder alert itself.
+    if material.notice.r#type == NoticeType::Escalated && material.urgency() == Urgency::High {
+        alerts.push(alert(
+            material,
+            &labels(word(Urgency::Low)),
+            starts,
+            now.max(starts),
+        ));
+    }
+    alerts
+}
+
+fn word(severity: Urgency) -> &'static str {
+    match severity {
+        Urgency::High => "critical",
+        Urgency::Low => "warning",
+        Urgency::Info => "info",
+    }
+}
+
+fn alert(material: &Material<'_>, labels: &Value, starts: Timestamp, ends: Timestamp) -> Value {
+    let message = &material.message;
+    let text: Vec<_> = message
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| format!("{heading}\n{text}"))
+        .collect();
+    let mut alert = json!({
+        "labels": labels,
+        "annotations": {
+            "summary": shorten(&message.subject, ANNOTATION),
+            "description": shorten(&text.join("\n\n"), ANNOTATION),
+        },
+        "startsAt": starts,
+        "endsAt": ends,
+    });
+    if let Some(url) = material.link() {
+        alert["generatorURL"] = json!(url);
+    }
+    alert
+}

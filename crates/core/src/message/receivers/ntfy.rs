@@ -1,0 +1,72 @@
+//! ntfy, published as JSON. Plain text throughout.
+//!
+//! <https://docs.ntfy.sh/publish/#publish-as-json>
+
+use serde_json::json;
+use url::Url;
+
+use super::shorten::{shorten, shorten_bytes};
+use super::{Call, Material, Urgency};
+use crate::message::render::Tag;
+use crate::message::severity::Severity;
+use crate::model::Secret;
+
+const TITLE: usize = 250;
+/// The longest message, in bytes; a longer one becomes an attachment.
+const MESSAGE: usize = 4096;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let message = &material.message;
+    let text: Vec<_> = message
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| format!("{heading}\n{text}"))
+        .collect();
+    let priority = material.key("priority").parse().unwrap_or(
+        match (material.urgency(), material.is_over()) {
+            (_, true) | (Urgency::Info, _) => 3,
+            (Urgency::High, _) => 5,
+            (Urgency::Low, _) => 4,
+        },
+    );
+    let tag = match message.tag {
+        Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "rotating_light",
+        Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
+        Tag::Resolved | Tag::Over(_) => "white_check_mark",
+        Tag::Advice => "bulb",
+        Tag::Report => "bar_chart",
+        Tag::Official => "information_source",
+        Tag::Test => "test_tube",
+    };
+    let (url, topic) = address(material);
+    let mut body = json!({
+        "topic": topic,
+        "title": shorten(&message.subject, TITLE),
+        "message": shorten_bytes(&text.join("\n\n"), MESSAGE),
+        "priority": priority,
+        "tags": [tag],
+    });
+    if let Some(url) = material.link() {
+        body["click"] = json!(url);
+    }
+    let call = Call::json(Secret::new(url), &body);
+    match material.key("token") {
+        "" => call,
+        token => call.with_header("authorization", format!("Bearer {token}")),
+    }
+}
+
+/// The server's root, which takes JSON, and the topic: its own key, or the last part of the address as people know it.
+fn address(material: &Material<'_>) -> (String, String) {
+    let written = material.webhook.url.expose();
+    let topic = material.key("topic").to_owned();
+    match Url::parse(written) {
+        Ok(mut url) if topic.is_empty() => {
+            let path = url.path().trim_matches('/').to_owned();
+            let (root, topic) = path.rsplit_once('/').unwrap_or(("", &path));
+            url.set_path(root);
+            (url.into(), topic.to_owned())
+        }
+        _ => (written.to_owned(), topic),
+    }
+}

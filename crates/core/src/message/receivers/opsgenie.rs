@@ -1,0 +1,89 @@
+//! Opsgenie's Alert API. The incident is the alias: what repeats is counted, what is over is closed.
+//!
+//! <https://docs.opsgenie.com/docs/alert-api>
+
+use serde_json::{Map, json};
+use url::Url;
+
+use super::shorten::shorten;
+use super::{Call, Material, Urgency};
+use crate::message::render::clean;
+use crate::model::{NoticeType, Secret};
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://api.opsgenie.com";
+const MESSAGE: usize = 130;
+const DESCRIPTION: usize = 15_000;
+const NOTE: usize = 25_000;
+const ALIAS: usize = 512;
+/// All details together may have 8000 characters.
+const DETAIL: usize = 500;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let message = &material.message;
+    let alias = shorten(&material.dedup_key(), ALIAS);
+    let alerts = material.url("/v2/alerts");
+    let text: Vec<_> = message
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| format!("{heading}\n{text}"))
+        .collect();
+    let text = format!("{}\n\n{}", message.subject, text.join("\n\n"));
+    let (url, body) = if material.is_over() || material.notice.r#type == NoticeType::Updated {
+        let action = if material.is_over() { "close" } else { "notes" };
+        (
+            below(&alerts, &alias, action),
+            json!({"source": "llmwatch", "note": shorten(&text, NOTE)}),
+        )
+    } else {
+        let priority = match (material.key("priority"), material.urgency()) {
+            ("", Urgency::High) => "P1",
+            ("", Urgency::Low) => "P3",
+            ("", Urgency::Info) => "P5",
+            (written, _) => written,
+        };
+        let mut details = Map::new();
+        if let Some(incident) = &material.notice.incident {
+            for (name, value) in [
+                ("provider", incident.provider.clone()),
+                ("endpoints", incident.endpoints.join(", ")),
+                ("cause", incident.cause.to_string()),
+                ("attribution", incident.attribution.to_string()),
+                ("status", incident.status.as_str().to_owned()),
+            ] {
+                details.insert(name.to_owned(), json!(shorten(&clean(&value), DETAIL)));
+            }
+        }
+        if let Some(url) = material.link() {
+            details.insert("url".to_owned(), json!(shorten(url, DETAIL)));
+        }
+        let body = json!({
+            "message": shorten(&message.subject, MESSAGE),
+            "alias": alias,
+            "description": shorten(&text, DESCRIPTION),
+            "priority": priority,
+            "source": "llmwatch",
+            "entity": shorten(&clean(&material.notice.subject), ALIAS),
+            "tags": ["llmwatch"],
+            "details": details,
+        });
+        (alerts, body)
+    };
+    let key = match material.key("api_key") {
+        "" => material.key("token"),
+        key => key,
+    };
+    Call::json(Secret::new(url), &body).with_header("authorization", format!("GenieKey {key}"))
+}
+
+/// `<alerts>/<alias>/<action>?identifierType=alias`, with the alias percent-encoded.
+fn below(alerts: &str, alias: &str, action: &str) -> String {
+    let Ok(mut url) = Url::parse(alerts) else {
+        return alerts.to_owned();
+    };
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push(alias).push(action);
+    }
+    url.query_pairs_mut().append_pair("identifierType", "alias");
+    url.into()
+}

@@ -1,0 +1,70 @@
+//! PagerDuty's Events API v2. The incident is the dedup key, so that its end resolves what its beginning triggered.
+//!
+//! <https://developer.pagerduty.com/docs/events-api-v2-overview>
+
+use serde_json::{Map, json};
+
+use super::shorten::shorten;
+use super::{Call, Material, Urgency};
+use crate::message::render::clean;
+use crate::model::{NoticeType, Secret};
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://events.pagerduty.com";
+const SUMMARY: usize = 1024;
+/// Every text beside the summary; the whole event may have 512 KB.
+const DETAIL: usize = 8000;
+const DEDUP_KEY: usize = 255;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let message = &material.message;
+    let incident = material.notice.incident.as_ref();
+    let taken = incident.is_some_and(|i| i.acknowledged.is_some());
+    let action = match material.notice.r#type {
+        _ if material.is_over() => "resolve",
+        // Somebody is on it, whatever is new.
+        NoticeType::Updated | NoticeType::Reminder if taken => "acknowledge",
+        _ => "trigger",
+    };
+    let severity = match material.urgency() {
+        Urgency::High => "critical",
+        Urgency::Low => "warning",
+        Urgency::Info => "info",
+    };
+    // An alert is of when it began; whatever follows is of its own time.
+    let began = incident.filter(|_| material.notice.r#type == NoticeType::Opened);
+    let details: Map<_, _> = message
+        .paragraphs()
+        .iter()
+        .map(|(heading, text)| ((*heading).to_owned(), json!(shorten(text, DETAIL))))
+        .collect();
+    let mut payload = json!({
+        "summary": shorten(&message.subject, SUMMARY),
+        "source": clean(&material.notice.location),
+        "severity": severity,
+        "timestamp": began.map_or(material.notice.decided_at, |i| i.started_at),
+        "custom_details": details,
+    });
+    if let Some(incident) = incident {
+        payload["component"] = json!(shorten(&clean(&incident.endpoints.join(", ")), SUMMARY));
+        payload["group"] = json!(clean(&incident.provider));
+        payload["class"] = json!(incident.cause);
+    }
+    let links: Vec<_> = message
+        .links
+        .iter()
+        .map(|(name, url)| json!({"href": url, "text": name}))
+        .collect();
+    let mut body = json!({
+        "routing_key": material.key("routing_key"),
+        "event_action": action,
+        "dedup_key": shorten(&material.dedup_key(), DEDUP_KEY),
+        "payload": payload,
+        "client": "llmwatch",
+        "links": links,
+    });
+    if let Some(url) = material.link() {
+        body["client_url"] = json!(url);
+    }
+    Call::json(Secret::new(material.url("/v2/enqueue")), &body)
+}

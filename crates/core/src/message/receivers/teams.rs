@@ -1,0 +1,68 @@
+//! Microsoft Teams: an Adaptive Card in the message envelope of its workflows. Text runs are not interpreted as
+//! Markdown, so whatever comes from outside stands in those.
+//!
+//! <https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>
+
+use serde_json::{Value, json};
+
+use super::shorten::shorten_bytes;
+use super::{Call, Material};
+use crate::message::render::Tag;
+use crate::message::severity::Severity;
+
+/// The largest message, in bytes.
+const MESSAGE: usize = 28 * 1024;
+/// The largest paragraph, in bytes; JSON may write a byte as six.
+const PARAGRAPH: usize = 3000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let message = &material.message;
+    let color = match message.tag {
+        Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "attention",
+        Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
+        Tag::Resolved | Tag::Over(_) => "good",
+        Tag::Advice | Tag::Report | Tag::Official | Tag::Test => "accent",
+    };
+    let run = |text: &str| json!({"type": "TextRun", "text": shorten_bytes(text, PARAGRAPH)});
+    let mut subject = run(&message.subject);
+    subject["weight"] = json!("bolder");
+    subject["size"] = json!("large");
+    subject["color"] = json!(color);
+    let mut body = vec![json!({"type": "RichTextBlock", "inlines": [subject]})];
+    for (heading, text) in message.paragraphs() {
+        let heading = json!({"type": "TextBlock", "text": heading, "weight": "bolder", "isSubtle": true, "spacing": "medium"});
+        let lines = text.lines().map(
+            |line| json!({"type": "RichTextBlock", "inlines": [run(line)], "spacing": "none"}),
+        );
+        body.extend(std::iter::once(heading).chain(lines));
+    }
+    let mut message = envelope(&body, material);
+    while message.to_string().len() > MESSAGE && body.len() > 2 {
+        body.pop();
+        message = envelope(&body, material);
+    }
+    Call::json(material.webhook.url.clone(), &message)
+}
+
+fn envelope(body: &[Value], material: &Material<'_>) -> Value {
+    let actions: Vec<_> = material
+        .message
+        .links
+        .iter()
+        .map(|(name, url)| json!({"type": "Action.OpenUrl", "title": name, "url": url}))
+        .collect();
+    let mut card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.5",
+        "fallbackText": shorten_bytes(&material.message.subject, PARAGRAPH),
+        "body": body,
+    });
+    if !actions.is_empty() {
+        card["actions"] = json!(actions);
+    }
+    json!({
+        "type": "message",
+        "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null, "content": card}],
+    })
+}

@@ -1,0 +1,48 @@
+//! The generic webhook's body.
+
+use serde_json::{Value, json};
+
+use crate::message::document;
+use crate::model::Notice;
+
+/// The body of the generic webhook, the same on every attempt.
+pub fn json(notice: &Notice) -> Value {
+    let r#type = notice.r#type.as_str();
+    let mut data = json!({
+        "notification_id": notice.id,
+        "reason": notice.r#type.reason(),
+        "incident": notice.incident,
+        "location": notice.location,
+        "monitor": {"version": env!("CARGO_PKG_VERSION")},
+    });
+    if notice.test {
+        data["test"] = json!(true);
+    }
+    if let Some(condition) = &notice.condition {
+        data["condition"] = json!(condition);
+    }
+    if let Some(channel) = &notice.instead_of {
+        data["instead_of"] = json!(channel);
+    }
+    if let Some(document) = &notice.document {
+        data["text"] = json!(document::text(&document.blocks, document::WIDTH));
+        data["details"] = document.data.clone();
+    }
+    match &notice.incident {
+        // The evidence and what belongs to it stand inside the incident.
+        Some(_) => {
+            // The texts say what the facts are for.
+            if let Some(incident) = data["incident"].as_object_mut() {
+                incident.remove("facts");
+            }
+            data["incident"]["alternatives"] = json!(notice.alternatives);
+            data["incident"]["url"] = json!(notice.url);
+        }
+        None => data["title"] = json!(notice.title),
+    }
+    json!({
+        "type": r#type,
+        "timestamp": notice.decided_at,
+        "data": data,
+    })
+}

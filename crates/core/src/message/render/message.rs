@@ -1,0 +1,576 @@
+//! The parts of a message in their order, before any receiver's format: what is broken and since when; whose fault and
+//! why; the numbers against what is typical; the provider's status page; what works instead; the last failed probes;
+//! links and commands. Everything from outside is cleaned here, so that no format ever sees a control character.
+
+use super::notes::notes;
+use super::subject;
+use super::tag::Tag;
+use crate::message::document;
+use crate::message::fault::is_providers_message;
+use crate::message::incident as narrator;
+use crate::message::values::{Locale, NONE, clean};
+use crate::model::{
+    Attribution, Block, EvidenceSample, Incident, Notice, NoticeType, Strip, Timestamp,
+};
+
+/// What rendering needs besides the notice.
+#[derive(Debug, Clone, Copy)]
+pub struct RenderContext {
+    /// The reader's time zone and language.
+    pub locale: Locale,
+    /// When the message is sent: one that is late says so.
+    pub now: Timestamp,
+}
+
+/// A message in parts.
+pub(in crate::message) struct Message {
+    /// The kind of message, for a label and a color.
+    pub(in crate::message) tag: Tag,
+    /// The message in one line.
+    pub(in crate::message) subject: String,
+    /// What is broken, in one line.
+    pub(in crate::message) headline: String,
+    /// Since when, whose fault, and what works instead, in one line; empty for the monitor's own notices.
+    pub(in crate::message) lead: String,
+    /// About the message itself: a test, late, a reminder.
+    pub(in crate::message) notes: Vec<String>,
+    /// What is broken and since when; of a resolved incident, what happened.
+    pub(in crate::message) what: String,
+    /// Whose fault, and why we think so; empty for the monitor's own notices.
+    pub(in crate::message) whose: String,
+    /// The content of a digest, an advice or a report.
+    pub(in crate::message) document: Vec<Block>,
+    /// Names and values.
+    pub(in crate::message) numbers: Vec<(&'static str, String)>,
+    /// The last hour of the affected endpoints.
+    pub(in crate::message) strips: Vec<Strip>,
+    /// When that hour begins, its middle, and when it ends.
+    pub(in crate::message) axis: [String; 3],
+    /// The zone of the axis and of the failed probes.
+    pub(in crate::message) zone: String,
+    /// Time to the first token: typical and now, in milliseconds.
+    pub(in crate::message) latency: Option<(f64, f64)>,
+    /// What the provider's status page says, and our lead; empty if none is read.
+    pub(in crate::message) vendor_status: String,
+    /// What works instead, best first.
+    pub(in crate::message) alternatives: Vec<Choice>,
+    /// That nothing does.
+    pub(in crate::message) no_alternative: String,
+    /// The last failed probes, most recent last, as a table.
+    pub(in crate::message) probes: Option<ProbeTable>,
+    /// For a support ticket, once it is over.
+    pub(in crate::message) request_ids: Vec<String>,
+    /// Name and address.
+    pub(in crate::message) links: Vec<(&'static str, String)>,
+    /// What to run, and why.
+    pub(in crate::message) commands: Vec<(&'static str, String)>,
+    /// Which monitor sent it.
+    pub(in crate::message) footer: String,
+    /// Whether it is over: then the headings are in the past tense.
+    pub(in crate::message) over: bool,
+    locale: Locale,
+}
+
+/// An alternative that works.
+pub(in crate::message) struct Choice {
+    pub(in crate::message) name: String,
+    pub(in crate::message) first_token: String,
+    pub(in crate::message) availability: String,
+}
+
+/// The last failed or slow probes.
+pub(in crate::message) struct ProbeTable {
+    pub(in crate::message) heading: &'static str,
+    pub(in crate::message) head: Vec<String>,
+    pub(in crate::message) rows: Vec<Vec<String>>,
+    /// Each distinct error or wrong answer once, in a sentence.
+    pub(in crate::message) errors: Vec<String>,
+}
+
+impl Message {
+    /// The message about `notice`.
+    pub(in crate::message) fn new(notice: &Notice, context: RenderContext) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut message = Self {
+            tag: Tag::of(notice),
+            subject: subject(notice),
+            headline: clean(&notice.title),
+            lead: String::new(),
+            notes: notes(notice, context),
+            what: of_monitor(notice).to_owned(),
+            whose: String::new(),
+            document: notice
+                .document
+                .iter()
+                .flat_map(|d| &d.blocks)
+                .map(|b| b.map(clean))
+                .collect(),
+            numbers: Vec::new(),
+            strips: Vec::new(),
+            axis: <[String; 3]>::default(),
+            zone: context.locale.zone(notice.decided_at),
+            latency: None,
+            vendor_status: String::new(),
+            alternatives: Vec::new(),
+            no_alternative: String::new(),
+            probes: None,
+            request_ids: Vec::new(),
+            links: Vec::new(),
+            commands: Vec::new(),
+            footer: format!(
+                "llmwatch {version} at {}, notification {}",
+                clean(&notice.location),
+                notice.id
+            ),
+            over: notice.r#type == NoticeType::Resolved || notice.already_over,
+            locale: context.locale,
+        };
+        if let Some(url) = &notice.url {
+            let name = if notice.incident.is_some() {
+                "incident page"
+            } else {
+                "status page"
+            };
+            message.links.push((name, clean(url)));
+        }
+        if let Some(incident) = &notice.incident {
+            let mut incident = incident.clone();
+            narrator::narrate(&mut incident, &context.locale);
+            message.add_incident(notice, &incident, context);
+        }
+        message
+    }
+
+    fn add_incident(&mut self, notice: &Notice, incident: &Incident, context: RenderContext) {
+        let locale = &context.locale;
+        self.headline = if self.over {
+            clean(&narrator::outcome(incident, locale))
+        } else {
+            clean(&incident.title)
+        };
+        self.lead = lead(notice, incident, context);
+        self.what = clean(&narrator::summary(incident, locale));
+        self.whose = whose(incident, locale);
+        self.numbers = numbers(incident, locale);
+        self.vendor_status = narrator::vendor_status(incident, locale);
+        if let Some(url) = &incident.official.url {
+            self.links.push(("provider's status page", clean(url)));
+        }
+        self.add_strips(notice);
+        let latency = incident.evidence.first_token_ms;
+        self.latency = latency
+            .typical
+            .zip(latency.now)
+            .filter(|(typical, now)| *typical > 0.0 && *now > 0.0);
+        if self.over {
+            let ids = incident.evidence.request_ids.iter();
+            self.request_ids = ids.map(|id| clean(id)).collect();
+        } else {
+            self.add_alternatives(notice, incident);
+        }
+        self.probes = probe_table(incident, &self.zone, locale);
+        let number = incident.number;
+        self.commands
+            .push(("details", format!("llmwatch incidents {number}")));
+        if !self.over && incident.acknowledged.is_none() {
+            self.commands
+                .push(("acknowledge", format!("llmwatch ack {number}")));
+        }
+    }
+
+    fn add_strips(&mut self, notice: &Notice) {
+        self.strips = notice
+            .recent
+            .iter()
+            .map(|strip| Strip {
+                endpoint: clean(&strip.endpoint),
+                ..strip.clone()
+            })
+            .collect();
+        if let Some(strip) = notice.recent.first() {
+            let minutes = strip.minutes.chars().count().saturating_sub(1) as i64;
+            self.axis = [minutes, minutes / 2, 0].map(|ago| {
+                self.locale
+                    .clock_tick(Timestamp(strip.until.0 - ago * 60_000))
+            });
+        }
+    }
+
+    fn add_alternatives(&mut self, notice: &Notice, incident: &Incident) {
+        let locale = &self.locale;
+        self.alternatives = notice
+            .alternatives
+            .iter()
+            .map(|a| Choice {
+                name: format!("{} ({})", clean(&a.endpoint), clean(&a.title)),
+                first_token: a
+                    .first_token_ms_p50
+                    .map_or(NONE.to_owned(), |ms| locale.latency(ms)),
+                availability: a
+                    .availability_24h
+                    .map_or(NONE.to_owned(), |share| locale.percent(share)),
+            })
+            .collect();
+        if self.alternatives.is_empty() && incident.attribution != Attribution::Local {
+            no_alternative(notice).clone_into(&mut self.no_alternative);
+        }
+    }
+
+    /// The heading of [`Message::what`].
+    pub(in crate::message) fn what_heading(&self) -> &'static str {
+        match (self.over, self.whose.is_empty()) {
+            (true, _) => "What happened",
+            (false, false) => "What is broken, and since when",
+            (false, true) => "What it means",
+        }
+    }
+
+    /// The body as headings and plain paragraphs, for receivers without a layout of their own. A paragraph may have
+    /// several lines.
+    pub(in crate::message) fn paragraphs(&self) -> Vec<(&'static str, String)> {
+        let lines = |lines: Vec<String>| lines.join("\n");
+        let mut numbers: Vec<_> = self
+            .numbers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        numbers.extend(
+            self.strips
+                .iter()
+                .map(|s| format!("last hour of {}: {}", s.endpoint, squares(s))),
+        );
+        let alternatives = self.alternatives.iter().enumerate().map(|(place, choice)| {
+            let Choice {
+                name,
+                first_token,
+                availability,
+            } = choice;
+            format!(
+                "{}. {name}: first token {first_token}, availability {availability} in 24 h",
+                place + 1
+            )
+        });
+        let nothing = Some(self.no_alternative.clone()).filter(|text| !text.is_empty());
+        let commands = self
+            .commands
+            .iter()
+            .map(|(name, command)| format!("{name}: {command}"));
+        let (heading, probes) = self
+            .probes
+            .as_ref()
+            .map_or(("", Vec::new()), |table| (table.heading, table.lines()));
+        let all = [
+            ("Please note", lines(self.notes.clone())),
+            (self.what_heading(), self.what.clone()),
+            ("Whose fault, and why we think so", self.whose.clone()),
+            ("In detail", document::lines(&self.document)),
+            ("The numbers", lines(numbers)),
+            ("The provider's status page", self.vendor_status.clone()),
+            (
+                "What works instead",
+                lines(alternatives.chain(nothing).collect()),
+            ),
+            (heading, lines(probes)),
+            (
+                "Request IDs for a support ticket",
+                self.request_ids.join(", "),
+            ),
+            ("Commands", lines(commands.collect())),
+        ];
+        all.into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .collect()
+    }
+}
+
+impl ProbeTable {
+    /// One line a probe, then the errors.
+    fn lines(&self) -> Vec<String> {
+        let rows = self.rows.iter().map(|row| {
+            let cells: Vec<_> = row.iter().filter(|cell| *cell != NONE).cloned().collect();
+            cells.join("  ")
+        });
+        rows.chain(self.errors.iter().cloned()).collect()
+    }
+}
+
+/// Since when, whose fault, and what works instead.
+fn lead(notice: &Notice, incident: &Incident, context: RenderContext) -> String {
+    let locale = &context.locale;
+    let names = locale.list_at_most(&incident.endpoints, narrator::MAX_NAMES);
+    let have = if incident.endpoints.len() == 1 {
+        "has"
+    } else {
+        "have"
+    };
+    let since = locale.time_short(incident.started_at, context.now);
+    if incident.resolved_at.is_some() {
+        let outcome = narrator::outcome(incident, locale);
+        let end = incident.end().unwrap_or(incident.started_at);
+        let (from, to) = (since, locale.time_short(end, context.now));
+        return clean(&format!("{outcome}, from {from} to {to}."));
+    }
+    let what = match incident.attribution {
+        Attribution::Provider => {
+            let how = narrator::manner(incident);
+            let whose = if incident.is_suspected() {
+                "probably the provider's fault"
+            } else {
+                "the provider's fault"
+            };
+            format!("{names} {have} been {how} since {since}: {whose}.")
+        }
+        Attribution::Account => format!(
+            "{names} {have} been rejected since {since}: your account or configuration, not a \
+             provider outage."
+        ),
+        Attribution::Local => format!(
+            "{names} {have} been unreachable since {since}: the cause is this machine, not the \
+             provider."
+        ),
+    };
+    let instead = match (notice.alternatives.first(), incident.attribution) {
+        (_, Attribution::Local) => String::new(),
+        (Some(best), _) => {
+            format!(" {} ({}) works.", clean(&best.endpoint), clean(&best.title))
+        }
+        (None, _) if notice.monitors_alternative == Some(false) => {
+            " You monitor no alternative.".to_owned()
+        }
+        (None, _) => " No alternative works right now.".to_owned(),
+    };
+    let others = locale.list(&notice.also_failing);
+    let also = match notice.also_failing.len() {
+        0 => String::new(),
+        1 => format!(" {others} is failing as well."),
+        _ => format!(" {others} are failing as well."),
+    };
+    clean(&format!("{what}{instead}{also}"))
+}
+
+fn no_alternative(notice: &Notice) -> &'static str {
+    if notice.monitors_alternative == Some(false) {
+        "You monitor no alternative: add an endpoint with the same `group` to get one."
+    } else {
+        "No alternative works: no other endpoint of the same `group`, or of the same kind, is healthy \
+         right now."
+    }
+}
+
+/// Whose fault, why we think so, and what follows.
+fn whose(incident: &Incident, locale: &Locale) -> String {
+    let mut parts = vec![narrator::attribution(incident).to_owned()];
+    let reason = clean(&incident.attribution_reason);
+    if incident.facts.is_some() {
+        if incident.attribution == Attribution::Provider {
+            parts.push(reason);
+        }
+        parts.push(clean(&narrator::context(incident, locale)));
+    } else if !reason.is_empty() {
+        // A row of release 0.1 has half a sentence.
+        parts.push(format!("Why: {reason}."));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(" ")
+}
+
+fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> {
+    let mut numbers = vec![("started", locale.time(incident.started_at))];
+    let until_detected = incident.opened_at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+    numbers.push((
+        "detected",
+        format!(
+            "{}, {} after the first {} probe",
+            locale.time(incident.opened_at),
+            locale.duration(until_detected),
+            bad(incident)
+        ),
+    ));
+    if let (Some(end), Some(resolved_at)) = (incident.end(), incident.resolved_at) {
+        if !incident.has_recovered() {
+            numbers.push(("closed", locale.time(resolved_at)));
+        } else if end == resolved_at {
+            numbers.push(("recovered", locale.time(end)));
+        } else {
+            numbers.push(("recovered", locale.time(end)));
+            numbers.push(("confirmed", locale.time(resolved_at)));
+        }
+        numbers.push(("duration", locale.duration(incident.duration_s)));
+    }
+    if let Some(acknowledged) = &incident.acknowledged {
+        let by = if acknowledged.by.is_empty() {
+            String::new()
+        } else {
+            format!(" by {}", clean(&acknowledged.by))
+        };
+        let note = if acknowledged.comment.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", clean(&acknowledged.comment))
+        };
+        numbers.push((
+            "acknowledged",
+            format!("{}{by}{note}", locale.time(acknowledged.at)),
+        ));
+    }
+    numbers.push(("probes", narrator::share_of_probes(incident, locale)));
+    let faults: Vec<_> = incident
+        .evidence
+        .faults_by_count()
+        .iter()
+        .take(narrator::MAX_NAMES)
+        .map(|(fault, n)| format!("{} × {fault}", locale.number(n)))
+        .collect();
+    if !faults.is_empty() {
+        numbers.push(("faults", faults.join(", ")));
+    }
+    numbers.extend(narrator::measures(incident, locale));
+    if incident.cause.is_slow() {
+        let worst = [
+            ("first token", incident.evidence.worst_first_token_ms),
+            ("total", incident.evidence.worst_total_ms),
+        ];
+        let worst: Vec<_> = worst
+            .iter()
+            .filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", locale.latency(ms))))
+            .collect();
+        if !worst.is_empty() {
+            numbers.push(("worst case", worst.join(", ")));
+        }
+    }
+    numbers
+}
+
+fn bad(incident: &Incident) -> &'static str {
+    if incident.cause.is_slow() {
+        "slow"
+    } else {
+        "failed"
+    }
+}
+
+fn probe_table(incident: &Incident, zone: &str, locale: &Locale) -> Option<ProbeTable> {
+    let samples = &incident.evidence.samples;
+    if samples.is_empty() {
+        return None;
+    }
+    let mut errors: Vec<String> = Vec::new();
+    for sample in samples {
+        for error in error_of(sample) {
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
+    }
+    Some(ProbeTable {
+        heading: if incident.cause.is_slow() {
+            "The last slow probes"
+        } else {
+            "The last failed probes"
+        },
+        head: vec![
+            format!("time ({zone})"),
+            "endpoint".to_owned(),
+            "result".to_owned(),
+            "request ID".to_owned(),
+        ],
+        rows: samples.iter().map(|s| probe_row(s, locale)).collect(),
+        errors,
+    })
+}
+
+fn probe_row(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
+    let result = match (sample.fault, sample.http_status) {
+        (Some(fault), Some(status)) => format!("{fault} (HTTP {status})"),
+        (Some(fault), None) => fault.to_string(),
+        (None, _) => match sample.first_token_ms {
+            Some(ms) => format!("slow, first token {}", locale.latency(ms)),
+            None => "slow".to_owned(),
+        },
+    };
+    vec![
+        locale.clock_time(sample.started_at),
+        clean(&sample.endpoint),
+        result,
+        sample.request_id.as_deref().map_or(NONE.to_owned(), clean),
+    ]
+}
+
+/// The error text of a probe and its wrong answer, each in a sentence.
+fn error_of(sample: &EvidenceSample) -> Vec<String> {
+    let source = if sample.fault.is_some_and(is_providers_message) {
+        "The API said"
+    } else {
+        "Error"
+    };
+    let error = sample
+        .error
+        .as_deref()
+        .map(|text| format!("{source}: {}", clean(text)));
+    let answer = sample
+        .answer
+        .as_deref()
+        .map(|text| format!("It answered: {}", clean(text)));
+    error.into_iter().chain(answer).collect()
+}
+
+fn of_monitor(notice: &Notice) -> &'static str {
+    let over = notice.condition.as_ref().is_some_and(|c| c.over);
+    match notice.r#type {
+        NoticeType::Blind if notice.document.is_some() => {
+            "This machine cannot resolve host names, so no provider can be reached and every status is \
+             unknown until that is fixed. You will be notified when it is."
+        }
+        NoticeType::Blind => {
+            "Neither the providers nor the connectivity checks answer from this machine, so every \
+             status is unknown until its network is back. You will be notified when it is."
+        }
+        NoticeType::Sighted => "Network is back. The gap is recorded as unknown, not as downtime.",
+        NoticeType::Budget if over => "Probing has resumed.",
+        NoticeType::Store if over => {
+            "Buffered records were written; records that exceeded the buffer were dropped."
+        }
+        NoticeType::Budget => {
+            "Nothing is probed until midnight, and every status is unknown until then. `[heartbeat]` \
+             is silent, so a dead man's switch will fire. `llmwatch check` shows what probing costs."
+        }
+        NoticeType::Store => {
+            "Probing, detection and notifications continue from memory. Everything is written once the \
+             database is writable again. Free up disk space; do not restart the daemon, which would \
+             lose the buffered records."
+        }
+        NoticeType::Delivery if over => {
+            "Pending notifications were delivered, oldest first, and marked as late. Dead \
+             notifications are kept: `llmwatch outbox` lists and retries them."
+        }
+        NoticeType::Delivery if notice.condition.is_none() => {
+            "The other recipients got it. The rejected address is not retried: correct `to`, or ask \
+             the owner of that mailbox. This is reported once a day."
+        }
+        NoticeType::Delivery => {
+            "Undelivered notifications are kept and retried. `llmwatch outbox` lists pending and dead \
+             notifications, and retries them."
+        }
+        NoticeType::Digest => {
+            "Many incidents at once; this message covers them all. You will be notified when each one \
+             ends."
+        }
+        NoticeType::Advice => {
+            "Nothing has failed yet. This is an early warning; each one is sent once."
+        }
+        NoticeType::Test => "This is only a test; nothing is wrong. The channel works.",
+        _ => "",
+    }
+}
+
+/// The last hour as squares, five minutes each, for receivers that show emoji.
+fn squares(strip: &Strip) -> String {
+    let cells: Vec<char> = strip.minutes.chars().collect();
+    let square = |cells: &[char]| match cells {
+        cells if cells.contains(&'x') => '🟥',
+        cells if cells.contains(&'~') => '🟨',
+        cells if cells.contains(&'.') => '🟩',
+        _ => '⬜',
+    };
+    cells.chunks(5).map(square).collect()
+}

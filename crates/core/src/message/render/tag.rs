@@ -1,0 +1,77 @@
+//! The kind of a message: the bracketed word of its subject, and its color.
+
+use super::subject::gravest;
+use crate::message::severity::Severity;
+use crate::model::{Notice, NoticeType};
+
+/// The kind of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::message) enum Tag {
+    Incident(Severity),
+    Update(Severity),
+    Resolved,
+    /// It was over before the message could be sent.
+    Over(Severity),
+    Monitor,
+    Advice,
+    Report,
+    Official,
+    Test,
+}
+
+impl Tag {
+    pub(in crate::message) fn of(notice: &Notice) -> Self {
+        let Some(incident) = &notice.incident else {
+            return match notice.r#type {
+                _ if notice.condition.as_ref().is_some_and(|c| c.over) => Self::Resolved,
+                NoticeType::Test => Self::Test,
+                NoticeType::Advice => Self::Advice,
+                NoticeType::Report => Self::Report,
+                NoticeType::Official => Self::Official,
+                NoticeType::Digest => gravest(notice).map_or(Self::Resolved, Self::Incident),
+                _ => Self::Monitor,
+            };
+        };
+        let severity = Severity::of(incident);
+        match notice.r#type {
+            NoticeType::Resolved => Self::Resolved,
+            _ if notice.already_over => Self::Over(severity),
+            NoticeType::Updated => Self::Update(severity),
+            _ => Self::Incident(severity),
+        }
+    }
+
+    /// One or two words in capitals.
+    pub(in crate::message) fn label(self) -> &'static str {
+        match self {
+            Self::Incident(severity) => severity.tag(),
+            Self::Update(_) => "UPDATE",
+            Self::Resolved | Self::Over(_) => "RESOLVED",
+            Self::Monitor => "MONITOR",
+            Self::Advice => "ADVICE",
+            Self::Report => "REPORT",
+            Self::Official => "OFFICIAL",
+            Self::Test => "TEST",
+        }
+    }
+
+    /// `#rrggbb`, with a contrast of at least 4.5:1 on white.
+    pub(in crate::message) fn color(self) -> &'static str {
+        match self {
+            Self::Incident(Severity::Outage) | Self::Update(Severity::Outage) => "#c62828",
+            Self::Incident(_) | Self::Update(_) | Self::Monitor => "#8f5a00",
+            Self::Resolved | Self::Over(_) => "#1b7a42",
+            Self::Advice | Self::Report | Self::Official | Self::Test => "#2a5db0",
+        }
+    }
+
+    /// `#rrggbb`, with a contrast of at least 4.5:1 on the dark background of `templates/mail/body.html`.
+    pub(super) fn dark_color(self) -> &'static str {
+        match self {
+            Self::Incident(Severity::Outage) | Self::Update(Severity::Outage) => "#ff7b72",
+            Self::Incident(_) | Self::Update(_) | Self::Monitor => "#e3a23b",
+            Self::Resolved | Self::Over(_) => "#4cc38a",
+            Self::Advice | Self::Report | Self::Official | Self::Test => "#8ab4ff",
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Made-up notices of every kind, clearly marked as tests: for `llmwatch test-alert`, and for looking at what each
+//! receiver gets. Pure.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::alerting::Announcement;
+use crate::message;
+use crate::message::values::Locale;
+use crate::model::AdviceKind;
+use crate::model::{
+    Alternative, Attribution, Block, Cause, Condition, Document, Elsewhere, Evidence,
+    EvidenceSample, Fault, Incident, IncidentFacts, IncidentState, Measure, Notice, NoticeType,
+    Official, Provider, Status, Strip, Timestamp, TypicalAndNow,
+};
+
+/// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
+const INCIDENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
+/// What a reader of one line must see.
+const MARK: &str = "TEST: ";
+
+/// A notice of `type` as it would be at `now`, about an outage that never was.
+pub fn specimen(
+    r#type: NoticeType,
+    id: Uuid,
+    location: &str,
+    public_url: Option<&str>,
+    now: Timestamp,
+) -> Notice {
+    let title = match r#type {
+        NoticeType::Blind => format!("{MARK}{location} has lost its network"),
+        NoticeType::Sighted => format!("{MARK}{location} has its network back after 6 min"),
+        NoticeType::Budget => format!("{MARK}{location} has spent its probing budget of the day"),
+        NoticeType::Store => format!("{MARK}{location} cannot write its store: the disk is full"),
+        NoticeType::Delivery => format!("{MARK}the channel `slack` does not deliver: HTTP 500"),
+        NoticeType::Digest => format!("{MARK}2 incidents at once"),
+        NoticeType::Official => {
+            format!(
+                "{MARK}OpenAI's own status page: Elevated errors; the probes from here feel nothing of it"
+            )
+        }
+        NoticeType::Advice => {
+            format!("{MARK}openai-chat: the model gpt-4o is shut down in 13 days, on 2026-12-06")
+        }
+        NoticeType::Report => {
+            format!(
+                "{MARK}{location} 2026-11-16 to 2026-11-23: availability from 99.930 %, 1 incident"
+            )
+        }
+        _ => format!("test notification from {location}"),
+    };
+    let incident = r#type.is_about_incident().then(|| incident(r#type, now));
+    let url = public_url.map(|url| match &incident {
+        Some(incident) => format!("{url}/incidents/{}", incident.number),
+        None => url.to_owned(),
+    });
+    Notice {
+        id,
+        r#type,
+        decided_at: now,
+        location: location.to_owned(),
+        subject: if incident.is_some() {
+            "OpenAI".to_owned()
+        } else {
+            location.to_owned()
+        },
+        title: incident.as_ref().map_or(title, |i| i.title.clone()),
+        alternatives: vec![
+            alternative("azure-chat", Provider::AzureOpenAi, "Azure", 380.0, 1.0),
+            alternative(
+                "anthropic-chat",
+                Provider::Anthropic,
+                "Anthropic",
+                510.0,
+                0.9993,
+            ),
+        ],
+        monitors_alternative: Some(true),
+        also_failing: Vec::new(),
+        url,
+        thread: None,
+        already_over: false,
+        recent: vec![Strip {
+            endpoint: "openai-chat".to_owned(),
+            until: now,
+            minutes: format!(
+                "{}~~x{}",
+                ".".repeat(44),
+                if r#type == NoticeType::Resolved {
+                    "xxxxxxxxxx..."
+                } else {
+                    "xxxxxxxxxxxxx"
+                }
+            ),
+        }],
+        test: true,
+        instead_of: None,
+        document: document(r#type),
+        condition: match r#type {
+            NoticeType::Delivery => Some(Condition {
+                key: "delivery/slack".to_owned(),
+                over: false,
+            }),
+            other => Announcement::new(other, String::new(), now).condition,
+        },
+        incident,
+    }
+}
+
+fn document(r#type: NoticeType) -> Option<Document> {
+    let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let blocks = match r#type {
+        NoticeType::Digest => vec![
+            Block::Heading("Going on (2)".to_owned()),
+            Block::List(words(&[
+                "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
+                "#43 degraded: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
+            ])),
+        ],
+        NoticeType::Official => vec![Block::Text(
+            "OpenAI has published this on its own status page. It is information: the probes from here do not feel it, and no \
+             incident is open."
+                .to_owned(),
+        )],
+        NoticeType::Advice => vec![Block::Text(AdviceKind::ModelRetires.remedy().to_owned())],
+        NoticeType::Report => vec![
+            Block::Text("From 2026-11-16 08:00 +00:00 to 2026-11-23 08:00 +00:00, seen from fra1 by 20160 probes.".to_owned()),
+            Block::Heading("Availability".to_owned()),
+            Block::Table {
+                head: words(&["", "good", "SLO", "budget left", "incidents"]),
+                rows: vec![
+                    words(&["openai-chat", "99.930 %", "99.9 %", "30 %", "1"]),
+                    words(&["azure-chat", "100.000 %", "99.9 %", "100 %", "0"]),
+                ],
+            },
+            Block::Heading("First token of the good probes, and their total, in milliseconds".to_owned()),
+            Block::Table {
+                head: words(&["", "p50", "before", "p95", "p99", "total p50"]),
+                rows: vec![
+                    words(&["openai-chat", "420", "431", "910", "1630", "740"]),
+                    words(&["azure-chat", "380", "377", "702", "985", "690"]),
+                ],
+            },
+            Block::Heading("Incidents (1)".to_owned()),
+            Block::List(words(&["#42 2026-11-19 09:18 +00:00, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"])),
+            Block::Heading("Spending".to_owned()),
+            Block::Text("Probing cost 0.8064 USD for 483840 tokens; the budget is 1.00 USD a day.".to_owned()),
+        ],
+        _ => return None,
+    };
+    let mut data = serde_json::json!({"test": true});
+    if r#type == NoticeType::Digest {
+        data["incidents"] = serde_json::json!([
+            {"number": 42, "status": "outage", "attribution": "provider", "endpoints": ["openai-chat"], "resolved_at": null},
+            {"number": 43, "status": "degraded", "attribution": "provider", "endpoints": ["anthropic-chat"], "resolved_at": null},
+        ]);
+    }
+    Some(Document { blocks, data })
+}
+
+fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
+    let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
+    let over = r#type == NoticeType::Resolved;
+    let resolved_at = over.then(|| ago(3));
+    let mut incident = Incident {
+        id: INCIDENT,
+        number: 42,
+        state: if over {
+            IncidentState::Resolved
+        } else {
+            IncidentState::Open
+        },
+        status: Status::Outage,
+        attribution: Attribution::Provider,
+        attribution_reason: String::new(),
+        explains: Vec::new(),
+        explained_by: None,
+        new_normal: Vec::new(),
+        removed: false,
+        cause: Cause::Fault(Fault::Http5xx),
+        measure: Measure::Errors,
+        title: String::new(),
+        provider: "openai".to_owned(),
+        endpoints: vec!["openai-chat".to_owned()],
+        started_at: ago(14),
+        opened_at: ago(13),
+        acknowledged: None,
+        ended_at: over.then(|| ago(4)),
+        resolved_at,
+        duration_s: if over { 600.0 } else { 840.0 },
+        explanation: String::new(),
+        official: Official {
+            status: Some(if over {
+                Status::Degraded
+            } else {
+                Status::Operational
+            }),
+            incident: over.then(|| "Elevated error rates on the API".to_owned()),
+            lead_s: over.then_some(720.0),
+            url: Some("https://status.openai.com".to_owned()),
+            published_at: over.then(|| ago(1)),
+        },
+        evidence: Evidence {
+            probes: 10,
+            failed: 9,
+            typical_failure_rate: Some(0.003),
+            first_token_ms: TypicalAndNow {
+                typical: Some(420.0),
+                now: over.then_some(433.0),
+            },
+            total_ms: TypicalAndNow::default(),
+            tokens_per_second: TypicalAndNow::default(),
+            samples: (0..3).map(|n| sample(n, ago(12 - n))).collect(),
+            faults: BTreeMap::from([(Fault::Http5xx, 8), (Fault::TimeoutHeaders, 1)]),
+            worst_first_token_ms: Some(3210.0),
+            worst_total_ms: Some(20_004.0),
+            request_ids: (0..3).map(|n| format!("req_test{n}")).collect(),
+        },
+        facts: Some(facts()),
+    };
+    message::incident::narrate(&mut incident, &Locale::default());
+    incident.title = format!("{MARK}{}", incident.title);
+    incident
+}
+
+fn facts() -> IncidentFacts {
+    IncidentFacts {
+        vendor: "OpenAI".to_owned(),
+        models: vec!["gpt-4o-mini".to_owned()],
+        other_vendors: vec!["Anthropic".to_owned(), "Azure".to_owned()],
+        answers_elsewhere: Some(Elsewhere {
+            endpoint: "azure-chat".to_owned(),
+            vendor: "Azure".to_owned(),
+            same_model: true,
+        }),
+        worked_before: true,
+        ..IncidentFacts::default()
+    }
+}
+
+fn sample(n: i64, at: Timestamp) -> EvidenceSample {
+    EvidenceSample {
+        endpoint: "openai-chat".to_owned(),
+        started_at: at,
+        fault: Some(Fault::Http5xx),
+        http_status: Some(503),
+        first_token_ms: None,
+        request_id: Some(format!("req_test{n}")),
+        error: Some("The server is overloaded or not ready yet.".to_owned()),
+        answer: None,
+    }
+}
+
+fn alternative(
+    endpoint: &str,
+    provider: Provider,
+    title: &str,
+    first_token: f64,
+    availability: f64,
+) -> Alternative {
+    Alternative {
+        endpoint: endpoint.to_owned(),
+        provider,
+        title: title.to_owned(),
+        status: Status::Operational,
+        first_token_ms_p50: Some(first_token),
+        availability_24h: Some(availability),
+    }
+}

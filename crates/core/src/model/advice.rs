@@ -1,0 +1,73 @@
+//! Early warnings: what may become a failure.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Timestamp;
+
+/// What an advice is about.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AdviceKind {
+    /// The model will be shut down.
+    ModelRetires,
+    /// Another model answers than the one asked for.
+    OtherModel,
+    /// The backend's fingerprint is one that was never seen.
+    Fingerprint,
+    /// The account's own rate limit is nearly used up.
+    Headroom,
+    /// The certificate expires.
+    Certificate,
+}
+
+impl AdviceKind {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelRetires => "model_retires",
+            Self::OtherModel => "other_model",
+            Self::Fingerprint => "fingerprint",
+            Self::Headroom => "headroom",
+            Self::Certificate => "certificate",
+        }
+    }
+
+    /// What to do about it, in a sentence.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::ModelRetires => {
+                "Try its successor and change `model` before that day; requests are refused from then on."
+            }
+            Self::OtherModel => {
+                "See the provider's announcements: answers, limits and prices are those of the model that answers."
+            }
+            Self::Fingerprint => {
+                "The provider has changed what runs behind the name: watch whether your answers change with it."
+            }
+            Self::Headroom => {
+                "Ask for a higher limit, spread the load or probe more rarely, before requests are refused."
+            }
+            Self::Certificate => {
+                "Whoever runs the server has to renew it: clients refuse to connect from that day on."
+            }
+        }
+    }
+}
+
+/// One advice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Advice {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// What it is about.
+    pub kind: AdviceKind,
+    /// One sentence.
+    pub text: String,
+    /// When it was first given.
+    pub since: Timestamp,
+    /// The step at which it was told, so that the next one tells it again.
+    pub(crate) step: i64,
+}

@@ -1,0 +1,266 @@
+//! What is true now: one value that the pages, the API, the metrics, the service status and the alerts all read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Advice, Alternative, Api, Attribution, Fault, Incident, Outcome, Provider, Silence, Status,
+    Strip, Tally, Timestamp, VendorPage,
+};
+use crate::message::severity::Severity;
+use crate::message::values::Locale;
+
+/// How many strips a notice shows at most: a mail stays small.
+const STRIPS: usize = 4;
+/// How many alternatives a notice names: whoever is woken needs a few good ones.
+const ALTERNATIVES: usize = 5;
+
+/// The state of everything that is watched.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// When this was true.
+    pub at: Timestamp,
+    /// Where the daemon probes from.
+    pub location: String,
+    /// Since when the monitor's own network is gone.
+    pub blind_since: Option<Timestamp>,
+    /// Whether the probing budget of the day is spent.
+    pub budget_spent: bool,
+    /// What was spent on probes today, in US dollars.
+    #[serde(default)]
+    pub spent_today_usd: f64,
+    /// When a sample was last recorded.
+    pub last_recorded_at: Option<Timestamp>,
+    /// Why the store does not take samples at the moment.
+    pub store_error: Option<String>,
+    /// Every endpoint, in the order of the configuration.
+    pub endpoints: Vec<EndpointView>,
+    /// The incidents that go on, oldest first.
+    pub incidents: Vec<Incident>,
+    /// What deserves a word before it becomes a failure.
+    #[serde(default)]
+    pub advice: Vec<Advice>,
+    /// The silences that hold.
+    #[serde(default)]
+    pub silences: Vec<Silence>,
+    /// The maintenance windows that are open.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceView>,
+    /// How delivery goes, per channel that was ever told something.
+    #[serde(default)]
+    pub outbox: Vec<Tally>,
+    /// What the vendors' own status pages say.
+    #[serde(default)]
+    pub official: Vec<VendorView>,
+    /// The endpoint to use in each group (see the module `route`).
+    #[serde(default)]
+    pub leaders: BTreeMap<String, String>,
+}
+
+/// One vendor's own status page as it was read last.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VendorView {
+    /// Whose.
+    pub provider: Provider,
+    /// The vendor as people say it.
+    pub title: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub page: VendorPage,
+}
+
+/// One endpoint as it is now.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EndpointView {
+    /// Its name.
+    pub name: String,
+    /// Its dialect.
+    pub provider: Provider,
+    /// Its failure domain as people say it.
+    pub title: String,
+    /// Its API.
+    pub api: Api,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// How it is.
+    pub status: Status,
+    /// Why it is not operational, in a few words.
+    pub reason: Option<String>,
+    /// When it was last probed.
+    pub last_probe_at: Option<Timestamp>,
+    /// How that probe ended.
+    pub last_outcome: Option<Outcome>,
+    /// What went wrong in it.
+    pub last_fault: Option<Fault>,
+    /// Median first token of the recent good probes, in milliseconds.
+    pub first_token_ms_p50: Option<f64>,
+    /// Median total of the recent good probes, in milliseconds.
+    pub total_ms_p50: Option<f64>,
+    /// The learned first token, in milliseconds.
+    pub typical_first_token_ms: Option<f64>,
+    /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine do not count.
+    pub availability_24h: Option<f64>,
+    /// Share of its last 20 probes that failed, 0 to 1; faults of this machine do not count.
+    #[serde(default)]
+    pub recent_error_rate: f64,
+    /// How many of its last probes failed one after the other, up to now.
+    #[serde(default)]
+    pub failed_in_a_row: u32,
+    /// The last hour, minute by minute, as in [`Strip::minutes`].
+    #[serde(default)]
+    pub last_hour: String,
+}
+
+impl Snapshot {
+    /// The [worst](Status::worse) status of all. What is in maintenance says nothing while there is something else.
+    pub fn overall(&self) -> Status {
+        let all = || self.endpoints.iter().map(|e| e.status);
+        let in_service = all()
+            .filter(|s| *s != Status::Maintenance)
+            .reduce(Status::worse);
+        in_service
+            .or_else(|| all().next())
+            .unwrap_or(Status::Unknown)
+    }
+
+    /// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
+    pub fn headline(&self, now: Timestamp) -> String {
+        let locale = Locale::default();
+        let n = self.endpoints.len() as u64;
+        let mut line = locale.count(n, "endpoint", "endpoints");
+        if self.endpoints.is_empty() {
+            line = "no endpoint is configured".to_owned();
+        } else if let Some(since) = self.blind_since {
+            line += &format!(", offline since {}", locale.time(since));
+        } else if self.incidents.is_empty() {
+            line += ", no incident";
+        } else {
+            for severity in [
+                Severity::Outage,
+                Severity::Degraded,
+                Severity::Account,
+                Severity::Local,
+            ] {
+                let of_it = self
+                    .incidents
+                    .iter()
+                    .filter(|i| Severity::of(i) == severity);
+                let providers: Vec<_> = of_it.map(|i| i.provider.as_str()).collect();
+                if providers.is_empty() {
+                    continue;
+                }
+                let n = providers.len() as u64;
+                line += &format!(", {}", locale.count(n, severity.noun(), severity.plural()));
+                // This machine's trouble is no vendor's.
+                if severity != Severity::Local {
+                    let distinct: BTreeSet<_> = providers.into_iter().collect();
+                    let distinct: Vec<_> = distinct.into_iter().collect();
+                    line += &format!(": {}", distinct.join(", "));
+                }
+            }
+        }
+        if let Some(error) = &self.store_error {
+            line += &format!(", NOT RECORDING ({error})");
+        }
+        match self.endpoints.iter().filter_map(|e| e.last_probe_at).max() {
+            Some(last) => {
+                let ago = now.since_ms(last).max(0) as f64 / 1000.0;
+                line + &format!("; last probe {} ago", locale.duration(ago.floor()))
+            }
+            None => line + "; no probe yet",
+        }
+    }
+
+    /// The last hour of the first few of these endpoints.
+    pub fn strips(&self, names: &[String]) -> Vec<Strip> {
+        let view = |name: &String| self.endpoints.iter().find(|e| e.name == *name);
+        let strip = |e: &EndpointView| Strip {
+            endpoint: e.name.clone(),
+            minutes: e.last_hour.clone(),
+            until: self.at,
+        };
+        names
+            .iter()
+            .filter_map(view)
+            .take(STRIPS)
+            .map(strip)
+            .collect()
+    }
+
+    /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
+    /// of the same kind of API; the quickest first token first. One whose last probe failed is no alternative.
+    pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
+        let works = |e: &&EndpointView| e.status == Status::Operational && e.failed_in_a_row == 0;
+        let mut found: Vec<_> = self
+            .candidates(affected)
+            .filter(works)
+            .map(|e| Alternative {
+                endpoint: e.name.clone(),
+                provider: e.provider,
+                title: e.title.clone(),
+                status: e.status,
+                first_token_ms_p50: e.first_token_ms_p50,
+                availability_24h: e.availability_24h,
+            })
+            .collect();
+        let speed = |a: &Alternative| a.first_token_ms_p50.unwrap_or(f64::INFINITY);
+        found.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+        found.truncate(ALTERNATIVES);
+        found
+    }
+
+    /// Whether another endpoint could stand in for `affected`, healthy or not.
+    pub fn monitors_alternative(&self, affected: &[String]) -> bool {
+        self.candidates(affected).next().is_some()
+    }
+
+    /// The vendors of the other open incidents in which a provider is at fault.
+    pub fn also_failing(&self, incident: &Incident) -> Vec<String> {
+        let others = self
+            .incidents
+            .iter()
+            .filter(|i| i.id != incident.id && i.provider != incident.provider)
+            .filter(|i| i.attribution == Attribution::Provider);
+        let titles: BTreeSet<_> = others
+            .map(|i| {
+                let endpoint = self
+                    .endpoints
+                    .iter()
+                    .find(|e| i.endpoints.contains(&e.name));
+                endpoint.map_or_else(|| i.provider.clone(), |e| e.title.clone())
+            })
+            .collect();
+        titles.into_iter().collect()
+    }
+
+    fn candidates<'a>(&'a self, affected: &'a [String]) -> impl Iterator<Item = &'a EndpointView> {
+        let is_affected = |e: &&EndpointView| affected.contains(&e.name);
+        let of_affected = || self.endpoints.iter().filter(is_affected);
+        let groups: Vec<_> = of_affected().filter_map(|e| e.group.as_deref()).collect();
+        let kinds: Vec<_> = of_affected().map(|e| e.api == Api::Http).collect();
+        self.endpoints.iter().filter(move |e| {
+            let fits = match e.group.as_deref() {
+                Some(group) if !groups.is_empty() => groups.contains(&group),
+                _ => groups.is_empty() && kinds.contains(&(e.api == Api::Http)),
+            };
+            fits && !affected.contains(&e.name)
+        })
+    }
+}
+
+/// A window that is open, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaintenanceView {
+    /// What people call it.
+    pub name: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// The endpoints in it.
+    pub endpoints: Vec<String>,
+}

@@ -1,0 +1,247 @@
+//! What is kept at hand of each endpoint's last samples.
+
+use std::collections::VecDeque;
+
+use crate::model::{
+    Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample, Status, Timestamp,
+};
+
+/// How many latencies the recent median is taken over.
+const LATENCIES: usize = 60;
+/// How many outcomes the recent error rate is taken over.
+const OUTCOMES: usize = 20;
+/// How many bad samples are kept at hand as evidence.
+const BAD: usize = 10;
+const HOUR_MS: i64 = 3_600_000;
+const MINUTE_MS: i64 = 60_000;
+/// The minutes of a strip.
+const MINUTES: i64 = 60;
+
+/// What is kept at hand of an endpoint's last samples: bounded, whatever the interval.
+#[derive(Debug, Clone, Default)]
+pub struct Recent {
+    /// `(hour, good, bad)` of the last 25 hours.
+    hours: VecDeque<(i64, u32, u32)>,
+    /// `(minute, worst outcome)` of the last hour.
+    minutes: VecDeque<(i64, Outcome)>,
+    first_token: Latencies,
+    total: Latencies,
+    tokens_per_second: Latencies,
+    bad: VecDeque<EvidenceSample>,
+    /// Whether each of the last probes failed.
+    failures: VecDeque<bool>,
+    last: Option<(Timestamp, Outcome, Option<Fault>)>,
+    resolved_at: Option<Timestamp>,
+    /// When it last answered rightly, as it is configured now.
+    good_at: Option<Timestamp>,
+    /// When the failures in a row that go on began.
+    failing_since: Option<Timestamp>,
+}
+
+/// The last latencies in milliseconds, with their median: it is asked for far more often than it changes.
+#[derive(Debug, Clone, Default)]
+struct Latencies {
+    last: VecDeque<f64>,
+    median: Option<f64>,
+}
+
+impl Latencies {
+    fn add(&mut self, ms: Option<f64>) {
+        if ms.is_some() {
+            keep(&mut self.last, ms, LATENCIES);
+            self.median = median(&self.last);
+        }
+    }
+}
+
+impl Recent {
+    /// Takes a sample in.
+    pub fn record(&mut self, sample: &Sample) {
+        self.last = Some((sample.started_at, sample.outcome, sample.fault));
+        if sample.dns_ms.is_some() && sample.fault != Some(Fault::LocalDns) {
+            self.resolved_at = Some(sample.started_at);
+        }
+        let minute = sample.started_at.0.div_euclid(MINUTE_MS);
+        // What a clock called later that has been set back since.
+        while self.minutes.back().is_some_and(|(last, _)| *last > minute) {
+            self.minutes.pop_back();
+        }
+        match self.minutes.back_mut() {
+            Some((last, worst)) if *last >= minute => *worst = (*worst).max(sample.outcome),
+            _ => keep(
+                &mut self.minutes,
+                Some((minute, sample.outcome)),
+                MINUTES as usize,
+            ),
+        }
+        let failed = sample.outcome == Outcome::Failed;
+        if sample.attribution != Some(Attribution::Local) {
+            keep(&mut self.failures, Some(failed), OUTCOMES);
+        }
+        if failed {
+            self.failing_since.get_or_insert(sample.started_at);
+        } else {
+            (self.good_at, self.failing_since) = (Some(sample.started_at), None);
+        }
+        if !failed || sample.attribution == Some(Attribution::Provider) {
+            let hour = sample.started_at.0.div_euclid(HOUR_MS);
+            if self.hours.back().is_none_or(|(last, ..)| *last < hour) {
+                self.hours.push_back((hour, 0, 0));
+                if self.hours.len() > 25 {
+                    self.hours.pop_front();
+                }
+            }
+            if let Some((_, good, bad)) = self.hours.back_mut() {
+                *(if failed { bad } else { good }) += 1;
+            }
+        }
+        if !failed {
+            self.first_token.add(sample.first_token_ms);
+            self.total.add(sample.total_ms);
+            self.tokens_per_second.add(sample.tokens_per_second());
+        }
+        if sample.outcome != Outcome::Ok {
+            let evidence = EvidenceSample {
+                endpoint: sample.endpoint.clone(),
+                started_at: sample.started_at,
+                fault: sample.fault,
+                http_status: sample.http_status,
+                first_token_ms: sample.first_token_ms,
+                request_id: sample.request_id.clone(),
+                error: sample.error.clone(),
+                answer: sample.answer.clone(),
+            };
+            keep(&mut self.bad, Some(evidence), BAD);
+        }
+    }
+
+    /// Follows a clock that was set by `by_ms`; what was counted by the hour and the minute stays where it was.
+    pub fn move_along(&mut self, by_ms: i64) {
+        let moved = |at: &mut Timestamp| at.0 += by_ms;
+        self.last.iter_mut().for_each(|(at, ..)| moved(at));
+        let moments = [
+            &mut self.resolved_at,
+            &mut self.good_at,
+            &mut self.failing_since,
+        ];
+        moments.into_iter().flatten().for_each(moved);
+        self.bad
+            .iter_mut()
+            .for_each(|bad| moved(&mut bad.started_at));
+    }
+
+    /// The last bad samples since `from`, oldest first.
+    pub fn bad_since(&self, from: Timestamp) -> impl Iterator<Item = &EvidenceSample> {
+        self.bad.iter().filter(move |s| s.started_at >= from)
+    }
+
+    /// When the last sample began, how it ended, and its fault.
+    pub fn last(&self) -> Option<(Timestamp, Outcome, Option<Fault>)> {
+        self.last
+    }
+
+    /// The medians of its recent good probes: duration in milliseconds, output tokens a second.
+    pub fn usual(&self) -> (Option<f64>, Option<f64>) {
+        (self.total.median, self.tokens_per_second.median)
+    }
+
+    /// When it last answered rightly, as it is configured now.
+    pub fn good_at(&self) -> Option<Timestamp> {
+        self.good_at
+    }
+
+    /// When the failures in a row that go on began; `None` when the last probe was good.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.failing_since
+    }
+
+    /// It is configured otherwise now: that it worked before says nothing.
+    pub fn begin_anew(&mut self) {
+        self.good_at = None;
+    }
+
+    /// When a name was last resolved for this endpoint.
+    pub fn resolved_at(&self) -> Option<Timestamp> {
+        self.resolved_at
+    }
+
+    /// The endpoint's view, given what detection and the incidents say about it.
+    pub fn view(
+        &self,
+        endpoint: &Endpoint,
+        now: Timestamp,
+        status: Status,
+        reason: Option<String>,
+        typical: Option<f64>,
+    ) -> EndpointView {
+        EndpointView {
+            name: endpoint.name.clone(),
+            provider: endpoint.provider,
+            title: endpoint.domain_title(),
+            api: endpoint.api,
+            model: endpoint.model.clone(),
+            group: endpoint.group.clone(),
+            status,
+            reason,
+            last_probe_at: self.last.map(|l| l.0),
+            last_outcome: self.last.map(|l| l.1),
+            last_fault: self.last.and_then(|l| l.2),
+            first_token_ms_p50: self.first_token.median,
+            total_ms_p50: self.total.median,
+            typical_first_token_ms: typical,
+            availability_24h: self.availability_24h(now),
+            recent_error_rate: self.failures.iter().filter(|f| **f).count() as f64
+                / self.failures.len().max(1) as f64,
+            failed_in_a_row: self.failures.iter().rev().take_while(|f| **f).count() as u32,
+            last_hour: self.last_hour(now),
+        }
+    }
+
+    fn last_hour(&self, now: Timestamp) -> String {
+        let last = now.0.div_euclid(MINUTE_MS);
+        let mut cells = vec![' '; MINUTES as usize];
+        for (minute, worst) in &self.minutes {
+            let place = MINUTES - 1 - (last - minute);
+            if let Some(cell) = usize::try_from(place)
+                .ok()
+                .and_then(|place| cells.get_mut(place))
+            {
+                *cell = match worst {
+                    Outcome::Ok => '.',
+                    Outcome::Slow => '~',
+                    Outcome::Failed => 'x',
+                };
+            }
+        }
+        cells.into_iter().collect()
+    }
+
+    fn availability_24h(&self, now: Timestamp) -> Option<f64> {
+        let from = now.0.div_euclid(HOUR_MS) - 24;
+        let (good, all) = self
+            .hours
+            .iter()
+            .filter(|(hour, ..)| *hour > from)
+            .fold((0, 0), |(good, all), (_, g, b)| {
+                (good + u64::from(*g), all + u64::from(g + b))
+            });
+        (all > 0).then(|| good as f64 / all as f64)
+    }
+}
+
+fn keep<T>(ring: &mut VecDeque<T>, value: Option<T>, limit: usize) {
+    if let Some(value) = value {
+        ring.push_back(value);
+        if ring.len() > limit {
+            ring.pop_front();
+        }
+    }
+}
+
+fn median(values: &VecDeque<f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+        .get(sorted.len() / 2)
+        .map(|ms| (ms * 1000.0).round() / 1000.0)
+}

@@ -1,0 +1,185 @@
+//! Replays what was measured through the detector: what would it have said, and when, with these settings or others?
+//!
+//! Two kinds of measurements: stored [`samples`](Samples), which are what they are, and labelled [`trace`]s, in which the
+//! detector decides itself when it looks again. The detector is the daemon's own. [`score`](Score) compares what it said
+//! with labels; [`summary`](Summary) words it for people.
+
+mod samples;
+mod score;
+mod summary;
+mod trace;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use samples::Samples;
+pub use score::{Figures, Label, Score};
+pub use summary::{Difference, Summary};
+pub use trace::{Rows, Trace, describe, parse_manifest, read_rows, replay_one};
+
+use crate::detect::{Blip, Cause, Event, Note, Verdict};
+use crate::message::values::Locale;
+
+/// Why measurements could not be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A file cannot be read.
+    #[error("cannot read `{path}`", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The manifest is not as it should be.
+    #[error("`{path}` is no manifest of traces", path = path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// A row is not as it should be.
+    #[error("`{path}`, line {line}: {what}", path = path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// One thing that the detector said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// The trace.
+    pub trace: String,
+    /// When, in milliseconds since the epoch.
+    pub t_ms: i64,
+    /// About which endpoint.
+    pub endpoint: String,
+    /// open, join, escalate, resolved, offline or online.
+    pub event: String,
+    /// Whether a mail would go out.
+    pub notify: bool,
+    /// Why.
+    pub cause: String,
+    /// The figures, for people.
+    pub text: String,
+    /// When the first bad probe began, in milliseconds since the epoch.
+    #[serde(skip)]
+    pub started_ms: i64,
+}
+
+/// What was watched in one trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watched {
+    /// The trace's name.
+    pub trace: String,
+    /// The interval of its probes.
+    pub interval_ms: i64,
+    /// How long it is.
+    pub days: f64,
+    /// Its endpoints, each with its failure domain.
+    pub endpoints: Vec<(String, String)>,
+}
+
+/// Everything that the detector said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Replay {
+    /// What was watched, trace by trace.
+    pub watched: Vec<Watched>,
+    /// What was said, trace by trace and then by time.
+    pub said: Vec<Said>,
+    /// What passed without an alert, with the trace.
+    pub blips: Vec<(String, Blip)>,
+}
+
+impl Replay {
+    fn take(&mut self, tale: Tale) {
+        self.watched.push(tale.watched);
+        self.said.extend(tale.said);
+        self.blips.extend(tale.blips);
+    }
+}
+
+/// What was said in one trace.
+struct Tale {
+    watched: Watched,
+    said: Vec<Said>,
+    blips: Vec<(String, Blip)>,
+}
+
+impl Tale {
+    fn new(watched: Watched) -> Self {
+        Self {
+            watched,
+            said: Vec::new(),
+            blips: Vec::new(),
+        }
+    }
+
+    fn hear(&mut self, verdict: &Verdict) {
+        let trace = &self.watched.trace;
+        self.said
+            .extend(verdict.notes.iter().map(|note| say(trace, note)));
+        self.blips.extend(
+            verdict
+                .blips
+                .iter()
+                .map(|blip| (trace.clone(), blip.clone())),
+        );
+    }
+}
+
+fn say(trace: &str, note: &Note) -> Said {
+    let (k, n) = note.shared.map_or((note.k, note.n), |all| (all.k, all.n));
+    let on = note
+        .shared
+        .map(|all| format!(" on {} of {} endpoints", all.endpoints, all.of))
+        .unwrap_or_default();
+    let text = match (note.event, note.cause) {
+        (Event::Resolved, _) if note.new_normal => {
+            "slow for a day; this is the new baseline".to_owned()
+        }
+        (Event::Resolved | Event::Offline | Event::Online, _) => String::new(),
+        (_, Cause::Account) => format!("the account was rejected {k} times"),
+        (_, cause) if cause.is_slow() => {
+            let ms = |what: &str, ms: Option<f64>| {
+                ms.map(|ms| format!("{what} {ms:.0} ms"))
+                    .unwrap_or_default()
+            };
+            let typical = ms("; typical first token", note.typical_first_token_ms);
+            format!(
+                "{k} of the last {n} probes slow{on}{typical}{}",
+                ms(", now", note.first_token_ms)
+            )
+        }
+        _ if note.was_slow => format!("was slow, now failing: {k} of the last {n} probes"),
+        _ => format!(
+            "{k} of the last {n} probes failed{on}{}",
+            note.typical_failure_rate.map_or(String::new(), |rate| {
+                format!("; typically {}", Locale::default().failure_rate(rate))
+            })
+        ),
+    };
+    // A resolution needs no cause, except that the account's has a life of its own beside the provider's.
+    let cause = if note.event == Event::Resolved && note.cause != Cause::Account {
+        Cause::None
+    } else {
+        note.cause
+    };
+    Said {
+        trace: trace.to_owned(),
+        t_ms: note.at.0,
+        endpoint: note.endpoint.clone(),
+        event: note.event.as_str().to_owned(),
+        notify: matches!(note.event, Event::Open | Event::Escalate | Event::Resolved),
+        cause: cause.as_str().to_owned(),
+        text,
+        started_ms: note.started_at.0,
+    }
+}

@@ -1,0 +1,301 @@
+//! Labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` a trace, or one such file.
+//!
+//! The columns are `unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net`. Slot `s` is the scheduled cadence; the
+//! other rows stand ready for a detector that looks again: one that wants to probe at time T gets the endpoint's first
+//! row at or after T, and may act on it only when that probe has ended.
+//!
+//! A file is described by the manifest beside it. Without one, the interval is the usual distance of its scheduled rows
+//! and an endpoint's provider is what stands before the slash in its name.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Replay, ReplayError, Tale, Watched};
+use crate::detect::{Detector, Observation, Policy, Reading, Result as Probed};
+use crate::model::{DetectionPolicy, Timestamp};
+
+/// The first line of a trace.
+const COLUMNS: &str = "unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net";
+
+/// What a manifest says of one trace.
+#[derive(Debug, Deserialize)]
+pub struct Trace {
+    #[serde(rename = "trace")]
+    name: String,
+    /// The name of its file, in the folder of the manifest.
+    pub file: String,
+    interval_ms: i64,
+    days: Option<f64>,
+    endpoints: Vec<String>,
+    providers: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Row {
+    at: i64,
+    scheduled: bool,
+    error: String,
+    first_token_ms: f64,
+    total_ms: f64,
+    sighted: bool,
+}
+
+/// The manifest of a folder of traces.
+///
+/// # Errors
+/// When it is not as it should be.
+pub fn parse_manifest(path: &Path, text: &[u8]) -> Result<Vec<Trace>, ReplayError> {
+    serde_json::from_slice(text).map_err(|source| ReplayError::Manifest {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// What a manifest would say of a trace that has none.
+pub fn describe(path: &Path, rows: &Rows) -> Trace {
+    let file = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let scheduled = |rows: &[Row]| {
+        rows.iter()
+            .filter(|r| r.scheduled)
+            .map(|r| r.at)
+            .collect::<Vec<_>>()
+    };
+    let mut distances: Vec<i64> = rows
+        .0
+        .values()
+        .flat_map(|r| {
+            scheduled(r)
+                .windows(2)
+                .map(|w| w[1] - w[0])
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    distances.retain(|distance| *distance > 0);
+    distances.sort_unstable();
+    let endpoints: Vec<_> = rows.0.keys().cloned().collect();
+    let provider = |e: &String| {
+        e.split_once('/')
+            .map_or(e.as_str(), |(provider, _)| provider)
+            .to_owned()
+    };
+    Trace {
+        name: file.split('.').next().unwrap_or_default().to_owned(),
+        interval_ms: distances
+            .get(distances.len() / 2)
+            .copied()
+            .unwrap_or(60_000),
+        days: None,
+        providers: endpoints.iter().map(provider).collect(),
+        endpoints,
+        file,
+    }
+}
+
+/// The rows of each endpoint.
+#[derive(Debug, Default)]
+pub struct Rows(BTreeMap<String, Vec<Row>>);
+
+/// Reads the rows of the trace at `path` from its text.
+///
+/// # Errors
+/// When it cannot be read, or a row is not as it should be.
+pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
+    let failed = |source| ReplayError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bad = |index: usize, what: &str| ReplayError::Row {
+        path: path.to_owned(),
+        line: index + 1,
+        what: what.to_owned(),
+    };
+    let mut rows = BTreeMap::<String, Vec<Row>>::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.map_err(failed)?;
+        let line = line.trim_end();
+        if index == 0 {
+            if line != COLUMNS {
+                return Err(bad(
+                    index,
+                    &format!("the columns of a trace are wanted: `{COLUMNS}`"),
+                ));
+            }
+            continue;
+        }
+        let cells: Vec<&str> = line.split(',').collect();
+        let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
+            return Err(bad(index, "eight columns are wanted"));
+        };
+        rows.entry(endpoint.to_owned()).or_default().push(Row {
+            at: at
+                .parse()
+                .map_err(|_| bad(index, "`unix_ms` is no whole number"))?,
+            scheduled: slot == "s",
+            error: if outcome == "error" {
+                kind.to_owned()
+            } else {
+                String::new()
+            },
+            first_token_ms: first.parse().unwrap_or(-1.0),
+            total_ms: total
+                .parse()
+                .map_err(|_| bad(index, "`total_ms` is no number"))?,
+            sighted: net != "0",
+        });
+    }
+    for rows in rows.values_mut() {
+        rows.sort_by_key(|row| row.at);
+    }
+    Ok(Rows(rows))
+}
+
+/// Replays one trace under `policy`, into `replay`.
+pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut Replay) {
+    let interval = Duration::from_millis(trace.interval_ms.unsigned_abs());
+    let roster: BTreeMap<String, Policy> = trace
+        .endpoints
+        .iter()
+        .zip(&trace.providers)
+        .map(|(name, provider)| {
+            (
+                name.clone(),
+                Policy::new(policy, interval, provider.clone()),
+            )
+        })
+        .collect();
+    let mut runs: Vec<Run<'_>> = trace
+        .endpoints
+        .iter()
+        .filter_map(|name| {
+            let rows = rows.0.get(name)?;
+            let first = rows.iter().find(|r| r.scheduled)?.at;
+            let mut run = Run {
+                name,
+                rows,
+                tick: first,
+                in_flight: None,
+            };
+            run.launch(first);
+            Some(run)
+        })
+        .collect();
+    let all = || rows.0.values().flatten();
+    let (from, to) = (
+        all().map(|r| r.at).min().unwrap_or(0),
+        all().map(|r| r.at).max().unwrap_or(0),
+    );
+    let mut tale = Tale::new(Watched {
+        trace: trace.name.clone(),
+        interval_ms: trace.interval_ms,
+        days: trace.days.unwrap_or((to - from) as f64 / 86_400_000.0),
+        endpoints: trace
+            .endpoints
+            .iter()
+            .cloned()
+            .zip(trace.providers.iter().cloned())
+            .collect(),
+    });
+    let mut detector = Detector::default();
+    loop {
+        let next = runs
+            .iter()
+            .enumerate()
+            .filter_map(|(i, r)| Some((r.ends()?, i)))
+            .min();
+        let Some((_, i)) = next else { break };
+        let Some(observation) = runs[i].observe(trace.interval_ms.max(1)) else {
+            break;
+        };
+        let verdict = detector.observe(&roster, &observation);
+        let mut own = observation.next_tick.0;
+        for (name, at) in &verdict.look_again {
+            if *name == observation.endpoint {
+                own = at.0;
+            } else if let Some(sibling) = runs.iter_mut().find(|r| r.name == name) {
+                sibling.launch(at.0);
+            }
+        }
+        runs[i].launch(own);
+        tale.hear(&verdict);
+    }
+    replay.take(tale);
+}
+
+struct Run<'a> {
+    name: &'a str,
+    rows: &'a [Row],
+    tick: i64,
+    in_flight: Option<&'a Row>,
+}
+
+impl Run<'_> {
+    fn launch(&mut self, at: i64) {
+        self.in_flight = self.rows.get(self.rows.partition_point(|r| r.at < at));
+        if let Some(row) = self.in_flight.filter(|r| r.scheduled) {
+            self.tick = row.at;
+        }
+    }
+
+    /// When the probe in flight ends, exactly: of two in the same millisecond the earlier is first.
+    fn ends(&self) -> Option<OrderedMs> {
+        self.in_flight.map(|r| OrderedMs(r.at as f64 + r.total_ms))
+    }
+
+    fn observe(&mut self, interval: i64) -> Option<Observation> {
+        let row = self.in_flight.take()?;
+        let end = row.at + row.total_ms as i64;
+        if row.at == self.tick {
+            self.tick += interval;
+        }
+        while self.tick <= end {
+            self.tick += interval;
+        }
+        let result = if !row.sighted && row.error == "connect" {
+            Probed::Offline
+        } else if row.error.is_empty() {
+            let first_token_ms = row.first_token_ms.max(1.0);
+            Probed::Good(Some(Reading {
+                first_token_ms,
+                total_ms: row.total_ms.max(1.0),
+                beyond_limits: None,
+            }))
+        } else {
+            Probed::Failed {
+                rate_limited: row.error == "http_429",
+                retry_after_ms: None,
+            }
+        };
+        Some(Observation {
+            endpoint: self.name.to_owned(),
+            start: Timestamp(row.at),
+            end: Timestamp(end),
+            next_tick: Timestamp(self.tick),
+            result,
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct OrderedMs(f64);
+
+impl Eq for OrderedMs {}
+
+impl PartialOrd for OrderedMs {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OrderedMs {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}

@@ -1,0 +1,625 @@
+//! What a stretch of time was like: availability, faults, latency, incidents, objectives and spending, per endpoint and
+//! per provider. Pure, from rollups and incidents.
+
+pub mod backtest;
+pub mod rollup;
+pub mod routing;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, TimeZone, Weekday};
+use chrono_tz::Tz;
+use serde::Serialize;
+
+use crate::config::{self, Config, ReportEvery};
+use crate::message::document;
+use crate::model::{Block, Document, Incident, Timestamp};
+use crate::report::rollup::Rollup;
+
+/// How wide a report on a terminal may be.
+const TERMINAL: usize = 110;
+
+/// A report. Durations are in milliseconds where the name ends in `_ms`, shares are from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Where the daemon probes from.
+    pub location: String,
+    /// From this moment…
+    pub since: Timestamp,
+    /// …to before this one.
+    pub until: Timestamp,
+    /// Each endpoint, in the order of the configuration.
+    pub endpoints: Vec<Figures>,
+    /// Each failure domain: its endpoints together.
+    pub providers: Vec<Figures>,
+    /// What went on in this time, oldest first.
+    pub incidents: Vec<Brief>,
+    /// What probing cost.
+    pub cost_usd: f64,
+    /// What it may cost a day.
+    pub daily_budget_usd: f64,
+    /// What to do about it, and what stands at its end, each in a sentence.
+    pub advice: Vec<String>,
+}
+
+/// The figures of one endpoint or one provider.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Figures {
+    /// Its name.
+    pub name: String,
+    /// All probes.
+    pub probes: u32,
+    /// Good probes of those that say something about the provider: faults of the account and of this machine do not.
+    pub availability: Option<f64>,
+    /// The objective for that, in percent.
+    pub slo: Option<f64>,
+    /// How much of the error budget is left; negative when it is overdrawn.
+    pub budget_left: Option<f64>,
+    /// Probes that failed by the account's fault.
+    pub failed_account: u32,
+    /// Probes that failed by this machine's fault.
+    pub failed_local: u32,
+    /// The failed ones by their code.
+    pub faults: BTreeMap<String, u32>,
+    /// First tokens of the good probes.
+    pub first_token_ms: Quantiles,
+    /// Totals of the good probes.
+    pub total_ms: Quantiles,
+    /// The median first token in the stretch of the same length before.
+    pub first_token_ms_p50_before: Option<f64>,
+    /// Incidents in this time.
+    pub incidents: usize,
+    /// Tokens of the prompts.
+    pub input_tokens: u64,
+    /// Tokens of the answers.
+    pub output_tokens: u64,
+    /// What probing cost.
+    pub cost_usd: f64,
+}
+
+/// Latencies below which half, 95 and 99 of a hundred probes stayed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Quantiles {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+/// One incident in a line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "as in the incident")]
+pub struct Brief {
+    pub number: u64,
+    pub status: crate::model::Status,
+    pub attribution: crate::model::Attribution,
+    pub title: String,
+    pub endpoints: Vec<String>,
+    pub started_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub duration_s: f64,
+}
+
+/// Rollups per endpoint.
+pub type Rollups = BTreeMap<String, Vec<Rollup>>;
+
+impl Report {
+    /// The report of the time from `since` to `until`: `now` are its rollups, `before` those of as long a time before,
+    /// `standing` what was advised and still holds.
+    pub fn new(
+        config: &Config,
+        (since, until): (Timestamp, Timestamp),
+        (now, before): (&Rollups, &Rollups),
+        incidents: &[Incident],
+        standing: &[String],
+    ) -> Self {
+        let together = |all: &Rollups, names: &[&str]| {
+            let mut sum = Rollup::default();
+            names
+                .iter()
+                .filter_map(|n| all.get(*n))
+                .flatten()
+                .for_each(|r| sum.merge(r));
+            sum
+        };
+        let within =
+            |i: &&Incident| i.started_at < until && i.resolved_at.is_none_or(|at| at >= since);
+        let incidents: Vec<_> = incidents.iter().filter(within).collect();
+        let figures = |name: String, names: &[&str], slo: Option<f64>| {
+            let (sum, earlier) = (together(now, names), together(before, names));
+            let count = incidents
+                .iter()
+                .filter(|i| i.endpoints.iter().any(|e| names.contains(&e.as_str())))
+                .count();
+            Figures::new(name, slo, &sum, &earlier, count)
+        };
+        let endpoints: Vec<_> = config
+            .endpoints
+            .iter()
+            .map(|e| figures(e.name.clone(), &[e.name.as_str()], Some(e.slo)))
+            .collect();
+        let mut domains: Vec<(String, Vec<&str>)> = Vec::new();
+        for endpoint in &config.endpoints {
+            let title = endpoint.domain_title();
+            match domains.iter_mut().find(|(t, _)| *t == title) {
+                Some((_, names)) => names.push(&endpoint.name),
+                None => domains.push((title, vec![&endpoint.name])),
+            }
+        }
+        Self {
+            location: config.monitor.location.clone(),
+            since,
+            until,
+            cost_usd: endpoints.iter().map(|e| e.cost_usd).sum(),
+            daily_budget_usd: config.budget.daily_usd,
+            advice: advice(&endpoints).chain(standing.iter().cloned()).collect(),
+            providers: domains
+                .into_iter()
+                .map(|(title, names)| figures(title, &names, None))
+                .collect(),
+            endpoints,
+            incidents: incidents.iter().map(|i| Brief::of(i, until)).collect(),
+        }
+    }
+
+    /// One line that says the most of it.
+    pub fn title(&self, zone: Tz) -> String {
+        let worst = self
+            .endpoints
+            .iter()
+            .filter_map(|e| e.availability)
+            .reduce(f64::min);
+        let worst = worst.map_or("nothing measured".to_owned(), |a| {
+            format!("availability from {}", percent(Some(a)))
+        });
+        let n = self.incidents.len();
+        let day = |at: Timestamp| {
+            at.to_datetime()
+                .with_timezone(&zone)
+                .format("%Y-%m-%d")
+                .to_string()
+        };
+        let (from, to) = (day(self.since), day(self.until));
+        let span = if from == to {
+            from
+        } else {
+            format!("{from} to {to}")
+        };
+        format!(
+            "{} {span}: {worst}, {n} incident{}",
+            self.location,
+            if n == 1 { "" } else { "s" }
+        )
+    }
+
+    /// Plain text.
+    pub fn text(&self, zone: Tz) -> String {
+        document::text(&self.blocks(zone), TERMINAL)
+    }
+
+    /// Markdown.
+    pub fn markdown(&self, zone: Tz) -> String {
+        let mut blocks = self.blocks(zone);
+        blocks.insert(0, Block::Heading(self.title(zone)));
+        document::markdown(&blocks)
+            .trim_start()
+            .replacen("## ", "# ", 1)
+    }
+
+    /// One line an endpoint, with a head.
+    pub fn csv(&self) -> String {
+        let mut out = "endpoint,probes,availability,slo,budget_left,failed_account,failed_local,first_token_ms_p50,first_token_ms_p95,\
+                       first_token_ms_p99,total_ms_p50,total_ms_p95,total_ms_p99,incidents,input_tokens,output_tokens,cost_usd\n"
+            .to_owned();
+        let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+        for e in &self.endpoints {
+            let (f, t) = (e.first_token_ms, e.total_ms);
+            let cells = [
+                format!("\"{}\"", e.name.replace('"', "\"\"")),
+                e.probes.to_string(),
+                number(e.availability),
+                number(e.slo),
+                number(e.budget_left),
+                e.failed_account.to_string(),
+                e.failed_local.to_string(),
+                number(f.p50),
+                number(f.p95),
+                number(f.p99),
+                number(t.p50),
+                number(t.p95),
+                number(t.p99),
+                e.incidents.to_string(),
+                e.input_tokens.to_string(),
+                e.output_tokens.to_string(),
+                e.cost_usd.to_string(),
+            ];
+            out += &format!("{}\n", cells.join(","));
+        }
+        out
+    }
+
+    /// A page of HTML without anything from elsewhere.
+    pub fn html(&self, zone: Tz) -> String {
+        document::page(&self.title(zone), &self.blocks(zone))
+    }
+
+    /// The report as a message.
+    pub fn document(&self, zone: Tz) -> Document {
+        // Plain data with string keys: serialising cannot fail.
+        Document {
+            blocks: self.blocks(zone),
+            data: serde_json::to_value(self).unwrap_or_default(),
+        }
+    }
+
+    fn blocks(&self, zone: Tz) -> Vec<Block> {
+        let (since, until) = (when(self.since, zone), when(self.until, zone));
+        let probes = self
+            .endpoints
+            .iter()
+            .map(|e| u64::from(e.probes))
+            .sum::<u64>();
+        let mut blocks = vec![Block::Text(format!(
+            "From {since} to {until}, seen from {} by {probes} probes.",
+            self.location
+        ))];
+        blocks.extend([
+            Block::Heading("Availability".to_owned()),
+            availability(&self.endpoints),
+        ]);
+        blocks.extend([
+            Block::Heading("Availability of the providers".to_owned()),
+            availability(&self.providers),
+        ]);
+        blocks.extend([
+            Block::Heading(
+                "First token of the good probes, and their total, in milliseconds".to_owned(),
+            ),
+            latency(&self.endpoints),
+        ]);
+        let faults: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|e| !e.faults.is_empty())
+            .map(Figures::tally)
+            .collect();
+        if !faults.is_empty() {
+            blocks.extend([Block::Heading("Faults".to_owned()), Block::List(faults)]);
+        }
+        blocks.push(Block::Heading(format!(
+            "Incidents ({})",
+            self.incidents.len()
+        )));
+        blocks.push(
+            match self
+                .incidents
+                .iter()
+                .map(|i| i.line(zone))
+                .collect::<Vec<_>>()
+            {
+                none if none.is_empty() => Block::Text("None.".to_owned()),
+                some => Block::List(some),
+            },
+        );
+        let tokens = self
+            .endpoints
+            .iter()
+            .map(|e| e.input_tokens + e.output_tokens)
+            .sum::<u64>();
+        blocks.push(Block::Heading("Spending".to_owned()));
+        blocks.push(Block::Text(format!(
+            "Probing cost {:.4} USD for {tokens} tokens; the budget is {:.2} USD a day.",
+            self.cost_usd, self.daily_budget_usd
+        )));
+        if !self.advice.is_empty() {
+            blocks.extend([
+                Block::Heading("Advice".to_owned()),
+                Block::List(self.advice.clone()),
+            ]);
+        }
+        blocks
+    }
+}
+
+/// What to do about the figures.
+fn advice(endpoints: &[Figures]) -> impl Iterator<Item = String> {
+    endpoints.iter().flat_map(|e| {
+        let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(|| {
+            format!(
+                "{} has overdrawn its error budget: its faults are evidence for service credits.",
+                e.name
+            )
+        });
+        let (n, name) = (e.failed_account, &e.name);
+        let probes = if n == 1 {
+            "1 probe".to_owned()
+        } else {
+            format!("{n} probes")
+        };
+        let refused = (n > 0).then(|| {
+            format!(
+                "{name}: {probes} failed by the account's fault: look at key, quota and limits."
+            )
+        });
+        overdrawn.into_iter().chain(refused)
+    })
+}
+
+impl Figures {
+    fn new(
+        name: String,
+        slo: Option<f64>,
+        sum: &Rollup,
+        before: &Rollup,
+        incidents: usize,
+    ) -> Self {
+        let quantiles = |s: &crate::report::rollup::Sketch| Quantiles {
+            p50: s.quantile(0.5),
+            p95: s.quantile(0.95),
+            p99: s.quantile(0.99),
+        };
+        let availability = sum.availability();
+        let allowed = slo.map(|s| 1.0 - s / 100.0).filter(|a| *a > 0.0);
+        let mut faults: BTreeMap<String, u32> = BTreeMap::new();
+        for ((fault, _), n) in &sum.faults {
+            *faults.entry(fault.to_string()).or_default() += n;
+        }
+        Self {
+            name,
+            probes: sum.probes(),
+            availability,
+            slo,
+            budget_left: availability
+                .zip(allowed)
+                .map(|(a, allowed)| 1.0 - (1.0 - a) / allowed),
+            failed_account: sum.failed_account,
+            failed_local: sum.failed_local,
+            faults,
+            first_token_ms: quantiles(&sum.first_token),
+            total_ms: quantiles(&sum.total),
+            first_token_ms_p50_before: before.first_token.quantile(0.5),
+            incidents,
+            input_tokens: sum.input_tokens,
+            output_tokens: sum.output_tokens,
+            cost_usd: sum.cost_usd,
+        }
+    }
+}
+
+impl Figures {
+    fn tally(&self) -> String {
+        let mut faults: Vec<_> = self.faults.iter().collect();
+        faults.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let list: Vec<_> = faults
+            .iter()
+            .map(|(code, n)| format!("{n} × {code}"))
+            .collect();
+        format!("{}: {}", self.name, list.join(", "))
+    }
+}
+
+impl Brief {
+    fn line(&self, zone: Tz) -> String {
+        let lasted = crate::message::values::Locale::default().duration(self.duration_s);
+        let so_far = if self.resolved_at.is_some() {
+            ""
+        } else {
+            " so far"
+        };
+        format!(
+            "#{} {}, {lasted}{so_far}: {}",
+            self.number,
+            when(self.started_at, zone),
+            self.title
+        )
+    }
+
+    fn of(i: &Incident, until: Timestamp) -> Self {
+        let end = i.resolved_at.unwrap_or(until);
+        Self {
+            number: i.number,
+            status: i.status,
+            attribution: i.attribution,
+            title: i.title.clone(),
+            endpoints: i.endpoints.clone(),
+            started_at: i.started_at,
+            resolved_at: i.resolved_at,
+            duration_s: end.since_ms(i.started_at).max(0) as f64 / 1000.0,
+        }
+    }
+}
+
+/// The period that `[report]` should have told about as of `now`: the last one that is whole.
+pub fn last_period(
+    report: &config::Report,
+    zone: Tz,
+    now: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
+    let local = now.to_datetime().with_timezone(&zone);
+    let back = |date: NaiveDate| match report.every {
+        ReportEvery::Daily => date.checked_sub_days(Days::new(1)),
+        ReportEvery::Weekly => date.checked_sub_days(Days::new(7)),
+        ReportEvery::Monthly => date.checked_sub_months(Months::new(1)),
+    };
+    let today = local.date_naive();
+    let mut end = match report.every {
+        ReportEvery::Daily => today,
+        ReportEvery::Weekly => today.week(Weekday::Mon).first_day(),
+        ReportEvery::Monthly => today.with_day(1)?,
+    };
+    if moment(zone, end, report.at)? > now {
+        end = back(end)?;
+    }
+    Some((
+        moment(zone, back(end)?, report.at)?,
+        moment(zone, end, report.at)?,
+    ))
+}
+
+/// The month `2026-10` in local time.
+pub fn month(text: &str, zone: Tz) -> Option<(Timestamp, Timestamp)> {
+    let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok()?;
+    Some((
+        moment(zone, first, 0)?,
+        moment(zone, first.checked_add_months(Months::new(1))?, 0)?,
+    ))
+}
+
+/// A local minute of a day; where a clock change skips it, an hour later.
+fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
+    let time = date.and_hms_opt(u32::from(minute / 60), u32::from(minute % 60), 0)?;
+    let found: DateTime<Tz> = zone.from_local_datetime(&time).earliest().or_else(|| {
+        zone.from_local_datetime(&(time + Duration::from_hours(1)))
+            .earliest()
+    })?;
+    Some(Timestamp(found.timestamp_millis()))
+}
+
+fn availability(all: &[Figures]) -> Block {
+    // Few enough columns for a telephone.
+    let head = ["", "good", "SLO", "budget left", "incidents"];
+    let row = |f: &Figures| {
+        vec![
+            f.name.clone(),
+            percent(f.availability),
+            f.slo.map_or("-".to_owned(), |slo| format!("{slo} %")),
+            f.budget_left.map_or("-".to_owned(), budget),
+            f.incidents.to_string(),
+        ]
+    };
+    Block::Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: all.iter().map(row).collect(),
+    }
+}
+
+fn latency(all: &[Figures]) -> Block {
+    let head = ["", "p50", "before", "p95", "p99", "total p50"];
+    let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.0}"));
+    let row = |f: &Figures| {
+        let t = f.first_token_ms;
+        let figures = [
+            t.p50,
+            f.first_token_ms_p50_before,
+            t.p95,
+            t.p99,
+            f.total_ms.p50,
+        ];
+        std::iter::once(f.name.clone())
+            .chain(figures.map(ms))
+            .collect()
+    };
+    Block::Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: all.iter().map(row).collect(),
+    }
+}
+
+/// What is left of an error budget, as a share of it; of one that is overdrawn, how much was used.
+fn budget(left: f64) -> String {
+    match 1.0 - left {
+        used if left >= 0.0 || used < 1.05 => format!("{:.0} %", left.max(0.0) * 100.0),
+        used if used < 9.95 => format!("none, used {used:.1} times"),
+        used => format!("none, used {used:.0} times"),
+    }
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |s| format!("{:.3} %", s * 100.0))
+}
+
+fn when(at: Timestamp, zone: Tz) -> String {
+    at.to_datetime()
+        .with_timezone(&zone)
+        .format("%Y-%m-%d %H:%M %:z")
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn period(every: ReportEvery, now: &str) -> (String, String) {
+        let report = config::Report {
+            every,
+            at: 8 * 60,
+            to: Vec::new(),
+        };
+        let (from, to) = last_period(
+            &report,
+            chrono_tz::Europe::Berlin,
+            Timestamp::parse(now).unwrap(),
+        )
+        .unwrap();
+        (from.to_string(), to.to_string())
+    }
+
+    #[test]
+    fn a_period_ends_at_its_local_hour() {
+        let of = |every, now, from: &str, to: &str| {
+            assert_eq!(
+                period(every, now),
+                (format!("{from}.000Z"), format!("{to}.000Z"))
+            );
+        };
+        of(
+            ReportEvery::Daily,
+            "2026-11-25T06:59:00Z",
+            "2026-11-23T07:00:00",
+            "2026-11-24T07:00:00",
+        );
+        of(
+            ReportEvery::Daily,
+            "2026-11-25T07:00:00Z",
+            "2026-11-24T07:00:00",
+            "2026-11-25T07:00:00",
+        );
+        of(
+            ReportEvery::Weekly,
+            "2026-11-25T07:00:00Z",
+            "2026-11-16T07:00:00",
+            "2026-11-23T07:00:00",
+        );
+        // Summer time ends in October.
+        of(
+            ReportEvery::Monthly,
+            "2026-11-25T07:00:00Z",
+            "2026-10-01T06:00:00",
+            "2026-11-01T07:00:00",
+        );
+    }
+
+    #[test]
+    fn faults_of_the_account_and_of_this_machine_are_no_downtime() {
+        let sum = Rollup {
+            ok: 999,
+            failed_provider: 1,
+            failed_account: 50,
+            failed_local: 7,
+            ..Rollup::default()
+        };
+        let figures = Figures::new("a".to_owned(), Some(99.8), &sum, &Rollup::default(), 1);
+        assert_eq!(figures.availability, Some(0.999));
+        assert!(
+            (figures.budget_left.unwrap() - 0.5).abs() < 1e-9,
+            "{figures:?}"
+        );
+    }
+
+    #[test]
+    fn an_overdrawn_budget_is_told_in_words() {
+        let of = [1.0, 0.304, 0.0, -0.02, -0.5, -86.38].map(budget);
+        assert_eq!(
+            of,
+            [
+                "100 %",
+                "30 %",
+                "0 %",
+                "0 %",
+                "none, used 1.5 times",
+                "none, used 87 times"
+            ]
+        );
+    }
+}

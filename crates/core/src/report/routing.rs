@@ -1,0 +1,284 @@
+//! Which endpoint to use now: the endpoints of a group, healthiest first, with the reasons. Pure.
+//!
+//! An answer must neither lag behind an outage nor flap between two endpoints that are about as good. So an endpoint
+//! whose last probes failed steps back at once, long before the failures are evidence enough for an alert; and the one
+//! that was first stays first until another is clearly better.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{Api, Provider, Status, Timestamp};
+use crate::model::{EndpointView, Snapshot};
+
+/// So many failures in a row, and an endpoint steps back without waiting for an incident.
+const STREAK: u32 = 2;
+/// Each failure among the recent probes weighs like this many times the latency: half of them failing makes an
+/// endpoint look six times as slow.
+const FAILURE_WEIGHT: f64 = 10.0;
+/// The first stays first while its score is at most this many times the best.
+const STICKINESS: f64 = 1.25;
+
+/// Who was first in each group: what keeps an answer from flapping.
+pub type Leaders = BTreeMap<String, String>;
+
+/// The endpoints of a group, best first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Ranking {
+    /// When this was true.
+    pub at: Timestamp,
+    /// The group asked for; `null` for all endpoints.
+    pub group: Option<String>,
+    /// The endpoint to use now; `null` if none is healthy.
+    pub endpoint: Option<String>,
+    /// Every endpoint of the group, healthiest first.
+    pub ranking: Vec<Rank>,
+}
+
+/// One endpoint's place.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Rank {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Its dialect.
+    pub provider: Provider,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its status.
+    pub status: Status,
+    /// Whether it can be used now.
+    pub usable: bool,
+    /// Median first token of its recent good probes, in milliseconds; the median total where nothing is streamed.
+    pub latency_ms: Option<f64>,
+    /// Share of its recent probes that failed, 0 to 1.
+    pub error_rate: f64,
+    /// Why it stands here.
+    pub reasons: Vec<String>,
+}
+
+/// How far an endpoint can be relied upon, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    /// Operational.
+    Healthy,
+    /// Answers, but slowly or not always: better than nothing.
+    Doubtful,
+    /// Down, or nothing is known about it.
+    Unusable,
+}
+
+/// Ranks the endpoints of `group`, or all. `None` if there is no such group.
+pub fn rank(snapshot: &Snapshot, group: Option<&str>) -> Option<Ranking> {
+    let mut endpoints: Vec<_> = snapshot
+        .endpoints
+        .iter()
+        .filter(|e| group.map_or(e.api != Api::Http, |g| e.group.as_deref() == Some(g)))
+        .map(|e| (tier(e), score(e), e))
+        .collect();
+    if endpoints.is_empty() && group.is_some() {
+        return None;
+    }
+    endpoints.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let leader = group.and_then(|g| snapshot.leaders.get(g));
+    let held = endpoints
+        .iter()
+        .position(|(_, _, e)| Some(&e.name) == leader);
+    if let Some(held) = held.filter(|at| *at > 0 && stays(&endpoints[0], &endpoints[*at])) {
+        endpoints[..=held].rotate_right(1);
+    }
+    let ranking: Vec<_> = endpoints
+        .iter()
+        .map(|(tier, _, e)| describe(e, *tier))
+        .collect();
+    let endpoint = ranking
+        .first()
+        .filter(|r| r.usable)
+        .map(|r| r.endpoint.clone());
+    Some(Ranking {
+        at: snapshot.at,
+        group: group.map(str::to_owned),
+        endpoint,
+        ranking,
+    })
+}
+
+/// Who is first in each group now, given who was before (in `snapshot.leaders`).
+pub fn leaders(snapshot: &Snapshot) -> Leaders {
+    let mut best: BTreeMap<&str, (Tier, f64, &EndpointView)> = BTreeMap::new();
+    let mut held: BTreeMap<&str, (Tier, f64, &EndpointView)> = BTreeMap::new();
+    for e in &snapshot.endpoints {
+        let Some(group) = e.group.as_deref() else {
+            continue;
+        };
+        let entry = (tier(e), score(e), e);
+        if snapshot.leaders.get(group) == Some(&e.name) {
+            held.insert(group, entry);
+        }
+        let better = |b: &(Tier, f64, &EndpointView)| {
+            entry.0.cmp(&b.0).then(entry.1.total_cmp(&b.1)).is_lt()
+        };
+        if best.get(group).is_none_or(better) {
+            best.insert(group, entry);
+        }
+    }
+    best.into_iter()
+        .map(|(group, best)| {
+            let first = held
+                .get(group)
+                .filter(|held| stays(&best, held))
+                .unwrap_or(&best);
+            (group.to_owned(), first.2.name.clone())
+        })
+        .collect()
+}
+
+fn stays(best: &(Tier, f64, &EndpointView), held: &(Tier, f64, &EndpointView)) -> bool {
+    held.0 == best.0 && held.1 <= best.1 * STICKINESS
+}
+
+fn tier(e: &EndpointView) -> Tier {
+    match e.status {
+        Status::Operational if e.failed_in_a_row < STREAK => Tier::Healthy,
+        Status::Operational | Status::Degraded => Tier::Doubtful,
+        Status::Outage | Status::Unknown | Status::Maintenance => Tier::Unusable,
+    }
+}
+
+fn latency_ms(e: &EndpointView) -> Option<f64> {
+    e.first_token_ms_p50.or(e.total_ms_p50)
+}
+
+/// Lower is better; only comparable within a tier.
+fn score(e: &EndpointView) -> f64 {
+    latency_ms(e).unwrap_or(f64::MAX / 1e6) * (1.0 + FAILURE_WEIGHT * e.recent_error_rate)
+}
+
+fn describe(e: &EndpointView, tier: Tier) -> Rank {
+    let mut reasons = vec![match (&e.reason, tier) {
+        (Some(reason), _) => format!("{}: {reason}", e.status.as_str()),
+        (None, _) => e.status.as_str().to_owned(),
+    }];
+    if tier == Tier::Doubtful && e.status == Status::Operational {
+        reasons.push(format!("its last {} probes failed", e.failed_in_a_row));
+    }
+    if let Some(ms) = e.first_token_ms_p50 {
+        reasons.push(format!("first token {ms:.0} ms"));
+    } else if let Some(ms) = e.total_ms_p50 {
+        reasons.push(format!("total {ms:.0} ms"));
+    }
+    reasons.push(match e.recent_error_rate {
+        0.0 => "no recent failure".to_owned(),
+        rate => format!("{:.0} % of the recent probes failed", rate * 100.0),
+    });
+    Rank {
+        endpoint: e.name.clone(),
+        provider: e.provider,
+        model: e.model.clone(),
+        status: e.status,
+        usable: tier != Tier::Unusable,
+        latency_ms: latency_ms(e),
+        error_rate: e.recent_error_rate,
+        reasons,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(name: &str, status: Status, ms: f64) -> EndpointView {
+        let view = serde_json::json!({
+            "name": name, "provider": "openai", "title": "OpenAI", "api": "chat", "group": "chat", "status": status,
+            "first_token_ms_p50": ms,
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    fn snapshot(endpoints: &[EndpointView]) -> Snapshot {
+        let snapshot = serde_json::json!({
+            "at": "2026-11-23T09:00:00.000Z", "location": "fra1", "budget_spent": false, "endpoints": endpoints,
+            "incidents": [],
+        });
+        serde_json::from_value(snapshot).unwrap()
+    }
+
+    fn first(snapshot: &Snapshot) -> Option<String> {
+        rank(snapshot, Some("chat")).and_then(|r| r.endpoint)
+    }
+
+    #[test]
+    fn the_status_comes_first_then_latency_and_failures() {
+        let slow = endpoint("slow", Status::Operational, 900.0);
+        let flaky = EndpointView {
+            recent_error_rate: 0.3,
+            ..endpoint("flaky", Status::Operational, 300.0)
+        };
+        let degraded = endpoint("degraded", Status::Degraded, 100.0);
+        let snapshot = snapshot(&[degraded, flaky, slow]);
+        let ranking = rank(&snapshot, Some("chat")).unwrap();
+        let order: Vec<_> = ranking
+            .ranking
+            .iter()
+            .map(|r| r.endpoint.as_str())
+            .collect();
+        assert_eq!(order, ["slow", "flaky", "degraded"]);
+    }
+
+    #[test]
+    fn the_first_stays_until_another_is_clearly_better() {
+        let mut now = snapshot(&[
+            endpoint("a", Status::Operational, 400.0),
+            endpoint("b", Status::Operational, 500.0),
+        ]);
+        now.leaders = leaders(&now);
+        assert_eq!(first(&now).as_deref(), Some("a"));
+        let at = |a: f64, leaders: &Leaders| {
+            let endpoints = vec![
+                endpoint("a", Status::Operational, a),
+                endpoint("b", Status::Operational, 500.0),
+            ];
+            let mut now = Snapshot {
+                leaders: leaders.clone(),
+                ..snapshot(&endpoints)
+            };
+            now.leaders = self::leaders(&now);
+            now
+        };
+        let now = at(600.0, &now.leaders);
+        assert_eq!(
+            first(&now).as_deref(),
+            Some("a"),
+            "a little slower is no reason to move"
+        );
+        let now = at(700.0, &now.leaders);
+        assert_eq!(first(&now).as_deref(), Some("b"));
+        let now = at(450.0, &now.leaders);
+        assert_eq!(
+            first(&now).as_deref(),
+            Some("b"),
+            "nor is a little quicker one to move back"
+        );
+    }
+
+    #[test]
+    fn two_failures_in_a_row_are_enough_to_step_back() {
+        let failing = EndpointView {
+            failed_in_a_row: 2,
+            ..endpoint("a", Status::Operational, 300.0)
+        };
+        let mut now = snapshot(&[failing, endpoint("b", Status::Operational, 900.0)]);
+        now.leaders.insert("chat".to_owned(), "a".to_owned());
+        assert_eq!(first(&now).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn nothing_healthy_is_an_answer_too_and_an_unknown_group_is_none() {
+        let snapshot = snapshot(&[
+            endpoint("a", Status::Outage, 1.0),
+            endpoint("b", Status::Unknown, 1.0),
+        ]);
+        assert_eq!(first(&snapshot), None);
+        assert_eq!(rank(&snapshot, Some("nope")), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! Files of labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` a trace, or one such file.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+
+use crate::backtest::{
+    Replay, ReplayError, Rows, Trace, describe, parse_manifest, read_rows, replay_one,
+};
+use crate::model::DetectionPolicy;
+
+const MANIFEST: &str = "manifest.json";
+
+/// Whether `path` is what [`replay`] reads: a folder, or a file of comma-separated values.
+pub fn is_trace(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    path.is_dir() || name.ends_with(".csv") || name.ends_with(".csv.gz")
+}
+
+/// Replays the trace in the file `path`, or every trace of the folder, under each of `policies`.
+///
+/// # Errors
+/// When the manifest or a trace cannot be read.
+pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>, ReplayError> {
+    let mut replays: Vec<_> = policies.iter().map(|_| Replay::default()).collect();
+    let mut each = |trace: &Trace, rows: &Rows| {
+        for (policy, replay) in policies.iter().zip(&mut replays) {
+            replay_one(trace, rows, policy, replay);
+        }
+    };
+    if path.is_dir() {
+        for trace in manifest(path)? {
+            each(&trace, &load(&path.join(&trace.file))?);
+        }
+    } else {
+        let rows = load(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let named = |t: &Trace| path.file_name().is_some_and(|name| name == t.file.as_str());
+        let known = if folder.join(MANIFEST).exists() {
+            manifest(folder)?.into_iter().find(named)
+        } else {
+            None
+        };
+        each(&known.unwrap_or_else(|| describe(path, &rows)), &rows);
+    }
+    Ok(replays)
+}
+
+fn manifest(folder: &Path) -> Result<Vec<Trace>, ReplayError> {
+    let path = folder.join(MANIFEST);
+    let text = std::fs::read(&path).map_err(|source| ReplayError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    parse_manifest(&path, &text)
+}
+
+fn load(path: &Path) -> Result<Rows, ReplayError> {
+    let file = File::open(path).map_err(|source| ReplayError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let plain: Box<dyn Read> = if path.extension().is_some_and(|e| e == "gz") {
+        Box::new(GzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
+    read_rows(path, BufReader::new(plain))
+}
