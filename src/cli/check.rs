@@ -1,7 +1,8 @@
 //! `llmwatch check`: the configuration, loaded exactly as `run` would, and the plan that it means.
 
-use super::{Exit, Globals, print};
+use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::config::plan::Plan;
+use crate::config::{self, ExplainError, Surroundings};
 use crate::notify::Sender;
 
 #[derive(Debug, clap::Args)]
@@ -20,12 +21,18 @@ pub(super) struct Args {
     /// Skip secrets that cannot be read (systemd gives `ExecReload=` no credentials)
     #[arg(long, conflicts_with = "online")]
     without_secrets: bool,
+    /// Print the value of one key and the file and line that set it, such as `endpoint.NAME.interval`
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["online", "without_secrets"])]
+    explain: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+    if let Some(key) = &args.explain {
+        return explain(globals, key, args.json);
+    }
     let config = if args.without_secrets {
         globals.load_whole_without_secrets()?
     } else {
@@ -54,4 +61,28 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         }
     }
     Ok(u8::from(worst != 0 || !reachable))
+}
+
+/// `--explain KEY`.
+fn explain(globals: &Globals, key: &str, json: bool) -> Exit {
+    let explained = config::explain(&globals.config_path(), &Surroundings::from_process(), key);
+    let explanation = match explained {
+        Ok(explanation) => explanation,
+        Err(ExplainError::Config(error)) => return Err(Failure::misconfigured(&error)),
+        Err(error) => return Err(Failure::from(error).with(EX_USAGE)),
+    };
+    if json {
+        print(&serde_json::to_string_pretty(&explanation)?);
+        return Ok(0);
+    }
+    match (&explanation.value, &explanation.file, explanation.line) {
+        (Some(value), Some(file), Some(line)) => {
+            print(&format!("{key} = {value}"));
+            print(&format!("  set at {}:{line}", file.display()));
+        }
+        _ => print(&format!("{key} is not set")),
+    }
+    print(&format!("  default: {}", explanation.default));
+    print(&format!("  {}", explanation.text));
+    Ok(0)
 }

@@ -123,7 +123,7 @@ enum Subcommands {
     /// Check, repair or back up the database
     Store(store::Args),
     /// Print the JSON Schema of monitor.toml
-    Schema,
+    Schema(schema::Args),
     /// Print shell completions
     Completions(manual::CompletionsArgs),
     /// Print the man page
@@ -193,7 +193,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Subcommands::Simulate(args) => simulate::run(&globals, &args).await,
         Subcommands::Demo(args) => demo::run(&globals, &args).await,
         Subcommands::Store(args) => store::run(&globals, &args),
-        Subcommands::Schema => schema::run(),
+        Subcommands::Schema(args) => schema::run(&args),
         Subcommands::Completions(args) => Ok(manual::completions(&args)),
         Subcommands::Man => manual::man(),
     };

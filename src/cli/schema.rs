@@ -1,12 +1,12 @@
-//! `llmwatch schema`: the JSON Schema of monitor.toml, for editors. Its keys are those that the reader of the configuration
-//! asks for, so that the two cannot disagree about them.
+//! `llmwatch schema`: the JSON Schema of monitor.toml, for editors, and the configuration reference. Keys are those that the
+//! reader of the configuration requests; types and texts come from its table of keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::{Exit, print};
-use crate::config::{self, Surroundings};
+use crate::config::{self, Key, Surroundings};
 use crate::model::Provider;
 
 /// Written with two brackets.
@@ -21,7 +21,21 @@ const LISTS: [&str; 6] = [
 
 type Tables = BTreeMap<String, BTreeSet<String>>;
 
-pub(super) fn run() -> Exit {
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch schema > monitor.schema.json")]
+pub(super) struct Args {
+    /// Output format: the JSON Schema, or the configuration reference as Markdown
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Json,
+    Markdown,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
     let surroundings = Surroundings {
         hostname: "here".to_owned(),
         ..Surroundings::default()
@@ -36,14 +50,89 @@ pub(super) fn run() -> Exit {
                 .insert(key.to_owned());
         }
     }
-    let mut schema = object(&tables, "");
+    match args.format {
+        Format::Json => print(&serde_json::to_string_pretty(&schema(&tables))?),
+        Format::Markdown => print(reference(&tables).trim_end()),
+    }
+    Ok(0)
+}
+
+fn schema(tables: &Tables) -> Map<String, Value> {
+    let mut schema = object(tables, "");
     schema.insert(
         "$schema".to_owned(),
         json!("https://json-schema.org/draft/2020-12/schema"),
     );
     schema.insert("title".to_owned(), json!("monitor.toml of llmwatch"));
-    print(&serde_json::to_string_pretty(&schema)?);
-    Ok(0)
+    schema
+}
+
+const INTRODUCTION: &str = "\
+# Configuration reference
+
+Every key of `monitor.toml`. `llmwatch schema --format markdown` prints this page; `llmwatch schema` prints the JSON Schema
+with the same texts for editors, and `llmwatch check --explain KEY` shows the value of a key and where it is set.
+[monitor.toml](../monitor.toml) is an annotated example.
+
+Durations are strings such as `\"500ms\"`, `\"30s\"`, `\"5m\"`, `\"7d\"`. Any string may contain `${NAME}`, an environment variable.
+A key of type *secret* can also be given as `KEY_file = \"path\"` or, under systemd, as `KEY_credential = \"name\"`.
+";
+
+/// The configuration reference: one section per table, in the order of the table of keys.
+fn reference(tables: &Tables) -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let named = |table: &str| {
+        if LISTS.contains(&table) {
+            format!("[[{table}]]")
+        } else {
+            format!("[{table}]")
+        }
+    };
+    for (table, keys) in tables {
+        // `[defaults]` and `detection` of an endpoint repeat keys that are described elsewhere.
+        if table == "defaults" || table.starts_with("defaults.") || table == "endpoint.detection" {
+            continue;
+        }
+        page += &match table.as_str() {
+            "" => "\n## Top level\n".to_owned(),
+            table if table.contains('.') => format!("\n### `{table}`\n"),
+            table => format!("\n## `{}`\n", named(table)),
+        };
+        if table == "endpoint" {
+            page += "\nEvery key but `name` can also stand in `[defaults]`, for all endpoints.\n";
+        }
+        page += "\n| key | type | default | description |\n| --- | --- | --- | --- |\n";
+        for key in keys {
+            let path = format!("{table}.{key}");
+            if config::is_other_form(&path) {
+                continue;
+            }
+            let Some(described) = config::describe(&path) else {
+                continue;
+            };
+            page += &row(key, &described);
+        }
+    }
+    page
+}
+
+fn row(name: &str, key: &Key) -> String {
+    let kind = match &key.kind {
+        Some(kind) => kind.clone(),
+        None => key
+            .one_of
+            .iter()
+            .map(|v| format!("`{v}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let cell = |text: &str| text.replace('|', "\\|");
+    format!(
+        "| `{name}` | {} | {} | {} |\n",
+        cell(&kind),
+        cell(&key.default),
+        cell(&key.text)
+    )
 }
 
 fn object(tables: &Tables, table: &str) -> Map<String, Value> {
@@ -73,73 +162,35 @@ fn property(tables: &Tables, table: &str, key: &str) -> Value {
             below
         };
     }
-    let inner = table.rsplit('.').next().unwrap_or_default();
-    match (inner, key) {
-        ("defaults", "timeout" | "slow" | "expect" | "price" | "detection") => {
-            property(tables, "endpoint", key)
-        }
-        ("endpoint" | "defaults" | "webhook" | "otlp", "headers" | "labels") => {
-            json!({"type": "object", "additionalProperties": {"type": "string"}})
-        }
-        ("log", "format") => json!({"enum": ["auto", "json", "pretty", "journald"]}),
-        ("log", "level") => json!({"enum": ["error", "warn", "info", "debug", "trace"]}),
-        ("log", "samples") => json!({"enum": ["all", "failures"]}),
-        ("report", "every") => json!({"enum": ["off", "daily", "weekly", "monthly"]}),
-        ("endpoint" | "defaults" | "status_feed", "provider") => {
-            json!({"enum": Provider::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>()})
-        }
-        (_, "connection") => json!({"enum": ["fresh", "reuse"]}),
-        (_, "sensitivity") => json!({"enum": ["low", "normal", "high"]}),
-        (_, "min_status") => json!({"enum": ["degraded", "outage"]}),
-        ("timeout", _)
-        | ("slow", "first_token" | "total")
-        | ("webhook", "timeout")
-        | (
-            _,
-            "interval"
-            | "alert_after"
-            | "provider_alert_after"
-            | "degraded_after"
-            | "resolve_after"
-            | "expected_first_token"
-            | "after"
-            | "group_wait"
-            | "give_up_after"
-            | "keep_samples"
-            | "keep_rollups"
-            | "for",
-        ) => {
-            json!({"type": "string", "description": "a length of time: \"500ms\", \"30s\", \"5m\", \"7d\""})
-        }
-        (
-            _,
-            "enabled" | "stream" | "recheck" | "siblings" | "expect_cold_start" | "quiet_hours_all",
-        ) => {
-            json!({"type": "boolean"})
-        }
-        (
-            _,
-            "max_concurrent_probes"
-            | "daily_tokens"
-            | "max_tokens"
-            | "failure_threshold"
-            | "success_threshold"
-            | "min_tokens",
-        ) => {
-            json!({"type": "integer", "minimum": 1})
-        }
-        (_, "daily_usd" | "slow_factor" | "slo" | "input" | "output" | "tokens_per_second") => {
-            json!({"type": "number", "minimum": 0})
-        }
-        (
-            _,
-            "on" | "attribution" | "endpoints" | "providers" | "groups" | "components"
-            | "trusted_hosts" | "depends_on" | "cc" | "to",
-        ) => {
-            json!({"type": "array", "items": {"type": "string"}})
-        }
-        // Texts or structures, as the target or the receiver wants them.
-        (_, "body" | "json_schema" | "expect_status" | "priority" | "start" | "end") => json!({}),
+    if table == "defaults" && tables.contains_key(&format!("endpoint.{key}")) {
+        return property(tables, "endpoint", key);
+    }
+    let Some(key) = config::describe(&path) else {
+        return json!({});
+    };
+    let mut property = shape(&key);
+    if let Some(object) = property.as_object_mut() {
+        let description = format!("{} Default: {}.", key.text, key.default);
+        object.insert("description".to_owned(), json!(description));
+    }
+    property
+}
+
+/// The type of a key's value.
+fn shape(key: &Key) -> Value {
+    if !key.one_of.is_empty() {
+        return json!({"enum": key.one_of});
+    }
+    match key.kind.as_deref().unwrap_or_default() {
+        "provider" => json!({"enum": Provider::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>()}),
+        "bool" => json!({"type": "boolean"}),
+        "integer" => json!({"type": "integer", "minimum": 1}),
+        "number" => json!({"type": "number", "minimum": 0}),
+        "strings" => json!({"type": "array", "items": {"type": "string"}}),
+        "map" => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        "table" => json!({"type": "object"}),
+        // Strings or structures, as the target or the receiver needs them; times may be TOML's own.
+        "any" | "time" => json!({}),
         _ => json!({"type": "string"}),
     }
 }

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use croner::parser::CronParser;
-use toml::Spanned;
-use toml::de::DeTable;
 use url::Url;
 
 use super::diagnostic::{Diagnostic, echo, nearest};
 use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
-use super::source::{self, Sources, Twice};
+use super::source::{self, Sources};
 use super::{
     Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor,
     Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings, Web, Window, channel,
@@ -38,6 +36,21 @@ const CONTROLS: [&str; 3] = [
 /// # Errors
 /// Everything that is wrong with them, at once.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
+    let (sources, warnings) = read_sources(path, surroundings)?;
+    match parse(&sources, surroundings) {
+        Ok((mut settings, _)) => {
+            settings.warnings.extend(warnings);
+            Ok(settings)
+        }
+        Err(all) => Err(ConfigError::new(sources, all)),
+    }
+}
+
+/// Reads the file at `path` and the files that its `include` names. Also returns warnings.
+pub(super) fn read_sources(
+    path: &Path,
+    surroundings: &Surroundings,
+) -> Result<(Sources, Vec<String>), ConfigError> {
     let text = source::read_file(path).map_err(|(message, help)| {
         let help = if path.exists() {
             help
@@ -47,12 +60,8 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, Config
         ConfigError::of_file(path, message, Some(help.to_owned()))
     })?;
     let mut sources = Sources::of_text(path, text);
-    match include(&mut sources, surroundings).and_then(|warnings| {
-        let (mut config, _) = parse(&sources, surroundings)?;
-        config.warnings.extend(warnings);
-        Ok(config)
-    }) {
-        Ok(config) => Ok(config),
+    match include(&mut sources, surroundings) {
+        Ok(warnings) => Ok((sources, warnings)),
         Err(all) => Err(ConfigError::new(sources, all)),
     }
 }
@@ -112,38 +121,6 @@ fn include(
     }
 }
 
-/// The tables of all files as one.
-fn merged<'a>(
-    sources: &'a Sources,
-    sink: &Sink<'_>,
-) -> Result<Spanned<DeTable<'a>>, Vec<Diagnostic>> {
-    let mut documents = sources.parse()?.into_iter();
-    let Some(mut main) = documents.next() else {
-        return Ok(Spanned::new(0..0, DeTable::new()));
-    };
-    let mut twice = Vec::new();
-    for document in documents {
-        let included = document.into_inner();
-        if let Some((key, _)) = included.iter().find(|(k, _)| k.get_ref() == "include") {
-            let message = "`include` in an included file";
-            let help = "name all files in the main one".to_owned();
-            sink.error(Some(key.span()), message, Some(help));
-        }
-        source::merge(main.get_mut(), included, "", &mut twice);
-    }
-    for Twice { key, first, second } in twice {
-        let place = sources.place(&first);
-        let message = format!("`{key}` is set twice");
-        let help = format!(
-            "it is also set at {}:{}: keep one of them",
-            place.path.display(),
-            place.line
-        );
-        sink.error(Some(second), message, Some(help));
-    }
-    Ok(main)
-}
-
 /// The keys of each table, as the reader asks for them.
 pub(super) type Asked = BTreeMap<String, BTreeSet<&'static str>>;
 
@@ -153,7 +130,8 @@ pub(super) fn parse(
     surroundings: &Surroundings,
 ) -> Result<(Settings, Asked), Vec<Diagnostic>> {
     let sink = Sink::new(sources, surroundings);
-    let document = merged(sources, &sink)?;
+    let (document, problems) = sources.merged()?;
+    sink.diagnostics.borrow_mut().extend(problems);
     let root = Table::new("", &document, &sink);
     root.get("include");
     let mut config = read(&root, sources.path());

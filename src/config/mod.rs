@@ -7,7 +7,9 @@ mod channel;
 mod check;
 mod diagnostic;
 mod endpoint;
+mod explain;
 mod feed;
+mod keys;
 pub mod plan;
 mod proxy;
 mod raw;
@@ -22,6 +24,8 @@ use std::path::Path;
 
 pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
+pub use self::explain::{ExplainError, Explanation, explain};
+pub(crate) use self::keys::{Key, describe, is_other_form};
 pub use self::rules::load_rules;
 pub use self::settings::{Heartbeat, Log, LogFormat, Otlp, Process, Settings, Store, Web};
 use self::source::Sources;

@@ -107,6 +107,42 @@ impl Sources {
         }
     }
 
+    /// All files as one table, and the keys that two of them set or that only the main file may set.
+    ///
+    /// # Errors
+    /// Every syntax error of every file.
+    pub(crate) fn merged(
+        &self,
+    ) -> Result<(Spanned<DeTable<'_>>, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let mut documents = self.parse()?.into_iter();
+        let Some(mut main) = documents.next() else {
+            return Ok((Spanned::new(0..0, DeTable::new()), Vec::new()));
+        };
+        let mut problems = Vec::new();
+        let mut twice = Vec::new();
+        for document in documents {
+            let included = document.into_inner();
+            if let Some((key, _)) = included.iter().find(|(k, _)| k.get_ref() == "include") {
+                problems.push(Diagnostic {
+                    message: "`include` in an included file".to_owned(),
+                    span: Some(key.span()),
+                    help: Some("name all files in the main one".to_owned()),
+                });
+            }
+            merge(main.get_mut(), included, "", &mut twice);
+        }
+        problems.extend(twice.into_iter().map(|Twice { key, first, second }| {
+            let place = self.place(&first);
+            let at = format!("{}:{}", place.path.display(), place.line);
+            Diagnostic {
+                message: format!("`{key}` is set twice"),
+                span: Some(second),
+                help: Some(format!("it is also set at {at}: keep one of them")),
+            }
+        }));
+        Ok((main, problems))
+    }
+
     fn file_of(&self, offset: usize) -> &File {
         let after = self.files.partition_point(|f| f.start <= offset);
         &self.files[after.saturating_sub(1)]
@@ -256,12 +292,7 @@ fn wildcard(pattern: &str, name: &str) -> bool {
 
 /// Merges an included table into the main one: tables are merged, arrays are joined, and a key that both set is returned
 /// with both places.
-pub(crate) fn merge<'a>(
-    main: &mut DeTable<'a>,
-    included: DeTable<'a>,
-    path: &str,
-    twice: &mut Vec<Twice>,
-) {
+fn merge<'a>(main: &mut DeTable<'a>, included: DeTable<'a>, path: &str, twice: &mut Vec<Twice>) {
     for (key, value) in included {
         let name = if path.is_empty() {
             key.get_ref().to_string()
@@ -294,13 +325,13 @@ fn join<'a>(first: &mut DeArray<'a>, second: DeArray<'a>) {
 
 /// A key that two files set.
 #[derive(Debug)]
-pub(crate) struct Twice {
+struct Twice {
     /// With its table.
-    pub(crate) key: String,
+    key: String,
     /// Where it was set first.
-    pub(crate) first: Range<usize>,
+    first: Range<usize>,
     /// Where it is set again.
-    pub(crate) second: Range<usize>,
+    second: Range<usize>,
 }
 
 #[cfg(test)]

@@ -583,3 +583,100 @@ fn a_configuration_that_is_a_pipe_is_refused_at_once() {
     assert_eq!(code, Some(78));
     assert!(stderr.contains("not a regular file"), "{stderr}");
 }
+
+#[test]
+fn the_schema_describes_every_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, schema, _) = llmwatch(&directory.path().join("monitor.toml"), &["schema"]);
+    assert_eq!(code, Some(0));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let mut without_text = Vec::new();
+    collect_undescribed(&schema, "", &mut without_text);
+    assert!(
+        without_text.is_empty(),
+        "describe these keys in src/config/keys.toml: {without_text:?}"
+    );
+}
+
+fn collect_undescribed(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    let items = schema
+        .get("items")
+        .filter(|i| i.get("properties").is_some());
+    let object = items.unwrap_or(schema);
+    let Some(properties) = object["properties"].as_object() else {
+        if schema["description"].as_str().is_none_or(str::is_empty) {
+            found.push(path.to_owned());
+        }
+        return;
+    };
+    for (key, value) in properties {
+        collect_undescribed(value, &format!("{path}.{key}"), found);
+    }
+}
+
+#[test]
+fn the_configuration_reference_matches_the_reader() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["schema", "--format", "markdown"];
+    let (_, reference, _) = llmwatch(&directory.path().join("monitor.toml"), &arguments);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|v| v == "always") {
+        std::fs::write(&file, &reference).unwrap();
+    }
+    let committed = std::fs::read_to_string(file).unwrap_or_default();
+    assert_eq!(
+        committed, reference,
+        "run `llmwatch schema --format markdown > docs/configuration.md`"
+    );
+}
+
+#[test]
+fn explain_prints_the_value_and_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let text = r#"[monitor]
+listen = "off"
+[defaults]
+interval = "30s"
+[[endpoint]]
+name = "chat"
+provider = "openai"
+api_key = "sentinel4f9c2d7ab1e85"
+timeout = { total = "9s" }
+"#;
+    std::fs::write(&file, text).unwrap();
+    let explain = |key: &str| {
+        let (code, stdout, stderr) = llmwatch(&file, &["check", "--explain", key]);
+        (code, stdout + &stderr)
+    };
+    let lines = |key: &str| {
+        let (code, text) = explain(key);
+        assert_eq!(code, Some(0), "{text}");
+        text.lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        lines("monitor.listen"),
+        "monitor.listen = \"off\"\n  set at monitor.toml:2"
+    );
+    assert_eq!(
+        lines("endpoint.chat.interval"),
+        "endpoint.chat.interval = \"30s\"\n  set at monitor.toml:4"
+    );
+    assert_eq!(
+        lines("endpoint.chat.timeout.total"),
+        "endpoint.chat.timeout.total = \"9s\"\n  set at monitor.toml:9"
+    );
+    assert_eq!(
+        lines("endpoint.chat.api_key"),
+        "endpoint.chat.api_key = \"***\"\n  set at monitor.toml:8"
+    );
+    assert_eq!(
+        lines("detection.alert_after"),
+        "detection.alert_after is not set\n  default: 90s"
+    );
+    let (code, text) = explain("endpoint.other.interval");
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("there are: chat"), "{text}");
+    let (code, text) = explain("monitor.lisen");
+    assert_eq!(code, Some(64), "{text}");
+}

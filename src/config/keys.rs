@@ -1,0 +1,73 @@
+//! What each key of monitor.toml means, from `keys.toml`: for the JSON Schema, the configuration reference and
+//! `check --explain`.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+/// A described key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Key {
+    /// `string`, `secret`, `duration` and so on; absent when `one_of` lists the values.
+    #[serde(rename = "type", default)]
+    pub(crate) kind: Option<String>,
+    /// The possible values.
+    #[serde(default)]
+    pub(crate) one_of: Vec<String>,
+    /// The default as people read it.
+    pub(crate) default: String,
+    /// What it does.
+    pub(crate) text: String,
+}
+
+type Tables = BTreeMap<String, toml::Table>;
+
+static TABLES: LazyLock<Tables> =
+    // The file is part of the program; a test reads every key of it.
+    LazyLock::new(|| toml::from_str(include_str!("keys.toml")).unwrap_or_default());
+
+/// The description of a key, by its path as the reader knows it (`monitor.listen`, `endpoint.timeout.connect`). The `_file`
+/// and `_credential` forms of a secret have that of the secret.
+pub(crate) fn describe(path: &str) -> Option<Key> {
+    let path = path.trim_start_matches('.');
+    find(path).or_else(|| find(without_source(path)?))
+}
+
+impl Key {
+    /// Whether the value is a secret, with its `_file` and `_credential` forms.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.kind.as_deref() == Some("secret")
+    }
+}
+
+/// `KEY` of `KEY_file` and `KEY_credential`.
+fn without_source(path: &str) -> Option<&str> {
+    path.strip_suffix("_file")
+        .or_else(|| path.strip_suffix("_credential"))
+}
+
+/// Whether this is another form of a described key, such as `api_key_file`.
+pub(crate) fn is_other_form(path: &str) -> bool {
+    find(path.trim_start_matches('.')).is_none() && without_source(path).is_some()
+}
+
+fn find(path: &str) -> Option<Key> {
+    let (table, key) = path.rsplit_once('.').unwrap_or(("top", path));
+    let table = match table.split_once('.') {
+        // The same keys stand in several tables.
+        Some(("defaults", "detection") | ("endpoint", "detection")) => "detection".to_owned(),
+        Some(("defaults", rest)) => format!("endpoint.{rest}"),
+        _ if table == "defaults" => "endpoint".to_owned(),
+        _ => table.to_owned(),
+    };
+    let shared = matches!(table.as_str(), "email" | "webhook").then_some("channel");
+    [Some(table.as_str()), shared]
+        .into_iter()
+        .flatten()
+        .find_map(|table| in_table(table, key))
+}
+
+fn in_table(table: &str, key: &str) -> Option<Key> {
+    TABLES.get(table)?.get(key)?.clone().try_into().ok()
+}
