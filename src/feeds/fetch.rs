@@ -1,13 +1,13 @@
-//! One polite look at a status document: conditional, bounded in time and size, and never led off to another site.
+//! One polite request for a status document: conditional, bounded in time and size, and never redirected elsewhere.
 
-use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{
     ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED,
 };
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, Response, StatusCode, redirect};
 use url::Url;
 
 use crate::config::Settings;
@@ -15,10 +15,10 @@ use crate::http_client;
 
 /// How long one document may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Google's list of a year's incidents is some megabytes; nothing that people read is more than this.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// More than this many redirects lead nowhere.
-const MOST_REDIRECTS: usize = 3;
+/// More redirects than this are not followed.
+const MAX_REDIRECTS: usize = 3;
+/// A longer address is not repeated, in bytes.
+const MAX_LOCATION: usize = 300;
 
 /// Why a document could not be had, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,60 +37,51 @@ impl Trouble {
     }
 }
 
-/// One document, with what its server gave to ask for it again by.
+/// One document, with the validators that its server gave for asking again.
 #[derive(Debug)]
 pub(super) struct Document {
     url: Url,
+    /// A larger body is refused, in bytes.
+    max_bytes: usize,
     validators: Vec<(HeaderName, HeaderValue)>,
-    body: Option<Vec<u8>>,
+    body: Option<Arc<[u8]>>,
 }
 
 impl Document {
-    pub(super) fn at(url: Url) -> Self {
+    pub(super) fn at(url: Url, max_bytes: usize) -> Self {
         Self {
             url,
+            max_bytes,
             validators: Vec::new(),
             body: None,
         }
     }
 
     /// Its bytes as they are now.
-    pub(super) async fn look(&mut self, client: &Client) -> Result<&[u8], Trouble> {
+    pub(super) async fn fetch(&mut self, client: &Client) -> Result<Arc<[u8]>, Trouble> {
         let mut request = client.get(self.url.clone());
         if self.body.is_some() {
             request = request.headers(self.validators.iter().cloned().collect::<HeaderMap>());
         }
-        let mut response = request.send().await.map_err(|e| Trouble::new(words(&e)))?;
-        let status = response.status();
-        if status == StatusCode::NOT_MODIFIED && self.body.is_some() {
-            return Ok(self.body.as_deref().unwrap_or_default());
+        let response = request.send().await.map_err(|e| Trouble::new(words(&e)))?;
+        if let (StatusCode::NOT_MODIFIED, Some(body)) = (response.status(), &self.body) {
+            return Ok(body.clone());
         }
-        if !status.is_success() {
-            let moved = response
-                .headers()
-                .get("location")
-                .and_then(|l| l.to_str().ok());
-            let moved = moved
-                .map(|to| format!(", moved to {to}: change `url`"))
-                .unwrap_or_default();
-            let asked = response
-                .headers()
-                .get("retry-after")
-                .and_then(|v| v.to_str().ok()?.parse().ok());
-            let words = format!("HTTP {}{moved}", status.as_u16());
-            return Err(Trouble {
-                words,
-                retry_after: asked.map(Duration::from_secs),
-            });
+        if !response.status().is_success() {
+            return Err(refusal(&response));
         }
-        let mut validators = Vec::new();
-        for (given, asked) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
-            validators.extend(
-                response
-                    .headers()
-                    .get(&given)
-                    .map(|value| (asked, value.clone())),
-            );
+        let validators = validators(response.headers());
+        let body: Arc<[u8]> = self.body_of(response).await?.into();
+        self.validators = validators;
+        self.body = Some(body.clone());
+        Ok(body)
+    }
+
+    async fn body_of(&self, mut response: Response) -> Result<Vec<u8>, Trouble> {
+        let too_large = || Trouble::new(format!("it is larger than {} MiB", self.max_bytes >> 20));
+        let announced = response.content_length();
+        if announced.is_some_and(|length| length > self.max_bytes as u64) {
+            return Err(too_large());
         }
         let mut body = Vec::new();
         while let Some(chunk) = response
@@ -98,17 +89,55 @@ impl Document {
             .await
             .map_err(|e| Trouble::new(words(&e)))?
         {
-            if body.len() + chunk.len() > MOST_BYTES {
-                return Err(Trouble::new(format!(
-                    "it is larger than {} MiB",
-                    MOST_BYTES >> 20
-                )));
+            if body.len() + chunk.len() > self.max_bytes {
+                return Err(too_large());
             }
             body.extend_from_slice(&chunk);
         }
-        self.validators = validators;
-        Ok(self.body.insert(body))
+        Ok(body)
     }
+}
+
+/// What an answer without a document means.
+fn refusal(response: &Response) -> Trouble {
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    let status = response.status();
+    let moved = header("location")
+        .filter(|_| status.is_redirection())
+        .and_then(|to| response.url().join(to).ok())
+        .map(|to| shown(&to));
+    let words = match moved {
+        Some(to) => format!(
+            "HTTP {}: it redirects to {to}, which is not followed; change `url`",
+            status.as_u16()
+        ),
+        None => format!("HTTP {}", status.as_u16()),
+    };
+    Trouble {
+        words,
+        retry_after: header("retry-after")
+            .and_then(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs),
+    }
+}
+
+/// An address without what may be a secret in it.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Neither fails for an address with a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let text: String = url.into();
+    text[..text.floor_char_boundary(MAX_LOCATION)].to_owned()
+}
+
+fn validators(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)]
+        .into_iter()
+        .filter_map(|(given, asked)| Some((asked, headers.get(given)?.clone())))
+        .collect()
 }
 
 /// A client for status documents: like a browser of people.
@@ -124,8 +153,8 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Trouble> {
         .pool_max_idle_per_host(0)
         .redirect(redirect::Policy::custom(|attempt| {
             let from = attempt.previous().last();
-            let follow = attempt.previous().len() <= MOST_REDIRECTS
-                && from.is_some_and(|f| is_same_site(f, attempt.url()));
+            let follow = attempt.previous().len() <= MAX_REDIRECTS
+                && from.is_some_and(|from| is_same_server(from, attempt.url()));
             if follow {
                 attempt.follow()
             } else {
@@ -135,36 +164,16 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Trouble> {
     http_client::client(builder, settings).map_err(Trouble::new)
 }
 
-/// The same host, or one of the same owner (judged by the last two labels of its name), and not from https down to http.
-fn is_same_site(from: &Url, to: &Url) -> bool {
-    let owner = |url: &Url| {
-        let labels: Vec<String> = url
-            .domain()?
-            .rsplit('.')
-            .take(2)
-            .map(str::to_owned)
-            .collect();
-        (labels.len() == 2).then_some(labels)
-    };
+/// The same host and the same port, and not from https down to http. Two names are two servers, whatever they share.
+fn is_same_server(from: &Url, to: &Url) -> bool {
     let same =
-        from.host_str() == to.host_str() || owner(from).is_some() && owner(from) == owner(to);
+        from.host() == to.host() && from.port_or_known_default() == to.port_or_known_default();
     same && (from.scheme() == to.scheme() || to.scheme() == "https")
 }
 
-/// What went wrong, with the innermost reason.
+/// What went wrong.
 fn words(error: &reqwest::Error) -> String {
-    let kind = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "it cannot be reached"
-    } else {
-        "the request failed"
-    };
-    let mut innermost = error.source();
-    while let Some(inner) = innermost.and_then(std::error::Error::source) {
-        innermost = Some(inner);
-    }
-    innermost.map_or_else(|| kind.to_owned(), |inner| format!("{kind}: {inner}"))
+    http_client::error_text(error, "the status page")
 }
 
 #[cfg(test)]
@@ -172,24 +181,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirect_is_followed_within_the_site_and_never_down_to_plain_http() {
-        let same = |a: &str, b: &str| is_same_site(&a.parse().unwrap(), &b.parse().unwrap());
+    fn a_redirect_is_followed_to_the_same_host_and_port_only() {
+        let same = |a: &str, b: &str| is_same_server(&a.parse().unwrap(), &b.parse().unwrap());
         assert!(same(
-            "https://status.example.com/a",
-            "https://www.example.com/b"
+            "https://s.example.com/a",
+            "https://s.example.com:443/b"
         ));
-        assert!(same(
-            "http://status.example.com/",
-            "https://status.example.com/"
-        ));
+        assert!(!same("https://s.example.com/", "https://www.example.com/"));
         assert!(!same(
-            "https://status.example.com/",
-            "http://status.example.com/"
+            "https://s.example.com/",
+            "https://s.example.com:8443/"
         ));
-        assert!(!same(
-            "https://status.anthropic.com/",
-            "https://status.claude.com/"
-        ));
-        assert!(!same("http://127.0.0.1:1/", "http://10.0.0.1:1/"));
+        assert!(!same("https://s.example.com/", "http://s.example.com:443/"));
+        assert!(!same("https://a.co.uk/", "https://evil.co.uk/"));
+        assert!(!same("http://127.0.0.1:1/", "http://127.0.0.1:2/"));
+    }
+
+    #[test]
+    fn the_address_of_a_redirect_is_shown_without_secrets() {
+        let url = "https://me:secret@new.example.com/path?token=secret#secret";
+        assert_eq!(shown(&url.parse().unwrap()), "https://new.example.com/path");
     }
 }

@@ -21,6 +21,7 @@ use crate::config::{FeedKind, Proxy, Settings, StatusFeed};
 use crate::log::{Event, emit};
 use crate::model::{Provider, VendorPage};
 use crate::pipeline::{Control, Heard};
+use crate::redact::Redactor;
 use crate::status_feed;
 
 /// The first looks of all feeds are spread over this.
@@ -91,20 +92,23 @@ impl Poller {
 async fn follow(feed: StatusFeed, settings: Arc<Settings>, heard: mpsc::Sender<Control>) {
     let mut source = Source::new(&feed);
     let client = fetch::client(&settings);
+    let redactor = Redactor::new(&settings);
     let mut failures = 0_u32;
     tokio::time::sleep(FIRST_WITHIN.mul_f64(fastrand::f64())).await;
     loop {
         let page = match &client {
-            Ok(client) => source.look(client, &feed).await,
+            Ok(client) => source.fetch(client, &feed).await,
             Err(trouble) => Err(trouble.clone()),
         };
         let mut asked = None;
         let told = match page {
-            Ok(page) => {
+            Ok(mut page) => {
                 failures = 0;
+                redactor.clean_page(&mut page);
                 Some(Some(page))
             }
-            Err(trouble) => {
+            Err(mut trouble) => {
+                trouble.words = redactor.clean(&trouble.words);
                 failures += 1;
                 asked = trouble.retry_after;
                 if failures == 1 {
@@ -146,12 +150,13 @@ struct Source {
     main: Document,
     /// incident.io's summary leaves components out that its list has.
     components: Option<Document>,
-    /// The platform's own address of the page, for when the vendor's front end does not let us in.
+    /// The platform's own address of the page, for when the vendor's front end refuses us.
     fallback: Option<Document>,
 }
 
 impl Source {
     fn new(feed: &StatusFeed) -> Self {
+        let max_bytes = status_feed::max_bytes(feed.kind);
         let list = |url: &Url| {
             let path = url.path().strip_suffix("/summary.json")?;
             let mut list = url.clone();
@@ -162,30 +167,48 @@ impl Source {
             .then(|| list(&feed.url))
             .flatten();
         Self {
-            main: Document::at(feed.url.clone()),
-            components: components.map(Document::at),
-            fallback: feed.fallback.clone().map(Document::at),
+            main: Document::at(feed.url.clone(), max_bytes),
+            components: components.map(|url| Document::at(url, max_bytes)),
+            fallback: (feed.fallback.clone()).map(|url| Document::at(url, max_bytes)),
         }
     }
 
-    async fn look(&mut self, client: &Client, feed: &StatusFeed) -> Result<VendorPage, Trouble> {
+    async fn fetch(&mut self, client: &Client, feed: &StatusFeed) -> Result<VendorPage, Trouble> {
         let list = match &mut self.components {
             // Without it the summary's own list has to do.
-            Some(document) => document.look(client).await.ok(),
+            Some(document) => document.fetch(client).await.ok(),
             None => None,
         };
-        let read = |body: &[u8]| {
-            status_feed::read(feed.kind, body, list, &feed.components, feed.url.as_str())
-                .map_err(|why| Trouble::new(why.to_string()))
+        let first = match self.main.fetch(client).await {
+            Ok(body) => read(feed, body, list.clone()).await,
+            Err(trouble) => Err(trouble),
         };
-        let first = self.main.look(client).await.and_then(read);
         match (first, &mut self.fallback) {
             (Err(trouble), Some(fallback)) => {
-                let second = fallback.look(client).await.and_then(read);
-                second.map_err(|_| trouble)
+                let Ok(body) = fallback.fetch(client).await else {
+                    return Err(trouble);
+                };
+                read(feed, body, list).await.map_err(|_| trouble)
             }
             (first, _) => first,
         }
+    }
+}
+
+/// Reads a document on a thread of its own: a large one takes milliseconds, which the tasks of others do not wait for.
+async fn read(
+    feed: &StatusFeed,
+    body: Arc<[u8]>,
+    list: Option<Arc<[u8]>>,
+) -> Result<VendorPage, Trouble> {
+    let (kind, wanted, address) = (feed.kind, feed.components.clone(), fetch::shown(&feed.url));
+    let work = move || status_feed::read(kind, &body, list.as_deref(), &wanted, &address);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(page) => page.map_err(|why| Trouble::new(why.to_string())),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Trouble::new("the daemon is stopping")),
+        },
     }
 }
 

@@ -1,67 +1,143 @@
 //! Google Cloud's `incidents.json` (<https://status.cloud.google.com/incidents.schema.json>): a list of the past year's
-//! incidents, of which those without an end go on.
+//! incidents, of which those without an end are open. Only these are kept while it is read.
 
-use serde_json::Value;
+use std::fmt;
 
-use super::{Unreadable, Wanted, list, word};
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+
+use super::bounded::{Address, Code, Id, List, Moment, Name};
+use super::{MAX_COMPONENTS, MAX_INCIDENTS, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// Reads the list. Its links are relative to `address`.
-pub(super) fn read(
-    document: &Value,
-    wanted: Wanted<'_>,
-    address: &str,
-) -> Result<VendorPage, Unreadable> {
-    let Some(items) = document.as_array() else {
-        return Err(Unreadable::Shape("Google Cloud's incidents"));
-    };
-    if items.iter().any(|i| !i.is_object()) {
-        return Err(Unreadable::Shape("Google Cloud's incidents"));
+/// More products or regions of one incident are left out.
+const MAX_AFFECTED: usize = 500;
+/// More open incidents are left out before those that matter are chosen.
+const MAX_OPEN: usize = 1000;
+
+/// The list, without the incidents that are over.
+#[derive(Debug)]
+pub(super) struct Document(Vec<Incident>);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Incident {
+    id: Id,
+    end: Moment,
+    created: Moment,
+    external_desc: Name,
+    service_name: Name,
+    status_impact: Code,
+    uri: Address,
+    most_recent_update: Option<Update>,
+    affected_products: List<Affected, MAX_AFFECTED>,
+    currently_affected_locations: List<Affected, MAX_AFFECTED>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Update {
+    status: Code,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Affected {
+    id: Id,
+    title: Name,
+}
+
+impl Incident {
+    /// The status of the last update.
+    fn latest(&self) -> &str {
+        self.most_recent_update
+            .as_ref()
+            .map_or("", |update| update.status.as_str())
     }
-    let base = url::Url::parse(address).ok();
-    let link = |path: &str| {
-        base.as_ref()
-            .and_then(|b| b.join("/").ok()?.join(path).ok())
-            .map(|u| u.to_string())
-    };
-    let incidents = items
-        .iter()
-        .filter(|i| i["end"].as_str().is_none_or(str::is_empty))
-        // The last update may say that it is over before the end is written.
-        .filter(|i| word(&i["most_recent_update"], "status") != "AVAILABLE")
-        .filter(|i| {
-            let products = list(i, "affected_products")
-                .iter()
-                .flat_map(|p| [word(p, "title"), word(p, "id")]);
-            wanted.has(products.chain([word(i, "service_name")]))
-        })
-        .map(|i| {
-            let moment = |key: &str| Timestamp::parse(word(i, key)).ok();
-            let latest = &i["most_recent_update"]["status"];
-            VendorIncident {
-                id: word(i, "id").to_owned(),
-                name: word(i, "external_desc").to_owned(),
-                status: match latest.as_str().unwrap_or_else(|| word(i, "status_impact")) {
-                    "SERVICE_OUTAGE" => Status::Outage,
-                    "SERVICE_DISRUPTION" => Status::Degraded,
-                    _ => Status::Operational,
-                },
-                phase: latest.as_str().unwrap_or_default().to_lowercase(),
-                // `begin` is the start of the trouble, found out afterwards.
-                published_at: moment("created"),
-                url: link(word(i, "uri")),
-                components: list(i, "affected_products")
-                    .iter()
-                    .chain(list(i, "currently_affected_locations"))
-                    .map(|c| word(c, "title").to_owned())
-                    .collect(),
+
+    /// The last update may say that it is over before the end is written.
+    fn is_open(&self) -> bool {
+        self.end.some().is_none() && self.latest() != "AVAILABLE"
+    }
+
+    fn status(&self) -> Status {
+        let latest = match self.latest() {
+            "" => self.status_impact.as_str(),
+            latest => latest,
+        };
+        match latest {
+            "SERVICE_OUTAGE" => Status::Outage,
+            "SERVICE_DISRUPTION" => Status::Degraded,
+            _ => Status::Operational,
+        }
+    }
+
+    fn is_wanted(&self, wanted: Wanted<'_>) -> bool {
+        let products = self
+            .affected_products
+            .iter()
+            .flat_map(|p| [p.title.as_str(), p.id.as_str()]);
+        wanted.has(products.chain([self.service_name.as_str()]))
+    }
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(OpenIncidents)
+    }
+}
+
+struct OpenIncidents;
+
+impl<'de> Visitor<'de> for OpenIncidents {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of incidents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Document, A::Error> {
+        let mut open = Vec::new();
+        while let Some(incident) = items.next_element::<Incident>()? {
+            if incident.is_open() && open.len() < MAX_OPEN {
+                open.push(incident);
             }
+        }
+        Ok(Document(open))
+    }
+}
+
+/// What the list says. Its links are relative to `address`.
+pub(super) fn page(document: &Document, wanted: Wanted<'_>, address: &str) -> VendorPage {
+    let base = url::Url::parse(address)
+        .ok()
+        .and_then(|base| base.join("/").ok());
+    let link = |path: &str| Some(base.as_ref()?.join(path).ok()?.to_string());
+    let incidents = document
+        .0
+        .iter()
+        .filter(|incident| incident.is_wanted(wanted))
+        .take(MAX_INCIDENTS)
+        .map(|incident| VendorIncident {
+            id: (&incident.id).into(),
+            name: (&incident.external_desc).into(),
+            status: incident.status(),
+            phase: incident.latest().to_lowercase(),
+            // `begin` is the start of the trouble, found out afterwards.
+            published_at: Timestamp::parse(incident.created.as_str()).ok(),
+            url: link(incident.uri.as_str()),
+            components: incident
+                .affected_products
+                .iter()
+                .chain(incident.currently_affected_locations.iter())
+                .map(|c| (&c.title).into())
+                .take(MAX_COMPONENTS)
+                .collect(),
         })
         .collect();
-    let url = link("").unwrap_or_else(|| address.to_owned());
-    Ok(VendorPage {
+    VendorPage {
         status: Status::Operational,
         incidents,
-        url,
-    })
+        url: link("").unwrap_or_else(|| address.to_owned()),
+    }
 }

@@ -5,20 +5,38 @@
 //! `incident.lead_s` is the figure that shows by how much.
 
 mod azure;
+mod bounded;
 mod google;
 mod native;
 mod statuspage;
 mod ulid;
+mod xml;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use crate::config::FeedKind;
 use crate::model::{Status, VendorPage};
 
+/// The largest XML document that is read, in bytes. Azure's feed has a few kilobytes.
+pub const MAX_XML_BYTES: usize = 1024 * 1024;
+/// The largest JSON document that is read, in bytes. Summaries of large vendors have about 100 kB.
+pub const MAX_JSON_BYTES: usize = 2 * 1024 * 1024;
+/// The largest list of Google Cloud's incidents that is read, in bytes. It holds a year, and people report about 1 MB;
+/// only open incidents are kept of it, so that its size costs nothing but the transfer.
+pub const MAX_GOOGLE_BYTES: usize = 8 * 1024 * 1024;
+
 /// More open incidents than this are not worth showing.
-const MOST_INCIDENTS: usize = 50;
-/// Longer titles are cut.
-const LONGEST_NAME: usize = 200;
+const MAX_INCIDENTS: usize = 50;
+/// More components of one incident are not worth showing.
+const MAX_COMPONENTS: usize = 20;
+/// Longer titles and names of components are cut, in characters.
+const MAX_NAME: usize = 200;
+/// Longer ids are cut, in characters.
+const MAX_ID: usize = 100;
+/// Longer phases are cut, in characters.
+const MAX_PHASE: usize = 50;
+/// A longer address is none.
+const MAX_URL: usize = 500;
 
 /// The document is not what the platform publishes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +47,24 @@ pub enum Unreadable {
     /// Well-formed, but of some other make.
     #[error("it has none of the fields of {0}: is `kind` right?")]
     Shape(&'static str),
+    /// Larger than any real one.
+    #[error("it has more than {1} {0}")]
+    TooMuch(&'static str, usize),
+}
+
+/// The largest document of `kind` that is read, in bytes.
+pub fn max_bytes(kind: FeedKind) -> usize {
+    match kind {
+        FeedKind::AzureRss => MAX_XML_BYTES,
+        FeedKind::GoogleCloud => MAX_GOOGLE_BYTES,
+        FeedKind::Statuspage | FeedKind::IncidentIo => MAX_JSON_BYTES,
+    }
 }
 
 /// Reads a status document of `kind`. `components` is the separate list of components, where a platform has one that
 /// says more than the summary; `wanted` names the components that matter (parts of their names, or their ids), all if
-/// it is empty. `address` stands in where the page does not give its own.
+/// it is empty. `address` stands in where the page does not give its own. The time is linear in the bytes, of which the
+/// caller has a limit.
 ///
 /// # Errors
 /// When `body` is not such a document.
@@ -47,23 +78,32 @@ pub fn read(
     let wanted = Wanted(wanted);
     let mut page = match kind {
         FeedKind::Statuspage | FeedKind::IncidentIo => {
-            let document = json(body)?;
-            if let Some(summary) = document.get("summary") {
-                native::read(summary, wanted)
+            let document: statuspage::Document = json(body, "a Statuspage")?;
+            if let Some(summary) = &document.summary {
+                native::page(summary, wanted)
             } else {
-                let list = components.and_then(|c| json(c).ok());
-                statuspage::read(&document, list.as_ref(), wanted)
+                let list = components.and_then(|c| json(c, "a Statuspage").ok());
+                statuspage::page(&document, list.as_ref(), wanted)
                     .ok_or(Unreadable::Shape("a Statuspage"))?
             }
         }
-        FeedKind::GoogleCloud => google::read(&json(body)?, wanted, address)?,
+        FeedKind::GoogleCloud => {
+            let document: google::Document = json(body, "Google Cloud's incidents")?;
+            google::page(&document, wanted, address)
+        }
         FeedKind::AzureRss => azure::read(&text(body), wanted)?,
     };
-    page.incidents.truncate(MOST_INCIDENTS);
+    page.incidents.truncate(MAX_INCIDENTS);
     for incident in &mut page.incidents {
         page.status = page.status.worse(incident.status);
-        incident.name = tidy(&incident.name);
+        incident.id = line(&incident.id, MAX_ID);
+        incident.name = line(&incident.name, MAX_NAME);
+        incident.phase = line(&incident.phase, MAX_PHASE);
         incident.url = incident.url.take().filter(|u| is_web(u));
+        incident.components.truncate(MAX_COMPONENTS);
+        for component in &mut incident.components {
+            *component = line(component, MAX_NAME);
+        }
     }
     if !is_web(&page.url) {
         page.url = address.to_owned();
@@ -121,39 +161,34 @@ fn is_over(phase: &str) -> bool {
     matches!(phase, "resolved" | "postmortem" | "completed")
 }
 
-/// A list that some platforms write as null when it is empty.
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map_or(&[], Vec::as_slice)
-}
-
-fn word<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
-}
-
-fn json(body: &[u8]) -> Result<Value, Unreadable> {
+fn json<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, Unreadable> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_slice(body).map_err(|_| Unreadable::Syntax("JSON"))
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Unreadable::Shape(what)
+        } else {
+            Unreadable::Syntax("JSON")
+        }
+    })
 }
 
 fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).into_owned()
 }
 
-/// One line of bounded length, whatever stood there.
-fn tidy(name: &str) -> String {
-    let line = name
+/// One line of at most `max` characters.
+fn line(text: &str, max: usize) -> String {
+    let parts = text
         .split(|c: char| c.is_control() || c.is_whitespace())
-        .filter(|s| !s.is_empty());
-    line.collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(LONGEST_NAME)
-        .collect()
+        .filter(|part| !part.is_empty());
+    let line = parts.collect::<Vec<_>>().join(" ");
+    line.chars().take(max).collect()
 }
 
 /// Only such an address may become a link.
 fn is_web(url: &str) -> bool {
-    url.len() <= 500 && url::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"))
+    url.len() <= MAX_URL
+        && url::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https"))
 }
 
 #[cfg(test)]

@@ -3,86 +3,159 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde::Deserialize;
 
-use super::{Wanted, component_status, is_over, list, ulid, word};
+use super::bounded::{Address, Code, Id, List, Moment, Name};
+use super::{MAX_COMPONENTS, Wanted, component_status, is_over, ulid};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// Reads the document's `summary`.
-pub(super) fn read(summary: &Value, wanted: Wanted<'_>) -> VendorPage {
-    let directory = Directory::new(summary);
-    let ours = |affected: &Value| directory.is_wanted(word(affected, "component_id"), wanted);
-    let status = list(summary, "affected_components")
-        .iter()
-        .filter(|a| ours(a))
-        .map(current)
-        .fold(Status::Operational, Status::worse);
-    let base = word(summary, "public_url").trim_end_matches('/');
-    let incidents = list(summary, "ongoing_incidents")
-        .iter()
-        .filter(|i| !is_over(word(i, "status")))
-        .filter_map(|i| {
-            let affected: Vec<_> = list(i, "affected_components")
-                .iter()
-                .chain(list(i, "component_impacts"))
-                .collect();
-            if !wanted.is_everything() && !affected.is_empty() && !affected.iter().any(|a| ours(a))
-            {
-                return None;
-            }
-            let of_ours = list(i, "affected_components")
-                .iter()
-                .filter(|a| ours(a))
-                .map(current);
-            let mut components: Vec<_> = affected
-                .iter()
-                .map(|a| directory.name(word(a, "component_id")).to_owned())
-                .collect();
-            components.sort();
-            components.dedup();
-            Some(VendorIncident {
-                id: word(i, "id").to_owned(),
-                name: word(i, "name").to_owned(),
-                status: of_ours.fold(Status::Operational, Status::worse),
-                phase: word(i, "status").to_owned(),
-                published_at: published_at(i),
-                url: (!base.is_empty()).then(|| format!("{base}/incidents/{}", word(i, "id"))),
-                components,
-            })
-        })
-        .collect();
-    let maintained = list(summary, "in_progress_maintenances").iter().any(|m| {
-        let affected = list(m, "affected_components");
-        wanted.is_everything() || affected.iter().any(ours)
-    });
-    let status = if maintained {
-        status.worse(Status::Maintenance)
-    } else {
-        status
-    };
-    VendorPage {
-        status,
-        incidents,
-        url: word(summary, "public_url").to_owned(),
+/// More components of a page are left out.
+const MAX_PAGE_COMPONENTS: usize = 5000;
+/// More incidents of a page are left out.
+const MAX_PAGE_INCIDENTS: usize = 100;
+/// More groups of components are left out, and more components of one group.
+const MAX_GROUPS: usize = 200;
+/// More components and updates of one incident are left out.
+const MAX_AFFECTED: usize = 200;
+
+/// The document's `summary`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Summary {
+    public_url: Address,
+    components: List<Component, MAX_PAGE_COMPONENTS>,
+    affected_components: List<Affected, MAX_PAGE_COMPONENTS>,
+    ongoing_incidents: List<Incident, MAX_PAGE_INCIDENTS>,
+    in_progress_maintenances: List<Maintenance, MAX_PAGE_INCIDENTS>,
+    structure: Option<Structure>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Component {
+    id: Id,
+    component_id: Id,
+    name: Name,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Affected {
+    component_id: Id,
+    current_status: Code,
+    status: Code,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Incident {
+    id: Id,
+    name: Name,
+    status: Code,
+    published_at: Moment,
+    affected_components: List<Affected, MAX_AFFECTED>,
+    component_impacts: List<Affected, MAX_AFFECTED>,
+    updates: List<Update, MAX_AFFECTED>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Update {
+    published_at: Moment,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Maintenance {
+    affected_components: List<Affected, MAX_AFFECTED>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Structure {
+    items: List<Item, MAX_GROUPS>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    group: Option<Group>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Group {
+    id: Id,
+    name: Name,
+    components: List<Component, MAX_GROUPS>,
+}
+
+impl Affected {
+    fn now(&self) -> Status {
+        let code = self.current_status.some();
+        component_status(code.unwrap_or(self.status.as_str()))
     }
 }
 
-fn current(affected: &Value) -> Status {
-    let now = affected["current_status"]
-        .as_str()
-        .unwrap_or_else(|| word(affected, "status"));
-    component_status(now)
+/// What the summary says.
+pub(super) fn page(summary: &Summary, wanted: Wanted<'_>) -> VendorPage {
+    let directory = Directory::new(summary);
+    let is_ours = |affected: &Affected| directory.is_wanted(affected.component_id.as_str(), wanted);
+    let base = summary.public_url.as_str().trim_end_matches('/');
+    let worst = |affected: &[Affected]| {
+        affected
+            .iter()
+            .filter(|a| is_ours(a))
+            .map(Affected::now)
+            .fold(Status::Operational, Status::worse)
+    };
+    let concerns_us = |incident: &Incident| {
+        let mut affected = incident
+            .affected_components
+            .iter()
+            .chain(incident.component_impacts.iter())
+            .peekable();
+        wanted.is_everything() || affected.peek().is_none() || affected.any(is_ours)
+    };
+    let incidents = summary
+        .ongoing_incidents
+        .iter()
+        .filter(|i| !is_over(i.status.as_str()) && concerns_us(i))
+        .map(|i| VendorIncident {
+            id: (&i.id).into(),
+            name: (&i.name).into(),
+            status: worst(&i.affected_components),
+            phase: (&i.status).into(),
+            published_at: published_at(i),
+            url: (!base.is_empty()).then(|| format!("{base}/incidents/{}", i.id.as_str())),
+            components: directory.names_of(i),
+        })
+        .collect();
+    let mut status = worst(&summary.affected_components);
+    let is_maintained = summary
+        .in_progress_maintenances
+        .iter()
+        .any(|m| wanted.is_everything() || m.affected_components.iter().any(is_ours));
+    if is_maintained {
+        status = status.worse(Status::Maintenance);
+    }
+    VendorPage {
+        status,
+        incidents,
+        url: (&summary.public_url).into(),
+    }
 }
 
 /// `start_at` of the impacts is dated back and says nothing about this.
-fn published_at(incident: &Value) -> Option<Timestamp> {
-    let moment = |value: &Value| value.as_str().and_then(|t| Timestamp::parse(t).ok());
-    moment(&incident["published_at"])
-        .or_else(|| ulid::made_at(word(incident, "id")))
+fn published_at(incident: &Incident) -> Option<Timestamp> {
+    let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
+    moment(&incident.published_at)
+        .or_else(|| ulid::made_at(incident.id.as_str()))
         .or_else(|| {
-            list(incident, "updates")
+            incident
+                .updates
                 .iter()
-                .filter_map(|u| moment(&u["published_at"]))
+                .filter_map(|u| moment(&u.published_at))
                 .min()
         })
 }
@@ -94,30 +167,49 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    fn new(summary: &'a Value) -> Self {
-        let mut names: BTreeMap<_, _> = list(summary, "components")
+    fn new(summary: &'a Summary) -> Self {
+        let mut names: BTreeMap<_, _> = summary
+            .components
             .iter()
-            .map(|c| (word(c, "id"), word(c, "name")))
+            .map(|c| (c.id.as_str(), c.name.as_str()))
             .collect();
         let mut groups = BTreeMap::new();
-        for group in list(&summary["structure"], "items")
-            .iter()
-            .map(|item| &item["group"])
+        let items = summary.structure.as_ref().map(|s| &s.items);
+        for group in items
+            .into_iter()
+            .flat_map(|items| items.iter())
+            .filter_map(|item| item.group.as_ref())
         {
-            for component in list(group, "components") {
-                let id = word(component, "component_id");
-                names.entry(id).or_insert_with(|| word(component, "name"));
-                groups.insert(id, [word(group, "id"), word(group, "name")]);
+            for component in group.components.iter() {
+                let id = component.component_id.as_str();
+                names.entry(id).or_insert(component.name.as_str());
+                groups.insert(id, [group.id.as_str(), group.name.as_str()]);
             }
         }
         Self { names, groups }
     }
 
-    fn name(&self, id: &'a str) -> &'a str {
+    fn name<'n>(&self, id: &'n str) -> &'n str
+    where
+        'a: 'n,
+    {
         self.names.get(id).copied().unwrap_or(id)
     }
 
-    fn is_wanted(&self, id: &'a str, wanted: Wanted<'_>) -> bool {
+    fn names_of(&self, incident: &Incident) -> Vec<String> {
+        let mut names: Vec<_> = incident
+            .affected_components
+            .iter()
+            .chain(incident.component_impacts.iter())
+            .map(|a| self.name(a.component_id.as_str()).to_owned())
+            .collect();
+        names.sort();
+        names.dedup();
+        names.truncate(MAX_COMPONENTS);
+        names
+    }
+
+    fn is_wanted(&self, id: &str, wanted: Wanted<'_>) -> bool {
         let group = self.groups.get(id).into_iter().flatten().copied();
         wanted.has([id, self.name(id)].into_iter().chain(group))
     }

@@ -1,115 +1,184 @@
 //! Atlassian Statuspage's v2 API (<https://status.atlassian.com/api>), and incident.io's imitation of it: null for empty
 //! lists, incidents without components, a summary that leaves components out.
 
-use serde_json::Value;
+use serde::Deserialize;
 
-use super::{Wanted, component_status, impact_status, is_over, list, ulid, word};
+use super::bounded::{Address, Code, Id, List, Moment, Name};
+use super::{MAX_COMPONENTS, Wanted, component_status, impact_status, is_over, native, ulid};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
-/// Reads `summary.json` (or `incidents.json`); `components` is `components.json`, if it was fetched too. `None` when it is
+/// More components of a page are left out.
+const MAX_PAGE_COMPONENTS: usize = 5000;
+/// More incidents of a page are left out. Statuspage lists 50.
+const MAX_PAGE_INCIDENTS: usize = 100;
+/// More updates of one incident, and more components of one update, are left out.
+const MAX_UPDATES: usize = 50;
+
+/// `summary.json`, `incidents.json` or `components.json`, or incident.io's own summary, which is told by its `summary`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Document {
+    pub(super) summary: Option<native::Summary>,
+    page: Option<Page>,
+    status: Option<Indicator>,
+    components: List<Component, MAX_PAGE_COMPONENTS>,
+    incidents: List<Incident, MAX_PAGE_INCIDENTS>,
+    scheduled_maintenances: List<Incident, MAX_PAGE_INCIDENTS>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Page {
+    url: Address,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Indicator {
+    indicator: Code,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Component {
+    id: Id,
+    /// The id in the list of an update.
+    code: Id,
+    name: Name,
+    status: Code,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Incident {
+    id: Id,
+    name: Name,
+    status: Code,
+    impact: Code,
+    created_at: Moment,
+    resolved_at: Moment,
+    shortlink: Address,
+    components: List<Component, MAX_UPDATES>,
+    incident_updates: List<Update, MAX_UPDATES>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Update {
+    created_at: Moment,
+    affected_components: List<Component, MAX_UPDATES>,
+}
+
+impl Document {
+    /// Whether it has a field of a Statuspage at all.
+    fn is_statuspage(&self) -> bool {
+        self.status.is_some() || self.incidents.given || self.components.given
+    }
+}
+
+/// What `summary.json` (or `incidents.json`) says; `list` is `components.json`, if it was fetched too. `None` when it is
 /// neither.
-pub(super) fn read(
-    document: &Value,
-    components: Option<&Value>,
+pub(super) fn page(
+    document: &Document,
+    list: Option<&Document>,
     wanted: Wanted<'_>,
 ) -> Option<VendorPage> {
-    if !["status", "incidents", "components"]
-        .iter()
-        .any(|key| document.get(key).is_some())
-    {
+    if !document.is_statuspage() {
         return None;
     }
-    // The complete list comes second, so that its word counts where both have one.
-    let all: Vec<&Value> = [Some(document), components]
+    let ours: Vec<&Component> = [Some(document), list]
         .into_iter()
         .flatten()
-        .flat_map(|d| list(d, "components"))
-        .collect();
-    let name = |c: &Value| [word(c, "name").to_owned(), word(c, "id").to_owned()];
-    let ours: Vec<_> = all
-        .into_iter()
-        .filter(|c| wanted.has(name(c).iter().map(String::as_str)))
+        .flat_map(|d| d.components.iter())
+        .filter(|c| wanted.has([c.name.as_str(), c.id.as_str()]))
         .collect();
     let of_components = ours
         .iter()
-        .map(|c| component_status(word(c, "status")))
+        .map(|c| component_status(c.status.as_str()))
         .fold(Status::Operational, Status::worse);
-
-    let base = word(&document["page"], "url").trim_end_matches('/');
-    let concerns_us = |incident: &Value| {
+    let concerns_us = |incident: &Incident| {
         let affected = components_of(incident);
         if affected.is_empty() {
-            // It does not say whom it concerns: then ours tell, as far as they are known.
+            // It names none: then the state of ours decides, as far as it is known.
             wanted.is_everything() || ours.is_empty() || of_components != Status::Operational
         } else {
-            wanted.has(
-                affected
-                    .iter()
-                    .flat_map(|(id, name)| [id.as_str(), name.as_str()]),
-            )
+            wanted.has(affected.iter().flat_map(|(id, name)| [*id, *name]))
         }
     };
-    let is_open = |i: &&Value| !is_over(word(i, "status")) && i["resolved_at"].is_null();
-    let incidents: Vec<_> = list(document, "incidents")
+    let url = document.page.as_ref().map_or("", |p| p.url.as_str());
+    let incidents = document
+        .incidents
         .iter()
-        .filter(is_open)
+        .filter(|i| !is_over(i.status.as_str()) && i.resolved_at.some().is_none())
         .filter(|i| concerns_us(i))
-        .map(|i| VendorIncident {
-            id: word(i, "id").to_owned(),
-            name: word(i, "name").to_owned(),
-            status: impact_status(word(i, "impact")),
-            phase: word(i, "status").to_owned(),
-            published_at: published_at(i),
-            url: match i["shortlink"].as_str() {
-                Some(link) => Some(link.to_owned()),
-                None => (!base.is_empty()).then(|| format!("{base}/incidents/{}", word(i, "id"))),
-            },
-            components: components_of(i).into_iter().map(|(_, name)| name).collect(),
-        })
+        .map(|i| vendor_incident(i, url.trim_end_matches('/')))
         .collect();
-    let under_way = list(document, "scheduled_maintenances")
+    let is_maintained = document
+        .scheduled_maintenances
         .iter()
-        .filter(|m| matches!(word(m, "status"), "in_progress" | "verifying"))
+        .filter(|m| matches!(m.status.as_str(), "in_progress" | "verifying"))
         .any(concerns_us);
-    // The indicator is of the page as a whole, and at times `none` while an incident is open.
+    // The indicator is of the whole page, and at times `none` while an incident is open.
     let mut status = of_components;
-    if wanted.is_everything() {
-        status = status.worse(impact_status(word(&document["status"], "indicator")));
+    if let (true, Some(page)) = (wanted.is_everything(), &document.status) {
+        status = status.worse(impact_status(page.indicator.as_str()));
     }
-    if under_way {
+    if is_maintained {
         status = status.worse(Status::Maintenance);
     }
     Some(VendorPage {
         status,
         incidents,
-        url: word(&document["page"], "url").to_owned(),
+        url: url.to_owned(),
     })
 }
 
-/// When it appeared: what the id carries, else when the record was made. Its start may be dated back.
-fn published_at(incident: &Value) -> Option<Timestamp> {
-    let moment = |value: &Value| value.as_str().and_then(|t| Timestamp::parse(t).ok());
-    let updates = || {
-        list(incident, "incident_updates")
-            .iter()
-            .filter_map(|u| moment(&u["created_at"]))
-            .min()
-    };
-    ulid::made_at(word(incident, "id"))
-        .or_else(|| moment(&incident["created_at"]))
-        .or_else(updates)
+fn vendor_incident(incident: &Incident, base: &str) -> VendorIncident {
+    let id = incident.id.as_str();
+    let own = (!base.is_empty()).then(|| format!("{base}/incidents/{id}"));
+    VendorIncident {
+        id: id.to_owned(),
+        name: (&incident.name).into(),
+        status: impact_status(incident.impact.as_str()),
+        phase: (&incident.status).into(),
+        published_at: published_at(incident),
+        url: incident.shortlink.some().map(str::to_owned).or(own),
+        components: components_of(incident)
+            .into_iter()
+            .map(|(_, name)| name.to_owned())
+            .take(MAX_COMPONENTS)
+            .collect(),
+    }
 }
 
-/// Ids and names of what an incident says it concerns, there or in its updates.
-fn components_of(incident: &Value) -> Vec<(String, String)> {
-    let named = |c: &Value, id: &str| (word(c, id).to_owned(), word(c, "name").to_owned());
-    let direct = list(incident, "components").iter().map(|c| named(c, "id"));
-    let updated = list(incident, "incident_updates")
+/// When it appeared: what the id carries, else when the record was made. Its start may be dated back.
+fn published_at(incident: &Incident) -> Option<Timestamp> {
+    let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
+    let first_update = || {
+        incident
+            .incident_updates
+            .iter()
+            .filter_map(|u| moment(&u.created_at))
+            .min()
+    };
+    ulid::made_at(incident.id.as_str())
+        .or_else(|| moment(&incident.created_at))
+        .or_else(first_update)
+}
+
+/// Ids and names of the components that an incident names, there or in its updates.
+fn components_of(incident: &Incident) -> Vec<(&str, &str)> {
+    let direct = incident
+        .components
         .iter()
-        .flat_map(|u| list(u, "affected_components"))
-        .map(|c| named(c, "code"));
+        .map(|c| (c.id.as_str(), c.name.as_str()));
+    let updated = incident
+        .incident_updates
+        .iter()
+        .flat_map(|u| u.affected_components.iter())
+        .map(|c| (c.code.as_str(), c.name.as_str()));
     let mut all: Vec<_> = direct.chain(updated).collect();
-    all.sort();
+    all.sort_unstable();
     all.dedup();
     all
 }

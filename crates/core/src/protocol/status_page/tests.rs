@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use serde_json::Value;
+
 use super::*;
 use crate::model::Timestamp;
 
@@ -349,6 +351,48 @@ fn a_link_from_a_page_is_a_web_address_or_none() {
         (ADDRESS, None)
     );
     assert_eq!(page.incidents[0].name, "a b");
+}
+
+#[test]
+fn what_is_kept_of_a_page_is_bounded() {
+    let long = "x".repeat(5000);
+    let component = format!(r#"{{"id":"{long}","name":"{long}","status":"major_outage"}}"#);
+    let components = vec![component; 100].join(",");
+    let incident = format!(
+        r#"{{"id":"{long}","name":"{long}","status":"{long}","impact":"major","shortlink":"https://a.test/{long}",
+        "components":[{{"id":"1","name":"a"}},{{"id":"2","name":"b"}}],"incident_updates":[{{"affected_components":[{}]}}]}}"#,
+        (0..100)
+            .map(|n| format!(r#"{{"code":"c{n}","name":"{n}"}}"#))
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    let incidents = vec![incident; 100].join(",");
+    let body = format!(r#"{{"page":null,"components":[{components}],"incidents":[{incidents}]}}"#);
+    let page = all(FeedKind::Statuspage, body.as_bytes());
+    assert_eq!(page.incidents.len(), MAX_INCIDENTS);
+    let first = &page.incidents[0];
+    assert_eq!(first.id.len(), MAX_ID);
+    assert_eq!(first.name.len(), MAX_NAME);
+    assert_eq!(first.phase.len(), MAX_PHASE);
+    assert_eq!(first.url, None);
+    assert_eq!(first.components.len(), MAX_COMPONENTS);
+    let kept = serde_json::to_string(&page).unwrap().len();
+    assert!(kept < 400 * 1024, "{kept} bytes");
+}
+
+#[test]
+fn deep_and_wide_json_is_read_in_linear_time_and_small_memory() {
+    let deep = "[".repeat(MAX_JSON_BYTES);
+    assert!(read(FeedKind::Statuspage, deep.as_bytes(), None, &[], ADDRESS).is_err());
+    let inside = format!(
+        r#"{{"status":{{}},"x":{}{}}}"#,
+        "[".repeat(120),
+        "]".repeat(120)
+    );
+    assert!(read(FeedKind::Statuspage, inside.as_bytes(), None, &[], ADDRESS).is_ok());
+    let keys: String = (0..100_000).map(|n| format!("\"k{n}\":0,")).collect();
+    let wide = format!(r#"{{{keys}"status":{{"indicator":"none"}}}}"#);
+    assert!(read(FeedKind::Statuspage, wide.as_bytes(), None, &[], ADDRESS).is_ok());
 }
 
 const KINDS: [FeedKind; 4] = [

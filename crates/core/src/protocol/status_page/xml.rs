@@ -1,0 +1,246 @@
+//! RSS in time linear in its bytes: one pass over the events of the document, which keeps the few texts that are wanted
+//! and counts everything else against a limit. No entity but the five predefined ones is expanded, and a document type
+//! is refused.
+
+use quick_xml::Reader;
+use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::{BytesStart, Event};
+
+use super::Unreadable;
+
+/// More elements, texts, comments and the like than this are refused. A feed of a hundred items has about a thousand.
+const MAX_NODES: usize = 50_000;
+/// More attributes on one element are refused.
+const MAX_ATTRIBUTES: usize = 64;
+/// Elements nested deeper are refused. RSS needs four.
+const MAX_DEPTH: usize = 32;
+/// More items of a feed are left out.
+const MAX_ITEMS: usize = 1000;
+/// A text is cut here, in bytes.
+const MAX_TEXT: usize = 2048;
+
+/// What is kept of an RSS channel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Channel {
+    pub(super) link: String,
+    pub(super) items: Vec<Item>,
+}
+
+/// What is kept of an item.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) title: String,
+    pub(super) guid: String,
+    pub(super) link: String,
+    pub(super) published: String,
+}
+
+/// Reads an RSS 2.0 document.
+pub(super) fn channel(text: &str) -> Result<Channel, Unreadable> {
+    let mut reader = Reader::from_str(text);
+    let mut tree = Tree::default();
+    for _ in 0..MAX_NODES {
+        match reader.read_event().map_err(|_| Unreadable::Syntax("XML"))? {
+            Event::Start(element) => tree.open(&element)?,
+            Event::Empty(element) => {
+                tree.open(&element)?;
+                tree.close();
+            }
+            Event::End(_) => tree.close(),
+            Event::Text(text) => tree.text(&text),
+            Event::CData(text) => tree.text(&text),
+            Event::GeneralRef(name) => {
+                let character = name
+                    .resolve_char_ref()
+                    .map_err(|_| Unreadable::Syntax("XML"))?;
+                let mut buffer = [0; 4];
+                let text = match character {
+                    Some(character) => &*character.encode_utf8(&mut buffer),
+                    None => resolve_predefined_entity(&name).ok_or(Unreadable::Syntax("XML"))?,
+                };
+                tree.text(text);
+            }
+            Event::DocType(_) => return Err(Unreadable::Shape("an RSS feed")),
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+            Event::Eof => return tree.finish(),
+        }
+    }
+    Err(Unreadable::TooMuch("XML elements", MAX_NODES))
+}
+
+/// Where in the document the reader is, and what was kept so far.
+#[derive(Debug, Default)]
+struct Tree {
+    /// The names of the open elements.
+    path: Vec<Kind>,
+    channel: Option<Channel>,
+    /// A second `<channel>` is not read.
+    is_over: bool,
+}
+
+/// The elements that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Channel,
+    Item,
+    Title,
+    Guid,
+    Link,
+    Published,
+    Other,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        match name {
+            "channel" => Self::Channel,
+            "item" => Self::Item,
+            "title" => Self::Title,
+            "guid" => Self::Guid,
+            "link" => Self::Link,
+            "pubDate" => Self::Published,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Tree {
+    fn open(&mut self, element: &BytesStart<'_>) -> Result<(), Unreadable> {
+        let mut attributes = element.attributes();
+        // The check for duplicates takes quadratic time, and none of them is used.
+        let attributes = attributes.with_checks(false);
+        if attributes.take(MAX_ATTRIBUTES + 1).count() > MAX_ATTRIBUTES {
+            return Err(Unreadable::TooMuch(
+                "attributes on one element",
+                MAX_ATTRIBUTES,
+            ));
+        }
+        if self.path.len() == MAX_DEPTH {
+            return Err(Unreadable::TooMuch("nested elements", MAX_DEPTH));
+        }
+        // A prefixed name, such as `atom:link`, is none of RSS.
+        let kind = Kind::of(element.name().into_inner());
+        self.path.push(kind);
+        match (self.path.as_slice(), &mut self.channel) {
+            ([_, Kind::Channel], channel) if !self.is_over => *channel = Some(Channel::default()),
+            ([_, Kind::Channel, Kind::Item], Some(channel))
+                if !self.is_over && channel.items.len() < MAX_ITEMS =>
+            {
+                channel.items.push(Item::default());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.is_over |= matches!(self.path.as_slice(), [_, Kind::Channel]);
+        self.path.pop();
+    }
+
+    fn text(&mut self, text: &str) {
+        let (Some(channel), false) = (&mut self.channel, self.is_over) else {
+            return;
+        };
+        let field = match self.path.as_slice() {
+            [_, Kind::Channel, Kind::Link] => &mut channel.link,
+            [_, Kind::Channel, Kind::Item, kind, ..] => {
+                let Some(item) = channel.items.last_mut() else {
+                    return;
+                };
+                match kind {
+                    Kind::Title => &mut item.title,
+                    Kind::Guid => &mut item.guid,
+                    Kind::Link => &mut item.link,
+                    Kind::Published => &mut item.published,
+                    _ => return,
+                }
+            }
+            _ => return,
+        };
+        let room = MAX_TEXT.saturating_sub(field.len());
+        field.push_str(&text[..text.floor_char_boundary(room)]);
+    }
+
+    fn finish(mut self) -> Result<Channel, Unreadable> {
+        // A document that was cut off in the middle.
+        if !self.path.is_empty() {
+            return Err(Unreadable::Syntax("XML"));
+        }
+        let mut channel = self
+            .channel
+            .take()
+            .ok_or(Unreadable::Shape("an RSS feed"))?;
+        let trim = |text: &mut String| *text = text.trim().to_owned();
+        trim(&mut channel.link);
+        for item in &mut channel.items {
+            trim(&mut item.title);
+            trim(&mut item.guid);
+            trim(&mut item.link);
+            trim(&mut item.published);
+        }
+        Ok(channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(inside: &str) -> String {
+        format!("<rss><channel>{inside}</channel></rss>")
+    }
+
+    #[test]
+    fn texts_are_read_through_entities_and_cdata() {
+        let text = feed(
+            "<link> https://a.test </link><atom:link>no</atom:link><item><title>A &amp; <![CDATA[<B>]]>&#33;</title>\
+             <guid isPermaLink='false'>1</guid><pubDate>now</pubDate><media:x><title>no</title></media:x></item><item/>",
+        );
+        let channel = channel(&text).unwrap();
+        assert_eq!(channel.link, "https://a.test");
+        assert_eq!(channel.items.len(), 2);
+        assert_eq!(channel.items[0].title, "A & <B>!");
+        assert_eq!(channel.items[0].guid, "1");
+        assert_eq!(channel.items[0].published, "now");
+        assert_eq!(channel.items[1], Item::default());
+    }
+
+    #[test]
+    fn oversized_documents_are_refused() {
+        let attributes: String = (0..100_000).map(|n| format!(" a{n}='1'")).collect();
+        let cases = [
+            (
+                feed(&format!("<item{attributes}/>")),
+                "attributes on one element",
+            ),
+            (feed(&"<item/>".repeat(60_000)), "XML elements"),
+            (feed(&"<a>".repeat(60_000)), "nested elements"),
+        ];
+        for (text, what) in cases {
+            let error = channel(&text).unwrap_err();
+            assert!(
+                matches!(error, Unreadable::TooMuch(named, _) if named == what),
+                "{error}"
+            );
+        }
+        let long = channel(&feed(&format!("<link>{}</link>", "é".repeat(10_000)))).unwrap();
+        assert_eq!(long.link.len(), MAX_TEXT);
+        let many = channel(&feed(&"<item/>".repeat(2000))).unwrap();
+        assert_eq!(many.items.len(), MAX_ITEMS);
+    }
+
+    #[test]
+    fn broken_documents_are_refused() {
+        for text in [
+            "<rss><channel>",
+            "<rss></channel>",
+            "<rss><channel>&x;</channel></rss>",
+            "a < b",
+        ] {
+            assert!(channel(text).is_err(), "{text}");
+        }
+        let bomb = "<!DOCTYPE a [<!ENTITY x \"y\">]><rss><channel/></rss>";
+        assert!(channel(bomb).is_err());
+    }
+}
