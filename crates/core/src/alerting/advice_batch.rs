@@ -10,7 +10,7 @@ use crate::model::{Block, Document, Timestamp};
 
 /// What waits for one channel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Counsel {
+pub(super) struct AdviceBatch {
     entries: Vec<Entry>,
 }
 
@@ -22,9 +22,9 @@ struct Entry {
     data: Value,
 }
 
-impl Counsel {
-    pub(super) fn gather(&mut self, said: &Announcement) {
-        let Some(Document { blocks, data }) = &said.document else {
+impl AdviceBatch {
+    pub(super) fn add(&mut self, announcement: &Announcement) {
+        let Some(Document { blocks, data }) = &announcement.document else {
             return;
         };
         let texts = blocks.iter().filter_map(|b| {
@@ -36,8 +36,8 @@ impl Counsel {
         });
         let todo = texts.collect::<Vec<_>>().join(" ");
         self.entries.push(Entry {
-            at: said.at,
-            title: said.title.clone(),
+            at: announcement.at,
+            title: announcement.title.clone(),
             todo,
             data: data.clone(),
         });
@@ -50,8 +50,8 @@ impl Counsel {
             .is_some_and(|first| now >= first.at + wait)
     }
 
-    /// When it was decided, in one line, and the whole.
-    pub(super) fn told(self, location: &str) -> (Timestamp, String, Document) {
+    /// When it was decided, its title and its document.
+    pub(super) fn message(self, location: &str) -> (Timestamp, String, Document) {
         let at = self.entries.first().map_or(Timestamp(0), |first| first.at);
         let data = json!({"advice": self.entries.iter().map(|e| &e.data).collect::<Vec<_>>()});
         let n = self.entries.len();

@@ -1,4 +1,4 @@
-//! One channel and one incident: what was said, what is owed, what comes next.
+//! What one channel knows of one incident, and what it is notified about next.
 
 use std::time::Duration;
 
@@ -6,26 +6,30 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::stable_id;
-use crate::config::Filters;
+use super::suppression::{Suppression, Suppressions};
 use crate::config::matchers::wants_type;
+use crate::config::Filters;
 use crate::model::{Incident, NoticeType, Timestamp};
 
-/// The longest that reminders grow apart.
-const LONGEST_REMINDER: Duration = Duration::from_hours(24);
+/// The longest interval between two reminders.
+const MAX_REMINDER: Duration = Duration::from_hours(24);
 
-/// What a channel knows of an incident.
+/// The record of one channel and one incident. Its stored names are those of the first release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Thread {
+pub(super) struct ChannelState {
     /// Since when the incident concerns the channel.
     since: Timestamp,
-    /// Whether something kept the next message back.
-    held: bool,
+    /// Whether something suppressed the next message.
+    #[serde(rename = "held")]
+    was_suppressed: bool,
     /// Whether the channel knows of it: its first message is decided, or it wants no first messages.
-    told: bool,
+    #[serde(rename = "told")]
+    is_notified: bool,
     /// The first message; mails thread on it.
     first: Option<Uuid>,
     /// Whether that was a digest.
-    gathered: bool,
+    #[serde(rename = "gathered")]
+    in_digest: bool,
     /// How many messages there were.
     messages: u32,
     /// When the last one was.
@@ -33,187 +37,213 @@ pub(super) struct Thread {
     /// How many of them were reminders.
     reminders: u32,
     /// What happened since that the channel does not know yet, and when.
-    owed: Option<(NoticeType, Timestamp)>,
+    #[serde(rename = "owed")]
+    pending: Option<(NoticeType, Timestamp)>,
 }
 
-/// What holds messages about this incident back at this moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Circumstances {
-    pub(super) now: Timestamp,
-    pub(super) silenced: bool,
-    pub(super) maintenance: bool,
-    pub(super) quiet: bool,
-}
-
-/// What is to be done about a thread.
+/// What is to be done about an incident and a channel now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Nothing.
-    Nothing,
-    /// The first message waits for others to join it.
-    Wait,
-    /// There is something to say, but not now.
-    Hold,
-    /// Say this; it was decided then.
-    Say(NoticeType, Timestamp),
-    /// Nothing will ever be said again.
-    Forget,
+pub(super) enum Decision {
+    /// Nothing has happened that the channel does not know.
+    Idle,
+    /// The first message waits for other incidents to join it.
+    Group,
+    /// There is something to send, and something suppresses it.
+    Suppress(Suppression),
+    /// Send this; it was decided then.
+    Notify(NoticeType, Timestamp),
+    /// Nothing will ever be sent again.
+    Done,
 }
 
-impl Thread {
-    pub(super) fn since(since: Timestamp) -> Self {
+/// How a message leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// By itself.
+    Single,
+    /// Together with others.
+    Digest,
+    /// Not at all: the channel's `on` does not name it.
+    Unwanted,
+}
+
+impl ChannelState {
+    /// An incident concerns the channel since then.
+    pub(super) fn new(since: Timestamp) -> Self {
         Self {
             since,
-            held: false,
-            told: false,
+            was_suppressed: false,
+            is_notified: false,
             first: None,
-            gathered: false,
+            in_digest: false,
             messages: 0,
             last_at: since,
             reminders: 0,
-            owed: None,
+            pending: None,
         }
     }
 
-    /// The incident has changed. What is worse or final replaces what is owed already. A channel that knows nothing yet
-    /// will hear of the incident as it is then.
-    pub(super) fn owe(&mut self, r#type: NoticeType, at: Timestamp) {
-        let weight = |t: NoticeType| match t {
+    /// The incident has changed. What is worse or final replaces what is pending already. A channel that knows nothing
+    /// yet will be notified of the incident as it is then.
+    pub(super) fn set_pending(&mut self, kind: NoticeType, at: Timestamp) {
+        let weight = |kind: NoticeType| match kind {
             NoticeType::Resolved => 2,
             NoticeType::Escalated => 1,
             _ => 0,
         };
-        if self.told
-            && self
-                .owed
-                .is_none_or(|(owed, _)| weight(owed) <= weight(r#type))
-        {
-            self.owed = Some((r#type, at));
+        let replaces = self
+            .pending
+            .is_none_or(|(pending, _)| weight(pending) <= weight(kind));
+        if self.is_notified && replaces {
+            self.pending = Some((kind, at));
         }
     }
 
-    /// What comes next. `hurry` ends the wait for others.
-    pub(super) fn next(
+    /// What is next at `now`. `is_storm` ends the wait for others.
+    pub(super) fn decide(
         &self,
+        now: Timestamp,
         incident: &Incident,
         filters: &Filters,
-        around: &Circumstances,
-        hurry: bool,
-    ) -> Next {
-        let over = incident.resolved_at.is_some();
-        if !self.told {
-            // It was over before anybody had to hear of it.
-            if over && (filters.after > Duration::ZERO || around.silenced || around.maintenance) {
-                return Next::Forget;
-            }
-            if around.silenced || around.maintenance || around.quiet {
-                return Next::Hold;
-            }
-            let after = filters.after > Duration::ZERO;
-            let due = self.since + filters.group_wait.max(filters.after);
-            if !over && around.now < due && (after || !hurry) {
-                return if after { Next::Nothing } else { Next::Wait };
-            }
-            // Somebody is on it: nobody else has to be woken.
-            if after && incident.acknowledged.is_some() {
-                return Next::Nothing;
-            }
-            return Next::Say(
-                NoticeType::Opened,
-                if self.held || after {
-                    around.now
-                } else {
-                    self.since
-                },
-            );
+        suppressions: Suppressions,
+        is_storm: bool,
+    ) -> Decision {
+        if !self.is_notified {
+            return self.decide_first(now, incident, filters, suppressions, is_storm);
         }
-        if let Some((owed, at)) = self.owed {
-            // Whoever was told that it began hears that it is over, silence or not.
-            let silenced = around.silenced && owed != NoticeType::Resolved;
-            if silenced || around.maintenance || around.quiet {
-                return Next::Hold;
-            }
-            return Next::Say(owed, if self.held { around.now } else { at });
+        if let Some((kind, at)) = self.pending {
+            // Whoever was notified of the beginning is notified of the end, silence or not.
+            let suppression = match kind {
+                NoticeType::Resolved => suppressions.beyond_silence(),
+                _ => suppressions.first(),
+            };
+            return match suppression {
+                Some(suppression) => Decision::Suppress(suppression),
+                None => Decision::Notify(kind, if self.was_suppressed { now } else { at }),
+            };
         }
-        if over {
-            return Next::Forget;
+        if incident.resolved_at.is_some() {
+            return Decision::Done;
         }
-        let due = filters.remind_every.map(|first| {
-            let longest = first.max(LONGEST_REMINDER);
-            self.last_at
-                + first
-                    .saturating_mul(1 << self.reminders.min(20))
-                    .min(longest)
-        });
-        let wanted = incident.acknowledged.is_none() && wants_type(filters, NoticeType::Reminder);
-        let held = around.silenced || around.maintenance || around.quiet;
-        match due {
-            Some(due) if wanted && !held && around.now >= due => {
-                Next::Say(NoticeType::Reminder, around.now)
-            }
-            _ => Next::Nothing,
+        if self.is_reminder_due(now, incident, filters) && suppressions.first().is_none() {
+            return Decision::Notify(NoticeType::Reminder, now);
         }
+        Decision::Idle
     }
 
-    /// Remembers that something was kept back; whether that is new.
-    pub(super) fn hold(&mut self) -> bool {
-        !std::mem::replace(&mut self.held, true)
+    fn decide_first(
+        &self,
+        now: Timestamp,
+        incident: &Incident,
+        filters: &Filters,
+        suppressions: Suppressions,
+        is_storm: bool,
+    ) -> Decision {
+        let is_over = incident.resolved_at.is_some();
+        let is_delayed = filters.after > Duration::ZERO;
+        // It was over before anybody had to be notified.
+        if is_over && (is_delayed || suppressions.silence || suppressions.maintenance) {
+            return Decision::Done;
+        }
+        if let Some(suppression) = suppressions.first() {
+            return Decision::Suppress(suppression);
+        }
+        let due = self.since + filters.group_wait.max(filters.after);
+        if !is_over && now < due && (is_delayed || !is_storm) {
+            return if is_delayed {
+                Decision::Idle
+            } else {
+                Decision::Group
+            };
+        }
+        // Somebody has acknowledged it: nobody else has to be woken.
+        if is_delayed && incident.acknowledged.is_some() {
+            return Decision::Idle;
+        }
+        let decided_at = if self.was_suppressed || is_delayed {
+            now
+        } else {
+            self.since
+        };
+        Decision::Notify(NoticeType::Opened, decided_at)
+    }
+
+    fn is_reminder_due(&self, now: Timestamp, incident: &Incident, filters: &Filters) -> bool {
+        let Some(first) = filters.remind_every else {
+            return false;
+        };
+        let interval = first
+            .saturating_mul(1 << self.reminders.min(20))
+            .min(first.max(MAX_REMINDER));
+        incident.acknowledged.is_none()
+            && wants_type(filters, NoticeType::Reminder)
+            && now >= self.last_at + interval
+    }
+
+    /// Remembers that the next message was suppressed; whether that is new.
+    pub(super) fn suppress(&mut self) -> bool {
+        !std::mem::replace(&mut self.was_suppressed, true)
     }
 
     /// The id of the message that is next.
-    pub(super) fn id_of_next(
+    pub(super) fn next_id(
         &self,
         channel: &str,
         incident: &Incident,
-        r#type: NoticeType,
+        kind: NoticeType,
         at: Timestamp,
     ) -> Uuid {
-        let (about, count) = (incident.id.to_string(), self.messages.to_string());
-        stable_id(&[&about, channel, r#type.as_str(), &at.to_string(), &count])
+        let incident = incident.id.to_string();
+        let count = self.messages.to_string();
+        stable_id(&[&incident, channel, kind.as_str(), &at.to_string(), &count])
     }
 
-    /// Records that it was said as `id`, or that the channel does not care for this type.
-    pub(super) fn said(
+    /// Records that message `id` left at `now`.
+    pub(super) fn record_sent(
         &mut self,
-        r#type: NoticeType,
-        id: Option<Uuid>,
+        kind: NoticeType,
+        id: Uuid,
         now: Timestamp,
         incident: &Incident,
-        gathered: bool,
+        delivery: Delivery,
     ) {
-        if id.is_some() || !self.told {
+        let is_sent = delivery != Delivery::Unwanted;
+        let is_first = !self.is_notified;
+        if is_sent || is_first {
             self.last_at = now;
         }
-        self.messages += u32::from(id.is_some());
-        self.held = false;
-        self.owed = None;
-        self.reminders += u32::from(r#type == NoticeType::Reminder);
-        if !self.told {
-            self.told = true;
-            self.first = id.filter(|_| !gathered);
-            self.gathered = gathered;
-            self.owed = incident.resolved_at.map(|at| (NoticeType::Resolved, at));
+        self.messages += u32::from(is_sent);
+        self.was_suppressed = false;
+        self.pending = None;
+        self.reminders += u32::from(kind == NoticeType::Reminder);
+        if is_first {
+            self.is_notified = true;
+            self.first = (delivery == Delivery::Single).then_some(id);
+            self.in_digest = delivery == Delivery::Digest;
+            self.pending = incident.resolved_at.map(|at| (NoticeType::Resolved, at));
         }
     }
 
-    /// The message that began it said that it is over.
-    pub(super) fn owes_no_end(&mut self) {
-        self.owed = self.owed.filter(|(owed, _)| *owed != NoticeType::Resolved);
+    /// The first message said that it is over as well.
+    pub(super) fn skip_resolved(&mut self) {
+        self.pending = self
+            .pending
+            .filter(|(kind, _)| *kind != NoticeType::Resolved);
     }
 
-    /// It stood alone in its digest and is told as any message, `id`: what follows is told so as well.
-    pub(super) fn alone(&mut self, id: Uuid) {
-        self.gathered = false;
+    /// It was the only one in its digest and is sent as any message, as `id`; what follows is sent so as well.
+    pub(super) fn promote_from_digest(&mut self, id: Uuid) {
+        self.in_digest = false;
         self.first.get_or_insert(id);
     }
 
-    /// The message that began it.
+    /// The first message.
     pub(super) fn first(&self) -> Option<Uuid> {
         self.first
     }
 
-    /// Whether it began in a digest; then it goes on in digests.
-    pub(super) fn gathered(&self) -> bool {
-        self.gathered
+    /// Whether it began in a digest; then what follows is in digests too.
+    pub(super) fn in_digest(&self) -> bool {
+        self.in_digest
     }
 }

@@ -1,4 +1,4 @@
-//! How much a channel is told in a while, and the digest of what goes beyond it.
+//! The rate limit of a channel, a token bucket, and the digest of what exceeds it.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ const REFILL: Duration = Duration::from_secs(15);
 /// A digest names this many incidents at most.
 const NAMED: usize = 200;
 
-/// What a channel was told lately, and what it will be told together.
+/// The bucket of one channel, and what waits for its digest. Its stored names are those of the first release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     room: f64,
     at: Timestamp,
     since: Option<Timestamp>,
     entries: Vec<Entry>,
 }
 
-/// One incident in a digest, as it was last heard of.
+/// One incident in a digest, as it was last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry {
     id: Uuid,
@@ -40,7 +40,7 @@ struct Entry {
     duration_s: f64,
 }
 
-impl Default for Pace {
+impl Default for RateLimiter {
     fn default() -> Self {
         Self {
             room: BURST,
@@ -51,7 +51,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl RateLimiter {
     /// Time passes; whether that is worth recording.
     pub(super) fn pass(&mut self, now: Timestamp) -> bool {
         let gained = now.since_ms(self.at).max(0) as f64 / REFILL.as_millis() as f64;
@@ -87,7 +87,7 @@ impl Pace {
 
     /// Keeps something for the digest. What is newer of the same incident replaces what is older, but that it began is
     /// still news.
-    pub(super) fn gather(&mut self, now: Timestamp, reason: NoticeType, incident: &Incident) {
+    pub(super) fn enqueue(&mut self, now: Timestamp, reason: NoticeType, incident: &Incident) {
         self.since.get_or_insert(now);
         let end = incident.resolved_at.unwrap_or(now);
         let entry = Entry {
@@ -115,14 +115,14 @@ impl Pace {
     }
 
     /// The digest, if there is something in it and it is time: it waits for others to join as any message does.
-    pub(super) fn digest(
+    pub(super) fn flush(
         &mut self,
         now: Timestamp,
         wait: Duration,
-        hurry: bool,
-    ) -> Option<Gathered> {
+        is_storm: bool,
+    ) -> Option<Digest> {
         let since = self.since?;
-        if self.room < 1.0 || !(hurry || now >= since + wait) {
+        if self.room < 1.0 || !(is_storm || now >= since + wait) {
             return None;
         }
         self.take_one(now);
@@ -155,26 +155,26 @@ impl Pace {
         }
         let data = json!({"incidents": entries.iter().take(NAMED).map(Entry::data).collect::<Vec<_>>(),
             "going_on": going_on, "over": over});
-        let alone = if let [one] = entries.as_slice() {
+        let only = if let [one] = entries.as_slice() {
             Some((one.id, one.reason))
         } else {
             None
         };
-        Some(Gathered {
+        Some(Digest {
             title,
             document: Document { blocks, data },
-            alone,
+            only,
         })
     }
 }
 
-/// What was gathered, ready to be told.
+/// Messages about several incidents as one.
 #[derive(Debug)]
-pub(super) struct Gathered {
+pub(super) struct Digest {
     pub(super) title: String,
     pub(super) document: Document,
     /// The incident, and what of it, if there is only one: that needs no digest.
-    pub(super) alone: Option<(Uuid, NoticeType)>,
+    pub(super) only: Option<(Uuid, NoticeType)>,
 }
 
 impl Entry {

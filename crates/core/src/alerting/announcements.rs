@@ -1,0 +1,110 @@
+//! Messages that are about no incident: the monitor itself, reports, advice and vendors' incidents.
+
+use super::context::TickContext;
+use super::{Announcement, Desk, stable_id};
+use crate::config::matchers::{ends_by_message, wants_type};
+use crate::config::Channel;
+use crate::model::{Notice, NoticeType, Outgoing};
+
+impl Desk {
+    /// Puts an announcement into the outbox of each channel that wants it.
+    pub(super) fn announce_to_channels(
+        &mut self,
+        announcement: &Announcement,
+        context: &TickContext<'_>,
+        outgoing: &mut Vec<Outgoing>,
+    ) {
+        let Announcement {
+            r#type,
+            title,
+            at,
+            document,
+            only,
+            except,
+            condition,
+        } = announcement;
+        self.announced += 1;
+        for channel in &context.config.channels {
+            let is_asked = match only {
+                Some(names) => names.contains(&channel.name),
+                None => wants_type(&channel.filters, *r#type),
+            };
+            if !is_asked || except.as_ref() == Some(&channel.name) {
+                continue;
+            }
+            if *r#type == NoticeType::Advice {
+                self.counsels
+                    .entry(channel.name.clone())
+                    .or_default()
+                    .add(announcement);
+                continue;
+            }
+            let id = stable_id(&[
+                &channel.name,
+                r#type.as_str(),
+                &self.announced.to_string(),
+                &at.to_string(),
+            ]);
+            let bare = context.bare(id, *r#type, *at, title.clone());
+            let notice = Notice {
+                document: document.clone(),
+                condition: condition.clone(),
+                ..bare
+            };
+            // That the monitor is offline, or a channel broken, is as urgent as an outage; the rest can wait.
+            let is_urgent = matches!(
+                r#type,
+                NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery
+            );
+            let not_before = context
+                .closed_until()
+                .max(context.quiet_until(channel, is_urgent));
+            // Whoever was not reached when it began is notified of all of it at the end, once.
+            let whole = condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
+            outgoing.push(Outgoing {
+                channel: channel.name.clone(),
+                not_before,
+                notice,
+                whole,
+            });
+        }
+    }
+
+    /// Sends a channel the advice that has waited long enough for more to join it.
+    pub(super) fn flush_advice(
+        &mut self,
+        channel: &Channel,
+        context: &TickContext<'_>,
+        outgoing: &mut Vec<Outgoing>,
+    ) {
+        let batch = self.counsels.get(&channel.name);
+        if !batch.is_some_and(|b| b.is_due(context.now, channel.filters.group_wait)) {
+            return;
+        }
+        let Some(batch) = self.counsels.remove(&channel.name) else {
+            return;
+        };
+        self.changed = true;
+        self.announced += 1;
+        let (at, title, document) = batch.message(&context.config.monitor.location);
+        let id = stable_id(&[
+            &channel.name,
+            "advice",
+            &self.announced.to_string(),
+            &at.to_string(),
+        ]);
+        let notice = Notice {
+            document: Some(document),
+            ..context.bare(id, NoticeType::Advice, at, title)
+        };
+        let not_before = context
+            .closed_until()
+            .max(context.quiet_until(channel, false));
+        outgoing.push(Outgoing {
+            channel: channel.name.clone(),
+            not_before,
+            notice,
+            whole: false,
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! What one tick sees: the time, the configuration, the snapshot and the maintenance windows.
+
+use std::time::Duration;
+
+use chrono::Timelike;
+use uuid::Uuid;
+
+use super::suppression::Suppressions;
+use crate::config::{Channel, Config, Filters};
+use super::maintenance::{self, Active};
+use crate::model::{Endpoint, Incident, Notice, NoticeType, Status, Timestamp};
+use crate::model::Silence;
+use crate::model::Snapshot;
+
+/// The surroundings of one tick.
+pub(super) struct TickContext<'a> {
+    pub(super) now: Timestamp,
+    pub(super) config: &'a Config,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) windows: Vec<Active<'a>>,
+}
+
+impl TickContext<'_> {
+    /// A maintenance of everything is a time in which nothing is sent.
+    pub(super) fn closed_until(&self) -> Option<Timestamp> {
+        self.windows
+            .iter()
+            .filter(|w| w.scope().is_everything())
+            .map(|w| w.until)
+            .max()
+    }
+
+    /// The end of the channel's quiet hours, if they hold back a message that is, or is not, urgent.
+    pub(super) fn quiet_until(&self, channel: &Channel, is_urgent: bool) -> Option<Timestamp> {
+        (!is_urgent || channel.filters.quiet_hours_all)
+            .then(|| quiet_until(&channel.filters, self.config, self.now))
+            .flatten()
+    }
+
+    /// What suppresses messages about `incident` for a channel with `filters`. A silence or a maintenance has to cover
+    /// every endpoint of it.
+    pub(super) fn suppressions(
+        &self,
+        silences: &[Silence],
+        filters: &Filters,
+        incident: &Incident,
+    ) -> Suppressions {
+        let endpoints = &incident.endpoints;
+        let is_silenced = |name: &String| silences.iter().any(|s| s.covers(name, self.config));
+        let is_maintained = |name: &String| maintenance::covers(&self.windows, name, self.config);
+        let is_urgent = incident.status == Status::Outage && !filters.quiet_hours_all;
+        Suppressions {
+            silence: !silences.is_empty() && endpoints.iter().all(is_silenced),
+            maintenance: !self.windows.is_empty() && endpoints.iter().all(is_maintained),
+            quiet_hours: !is_urgent && quiet_until(filters, self.config, self.now).is_some(),
+        }
+    }
+
+    /// A message about `incident`.
+    pub(super) fn notice(
+        &self,
+        id: Uuid,
+        r#type: NoticeType,
+        at: Timestamp,
+        incident: &Incident,
+        thread: Option<Uuid>,
+    ) -> Notice {
+        let end = incident.end().unwrap_or(self.now);
+        let duration_s = end.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+        let endpoint = incident
+            .endpoints
+            .iter()
+            .find_map(|n| self.config.endpoints.iter().find(|e| e.name == *n));
+        // What the vendor's page says changes without the incident changing.
+        let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
+        let official = now.unwrap_or(incident).official.clone();
+        let subject =
+            endpoint.map_or_else(|| incident.provider.clone(), |e| Endpoint::domain_title(e));
+        Notice {
+            subject,
+            alternatives: self.snapshot.alternatives(&incident.endpoints),
+            monitors_alternative: Some(self.snapshot.monitors_alternative(&incident.endpoints)),
+            also_failing: self.snapshot.also_failing(incident),
+            recent: self.snapshot.strips(&incident.endpoints),
+            url: self
+                .config
+                .monitor
+                .public_url
+                .as_ref()
+                .map(|u| format!("{u}/incidents/{}", incident.number)),
+            thread,
+            already_over: r#type == NoticeType::Opened && incident.resolved_at.is_some(),
+            incident: Some(Incident {
+                duration_s,
+                official,
+                ..incident.clone()
+            }),
+            ..self.bare(id, r#type, at, incident.title.clone())
+        }
+    }
+
+    /// A message about no incident.
+    pub(super) fn bare(
+        &self,
+        id: Uuid,
+        r#type: NoticeType,
+        at: Timestamp,
+        title: String,
+    ) -> Notice {
+        Notice {
+            id,
+            r#type,
+            decided_at: at,
+            location: self.config.monitor.location.clone(),
+            incident: None,
+            subject: self.config.monitor.location.clone(),
+            title,
+            alternatives: Vec::new(),
+            monitors_alternative: None,
+            also_failing: Vec::new(),
+            url: self.config.monitor.public_url.clone(),
+            thread: None,
+            already_over: false,
+            recent: Vec::new(),
+            test: false,
+            instead_of: None,
+            document: None,
+            condition: None,
+        }
+    }
+}
+
+/// The end of the quiet hours that `now` lies in.
+fn quiet_until(filters: &Filters, config: &Config, now: Timestamp) -> Option<Timestamp> {
+    let (start, end) = filters.quiet_hours?;
+    let local = now.to_datetime().with_timezone(&config.monitor.timezone);
+    let minute = (local.hour() * 60 + local.minute()) as u16;
+    let quiet = if start <= end {
+        (start..end).contains(&minute)
+    } else {
+        minute >= start || minute < end
+    };
+    let left =
+        i64::from((end + 24 * 60 - minute) % (24 * 60)) * 60_000 - i64::from(local.second()) * 1000;
+    quiet.then(|| now + Duration::from_millis(left.max(0).unsigned_abs()))
+}

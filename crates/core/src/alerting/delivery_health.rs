@@ -1,0 +1,76 @@
+//! Channels that do not deliver, as the others are notified of it.
+
+use std::time::Duration;
+
+use super::{Announcement, Desk};
+use crate::config::Config;
+use crate::message::values::Locale;
+use crate::model::{Condition, NoticeType, Tally, Timestamp};
+
+/// A channel that has been failing for this long is announced through the others.
+const FAILING: Duration = Duration::from_mins(5);
+/// That a recipient refuses is announced no more often than this.
+const REFUSED: Duration = Duration::from_hours(24);
+
+impl Desk {
+    /// Announces through the other channels that a channel does not deliver, once, and once more when it delivers again.
+    pub(super) fn watch_channels(&mut self, now: Timestamp, config: &Config, outbox: &[Tally]) {
+        for tally in outbox
+            .iter()
+            .filter(|t| config.channels.iter().any(|c| c.name == t.channel))
+        {
+            let name = &tally.channel;
+            let in_vain = tally
+                .failing_since
+                .filter(|since| now.since_ms(*since) >= FAILING.as_millis() as i64);
+            let dead = tally
+                .last_dead_at
+                .filter(|at| self.dead.get(name).is_none_or(|known| known < at));
+            if let Some(at) = dead {
+                self.changed = true;
+                self.dead.insert(name.clone(), at);
+            }
+            let fresh = |at: &Timestamp| {
+                self.refused
+                    .get(name)
+                    .is_none_or(|announced| at.since_ms(*announced) >= REFUSED.as_millis() as i64)
+            };
+            if let (Some(at), Some(who)) = (tally.last_refused_at.filter(fresh), &tally.refused) {
+                self.refused.insert(name.clone(), at);
+                let title = format!("the channel `{name}` does not reach everybody: {who}");
+                self.announce(Announcement::new(NoticeType::Delivery, title, now));
+            }
+            let title = match (self.failing.get(name).copied(), in_vain.or(dead)) {
+                (None, Some(since)) => {
+                    self.failing.insert(name.clone(), since);
+                    let why = tally
+                        .last_error
+                        .as_deref()
+                        .map(|e| format!(": {e}"))
+                        .unwrap_or_default();
+                    format!("the channel `{name}` does not deliver{why}")
+                }
+                (Some(since), None) if tally.last_sent_at.is_some_and(|at| at > since) => {
+                    self.failing.remove(name);
+                    let lasted = Locale::default().duration(now.since_ms(since) as f64 / 1000.0);
+                    format!("the channel `{name}` delivers again after {lasted}")
+                }
+                _ => continue,
+            };
+            let condition = Some(Condition {
+                key: format!("delivery/{name}"),
+                over: !self.failing.contains_key(name),
+            });
+            let except = Some(name.clone());
+            self.announce(Announcement {
+                except,
+                condition,
+                ..Announcement::new(NoticeType::Delivery, title, now)
+            });
+        }
+        self.failing
+            .retain(|name, _| config.channels.iter().any(|c| c.name == *name));
+        self.refused
+            .retain(|name, _| config.channels.iter().any(|c| c.name == *name));
+    }
+}

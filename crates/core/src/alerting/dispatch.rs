@@ -1,0 +1,216 @@
+//! The stages through which the incidents pass on their way to one channel, in order: routing (does it concern the
+//! channel?), grouping (is it a storm?), suppression and the channel's own state (is there something to send, and may
+//! it be sent?), the rate limit (by itself or in a digest?), and the outbox.
+
+use uuid::Uuid;
+
+use super::channel_state::{ChannelState, Decision, Delivery};
+use super::context::TickContext;
+use super::rate_limiter::{Digest, RateLimiter};
+use super::{Case, Desk, stable_id};
+use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
+use crate::config::Channel;
+use crate::model::{IncidentState, Notice, NoticeType, Outgoing};
+
+/// More first messages at once than this are one message. Ten endpoints of one vendor are one incident anyway.
+const DIGEST_THRESHOLD: usize = 12;
+
+/// One channel's turn.
+struct Turn<'a> {
+    channel: &'a Channel,
+    context: &'a TickContext<'a>,
+    /// Whether so many incidents begin at once that their first messages are one.
+    is_storm: bool,
+    limiter: RateLimiter,
+}
+
+impl Desk {
+    /// Puts everything that `channel` is to be notified about now into `outgoing`.
+    pub(super) fn dispatch(
+        &mut self,
+        channel: &Channel,
+        context: &TickContext<'_>,
+        outgoing: &mut Vec<Outgoing>,
+    ) {
+        let concerned = self.route(channel, context);
+        let mut turn = Turn {
+            channel,
+            context,
+            is_storm: self.is_storm(channel, context, &concerned),
+            limiter: self.paces.remove(&channel.name).unwrap_or_default(),
+        };
+        self.changed |= turn.limiter.pass(context.now);
+        for id in concerned {
+            self.notify(id, &mut turn, outgoing);
+        }
+        self.flush_digest(&mut turn, outgoing);
+        if !turn.limiter.is_fresh() {
+            self.paces.insert(channel.name.clone(), turn.limiter);
+        }
+    }
+
+    /// The incidents that concern the channel, by number. One that is over before the channel knew of it does not.
+    fn route(&mut self, channel: &Channel, context: &TickContext<'_>) -> Vec<Uuid> {
+        let mut concerned: Vec<(u64, Uuid)> = Vec::new();
+        for (id, case) in &mut self.cases {
+            if !case.threads.contains_key(&channel.name) {
+                let is_over = case.incident.state == IncidentState::Resolved;
+                if is_over || !concerns(&channel.filters, &case.incident, context.config) {
+                    continue;
+                }
+                let state = ChannelState::new(case.changed_at);
+                case.threads.insert(channel.name.clone(), state);
+                self.changed = true;
+            }
+            concerned.push((case.incident.number, *id));
+        }
+        concerned.sort_unstable();
+        concerned.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Whether so many incidents begin at once that one message says it better. A receiver that keeps incidents gets
+    /// each.
+    fn is_storm(&self, channel: &Channel, context: &TickContext<'_>, concerned: &[Uuid]) -> bool {
+        if is_machine(channel) {
+            return false;
+        }
+        let mut due = 0;
+        let mut waiting = 0;
+        for case in concerned.iter().filter_map(|id| self.cases.get(id)) {
+            match self.decide(case, channel, context, false) {
+                Some(Decision::Notify(NoticeType::Opened, _)) => due += 1,
+                Some(Decision::Group) => waiting += 1,
+                _ => {}
+            }
+        }
+        due > 0 && due + waiting > DIGEST_THRESHOLD
+    }
+
+    fn decide(
+        &self,
+        case: &Case,
+        channel: &Channel,
+        context: &TickContext<'_>,
+        is_storm: bool,
+    ) -> Option<Decision> {
+        let filters = &channel.filters;
+        let suppressions = context.suppressions(&self.silences, filters, &case.incident);
+        let state = case.threads.get(&channel.name)?;
+        Some(state.decide(context.now, &case.incident, filters, suppressions, is_storm))
+    }
+
+    /// Everything about one incident: what began may be over as well.
+    fn notify(&mut self, id: Uuid, turn: &mut Turn<'_>, outgoing: &mut Vec<Outgoing>) {
+        loop {
+            let decision = self
+                .cases
+                .get(&id)
+                .and_then(|case| self.decide(case, turn.channel, turn.context, turn.is_storm));
+            let (Some(decision), Some(case)) = (decision, self.cases.get_mut(&id)) else {
+                return;
+            };
+            match decision {
+                Decision::Idle | Decision::Group => return,
+                Decision::Suppress(_) => {
+                    let state = case.threads.get_mut(&turn.channel.name);
+                    self.changed |= state.is_some_and(ChannelState::suppress);
+                    return;
+                }
+                Decision::Done if turn.limiter.holds(id) => return,
+                Decision::Done => {
+                    case.threads.remove(&turn.channel.name);
+                    self.changed = true;
+                    return;
+                }
+                Decision::Notify(kind, at) => {
+                    turn.send(case, kind, at, outgoing);
+                    self.changed = true;
+                }
+            }
+        }
+    }
+
+    /// Sends what the rate limit held back, when it is time.
+    fn flush_digest(&mut self, turn: &mut Turn<'_>, outgoing: &mut Vec<Outgoing>) {
+        let context = turn.context;
+        let wait = turn.channel.filters.group_wait;
+        let Some(digest) = turn.limiter.flush(context.now, wait, turn.is_storm) else {
+            return;
+        };
+        self.changed = true;
+        self.announced += 1;
+        let count = self.announced.to_string();
+        let now = context.now.to_string();
+        let id = stable_id(&[&turn.channel.name, "digest", &count, &now]);
+        let notice = self.single(&digest, id, turn).unwrap_or_else(|| Notice {
+            document: Some(digest.document),
+            ..context.bare(id, NoticeType::Digest, context.now, digest.title)
+        });
+        outgoing.push(turn.outgoing(notice));
+    }
+
+    /// The message of a digest of one incident: that needs no digest.
+    fn single(&mut self, digest: &Digest, id: Uuid, turn: &Turn<'_>) -> Option<Notice> {
+        let (incident, kind) = digest.only?;
+        let case = self.cases.get_mut(&incident)?;
+        let state = case.threads.get_mut(&turn.channel.name)?;
+        let context = turn.context;
+        let notice = context.notice(id, kind, context.now, &case.incident, state.first());
+        state.promote_from_digest(id);
+        Some(notice)
+    }
+}
+
+impl Turn<'_> {
+    /// Sends one message about `case`, or adds it to the digest, and records it.
+    fn send(
+        &mut self,
+        case: &mut Case,
+        kind: NoticeType,
+        at: crate::model::Timestamp,
+        outgoing: &mut Vec<Outgoing>,
+    ) {
+        let incident = &case.incident;
+        let Some(state) = case.threads.get_mut(&self.channel.name) else {
+            return;
+        };
+        let now = self.context.now;
+        let id = state.next_id(&self.channel.name, incident, kind, at);
+        let delivery = self.delivery(state, kind);
+        match delivery {
+            Delivery::Unwanted => {}
+            Delivery::Digest => self.limiter.enqueue(now, kind, incident),
+            Delivery::Single => {
+                self.limiter.take_one(now);
+                let notice = self.context.notice(id, kind, at, incident, state.first());
+                outgoing.push(self.outgoing(notice));
+            }
+        }
+        state.record_sent(kind, id, now, incident, delivery);
+        let says_the_end = delivery == Delivery::Single && !ends_by_message(self.channel);
+        if says_the_end && kind == NoticeType::Opened {
+            state.skip_resolved();
+        }
+    }
+
+    fn delivery(&self, state: &ChannelState, kind: NoticeType) -> Delivery {
+        if !wants_type(&self.channel.filters, kind) {
+            Delivery::Unwanted
+        } else if is_machine(self.channel) {
+            Delivery::Single
+        } else if self.is_storm || state.in_digest() || !self.limiter.has_room() {
+            Delivery::Digest
+        } else {
+            Delivery::Single
+        }
+    }
+
+    fn outgoing(&self, notice: Notice) -> Outgoing {
+        Outgoing {
+            channel: self.channel.name.clone(),
+            not_before: None,
+            notice,
+            whole: false,
+        }
+    }
+}
