@@ -1,39 +1,36 @@
-//! Mail through lettre: one envelope per recipient, so that one refused address does not cost the others theirs.
+//! Mail, composed and signed by lettre: one envelope per recipient, so that one refused address does not cost the others
+//! theirs.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lettre::address::Envelope;
+use lettre::Address;
 use lettre::message::dkim::{
     DkimCanonicalization, DkimCanonicalizationType, DkimConfig, DkimSigningAlgorithm,
     DkimSigningKey,
 };
 use lettre::message::header::{self, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart};
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::{Error, PoolConfig};
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use uuid::Uuid;
 
-use super::{Attempt, Progress, summary};
-use crate::config::{Dkim, Email, Smtp, SmtpTls};
+use super::smtp::{Session, SmtpError, SmtpErrorKind, SmtpServer};
+use super::{Attempt, Obstacle, Progress, summary};
+use crate::config::{Dkim, Email};
 use crate::message::render::{self, Setting};
-use crate::model::{Notice, Secret};
+use crate::model::Notice;
+use crate::redact::Redactor;
 
-/// The limit for connecting.
-const CONNECT: Duration = Duration::from_secs(20);
 /// The limit for one attempt as a whole: a server that answers nothing, or each command just in time, must not hold a
 /// worker. Shorter limits would send a mail again that a server is still scanning.
 const WHOLE: Duration = Duration::from_secs(90);
 
 /// A mail channel.
 pub(super) struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    server: SmtpServer,
     email: Email,
-    password: Option<Secret>,
+    redactor: Redactor,
     dkim: Option<DkimConfig>,
 }
 
@@ -47,52 +44,16 @@ impl std::fmt::Debug for Mailer {
 
 impl Mailer {
     /// Sets the channel up; `ca_file` holds extra trusted roots.
-    pub(super) fn new(email: &Email, ca_file: Option<&Path>) -> Result<Self, String> {
-        let Smtp {
-            host,
-            port,
-            tls,
-            credentials,
-        } = &email.smtp;
-        let parameters = || {
-            let mut parameters = TlsParameters::builder(host.clone());
-            if let Some(path) = ca_file {
-                let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
-                parameters = parameters.add_root_certificate(
-                    Certificate::from_pem(&pem)
-                        .map_err(|e| format!("cannot use `ca_file`: {e}"))?,
-                );
-            }
-            parameters
-                .build_rustls()
-                .map_err(|e| format!("TLS cannot be set up: {e}"))
-        };
-        let tls = match tls {
-            SmtpTls::Implicit => Tls::Wrapper(parameters()?),
-            SmtpTls::Required => Tls::Required(parameters()?),
-            SmtpTls::None => Tls::None,
-        };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.as_str())
-            .port(*port)
-            .tls(tls)
-            .timeout(Some(CONNECT))
-            .pool_config(
-                PoolConfig::new()
-                    .max_size(1)
-                    .idle_timeout(Duration::from_secs(30)),
-            );
-        if let Some((user, password)) = credentials {
-            builder = builder
-                .credentials(Credentials::new(user.clone(), password.expose().to_owned()))
-                .authentication(vec![Mechanism::Plain, Mechanism::Login]);
-        }
-        let password = credentials.as_ref().map(|(_, password)| password.clone());
-        let dkim = email.dkim.as_ref().map(signing).transpose()?;
+    pub(super) fn new(
+        email: &Email,
+        ca_file: Option<&Path>,
+        redactor: Redactor,
+    ) -> Result<Self, String> {
         Ok(Self {
-            transport: builder.build(),
+            server: SmtpServer::new(email, ca_file)?,
             email: email.clone(),
-            password,
-            dkim,
+            redactor,
+            dkim: email.dkim.as_ref().map(signing).transpose()?,
         })
     }
 
@@ -101,54 +62,24 @@ impl Mailer {
         &self,
         notice: &Notice,
         setting: Setting,
-        mut progress: Progress,
+        progress: Progress,
     ) -> Attempt {
         let message = match self.formatted(notice, setting) {
             Ok(message) => message,
             Err(error) => return Attempt::Failed { progress, error },
         };
-        let mut failures: Vec<(String, String)> = Vec::new();
-        let recipients: Vec<_> = self
-            .email
-            .to
-            .iter()
-            .chain(&self.email.cc)
-            .cloned()
-            .collect();
-        let deadline = tokio::time::Instant::now() + WHOLE;
-        for recipient in recipients {
-            let done = progress.delivered.contains(&recipient)
-                || progress.refused.iter().any(|(r, _)| *r == recipient);
-            if done {
-                continue;
-            }
-            match tokio::time::timeout_at(deadline, self.send(&recipient, &message)).await {
-                Ok(Ok(())) => progress.delivered.push(recipient),
-                Ok(Err((true, why))) => progress.refused.push((recipient, why)),
-                Ok(Err((false, why))) => failures.push((recipient, why)),
-                Err(_) => {
-                    failures.push((
-                        recipient,
-                        format!("the mail server took longer than {} s", WHOLE.as_secs()),
-                    ));
-                    break;
-                }
-            }
+        let mut delivery = Delivery {
+            mailer: self,
+            message: &message,
+            progress,
+            failures: Vec::new(),
+            session: None,
+            obstacle: Obstacle::Refused,
+        };
+        if tokio::time::timeout(WHOLE, delivery.run()).await.is_err() {
+            delivery.time_out();
         }
-        if !failures.is_empty() {
-            return Attempt::Retry {
-                progress,
-                error: summary(&failures).unwrap_or_default(),
-                retry_after: None,
-            };
-        }
-        if progress.delivered.is_empty() {
-            let error = progress
-                .refused_summary()
-                .unwrap_or_else(|| "there are no recipients".to_owned());
-            return Attempt::Failed { progress, error };
-        }
-        Attempt::Delivered { progress }
+        delivery.finish().await
     }
 
     /// The mail as it goes over the wire, signed if it is to be.
@@ -163,41 +94,16 @@ impl Mailer {
         Ok(message.formatted())
     }
 
-    /// Opens a connection and says hello.
+    /// Opens a connection, logs in and closes it.
     pub(super) async fn open(&self) -> Result<(), String> {
-        match tokio::time::timeout(WHOLE, self.transport.test_connection()).await {
+        match tokio::time::timeout(WHOLE, self.server.connect()).await {
             Err(_) => Err("the mail server does not answer".to_owned()),
-            Ok(Err(error)) => Err(self.words(&error)),
-            Ok(Ok(false)) => Err("the mail server did not answer as one".to_owned()),
-            Ok(Ok(true)) => Ok(()),
+            Ok(Err(error)) => Err(self.redactor.clean(&error.text)),
+            Ok(Ok(session)) => {
+                session.quit().await;
+                Ok(())
+            }
         }
-    }
-
-    /// Sends to one recipient; the error says whether it is for good.
-    async fn send(&self, recipient: &str, message: &[u8]) -> Result<(), (bool, String)> {
-        let parse = |a: &str| a.parse::<Address>().map_err(|e| (true, e.to_string()));
-        let envelope = Envelope::new(Some(parse(&self.email.from)?), vec![parse(recipient)?])
-            .map_err(|e| (true, e.to_string()))?;
-        match self.transport.send_raw(&envelope, message).await {
-            Ok(_) => Ok(()),
-            // A refused login is mended by a person, who will want the mail then.
-            Err(error) => Err((
-                error.is_permanent() && !is_login(&error),
-                self.words(&error),
-            )),
-        }
-    }
-
-    fn words(&self, error: &Error) -> String {
-        let text: String = error
-            .to_string()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(300)
-            .collect();
-        self.password
-            .as_ref()
-            .map_or_else(|| text.clone(), |p| p.redact(&text))
     }
 
     fn message(&self, notice: &Notice, setting: Setting) -> Result<Message, String> {
@@ -210,8 +116,10 @@ impl Mailer {
         let id = |id: Uuid| format!("<{id}@{domain}>");
         let decided = SystemTime::UNIX_EPOCH
             + Duration::from_millis(notice.decided_at.0.max(0).unsigned_abs());
+        let mut from = mailbox(&self.email.from)?;
+        from.name = self.email.from_name.clone();
         let mut builder = Message::builder()
-            .from(mailbox(&self.email.from)?)
+            .from(from)
             .subject(render::subject(notice))
             .date(decided)
             .message_id(Some(id(notice.id)))
@@ -240,6 +148,111 @@ impl Mailer {
             render::html(notice, setting),
         );
         builder.multipart(body).map_err(|e| e.to_string())
+    }
+}
+
+/// One attempt under way.
+struct Delivery<'a> {
+    mailer: &'a Mailer,
+    message: &'a [u8],
+    progress: Progress,
+    /// Who does not have it, and why.
+    failures: Vec<(String, String)>,
+    /// Open from one recipient to the next.
+    session: Option<Session>,
+    /// What every failure so far was.
+    obstacle: Obstacle,
+}
+
+impl Delivery<'_> {
+    async fn run(&mut self) {
+        let email = &self.mailer.email;
+        for recipient in email.to.iter().chain(&email.cc) {
+            let is_done = self.progress.delivered.contains(recipient)
+                || self.progress.refused.iter().any(|(r, _)| r == recipient);
+            if is_done {
+                continue;
+            }
+            match self.send(recipient).await {
+                Ok(()) => self.progress.delivered.push(recipient.clone()),
+                Err(error) => self.fail(recipient, &error),
+            }
+        }
+    }
+
+    async fn send(&mut self, recipient: &str) -> Result<(), SmtpError> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.mailer.server.connect().await?,
+        };
+        let sent = session
+            .send(&self.mailer.email.from, recipient, self.message)
+            .await;
+        let is_usable = match &sent {
+            Ok(()) => true,
+            Err(error) => error.kind == SmtpErrorKind::Permanent,
+        };
+        if is_usable {
+            self.session = Some(session);
+        } else {
+            session.quit().await;
+        }
+        sent
+    }
+
+    fn fail(&mut self, recipient: &str, error: &SmtpError) {
+        let text = self.mailer.redactor.clean(&error.text);
+        let failure = (recipient.to_owned(), text);
+        match error.kind {
+            SmtpErrorKind::Permanent => self.progress.refused.push(failure),
+            kind => {
+                if kind != SmtpErrorKind::Refused {
+                    self.obstacle = Obstacle::Other;
+                }
+                self.failures.push(failure);
+            }
+        }
+    }
+
+    /// The time is over: whoever has no result yet has none.
+    fn time_out(&mut self) {
+        self.session = None;
+        let error = SmtpError {
+            text: format!("the mail server took longer than {} s", WHOLE.as_secs()),
+            kind: SmtpErrorKind::Transient,
+        };
+        let email = &self.mailer.email;
+        let next = email.to.iter().chain(&email.cc).find(|recipient| {
+            let with = |(r, _): &(String, String)| r == *recipient;
+            !self.progress.delivered.contains(recipient)
+                && !self.progress.refused.iter().any(with)
+                && !self.failures.iter().any(with)
+        });
+        if let Some(recipient) = next {
+            self.fail(recipient, &error);
+        }
+    }
+
+    async fn finish(mut self) -> Attempt {
+        if let Some(session) = self.session.take() {
+            session.quit().await;
+        }
+        let progress = self.progress;
+        if let Some(error) = summary(&self.failures) {
+            return Attempt::Retry {
+                progress,
+                error,
+                retry_after: None,
+                obstacle: self.obstacle,
+            };
+        }
+        if progress.delivered.is_empty() {
+            let error = progress
+                .refused_summary()
+                .unwrap_or_else(|| "there are no recipients".to_owned());
+            return Attempt::Failed { progress, error };
+        }
+        Attempt::Delivered { progress }
     }
 }
 
@@ -339,13 +352,6 @@ fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         _ => return None,
     };
     (found == tag).then(|| rest.split_at_checked(length))?
-}
-
-/// 530, 534, 535 and 538 of RFC 4954 are about the login and not about the recipient.
-fn is_login(error: &Error) -> bool {
-    error
-        .status()
-        .is_some_and(|code| ["530", "534", "535", "538"].contains(&code.to_string().as_str()))
 }
 
 macro_rules! text_header {
