@@ -4,6 +4,7 @@ use serde_json::Value;
 use tracing::Level;
 
 use super::Fields;
+use crate::message::values::escape_invisible;
 use crate::model::Timestamp;
 
 /// Fields that people look for; the others are in the JSON.
@@ -95,9 +96,10 @@ pub(super) fn pretty(
     line + "\n"
 }
 
-/// What comes from outside must not steer the terminal: control characters are shown and not sent.
+/// What comes from outside must not steer the terminal: control characters and invisible ones are shown and not sent.
 fn tame(text: &str) -> String {
-    text.chars()
+    escape_invisible(text)
+        .chars()
         .flat_map(|c| {
             if c.is_control() {
                 c.escape_default().collect::<Vec<_>>()

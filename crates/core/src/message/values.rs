@@ -352,21 +352,62 @@ fn zone(at: &DateTime<Tz>) -> String {
 }
 
 /// One line without anything that acts instead of being shown, whatever came from outside: control characters (line
-/// ends and terminal escapes among them), line separators, and marks that turn the direction of writing.
+/// ends and terminal escapes among them) and line separators part the text, and invisible characters are escaped.
 pub fn clean(text: &str) -> String {
-    text.split(is_active)
+    let line = text
+        .split(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
         .filter(|s| !s.is_empty())
         .collect::<Vec<_>>()
-        .join(" ")
+        .join(" ");
+    escape_invisible(&line)
 }
 
-fn is_active(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
-        )
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// The text with an escape, such as `\u{202e}`, for every character that has no shape of its own and could make two
+/// texts look alike or turn the direction of writing. Control characters stay.
+pub fn escape_invisible(text: &str) -> String {
+    if !text.contains(is_invisible) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_invisible(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Unicode's format characters, line separators and fillers, except the joiners and selectors that emoji are made of.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'
+            | '\u{200c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]
@@ -507,6 +548,13 @@ mod tests {
 
     #[test]
     fn what_would_act_is_not_shown() {
-        assert_eq!(clean("a\r\nBcc: b\u{202e}c\x1b[2J"), "a Bcc: b c [2J");
+        assert_eq!(
+            clean("a\r\nBcc: b\u{202e}c\x1b[2J"),
+            "a Bcc: b\\u{202e}c [2J"
+        );
+        assert_eq!(
+            escape_invisible("a\u{200b}b\u{2066}\n\u{1f469}\u{200d}\u{1f680}"),
+            "a\\u{200b}b\\u{2066}\n\u{1f469}\u{200d}\u{1f680}"
+        );
     }
 }

@@ -1,0 +1,467 @@
+//! Secrets of the configuration in text from outside: one place knows all of them in every form in which an outsider
+//! may repeat them, and replaces them before a text is logged, stored, shown or sent. Invisible characters are escaped
+//! there as well.
+//!
+//! Everything that comes from outside passes [`Redactor::clean`] once, where it enters: answers of providers, status
+//! pages, mail servers, receivers, proxies and collectors. What stands behind that needs no care.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use url::Url;
+use url::form_urlencoded::byte_serialize;
+
+use crate::config::{ChannelKind, Email, Proxy, Settings, Webhook};
+use crate::message::values::escape_invisible;
+use crate::model::{Endpoint, Sample, Secret, VendorPage};
+
+/// Shorter secrets are left alone, in bytes: they would shred ordinary text.
+const MIN_SECRET: usize = 6;
+/// Shorter parts of a secret URL are left alone, in bytes.
+const MIN_PART: usize = 8;
+/// What stands for a secret.
+const MASK: &str = "***";
+/// Parts of receivers' URLs that are the same for everybody.
+const COMMON_PARTS: [&str; 20] = [
+    "services",
+    "webhooks",
+    "workflows",
+    "triggers",
+    "messages",
+    "incoming",
+    "incomingwebhook",
+    "integrations",
+    "notifications",
+    "messagesend",
+    "application/json",
+    "sendmessage",
+    "webhookb2",
+    "llmwatch",
+    "markdown",
+    "telegram",
+    "mattermost",
+    "alertmanager",
+    "opsgenie",
+    "pagerduty",
+];
+
+/// Knows every secret of a configuration. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Redactor(Option<Arc<Patterns>>);
+
+struct Patterns {
+    automaton: AhoCorasick,
+    texts: Vec<String>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redactor")
+    }
+}
+
+impl Redactor {
+    /// Collects the secrets of `config`.
+    pub fn new(config: &Settings) -> Self {
+        let mut forms = Forms::default();
+        forms.add_config(config);
+        Self::of(forms)
+    }
+
+    fn of(forms: Forms) -> Self {
+        let texts: Vec<_> = forms.0.into_iter().collect();
+        // Fails only beyond four billion states: some gigabytes of secrets.
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(&texts);
+        Self(
+            automaton
+                .ok()
+                .filter(|_| !texts.is_empty())
+                .map(|automaton| Arc::new(Patterns { automaton, texts })),
+        )
+    }
+
+    /// `text` with `***` for every secret, and with escapes for characters that nobody would see.
+    pub fn clean(&self, text: &str) -> String {
+        let Some(patterns) = &self.0 else {
+            return escape_invisible(text);
+        };
+        let masks = vec![MASK; patterns.texts.len()];
+        escape_invisible(&patterns.automaton.replace_all(text, &masks))
+    }
+
+    /// The same for a text that was cut somewhere: a secret of which only the beginning is there is masked as well.
+    pub fn clean_cut(&self, text: &str) -> String {
+        let mut clean = self.clean(text);
+        let texts = self.0.iter().flat_map(|patterns| &patterns.texts);
+        let beginning = texts
+            .filter_map(|secret| {
+                let from = MIN_SECRET.min(secret.len());
+                (from..secret.len())
+                    .rev()
+                    .filter(|at| secret.is_char_boundary(*at))
+                    .find(|at| clean.ends_with(&secret[..*at]))
+            })
+            .max();
+        if let Some(length) = beginning {
+            clean.truncate(clean.len() - length);
+            clean += MASK;
+        }
+        clean
+    }
+
+    /// Cleans what a provider's answer wrote into `sample`.
+    pub fn clean_sample(&self, sample: &mut Sample) {
+        let texts = [
+            &mut sample.finish_reason,
+            &mut sample.response_model,
+            &mut sample.system_fingerprint,
+            &mut sample.request_id,
+            &mut sample.edge,
+            &mut sample.error,
+            &mut sample.answer,
+        ];
+        for text in texts.into_iter().flatten() {
+            *text = self.clean_cut(text);
+        }
+    }
+
+    /// Cleans what a status page says.
+    pub fn clean_page(&self, page: &mut VendorPage) {
+        for incident in &mut page.incidents {
+            incident.id = self.clean(&incident.id);
+            incident.name = self.clean(&incident.name);
+            incident.phase = self.clean(&incident.phase);
+            if let Some(url) = &mut incident.url {
+                *url = self.clean(url);
+            }
+            for component in &mut incident.components {
+                *component = self.clean(component);
+            }
+        }
+    }
+}
+
+/// The texts to replace.
+#[derive(Default)]
+struct Forms(BTreeSet<String>);
+
+impl Forms {
+    fn add_config(&mut self, config: &Settings) {
+        self.add_proxy(&config.monitor.proxy);
+        for endpoint in &config.endpoints {
+            self.add_endpoint(endpoint);
+        }
+        for channel in &config.channels {
+            match &channel.kind {
+                ChannelKind::Email(email) => self.add_email(email),
+                ChannelKind::Webhook(webhook) => self.add_webhook(webhook),
+            }
+        }
+        for feed in &config.status_feeds {
+            self.add_login_and_query(&feed.url);
+        }
+        for check in &config.controls {
+            self.add_login_and_query(&check.url);
+        }
+        if let Some(heartbeat) = &config.heartbeat {
+            self.add_url(heartbeat.url.expose());
+            if let Some(url) = &heartbeat.fail_url {
+                self.add_url(url.expose());
+            }
+        }
+        if let Some(otlp) = &config.otlp {
+            self.add_login_and_query(&otlp.endpoint);
+            self.add_headers(&otlp.headers);
+        }
+        if let Some(token) = &config.web.token {
+            self.add(token.expose());
+        }
+    }
+
+    fn add_endpoint(&mut self, endpoint: &Endpoint) {
+        if let Some(key) = &endpoint.api_key {
+            self.add(key.expose());
+        }
+        if let Some(entra) = &endpoint.entra {
+            self.add(entra.client_secret.expose());
+            self.add_pair(&entra.client_id, entra.client_secret.expose());
+        }
+        self.add_headers(&endpoint.headers);
+        self.add_login_and_query(&endpoint.base_url);
+    }
+
+    fn add_email(&mut self, email: &Email) {
+        if let Some((user, password)) = &email.smtp.credentials {
+            self.add(password.expose());
+            self.add_pair(user, password.expose());
+            // AUTH PLAIN
+            self.add_base64(&format!("\0{user}\0{}", password.expose()));
+            // What AUTH LOGIN and a server's echo of it show.
+            self.add_base64(user);
+        }
+        if let Some(dkim) = &email.dkim {
+            // The key itself is never sent; a path that a mistake prints is no secret, its content is.
+            let pem = std::fs::read_to_string(&dkim.key_file).unwrap_or_default();
+            for line in pem.lines().filter(|line| !line.starts_with("-----")) {
+                self.add(line.trim());
+            }
+        }
+    }
+
+    fn add_webhook(&mut self, webhook: &Webhook) {
+        self.add_url(webhook.url.expose());
+        if let Some(secret) = &webhook.secret {
+            self.add(secret.expose());
+            self.add(secret.expose().trim_start_matches("whsec_"));
+        }
+        self.add_headers(&webhook.headers);
+        for (key, value) in &webhook.extra {
+            if !matches!(
+                key.as_str(),
+                "body" | "content_type" | "method" | "priority"
+            ) {
+                self.add(value.expose());
+            }
+        }
+    }
+
+    fn add_proxy(&mut self, proxy: &Proxy) {
+        let urls: Vec<&Secret> = match proxy {
+            Proxy::None => Vec::new(),
+            Proxy::Env { http, https, .. } => http.iter().chain(https).collect(),
+            Proxy::Url(url) => vec![url],
+        };
+        for url in urls {
+            if let Ok(url) = Url::parse(url.expose()) {
+                self.add_login_and_query(&url);
+            }
+        }
+    }
+
+    /// Values such as `Bearer KEY` and `Basic BASE64` hold the secret behind the scheme.
+    fn add_headers(&mut self, headers: &[(String, Secret)]) {
+        for (_, value) in headers {
+            let value = value.expose();
+            self.add(value);
+            let Some((scheme, credentials)) = value.split_once(' ') else {
+                continue;
+            };
+            let credentials = credentials.trim();
+            self.add(credentials);
+            let login = STANDARD.decode(credentials).unwrap_or_default();
+            let login = String::from_utf8(login).unwrap_or_default();
+            if let (true, Some((user, password))) =
+                (scheme.eq_ignore_ascii_case("basic"), login.split_once(':'))
+            {
+                self.add(password);
+                self.add_pair(user, password);
+            }
+        }
+    }
+
+    /// A URL that is a secret: its path and its query let anybody in.
+    fn add_url(&mut self, text: &str) {
+        self.add(text);
+        let Ok(url) = Url::parse(text) else { return };
+        self.add(url.as_str());
+        self.add_login_and_query(&url);
+        let segments: Vec<_> = url.path().split('/').filter(|s| !s.is_empty()).collect();
+        if segments.len() > 1 {
+            self.add_part(url.path());
+        }
+        for segment in segments {
+            self.add_part(segment);
+            // As in Telegram's `/bot123:KEY`.
+            segment.split(':').for_each(|part| self.add_part(part));
+        }
+        if let Some(fragment) = url.fragment() {
+            self.add_part(fragment);
+        }
+    }
+
+    /// The parts of any URL that are secret.
+    fn add_login_and_query(&mut self, url: &Url) {
+        if let Some(password) = url.password() {
+            let user = decoded(url.username());
+            let password = decoded(password);
+            self.add(&password);
+            self.add_pair(&user, &password);
+        } else if url.username().len() >= MIN_PART {
+            self.add(&decoded(url.username()));
+        }
+        for (_, value) in url.query_pairs() {
+            self.add_part(&value);
+        }
+    }
+
+    fn add_pair(&mut self, user: &str, password: &str) {
+        if password.len() >= MIN_SECRET {
+            self.add_base64(&format!("{user}:{password}"));
+        }
+    }
+
+    fn add_part(&mut self, part: &str) {
+        let plain = decoded(part);
+        if plain.len() >= MIN_PART {
+            self.add(part);
+            self.add(&plain);
+        }
+    }
+
+    /// One secret in all its forms.
+    fn add(&mut self, secret: &str) {
+        let is_common = COMMON_PARTS.contains(&secret.to_ascii_lowercase().as_str());
+        if secret.len() < MIN_SECRET || is_common {
+            return;
+        }
+        self.add_base64(secret);
+        let upper = percent_encoded(secret);
+        let form: String = byte_serialize(secret.as_bytes()).collect();
+        let json = serde_json::Value::from(secret).to_string();
+        let html = secret.replace('&', "&amp;");
+        let forms = [
+            secret.to_owned(),
+            lower_codes(&upper),
+            lower_codes(&form),
+            upper,
+            form,
+            json.trim_matches('"').replace('/', "\\/"),
+            json.trim_matches('"').to_owned(),
+            html.replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', "&quot;"),
+        ];
+        self.0.extend(forms);
+    }
+
+    fn add_base64(&mut self, secret: &str) {
+        if secret.len() < MIN_SECRET {
+            return;
+        }
+        let encoded = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD]
+            .map(|engine| engine.encode(secret));
+        let percent = encoded.each_ref().map(|text| percent_encoded(text));
+        self.0.extend(encoded);
+        self.0.extend(percent);
+    }
+}
+
+/// Percent codes for everything but the unreserved characters of RFC 3986.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out += &format!("%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// The same text with its percent codes in lower case.
+fn lower_codes(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let at = part.floor_char_boundary(2);
+        out += &format!("%{}{}", part[..at].to_ascii_lowercase(), &part[at..]);
+    }
+    out
+}
+
+/// The text without percent codes.
+fn decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = (*first == b'%')
+            .then(|| std::str::from_utf8(tail.get(..2)?).ok())
+            .flatten()
+            .and_then(|code| u8::from_str_radix(code, 16).ok());
+        out.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor(add: impl FnOnce(&mut Forms)) -> Redactor {
+        let mut forms = Forms::default();
+        add(&mut forms);
+        Redactor::of(forms)
+    }
+
+    #[test]
+    fn a_key_is_replaced_in_every_form() {
+        let key = "p@ss w/rd\"&<é";
+        let redactor = redactor(|forms| forms.add(key));
+        let forms = [
+            key.to_owned(),
+            STANDARD.encode(key),
+            URL_SAFE_NO_PAD.encode(key),
+            "p%40ss%20w%2Frd%22%26%3C%C3%A9".to_owned(),
+            "p%40ss%20w%2frd%22%26%3c%c3%a9".to_owned(),
+            "p%40ss+w%2Frd%22%26%3C%C3%A9".to_owned(),
+            "p@ss w/rd\\\"&<é".to_owned(),
+            "p@ss w/rd&quot;&amp;&lt;é".to_owned(),
+        ];
+        for form in forms {
+            assert_eq!(redactor.clean(&format!("a {form} b")), "a *** b", "{form}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_secret_url_are_replaced() {
+        let url = "https://me:letmein1@hooks.example.com/services/T0000001/B0000001/XyZ12345abc?token=q%2Buery123&a=1";
+        let redactor = redactor(|forms| forms.add_url(url));
+        let clean = |text: &str| redactor.clean(text);
+        assert_eq!(
+            clean("Cannot POST /services/T0000001/B0000001/XyZ12345abc"),
+            "Cannot POST ***"
+        );
+        assert_eq!(clean("no hook XyZ12345abc here"), "no hook *** here");
+        assert_eq!(clean("token q+uery123 or q%2Buery123"), "token *** or ***");
+        assert_eq!(clean(&STANDARD.encode("me:letmein1")), "***");
+        assert_eq!(
+            clean("our services at hooks.example.com"),
+            "our services at hooks.example.com"
+        );
+    }
+
+    #[test]
+    fn logins_are_replaced_as_the_wire_shows_them() {
+        let redactor = redactor(|forms| {
+            forms.add_headers(&[
+                (
+                    "authorization".to_owned(),
+                    Secret::new("Basic dXNlcjpodW50ZXIyMg=="),
+                ),
+                ("x".to_owned(), Secret::new("Bearer abcdef-123")),
+            ]);
+        });
+        assert_eq!(
+            redactor.clean("hunter22 dXNlcjpodW50ZXIyMg== abcdef-123"),
+            "*** *** ***"
+        );
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_at_a_cut_is_masked() {
+        let redactor = redactor(|forms| forms.add("sk-1234567890"));
+        assert_eq!(redactor.clean_cut("bad key sk-12345"), "bad key ***");
+        assert_eq!(redactor.clean_cut("bad key sk-12"), "bad key sk-12");
+        assert_eq!(
+            Redactor::default().clean_cut("te\u{202e}xt"),
+            "te\\u{202e}xt"
+        );
+    }
+}

@@ -1,0 +1,340 @@
+//! A secret in every key that takes one, and outside parties that repeat whatever they get, in every form: none of it
+//! is left behind anywhere.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{World, eventually};
+
+/// What was sent to the outside, so that the test knows that each secret was there to be repeated.
+type Received = Arc<Mutex<String>>;
+
+/// The text itself, without percent codes, and with its base64 parts decoded.
+fn forms(text: &str) -> String {
+    let decoded: String = url::form_urlencoded::parse(text.replace(['&', '='], "\u{1}").as_bytes())
+        .map(|(name, value)| format!("{name}{value}"))
+        .collect::<String>()
+        .replace('\u{1}', " ");
+    let mut all = format!("{text} {decoded}");
+    for word in text.split([' ', '\r', '\n']) {
+        let bytes = STANDARD.decode(word).unwrap_or_default();
+        let _ = write!(
+            all,
+            " {}",
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        );
+        let _ = write!(all, " {}", STANDARD.encode(word));
+    }
+    all.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// An HTTP server that answers every request with 404 and the whole request, and a status page with it as JSON.
+async fn parrot(received: Received) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(repeat(stream, received.clone()));
+        }
+    });
+    port
+}
+
+async fn repeat(mut stream: TcpStream, received: Received) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 16_384 {
+        match stream.read(&mut byte).await {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    received.lock().unwrap().push_str(&head);
+    let said = forms(&head);
+    let (status, body) = if head.contains("/status-page") {
+        let incident = serde_json::json!({
+            "id": "1", "name": said, "status": "investigating", "impact": "major",
+            "created_at": "2026-11-23T11:31:00Z", "shortlink": "https://status.test/1",
+        });
+        let page = serde_json::json!({
+            "page": {"url": "https://status.test"}, "status": {"indicator": "major"},
+            "components": [], "incidents": [incident],
+        });
+        ("200 OK", page.to_string())
+    } else {
+        ("404 Not Found", format!("Cannot {said}"))
+    };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-request-id: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        said.chars()
+            .filter(char::is_ascii_graphic)
+            .take(300)
+            .collect::<String>(),
+        body.len(),
+    );
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+/// A mail server that refuses every login and repeats it.
+async fn mail_parrot(received: Received) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let received = received.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let _ = stream.write_all(b"220 parrot\r\n").await;
+                let mut line = String::new();
+                while matches!(stream.read_line(&mut line).await, Ok(1..)) {
+                    let text = std::mem::take(&mut line);
+                    received.lock().unwrap().push_str(&text);
+                    let reply = if text.starts_with("EHLO") {
+                        "250-parrot\r\n250 AUTH PLAIN\r\n".to_owned()
+                    } else {
+                        format!("535 5.7.8 no {}\r\n", forms(&text))
+                    };
+                    let _ = stream.write_all(reply.as_bytes()).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Every secret of the configuration, with characters that are written differently in different places.
+const SECRETS: [&str; 13] = [
+    "sk-endpoint+key/4f9c2d7ab1e85",
+    "header-value/9b3e71",
+    "basicpass+word/77",
+    "T0SENTINEL",
+    "B0SENTINEL",
+    "hookpathSENTINEL99",
+    "query&SENTINEL=55",
+    "whsec_c2VudGluZWwtc2lnbmluZy1rZXktMDEyMzQ1Njc4OTA=",
+    "routing-SENTINEL-key",
+    "mail pass@word#SENTINEL",
+    "otlp-SENTINEL-token",
+    "heartbeat-SENTINEL-uuid",
+    "web-SENTINEL-token-0123456789",
+];
+
+/// Percent codes for everything that is not a letter or a digit.
+fn percent(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// Everything below `path`, as one text.
+fn read_all(path: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(path).unwrap().flatten() {
+        if entry.path().is_dir() {
+            read_all(&entry.path(), all);
+        } else {
+            let bytes = std::fs::read(entry.path()).unwrap_or_default();
+            all.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_that_the_outside_repeats_is_left_behind() {
+    let received = Received::default();
+    let parrot = parrot(received.clone()).await;
+    let mail = mail_parrot(received.clone()).await;
+    let listen = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let world = World::new().await;
+    let [
+        key,
+        header,
+        basic,
+        t,
+        b,
+        path,
+        query,
+        signing,
+        routing,
+        password,
+        otlp,
+        heartbeat,
+        token,
+    ] = SECRETS;
+    let basic = STANDARD.encode(format!("me:{basic}"));
+    let at = format!("127.0.0.1:{parrot}");
+    world.write(&format!(
+        r#"
+[monitor]
+location = "fra1"
+state_dir = "{state}"
+listen = "{listen}"
+[detection]
+alert_after = "2s"
+[[endpoint]]
+name = "chat"
+provider = "openai-compatible"
+base_url = "http://{at}/v1"
+model = "m"
+api_key = "{key}"
+headers = {{ "x-own" = "{header}", "x-auth" = "Basic {basic}" }}
+interval = "1s"
+[[status_feed]]
+provider = "openai-compatible"
+kind = "statuspage"
+url = "http://{at}/status-page"
+interval = "1s"
+[[webhook]]
+name = "hook"
+url = "http://{at}/services/{t}/{b}/{path}?q={query}"
+secret = "{signing}"
+headers = {{ "x-hook" = "Bearer {header}" }}
+group_wait = "0s"
+[[webhook]]
+name = "pager"
+kind = "pagerduty"
+url = "http://{at}/v2/enqueue"
+routing_key = "{routing}"
+group_wait = "0s"
+[[email]]
+name = "mail"
+to = ["recipient-address@example.com"]
+from = "llmwatch@example.com"
+smtp = "smtp://user:{password}@127.0.0.1:{mail}"
+group_wait = "0s"
+[otlp]
+endpoint = "http://{at}/otlp"
+interval = "1s"
+headers = {{ authorization = "Bearer {otlp}" }}
+[heartbeat]
+url = "http://{at}/ping/{heartbeat}"
+interval = "1s"
+[web]
+token = "{token}"
+"#,
+        state = world.state().display(),
+        query = percent(query),
+        password = percent(password),
+    ));
+    let mut daemon = world.run();
+    daemon.event("incident.opened").await;
+    daemon.event("notification.failed").await;
+    daemon.event("notification.retry").await;
+    eventually("everything outside was asked", || {
+        let received = received.lock().unwrap().clone();
+        let all = [
+            "/services/",
+            "/v2/enqueue",
+            "/otlp",
+            "/ping/",
+            "/status-page",
+            "AUTH PLAIN",
+        ];
+        all.iter().all(|part| received.contains(part)).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let mut left = String::new();
+    let client = reqwest::Client::new();
+    for authorization in [None, Some(format!("Bearer {token}"))] {
+        for page in [
+            "/",
+            "/incidents",
+            "/incidents/1",
+            "/endpoints/chat",
+            "/api/v1/status",
+            "/api/v1/endpoints/chat",
+            "/api/v1/endpoints/chat/samples",
+            "/api/v1/incidents",
+            "/api/v1/incidents/1",
+            "/api/v2/summary.json",
+            "/metrics",
+            "/feed.atom",
+        ] {
+            let mut request = client.get(format!("http://{listen}{page}"));
+            if let Some(value) = &authorization {
+                request = request.header("authorization", value);
+            }
+            let text = request.send().await.unwrap().text().await.unwrap();
+            if authorization.is_none() {
+                assert!(
+                    !text.contains("recipient-address"),
+                    "{page} shows a recipient"
+                );
+            }
+            left += &text;
+        }
+    }
+    for verb in [
+        &["status", "--json"][..],
+        &["incidents", "1"],
+        &["outbox", "list", "--json"],
+        &["check"],
+        &["probe"],
+        &["test-alert"],
+        &["export"],
+        &["report"],
+    ] {
+        let mut command = world.llmwatch(verb);
+        let output = command.env("LLMWATCH_TOKEN", "").output().await.unwrap();
+        left += &String::from_utf8_lossy(&output.stdout);
+        left += &String::from_utf8_lossy(&output.stderr);
+    }
+    daemon.stop().await;
+    left += &daemon.log;
+    read_all(&world.state(), &mut left);
+
+    let wire = received.lock().unwrap().clone();
+    for secret in SECRETS
+        .into_iter()
+        .filter(|s| *s != token && *s != signing && *s != password)
+    {
+        let known = [
+            secret.to_owned(),
+            percent(secret),
+            STANDARD.encode(format!("me:{secret}")),
+        ];
+        let on_wire = known.iter().any(|form| wire.contains(form.as_str()));
+        // A routing key stands in a body, which is not repeated.
+        assert!(
+            on_wire || secret == routing,
+            "{secret} was never sent: {wire}"
+        );
+    }
+    for secret in SECRETS {
+        let encoded = STANDARD.encode(secret);
+        let pairs = [
+            format!("me:{secret}"),
+            format!("user:{secret}"),
+            format!("\0user\0{secret}"),
+        ];
+        let forms = [secret.to_owned(), percent(secret), encoded].into_iter();
+        for form in forms.chain(pairs.map(|pair| STANDARD.encode(pair))) {
+            let found = left.find(&form).map(|at| {
+                let from = left.floor_char_boundary(at.saturating_sub(120));
+                let to = left.ceil_char_boundary(at + form.len() + 20);
+                &left[from..to]
+            });
+            assert_eq!(found, None, "`{form}` of `{secret}` is left behind");
+        }
+    }
+}
