@@ -1,7 +1,6 @@
 //! The metrics to an OpenTelemetry collector, by OTLP over HTTP. A collector that fails disturbs nothing: it is told once,
 //! and the next export makes good what was lost.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::Counters;
-use super::otlp::{Source, request};
+use super::otlp::{self, Source};
 use super::process::Process;
 use crate::clock::Wall;
 use crate::config::{Otlp, Settings};
@@ -23,6 +22,7 @@ use crate::http_client;
 use crate::log::{Event, emit};
 use crate::model::Snapshot;
 use crate::model::Timestamp;
+use crate::redact::Redactor;
 
 /// The limit for one export, as OpenTelemetry's own exporters have it.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,6 +92,7 @@ pub async fn run(mut export: Export) {
                 sent.unwrap_or_else(|_| Err("the collector did not answer in time".to_owned()))
             }
         };
+        let sent = sent.map_err(|error| Redactor::new(&config).clean(&error));
         match &sent {
             Ok(()) if failing => {
                 emit(
@@ -137,10 +138,8 @@ async fn body(export: &Export, config: &Arc<Settings>) -> Vec<u8> {
         };
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.
-        packed
-            .write_all(request(&source).to_string().as_bytes())
-            .and_then(|()| packed.finish())
-            .unwrap_or_default()
+        let written = otlp::write(&source, &mut packed);
+        written.and_then(|()| packed.finish()).unwrap_or_default()
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_default()
 }
@@ -157,7 +156,7 @@ async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String>
         .body(body)
         .send()
         .await
-        .map_err(|e| http_client::describe(&e))?;
+        .map_err(|e| http_client::error_text(&e, "the collector"))?;
     let status = response.status();
     let mut answer = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {

@@ -3,9 +3,12 @@
 //!
 //! What OpenTelemetry's conventions for generative AI name bears their names and attributes, marked as synthetic traffic;
 //! everything is there under the names of `/metrics` as well, with dots, so that a translation to Prometheus gives the
-//! very same ones. 64-bit integers are strings in this form, and all sums are cumulative: an export that is lost is made
-//! good by the next.
+//! very same ones. All sums are cumulative: the next export makes up for one that is lost. Times are strings, as the form
+//! prescribes for 64-bit integers; counts are numbers, which every decoder takes and some expect.
+//!
+//! The body is written point by point, so that its size costs no memory: a tree of a large fleet has tens of megabytes.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -135,8 +138,11 @@ pub struct Source<'a> {
     pub now: Timestamp,
 }
 
-/// The whole request.
-pub fn request(source: &Source<'_>) -> Value {
+/// Writes the whole request.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write(source: &Source<'_>, out: &mut impl Write) -> io::Result<()> {
     let version = source.version.split(' ').next().unwrap_or_default();
     let resource = attributes(&[
         ("service.name", "llmwatch".into()),
@@ -146,20 +152,109 @@ pub fn request(source: &Source<'_>) -> Value {
             source.snapshot.location.as_str().into(),
         ),
     ]);
-    json!({"resourceMetrics": [{
-        "resource": {"attributes": resource},
-        "scopeMetrics": [{"scope": {"name": "llmwatch", "version": version}, "metrics": metrics(source)}],
-    }]})
-}
-
-fn metrics(source: &Source<'_>) -> Vec<Value> {
+    let resource = json!({"attributes": resource});
+    let scope = json!({"name": "llmwatch", "version": version});
+    write!(
+        out,
+        "{{\"resourceMetrics\":[{{\"resource\":{resource},\"scopeMetrics\":[{{\"scope\":{scope},\"metrics\":["
+    )?;
+    let mut metrics = MetricWriter {
+        out,
+        is_first: true,
+    };
     let points = Points {
         from: nanos(source.started_at),
         at: nanos(source.now),
     };
-    let (snapshot, counted, process) = (source.snapshot, source.counted, source.process);
-    let mut all = of_operations(source, &points);
+    write_operations(source, &points, &mut metrics)?;
+    write_endpoints(source, &points, &mut metrics)?;
+    write_state(source, &points, &mut metrics)?;
+    write_process(source, &points, &mut metrics)?;
+    out.write_all(b"]}]}]}")
+}
 
+/// What kind of metric it is, with what stands beside its points.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Gauge,
+    Sum,
+    Histogram,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Sum => "sum",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Writes metrics one after the other, and each point as it is made.
+struct MetricWriter<'w, W> {
+    out: &'w mut W,
+    is_first: bool,
+}
+
+impl<W: Write> MetricWriter<'_, W> {
+    /// A metric without a point is not written.
+    fn metric(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        points: impl IntoIterator<Item = Value>,
+    ) -> io::Result<()> {
+        let mut points = points.into_iter();
+        let Some(first) = points.next() else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut self.is_first) {
+            self.out.write_all(b",")?;
+        }
+        let (unit, description) = METRICS
+            .iter()
+            .find(|m| m.0 == name)
+            .map_or(("", ""), |m| (m.1, m.2));
+        let (name, unit, description) = (json!(name), json!(unit), json!(description));
+        write!(
+            self.out,
+            "{{\"name\":{name},\"unit\":{unit},\"description\":{description},\"{}\":{{",
+            kind.name()
+        )?;
+        if !matches!(kind, Kind::Gauge) {
+            write!(self.out, "\"aggregationTemporality\":{CUMULATIVE},")?;
+        }
+        if matches!(kind, Kind::Sum) {
+            self.out.write_all(b"\"isMonotonic\":true,")?;
+        }
+        write!(self.out, "\"dataPoints\":[{first}")?;
+        for point in points {
+            write!(self.out, ",{point}")?;
+        }
+        self.out.write_all(b"]}}")
+    }
+
+    fn gauge(&mut self, name: &str, points: impl IntoIterator<Item = Value>) -> io::Result<()> {
+        self.metric(Kind::Gauge, name, points)
+    }
+
+    fn sum(&mut self, name: &str, points: impl IntoIterator<Item = Value>) -> io::Result<()> {
+        self.metric(Kind::Sum, name, points)
+    }
+
+    fn histogram(&mut self, name: &str, points: impl IntoIterator<Item = Value>) -> io::Result<()> {
+        self.metric(Kind::Histogram, name, points)
+    }
+}
+
+/// What was counted of each endpoint.
+fn write_endpoints<W: Write>(
+    source: &Source<'_>,
+    points: &Points,
+    out: &mut MetricWriter<'_, W>,
+) -> io::Result<()> {
+    let counted = source.counted;
     let each = || counted.endpoints.iter();
     let labels = |name: &str, e: &EndpointCounters| {
         [
@@ -168,14 +263,14 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
             ("model", e.model.as_str().into()),
         ]
     };
-    all.push(gauge(
+    out.gauge(
         "llmwatch.probe.success",
         each().map(|(n, e)| points.whole(&labels(n, e), u64::from(e.success))),
-    ));
+    )?;
     let probes = each().flat_map(|(name, e)| {
         e.probes
             .iter()
-            .map(|((outcome, fault, attribution), count)| {
+            .map(move |((outcome, fault, attribution), count)| {
                 let how = [
                     ("outcome", outcome.as_str().into()),
                     ("fault", fault.map_or("", |f| f.as_str()).into()),
@@ -187,10 +282,10 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
                 points.whole(&[labels(name, e).as_slice(), &how].concat(), *count)
             })
     });
-    all.push(sum("llmwatch.probes", probes));
+    out.sum("llmwatch.probes", probes)?;
     let stages = each().flat_map(|(name, e)| {
         let reached = STAGES.iter().zip(&e.stages).filter(|(_, h)| h.count > 0);
-        reached.map(|(stage, h)| {
+        reached.map(move |(stage, h)| {
             points.histogram(
                 &[
                     ("endpoint", name.as_str().into()),
@@ -201,11 +296,55 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
             )
         })
     });
-    all.push(histogram("llmwatch.stage.duration", stages));
-    all.push(histogram(
+    out.histogram("llmwatch.stage.duration", stages)?;
+    out.histogram(
         "llmwatch.schedule.lag",
-        std::iter::once(points.histogram(&[], &counted.schedule_lag, 0)),
-    ));
+        [points.histogram(&[], &counted.schedule_lag, 0)],
+    )?;
+    let of = |name: &str| [("endpoint", Value::from(name))];
+    let tokens = each().flat_map(|(name, e)| {
+        [("input", e.input.sum), ("output", e.output.sum)].map(|(direction, count)| {
+            let direction = [("direction", direction.into())];
+            points.whole(&[of(name), direction].concat(), count)
+        })
+    });
+    out.sum("llmwatch.tokens", tokens)?;
+    out.sum(
+        "llmwatch.cost.usd",
+        each().map(|(name, e)| points.number(&of(name), e.cost_usd)),
+    )?;
+    let left = each().flat_map(|(name, e)| {
+        let kinds = [
+            ("requests", e.ratelimit_requests),
+            ("tokens", e.ratelimit_tokens),
+        ];
+        kinds.into_iter().filter_map(move |(kind, left)| {
+            let labels = [of(name), [("kind", kind.into())]].concat();
+            Some(points.whole(&labels, left?.max(0).cast_unsigned()))
+        })
+    });
+    out.gauge("llmwatch.ratelimit.remaining", left)?;
+    let days = |name: &str, end: Option<Timestamp>| {
+        let days = super::days_until(end?, source.snapshot);
+        Some(points.number(&of(name), days))
+    };
+    out.gauge(
+        "llmwatch.tls.expiry",
+        each().filter_map(|(name, e)| days(name, e.tls_expires_at)),
+    )?;
+    out.gauge(
+        "llmwatch.model.retirement",
+        each().filter_map(|(name, e)| days(name, e.model_retires_at)),
+    )
+}
+
+/// What is true now.
+fn write_state<W: Write>(
+    source: &Source<'_>,
+    points: &Points,
+    out: &mut MetricWriter<'_, W>,
+) -> io::Result<()> {
+    let snapshot = source.snapshot;
     let statuses = snapshot.endpoints.iter().flat_map(|e| {
         Status::ALL.iter().map(|status| {
             let labels = [
@@ -215,7 +354,7 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
             points.whole(&labels, u64::from(e.status == *status))
         })
     });
-    all.push(gauge("llmwatch.endpoint.status", statuses));
+    out.gauge("llmwatch.endpoint.status", statuses)?;
     let open = super::incidents_open(snapshot);
     let open = open.iter().map(|((provider, attribution), count)| {
         points.whole(
@@ -226,62 +365,19 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
             *count,
         )
     });
-    all.push(gauge("llmwatch.incidents.open", open));
-    let tokens = each().flat_map(|(name, e)| {
-        [("input", e.input.sum), ("output", e.output.sum)].map(|(direction, count)| {
-            points.whole(
-                &[
-                    ("endpoint", name.as_str().into()),
-                    ("direction", direction.into()),
-                ],
-                count,
-            )
-        })
-    });
-    all.push(sum("llmwatch.tokens", tokens));
-    let costs =
-        each().map(|(name, e)| points.number(&[("endpoint", name.as_str().into())], e.cost_usd));
-    all.push(sum("llmwatch.cost.usd", costs));
-    let left = each().flat_map(|(name, e)| {
-        let kinds = [
-            ("requests", e.ratelimit_requests),
-            ("tokens", e.ratelimit_tokens),
-        ];
-        kinds.into_iter().filter_map(|(kind, left)| {
-            let labels = [("endpoint", name.as_str().into()), ("kind", kind.into())];
-            Some(points.whole(&labels, left?.max(0).cast_unsigned()))
-        })
-    });
-    all.push(gauge("llmwatch.ratelimit.remaining", left));
-
-    for (metric, end) in [
-        (
-            "llmwatch.tls.expiry",
-            (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>,
-        ),
-        ("llmwatch.model.retirement", |e| e.model_retires_at),
-    ] {
-        let days = each().filter_map(|(name, e)| {
-            Some(points.number(
-                &[("endpoint", name.as_str().into())],
-                super::days_until(end(e)?, snapshot),
-            ))
-        });
-        all.push(gauge(metric, days));
-    }
-
+    out.gauge("llmwatch.incidents.open", open)?;
     // Counted since the store was made, of which the time is not known: 0 says so.
     let since_ever = Points {
         from: "0".to_owned(),
         at: points.at.clone(),
     };
-    let told = snapshot.outbox.iter().flat_map(|t| {
-        [
+    let notifications = snapshot.outbox.iter().flat_map(|t| {
+        let results = [
             ("sent", t.sent),
             ("failed", t.failed),
             ("expired", t.expired),
-        ]
-        .map(|(result, count)| {
+        ];
+        results.map(|(result, count)| {
             since_ever.whole(
                 &[
                     ("channel", t.channel.as_str().into()),
@@ -291,107 +387,105 @@ fn metrics(source: &Source<'_>) -> Vec<Value> {
             )
         })
     });
-    all.push(sum("llmwatch.notifications", told));
+    out.sum("llmwatch.notifications", notifications)?;
     let pending = snapshot
         .outbox
         .iter()
         .map(|t| points.whole(&[("channel", t.channel.as_str().into())], t.pending));
-    all.push(gauge("llmwatch.outbox.pending", pending));
-    let single = |name, value| gauge(name, std::iter::once(points.number(&[], value)));
-    all.push(single(
-        "llmwatch.outbox.oldest",
-        super::oldest_waiting_s(snapshot),
-    ));
-    all.push(single(
+    out.gauge("llmwatch.outbox.pending", pending)?;
+    let oldest = super::oldest_waiting_s(snapshot);
+    out.gauge("llmwatch.outbox.oldest", [points.number(&[], oldest)])?;
+    let reloaded = f64::from(u8::from(source.counted.reload_successful));
+    out.gauge(
         "llmwatch.config.last_reload_successful",
-        f64::from(u8::from(counted.reload_successful)),
-    ));
-    all.push(sum(
+        [points.number(&[], reloaded)],
+    )
+}
+
+/// What the operating system says of this process.
+fn write_process<W: Write>(
+    source: &Source<'_>,
+    points: &Points,
+    out: &mut MetricWriter<'_, W>,
+) -> io::Result<()> {
+    let process = source.process;
+    let uptime = source.now.since_ms(source.started_at).max(0) as f64 / 1000.0;
+    out.sum(
         "process.cpu.time",
-        std::iter::once(points.number(&[], process.cpu_seconds)),
-    ));
-    all.push(single(
-        "process.memory.usage",
-        process.resident_bytes as f64,
-    ));
-    all.push(single(
-        "process.memory.virtual",
-        process.virtual_bytes as f64,
-    ));
-    all.push(single(
-        "process.unix.file_descriptor.count",
-        process.open_fds as f64,
-    ));
-    all.push(single(
-        "process.uptime",
-        source.now.since_ms(source.started_at).max(0) as f64 / 1000.0,
-    ));
-    // A metric without a point is not sent.
-    all.retain(|metric| {
-        ["gauge", "sum", "histogram"]
-            .iter()
-            .any(|kind| metric[kind]["dataPoints"][0].is_object())
-    });
-    all
+        [points.number(&[], process.cpu_seconds)],
+    )?;
+    for (name, value) in [
+        ("process.memory.usage", process.resident_bytes as f64),
+        ("process.memory.virtual", process.virtual_bytes as f64),
+        (
+            "process.unix.file_descriptor.count",
+            process.open_fds as f64,
+        ),
+        ("process.uptime", uptime),
+    ] {
+        out.gauge(name, [points.number(&[], value)])?;
+    }
+    Ok(())
 }
 
 /// What the conventions for generative AI name.
-fn of_operations(source: &Source<'_>, points: &Points) -> Vec<Value> {
-    let (mut operations, mut first_chunks, mut usage) = (Vec::new(), Vec::new(), Vec::new());
-    for endpoint in source.endpoints {
-        let Some(counted) = source.counted.endpoints.get(&endpoint.name) else {
-            continue;
-        };
-        let Some(operation) = operation(endpoint.api) else {
-            continue;
-        };
-        let mut labels: Vec<(&str, Value)> = vec![
-            ("gen_ai.operation.name", operation.into()),
-            ("gen_ai.provider.name", provider(endpoint.provider).into()),
-            (
-                "server.address",
-                endpoint.base_url.host_str().unwrap_or_default().into(),
-            ),
-            (
-                "server.port",
-                endpoint
-                    .base_url
-                    .port_or_known_default()
-                    .unwrap_or_default()
-                    .into(),
-            ),
-            ("user_agent.synthetic.type", "test".into()),
-            ("endpoint", endpoint.name.as_str().into()),
-        ];
-        if let Some(model) = &endpoint.model {
-            labels.push(("gen_ai.request.model", model.as_str().into()));
-        }
-        let with = |key, value: &str| [labels.as_slice(), &[(key, value.into())]].concat();
-        let [.., first_token, total] = &counted.stages;
-        if total.count > 0 {
-            operations.push(points.histogram(&labels, total, FINER));
-        }
-        for (fault, failed) in &counted.failures {
-            operations.push(points.histogram(&with("error.type", fault.as_str()), failed, FINER));
-        }
-        if endpoint.stream && first_token.count > 0 {
-            first_chunks.push(points.histogram(&labels, first_token, FINER));
-        }
-        for (kind, tokens) in [("input", &counted.input), ("output", &counted.output)] {
-            if tokens.count > 0 {
-                usage.push(points.tokens(&with("gen_ai.token.type", kind), tokens));
-            }
-        }
-    }
-    let named = [
-        (OPERATION, operations),
-        (FIRST_CHUNK, first_chunks),
-        (TOKEN_USAGE, usage),
+fn write_operations<W: Write>(
+    source: &Source<'_>,
+    points: &Points,
+    out: &mut MetricWriter<'_, W>,
+) -> io::Result<()> {
+    let each = || {
+        source.endpoints.iter().filter_map(|endpoint| {
+            let counted = source.counted.endpoints.get(&endpoint.name)?;
+            Some((endpoint, counted, operation_labels(endpoint)?))
+        })
+    };
+    let durations = each().flat_map(|(_, counted, labels)| {
+        let total = counted.stages.last().filter(|total| total.count > 0);
+        let good = total.map(|total| points.histogram(&labels, total, FINER));
+        let failed = counted.failures.iter().map(move |(fault, failed)| {
+            let error = [("error.type", fault.as_str().into())];
+            points.histogram(&[labels.as_slice(), &error].concat(), failed, FINER)
+        });
+        good.into_iter().chain(failed)
+    });
+    out.histogram(OPERATION, durations)?;
+    let first_chunks = each().filter_map(|(endpoint, counted, labels)| {
+        let [.., first_token, _] = &counted.stages;
+        let is_streamed = endpoint.stream && first_token.count > 0;
+        is_streamed.then(|| points.histogram(&labels, first_token, FINER))
+    });
+    out.histogram(FIRST_CHUNK, first_chunks)?;
+    let usage = each().flat_map(|(_, counted, labels)| {
+        [("input", &counted.input), ("output", &counted.output)]
+            .into_iter()
+            .filter(|(_, tokens)| tokens.count > 0)
+            .map(move |(kind, tokens)| {
+                let kind = [("gen_ai.token.type", kind.into())];
+                points.tokens(&[labels.as_slice(), &kind].concat(), tokens)
+            })
+    });
+    out.histogram(TOKEN_USAGE, usage)
+}
+
+/// The attributes of an endpoint's operations; `None` for what is no operation of generative AI.
+fn operation_labels(endpoint: &Endpoint) -> Option<Vec<(&'static str, Value)>> {
+    let url = &endpoint.base_url;
+    let mut labels: Vec<(&str, Value)> = vec![
+        ("gen_ai.operation.name", operation(endpoint.api)?.into()),
+        ("gen_ai.provider.name", provider(endpoint.provider).into()),
+        ("server.address", url.host_str().unwrap_or_default().into()),
+        (
+            "server.port",
+            url.port_or_known_default().unwrap_or_default().into(),
+        ),
+        ("user_agent.synthetic.type", "test".into()),
+        ("endpoint", endpoint.name.as_str().into()),
     ];
-    named
-        .into_iter()
-        .map(|(name, points)| histogram(name, points.into_iter()))
-        .collect()
+    if let Some(model) = &endpoint.model {
+        labels.push(("gen_ai.request.model", model.as_str().into()));
+    }
+    Some(labels)
 }
 
 /// The well-known name of what an API does; `None` for what is no operation of generative AI.
@@ -421,7 +515,7 @@ struct Points {
 
 impl Points {
     fn whole(&self, labels: &[(&str, Value)], value: u64) -> Value {
-        self.point(labels, json!({"asInt": value.to_string()}))
+        self.point(labels, json!({"asInt": value}))
     }
 
     fn number(&self, labels: &[(&str, Value)], value: f64) -> Value {
@@ -437,9 +531,9 @@ impl Points {
             json!({"filteredAttributes": id, "timeUnixNano": nanos(e.at), "asDouble": e.seconds})
         });
         let distribution = json!({
-            "count": h.count.to_string(),
+            "count": h.count,
             "sum": h.sum,
-            "bucketCounts": counts.map(|n| n.to_string()).collect::<Vec<_>>(),
+            "bucketCounts": counts.collect::<Vec<_>>(),
             "explicitBounds": BOUNDS[joined..],
             "exemplars": exemplars.collect::<Vec<_>>(),
         });
@@ -448,9 +542,9 @@ impl Points {
 
     fn tokens(&self, labels: &[(&str, Value)], h: &TokenHistogram) -> Value {
         let distribution = json!({
-            "count": h.count.to_string(),
+            "count": h.count,
             "sum": h.sum as f64,
-            "bucketCounts": h.buckets.map(|n| n.to_string()),
+            "bucketCounts": h.buckets,
             "explicitBounds": TOKEN_BOUNDS.map(|bound| bound as f64),
         });
         self.point(labels, distribution)
@@ -466,44 +560,10 @@ impl Points {
 
 fn attributes(of: &[(&str, Value)]) -> Vec<Value> {
     let one = |(key, value): &(&str, Value)| match value {
-        Value::Number(number) => json!({"key": key, "value": {"intValue": number.to_string()}}),
+        Value::Number(number) => json!({"key": key, "value": {"intValue": number}}),
         value => json!({"key": key, "value": {"stringValue": value}}),
     };
     of.iter().map(one).collect()
-}
-
-fn gauge(name: &str, points: impl Iterator<Item = Value>) -> Value {
-    named(
-        name,
-        "gauge",
-        &json!({"dataPoints": points.collect::<Vec<_>>()}),
-    )
-}
-
-fn sum(name: &str, points: impl Iterator<Item = Value>) -> Value {
-    let points: Vec<_> = points.collect();
-    named(
-        name,
-        "sum",
-        &json!({"dataPoints": points, "aggregationTemporality": CUMULATIVE, "isMonotonic": true}),
-    )
-}
-
-fn histogram(name: &str, points: impl Iterator<Item = Value>) -> Value {
-    let points: Vec<_> = points.collect();
-    named(
-        name,
-        "histogram",
-        &json!({"dataPoints": points, "aggregationTemporality": CUMULATIVE}),
-    )
-}
-
-fn named(name: &str, kind: &str, data: &Value) -> Value {
-    let (unit, description) = METRICS
-        .iter()
-        .find(|m| m.0 == name)
-        .map_or(("", ""), |m| (m.1, m.2));
-    json!({"name": name, "unit": unit, "description": description, kind: data})
 }
 
 fn nanos(at: Timestamp) -> String {

@@ -31,12 +31,9 @@ fn by_name(export: &Value) -> BTreeMap<String, Value> {
 
 /// The attributes of a point.
 fn labels(point: &Value) -> BTreeMap<String, String> {
-    let value = |v: &Value| {
-        v["stringValue"]
-            .as_str()
-            .or(v["intValue"].as_str())
-            .unwrap()
-            .to_owned()
+    let value = |v: &Value| match v["stringValue"].as_str() {
+        Some(text) => text.to_owned(),
+        None => v["intValue"].as_i64().unwrap().to_string(),
     };
     let all = point["attributes"].as_array().unwrap();
     all.iter()
@@ -45,7 +42,7 @@ fn labels(point: &Value) -> BTreeMap<String, String> {
 }
 
 fn whole(value: &Value) -> u64 {
-    value.as_str().unwrap().parse().unwrap()
+    value.as_u64().unwrap()
 }
 
 async fn next(world: &mut World) -> std::sync::Arc<Request> {
@@ -138,7 +135,8 @@ async fn a_collector_gets_the_metrics_under_the_names_of_the_conventions() {
             ),
             (15, 14)
         );
-        assert!(whole(&point["startTimeUnixNano"]) < whole(&point["timeUnixNano"]));
+        let time = |key: &str| point[key].as_str().unwrap().parse::<u64>().unwrap();
+        assert!(time("startTimeUnixNano") < time("timeUnixNano"));
     }
     let usage = &metrics["gen_ai.client.token.usage"]["histogram"]["dataPoints"][0];
     assert_eq!(
