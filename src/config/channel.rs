@@ -1,6 +1,7 @@
 //! `[[email]]`, and the filters of every channel: where notifications go, and which ones.
 
 use lettre::Address;
+use lettre::message::Mailbox;
 use url::Url;
 
 use super::diagnostic::echo;
@@ -43,7 +44,8 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
         "from",
         "the sender, such as `\"llmwatch@example.com\"`",
     )
-    .and_then(|v| address(&v));
+    .and_then(|v| sender(&v));
+    let hello = table.get("hello").and_then(|v| hello(&v));
     let reply_to = table.get("reply_to").and_then(|v| address(&v));
     let span = ["smtp", "smtp_file", "smtp_credential"]
         .into_iter()
@@ -95,7 +97,9 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
     let email = Email {
         to,
         cc,
-        from: from?,
+        from: from.clone()?.1,
+        from_name: from?.0,
+        hello,
         reply_to,
         smtp: smtp?,
         dkim,
@@ -220,6 +224,45 @@ fn address(value: &Value<'_>) -> Option<String> {
             "the bare address: `oncall@example.com`",
         ),
     }
+}
+
+/// The sender's name, if there is one, and address.
+fn sender(value: &Value<'_>) -> Option<(Option<String>, String)> {
+    let text = value.string()?;
+    match text.parse::<Mailbox>() {
+        Ok(sender) => Some((sender.name, sender.email.to_string())),
+        Err(_) => value.error(
+            format!("{} is no mail address", echo(&text)),
+            "write `llmwatch@example.com` or `Name <llmwatch@example.com>`",
+        ),
+    }
+}
+
+/// A name for EHLO (RFC 5321, section 4.1.3): a host name or an address literal.
+fn hello(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    let valid = match literal {
+        Some(address) => address
+            .strip_prefix("IPv6:")
+            .unwrap_or(address)
+            .parse::<std::net::IpAddr>()
+            .is_ok(),
+        None => {
+            let is_label = |label: &str| {
+                let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+                !label.is_empty() && label.len() <= 63 && label.bytes().all(valid)
+            };
+            text.len() <= 253 && text.split('.').all(is_label)
+        }
+    };
+    if valid {
+        return Some(text);
+    }
+    value.error(
+        format!("{} is no name for EHLO", echo(&text)),
+        "write this machine's full name, such as `monitor.example.com`, or an address in brackets",
+    )
 }
 
 /// What is wrong with a mail server's URL, and what to do; neither ever holds the URL.

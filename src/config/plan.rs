@@ -136,7 +136,8 @@ fn channel_plan(c: &super::Channel) -> ChannelPlan {
             } else {
                 "the receiver's own address"
             };
-            (name, host.unwrap_or_else(|| own.to_owned()))
+            let to = webhook.command.first().cloned().or(host);
+            (name, to.unwrap_or_else(|| own.to_owned()))
         }
     };
     ChannelPlan {

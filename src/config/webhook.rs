@@ -13,7 +13,7 @@ use super::{Channel, ChannelKind, Syntax, Template, Webhook, WebhookKind};
 use crate::model::Secret;
 
 /// The receivers' names.
-pub(super) const KINDS: [(&str, WebhookKind); 13] = [
+pub(super) const KINDS: [(&str, WebhookKind); 24] = [
     ("json", WebhookKind::Json),
     ("slack", WebhookKind::Slack),
     ("discord", WebhookKind::Discord),
@@ -27,10 +27,21 @@ pub(super) const KINDS: [(&str, WebhookKind); 13] = [
     ("mattermost", WebhookKind::Mattermost),
     ("pushover", WebhookKind::Pushover),
     ("template", WebhookKind::Template),
+    ("matrix", WebhookKind::Matrix),
+    ("signal", WebhookKind::Signal),
+    ("twilio", WebhookKind::Twilio),
+    ("rocketchat", WebhookKind::Rocketchat),
+    ("zulip", WebhookKind::Zulip),
+    ("webex", WebhookKind::Webex),
+    ("gotify", WebhookKind::Gotify),
+    ("incident_io", WebhookKind::IncidentIo),
+    ("jsm", WebhookKind::Jsm),
+    ("splunk_oncall", WebhookKind::SplunkOncall),
+    ("exec", WebhookKind::Exec),
 ];
 
 /// Keys that only some kinds know; all may hold secrets.
-const EXTRA: [[&str; 3]; 10] = [
+const EXTRA: [[&str; 3]; 16] = [
     ["routing_key", "routing_key_file", "routing_key_credential"],
     ["api_key", "api_key_file", "api_key_credential"],
     ["chat_id", "chat_id_file", "chat_id_credential"],
@@ -45,6 +56,12 @@ const EXTRA: [[&str; 3]; 10] = [
         "content_type_file",
         "content_type_credential",
     ],
+    ["method", "method_file", "method_credential"],
+    ["room", "room_file", "room_credential"],
+    ["from", "from_file", "from_credential"],
+    ["to", "to_file", "to_credential"],
+    ["account_sid", "account_sid_file", "account_sid_credential"],
+    ["source", "source_file", "source_credential"],
 ];
 
 /// What a kind of receiver asks of its table.
@@ -90,9 +107,70 @@ fn needs(kind: WebhookKind) -> Needs {
         ),
         WebhookKind::Template => (
             &[("body", "a text with `{{data.incident.title}}` and the like")],
-            &["content_type"],
+            &["content_type", "method"],
             false,
         ),
+        WebhookKind::Matrix => (
+            &[
+                ("token", "the access token of the bot's account"),
+                ("room", "the room's internal id, such as `!abc:example.org`"),
+            ],
+            &[],
+            false,
+        ),
+        WebhookKind::Signal => (
+            &[
+                ("from", "the registered number, such as `+4915112345678`"),
+                ("to", "the numbers or group ids, with commas between them"),
+            ],
+            &[],
+            false,
+        ),
+        WebhookKind::Twilio => (
+            &[
+                ("account_sid", "the account's SID, which begins with `AC`"),
+                ("token", "the account's auth token"),
+                ("from", "your Twilio number, such as `+15005550006`"),
+                ("to", "the recipient's number, such as `+15005550010`"),
+            ],
+            &[],
+            true,
+        ),
+        WebhookKind::Rocketchat => (&[], &["channel"], false),
+        WebhookKind::Zulip => (
+            &[
+                ("user", "the bot's mail address"),
+                ("api_key", "the bot's API key"),
+                ("channel", "the channel's name"),
+            ],
+            &["topic"],
+            false,
+        ),
+        WebhookKind::Webex => (&[], &["token", "room"], true),
+        WebhookKind::Gotify => (
+            &[("token", "the application's token")],
+            &["priority"],
+            false,
+        ),
+        WebhookKind::IncidentIo => (
+            &[("token", "the token of the HTTP alert source")],
+            &["source"],
+            true,
+        ),
+        WebhookKind::Jsm => (
+            &[("api_key", "the key of an API integration")],
+            &["priority"],
+            true,
+        ),
+        WebhookKind::SplunkOncall => (
+            &[
+                ("api_key", "the key of the REST integration"),
+                ("routing_key", "the routing key of the team"),
+            ],
+            &[],
+            true,
+        ),
+        WebhookKind::Exec => (&[], &[], true),
     };
     Needs {
         required,
@@ -131,6 +209,7 @@ pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
     let timeout = table
         .get("timeout")
         .and_then(|v| v.duration_of_at_least(Duration::from_millis(100)));
+    let command = command(table, kind);
     let filters = filters(table);
     table.finish();
     let mut webhook = Webhook {
@@ -141,6 +220,7 @@ pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
         timeout: timeout.unwrap_or(Duration::from_secs(10)),
         extra,
         template: None,
+        command,
     };
     if webhook.kind == WebhookKind::Template {
         webhook.template = template(table, &webhook);
@@ -182,6 +262,9 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
             }
             _ => {}
         }
+        if let (Some(kind), Some(written), Some(value)) = (kind, written, &value) {
+            check_form(table, kind, key, written, value.expose());
+        }
         if key == "priority"
             && let (Some(kind), Some(written), Some(value)) = (kind, written, &value)
             && let Some(possible) = wrong_priority(kind, value.expose())
@@ -208,13 +291,102 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
     extra
 }
 
+/// The form of the keys that a receiver would refuse with words of its own, long after the start.
+fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static str, value: &str) {
+    let is_number = |number: &str| {
+        let digits = number.trim().strip_prefix('+');
+        digits.is_some_and(|d| (7..=15).contains(&d.len()) && d.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let (right, help) = match (kind, key) {
+        (WebhookKind::Template, "method") => (
+            matches!(value, "POST" | "PUT"),
+            "possible are: \"POST\" and \"PUT\"",
+        ),
+        (WebhookKind::Matrix, "room") => (
+            value.starts_with('!') && value.contains(':'),
+            "write the internal id, such as `!abc:example.org`; a client shows it in the room's settings",
+        ),
+        (WebhookKind::Signal, "from") => (
+            is_number(value),
+            "write the number with its country, such as `+4915112345678`",
+        ),
+        (WebhookKind::Signal, "to") => (
+            value
+                .split(',')
+                .all(|to| is_number(to) || to.trim().starts_with("group.")),
+            "write numbers such as `+4915112345678`, or group ids such as `group.…`, with commas between them",
+        ),
+        (WebhookKind::Twilio, "to") => (
+            is_number(value),
+            "write one number with its country, such as `+15005550010`; a further recipient is a further `[[webhook]]`",
+        ),
+        (WebhookKind::Twilio, "account_sid") => (
+            value.starts_with("AC") && value.bytes().all(|b| b.is_ascii_alphanumeric()),
+            "the account's SID begins with `AC`",
+        ),
+        _ => return,
+    };
+    if !right {
+        let message = format!(
+            "the value of `{written}` is not possible for `{}`",
+            kind_name(Some(kind))
+        );
+        table.sink().error(
+            Some(table.key_span(written)),
+            message,
+            Some(help.to_owned()),
+        );
+    }
+}
+
+/// `command` of `exec`: a program and its arguments, run without a shell.
+fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
+    let written = table.get("command");
+    match (kind, &written) {
+        (Some(WebhookKind::Exec), None) => {
+            let help = "add `command = [\"/usr/local/bin/notify\", \"argument\"]`: it gets the JSON on its standard input";
+            table.sink().error(
+                Some(table.span.clone()),
+                "a webhook of kind `exec` without `command`",
+                Some(help.to_owned()),
+            );
+        }
+        (Some(WebhookKind::Exec) | None, Some(_)) | (_, None) => {}
+        (kind, Some(_)) => {
+            let message = format!("`command` says nothing to the kind `{}`", kind_name(kind));
+            let help = "remove it, or write `kind = \"exec\"`".to_owned();
+            table
+                .sink()
+                .error(Some(table.key_span("command")), message, Some(help));
+        }
+    }
+    let command = written
+        .as_ref()
+        .and_then(|v| v.strings())
+        .unwrap_or_default();
+    if let (Some(value), Some(program)) = (&written, command.first())
+        && !program.starts_with('/')
+    {
+        let help = "write the program's whole path: it is not searched for, and no shell is asked";
+        let _: Option<()> = value.error("`command` begins with a path".to_owned(), help);
+    }
+    if let (Some(value), true) = (&written, command.is_empty()) {
+        let _: Option<()> = value.error(
+            "`command` is empty".to_owned(),
+            "write `[\"/usr/local/bin/notify\", \"argument\"]`",
+        );
+    }
+    command
+}
+
 /// What is possible, if `priority` is not.
 fn wrong_priority(kind: WebhookKind, priority: &str) -> Option<&'static str> {
     let number = priority.parse::<i8>().ok();
     let (right, possible) = match kind {
         WebhookKind::Ntfy => (number.is_some_and(|n| (1..=5).contains(&n)), "1 to 5"),
         WebhookKind::Pushover => (number.is_some_and(|n| (-2..=2).contains(&n)), "-2 to 2"),
-        WebhookKind::Opsgenie => (
+        WebhookKind::Gotify => (number.is_some_and(|n| (0..=10).contains(&n)), "0 to 10"),
+        WebhookKind::Opsgenie | WebhookKind::Jsm => (
             ["P1", "P2", "P3", "P4", "P5"].contains(&priority),
             "\"P1\" to \"P5\"",
         ),
@@ -242,7 +414,11 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
         return None;
     }
     let has = |name: &str| extra.iter().any(|(key, _)| key == name);
-    let parsed = url.as_ref().and_then(|url| Url::parse(url.expose()).ok());
+    let plain = url.as_ref().map(|url| match kind {
+        Some(WebhookKind::Template) => without_placeholders(url.expose()),
+        _ => url.expose().to_owned(),
+    });
+    let parsed = plain.and_then(|url| Url::parse(&url).ok());
     let path = parsed.as_ref().map_or("", |u| u.path().trim_matches('/'));
     if url.is_some()
         && !parsed
@@ -258,6 +434,22 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
             "missing key `token` for kind `telegram`",
             "add `token = \"…\"`: the bot's, as BotFather gave it",
         );
+    } else if kind == Some(WebhookKind::Exec) && url.is_some() {
+        complain(
+            "`url` says nothing to the kind `exec`",
+            "remove it: the program stands in `command`",
+        );
+    } else if kind == Some(WebhookKind::Webex) && path.is_empty() && !(has("token") && has("room"))
+    {
+        complain(
+            "a webhook of kind `webex` without `token` and `room`",
+            "add both, or put the address of an incoming webhook into `url`",
+        );
+    } else if kind == Some(WebhookKind::IncidentIo) && path.is_empty() && !has("source") {
+        complain(
+            "a webhook of kind `incident_io` without `source`",
+            "add the id of the HTTP alert source, or put its whole address into `url`",
+        );
     } else if kind == Some(WebhookKind::Ntfy) && path.is_empty() && !has("topic") {
         complain(
             "a webhook of kind `ntfy` without a topic",
@@ -265,6 +457,20 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
         );
     }
     Some(url.unwrap_or_else(|| Secret::new("")))
+}
+
+/// The URL of a template without its placeholders, which may stand behind the host only; empty if one stands before.
+fn without_placeholders(url: &str) -> String {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url[host..]
+        .find(['/', '?'])
+        .map_or(url.len(), |end| host + end);
+    if url[..path].contains("{{") {
+        // No receiver is chosen by what an incident says.
+        return String::new();
+    }
+    let filled = Template::parse(url, Syntax::Url).map(|t| t.fill(&serde_json::Value::Null));
+    filled.unwrap_or_else(|_| url.to_owned())
 }
 
 /// The template's body and headers, each read once so that a mistake is told before anything is to be sent.
@@ -283,6 +489,9 @@ fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
         if let Err(why) = Template::parse(value.expose(), Syntax::Header) {
             complain("headers", &format!("the header `{name}`"), why);
         }
+    }
+    if let Err(why) = Template::parse(webhook.url.expose(), Syntax::Url) {
+        complain("url", "the URL", why);
     }
     let body = webhook.key("body");
     if body.is_empty() {

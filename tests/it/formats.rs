@@ -96,6 +96,75 @@ token = "app"
 user = "me"
 
 [[webhook]]
+name = "matrix"
+kind = "matrix"
+url = "https://matrix.example.org"
+token = "syt_x"
+room = "!abc:example.org"
+
+[[webhook]]
+name = "signal"
+kind = "signal"
+url = "http://127.0.0.1:8080"
+from = "+4915112345678"
+to = "+4915112345679,group.x="
+
+[[webhook]]
+name = "twilio"
+kind = "twilio"
+account_sid = "AC0"
+token = "t"
+from = "+15005550006"
+to = "+15005550010"
+
+[[webhook]]
+name = "rocketchat"
+kind = "rocketchat"
+url = "https://chat.example.com/hooks/a/b"
+
+[[webhook]]
+name = "zulip"
+kind = "zulip"
+url = "https://zulip.example.com"
+user = "bot@example.com"
+api_key = "k"
+channel = "ops"
+
+[[webhook]]
+name = "webex"
+kind = "webex"
+token = "t"
+room = "r"
+
+[[webhook]]
+name = "gotify"
+kind = "gotify"
+url = "https://gotify.example.com"
+token = "t"
+
+[[webhook]]
+name = "incident_io"
+kind = "incident_io"
+token = "t"
+source = "s"
+
+[[webhook]]
+name = "jsm"
+kind = "jsm"
+api_key = "key"
+
+[[webhook]]
+name = "splunk_oncall"
+kind = "splunk_oncall"
+api_key = "k"
+routing_key = "team"
+
+[[webhook]]
+name = "exec"
+kind = "exec"
+command = ["/usr/bin/true"]
+
+[[webhook]]
 name = "template"
 kind = "template"
 url = "http://127.0.0.1/template"
@@ -214,7 +283,15 @@ fn hostile(r#type: NoticeType, text: &str) -> Notice {
 /// The part of a payload that a schema speaks of.
 type Pick<'a> = &'a dyn Fn(&Value) -> Value;
 
+/// The body as JSON; a form as an object of its fields.
 fn body(call: &Call) -> Value {
+    if call.content_type == "application/x-www-form-urlencoded" {
+        let fields = url::form_urlencoded::parse(call.body.as_bytes());
+        return fields
+            .map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+    }
     serde_json::from_str(&call.body).unwrap_or_else(|e| panic!("no JSON: {e}: {}", call.body))
 }
 
@@ -239,7 +316,7 @@ fn every_receiver_gets_every_notice_in_its_own_format() {
             let mut shown = String::new();
             for r#type in NoticeType::ALL {
                 let call = call(&webhook, &notice(*r#type), setting());
-                shown += &format!("### {}\nPOST {}\n", r#type.as_str(), call.url.expose());
+                shown += &format!("### {}\n{} {}\n", r#type.as_str(), call.method, call.url.expose());
                 for (header, value) in &call.headers {
                     shown += &format!("{header}: {}\n", value.expose());
                 }
@@ -434,6 +511,18 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
         ))
         .contains("1 to 5")
     );
+    assert!(error("kind = \"exec\"").contains("without `command`"));
+    assert!(error("kind = \"exec\"\ncommand = [\"notify\"]").contains("whole path"));
+    assert!(error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` says nothing"));
+    assert!(error("kind = \"webex\"").contains("without `token` and `room`"));
+    let matrix = format!("kind = \"matrix\"\n{url}\ntoken = \"t\"\nroom = \"#ops:example.org\"");
+    assert!(error(&matrix).contains("internal id"));
+    let signal = format!("kind = \"signal\"\n{url}\nfrom = \"+4915112345678\"\nto = \"0151\"");
+    assert!(error(&signal).contains("+4915112345678"));
+    let put = format!("kind = \"template\"\n{url}\nbody = '{{}}'\nmethod = \"GET\"");
+    assert!(error(&put).contains("\"PUT\""));
+    let host = "kind = \"template\"\nurl = \"http://{{data.host}}/\"\nbody = '{}'";
+    assert!(error(host).contains("no http or https URL"));
     let template = error(&format!(
         "kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"
     ));
@@ -467,6 +556,14 @@ fn all_escaped(text: &str, specials: &str) -> bool {
         }
     }
     true
+}
+
+/// Nothing begins a mention or a link, beside our own bold headings and the link at the end.
+fn parted(text: &str) {
+    for line in text.lines().filter(|line| !line.starts_with("https://")) {
+        let acts = regex::Regex::new("[@\\[`#][^\u{2060}]").unwrap();
+        assert!(!acts.is_match(line), "{line}");
+    }
 }
 
 fn check_receiver(kind: &str, call: &Call) {
@@ -633,6 +730,42 @@ fn check_receiver(kind: &str, call: &Call) {
         "pushover" => {
             assert!((1..=1024).contains(&units(&body["message"])) && units(&body["title"]) <= 250)
         }
+        "matrix" => {
+            assert!(call.body.len() <= 60_000, "{}", call.body.len());
+            let html = body["formatted_body"].as_str().unwrap();
+            let ours =
+                regex::Regex::new(r#"</?strong>|</?em>|<br>|<a href="https://[^"<>]*">[^<>]*</a>"#);
+            let rest = ours.unwrap().replace_all(html, "").into_owned();
+            assert!(!rest.contains(['<', '>']), "{rest}");
+            assert_eq!(body["m.mentions"], json!({}));
+            assert_eq!(call.method, "PUT");
+        }
+        "signal" => assert!((1..=2000).contains(&units(&body["message"]))),
+        "twilio" => assert!((1..=335).contains(&units(&body["Body"]))),
+        "rocketchat" => {
+            assert!((1..=5000).contains(&units(&body["text"])));
+            parted(body["text"].as_str().unwrap());
+        }
+        "zulip" => {
+            assert!((1..=10_000).contains(&units(&body["content"])));
+            assert!((1..=60).contains(&units(&body["topic"])));
+            parted(body["content"].as_str().unwrap());
+        }
+        "webex" => assert!((1..=7439).contains(&body["text"].as_str().unwrap().len())),
+        "gotify" => {
+            assert!(units(&body["title"]) <= 250);
+            assert!(body["message"].as_str().unwrap().len() <= 8192);
+        }
+        "incident_io" => {
+            assert!(units(&body["title"]) <= 250 && units(&body["description"]) <= 10_000);
+            parted(body["description"].as_str().unwrap());
+        }
+        "jsm" if body.get("message").is_some() => assert!(units(&body["message"]) <= 130),
+        "splunk_oncall" => assert!(
+            units(&body["entity_id"]) <= 512
+                && units(&body["entity_display_name"]) <= 512
+                && units(&body["state_message"]) <= 20_000
+        ),
         "alertmanager" => {
             for alert in body.as_array().unwrap() {
                 assert!(
@@ -644,7 +777,7 @@ fn check_receiver(kind: &str, call: &Call) {
         _ => {}
     }
     // The generic body carries everything as it is; the others only what can be shown.
-    if !matches!(kind, "json" | "template") {
+    if !matches!(kind, "json" | "template" | "exec") {
         let mut found = Vec::new();
         strings(&body, "", &mut found);
         for (name, text) in found {

@@ -33,8 +33,12 @@ pub struct Email {
     pub to: Vec<String>,
     /// More recipients.
     pub cc: Vec<String>,
-    /// The sender.
+    /// The sender's address.
     pub from: String,
+    /// The sender's name, as mail programs show it.
+    pub from_name: Option<String>,
+    /// The name in EHLO; this machine's own if there is none.
+    pub hello: Option<String>,
     /// Where answers go.
     pub reply_to: Option<String>,
     /// The mail server.
@@ -95,6 +99,17 @@ pub enum WebhookKind {
     Mattermost,
     Pushover,
     Template,
+    Matrix,
+    Signal,
+    Twilio,
+    Rocketchat,
+    Zulip,
+    Webex,
+    Gotify,
+    IncidentIo,
+    Jsm,
+    SplunkOncall,
+    Exec,
 }
 
 /// One `[[webhook]]`.
@@ -114,6 +129,8 @@ pub struct Webhook {
     pub extra: Vec<(String, Secret)>,
     /// The body of a `template`.
     pub template: Option<Template>,
+    /// The program of an `exec` and its arguments; empty for every other kind.
+    pub command: Vec<String>,
 }
 
 impl Webhook {

@@ -73,7 +73,13 @@ pub fn is_machine(channel: &Channel) -> bool {
 pub fn ends_by_message(channel: &Channel) -> bool {
     matches!(
         kind(channel),
-        Some(WebhookKind::Pagerduty | WebhookKind::Opsgenie)
+        Some(
+            WebhookKind::Pagerduty
+                | WebhookKind::Opsgenie
+                | WebhookKind::Jsm
+                | WebhookKind::IncidentIo
+                | WebhookKind::SplunkOncall
+        )
     )
 }
 

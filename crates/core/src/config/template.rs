@@ -1,4 +1,4 @@
-//! The body of a `template` webhook: text with `{{path}}` where a value of the notification goes in.
+//! The URL, headers and body of a `template` webhook: text with `{{path}}` where a value of the notification goes in.
 //!
 //! What a value may contain is escaped for the place where it stands, so that no endpoint's name and no provider's words
 //! can change the structure around them: inside a JSON string its characters, elsewhere in JSON a whole JSON value.
@@ -31,6 +31,8 @@ pub enum Syntax {
     Plain,
     /// A header's value: one line of visible ASCII.
     Header,
+    /// A part of a URL's path or query.
+    Url,
 }
 
 impl Syntax {
@@ -136,6 +138,14 @@ impl Template {
                 .chars()
                 .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
                 .collect(),
+            Syntax::Url => plain().bytes().fold(String::new(), |mut out, byte| {
+                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                    out.push(char::from(byte));
+                } else {
+                    out += &format!("%{byte:02X}");
+                }
+                out
+            }),
             Syntax::Header => plain()
                 .chars()
                 .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
@@ -221,6 +231,8 @@ mod tests {
             prop_assert!(header.chars().all(|c| matches!(c, ' '..='~')));
             let markup = Template::parse("{{t}}", Syntax::Markup).unwrap().fill(&json!({"t": text}));
             prop_assert!(!markup.contains(['<', '>', '"']));
+            let url = Template::parse("{{t}}", Syntax::Url).unwrap().fill(&json!({"t": text}));
+            prop_assert!(url.chars().all(|c| c.is_ascii_alphanumeric() || "-._~%".contains(c)));
         }
     }
 }

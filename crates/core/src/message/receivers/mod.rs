@@ -4,16 +4,25 @@
 mod alertmanager;
 mod discord;
 mod google_chat;
+mod gotify;
+mod incident_io;
+mod matrix;
 mod mattermost;
 mod ntfy;
 mod opsgenie;
 mod pagerduty;
 mod pushover;
+mod rocketchat;
 mod shorten;
+mod signal;
 mod slack;
+mod splunk_oncall;
 mod teams;
 mod telegram;
 mod template;
+mod twilio;
+mod webex;
+mod zulip;
 
 use serde_json::Value;
 use url::Url;
@@ -22,9 +31,11 @@ use super::render::{self, Message, RenderContext, clean};
 use crate::config::{Webhook, WebhookKind};
 use crate::model::{Attribution, Notice, NoticeType, Secret, Status};
 
-/// One POST to a receiver.
+/// One request to a receiver.
 #[derive(Debug)]
 pub struct Call {
+    /// `POST`, or what the receiver wants instead.
+    pub method: &'static str,
     /// The whole address, often a secret in itself.
     pub url: Secret,
     /// Besides those of every request.
@@ -52,19 +63,32 @@ pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext) -> Call 
         message: Message::new(notice, context),
     };
     match webhook.kind {
-        WebhookKind::Json => Call::json(webhook.url.clone(), &render::json(notice)),
+        // A program gets the same on its standard input.
+        WebhookKind::Json | WebhookKind::Exec => {
+            Call::json(webhook.url.clone(), &render::json(notice))
+        }
         WebhookKind::Slack => slack::call(&material),
         WebhookKind::Discord => discord::call(&material),
         WebhookKind::Teams => teams::call(&material),
         WebhookKind::Telegram => telegram::call(&material),
         WebhookKind::Ntfy => ntfy::call(&material),
         WebhookKind::Pagerduty => pagerduty::call(&material),
-        WebhookKind::Opsgenie => opsgenie::call(&material),
+        // Jira Service Management took Opsgenie's API over.
+        WebhookKind::Opsgenie | WebhookKind::Jsm => opsgenie::call(&material),
         WebhookKind::Alertmanager => alertmanager::call(&material),
         WebhookKind::GoogleChat => google_chat::call(&material),
         WebhookKind::Mattermost => mattermost::call(&material),
         WebhookKind::Pushover => pushover::call(&material),
         WebhookKind::Template => template::call(&material),
+        WebhookKind::Matrix => matrix::call(&material),
+        WebhookKind::Signal => signal::call(&material),
+        WebhookKind::Twilio => twilio::call(&material),
+        WebhookKind::Rocketchat => rocketchat::call(&material),
+        WebhookKind::Zulip => zulip::call(&material),
+        WebhookKind::Webex => webex::call(&material),
+        WebhookKind::Gotify => gotify::call(&material),
+        WebhookKind::IncidentIo => incident_io::call(&material),
+        WebhookKind::SplunkOncall => splunk_oncall::call(&material),
     }
 }
 
@@ -75,6 +99,11 @@ pub fn address(webhook: &Webhook) -> Secret {
         WebhookKind::Opsgenie => opsgenie::ADDRESS,
         WebhookKind::Telegram => telegram::ADDRESS,
         WebhookKind::Pushover => pushover::ADDRESS,
+        WebhookKind::Jsm => opsgenie::JSM_ADDRESS,
+        WebhookKind::Twilio => twilio::ADDRESS,
+        WebhookKind::Webex => webex::ADDRESS,
+        WebhookKind::IncidentIo => incident_io::ADDRESS,
+        WebhookKind::SplunkOncall => splunk_oncall::ADDRESS,
         _ => "",
     };
     if webhook.url.expose().is_empty() {
@@ -87,11 +116,17 @@ pub fn address(webhook: &Webhook) -> Secret {
 impl Call {
     fn json(url: Secret, body: &Value) -> Self {
         Self {
+            method: "POST",
             url,
             headers: Vec::new(),
             content_type: "application/json".to_owned(),
             body: body.to_string(),
         }
+    }
+
+    fn with_method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
     }
 
     fn with_header(mut self, name: &str, value: String) -> Self {
@@ -116,6 +151,16 @@ impl Material<'_> {
             }
             _ => url.expose().to_owned(),
         }
+    }
+
+    /// The paragraphs as plain text, with `between` between them.
+    fn text(&self, between: &str) -> String {
+        let paragraphs = self.letter.paragraphs();
+        let parts: Vec<_> = paragraphs
+            .iter()
+            .map(|(heading, text)| format!("{heading}\n{text}"))
+            .collect();
+        parts.join(between)
     }
 
     /// What a receiver folds repeats by: the incident, or the monitor's own condition.
@@ -152,6 +197,32 @@ impl Material<'_> {
     /// The link that leads furthest, if there is one.
     fn link(&self) -> Option<&str> {
         self.message.links.first().map(|(_, url)| url.as_str())
+    }
+}
+
+/// For Markdown without a dependable escape: what begins a format, a mention, a link or an emoji is parted from what it
+/// would begin by an invisible word joiner.
+fn parted(c: char, out: &mut String) {
+    out.push(c);
+    if matches!(
+        c,
+        '@' | '#'
+            | '*'
+            | '_'
+            | '~'
+            | '`'
+            | '['
+            | ']'
+            | '!'
+            | ':'
+            | '>'
+            | '<'
+            | '|'
+            | '$'
+            | '\\'
+            | '&'
+    ) {
+        out.push('\u{2060}');
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opsgenie's Alert API. The incident is the alias: what repeats is counted, what is over is closed.
 //!
 //! <https://docs.opsgenie.com/docs/alert-api>
+//! <https://developer.atlassian.com/cloud/jira/service-desk-ops/rest/v2/api-group-integration-events/>
 
 use serde_json::{Map, json};
 use url::Url;
@@ -12,6 +13,8 @@ use crate::model::{NoticeType, Secret};
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://api.opsgenie.com";
+/// That of Jira Service Management, which has the same API below it.
+pub(super) const JSM_ADDRESS: &str = "https://api.atlassian.com/jsm/ops/integration/v2/alerts";
 const MESSAGE: usize = 130;
 const DESCRIPTION: usize = 15_000;
 const NOTE: usize = 25_000;

@@ -21,8 +21,15 @@ pub(super) fn call(material: &Material<'_>) -> Call {
             filled.map_or_else(|_| value.clone(), Secret::new),
         )
     };
+    let filled_url = |url: &str| Template::parse(url, Syntax::Url).map(|t| t.fill(&values));
     Call {
-        url: webhook.url.clone(),
+        method: if webhook.key("method") == "PUT" {
+            "PUT"
+        } else {
+            "POST"
+        },
+        // Read before, when the configuration was.
+        url: filled_url(webhook.url.expose()).map_or_else(|_| webhook.url.clone(), Secret::new),
         headers: webhook.headers.iter().map(header).collect(),
         content_type: webhook.content_type().to_owned(),
         body: webhook

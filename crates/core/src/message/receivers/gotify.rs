@@ -1,0 +1,35 @@
+//! Gotify. Plain text.
+//!
+//! <https://gotify.net/api-docs#/message/createMessage>
+
+use serde_json::json;
+
+use super::shorten::{shorten, shorten_bytes};
+use super::{Call, Material, Severity};
+use crate::model::Secret;
+
+/// Gotify has no limits of its own; a phone shows no more.
+const TITLE: usize = 250;
+const MESSAGE: usize = 8192;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let priority = material.key("priority").parse().unwrap_or(
+        match (material.severity(), material.is_over()) {
+            (_, true) | (Severity::Info, _) => 3,
+            (Severity::High, _) => 8,
+            (Severity::Low, _) => 5,
+        },
+    );
+    let mut extras = json!({"client::display": {"contentType": "text/plain"}});
+    if let Some(url) = material.link() {
+        extras["client::notification"] = json!({"click": {"url": url}});
+    }
+    let body = json!({
+        "title": shorten(&material.letter.subject, TITLE),
+        "message": shorten_bytes(&material.text("\n\n"), MESSAGE),
+        "priority": priority,
+        "extras": extras,
+    });
+    Call::json(Secret::new(material.url("/message")), &body)
+        .with_header("x-gotify-key", material.key("token").to_owned())
+}

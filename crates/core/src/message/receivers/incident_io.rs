@@ -1,0 +1,44 @@
+//! incident.io's HTTP alert source. The incident is the deduplication key: what is over resolves the alert.
+//!
+//! <https://api-docs.incident.io/tag/Alert-Events-V2>
+
+use serde_json::{Map, json};
+
+use super::shorten::{escaped, shorten};
+use super::{Call, Material, parted};
+use crate::model::Secret;
+use crate::notify::render::clean;
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://api.incident.io";
+const TITLE: usize = 250;
+const DESCRIPTION: usize = 10_000;
+const METADATA: usize = 500;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let mut metadata = Map::new();
+    if let Some(incident) = &material.notice.incident {
+        for (name, value) in [
+            ("provider", incident.provider.clone()),
+            ("endpoints", incident.endpoints.join(", ")),
+            ("cause", incident.cause.clone()),
+            ("attribution", incident.attribution.to_string()),
+            ("status", incident.status.as_str().to_owned()),
+        ] {
+            metadata.insert(name.to_owned(), json!(shorten(&clean(&value), METADATA)));
+        }
+    }
+    let mut body = json!({
+        "title": shorten(&material.letter.subject, TITLE),
+        "description": escaped(&material.text("\n\n"), DESCRIPTION, parted),
+        "deduplication_key": material.dedup_key(),
+        "status": if material.is_over() { "resolved" } else { "firing" },
+        "metadata": metadata,
+    });
+    if let Some(url) = material.link() {
+        body["source_url"] = json!(url);
+    }
+    let path = format!("/v2/alert_events/http/{}", material.key("source"));
+    Call::json(Secret::new(material.url(&path)), &body)
+        .with_header("authorization", format!("Bearer {}", material.key("token")))
+}

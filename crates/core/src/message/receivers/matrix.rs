@@ -1,0 +1,79 @@
+//! Matrix: one `m.room.message` by the client-server API, in plain text and in its small HTML. The transaction is the
+//! notification, so that a repeat is not shown twice.
+//!
+//! <https://spec.matrix.org/latest/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>
+
+use serde_json::json;
+use url::Url;
+
+use super::shorten::{escaped, fitting, shorten_bytes};
+use super::{Call, Material};
+use crate::model::Secret;
+
+/// An event may have 65,536 bytes with everything that the server adds; JSON escapes up to six bytes a character.
+const TEXT: usize = 6000;
+const HTML: usize = 12_000;
+const PARAGRAPH: usize = 2000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let letter = &material.letter;
+    let mut html = vec![format!(
+        "<strong>{}</strong>",
+        escaped(&letter.subject, PARAGRAPH, character)
+    )];
+    html.extend(letter.paragraphs().iter().map(|(heading, text)| {
+        format!(
+            "<em>{}</em><br>{}",
+            escaped(heading, 100, character),
+            escaped(text, PARAGRAPH, character)
+        )
+    }));
+    let link = material
+        .link()
+        .map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
+    let text = format!("{}\n\n{}", letter.subject, material.text("\n\n"));
+    let body = json!({
+        "msgtype": "m.text",
+        "body": shorten_bytes(&text, TEXT),
+        "format": "org.matrix.custom.html",
+        "formatted_body": fitting(&html, link.as_deref(), "<br><br>", HTML),
+        // Nobody is mentioned, whatever the text looks like.
+        "m.mentions": {},
+    });
+    let id = material.notice.id.to_string();
+    Call::json(address(material, &id), &body)
+        .with_method("PUT")
+        .with_header("authorization", format!("Bearer {}", material.key("token")))
+}
+
+fn address(material: &Material<'_>, id: &str) -> Secret {
+    let written = &material.webhook.url;
+    let Ok(mut url) = Url::parse(written.expose()) else {
+        return written.clone();
+    };
+    let parts = [
+        "_matrix",
+        "client",
+        "v3",
+        "rooms",
+        material.key("room"),
+        "send",
+        "m.room.message",
+        id,
+    ];
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(parts);
+    }
+    Secret::new(url)
+}
+
+fn character(c: char, out: &mut String) {
+    match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '"' => out.push_str("&quot;"),
+        '\n' => out.push_str("<br>"),
+        c => out.push(c),
+    }
+}

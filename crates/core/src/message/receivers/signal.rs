@@ -1,0 +1,27 @@
+//! Signal through signal-cli's REST API. Plain text.
+//!
+//! <https://bbernhard.github.io/signal-cli-rest-api/>
+
+use serde_json::json;
+
+use super::shorten::shorten;
+use super::{Call, Material};
+use crate::model::Secret;
+
+/// A longer text is shown as an attachment.
+const MESSAGE: usize = 2000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let recipients: Vec<_> = material.key("to").split(',').map(str::trim).collect();
+    let text = format!("{}\n\n{}", material.letter.subject, material.text("\n\n"));
+    let link = material.link().map(|url| format!("\n\n{url}"));
+    let link = link.unwrap_or_default();
+    let room = MESSAGE.saturating_sub(super::shorten::length(&link));
+    let body = json!({
+        "message": shorten(&text, room) + &link,
+        "number": material.key("from"),
+        "recipients": recipients,
+        "text_mode": "normal",
+    });
+    Call::json(Secret::new(material.url("/v2/send")), &body)
+}

@@ -1,0 +1,48 @@
+//! Splunk On-Call's REST endpoint (VictorOps). The incident is the entity: its end is the entity's recovery.
+//!
+//! <https://help.splunk.com/en/splunk-on-call/integrations/rest-endpoint-integration-guide>
+
+use serde_json::json;
+
+use super::shorten::shorten;
+use super::{Call, Material, Severity};
+use crate::model::{NoticeType, Secret};
+use crate::notify::render::clean;
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://alert.victorops.com";
+const ENTITY: usize = 512;
+const NAME: usize = 512;
+const MESSAGE: usize = 20_000;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let incident = material.notice.incident.as_ref();
+    let is_taken = incident.is_some_and(|i| i.acknowledged.is_some());
+    let kind = match (material.notice.r#type, material.severity()) {
+        _ if material.is_over() => "RECOVERY",
+        (NoticeType::Updated | NoticeType::Reminder, _) if is_taken => "ACKNOWLEDGEMENT",
+        (_, Severity::High) => "CRITICAL",
+        (_, Severity::Low) => "WARNING",
+        (_, Severity::Info) => "INFO",
+    };
+    let mut body = json!({
+        "message_type": kind,
+        "entity_id": shorten(&material.dedup_key(), ENTITY),
+        "entity_display_name": shorten(&material.letter.subject, NAME),
+        "state_message": shorten(&material.text("\n\n"), MESSAGE),
+        "monitoring_tool": "llmwatch",
+        "host_name": shorten(&clean(&material.notice.location), NAME),
+    });
+    if let Some(incident) = incident {
+        body["state_start_time"] = json!(incident.started_at.0.div_euclid(1000));
+    }
+    if let Some(url) = material.link() {
+        body["alert_url"] = json!(url);
+    }
+    let path = format!(
+        "/integrations/generic/20131114/alert/{}/{}",
+        material.key("api_key"),
+        material.key("routing_key")
+    );
+    Call::json(Secret::new(material.url(&path)), &body)
+}

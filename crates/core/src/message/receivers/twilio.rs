@@ -1,0 +1,38 @@
+//! Twilio's SMS. Every 67 characters cost one message, so it is short: the subject and the link.
+//!
+//! <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use url::form_urlencoded::Serializer;
+
+use super::shorten::{length, shorten};
+use super::{Call, Material};
+use crate::model::Secret;
+
+/// Its own address.
+pub(super) const ADDRESS: &str = "https://api.twilio.com";
+/// Twilio takes 1600; this is five messages of Unicode.
+const BODY: usize = 335;
+
+pub(super) fn call(material: &Material<'_>) -> Call {
+    let account = material.key("account_sid");
+    let link = material.link().map(|url| format!("\n{url}"));
+    let link = link
+        .filter(|link| length(link) < BODY / 2)
+        .unwrap_or_default();
+    let text = shorten(&material.letter.subject, BODY - length(&link)) + &link;
+    let body = Serializer::new(String::new())
+        .append_pair("To", material.key("to"))
+        .append_pair("From", material.key("from"))
+        .append_pair("Body", &text)
+        .finish();
+    let url = material.url(&format!("/2010-04-01/Accounts/{account}/Messages.json"));
+    let login = STANDARD.encode(format!("{account}:{}", material.key("token")));
+    let call = Call {
+        content_type: "application/x-www-form-urlencoded".to_owned(),
+        body,
+        ..Call::json(Secret::new(url), &serde_json::Value::Null)
+    };
+    call.with_header("authorization", format!("Basic {login}"))
+}

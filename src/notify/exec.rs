@@ -1,0 +1,198 @@
+//! A program as a channel: it gets the generic webhook's JSON on its standard input, without a shell, for a limited time.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::render;
+use super::{Attempt, Obstacle, Progress};
+use crate::config::Webhook;
+use crate::model::Notice;
+use crate::redact::Redactor;
+
+/// So much of what a program writes to its standard error is read, in bytes; the rest is thrown away.
+const MAX_READ: usize = 4096;
+/// So much of it is shown, in characters.
+const MAX_SHOWN: usize = 300;
+/// Of our environment, which holds keys, a program gets these.
+const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+/// Exit codes of sysexits.h for a call that will never succeed: usage, data, input, configuration.
+const PERMANENT: [i32; 4] = [64, 65, 66, 78];
+
+/// An `exec` channel.
+#[derive(Debug)]
+pub(super) struct Program {
+    command: Vec<String>,
+    timeout: Duration,
+    redactor: Redactor,
+}
+
+/// How a run ended.
+struct Ended {
+    code: Option<i32>,
+    stderr: String,
+}
+
+impl Program {
+    pub(super) fn new(webhook: &Webhook, redactor: Redactor) -> Self {
+        Self {
+            command: webhook.command.clone(),
+            timeout: webhook.timeout,
+            redactor,
+        }
+    }
+
+    /// Whether the program is there.
+    pub(super) fn open(&self) -> Result<(), String> {
+        let program = self.command.first().map_or("", String::as_str);
+        match std::fs::metadata(program) {
+            Ok(found) if found.is_file() => Ok(()),
+            Ok(_) => Err(format!("`{program}` is no file")),
+            Err(error) => Err(format!("`{program}` cannot be run: {}", reason(&error))),
+        }
+    }
+
+    /// One run.
+    pub(super) async fn attempt(&self, notice: &Notice, mut progress: Progress) -> Attempt {
+        let body = render::json(notice).to_string();
+        let (error, permanent) = match self.run(notice, body.as_bytes()).await {
+            Ok(Some(Ended { code: Some(0), .. })) => return Attempt::Delivered { progress },
+            Ok(Some(ended)) => {
+                let stderr = self.redactor.clean_cut(&ended.stderr);
+                let stderr: String = stderr.trim().chars().take(MAX_SHOWN).collect();
+                let what = match ended.code {
+                    Some(code) => format!("the program ended with exit code {code}"),
+                    None => "the program was ended by a signal".to_owned(),
+                };
+                let separator = if stderr.is_empty() { "" } else { ": " };
+                let permanent = ended.code.is_some_and(|code| PERMANENT.contains(&code));
+                (format!("{what}{separator}{stderr}"), permanent)
+            }
+            Ok(None) => {
+                progress.perhaps = true;
+                let limit = self.timeout.as_secs_f64();
+                (
+                    format!("the program took longer than `timeout` ({limit} s) and was killed"),
+                    false,
+                )
+            }
+            Err(error) => (
+                format!("the program cannot be run: {}", reason(&error)),
+                false,
+            ),
+        };
+        if permanent {
+            Attempt::Failed { progress, error }
+        } else {
+            Attempt::Retry {
+                progress,
+                error,
+                retry_after: None,
+                obstacle: Obstacle::Other,
+            }
+        }
+    }
+
+    /// `None` when its time was over.
+    async fn run(&self, notice: &Notice, body: &[u8]) -> std::io::Result<Option<Ended>> {
+        let mut child = self.spawn(notice)?;
+        let group = child.id();
+        let ended = timeout(self.timeout, finish(&mut child, body)).await;
+        // What it started in the background must not outlive it.
+        if let Some(group) = group.and_then(|id| Pid::from_raw(id.cast_signed())) {
+            // Fails when nothing of the group is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        match ended {
+            Ok(ended) => ended.map(Some),
+            Err(_) => {
+                child.wait().await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn spawn(&self, notice: &Notice) -> std::io::Result<Child> {
+        let (program, arguments) = self
+            .command
+            .split_first()
+            .ok_or(std::io::ErrorKind::NotFound)?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("LLMWATCH_TYPE", notice.r#type.as_str())
+            .env("LLMWATCH_NOTIFICATION_ID", notice.id.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        for name in INHERITED {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.spawn()
+    }
+}
+
+/// Feeds the program and waits for its end.
+async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<Ended> {
+    let stdin = child.stdin.take();
+    let stderr = child.stderr.take();
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A program that does not read its input is free to do so.
+            let _ = stdin.write_all(body).await;
+        }
+    };
+    let listen = async {
+        let mut kept = Vec::new();
+        let mut chunk = [0; 1024];
+        if let Some(mut stderr) = stderr {
+            while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
+                let room = MAX_READ.saturating_sub(kept.len());
+                kept.extend_from_slice(&chunk[..count.min(room)]);
+            }
+        }
+        kept
+    };
+    // A child of its own may keep standard error open: its end is not waited for.
+    let wait = async {
+        let status = child.wait().await?;
+        Ok::<_, std::io::Error>(status)
+    };
+    let heard = async {
+        tokio::pin!(listen);
+        tokio::pin!(wait);
+        tokio::select! {
+            kept = &mut listen => (kept, wait.await),
+            status = &mut wait => {
+                let kept = timeout(Duration::from_millis(200), &mut listen).await;
+                (kept.unwrap_or_default(), status)
+            }
+        }
+    };
+    let ((), (kept, status)) = tokio::join!(feed, heard);
+    Ok(Ended {
+        code: status?.code(),
+        stderr: String::from_utf8_lossy(&kept)
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect(),
+    })
+}
+
+/// Why the operating system refused, without its number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
+}
