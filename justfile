@@ -71,3 +71,11 @@ release-check: lint test package deny sbom
 # Check the workflow and template files
 lint-github:
     tests/github
+
+# Send mutated data to the release binary from every side
+mutations INPUTS="200000": release
+    tests/mutations/run --inputs {{INPUTS}}
+
+# Fuzz TARGET for SECONDS (needs nightly Rust and cargo-fuzz)
+fuzz TARGET SECONDS="60":
+    cargo +nightly fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
