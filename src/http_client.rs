@@ -1,9 +1,16 @@
 //! How everything but a probe calls out by HTTP (webhooks, the vendors' pages, the heartbeat, a collector): through the
 //! proxy of `[monitor]` and trusting its extra roots, as the probes do.
 
+use std::error::Error as _;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy as Via, redirect};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use crate::config::{Proxy, Settings, is_local};
@@ -59,20 +66,83 @@ pub fn without_redirects(timeout: Duration, settings: &Settings) -> Result<Clien
     )
 }
 
-/// What went wrong, without the URL, which is often a secret in itself.
-pub fn describe(error: &reqwest::Error) -> String {
-    let kind = if error.is_connect() {
-        "the receiver cannot be reached"
-    } else if error.is_timeout() {
-        "the receiver did not answer in time"
-    } else {
-        "the request failed"
+/// TLS that trusts the system's roots and those of `ca_file`, for what speaks something else than HTTP.
+///
+/// # Errors
+/// What cannot be used.
+pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    // A system without roots still reaches what `ca_file` vouches for.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = ca_file {
+        let certificates = CertificateDer::pem_file_iter(path)
+            .map_err(|e| format!("cannot read `ca_file`: {e}"))?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|e| format!("cannot read `ca_file`: {e}"))?;
+            roots
+                .add(certificate)
+                .map_err(|e| format!("cannot use `ca_file`: {e}"))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| format!("TLS cannot be set up: {e}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Whether nothing listens at the other end.
+pub fn is_refused(error: &reqwest::Error) -> bool {
+    io_error(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// What went wrong with a request to `who`, without its URL, and without numbers of the operating system and names of
+/// libraries.
+pub fn error_text(error: &reqwest::Error, who: &str) -> String {
+    let reason = match io_error(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => return format!("{who} refuses connections"),
+        Some(
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof,
+        ) => return format!("{who} closed the connection"),
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            return format!("{who} cannot be reached from here");
+        }
+        _ => innermost(error),
     };
-    let mut source = std::error::Error::source(error);
+    let kind = if error.is_timeout() && !error.is_connect() {
+        return format!("{who} did not answer in time");
+    } else if error.is_timeout() {
+        return format!("connecting to {who} timed out");
+    } else if error.is_connect() {
+        format!("{who} cannot be reached")
+    } else {
+        format!("the request to {who} failed")
+    };
+    reason.map_or_else(|| kind.clone(), |reason| format!("{kind}: {reason}"))
+}
+
+fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
+    let mut source = error.source();
+    let mut found = None;
+    while let Some(inner) = source {
+        found = inner.downcast_ref::<io::Error>().or(found);
+        source = inner.source();
+    }
+    found
+}
+
+fn innermost(error: &reqwest::Error) -> Option<String> {
+    let mut source = error.source();
     let mut last = None;
     while let Some(inner) = source {
         last = Some(inner.to_string());
         source = inner.source();
     }
-    last.map_or_else(|| kind.to_owned(), |inner| format!("{kind}: {inner}"))
+    let text = last?;
+    let text = text.split(" (os error").next().unwrap_or_default();
+    Some(text.to_owned())
 }

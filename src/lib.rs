@@ -26,6 +26,8 @@ pub mod config;
 
 pub mod http_client;
 
+pub mod redact;
+
 pub mod log;
 
 pub mod systemd;

@@ -9,6 +9,7 @@ use crate::attribute::{Context, attribute};
 use crate::clock;
 use crate::model::{Attribution, Endpoint, Outcome, Sample, Status, Trigger};
 use crate::probe::{Controls, Due, Prober};
+use crate::redact::Redactor;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch probe openai-chat --count 3")]
@@ -80,9 +81,11 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
     }
     let prober = Arc::new(Prober::new(&config).map_err(|e| Failure::from(e).with(UNKNOWN))?);
     let controls = Arc::new(Controls::new(&config.controls));
+    let redactor = Redactor::new(&config);
     let mut tasks = JoinSet::new();
     for (place, endpoint) in chosen.iter().cloned().enumerate() {
         let (prober, controls, count) = (prober.clone(), controls.clone(), args.count);
+        let redactor = redactor.clone();
         tasks.spawn(async move {
             let mut samples = Vec::new();
             for _ in 0..count {
@@ -93,6 +96,7 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
                     trigger: Trigger::Manual,
                 };
                 let mut sample = prober.probe(&endpoint, due).await;
+                redactor.clean_sample(&mut sample);
                 if let Some(fault) = sample.fault {
                     let asked = controls.ask_about(&endpoint, fault).await;
                     let context = Context {

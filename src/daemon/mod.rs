@@ -31,6 +31,7 @@ use crate::model::{Endpoint, Timestamp};
 use crate::notify::{heartbeat, worker};
 use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
+use crate::redact::Redactor;
 use crate::schedule::{Due, budget};
 use crate::store::{Claim, Store};
 use crate::systemd::{self, Service};
@@ -397,6 +398,7 @@ struct Eyes(RwLock<Arc<Sight>>);
 struct Sight {
     prober: Prober,
     controls: Controls,
+    redactor: Redactor,
 }
 
 impl Eyes {
@@ -416,6 +418,7 @@ impl Sight {
         Ok(Self {
             prober: Prober::new(&config)?,
             controls: Controls::new(&config.controls),
+            redactor: Redactor::new(config),
         })
     }
 }
@@ -432,7 +435,8 @@ impl Probe for Eyes {
             started_at,
             trigger: due.trigger,
         };
-        let sample = sight.prober.probe(&endpoint, due).await;
+        let mut sample = sight.prober.probe(&endpoint, due).await;
+        sight.redactor.clean_sample(&mut sample);
         let controls = match sample.fault {
             Some(fault) => sight.controls.ask_about(&endpoint, fault).await,
             None => None,

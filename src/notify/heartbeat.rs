@@ -14,12 +14,15 @@ use crate::http_client;
 use crate::log::{Event, emit};
 use crate::model::Snapshot;
 use crate::model::{Endpoint, Timestamp};
+use crate::redact::Redactor;
 use crate::schedule::budget;
 
 /// The limit for one ping.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon a ping that failed is tried again, if the interval is not shorter.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How healthchecks says in an answer of 200 that there is no such check.
+const UNKNOWN_CHECK: &[u8] = b"OK (not found)";
 /// How often is looked whether recording has stopped.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -85,6 +88,8 @@ pub async fn run(
         not_before: begun_at,
         recorded_at: None,
     };
+    // Why the last ping failed: the same failure is logged once.
+    let mut failure = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -104,17 +109,22 @@ pub async fn run(
         };
         let wait = match sent {
             Ok(()) => {
+                failure = None;
                 pulse.recorded_at = now.last_recorded_at;
                 heartbeat.interval
             }
             Err(error) => {
-                let message = format!("the dead-man's switch cannot be reached: {error}");
-                emit(
-                    Event::HeartbeatFailed,
-                    Level::WARN,
-                    &message,
-                    &json!({"error": error}),
-                );
+                let error = Redactor::new(&current).clean(&error);
+                if failure.as_ref() != Some(&error) {
+                    let message = format!("the heartbeat could not be sent: {error}");
+                    emit(
+                        Event::HeartbeatFailed,
+                        Level::WARN,
+                        &message,
+                        &json!({"error": error}),
+                    );
+                }
+                failure = Some(error);
                 heartbeat.interval.min(AGAIN)
             }
         };
@@ -130,15 +140,27 @@ async fn ping(heartbeat: &Heartbeat, beat: Beat, settings: &Settings) -> Result<
         // Silence is what the other side waits for.
         (Beat::Failing, None) => return Ok(()),
     };
-    let response = http_client::without_redirects(TIMEOUT, settings)?
+    let mut response = http_client::without_redirects(TIMEOUT, settings)?
         .get(url.expose())
         .send()
         .await
-        .map_err(|e| http_client::describe(&e))?;
+        .map_err(|e| http_client::error_text(&e, "the heartbeat's receiver"))?;
     let status = response.status();
-    if status.is_success() {
-        Ok(())
-    } else {
-        Err(format!("HTTP {}", status.as_u16()))
+    if status.is_redirection() {
+        return Err(format!(
+            "HTTP {}: it redirects, which is not followed; change `url` of `[heartbeat]`",
+            status.as_u16()
+        ));
+    }
+    if !status.is_success() {
+        return Err(format!("HTTP {}", status.as_u16()));
+    }
+    // Healthchecks answers 200 for a check that it does not have.
+    match response.chunk().await {
+        Ok(Some(body)) if body.starts_with(UNKNOWN_CHECK) => Err(
+            "the receiver has no check at this address (\"OK (not found)\"); correct `url` of `[heartbeat]`"
+                .to_owned(),
+        ),
+        _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tracing::Level;
 
+use super::retry::RetryLog;
 use super::worker::Post;
 use super::{Attempt, Progress, Sender};
 use crate::config::{Channel, ChannelKind, WebhookKind};
@@ -23,7 +24,7 @@ pub(super) fn is_needed(channel: &Channel) -> bool {
 }
 
 /// Repeats until told to stop.
-pub(super) async fn run(channel: Arc<Channel>, sender: Arc<Sender>, post: Post) {
+pub(super) async fn run(channel: Arc<Channel>, sender: Arc<Sender>, post: Post, retries: RetryLog) {
     loop {
         tokio::select! {
             () = post.stop.cancelled() => return,
@@ -31,13 +32,13 @@ pub(super) async fn run(channel: Arc<Channel>, sender: Arc<Sender>, post: Post) 
         }
         tokio::select! {
             () = post.stop.cancelled() => return,
-            () = repeat(&channel, &sender, &post) => {}
+            () = repeat(&channel, &sender, &post, &retries) => {}
         }
     }
 }
 
 /// Tells everything that goes on once more.
-async fn repeat(channel: &Channel, sender: &Sender, post: &Post) {
+async fn repeat(channel: &Channel, sender: &Sender, post: &Post, retries: &RetryLog) {
     let name = channel.name.clone();
     let told = match post
         .store
@@ -45,7 +46,7 @@ async fn repeat(channel: &Channel, sender: &Sender, post: &Post) {
         .await
     {
         Ok(told) => told,
-        Err(error) => return failed(channel, &error.to_string()),
+        Err(error) => return failed(channel, &error.to_string(), post, retries),
     };
     for notice in told {
         let notice = Notice {
@@ -59,15 +60,18 @@ async fn repeat(channel: &Channel, sender: &Sender, post: &Post) {
             Attempt::Delivered { .. } => {}
             // What does not reach it now will not reach it for the next one either.
             Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => {
-                return failed(channel, &error);
+                return failed(channel, &error, post, retries);
             }
         }
     }
 }
 
-fn failed(channel: &Channel, error: &str) {
+fn failed(channel: &Channel, error: &str, post: &Post, retries: &RetryLog) {
+    if retries.is_due(&channel.name, (post.wall)()).is_none() {
+        return;
+    }
     let message = format!(
-        "what goes on could not be repeated to {}: {error}; trying again in a minute",
+        "could not refresh firing alerts on {}: {error}; trying again in a minute",
         channel.name
     );
     let fields = json!({"channel": channel.name, "error": error});
@@ -151,7 +155,7 @@ mod tests {
         tell(&store, "am", NoticeType::Opened, true);
         tell(&store, "am", NoticeType::Escalated, true);
         let before = clock::now();
-        repeat(channel, &sender, &post).await;
+        repeat(channel, &sender, &post, &RetryLog::default()).await;
         let alerts: Value = serde_json::from_slice(&sink.next().await.body).unwrap();
         assert_eq!(
             (
@@ -166,7 +170,7 @@ mod tests {
         );
 
         tell(&store, "am", NoticeType::Resolved, false);
-        repeat(channel, &sender, &post).await;
+        repeat(channel, &sender, &post, &RetryLog::default()).await;
         assert_eq!(sink.requests().len(), 1, "and ends with it");
     }
 }

@@ -1,8 +1,11 @@
 //! Telling: one attempt at delivering a notice through a channel, and the worker that sees the outbox delivered.
 
 mod email;
+mod exec;
 pub mod heartbeat;
 mod keep_alive;
+mod retry;
+pub mod smtp;
 mod webhook;
 pub mod worker;
 
@@ -13,20 +16,16 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use self::email::Mailer;
+use self::exec::Program;
+pub use self::retry::{Obstacle, backoff};
 use self::webhook::Poster;
-use crate::config::{Channel, ChannelKind, Settings};
+use crate::config::{Channel, ChannelKind, Settings, WebhookKind};
 use crate::message::receivers;
 use crate::message::render;
 use crate::message::render::Setting;
 use crate::message::values::Locale;
 use crate::model::{Notice, Timestamp};
-
-/// The first wait before another attempt is at most this long, and each one is at most twice the one before…
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// …up to this.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// A receiver that asks for more patience than this gets this.
-const MOST_PATIENCE: Duration = Duration::from_hours(1);
+use crate::redact::Redactor;
 
 /// Why a channel cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +95,8 @@ pub enum Attempt {
         error: String,
         /// How long the receiver asks us to wait.
         retry_after: Option<Duration>,
+        /// What stood in the way.
+        obstacle: Obstacle,
     },
     /// Refused for good by everybody.
     Failed {
@@ -117,6 +118,7 @@ pub struct Sender {
 enum Way {
     Mail(Box<Mailer>),
     Post(Box<Poster>),
+    Exec(Program),
 }
 
 impl Sender {
@@ -125,6 +127,7 @@ impl Sender {
     /// # Errors
     /// When a channel cannot be used at all.
     pub fn new(config: &Settings) -> Result<Self, SetupError> {
+        let redactor = Redactor::new(config);
         let mut ways = BTreeMap::new();
         for channel in &config.channels {
             let failed = |why: String| SetupError {
@@ -133,7 +136,7 @@ impl Sender {
             };
             ways.insert(
                 channel.name.clone(),
-                Way::new(channel, &config).map_err(failed)?,
+                Way::new(channel, config, &redactor).map_err(failed)?,
             );
         }
         Ok(Self {
@@ -157,6 +160,7 @@ impl Sender {
         match self.ways.get(&channel.name) {
             Some(Way::Mail(mailer)) => mailer.attempt(notice, setting, progress).await,
             Some(Way::Post(poster)) => poster.attempt(notice, setting, progress).await,
+            Some(Way::Exec(program)) => program.attempt(notice, progress).await,
             None => Attempt::Failed {
                 progress,
                 error: "the channel is not configured any more".to_owned(),
@@ -187,7 +191,7 @@ impl Sender {
                 ("txt", render::text(notice, setting).into_bytes()),
                 ("html", render::html(notice, setting).into_bytes()),
             ],
-            (Some(Way::Post(_)), ChannelKind::Webhook(webhook)) => {
+            (Some(Way::Post(_) | Way::Exec(_)), ChannelKind::Webhook(webhook)) => {
                 let call = receivers::call(&webhook.masked(), notice, setting);
                 match serde_json::from_str::<serde_json::Value>(&call.body) {
                     Ok(body) => vec![("json", format!("{body:#}\n").into_bytes())],
@@ -206,49 +210,26 @@ impl Sender {
         match self.ways.get(&channel.name) {
             Some(Way::Mail(mailer)) => mailer.open().await,
             Some(Way::Post(poster)) => poster.open().await,
+            Some(Way::Exec(program)) => program.open(),
             None => Err("not configured".to_owned()),
         }
     }
 }
 
 impl Way {
-    fn new(channel: &Channel, settings: &Settings) -> Result<Self, String> {
+    fn new(channel: &Channel, settings: &Settings, redactor: &Redactor) -> Result<Self, String> {
+        let redactor = redactor.clone();
         Ok(match &channel.kind {
-            ChannelKind::Email(email) => Self::Mail(Box::new(Mailer::new(
-                email,
-                settings.process.ca_file.as_deref(),
-            )?)),
-            ChannelKind::Webhook(webhook) => Self::Post(Box::new(Poster::new(webhook, settings)?)),
+            ChannelKind::Email(email) => {
+                let ca_file = settings.process.ca_file.as_deref();
+                Self::Mail(Box::new(Mailer::new(email, ca_file, redactor)?))
+            }
+            ChannelKind::Webhook(webhook) if webhook.kind == WebhookKind::Exec => {
+                Self::Exec(Program::new(webhook, redactor))
+            }
+            ChannelKind::Webhook(webhook) => {
+                Self::Post(Box::new(Poster::new(webhook, settings, redactor)?))
+            }
         })
-    }
-}
-
-/// How long to wait before the attempt after number `attempt` (from 1): full jitter over a bound that doubles from one
-/// second to five minutes, but at least as long as the receiver asks. `random` is evenly spread over 0 to 1.
-pub fn backoff(attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
-    let bound = FIRST_WAIT
-        .saturating_mul(1 << attempt.min(10))
-        .min(LONGEST_WAIT);
-    let wait = bound.mul_f64(random.clamp(0.0, 1.0));
-    retry_after.map_or(wait, |asked| wait.max(asked.min(MOST_PATIENCE)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_five_minutes_and_honour_what_the_receiver_asks() {
-        assert_eq!(backoff(1, None, 1.0), Duration::from_secs(2));
-        assert_eq!(backoff(30, None, 1.0), LONGEST_WAIT);
-        assert_eq!(backoff(5, None, 0.0), Duration::ZERO);
-        assert_eq!(
-            backoff(1, Some(Duration::from_secs(40)), 0.3),
-            Duration::from_secs(40)
-        );
-        assert_eq!(
-            backoff(1, Some(Duration::from_hours(24)), 0.3),
-            MOST_PATIENCE
-        );
     }
 }

@@ -7,16 +7,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use ring::hmac;
 
-use super::{Attempt, Progress};
-use crate::config::{Settings, Webhook, signing_key};
+use super::{Attempt, Obstacle, Progress};
+use crate::config::{Settings, Webhook, WebhookKind, signing_key};
 use crate::http_client;
 use crate::message::receivers::{self, Call};
 use crate::message::render::Setting;
 use crate::model::{Notice, Timestamp};
+use crate::redact::Redactor;
 
+/// How Teams says in an answer of 200 that a message was not delivered.
+const TEAMS_FAILURE: &str = "Webhook message delivery failed";
 /// So much of a refusal is read and kept.
 const MOST_WORDS: usize = 300;
 const MOST_BODY: usize = 2 * 1024;
@@ -27,11 +30,16 @@ pub(super) struct Poster {
     client: Client,
     webhook: Webhook,
     key: Option<hmac::Key>,
+    redactor: Redactor,
 }
 
 impl Poster {
     /// Sets the channel up.
-    pub(super) fn new(webhook: &Webhook, settings: &Settings) -> Result<Self, String> {
+    pub(super) fn new(
+        webhook: &Webhook,
+        settings: &Settings,
+        redactor: Redactor,
+    ) -> Result<Self, String> {
         let client = http_client::without_redirects(webhook.timeout, settings)?;
         let key = webhook
             .secret
@@ -42,6 +50,7 @@ impl Poster {
             client,
             webhook: webhook.clone(),
             key,
+            redactor,
         })
     }
 
@@ -58,25 +67,36 @@ impl Poster {
             &notice.id.to_string(),
             setting.now.0.div_euclid(1000),
         );
+        let method = match call.method {
+            "PUT" => Method::PUT,
+            _ => Method::POST,
+        };
         let request = self
             .client
-            .post(call.url.expose())
+            .request(method, call.url.expose())
             .headers(headers)
             .body(call.body);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
                 progress.perhaps |= error.is_timeout() && !error.is_connect();
+                let obstacle = if http_client::is_refused(&error) {
+                    Obstacle::Refused
+                } else {
+                    Obstacle::Other
+                };
                 return Attempt::Retry {
                     progress,
-                    error: http_client::describe(&error),
+                    error: self.redactor.clean(&words(&error)),
                     retry_after: None,
+                    obstacle,
                 };
             }
         };
         let status = response.status();
+        let location = redirect_target(&response);
         if status.is_success() {
-            return Attempt::Delivered { progress };
+            return self.accepted(response, progress).await;
         }
         // Said by somebody on the way, who does not know either.
         progress.perhaps |= status == StatusCode::GATEWAY_TIMEOUT;
@@ -88,12 +108,17 @@ impl Poster {
             );
         let body = beginning(response).await;
         let retry_after = asked.or_else(|| retry_after_in(&body));
-        let error = self.redacted(&format!("HTTP {}{}", status.as_u16(), refusal(&body)));
+        let body = self.redactor.clean_cut(&body);
+        let mut error = format!("HTTP {}{}", status.as_u16(), refusal(&body));
+        if let Some(location) = location {
+            error += &format!(": it redirects to {location}, which is not followed; change `url`");
+        }
         if transient {
             Attempt::Retry {
                 progress,
                 error,
                 retry_after,
+                obstacle: Obstacle::Other,
             }
         } else {
             Attempt::Failed { progress, error }
@@ -108,7 +133,7 @@ impl Poster {
             .send()
             .await
             .map(drop)
-            .map_err(|e| http_client::describe(&e))
+            .map_err(|e| self.redactor.clean(&words(&e)))
     }
 
     fn headers(&self, call: &Call, id: &str, timestamp: i64) -> HeaderMap {
@@ -135,13 +160,35 @@ impl Poster {
         headers
     }
 
-    /// A receiver may repeat what it was sent; what only it may know goes no further.
-    fn redacted(&self, text: &str) -> String {
-        let extra = self.webhook.extra.iter().map(|(_, value)| value);
-        extra
-            .chain(self.webhook.headers.iter().map(|(_, value)| value))
-            .fold(text.to_owned(), |text, s| s.redact(&text))
+    /// An answer of 200 that reports a failure all the same.
+    async fn accepted(&self, response: Response, progress: Progress) -> Attempt {
+        if self.webhook.kind != WebhookKind::Teams {
+            return Attempt::Delivered { progress };
+        }
+        let body = beginning(response).await;
+        if !body.contains(TEAMS_FAILURE) {
+            return Attempt::Delivered { progress };
+        }
+        // It wraps the status of the service behind it: "… failed with error: … HTTP error 429 …".
+        let error = refusal(&self.redactor.clean_cut(&body));
+        Attempt::Retry {
+            progress,
+            error: format!("HTTP 200 that reports a failure{error}"),
+            retry_after: None,
+            obstacle: Obstacle::Other,
+        }
     }
+}
+
+/// Where a redirect leads, without what may be a secret in it.
+fn redirect_target(response: &Response) -> Option<String> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let target = response.headers().get("location")?.to_str().ok()?;
+    let target = response.url().join(target).ok()?;
+    // The path of a receiver's address may let anybody in.
+    Some(target.origin().ascii_serialization())
 }
 
 fn signature(key: &hmac::Key, id: &str, timestamp: i64, body: &str) -> String {
@@ -198,6 +245,11 @@ fn refusal(body: &str) -> String {
     } else {
         format!(": {}", text.trim())
     }
+}
+
+/// What went wrong, without the URL, which is often a secret in itself.
+pub(super) fn words(error: &reqwest::Error) -> String {
+    http_client::error_text(error, "the receiver")
 }
 
 #[cfg(test)]

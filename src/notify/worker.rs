@@ -7,30 +7,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Attempt, Progress, Sender, backoff, keep_alive};
+use super::retry::RetryLog;
+use super::{Attempt, Obstacle, Progress, Sender, backoff, keep_alive};
 use crate::audience::ends_by_message;
 use crate::clock::Wall;
 use crate::config::{Channel, Settings};
 use crate::log::{Event, emit};
-use crate::model::{NoticeType, Timestamp};
+use crate::model::Timestamp;
 use crate::store::{Attempted, Pending, Store, StoreError};
 
 /// How long an attempt under way may go on after the daemon is told to stop. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
-/// A worker looks at its rows at least this often, whatever it was told: `llmwatch outbox` changes them from another
-/// process.
+/// A worker reads its rows at least this often, woken or not: `llmwatch outbox` changes them from another process.
 const POLL: Duration = Duration::from_secs(5);
+/// No worker is held back for longer, whatever the clock says.
+const MAX_HOLD: Duration = Duration::from_hours(1);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// How long after a failed attempt it is tried again to say that the monitor is blind.
-const BLIND_AGAIN: Duration = Duration::from_mins(1);
-
 /// What every worker needs.
 #[derive(Clone)]
 pub struct Post {
@@ -52,6 +51,7 @@ pub async fn run(
     post: Post,
     mut config: watch::Receiver<Arc<Settings>>,
 ) -> Result<(), super::SetupError> {
+    let retries = RetryLog::default();
     loop {
         let current = config.borrow_and_update().clone();
         let sender = Arc::new(Sender::new(&current)?);
@@ -66,12 +66,15 @@ pub async fn run(
                     stop: round.clone(),
                     ..post.clone()
                 },
+                retries: retries.clone(),
+                outage: Outage::default(),
             };
             if keep_alive::is_needed(channel) {
                 workers.spawn(keep_alive::run(
                     channel.clone(),
                     sender.clone(),
                     worker.post.clone(),
+                    retries.clone(),
                 ));
             }
             workers.spawn(worker.run());
@@ -136,41 +139,63 @@ fn store_failed(error: &StoreError, channel: &str) {
     );
 }
 
+/// What the worker remembers of a receiver that fails.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outage {
+    /// Since when every attempt has failed.
+    since: Option<Timestamp>,
+    /// Nothing is sent before this: the receiver asked for it, or nothing listens there.
+    hold_until: Option<Timestamp>,
+}
+
 struct Worker {
     channel: Arc<Channel>,
     sender: Arc<Sender>,
     post: Post,
+    retries: RetryLog,
+    outage: Outage,
 }
 
 impl Worker {
-    async fn run(self) {
+    async fn run(mut self) {
         while !self.post.stop.is_cancelled() {
-            let woken = self.post.wake.notified();
+            let wake = self.post.wake.clone();
+            let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
-            let wait = match self.next().await {
-                Ok((Some(pending), _)) => match self.deliver(pending).await {
-                    Ok(()) => continue,
-                    Err(error) => {
-                        store_failed(&error, &self.channel.name);
-                        STORE_PAUSE
-                    }
-                },
-                Ok((None, next)) => next.map_or(POLL, |at| {
-                    Duration::from_millis(at.since_ms((self.post.wall)()).max(1).unsigned_abs())
-                        .min(POLL)
-                }),
-                Err(error) => {
-                    store_failed(&error, &self.channel.name);
-                    STORE_PAUSE
+            if let Some(wait) = self.step().await {
+                tokio::select! {
+                    () = self.post.stop.cancelled() => {}
+                    () = woken => {}
+                    () = tokio::time::sleep(wait) => {}
                 }
-            };
-            tokio::select! {
-                () = self.post.stop.cancelled() => {}
-                () = woken => {}
-                () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Delivers the next notification, if one is due; otherwise says how long to wait.
+    async fn step(&mut self) -> Option<Duration> {
+        let now = (self.post.wall)();
+        let held = self.outage.hold_until.map(|until| until.since_ms(now));
+        if let Some(held @ 1..) = held {
+            let held = Duration::from_millis(held.unsigned_abs());
+            // Longer than any wait: the clock was set back.
+            if held <= MAX_HOLD {
+                return Some(held.min(POLL));
+            }
+        }
+        self.outage.hold_until = None;
+        let result = match self.next().await {
+            Ok((Some(pending), _)) => self.deliver(pending).await.map(|()| None),
+            Ok((None, next)) => Ok(Some(next.map_or(POLL, |at| {
+                Duration::from_millis(at.since_ms(now).max(1).unsigned_abs()).min(POLL)
+            }))),
+            Err(error) => Err(error),
+        };
+        result.unwrap_or_else(|error| {
+            store_failed(&error, &self.channel.name);
+            Some(STORE_PAUSE)
+        })
     }
 
     /// The next row to send, or when there will be one.
@@ -191,60 +216,43 @@ impl Worker {
     }
 
     /// One attempt, and what came of it.
-    async fn deliver(&self, pending: Pending) -> Result<(), StoreError> {
+    async fn deliver(&mut self, pending: Pending) -> Result<(), StoreError> {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
-        // Whoever has it, or may have it, from before it was over still has to hear of the end.
+        // Whoever has it, or may have it, from before it was over still needs the message about its end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
         let attempt =
             self.sender
                 .attempt(&self.channel, &pending.notice, progress, (self.post.wall)());
-        let given_up = async {
+        let drained = async {
             self.post.stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
         };
         let attempt = tokio::select! {
             attempt = attempt => attempt,
-            () = given_up => return Ok(()),
+            () = drained => return Ok(()),
         };
         let now = (self.post.wall)();
-        let notice = &pending.notice;
-        let number = pending.attempts + 1;
-        let mut fields = json!({
-            "notification": notice.id, "channel": self.channel.name, "type": notice.r#type, "attempt": number,
-            "incident": notice.incident.as_ref().map(|i| i.id),
-        });
-        let what = format!("{} to {}", notice.r#type.as_str(), self.channel.name);
         let (attempted, progress, error) = match attempt {
             Attempt::Delivered { progress } => {
                 let refused = progress.refused_summary();
-                if let Some(refused) = &refused {
-                    fields["error"] = json!(refused);
-                }
-                emit(
-                    Event::NotificationSent,
-                    Level::INFO,
-                    &format!("{what}: delivered"),
-                    &fields,
-                );
+                self.log_sent(&pending, refused.as_deref());
                 let with_end =
-                    nobody_had_it && notice.already_over && !ends_by_message(&self.channel);
-                (
-                    if with_end {
-                        Attempted::SentWithEnd
-                    } else {
-                        Attempted::Sent
-                    },
-                    progress,
-                    refused,
-                )
+                    nobody_had_it && pending.notice.already_over && !ends_by_message(&self.channel);
+                let attempted = if with_end {
+                    Attempted::SentWithEnd
+                } else {
+                    Attempted::Sent
+                };
+                (attempted, progress, refused)
             }
             Attempt::Failed { progress, error } => {
-                fields["error"] = json!(error);
-                emit(
+                let message = format!("refused for good: {error}");
+                self.log(
                     Event::NotificationFailed,
                     Level::ERROR,
-                    &format!("{what}: refused for good: {error}"),
-                    &fields,
+                    &pending,
+                    &message,
+                    json!({"error": error}),
                 );
                 (Attempted::Failed, progress, Some(error))
             }
@@ -252,37 +260,109 @@ impl Worker {
                 progress,
                 error,
                 retry_after,
+                obstacle,
             } => {
-                fields["error"] = json!(error);
-                let at = if notice.r#type == NoticeType::Blind {
-                    // Where there is no network it is no use to hurry, and when it is back its end says it all.
-                    now + backoff(1, retry_after, 0.0).max(BLIND_AGAIN)
-                } else {
-                    now + backoff(number, retry_after, fastrand::f64())
-                };
-                if at > pending.queued_at + self.channel.filters.give_up_after {
-                    emit(
-                        Event::NotificationExpired,
-                        Level::ERROR,
-                        &format!("{what}: given up: {error}"),
-                        &fields,
-                    );
-                    (Attempted::Expired, progress, Some(error))
-                } else {
-                    fields["next_attempt_at"] = json!(at);
-                    emit(
-                        Event::NotificationRetry,
-                        Level::WARN,
-                        &format!("{what}: {error}; trying again"),
-                        &fields,
-                    );
-                    (Attempted::RetryAt(at), progress, Some(error))
-                }
+                let attempted = self.put_off(&pending, now, &error, retry_after, obstacle);
+                (attempted, progress, Some(error))
             }
         };
-        // Plain data with string keys: serialising cannot fail.
-        let progress = serde_json::to_string(&progress).unwrap_or_default();
+        self.record(pending, now, attempted, &progress, error).await
+    }
+
+    /// When the attempt after one that failed is made, if at all.
+    fn put_off(
+        &mut self,
+        pending: &Pending,
+        now: Timestamp,
+        error: &str,
+        retry_after: Option<Duration>,
+        obstacle: Obstacle,
+    ) -> Attempted {
+        let number = pending.attempts + 1;
+        // What was attempted before the daemon started has been failing for as long as it waits.
+        let earlier = (pending.attempts > 0).then_some(pending.queued_at);
+        let since = self.outage.since.into_iter().chain(earlier).min();
+        let since = since.unwrap_or(now).min(now);
+        self.outage.since = Some(since);
+        let failing_for = Duration::from_millis(now.since_ms(since).unsigned_abs());
+        let wait = backoff(number, obstacle, failing_for, retry_after, fastrand::f64());
+        let at = now + wait;
+        if at > pending.queued_at + self.channel.filters.give_up_after {
+            let message = format!("given up: {error}");
+            self.log(
+                Event::NotificationExpired,
+                Level::ERROR,
+                pending,
+                &message,
+                json!({"error": error}),
+            );
+            return Attempted::Expired;
+        }
+        if retry_after.is_some() || obstacle == Obstacle::Refused {
+            self.outage.hold_until = Some(at);
+        }
+        if let Some(suppressed) = self.retries.is_due(&self.channel.name, now) {
+            let message = format!("{error}; trying again");
+            let more = json!({"error": error, "next_attempt_at": at, "suppressed": suppressed});
+            self.log(
+                Event::NotificationRetry,
+                Level::WARN,
+                pending,
+                &message,
+                more,
+            );
+        }
+        Attempted::RetryAt(at)
+    }
+
+    fn log_sent(&self, pending: &Pending, refused: Option<&str>) {
+        let more = refused.map_or_else(|| json!({}), |refused| json!({"error": refused}));
+        self.log(
+            Event::NotificationSent,
+            Level::INFO,
+            pending,
+            "delivered",
+            more,
+        );
+    }
+
+    fn log(&self, event: Event, level: Level, pending: &Pending, message: &str, more: Value) {
+        let notice = &pending.notice;
+        let mut fields = json!({
+            "notification": notice.id, "channel": self.channel.name, "type": notice.r#type,
+            "attempt": pending.attempts + 1, "incident": notice.incident.as_ref().map(|i| i.id),
+        });
+        if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
+            fields.extend(more);
+        }
+        let message = format!(
+            "{} to {}: {message}",
+            notice.r#type.as_str(),
+            self.channel.name
+        );
+        emit(event, level, &message, &fields);
+    }
+
+    async fn record(
+        &mut self,
+        pending: Pending,
+        now: Timestamp,
+        attempted: Attempted,
+        progress: &Progress,
+        error: Option<String>,
+    ) -> Result<(), StoreError> {
+        // Plain data with string keys: serializing cannot fail.
+        let progress = serde_json::to_string(progress).unwrap_or_default();
         let fallback = self.channel.filters.fallback.clone();
+        let is_success = matches!(attempted, Attempted::Sent | Attempted::SentWithEnd);
+        // The receiver is back: what failed before is sent now.
+        let is_back =
+            is_success && self.outage.since.is_some() || pending.attempts > 0 && is_success;
+        if is_success {
+            self.outage = Outage::default();
+            self.retries.forget(&self.channel.name);
+        }
+        let channel = self.channel.name.clone();
         let work = move |store: &Store| {
             store.record_attempt(
                 &pending,
@@ -291,7 +371,11 @@ impl Worker {
                 &progress,
                 error.as_deref(),
                 fallback.as_deref(),
-            )
+            )?;
+            if is_back {
+                store.release_channel(&channel, now)?;
+            }
+            Ok(())
         };
         let recorded = self.post.store.aside(work).await;
         // There may be something for the fallback now.

@@ -282,6 +282,22 @@ impl Store {
         Ok(())
     }
 
+    /// A receiver is back: everything that was tried in vain on `channel` is due at `now`.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn release_channel(&self, channel: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.unwritten().release(channel, now);
+        self.transaction(|tx| {
+            tx.prepare_cached(
+                "UPDATE outbox SET next_attempt_at = ?2
+                 WHERE state = 'pending' AND channel = ?1 AND attempts > 0 AND next_attempt_at > ?2",
+            )?
+            .execute(params![channel, now.0])
+            .map(drop)
+        })
+    }
+
     /// Gives up everything that waits for channels other than these: they are not configured any more. Says what.
     ///
     /// # Errors

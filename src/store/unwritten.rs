@@ -76,6 +76,17 @@ impl Unwritten {
         self.attempts.push(made);
     }
 
+    /// What was tried in vain on `channel` is due at `now`.
+    pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
+        for made in &mut self.attempts {
+            if let Attempted::RetryAt(at) = &mut made.attempted
+                && made.pending.channel == channel
+            {
+                *at = (*at).min(now);
+            }
+        }
+    }
+
     /// Records every attempt whose row is there.
     pub(super) fn record(&self, tx: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Uuid>> {
         let mut recorded = BTreeSet::new();

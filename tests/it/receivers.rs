@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const ENDPOINT: &str = "[[endpoint]]\nprovider = \"openai\"\napi_key = \"k\"\n";
 
-fn load(channel: &str) -> Settings {
+pub(crate) fn load(channel: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, format!("{ENDPOINT}{channel}")).unwrap();
@@ -31,7 +31,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-fn opened() -> Notice {
+pub(crate) fn opened() -> Notice {
     specimen(
         NoticeType::Opened,
         Uuid::now_v7(),
@@ -233,7 +233,7 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
 }
 
 /// A certificate for `name` that ends in this year, and what a server needs to show it; PEM for whoever is to trust it.
-fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, String) {
+pub(crate) fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, String) {
     let mut wanted = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     wanted.not_before = rcgen::date_time_ymd(2020, 1, 1);
     wanted.not_after = rcgen::date_time_ymd(year, 2, 3);
@@ -296,7 +296,7 @@ async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
         let (expired, expired_pem) = certificate("127.0.0.1", 2021);
         let (other, other_pem) = certificate("mail.example.org", 2060);
         for (config, trusted, told) in [
-            (config, None, "UnknownIssuer"),
+            (config, None, "issuer is unknown"),
             (expired, Some(&expired_pem), "expired"),
             (other, Some(&other_pem), "not valid for name"),
         ] {
