@@ -300,7 +300,7 @@ fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static
     let (right, help) = match (kind, key) {
         (WebhookKind::Template, "method") => (
             matches!(value, "POST" | "PUT"),
-            "possible are: \"POST\" and \"PUT\"",
+            "expected one of: \"POST\" and \"PUT\"",
         ),
         (WebhookKind::Matrix, "room") => (
             value.starts_with('!') && value.contains(':'),
@@ -328,7 +328,7 @@ fn check_form(table: &Table<'_>, kind: WebhookKind, key: &str, written: &'static
     };
     if !right {
         let message = format!(
-            "the value of `{written}` is not possible for `{}`",
+            "the value of `{written}` cannot be used for kind `{}`",
             kind_name(Some(kind))
         );
         table.sink().error(
@@ -347,7 +347,7 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
             let help = "add `command = [\"/usr/local/bin/notify\", \"argument\"]`: it gets the JSON on its standard input";
             table.sink().error(
                 Some(table.span.clone()),
-                "a webhook of kind `exec` without `command`",
+                "missing key `command` for kind `exec`",
                 Some(help.to_owned()),
             );
         }
@@ -442,12 +442,12 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
     } else if kind == Some(WebhookKind::Webex) && path.is_empty() && !(has("token") && has("room"))
     {
         complain(
-            "a webhook of kind `webex` without `token` and `room`",
+            "missing keys `token` and `room` for kind `webex`",
             "add both, or put the address of an incoming webhook into `url`",
         );
     } else if kind == Some(WebhookKind::IncidentIo) && path.is_empty() && !has("source") {
         complain(
-            "a webhook of kind `incident_io` without `source`",
+            "missing key `source` for kind `incident_io`",
             "add the id of the HTTP alert source, or put its whole address into `url`",
         );
     } else if kind == Some(WebhookKind::Ntfy) && path.is_empty() && !has("topic") {

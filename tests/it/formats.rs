@@ -497,9 +497,9 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
         .unwrap_err()
     };
     let url = "url = \"http://127.0.0.1/\"";
-    assert!(error("kind = \"pagerduty\"").contains("without `routing_key`"));
-    assert!(error("kind = \"telegram\"\nchat_id = 1").contains("without `token`"));
-    assert!(error("kind = \"opsgenie\"").contains("without `api_key`"));
+    assert!(error("kind = \"pagerduty\"").contains("missing key `routing_key`"));
+    assert!(error("kind = \"telegram\"\nchat_id = 1").contains("missing key `token`"));
+    assert!(error("kind = \"opsgenie\"").contains("missing key `api_key`"));
     assert!(error(&format!("kind = \"ntfy\"\n{url}")).contains("without a topic"));
     assert!(
         error(&format!("kind = \"slack\"\n{url}\nchat_id = 1"))
@@ -511,10 +511,10 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
         ))
         .contains("1 to 5")
     );
-    assert!(error("kind = \"exec\"").contains("without `command`"));
+    assert!(error("kind = \"exec\"").contains("missing key `command`"));
     assert!(error("kind = \"exec\"\ncommand = [\"notify\"]").contains("whole path"));
     assert!(error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` says nothing"));
-    assert!(error("kind = \"webex\"").contains("without `token` and `room`"));
+    assert!(error("kind = \"webex\"").contains("missing keys `token` and `room`"));
     let matrix = format!("kind = \"matrix\"\n{url}\ntoken = \"t\"\nroom = \"#ops:example.org\"");
     assert!(error(&matrix).contains("internal id"));
     let signal = format!("kind = \"signal\"\n{url}\nfrom = \"+4915112345678\"\nto = \"0151\"");
@@ -522,7 +522,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     let put = format!("kind = \"template\"\n{url}\nbody = '{{}}'\nmethod = \"GET\"");
     assert!(error(&put).contains("\"PUT\""));
     let host = "kind = \"template\"\nurl = \"http://{{data.host}}/\"\nbody = '{}'";
-    assert!(error(host).contains("no http or https URL"));
+    assert!(error(host).contains("not an http or https URL"));
     let template = error(&format!(
         "kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"
     ));
