@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::shorten::{shorten, shorten_bytes};
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
 use crate::model::Secret;
 
 /// Gotify has no limits of its own; a phone shows no more.
@@ -14,10 +14,10 @@ const MESSAGE: usize = 8192;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let priority = material.key("priority").parse().unwrap_or(
-        match (material.severity(), material.is_over()) {
-            (_, true) | (Severity::Info, _) => 3,
-            (Severity::High, _) => 8,
-            (Severity::Low, _) => 5,
+        match (material.urgency(), material.is_over()) {
+            (_, true) | (Urgency::Info, _) => 3,
+            (Urgency::High, _) => 8,
+            (Urgency::Low, _) => 5,
         },
     );
     let mut extras = json!({"client::display": {"contentType": "text/plain"}});
@@ -25,7 +25,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         extras["client::notification"] = json!({"click": {"url": url}});
     }
     let body = json!({
-        "title": shorten(&material.letter.subject, TITLE),
+        "title": shorten(&material.message.subject, TITLE),
         "message": shorten_bytes(&material.text("\n\n"), MESSAGE),
         "priority": priority,
         "extras": extras,

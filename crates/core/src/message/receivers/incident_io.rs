@@ -21,7 +21,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         for (name, value) in [
             ("provider", incident.provider.clone()),
             ("endpoints", incident.endpoints.join(", ")),
-            ("cause", incident.cause.clone()),
+            ("cause", incident.cause.to_string()),
             ("attribution", incident.attribution.to_string()),
             ("status", incident.status.as_str().to_owned()),
         ] {
@@ -29,7 +29,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         }
     }
     let mut body = json!({
-        "title": shorten(&material.letter.subject, TITLE),
+        "title": shorten(&material.message.subject, TITLE),
         "description": escaped(&material.text("\n\n"), DESCRIPTION, parted),
         "deduplication_key": material.dedup_key(),
         "status": if material.is_over() { "resolved" } else { "firing" },

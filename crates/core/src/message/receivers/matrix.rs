@@ -16,12 +16,12 @@ const HTML: usize = 12_000;
 const PARAGRAPH: usize = 2000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let mut html = vec![format!(
         "<strong>{}</strong>",
-        escaped(&letter.subject, PARAGRAPH, character)
+        escaped(&message.subject, PARAGRAPH, character)
     )];
-    html.extend(letter.paragraphs().iter().map(|(heading, text)| {
+    html.extend(message.paragraphs().iter().map(|(heading, text)| {
         format!(
             "<em>{}</em><br>{}",
             escaped(heading, 100, character),
@@ -31,7 +31,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let link = material
         .link()
         .map(|url| format!("<a href=\"{0}\">{0}</a>", escaped(url, 1000, character)));
-    let text = format!("{}\n\n{}", letter.subject, material.text("\n\n"));
+    let text = format!("{}\n\n{}", message.subject, material.text("\n\n"));
     let body = json!({
         "msgtype": "m.text",
         "body": shorten_bytes(&text, TEXT),

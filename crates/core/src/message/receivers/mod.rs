@@ -155,7 +155,7 @@ impl Material<'_> {
 
     /// The paragraphs as plain text, with `between` between them.
     fn text(&self, between: &str) -> String {
-        let paragraphs = self.letter.paragraphs();
+        let paragraphs = self.message.paragraphs();
         let parts: Vec<_> = paragraphs
             .iter()
             .map(|(heading, text)| format!("{heading}\n{text}"))

@@ -13,9 +13,12 @@ const TEXT: usize = 5000;
 const PARAGRAPH: usize = 1500;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
-    let mut parts = vec![format!("*{}*", escaped(&letter.subject, PARAGRAPH, parted))];
-    parts.extend(letter.paragraphs().iter().map(|(heading, text)| {
+    let message = &material.message;
+    let mut parts = vec![format!(
+        "*{}*",
+        escaped(&message.subject, PARAGRAPH, parted)
+    )];
+    parts.extend(message.paragraphs().iter().map(|(heading, text)| {
         format!(
             "*{}*\n{}",
             escaped(heading, 100, parted),

@@ -13,7 +13,7 @@ const MESSAGE: usize = 2000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let recipients: Vec<_> = material.key("to").split(',').map(str::trim).collect();
-    let text = format!("{}\n\n{}", material.letter.subject, material.text("\n\n"));
+    let text = format!("{}\n\n{}", material.message.subject, material.text("\n\n"));
     let link = material.link().map(|url| format!("\n\n{url}"));
     let link = link.unwrap_or_default();
     let room = MESSAGE.saturating_sub(super::shorten::length(&link));

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::shorten::shorten;
-use super::{Call, Material, Severity};
+use super::{Call, Material, Urgency};
 use crate::model::{NoticeType, Secret};
 use crate::notify::render::clean;
 
@@ -18,17 +18,17 @@ const MESSAGE: usize = 20_000;
 pub(super) fn call(material: &Material<'_>) -> Call {
     let incident = material.notice.incident.as_ref();
     let is_taken = incident.is_some_and(|i| i.acknowledged.is_some());
-    let kind = match (material.notice.r#type, material.severity()) {
+    let kind = match (material.notice.r#type, material.urgency()) {
         _ if material.is_over() => "RECOVERY",
         (NoticeType::Updated | NoticeType::Reminder, _) if is_taken => "ACKNOWLEDGEMENT",
-        (_, Severity::High) => "CRITICAL",
-        (_, Severity::Low) => "WARNING",
-        (_, Severity::Info) => "INFO",
+        (_, Urgency::High) => "CRITICAL",
+        (_, Urgency::Low) => "WARNING",
+        (_, Urgency::Info) => "INFO",
     };
     let mut body = json!({
         "message_type": kind,
         "entity_id": shorten(&material.dedup_key(), ENTITY),
-        "entity_display_name": shorten(&material.letter.subject, NAME),
+        "entity_display_name": shorten(&material.message.subject, NAME),
         "state_message": shorten(&material.text("\n\n"), MESSAGE),
         "monitoring_tool": "llmwatch",
         "host_name": shorten(&clean(&material.notice.location), NAME),

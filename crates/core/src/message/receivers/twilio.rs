@@ -21,7 +21,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let link = link
         .filter(|link| length(link) < BODY / 2)
         .unwrap_or_default();
-    let text = shorten(&material.letter.subject, BODY - length(&link)) + &link;
+    let text = shorten(&material.message.subject, BODY - length(&link)) + &link;
     let body = Serializer::new(String::new())
         .append_pair("To", material.key("to"))
         .append_pair("From", material.key("from"))

@@ -17,7 +17,7 @@ const MESSAGE: usize = 7439;
 pub(super) fn call(material: &Material<'_>) -> Call {
     let link = material.link().map(|url| format!("\n\n{url}"));
     let link = link.filter(|link| link.len() < 1000).unwrap_or_default();
-    let text = format!("{}\n\n{}", material.letter.subject, material.text("\n\n"));
+    let text = format!("{}\n\n{}", material.message.subject, material.text("\n\n"));
     let text = shorten_bytes(&text, MESSAGE - link.len()) + &link;
     let url = Secret::new(material.url("/v1/messages"));
     match material.key("token") {

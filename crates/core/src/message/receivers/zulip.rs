@@ -17,12 +17,12 @@ const TOPIC: usize = 60;
 const PARAGRAPH: usize = 2000;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
-    let letter = &material.letter;
+    let message = &material.message;
     let mut parts = vec![format!(
         "**{}**",
-        escaped(&letter.subject, PARAGRAPH, parted)
+        escaped(&message.subject, PARAGRAPH, parted)
     )];
-    parts.extend(letter.paragraphs().iter().map(|(heading, text)| {
+    parts.extend(message.paragraphs().iter().map(|(heading, text)| {
         format!(
             "**{}**\n{}",
             escaped(heading, 100, parted),
