@@ -242,21 +242,17 @@ fn sender(value: &Value<'_>) -> Option<(Option<String>, String)> {
 fn hello(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     let literal = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    let valid = match literal {
-        Some(address) => address
-            .strip_prefix("IPv6:")
-            .unwrap_or(address)
-            .parse::<std::net::IpAddr>()
-            .is_ok(),
-        None => {
-            let is_label = |label: &str| {
-                let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-                !label.is_empty() && label.len() <= 63 && label.bytes().all(valid)
-            };
-            text.len() <= 253 && text.split('.').all(is_label)
-        }
+    let is_label = |label: &str| {
+        let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(valid)
     };
-    if valid {
+    let is_valid = if let Some(address) = literal {
+        let address = address.strip_prefix("IPv6:").unwrap_or(address);
+        address.parse::<std::net::IpAddr>().is_ok()
+    } else {
+        text.len() <= 253 && text.split('.').all(is_label)
+    };
+    if is_valid {
         return Some(text);
     }
     value.error(

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::channel::filters;
 use super::endpoint::{checked_name, headers_of};
-use super::raw::Table;
+use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Syntax, Template, Webhook, WebhookKind};
 use crate::model::Secret;
 
@@ -81,7 +81,9 @@ fn needs(kind: WebhookKind) -> Needs {
         | WebhookKind::Teams
         | WebhookKind::Alertmanager
         | WebhookKind::GoogleChat => (&[], &[], false),
-        WebhookKind::Slack | WebhookKind::Mattermost => (&[], &["channel"], false),
+        WebhookKind::Slack | WebhookKind::Mattermost | WebhookKind::Rocketchat => {
+            (&[], &["channel"], false)
+        }
         WebhookKind::Telegram => (
             &[("chat_id", "the chat's number, or `@channelname`")],
             &["token"],
@@ -136,7 +138,6 @@ fn needs(kind: WebhookKind) -> Needs {
             &[],
             true,
         ),
-        WebhookKind::Rocketchat => (&[], &["channel"], false),
         WebhookKind::Zulip => (
             &[
                 ("user", "the bot's mail address"),
@@ -362,7 +363,7 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
     }
     let command = written
         .as_ref()
-        .and_then(|v| v.strings())
+        .and_then(Value::strings)
         .unwrap_or_default();
     if let (Some(value), Some(program)) = (&written, command.first())
         && !program.starts_with('/')

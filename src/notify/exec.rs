@@ -107,13 +107,11 @@ impl Program {
             // Fails when nothing of the group is left.
             let _ = kill_process_group(group, Signal::KILL);
         }
-        match ended {
-            Ok(ended) => ended.map(Some),
-            Err(_) => {
-                child.wait().await?;
-                Ok(None)
-            }
+        if let Ok(ended) = ended {
+            return ended.map(Some);
         }
+        child.wait().await?;
+        Ok(None)
     }
 
     fn spawn(&self, notice: &Notice) -> std::io::Result<Child> {

@@ -225,7 +225,7 @@ async fn beginning(mut response: Response) -> String {
     while body.len() < MOST_BODY {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                body.extend_from_slice(&chunk[..chunk.len().min(MOST_BODY - body.len())])
+                body.extend_from_slice(&chunk[..chunk.len().min(MOST_BODY - body.len())]);
             }
             _ => break,
         }

@@ -356,8 +356,7 @@ impl Worker {
         let fallback = self.channel.filters.fallback.clone();
         let is_success = matches!(attempted, Attempted::Sent | Attempted::SentWithEnd);
         // The receiver is back: what failed before is sent now.
-        let is_back =
-            is_success && self.outage.since.is_some() || pending.attempts > 0 && is_success;
+        let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
         if is_success {
             self.outage = Outage::default();
             self.retries.forget(&self.channel.name);

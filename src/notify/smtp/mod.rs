@@ -29,7 +29,7 @@ use crate::http_client;
 /// The limit for connecting, TLS included.
 const CONNECT: Duration = Duration::from_secs(20);
 /// The limit for the greeting: servers that delay it against spam take up to half a minute.
-const GREETING: Duration = Duration::from_secs(60);
+const GREETING: Duration = Duration::from_mins(1);
 
 /// A connection, encrypted or not.
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -242,6 +242,10 @@ fn io_text(error: &io::Error) -> String {
 }
 
 /// What the server offers.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an extension of its own"
+)]
 #[derive(Debug, Clone, Copy, Default)]
 struct Extensions {
     starttls: bool,

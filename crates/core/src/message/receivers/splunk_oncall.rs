@@ -1,4 +1,4 @@
-//! Splunk On-Call's REST endpoint (VictorOps). The incident is the entity: its end is the entity's recovery.
+//! Splunk On-Call's REST endpoint (once `VictorOps`). The incident is the entity: its end is the entity's recovery.
 //!
 //! <https://help.splunk.com/en/splunk-on-call/integrations/rest-endpoint-integration-guide>
 
