@@ -8,9 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::render;
 use super::{Attempt, Obstacle, Progress};
 use crate::config::Webhook;
+use crate::message::render;
 use crate::model::Notice;
 use crate::redact::Redactor;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llmwatch::clock;
 use llmwatch::config::Settings;
-use llmwatch::notify::specimen::specimen;
+use llmwatch::message::test_notice::specimen;
 use llmwatch::notify::{Attempt, Obstacle, Progress, Sender};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};

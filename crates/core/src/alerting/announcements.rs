@@ -2,8 +2,8 @@
 
 use super::context::TickContext;
 use super::{Announcement, Desk, stable_id};
-use crate::config::matchers::{ends_by_message, wants_type};
 use crate::config::Channel;
+use crate::config::matchers::{ends_by_message, wants_type};
 use crate::model::{Notice, NoticeType, Outgoing};
 
 impl Desk {

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::stable_id;
 use super::suppression::{Suppression, Suppressions};
-use crate::config::matchers::wants_type;
 use crate::config::Filters;
+use crate::config::matchers::wants_type;
 use crate::model::{Incident, NoticeType, Timestamp};
 
 /// The longest interval between two reminders.

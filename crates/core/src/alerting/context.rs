@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::Timelike;
 use uuid::Uuid;
 
+use super::maintenance::{self, Active};
 use super::suppression::Suppressions;
 use crate::config::{Channel, Config, Filters};
-use super::maintenance::{self, Active};
-use crate::model::{Endpoint, Incident, Notice, NoticeType, Status, Timestamp};
 use crate::model::Silence;
 use crate::model::Snapshot;
+use crate::model::{Endpoint, Incident, Notice, NoticeType, Status, Timestamp};
 
 /// The surroundings of one tick.
 pub(super) struct TickContext<'a> {

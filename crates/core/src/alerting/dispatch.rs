@@ -8,8 +8,8 @@ use super::channel_state::{ChannelState, Decision, Delivery};
 use super::context::TickContext;
 use super::rate_limiter::{Digest, RateLimiter};
 use super::{Case, Desk, stable_id};
-use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
 use crate::config::Channel;
+use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
 use crate::model::{IncidentState, Notice, NoticeType, Outgoing};
 
 /// More first messages at once than this are one message. Ten endpoints of one vendor are one incident anyway.

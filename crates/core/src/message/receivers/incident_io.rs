@@ -6,8 +6,8 @@ use serde_json::{Map, json};
 
 use super::shorten::{escaped, shorten};
 use super::{Call, Material, parted};
+use crate::message::render::clean;
 use crate::model::Secret;
-use crate::notify::render::clean;
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://api.incident.io";

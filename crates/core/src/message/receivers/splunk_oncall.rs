@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::shorten::shorten;
 use super::{Call, Material, Urgency};
+use crate::message::render::clean;
 use crate::model::{NoticeType, Secret};
-use crate::notify::render::clean;
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://alert.victorops.com";

@@ -9,8 +9,8 @@ use url::form_urlencoded::Serializer;
 
 use super::shorten::{escaped, fitting, shorten};
 use super::{Call, Material, parted};
+use crate::message::render::clean;
 use crate::model::Secret;
-use crate::notify::render::clean;
 
 const CONTENT: usize = 10_000;
 const TOPIC: usize = 60;
