@@ -528,7 +528,11 @@ impl Points {
         let counts = first.chain(h.buckets[joined + 1..].iter().copied());
         let exemplars = h.exemplar.iter().map(|e| {
             let id = attributes(&[("request_id", e.request_id.as_str().into())]);
-            json!({"filteredAttributes": id, "timeUnixNano": nanos(e.at), "asDouble": e.seconds})
+            // Rotel drops a histogram whose exemplar lacks the ids or has its time as a string.
+            json!({
+                "filteredAttributes": id, "timeUnixNano": e.at.0.max(0).saturating_mul(1_000_000),
+                "asDouble": e.seconds, "traceId": "", "spanId": "",
+            })
         });
         let distribution = json!({
             "count": h.count,
