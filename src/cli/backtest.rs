@@ -127,7 +127,7 @@ fn optional_config(globals: &Globals) -> Result<Option<Settings>, Failure> {
 
 fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
     // Without a configuration nothing is known of controls; what was attributed to this machine was so for a reason.
-    let controls = config.is_none_or(|c| !c.controls.is_empty());
+    let controls = config.is_none_or(|c| !c.connectivity_checks.is_empty());
     Samples::new(name, config.map_or(&[], |c| &c.endpoints), controls)
 }
 

@@ -28,7 +28,9 @@ pub(super) struct SilenceArgs {
     groups: Vec<String>,
     /// Reason, shown with the silence
     #[arg(long, default_value = "")]
-    comment: String,
+    note: String,
+    #[arg(long = "comment", hide = true, value_parser = renamed_to_note)]
+    _comment: Option<String>,
     /// Your name
     #[arg(long, env = "USER", hide_env = true, default_value = "")]
     by: String,
@@ -47,13 +49,20 @@ pub(super) struct AckArgs {
     number: u64,
     /// Note, shown on the incident's page
     #[arg(long, default_value = "")]
-    comment: String,
+    note: String,
+    #[arg(long = "comment", hide = true, value_parser = renamed_to_note)]
+    _comment: Option<String>,
     /// Your name
     #[arg(long, env = "USER", hide_env = true, default_value = "")]
     by: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Refuses the name that `--note` had before.
+fn renamed_to_note(_: &str) -> Result<String, &'static str> {
+    Err("`--comment` is now `--note`")
 }
 
 pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
@@ -74,7 +83,7 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
     } else if let Some(length) = &args.length {
         let wish = json!({
             "for": length, "endpoints": args.endpoints, "providers": args.providers, "groups": args.groups,
-            "comment": args.comment, "by": args.by,
+            "note": args.note, "by": args.by,
         });
         let begun = call(&config, reqwest::Method::POST, "silences", Some(wish)).await?;
         let word = |key: &str| begun[key].as_str().unwrap_or_default().to_owned();
@@ -98,7 +107,7 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
             eprintln!("no silence holds");
         } else {
             let mut rows = vec![
-                ["id", "until", "about", "by", "comment"]
+                ["id", "until", "about", "by", "note"]
                     .map(str::to_owned)
                     .to_vec(),
             ];
@@ -121,7 +130,7 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
                     s.until.to_string(),
                     about,
                     s.by.clone(),
-                    s.comment.clone(),
+                    s.note.clone(),
                 ]
             }));
             print(&table(&rows));
@@ -132,7 +141,7 @@ pub(super) async fn silence(globals: &Globals, args: &SilenceArgs) -> Exit {
 
 pub(super) async fn ack(globals: &Globals, args: &AckArgs) -> Exit {
     let config = globals.load()?;
-    let word = json!({"by": args.by, "comment": args.comment});
+    let word = json!({"by": args.by, "note": args.note});
     let incident = call(
         &config,
         reqwest::Method::POST,

@@ -12,7 +12,7 @@ use crate::model::Provider;
 /// Written with two brackets.
 const LISTS: [&str; 6] = [
     "endpoint",
-    "control",
+    "connectivity_check",
     "status_feed",
     "email",
     "webhook",

@@ -14,21 +14,21 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::source::{self, Sources};
 use super::{
-    Budget, Channel, Config, ConfigError, Control, Heartbeat, Log, LogFormat, Maintenance, Monitor,
-    Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings, Web, Window, channel,
-    feed, proxy, state_dir, units::minute_of_day, webhook,
+    Budget, Channel, Config, ConfigError, ConnectivityCheck, Heartbeat, Log, LogFormat,
+    Maintenance, Monitor, Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings,
+    Web, Window, channel, feed, proxy, state_dir, units::minute_of_day, webhook,
 };
 use crate::model::Provider;
 
 const OTLP_HELP: &str =
     "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
 const DAY: Duration = Duration::from_hours(24);
-/// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other; by name where the
-/// resolver is to be tried as well, and one by address for when it fails.
-const CONTROLS: [&str; 3] = [
-    "tcp://1.1.1.1:443",
-    "tcp://dns.google:443",
-    "tcp://dns.quad9.net:443",
+/// Asked when a probe fails below HTTP: three operators, unrelated to any provider and to each other. Each has a name to
+/// look up when the resolver is in doubt; one is reached by address, for when the resolver fails.
+const CONNECTIVITY_CHECKS: [(&str, &str); 3] = [
+    ("tcp://1.1.1.1:443", "one.one.one.one"),
+    ("tcp://dns.google:443", "dns.google"),
+    ("tcp://dns.quad9.net:443", "dns.quad9.net"),
 ];
 
 /// Reads and checks the file at `path`, and the files that its `include` names.
@@ -160,7 +160,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
         .collect();
     endpoint::read_alone(&detection, defaults.as_ref().filter(|_| !tables.is_empty()));
     name_endpoints(&mut reads);
-    let controls = read_controls(root, &reads);
+    let connectivity_checks = read_connectivity_checks(root, &reads);
     let feeds = feed::read(root, &reads);
 
     let emails = root.tables("email");
@@ -204,7 +204,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
             .filter(|r| r.enabled)
             .map(|r| Arc::new(r.endpoint))
             .collect(),
-        controls,
+        connectivity_checks,
         status_feeds: feeds,
         channels: channels.into_iter().map(|(_, c)| Arc::new(c)).collect(),
         maintenance,
@@ -364,9 +364,9 @@ fn read_budget(root: &Table<'_>) -> Budget {
     budget
 }
 
-fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
-    let tables = root.tables("control");
-    let mut controls = Vec::new();
+fn read_connectivity_checks(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<ConnectivityCheck> {
+    let tables = root.tables("connectivity_check");
+    let mut checks = Vec::new();
     let mut enabled = true;
     for table in &tables {
         enabled &= table
@@ -381,12 +381,23 @@ fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
                 Some(url)
             } else {
                 v.error(
-                    "a control is `tcp://host:port` or `https://…`",
+                    "a connectivity check is `tcp://host:port` or `https://…`",
                     "fix the URL",
                 )
             }
         });
-        controls.extend(url.map(|url| Control { url }));
+        let name = table.get("name").and_then(|v| {
+            let name = v.string()?;
+            if is_host_name(&name) {
+                Some(name)
+            } else {
+                v.error(
+                    format!("`{name}` is not a host name"),
+                    "write a name without scheme or port, such as `\"dns.google\"`",
+                )
+            }
+        });
+        checks.extend(url.map(|url| ConnectivityCheck { url, name }));
         table.finish();
     }
     let nothing_outside = reads
@@ -396,15 +407,28 @@ fn read_controls(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<Control> {
     if !enabled || (tables.is_empty() && nothing_outside) {
         return Vec::new();
     }
-    if controls.is_empty() {
-        controls.extend(
-            CONTROLS
-                .iter()
-                .filter_map(|u| Url::parse(u).ok())
-                .map(|url| Control { url }),
-        );
+    if checks.is_empty() {
+        checks.extend(CONNECTIVITY_CHECKS.iter().filter_map(|(url, name)| {
+            Some(ConnectivityCheck {
+                url: Url::parse(url).ok()?,
+                name: Some((*name).to_owned()),
+            })
+        }));
     }
-    controls
+    checks
+}
+
+/// Whether `name` can be looked up: labels of letters, digits and hyphens, at most 253 characters, and no address.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    name.len() <= 253
+        && name.trim_end_matches('.').split('.').all(is_label)
+        && name.parse::<std::net::IpAddr>().is_err()
 }
 
 fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {

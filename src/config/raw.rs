@@ -21,6 +21,9 @@ use crate::model::Secret;
 
 const TABLE: &str = "a table";
 
+/// Tables that had another name in an earlier release: the old name and the new one.
+const RENAMED: &[(&str, &str)] = &[("control", "connectivity_check")];
+
 /// What is collected while the files are read.
 pub(super) struct Sink<'s> {
     pub(super) surroundings: &'s Surroundings,
@@ -260,6 +263,14 @@ impl<'a> Table<'a> {
         for (key, _) in self.written {
             let name: &str = key.get_ref();
             if asked.contains(name) {
+                continue;
+            }
+            if let Some((_, now)) = RENAMED.iter().find(|(old, _)| self.below(name) == *old) {
+                self.sink.error(
+                    Some(key.span()),
+                    format!("`[[{name}]]` is now `[[{now}]]`"),
+                    Some("rename the table".to_owned()),
+                );
                 continue;
             }
             let place = if self.name.is_empty() {

@@ -16,7 +16,7 @@ const TABLES: [&str; 15] = [
     "budget",
     "defaults",
     "endpoint",
-    "control",
+    "connectivity_check",
     "status_feed",
     "email",
     "webhook",

@@ -79,8 +79,8 @@ impl Broadcast {
                 | Event::IncidentResolved
                 | Event::FeedChanged
                 | Event::BudgetSpent
-                | Event::MonitorBlind
-                | Event::MonitorSighted
+                | Event::MonitorOffline
+                | Event::MonitorOnline
         )
     }
 

@@ -38,7 +38,7 @@ events! {
     /// A probe was not made, or its result thrown away.
     ProbeSkipped = "probe.skipped";
     /// Something looked bad for a moment and has passed without an alert.
-    BlipCleared = "blip.cleared";
+    DetectionCleared = "detection.cleared";
     /// An endpoint is asked in another way from now on, because its server wants it so.
     ProbeAdapted = "probe.adapted";
     /// Something deserves a word before it becomes a failure.
@@ -75,10 +75,10 @@ events! {
     StoreFailed = "store.failed";
     /// The store is written again, with everything that waited.
     StoreRecovered = "store.recovered";
-    /// Nothing answers, controls included: this machine has no network.
-    MonitorBlind = "monitor.blind";
+    /// Nothing answers, connectivity checks included: this machine has no network.
+    MonitorOffline = "monitor.offline";
     /// It has it back.
-    MonitorSighted = "monitor.sighted";
+    MonitorOnline = "monitor.online";
     /// The machine or the process slept.
     MonitorAsleep = "monitor.asleep";
     /// Somebody set the machine's clock.

@@ -422,7 +422,7 @@ impl Core {
 
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
         let interval = endpoint.interval.mul_f64(self.stretch);
-        let controls = self.config.controls_tell_of(endpoint);
+        let controls = self.config.checks_cover(endpoint);
         Reader {
             interval,
             limits: &endpoint.slow,
@@ -561,7 +561,7 @@ impl Core {
             "duration_s": lasted, "bad": k, "probes": n, "faults": faults, "cleared": blip.cleared.as_str(),
         });
         Line::new(
-            log::Event::BlipCleared,
+            log::Event::DetectionCleared,
             tracing::Level::INFO,
             message,
             fields,

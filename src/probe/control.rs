@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::{Control, address_of};
+use crate::config::{ConnectivityCheck, address_of};
 use crate::model::{Endpoint, Fault, Reach};
 
 /// All are asked at once, and have so long to answer.
@@ -34,13 +34,13 @@ struct Target {
 
 impl Controls {
     /// Controls at the given addresses.
-    pub fn new(controls: &[Control]) -> Self {
-        let target = |c: &Control| Target {
+    pub fn new(checks: &[ConnectivityCheck]) -> Self {
+        let target = |c: &ConnectivityCheck| Target {
             url: c.url.clone(),
             client: client(&c.url),
         };
         Self {
-            targets: controls.iter().map(target).collect(),
+            targets: checks.iter().map(target).collect(),
             last: Mutex::new(None),
         }
     }
@@ -50,7 +50,7 @@ impl Controls {
         let tell = self
             .targets
             .iter()
-            .any(|t| Control::tells_of(&t.url, &endpoint.base_url));
+            .any(|t| ConnectivityCheck::covers(&t.url, &endpoint.base_url));
         if fault.is_transport() && tell {
             self.ask().await
         } else {
@@ -141,7 +141,8 @@ mod tests {
         let ask = |urls: Vec<String>| async move {
             let controls: Vec<_> = urls
                 .iter()
-                .map(|u| Control {
+                .map(|u| ConnectivityCheck {
+                    name: None,
                     url: u.parse().unwrap(),
                 })
                 .collect();

@@ -229,7 +229,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
             snapshot.advice = serde_json::from_str(&text).unwrap();
             let silence = json!({
                 "id": Uuid::now_v7(), "created_at": now, "until": Timestamp(now.0 + 2 * HOUR), "by": "kim",
-                "comment": format!("new region, {HOSTILE}"), "endpoints": names(0..5), "providers": [], "groups": [],
+                "note": format!("new region, {HOSTILE}"), "endpoints": names(0..5), "providers": [], "groups": [],
             });
             snapshot.silences = vec![serde_json::from_value(silence).unwrap()];
             let window = json!({

@@ -223,10 +223,10 @@ fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incide
     assert_eq!(watch.open(), [], "nobody's downtime");
     assert_eq!(watch.status("openai-chat").0, Status::Unknown);
     let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
-    assert_eq!(told, [NoticeType::Blind]);
+    assert_eq!(told, [NoticeType::Offline]);
     watch.well(2);
     let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
-    assert_eq!(told, [NoticeType::Blind, NoticeType::Sighted]);
+    assert_eq!(told, [NoticeType::Offline, NoticeType::Online]);
     let title = &watch.announcements[1].title;
     assert!(
         title.starts_with("fra1 has its network back after ") && title.ends_with("probes missed"),
@@ -374,12 +374,12 @@ fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_t
     let blind = watch
         .log
         .iter()
-        .filter(|l| l.contains("MonitorBlind"))
+        .filter(|l| l.contains("MonitorOffline"))
         .count();
     let sighted = watch
         .log
         .iter()
-        .filter(|l| l.contains("MonitorSighted"))
+        .filter(|l| l.contains("MonitorOnline"))
         .count();
     assert_eq!(
         (blind, sighted),
@@ -392,7 +392,7 @@ fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_t
         watch
             .log
             .iter()
-            .filter(|l| l.contains("MonitorSighted"))
+            .filter(|l| l.contains("MonitorOnline"))
             .count(),
         1
     );

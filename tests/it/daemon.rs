@@ -172,10 +172,10 @@ async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
         .endpoints()
         .replace(&openai, nobody)
         .replace(&azure, nobody);
-    let control = |address: &str| format!("\n[[control]]\nurl = \"tcp://{address}\"\n");
+    let control = |address: &str| format!("\n[[connectivity_check]]\nurl = \"tcp://{address}\"\n");
     world.write(&(dead.clone() + &control(nobody)));
     let mut daemon = world.run();
-    let blind = daemon.event("monitor.blind").await;
+    let blind = daemon.event("monitor.offline").await;
     assert_eq!(blind["fault"], "tcp.refused");
     for _ in 0..8 {
         assert_eq!(
@@ -192,7 +192,7 @@ async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
     let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     world.write(&(dead + &control(&alive.local_addr().unwrap().to_string())));
     daemon.signal("HUP");
-    daemon.event("monitor.sighted").await;
+    daemon.event("monitor.online").await;
     let opened = daemon.event("incident.opened").await;
     assert_eq!(
         (opened["attribution"].as_str(), opened["cause"].as_str()),

@@ -156,7 +156,7 @@ impl Story {
             created_at: self.now(),
             until: self.now() + Duration::from_secs(seconds),
             by: String::new(),
-            comment: String::new(),
+            note: String::new(),
             endpoints: endpoints.iter().map(|e| (*e).to_owned()).collect(),
             providers: Vec::new(),
             groups: Vec::new(),
@@ -168,7 +168,7 @@ impl Story {
         let word = Acknowledgement {
             at: self.now(),
             by: "ann".to_owned(),
-            comment: String::new(),
+            note: String::new(),
         };
         assert!(self.desk.acknowledge(number, word).is_some());
         self.tick();
@@ -623,7 +623,7 @@ fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
                     [[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\non = [\"opened\"]\n";
     let mut story = story_of(channels);
     story.desk.announce(Announcement::new(
-        NoticeType::Blind,
+        NoticeType::Offline,
         "fra1 has lost its network".to_owned(),
         NOON,
     ));

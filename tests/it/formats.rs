@@ -258,7 +258,7 @@ fn hostile(r#type: NoticeType, text: &str) -> Notice {
         let word = Acknowledgement {
             at: now(),
             by: text.to_owned(),
-            comment: text.to_owned(),
+            note: text.to_owned(),
         };
         incident.acknowledged = Some(word);
         incident.endpoints = vec![text.to_owned(); 3];
@@ -383,7 +383,7 @@ fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began
     taken.incident.as_mut().unwrap().acknowledged = Some(llmwatch::model::Acknowledgement {
         at: now(),
         by: "ann".to_owned(),
-        comment: String::new(),
+        note: String::new(),
     });
     let (_, pagerduty) = webhooks
         .iter()

@@ -30,7 +30,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
     let taken = Acknowledgement {
         at: now(),
         by: "ann".to_owned(),
-        comment: "calling them".to_owned(),
+        note: "calling them".to_owned(),
     };
     let resolved = notice(NoticeType::Resolved).incident;
     let delivered = Some(Condition {

@@ -197,7 +197,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
     let queue = |channel: &str, r#type, at, whole| {
         let condition = Some(Condition {
             key: "blind".to_owned(),
-            over: r#type == NoticeType::Sighted,
+            over: r#type == NoticeType::Online,
         });
         let notice = Notice {
             condition,
@@ -218,9 +218,9 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
     };
     let next = |channel| store.next_pending(channel, Timestamp(1_000)).unwrap();
     let types = |channel| next(channel).map(|p| p.notice.r#type);
-    queue("mail", NoticeType::Blind, 100, false);
-    queue("pager", NoticeType::Blind, 100, false);
-    queue("local", NoticeType::Blind, 100, false);
+    queue("mail", NoticeType::Offline, 100, false);
+    queue("pager", NoticeType::Offline, 100, false);
+    queue("local", NoticeType::Offline, 100, false);
     let in_flight = next("mail").unwrap();
     store
         .record_attempt(
@@ -232,10 +232,10 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
             None,
         )
         .unwrap();
-    queue("mail", NoticeType::Sighted, 200, true);
-    queue("local", NoticeType::Sighted, 200, true);
+    queue("mail", NoticeType::Online, 200, true);
+    queue("local", NoticeType::Online, 200, true);
     // What keeps an alert open until another message ends it is told both.
-    queue("pager", NoticeType::Sighted, 200, false);
+    queue("pager", NoticeType::Online, 200, false);
     // An attempt that was under way meanwhile fails: it is not made again.
     let later = Attempted::RetryAt(Timestamp(500));
     store
@@ -248,9 +248,9 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
             None,
         )
         .unwrap();
-    assert_eq!(types("mail"), Some(NoticeType::Sighted));
-    assert_eq!(types("local"), Some(NoticeType::Sighted));
-    assert_eq!(types("pager"), Some(NoticeType::Blind));
+    assert_eq!(types("mail"), Some(NoticeType::Online));
+    assert_eq!(types("local"), Some(NoticeType::Online));
+    assert_eq!(types("pager"), Some(NoticeType::Offline));
     store
         .record_attempt(
             &next("mail").unwrap(),
@@ -291,10 +291,10 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         let path = directory.path().join("llmwatch.db");
         let store = Store::open(&path).unwrap();
         let outgoing = |r#type, at, not_before: Option<i64>| {
-            let of_sight = matches!(r#type, NoticeType::Blind | NoticeType::Sighted);
+            let of_sight = matches!(r#type, NoticeType::Offline | NoticeType::Online);
             let condition = Condition {
                 key: "blind".to_owned(),
-                over: r#type == NoticeType::Sighted,
+                over: r#type == NoticeType::Online,
             };
             let notice = Notice {
                 condition: of_sight.then_some(condition),
@@ -317,9 +317,9 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         let other = in_memory.then(|| held(&path));
         let later = vec![
             outgoing(NoticeType::Official, 150, Some(6_000)),
-            outgoing(NoticeType::Blind, 200, Some(2_000)),
+            outgoing(NoticeType::Offline, 200, Some(2_000)),
             // What was to be kept back is not any more: the file was edited meanwhile.
-            outgoing(NoticeType::Sighted, 300, None),
+            outgoing(NoticeType::Online, 300, None),
         ];
         assert_eq!(store.commit(&[commit(later)]).is_err(), in_memory);
         assert_eq!(store.next_pending("pager", Timestamp(1_000)).unwrap(), None);
@@ -344,7 +344,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         }
         assert_eq!(
             told,
-            [NoticeType::Blind, NoticeType::Sighted],
+            [NoticeType::Offline, NoticeType::Online],
             "in memory: {in_memory}"
         );
         assert_eq!(

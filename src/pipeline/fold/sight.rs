@@ -30,7 +30,7 @@ impl Blind {
         if self.nameless {
             "no name is resolved here"
         } else {
-            "neither providers nor controls answer"
+            "neither providers nor connectivity checks answer"
         }
     }
 
@@ -38,7 +38,7 @@ impl Blind {
         if self.nameless {
             "no name was resolved"
         } else {
-            "neither the providers nor the controls answered"
+            "neither the providers nor the connectivity checks answered"
         }
     }
 }
@@ -79,7 +79,7 @@ impl Core {
             let message = format!("{location} has lost its network: {}", blind.reason());
             let fields = json!({"endpoint": sample.endpoint, "fault": sample.fault, "since": sample.started_at});
             step.lines.push(Line::new(
-                log::Event::MonitorBlind,
+                log::Event::MonitorOffline,
                 tracing::Level::ERROR,
                 message,
                 fields,
@@ -98,7 +98,7 @@ impl Core {
             });
             step.announcements.push(Announcement {
                 document,
-                ..Announcement::new(NoticeType::Blind, title, at)
+                ..Announcement::new(NoticeType::Offline, title, at)
             });
         }
     }
@@ -121,7 +121,7 @@ impl Core {
         );
         let fields = json!({"since": blind.since, "duration_s": seconds, "missed_probes": missed});
         step.lines.push(Line::new(
-            log::Event::MonitorSighted,
+            log::Event::MonitorOnline,
             tracing::Level::INFO,
             title.clone(),
             fields.clone(),
@@ -139,7 +139,7 @@ impl Core {
             };
             step.announcements.push(Announcement {
                 document: Some(document),
-                ..Announcement::new(NoticeType::Sighted, title, at)
+                ..Announcement::new(NoticeType::Online, title, at)
             });
         }
     }

@@ -19,7 +19,7 @@ use crate::web::View;
 use crate::web::guard::MayWrite;
 use crate::web::problem::Problem;
 
-/// The longest name and comment that is kept, in bytes.
+/// The longest name and note that is kept, in bytes.
 const LONGEST: usize = 1000;
 
 /// A silence as it is asked for. Without endpoints, providers and groups it holds for all.
@@ -40,7 +40,7 @@ pub(super) struct Wish {
     /// Who asks for it.
     by: String,
     /// Why.
-    comment: String,
+    note: String,
 }
 
 /// Who is on an incident, and what they say about it.
@@ -50,7 +50,7 @@ pub(super) struct Word {
     /// Who says it.
     by: String,
     /// What they say.
-    comment: String,
+    note: String,
 }
 
 /// Which silence.
@@ -131,7 +131,7 @@ pub(super) async fn silence(
         created_at: now,
         until,
         by: short(&wish.by),
-        comment: short(&wish.comment),
+        note: short(&wish.note),
         endpoints: wish.endpoints,
         providers: wish.providers,
         groups: wish.groups,
@@ -182,7 +182,7 @@ pub(super) async fn acknowledge(
     let word = Acknowledgement {
         at: (view.wall)(),
         by: short(&word.by),
-        comment: short(&word.comment),
+        note: short(&word.note),
     };
     let incident = ask(&view, |reply| Control::Acknowledge(number, word, reply)).await?;
     incident
@@ -195,8 +195,13 @@ fn said<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Problem>
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body)
-        .map_err(|e| Problem::bad_request(format!("the body is not as expected: {e}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let error = error.to_string();
+        if error.starts_with("unknown field `comment`") {
+            return Problem::bad_request("`comment` is now `note`".to_owned());
+        }
+        Problem::bad_request(format!("the body is not as expected: {error}"))
+    })
 }
 
 /// One line of bounded length without control characters.

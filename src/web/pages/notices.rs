@@ -123,7 +123,7 @@ fn silence(silence: &Silence, frame: &Frame) -> Notice {
         "Silenced until {}: nobody is told{about}",
         frame.moment(&silence.until)
     );
-    match (silence.by.as_str(), silence.comment.as_str()) {
+    match (silence.by.as_str(), silence.note.as_str()) {
         ("", "") => text.push('.'),
         ("", why) => text += &format!(". “{why}”"),
         (who, "") => text += &format!(". Asked for by {who}."),

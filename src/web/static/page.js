@@ -83,7 +83,7 @@
     for (const name of ["opened", "updated", "escalated", "resolved"]) {
       events.addEventListener(`incident.${name}`, () => refreshIn(SETTLE));
     }
-    for (const name of ["status.changed", "feed.changed", "budget.spent", "monitor.blind", "monitor.sighted", "gap"]) {
+    for (const name of ["status.changed", "feed.changed", "budget.spent", "monitor.offline", "monitor.online", "gap"]) {
       events.addEventListener(name, () => refreshIn(SETTLE));
     }
     events.addEventListener("probe.completed", () => refreshIn(SAMPLES));

@@ -92,8 +92,8 @@ impl Announcement {
     /// One line, for every channel that wants this type.
     pub fn new(r#type: NoticeType, title: String, at: Timestamp) -> Self {
         let condition = match r#type {
-            NoticeType::Blind => Some(("blind", false)),
-            NoticeType::Sighted => Some(("blind", true)),
+            NoticeType::Offline => Some(("blind", false)),
+            NoticeType::Online => Some(("blind", true)),
             NoticeType::Budget => Some(("budget", false)),
             NoticeType::Store => Some(("store", false)),
             _ => None,

@@ -32,8 +32,8 @@ pub struct Config {
     pub budget: Budget,
     /// `[[endpoint]]`, the enabled ones, in the order of the file.
     pub endpoints: Vec<Arc<Endpoint>>,
-    /// `[[control]]`; empty when turned off or not needed.
-    pub controls: Vec<Control>,
+    /// `[[connectivity_check]]`; empty when turned off or not needed.
+    pub connectivity_checks: Vec<ConnectivityCheck>,
     /// `[[status_feed]]`
     pub status_feeds: Vec<StatusFeed>,
     /// `[[email]]` and `[[webhook]]`, in the order of the file.
@@ -67,32 +67,34 @@ pub struct Budget {
 }
 
 impl Config {
-    /// Whether the controls' silence can say something of `endpoint`.
-    pub fn controls_tell_of(&self, endpoint: &Endpoint) -> bool {
-        self.controls
+    /// Whether the connectivity checks say something about the network path to `endpoint`.
+    pub fn checks_cover(&self, endpoint: &Endpoint) -> bool {
+        self.connectivity_checks
             .iter()
-            .any(|c| Control::tells_of(&c.url, &endpoint.base_url))
+            .any(|c| ConnectivityCheck::covers(&c.url, &endpoint.base_url))
     }
 
     /// Whether `endpoint` is reached through what this machine can lose sight of: the world, and what is nearer when a
     /// control is as near.
     pub fn is_outside(&self, endpoint: &Endpoint) -> bool {
-        !is_local(&endpoint.base_url) || self.controls_tell_of(endpoint)
+        !is_local(&endpoint.base_url) || self.connectivity_checks_tell_of(endpoint)
     }
 }
 
-/// One `[[control]]`: a target unrelated to any provider.
+/// One `[[connectivity_check]]`: a target unrelated to any provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub struct ConnectivityCheck {
     /// `tcp://host:port` or `https://…`.
     pub url: Url,
+    /// A host name that is looked up to recognize a resolver failure.
+    pub name: Option<String>,
 }
 
-impl Control {
-    /// Whether the silence of the control at `control` can say something of an endpoint at `endpoint`: it can when the way
+impl ConnectivityCheck {
+    /// Whether the silence of the target at `check` can say something of an endpoint at `endpoint`: it can when the way
     /// to the endpoint is no shorter. A lost network explains nothing that happens on this machine.
-    pub fn tells_of(control: &Url, endpoint: &Url) -> bool {
-        Distance::of(control) <= Distance::of(endpoint)
+    pub fn covers(check: &Url, endpoint: &Url) -> bool {
+        Distance::of(check) <= Distance::of(endpoint)
     }
 }
 

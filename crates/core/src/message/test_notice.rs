@@ -29,8 +29,8 @@ pub fn specimen(
     now: Timestamp,
 ) -> Notice {
     let title = match r#type {
-        NoticeType::Blind => format!("{MARK}{location} has lost its network"),
-        NoticeType::Sighted => format!("{MARK}{location} has its network back after 6 min"),
+        NoticeType::Offline => format!("{MARK}{location} has lost its network"),
+        NoticeType::Online => format!("{MARK}{location} has its network back after 6 min"),
         NoticeType::Budget => format!("{MARK}{location} has spent its probing budget of the day"),
         NoticeType::Store => format!("{MARK}{location} cannot write its store: the disk is full"),
         NoticeType::Delivery => format!("{MARK}the channel `slack` does not deliver: HTTP 500"),

@@ -365,8 +365,8 @@ pub struct Acknowledgement {
     #[serde(default)]
     pub by: String,
     /// A note; empty if none was given.
-    #[serde(default)]
-    pub comment: String,
+    #[serde(default, alias = "comment")]
+    pub note: String,
 }
 
 /// The figures behind a decision.

@@ -28,11 +28,11 @@ pub enum NoticeType {
     #[serde(rename = "feed.changed")]
     Official,
     /// The monitor has lost its network.
-    #[serde(rename = "monitor.blind")]
-    Blind,
+    #[serde(rename = "monitor.offline", alias = "monitor.blind")]
+    Offline,
     /// It sees again.
-    #[serde(rename = "monitor.sighted")]
-    Sighted,
+    #[serde(rename = "monitor.online", alias = "monitor.sighted")]
+    Online,
     /// The probing budget of the day is spent.
     #[serde(rename = "monitor.budget")]
     Budget,
@@ -66,8 +66,8 @@ impl NoticeType {
             Self::Resolved => "incident.resolved",
             Self::Reminder => "incident.reminder",
             Self::Official => "feed.changed",
-            Self::Blind => "monitor.blind",
-            Self::Sighted => "monitor.sighted",
+            Self::Offline => "monitor.offline",
+            Self::Online => "monitor.online",
             Self::Budget => "monitor.budget",
             Self::Store => "monitor.store",
             Self::Delivery => "monitor.delivery",
@@ -86,8 +86,8 @@ impl NoticeType {
         Self::Resolved,
         Self::Reminder,
         Self::Official,
-        Self::Blind,
-        Self::Sighted,
+        Self::Offline,
+        Self::Online,
         Self::Budget,
         Self::Store,
         Self::Delivery,
@@ -121,8 +121,8 @@ impl NoticeType {
             Self::Reminder => "reminder",
             Self::Report => "report",
             Self::Advice => "advice",
-            Self::Blind
-            | Self::Sighted
+            Self::Offline
+            | Self::Online
             | Self::Budget
             | Self::Store
             | Self::Delivery

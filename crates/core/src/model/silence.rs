@@ -22,8 +22,8 @@ pub struct Silence {
     #[serde(default)]
     pub by: String,
     /// Why.
-    #[serde(default)]
-    pub comment: String,
+    #[serde(default, alias = "comment")]
+    pub note: String,
     /// Only these endpoints; empty for all.
     #[serde(default)]
     pub endpoints: Vec<String>,

@@ -27,7 +27,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
 
 fn of_monitor(material: &Material<'_>) -> Value {
     let name = match material.notice.r#type {
-        NoticeType::Blind | NoticeType::Sighted => "LlmwatchBlind",
+        NoticeType::Offline | NoticeType::Online => "LlmwatchOffline",
         NoticeType::Budget => "LlmwatchBudgetSpent",
         NoticeType::Store => "LlmwatchStore",
         NoticeType::Delivery => "LlmwatchDelivery",

@@ -184,7 +184,7 @@ impl Material<'_> {
 
     fn urgency(&self) -> Urgency {
         match (&self.notice.incident, self.notice.r#type) {
-            (None, NoticeType::Blind) => Urgency::High,
+            (None, NoticeType::Offline) => Urgency::High,
             (None, NoticeType::Budget | NoticeType::Store | NoticeType::Delivery) => Urgency::Low,
             (None, _) => Urgency::Info,
             (Some(i), _) => match (i.attribution, i.status) {

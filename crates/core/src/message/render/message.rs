@@ -517,15 +517,15 @@ fn error_of(sample: &EvidenceSample) -> Vec<String> {
 fn of_monitor(notice: &Notice) -> &'static str {
     let over = notice.condition.as_ref().is_some_and(|c| c.over);
     match notice.r#type {
-        NoticeType::Blind if notice.document.is_some() => {
+        NoticeType::Offline if notice.document.is_some() => {
             "This machine cannot resolve host names, so no provider can be reached and every status is \
              unknown until that is fixed. You will be notified when it is."
         }
-        NoticeType::Blind => {
+        NoticeType::Offline => {
             "Neither the providers nor the connectivity checks answer from this machine, so every \
              status is unknown until its network is back. You will be notified when it is."
         }
-        NoticeType::Sighted => "Network is back. The gap is recorded as unknown, not as downtime.",
+        NoticeType::Online => "Network is back. The gap is recorded as unknown, not as downtime.",
         NoticeType::Budget if over => "Probing has resumed.",
         NoticeType::Store if over => {
             "Buffered records were written; records that exceeded the buffer were dropped."
