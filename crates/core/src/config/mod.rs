@@ -77,7 +77,7 @@ impl Config {
     /// Whether `endpoint` is reached through what this machine can lose sight of: the world, and what is nearer when a
     /// control is as near.
     pub fn is_outside(&self, endpoint: &Endpoint) -> bool {
-        !is_local(&endpoint.base_url) || self.connectivity_checks_tell_of(endpoint)
+        !is_local(&endpoint.base_url) || self.checks_cover(endpoint)
     }
 }
 
