@@ -403,10 +403,10 @@ fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> 
         } else {
             format!(" by {}", clean(&acknowledged.by))
         };
-        let note = if acknowledged.comment.is_empty() {
+        let note = if acknowledged.note.is_empty() {
             String::new()
         } else {
-            format!(": {}", clean(&acknowledged.comment))
+            format!(": {}", clean(&acknowledged.note))
         };
         numbers.push((
             "acknowledged",

@@ -60,10 +60,10 @@ fn acknowledged(acknowledgement: &Acknowledgement, context: RenderContext) -> St
     } else {
         clean(&acknowledgement.by)
     };
-    let note = if acknowledgement.comment.is_empty() {
+    let note = if acknowledgement.note.is_empty() {
         String::new()
     } else {
-        format!(": {}", clean(&acknowledgement.comment))
+        format!(": {}", clean(&acknowledgement.note))
     };
     let at = context.locale.time(acknowledgement.at);
     format!("{by} acknowledged this incident at {at}{note}")
