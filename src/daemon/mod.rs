@@ -417,7 +417,7 @@ impl Sight {
     fn new(config: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
             prober: Prober::new(&config)?,
-            controls: Controls::new(&config.connectivity_checks),
+            controls: Controls::new(&config.connectivity_checks, &config.endpoints),
             redactor: Redactor::new(config),
         })
     }

@@ -1,16 +1,18 @@
-//! Controls: small, highly available targets of different operators. When a probe fails below HTTP and none of them
-//! answers either, the failure is this machine's.
+//! Connectivity checks: small, highly available targets of different operators. When a probe fails below HTTP and none of
+//! them answers either, the failure is this machine's. A DNS failure is this machine's until unrelated names resolve
+//! after it while the failing one still does not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::{ConnectivityCheck, address_of};
+use crate::config::{ConnectivityCheck, address_of, is_local};
 use crate::model::{Endpoint, Fault, Reach};
 
 /// All are asked at once, and have so long to answer.
@@ -18,10 +20,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// An answer counts for the probes that fail together.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// The configured controls.
+/// A resolver that fails now and then must fail the name this often in a row, and resolve others each time, before the
+/// failure is the provider's.
+const LOOKUP_ROUNDS: u32 = 3;
+/// The most unrelated names that are looked up at once.
+const MAX_NAMES: usize = 3;
+/// The most DNS failures that are examined at once: each lookup may occupy a thread.
+const MAX_EXAMINED: usize = 8;
+/// The limit for examining one DNS failure.
+const EXAMINE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The configured connectivity checks.
 #[derive(Debug)]
 pub struct Controls {
     targets: Vec<Target>,
+    /// Host names of the endpoints, each with its failure domain.
+    hosts: Vec<(String, String)>,
+    /// Host names of the connectivity checks.
+    names: Vec<String>,
+    examining: Semaphore,
     last: Mutex<Option<(Instant, Reach)>>,
 }
 
@@ -33,14 +50,21 @@ struct Target {
 }
 
 impl Controls {
-    /// Controls at the given addresses.
-    pub fn new(checks: &[ConnectivityCheck]) -> Self {
+    /// The given checks. Names of `endpoints` are looked up too, when that of another provider does not resolve.
+    pub fn new(checks: &[ConnectivityCheck], endpoints: &[Arc<Endpoint>]) -> Self {
         let target = |c: &ConnectivityCheck| Target {
             url: c.url.clone(),
             client: client(&c.url),
         };
         Self {
             targets: checks.iter().map(target).collect(),
+            hosts: endpoints
+                .iter()
+                .filter(|e| !is_local(&e.base_url))
+                .filter_map(|e| Some((e.base_url.domain()?.to_owned(), e.domain())))
+                .collect(),
+            names: checks.iter().filter_map(name_of).collect(),
+            examining: Semaphore::new(MAX_EXAMINED),
             last: Mutex::new(None),
         }
     }
@@ -51,11 +75,65 @@ impl Controls {
             .targets
             .iter()
             .any(|t| ConnectivityCheck::covers(&t.url, &endpoint.base_url));
-        if fault.is_transport() && tell {
-            self.ask().await
-        } else {
-            None
+        let ask = async {
+            if fault.is_transport() && tell {
+                self.ask().await
+            } else {
+                None
+            }
+        };
+        if fault != Fault::LocalDns {
+            return ask.await;
         }
+        let (reach, zone_is_broken) = tokio::join!(ask, self.zone_is_broken(endpoint));
+        if zone_is_broken {
+            return Some(Reach {
+                any: true,
+                by_name: true,
+            });
+        }
+        reach.map(|reach| Reach {
+            by_name: false,
+            ..reach
+        })
+    }
+
+    /// Whether unrelated names resolve now while that of `endpoint` still does not, several times in a row. A single
+    /// success elsewhere proves little when the resolver loses queries.
+    async fn zone_is_broken(&self, endpoint: &Endpoint) -> bool {
+        let Some(own) = endpoint.base_url.domain() else {
+            return false;
+        };
+        let unrelated = self.unrelated_hosts(own, &endpoint.domain());
+        let examine = async {
+            let Ok(_permit) = self.examining.acquire().await else {
+                return false;
+            };
+            for _ in 0..LOOKUP_ROUNDS {
+                let others = most_resolve(&unrelated).await || most_resolve(&self.names).await;
+                if !others || resolves(own).await {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(EXAMINE_WITHIN, examine)
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Hosts of endpoints of other providers that share no zone with `own`.
+    fn unrelated_hosts(&self, own: &str, domain: &str) -> Vec<String> {
+        let mut hosts: Vec<_> = self
+            .hosts
+            .iter()
+            .filter(|(host, of)| of != domain && zone(host) != zone(own))
+            .map(|(host, _)| host.clone())
+            .collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts.truncate(MAX_NAMES);
+        hosts
     }
 
     /// Asks them all at once; `None` when there are none.
@@ -114,6 +192,44 @@ impl Target {
     }
 }
 
+/// The name to look up for a check: its `name`, else the host of its URL.
+fn name_of(check: &ConnectivityCheck) -> Option<String> {
+    check
+        .name
+        .clone()
+        .or_else(|| {
+            // `tcp` is no special scheme, so the URL parser does not tell names from addresses.
+            let is_name = address_of(&check.url).is_none();
+            check.url.host_str().filter(|_| is_name).map(str::to_owned)
+        })
+        .filter(|name| name != "localhost")
+}
+
+/// The last two labels of a name: names that share them may share a broken zone.
+fn zone(name: &str) -> String {
+    let mut labels: Vec<_> = name.trim_end_matches('.').rsplit('.').take(2).collect();
+    labels.reverse();
+    labels.join(".").to_ascii_lowercase()
+}
+
+/// Whether two thirds of up to three `names`, looked up at once, resolve; not if there are none.
+async fn most_resolve(names: &[String]) -> bool {
+    let names = &names[..names.len().min(MAX_NAMES)];
+    let lookups: FuturesUnordered<_> = names.iter().map(|name| resolves(name)).collect();
+    let resolved = lookups
+        .filter(|resolved| std::future::ready(*resolved))
+        .count()
+        .await;
+    !names.is_empty() && resolved * 3 >= names.len() * 2
+}
+
+/// Whether `name` resolves within the limit.
+async fn resolves(name: &str) -> bool {
+    let lookup = tokio::net::lookup_host((name, 443));
+    let found = tokio::time::timeout(PATIENCE, lookup).await;
+    found.is_ok_and(|found| found.is_ok_and(|mut addresses| addresses.next().is_some()))
+}
+
 fn client(url: &Url) -> Option<reqwest::Client> {
     if url.scheme() != "https" {
         return None;
@@ -134,6 +250,60 @@ fn client(url: &Url) -> Option<reqwest::Client> {
 mod tests {
     use super::*;
 
+    /// Endpoints of servers at these addresses.
+    fn endpoints(base_urls: &[&str]) -> Vec<Arc<Endpoint>> {
+        let tables = base_urls.iter().map(|url| {
+            format!(
+                "[[endpoint]]\nprovider = \"openai-compatible\"\nmodel = \"m\"\nname = \"{}\"\nbase_url = \"{url}\"\n",
+                url.trim_matches(|c: char| !c.is_ascii_alphanumeric()).replace(['/', ':', '.'], "-"),
+            )
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("monitor.toml");
+        std::fs::write(&file, tables.collect::<String>()).unwrap();
+        let settings = crate::config::load(&file, &crate::config::Surroundings::default());
+        settings.unwrap_or_else(|e| panic!("{e}")).endpoints.clone()
+    }
+
+    #[tokio::test]
+    async fn a_dns_failure_with_no_unrelated_name_proves_nothing() {
+        let endpoints = endpoints(&[
+            "https://llm.invalid/v1",
+            "https://eu.llm.invalid/v1",
+            "http://localhost:9/v1",
+        ]);
+        let checks = Controls::new(&[], &endpoints);
+        let own = &endpoints[0];
+        assert_eq!(
+            checks.unrelated_hosts("llm.invalid", &own.domain()),
+            [""; 0]
+        );
+        assert_eq!(checks.ask_about(own, Fault::LocalDns).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_dns_failure_is_local_while_unrelated_names_fail_too() {
+        let endpoints = endpoints(&["https://llm.invalid/v1", "https://another.invalid/v1"]);
+        let check = ConnectivityCheck {
+            url: "tcp://127.0.0.1:1".parse().unwrap(),
+            name: Some("check.invalid".to_owned()),
+        };
+        let checks = Controls::new(&[check], &endpoints);
+        assert!(!checks.zone_is_broken(&endpoints[0]).await);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_fails_while_unrelated_ones_resolve_is_broken() {
+        // `localhost` resolves everywhere; here it plays the host of another provider.
+        let endpoints = endpoints(&["https://llm.invalid/v1"]);
+        let own = &endpoints[0];
+        let mut checks = Controls::new(&[], &endpoints);
+        checks.hosts.push(("localhost".to_owned(), "x".to_owned()));
+        assert!(checks.zone_is_broken(own).await);
+        let reach = checks.ask_about(own, Fault::LocalDns).await;
+        assert!(reach.is_some_and(|reach| reach.by_name));
+    }
+
     #[tokio::test]
     async fn one_that_answers_is_enough_and_a_name_tells_more() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -146,7 +316,7 @@ mod tests {
                     url: u.parse().unwrap(),
                 })
                 .collect();
-            Controls::new(&controls).ask().await
+            Controls::new(&controls, &[]).ask().await
         };
         let dead = "tcp://127.0.0.1:1".to_owned();
         let by_address = format!("tcp://127.0.0.1:{port}");

@@ -6,7 +6,6 @@ use ring::digest::{SHA256, digest};
 
 use super::Core;
 use crate::attribute::{Context, may_be_wrongly_refused};
-use crate::config::is_local;
 use crate::model::{Endpoint, Fault, Outcome, Reach, Sample, Secret, Timestamp};
 use crate::monitor::Recent;
 
@@ -26,7 +25,6 @@ impl Core {
         Context {
             controls,
             others_answer: self.others_answer(sample, |_| true),
-            other_names_resolve: self.other_names_resolve(sample),
             proxy_reaches_others: self.proxy_reaches_others(sample, fault),
             blind: self.state.blind.is_some(),
             refused_together: self.refused_together(sample, fault),
@@ -152,25 +150,6 @@ impl Core {
             .iter()
             .filter(abroad)
             .any(|e| those(e) && answers(&e))
-    }
-
-    /// Whether names of other endpoints were resolved in the last minutes; `None` when no other endpoint has a name.
-    fn other_names_resolve(&self, sample: &Sample) -> Option<bool> {
-        let others: Vec<_> = self
-            .config
-            .endpoints
-            .iter()
-            .filter(|e| {
-                e.name != sample.endpoint && e.base_url.domain().is_some() && !is_local(&e.base_url)
-            })
-            .collect();
-        let recently = |e: &&Arc<Endpoint>| {
-            let last = self.recents.get(&e.name).and_then(Recent::resolved_at);
-            last.is_some_and(|at| {
-                sample.started_at.since_ms(at) <= 2 * e.interval.as_millis() as i64
-            })
-        };
-        (!others.is_empty()).then(|| others.iter().any(recently))
     }
 }
 

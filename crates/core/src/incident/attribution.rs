@@ -13,8 +13,6 @@ pub struct Context {
     pub controls: Option<Reach>,
     /// Whether a provider of another failure domain has answered since this endpoint began to fail.
     pub others_answer: bool,
-    /// Whether other names were resolved in the same minutes; `None` when no other endpoint has a name to resolve.
-    pub other_names_resolve: Option<bool>,
     /// Whether the proxy said that it cannot reach the target, and a provider of another failure domain has answered
     /// through it since this endpoint began to fail.
     pub proxy_reaches_others: bool,
@@ -29,7 +27,7 @@ pub struct Context {
 /// - A failure below HTTP while no control answers either is this machine's, unless another provider answers meanwhile:
 ///   then it is the controls that cannot be reached from here.
 /// - Whatever breaks off or waits in vain while this machine's network is gone is this machine's.
-/// - A name that does not resolve while others do is its owner's: the provider's zone is broken.
+/// - A DNS failure is local until an unrelated name has resolved after it: then the provider's zone is broken.
 /// - A target that the proxy cannot reach while it reaches others is the one that is gone.
 /// - A key that worked until now and is refused everywhere at once is suspected to be the provider's mistake.
 /// - Otherwise the fault's own default holds.
@@ -43,12 +41,7 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
                 Attribution::Local
             }
         }
-        Some(reach)
-            if fault == Fault::LocalDns
-                && (reach.by_name || context.other_names_resolve == Some(true)) =>
-        {
-            Attribution::Provider
-        }
+        Some(reach) if fault == Fault::LocalDns && reach.by_name => Attribution::Provider,
         _ if fault == Fault::LocalProxy && context.proxy_reaches_others => Attribution::Provider,
         None if fault.is_network() && context.blind => Attribution::Local,
         _ if context.refused_together && by_default == Attribution::Account => {
@@ -110,32 +103,25 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_resolver_is_ours_and_a_dead_zone_is_theirs() {
-        let world = |others| Context {
-            other_names_resolve: others,
-            ..asked(true)
-        };
+    fn a_dns_failure_is_local_until_another_name_resolves() {
         assert_eq!(
-            attribute(Fault::LocalDns, world(Some(true))),
-            Attribution::Provider
-        );
-        assert_eq!(
-            attribute(Fault::LocalDns, world(Some(false))),
+            attribute(Fault::LocalDns, Context::default()),
             Attribution::Local
         );
-        assert_eq!(attribute(Fault::LocalDns, world(None)), Attribution::Local);
-        let named = Context {
-            controls: Some(Reach {
-                any: true,
-                by_name: true,
-            }),
-            ..Context::default()
-        };
-        assert_eq!(
-            attribute(Fault::LocalDns, named),
-            Attribution::Provider,
-            "the controls' names are resolved"
-        );
+        for (reach, expected) in [
+            ((false, false), Attribution::Local),
+            ((true, false), Attribution::Local),
+            ((true, true), Attribution::Provider),
+        ] {
+            let asked = Context {
+                controls: Some(Reach {
+                    any: reach.0,
+                    by_name: reach.1,
+                }),
+                ..Context::default()
+            };
+            assert_eq!(attribute(Fault::LocalDns, asked), expected, "{reach:?}");
+        }
     }
 
     #[test]

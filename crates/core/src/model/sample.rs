@@ -171,12 +171,13 @@ impl Sample {
     }
 }
 
-/// What the controls said: targets unrelated to any provider, asked when a probe fails below HTTP.
+/// What the connectivity checks found: targets unrelated to any provider, asked when a probe fails below HTTP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reach {
     /// Whether any of them answered.
     pub any: bool,
-    /// Whether one of them answered that is given by its name: then names are resolved here.
+    /// Whether names are resolved here. After a DNS failure: whether unrelated names resolved after it while the failing
+    /// name still did not.
     pub by_name: bool,
 }
 
