@@ -165,7 +165,7 @@ impl Forms {
         for feed in &config.status_feeds {
             self.add_login_and_query(&feed.url);
         }
-        for check in &config.controls {
+        for check in &config.connectivity_checks {
             self.add_login_and_query(&check.url);
         }
         if let Some(heartbeat) = &config.heartbeat {

@@ -54,7 +54,7 @@ impl Desk {
             // That the monitor is offline, or a channel broken, is as urgent as an outage; the rest can wait.
             let is_urgent = matches!(
                 r#type,
-                NoticeType::Blind | NoticeType::Sighted | NoticeType::Store | NoticeType::Delivery
+                NoticeType::Offline | NoticeType::Online | NoticeType::Store | NoticeType::Delivery
             );
             let not_before = context
                 .closed_until()
