@@ -4,6 +4,7 @@ use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::config::plan::Plan;
 use crate::config::{self, ExplainError, Surroundings};
 use crate::notify::Sender;
+use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch -c monitor.toml check --online")]
@@ -38,7 +39,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     } else {
         globals.load_whole()?
     };
-    let plan = Plan::of(&config);
+    let mut plan = Plan::of(&config);
+    plan.warnings.extend(Store::exposed(&config.store.path));
     if args.json {
         print(&serde_json::to_string_pretty(&plan)?);
     } else {

@@ -2,9 +2,10 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failure, Globals, load_whole};
+use super::{EX_CONFIG, Exit, Failure, Globals, load_whole};
 use crate::config::{ConfigError, Surroundings};
 use crate::daemon;
+use crate::store::StoreError;
 use crate::systemd::Service;
 
 pub(super) async fn run(globals: &Globals) -> Exit {
@@ -26,6 +27,11 @@ async fn serve(globals: &Globals) -> Exit {
     };
     let config = load().map_err(|e| Failure::misconfigured(&e))?;
     globals.install_log(Some(&config.log));
-    daemon::run(config, Box::new(load), CancellationToken::new()).await?;
-    Ok(0)
+    let end = daemon::run(config, Box::new(load), CancellationToken::new()).await;
+    end.map(|()| 0).map_err(|error| {
+        let refused = error.downcast_ref::<StoreError>();
+        let misconfigured = refused.is_some_and(StoreError::is_misconfiguration);
+        let code = if misconfigured { EX_CONFIG } else { 1 };
+        Failure::from(error).with(code)
+    })
 }

@@ -33,12 +33,12 @@ use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
 use crate::schedule::{Due, budget};
-use crate::store::{Claim, Store};
+use crate::store::{Store, StoreLock};
 use crate::systemd::{self, Service};
 use crate::web;
 
 /// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 16_384;
 
 /// How the daemon reads its configuration again, with the level of the log that is to be from then on.
 pub type Reload = Box<dyn Fn() -> Result<Settings, ConfigError> + Send>;
@@ -62,16 +62,17 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         &json!({"version": env!("CARGO_PKG_VERSION"), "location": config.monitor.location, "endpoints": config.endpoints.len()}),
     );
     warn(Plan::of(&config).warnings);
+    warn(Store::exposed(&config.store.path));
     let config = Arc::new(config);
     let stretch = budget::stretch(&config);
-    let (_claim, store, core, desk) = {
+    let (_lock, store, core, desk) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
-            let claim = Claim::take(&config.store.path)?;
+            let lock = StoreLock::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
             let core = pipeline::restore(&store, config.config.clone(), stretch, started_at)?;
             let desk = pipeline::restore_desk(&store)?;
-            Ok((claim, store, core, desk))
+            Ok((lock, store, core, desk))
         };
         service
             .patiently("opening the store", tokio::task::spawn_blocking(open))
@@ -197,8 +198,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             &format!("the page is at http://{address}/"),
             &json!({"address": address.to_string()}),
         );
-        let path = config.store.path.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await??;
+        let store = store.aside(Store::reader).await?;
         let stop = stop_telling.clone();
         let view = web::View {
             controls: controls.clone(),
@@ -229,6 +229,11 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         "probing",
         &json!({"endpoints": config.endpoints.len()}),
     );
+
+    if store.is_unchecked() {
+        let store = store.clone();
+        tokio::task::spawn_blocking(move || check(&store));
+    }
 
     let why = loop {
         tokio::select! {
@@ -300,6 +305,15 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         &json!({"uptime_s": seconds}),
     );
     failed.map_or(Ok(()), Err)
+}
+
+/// Looks for damage in a file that was too large for that before the start.
+fn check(store: &Store) {
+    if let Err(error) = store.reader().and_then(|reader| reader.check()) {
+        let error = error.to_string();
+        let fields = json!({"error": error});
+        emit(Event::StoreFailed, Level::ERROR, &error, &fields);
+    }
 }
 
 /// The page's socket: the one that the service manager holds open under the name `http`, else one of our own.

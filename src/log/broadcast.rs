@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::broadcast;
@@ -14,8 +15,10 @@ use crate::model::Timestamp;
 
 /// Events that are kept for those who come again: some minutes of a large fleet.
 const KEPT: usize = 2048;
+/// A listener that was cut off comes again within this.
+const COMES_AGAIN: Duration = Duration::from_mins(5);
 /// Events that a listener may lag behind.
-const LAG: usize = 512;
+const LAG: usize = 4096;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,8 @@ struct Shared {
     epoch: i64,
     ring: Mutex<Ring>,
     sender: broadcast::Sender<Arc<Happening>>,
+    /// When there was a listener last.
+    listened_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +69,7 @@ impl Broadcast {
             epoch: started_at.0,
             ring: Mutex::default(),
             sender: broadcast::channel(LAG).0,
+            listened_at: Mutex::default(),
         }))
     }
 
@@ -106,6 +112,28 @@ impl Broadcast {
         ring.kept.push_back(happening.clone());
         // Under the lock, so that nobody misses one or gets it twice. That nobody listens is no error.
         let _ = self.0.sender.send(happening);
+    }
+
+    /// Whether somebody listens, or did a short while ago and may come again.
+    pub fn has_listeners(&self) -> bool {
+        let mut listened_at = self
+            .0
+            .listened_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.0.sender.receiver_count() > 0 {
+            *listened_at = Some(Instant::now());
+        }
+        listened_at.is_some_and(|at| at.elapsed() < COMES_AGAIN)
+    }
+
+    /// Leaves out `events` that nobody listened to; whoever comes again after that has a gap.
+    pub fn skip(&self, events: u64) {
+        if events > 0 {
+            let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            ring.next += events;
+            ring.kept.clear();
+        }
     }
 
     /// Begins to listen, after the event `last_seen` if there is one.

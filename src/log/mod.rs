@@ -1,7 +1,7 @@
 //! The log: one closed set of events, each with a message that reads alone and fields that a machine reads.
 //!
-//! [`emit`] goes through `tracing`, so that one level and one writer serve our events and those of the libraries; the
-//! layer below writes each as a JSON line, for people, or as native journal fields.
+//! One level and one writer serve our events and, through `tracing`, those of the libraries: each becomes a JSON line, a
+//! line for people, or native journal fields.
 
 pub mod broadcast;
 mod event;
@@ -10,6 +10,7 @@ mod render;
 
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
@@ -24,27 +25,27 @@ use self::journal::Journal;
 use crate::clock;
 use crate::config::LogFormat;
 
-/// The target of our own events; those of libraries have other ones.
-const TARGET: &str = "llmwatch";
-
 /// The least severe level that is written, as a number; see [`rank`].
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 
+/// Where lines go; none before the log is installed.
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
 /// Writes one event. `fields` is an object; its null fields are left out.
+///
+/// It does not go through `tracing`, which would turn the fields to text, read them again, and turn them to text once more.
 pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) {
     if rank(level) > LEVEL.load(Ordering::Relaxed) {
         return;
     }
+    let Some(writer) = WRITER.get() else { return };
     // Plain data with string keys: serialising cannot fail.
-    let fields = serde_json::to_string(fields).unwrap_or_default();
-    let event = event.as_str();
-    match level {
-        Level::ERROR => tracing::error!(target: TARGET, event, fields, "{message}"),
-        Level::WARN => tracing::warn!(target: TARGET, event, fields, "{message}"),
-        Level::INFO => tracing::info!(target: TARGET, event, fields, "{message}"),
-        Level::DEBUG => tracing::debug!(target: TARGET, event, fields, "{message}"),
-        Level::TRACE => tracing::trace!(target: TARGET, event, fields, "{message}"),
-    }
+    let mut fields = match serde_json::to_value(fields) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Fields::new(),
+    };
+    fields.retain(|_, value| !value.is_null());
+    writer.write(level, event.as_str(), message, &fields);
 }
 
 /// Says on stderr why a verb could not do its work: in the journal each line is an error, with its priority.
@@ -61,11 +62,9 @@ pub fn complain(text: &str) {
 /// Installs the log of this process, on stderr or in the journal. A second call only changes the level.
 pub fn install(format: LogFormat, level: Level) {
     set_level(level);
-    let layer = Lines {
-        writer: Writer::of(format),
-    };
-    // Fails only when there is a log already, which then goes on.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+    // There may be a log already, which then stays.
+    let _ = WRITER.set(Writer::of(format));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Libraries));
 }
 
 /// Changes the least severe level that is written.
@@ -115,49 +114,37 @@ fn stderr_is_journal() -> bool {
     std::fs::metadata("/proc/self/fd/2").is_ok_and(same)
 }
 
-struct Lines {
-    writer: Writer,
-}
-
-impl<S: Subscriber> Layer<S> for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let least = LEVEL.load(Ordering::Relaxed);
-        // Libraries talk one level down: their info is our debug.
-        let level = rank(*metadata.level());
-        let ours = metadata.target() == TARGET;
-        if ours {
-            level <= least
-        } else {
-            level.max(2) < least
-        }
-    }
-
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let mut line = Visited::default();
-        event.record(&mut line);
-        let level = *event.metadata().level();
-        if event.metadata().target() != TARGET {
-            line.event = Event::Library.as_str().to_owned();
-            line.fields
-                .insert("target".to_owned(), Value::from(event.metadata().target()));
-        }
+impl Writer {
+    fn write(&self, level: Level, event: &str, message: &str, fields: &Fields) {
         let now = clock::now();
-        let text = match &self.writer {
-            Writer::Json => render::json(now, level, &line.event, &line.message, &line.fields),
-            Writer::Pretty { colour } => render::pretty(
-                now,
-                level,
-                &line.event,
-                &line.message,
-                &line.fields,
-                *colour,
-            ),
-            Writer::Journal(journal) => {
-                return journal.send(level, &line.event, &line.message, &line.fields);
-            }
+        let text = match self {
+            Self::Json => render::json(now, level, event, message, fields),
+            Self::Pretty { colour } => render::pretty(now, level, event, message, fields, *colour),
+            Self::Journal(journal) => return journal.send(level, event, message, fields),
         };
         // A log that nobody can read any more is no reason to stop watching.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// What the libraries log.
+struct Libraries;
+
+impl<S: Subscriber> Layer<S> for Libraries {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        // Libraries log one level down: their info is our debug.
+        rank(*metadata.level()).max(2) < LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let Some(writer) = WRITER.get() else { return };
+        let mut line = Visited::default();
+        event.record(&mut line);
+        let metadata = event.metadata();
+        line.fields
+            .insert("target".to_owned(), Value::from(metadata.target()));
+        let name = Event::Library.as_str();
+        writer.write(*metadata.level(), name, &line.message, &line.fields);
     }
 }
 
@@ -165,7 +152,6 @@ type Fields = serde_json::Map<String, Value>;
 
 #[derive(Default)]
 struct Visited {
-    event: String,
     message: String,
     fields: Fields,
 }
@@ -173,14 +159,7 @@ struct Visited {
 impl Visit for Visited {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "event" => value.clone_into(&mut self.event),
             "message" => value.clone_into(&mut self.message),
-            "fields" => {
-                if let Ok(Value::Object(fields)) = serde_json::from_str(value) {
-                    self.fields
-                        .extend(fields.into_iter().filter(|(_, v)| !v.is_null()));
-                }
-            }
             name => drop(self.fields.insert(name.to_owned(), Value::from(value))),
         }
     }

@@ -41,18 +41,20 @@ pub(super) fn json(
     message: &str,
     fields: &Fields,
 ) -> String {
-    let mut object = Fields::new();
-    object.insert("ts".to_owned(), Value::from(now.to_string()));
-    object.insert(
-        "level".to_owned(),
-        Value::from(level.as_str().to_ascii_lowercase()),
+    let text = |text: &str| Value::from(text).to_string();
+    let level = level.as_str().to_ascii_lowercase();
+    let mut line = format!(
+        "{{\"ts\":\"{now}\",\"level\":\"{level}\",\"event\":{},\"message\":{}",
+        text(event),
+        text(message)
     );
-    object.insert("event".to_owned(), Value::from(event));
-    object.insert("message".to_owned(), Value::from(message));
+    let of_line = ["ts", "level", "event", "message"];
     for (name, value) in fields {
-        object.entry(name).or_insert_with(|| value.clone());
+        if !of_line.contains(&name.as_str()) {
+            line += &format!(",{}:{value}", text(name));
+        }
     }
-    Value::Object(object).to_string() + "\n"
+    line + "}\n"
 }
 
 /// `09:20:11.088 WARN  probe.completed  openai-chat failed after 812 ms: server error  fault=http.5xx …`

@@ -9,7 +9,7 @@ mod hear;
 mod moments;
 mod sight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeZone};
@@ -52,6 +52,8 @@ pub struct Core {
     stretch: f64,
     /// What each endpoint is judged by: made once for a configuration, not for every sample.
     roster: BTreeMap<String, Policy>,
+    /// The endpoints by their names, for the same reason.
+    by_name: HashMap<String, Arc<Endpoint>>,
     state: State,
     recents: BTreeMap<String, Recent>,
     checkpoint_at: Timestamp,
@@ -59,7 +61,20 @@ pub struct Core {
     remembered: Option<Timestamp>,
 }
 
-/// The part of it that is checkpointed; the rest is at hand from the samples of the last day.
+/// A checkpoint.
+#[derive(Deserialize)]
+struct Checkpoint {
+    state: State,
+    recents: BTreeMap<String, Recent>,
+}
+
+#[derive(Serialize)]
+struct CheckpointView<'a> {
+    state: &'a State,
+    recents: &'a BTreeMap<String, Recent>,
+}
+
+/// What the samples so far have led to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
     detector: Detector,
@@ -102,6 +117,7 @@ impl Core {
         };
         let recents = BTreeMap::new();
         Self {
+            by_name: by_name(&config),
             config,
             stretch,
             roster,
@@ -112,8 +128,8 @@ impl Core {
         }
     }
 
-    /// The state that `checkpoint` holds, judged by `config` from `at` on. The recent samples have to be
-    /// [remembered](Self::remember) after it.
+    /// The state that `checkpoint` holds, judged by `config` from `at` on. After one of release 0.1, which
+    /// [knows nothing](Self::has_recents) of recent samples, these have to be [remembered](Self::remember).
     ///
     /// # Errors
     /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
@@ -124,9 +140,23 @@ impl Core {
         at: Timestamp,
     ) -> Result<Self, serde_json::Error> {
         let mut core = Self::new(config, stretch);
-        core.state = serde_json::from_str(checkpoint)?;
+        match serde_json::from_str::<Checkpoint>(checkpoint) {
+            Ok(checkpoint) => {
+                core.state = checkpoint.state;
+                core.recents = checkpoint.recents;
+                core.remembered = core.state.latest;
+                let roster = &core.roster;
+                core.recents.retain(|name, _| roster.contains_key(name));
+            }
+            Err(_) => core.state = serde_json::from_str(checkpoint)?,
+        }
         core.notice_changes(at);
         Ok(core)
+    }
+
+    /// Whether recent samples are at hand.
+    pub fn has_recents(&self) -> bool {
+        !self.recents.is_empty()
     }
 
     /// What it is judged by.
@@ -137,7 +167,8 @@ impl Core {
     /// The state as a checkpoint.
     pub fn checkpoint(&self) -> String {
         // Serialising plain data with string keys cannot fail.
-        serde_json::to_string(&self.state).unwrap_or_default()
+        let (state, recents) = (&self.state, &self.recents);
+        serde_json::to_string(&CheckpointView { state, recents }).unwrap_or_default()
     }
 
     /// Takes a sample that is in the checkpoint already into the part that is not.
@@ -172,6 +203,7 @@ impl Core {
     /// The same state under another configuration. Incidents of endpoints that are gone are closed.
     pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Step {
         self.roster = roster(&config, stretch);
+        self.by_name = by_name(&config);
         (self.config, self.stretch) = (config, stretch);
         self.notice_changes(at);
         let roster = &self.roster;
@@ -248,6 +280,7 @@ impl Core {
         } else {
             let around = Around {
                 config: &self.config,
+                by_name: &self.by_name,
                 recents: &self.recents,
                 pages: &self.state.pages,
                 book_free: self.free_of_incidents(),
@@ -267,7 +300,6 @@ impl Core {
         if sample.attribution == Some(Attribution::Account) {
             step.look_again.extend(self.witnesses(&endpoint, &sample));
         }
-        step.lines.push(Line::sample(&sample));
         step.lines
             .extend(verdict.blips.iter().map(|blip| self.blip(&endpoint, blip)));
         step.tell(changes, at, &self.locale());
@@ -392,18 +424,19 @@ impl Core {
     }
 
     fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
-        self.config.endpoints.iter().find(|e| e.name == name)
+        self.by_name.get(name)
     }
 
     /// How the endpoint of this name is, or how all are.
     fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<String, Status> {
         let windows = maintenance::active(&self.config, at);
-        let asked = self
-            .config
-            .endpoints
-            .iter()
-            .filter(|e| only.is_none_or(|name| e.name == name));
+        let asked = match only {
+            Some(name) => self.endpoint(name).map(std::slice::from_ref),
+            None => Some(self.config.endpoints.as_slice()),
+        };
         asked
+            .unwrap_or_default()
+            .iter()
             .map(|e| (e.name.clone(), self.status_of(e, &windows, at).0))
             .collect()
     }
@@ -655,6 +688,11 @@ impl Core {
     }
 }
 
+fn by_name(config: &Config) -> HashMap<String, Arc<Endpoint>> {
+    let endpoints = config.endpoints.iter();
+    endpoints.map(|e| (e.name.clone(), e.clone())).collect()
+}
+
 /// What each endpoint of `config` is judged by.
 fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
     let policy =
@@ -677,6 +715,7 @@ fn fingerprints(config: &Config) -> BTreeMap<String, u64> {
 
 struct Around<'a> {
     config: &'a Config,
+    by_name: &'a HashMap<String, Arc<Endpoint>>,
     recents: &'a BTreeMap<String, Recent>,
     pages: &'a Pages,
     book_free: Vec<String>,
@@ -684,11 +723,7 @@ struct Around<'a> {
 
 impl Surroundings for Around<'_> {
     fn endpoint(&self, name: &str) -> Option<&Endpoint> {
-        self.config
-            .endpoints
-            .iter()
-            .find(|e| e.name == name)
-            .map(Arc::as_ref)
+        self.by_name.get(name).map(Arc::as_ref)
     }
 
     fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample> {

@@ -19,6 +19,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use self::fold::Core;
+use self::reporting::PeriodicReport;
 pub use self::start::{restore, restore_desk};
 use crate::clock::{Lookout, Uptime, Wall};
 use crate::config::Settings;
@@ -43,19 +44,17 @@ use crate::store::{Commit, Horizon, IncidentRow, Store};
 /// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
 /// (with a count in the log), incidents and notifications never.
 const BACKLOG: usize = 10_000;
-/// How many reports are committed together at most, so that a burst costs one write to the disk and not fifty.
-const BATCH: usize = 64;
-/// So much that happened is told at once at most, so that no listener is left behind by one turn.
-const SAID_AT_ONCE: usize = 256;
-/// How often the store is tried again, the snapshot is refreshed and the service manager hears that we live.
+/// How many reports are taken from the queue at once.
+const BATCH: usize = 4096;
+/// How often ordinary samples are written together, the store is tried again, the snapshot is refreshed and the service
+/// manager is notified. So an ordinary sample is recorded and shown at most this much after it was taken.
 const PULSE: Duration = Duration::from_secs(1);
-/// How long ordinary samples may be recorded but not yet shown: what a snapshot of a large fleet costs, it does not cost for
-/// each of its probes.
-const SHOW_WITHIN: Duration = Duration::from_millis(100);
 /// A store that fails for less long is not worth a message: a backup may have held it.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// A store that fails now and then is not worth a message more often than this.
 const STORE_TOLD_EVERY: Duration = Duration::from_hours(1);
+/// How often the number of dropped samples is logged.
+const LOG_DROPPED_EVERY: Duration = Duration::from_mins(1);
 /// A commit longer than this is worth a line.
 const SLOW_COMMIT: Duration = Duration::from_secs(1);
 
@@ -87,12 +86,11 @@ pub struct Step {
 impl Step {
     /// A sample that changes nothing but the figures.
     fn is_ordinary(&self) -> bool {
-        let probed = |line: &Line| line.event == log::Event::ProbeCompleted;
         self.commit.sample.is_some()
             && self.changes.is_empty()
             && self.announcements.is_empty()
             && self.rest_until.is_none()
-            && self.lines.iter().all(probed)
+            && self.lines.is_empty()
     }
 
     fn tell(&mut self, changes: Vec<(Change, Incident)>, at: Timestamp, locale: &Locale) {
@@ -214,6 +212,8 @@ pub enum Control {
     Acknowledge(u64, Acknowledgement, oneshot::Sender<Option<Incident>>),
     /// A vendor's own page was read.
     Heard(Box<Heard>),
+    /// Record at once what waits: somebody is about to read the store.
+    Flush(oneshot::Sender<()>),
 }
 
 /// Does what a control asks for; gives what to answer once that is recorded.
@@ -262,6 +262,7 @@ impl Pipeline {
             all_samples: self.settings.log.all_samples,
             ..Backlog::default()
         };
+        let mut periodic = PeriodicReport::default();
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::with_capacity(BATCH);
@@ -273,11 +274,9 @@ impl Pipeline {
         let mut set: Option<(i64, Instant)> = None;
         let mut was_set = self.core.set_back((self.wall)());
         let mut settled = false;
-        // When the last snapshot was shown, and whether samples were recorded since.
-        let (mut shown_at, mut behind): (Option<Instant>, bool) = (None, false);
+        let mut written_at: Option<Instant> = None;
         loop {
             let mut control = None;
-            let due = shown_at.map_or_else(Instant::now, |at| at + SHOW_WITHIN);
             tokio::select! {
                 n = self.reports.recv_many(&mut reports, BATCH) => {
                     if n == 0 {
@@ -286,7 +285,6 @@ impl Pipeline {
                 }
                 Some(order) = self.controls.recv() => control = Some(order),
                 _ = pulse.tick() => {}
-                () = tokio::time::sleep_until(due), if behind => {}
             }
             // One look for the whole turn: nothing is judged by a clock that was set and not yet followed.
             let look = lookout.look();
@@ -339,10 +337,10 @@ impl Pipeline {
             }
             let ordinary =
                 answer.is_none() && !steps.is_empty() && steps.iter().all(Step::is_ordinary);
-            if ordinary && Instant::now() < due && backlog.said.len() < SAID_AT_ONCE {
-                behind = true;
-                backlog.add(steps);
-                self.write(&mut backlog).await;
+            let just_written = written_at.is_some_and(|at| at.elapsed() < PULSE);
+            if ordinary && just_written && backlog.commits.len() < BATCH {
+                // Written with the others at the next pulse, or with what does not wait.
+                self.queue(&mut backlog, steps);
                 continue;
             }
             if tallied_at.is_none_or(|at| at.elapsed() >= TALLY_EVERY) {
@@ -353,6 +351,10 @@ impl Pipeline {
                     .await
                     .unwrap_or(outbox);
                 tallied_at = Some(Instant::now());
+            }
+            if backlog.error.is_none() && self.store.sums_are_due() {
+                // What fails stays in memory, and shows when samples cannot be written either.
+                let _ = self.store.aside(|store| store.write_sums(false)).await;
             }
             if Instant::now() >= forget_at && backlog.error.is_none() {
                 forget_at = Instant::now() + self.forget(now).await;
@@ -377,11 +379,14 @@ impl Pipeline {
             }
             let mut snapshot = self.core.snapshot(now);
             if backlog.error.is_none() {
-                self.report(now).await;
+                self.report(&mut periodic, now).await;
             }
             let told = self.tell(&mut steps, &snapshot, &outbox);
             steps.push(told);
-            backlog.add(steps);
+            self.queue(&mut backlog, steps);
+            if !backlog.commits.is_empty() {
+                written_at = Some(Instant::now());
+            }
             self.write(&mut backlog).await;
             if let Some(answer) = answer {
                 answer();
@@ -394,7 +399,6 @@ impl Pipeline {
             snapshot.leaders = route::leaders(&snapshot);
             (self.alive)(&snapshot);
             self.snapshot.send_replace(Arc::new(snapshot));
-            (shown_at, behind) = (Some(Instant::now()), false);
             // Who hears of it and looks finds it in the snapshot.
             self.say(&mut backlog);
         }
@@ -402,18 +406,39 @@ impl Pipeline {
             checkpoint: Some(self.core.checkpoint()),
             ..Commit::default()
         };
-        backlog.add(vec![Step {
+        let last = Step {
             commit: checkpoint,
             ..Step::default()
-        }]);
+        };
+        self.queue(&mut backlog, vec![last]);
         self.write(&mut backlog).await;
         self.say(&mut backlog);
     }
 
+    /// Has `steps` wait for the next commit.
+    fn queue(&self, backlog: &mut Backlog, steps: Vec<Step>) {
+        let listened = self.broadcast.has_listeners();
+        let skipped = std::cell::Cell::new(0);
+        backlog.add(steps, |sample| {
+            let hidden = sample.outcome != Outcome::Failed && !self.settings.log.all_samples;
+            if hidden && !listened {
+                skipped.set(skipped.get() + 1);
+                return None;
+            }
+            Some(Line::sample(sample))
+        });
+        self.broadcast.skip(skipped.get());
+    }
+
     /// Tells those who listen what was recorded.
     fn say(&self, backlog: &mut Backlog) {
+        let listened = self.broadcast.has_listeners();
         for line in backlog.said.drain(..) {
-            self.broadcast.tell(line.event, &line.message, &line.fields);
+            if listened || line.event != log::Event::ProbeCompleted {
+                self.broadcast.tell(line.event, &line.message, &line.fields);
+            } else {
+                self.broadcast.skip(1);
+            }
         }
     }
 
@@ -456,6 +481,10 @@ impl Pipeline {
             Control::Heard(heard) => {
                 return (self.core.hear(*heard, now), None);
             }
+            Control::Flush(reply) => Box::new(move || {
+                // Whoever asked may have left.
+                let _ = reply.send(());
+            }),
             Control::Silence(silence, reply) => {
                 self.desk.silence(silence.clone());
                 // Whoever asked may have gone away; it holds all the same.
@@ -628,7 +657,10 @@ struct Backlog {
     told_at: Option<Instant>,
     /// Since when the store had failed, while people believe that it still does.
     told_since: Option<Instant>,
+    /// Samples that were dropped, how many of them the log has, and when it got that.
     dropped: u64,
+    dropped_logged: u64,
+    dropped_at: Option<Instant>,
 }
 
 impl Backlog {
@@ -649,15 +681,12 @@ impl Backlog {
         self.error.as_deref()
     }
 
-    fn add(&mut self, steps: Vec<Step>) {
+    /// Takes in `steps`; `logged` says which samples become a line, since most of them may interest nobody.
+    fn add(&mut self, steps: Vec<Step>, logged: impl Fn(&Sample) -> Option<Line>) {
         for step in steps {
-            // A probe has run, whether or not it can be recorded.
-            let (probes, rest): (Vec<_>, Vec<_>) = step
-                .lines
-                .into_iter()
-                .partition(|l| l.event == log::Event::ProbeCompleted);
-            self.say(probes);
-            self.lines.extend(rest);
+            self.lines
+                .extend(step.commit.sample.as_ref().and_then(&logged));
+            self.lines.extend(step.lines);
             if !step.commit.is_empty() {
                 self.commits.push_back(step.commit);
             }
@@ -674,15 +703,28 @@ impl Backlog {
         }
     }
 
+    /// Lets go of what a longer wait would only pile up: states that later ones replace, and samples beyond the limit.
     fn trim(&mut self) {
-        let excess = self.commits.len().saturating_sub(BACKLOG);
-        if excess == 0 {
-            return;
+        let newest = self.commits.iter().rposition(|c| c.checkpoint.is_some());
+        for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
+            commit.checkpoint = None;
         }
+        let newest = self.commits.iter().rposition(|c| c.desk.is_some());
+        for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
+            commit.desk = None;
+        }
+        let excess = self.commits.len().saturating_sub(BACKLOG);
         for commit in self.commits.iter_mut().take(excess) {
             self.dropped += u64::from(commit.sample.take().is_some());
         }
         self.commits.retain(|c| !c.is_empty());
+        let logged_lately = self
+            .dropped_at
+            .is_some_and(|at| at.elapsed() < LOG_DROPPED_EVERY);
+        if self.dropped == self.dropped_logged || logged_lately {
+            return;
+        }
+        (self.dropped_logged, self.dropped_at) = (self.dropped, Some(Instant::now()));
         let message = format!(
             "{} samples could not be recorded and are lost",
             self.dropped

@@ -1,18 +1,27 @@
 //! Reports from the store: on demand, and the periodic one.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tracing::Level;
 
 use super::Pipeline;
 use super::fold::Core;
 use crate::config::Config;
 use crate::desk::Announcement;
-use crate::model::{Incident, NoticeType, Timestamp};
-use crate::report::{Report, Rollups, last_period};
-use crate::rollup::Resolution;
-use crate::store::{RollupQuery, Store, StoreError};
+use crate::log;
+use crate::model::{Evidence, Incident, NoticeType, Timestamp};
+use crate::report::{Report, last_period};
+use crate::store::{Store, StoreError};
 
-/// Reads what a report of the time from `since` to `until` is made of. Its edges are whole five minutes, or the
-/// whole hours in it where five minutes are not kept any more. `standing` is what was advised and still holds.
+/// A periodic report that could not be made is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_mins(10);
+
+/// Reads what a report of the time from `since` to `until` is made of, row by row: the memory that it takes depends on
+/// the number of endpoints and incidents, not on the length of the period. `standing` is what was advised and still
+/// holds.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -23,13 +32,19 @@ pub fn gather(
     standing: &[String],
 ) -> Result<Report, StoreError> {
     let (since, until) = span;
-    let now = rollups(store, since, until)?;
-    let before = rollups(store, Timestamp(since.0 - until.since_ms(since)), since)?;
-    let incidents: Vec<Incident> = store
-        .incidents(false)?
-        .iter()
-        .filter_map(|row| serde_json::from_str(&row.data).ok())
-        .collect();
+    let now = store.sums(since, until)?;
+    let before = store.sums(Timestamp(since.0 - until.since_ms(since)), since)?;
+    let mut incidents: Vec<Incident> = Vec::new();
+    store.each_incident(until, |row| {
+        if let Ok(incident) = serde_json::from_str::<Incident>(&row.data)
+            && incident.resolved_at.is_none_or(|at| at >= since)
+        {
+            incidents.push(Incident {
+                evidence: Evidence::default(),
+                ..incident
+            });
+        }
+    })?;
     Ok(Report::new(
         config,
         span,
@@ -37,38 +52,6 @@ pub fn gather(
         &incidents,
         standing,
     ))
-}
-
-/// Whole hours, and what is beside them in finer pieces.
-fn rollups(store: &Store, since: Timestamp, until: Timestamp) -> Result<Rollups, StoreError> {
-    let read = |resolution, since, until| {
-        store.rollups(RollupQuery {
-            resolution,
-            endpoint: None,
-            since,
-            until,
-            detail: true,
-        })
-    };
-    let begin = Resolution::Hour.begin(since);
-    let first = if begin < since {
-        begin + Resolution::Hour.length()
-    } else {
-        begin
-    };
-    let last = Resolution::Hour.begin(until).max(first);
-    let mut all = read(Resolution::Hour, first, last)?;
-    for (from, to) in [
-        (Resolution::FiveMinutes.begin(since), first.min(until)),
-        (last, until),
-    ] {
-        if from < to {
-            for (endpoint, pieces) in read(Resolution::FiveMinutes, from, to)? {
-                all.entry(endpoint).or_default().extend(pieces);
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// What was advised and still holds as of the last checkpoint, in sentences; nothing where there is none yet.
@@ -82,41 +65,58 @@ pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, Stor
     Ok(core.map(|core| core.advice()).unwrap_or_default())
 }
 
+/// The periodic report while it is made, on a thread and a connection of its own: probing and recording go on meanwhile.
+#[derive(Default)]
+pub(super) struct PeriodicReport(Option<JoinHandle<Result<Report, StoreError>>>);
+
 impl Pipeline {
-    /// Has the desk tell the periodic report once its period is over: once, also over restarts, since the desk remembers
-    /// what it told. The first period ends after the daemon first ran with `[report]`.
-    pub(super) async fn report(&mut self, now: Timestamp) {
+    /// Has the desk send the periodic report once its period is over: once, also over restarts, since the desk remembers
+    /// what it sent. The first period ends after the daemon first ran with `[report]`.
+    pub(super) async fn report(&mut self, periodic: &mut PeriodicReport, now: Timestamp) {
         let config = self.core.config().clone();
         let zone = config.monitor.timezone;
         let Some(report) = &config.report else { return };
-        let Some((since, until)) = last_period(report, zone, now) else {
+        let Some(span) = last_period(report, zone, now) else {
             return;
         };
         match self.desk.reported_until() {
-            None => self.desk.report_from(now),
-            // The clock was wrong when it was told.
-            Some(told) if told > now => self.desk.report_from(now),
-            Some(told) if until > told => {
-                let only = (!report.to.is_empty()).then(|| report.to.clone());
-                let gathered = {
-                    let (config, standing) = (config.clone(), self.core.advice());
-                    self.store
-                        .aside(move |store| gather(store, &config, (since, until), &standing))
-                        .await
-                };
-                // A store that cannot be read shows when it cannot be written; the report is due until it is told.
-                if let Ok(report) = gathered {
-                    let document = Some(report.document(zone));
-                    let announcement =
-                        Announcement::new(NoticeType::Report, report.title(zone), until);
-                    self.desk.announce(Announcement {
-                        document,
-                        only,
-                        ..announcement
-                    });
-                }
+            Some(sent) if sent >= span.1 && sent <= now => return,
+            Some(sent) if sent <= now => {}
+            // There was none yet, or the clock was wrong when it was sent.
+            _ => return self.desk.report_from(now),
+        }
+        let Some(job) = periodic.0.take_if(|job| job.is_finished()) else {
+            if periodic.0.is_none() && self.may_try_report(now) {
+                self.desk.try_report(now);
+                let (store, standing) = (self.store.clone(), self.core.advice());
+                let make = move || gather(&store.reader()?, &config, span, &standing);
+                periodic.0 = Some(tokio::task::spawn_blocking(make));
             }
-            Some(_) => {}
+            return;
+        };
+        match job.await {
+            Ok(Ok(made)) if (made.since, made.until) == span => self.desk.announce(Announcement {
+                document: Some(made.document(zone)),
+                only: (!report.to.is_empty()).then(|| report.to.clone()),
+                ..Announcement::new(NoticeType::Report, made.title(zone), span.1)
+            }),
+            // The settings have changed since: it is made anew.
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => report_failed(&error.to_string()),
+            Err(error) => report_failed(&error.to_string()),
         }
     }
+
+    fn may_try_report(&self, now: Timestamp) -> bool {
+        let tried_at = self.desk.report_tried_at();
+        tried_at.is_none_or(|at| at > now || now >= at + RETRY_AFTER)
+    }
+}
+
+fn report_failed(error: &str) {
+    let minutes = RETRY_AFTER.as_secs() / 60;
+    let message =
+        format!("cannot make the periodic report, trying again in {minutes} minutes: {error}");
+    let fields = json!({"error": error});
+    log::emit(log::Event::StoreFailed, Level::ERROR, &message, &fields);
 }

@@ -11,7 +11,13 @@ use crate::incident::Change;
 use crate::model::Timestamp;
 use crate::store::{SampleQuery, Store, StoreError};
 
-/// Brings `core` to the state after the last stored sample: the checkpoint, then the samples after it.
+/// At most so many samples are folded again at a start. A checkpoint is written each minute, so more come after it only
+/// at more than a thousand probes a second.
+const MOST_FOLDED: i64 = 100_000;
+/// At most so many samples are remembered after a checkpoint of release 0.1.
+const MOST_REMEMBERED: i64 = 50_000;
+
+/// The state after the last stored sample: the checkpoint, then the samples after it.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -29,18 +35,28 @@ pub fn restore(
             Err(_) => (0, Core::new(config, stretch)),
         },
     };
-    let since = now - Duration::from_hours(25);
+    if seq > 0 && !core.has_recents() {
+        // A checkpoint of release 0.1: what is at hand of recent samples comes from the last hour of them.
+        let query = SampleQuery {
+            after_seq: seq.saturating_sub(MOST_REMEMBERED),
+            since: Some(now - Duration::from_hours(1)),
+            ..SampleQuery::default()
+        };
+        store.each_sample(query, |at, sample| {
+            if at <= seq {
+                core.remember(&sample);
+            }
+            Ok::<_, StoreError>(())
+        })?;
+    }
+    // Without a checkpoint the baselines are learned again from the last samples, however long the history is.
     let query = SampleQuery {
-        since: (seq > 0).then_some(since),
+        after_seq: seq.max(store.last_seq()?.saturating_sub(MOST_FOLDED)),
         ..SampleQuery::default()
     };
-    store.each_sample(query, |at, sample| {
-        if at <= seq {
-            core.remember(&sample);
-        } else {
-            // What followed from it was committed with it.
-            core.step(sample);
-        }
+    store.each_sample(query, |_, sample| {
+        // What followed from it was committed with it.
+        core.step(sample);
         Ok::<_, StoreError>(())
     })?;
     // Samples are forgotten before incidents: a number is never given twice.

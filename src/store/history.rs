@@ -3,8 +3,8 @@
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Store, StoreError, samples};
-use crate::model::{Sample, Timestamp};
+use super::{Store, StoreError};
+use crate::model::Timestamp;
 
 /// A notification about an incident, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,22 +26,6 @@ pub struct Told {
 }
 
 impl Store {
-    /// The last samples of `endpoint` that were not ok, newest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn last_bad(&self, endpoint: &str, limit: u32) -> Result<Vec<Sample>, StoreError> {
-        self.run(|c| {
-            c.prepare_cached(
-                "SELECT * FROM sample JOIN series ON series.id = sample.series
-                 WHERE sample.series IN (SELECT id FROM series WHERE endpoint = ?1) AND outcome <> 'ok'
-                 ORDER BY seq DESC LIMIT ?2",
-            )?
-            .query_and_then(params![endpoint, limit], samples::read)?
-            .collect()
-        })
-    }
-
     /// The newest `limit` incidents as JSON, newest first; below number `before`, if given.
     ///
     /// # Errors

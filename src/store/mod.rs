@@ -5,29 +5,42 @@
 //! Readers (the CLI, the pages) open the same file read-only and never wait for the writer, thanks to the
 //! write-ahead log.
 
-mod claim;
+mod blocks;
 mod history;
+mod lock;
+mod migrate;
 mod outbox;
 mod place;
+mod queue;
 mod retention;
 mod rollups;
 mod samples;
 mod unwritten;
 mod upkeep;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior,
     params,
 };
 use uuid::Uuid;
 
+use self::blocks::{Unsummed, UnsummedSeries};
+use self::migrate::{MIGRATIONS, Step};
+use self::samples::{Known, SampleWriter};
 use self::unwritten::Unwritten;
-pub use claim::Claim;
 pub use history::Told;
+pub use lock::StoreLock;
 pub use outbox::{Attempted, OutboxRow, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
@@ -39,8 +52,8 @@ use crate::model::{Incident, Official, Outgoing, Sample, Timestamp};
 /// How long a statement waits for another process that holds the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+/// Stands for the path of a store in memory.
+const IN_MEMORY: &str = ":memory:";
 
 /// Why the store could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +89,16 @@ pub enum StoreError {
         path: PathBuf,
         /// SQLite's words.
         what: String,
+    },
+    /// A database, but not one of ours.
+    #[error(
+        "`{path}` is an SQLite database that llmwatch did not make: it has tables but no version. Move it away, or name \
+         another file in `[store] url`",
+        path = path.display()
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
     },
     /// Written by a later release.
     #[error(
@@ -140,11 +163,78 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the configuration, or the release that was installed, has to change before a start can succeed.
+    pub fn is_misconfiguration(&self) -> bool {
+        matches!(self, Self::TooNew { .. } | Self::Unknown { .. })
+    }
+}
+
+fn store_error(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    if matches!(
+        source.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    ) {
+        return StoreError::Damaged {
+            path,
+            what: source.to_string(),
+        };
+    }
+    StoreError::Sqlite { path, source }
+}
+
+/// A checkpoint of a large fleet is megabytes of JSON, each minute.
+const PACKED_FROM: usize = 4096;
+
+fn packed(state: &str) -> Vec<u8> {
+    if state.len() < PACKED_FROM {
+        return state.as_bytes().to_vec();
+    }
+    let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
+    // Nothing can go wrong in memory.
+    let _ = packed.write_all(state.as_bytes());
+    packed.finish().unwrap_or_default()
+}
+
+/// JSON begins with a brace, which is no beginning of what is packed. What cannot be read is empty, and then the state is
+/// made from the samples.
+fn unpacked(stored: &[u8]) -> String {
+    let mut state = String::new();
+    let read = match stored.first() {
+        Some(b'{') => (&mut &*stored).read_to_string(&mut state),
+        _ => DeflateDecoder::new(stored).read_to_string(&mut state),
+    };
+    read.map(|_| state).unwrap_or_default()
+}
+
+/// The mode of every file that is made: its owner's alone.
+const PRIVATE_FILE: u32 = 0o600;
+
+/// Opens the file for writing.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let c = Connection::open(path)?;
+    c.busy_timeout(BUSY_TIMEOUT)?;
+    if c.pragma_query_value(None, "page_count", |r| r.get::<_, i64>(0))? == 0 {
+        Store::found(&c)?;
+    }
+    c.pragma_update(None, "journal_mode", "wal")?;
+    // FULL: a commit is on the disk before anything is sent, also when the power fails.
+    c.pragma_update(None, "synchronous", "full")?;
+    c.pragma_update(None, "foreign_keys", true)?;
+    Ok(c)
+}
+
 fn make_directory_of(path: &Path) -> Result<(), StoreError> {
     let Some(directory) = path.parent() else {
         return Ok(());
     };
-    std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory {
+    // Samples may quote answers and messages name people: nobody else reads them.
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|source| StoreError::Directory {
         path: directory.to_owned(),
         source,
     })
@@ -179,6 +269,54 @@ impl Commit {
             && self.checkpoint.is_none()
             && self.desk.is_none()
             && self.clock_set.is_none()
+    }
+}
+
+impl Commit {
+    /// Writes what follows from the sample with the number `seq`, or from something else after it.
+    fn write_consequences(&self, tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
+        for incident in &self.incidents {
+            tx.prepare_cached(
+                "INSERT INTO incident (id, number, open, started_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (id) DO UPDATE SET open = excluded.open, started_at = excluded.started_at,
+                    data = excluded.data",
+            )?
+            .execute(params![
+                incident.id,
+                incident.number.cast_signed(),
+                incident.open,
+                incident.started_at.0,
+                incident.data
+            ])?;
+        }
+        for (id, official) in &self.officials {
+            let official = serde_json::to_string(official).unwrap_or_default();
+            tx.prepare_cached(
+                "UPDATE incident SET data = json_set(data, '$.official', json(?2)) WHERE id = ?1",
+            )?
+            .execute(params![id, official])?;
+        }
+        if let Some((from, to)) = self.clock_set {
+            outbox::move_along(tx, from, to)?;
+        }
+        for outgoing in &self.outgoing {
+            outbox::insert(tx, outgoing)?;
+        }
+        if let Some(state) = &self.checkpoint {
+            tx.prepare_cached(
+                "INSERT INTO checkpoint (id, seq, state) VALUES (1, ?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, state = excluded.state",
+            )?
+            .execute(params![seq, packed(state)])?;
+        }
+        if let Some(state) = &self.desk {
+            tx.prepare_cached(
+                "INSERT INTO desk (id, state) VALUES (1, ?1)
+                 ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+            )?
+            .execute([state])?;
+        }
+        Ok(())
     }
 }
 
@@ -228,6 +366,34 @@ pub struct Store {
     connection: Arc<Mutex<Connection>>,
     /// Locked before the connection, where both are.
     unwritten: Arc<Mutex<Unwritten>>,
+    shared: Arc<Shared>,
+    /// Another process may write the file.
+    foreign: bool,
+    read_only: bool,
+}
+
+/// What all connections of this process to the store share: what the file does not say yet.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Held for writing while what is pending goes to the file, and for reading while both are read. Locked before the
+    /// connection.
+    agreement: RwLock<()>,
+    catching_up: Mutex<()>,
+    /// Locked after the connection.
+    unsummed: Mutex<Unsummed>,
+    /// Locked after the connection.
+    known: Mutex<Known>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Unsummed> {
+        locked(&self.unsummed)
+    }
+}
+
+/// A panic while a lock was held has rolled its transaction back, so what it guards is still good.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
@@ -241,19 +407,18 @@ impl Store {
     }
 
     fn open_file(path: &Path) -> Result<Self, StoreError> {
-        let store = Self::with(path, Connection::open(path))?;
-        store.run(|c| {
-            c.busy_timeout(BUSY_TIMEOUT)?;
-            if c.pragma_query_value(None, "page_count", |r| r.get::<_, i64>(0))? == 0 {
-                Self::found(c)?;
-            }
-            c.pragma_update(None, "journal_mode", "wal")?;
-            // FULL: a commit is on the disk before anything is told, also when the power fails.
-            c.pragma_update(None, "synchronous", "full")?;
-            c.pragma_update(None, "foreign_keys", true)
-        })?;
+        // SQLite gives the files beside it the mode of this one. A failure shows when it is opened.
+        let private = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(PRIVATE_FILE)
+            .open(path);
+        drop(private);
+        let store = Self::with(path, connect(path))?;
+        store.refuse_unknown()?;
         store.migrate(MIGRATIONS)?;
         store.refuse_damaged()?;
+        *store.shared.lock() = store.run(Unsummed::of_file)?;
         Ok(store)
     }
 
@@ -268,7 +433,9 @@ impl Store {
             });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let store = Self::with(path, Connection::open_with_flags(path, flags))?;
+        let mut store = Self::with(path, Connection::open_with_flags(path, flags))?;
+        store.foreign = true;
+        store.read_only = true;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
         let (found, known) = (store.refuse_newer(MIGRATIONS)?, MIGRATIONS.len());
         if found < known {
@@ -281,14 +448,51 @@ impl Store {
         Ok(store)
     }
 
+    /// What other users of the machine may read of the store at `path` although they need not, each with what to do.
+    pub fn exposed(path: &Path) -> Vec<String> {
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        let directory = path.parent().map(|directory| (directory, 0o700));
+        let files = [(path, PRIVATE_FILE), (Path::new(&lock), PRIVATE_FILE)];
+        let mut warnings = Vec::new();
+        for (path, private) in directory.into_iter().chain(files) {
+            let Ok(found) = std::fs::metadata(path) else {
+                continue;
+            };
+            let mode = found.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                let path = path.display();
+                warnings.push(format!(
+                    "other users may open `{path}` (mode {mode:04o}): `chmod {private:o} {path}`"
+                ));
+            }
+        }
+        warnings
+    }
+
     /// A store in memory, for simulations.
     ///
     /// # Errors
     /// When SQLite itself fails.
     pub fn in_memory() -> Result<Self, StoreError> {
-        let store = Self::with(Path::new(":memory:"), Connection::open_in_memory())?;
+        let store = Self::with(Path::new(IN_MEMORY), Connection::open_in_memory())?;
         store.migrate(MIGRATIONS)?;
         Ok(store)
+    }
+
+    /// A second connection to the same store, for reading only: a long read on it never holds up the writer. A store in
+    /// memory has only one connection.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn reader(&self) -> Result<Self, StoreError> {
+        if self.path.as_os_str() == IN_MEMORY {
+            return Ok(self.clone());
+        }
+        let mut reader = Self::open_read_only(&self.path)?;
+        reader.shared = self.shared.clone();
+        reader.foreign = self.foreign;
+        Ok(reader)
     }
 
     /// Does `work` with the store on a thread of its own, so that a slow disk holds up nobody but the caller.
@@ -314,58 +518,17 @@ impl Store {
     /// When nothing of it was recorded.
     pub fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
         let mut unwritten = self.unwritten();
-        let written = self.transaction(|tx| {
-            let mut addition = rollups::Addition::default();
-            for commit in commits {
-                let mut seq = None;
-                if let Some(sample) = &commit.sample {
-                    let series = samples::series(tx, sample)?;
-                    seq = Some(samples::insert(tx, series, sample)?);
-                    addition.add(series, sample);
+        let written = {
+            let mut connection = self.lock();
+            let written = self.write(&mut connection, commits, &unwritten);
+            match &written {
+                Err(error) if self.reopened(&mut connection, error) => {
+                    self.write(&mut connection, commits, &unwritten)
                 }
-                for incident in &commit.incidents {
-                    tx.prepare_cached(
-                        "INSERT INTO incident (id, number, open, started_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
-                         ON CONFLICT (id) DO UPDATE SET open = excluded.open, started_at = excluded.started_at,
-                            data = excluded.data",
-                    )?
-                    .execute(params![
-                        incident.id,
-                        incident.number.cast_signed(),
-                        incident.open,
-                        incident.started_at.0,
-                        incident.data
-                    ])?;
-                }
-                for (id, official) in &commit.officials {
-                    let said = serde_json::to_string(official).unwrap_or_default();
-                    tx.prepare_cached("UPDATE incident SET data = json_set(data, '$.official', json(?2)) WHERE id = ?1")?
-                        .execute(params![id, said])?;
-                }
-                if let Some((from, to)) = commit.clock_set {
-                    outbox::move_along(tx, from, to)?;
-                }
-                for outgoing in &commit.outgoing {
-                    outbox::insert(tx, outgoing)?;
-                }
-                if let Some(state) = &commit.checkpoint {
-                    tx.prepare_cached(
-                        "INSERT INTO checkpoint (id, seq, state) VALUES (1, coalesce(?1, (SELECT max(seq) FROM sample), 0), ?2)
-                         ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, state = excluded.state",
-                    )?
-                    .execute(params![seq, state])?;
-                }
-                if let Some(state) = &commit.desk {
-                    tx.prepare_cached(
-                        "INSERT INTO desk (id, state) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET state = excluded.state",
-                    )?
-                    .execute([state])?;
-                }
+                _ => written,
             }
-            addition.write(tx)?;
-            unwritten.record(tx)
-        });
-        match written {
+        };
+        match written.map_err(|source| self.failed(source)) {
             Ok(recorded) => {
                 unwritten.written(commits);
                 unwritten.recorded(&recorded);
@@ -380,6 +543,143 @@ impl Store {
         }
     }
 
+    /// Opens the file again after an `error` that the old connection would give for ever: a file system that could not be
+    /// written when it was opened. Whether that went well.
+    fn reopened(&self, connection: &mut Connection, error: &rusqlite::Error) -> bool {
+        if self.read_only || error.sqlite_error_code() != Some(ErrorCode::ReadOnly) {
+            return false;
+        }
+        match connect(&self.path) {
+            Ok(new) => {
+                *connection = new;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Writes `commits` and the attempts that wait to be recorded; gives the ids of these.
+    fn write(
+        &self,
+        connection: &mut Connection,
+        commits: &[Commit],
+        unwritten: &Unwritten,
+    ) -> rusqlite::Result<BTreeSet<Uuid>> {
+        let mut known = locked(&self.shared.known);
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut writer = SampleWriter::new(&tx, &known);
+        let mut recorded: Vec<(i64, i64, &Sample)> = Vec::new();
+        let mut seq = blocks::last_seq(&tx)?;
+        for commit in commits {
+            if let Some(sample) = &commit.sample {
+                seq += 1;
+                let series = writer.series(sample)?;
+                writer.insert(seq, series, sample)?;
+                recorded.push((seq, series, sample));
+            }
+            commit.write_consequences(&tx, seq)?;
+        }
+        let added = writer.finish();
+        let block = self.shared.lock().block_with(&recorded);
+        block.write(&tx)?;
+        let attempts = unwritten.record(&tx)?;
+        tx.commit()?;
+        known.extend(added);
+        self.shared.lock().add(&recorded, block);
+        Ok(attempts)
+    }
+
+    /// Writes a part of what is held in memory about samples that are in the file: what has waited for long, or
+    /// `everything`. Says whether there may be more to write.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing is lost.
+    pub fn write_sums(&self, everything: bool) -> Result<bool, StoreError> {
+        let _agreement = if everything {
+            self.shared
+                .agreement
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+        } else {
+            match self.shared.agreement.try_write() {
+                Ok(agreement) => agreement,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                // Somebody reads: it can wait.
+                Err(TryLockError::WouldBlock) => return Ok(true),
+            }
+        };
+        let mut connection = self.lock();
+        let mut write = || {
+            self.catch_up(&connection)?;
+            let taken = self.shared.lock().take_due(everything);
+            if taken.is_empty() {
+                return Ok(false);
+            }
+            let written = self.write_series(&mut connection, &taken);
+            if written.is_err() {
+                self.shared.lock().put_back(taken);
+            }
+            written.map(|()| true)
+        };
+        write().map_err(|source| self.failed(source))
+    }
+
+    fn write_series(
+        &self,
+        connection: &mut Connection,
+        taken: &BTreeMap<i64, UnsummedSeries>,
+    ) -> rusqlite::Result<()> {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (series, pending) in taken {
+            pending.write(&tx, *series)?;
+        }
+        let summed = self.shared.lock().summed(blocks::last_seq(&tx)?);
+        tx.prepare_cached("UPDATE summed SET seq = max(seq, ?1)")?
+            .execute([summed])?;
+        tx.commit()
+    }
+
+    /// Whether [`Store::write_sums`] has something to do.
+    pub fn sums_are_due(&self) -> bool {
+        self.shared.lock().is_due()
+    }
+
+    /// Reads the file together with what it does not say yet.
+    fn reading<T>(
+        &self,
+        work: impl FnOnce(&Connection, &Shared) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if self.foreign {
+            return self.run(|c| {
+                // One state of the file for everything that is read.
+                let tx = c.unchecked_transaction()?;
+                let shared = Shared::default();
+                *shared.lock() = Unsummed::read(&tx)?;
+                work(&tx, &shared)
+            });
+        }
+        let _agreement = self
+            .shared
+            .agreement
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.run(|c| {
+            self.catch_up(c)?;
+            work(c, &self.shared)
+        })
+    }
+
+    /// Takes in, once, what the file did not say when it was opened.
+    fn catch_up(&self, c: &Connection) -> rusqlite::Result<()> {
+        let _once = locked(&self.shared.catching_up);
+        let unread = self.shared.lock().unread();
+        if let Some(unread) = unread {
+            let before = blocks::read_unread(c, unread)?;
+            self.shared.lock().catch_up(before);
+        }
+        Ok(())
+    }
+
     /// The last checkpoint of detection: the number of the last sample in it, and the state.
     ///
     /// # Errors
@@ -387,10 +687,18 @@ impl Store {
     pub fn checkpoint(&self) -> Result<Option<(i64, String)>, StoreError> {
         self.run(|c| {
             c.query_row("SELECT seq, state FROM checkpoint", [], |r| {
-                Ok((r.get(0)?, r.get(1)?))
+                Ok((r.get(0)?, unpacked(r.get_ref(1)?.as_blob()?)))
             })
             .optional()
         })
+    }
+
+    /// The number of the newest sample that there ever was; 0 if there was none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn last_seq(&self) -> Result<i64, StoreError> {
+        self.run(blocks::last_seq)
     }
 
     /// What was told and is owed, as it was last recorded.
@@ -415,6 +723,27 @@ impl Store {
             )?
             .query_map([only_open], IncidentRow::read)?
             .collect()
+        })
+    }
+
+    /// Hands every incident that began before `until` to `each`, oldest first, one by one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn each_incident(
+        &self,
+        until: Timestamp,
+        mut each: impl FnMut(IncidentRow),
+    ) -> Result<(), StoreError> {
+        self.run(|c| {
+            let mut rows = c.prepare_cached(
+                "SELECT id, number, open, started_at, data FROM incident WHERE started_at < ?1 ORDER BY number",
+            )?;
+            let mut rows = rows.query([until.0])?;
+            while let Some(row) = rows.next()? {
+                each(IncidentRow::read(row)?);
+            }
+            Ok(())
         })
     }
 
@@ -472,40 +801,42 @@ impl Store {
         .map(i64::cast_unsigned)
     }
 
-    /// What was spent on probes since `from`: US dollars and tokens.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn spent_since(&self, from: Timestamp) -> Result<(f64, u64), StoreError> {
-        self.run(|c| {
-            c.query_row(
-                "SELECT coalesce(sum(cost_usd), 0.0), coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0)
-                 FROM sample WHERE started_at >= ?1",
-                [from.0],
-                |r| Ok((r.get(0)?, r.get::<_, i64>(1)?.cast_unsigned())),
-            )
-        })
-    }
-
     /// What only takes effect before the first table is made: what is forgotten makes the file smaller.
     fn found(c: &Connection) -> rusqlite::Result<()> {
         c.pragma_update(None, "auto_vacuum", "incremental")
     }
 
     fn with(path: &Path, connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
-        let connection = connection.map_err(|source| StoreError::Sqlite {
-            path: path.to_owned(),
-            source,
-        })?;
+        let connection = connection.map_err(|source| store_error(path, source))?;
         let unwritten = Arc::default();
         Ok(Self {
             path: Arc::new(path.to_owned()),
             connection: Arc::new(Mutex::new(connection)),
             unwritten,
+            shared: Arc::default(),
+            foreign: false,
+            read_only: false,
         })
     }
 
-    fn refuse_newer(&self, steps: &[&str]) -> Result<usize, StoreError> {
+    /// Refuses a file that is an SQLite database but nothing of ours.
+    fn refuse_unknown(&self) -> Result<(), StoreError> {
+        let (version, tables): (i64, i64) = self.run(|c| {
+            let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'";
+            Ok((
+                c.pragma_query_value(None, "user_version", |r| r.get(0))?,
+                c.query_row(tables, [], |r| r.get(0))?,
+            ))
+        })?;
+        if version == 0 && tables > 0 {
+            return Err(StoreError::Unknown {
+                path: self.path.to_path_buf(),
+            });
+        }
+        Ok(())
+    }
+
+    fn refuse_newer(&self, steps: &[Step]) -> Result<usize, StoreError> {
         let found: i64 = self.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
         let found = usize::try_from(found).unwrap_or(usize::MAX);
         if found > steps.len() {
@@ -518,30 +849,25 @@ impl Store {
         Ok(found)
     }
 
-    /// Runs the steps that the store has not seen, each with its number in one transaction: what is interrupted goes on
-    /// at the next start.
-    fn migrate(&self, steps: &[&str]) -> Result<(), StoreError> {
+    /// Runs the steps that the store has not seen, each with its number in one transaction: what is interrupted is done
+    /// again at the next start.
+    fn migrate(&self, steps: &[Step]) -> Result<(), StoreError> {
         let from = self.refuse_newer(steps)?;
         for (version, step) in steps.iter().enumerate().skip(from) {
             self.transaction(|tx| {
-                tx.execute_batch(step)?;
+                step.run(tx)?;
                 tx.pragma_update(None, "user_version", version as i64 + 1)
             })?;
         }
         Ok(())
     }
 
-    /// A panic while the lock was held has rolled its transaction back, so the connection is still good.
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.connection)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
-        self.unwritten
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.unwritten)
     }
 
     fn run<T>(
@@ -566,19 +892,7 @@ impl Store {
     }
 
     fn failed(&self, source: rusqlite::Error) -> StoreError {
-        if matches!(
-            source.sqlite_error_code(),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        ) {
-            return StoreError::Damaged {
-                path: self.path.to_path_buf(),
-                what: source.to_string(),
-            };
-        }
-        StoreError::Sqlite {
-            path: self.path.to_path_buf(),
-            source,
-        }
+        store_error(&self.path, source)
     }
 
     fn unreadable(&self, what: &'static str, source: serde_json::Error) -> StoreError {
@@ -594,9 +908,11 @@ impl Store {
 mod tests {
     use super::*;
 
-    const FIRST: &str = MIGRATIONS[0];
-    const SECOND: &str =
-        "ALTER TABLE incident ADD COLUMN closed_by TEXT; CREATE INDEX by_end ON outbox (ended_at)";
+    const FIRST: Step = MIGRATIONS[0];
+    const SECOND: Step = Step {
+        sql: "ALTER TABLE incident ADD COLUMN closed_by TEXT; CREATE INDEX by_end ON outbox (ended_at)",
+        then: None,
+    };
 
     /// A store of the release that knew only the first step, with an incident that goes on.
     fn earlier(path: &Path) -> IncidentRow {
@@ -609,16 +925,16 @@ mod tests {
             started_at: Timestamp(1_000),
             data: "{}".to_owned(),
         };
-        store
-            .commit(&[Commit {
-                incidents: vec![row.clone()],
-                ..Commit::default()
-            }])
-            .unwrap();
+        let commit = Commit {
+            incidents: vec![row.clone()],
+            ..Commit::default()
+        };
+        let written = store.transaction(|tx| commit.write_consequences(tx, 0));
+        written.unwrap();
         row
     }
 
-    fn reopened(path: &Path, steps: &[&str]) -> (Result<(), StoreError>, Store) {
+    fn reopened(path: &Path, steps: &[Step]) -> (Result<(), StoreError>, Store) {
         let store = Store::with(path, Connection::open(path)).unwrap();
         (store.migrate(steps), store)
     }
@@ -664,8 +980,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
         let row = earlier(&path);
-        let broken = format!("{SECOND}; INSERT INTO nowhere VALUES (1)");
-        let (failed, store) = reopened(&path, &[FIRST, &broken]);
+        let broken = Step {
+            then: Some(|tx| tx.execute_batch("INSERT INTO nowhere VALUES (1)")),
+            ..SECOND
+        };
+        let (failed, store) = reopened(&path, &[FIRST, broken]);
         failed.unwrap_err();
         assert_eq!(version(&store), 1);
         assert_eq!(store.incidents(true).unwrap(), [row]);
@@ -683,7 +1002,7 @@ mod tests {
             .unwrap();
         let refused = Store::open_read_only(&path).unwrap_err().to_string();
         assert!(
-            refused.contains("has version 0, this llmwatch reads version 1"),
+            refused.contains("has version 0, this llmwatch reads version 2"),
             "{refused}"
         );
     }

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::queue::{Queue, Queued};
 use super::unwritten::{Made, Unwritten};
 use super::{Store, StoreError};
 use crate::model::{Notice, NoticeType, Outgoing, Tally, Timestamp};
@@ -67,16 +68,9 @@ pub enum Attempted {
     Expired,
 }
 
-/// Whether a row `earlier` has to be sent before the row `o` of the same channel.
-const BEFORE: &str = "(earlier.incident IS o.incident OR earlier.digest OR o.digest)
-    AND (o.incident IS NOT NULL OR earlier.queued_at <= o.queued_at
-        OR json_extract(earlier.notice, '$.condition.key') = json_extract(o.notice, '$.condition.key'))";
-
 impl Store {
-    /// The next notification that `channel` should be sent at `now`: the oldest that is due and has no earlier one of
-    /// the same incident before it, so that a `resolved` never overtakes its `opened`. The monitor's own notices are in
-    /// order among themselves, and a digest, which is about many incidents, with everything. But what is kept for the end
-    /// of quiet hours holds back only what is, and the end of the condition that it began.
+    /// The next notification that `channel` should be sent at `now`: the oldest that is due and that no earlier one
+    /// [holds back](Queue).
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -86,86 +80,80 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Pending>, StoreError> {
         let unwritten = self.unwritten();
-        match self.next_row(channel, now, &unwritten) {
-            Ok(Some(pending)) => Ok(Some(unwritten.updated(pending))),
-            // Nothing is due in the file, or it cannot even be read.
-            read => {
-                match unwritten
-                    .unblocked(channel)
-                    .find(|(due, p)| *due <= now && !self.waits_for_row(p, &unwritten))
-                {
-                    Some((_, pending)) => Ok(Some(pending)),
-                    None => read,
-                }
-            }
+        let (queue, unread) = self.queue(channel, &unwritten);
+        let next = queue.free().find(|queued| queued.due <= now);
+        match (next, unread) {
+            (Some(next), _) => self.pending(next, channel, &unwritten),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
         }
     }
 
-    /// Whether a row of the file has to be sent before `pending`, which is not in the file yet.
-    fn waits_for_row(&self, pending: &Pending, unwritten: &Unwritten) -> bool {
-        let about = pending.notice.incident.as_ref().map(|i| i.id);
-        let key = pending.notice.condition.as_ref().map(|c| &c.key);
-        let earlier = self.run(|c| {
+    /// Everything that waits for `channel`, in order: the rows of the file as the attempts since have left them, then what
+    /// the file does not hold yet. A file that cannot be read holds nothing back, and the error is there as well.
+    fn queue(&self, channel: &str, unwritten: &Unwritten) -> (Queue, Option<StoreError>) {
+        let mut queue = Queue::default();
+        let rows = self.run(|c| {
             c.prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'pending' AND channel = ?1
-                    AND (incident IS ?2 OR digest OR ?3)
-                    AND (?2 IS NOT NULL OR queued_at <= ?5 OR json_extract(notice, '$.condition.key') = ?6)
-                    AND hex(id) NOT IN (SELECT value FROM json_each(?4)))",
+                "SELECT seq, id, incident, digest, queued_at, next_attempt_at,
+                    json_extract(notice, '$.condition.key')
+                 FROM outbox WHERE state = 'pending' AND channel = ?1 ORDER BY seq",
             )?
-            .query_row(
-                params![
-                    pending.channel,
-                    about,
-                    pending.notice.r#type == NoticeType::Digest,
-                    hexes(&unwritten.over()),
-                    pending.queued_at.0,
-                    key
-                ],
-                |r| r.get(0),
-            )
+            .query_map([channel], |r| {
+                Ok(Queued {
+                    seq: Some(r.get(0)?),
+                    id: r.get(1)?,
+                    incident: r.get(2)?,
+                    digest: r.get(3)?,
+                    queued_at: Timestamp(r.get(4)?),
+                    due: Timestamp(r.get(5)?),
+                    condition: r.get(6)?,
+                })
+            })?
+            .collect::<Result<Vec<_>, _>>()
         });
-        // A file that cannot be read holds nothing back.
-        earlier.unwrap_or(false)
+        let (rows, unread) = match rows {
+            Ok(rows) => (rows, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        for queued in rows.into_iter().chain(unwritten.queued(channel)) {
+            match unwritten.outcome(queued.id) {
+                None => queue.push(queued),
+                Some(Attempted::RetryAt(due)) => queue.push(Queued { due, ..queued }),
+                // It is over; only the file does not know yet.
+                Some(_) => {}
+            }
+        }
+        (queue, unread)
     }
 
-    fn next_row(
+    /// What is to be sent for a place in the queue of `channel`.
+    fn pending(
         &self,
+        queued: &Queued,
         channel: &str,
-        now: Timestamp,
         unwritten: &Unwritten,
     ) -> Result<Option<Pending>, StoreError> {
-        let over = unwritten.over();
-        let resting: Vec<_> = unwritten
-            .resting()
-            .into_iter()
-            .filter(|(_, at)| *at > now)
-            .map(|(id, _)| id)
-            .collect();
+        let Some(seq) = queued.seq else {
+            return Ok(unwritten.pending(queued.id));
+        };
         let row = self.run(|c| {
-            c.prepare_cached(&format!(
-                "SELECT seq, notice, progress, attempts, queued_at,
+            c.prepare_cached(
+                "SELECT notice, progress, attempts,
                     coalesce(
                         (SELECT json_extract(later.notice, '$.incident') FROM outbox later
                          WHERE later.channel = o.channel AND later.incident = o.incident AND later.seq > o.seq
                             AND json_extract(later.notice, '$.type') = 'incident.resolved'),
                         (SELECT data FROM incident WHERE id = o.incident AND NOT open))
-                 FROM outbox o
-                 WHERE state = 'pending' AND channel = ?1 AND next_attempt_at <= ?2
-                    AND hex(id) NOT IN (SELECT value FROM json_each(?3))
-                    AND hex(id) NOT IN (SELECT value FROM json_each(?4))
-                    AND NOT EXISTS (
-                    SELECT 1 FROM outbox earlier WHERE earlier.state = 'pending' AND earlier.channel = o.channel
-                    AND hex(earlier.id) NOT IN (SELECT value FROM json_each(?3))
-                    AND earlier.seq < o.seq AND {BEFORE})
-                 ORDER BY seq LIMIT 1"
-            ))?
-            .query_row(params![channel, now.0, hexes(&over), hexes(&resting)], |r| {
-                let notice = (r.get::<_, String>(1)?, r.get::<_, Option<String>>(5)?);
-                Ok((r.get::<_, i64>(0)?, notice, r.get(2)?, r.get(3)?, Timestamp(r.get(4)?)))
+                 FROM outbox o WHERE seq = ?1",
+            )?
+            .query_row([seq], |r| {
+                let over: Option<String> = r.get(3)?;
+                Ok((r.get::<_, String>(0)?, r.get(1)?, r.get(2)?, over))
             })
             .optional()
         })?;
-        let Some((seq, (notice, over), progress, attempts, queued_at)) = row else {
+        let Some((notice, progress, attempts, over)) = row else {
             return Ok(None);
         };
         let mut notice = self.notice(&notice)?;
@@ -177,14 +165,14 @@ impl Store {
             notice.incident = Some(incident);
             notice.already_over = true;
         }
-        Ok(Some(Pending {
+        Ok(Some(unwritten.updated(Pending {
             seq,
             channel: channel.to_owned(),
             notice,
             progress,
-            queued_at,
+            queued_at: queued.queued_at,
             attempts,
-        }))
+        })))
     }
 
     /// The last notification that `channel` took about each incident that goes on.
@@ -211,33 +199,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn next_attempt_at(&self, channel: &str) -> Result<Option<Timestamp>, StoreError> {
-        let unwritten = self.unwritten();
-        let mut resting = unwritten.resting();
-        let over = unwritten.over();
-        resting.retain(|(id, _)| !over.contains(id));
-        let aside: Vec<_> = over
-            .iter()
-            .copied()
-            .chain(resting.iter().map(|(id, _)| *id))
-            .collect();
-        let in_file = self.run(|c| {
-            c.prepare_cached(&format!(
-                "SELECT min(next_attempt_at) FROM outbox o WHERE state = 'pending' AND channel = ?1
-                    AND hex(id) NOT IN (SELECT value FROM json_each(?3)) AND NOT EXISTS (
-                    SELECT 1 FROM outbox earlier WHERE earlier.state = 'pending' AND earlier.channel = o.channel
-                    AND hex(earlier.id) NOT IN (SELECT value FROM json_each(?2))
-                    AND earlier.seq < o.seq AND {BEFORE})"
-            ))?
-            .query_row(params![channel, hexes(&over), hexes(&aside)], |r| r.get::<_, Option<i64>>(0))
-        })?;
-        let held = unwritten
-            .unblocked(channel)
-            .filter(|(_, p)| !self.waits_for_row(p, &unwritten))
-            .map(|(due, _)| due);
-        Ok(held
-            .chain(resting.iter().map(|(_, at)| *at))
-            .chain(in_file.map(Timestamp))
-            .min())
+        let (queue, unread) = self.queue(channel, &self.unwritten());
+        let due = queue.free().map(|queued| queued.due).min();
+        match unread {
+            Some(error) if due.is_none() => Err(error),
+            _ => Ok(due),
+        }
     }
 
     /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
@@ -585,15 +552,6 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
         _ => {}
     }
     Ok(rows > 0)
-}
-
-/// A JSON list of ids as SQLite's `hex` writes them.
-fn hexes(ids: &[Uuid]) -> String {
-    let list: Vec<_> = ids
-        .iter()
-        .map(|id| format!("\"{:X}\"", id.simple()))
-        .collect();
-    format!("[{}]", list.join(","))
 }
 
 /// Whether what came of the attempt concerns the fallback.

@@ -45,16 +45,31 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn forget(&self, horizon: Horizon, limit: u32) -> Result<u32, StoreError> {
+        self.sum_up_to(horizon.samples)?;
         let deleted = self.transaction(|tx| {
             let mut left = limit;
             let mut spend = |deleted: usize| left = left.saturating_sub(u32::try_from(deleted).unwrap_or(u32::MAX));
             spend(
                 tx.prepare_cached(
-                    "DELETE FROM sample WHERE seq IN (SELECT seq FROM sample WHERE started_at < ?1 LIMIT ?2)
-                     AND seq <= (SELECT seq FROM checkpoint)",
+                    "DELETE FROM sample WHERE seq IN (
+                        SELECT sample.seq FROM block CROSS JOIN sample
+                            ON sample.seq BETWEEN block.first_seq AND block.last_seq
+                        WHERE block.began_from < ?1 AND sample.started_at < ?1 LIMIT ?2)
+                     AND seq <= (SELECT seq FROM checkpoint) AND seq <= (SELECT seq FROM summed)",
                 )?
                 .execute(params![horizon.samples.0, limit])?,
             );
+            tx.prepare_cached(
+                "DELETE FROM block WHERE began_until < ?1 AND NOT EXISTS (
+                    SELECT 1 FROM sample WHERE seq BETWEEN block.first_seq AND block.last_seq)",
+            )?
+            .execute([horizon.samples.0])?;
+            tx.prepare_cached(
+                "DELETE FROM series_block WHERE (series, last_seq) IN (
+                    SELECT series.id, b.last_seq FROM series CROSS JOIN series_block b
+                        ON b.series = series.id AND b.last_seq < (SELECT min(seq) FROM sample) LIMIT ?1)",
+            )?
+            .execute([limit])?;
             spend(
                 tx.prepare_cached(
                     "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox
@@ -107,5 +122,18 @@ impl Store {
             })?;
         }
         Ok(deleted)
+    }
+
+    /// Writes the rollups of all samples before they are forgotten.
+    fn sum_up_to(&self, horizon: Timestamp) -> Result<(), StoreError> {
+        let unsummed = self.run(|c| {
+            c.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM block
+                    WHERE last_seq > (SELECT seq FROM summed) AND began_from < ?1)",
+            )?
+            .query_row([horizon.0], |r| r.get::<_, bool>(0))
+        })?;
+        while unsummed && self.write_sums(true)? {}
+        Ok(())
     }
 }

@@ -1,14 +1,14 @@
-//! Rollups in and out of their tables. They are written in the transaction of the samples that they sum up, so they
-//! are exact whatever happens between two of them.
+//! Rollups in and out of their tables. They are written for many samples at once, together with the number of the last
+//! of them, so they are exact whatever happens between two samples; what is not written yet is added while reading.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
 use super::samples::word;
-use super::{Store, StoreError};
-use crate::model::{Attribution, Sample, Timestamp};
+use super::{Shared, Store, StoreError};
+use crate::model::{Attribution, Fault, Timestamp};
 use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
 /// Which rollups.
@@ -27,6 +27,20 @@ pub struct RollupQuery<'a> {
 }
 
 impl Store {
+    /// Hands every rollup of `query` to `each`, endpoint by endpoint and within one in order of time, except that several
+    /// models or locations of an endpoint come one after the other. Rows are read one by one, so the memory that this
+    /// takes does not depend on the length of the period.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn each_rollup(
+        &self,
+        query: RollupQuery<'_>,
+        mut each: impl FnMut(&str, Rollup),
+    ) -> Result<(), StoreError> {
+        self.reading(|c, pending| each_rollup(c, pending, query, &mut each))
+    }
+
     /// The rollups of `query`, per endpoint in order of time. What an endpoint's several models or locations recorded
     /// at one time is one rollup.
     ///
@@ -36,51 +50,55 @@ impl Store {
         &self,
         query: RollupQuery<'_>,
     ) -> Result<BTreeMap<String, Vec<Rollup>>, StoreError> {
-        self.run(|c| {
-            let step = query.resolution.length().as_secs();
-            let mut found: BTreeMap<String, Vec<Rollup>> = BTreeMap::new();
-            let mut of_series = c.prepare_cached(if query.detail {
-                "SELECT at, ok, slow, failed_provider, failed_account, failed_local, input_tokens, output_tokens, cost_usd,
-                    dns_us, tcp_us, tls_us, headers_us, first_token, total FROM rollup
-                 WHERE step = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 ORDER BY at"
+        let mut found: BTreeMap<String, Vec<Rollup>> = BTreeMap::new();
+        self.each_rollup(query, |endpoint, rollup| {
+            if let Some(all) = found.get_mut(endpoint) {
+                all.push(rollup);
             } else {
-                "SELECT at, ok, slow, failed_provider, failed_account, failed_local, input_tokens, output_tokens, cost_usd,
-                    dns_us, tcp_us, tls_us, headers_us FROM rollup
-                 WHERE step = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 ORDER BY at"
-            })?;
-            let mut faults = c.prepare_cached(
-                "SELECT at, fault, attribution, count FROM rollup_fault
-                 WHERE step = ?1 AND series = ?2 AND at >= ?3 AND at < ?4",
-            )?;
-            let mut series = c.prepare_cached("SELECT id, endpoint FROM series WHERE ?1 IS NULL OR endpoint = ?1")?;
-            let mut series = series.query([query.endpoint])?;
-            while let Some(row) = series.next()? {
-                let (id, endpoint): (i64, String) = (row.get(0)?, row.get(1)?);
-                let span = params![step.cast_signed(), id, query.since.0, query.until.0];
-                let mut read_all: Vec<Rollup> =
-                    of_series.query_map(span, |r| read(r, query.detail))?.collect::<Result<_, _>>()?;
-                if query.detail {
-                    let mut rows = faults.query(span)?;
-                    while let Some(row) = rows.next()? {
-                        let at = Timestamp(row.get("at")?);
-                        if let Ok(place) = read_all.binary_search_by_key(&at, |r| r.at) {
-                            let key = (word(row, "fault")?, word(row, "attribution")?);
-                            read_all[place].faults.insert(key, row.get("count")?);
-                        }
-                    }
-                }
-                let all = found.entry(endpoint).or_default();
-                if all.is_empty() {
-                    *all = read_all;
-                } else {
-                    all.append(&mut read_all);
-                    all.sort_by_key(|r| r.at);
-                    *all = joined(std::mem::take(all), query.resolution.length());
-                }
+                found.insert(endpoint.to_owned(), vec![rollup]);
             }
-            found.retain(|_, all| !all.is_empty());
-            Ok(found)
-        })
+        })?;
+        for all in found.values_mut() {
+            if !all.is_sorted_by(|a, b| a.at < b.at) {
+                all.sort_by_key(|r| r.at);
+                *all = joined(std::mem::take(all), query.resolution.length());
+            }
+        }
+        Ok(found)
+    }
+
+    /// What each endpoint did from `since` to `until` as one rollup, with faults and latencies. The edges are whole five
+    /// minutes, or the whole hours in the period where five minutes are not kept any more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn sums(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<BTreeMap<String, Rollup>, StoreError> {
+        let mut sums: BTreeMap<String, Rollup> = BTreeMap::new();
+        let mut add = |endpoint: &str, rollup: Rollup| {
+            if let Some(sum) = sums.get_mut(endpoint) {
+                sum.merge(&rollup);
+            } else {
+                sums.insert(endpoint.to_owned(), rollup);
+            }
+        };
+        self.reading(|c, pending| {
+            for (resolution, from, to) in pieces(since, until) {
+                let query = RollupQuery {
+                    resolution,
+                    endpoint: None,
+                    since: from,
+                    until: to,
+                    detail: true,
+                };
+                each_rollup(c, pending, query, &mut add)?;
+            }
+            Ok(())
+        })?;
+        Ok(sums)
     }
 
     /// What `endpoint` did from `since` to `until` in steps of `step` (a multiple of five minutes), with faults and
@@ -124,6 +142,117 @@ impl Store {
     }
 }
 
+/// The period from `since` to `until` as whole days, the whole hours beside them, and five minutes at the edges: few rows,
+/// however long it is.
+fn pieces(since: Timestamp, until: Timestamp) -> Vec<(Resolution, Timestamp, Timestamp)> {
+    let mut pieces = Vec::new();
+    let (mut from, mut to) = (Resolution::FiveMinutes.begin(since), until);
+    for (fine, coarse) in [
+        (Resolution::FiveMinutes, Resolution::Hour),
+        (Resolution::Hour, Resolution::Day),
+    ] {
+        let first = coarse.end(from).min(to);
+        let last = coarse.begin(to).max(first);
+        pieces.push((fine, from, first));
+        pieces.push((fine, last, to));
+        (from, to) = (first, last);
+    }
+    pieces.push((Resolution::Day, from, to));
+    pieces.retain(|(_, from, to)| from < to);
+    pieces
+}
+
+fn each_rollup(
+    c: &Connection,
+    pending: &Shared,
+    query: RollupQuery<'_>,
+    each: &mut impl FnMut(&str, Rollup),
+) -> rusqlite::Result<()> {
+    let mut series = c.prepare_cached(
+        "SELECT id, endpoint FROM series WHERE ?1 IS NULL OR endpoint = ?1 ORDER BY endpoint, id",
+    )?;
+    let mut series = series.query([query.endpoint])?;
+    while let Some(row) = series.next()? {
+        let (id, endpoint): (i64, String) = (row.get(0)?, row.get(1)?);
+        let RollupQuery {
+            resolution,
+            since,
+            until,
+            ..
+        } = query;
+        let held = pending.lock().rollups(id, resolution, since, until);
+        let mut held = held.into_iter().peekable();
+        each_stored(c, id, query, |mut stored| {
+            while let Some(earlier) = held.next_if(|h| h.at < stored.at) {
+                each(&endpoint, earlier);
+            }
+            if let Some(same) = held.next_if(|h| h.at == stored.at) {
+                stored.merge(&same);
+            }
+            each(&endpoint, stored);
+        })?;
+        held.for_each(|later| each(&endpoint, later));
+    }
+    Ok(())
+}
+
+/// Hands the rollups of one series that are in the file to `each`, in order of time.
+fn each_stored(
+    c: &Connection,
+    series: i64,
+    query: RollupQuery<'_>,
+    mut each: impl FnMut(Rollup),
+) -> rusqlite::Result<()> {
+    let step = query.resolution.length().as_secs().cast_signed();
+    let span = params![step, series, query.since.0, query.until.0];
+    if !query.detail {
+        let mut rows = c.prepare_cached(
+            "SELECT at, ok, slow, failed_provider, failed_account, failed_local, input_tokens, output_tokens, cost_usd,
+                dns_us, tcp_us, tls_us, headers_us FROM rollup
+             WHERE step = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 ORDER BY at",
+        )?;
+        let mut rows = rows.query(span)?;
+        while let Some(row) = rows.next()? {
+            each(read(row, false)?);
+        }
+        return Ok(());
+    }
+    let mut rows = c.prepare_cached(
+        "SELECT at, ok, slow, failed_provider, failed_account, failed_local, input_tokens, output_tokens, cost_usd,
+            dns_us, tcp_us, tls_us, headers_us, first_token, total FROM rollup
+         WHERE step = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 ORDER BY at",
+    )?;
+    let mut faults = c.prepare_cached(
+        "SELECT at, fault, attribution, count FROM rollup_fault
+         WHERE step = ?1 AND series = ?2 AND at >= ?3 AND at < ?4 ORDER BY at",
+    )?;
+    let mut rows = rows.query(span)?;
+    let mut faults = faults.query(span)?;
+    let mut fault = next_fault(&mut faults)?;
+    while let Some(row) = rows.next()? {
+        let mut rollup = read(row, true)?;
+        // Both are in order of time.
+        while let Some((at, key, count)) = fault.filter(|(at, ..)| *at <= rollup.at) {
+            if at == rollup.at {
+                rollup.faults.insert(key, count);
+            }
+            fault = next_fault(&mut faults)?;
+        }
+        each(rollup);
+    }
+    Ok(())
+}
+
+type FaultCount = (Timestamp, (Fault, Attribution), u32);
+
+fn next_fault(rows: &mut Rows<'_>) -> rusqlite::Result<Option<FaultCount>> {
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let key = (word(row, "fault")?, word(row, "attribution")?);
+    Ok(Some((Timestamp(row.get(0)?), key, row.get(3)?)))
+}
+
 /// `rollups`, in order of time, put together to steps of `step`.
 fn joined(rollups: Vec<Rollup>, step: Duration) -> Vec<Rollup> {
     let mut steps: Vec<Rollup> = Vec::new();
@@ -137,80 +266,69 @@ fn joined(rollups: Vec<Rollup>, step: Duration) -> Vec<Rollup> {
     steps
 }
 
-/// What the samples of one transaction add to the rollups.
-#[derive(Default)]
-pub(super) struct Addition(BTreeMap<(Resolution, i64, Timestamp), Rollup>);
-
-impl Addition {
-    pub(super) fn add(&mut self, series: i64, sample: &Sample) {
-        for resolution in Resolution::ALL {
-            let at = resolution.begin(sample.started_at);
-            self.0
-                .entry((resolution, series, at))
-                .or_insert_with(|| Rollup::beginning(at))
-                .add(sample);
+/// Adds a rollup to what the file has for the same stretch of time.
+pub(super) fn add(
+    tx: &Transaction<'_>,
+    resolution: Resolution,
+    series: i64,
+    added: &Rollup,
+) -> rusqlite::Result<()> {
+    let step = resolution.length().as_secs().cast_signed();
+    let before = tx
+        .prepare_cached(
+            "SELECT at, ok, slow, failed_provider, failed_account, failed_local, input_tokens, output_tokens,
+                cost_usd, dns_us, tcp_us, tls_us, headers_us, first_token, total FROM rollup
+             WHERE step = ?1 AND series = ?2 AND at = ?3",
+        )?
+        .query_row(params![step, series, added.at.0], |r| read(r, true))
+        .optional()?;
+    let merged;
+    let sum = match before {
+        None => added,
+        Some(mut before) => {
+            before.merge(added);
+            merged = before;
+            &merged
         }
+    };
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+            ?16, ?17)",
+    )?
+    .execute(params![
+        step,
+        series,
+        sum.at.0,
+        sum.ok,
+        sum.slow,
+        sum.failed_provider,
+        sum.failed_account,
+        sum.failed_local,
+        sum.input_tokens.cast_signed(),
+        sum.output_tokens.cast_signed(),
+        sum.cost_usd,
+        sum.stages.dns_us.cast_signed(),
+        sum.stages.tcp_us.cast_signed(),
+        sum.stages.tls_us.cast_signed(),
+        sum.stages.headers_us.cast_signed(),
+        sum.first_token.to_bytes(),
+        sum.total.to_bytes(),
+    ])?;
+    for ((fault, attribution), count) in &added.faults {
+        tx.prepare_cached(
+            "INSERT INTO rollup_fault VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        )?
+        .execute(params![
+            step,
+            series,
+            added.at.0,
+            fault.as_str(),
+            Attribution::as_str(*attribution),
+            count
+        ])?;
     }
-
-    pub(super) fn write(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
-        for ((resolution, series, at), mut added) in self.0 {
-            let step = resolution.length().as_secs().cast_signed();
-            let before = tx
-                .prepare_cached(
-                    "SELECT at, ok, slow, failed_provider, failed_account, failed_local, input_tokens, output_tokens,
-                        cost_usd, dns_us, tcp_us, tls_us, headers_us, first_token, total FROM rollup
-                     WHERE step = ?1 AND series = ?2 AND at = ?3",
-                )?
-                .query_row(params![step, series, at.0], |r| read(r, true))
-                .optional()?;
-            let faults = std::mem::take(&mut added.faults);
-            let whole = match before {
-                None => added,
-                Some(mut before) => {
-                    before.merge(&added);
-                    before
-                }
-            };
-            tx.prepare_cached(
-                "INSERT OR REPLACE INTO rollup VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-                    ?16, ?17)",
-            )?
-            .execute(params![
-                step,
-                series,
-                at.0,
-                whole.ok,
-                whole.slow,
-                whole.failed_provider,
-                whole.failed_account,
-                whole.failed_local,
-                whole.input_tokens.cast_signed(),
-                whole.output_tokens.cast_signed(),
-                whole.cost_usd,
-                whole.stages.dns_us.cast_signed(),
-                whole.stages.tcp_us.cast_signed(),
-                whole.stages.tls_us.cast_signed(),
-                whole.stages.headers_us.cast_signed(),
-                whole.first_token.to_bytes(),
-                whole.total.to_bytes(),
-            ])?;
-            for ((fault, attribution), count) in faults {
-                tx.prepare_cached(
-                    "INSERT INTO rollup_fault VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                     ON CONFLICT DO UPDATE SET count = count + excluded.count",
-                )?
-                .execute(params![
-                    step,
-                    series,
-                    at.0,
-                    fault.as_str(),
-                    Attribution::as_str(attribution),
-                    count
-                ])?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {

@@ -1,11 +1,22 @@
 //! Samples in and out of their table.
 
-use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, Transaction, named_params, params};
-use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::blocks;
 use super::{Store, StoreError};
-use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
+use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp, Trigger};
+
+/// The most different profiles that are kept; a provider that answers differently each time costs more bytes a sample,
+/// but not a table that grows for ever.
+const MAX_PROFILES: usize = 10_000;
+
+/// What stands for a profile that is not there any more.
+const LOST_PROFILE: &str = r#"{"trigger":"schedule"}"#;
 
 /// Which samples.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,39 +46,73 @@ pub struct SamplePage<'a> {
     pub limit: u32,
 }
 
+impl SamplePage<'_> {
+    fn includes(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
+    }
+}
+
 impl Store {
     /// The samples of `page` with their numbers.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn samples(&self, page: SamplePage<'_>) -> Result<Vec<(i64, Sample)>, StoreError> {
-        self.run(|c| {
-            // Newest first from each series' end of the index, so the cost is that of the page and not of the history.
-            let mut statement = c.prepare_cached(
-                "SELECT * FROM sample JOIN series ON series.id = sample.series
-                 WHERE sample.series = ?1 AND seq < ?2 AND started_at >= ?3 AND started_at < ?4
-                    AND (?5 IS NULL OR outcome = ?5) ORDER BY seq DESC LIMIT ?6",
-            )?;
-            let before = page.before_seq.unwrap_or(i64::MAX);
-            let since = page.since.map_or(i64::MIN, |t| t.0);
-            let until = page.until.map_or(i64::MAX, |t| t.0);
-            let outcome = page.outcome.map(Outcome::as_str);
-            let series: Vec<i64> = c
-                .prepare_cached("SELECT id FROM series WHERE endpoint = ?1")?
-                .query_map([page.endpoint], |r| r.get(0))?
-                .collect::<Result<_, _>>()?;
+        if page.limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.reading(|c, pending| {
+            let mut reader = SampleReader::default();
             let mut found = Vec::new();
-            for id in series {
-                let mut rows =
-                    statement.query(params![id, before, since, until, outcome, page.limit])?;
-                while let Some(row) = rows.next()? {
-                    found.push((row.get("seq")?, read(row)?));
+            let before = page.before_seq.unwrap_or(i64::MAX);
+            for series in series_of(c, page.endpoint)? {
+                let mut left = page.limit;
+                let mut take = |seq: i64| {
+                    let Some(sample) = reader.at(c, seq)? else {
+                        return Ok(true);
+                    };
+                    let wanted = page.outcome.is_none_or(|o| sample.outcome == o);
+                    if wanted && page.includes(sample.started_at) {
+                        found.push((seq, sample));
+                        left -= 1;
+                    }
+                    Ok(left > 0)
+                };
+                match page.outcome {
+                    Some(bad) if bad != Outcome::Ok => {
+                        each_bad(c, series, bad, before, &mut take)?;
+                    }
+                    _ => {
+                        let span = (page.since, page.until);
+                        blocks::each_of_series(c, pending, series, before, span, &mut take)?;
+                    }
                 }
             }
             found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
             found.truncate(page.limit as usize);
             Ok(found)
         })
+    }
+
+    /// The last samples of `endpoint` that were not ok, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn last_bad(&self, endpoint: &str, limit: u32) -> Result<Vec<Sample>, StoreError> {
+        let mut found = Vec::new();
+        for outcome in [Outcome::Slow, Outcome::Failed] {
+            found.extend(self.samples(SamplePage {
+                endpoint,
+                before_seq: None,
+                since: None,
+                until: None,
+                outcome: Some(outcome),
+                limit,
+            })?);
+        }
+        found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+        found.truncate(limit as usize);
+        Ok(found.into_iter().map(|(_, sample)| sample).collect())
     }
 
     /// Hands every sample of `query` to `each`, in the order in which they were recorded, with its number.
@@ -82,17 +127,22 @@ impl Store {
     ) -> Result<(), E> {
         let mut stopped = None;
         self.run(|c| {
-            let mut statement = c.prepare_cached(
-                "SELECT * FROM sample JOIN series ON series.id = sample.series
-                 WHERE seq > ?1 AND started_at >= ?2 AND started_at < ?3 ORDER BY seq",
-            )?;
-            let since = query.since.map_or(i64::MIN, |t| t.0);
-            let until = query.until.map_or(i64::MAX, |t| t.0);
-            let mut rows = statement.query(params![query.after_seq, since, until])?;
-            while let Some(row) = rows.next()? {
-                if let Err(error) = each(row.get("seq")?, read(row)?) {
-                    stopped = Some(error);
-                    break;
+            let mut reader = SampleReader::default();
+            let span = (query.since, query.until);
+            for (first, last) in blocks::ranges(c, query.after_seq, span)? {
+                let mut rows = c.prepare_cached(
+                    "SELECT * FROM sample WHERE seq BETWEEN ?1 AND ?2
+                     AND started_at >= ?3 AND started_at < ?4 ORDER BY seq",
+                )?;
+                let since = query.since.map_or(i64::MIN, |t| t.0);
+                let until = query.until.map_or(i64::MAX, |t| t.0);
+                let mut rows = rows.query(params![first, last, since, until])?;
+                while let Some(row) = rows.next()? {
+                    let (seq, sample) = reader.read(c, row)?;
+                    if let Err(error) = each(seq, sample) {
+                        stopped = Some(error);
+                        return Ok(());
+                    }
                 }
             }
             Ok(())
@@ -101,95 +151,422 @@ impl Store {
     }
 }
 
-/// The number of the sample's series, made if it is new.
-pub(super) fn series(tx: &Transaction<'_>, s: &Sample) -> rusqlite::Result<i64> {
-    let series = params![
-        s.endpoint,
-        s.provider.as_str(),
-        s.api.as_str(),
-        s.model.as_deref().unwrap_or(""),
-        s.location
-    ];
-    let known = tx
-        .prepare_cached(
-            "SELECT id FROM series WHERE endpoint = ?1 AND provider = ?2 AND api = ?3 AND model = ?4 AND location = ?5",
-        )?
-        .query_row(series, |r| r.get(0))
-        .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
+/// Hands the numbers of the samples of a series that ended with `outcome` to `take`, newest first, until it says no.
+fn each_bad(
+    c: &Connection,
+    series: i64,
+    outcome: Outcome,
+    before: i64,
+    take: &mut impl FnMut(i64) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let mut rows = c.prepare_cached(
+        "SELECT seq FROM sample WHERE series = ?1 AND outcome = ?2 AND outcome <> 0 AND seq < ?3
+         ORDER BY seq DESC",
+    )?;
+    let mut rows = rows.query(params![series, outcome_code(outcome), before])?;
+    while let Some(row) = rows.next()? {
+        if !take(row.get(0)?)? {
+            break;
+        }
     }
-    tx.prepare_cached(
-        "INSERT INTO series (endpoint, provider, api, model, location) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(series)?;
-    Ok(tx.last_insert_rowid())
+    Ok(())
 }
 
-pub(super) fn insert(tx: &Transaction<'_>, series: i64, s: &Sample) -> rusqlite::Result<i64> {
-    tx.prepare_cached(
-        "INSERT INTO sample (id, series, scheduled_at, started_at, cause, outcome, fault, attribution, http_status,
-            auth_us, dns_us, tcp_us, tls_us, headers_us, first_event_us, first_token_us, first_any_token_us, max_gap_us, tpot_us,
-            total_us, schedule_lag_us, events, input_tokens, output_tokens, reasoning_tokens, cost_usd, finish_reason,
-            response_model, system_fingerprint, request_id, server_us, edge, ratelimit_remaining_requests,
-            ratelimit_remaining_tokens, retry_after_us, remote_addr, http_version, tls_expires_at,
-            model_retires_at, ratelimit_headroom, load_us, error, answer)
-         VALUES (:id, :series, :scheduled_at, :started_at, :cause, :outcome, :fault, :attribution, :http_status,
-            :auth, :dns, :tcp, :tls, :headers, :first_event, :first_token, :first_any_token, :max_gap, :tpot,
-            :total, :schedule_lag, :events, :input_tokens, :output_tokens, :reasoning_tokens, :cost_usd, :finish_reason,
-            :response_model, :system_fingerprint, :request_id, :server, :edge, :ratelimit_remaining_requests,
-            :ratelimit_remaining_tokens, :retry_after, :remote_addr, :http_version, :tls_expires_at,
-            :model_retires_at, :ratelimit_headroom, :load, :error, :answer)",
-    )?
-    .execute(named_params! {
-        ":id": s.id,
-        ":series": series,
-        ":scheduled_at": s.scheduled_at.0,
-        ":started_at": s.started_at.0,
-        ":cause": s.trigger.as_str(),
-        ":outcome": s.outcome.as_str(),
-        ":fault": s.fault.map(Fault::as_str),
-        ":attribution": s.attribution.map(Attribution::as_str),
-        ":http_status": s.http_status,
-        ":auth": us(s.auth_ms),
-        ":dns": us(s.dns_ms),
-        ":tcp": us(s.tcp_ms),
-        ":tls": us(s.tls_ms),
-        ":headers": us(s.headers_ms),
-        ":first_event": us(s.first_event_ms),
-        ":first_token": us(s.first_token_ms),
-        ":first_any_token": us(s.first_any_token_ms),
-        ":max_gap": us(s.max_gap_ms),
-        ":tpot": us(s.tpot_ms),
-        ":total": us(s.total_ms),
-        ":schedule_lag": us(Some(s.schedule_lag_ms)),
-        ":events": s.events,
-        ":input_tokens": s.input_tokens,
-        ":output_tokens": s.output_tokens,
-        ":reasoning_tokens": s.reasoning_tokens,
-        ":cost_usd": s.cost_usd,
-        ":finish_reason": s.finish_reason,
-        ":response_model": s.response_model,
-        ":system_fingerprint": s.system_fingerprint,
-        ":request_id": s.request_id,
-        ":server": us(s.server_ms),
-        ":edge": s.edge,
-        ":ratelimit_remaining_requests": s.ratelimit_remaining_requests,
-        ":ratelimit_remaining_tokens": s.ratelimit_remaining_tokens,
-        ":retry_after": us(s.retry_after_ms),
-        ":remote_addr": s.remote_addr,
-        ":http_version": s.http_version,
-        ":tls_expires_at": s.tls_expires_at.map(|t| t.0),
-        ":model_retires_at": s.model_retires_at.map(|t| t.0),
-        ":ratelimit_headroom": s.ratelimit_headroom,
-        ":load": us(s.load_ms),
-        ":error": s.error,
-        ":answer": s.answer,
-    })?;
-    Ok(tx.last_insert_rowid())
+/// The numbers of the series of one endpoint.
+pub(super) fn series_of(c: &Connection, endpoint: &str) -> rusqlite::Result<Vec<i64>> {
+    c.prepare_cached("SELECT id FROM series WHERE endpoint = ?1 ORDER BY id")?
+        .query_map([endpoint], |r| r.get(0))?
+        .collect()
 }
 
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
+/// What is the same for many samples.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Profile {
+    trigger: Trigger,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<Fault>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attribution: Option<Attribution>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http_status: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finish_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response_model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    system_fingerprint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    edge: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remote_addr: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls_expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model_retires_at: Option<i64>,
+}
+
+impl Profile {
+    fn of(s: &Sample) -> Self {
+        Self {
+            trigger: s.trigger,
+            fault: s.fault,
+            attribution: s.attribution,
+            http_status: s.http_status,
+            finish_reason: s.finish_reason.clone(),
+            response_model: s.response_model.clone(),
+            system_fingerprint: s.system_fingerprint.clone(),
+            edge: s.edge.clone(),
+            remote_addr: s.remote_addr.clone(),
+            http_version: s.http_version.clone(),
+            tls_expires_at: s.tls_expires_at.map(|t| t.0),
+            model_retires_at: s.model_retires_at.map(|t| t.0),
+        }
+    }
+}
+
+/// What few samples have.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Extra {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    load_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+}
+
+impl Extra {
+    fn of(s: &Sample, profile: Option<Profile>) -> Option<String> {
+        let extra = Self {
+            profile,
+            auth_us: us(s.auth_ms),
+            load_us: us(s.load_ms),
+            retry_after_us: us(s.retry_after_ms),
+            reasoning_tokens: s.reasoning_tokens,
+            error: s.error.clone(),
+            answer: s.answer.clone(),
+        };
+        // Plain data with string keys: serialising cannot fail.
+        (extra != Self::default()).then(|| serde_json::to_string(&extra).unwrap_or_default())
+    }
+}
+
+/// The numbers of series and profiles that the file is known to hold. Only what is committed is in here.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    series: HashMap<SeriesKey, i64>,
+    profiles: HashMap<Profile, i64>,
+}
+
+type SeriesKey = (String, &'static str, &'static str, Option<String>, String);
+
+/// Writes samples in one transaction.
+pub(super) struct SampleWriter<'a> {
+    c: &'a Connection,
+    known: &'a Known,
+    added: Known,
+}
+
+impl<'a> SampleWriter<'a> {
+    pub(super) fn new(c: &'a Connection, known: &'a Known) -> Self {
+        Self {
+            c,
+            known,
+            added: Known::default(),
+        }
+    }
+
+    /// What was found out: to be remembered once the transaction is committed.
+    pub(super) fn finish(self) -> Known {
+        self.added
+    }
+
+    /// The number of the sample's series, made if it is new.
+    pub(super) fn series(&mut self, s: &Sample) -> rusqlite::Result<i64> {
+        let key: SeriesKey = (
+            s.endpoint.clone(),
+            s.provider.as_str(),
+            s.api.as_str(),
+            s.model.clone(),
+            s.location.clone(),
+        );
+        let known = self.known.series.get(&key).or(self.added.series.get(&key));
+        if let Some(id) = known {
+            return Ok(*id);
+        }
+        let model = s.model.as_deref().unwrap_or("");
+        let values = params![s.endpoint, key.1, key.2, model, s.location];
+        let stored = self
+            .c
+            .prepare_cached(
+                "SELECT id FROM series WHERE endpoint = ?1 AND provider = ?2 AND api = ?3 AND model = ?4
+                    AND location = ?5",
+            )?
+            .query_row(values, |r| r.get(0))
+            .optional()?;
+        let id = match stored {
+            Some(id) => id,
+            None => self
+                .c
+                .prepare_cached(
+                    "INSERT INTO series (endpoint, provider, api, model, location)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .insert(values)?,
+        };
+        self.added.series.insert(key, id);
+        Ok(id)
+    }
+
+    /// The number of a profile, made if it is new; `None` when there are too many.
+    fn profile(&mut self, profile: &Profile) -> rusqlite::Result<Option<i64>> {
+        let known = self.known.profiles.get(profile);
+        if let Some(id) = known.or(self.added.profiles.get(profile)) {
+            return Ok(Some(*id));
+        }
+        let data = serde_json::to_string(profile).unwrap_or_default();
+        let stored = self
+            .c
+            .prepare_cached("SELECT id FROM profile WHERE data = ?1")?
+            .query_row([&data], |r| r.get(0))
+            .optional()?;
+        let id = match stored {
+            Some(id) => id,
+            None if self.profiles()? >= MAX_PROFILES => return Ok(None),
+            None => self
+                .c
+                .prepare_cached("INSERT INTO profile (data) VALUES (?1)")?
+                .insert([&data])?,
+        };
+        self.added.profiles.insert(profile.clone(), id);
+        Ok(Some(id))
+    }
+
+    fn profiles(&self) -> rusqlite::Result<usize> {
+        // Profiles are numbered from 1 and never deleted.
+        self.c
+            .prepare_cached("SELECT coalesce(max(id), 0) FROM profile")?
+            .query_row([], |r| r.get::<_, i64>(0))
+            .map(|n| usize::try_from(n).unwrap_or(0))
+    }
+
+    /// Writes a sample under the number `seq`.
+    pub(super) fn insert(&mut self, seq: i64, series: i64, s: &Sample) -> rusqlite::Result<()> {
+        let profile = Profile::of(s);
+        let number = self.profile(&profile)?;
+        let extra = Extra::of(s, number.is_none().then_some(profile));
+        let first_any_token = match s.first_any_token_ms {
+            same if same.is_some() && same == s.first_token_ms => Some(0),
+            other => us(other),
+        };
+        self.c
+            .prepare_cached(
+                "INSERT INTO sample VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                    ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)",
+            )?
+            .execute(params![
+                seq,
+                s.id,
+                series,
+                number,
+                s.started_at.0,
+                s.started_at.since_ms(s.scheduled_at),
+                outcome_code(s.outcome),
+                us(s.dns_ms),
+                us(s.tcp_ms),
+                us(s.tls_ms),
+                us(s.headers_ms),
+                us(s.first_event_ms),
+                us(s.first_token_ms),
+                first_any_token,
+                us(s.max_gap_ms),
+                us(s.tpot_ms),
+                us(s.total_ms),
+                us(Some(s.schedule_lag_ms)),
+                us(s.server_ms),
+                s.events,
+                s.input_tokens,
+                s.output_tokens,
+                s.cost_usd,
+                s.request_id,
+                s.ratelimit_remaining_requests,
+                s.ratelimit_remaining_tokens,
+                s.ratelimit_headroom,
+                extra,
+            ])
+            .map(drop)
+    }
+}
+
+impl Known {
+    pub(super) fn extend(&mut self, added: Self) {
+        self.series.extend(added.series);
+        if self.profiles.len() + added.profiles.len() > MAX_PROFILES {
+            self.profiles.clear();
+        }
+        self.profiles.extend(added.profiles);
+    }
+}
+
+/// What a series has in common.
+struct Series {
+    endpoint: String,
+    provider: crate::model::Provider,
+    api: crate::model::Api,
+    model: Option<String>,
+    location: String,
+}
+
+/// Reads rows of the table, and each profile and series only once.
+#[derive(Default)]
+pub(super) struct SampleReader {
+    profiles: HashMap<i64, Profile>,
+    series: HashMap<i64, Series>,
+}
+
+impl SampleReader {
+    /// The sample with this number, if it is still there.
+    fn at(&mut self, c: &Connection, seq: i64) -> rusqlite::Result<Option<Sample>> {
+        let mut row = c.prepare_cached("SELECT * FROM sample WHERE seq = ?1")?;
+        let mut row = row.query([seq])?;
+        match row.next()? {
+            Some(row) => self.read(c, row).map(|(_, sample)| Some(sample)),
+            None => Ok(None),
+        }
+    }
+
+    /// A row of the table: its number and the sample.
+    pub(super) fn read(
+        &mut self,
+        c: &Connection,
+        row: &Row<'_>,
+    ) -> rusqlite::Result<(i64, Sample)> {
+        let extra = match row
+            .get_ref(27)?
+            .as_str_or_null()
+            .map_err(rusqlite::Error::from)?
+        {
+            Some(json) => parse::<Extra>(json)?,
+            None => Extra::default(),
+        };
+        let profile = match (row.get::<_, Option<i64>>(3)?, extra.profile) {
+            (Some(id), _) => self.profile(c, id)?,
+            (None, Some(profile)) => profile,
+            (None, None) => return Err(rusqlite::Error::InvalidColumnIndex(3)),
+        };
+        let series = self.series(c, row.get(2)?)?;
+        let started_at = Timestamp(row.get(4)?);
+        let first_token_ms = ms(row, 12)?;
+        let sample = Sample {
+            id: row.get(1)?,
+            endpoint: series.endpoint.clone(),
+            provider: series.provider,
+            api: series.api,
+            model: series.model.clone(),
+            location: series.location.clone(),
+            scheduled_at: Timestamp(started_at.0.saturating_sub(row.get(5)?)),
+            started_at,
+            trigger: profile.trigger,
+            outcome: outcome_of(row.get(6)?),
+            fault: profile.fault,
+            attribution: profile.attribution,
+            http_status: profile.http_status,
+            auth_ms: extra.auth_us.map(|us| us as f64 / 1000.0),
+            dns_ms: ms(row, 7)?,
+            tcp_ms: ms(row, 8)?,
+            tls_ms: ms(row, 9)?,
+            headers_ms: ms(row, 10)?,
+            first_event_ms: ms(row, 11)?,
+            first_token_ms,
+            first_any_token_ms: match row.get::<_, Option<i64>>(13)? {
+                Some(0) => first_token_ms,
+                other => other.map(|us| us as f64 / 1000.0),
+            },
+            max_gap_ms: ms(row, 14)?,
+            tpot_ms: ms(row, 15)?,
+            total_ms: ms(row, 16)?,
+            schedule_lag_ms: ms(row, 17)?.unwrap_or(0.0),
+            server_ms: ms(row, 18)?,
+            events: row.get(19)?,
+            input_tokens: row.get(20)?,
+            output_tokens: row.get(21)?,
+            reasoning_tokens: extra.reasoning_tokens,
+            cost_usd: row.get(22)?,
+            finish_reason: profile.finish_reason,
+            response_model: profile.response_model,
+            system_fingerprint: profile.system_fingerprint,
+            request_id: row.get(23)?,
+            edge: profile.edge,
+            ratelimit_remaining_requests: row.get(24)?,
+            ratelimit_remaining_tokens: row.get(25)?,
+            retry_after_ms: extra.retry_after_us.map(|us| us as f64 / 1000.0),
+            remote_addr: profile.remote_addr,
+            http_version: profile.http_version,
+            tls_expires_at: profile.tls_expires_at.map(Timestamp),
+            model_retires_at: profile.model_retires_at.map(Timestamp),
+            ratelimit_headroom: row.get(26)?,
+            load_ms: extra.load_us.map(|us| us as f64 / 1000.0),
+            error: extra.error,
+            answer: extra.answer,
+        };
+        Ok((row.get(0)?, sample))
+    }
+
+    fn profile(&mut self, c: &Connection, id: i64) -> rusqlite::Result<Profile> {
+        if let Some(profile) = self.profiles.get(&id) {
+            return Ok(profile.clone());
+        }
+        let data: Option<String> = c
+            .prepare_cached("SELECT data FROM profile WHERE id = ?1")?
+            .query_row([id], |r| r.get(0))
+            .optional()?;
+        // A profile that a repair could not rescue: the rest of the sample is still right.
+        let profile: Profile = parse(data.as_deref().unwrap_or(LOST_PROFILE))?;
+        self.profiles.insert(id, profile.clone());
+        Ok(profile)
+    }
+
+    fn series(&mut self, c: &Connection, id: i64) -> rusqlite::Result<&Series> {
+        if !self.series.contains_key(&id) {
+            let series = c
+                .prepare_cached(
+                    "SELECT endpoint, provider, api, model, location FROM series WHERE id = ?1",
+                )?
+                .query_row([id], |row| {
+                    Ok(Series {
+                        endpoint: row.get(0)?,
+                        provider: word(row, "provider")?,
+                        api: word(row, "api")?,
+                        model: Some(row.get::<_, String>(3)?).filter(|m| !m.is_empty()),
+                        location: row.get(4)?,
+                    })
+                })?;
+            self.series.insert(id, series);
+        }
+        Ok(&self.series[&id])
+    }
+}
+
+/// A sample as release 0.1 stored it, joined with its series.
+pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
+    let us = |column: &str| {
+        let us: Option<i64> = row.get(column)?;
+        Ok::<_, rusqlite::Error>(us.map(|us| us as f64 / 1000.0))
+    };
+    let time = |column: &str| {
+        let at: Option<i64> = row.get(column)?;
+        Ok::<_, rusqlite::Error>(at.map(Timestamp))
+    };
     Ok(Sample {
         id: row.get("id")?,
         endpoint: row.get("endpoint")?,
@@ -204,18 +581,18 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
         fault: word(row, "fault")?,
         attribution: word(row, "attribution")?,
         http_status: row.get("http_status")?,
-        auth_ms: ms(row, "auth_us")?,
-        dns_ms: ms(row, "dns_us")?,
-        tcp_ms: ms(row, "tcp_us")?,
-        tls_ms: ms(row, "tls_us")?,
-        headers_ms: ms(row, "headers_us")?,
-        first_event_ms: ms(row, "first_event_us")?,
-        first_token_ms: ms(row, "first_token_us")?,
-        first_any_token_ms: ms(row, "first_any_token_us")?,
-        max_gap_ms: ms(row, "max_gap_us")?,
-        tpot_ms: ms(row, "tpot_us")?,
-        total_ms: ms(row, "total_us")?,
-        schedule_lag_ms: ms(row, "schedule_lag_us")?.unwrap_or(0.0),
+        auth_ms: us("auth_us")?,
+        dns_ms: us("dns_us")?,
+        tcp_ms: us("tcp_us")?,
+        tls_ms: us("tls_us")?,
+        headers_ms: us("headers_us")?,
+        first_event_ms: us("first_event_us")?,
+        first_token_ms: us("first_token_us")?,
+        first_any_token_ms: us("first_any_token_us")?,
+        max_gap_ms: us("max_gap_us")?,
+        tpot_ms: us("tpot_us")?,
+        total_ms: us("total_us")?,
+        schedule_lag_ms: us("schedule_lag_us")?.unwrap_or(0.0),
         events: row.get("events")?,
         input_tokens: row.get("input_tokens")?,
         output_tokens: row.get("output_tokens")?,
@@ -225,32 +602,50 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Sample> {
         response_model: row.get("response_model")?,
         system_fingerprint: row.get("system_fingerprint")?,
         request_id: row.get("request_id")?,
-        server_ms: ms(row, "server_us")?,
+        server_ms: us("server_us")?,
         edge: row.get("edge")?,
         ratelimit_remaining_requests: row.get("ratelimit_remaining_requests")?,
         ratelimit_remaining_tokens: row.get("ratelimit_remaining_tokens")?,
-        retry_after_ms: ms(row, "retry_after_us")?,
+        retry_after_ms: us("retry_after_us")?,
         remote_addr: row.get("remote_addr")?,
         http_version: row.get("http_version")?,
-        tls_expires_at: row.get::<_, Option<i64>>("tls_expires_at")?.map(Timestamp),
-        model_retires_at: row
-            .get::<_, Option<i64>>("model_retires_at")?
-            .map(Timestamp),
+        tls_expires_at: time("tls_expires_at")?,
+        model_retires_at: time("model_retires_at")?,
         ratelimit_headroom: row.get("ratelimit_headroom")?,
-        load_ms: ms(row, "load_us")?,
+        load_ms: us("load_us")?,
         error: row.get("error")?,
         answer: row.get("answer")?,
     })
+}
+
+fn outcome_code(outcome: Outcome) -> i64 {
+    match outcome {
+        Outcome::Ok => 0,
+        Outcome::Slow => 1,
+        Outcome::Failed => 2,
+    }
+}
+
+fn outcome_of(code: i64) -> Outcome {
+    match code {
+        0 => Outcome::Ok,
+        1 => Outcome::Slow,
+        _ => Outcome::Failed,
+    }
 }
 
 fn us(ms: Option<f64>) -> Option<i64> {
     ms.map(|ms| (ms * 1000.0).round() as i64)
 }
 
-fn ms(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<f64>> {
-    Ok(row
-        .get::<_, Option<i64>>(column)?
-        .map(|us| us as f64 / 1000.0))
+fn ms(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<f64>> {
+    let us: Option<i64> = row.get(column)?;
+    Ok(us.map(|us| us as f64 / 1000.0))
+}
+
+fn parse<T: DeserializeOwned>(json: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(json)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))
 }
 
 /// A column that holds one word of a closed set (or NULL), through the set's own serde names.

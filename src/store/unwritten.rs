@@ -11,8 +11,9 @@ use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::outbox::{self, Attempted, Pending};
+use super::queue::Queued;
 use super::{Commit, StoreError};
-use crate::model::{NoticeType, Outgoing, Timestamp};
+use crate::model::{Outgoing, Timestamp};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -104,25 +105,6 @@ impl Unwritten {
             .retain(|made| !ids.contains(&made.pending.notice.id));
     }
 
-    /// What the file still calls pending and is over.
-    pub(super) fn over(&self) -> Vec<Uuid> {
-        let over = |made: &&Made| !matches!(made.attempted, Attempted::RetryAt(_));
-        self.attempts
-            .iter()
-            .filter(over)
-            .map(|made| made.pending.notice.id)
-            .collect()
-    }
-
-    /// What the file calls due, and was tried in vain since: with the time of the next attempt.
-    pub(super) fn resting(&self) -> Vec<(Uuid, Timestamp)> {
-        let rest = |made: &Made| match self.last(made.pending.notice.id)?.attempted {
-            Attempted::RetryAt(at) => Some((made.pending.notice.id, at)),
-            _ => None,
-        };
-        self.attempts.iter().filter_map(rest).collect()
-    }
-
     /// `pending` as the attempts since have left it.
     pub(super) fn updated(&self, pending: Pending) -> Pending {
         match self.last(pending.notice.id) {
@@ -135,52 +117,29 @@ impl Unwritten {
         }
     }
 
-    /// What is held for `channel` and has no earlier one before it, with when it is due.
-    pub(super) fn unblocked(&self, channel: &str) -> impl Iterator<Item = (Timestamp, Pending)> {
-        let over: BTreeSet<_> = self.over().into_iter().collect();
-        let waiting: Vec<_> = self
-            .held
-            .iter()
-            .filter(|o| o.channel == channel && !over.contains(&o.notice.id))
-            .cloned()
-            .collect();
-        let about = |o: &Outgoing| o.notice.incident.as_ref().map(|i| i.id);
-        let digest = |o: &Outgoing| o.notice.r#type == NoticeType::Digest;
-        let queued_at = |o: &Outgoing| o.not_before.unwrap_or(o.notice.decided_at);
-        let key = |o: &Outgoing| o.notice.condition.as_ref().map(|c| c.key.clone());
-        let free = |(place, o): (usize, &Outgoing)| {
-            let in_order = |e: &Outgoing| {
-                about(o).is_some()
-                    || queued_at(e) <= queued_at(o)
-                    || key(o).is_some() && key(e) == key(o)
-            };
-            let before =
-                |e: &&Outgoing| (about(e) == about(o) || digest(e) || digest(o)) && in_order(e);
-            let blocked = waiting.iter().take(place).any(|e| before(&e));
-            (!blocked).then(|| {
-                let queued_at = queued_at(o);
-                let pending = self.updated(Pending {
-                    // Its place is given to it when it is written; it is known by its id.
-                    seq: i64::MAX,
-                    channel: o.channel.clone(),
-                    notice: o.notice.clone(),
-                    progress: "{}".to_owned(),
-                    queued_at,
-                    attempts: 0,
-                });
-                let due = match self.last(o.notice.id).map(|made| made.attempted) {
-                    Some(Attempted::RetryAt(at)) => at,
-                    _ => queued_at,
-                };
-                (due, pending)
-            })
-        };
-        waiting
-            .iter()
-            .enumerate()
-            .filter_map(free)
-            .collect::<Vec<_>>()
-            .into_iter()
+    /// What came of the last attempt at a notification that the file does not know of.
+    pub(super) fn outcome(&self, id: Uuid) -> Option<Attempted> {
+        self.last(id).map(|made| made.attempted)
+    }
+
+    /// What is held for `channel`, in order.
+    pub(super) fn queued(&self, channel: &str) -> impl Iterator<Item = Queued> {
+        let of_channel = self.held.iter().filter(move |o| o.channel == channel);
+        of_channel.map(Queued::held)
+    }
+
+    /// The held notification of this id, as it is to be sent.
+    pub(super) fn pending(&self, id: Uuid) -> Option<Pending> {
+        let held = self.held.iter().find(|o| o.notice.id == id)?;
+        Some(self.updated(Pending {
+            // Its place is given to it when it is written; it is known by its id.
+            seq: i64::MAX,
+            channel: held.channel.clone(),
+            notice: held.notice.clone(),
+            progress: "{}".to_owned(),
+            queued_at: held.not_before.unwrap_or(held.notice.decided_at),
+            attempts: 0,
+        }))
     }
 
     fn last(&self, id: Uuid) -> Option<&Made> {

@@ -10,12 +10,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use serde::Serialize;
 
-use super::{MIGRATIONS, Store, StoreError};
+use super::{MIGRATIONS, Store, StoreError, blocks};
 
 /// The most problems that a check names.
 const PROBLEMS: usize = 20;
-/// A file larger than this is not checked at every start, because that would take longer than it is worth.
-const CHECKED_AT_START: u64 = 1 << 30;
+/// A larger file is not checked before the start, because probing would wait for that; the daemon checks it when it runs.
+const CHECKED_AT_START: u64 = 64 << 20;
 
 /// How the file stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -120,6 +120,7 @@ impl Store {
     /// empty log and its index stay: a disk that is full at the next start would have no room for new ones.
     pub fn settle(&self) {
         // What fails stays in the log, where the next start finds it.
+        while self.write_sums(true).unwrap_or(false) {}
         let _ = self.run(|c| {
             c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
             c.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
@@ -128,18 +129,30 @@ impl Store {
 
     /// Refuses a damaged file before anything is built on it.
     pub(super) fn refuse_damaged(&self) -> Result<(), StoreError> {
-        if fs::metadata(&*self.path).is_ok_and(|m| m.len() > CHECKED_AT_START) {
+        if self.is_unchecked() {
             return Ok(());
         }
-        let said: String = self.run(|c| c.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)))?;
-        if said == "ok" {
-            Ok(())
-        } else {
-            Err(StoreError::Damaged {
-                path: self.path.to_path_buf(),
-                what: said,
-            })
+        self.check()
+    }
+
+    /// Whether the file was too large to be checked when it was opened.
+    pub fn is_unchecked(&self) -> bool {
+        fs::metadata(&*self.path).is_ok_and(|m| m.len() > CHECKED_AT_START)
+    }
+
+    /// Looks through the file for damage, as far as that can be seen quickly.
+    ///
+    /// # Errors
+    /// When it is damaged or cannot be read.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let found: String = self.run(|c| c.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)))?;
+        if found == "ok" {
+            return Ok(());
         }
+        Err(StoreError::Damaged {
+            path: self.path.to_path_buf(),
+            what: found,
+        })
     }
 }
 
@@ -227,7 +240,7 @@ fn rescue(
     Store::found(&new)?;
     let tx = new.transaction()?;
     for step in &MIGRATIONS[..version] {
-        tx.execute_batch(step)?;
+        step.run(&tx)?;
     }
     tx.pragma_update(None, "user_version", version as i64)?;
     let tables: Vec<String> = tx
@@ -287,6 +300,10 @@ fn rescue(
         "DELETE FROM sample WHERE series NOT IN (SELECT id FROM series)",
         [],
     )?;
+    if version > 1 {
+        // Where samples lie follows from what of them was rescued.
+        blocks::rebuild(&tx)?;
+    }
     tx.commit()?;
     Ok(rescued)
 }

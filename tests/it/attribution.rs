@@ -533,7 +533,6 @@ fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
                 at,
             )
             .unwrap();
-            watch.samples.iter().for_each(|s| watch.core.remember(s));
         }
         watch.minutes(4, None, |_| Some(Fault::AccountAuth));
         assert_eq!(

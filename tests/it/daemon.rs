@@ -612,7 +612,7 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
     for file in std::fs::read_dir(world.state()).unwrap() {
         seen.push(("the store", std::fs::read(file.unwrap().path()).unwrap()));
     }
-    let samples: i64 = world.query("SELECT count(*) FROM sample WHERE error LIKE '%we are not%'");
+    let samples: i64 = world.query("SELECT count(*) FROM sample WHERE extra LIKE '%we are not%'");
     assert!(samples > 0, "the provider's words were recorded");
     for (place, bytes) in seen {
         let found = bytes.windows(KEY.len()).any(|w| w == KEY.as_bytes());

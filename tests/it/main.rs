@@ -16,6 +16,7 @@ mod fold;
 mod formats;
 mod hostile;
 mod mails;
+mod memory;
 mod otlp;
 mod outbox;
 mod pages;

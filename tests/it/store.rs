@@ -4,7 +4,9 @@ use llmwatch::model::{
     Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official,
     Outcome, Outgoing, Sample, Status, Timestamp,
 };
-use llmwatch::store::{Attempted, Commit, Horizon, IncidentRow, SampleQuery, Store, StoreError};
+use llmwatch::store::{
+    Attempted, Commit, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -590,4 +592,166 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         .unwrap()
         .unwrap();
     assert_eq!((again.notice.id, again.attempts), (resolved.notice.id, 1));
+}
+
+/// A store as release 0.1 left it: two samples that the checkpoint knows, an open incident, and a notice that waits.
+fn store_of_release_0_1(path: &std::path::Path) {
+    let c = rusqlite::Connection::open(path).unwrap();
+    c.execute_batch(include_str!("../../src/store/schema_1.sql"))
+        .unwrap();
+    let notice = notice(
+        NoticeType::Opened,
+        Some(incident(Uuid::from_u128(7))),
+        Timestamp(2_000),
+    );
+    let (notice, incident) = (
+        serde_json::to_string(&notice).unwrap(),
+        serde_json::to_string(&incident(Uuid::from_u128(7))).unwrap(),
+    );
+    c.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO series VALUES (3, 'openai-chat', 'openai', 'chat', 'gpt-6-luna', 'fra1');
+         INSERT INTO sample (seq, id, series, scheduled_at, started_at, cause, outcome, http_status, headers_us,
+            first_token_us, first_any_token_us, total_us, schedule_lag_us, cost_usd, request_id, http_version)
+         VALUES (5, x'00000000000000000000000000000001', 3, 300000, 300007, 'schedule', 'ok', 200, 180000, 412345,
+            400000, 450000, 200, 0.0000029, 'req_1', 'HTTP/2');
+         INSERT INTO sample (seq, id, series, scheduled_at, started_at, cause, outcome, fault, attribution,
+            http_status, total_us, schedule_lag_us, retry_after_us, error)
+         VALUES (6, x'00000000000000000000000000000002', 3, 360000, 360000, 'recheck', 'failed', 'http.5xx',
+            'provider', 503, 90000, 0, 30000000, 'we are not well');
+         INSERT INTO rollup VALUES (300, 3, 300000, 1, 0, 1, 0, 0, 0, 0, 0.0000029, 0, 0, 0, 180000, x'', x'');
+         INSERT INTO rollup VALUES (3600, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0.0000029, 0, 0, 0, 180000, x'', x'');
+         INSERT INTO rollup_fault VALUES (300, 3, 300000, 'http.5xx', 'provider', 1);
+         INSERT INTO checkpoint VALUES (1, 6, '{}');",
+    )
+    .unwrap();
+    let id = Uuid::from_u128(7);
+    c.execute(
+        "INSERT INTO incident VALUES (?1, 1, 1, 1000, ?2)",
+        rusqlite::params![id, incident],
+    )
+    .unwrap();
+    c.execute(
+        "INSERT INTO outbox (id, channel, incident, notice, decided_at, queued_at, next_attempt_at)
+         VALUES (?1, 'oncall', ?1, ?2, 2000, 2000, 2000)",
+        rusqlite::params![id, notice],
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_store_of_release_0_1_keeps_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    store_of_release_0_1(&path);
+    let store = Store::open(&path).unwrap();
+
+    let samples = recorded(&store);
+    assert_eq!(samples.len(), 2);
+    let first = &samples[0];
+    assert_eq!(first.scheduled_at, Timestamp(300_000));
+    assert_eq!(first.started_at, Timestamp(300_007));
+    assert_eq!(first.first_token_ms, Some(412.345));
+    assert_eq!(first.first_any_token_ms, Some(400.0));
+    assert_eq!(first.cost_usd, Some(0.000_002_9));
+    assert_eq!(first.request_id.as_deref(), Some("req_1"));
+    let second = &samples[1];
+    assert_eq!(second.fault, Some(Fault::Http5xx));
+    assert_eq!(second.retry_after_ms, Some(30_000.0));
+    assert_eq!(second.error.as_deref(), Some("we are not well"));
+
+    assert_eq!(store.checkpoint().unwrap(), Some((6, "{}".to_owned())));
+    assert_eq!(store.incidents(true).unwrap()[0].number, 1);
+    let waiting = store.next_pending("oncall", Timestamp(3_000)).unwrap();
+    assert_eq!(waiting.unwrap().notice.id, notice_id(&path));
+
+    let next = good("openai-chat", Timestamp(420_000));
+    store.commit(&[of_sample(next.clone())]).unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    let page = SamplePage {
+        endpoint: "openai-chat",
+        before_seq: None,
+        since: None,
+        until: None,
+        outcome: None,
+        limit: 10,
+    };
+    let found = store.samples(page).unwrap();
+    assert_eq!(
+        found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(),
+        [7, 6, 5]
+    );
+    let failed = SamplePage {
+        outcome: Some(Outcome::Failed),
+        ..page
+    };
+    assert_eq!(store.samples(failed).unwrap().len(), 1);
+    let sum = &store.sums(Timestamp(300_000), Timestamp(600_000)).unwrap()["openai-chat"];
+    assert_eq!((sum.ok, sum.failed_provider), (2, 1));
+}
+
+fn notice_id(path: &std::path::Path) -> Uuid {
+    let c = rusqlite::Connection::open(path).unwrap();
+    let json: String = c
+        .query_row("SELECT notice FROM outbox", [], |r| r.get(0))
+        .unwrap();
+    serde_json::from_str::<Notice>(&json).unwrap().id
+}
+
+#[test]
+fn rollups_survive_a_crash_before_they_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    let store = Store::open(&path).unwrap();
+    let minutes = |from: i64, to: i64| (from..to).map(|m| good("a", Timestamp(m * 60_000)));
+    let record = |store: &Store, from, to| {
+        let commits: Vec<_> = minutes(from, to).map(of_sample).collect();
+        store.commit(&commits).unwrap();
+    };
+    record(&store, 0, 30);
+    while store.write_sums(true).unwrap() {}
+    record(&store, 30, 70);
+    let probes =
+        |store: &Store| store.sums(Timestamp(0), Timestamp(7_200_000)).unwrap()["a"].probes();
+    assert_eq!(probes(&store), 70);
+    assert_eq!(probes(&store.reader().unwrap()), 70, "another connection");
+    let foreign = Store::open_read_only(&path).unwrap();
+    assert_eq!(probes(&foreign), 70, "another process");
+    drop(store);
+
+    let store = Store::open(&path).unwrap();
+    record(&store, 70, 80);
+    assert_eq!(probes(&store), 80, "what was not written is summed again");
+    while store.write_sums(true).unwrap() {}
+    assert_eq!(probes(&store), 80);
+    assert_eq!(probes(&foreign), 80);
+}
+
+#[test]
+fn files_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state").join("llmwatch.db");
+    let _lock = llmwatch::store::StoreLock::take(&path).unwrap();
+    let store = Store::open(&path).unwrap();
+    store.commit(&[of_sample(good("a", Timestamp(1)))]).unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_database_of_something_else_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("llmwatch.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("CREATE TABLE shopping (list TEXT)")
+        .unwrap();
+    let refused = Store::open(&path).unwrap_err();
+    assert!(matches!(refused, StoreError::Unknown { .. }), "{refused}");
 }

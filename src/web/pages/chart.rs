@@ -7,7 +7,7 @@ use chrono::{Datelike, Days, NaiveTime, TimeZone, Weekday};
 use chrono_tz::Tz;
 
 use crate::model::Timestamp;
-use crate::rollup::{Rollup, Sketch};
+use crate::rollup::{OutcomeCounts, Sketch};
 
 /// The width of one bar in units of its drawing; the rightmost one is the gap.
 pub(crate) const BAR: usize = 4;
@@ -58,7 +58,7 @@ impl Bars {
 }
 
 /// The bars of `count` stretches of `step_ms` from `from` on.
-pub(crate) fn bars(cells: &[Rollup], from: Timestamp, step_ms: i64, count: usize) -> Bars {
+pub(crate) fn bars(cells: &[OutcomeCounts], from: Timestamp, step_ms: i64, count: usize) -> Bars {
     let mut bars = Bars {
         count,
         ..Bars::default()
@@ -92,9 +92,9 @@ pub(crate) fn bars(cells: &[Rollup], from: Timestamp, step_ms: i64, count: usize
         let Some(cell) = cell.filter(|_| measured) else {
             continue;
         };
-        let all = f64::from(cell.good() + cell.failed_provider);
+        let all = f64::from(cell.good) + f64::from(cell.failed);
         let (failed, slow) = (
-            f64::from(cell.failed_provider) / all,
+            f64::from(cell.failed) / all,
             f64::from(cell.slow) / all,
         );
         let share = if failed > 0.0 { failed } else { slow };

@@ -21,7 +21,7 @@ use super::{Frame, Problem, View, class, html};
 use crate::message::values::Locale;
 use crate::model::EndpointView;
 use crate::model::{Connection, Endpoint, Fault, Outcome, Sample, Timestamp};
-use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
+use crate::rollup::{OutcomeCounts, Resolution, Rollup, Sketch, StageSums, floor};
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
 use crate::web::words::{dollars, grouped, latency, percent, scale, whose};
 
@@ -354,6 +354,7 @@ fn render(
     let zone = frame.zone;
     let all = whole(&read.steps);
     let first_day = first_day(frame.now);
+    let days: Vec<_> = read.days.iter().map(OutcomeCounts::from).collect();
     let link = |until: i64| {
         format!(
             "/endpoints/{}?range={}&until={}",
@@ -373,10 +374,10 @@ fn render(
     EndpointPage {
         class: class(view.status),
         notices: Vec::new(),
-        days: chart::bars(&read.days, first_day, DAY_MS, DAYS),
+        days: chart::bars(&days, first_day, DAY_MS, DAYS),
         gaps: chart::gaps(DAYS),
         days_from: first_day.to_datetime().format("%-d %b").to_string(),
-        days_told: told(&read.days),
+        days_told: told(&days),
         availability_90d: whole(&read.days)
             .availability()
             .map_or("–".to_owned(), percent),

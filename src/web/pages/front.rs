@@ -14,7 +14,7 @@ use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::Settings;
 use crate::model::{EndpointView, Snapshot};
 use crate::model::{Incident, Status, Timestamp};
-use crate::rollup::Rollup;
+use crate::rollup::OutcomeCounts;
 use crate::web::words::{Headline, dollars, headline, how_bad, lasted, latency, percent, whose};
 
 /// The hours that a sparkline shows.
@@ -125,11 +125,11 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(rollups: &[Rollup]) -> Self {
-        let sum = |of: fn(&Rollup) -> u32| rollups.iter().map(|r| u64::from(of(r))).sum();
+    fn of(days: &[OutcomeCounts]) -> Self {
+        let sum = |of: fn(&OutcomeCounts) -> u32| days.iter().map(|d| u64::from(of(d))).sum();
         Self {
-            good: sum(Rollup::good),
-            failed: sum(|r| r.failed_provider),
+            good: sum(|d| d.good),
+            failed: sum(|d| d.failed),
         }
     }
 
@@ -289,8 +289,8 @@ fn spark(steps: &[(Timestamp, Spread)], now: Timestamp) -> Course {
 }
 
 /// The bars in words, for those who cannot see them.
-pub(super) fn told(cells: &[Rollup]) -> String {
-    let bad: Vec<_> = cells.iter().filter(|c| c.failed_provider > 0).collect();
+pub(super) fn told(cells: &[OutcomeCounts]) -> String {
+    let bad: Vec<_> = cells.iter().filter(|c| c.failed > 0).collect();
     let measured = cells.iter().filter(|c| c.availability().is_some()).count();
     let days = |n: usize| format!("{n} day{}", if n == 1 { "" } else { "s" });
     if measured == 0 {

@@ -2,12 +2,13 @@
 //! however many people look, and they are shown what was read before meanwhile.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::chart::Spread;
 use crate::model::{Incident, Timestamp};
-use crate::rollup::{Resolution, Rollup, Sketch};
+use crate::rollup::{OutcomeCounts, Resolution, Rollup, Sketch};
 use crate::store::{RollupQuery, Store, StoreError};
 
 /// The days that the bars show.
@@ -28,10 +29,12 @@ const STALE: Duration = Duration::from_mins(2);
 pub(crate) struct Past {
     /// When it was read.
     read_at: Timestamp,
+    /// How long that took.
+    took: Duration,
     /// The first day of the bars.
     pub(crate) first_day: Timestamp,
     /// Per endpoint, its days.
-    pub(crate) days: BTreeMap<String, Vec<Rollup>>,
+    pub(crate) days: BTreeMap<String, Vec<OutcomeCounts>>,
     /// Per endpoint, its last 24 hours.
     pub(crate) paces: BTreeMap<String, Pace>,
 }
@@ -55,7 +58,9 @@ impl Memory {
         let younger_than = |past: &Past, limit: Duration| {
             (0..limit.as_millis() as i64).contains(&now.since_ms(past.read_at))
         };
-        if younger_than(&known, FRESH) {
+        // A large fleet is read less often: never for more than a twentieth of the time.
+        let fresh = FRESH.max(known.took * 20);
+        if younger_than(&known, fresh) {
             return Ok(known);
         }
         let good_enough = younger_than(&known, STALE);
@@ -76,7 +81,7 @@ impl Memory {
         // A task of its own: it ends even if who asked for it goes away.
         let reading = tokio::spawn(async move {
             let read = store
-                .aside(move |store| read(store, now))
+                .aside(move |store| read(store, &newest, now))
                 .await
                 .map(Arc::new);
             if let Ok(past) = &read {
@@ -120,21 +125,20 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    fn of(hours: &[Rollup]) -> Self {
-        let whole = |sketch: fn(&Rollup) -> &Sketch| {
-            let mut whole = Sketch::default();
-            for hour in hours {
-                whole.merge(sketch(hour));
+    fn of<'a>(hours: impl Iterator<Item = &'a Rollup>) -> Self {
+        let mut pace = Self::default();
+        let (mut first_token, mut total) = (Sketch::default(), Sketch::default());
+        for hour in hours {
+            first_token.merge(&hour.first_token);
+            total.merge(&hour.total);
+            if let Some(spread) = Spread::of(&hour.first_token) {
+                pace.hours.push((hour.at, spread));
             }
-            Spread::of(&whole)
-        };
+        }
         Self {
-            hours: hours
-                .iter()
-                .filter_map(|hour| Some((hour.at, Spread::of(&hour.first_token)?)))
-                .collect(),
-            first_token: whole(|r| &r.first_token),
-            total: whole(|r| &r.total),
+            first_token: Spread::of(&first_token),
+            total: Spread::of(&total),
+            ..pace
         }
     }
 }
@@ -144,23 +148,85 @@ pub(crate) fn first_day(now: Timestamp) -> Timestamp {
     Timestamp((now.0.div_euclid(DAY_MS) - (DAYS as i64 - 1)) * DAY_MS)
 }
 
-fn read(store: &Store, now: Timestamp) -> Result<Past, StoreError> {
+/// Reads the past anew. Days that were over when `known` was read do not change any more and are taken from there.
+fn read(store: &Store, known: &Past, now: Timestamp) -> Result<Past, StoreError> {
+    let began = Instant::now();
     let first_day = first_day(now);
-    let all = |resolution, since, detail| RollupQuery {
-        resolution,
+    let (mut days, changed_since) = kept_days(known, first_day, now);
+    let query = RollupQuery {
+        resolution: Resolution::Day,
         endpoint: None,
-        since,
+        since: changed_since,
         until: now,
-        detail,
+        detail: false,
     };
-    let hours = store.rollups(all(Resolution::Hour, now - Duration::from_hours(24), true))?;
+    store.each_rollup(query, |endpoint, day| {
+        let day = OutcomeCounts::from(&day);
+        let Some(days) = days.get_mut(endpoint) else {
+            days.insert(endpoint.to_owned(), vec![day]);
+            return;
+        };
+        // Another series of the same endpoint may have had a part of the same day.
+        match days.binary_search_by_key(&day.at, |d| d.at) {
+            Ok(place) => days[place].merge(day),
+            Err(place) => days.insert(place, day),
+        }
+    })?;
     Ok(Past {
         read_at: now,
         first_day,
-        days: store.rollups(all(Resolution::Day, first_day, false))?,
-        paces: hours
-            .into_iter()
-            .map(|(name, hours)| (name, Pace::of(&hours)))
-            .collect(),
+        days,
+        paces: paces(store, now)?,
+        took: began.elapsed(),
     })
+}
+
+/// The days of `known` that cannot change any more, and the moment from which on they can: probes of the day before may
+/// be recorded a little after midnight.
+fn kept_days(
+    known: &Past,
+    first_day: Timestamp,
+    now: Timestamp,
+) -> (BTreeMap<String, Vec<OutcomeCounts>>, Timestamp) {
+    let changed_since = Timestamp((known.read_at.0.div_euclid(DAY_MS) - 1) * DAY_MS);
+    if known.first_day.0 == 0 || known.first_day > first_day || known.read_at > now {
+        return (BTreeMap::new(), first_day);
+    }
+    let kept = |days: &Vec<OutcomeCounts>| {
+        let days = days
+            .iter()
+            .filter(|d| d.at >= first_day && d.at < changed_since);
+        days.copied().collect()
+    };
+    let days = known
+        .days
+        .iter()
+        .map(|(name, days)| (name.clone(), kept(days)));
+    (days.collect(), changed_since.max(first_day))
+}
+
+/// How quickly each endpoint answered in the 24 hours before `now`.
+fn paces(store: &Store, now: Timestamp) -> Result<BTreeMap<String, Pace>, StoreError> {
+    let query = RollupQuery {
+        resolution: Resolution::Hour,
+        endpoint: None,
+        since: now - Duration::from_hours(24),
+        until: now,
+        detail: true,
+    };
+    let mut paces = BTreeMap::new();
+    let mut hours: BTreeMap<Timestamp, Rollup> = BTreeMap::new();
+    let mut current = String::new();
+    store.each_rollup(query, |endpoint, hour| {
+        if current != endpoint {
+            let of = std::mem::replace(&mut current, endpoint.to_owned());
+            paces.insert(of, Pace::of(std::mem::take(&mut hours).values()));
+        }
+        match hours.entry(hour.at) {
+            Entry::Occupied(mut known) => known.get_mut().merge(&hour),
+            Entry::Vacant(new) => drop(new.insert(hour)),
+        }
+    })?;
+    paces.insert(current, Pace::of(hours.values()));
+    Ok(paces)
 }

@@ -183,6 +183,15 @@ impl Daemon {
         }
     }
 
+    /// What the kernel says of its memory under `key`, for instance `VmHWM`, the peak; in bytes.
+    pub(crate) fn memory(&self, key: &str) -> u64 {
+        let pid = self.child.id().expect("the daemon runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|l| l.starts_with(key)).unwrap();
+        let kib = line.split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().expect("the daemon runs").to_string();
         // The shell's own: /bin/kill is not on every machine.

@@ -55,6 +55,8 @@ pub struct Desk {
     announced: u64,
     /// The last period that was reported ends here.
     reported_until: Option<Timestamp>,
+    /// When the making of a report was begun that is not finished.
+    report_tried_at: Option<Timestamp>,
     #[serde(skip)]
     announcements: Vec<Announcement>,
     #[serde(skip)]
@@ -180,6 +182,7 @@ impl Desk {
     pub fn announce(&mut self, announcement: Announcement) {
         if announcement.r#type == NoticeType::Report {
             self.reported_until = Some(announcement.at);
+            self.report_tried_at = None;
         }
         self.changed = true;
         self.announcements.push(announcement);
@@ -188,6 +191,18 @@ impl Desk {
     /// When the last periodic report was decided.
     pub fn reported_until(&self) -> Option<Timestamp> {
         self.reported_until
+    }
+
+    /// When the making of a periodic report was begun that was not finished.
+    pub fn report_tried_at(&self) -> Option<Timestamp> {
+        self.report_tried_at
+    }
+
+    /// Remembers that the making of a periodic report was begun at `at`, so that one that ends the process is not made
+    /// again at once.
+    pub fn try_report(&mut self, at: Timestamp) {
+        self.changed = true;
+        self.report_tried_at = Some(at);
     }
 
     /// Lets periods begin at `at`: what was before it is never reported.
@@ -229,7 +244,7 @@ impl Desk {
         if let Some(moved) = moved(
             &*self,
             by_ms,
-            &["silences", "reported_until", "official", "dead", "refused"],
+            &["silences", "reported_until", "report_tried_at", "official", "dead", "refused"],
         ) {
             let announcements = std::mem::take(&mut self.announcements);
             *self = Self {

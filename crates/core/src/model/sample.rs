@@ -37,6 +37,8 @@ impl Outcome {
 pub enum Trigger {
     /// Its turn on the endpoint's grid.
     Schedule,
+    /// The daemon has just started, or the endpoint is new.
+    Startup,
     /// A second look soon after something suspicious.
     Recheck,
     /// A person asked (`llmwatch probe`).
@@ -48,6 +50,7 @@ impl Trigger {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
+            Self::Startup => "startup",
             Self::Recheck => "recheck",
             Self::Manual => "manual",
         }

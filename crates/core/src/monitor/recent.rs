@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample, Status, Timestamp,
 };
@@ -18,7 +20,7 @@ const MINUTE_MS: i64 = 60_000;
 const MINUTES: i64 = 60;
 
 /// What is kept at hand of an endpoint's last samples: bounded, whatever the interval.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recent {
     /// `(hour, good, bad)` of the last 25 hours.
     hours: VecDeque<(i64, u32, u32)>,
@@ -39,10 +41,24 @@ pub struct Recent {
 }
 
 /// The last latencies in milliseconds, with their median: it is asked for far more often than it changes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "VecDeque<f64>", into = "VecDeque<f64>")]
 struct Latencies {
     last: VecDeque<f64>,
     median: Option<f64>,
+}
+
+impl From<VecDeque<f64>> for Latencies {
+    fn from(last: VecDeque<f64>) -> Self {
+        let median = median(&last);
+        Self { last, median }
+    }
+}
+
+impl From<Latencies> for VecDeque<f64> {
+    fn from(latencies: Latencies) -> Self {
+        latencies.last
+    }
 }
 
 impl Latencies {

@@ -101,31 +101,27 @@ pub struct Brief {
     pub duration_s: f64,
 }
 
-/// Rollups per endpoint.
-pub type Rollups = BTreeMap<String, Vec<Rollup>>;
+/// A whole period as one rollup, per endpoint.
+pub type Sums = BTreeMap<String, Rollup>;
 
 impl Report {
-    /// The report of the time from `since` to `until`: `now` are its rollups, `before` those of as long a time before,
-    /// `standing` what was advised and still holds.
+    /// The report of the time from `since` to `until`: `now` are its sums, `before` those of as long a time before,
+    /// `incidents` those that were open in it, `standing` what was advised and still holds.
     pub fn new(
         config: &Config,
         (since, until): (Timestamp, Timestamp),
-        (now, before): (&Rollups, &Rollups),
+        (now, before): (&Sums, &Sums),
         incidents: &[Incident],
         standing: &[String],
     ) -> Self {
-        let together = |all: &Rollups, names: &[&str]| {
+        let together = |all: &Sums, names: &[&str]| {
             let mut sum = Rollup::default();
             names
                 .iter()
                 .filter_map(|n| all.get(*n))
-                .flatten()
                 .for_each(|r| sum.merge(r));
             sum
         };
-        let within =
-            |i: &&Incident| i.started_at < until && i.resolved_at.is_none_or(|at| at >= since);
-        let incidents: Vec<_> = incidents.iter().filter(within).collect();
         let figures = |name: String, names: &[&str], slo: Option<f64>| {
             let (sum, earlier) = (together(now, names), together(before, names));
             let count = incidents

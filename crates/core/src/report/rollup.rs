@@ -1,15 +1,11 @@
 //! What many samples say together: counts, sums and mergeable sketches of latency per stretch of time. Pure.
 //!
 //! A [`Rollup`] of five minutes, an hour or a day is a fold over the samples that began in it, and merging the rollups
-//! of two stretches equals the rollup of both. Latencies are kept as [DDSketch]es: every quantile is within 1 % of the
+//! of two stretches equals the rollup of both. Latencies are kept as a [`Sketch`]: every quantile is within 1 % of the
 //! true one, however many are merged.
-//!
-//! [DDSketch]: https://arxiv.org/abs/1908.10693
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use sketches_ddsketch::{Config, DDSketch};
 
 use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
 
@@ -43,6 +39,16 @@ impl Resolution {
         floor(at, self.length())
     }
 
+    /// The first beginning of a stretch at or after `at`.
+    pub fn end(self, at: Timestamp) -> Timestamp {
+        let begin = self.begin(at);
+        if begin < at {
+            begin + self.length()
+        } else {
+            begin
+        }
+    }
+
     /// The coarsest resolution that steps of `step` can be put together from; five minutes for anything shorter.
     pub fn for_step(step: Duration) -> Self {
         let fits = |r: &Self| step.as_millis().is_multiple_of(r.length().as_millis());
@@ -60,67 +66,125 @@ pub fn floor(at: Timestamp, step: Duration) -> Timestamp {
     Timestamp(at.0.div_euclid(step) * step)
 }
 
-/// A mergeable summary of latencies, in milliseconds.
-#[derive(Clone)]
-pub struct Sketch(DDSketch);
+/// The ratio between the bounds of one bin: every quantile is then within 1 % of the true one.
+const GAMMA: f64 = 1.01 / 0.99;
+/// Shorter latencies, in milliseconds, count as none at all.
+const SHORTEST_MS: f64 = 1e-9;
+/// The most bins of a stored sketch that are read: more than any latency between a nanosecond and a year needs.
+const MAX_BINS: u64 = 4096;
+/// The first byte of the form that is written. The form of release 0.1 never begins with it.
+const FORMAT: u8 = 0x01;
 
-impl Default for Sketch {
-    fn default() -> Self {
-        Self(DDSketch::new(Config::defaults()))
-    }
+/// A mergeable summary of latencies, in milliseconds: a [DDSketch] that keeps only the bins that hold something, so
+/// that a rollup of a few probes is a few dozen bytes, in memory as on the disk.
+///
+/// [DDSketch]: https://arxiv.org/abs/1908.10693
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Sketch {
+    /// By bin, in ascending order.
+    bins: Vec<(i16, u32)>,
+    /// Latencies that are too short for a bin.
+    zeros: u32,
+    /// The sum of all, in microseconds.
+    sum_us: u64,
 }
 
 impl Sketch {
     /// Takes one latency in.
     pub fn add(&mut self, ms: f64) {
-        self.0.add(ms);
+        self.sum_us = self.sum_us.saturating_add((ms * 1000.0).round() as u64);
+        if ms > SHORTEST_MS {
+            self.count_in((ms.ln() / GAMMA.ln()).floor() as i16, 1);
+        } else {
+            self.zeros = self.zeros.saturating_add(1);
+        }
+    }
+
+    fn count_in(&mut self, bin: i16, count: u32) {
+        match self.bins.binary_search_by_key(&bin, |(bin, _)| *bin) {
+            Ok(place) => self.bins[place].1 = self.bins[place].1.saturating_add(count),
+            Err(place) => self.bins.insert(place, (bin, count)),
+        }
     }
 
     /// Takes in everything that `other` holds.
     pub fn merge(&mut self, other: &Self) {
-        // All sketches here have the same parameters; only those of different ones cannot be merged.
-        let _ = self.0.merge(&other.0);
+        self.zeros = self.zeros.saturating_add(other.zeros);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        for (bin, count) in &other.bins {
+            self.count_in(*bin, *count);
+        }
     }
 
     /// How many latencies it holds.
     pub fn count(&self) -> u64 {
-        self.0.count() as u64
+        let binned: u64 = self.bins.iter().map(|(_, n)| u64::from(*n)).sum();
+        u64::from(self.zeros) + binned
     }
 
     /// The latency below which the share `q` (0 to 1) lies, to within 1 %; `None` if it holds none.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.0
-            .quantile(q)
-            .ok()
-            .flatten()
-            .map(|ms| (ms * 1000.0).round() / 1000.0)
+        let count = self.count();
+        let rank = (q.clamp(0.0, 1.0) * count.checked_sub(1)? as f64) as u64;
+        let mut passed = u64::from(self.zeros);
+        if rank < passed {
+            return Some(0.0);
+        }
+        let (bin, _) = self.bins.iter().find(|(_, n)| {
+            passed += u64::from(*n);
+            passed > rank
+        })?;
+        let ms = GAMMA.powi(i32::from(*bin)) * 2.0 * GAMMA / (1.0 + GAMMA);
+        Some((ms * 1000.0).round() / 1000.0)
     }
 
     /// The mean; `None` if it holds none.
     pub fn mean(&self) -> Option<f64> {
-        self.0
-            .sum()
-            .filter(|_| self.count() > 0)
-            .map(|sum| sum / self.count() as f64)
+        let count = self.count();
+        (count > 0).then(|| self.sum_us as f64 / count as f64 / 1000.0)
     }
 
-    /// Its stored form, the portable one of the `DDSketch` libraries; empty if it holds nothing.
+    /// Its stored form: [`FORMAT`], then as variable-length integers the zeros, the sum, the number of bins, and each
+    /// bin as its distance from the one before and its count. Empty if it holds nothing.
     pub fn to_bytes(&self) -> Vec<u8> {
         if self.count() == 0 {
-            Vec::new()
-        } else {
-            self.0.to_java_bytes()
+            return Vec::new();
         }
+        let mut bytes = Vec::with_capacity(12 + 3 * self.bins.len());
+        bytes.push(FORMAT);
+        put_varint(&mut bytes, u64::from(self.zeros));
+        put_varint(&mut bytes, self.sum_us);
+        put_varint(&mut bytes, self.bins.len() as u64);
+        let mut before = 0;
+        for (bin, count) in &self.bins {
+            put_varint(&mut bytes, zigzag(i64::from(*bin) - before));
+            put_varint(&mut bytes, u64::from(*count));
+            before = i64::from(*bin);
+        }
+        bytes
     }
 
-    /// Reads the stored form; `None` if it is none.
+    /// Reads the stored form, that of release 0.1 included; `None` if it is neither.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if bytes.is_empty() {
+        let Some((first, mut rest)) = bytes.split_first() else {
             return Some(Self::default());
+        };
+        if *first != FORMAT {
+            return portable::read(bytes);
         }
-        let read = DDSketch::from_java_bytes(bytes).ok()?;
-        let mut sketch = Self::default();
-        sketch.0.merge(&read).ok()?;
+        let mut sketch = Self {
+            zeros: u32::try_from(take_varint(&mut rest)?).ok()?,
+            sum_us: take_varint(&mut rest)?,
+            ..Self::default()
+        };
+        let bins = Some(take_varint(&mut rest)?).filter(|n| *n <= MAX_BINS)?;
+        sketch.bins.reserve_exact(bins as usize);
+        let mut bin = 0_i64;
+        for _ in 0..bins {
+            bin = bin.checked_add(unzigzag(take_varint(&mut rest)?))?;
+            let count = u32::try_from(take_varint(&mut rest)?).ok()?;
+            sketch.count_in(i16::try_from(bin).ok()?, count);
+        }
         Some(sketch)
     }
 }
@@ -133,6 +197,125 @@ impl std::fmt::Debug for Sketch {
             self.count(),
             self.quantile(0.5)
         )
+    }
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// The form that release 0.1 stored, which is the portable one of the `DDSketch` libraries:
+/// <https://github.com/DataDog/sketches-java/tree/master/src/main/java/com/datadoghq/sketch/ddsketch/encoding>.
+mod portable {
+    use super::{MAX_BINS, Sketch, unzigzag};
+
+    pub(super) fn read(mut bytes: &[u8]) -> Option<Sketch> {
+        let mut sketch = Sketch::default();
+        while let Some((flag, rest)) = bytes.split_first() {
+            bytes = rest;
+            match (flag & 3, flag >> 2) {
+                // The count, which is that of the bins, and the extremes.
+                (0, 0x28) => drop(double(&mut bytes)?),
+                (0, 0x22 | 0x23) => drop(fixed(&mut bytes)?),
+                (0, 0x21) => sketch.sum_us = (fixed(&mut bytes)? * 1000.0).round() as u64,
+                (0, 1) => sketch.zeros = double(&mut bytes)? as u32,
+                // The mapping to bins, which was always the one that is used here: ratio and offset.
+                (2, 0) if !bytes.is_empty() => {
+                    fixed(&mut bytes)?;
+                    fixed(&mut bytes)?;
+                }
+                (1, mode) => bins(&mut bytes, mode, &mut sketch)?,
+                _ => return None,
+            }
+        }
+        Some(sketch)
+    }
+
+    fn bins(bytes: &mut &[u8], mode: u8, sketch: &mut Sketch) -> Option<()> {
+        let bins = Some(varint(bytes)?).filter(|n| *n <= MAX_BINS)?;
+        let mut bin = 0_i64;
+        let mut step = None;
+        if mode == 3 {
+            bin = unzigzag(varint(bytes)?);
+            step = Some(unzigzag(varint(bytes)?));
+        }
+        for _ in 0..bins {
+            if step.is_none() {
+                bin = bin.checked_add(unzigzag(varint(bytes)?))?;
+            }
+            let count = match mode {
+                2 => 1.0,
+                1 | 3 => double(bytes)?,
+                _ => return None,
+            };
+            sketch.count_in(i16::try_from(bin).ok()?, count as u32);
+            bin = bin.checked_add(step.unwrap_or(0))?;
+        }
+        Some(())
+    }
+
+    fn byte(bytes: &mut &[u8]) -> Option<u64> {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Some(u64::from(*byte))
+    }
+
+    fn fixed(bytes: &mut &[u8]) -> Option<f64> {
+        let (value, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        Some(f64::from_le_bytes(*value))
+    }
+
+    /// Like the usual variable-length integer, but the ninth byte carries eight bits.
+    fn varint(bytes: &mut &[u8]) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..=56).step_by(7) {
+            let next = byte(bytes)?;
+            if next < 0x80 || shift == 56 {
+                return Some(value | next << shift);
+            }
+            value |= (next & 0x7f) << shift;
+        }
+        None
+    }
+
+    fn double(bytes: &mut &[u8]) -> Option<f64> {
+        let mut bits = 0;
+        for shift in (1..=57).rev().step_by(7) {
+            let next = byte(bytes)?;
+            if next < 0x80 || shift == 1 {
+                bits |= next << shift;
+                break;
+            }
+            bits |= (next & 0x7f) << shift;
+        }
+        let bits = bits.rotate_right(6).wrapping_add(1_f64.to_bits());
+        Some(f64::from_bits(bits) - 1.0)
     }
 }
 
@@ -228,16 +411,16 @@ impl Rollup {
 
     /// Takes in everything that `other` holds; keeps the own beginning.
     pub fn merge(&mut self, other: &Self) {
-        self.ok += other.ok;
-        self.slow += other.slow;
-        self.failed_provider += other.failed_provider;
-        self.failed_account += other.failed_account;
-        self.failed_local += other.failed_local;
+        self.ok = self.ok.saturating_add(other.ok);
+        self.slow = self.slow.saturating_add(other.slow);
+        self.failed_provider = self.failed_provider.saturating_add(other.failed_provider);
+        self.failed_account = self.failed_account.saturating_add(other.failed_account);
+        self.failed_local = self.failed_local.saturating_add(other.failed_local);
         for (key, count) in &other.faults {
             *self.faults.entry(*key).or_default() += count;
         }
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost_usd += other.cost_usd;
         self.stages.dns_us += other.stages.dns_us;
         self.stages.tcp_us += other.stages.tcp_us;
@@ -267,5 +450,82 @@ impl Rollup {
     pub fn availability(&self) -> Option<f64> {
         let measured = self.good() + self.failed_provider;
         (measured > 0).then(|| f64::from(self.good()) / f64::from(measured))
+    }
+}
+
+/// How many probes of one endpoint ended how in one stretch of time: the part of a [`Rollup`] that bars are drawn from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutcomeCounts {
+    /// When the stretch begins.
+    pub at: Timestamp,
+    /// Good probes, slow ones included.
+    pub good: u32,
+    /// The slow ones among them.
+    pub slow: u32,
+    /// Failed by the provider's fault.
+    pub failed: u32,
+}
+
+impl OutcomeCounts {
+    /// Takes in what `other` counts; keeps the own beginning.
+    pub fn merge(&mut self, other: Self) {
+        self.good = self.good.saturating_add(other.good);
+        self.slow = self.slow.saturating_add(other.slow);
+        self.failed = self.failed.saturating_add(other.failed);
+    }
+
+    /// As [`Rollup::availability`].
+    pub fn availability(self) -> Option<f64> {
+        let measured = u64::from(self.good) + u64::from(self.failed);
+        (measured > 0).then(|| f64::from(self.good) / measured as f64)
+    }
+}
+
+impl From<&Rollup> for OutcomeCounts {
+    fn from(rollup: &Rollup) -> Self {
+        Self {
+            at: rollup.at,
+            good: rollup.good(),
+            slow: rollup.slow,
+            failed: rollup.failed_provider,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sketch;
+
+    fn sketch(latencies: &[f64]) -> Sketch {
+        let mut sketch = Sketch::default();
+        latencies.iter().for_each(|ms| sketch.add(*ms));
+        sketch
+    }
+
+    #[test]
+    fn a_sketch_stored_by_release_0_1_is_read() {
+        // Written by release 0.1 for 0, 1.5, 400, 400, 401 and 65,000 ms.
+        const STORED: &str = "a085408800000000000000008c0000000000bdef408400000000a829f04002\
+             fd4a815abf52f03f0000000000000000040205032802ae0404fe0302";
+        let bytes: Vec<u8> = (0..STORED.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&STORED[i..i + 2], 16).unwrap())
+            .collect();
+        let read = Sketch::from_bytes(&bytes).unwrap();
+        assert_eq!(read, sketch(&[0.0, 1.5, 400.0, 400.0, 401.0, 65_000.0]));
+    }
+
+    #[test]
+    fn a_sketch_of_five_probes_is_stored_in_thirty_bytes() {
+        let five = sketch(&[412.0, 398.5, 431.2, 405.9, 1200.0]);
+        assert!(five.to_bytes().len() <= 30, "{:?}", five.to_bytes());
+        assert_eq!(Sketch::from_bytes(&five.to_bytes()), Some(five));
+    }
+
+    #[test]
+    fn garbage_is_no_sketch() {
+        for bytes in [&[1][..], &[1, 0, 5, 255, 255, 3], &[0xff; 40], &[2, 7]] {
+            assert_eq!(Sketch::from_bytes(bytes), None, "{bytes:?}");
+        }
     }
 }

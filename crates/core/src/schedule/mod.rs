@@ -47,23 +47,30 @@ struct Entry {
 
 impl Agenda {
     /// Follows `roster` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
-    /// place, a look that is already arranged included.
+    /// place, a recheck that is already arranged included. A new one is probed at once, and then on its grid.
     pub fn follow(&mut self, roster: &[(String, Duration)], now: Timestamp) {
-        self.entries
-            .retain(|name, _| roster.iter().any(|(n, _)| n == name));
-        for (name, interval) in roster {
-            let fresh = || Entry {
+        let names: BTreeSet<&str> = roster.iter().map(|(name, _)| name.as_str()).collect();
+        self.entries.retain(|name, _| names.contains(name.as_str()));
+        let new: Vec<_> = roster
+            .iter()
+            .filter(|(name, _)| !self.entries.contains_key(name))
+            .collect();
+        for (place, (name, interval)) in new.iter().enumerate() {
+            let entry = Entry {
                 interval: *interval,
-                due: next_tick(name, *interval, now),
-                trigger: Trigger::Schedule,
+                due: now + startup_delay(place, new.len(), *interval),
+                trigger: Trigger::Startup,
                 in_flight: false,
             };
-            let entry = self.entries.entry(name.clone()).or_insert_with(fresh);
-            if entry.interval != *interval {
-                *entry = Entry {
-                    in_flight: entry.in_flight,
-                    ..fresh()
-                };
+            self.entries.insert(name.clone(), entry);
+        }
+        for (name, interval) in roster {
+            if let Some(entry) = self.entries.get_mut(name)
+                && entry.interval != *interval
+            {
+                entry.interval = *interval;
+                entry.due = next_tick(name, *interval, now);
+                entry.trigger = Trigger::Schedule;
             }
         }
         self.rebuild();
@@ -148,6 +155,18 @@ impl Agenda {
     }
 }
 
+/// A start probes all endpoints within this, or within the interval of those that have a shorter one.
+const STARTUP: Duration = Duration::from_secs(10);
+/// The endpoints of a small fleet are probed this far apart at a start.
+const STARTUP_STEP: Duration = Duration::from_millis(100);
+
+/// How long after a start the endpoint at `place` of `count` is probed.
+fn startup_delay(place: usize, count: usize, interval: Duration) -> Duration {
+    let step = STARTUP_STEP.as_secs_f64();
+    let all = (step * count as f64).min(STARTUP.min(interval).as_secs_f64());
+    Duration::from_secs_f64(all * place as f64 / count.max(1) as f64)
+}
+
 fn interval_ms(interval: Duration) -> i64 {
     i64::try_from(interval.as_millis())
         .unwrap_or(i64::MAX)
@@ -172,6 +191,16 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
+    /// Those of `names`, each probed once at the start.
+    fn started(names: &[&str], now: i64) -> Agenda {
+        let mut agenda = agenda(names, now);
+        let first = Timestamp(now) + STARTUP_STEP * names.len() as u32;
+        for due in agenda.take_due(first) {
+            agenda.finished(&due.endpoint, first);
+        }
+        agenda
+    }
+
     fn agenda(names: &[&str], now: i64) -> Agenda {
         let mut agenda = Agenda::default();
         let roster: Vec<_> = names.iter().map(|n| ((*n).to_owned(), MINUTE)).collect();
@@ -180,12 +209,25 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_keeps_the_rhythm() {
-        let first = agenda(&["openai-chat"], 1_000_000).next_due().unwrap();
-        let later = agenda(&["openai-chat"], 1_000_000 + 10 * 60_000)
-            .next_due()
-            .unwrap();
+    fn a_restart_probes_at_once_and_keeps_the_rhythm() {
+        let second_probe = |start: i64| {
+            let mut agenda = agenda(&["openai-chat"], start);
+            let due = agenda.take_due(Timestamp(start));
+            assert_eq!(due[0].trigger, Trigger::Startup);
+            agenda.finished("openai-chat", Timestamp(start + 10));
+            agenda.next_due().unwrap()
+        };
+        let (first, later) = (second_probe(1_000_000), second_probe(1_000_000 + 10 * 60_000));
         assert_eq!(later.since_ms(first), 10 * 60_000);
+    }
+
+    #[test]
+    fn a_start_probes_every_endpoint_within_ten_seconds() {
+        let last = |count, interval| startup_delay(count - 1, count, interval);
+        assert_eq!(startup_delay(0, 5000, MINUTE), Duration::ZERO);
+        assert_eq!(last(3, MINUTE), Duration::from_millis(200));
+        assert!(last(5000, MINUTE) < STARTUP);
+        assert!(last(5000, Duration::from_secs(2)) < Duration::from_secs(2));
     }
 
     #[test]
@@ -203,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_probe_longer_than_its_interval_skips_ticks_and_keeps_the_grid() {
-        let mut agenda = agenda(&["slow"], 0);
+        let mut agenda = started(&["slow"], 0);
         let due = agenda.next_due().unwrap();
         assert_eq!(agenda.take_due(due).len(), 1);
         assert_eq!(agenda.next_due(), None, "at most one in flight");
@@ -213,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_second_look_does_not_move_the_grid() {
-        let mut agenda = agenda(&["a"], 0);
+        let mut agenda = started(&["a"], 0);
         let tick = agenda.next_due().unwrap();
         agenda.take_due(tick);
         agenda.finished("a", tick + Duration::from_secs(1));
@@ -232,7 +274,7 @@ mod tests {
 
     #[test]
     fn after_a_sleep_there_is_no_burst() {
-        let mut agenda = agenda(&["a", "b", "c"], 0);
+        let mut agenda = started(&["a", "b", "c"], 0);
         let morning = Timestamp(8 * 3_600_000);
         agenda.resync(morning);
         assert!(agenda.take_due(morning).is_empty());

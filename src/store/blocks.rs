@@ -1,0 +1,533 @@
+//! Where the samples lie, and what they say together that is not in the file yet.
+//!
+//! A sample is one row at the end of its table. What is kept per series (its rollups, and the numbers of its samples)
+//! would change a page of the file at a random place for each sample, so it is held in memory and written for many
+//! samples of a series at once. The file says up to which sample that has happened: whoever opens it, after a crash or
+//! beside the daemon, adds the samples after that.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::rollups;
+use super::samples::SampleReader;
+use crate::model::{Sample, Timestamp};
+use crate::rollup::{Resolution, Rollup};
+
+/// A block of samples ends when it holds so many, or when its samples began within more than [`BLOCK_LENGTH`].
+const BLOCK_SAMPLES: u32 = 4096;
+const BLOCK_LENGTH: Duration = Duration::from_mins(10);
+
+/// What a series did is written at the latest after this.
+const WRITE_AFTER: Duration = Duration::from_mins(30);
+/// More samples than these are not held: a start after a crash has to read them again.
+const MOST_SAMPLES: usize = 200_000;
+/// The most series that are written in one transaction.
+const SERIES_AT_ONCE: usize = 64;
+
+/// A run of samples, and when they began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    first_seq: i64,
+    last_seq: i64,
+    from: Timestamp,
+    until: Timestamp,
+    samples: u32,
+}
+
+impl Span {
+    fn one(seq: i64, at: Timestamp) -> Self {
+        Self {
+            first_seq: seq,
+            last_seq: seq,
+            from: at,
+            until: at,
+            samples: 1,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.first_seq = self.first_seq.min(other.first_seq);
+        self.last_seq = self.last_seq.max(other.last_seq);
+        self.from = self.from.min(other.from);
+        self.until = self.until.max(other.until);
+        self.samples += other.samples;
+    }
+
+    fn is_complete(&self) -> bool {
+        let length_ms = self.until.since_ms(self.from).unsigned_abs();
+        self.samples >= BLOCK_SAMPLES || u128::from(length_ms) >= BLOCK_LENGTH.as_millis()
+    }
+}
+
+/// The samples of one series that its rollups and blocks in the file do not hold yet.
+#[derive(Debug)]
+pub(super) struct UnsummedSeries {
+    span: Span,
+    seqs: Vec<i64>,
+    rollups: BTreeMap<(Resolution, Timestamp), Rollup>,
+    since: Instant,
+}
+
+impl UnsummedSeries {
+    fn new(seq: i64, sample: &Sample, now: Instant) -> Self {
+        let mut series = Self {
+            span: Span::one(seq, sample.started_at),
+            seqs: Vec::new(),
+            rollups: BTreeMap::new(),
+            since: now,
+        };
+        series.sum(seq, sample);
+        series
+    }
+
+    fn sum(&mut self, seq: i64, sample: &Sample) {
+        self.seqs.push(seq);
+        for resolution in Resolution::ALL {
+            let at = resolution.begin(sample.started_at);
+            self.rollups
+                .entry((resolution, at))
+                .or_insert_with(|| Rollup::beginning(at))
+                .add(sample);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.span.add(other.span);
+        self.seqs.extend(other.seqs);
+        self.seqs.sort_unstable();
+        self.since = self.since.min(other.since);
+        for (key, rollup) in other.rollups {
+            match self.rollups.get_mut(&key) {
+                Some(known) => known.merge(&rollup),
+                None => drop(self.rollups.insert(key, rollup)),
+            }
+        }
+    }
+
+    /// Writes the rollups and the block.
+    pub(super) fn write(&self, tx: &Transaction<'_>, series: i64) -> rusqlite::Result<()> {
+        for ((resolution, _), rollup) in &self.rollups {
+            rollups::add(tx, *resolution, series, rollup)?;
+        }
+        write_series_block(tx, series, self.span, &self.seqs)
+    }
+}
+
+/// What the file does not say yet about the samples in it.
+#[derive(Debug, Default)]
+pub(super) struct Unsummed {
+    series: BTreeMap<i64, UnsummedSeries>,
+    samples: usize,
+    /// The samples after the last block.
+    block: Option<Span>,
+    /// Samples between these numbers were there when the file was opened, and have not been looked at yet.
+    unread: Option<(i64, i64)>,
+}
+
+impl Unsummed {
+    /// What a file says that was just opened: quick, whatever happened before.
+    pub(super) fn of_file(c: &Connection) -> rusqlite::Result<Self> {
+        let summed = summed(c)?;
+        let last = last_seq(c)?;
+        let block = c
+            .prepare(
+                "SELECT min(seq), max(seq), min(started_at), max(started_at), count(*) FROM sample
+                 WHERE seq > (SELECT coalesce(max(last_seq), 0) FROM block)",
+            )?
+            .query_row([], |r| {
+                Ok(match r.get::<_, Option<i64>>(0)? {
+                    None => None,
+                    Some(first_seq) => Some(Span {
+                        first_seq,
+                        last_seq: r.get(1)?,
+                        from: Timestamp(r.get(2)?),
+                        until: Timestamp(r.get(3)?),
+                        samples: r.get(4)?,
+                    }),
+                })
+            })?;
+        Ok(Self {
+            unread: (last > summed).then_some((summed, last)),
+            block,
+            ..Self::default()
+        })
+    }
+
+    /// Everything that the file does not say yet, read from its last samples.
+    pub(super) fn read(c: &Connection) -> rusqlite::Result<Self> {
+        let mut pending = Self::default();
+        pending.read_between(c, summed(c)?, i64::MAX)?;
+        Ok(pending)
+    }
+
+    /// The samples that were there at the start and have not been looked at, if there are any.
+    pub(super) fn unread(&self) -> Option<(i64, i64)> {
+        self.unread
+    }
+
+    /// Adds the samples after `after` up to `last` that the rollups of their series do not hold.
+    fn read_between(&mut self, c: &Connection, after: i64, last: i64) -> rusqlite::Result<()> {
+        let mut marks: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut reader = SampleReader::default();
+        let mut rows =
+            c.prepare_cached("SELECT * FROM sample WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+        let mut rows = rows.query([after, last])?;
+        let now = Instant::now();
+        while let Some(row) = rows.next()? {
+            let series: i64 = row.get(2)?;
+            let mark = match marks.get(&series) {
+                Some(mark) => *mark,
+                None => *marks.entry(series).or_insert(mark_of(c, series)?),
+            };
+            let (seq, sample) = reader.read(c, row)?;
+            if seq > mark {
+                self.sum(seq, series, &sample, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what was there at the start.
+    pub(super) fn catch_up(&mut self, before: Self) {
+        self.unread = None;
+        self.put_back(before.series);
+    }
+
+    fn sum(&mut self, seq: i64, series: i64, sample: &Sample, now: Instant) {
+        self.samples += 1;
+        match self.series.get_mut(&series) {
+            Some(known) => {
+                known.span.add(Span::one(seq, sample.started_at));
+                known.sum(seq, sample);
+            }
+            None => drop(
+                self.series
+                    .insert(series, UnsummedSeries::new(seq, sample, now)),
+            ),
+        }
+    }
+
+    /// The block of the newest samples with those that were `recorded` as well: number, series and sample of each.
+    pub(super) fn block_with(&self, recorded: &[(i64, i64, &Sample)]) -> NewestBlock {
+        let mut block = self.block;
+        for (seq, _, sample) in recorded {
+            let one = Span::one(*seq, sample.started_at);
+            match &mut block {
+                Some(block) => block.add(one),
+                None => block = Some(one),
+            }
+        }
+        NewestBlock(block)
+    }
+
+    /// Takes in samples that were recorded.
+    pub(super) fn add(&mut self, recorded: &[(i64, i64, &Sample)], block: NewestBlock) {
+        let now = Instant::now();
+        for (seq, series, sample) in recorded {
+            self.sum(*seq, *series, sample, now);
+        }
+        self.block = block.0.filter(|block| !block.is_complete());
+    }
+
+    /// Whether something has waited for long enough.
+    pub(super) fn is_due(&self) -> bool {
+        let waited = |s: &UnsummedSeries| s.since.elapsed() >= WRITE_AFTER;
+        self.samples > MOST_SAMPLES || self.series.values().any(waited)
+    }
+
+    /// Takes out the series that are to be written now: those that have waited longest.
+    pub(super) fn take_due(&mut self, everything: bool) -> BTreeMap<i64, UnsummedSeries> {
+        let mut due: Vec<(i64, i64)> = self
+            .series
+            .iter()
+            .filter(|(_, s)| everything || s.since.elapsed() >= WRITE_AFTER)
+            .map(|(series, s)| (s.span.first_seq, *series))
+            .collect();
+        if due.is_empty() && self.samples > MOST_SAMPLES {
+            due = self
+                .series
+                .iter()
+                .map(|(series, s)| (s.span.first_seq, *series))
+                .collect();
+        }
+        due.sort_unstable();
+        due.truncate(SERIES_AT_ONCE);
+        let mut taken = BTreeMap::new();
+        for (_, series) in due {
+            if let Some(pending) = self.series.remove(&series) {
+                self.samples -= pending.seqs.len();
+                taken.insert(series, pending);
+            }
+        }
+        taken
+    }
+
+    /// Takes back what could not be written.
+    pub(super) fn put_back(&mut self, taken: BTreeMap<i64, UnsummedSeries>) {
+        for (series, mut pending) in taken {
+            self.samples += pending.seqs.len();
+            if let Some(since) = self.series.remove(&series) {
+                pending.merge(since);
+            }
+            self.series.insert(series, pending);
+        }
+    }
+
+    /// The file says everything about the samples up to this one, of `last` that there are.
+    pub(super) fn summed(&self, last: i64) -> i64 {
+        let first = self.series.values().map(|s| s.span.first_seq).min();
+        first.map_or(last, |first| first - 1)
+    }
+
+    /// The numbers of the samples of a series that are in no block, the newest first.
+    fn seqs(&self, series: i64) -> Vec<i64> {
+        let seqs = self.series.get(&series).map(|s| s.seqs.iter().rev());
+        seqs.into_iter().flatten().copied().collect()
+    }
+
+    /// What is to be added to the rollups of a series.
+    pub(super) fn rollups(
+        &self,
+        series: i64,
+        resolution: Resolution,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Vec<Rollup> {
+        let Some(series) = self.series.get(&series) else {
+            return Vec::new();
+        };
+        if since >= until {
+            return Vec::new();
+        }
+        let span = series
+            .rollups
+            .range((resolution, since)..(resolution, until));
+        span.map(|(_, rollup)| rollup.clone()).collect()
+    }
+}
+
+/// Reads what the file does not say about the samples between `unread`.
+pub(super) fn read_unread(c: &Connection, unread: (i64, i64)) -> rusqlite::Result<Unsummed> {
+    let mut pending = Unsummed::default();
+    pending.read_between(c, unread.0, unread.1)?;
+    Ok(pending)
+}
+
+/// The block of the newest samples as some more leave it.
+pub(super) struct NewestBlock(Option<Span>);
+
+impl NewestBlock {
+    /// Writes the block if it is complete.
+    pub(super) fn write(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        match self.0.filter(Span::is_complete) {
+            Some(block) => write_block(tx, block),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_block(tx: &Transaction<'_>, span: Span) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO block VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            span.last_seq,
+            span.first_seq,
+            span.from.0,
+            span.until.0
+        ])
+        .map(drop)
+}
+
+fn write_series_block(
+    tx: &Transaction<'_>,
+    series: i64,
+    span: Span,
+    seqs: &[i64],
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO series_block VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
+            series,
+            span.last_seq,
+            span.first_seq,
+            span.from.0,
+            span.until.0,
+            steps(span.first_seq, seqs)
+        ])
+        .map(drop)
+}
+
+/// The distances between ascending numbers as variable-length integers, the first one from `first`.
+fn steps(first: i64, seqs: &[i64]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(seqs.len() * 2);
+    let mut before = first;
+    for seq in seqs {
+        let mut step = seq.abs_diff(before);
+        while step >= 0x80 {
+            bytes.push((step & 0x7f) as u8 | 0x80);
+            step >>= 7;
+        }
+        bytes.push(step as u8);
+        before = *seq;
+    }
+    bytes
+}
+
+fn numbers(first: i64, steps: &[u8]) -> Vec<i64> {
+    let mut seqs = Vec::new();
+    let (mut seq, mut step, mut shift) = (first, 0_i64, 0);
+    for byte in steps {
+        step |= i64::from(byte & 0x7f) << shift;
+        shift = (shift + 7).min(56);
+        if *byte < 0x80 {
+            seq = seq.saturating_add(step);
+            seqs.push(seq);
+            (step, shift) = (0, 0);
+        }
+    }
+    seqs
+}
+
+/// The samples up to this one are in the rollups and blocks of their series.
+fn summed(c: &Connection) -> rusqlite::Result<i64> {
+    c.query_row("SELECT coalesce(max(seq), 0) FROM summed", [], |r| r.get(0))
+}
+
+/// The number of the newest sample that there ever was.
+pub(super) fn last_seq(c: &Connection) -> rusqlite::Result<i64> {
+    c.prepare_cached(
+        "SELECT max((SELECT coalesce(max(seq), 0) FROM sample), (SELECT coalesce(max(seq), 0) FROM summed),
+            (SELECT coalesce(max(last_seq), 0) FROM block), (SELECT coalesce(max(seq), 0) FROM checkpoint))",
+    )?
+    .query_row([], |r| r.get(0))
+}
+
+/// The rollups of a series hold its samples up to this one.
+fn mark_of(c: &Connection, series: i64) -> rusqlite::Result<i64> {
+    c.prepare_cached(
+        "SELECT last_seq FROM series_block WHERE series = ?1 ORDER BY last_seq DESC LIMIT 1",
+    )?
+    .query_row([series], |r| r.get(0))
+    .optional()
+    .map(Option::unwrap_or_default)
+}
+
+/// The numbers between which all samples after `after` lie that may have begun in a span of time.
+pub(super) fn ranges(
+    c: &Connection,
+    after: i64,
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+) -> rusqlite::Result<Vec<(i64, i64)>> {
+    if since.is_none() && until.is_none() {
+        return Ok(vec![(after.saturating_add(1), i64::MAX)]);
+    }
+    let last_block: i64 = c.query_row("SELECT coalesce(max(last_seq), 0) FROM block", [], |r| {
+        r.get(0)
+    })?;
+    let mut blocks = c.prepare_cached(
+        "SELECT first_seq, last_seq FROM block
+         WHERE last_seq > ?1 AND began_until >= ?2 AND began_from < ?3 ORDER BY last_seq",
+    )?;
+    let since = since.map_or(i64::MIN, |t| t.0);
+    let until = until.map_or(i64::MAX, |t| t.0);
+    let mut blocks = blocks.query(params![after, since, until])?;
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    while let Some(row) = blocks.next()? {
+        let first = row.get::<_, i64>(0)?.max(after.saturating_add(1));
+        let last = row.get(1)?;
+        match ranges.last_mut() {
+            Some(range) if range.1 + 1 == first => range.1 = last,
+            _ => ranges.push((first, last)),
+        }
+    }
+    ranges.push((last_block.max(after).saturating_add(1), i64::MAX));
+    Ok(ranges)
+}
+
+/// Hands the numbers of the samples of a series below `before` to `take`, the newest first, until it says no. Blocks
+/// that lie outside of the span of time are left out.
+pub(super) fn each_of_series(
+    c: &Connection,
+    pending: &super::Shared,
+    series: i64,
+    before: i64,
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    take: &mut impl FnMut(i64) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let newest = pending.lock().seqs(series);
+    for seq in newest.into_iter().filter(|seq| *seq < before) {
+        if !take(seq)? {
+            return Ok(());
+        }
+    }
+    let mut blocks = c.prepare_cached(
+        "SELECT first_seq, steps FROM series_block
+         WHERE series = ?1 AND first_seq < ?2 AND began_until >= ?3 AND began_from < ?4 ORDER BY last_seq DESC",
+    )?;
+    let since = since.map_or(i64::MIN, |t| t.0);
+    let until = until.map_or(i64::MAX, |t| t.0);
+    let mut blocks = blocks.query(params![series, before, since, until])?;
+    while let Some(row) = blocks.next()? {
+        let seqs = numbers(row.get(0)?, row.get_ref(1)?.as_blob().unwrap_or_default());
+        for seq in seqs.into_iter().rev().filter(|seq| *seq < before) {
+            if !take(seq)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes all blocks anew from the samples, all of which are in the rollups.
+pub(super) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute_batch("DELETE FROM block; DELETE FROM series_block")?;
+    let mut block: Option<Span> = None;
+    let mut series: BTreeMap<i64, (Span, Vec<i64>)> = BTreeMap::new();
+    let mut rows = tx.prepare("SELECT seq, series, started_at FROM sample ORDER BY seq")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let (seq, of, at) = (row.get(0)?, row.get(1)?, Timestamp(row.get(2)?));
+        let one = Span::one(seq, at);
+        match &mut block {
+            Some(block) => block.add(one),
+            None => block = Some(one),
+        }
+        if let Some(complete) = block.take_if(|block| block.is_complete()) {
+            write_block(tx, complete)?;
+        }
+        let (span, seqs) = series
+            .entry(of)
+            .or_insert((Span { samples: 0, ..one }, Vec::new()));
+        span.add(one);
+        seqs.push(seq);
+        if span.samples >= BLOCK_SAMPLES {
+            write_series_block(tx, of, *span, seqs)?;
+            series.remove(&of);
+        }
+    }
+    if let Some(block) = block {
+        write_block(tx, block)?;
+    }
+    for (of, (span, seqs)) in series {
+        write_series_block(tx, of, span, &seqs)?;
+    }
+    let last = last_seq(tx)?;
+    tx.execute("INSERT OR REPLACE INTO summed VALUES (1, ?1)", [last])
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_samples_come_back_from_their_steps() {
+        for seqs in [
+            vec![7],
+            vec![1, 2, 3, 200, 100_000, 100_001],
+            vec![5, 4_000_000_000, 4_000_000_001],
+        ] {
+            assert_eq!(numbers(seqs[0], &steps(seqs[0], &seqs)), seqs);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! How a store of an earlier release becomes one of this.
+
+use rusqlite::Transaction;
+
+use super::blocks;
+use super::samples::{Known, SampleWriter, read_version_1};
+
+/// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
+pub(super) const MIGRATIONS: &[Step] = &[
+    Step {
+        sql: include_str!("schema_1.sql"),
+        then: None,
+    },
+    Step {
+        sql: include_str!("schema_2.sql"),
+        then: Some(compact_samples),
+    },
+];
+
+/// One step from a version of the schema to the next, in one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) sql: &'static str,
+    /// What SQL alone cannot do.
+    pub(super) then: Option<fn(&Transaction<'_>) -> rusqlite::Result<()>>,
+}
+
+impl Step {
+    pub(super) fn run(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        tx.execute_batch(self.sql)?;
+        self.then.map_or(Ok(()), |then| then(tx))
+    }
+}
+
+/// Writes the samples of release 0.1 in their new form.
+fn compact_samples(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut known = Known::default();
+    let mut after = 0;
+    loop {
+        // A part at a time, so that what is found out about profiles is known for the next.
+        let mut writer = SampleWriter::new(tx, &known);
+        let mut rows = tx.prepare_cached(
+            "SELECT * FROM sample_1 JOIN series ON series.id = sample_1.series
+             WHERE seq > ?1 ORDER BY seq LIMIT 1000",
+        )?;
+        let mut rows = rows.query([after])?;
+        let before = after;
+        while let Some(row) = rows.next()? {
+            after = row.get("seq")?;
+            writer.insert(after, row.get("series")?, &read_version_1(row)?)?;
+        }
+        known.extend(writer.finish());
+        if after == before {
+            break;
+        }
+    }
+    tx.execute_batch(
+        "DROP TABLE sample_1;
+         CREATE INDEX sample_bad ON sample (series, outcome, seq) WHERE outcome <> 0;",
+    )?;
+    blocks::rebuild(tx)
+}

@@ -1,0 +1,118 @@
+//! The one rule about the order in which a channel is sent what waits for it.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use crate::model::{NoticeType, Outgoing, Timestamp};
+
+/// A notification that waits, as far as its order is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Queued {
+    /// The number of its row; `None` when the file does not hold it yet.
+    pub(super) seq: Option<i64>,
+    pub(super) id: Uuid,
+    /// The incident that it is about; `None` for a notice about the monitor itself.
+    pub(super) incident: Option<Uuid>,
+    /// Whether it is about many incidents.
+    pub(super) digest: bool,
+    /// From when on it might be sent.
+    pub(super) queued_at: Timestamp,
+    /// When it is tried next.
+    pub(super) due: Timestamp,
+    /// What about the monitor it begins or ends.
+    pub(super) condition: Option<String>,
+}
+
+impl Queued {
+    pub(super) fn held(outgoing: &Outgoing) -> Self {
+        let notice = &outgoing.notice;
+        let queued_at = outgoing.not_before.unwrap_or(notice.decided_at);
+        Self {
+            seq: None,
+            id: notice.id,
+            incident: notice.incident.as_ref().map(|i| i.id),
+            digest: notice.r#type == NoticeType::Digest,
+            queued_at,
+            due: queued_at,
+            condition: notice.condition.as_ref().map(|c| c.key.clone()),
+        }
+    }
+}
+
+/// What waits for one channel, in the order in which it was decided.
+///
+/// A notification is held back by an earlier one of the same incident, so that a `resolved` never overtakes its `opened`.
+/// Notices about the monitor itself are in order among themselves, and a digest, which is about many incidents, with
+/// everything. But what is kept for the end of quiet hours holds back only what is kept as long, and the end of the
+/// condition that it begins.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Vec<Queued>);
+
+impl Queue {
+    pub(super) fn push(&mut self, queued: Queued) {
+        self.0.push(queued);
+    }
+
+    /// Those that no earlier one holds back, in order.
+    pub(super) fn free(&self) -> impl Iterator<Item = &Queued> {
+        let mut passed = Passed::default();
+        self.0.iter().filter(move |queued| {
+            let free = !passed.hold_back(queued);
+            passed.add(queued);
+            free
+        })
+    }
+}
+
+/// What has been passed on the way through a queue.
+#[derive(Default)]
+struct Passed<'a> {
+    incidents: BTreeSet<Uuid>,
+    any_digest: bool,
+    /// The notices about the monitor itself, and the digests.
+    monitor: Notices<'a>,
+    all: Notices<'a>,
+}
+
+#[derive(Default)]
+struct Notices<'a> {
+    first_queued_at: Option<Timestamp>,
+    conditions: BTreeSet<&'a str>,
+}
+
+impl<'a> Passed<'a> {
+    fn hold_back(&self, queued: &Queued) -> bool {
+        if let Some(incident) = queued.incident {
+            let digest_first = queued.digest && self.all.first_queued_at.is_some();
+            return self.any_digest || digest_first || self.incidents.contains(&incident);
+        }
+        let earlier = if queued.digest {
+            &self.all
+        } else {
+            &self.monitor
+        };
+        let condition = queued.condition.as_deref();
+        earlier
+            .first_queued_at
+            .is_some_and(|at| at <= queued.queued_at)
+            || condition.is_some_and(|key| earlier.conditions.contains(key))
+    }
+
+    fn add(&mut self, queued: &'a Queued) {
+        self.any_digest |= queued.digest;
+        self.incidents.extend(queued.incident);
+        self.all.add(queued);
+        if queued.incident.is_none() || queued.digest {
+            self.monitor.add(queued);
+        }
+    }
+}
+
+impl<'a> Notices<'a> {
+    fn add(&mut self, queued: &'a Queued) {
+        let first = self.first_queued_at.unwrap_or(queued.queued_at);
+        self.first_queued_at = Some(first.min(queued.queued_at));
+        self.conditions.extend(queued.condition.as_deref());
+    }
+}
