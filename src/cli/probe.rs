@@ -80,7 +80,10 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
         });
     }
     let prober = Arc::new(Prober::new(&config).map_err(|e| Failure::from(e).with(UNKNOWN))?);
-    let controls = Arc::new(Controls::new(&config.connectivity_checks, &config.endpoints));
+    let controls = Arc::new(Controls::new(
+        &config.connectivity_checks,
+        &config.endpoints,
+    ));
     let redactor = Redactor::new(&config);
     let mut tasks = JoinSet::new();
     for (place, endpoint) in chosen.iter().cloned().enumerate() {

@@ -16,7 +16,7 @@ use super::source::{self, Sources};
 use super::{
     Budget, Channel, Config, ConfigError, ConnectivityCheck, Heartbeat, Log, LogFormat,
     Maintenance, Monitor, Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings,
-    Web, Window, channel, feed, proxy, state_dir, units::minute_of_day, webhook,
+    Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day, webhook,
 };
 use crate::model::Provider;
 
@@ -40,6 +40,7 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, Config
     match parse(&sources, surroundings) {
         Ok((mut settings, _)) => {
             settings.warnings.extend(warnings);
+            settings.warnings.extend(lint::warnings(&settings));
             Ok(settings)
         }
         Err(all) => Err(ConfigError::new(sources, all)),

@@ -10,6 +10,7 @@ mod endpoint;
 mod explain;
 mod feed;
 mod keys;
+mod lint;
 pub mod plan;
 mod proxy;
 mod raw;

@@ -5,7 +5,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::ops::{Range, RangeInclusive};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -183,6 +185,12 @@ impl<'a> Table<'a> {
         let text = first.word()?;
         if first.key == key {
             first.refuse_lines(key, &text)?;
+            if text.trim().is_empty() {
+                let table = &self.name;
+                self.sink.warn(format!(
+                    "`{key}` of `[{table}]` is empty: its variable is set to nothing"
+                ));
+            }
             if first.is_literal_secret() {
                 let message = format!("`{key}` of `[{}]` stands in the file itself", self.name);
                 self.sink.warn(format!(
@@ -194,6 +202,7 @@ impl<'a> Table<'a> {
         let problem = match self.path_of(first, file, &text) {
             Ok(path) => match std::fs::read_to_string(&path) {
                 Ok(content) if !content.trim().is_empty() => {
+                    self.warn_if_readable(&first.key, &path);
                     let content = content.trim_end_matches(['\r', '\n']);
                     first.refuse_lines(key, content)?;
                     return Some(Secret::new(content));
@@ -225,6 +234,17 @@ impl<'a> Table<'a> {
             Some(problem.1.to_owned()),
         );
         None
+    }
+
+    /// Warns about a secret that every user of this machine can read.
+    fn warn_if_readable(&self, key: &str, path: &Path) {
+        let mode = std::fs::metadata(path).map_or(0, |m| m.permissions().mode());
+        if mode & 0o004 != 0 {
+            let shown = path.display();
+            self.sink.warn(format!(
+                "`{key}`: other users of this machine can read {shown}; run `chmod 600 {shown}`"
+            ));
+        }
     }
 
     /// Where the secret of a `_file` or `_credential` key lies, or what is wrong and what to do.
@@ -406,33 +426,40 @@ impl<'a> Value<'a> {
         surroundings.without_secrets && names.any(|name| !surroundings.vars.contains_key(name))
     }
 
-    /// A text with its variables filled in.
+    /// A string with its variables filled in. In the login part of a URL a variable holds the plain name or password: it is
+    /// percent-encoded, so that `@`, `/`, `?` and `#` in a password cannot change which host is asked.
     pub(super) fn string(&self) -> Option<String> {
         let Some(text) = self.written.as_str() else {
             return self.wrong_type("a string in quotes");
         };
+        let login = login_part(text);
         let mut filled = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, behind)) = after.split_once('}') else {
+        let mut at = 0;
+        while let Some(found) = text[at..].find("${") {
+            let start = at + found;
+            filled += &text[at..start];
+            let after = start + "${".len();
+            let Some(length) = text[after..].find('}') else {
                 return self.error(
                     format!("`${{` without `}}` in `{}`", self.key),
                     "write `${NAME}`",
                 );
             };
-            filled += before;
-            if let Some(value) = self.sink.surroundings.vars.get(name) {
-                filled += value;
-            } else {
-                let message = format!("the environment variable {} is not set", echo(name));
+            let name = &text[after..after + length];
+            let Some(value) = self.sink.surroundings.vars.get(name) else {
                 return self.error(
-                    message,
+                    format!("the environment variable {} is not set", echo(name)),
                     format!("set it, or give `{}` in another way", self.key),
                 );
+            };
+            if login.contains(&start) {
+                filled += &percent_encoded(value);
+            } else {
+                filled += value;
             }
-            rest = behind;
+            at = after + length + 1;
         }
-        Some(filled + rest)
+        Some(filled + &text[at..])
     }
 
     /// A text, or a whole number taken as one: people write numeric ids without quotes.
@@ -588,6 +615,34 @@ impl Value<'_> {
         }
         Some(to_json(self.written))
     }
+}
+
+/// Where name and password stand in a URL that is not filled in yet; empty when it has none.
+fn login_part(text: &str) -> Range<usize> {
+    let Some(scheme) = text.find("://") else {
+        return 0..0;
+    };
+    let start = scheme + "://".len();
+    let end = text[start..]
+        .find(['/', '?', '#'])
+        .map_or(text.len(), |n| start + n);
+    match text[start..end].rfind('@') {
+        Some(at) => start..start + at,
+        None => 0..0,
+    }
+}
+
+/// `text` as it may stand in a URL: everything but RFC 3986's unreserved characters as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 fn to_json(value: &DeValue<'_>) -> serde_json::Value {

@@ -680,3 +680,76 @@ timeout = { total = "9s" }
     let (code, text) = explain("monitor.lisen");
     assert_eq!(code, Some(64), "{text}");
 }
+
+#[test]
+fn variables_in_the_login_part_of_a_url_are_encoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    let text = "[[email]]\nto = [\"a@example.com\"]\nfrom = \"b@example.com\"\n\
+                smtp = \"smtps://user:${SMTP_PASSWORD}@mail.example.com\"\n";
+    std::fs::write(&file, text).unwrap();
+    let vars = [("SMTP_PASSWORD".to_owned(), "p@ss/w?#rd".to_owned())];
+    let surroundings = llmwatch::config::Surroundings {
+        vars: vars.into_iter().collect(),
+        ..Default::default()
+    };
+    let settings = llmwatch::config::load(&file, &surroundings).unwrap();
+    let llmwatch::config::ChannelKind::Email(email) = &settings.channels[0].kind else {
+        panic!("an email channel");
+    };
+    let (user, password) = email.smtp.credentials.as_ref().unwrap();
+    assert_eq!(email.smtp.host, "mail.example.com");
+    assert_eq!((user.as_str(), password.expose()), ("user", "p@ss/w?#rd"));
+}
+
+#[test]
+fn check_warns_about_what_cannot_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(
+        directory.path().join("key"),
+        "Bearer sentinel4f9c2d7ab1e85\n",
+    )
+    .unwrap();
+    let text = r#"
+[monitor]
+listen = "0.0.0.0:0"
+[[endpoint]]
+name = "path"
+provider = "openai-compatible"
+model = "m"
+base_url = "http://192.0.2.1/v1/chat/completions"
+api_key_file = "key"
+slo = 0.999
+[[endpoint]]
+name = "bare"
+provider = "openai-compatible"
+model = "m"
+base_url = "http://127.0.0.1:9"
+[[endpoint]]
+name = "claude"
+provider = "anthropic"
+base_url = "http://127.0.0.1:9/v1"
+api_key = "'sentinel4f9c2d7ab1e85'"
+[[webhook]]
+name = "chat"
+url = "https://hooks.slack.com/services/T0/B0/sentinel4f9c2d7ab1e85"
+[[email]]
+to = ["a@example.com"]
+from = "b@example.com"
+smtp = "smtp://user:hunter2-sentinel@192.0.2.1?tls=none"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let (code, stdout, stderr) = llmwatch(&file, &["check"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    for sentinel in SENTINELS {
+        assert!(!stdout.contains(sentinel), "{stdout}");
+    }
+    let warnings = stdout
+        .split("warning")
+        .skip(1)
+        .collect::<Vec<_>>()
+        .join("warning");
+    let warnings = warnings.replace(&*directory.path().to_string_lossy(), "DIR");
+    assert_snapshot!("warnings", warnings);
+}

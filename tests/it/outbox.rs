@@ -272,7 +272,13 @@ async fn a_success_releases_all_that_waits_on_the_channel() {
     for _ in 0..5 {
         let notice = Notice {
             incident: None,
-            ..specimen(NoticeType::Offline, Uuid::now_v7(), "fra1", None, now(&scene))
+            ..specimen(
+                NoticeType::Offline,
+                Uuid::now_v7(),
+                "fra1",
+                None,
+                now(&scene),
+            )
         };
         scene.store.commit(&[queued("a", notice)]).unwrap();
     }

@@ -1,0 +1,234 @@
+//! Warnings about configurations that are valid but cannot work, or expose something, each with the line to write instead.
+
+use url::Url;
+
+use super::Settings;
+use crate::config::{Channel, ChannelKind, Distance, Email, SmtpTls, Webhook, WebhookKind};
+use crate::model::{Api, Endpoint, Provider};
+
+/// An objective this low is a fraction that was meant as a percentage.
+const FRACTION: f64 = 1.0;
+
+/// All warnings about `settings`.
+pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    for endpoint in &settings.endpoints {
+        let warnings = [
+            api_key(endpoint),
+            base_url(endpoint),
+            plain_http(endpoint),
+            fraction(endpoint),
+        ];
+        let name = &endpoint.name;
+        found.extend(
+            warnings
+                .into_iter()
+                .flatten()
+                .map(|w| format!("endpoint `{name}`: {w}")),
+        );
+    }
+    for channel in &settings.channels {
+        let warnings = channel_warnings(channel);
+        let name = &channel.name;
+        found.extend(
+            warnings
+                .into_iter()
+                .map(|w| format!("channel `{name}`: {w}")),
+        );
+    }
+    found.extend(open_page(settings));
+    found
+}
+
+/// A key with something around it that was copied along.
+fn api_key(endpoint: &Endpoint) -> Option<String> {
+    let key = endpoint.api_key.as_ref()?.expose();
+    if key.trim().is_empty() {
+        return None;
+    }
+    let problem = if key.trim_start().to_ascii_lowercase().starts_with("bearer ") {
+        "starts with `Bearer `: give the key alone, the header is added"
+    } else if key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']) {
+        "has quotes around it: remove them where the key is stored"
+    } else if key.contains(char::is_whitespace) {
+        "contains blanks: remove them where the key is stored"
+    } else if !key.is_ascii() {
+        "contains characters that no key has, such as a dash or quote of a text editor: copy it again"
+    } else {
+        return None;
+    };
+    Some(format!("`api_key` {problem}"))
+}
+
+/// A `base_url` that holds more or less than the provider's official client takes.
+fn base_url(endpoint: &Endpoint) -> Option<String> {
+    if endpoint.api == Api::Http || endpoint.provider == Provider::Http {
+        return None;
+    }
+    let url = &endpoint.base_url;
+    let path = url.path().trim_end_matches('/');
+    let (right, why) = if let Some(right) = without_request_path(path) {
+        (right.to_owned(), "it holds the path of the request")
+    } else {
+        match endpoint.provider {
+            Provider::Anthropic | Provider::Gemini => {
+                let right = path
+                    .strip_suffix("/v1")
+                    .or_else(|| path.strip_suffix("/v1beta"))?;
+                (
+                    right.to_owned(),
+                    "this provider's client adds the version itself",
+                )
+            }
+            Provider::OpenAiCompatible if endpoint.api == Api::Ollama => {
+                let right = path
+                    .strip_suffix("/v1")
+                    .or_else(|| path.strip_suffix("/api"))?;
+                (
+                    right.to_owned(),
+                    "Ollama's native chat wants the bare address",
+                )
+            }
+            Provider::OpenAi | Provider::OpenAiCompatible if path.is_empty() => (
+                "/v1".to_owned(),
+                "OpenAI-compatible servers answer below `/v1`",
+            ),
+            _ => return None,
+        }
+    };
+    let mut corrected = url.clone();
+    corrected.set_path(&right);
+    let corrected = corrected.as_str().trim_end_matches('/');
+    Some(format!("{why}: did you mean `base_url = \"{corrected}\"`?"))
+}
+
+/// Vendors whose own base URL has no path.
+fn at_root(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    ["api.perplexity.ai", "api.deepseek.com"].contains(&host)
+}
+
+/// What is left of a path that ends with a request's own.
+fn without_request_path(path: &str) -> Option<&str> {
+    const REQUESTS: [&str; 8] = [
+        "/chat/completions",
+        "/completions",
+        "/responses",
+        "/embeddings",
+        "/moderations",
+        "/messages",
+        "/models",
+        "/api/chat",
+    ];
+    let found = REQUESTS
+        .iter()
+        .find_map(|request| path.strip_suffix(request));
+    // Azure's: the deployment is a key of its own.
+    let azure = path.find("/openai/deployments/").map(|at| &path[..at]);
+    azure.or(found)
+}
+
+/// A key that travels in the clear.
+fn plain_http(endpoint: &Endpoint) -> Option<String> {
+    let exposed = endpoint.api_key.is_some() && leaves_in_the_clear(&endpoint.base_url);
+    exposed.then(|| {
+        "the API key is sent over `http://` to another machine, where anybody on the way can read it: use `https://`"
+            .to_owned()
+    })
+}
+
+fn leaves_in_the_clear(url: &Url) -> bool {
+    url.scheme() == "http" && Distance::of(url) > Distance::Machine
+}
+
+fn fraction(endpoint: &Endpoint) -> Option<String> {
+    let slo = endpoint.slo;
+    (slo > 0.0 && slo <= FRACTION).then(|| {
+        let percent = slo * 100.0;
+        format!("`slo = {slo}` is in percent; did you mean {percent}?")
+    })
+}
+
+fn channel_warnings(channel: &Channel) -> Vec<String> {
+    match &channel.kind {
+        ChannelKind::Email(email) => unprotected_login(email).into_iter().collect(),
+        ChannelKind::Webhook(webhook) => [missing_kind(webhook), webhook_in_the_clear(webhook)]
+            .into_iter()
+            .flatten()
+            .collect(),
+    }
+}
+
+fn unprotected_login(email: &Email) -> Option<String> {
+    let smtp = &email.smtp;
+    let here = smtp.host == "localhost"
+        || smtp
+            .host
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let exposed = smtp.credentials.is_some() && smtp.tls == SmtpTls::None && !here;
+    exposed.then(|| {
+        "the SMTP password is sent without TLS to another machine: write `?tls=required`, or `smtps://`".to_owned()
+    })
+}
+
+/// A receiver that needs its own format, and gets the generic JSON.
+fn missing_kind(webhook: &Webhook) -> Option<String> {
+    if webhook.kind != WebhookKind::Json {
+        return None;
+    }
+    let url = Url::parse(webhook.url.expose()).ok()?;
+    let host = url.host_str()?;
+    let path = url.path();
+    let kind = match host {
+        "hooks.slack.com" => "slack",
+        "discord.com" | "discordapp.com" if path.starts_with("/api/webhooks") => "discord",
+        "chat.googleapis.com" => "google_chat",
+        "api.telegram.org" => "telegram",
+        "events.pagerduty.com" | "events.eu.pagerduty.com" => "pagerduty",
+        "ntfy.sh" => "ntfy",
+        "api.opsgenie.com" | "api.eu.opsgenie.com" => "opsgenie",
+        _ if host.ends_with(".webhook.office.com") || host.ends_with(".logic.azure.com") => "teams",
+        _ => return None,
+    };
+    Some(format!(
+        "{host} does not read generic JSON: add `kind = \"{kind}\"`"
+    ))
+}
+
+fn webhook_in_the_clear(webhook: &Webhook) -> Option<String> {
+    let url = Url::parse(webhook.url.expose()).ok()?;
+    leaves_in_the_clear(&url).then(|| {
+        "notifications are sent over `http://` to another machine, where anybody on the way can read them: use `https://`"
+            .to_owned()
+    })
+}
+
+/// A page that everybody on the network can read.
+fn open_page(settings: &Settings) -> Option<String> {
+    let listen = settings.process.listen?;
+    let open = !listen.ip().is_loopback() && settings.web.token.is_none();
+    open.then(|| {
+        format!(
+            "`listen = \"{listen}\"` shows pages and API to the network without a token: set `[web] token`, or \
+             listen on 127.0.0.1 behind a reverse proxy"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_path_is_cut_off() {
+        for (path, right) in [
+            ("/v1/chat/completions", "/v1"),
+            ("/openai/deployments/chat/chat/completions", ""),
+            ("/api/v1/messages", "/api/v1"),
+        ] {
+            assert_eq!(without_request_path(path), Some(right), "{path}");
+        }
+        assert_eq!(without_request_path("/v1"), None);
+    }
+}
