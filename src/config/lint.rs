@@ -89,9 +89,9 @@ fn base_url(endpoint: &Endpoint) -> Option<String> {
                     "Ollama's native chat wants the bare address",
                 )
             }
-            Provider::OpenAi | Provider::OpenAiCompatible if path.is_empty() => (
+            Provider::OpenAi | Provider::OpenAiCompatible if path.is_empty() && !at_root(url) => (
                 "/v1".to_owned(),
-                "OpenAI-compatible servers answer below `/v1`",
+                "most OpenAI-compatible servers answer below `/v1`",
             ),
             _ => return None,
         }
