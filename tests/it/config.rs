@@ -753,3 +753,25 @@ smtp = "smtp://user:hunter2-sentinel@192.0.2.1?tls=none"
     let warnings = warnings.replace(&*directory.path().to_string_lossy(), "DIR");
     assert_snapshot!("warnings", warnings);
 }
+
+#[test]
+fn the_readme_states_the_cost_that_check_computes() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let example = readme.split("```toml").nth(1).unwrap();
+    let example = example.split("```").next().unwrap().replace("\n   ", "\n");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("monitor.toml");
+    std::fs::write(&file, example).unwrap();
+    let (code, plan, stderr) = llmwatch(&file, &["check", "--without-secrets", "--json"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let total = |key: &str| plan["total"][key].as_f64().unwrap();
+    let tokens = total("tokens_per_day") / total("probes_per_day");
+    let cents = total("usd_per_day") * 30.4 * 100.0;
+    let sentence = format!("{tokens:.0} tokens a probe; about {cents:.0} cents a month");
+    assert!(
+        readme.contains(&sentence),
+        "the README should say: {sentence}"
+    );
+}

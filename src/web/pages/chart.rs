@@ -93,10 +93,7 @@ pub(crate) fn bars(cells: &[OutcomeCounts], from: Timestamp, step_ms: i64, count
             continue;
         };
         let all = f64::from(cell.good) + f64::from(cell.failed);
-        let (failed, slow) = (
-            f64::from(cell.failed) / all,
-            f64::from(cell.slow) / all,
-        );
+        let (failed, slow) = (f64::from(cell.failed) / all, f64::from(cell.slow) / all);
         let share = if failed > 0.0 { failed } else { slow };
         let path = match () {
             () if failed > 0.0 => &mut bars.failed,

@@ -244,7 +244,14 @@ impl Desk {
         if let Some(moved) = moved(
             &*self,
             by_ms,
-            &["silences", "reported_until", "report_tried_at", "official", "dead", "refused"],
+            &[
+                "silences",
+                "reported_until",
+                "report_tried_at",
+                "official",
+                "dead",
+                "refused",
+            ],
         ) {
             let announcements = std::mem::take(&mut self.announcements);
             *self = Self {

@@ -217,7 +217,10 @@ mod tests {
             agenda.finished("openai-chat", Timestamp(start + 10));
             agenda.next_due().unwrap()
         };
-        let (first, later) = (second_probe(1_000_000), second_probe(1_000_000 + 10 * 60_000));
+        let (first, later) = (
+            second_probe(1_000_000),
+            second_probe(1_000_000 + 10 * 60_000),
+        );
         assert_eq!(later.since_ms(first), 10 * 60_000);
     }
 
