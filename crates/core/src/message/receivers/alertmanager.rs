@@ -1,4 +1,4 @@
-//! Prometheus's Alertmanager, which wants to be told again and again: an alert ends by itself when nobody repeats it.
+//! Prometheus's Alertmanager. An alert ends by itself when nobody repeats it, so each is repeated.
 //!
 //! <https://prometheus.io/docs/alerting/latest/clients/>
 
@@ -15,7 +15,9 @@ use crate::model::{Incident, NoticeType, Secret, Timestamp};
 const LIFE: Duration = Duration::from_mins(5);
 /// The monitor's own conditions are not repeated.
 const OWN_LIFE: Duration = Duration::from_hours(1);
-const ANNOTATION: usize = 10_000;
+/// Alertmanager passes annotations on to receivers of its own, the strictest of which (Pushover) takes 1024 characters
+/// with all labels; what is longer it refuses or cuts anywhere. The whole text is behind the alert's link.
+const ANNOTATION: usize = 600;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let alerts = match &material.notice.incident {
