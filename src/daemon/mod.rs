@@ -163,7 +163,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             Ok(())
         })
     });
-    let post = worker::Post {
+    let post = worker::WorkerContext {
         store: store.clone(),
         wall: wall.clone(),
         wake,

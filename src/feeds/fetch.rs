@@ -63,7 +63,10 @@ impl Document {
         if self.body.is_some() {
             request = request.headers(self.validators.iter().cloned().collect::<HeaderMap>());
         }
-        let response = request.send().await.map_err(|e| Trouble::new(words(&e)))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|e| Trouble::new(describe(&e)))?;
         if let (StatusCode::NOT_MODIFIED, Some(body)) = (response.status(), &self.body) {
             return Ok(body.clone());
         }
@@ -87,7 +90,7 @@ impl Document {
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|e| Trouble::new(words(&e)))?
+            .map_err(|e| Trouble::new(describe(&e)))?
         {
             if body.len() + chunk.len() > self.max_bytes {
                 return Err(too_large());
@@ -172,7 +175,7 @@ fn is_same_server(from: &Url, to: &Url) -> bool {
 }
 
 /// What went wrong.
-fn words(error: &reqwest::Error) -> String {
+fn describe(error: &reqwest::Error) -> String {
     http_client::error_text(error, "the status page")
 }
 

@@ -47,7 +47,7 @@ pub struct Poller {
 type Asked = (StatusFeed, Proxy, Option<std::path::PathBuf>);
 
 impl Poller {
-    /// Asks until told to stop.
+    /// Asks until `stop` is cancelled.
     pub async fn run(mut self) {
         let mut tasks = JoinSet::new();
         let mut running: BTreeMap<(Provider, Url), (Asked, AbortHandle)> = BTreeMap::new();
@@ -101,7 +101,7 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, heard: mpsc::Sender<C
             Err(trouble) => Err(trouble.clone()),
         };
         let mut asked = None;
-        let told = match page {
+        let news = match page {
             Ok(mut page) => {
                 failures = 0;
                 redactor.clean_page(&mut page);
@@ -122,7 +122,7 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, heard: mpsc::Sender<C
                 (failures == LOST_AFTER).then_some(None)
             }
         };
-        if let Some(page) = told {
+        if let Some(page) = news {
             let heard_now = Heard {
                 feed: feed.key(),
                 provider: feed.provider,

@@ -1,5 +1,5 @@
-//! The metrics to an OpenTelemetry collector, by OTLP over HTTP. A collector that fails disturbs nothing: it is told once,
-//! and the next export makes good what was lost.
+//! The metrics to an OpenTelemetry collector, by OTLP over HTTP. A collector that fails disturbs nothing: it is logged
+//! once, and the next export makes up for what was lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often is looked whether `[otlp]` has come into the configuration.
 const LOOK: Duration = Duration::from_secs(1);
-/// The most that is read of an answer, and told of it.
-const MOST_ANSWER: usize = 64 * 1024;
-const MOST_TOLD: usize = 200;
+/// The most that is read of an answer, in bytes, and shown of it, in characters.
+const MAX_ANSWER: usize = 64 * 1024;
+const MAX_SHOWN: usize = 200;
 
 /// What is exported.
 pub struct Export {
@@ -50,7 +50,7 @@ pub struct Export {
     pub stop: CancellationToken,
 }
 
-/// Exports as `[otlp]` says, until told to stop.
+/// Exports as `[otlp]` says, until `stop` is cancelled.
 pub async fn run(mut export: Export) {
     let mut ready: Option<(Arc<Settings>, Client)> = None;
     let mut failing = false;
@@ -161,7 +161,7 @@ async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String>
     let mut answer = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         answer.extend_from_slice(&chunk);
-        if answer.len() > MOST_ANSWER {
+        if answer.len() > MAX_ANSWER {
             break;
         }
     }
@@ -183,7 +183,7 @@ async fn send(client: &Client, otlp: &Otlp, body: Vec<u8>) -> Result<(), String>
         .as_str()
         .unwrap_or_default()
         .chars()
-        .take(MOST_TOLD)
+        .take(MAX_SHOWN)
         .collect();
     Err(format!("it rejects {rejected} data points: {why}"))
 }

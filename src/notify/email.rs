@@ -22,9 +22,9 @@ use crate::message::render::{self, Setting};
 use crate::model::Notice;
 use crate::redact::Redactor;
 
-/// The limit for one attempt as a whole: a server that answers nothing, or each command just in time, must not hold a
+/// The limit for one attempt with all its recipients: a server that answers nothing, or each command just in time, must not hold a
 /// worker. Shorter limits would send a mail again that a server is still scanning.
-const WHOLE: Duration = Duration::from_secs(90);
+const ATTEMPT: Duration = Duration::from_secs(90);
 
 /// A mail channel.
 pub(super) struct Mailer {
@@ -76,7 +76,7 @@ impl Mailer {
             session: None,
             obstacle: Obstacle::Refused,
         };
-        if tokio::time::timeout(WHOLE, delivery.run()).await.is_err() {
+        if tokio::time::timeout(ATTEMPT, delivery.run()).await.is_err() {
             delivery.time_out();
         }
         delivery.finish().await
@@ -96,7 +96,7 @@ impl Mailer {
 
     /// Opens a connection, logs in and closes it.
     pub(super) async fn open(&self) -> Result<(), String> {
-        match tokio::time::timeout(WHOLE, self.server.connect()).await {
+        match tokio::time::timeout(ATTEMPT, self.server.connect()).await {
             Err(_) => Err("the mail server does not answer".to_owned()),
             Ok(Err(error)) => Err(self.redactor.clean(&error.text)),
             Ok(Ok(session)) => {
@@ -218,7 +218,7 @@ impl Delivery<'_> {
     fn time_out(&mut self) {
         self.session = None;
         let error = SmtpError {
-            text: format!("the mail server took longer than {} s", WHOLE.as_secs()),
+            text: format!("the mail server took longer than {} s", ATTEMPT.as_secs()),
             kind: SmtpErrorKind::Transient,
         };
         let email = &self.mailer.email;

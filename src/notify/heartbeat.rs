@@ -1,4 +1,5 @@
-//! The dead-man's switch: somebody outside hears from us while we truly record, and worries when they do not.
+//! The heartbeat (dead-man's switch): a service outside is pinged while probes are really recorded, and raises an alarm
+//! when the pings stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +76,7 @@ impl Pulse {
     }
 }
 
-/// Pings as `[heartbeat]` says, until told to stop.
+/// Pings as `[heartbeat]` says, until `stop` is cancelled.
 pub async fn run(
     mut config: watch::Receiver<Arc<Settings>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,

@@ -1,9 +1,10 @@
-//! Telling: one attempt at delivering a notice through a channel, and the worker that sees the outbox delivered.
+//! Delivery: one attempt to send a notice through a channel, and the worker that empties the outbox.
 
+mod alertmanager_refresh;
 mod email;
 mod exec;
 pub mod heartbeat;
-mod keep_alive;
+
 mod retry;
 pub mod smtp;
 mod webhook;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::email::Mailer;
 use self::exec::Program;
 pub use self::retry::{Obstacle, backoff};
-use self::webhook::Poster;
+use self::webhook::WebhookClient;
 use crate::config::{Channel, ChannelKind, Settings, WebhookKind};
 use crate::message::receivers;
 use crate::message::render;
@@ -110,14 +111,14 @@ pub enum Attempt {
 /// Everything that can send, one per configuration.
 #[derive(Debug)]
 pub struct Sender {
-    ways: BTreeMap<String, Way>,
+    transports: BTreeMap<String, Transport>,
     timezone: Tz,
 }
 
 #[derive(Debug)]
-enum Way {
-    Mail(Box<Mailer>),
-    Post(Box<Poster>),
+enum Transport {
+    Smtp(Box<Mailer>),
+    Http(Box<WebhookClient>),
     Exec(Program),
 }
 
@@ -128,19 +129,19 @@ impl Sender {
     /// When a channel cannot be used at all.
     pub fn new(config: &Settings) -> Result<Self, SetupError> {
         let redactor = Redactor::new(config);
-        let mut ways = BTreeMap::new();
+        let mut transports = BTreeMap::new();
         for channel in &config.channels {
             let failed = |why: String| SetupError {
                 channel: channel.name.clone(),
                 why,
             };
-            ways.insert(
+            transports.insert(
                 channel.name.clone(),
-                Way::new(channel, config, &redactor).map_err(failed)?,
+                Transport::new(channel, config, &redactor).map_err(failed)?,
             );
         }
         Ok(Self {
-            ways,
+            transports,
             timezone: config.monitor.timezone,
         })
     }
@@ -157,10 +158,10 @@ impl Sender {
             locale: Locale::english(self.timezone),
             now,
         };
-        match self.ways.get(&channel.name) {
-            Some(Way::Mail(mailer)) => mailer.attempt(notice, setting, progress).await,
-            Some(Way::Post(poster)) => poster.attempt(notice, setting, progress).await,
-            Some(Way::Exec(program)) => program.attempt(notice, progress).await,
+        match self.transports.get(&channel.name) {
+            Some(Transport::Smtp(mailer)) => mailer.attempt(notice, setting, progress).await,
+            Some(Transport::Http(client)) => client.attempt(notice, setting, progress).await,
+            Some(Transport::Exec(program)) => program.attempt(notice, progress).await,
             None => Attempt::Failed {
                 progress,
                 error: "the channel is not configured any more".to_owned(),
@@ -180,8 +181,8 @@ impl Sender {
             locale: Locale::english(self.timezone),
             now,
         };
-        match (self.ways.get(&channel.name), &channel.kind) {
-            (Some(Way::Mail(mailer)), _) => vec![
+        match (self.transports.get(&channel.name), &channel.kind) {
+            (Some(Transport::Smtp(mailer)), _) => vec![
                 (
                     "eml",
                     mailer
@@ -191,7 +192,7 @@ impl Sender {
                 ("txt", render::text(notice, setting).into_bytes()),
                 ("html", render::html(notice, setting).into_bytes()),
             ],
-            (Some(Way::Post(_) | Way::Exec(_)), ChannelKind::Webhook(webhook)) => {
+            (Some(Transport::Http(_) | Transport::Exec(_)), ChannelKind::Webhook(webhook)) => {
                 let call = receivers::call(&webhook.masked(), notice, setting);
                 match serde_json::from_str::<serde_json::Value>(&call.body) {
                     Ok(body) => vec![("json", format!("{body:#}\n").into_bytes())],
@@ -207,28 +208,28 @@ impl Sender {
     /// # Errors
     /// What went wrong, without secrets.
     pub async fn open(&self, channel: &Channel) -> Result<(), String> {
-        match self.ways.get(&channel.name) {
-            Some(Way::Mail(mailer)) => mailer.open().await,
-            Some(Way::Post(poster)) => poster.open().await,
-            Some(Way::Exec(program)) => program.open(),
+        match self.transports.get(&channel.name) {
+            Some(Transport::Smtp(mailer)) => mailer.open().await,
+            Some(Transport::Http(client)) => client.open().await,
+            Some(Transport::Exec(program)) => program.open(),
             None => Err("not configured".to_owned()),
         }
     }
 }
 
-impl Way {
+impl Transport {
     fn new(channel: &Channel, settings: &Settings, redactor: &Redactor) -> Result<Self, String> {
         let redactor = redactor.clone();
         Ok(match &channel.kind {
             ChannelKind::Email(email) => {
                 let ca_file = settings.process.ca_file.as_deref();
-                Self::Mail(Box::new(Mailer::new(email, ca_file, redactor)?))
+                Self::Smtp(Box::new(Mailer::new(email, ca_file, redactor)?))
             }
             ChannelKind::Webhook(webhook) if webhook.kind == WebhookKind::Exec => {
                 Self::Exec(Program::new(webhook, redactor))
             }
             ChannelKind::Webhook(webhook) => {
-                Self::Post(Box::new(Poster::new(webhook, settings, redactor)?))
+                Self::Http(Box::new(WebhookClient::new(webhook, settings, redactor)?))
             }
         })
     }

@@ -21,19 +21,19 @@ use crate::redact::Redactor;
 /// How Teams says in an answer of 200 that a message was not delivered.
 const TEAMS_FAILURE: &str = "Webhook message delivery failed";
 /// So much of a refusal is read and kept.
-const MOST_WORDS: usize = 300;
-const MOST_BODY: usize = 2 * 1024;
+const MAX_SHOWN: usize = 300;
+const MAX_BODY: usize = 2 * 1024;
 
 /// A webhook channel.
 #[derive(Debug)]
-pub(super) struct Poster {
+pub(super) struct WebhookClient {
     client: Client,
     webhook: Webhook,
     key: Option<hmac::Key>,
     redactor: Redactor,
 }
 
-impl Poster {
+impl WebhookClient {
     /// Sets the channel up.
     pub(super) fn new(
         webhook: &Webhook,
@@ -87,7 +87,7 @@ impl Poster {
                 };
                 return Attempt::Retry {
                     progress,
-                    error: self.redactor.clean(&words(&error)),
+                    error: self.redactor.clean(&describe(&error)),
                     retry_after: None,
                     obstacle,
                 };
@@ -98,7 +98,7 @@ impl Poster {
         if status.is_success() {
             return self.accepted(response, progress).await;
         }
-        // Said by somebody on the way, who does not know either.
+        // A gateway on the way does not know either.
         progress.perhaps |= status == StatusCode::GATEWAY_TIMEOUT;
         let asked = retry_after(&response, setting.now);
         let transient = status.is_server_error()
@@ -133,7 +133,7 @@ impl Poster {
             .send()
             .await
             .map(drop)
-            .map_err(|e| self.redactor.clean(&words(&e)))
+            .map_err(|e| self.redactor.clean(&describe(&e)))
     }
 
     fn headers(&self, call: &Call, id: &str, timestamp: i64) -> HeaderMap {
@@ -222,10 +222,10 @@ fn retry_after_in(body: &str) -> Option<Duration> {
 /// The beginning of a refusal's body.
 async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
-    while body.len() < MOST_BODY {
+    while body.len() < MAX_BODY {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                body.extend_from_slice(&chunk[..chunk.len().min(MOST_BODY - body.len())]);
+                body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - body.len())]);
             }
             _ => break,
         }
@@ -233,12 +233,12 @@ async fn beginning(mut response: Response) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-/// The receiver's own words on a refusal, as far as they are worth keeping.
+/// The beginning of what the receiver answered.
 fn refusal(body: &str) -> String {
     let text: String = body
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MOST_WORDS)
+        .take(MAX_SHOWN)
         .collect();
     if text.trim().is_empty() {
         String::new()
@@ -248,7 +248,7 @@ fn refusal(body: &str) -> String {
 }
 
 /// What went wrong, without the URL, which is often a secret in itself.
-pub(super) fn words(error: &reqwest::Error) -> String {
+fn describe(error: &reqwest::Error) -> String {
     http_client::error_text(error, "the receiver")
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::retry::RetryLog;
-use super::{Attempt, Obstacle, Progress, Sender, backoff, keep_alive};
+use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
 use crate::audience::ends_by_message;
 use crate::clock::Wall;
 use crate::config::{Channel, Settings};
@@ -22,7 +22,7 @@ use crate::log::{Event, emit};
 use crate::model::Timestamp;
 use crate::store::{Attempted, Pending, Store, StoreError};
 
-/// How long an attempt under way may go on after the daemon is told to stop. What is cut off is sent again later.
+/// How long an attempt under way may go on after the daemon begins to stop. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// A worker reads its rows at least this often, woken or not: `llmwatch outbox` changes them from another process.
 const POLL: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const MAX_HOLD: Duration = Duration::from_hours(1);
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// What every worker needs.
 #[derive(Clone)]
-pub struct Post {
+pub struct WorkerContext {
     /// The outbox.
     pub store: Store,
     /// The machine's wall clock.
@@ -43,37 +43,37 @@ pub struct Post {
     pub stop: CancellationToken,
 }
 
-/// Runs a worker for each channel of the configuration, and new ones whenever it changes, until told to stop.
+/// Runs a worker for each channel of the configuration, and new ones whenever it changes, until `stop` is cancelled.
 ///
 /// # Errors
 /// When a channel cannot be set up.
 pub async fn run(
-    post: Post,
+    context: WorkerContext,
     mut config: watch::Receiver<Arc<Settings>>,
 ) -> Result<(), super::SetupError> {
     let retries = RetryLog::default();
     loop {
         let current = config.borrow_and_update().clone();
         let sender = Arc::new(Sender::new(&current)?);
-        give_up_the_gone(&post, &current).await;
-        let round = post.stop.child_token();
+        expire_removed_channels(&context, &current).await;
+        let round = context.stop.child_token();
         let mut workers = JoinSet::new();
         for channel in &current.channels {
             let worker = Worker {
                 channel: channel.clone(),
                 sender: sender.clone(),
-                post: Post {
+                context: WorkerContext {
                     stop: round.clone(),
-                    ..post.clone()
+                    ..context.clone()
                 },
                 retries: retries.clone(),
                 outage: Outage::default(),
             };
-            if keep_alive::is_needed(channel) {
-                workers.spawn(keep_alive::run(
+            if alertmanager_refresh::is_needed(channel) {
+                workers.spawn(alertmanager_refresh::run(
                     channel.clone(),
                     sender.clone(),
-                    worker.post.clone(),
+                    worker.context.clone(),
                     retries.clone(),
                 ));
             }
@@ -81,7 +81,7 @@ pub async fn run(
         }
         let stopped = tokio::select! {
             changed = config.changed() => changed.is_err(),
-            () = post.stop.cancelled() => true,
+            () = context.stop.cancelled() => true,
         };
         round.cancel();
         while let Some(ended) = workers.join_next().await {
@@ -97,16 +97,16 @@ pub async fn run(
 
 /// What waits for a channel that is not configured any more will never be sent: it becomes a dead letter, and the log
 /// says so.
-async fn give_up_the_gone(post: &Post, config: &Settings) {
+async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
     let (known, now) = (
         config
             .channels
             .iter()
             .map(|c| c.name.clone())
             .collect::<Vec<_>>(),
-        (post.wall)(),
+        (context.wall)(),
     );
-    match post
+    match context
         .store
         .aside(move |store| store.give_up_all_but(&known, now))
         .await
@@ -151,21 +151,21 @@ struct Outage {
 struct Worker {
     channel: Arc<Channel>,
     sender: Arc<Sender>,
-    post: Post,
+    context: WorkerContext,
     retries: RetryLog,
     outage: Outage,
 }
 
 impl Worker {
     async fn run(mut self) {
-        while !self.post.stop.is_cancelled() {
-            let wake = self.post.wake.clone();
+        while !self.context.stop.is_cancelled() {
+            let wake = self.context.wake.clone();
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
             if let Some(wait) = self.step().await {
                 tokio::select! {
-                    () = self.post.stop.cancelled() => {}
+                    () = self.context.stop.cancelled() => {}
                     () = woken => {}
                     () = tokio::time::sleep(wait) => {}
                 }
@@ -175,7 +175,7 @@ impl Worker {
 
     /// Delivers the next notification, if one is due; otherwise says how long to wait.
     async fn step(&mut self) -> Option<Duration> {
-        let now = (self.post.wall)();
+        let now = (self.context.wall)();
         let held = self.outage.hold_until.map(|until| until.since_ms(now));
         if let Some(held @ 1..) = held {
             let held = Duration::from_millis(held.unsigned_abs());
@@ -200,8 +200,8 @@ impl Worker {
 
     /// The next row to send, or when there will be one.
     async fn next(&self) -> Result<(Option<Pending>, Option<Timestamp>), StoreError> {
-        let (channel, now) = (self.channel.name.clone(), (self.post.wall)());
-        self.post
+        let (channel, now) = (self.channel.name.clone(), (self.context.wall)());
+        self.context
             .store
             .aside(move |store| {
                 let pending = store.next_pending(&channel, now)?;
@@ -220,18 +220,21 @@ impl Worker {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
         // Whoever has it, or may have it, from before it was over still needs the message about its end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
-        let attempt =
-            self.sender
-                .attempt(&self.channel, &pending.notice, progress, (self.post.wall)());
+        let attempt = self.sender.attempt(
+            &self.channel,
+            &pending.notice,
+            progress,
+            (self.context.wall)(),
+        );
         let drained = async {
-            self.post.stop.cancelled().await;
+            self.context.stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;
         };
         let attempt = tokio::select! {
             attempt = attempt => attempt,
             () = drained => return Ok(()),
         };
-        let now = (self.post.wall)();
+        let now = (self.context.wall)();
         let (attempted, progress, error) = match attempt {
             Attempt::Delivered { progress } => {
                 let refused = progress.refused_summary();
@@ -376,10 +379,10 @@ impl Worker {
             }
             Ok(())
         };
-        let recorded = self.post.store.aside(work).await;
+        let recorded = self.context.store.aside(work).await;
         // There may be something for the fallback now.
         if self.channel.filters.fallback.is_some() {
-            self.post.wake.notify_waiters();
+            self.context.wake.notify_waiters();
         }
         recorded
     }

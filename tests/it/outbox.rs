@@ -13,7 +13,7 @@ use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::message::test_notice::specimen;
 use llmwatch::model::{IncidentState, Notice, NoticeType, Outgoing, Timestamp};
 use llmwatch::notify::Progress;
-use llmwatch::notify::worker::{self, Post};
+use llmwatch::notify::worker::{self, WorkerContext};
 use llmwatch::simulate::MailSink;
 use llmwatch::store::{Attempted, Commit, IncidentRow, Store};
 use proptest::prelude::*;
@@ -161,7 +161,7 @@ impl Scene {
         let begun = self.receiver.begun;
         let wall: Wall = Arc::new(move || START + begun.elapsed());
         let stop = CancellationToken::new();
-        let post = Post {
+        let post = WorkerContext {
             store: self.store.clone(),
             wall,
             wake: self.wake.clone(),
@@ -598,7 +598,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
 
     let stop = CancellationToken::new();
     let wake = Arc::new(Notify::new());
-    let post = Post {
+    let post = WorkerContext {
         store: store.clone(),
         wall: Arc::new(clock::now),
         wake,

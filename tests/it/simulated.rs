@@ -144,7 +144,7 @@ async fn watch_by(
         counters: llmwatch::metrics::Counters::default(),
         alive: Box::new(|_| {}),
     };
-    let post = worker::Post {
+    let post = worker::WorkerContext {
         store: store.clone(),
         wall,
         wake,

@@ -1,6 +1,6 @@
-//! Alertmanager forgets an alert that nobody repeats. So what such a channel was told and still goes on is told again
-//! every minute, straight from the store: not as a notification of its own, which would be queued and retried, but as the
-//! state of things, where the next minute makes up for a failure.
+//! Alertmanager forgets an alert that nobody repeats. So the open incidents that such a channel was notified of are sent
+//! again every minute, straight from the store: not as notifications of their own, which would be queued and retried, but
+//! as the present state, where the next minute makes up for a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::json;
 use tracing::Level;
 
 use super::retry::RetryLog;
-use super::worker::Post;
+use super::worker::WorkerContext;
 use super::{Attempt, Progress, Sender};
 use crate::config::{Channel, ChannelKind, WebhookKind};
 use crate::log::{Event, emit};
@@ -23,51 +23,56 @@ pub(super) fn is_needed(channel: &Channel) -> bool {
     matches!(&channel.kind, ChannelKind::Webhook(webhook) if webhook.kind == WebhookKind::Alertmanager)
 }
 
-/// Repeats until told to stop.
-pub(super) async fn run(channel: Arc<Channel>, sender: Arc<Sender>, post: Post, retries: RetryLog) {
+/// Repeats until `stop` is cancelled.
+pub(super) async fn run(
+    channel: Arc<Channel>,
+    sender: Arc<Sender>,
+    context: WorkerContext,
+    retries: RetryLog,
+) {
     loop {
         tokio::select! {
-            () = post.stop.cancelled() => return,
+            () = context.stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
         tokio::select! {
-            () = post.stop.cancelled() => return,
-            () = repeat(&channel, &sender, &post, &retries) => {}
+            () = context.stop.cancelled() => return,
+            () = repeat(&channel, &sender, &context, &retries) => {}
         }
     }
 }
 
-/// Tells everything that goes on once more.
-async fn repeat(channel: &Channel, sender: &Sender, post: &Post, retries: &RetryLog) {
+/// Sends every open incident once more.
+async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, retries: &RetryLog) {
     let name = channel.name.clone();
-    let told = match post
+    let firing = match context
         .store
         .aside(move |store| store.told_and_open(&name))
         .await
     {
-        Ok(told) => told,
-        Err(error) => return failed(channel, &error.to_string(), post, retries),
+        Ok(firing) => firing,
+        Err(error) => return failed(channel, &error.to_string(), context, retries),
     };
-    for notice in told {
+    for notice in firing {
         let notice = Notice {
             r#type: NoticeType::Reminder,
             ..notice
         };
         match sender
-            .attempt(channel, &notice, Progress::default(), (post.wall)())
+            .attempt(channel, &notice, Progress::default(), (context.wall)())
             .await
         {
             Attempt::Delivered { .. } => {}
             // What does not reach it now will not reach it for the next one either.
             Attempt::Retry { error, .. } | Attempt::Failed { error, .. } => {
-                return failed(channel, &error, post, retries);
+                return failed(channel, &error, context, retries);
             }
         }
     }
 }
 
-fn failed(channel: &Channel, error: &str, post: &Post, retries: &RetryLog) {
-    if retries.is_due(&channel.name, (post.wall)()).is_none() {
+fn failed(channel: &Channel, error: &str, context: &WorkerContext, retries: &RetryLog) {
+    if retries.is_due(&channel.name, (context.wall)()).is_none() {
         return;
     }
     let message = format!(
@@ -96,7 +101,7 @@ mod tests {
     use crate::simulate::WebhookSink;
     use crate::store::{Attempted, Commit, IncidentRow, Store};
 
-    /// An incident that `channel` was told of.
+    /// An incident that `channel` was notified of.
     fn tell(store: &Store, channel: &str, r#type: NoticeType, open: bool) {
         let notice = specimen(r#type, Uuid::now_v7(), "fra1", None, clock::now());
         let incident = notice.incident.clone().unwrap();
@@ -143,7 +148,7 @@ mod tests {
         let config = config::load(&path, &surroundings).unwrap();
         let sender = Sender::new(&config).unwrap();
         let store = Store::in_memory().unwrap();
-        let post = Post {
+        let context = WorkerContext {
             store: store.clone(),
             wall: Arc::new(clock::now),
             wake: Arc::new(Notify::new()),
@@ -155,7 +160,7 @@ mod tests {
         tell(&store, "am", NoticeType::Opened, true);
         tell(&store, "am", NoticeType::Escalated, true);
         let before = clock::now();
-        repeat(channel, &sender, &post, &RetryLog::default()).await;
+        repeat(channel, &sender, &context, &RetryLog::default()).await;
         let alerts: Value = serde_json::from_slice(&sink.next().await.body).unwrap();
         assert_eq!(
             (
@@ -170,7 +175,7 @@ mod tests {
         );
 
         tell(&store, "am", NoticeType::Resolved, false);
-        repeat(channel, &sender, &post, &RetryLog::default()).await;
+        repeat(channel, &sender, &context, &RetryLog::default()).await;
         assert_eq!(sink.requests().len(), 1, "and ends with it");
     }
 }
