@@ -526,7 +526,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     let template = error(&format!(
         "kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"
     ));
-    assert!(template.contains("no JSON"), "{template}");
+    assert!(template.contains("not JSON"), "{template}");
 }
 
 /// Every string in `value`, by the name of the field that it stands in.
