@@ -12,7 +12,7 @@ mod stamped;
 mod token;
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +31,7 @@ use self::stamped::Stamping;
 use self::token::Tokens;
 use crate::config::Settings;
 use crate::model::{Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger};
+use crate::protocol::dialect::Adaptations;
 
 /// How often a provider is asked which of its models it is about to shut down, and how long it may take to say so.
 const LOOK_UP_EVERY: Duration = Duration::from_hours(24);
@@ -71,8 +72,8 @@ pub struct Prober {
     location: String,
     pool: Arc<Pool>,
     tokens: Arc<Tokens>,
-    /// Endpoints whose server has asked for the other name of the token budget.
-    other_budget: Arc<Mutex<BTreeSet<String>>>,
+    /// What the servers have refused of the endpoints' requests.
+    adaptations: Arc<Mutex<BTreeMap<String, Adaptations>>>,
     /// When the list of models was last asked for an endpoint's model.
     looked_up: Arc<Mutex<BTreeMap<String, Instant>>>,
     _stamping: Arc<Stamping>,
@@ -90,7 +91,7 @@ impl Prober {
             location: settings.monitor.location.clone(),
             pool: Arc::default(),
             tokens: Arc::default(),
-            other_budget: Arc::default(),
+            adaptations: Arc::default(),
             looked_up: Arc::default(),
             _stamping: Arc::new(Stamping::begin()),
         })

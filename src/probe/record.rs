@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::Due;
 use super::transport::Stages;
-use crate::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp};
+use crate::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp, Warning};
+use crate::protocol::dialect::Answer;
 use crate::protocol::response::{Outcome as Ended, Times};
 use crate::protocol::response_head::Head;
 
@@ -31,6 +32,18 @@ pub(super) struct Recorder<'a> {
     pub(super) token: Option<&'a Secret>,
     pub(super) stages: Stages,
     pub(super) total: Duration,
+    /// The bytes of the request's body.
+    pub(super) sent: usize,
+}
+
+/// What a provider may add to the tokens of a request or an answer: tools, images, hidden prompts.
+const MAX_ADDED_TOKENS: u32 = 4096;
+
+/// The tokens that `bytes` can hold, at least about a byte each, with what a provider adds.
+fn most_tokens(bytes: usize) -> u32 {
+    u32::try_from(bytes)
+        .unwrap_or(u32::MAX)
+        .saturating_add(MAX_ADDED_TOKENS)
 }
 
 impl Recorder<'_> {
@@ -98,6 +111,7 @@ impl Recorder<'_> {
         sample.events = (times.events > 0).then_some(times.events);
         let answer = &ended.answer;
         sample.load_ms = answer.load_ms.map(round);
+        sample.warnings = ended.warnings.clone();
         sample.input_tokens = answer.input_tokens;
         sample.output_tokens = answer.output_tokens;
         sample.reasoning_tokens = answer.reasoning_tokens;
@@ -119,18 +133,29 @@ impl Recorder<'_> {
             .zip(times.last_token)
             .zip(after_first)
             .map(|((first, last), n)| round((last - first) / n));
-        if let (Some(price), Some(input)) = (self.endpoint.price, answer.input_tokens) {
-            let apart = answer
-                .reasoning_tokens
-                .filter(|_| answer.reasoning_apart)
-                .unwrap_or(0);
-            sample.cost_usd = Some(price.cost(
-                input,
-                answer.output_tokens.unwrap_or(0).saturating_add(apart),
-            ));
-        }
+        self.price(sample, answer, times.bytes);
         if matches!(ended.fault, Some((Fault::AnswerWrong, _))) {
-            sample.answer = Some(self.presentable(&answer.text, MOST_ANSWER));
+            sample.answer = Some(self.presentable(answer.visible_text(), MOST_ANSWER));
+        }
+    }
+
+    /// What the probe cost. Usage is believed as far as the bytes allow; beyond that it is recorded as it was reported, but
+    /// priced at the limit.
+    fn price(&self, sample: &mut Sample, answer: &Answer, received: usize) {
+        let apart = answer.reasoning_tokens.filter(|_| answer.reasoning_apart);
+        let input = answer.input_tokens.unwrap_or(0);
+        let output = answer
+            .output_tokens
+            .unwrap_or(0)
+            .saturating_add(apart.unwrap_or(0));
+        let most_input = most_tokens(self.sent);
+        // Thoughts are not always sent, and are limited by the budget of the request.
+        let most_output = most_tokens(received).saturating_add(self.endpoint.max_tokens);
+        if input > most_input || output > most_output {
+            sample.warnings.push(Warning::UsageImplausible);
+        }
+        if let (Some(price), Some(_)) = (self.endpoint.price, answer.input_tokens) {
+            sample.cost_usd = Some(price.cost(input.min(most_input), output.min(most_output)));
         }
     }
 
@@ -250,6 +275,8 @@ pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
         model_retires_at: None,
         ratelimit_headroom: None,
         load_ms: None,
+        proxy_ms: None,
+        warnings: Vec::new(),
         error: None,
         answer: None,
     }
@@ -274,6 +301,7 @@ mod tests {
             token: Some(&token),
             stages: Stages::default(),
             total: Duration::ZERO,
+            sent: 0,
         };
         for (said, shown) in [
             ("key-of-mine is wrong", "*** is wrong"),

@@ -18,10 +18,10 @@ use super::record::{End, Recorder, ms};
 use super::transport::{self, Stages};
 use crate::log::{Event, emit};
 use crate::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
-use crate::protocol::dialect::{self, Ask, Dialect};
-use crate::protocol::response::Exchange;
+use crate::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
+use crate::protocol::entra_token;
+use crate::protocol::response::ResponseReader;
 use crate::protocol::response_head::{self, Head};
-use crate::protocol::{entra_token, error as api_error};
 
 /// What may still come after the end of an answer before its connection can be kept.
 const REST: Duration = Duration::from_millis(250);
@@ -38,6 +38,8 @@ pub(super) struct Run<'a> {
     /// When the answer had ended, if it did.
     end: Option<Instant>,
     stages: Stages,
+    /// The bytes of the request's body.
+    sent: usize,
 }
 
 impl<'a> Run<'a> {
@@ -50,6 +52,7 @@ impl<'a> Run<'a> {
             start: Instant::now(),
             end: None,
             stages: Stages::default(),
+            sent: 0,
         }
     }
 
@@ -65,26 +68,32 @@ impl<'a> Run<'a> {
                     token: None,
                     stages: Stages::default(),
                     total,
+                    sent: 0,
                 }
                 .record(&mut sample, end);
                 return sample;
             }
         };
         let token = token.as_ref();
-        let other_budget = self.knows_other_budget();
-        let mut ask = Ask {
-            endpoint: self.endpoint,
-            id: &id,
-            other_budget,
-            token: token.map(Secret::expose),
-        };
-        let mut end = self.attempt(&ask, &mut sample).await;
-        if let Some(other) = self.other_budget(&ask, &end) {
-            self.remember_other_budget(&ask, other);
-            ask.other_budget = !ask.other_budget;
-            // This is an agreement on the words and no failure: the probe begins anew.
+        let mut adaptations = self.adaptations();
+        let mut end;
+        loop {
+            let request = ProbeRequest {
+                endpoint: self.endpoint,
+                id: &id,
+                adaptations: &adaptations,
+                token: token.map(Secret::expose),
+            };
+            let request = Dialect::of(self.endpoint).request(&request);
+            self.sent = request.body.len();
+            end = self.attempt(&request, &mut sample).await;
+            let Some(adaptation) = self.suggest(&adaptations, &request, &end) else {
+                break;
+            };
+            adaptations.adopt(&adaptation);
+            self.remember(adaptations.clone(), &adaptation);
+            // The two agree on a form of the request: the probe begins anew.
             (self.end, self.stages) = (None, Stages::default());
-            end = self.attempt(&ask, &mut sample).await;
         }
         let total = self
             .end
@@ -95,6 +104,7 @@ impl<'a> Run<'a> {
             token,
             stages: self.stages,
             total,
+            sent: self.sent,
         }
         .record(&mut sample, end);
         sample
@@ -154,25 +164,24 @@ impl<'a> Run<'a> {
             .map_err(|(fault, words)| End::Broken(fault, words))
     }
 
-    async fn attempt(&mut self, ask: &Ask<'_>, sample: &mut Sample) -> End {
+    async fn attempt(&mut self, request: &dialect::Request, sample: &mut Sample) -> End {
         let dialect = Dialect::of(self.endpoint);
-        let request = dialect.request(ask);
         let keeps = self.endpoint.connection == Connection::Reuse;
         // The probe begins now: a token's fetch is reported apart, and making the request is our own affair.
         self.start = Instant::now();
         if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name) {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
-            match self.exchange(dialect, &request, line, sample).await {
+            match self.exchange(dialect, request, line, sample).await {
                 // The other side had closed it meanwhile, which is its right: only a new connection tells.
                 Err(End::Broken(Fault::TcpReset, _)) => self.stages = Stages::default(),
                 Err(end) | Ok(end) => return end,
             }
         }
-        let line = match self.connect(&request).await {
+        let line = match self.connect(request).await {
             Ok(line) => line,
             Err(end) => return end,
         };
-        match self.exchange(dialect, &request, line, sample).await {
+        match self.exchange(dialect, request, line, sample).await {
             Ok(end) | Err(end) => end,
         }
     }
@@ -265,7 +274,10 @@ impl<'a> Run<'a> {
         total: Instant,
     ) -> End {
         let limits = self.endpoint.timeouts;
-        let mut exchange = Exchange::new(self.endpoint, dialect, head.clone());
+        let mut exchange = ResponseReader::new(self.endpoint, dialect, head.clone());
+        if exchange.ignores_body() {
+            exchange.end(self.since_start(line.arrivals.last()));
+        }
         let mut broken = None;
         while !exchange.is_over() {
             let (deadline, fault) = match exchange.last_content() {
@@ -311,47 +323,59 @@ impl<'a> Run<'a> {
         ms(at.saturating_duration_since(self.start))
     }
 
-    fn knows_other_budget(&self) -> bool {
+    fn adaptations(&self) -> Adaptations {
         let known = self
             .prober
-            .other_budget
+            .adaptations
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        known.contains(&self.endpoint.name)
+        known.get(&self.endpoint.name).cloned().unwrap_or_default()
     }
 
-    /// The name for the token budget that the server asks for instead of the one that it got.
-    fn other_budget(&self, ask: &Ask<'_>, end: &End) -> Option<&'static str> {
+    /// What to change of a request that was refused. A body of the user's own is never changed.
+    fn suggest(
+        &self,
+        adaptations: &Adaptations,
+        request: &dialect::Request,
+        end: &End,
+    ) -> Option<Adaptation> {
         let End::Answered(head, _, ended) = end else {
             return None;
         };
-        if Dialect::of(self.endpoint) != Dialect::Chat
-            || self.endpoint.body.is_some()
-            || self.knows_other_budget()
-        {
+        if self.endpoint.body.is_some() {
             return None;
         }
-        let words = ended
-            .fault
-            .as_ref()
-            .and_then(|(_, words)| words.as_deref())?;
-        let [sent, other] = ask.budget_names();
-        (api_error::refused_budget(head.status, words) == Some(sent)).then_some(other)
+        let (_, text) = ended.fault.as_ref()?;
+        let text = text.as_deref()?;
+        adaptations.suggest(head.status, text, ended.param.as_deref(), &request.body)
     }
 
-    fn remember_other_budget(&self, ask: &Ask<'_>, other: &'static str) {
+    fn remember(&self, adaptations: Adaptations, last: &Adaptation) {
+        let name = &self.endpoint.name;
+        let (message, parameter) = match last {
+            Adaptation::AlternateBudget => (
+                format!(
+                    "{name} rejected the name of its token budget; using the other from now on"
+                ),
+                "max_tokens",
+            ),
+            Adaptation::Omit(parameter) => (
+                format!("{name} rejected `{parameter}`; leaving it out from now on"),
+                *parameter,
+            ),
+            Adaptation::Set(parameter, value) => (
+                format!("{name} rejected the value of `{parameter}`; using `{value}` from now on"),
+                *parameter,
+            ),
+        };
         let mut known = self
             .prober
-            .other_budget
+            .adaptations
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        known.insert(self.endpoint.name.clone());
-        let [sent, _] = ask.budget_names();
-        let message = format!(
-            "{} takes `{other}` and not `{sent}`: from now on it gets that",
-            self.endpoint.name
-        );
-        let fields = json!({"endpoint": self.endpoint.name, "parameter": other, "was": sent});
+        known.insert(name.clone(), adaptations);
+        drop(known);
+        let fields = json!({"endpoint": name, "parameter": parameter});
         emit(Event::ProbeAdapted, Level::INFO, &message, &fields);
     }
 }
@@ -403,8 +427,10 @@ fn message(
 
 /// What went wrong below the answer; `cut` when the connection was simply closed.
 fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
-    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<io::Error>());
-    if let Some(fault) = io.and_then(transport::of_errno) {
+    if transport::tls_error(error).is_some() {
+        return Fault::TlsHandshake;
+    }
+    if let Some(fault) = io_error(error).and_then(transport::of_errno) {
         return fault;
     }
     if error.is_parse_too_large() {
@@ -416,9 +442,40 @@ fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
     }
 }
 
+/// What happened, in plain English: the library's own text names its types and manuals.
 fn explain(error: &hyper::Error) -> String {
+    if let Some(tls) = transport::tls_error(error) {
+        return transport::describe_tls(tls);
+    }
+    if let Some(io) = io_error(error) {
+        return match io.kind() {
+            io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
+            _ => transport::describe_io(io),
+        };
+    }
+    if error.is_incomplete_message() {
+        return "the connection was closed before the answer was complete".to_owned();
+    }
+    if error.is_parse_too_large() {
+        return "the response headers are too large".to_owned();
+    }
+    if error.is_parse() {
+        return format!("the answer is not valid HTTP: {error}");
+    }
     match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
+        Some(source) => source.to_string(),
         None => error.to_string(),
     }
+}
+
+/// The operating system's error inside one of HTTP, however deep.
+fn io_error(error: &hyper::Error) -> Option<&io::Error> {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
 }

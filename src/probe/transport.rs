@@ -19,7 +19,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, socket,
 };
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ use crate::protocol::certificate;
 /// How long one address may take before the next is tried beside it (RFC 8305, "Happy Eyeballs").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-const IN_TIME: &str = "not in time";
+const IN_TIME: &str = "timed out";
 
 /// How long each stage of the connection took; `None` for a stage that there was not or that was not finished.
 #[derive(Debug, Clone, Copy, Default)]
@@ -149,8 +149,13 @@ async fn open(
             let began = Instant::now();
             let lookup = tokio::time::timeout_at(deadline, tokio::net::lookup_host((name, port)));
             let found = match lookup.await {
-                Err(_) => return Err(failed(Fault::LocalDns, IN_TIME)),
-                Ok(Err(error)) => return Err(failed(Fault::LocalDns, &error.to_string())),
+                Err(_) => {
+                    let message = format!("the resolver did not answer for `{name}` in time");
+                    return Err(failed(Fault::LocalDns, &message));
+                }
+                Ok(Err(error)) => {
+                    return Err(failed(Fault::LocalDns, &describe_resolver(name, &error)));
+                }
                 Ok(Ok(found)) => found.collect(),
             };
             stages.dns = Some(began.elapsed());
@@ -168,6 +173,13 @@ async fn open(
     // Small writes leave at once; nothing else is set that a user's client would not set.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// The resolver's own text without the library call's name around it.
+fn describe_resolver(name: &str, error: &io::Error) -> String {
+    let text = describe_io(error);
+    let reason = text.strip_prefix("failed to lookup address information: ");
+    format!("cannot resolve `{name}`: {}", reason.unwrap_or(&text))
 }
 
 /// The addresses with the families taking turns, in the order of the resolver otherwise.
@@ -268,22 +280,119 @@ fn of_connect(error: &io::Error) -> NoConnection {
     } else {
         Fault::TcpRefused
     };
-    failed(of_errno(error).unwrap_or(other), &error.to_string())
+    failed(of_errno(error).unwrap_or(other), &describe_io(error))
+}
+
+/// An error of the operating system in its own text, without its number.
+pub(super) fn describe_io(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+/// A TLS error in plain English, and what to do where that is known. The library's own text names its types and manual.
+pub(super) fn describe_tls(error: &rustls::Error) -> String {
+    use rustls::Error;
+    match error {
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server requires a client certificate (TLS alert certificate_required): set \
+             `client_cert` and `client_key`"
+                .to_owned()
+        }
+        Error::AlertReceived(alert) => {
+            let name = snake_case(&format!("{alert:?}"));
+            format!("the server ended the TLS connection with the alert {name}")
+        }
+        Error::InvalidMessage(_) => {
+            "the server does not speak TLS on this port: if it speaks plain HTTP, write `http://`"
+                .to_owned()
+        }
+        Error::PeerIncompatible(_) => {
+            "the server offers no TLS version and cipher that this client accepts (TLS 1.2 or later)"
+                .to_owned()
+        }
+        Error::PeerMisbehaved(_) => "the server breaks the TLS protocol".to_owned(),
+        Error::NoApplicationProtocol => "the server offers neither HTTP/1.1 nor HTTP/2".to_owned(),
+        Error::InvalidCertificate(problem) => describe_certificate(problem),
+        other => other.to_string(),
+    }
+}
+
+fn describe_certificate(problem: &CertificateError) -> String {
+    match problem {
+        CertificateError::UnknownIssuer => {
+            "the certificate's issuer is not trusted: an unknown issuer, or the server leaves out an \
+             intermediate certificate (`ca_file` adds roots)"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another name".to_owned()
+        }
+        CertificateError::Revoked => "the certificate is revoked".to_owned(),
+        CertificateError::Other(_) => "the certificate cannot be used".to_owned(),
+        other => format!("invalid certificate: {other}"),
+    }
+}
+
+/// `CertificateRequired` as TLS writes it: `certificate_required`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// The TLS error inside an error of the operating system or of HTTP, however deep.
+pub(super) fn tls_error<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 fn of_handshake(error: &io::Error) -> NoConnection {
-    let inner = error
-        .get_ref()
-        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    let Some(inner) = tls_error(error) else {
+        let message = match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                "the server closed the connection during the TLS handshake".to_owned()
+            }
+            _ => describe_io(error),
+        };
+        return failed(Fault::TlsHandshake, &message);
+    };
     let fault = match inner {
         // Nobody serves a certificate before its time: the clock here is behind.
-        Some(rustls::Error::InvalidCertificate(
+        rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        )) => Fault::LocalClock,
-        Some(rustls::Error::InvalidCertificate(_)) => Fault::TlsCertificate,
+        ) => Fault::LocalClock,
+        rustls::Error::InvalidCertificate(_) => Fault::TlsCertificate,
         _ => Fault::TlsHandshake,
     };
-    failed(fault, &error.to_string())
+    failed(fault, &describe_tls(inner))
 }
 
 /// The stream with or without TLS.

@@ -418,6 +418,8 @@ fn invented(
         }),
         tls_expires_at: None,
         load_ms: None,
+        proxy_ms: None,
+        warnings: Vec::new(),
         model_retires_at: None,
         ratelimit_headroom: None,
         answer: None,

@@ -4,9 +4,9 @@
 use hyper::{HeaderMap, Version};
 
 use llmwatch::config::{self, Surroundings};
-use llmwatch::model::{Endpoint, Fault, Timestamp};
+use llmwatch::model::{Endpoint, Fault, Timestamp, Warning};
 use llmwatch::protocol::dialect::Dialect;
-use llmwatch::protocol::response::{Exchange, Outcome};
+use llmwatch::protocol::response::{Outcome, ResponseReader};
 use llmwatch::protocol::response_head as head;
 
 const OPENAI: &str = "provider = \"openai\"";
@@ -46,7 +46,7 @@ fn outcome(
         .collect();
     let read = |piece: usize| {
         let head = head::read(status, Version::HTTP_11, &headers, Timestamp(0));
-        let mut exchange = Exchange::new(&endpoint, Dialect::of(&endpoint), head);
+        let mut exchange = ResponseReader::new(&endpoint, Dialect::of(&endpoint), head);
         body.chunks(piece).for_each(|part| exchange.take(part, 1.0));
         exchange.end(2.0);
         exchange.outcome()
@@ -365,7 +365,7 @@ fn the_ends_of_a_response() {
     for (body, fault) in [
         (
             whole(r#""status":"failed","error":{"code":"server_error","message":"m"},"output":[]"#),
-            Fault::Http5xx,
+            Fault::HttpUnexpected,
         ),
         (
             whole(
@@ -601,7 +601,7 @@ fn lines_of_ollama() {
         200,
         &[],
         b"{\n  \"error\": \"upstream is gone\"\n}",
-        Some(Fault::Http5xx),
+        Some(Fault::StreamError),
     );
     assert_fault(
         OLLAMA,
@@ -624,10 +624,10 @@ fn a_good_status_with_something_else_in_it() {
     for (body, fault) in [
         (
             &br#"{"error":{"code":502,"message":"Provider returned error","metadata":{"provider_name":"x"}}}"#[..],
-            Fault::Http5xx,
+            Fault::StreamError,
         ),
         (br#"{"error":{"code":429,"message":"m","metadata":{"provider_name":"x"}}}"#, Fault::Overloaded),
-        (br#"{"error":"upstream timeout"}"#, Fault::Http5xx),
+        (br#"{"error":"upstream timeout"}"#, Fault::StreamError),
         (br#"{"error":{"message":"Invalid API key","code":"invalid_api_key"}}"#, Fault::AccountAuth),
         (br#"{"status":"come back later"}"#, Fault::BodyMalformed),
         (b"<!DOCTYPE html><html><head><title>Log in</title></head></html>", Fault::BodyMalformed),
@@ -636,7 +636,11 @@ fn a_good_status_with_something_else_in_it() {
         (b"{\"choices\":[{\"message\":{\"content\":\"po", Fault::BodyMalformed),
     ] {
         assert_fault(OPENAI, 200, &[("content-type", "text/event-stream")], body, Some(fault));
-        assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], body, Some(fault));
+        let without_stream = match fault {
+            Fault::StreamError => Fault::HttpUnexpected,
+            fault => fault,
+        };
+        assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], body, Some(without_stream));
     }
     let whole = br#"{"choices":[{"message":{"content":"pong"},"finish_reason":"stop"}]}"#;
     assert_fault(
@@ -691,7 +695,7 @@ fn a_good_status_with_something_else_in_it() {
         200,
         &[("content-encoding", "gzip")],
         &packed,
-        Some(Fault::BodyMalformed),
+        Some(Fault::StreamTruncated),
     );
     assert_fault(
         OPENAI,
@@ -727,8 +731,8 @@ fn errors_of_status_and_body() {
         (OPENAI, 429, html("429 Too Many Requests", "nginx"), Fault::Overloaded),
         (OPENAI, 429, "Too many requests".to_owned(), Fault::Overloaded),
         (OPENAI, 429, String::new(), Fault::Overloaded),
-        (OPENAI, 409, r#"{"error":{"message":"m","type":"invalid_request_error","code":null}}"#.to_owned(), Fault::Http5xx),
-        (OPENAI, 408, r#"{"error":{"message":"Request timed out","type":"invalid_request_error"}}"#.to_owned(), Fault::Http5xx),
+        (OPENAI, 409, r#"{"error":{"message":"m","type":"invalid_request_error","code":null}}"#.to_owned(), Fault::HttpUnexpected),
+        (OPENAI, 408, r#"{"error":{"message":"Request timed out","type":"invalid_request_error"}}"#.to_owned(), Fault::TimeoutHeaders),
         (OPENAI, 503, r#"{"error":{"message":"That model is currently overloaded with other requests.","type":"server_error"}}"#.to_owned(), Fault::Overloaded),
         (OPENAI, 503, r#"{"error":{"message":"Slow down","type":"service_unavailable_error","code":"slow_down"}}"#.to_owned(), Fault::Overloaded),
         (OPENAI, 400, "data: {\"error\":{\"message\":\"m\",\"code\":\"unsupported_value\"}}\n\n".to_owned(), Fault::RequestRejected),
@@ -747,7 +751,7 @@ fn errors_of_status_and_body() {
         (AZURE, 404, azure("404", "Resource not found"), Fault::RequestRejected),
         (AZURE, 410, azure("ModelDeprecated", "The model is deprecated."), Fault::RequestModelNotFound),
         (OPENAI, 410, "Gone".to_owned(), Fault::RequestRejected),
-        (AZURE, 424, azure("424", "Failed dependency"), Fault::Http5xx),
+        (AZURE, 424, azure("424", "Failed dependency"), Fault::HttpUnexpected),
         (AZURE, 429, azure("429", "Requests to the ChatCompletions_Create Operation have exceeded call rate limit of your current OpenAI S0 pricing tier."), Fault::AccountRateLimit),
         (AZURE, 429, azure("RateLimitReached", "Your requests to d have exceeded the token limit."), Fault::AccountRateLimit),
         (AZURE, 429, azure("429", "The service is temporarily unable to process your request. Please try again later."), Fault::Overloaded),
@@ -759,11 +763,11 @@ fn errors_of_status_and_body() {
         (ANTHROPIC, 529, html("529", ""), Fault::Overloaded),
         (GEMINI, 400, r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#.to_owned(), Fault::AccountRegion),
         (GEMINI, 429, r#"{"error":{"code":429,"message":"Resource exhausted. Please try again later.","status":"RESOURCE_EXHAUSTED"}}"#.to_owned(), Fault::Overloaded),
-        (GEMINI, 499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#.to_owned(), Fault::Http5xx),
+        (GEMINI, 499, r#"{"error":{"code":499,"message":"The operation was cancelled.","status":"CANCELLED"}}"#.to_owned(), Fault::HttpUnexpected),
         (COMPATIBLE, 401, r#"{"error":"Unauthorized"}"#.to_owned(), Fault::AccountAuth),
         (COMPATIBLE, 404, r#"{"error":{"message":"The model `m` does not exist.","type":"NotFoundError","param":"model","code":404}}"#.to_owned(), Fault::RequestModelNotFound),
         (COMPATIBLE, 400, r#"{"error":{"message":"Budget has been exceeded!","type":"budget_exceeded","param":null,"code":"400"}}"#.to_owned(), Fault::AccountQuota),
-        (COMPATIBLE, 408, r#"{"error":{"message":"litellm.Timeout: m","type":null,"param":null,"code":"408"}}"#.to_owned(), Fault::Http5xx),
+        (COMPATIBLE, 408, r#"{"error":{"message":"litellm.Timeout: m","type":null,"param":null,"code":"408"}}"#.to_owned(), Fault::TimeoutHeaders),
         (COMPATIBLE, 503, r#"{"error":{"code":503,"message":"No provider meets your routing requirements"}}"#.to_owned(), Fault::Http5xx),
         (COMPATIBLE, 503, html("503 Service Temporarily Unavailable", "nginx"), Fault::HttpEdge),
         (OPENAI, 504, html("api.openai.com | 504: Gateway time-out", "Cloudflare"), Fault::HttpEdge),
@@ -784,7 +788,7 @@ fn errors_of_status_and_body() {
             status,
             &[("cf-mitigated", "challenge")],
             challenge.as_bytes(),
-            Some(Fault::AccountRegion),
+            Some(Fault::HttpEdge),
         );
     }
 }
@@ -812,7 +816,7 @@ fn what_cannot_be_read_is_quoted() {
             OPENAI,
             "<html><title>Log in</title></html>",
             Fault::BodyMalformed,
-            "Log in",
+            "an HTML page instead of an answer (check `base_url`): Log in",
         ),
         (
             OPENAI,
@@ -856,4 +860,449 @@ fn what_cannot_be_read_is_quoted() {
             )
         );
     }
+}
+
+/// Vendors' and gateways' own dialects of money, limits, capacity, keys and models, at whatever status they come.
+#[test]
+fn whose_money_limit_or_capacity_it_is() {
+    use Fault::{
+        AccountAuth, AccountPermission, AccountQuota, AccountRateLimit, AnswerFiltered, Http5xx,
+        HttpEdge, LocalProxy, Overloaded, RequestModelNotFound, RequestRejected,
+    };
+    for (status, body, fault) in [
+        // Money.
+        (
+            412,
+            r#"{"error":{"message":"Account a1 is suspended: spending limit or unpaid invoice","code":"PRECONDITION_FAILED"}}"#,
+            AccountQuota,
+        ),
+        (
+            403,
+            r#"{"code":"permission denied for this operation","error":"The team has run out of credits."}"#,
+            AccountQuota,
+        ),
+        (
+            429,
+            r#"{"code":"resource exhausted","error":"The team has used all available credits this month"}"#,
+            AccountQuota,
+        ),
+        (
+            500,
+            r#"{"type":"error","error":{"type":"api_error","message":"insufficient balance (1008)"}}"#,
+            AccountQuota,
+        ),
+        (
+            200,
+            r#"{"choices":null,"base_resp":{"status_code":1008,"status_msg":"no funds"}}"#,
+            AccountQuota,
+        ),
+        (
+            429,
+            r#"{"error":{"code":"1113","message":"no resource package"}}"#,
+            AccountQuota,
+        ),
+        (
+            429,
+            r#"{"error":{"code":"x","message":"您的账户已欠费，请充值后重试"}}"#,
+            AccountQuota,
+        ),
+        (
+            403,
+            r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#,
+            AccountQuota,
+        ),
+        (
+            403,
+            r#"{"error":{"code":"AccountOverdueError","message":"m","type":"Forbidden"}}"#,
+            AccountQuota,
+        ),
+        (
+            400,
+            r#"{"error":{"code":"Arrearage","message":"m"}}"#,
+            AccountQuota,
+        ),
+        (
+            403,
+            r#"{"error":{"code":403,"message":"m","status":"PERMISSION_DENIED","details":[{"reason":"BILLING_DISABLED"}]}}"#,
+            AccountQuota,
+        ),
+        (
+            403,
+            r#"{"message":"INVALID_PAYMENT_INSTRUMENT: a valid payment instrument must be provided."}"#,
+            AccountQuota,
+        ),
+        (402, "payment wanted", AccountQuota),
+        (
+            401,
+            r#"{"error":{"message":"m","type":"insufficient_quota","code":401}}"#,
+            AccountQuota,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Budget has been exceeded! Current cost: 10, max budget: 5","type":"budget_exceeded"}}"#,
+            AccountQuota,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"litellm.RateLimitError: OpenAIException - You exceeded your current quota, please check your plan and billing details."}}"#,
+            AccountQuota,
+        ),
+        (
+            403,
+            r#"{"error":{"message":"该令牌额度已用尽","type":"new_api_error"}}"#,
+            AccountQuota,
+        ),
+        (
+            429,
+            r#"{"message":"You have exceeded your monthly included credits"}"#,
+            AccountQuota,
+        ),
+        (403, "Monthly quota reached", AccountQuota),
+        // Limits of the account's own.
+        (
+            429,
+            r#"{"message":"Tokens per day limit exceeded","type":"too_many_tokens_error","param":"quota","code":"token_quota_exceeded"}"#,
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"Rate limit reached on tokens per minute (TPM). Need more? Upgrade today at https://x.example/settings/billing"}}"#,
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"free-models-per-day reached. Add 10 credits to unlock 1000 requests per day"}}"#,
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"__type":"com.amazon.coral.service#ThrottlingException","message":"wait"}"#,
+            AccountRateLimit,
+        ),
+        (
+            400,
+            r#"{"code":"Throttling.RateQuota","message":"m"}"#,
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"error":{"code":"1302","message":"m"}}"#,
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"您当前使用该API的频率过高"}}"#,
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"request reached max organization RPM: 3"}}"#,
+            AccountRateLimit,
+        ),
+        (
+            500,
+            r#"{"error":{"message":"upstream: Rate limit reached for requests per minute"}}"#,
+            AccountRateLimit,
+        ),
+        (
+            200,
+            r#"{"code":429,"message":"Requests per minute are used up"}"#,
+            AccountRateLimit,
+        ),
+        // Capacity that all customers share.
+        (
+            429,
+            r#"{"message":"We are experiencing high traffic right now","type":"too_many_requests_error","code":"queue_exceeded"}"#,
+            Overloaded,
+        ),
+        (
+            498,
+            r#"{"error":{"message":"flex tier is full","code":"capacity_exceeded"}}"#,
+            Overloaded,
+        ),
+        (
+            429,
+            r#"{"object":"error","message":"Capacity of this tier exceeded","type":"x"}"#,
+            Overloaded,
+        ),
+        (
+            503,
+            r#"{"code":"unavailable","error":"The model is at capacity"}"#,
+            Overloaded,
+        ),
+        (
+            429,
+            r#"{"error":{"code":"x","message":"该模型当前访问量过大，请您稍后再试"}}"#,
+            Overloaded,
+        ),
+        (
+            500,
+            r#"{"error":{"message":"当前分组上游负载已饱和"}}"#,
+            Overloaded,
+        ),
+        (
+            429,
+            r#"{"error":{"message":"No deployments available for selected model, try again in 60 seconds"}}"#,
+            Overloaded,
+        ),
+        (
+            429,
+            r#"{"message":"Model is not ready for inference"}"#,
+            Overloaded,
+        ),
+        (
+            503,
+            "{\"error\":{\"message\":\"{\\n \\\"error\\\": {\\\"message\\\": \\\"The model is overloaded.\\\"}\\n}\"}}",
+            Overloaded,
+        ),
+        // Keys and accounts.
+        (
+            400,
+            r#"{"code":"invalid argument","error":"Incorrect API key provided: x"}"#,
+            AccountAuth,
+        ),
+        (
+            403,
+            r#"{"message":"The security token included in the request is invalid."}"#,
+            AccountAuth,
+        ),
+        (
+            400,
+            r#"{"error":{"type":"invalid_request_error","message":"This organization has been disabled."}}"#,
+            AccountPermission,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"m","code":"organization_restricted"}}"#,
+            AccountPermission,
+        ),
+        (
+            403,
+            r#"{"Message":"User u is not authorized to perform: bedrock:InvokeModel"}"#,
+            AccountPermission,
+        ),
+        (
+            401,
+            r#"{"success":false,"error":[{"code":2009,"message":"Unauthorized"}]}"#,
+            AccountAuth,
+        ),
+        // Models.
+        (
+            503,
+            r#"{"error":{"message":"当前分组下对于模型 m 无可用渠道","code":"model_not_found"}}"#,
+            RequestModelNotFound,
+        ),
+        (
+            503,
+            r#"{"error":{"message":"No available channel for model m under group default"}}"#,
+            RequestModelNotFound,
+        ),
+        (
+            401,
+            r#"{"error":{"type":"ModelError","message":"not served here"}}"#,
+            RequestModelNotFound,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"The model `m` has been decommissioned","code":"model_decommissioned"}}"#,
+            RequestModelNotFound,
+        ),
+        (
+            400,
+            r#"{"message":"The provided model identifier is invalid."}"#,
+            RequestModelNotFound,
+        ),
+        (
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"Not Found"}}"#,
+            RequestRejected,
+        ),
+        (
+            404,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"model: m"}}"#,
+            RequestModelNotFound,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"budget_tokens must be at least 1024","type":"invalid_request_error"}}"#,
+            RequestRejected,
+        ),
+        // The rest.
+        (500, r#"{"error":"CUDA has run out of memory"}"#, Http5xx),
+        (
+            503,
+            r#"{"message":"failure to get a peer from the ring-balancer"}"#,
+            Http5xx,
+        ),
+        (
+            400,
+            r#"{"error":{"code":"data_inspection_failed","message":"m"}}"#,
+            AnswerFiltered,
+        ),
+        (511, "<html><title>Network login</title></html>", LocalProxy),
+        (
+            503,
+            "<html><title>Just a moment...</title></html>",
+            HttpEdge,
+        ),
+    ] {
+        let keys = format!("{COMPATIBLE}\nstream = false");
+        assert_fault(&keys, status, &[], body.as_bytes(), Some(fault));
+    }
+    let kind = [(
+        "x-amzn-errortype",
+        "ThrottlingException:http://internal.example/",
+    )];
+    assert_fault(
+        COMPATIBLE,
+        400,
+        &kind,
+        b"{\"message\":\"wait\"}",
+        Some(AccountRateLimit),
+    );
+}
+
+#[test]
+fn the_text_of_an_error_is_found_wherever_it_stands() {
+    for (body, text) in [
+        (
+            r#"{"result":null,"success":false,"errors":[{"code":7003,"message":"no such route"}]}"#,
+            "no such route",
+        ),
+        (
+            r#"{"detail":[{"loc":["body","model"],"msg":"field required"}]}"#,
+            "body.model: field required",
+        ),
+        (
+            r#"{"message":{"detail":[{"loc":["body","x"],"msg":"not permitted"}]}}"#,
+            "body.x: not permitted",
+        ),
+        (
+            r#"{"status":429,"title":"Slower","detail":"please"}"#,
+            "please",
+        ),
+        (r#"{"error":["first","second"]}"#, "first; second"),
+        (
+            r#"{"error":"Too Many","message":"wait a minute","statusCode":429}"#,
+            "wait a minute",
+        ),
+        (
+            r#"{"error_code":17,"error_msg":"daily limit"}"#,
+            "daily limit",
+        ),
+        (
+            r#"{"Response":{"Error":{"Code":"X","Message":"busy"}}}"#,
+            "busy",
+        ),
+        (r#"{"code":"words","error":"the reason"}"#, "the reason"),
+    ] {
+        let read = outcome(COMPATIBLE, 400, &[], body.as_bytes());
+        let (_, found) = read.fault.unwrap();
+        assert_eq!(found.as_deref(), Some(text), "{body}");
+    }
+}
+
+#[test]
+fn an_error_object_that_says_nothing_is_no_error() {
+    for nothing in [
+        r#"{"message":"","type":"","param":"","code":null}"#,
+        "\"\"",
+        "{}",
+        "[]",
+        "0",
+        "\"None\"",
+    ] {
+        let whole = format!(
+            r#"{{"choices":[{{"message":{{"content":"pong"}},"finish_reason":"stop"}}],"error":{nothing}}}"#
+        );
+        assert_fault(OPENAI, 200, &[], whole.as_bytes(), None);
+        let chunk = format!(
+            r#"{{"choices":[{{"delta":{{"content":"pong"}},"finish_reason":"stop"}}],"error":{nothing}}}"#
+        );
+        assert_fault(OPENAI, 200, &[], &stream(&[&chunk, DONE]), None);
+    }
+}
+
+#[test]
+fn thoughts_in_tags_are_reasoning() {
+    let chunk = |text: &str, reason: &str| {
+        format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}},"finish_reason":{reason}}}]}}"#)
+    };
+    let cut = stream(&[
+        &chunk("<think>They want pong", "null"),
+        &chunk("", "\"length\""),
+        DONE,
+    ]);
+    assert_fault(OPENAI, 200, &[], &cut, Some(Fault::RequestTooFewTokens));
+    let stopped = stream(&[&chunk("<think>pong", "\"stop\""), DONE]);
+    assert_fault(OPENAI, 200, &[], &stopped, Some(Fault::AnswerEmpty));
+    let good = stream(&[
+        &chunk("<thi", "null"),
+        &chunk("nk>hm</think>", "null"),
+        &chunk("pong", "\"stop\""),
+        DONE,
+    ]);
+    assert_fault(OPENAI, 200, &[], &good, None);
+    let parts = r#"[{"type":"thinking","thinking":[{"type":"text","text":"pong?"}]}]"#;
+    let thinking =
+        format!(r#"{{"choices":[{{"delta":{{"content":{parts}}},"finish_reason":"length"}}]}}"#);
+    assert_fault(
+        OPENAI,
+        200,
+        &[],
+        &stream(&[&thinking, DONE]),
+        Some(Fault::RequestTooFewTokens),
+    );
+}
+
+#[test]
+fn reasons_for_the_end_that_only_some_servers_give() {
+    for (reason, fault) in [
+        ("engine_error", Some(Fault::StreamError)),
+        ("network_error", Some(Fault::StreamError)),
+        ("cancelled", Some(Fault::StreamError)),
+        ("sensitive", Some(Fault::AnswerFiltered)),
+        ("SAFETY", Some(Fault::AnswerFiltered)),
+        ("model_length", None),
+        ("eos_token", None),
+    ] {
+        let chunk = format!(
+            r#"{{"choices":[{{"delta":{{"content":"pong"}},"finish_reason":"{reason}"}}]}}"#
+        );
+        assert_fault(COMPATIBLE, 200, &[], &stream(&[&chunk, DONE]), fault);
+    }
+}
+
+#[test]
+fn odd_answers_are_good_with_a_warning() {
+    use std::io::Write as _;
+    let read = outcome(OPENAI, 200, &[], &stream(&[PONG, DONE]));
+    assert_eq!(
+        (read.fault, read.warnings),
+        (None, vec![Warning::FinishReasonMissing])
+    );
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&stream(&[PONG, STOP, DONE])).unwrap();
+    let packed = gzip.finish().unwrap();
+    let read = outcome(OPENAI, 200, &[("content-encoding", "gzip")], &packed);
+    assert_eq!(
+        (read.fault, read.warnings),
+        (None, vec![Warning::EncodingUnasked])
+    );
+    // Streamed though a document was asked for.
+    let keys = format!("{OPENAI}\nstream = false");
+    assert_fault(&keys, 200, &[], &stream(&[PONG, STOP, DONE]), None);
+}
+
+#[test]
+fn a_page_is_judged_by_its_status_unless_its_text_matters() {
+    let keys = "provider = \"http\"";
+    let latin = [("content-type", "text/html; charset=ISO-8859-1")];
+    let big = vec![b'x'; 3_000_000];
+    assert_fault(keys, 200, &[("content-encoding", "br")], b"\x1b\x25", None);
+    assert_fault(keys, 200, &latin, b"Z\xfcrich", None);
+    assert_fault(keys, 200, &[], &big, None);
+    let checked = format!("{keys}\nexpect = {{ contains = \"Z\u{fc}rich\" }}");
+    assert_fault(&checked, 200, &latin, b"Z\xfcrich", None);
+    assert_fault(&checked, 200, &[], &big, Some(Fault::BodyTooLarge));
 }

@@ -66,6 +66,8 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
         model_retires_at: None,
         ratelimit_headroom: Some(0.5),
         load_ms: Some(38.0),
+        proxy_ms: None,
+        warnings: Vec::new(),
         error: None,
         answer: None,
     }

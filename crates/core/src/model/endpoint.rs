@@ -230,6 +230,21 @@ pub struct Expect {
     pub min_tokens: Option<u32>,
 }
 
+impl Expect {
+    /// Whether the text of an answer has to be known.
+    pub fn checks_text(&self) -> bool {
+        self.contains.is_some()
+            || self.equals.is_some()
+            || self.matches.is_some()
+            || self.json_schema.is_some()
+    }
+
+    /// Whether there is any condition.
+    pub fn has_conditions(&self) -> bool {
+        self.checks_text() || self.min_tokens.is_some()
+    }
+}
+
 /// What a million tokens cost, in USD.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {

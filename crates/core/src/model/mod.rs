@@ -27,7 +27,7 @@ pub use incident::{
     TypicalAndNow,
 };
 pub use notification::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
-pub use sample::{Outcome, Reach, Sample, Trigger, canonical_order};
+pub use sample::{Outcome, Reach, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
 pub use silence::Silence;
 pub use snapshot::{EndpointView, MaintenanceView, Snapshot, VendorView};

@@ -57,6 +57,40 @@ impl Trigger {
     }
 }
 
+/// What is odd about an answer, good or bad: short codes, a closed set.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+pub enum Warning {
+    /// The stream ended by its terminal event without ever giving a finish reason.
+    #[serde(rename = "finish_reason.missing")]
+    FinishReasonMissing,
+    /// The body was compressed though that was not asked for.
+    #[serde(rename = "encoding.unasked")]
+    EncodingUnasked,
+    /// The provider counts more tokens than the bytes sent and received allow; the cost is that of the limit.
+    #[serde(rename = "usage.implausible")]
+    UsageImplausible,
+}
+
+impl Warning {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::FinishReasonMissing,
+        Self::EncodingUnasked,
+        Self::UsageImplausible,
+    ];
+
+    /// The stable code.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FinishReasonMissing => "finish_reason.missing",
+            Self::EncodingUnasked => "encoding.unasked",
+            Self::UsageImplausible => "usage.implausible",
+        }
+    }
+}
+
 /// The record of one probe. Durations are milliseconds with microsecond resolution and `None` when the stage was not
 /// reached: a failed stage never has a latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -92,6 +126,9 @@ pub struct Sample {
     pub auth_ms: Option<f64>,
     /// Name resolution.
     pub dns_ms: Option<f64>,
+    /// From the start until the proxy has opened the way to the target; `None` without a proxy.
+    #[serde(default)]
+    pub proxy_ms: Option<f64>,
     /// TCP connection.
     pub tcp_ms: Option<f64>,
     /// TLS handshake.
@@ -156,6 +193,9 @@ pub struct Sample {
     /// How long the server took to load the model before it began (Ollama).
     #[serde(default)]
     pub load_ms: Option<f64>,
+    /// What is odd about the answer.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// The provider's own words, redacted, at most 500 bytes.
     pub error: Option<String>,
     /// The answer, at most 200 bytes, only when it was wrong.

@@ -6,56 +6,83 @@ use super::dialect::Answer;
 use crate::model::{Expect, Fault};
 use crate::protocol::answer_schema::fits;
 
-/// Why an answer that arrived whole is not right; `None` when it is.
-pub(super) fn judge(answer: &Answer, expect: &Expect) -> Option<Fault> {
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Problem {
+    pub(super) fault: Fault,
+    /// What was expected instead, where the configuration says so; empty otherwise.
+    pub(super) expected: String,
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            expected: String::new(),
+        }
+    }
+}
+
+/// Why an answer that arrived completely is not right; `None` when it is.
+pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
     if answer.filtered {
-        return Some(Fault::AnswerFiltered);
+        return Some(Fault::AnswerFiltered.into());
     }
-    let text = answer.text.trim();
+    let text = answer.visible_text().trim();
     if answer.refused || (text.is_empty() && !answer.refusal.trim().is_empty()) {
-        return Some(Fault::AnswerRefused);
+        return Some(Fault::AnswerRefused.into());
     }
-    let any = expect.contains.is_some()
-        || expect.equals.is_some()
-        || expect.matches.is_some()
-        || expect.json_schema.is_some()
-        || expect.min_tokens.is_some();
     // A tool call is an answer, though not one that could be checked.
-    if answer.calls_tool && !any {
+    if answer.calls_tool && !expect.has_conditions() {
         return None;
     }
     if text.is_empty() {
-        return Some(if answer.cut_by_length {
+        let fault = if answer.cut_by_length {
             Fault::RequestTooFewTokens
         } else {
             Fault::AnswerEmpty
-        });
+        };
+        return Some(fault.into());
     }
-    let right = expect
-        .contains
-        .as_ref()
-        .is_none_or(|part| text.to_lowercase().contains(&part.to_lowercase()))
-        && expect
-            .equals
-            .as_ref()
-            .is_none_or(|whole| bare(text) == bare(whole))
-        && expect
-            .matches
-            .as_ref()
-            .is_none_or(|pattern| pattern.is_match(text))
-        && expect
-            .json_schema
-            .as_ref()
-            .is_none_or(|schema| is_json_of(text, schema))
-        && expect
-            .min_tokens
-            .is_none_or(|least| answer.output_tokens.unwrap_or(0) >= least);
-    match right {
-        true => None,
-        // Cut off before it could be right: the budget is the reason, not the model.
-        false if answer.cut_by_length => Some(Fault::RequestTooFewTokens),
-        false => Some(Fault::AnswerWrong),
+    let expected = unmet(answer, text, expect)?;
+    // Cut off before it could be right: the budget is the reason, not the model.
+    let fault = if answer.cut_by_length {
+        Fault::RequestTooFewTokens
+    } else {
+        Fault::AnswerWrong
+    };
+    Some(Problem {
+        fault,
+        expected: format!("expected {expected}"),
+    })
+}
+
+/// The first condition that the answer does not meet.
+fn unmet(answer: &Answer, text: &str, expect: &Expect) -> Option<String> {
+    if let Some(part) = &expect.contains
+        && !text.to_lowercase().contains(&part.to_lowercase())
+    {
+        return Some(format!("an answer that contains \"{part}\""));
     }
+    if let Some(equal) = &expect.equals
+        && bare(text) != bare(equal)
+    {
+        return Some(format!("the answer \"{equal}\""));
+    }
+    if let Some(pattern) = &expect.matches
+        && !pattern.is_match(text)
+    {
+        return Some(format!("an answer that matches `{pattern}`"));
+    }
+    if let Some(schema) = &expect.json_schema
+        && !is_json_of(text, schema)
+    {
+        return Some("JSON that fits `json_schema`".to_owned());
+    }
+    // What a server does not count is unknown and not too little.
+    let tokens = answer.output_tokens?;
+    let least = expect.min_tokens.filter(|least| tokens < *least)?;
+    Some(format!("at least {least} tokens, got {tokens}"))
 }
 
 fn bare(text: &str) -> String {
@@ -71,6 +98,10 @@ fn is_json_of(text: &str, schema: &Value) -> bool {
 mod tests {
     use super::*;
     use regex::Regex;
+
+    fn judge(answer: &Answer, expect: &Expect) -> Option<Fault> {
+        check(answer, expect).map(|problem| problem.fault)
+    }
 
     fn answer(text: &str) -> Answer {
         Answer {
@@ -88,7 +119,12 @@ mod tests {
             ..Expect::default()
         };
         assert_eq!(judge(&answer("Pong!"), &pong), None);
-        assert_eq!(judge(&answer("/////"), &pong), Some(Fault::AnswerWrong));
+        assert_eq!(
+            check(&answer("/////"), &pong)
+                .map(|p| p.expected)
+                .as_deref(),
+            Some("expected an answer that contains \"pong\"")
+        );
         let equals = Expect {
             equals: Some("pong".to_owned()),
             ..Expect::default()

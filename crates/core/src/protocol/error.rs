@@ -1,100 +1,234 @@
-//! From an error answer to a fault: the body first, the status second. Pure.
+//! From an error answer to a fault: its codes first, its text second, the HTTP status last. Pure.
 //!
-//! The words of each provider stand in its error documentation; what they share is larger than what sets them apart, so
-//! one table reads them all. `error` comes in five shapes (an object, a text, missing, wrapped in a list, not JSON at
-//! all), and its code as a text, a number or null.
+//! Every provider documents its own codes, but what they share is larger than what sets them apart, so one set of tables
+//! reads them all. An error comes in many shapes: an object, a text, a list, JSON inside a text, no JSON at all; its code
+//! may be a text, a number or null. Codes and texts are collected from wherever they stand ([`facts`]) and then compared.
+
+mod facts;
 
 use serde_json::Value;
 
+use self::facts::Facts;
+pub(super) use self::facts::{MAX_ERROR_BYTES, page_message};
 use crate::model::Fault;
 
-/// What an error answer says.
+/// What an error answer was classified as.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct Classified {
     /// What went wrong.
     pub fault: Fault,
-    /// The provider's own words.
-    pub words: String,
+    /// The provider's own text, or ours where it sent none.
+    pub message: String,
+    /// The parameter of the request that it names.
+    pub param: Option<String>,
+}
+
+impl Classified {
+    /// A fault with our own text about it.
+    pub fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self {
+            fault,
+            message: message.into(),
+            param: None,
+        }
+    }
 }
 
 /// What is known of an error answer besides its body.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Around {
+pub struct ErrorContext<'a> {
     /// A challenge page of the edge (`cf-mitigated`).
     pub challenged: bool,
+    /// The answer is a proxy's own (`x-squid-error`).
+    pub from_proxy: bool,
     /// The vendor's own id of the request is there: the API answered and not its edge.
     pub has_request_id: bool,
-    /// The head says when to come back, or that a limit of ours is used up.
+    /// The headers say when to come back, or that a limit of the account is used up.
     pub has_limit: bool,
+    /// The error's type in a header (`x-amzn-errortype`).
+    pub error_type: Option<&'a str>,
 }
 
-const QUOTA: [&str; 13] = [
-    "billing_not_active",
-    "budget_exceeded",
-    "insufficient_balance",
-    "insufficient_quota",
-    "credit_balance_exhausted",
-    "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded",
-    "organization_usage_limit_exceeded",
-    "enforced_spend_limit_reached",
-    "contract_spend_limit_reached",
-    "billing_hard_limit_reached",
+/// Codes for money that is used up, each in lower case.
+const QUOTA: &[&str] = &[
+    "accountoverdueerror",
+    "allocationquota.freetieronly",
+    "arrearage",
+    "billing_disabled",
     "billing_error",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "blocked_api_access",
+    "budget_exceeded",
+    "consumer_suspended",
+    "contract_spend_limit_reached",
+    "credit_balance_exhausted",
+    "credit_limit",
+    "credits_exhausted",
+    "enforced_spend_limit_reached",
+    "exceeded_current_quota_error",
+    "insufficient_balance",
+    "insufficient_balance_error",
+    "insufficient_credits",
+    "insufficient_funds",
+    "insufficient_quota",
+    "insufficient_user_quota",
+    "insufficientbalance",
+    "insufficientquota",
+    "invalid_payment_instrument",
+    "monthly_limit_exceeded",
     "organization_on_hold",
+    "organization_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "out_of_credits",
+    "payment_required",
+    "payment_required_error",
+    "postpaidbilloverdue",
+    "prepaidbilloverdue",
+    "project_spend_limit_exceeded",
+    "quota_exhausted",
+    "servicequotaexceededexception",
+    // Zhipu's numbers for an account in arrears, without a plan, or whose plan has expired or is used up.
+    "1113",
+    "1309",
+    "1310",
+    "1316",
+    "1317",
 ];
-const AUTH: [&str; 6] = [
-    "invalid_api_key",
-    "authentication_error",
-    "unauthenticated",
+const AUTH: &[&str] = &[
+    "access_token_expired",
+    "account_deactivated",
     "api_key_invalid",
-    "invalid_authentication",
+    "authentication_error",
+    "authenticationerror",
     "authenticationtypedisabled",
+    "expiredtokenexception",
+    "incorrect_api_key_error",
+    "invalid_api_key",
+    "invalid_authentication",
+    "invalid_authentication_error",
+    "invalidapikey",
+    "invalidsignatureexception",
+    "missingauthenticationtokenexception",
+    "token_not_match",
+    "unauthenticated",
+    "unauthorized",
+    "unrecognizedclientexception",
+    "wrong_api_key",
 ];
-const FILTERED: [&str; 7] = [
+const PERMISSION: &[&str] = &[
+    "accessdenied.unpurchased",
+    "accessdeniedexception",
+    "api_key_service_blocked",
+    "key_model_access_denied",
+    "model_terms_required",
+    "organization_restricted",
+    "permission_denied",
+    "permission_denied_error",
+    "permission_error",
+    "service_disabled",
+    "team_model_access_denied",
+];
+const FILTERED: &[&str] = &[
     "bio_policy",
     "content_filter",
+    "content_filtered",
     "content_policy_violation",
+    "data_inspection_failed",
+    "datainspectionfailed",
     "invalid_prompt",
     "misalignment_policy_violation",
     "moderation_blocked",
     "responsibleaipolicyviolation",
+    // Zhipu's number.
+    "1301",
 ];
-const REGION: [&str; 3] = [
+const REGION: &[&str] = &[
     "unsupported_country_region_territory",
     "request_forbidden",
     "ip_not_authorized",
 ];
-const MODEL: [&str; 5] = [
-    "model_not_found",
+const MODEL: &[&str] = &[
     "deploymentnotfound",
+    "invalid_model",
+    "invalid_model_error",
+    "model_decommissioned",
+    "model_not_exist",
+    "model_not_found",
+    "model_not_supported",
+    "modelerror",
+    "modelnotfound",
+    "unknown_model",
+    // Zhipu's number.
+    "1211",
+];
+/// Codes of something that was not found: the model only where the text names one.
+const NOT_FOUND: &[&str] = &[
+    "not_found",
     "not_found_error",
     "notfounderror",
-    "model_not_exist",
+    "resource_not_found_error",
+    "resourcenotfoundexception",
 ];
-const OVERLOADED: [&str; 4] = [
-    "server_is_overloaded",
+const OVERLOADED: &[&str] = &[
+    "capacity_exceeded",
+    "engine_overloaded",
+    "engine_overloaded_error",
+    "model_capacity_exhausted",
+    "model_overloaded",
+    "modelnotreadyexception",
+    "over_capacity",
+    "overloaded",
     "overloaded_error",
+    "queue_exceeded",
+    "server_is_overloaded",
+    "server_overloaded",
+    "serveroverloaded",
+    // Zhipu's number for a model that too many use.
+    "1312",
+];
+/// Codes that say so only together with a 503 or inside a stream.
+const UNAVAILABLE: &[&str] = &[
     "service_unavailable_error",
     "service_unavailable",
-];
-const EDGE: [&str; 2] = ["cf_bad_gateway", "cf_service_unavailable"];
-/// Codes of a 429 that name a limit of the account's.
-const OWN_LIMIT: [&str; 9] = [
-    "rate_limit_exceeded",
-    "rate_limit_error",
-    "ramp_limit_exceeded",
     "slow_down",
-    "requests",
-    "tokens",
-    "ratelimitreached",
-    "too_many_requests",
-    "throttling_error",
+    "unavailable",
 ];
-/// Words of a 429 that do. "Too many requests" is only the status over again: a front end that sheds load says it too.
-const OWN_LIMIT_WORDS: [&str; 4] = ["rate limit", "ratelimit", "rate_limit", "quota"];
+const EDGE: &[&str] = &["cf_bad_gateway", "cf_service_unavailable"];
+/// Codes that name a limit of the account's.
+const OWN_LIMIT: &[&str] = &[
+    "limit_burst_rate",
+    "limit_requests",
+    "limitexceededexception",
+    "ramp_limit_exceeded",
+    "rate_limit_error",
+    "rate_limit_exceeded",
+    "rate_limit_exceeded_error",
+    "rate_limit_reached_error",
+    "rate_limited",
+    "ratelimiterror",
+    "ratelimitreached",
+    "request_limit_exceeded",
+    "request_quota_exceeded",
+    "requests",
+    "slow_down",
+    "throttling",
+    "throttling.allocationquota",
+    "throttling.ratequota",
+    "throttling_error",
+    "throttlingexception",
+    "token_quota_exceeded",
+    "tokens",
+    "too_many_requests",
+    "toomanyrequestsexception",
+    // Zhipu's numbers for concurrency, frequency and the day.
+    "1302",
+    "1303",
+    "1304",
+    "1308",
+];
 /// Codes of a request that the API does not take. In a stream they are all there is; elsewhere the status says it too.
-const REJECTED: [&str; 12] = [
+const REJECTED: &[&str] = &[
     "data_residency_mismatch",
     "invalid_request_error",
     "invalid_argument",
@@ -107,275 +241,495 @@ const REJECTED: [&str; 12] = [
     "conflict_error",
     "request_too_large",
     "badrequesterror",
+    "validationexception",
+];
+/// MiniMax's numbers (`base_resp.status_code`, or in brackets behind its text).
+const MINIMAX: &[(i64, Fault)] = &[
+    (1001, Fault::TimeoutHeaders),
+    (1002, Fault::AccountRateLimit),
+    (1004, Fault::AccountAuth),
+    (1008, Fault::AccountQuota),
+    (1026, Fault::AnswerFiltered),
+    (1027, Fault::AnswerFiltered),
+    (1039, Fault::AccountRateLimit),
+    (1041, Fault::AccountRateLimit),
+    (2013, Fault::RequestRejected),
+    (2045, Fault::AccountRateLimit),
+    (2049, Fault::AccountAuth),
+    (2056, Fault::AccountQuota),
 ];
 
-/// What an answer with `status` and `body` says that is not what was asked for.
-pub fn error_answer(status: u16, body: &str, around: Around) -> Said {
-    match parse(body) {
-        Some(value) => error_value(status, &value, around),
-        None => Said {
-            fault: page(status, body, around),
-            words: page_words(status, body),
-        },
+/// Money, in texts that mean nothing else.
+const MONEY: &[&str] = &[
+    "account has been suspended",
+    "account is suspended",
+    "all available credits",
+    "any credits",
+    "api usage limits",
+    "arrears",
+    "balance is insufficient",
+    "balance is not enough",
+    "balance is too low",
+    "balance not enough",
+    "balance too low",
+    "billing hard limit",
+    "billing is disabled",
+    "billing is not enabled",
+    "billing to be enabled",
+    "budget exceeded",
+    "budget has been exceeded",
+    "budget limit",
+    "credit balance",
+    "credit limit",
+    "credits are exhausted",
+    "credits depleted",
+    "credits exhausted",
+    "credits have been",
+    "exceeded budget",
+    "exceeded your budget",
+    "failure to pay",
+    "free quota",
+    "free tier of the model has been exhausted",
+    "good standing",
+    "included credits",
+    "insufficient account balance",
+    "insufficient balance",
+    "insufficient credit",
+    "insufficient fund",
+    "insufficient_balance",
+    "insufficient_quota",
+    "key limit exceeded",
+    "monthly limit",
+    "monthly quota",
+    "monthly usage",
+    "no credits",
+    "not enough balance",
+    "not enough credit",
+    "out of call volume quota",
+    "out of credit",
+    "outstanding balance",
+    "outstanding invoice",
+    "overdue",
+    "past invoice",
+    "payment instrument",
+    "payment required",
+    "prepaid balance",
+    "purchase credits",
+    "purchase more credits",
+    "quota is not enough",
+    "recharge",
+    "remaining credits",
+    "ran out of credits",
+    "run out of credits",
+    "service quota for your account",
+    "spend limit",
+    "spending cap",
+    "spending limit",
+    "subscription has expired",
+    "subscription expired",
+    "subscription has ended",
+    "subscription is not active",
+    "top up",
+    "top-up",
+    "trial has",
+    "trial ended",
+    "trial expired",
+    "unpaid",
+    "usage cap",
+    "used up your",
+    "余额",
+    "欠费",
+    "充值",
+    "额度不足",
+    "额度已用",
+    "额度用尽",
+    "配额不足",
+    "资源包",
+    "套餐已",
+    "账户已冻结",
+];
+/// Money, unless the text or a code names a window of time: a rate limit's text may offer a better plan.
+const PERHAPS_MONEY: &[&str] = &[
+    "billing",
+    "credits",
+    "current quota",
+    "payment",
+    "quota",
+    "suspended",
+    "usage limit",
+    "upgrade your plan",
+];
+/// A rate limit of the account's own.
+const RATE_LIMIT: &[&str] = &[
+    "api calls / minute",
+    "call rate",
+    "concurrency",
+    "concurrent request",
+    "max organization",
+    "max parallel request",
+    "rate limit",
+    "rate-limit",
+    "rate_limit",
+    "ratelimit",
+    "request limit",
+    "request rate",
+    "requests limit",
+    "throttl",
+    "token limit exceeded",
+    "too many tokens",
+    "并发",
+    "速率",
+    "频率",
+    "限流",
+    "频繁",
+    "每分钟",
+];
+/// Windows of time that a rate limit is counted in, as whole tokens of a text.
+const WINDOWS: &[&str] = &["rpm", "tpm", "rpd", "tpd", "rps", "qps", "ipm", "daily"];
+const WINDOW_UNITS: &[&str] = &["second", "minute", "min", "hour", "day"];
+/// Capacity that all customers share.
+const CROWDED: &[&str] = &[
+    "at capacity",
+    "at its capacity",
+    "capacity available",
+    "capacity constraint",
+    "capacity exceeded",
+    "capacity temporarily",
+    "currently overloaded",
+    "currently under load",
+    "heavy load",
+    "heavy traffic",
+    "high demand",
+    "high load",
+    "high traffic",
+    "high volume",
+    "insufficient capacity",
+    "insufficient system resource",
+    "is overloaded",
+    "limited capacity",
+    "model too busy",
+    "no capacity",
+    "no deployments available",
+    "no healthy deployment",
+    "not ready for inference",
+    "out of capacity",
+    "over capacity",
+    "queue is full",
+    "rate-limited upstream",
+    "server is busy",
+    "server busy",
+    "temporarily unable to process",
+    "too busy",
+    "服务繁忙",
+    "访问量过大",
+    "负载",
+    "系统繁忙",
+    "请求过多",
+    "拥挤",
+];
+/// The same where the status says already that the service is unavailable.
+const CROWDED_ON_503: &[&str] = &["overloaded", "busy", "capacity"];
+/// A model that does not exist, is not served, or not to this account.
+const NO_SUCH_MODEL: &[&str] = &[
+    "could not resolve the foundation model",
+    "does not exist or you do not have access",
+    "has been decommissioned",
+    "invalid model",
+    "model identifier is invalid",
+    "model not exist",
+    "model not found",
+    "no available channel",
+    "no such model",
+    "not a valid model",
+    "not found the model",
+    "provider not provided",
+    "reached the end of its life",
+    "unknown model",
+    "无可用渠道",
+    "模型不存在",
+];
+const BAD_KEY: &[&str] = &[
+    "api key expired",
+    "api key invalid",
+    "api key is invalid",
+    "api key not found",
+    "api key not valid",
+    "authentication error",
+    "authentication failed",
+    "expired api key",
+    "incorrect api key",
+    "invalid api key",
+    "invalid api-key",
+    "invalid api_key",
+    "invalid authentication",
+    "invalid proxy server token",
+    "invalid token",
+    "no api key",
+    "reported as leaked",
+    "security token included in the request is",
+    "signature we calculated does not match",
+    "无效的令牌",
+    "令牌已过期",
+    "令牌无效",
+    "身份验证",
+    "鉴权失败",
+];
+const ACCOUNT_BLOCKED: &[&str] = &[
+    "account has been banned",
+    "account has been disabled",
+    "account has been deactivated",
+    "account is disabled",
+    "account is not active",
+    "account is blocked",
+    "organization has been disabled",
+    "organization has been restricted",
+    "project has been disabled",
+    "subscription is disabled",
+];
+
+/// Classifies an answer with `status` and `body` that is not what was asked for.
+pub fn error_answer(status: u16, body: &str, context: ErrorContext<'_>) -> Classified {
+    match facts::parse(body) {
+        Some(value) => error_value(status, &value, context),
+        None => Classified::new(page(status, body, context), page_message(status, body)),
     }
 }
 
-/// What an error object says that arrived with `status`; inside a stream that began well, that is 200.
-pub fn error_value(status: u16, value: &Value, around: Around) -> Said {
-    let value = value.get(0).unwrap_or(value);
-    let error = &value["error"];
-    let error = if error.is_object() { error } else { value };
-    let words = words(value, error);
-    let codes = codes(value, error);
-    // An edge that answers 200 may still name the real status inside, as a number or as its digits.
-    let inner = [&error["code"], &error["status"]]
-        .into_iter()
-        .find_map(|v| match v {
-            Value::String(digits) => digits.parse::<u16>().ok(),
-            number => number.as_u64().and_then(|n| u16::try_from(n).ok()),
-        });
-    let status = if status == 200 {
-        inner.filter(|s| (400..600).contains(s)).unwrap_or(200)
+/// Classifies an error object that arrived with `status`; inside a stream that began well, that is 200.
+pub fn error_value(status: u16, value: &Value, context: ErrorContext<'_>) -> Classified {
+    let mut facts = Facts::of(value);
+    if let Some(kind) = context.error_type {
+        facts.add_code(kind);
+    }
+    // An edge that answers 200 may still name the real status inside.
+    let inner = facts.status.filter(|_| status == 200).unwrap_or(status);
+    let fault = if context.from_proxy {
+        Fault::LocalProxy
+    } else if context.challenged {
+        Fault::HttpEdge
+    } else if facts.is_of_cloudflare {
+        // Cloudflare's own refusals, for clients that accept JSON.
+        if inner >= 500 {
+            Fault::HttpEdge
+        } else {
+            Fault::AccountRegion
+        }
     } else {
-        status
+        by_content(inner, &facts, context)
+            .unwrap_or_else(|| by_status(inner, status == 200, &facts.lower))
     };
-    let upstream = !error["metadata"]["provider_name"].is_null();
-    let has = |names: &[&str]| codes.iter().any(|c| names.contains(&c.as_str()));
-    let lower = words.to_ascii_lowercase();
-    let says = |parts: &[&str]| parts.iter().any(|p| lower.contains(p));
+    Classified {
+        fault,
+        message: facts.message,
+        param: facts.param,
+    }
+}
+
+/// What codes and texts say; `None` when only the status is left.
+fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<Fault> {
     let in_stream = status == 200;
-
-    let crowded = says(&[
-        "high demand",
-        "temporarily unable to process",
-        "currently overloaded",
-        "out of capacity",
-        "model is overloaded",
-    ]);
-    let fault = if has(&EDGE) {
-        Fault::HttpEdge
-    } else if has(&QUOTA)
-        || status == 402
-        || says(&[
-            "spend limit",
-            "credit balance is too low",
-            "specified api usage limits",
-        ])
-    {
-        Fault::AccountQuota
-    } else if has(&AUTH) || status == 401 {
-        Fault::AccountAuth
-    } else if has(&FILTERED) || is_moderated(error) {
-        Fault::AnswerFiltered
-    } else if has(&REGION)
-        || says(&["user location is not supported", "virtual network/firewall"])
-        || (status == 400 && has(&["failed_precondition"]))
-    {
-        Fault::AccountRegion
-    } else if status == 529 || has(&["overloaded_error"]) || crowded {
-        Fault::Overloaded
-    } else if status == 429 {
-        // Without any sign of a limit of ours the provider sheds load, whatever number it has put on it.
-        let exhausted =
-            !has(&["resource_exhausted"]) || names_a_quota(error) || lower.contains("quota");
-        let named =
-            has(&OWN_LIMIT) || says(&OWN_LIMIT_WORDS) || around.has_limit || names_a_quota(error);
-        if named && exhausted && !upstream {
-            Fault::AccountRateLimit
-        } else {
-            Fault::Overloaded
-        }
-    } else if status == 503
-        || ((in_stream || status >= 500) && (has(&OVERLOADED) || says(&["overloaded"])))
-    {
-        if has(&OVERLOADED) || has(&["slow_down", "unavailable"]) || says(&["overloaded", "busy"]) {
-            Fault::Overloaded
-        } else {
-            Fault::Http5xx
-        }
-    } else if has(&OWN_LIMIT) && status < 500 {
-        Fault::AccountRateLimit
-    } else if has(&MODEL) && status < 500 {
-        Fault::RequestModelNotFound
-    } else if has(&["permission_error", "permission_denied"]) && status < 500 {
-        Fault::AccountPermission
-    } else if (in_stream && has(&REJECTED)) || has(&["conflict_error"]) {
-        Fault::RequestRejected
-    } else {
-        by_status(status, &words)
-    };
-    // Cloudflare's own refusals, for whoever accepts JSON.
-    let from_edge = (value["cloudflare_error"] == Value::Bool(true)).then_some(if status >= 500 {
-        Fault::HttpEdge
-    } else {
-        Fault::AccountRegion
-    });
-    let fault = if around.challenged {
-        Fault::AccountRegion
-    } else {
-        from_edge.unwrap_or(fault)
-    };
-    Said { fault, words }
-}
-
-/// Which of the two names for a chat's token budget the words of an error complain of, if they do: the one that is named
-/// first, for the other may follow as advice.
-pub fn refused_budget(status: u16, words: &str) -> Option<&'static str> {
-    const COMPLAINTS: [&str; 7] = [
-        "unsupported",
-        "not supported",
-        "unrecognized",
-        "unknown",
-        "unexpected",
-        "not permitted",
-        "instead",
-    ];
-    let lower = words.to_ascii_lowercase();
-    if !matches!(status, 400 | 422) || !COMPLAINTS.iter().any(|c| lower.contains(c)) {
-        return None;
+    if facts.has(EDGE) {
+        return Some(Fault::HttpEdge);
     }
-    ["max_tokens", "max_completion_tokens"]
-        .into_iter()
-        .filter_map(|name| Some((lower.find(name)?, name)))
-        .min()
-        .map(|(_, name)| name)
+    if status != 407 && status != 511 && is_money(status, facts) {
+        return Some(Fault::AccountQuota);
+    }
+    if let Some(fault) = facts.minimax.and_then(|code| {
+        let known = MINIMAX.iter().find(|(number, _)| *number == code);
+        known.map(|(_, fault)| *fault)
+    }) {
+        return Some(fault);
+    }
+    if is_missing_model(status, facts) {
+        return Some(Fault::RequestModelNotFound);
+    }
+    // A server's own trouble may quote such words.
+    let is_clients = in_stream || status < 500;
+    if is_clients && status != 429 {
+        if facts.says(ACCOUNT_BLOCKED) || facts.has(PERMISSION) && status != 401 {
+            return Some(Fault::AccountPermission);
+        }
+        if facts.has(AUTH) || status == 401 || facts.says(BAD_KEY) {
+            return Some(Fault::AccountAuth);
+        }
+    } else if facts.has(AUTH) && status != 429 {
+        return Some(Fault::AccountAuth);
+    }
+    if facts.has(FILTERED) || facts.is_moderated {
+        return Some(Fault::AnswerFiltered);
+    }
+    let is_outside = facts.has(REGION)
+        || facts.says(&["user location is not supported", "virtual network/firewall"])
+        || (status == 400 && facts.has(&["failed_precondition"]));
+    if is_outside {
+        return Some(Fault::AccountRegion);
+    }
+    if is_crowded(status, facts) {
+        return Some(Fault::Overloaded);
+    }
+    if status == 429 {
+        return Some(too_many(facts, context));
+    }
+    let is_limit = if status >= 500 {
+        facts.has(&[
+            "rate_limit_exceeded",
+            "rate_limit_error",
+            "throttlingexception",
+        ]) || facts.names_window()
+            || facts.says(&["rate limit", "ratelimit"])
+    } else if in_stream || matches!(status, 400 | 403 | 413 | 412 | 406) {
+        facts.has(OWN_LIMIT) || is_rate_limited(status, facts)
+    } else {
+        facts.has(OWN_LIMIT)
+    };
+    if is_limit {
+        return Some(Fault::AccountRateLimit);
+    }
+    if (in_stream && facts.has(REJECTED)) || facts.has(&["conflict_error"]) {
+        return Some(Fault::RequestRejected);
+    }
+    None
 }
 
-/// A router's own moderation of what was asked.
-fn is_moderated(error: &Value) -> bool {
-    error["metadata"]["reasons"].is_array() || error["metadata"]["flagged_input"].is_string()
+/// Whether it is the account's money that is used up.
+fn is_money(status: u16, facts: &Facts) -> bool {
+    if status == 402 || facts.has(QUOTA) || facts.says(MONEY) {
+        return true;
+    }
+    if facts.names_quota || facts.names_window() {
+        return false;
+    }
+    // OpenAI's text for it, which gateways repeat behind the name of an exception of theirs.
+    if facts.says(&["exceeded your current quota"]) && facts.says(&["billing"]) {
+        return true;
+    }
+    if facts.has(OWN_LIMIT) || facts.says(RATE_LIMIT) {
+        return false;
+    }
+    if facts.says(CROWDED) || !(status == 200 || (400..500).contains(&status)) {
+        return false;
+    }
+    match status {
+        // "Resource has been exhausted (e.g. check quota)" may be either; the limit of a minute is more frequent.
+        429 => facts.says(&["current quota", "billing", "usage limit"]),
+        _ => facts.says(PERHAPS_MONEY),
+    }
 }
 
-/// Google names the quota that is used up; its shared capacity has none.
-fn names_a_quota(error: &Value) -> bool {
-    let details = error["details"].as_array().into_iter().flatten();
-    details
-        .filter_map(|d| d["@type"].as_str())
-        .any(|kind| kind.ends_with("QuotaFailure"))
+/// Whether the model is unknown to the server or kept from this account, whatever the status: a gateway may say so with 503.
+fn is_missing_model(status: u16, facts: &Facts) -> bool {
+    if facts.has(MODEL) {
+        return true;
+    }
+    let names_one = facts.says(&["model", "deployment", "模型"]);
+    if facts.has(NOT_FOUND) && status < 500 {
+        return names_one;
+    }
+    let applies = status == 200 || status == 503 || (400..500).contains(&status) && status != 429;
+    applies && facts.says(NO_SUCH_MODEL)
+}
+
+/// Whether the provider's capacity is used up and no limit of the account's.
+fn is_crowded(status: u16, facts: &Facts) -> bool {
+    let in_stream = status == 200;
+    // Groq's and Anthropic's numbers for it.
+    if matches!(status, 498 | 529) || facts.has(OVERLOADED) {
+        return true;
+    }
+    let may_be = in_stream || matches!(status, 408 | 424 | 429) || status >= 500;
+    if may_be && facts.says(CROWDED) {
+        return true;
+    }
+    match status {
+        503 => facts.has(UNAVAILABLE) || facts.says(CROWDED_ON_503),
+        200 | 500.. => {
+            facts.says(&["overloaded"])
+                || facts.has(&["service_unavailable_error", "service_unavailable"])
+                || in_stream && facts.has(&["unavailable"])
+        }
+        429 => facts.says(&["capacity"]) && !is_rate_limited(status, facts),
+        _ => false,
+    }
+}
+
+fn is_rate_limited(status: u16, facts: &Facts) -> bool {
+    facts.says(RATE_LIMIT) || facts.names_window() || status == 429 && facts.says(&["quota"])
+}
+
+/// Whose limit a 429 is about. Without any sign of one of the account's the provider sheds load, whatever number it has
+/// put on it.
+fn too_many(facts: &Facts, context: ErrorContext<'_>) -> Fault {
+    let named = facts.has(OWN_LIMIT)
+        || facts.names_quota
+        || context.has_limit
+        || is_rate_limited(429, facts);
+    // Google's shared capacity has this status too, and then names no quota.
+    let exhausted =
+        !facts.has(&["resource_exhausted"]) || facts.names_quota || is_rate_limited(429, facts);
+    if named && exhausted && !facts.is_upstream {
+        Fault::AccountRateLimit
+    } else {
+        Fault::Overloaded
+    }
 }
 
 /// What the status alone says.
-fn by_status(status: u16, words: &str) -> Fault {
-    let about_model = ["model", "deployment"]
-        .iter()
-        .any(|w| words.to_ascii_lowercase().contains(w));
+fn by_status(status: u16, in_stream: bool, lower: &str) -> Fault {
+    let about_model = ["model", "deployment"].iter().any(|w| lower.contains(w));
     match status {
         200 => Fault::StreamError,
         300..=399 => Fault::HttpRedirect,
         401 => Fault::AccountAuth,
         402 => Fault::AccountQuota,
-        407 => Fault::LocalProxy,
+        // A proxy's, and a network's that wants a login first.
+        407 | 511 => Fault::LocalProxy,
         403 => Fault::AccountPermission,
         // A retired model may be gone (410) and not unknown.
         404 | 410 if about_model => Fault::RequestModelNotFound,
-        // The server gave up waiting, on itself (408, 424) or on us (499): its clients retry these as server errors.
-        408 | 409 | 424 | 499 | 500..=519 | 528 | 531..=599 => Fault::Http5xx,
-        // Anthropic's number for it.
-        529 => Fault::Overloaded,
-        400 | 404 | 405 | 410 | 413 | 415 | 422 => Fault::RequestRejected,
+        // The server gave up waiting.
+        408 if !in_stream => Fault::TimeoutHeaders,
+        500..=519 | 528 | 531..=599 if !in_stream => Fault::Http5xx,
+        // Anthropic's number for it, and Groq's.
+        498 | 529 => Fault::Overloaded,
+        451 => Fault::AccountRegion,
+        400 | 404..=406 | 410..=417 | 422 | 426 | 431 => Fault::RequestRejected,
         429 => Fault::AccountRateLimit,
-        520..=527 | 530 => Fault::HttpEdge,
+        520..=527 | 530 if !in_stream => Fault::HttpEdge,
+        _ if in_stream => Fault::StreamError,
         _ => Fault::HttpUnexpected,
     }
 }
 
-/// What a body that is no JSON says: a page of the edge, or a few plain words.
-fn page(status: u16, body: &str, around: Around) -> Fault {
+/// What a body says that is no JSON: a page of the edge, or plain text.
+fn page(status: u16, body: &str, context: ErrorContext<'_>) -> Fault {
     let lower = body.to_ascii_lowercase();
-    let from_edge =
-        lower.contains("cloudflare") || lower.contains("<html") || lower.contains("error code:");
+    let is_html = lower.contains("<html");
+    let from_edge = lower.contains("cloudflare") || is_html || lower.contains("error code:");
+    let is_challenge = context.challenged
+        || is_html && (lower.contains("just a moment...") || lower.contains("_cf_chl_opt"));
+    if context.from_proxy {
+        return Fault::LocalProxy;
+    }
+    if is_challenge {
+        return Fault::HttpEdge;
+    }
+    if status == 200 {
+        return Fault::BodyMalformed;
+    }
     match status {
-        _ if around.challenged => Fault::AccountRegion,
         403 if from_edge => Fault::AccountRegion,
         // Cloudflare's own limit per address.
         429 if from_edge && lower.contains("1015") => Fault::AccountRegion,
-        429 if around.has_limit || OWN_LIMIT_WORDS.iter().any(|w| lower.contains(w)) => {
-            Fault::AccountRateLimit
-        }
-        429 | 529 => Fault::Overloaded,
         502..=504 | 520..=527 | 530 if from_edge => Fault::HttpEdge,
-        500..=599 if from_edge && !around.has_request_id => Fault::HttpEdge,
-        200 => Fault::BodyMalformed,
-        other => by_status(other, body),
-    }
-}
-
-/// The body as JSON, or that of the first event if it is a stream of them all the same.
-fn parse(body: &str) -> Option<Value> {
-    let body = body.trim_start_matches('\u{feff}').trim();
-    let json = |text: &str| {
-        serde_json::from_str::<Value>(text)
-            .ok()
-            .filter(|v| v.is_object() || v.is_array())
-    };
-    json(body).or_else(|| {
-        body.lines()
-            .find_map(|line| json(line.strip_prefix("data:")?.trim()))
-    })
-}
-
-/// Every code-like word of an error, in lower case.
-fn codes(value: &Value, error: &Value) -> Vec<String> {
-    let mut codes = Vec::new();
-    let mut add = |v: &Value| {
-        if let Some(text) = v.as_str() {
-            codes.push(text.to_ascii_lowercase());
+        500..=599 if from_edge && !context.has_request_id && status != 511 && status != 529 => {
+            Fault::HttpEdge
         }
-    };
-    for place in [
-        &error["details"]["error_code"],
-        &error["code"],
-        &error["type"],
-        &error["status"],
-        &error["innererror"]["code"],
-    ] {
-        add(place);
-    }
-    for detail in error["details"].as_array().into_iter().flatten() {
-        add(&detail["reason"]);
-    }
-    add(&value["code"]);
-    codes
-}
-
-/// The provider's own words, wherever they stand.
-fn words(value: &Value, error: &Value) -> String {
-    let places = [
-        &error["message"],
-        &value["error"],
-        &value["message"],
-        &value["detail"],
-        &value["status"],
-        error,
-    ];
-    let found = places.iter().find_map(|v| v.as_str()).map(str::to_owned);
-    let text = found.unwrap_or_else(|| error.to_string());
-    match error["metadata"]["raw"].as_str() {
-        Some(raw) => format!("{text}: {raw}"),
-        None => text,
-    }
-}
-
-/// The title of a page, or the beginning of whatever it is: more than is kept of it, since a secret must not be cut before
-/// it was recognised.
-pub fn page_words(status: u16, body: &str) -> String {
-    let lower = body.to_ascii_lowercase();
-    let title = lower.find("<title>").and_then(|from| {
-        let from = from + "<title>".len();
-        Some(
-            body.get(from..from + lower[from..].find("</title>")?)?
-                .trim()
-                .to_owned(),
-        )
-    });
-    title.filter(|t| !t.is_empty()).unwrap_or_else(|| {
-        let start: String = body.trim().chars().take(2000).collect();
-        if start.is_empty() {
-            format!("HTTP {status} without a body")
-        } else {
-            start
+        _ if is_html && status != 429 => by_status(status, false, &lower),
+        _ => {
+            let facts = Facts::of_text(body);
+            by_content(status, &facts, context).unwrap_or_else(|| by_status(status, false, &lower))
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -402,7 +756,7 @@ mod tests {
             (400, openai(invalid, "content_policy_violation"), Fault::AnswerFiltered),
             (401, openai(invalid, "ip_not_authorized"), Fault::AccountAuth),
             (403, openai(invalid, "model_not_found"), Fault::RequestModelNotFound),
-            (408, String::new(), Fault::Http5xx),
+            (408, String::new(), Fault::TimeoutHeaders),
             (429, openai("rate_limit_error", "slow_down"), Fault::AccountRateLimit),
             (429, openai("insufficient_quota", "credit_balance_exhausted"), Fault::AccountQuota),
             (429, r#"{"status":"come back later"}"#.to_owned(), Fault::Overloaded),
@@ -415,7 +769,7 @@ mod tests {
             (400, openai("x", "content_filter"), Fault::AnswerFiltered),
             (401, openai("x", "AuthenticationTypeDisabled"), Fault::AccountAuth),
             (404, openai("x", "DeploymentNotFound"), Fault::RequestModelNotFound),
-            (424, openai("x", "424"), Fault::Http5xx),
+            (424, openai("x", "424"), Fault::HttpUnexpected),
             (401, anthropic("authentication_error"), Fault::AccountAuth),
             (409, anthropic("conflict_error"), Fault::RequestRejected),
             (413, anthropic("request_too_large"), Fault::RequestRejected),
@@ -436,7 +790,7 @@ mod tests {
             (500, gemini(500, "INTERNAL", ""), Fault::Http5xx),
             (404, r#"{"error":"model 'm' not found"}"#.to_owned(), Fault::RequestModelNotFound),
             (200, r#"{"error":{"code":402,"message":"Insufficient credits"}}"#.to_owned(), Fault::AccountQuota),
-            (200, r#"{"error":{"code":"502","message":"m"}}"#.to_owned(), Fault::Http5xx),
+            (200, r#"{"error":{"code":"502","message":"m"}}"#.to_owned(), Fault::StreamError),
             (
                 403,
                 r#"{"error":{"code":403,"message":"m","metadata":{"reasons":["x"],"flagged_input":"y"}}}"#.to_owned(),
@@ -453,29 +807,14 @@ mod tests {
             (521, "error code: 521".to_owned(), Fault::HttpEdge),
             (429, "<html>Error 1015 cloudflare</html>".to_owned(), Fault::AccountRegion),
         ] {
-            assert_eq!(error_answer(status, &body, Around::default()).fault, fault, "{status} {body}");
+            assert_eq!(error_answer(status, &body, ErrorContext::default()).fault, fault, "{status} {body}");
         }
-    }
-
-    #[test]
-    fn the_one_complaint_that_is_mended_by_another_name() {
-        let old = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
-        assert_eq!(refused_budget(400, old), Some("max_tokens"));
-        assert_eq!(
-            refused_budget(
-                400,
-                "Unrecognized request argument supplied: max_completion_tokens"
-            ),
-            Some("max_completion_tokens")
-        );
-        assert_eq!(refused_budget(400, "max_tokens is too large: 64"), None);
-        assert_eq!(refused_budget(500, old), None);
     }
 
     proptest! {
         #[test]
         fn no_body_makes_it_panic(status in 100u16..600, body in "\\PC{0,200}") {
-            error_answer(status, &body, Around::default());
+            error_answer(status, &body, ErrorContext::default());
         }
 
         #[test]
@@ -491,7 +830,7 @@ mod tests {
                 2 => format!("{{\"error\":{code}}}"),
                 _ => error,
             };
-            error_answer(status, &body, Around::default());
+            error_answer(status, &body, ErrorContext::default());
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod answer_schema;
 mod assertions;
 pub mod catalog;
 pub mod certificate;
+mod decoder;
 pub mod dialect;
 pub mod entra_token;
 pub mod error;

@@ -1,39 +1,45 @@
-//! One answer, from its head to its end: a state machine that is fed bytes with the times at which they arrived and
-//! says what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
+//! One answer, from its headers to its end: a state machine that is fed bytes with the times at which they arrived and
+//! reports what the probe has seen. Pure; the transport feeds it from a socket, a test from a file.
+
+use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::assertions::judge;
-use super::dialect::{Answer, Brought, Dialect, Framing};
-use super::error::{Around, Said, error_answer, error_value, page_words};
+use super::assertions::{Problem, check};
+use super::decoder::Decoder;
+use super::dialect::{Answer, Dialect, Framing, StreamEvent};
+use super::error::{Classified, MAX_ERROR_BYTES, error_answer, error_value, page_message};
 use super::ndjson::Lines;
 use super::response_head::Head;
 use super::sse::{NotText, Sse};
-use crate::model::{Endpoint, Fault};
+use crate::model::{Endpoint, Fault, Warning};
 
-/// An answer may have so many bytes. A word and its wrapping take one or two kilobytes; a page of the web less than
-/// this.
-const MOST_BYTES: usize = 1024 * 1024;
+/// An answer may have so many bytes after decompression. A word and its wrapping take one or two kilobytes; a web page
+/// less than this.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// The state of one answer.
-pub struct Exchange<'e> {
+pub struct ResponseReader<'e> {
     endpoint: &'e Endpoint,
     dialect: Dialect,
     head: Head,
-    form: Form,
+    body: BodyFormat,
+    decoder: Option<Decoder>,
     answer: Answer,
-    bytes: usize,
     /// What went wrong on the way, beyond which nothing is read.
-    broken: Option<Said>,
+    broken: Option<Classified>,
     ended: bool,
+    warnings: Vec<Warning>,
     /// When things arrived.
     pub times: Times,
 }
 
 /// How the body is read.
-enum Form {
-    /// A stream is hoped for; nothing but white space has come yet.
-    Hoped(Framing),
+enum BodyFormat {
+    /// The status decides alone; the body is not read.
+    Ignored,
+    /// A stream is expected; nothing but white space has come yet.
+    Undetermined(Framing),
     Events(Sse),
     /// The first line of what should be one object a line, as far as it has come.
     FirstLine(Vec<u8>),
@@ -41,12 +47,12 @@ enum Form {
     Whole(Vec<u8>),
 }
 
-impl Form {
-    /// What the first byte that is no white space tells. A server that was asked for a stream of events may answer with
-    /// a document all the same: an error, a page of something in between, or because it cannot stream. Its content type
-    /// is no help, since it is wrong as often as not.
-    fn begun_with(hoped: Framing, byte: u8) -> Self {
-        match (hoped, byte) {
+impl BodyFormat {
+    /// Decides by the first byte that is no white space. A server that was asked for a stream of events may answer with a
+    /// document all the same: an error, a page of something in between, or because it cannot stream. The content type is no
+    /// help, since it is wrong as often as not.
+    fn sniff(expected: Framing, byte: u8) -> Self {
+        match (expected, byte) {
             (Framing::Lines, b'{') => Self::FirstLine(Vec::new()),
             (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Whole, _) => {
                 Self::Whole(Vec::new())
@@ -73,6 +79,8 @@ pub struct Times {
     pub max_gap: Option<f64>,
     /// The number of events.
     pub events: u32,
+    /// The bytes of the body that were read, after decompression.
+    pub bytes: usize,
     /// The number of the event that brought the first token, from 1.
     pub first_token_event: Option<u32>,
     /// The same of the first token of any kind.
@@ -84,40 +92,67 @@ pub struct Times {
 pub struct Outcome {
     /// What is known of the answer.
     pub answer: Answer,
-    /// What went wrong and the provider's words on it.
+    /// What went wrong, and the provider's text about it.
     pub fault: Option<(Fault, Option<String>)>,
+    /// The parameter of the request that an error names.
+    pub param: Option<String>,
+    /// What is odd about the answer.
+    pub warnings: Vec<Warning>,
 }
 
-impl<'e> Exchange<'e> {
-    /// An answer that begins with `head`.
+impl<'e> ResponseReader<'e> {
+    /// A reader of the answer that begins with `head`.
     pub fn new(endpoint: &'e Endpoint, dialect: Dialect, head: Head) -> Self {
-        let form = match dialect.framing(endpoint) {
-            Framing::Whole => Form::Whole(Vec::new()),
-            _ if head.status != 200 => Form::Whole(Vec::new()),
-            hoped => Form::Hoped(hoped),
-        };
-        Self {
+        let mut reader = Self {
             endpoint,
             dialect,
-            form,
+            body: BodyFormat::Whole(Vec::new()),
+            decoder: None,
             answer: Answer::default(),
-            bytes: 0,
-            broken: head.encoded.then(|| Said {
-                fault: Fault::BodyMalformed,
-                words: format!(
-                    "HTTP {}: the body is compressed, though that was not asked for",
-                    head.status
-                ),
-            }),
+            broken: None,
             ended: false,
+            warnings: Vec::new(),
             times: Times::default(),
             head,
+        };
+        let is_wanted = reader.is_wanted();
+        let is_stream = dialect.framing(endpoint) != Framing::Whole;
+        if is_wanted && is_stream {
+            reader.body = BodyFormat::Undetermined(dialect.framing(endpoint));
+        } else if is_wanted && dialect == Dialect::Http && !endpoint.expect.checks_text() {
+            reader.body = BodyFormat::Ignored;
         }
+        if !matches!(reader.body, BodyFormat::Ignored)
+            && let Some(encoding) = reader.head.encoding.clone()
+        {
+            reader.decode(&encoding);
+        }
+        reader
+    }
+
+    fn decode(&mut self, encoding: &str) {
+        self.decoder = Decoder::of(encoding);
+        if self.decoder.is_some() {
+            self.warnings.push(Warning::EncodingUnasked);
+            return;
+        }
+        self.broken = Some(Classified::new(
+            Fault::BodyMalformed,
+            format!(
+                "HTTP {}: the body is compressed with `{encoding}`, though that was not asked for",
+                self.head.status
+            ),
+        ));
     }
 
     /// Whether reading on can bring anything.
     pub fn is_over(&self) -> bool {
         self.ended || self.broken.is_some()
+    }
+
+    /// Whether the headers have decided already.
+    pub fn ignores_body(&self) -> bool {
+        matches!(self.body, BodyFormat::Ignored)
     }
 
     /// When content last arrived, in milliseconds since the start.
@@ -127,77 +162,113 @@ impl<'e> Exchange<'e> {
 
     /// Whether events are waited for, and so a first token.
     pub fn is_stream(&self) -> bool {
-        !matches!(self.form, Form::Whole(_))
+        match &self.body {
+            BodyFormat::Whole(_) | BodyFormat::Ignored => false,
+            _ => true,
+        }
     }
 
     /// Takes a part of the body in that arrived at `at`.
     pub fn take(&mut self, part: &[u8], at: f64) {
-        if self.is_over() {
+        if self.decoder.is_none() {
+            self.take_decoded(part, at);
             return;
         }
-        self.bytes += part.len();
-        if self.bytes > MOST_BYTES {
-            let words = format!("more than {MOST_BYTES} bytes");
-            self.broken = Some(Said {
-                fault: Fault::BodyTooLarge,
-                words,
-            });
+        let mut rest = part;
+        while !rest.is_empty() && !self.is_over() {
+            let Some(decoder) = &mut self.decoder else {
+                return;
+            };
+            match decoder.step(&mut rest) {
+                Ok(decoded) => self.take_decoded(&decoded, at),
+                Err(error) => self.broken = Some(self.not_decoded(&error)),
+            }
+        }
+    }
+
+    fn not_decoded(&self, error: &str) -> Classified {
+        let encoding = self.head.encoding.as_deref().unwrap_or_default();
+        Classified::new(
+            Fault::BodyMalformed,
+            format!(
+                "HTTP {}: the body is not compressed with `{encoding}` as its headers say: {error}",
+                self.head.status
+            ),
+        )
+    }
+
+    fn take_decoded(&mut self, part: &[u8], at: f64) {
+        if self.is_over() || part.is_empty() || self.ignores_body() {
             return;
         }
-        let mut part = part;
-        if let Form::Hoped(hoped) = self.form {
-            // White space before the first event has no meaning, and before a document neither.
-            let Some(start) = part.iter().position(|b| !b.is_ascii_whitespace()) else {
-                return;
-            };
-            part = &part[start..];
-            // Some servers begin a text with a byte order mark.
-            let begin = part
-                .strip_prefix(b"\xef\xbb\xbf")
-                .and_then(|rest| rest.first())
-                .unwrap_or(&part[0]);
-            self.form = Form::begun_with(hoped, *begin);
+        self.times.bytes = self.times.bytes.saturating_add(part.len());
+        if self.times.bytes > MAX_BYTES {
+            self.broken = Some(Classified::new(
+                Fault::BodyTooLarge,
+                format!("more than {MAX_BYTES} bytes"),
+            ));
+            return;
         }
-        let first;
-        if let Form::FirstLine(line) = &mut self.form {
-            let before = line.len();
-            line.extend_from_slice(part);
-            let Some(end) = part
-                .iter()
-                .position(|b| matches!(b, b'\n' | b'\r'))
-                .map(|at| before + at)
-            else {
-                return;
-            };
-            first = std::mem::take(line);
-            part = &first;
-            // A document over several lines is none of objects a line.
-            let is_object = serde_json::from_slice::<IgnoredAny>(&first[..end]).is_ok();
-            self.form = if is_object {
-                Form::Lines(Lines::default())
-            } else {
-                Form::Whole(Vec::new())
-            };
-        }
-        let Self {
-            form,
-            dialect,
-            answer,
-            times,
-            ended,
-            ..
-        } = self;
-        let mut each = |data: &str, is_error: bool| {
-            event(*dialect, answer, times, ended, (data, is_error), at)
+        let Some(part) = self.determine_format(part) else {
+            return;
         };
-        let read = match form {
-            Form::Hoped(_) | Form::FirstLine(_) => Ok(()),
-            Form::Whole(body) => {
+        let Some(part) = self.complete_first_line(part) else {
+            return;
+        };
+        self.read_part(&part, at);
+    }
+
+    /// The part without what stands before the body's first meaningful byte, which decides the format; `None` while there
+    /// is none.
+    fn determine_format<'p>(&mut self, part: &'p [u8]) -> Option<&'p [u8]> {
+        let BodyFormat::Undetermined(expected) = self.body else {
+            return Some(part);
+        };
+        // White space before the first event has no meaning, and before a document neither.
+        let start = part.iter().position(|b| !b.is_ascii_whitespace())?;
+        let part = &part[start..];
+        // Some servers begin a text with a byte order mark.
+        let begin = part.strip_prefix(b"\xef\xbb\xbf").unwrap_or(part);
+        self.body = BodyFormat::sniff(expected, *begin.first().unwrap_or(&part[0]));
+        Some(part)
+    }
+
+    /// A line of objects is told from a document over several lines by its first line; `None` while that is not complete.
+    fn complete_first_line<'p>(&mut self, part: &'p [u8]) -> Option<Cow<'p, [u8]>> {
+        let BodyFormat::FirstLine(line) = &mut self.body else {
+            return Some(Cow::Borrowed(part));
+        };
+        let before = line.len();
+        line.extend_from_slice(part);
+        let end = part.iter().position(|b| matches!(b, b'\n' | b'\r'))?;
+        let first = std::mem::take(line);
+        let is_object = serde_json::from_slice::<IgnoredAny>(&first[..before + end]).is_ok();
+        self.body = if is_object {
+            BodyFormat::Lines(Lines::default())
+        } else {
+            BodyFormat::Whole(Vec::new())
+        };
+        Some(Cow::Owned(first))
+    }
+
+    fn read_part(&mut self, part: &[u8], at: f64) {
+        let mut progress = Progress {
+            dialect: self.dialect,
+            answer: &mut self.answer,
+            times: &mut self.times,
+            ended: &mut self.ended,
+            at,
+        };
+        let read = match &mut self.body {
+            BodyFormat::Ignored | BodyFormat::Undetermined(_) | BodyFormat::FirstLine(_) => Ok(()),
+            BodyFormat::Whole(body) => {
                 body.extend_from_slice(part);
                 Ok(())
             }
-            Form::Events(sse) => sse.feed(part, each),
-            Form::Lines(lines) => lines.feed(part, |line| each(line, false)),
+            BodyFormat::Events(sse) => {
+                sse.feed(part, |data, is_error| progress.event(data, is_error))
+            }
+            BodyFormat::Lines(lines) => lines.feed(part, |line| progress.event(line, false)),
         };
         // What cannot be read behind the end does not matter.
         if let Err(unread) = read
@@ -209,125 +280,220 @@ impl<'e> Exchange<'e> {
 
     /// The body has ended at `at`.
     pub fn end(&mut self, at: f64) {
-        let Self {
-            form,
-            dialect,
-            answer,
-            times,
-            ended,
-            ..
-        } = self;
-        // What was left unfinished is looked at for a last error; half an event is no malformed one.
-        let mut each = |data: &str, is_error: bool| {
-            let is_whole =
-                serde_json::from_str::<IgnoredAny>(data).is_ok() || data.starts_with("[DONE]");
-            if is_whole || is_error {
-                event(*dialect, answer, times, ended, (data, is_error), at);
-            }
+        if let Some(decoder) = &mut self.decoder {
+            let rest = decoder.end();
+            self.take_decoded(&rest, at);
+        }
+        let mut progress = Progress {
+            dialect: self.dialect,
+            answer: &mut self.answer,
+            times: &mut self.times,
+            ended: &mut self.ended,
+            at,
         };
         // Bytes that are no text here are half a character.
-        let _ = match form {
-            Form::Events(sse) => sse.end(each),
-            Form::Lines(lines) => lines.end(|line| each(line, false)),
+        let _ = match &mut self.body {
+            BodyFormat::Events(sse) => {
+                sse.end(|data, is_error| progress.last_event(data, is_error))
+            }
+            BodyFormat::Lines(lines) => lines.end(|line| progress.last_event(line, false)),
             // The only line needs no line feed.
-            Form::FirstLine(line) => {
+            BodyFormat::FirstLine(line) => {
                 let mut lines = Lines::default();
                 lines
                     .feed(line, |_| ())
-                    .and_then(|()| lines.end(|line| each(line, false)))
+                    .and_then(|()| lines.end(|line| progress.last_event(line, false)))
             }
-            Form::Hoped(_) | Form::Whole(_) => Ok(()),
+            _ => Ok(()),
         };
         self.ended = true;
     }
 
     /// What came of it.
     pub fn outcome(mut self) -> Outcome {
-        let fault = self
-            .fault()
-            .map(|said| (said.fault, Some(said.words).filter(|w| !w.is_empty())));
+        let mut param = None;
+        let fault = self.fault().map(|found| {
+            param = found.param;
+            let message = Some(found.message).filter(|message| !message.is_empty());
+            (found.fault, message)
+        });
+        if fault.is_none() && self.answer.complete && self.answer.lacks_finish_reason {
+            self.warnings.push(Warning::FinishReasonMissing);
+        }
         Outcome {
             answer: self.answer,
             fault,
+            param,
+            warnings: self.warnings,
         }
     }
 
-    fn fault(&mut self) -> Option<Said> {
-        let around = self.head.around();
-        let status = self.head.status;
+    fn fault(&mut self) -> Option<Classified> {
         if let Some(broken) = self.broken.take() {
-            // The status of an error says enough without its words.
-            let is_error = self.head.encoded && !self.is_wanted(status);
-            let fault = if is_error {
-                self.error(status, "", around).fault
-            } else {
-                broken.fault
-            };
-            return Some(Said { fault, ..broken });
+            return Some(self.broken_off(broken));
         }
-        if let Form::Whole(bytes) = &mut self.form {
+        if matches!(self.body, BodyFormat::Ignored) {
+            return None;
+        }
+        if let BodyFormat::Whole(bytes) = &mut self.body {
             let bytes = std::mem::take(bytes);
-            let text = String::from_utf8(bytes);
-            if !self.is_wanted(status) {
-                let text =
-                    text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-                return Some(self.error(status, &text, around));
-            }
-            let text = match text {
-                Ok(text) => text,
-                Err(e) => return Some(not_text(Fault::BodyMalformed, &NotText::of(e.as_bytes()))),
-            };
-            self.dialect.body(&mut self.answer, &text);
-            if self.dialect == Dialect::Http {
-                let checked = &self.endpoint.expect;
-                let any = checked.contains.is_some()
-                    || checked.equals.is_some()
-                    || checked.matches.is_some()
-                    || checked.json_schema.is_some();
-                return judge(&self.answer, checked).filter(|_| any).map(plain);
-            }
-            if self.answer.malformed {
-                return Some(Said {
-                    fault: Fault::BodyMalformed,
-                    words: page_words(status, &text),
-                });
+            if let Some(fault) = self.fault_of_document(bytes) {
+                return fault;
             }
         }
+        self.fault_of_answer()
+    }
+
+    /// A body that could not be read; the status of an error says enough without its text.
+    fn broken_off(&self, broken: Classified) -> Classified {
+        let says_enough = !self.is_wanted() && broken.fault == Fault::BodyMalformed;
+        if !says_enough {
+            return broken;
+        }
+        Classified {
+            fault: self.error("").fault,
+            ..broken
+        }
+    }
+
+    /// What a document amounts to; `None` while the answer that it holds has to be judged.
+    fn fault_of_document(&mut self, bytes: Vec<u8>) -> Option<Option<Classified>> {
+        let status = self.head.status;
+        if !self.is_wanted() {
+            let text = decoded_text(bytes, self.head.charset.as_deref());
+            return Some(Some(self.error(&text)));
+        }
+        if self.dialect == Dialect::Http {
+            self.answer.text = decoded_text(bytes, self.head.charset.as_deref());
+            self.answer.complete = true;
+            return None;
+        }
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => {
+                let unread = NotText::of(e.as_bytes());
+                return Some(Some(not_text(Fault::BodyMalformed, &unread)));
+            }
+        };
+        self.dialect.body(&mut self.answer, &text);
+        if !self.answer.malformed {
+            return None;
+        }
+        if let Some(error) = self.error_in_document(&text) {
+            return Some(Some(error));
+        }
+        if self.read_unasked_stream(&text) {
+            return None;
+        }
+        let message = page_message(status, &text);
+        Some(Some(Classified::new(Fault::BodyMalformed, message)))
+    }
+
+    /// Some servers stream though a document was asked for.
+    fn read_unasked_stream(&mut self, text: &str) -> bool {
+        let text = text.trim_start_matches('\u{feff}').trim_start();
+        if !["data:", "event:", ":"]
+            .iter()
+            .any(|field| text.starts_with(field))
+        {
+            return false;
+        }
+        self.answer = Answer::default();
+        let mut progress = Progress {
+            dialect: self.dialect,
+            answer: &mut self.answer,
+            // Nobody has watched it arrive.
+            times: &mut Times::default(),
+            ended: &mut false,
+            at: 0.0,
+        };
+        let mut sse = Sse::default();
+        let read = sse.feed(text.as_bytes(), |data, is_error| {
+            progress.event(data, is_error)
+        });
+        read.is_ok()
+            && sse
+                .end(|data, is_error| progress.last_event(data, is_error))
+                .is_ok()
+    }
+
+    /// An error in a vendor's own form that came with a good status.
+    fn error_in_document(&self, text: &str) -> Option<Classified> {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if text.len() > MAX_ERROR_BYTES {
+            return None;
+        }
+        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        let speaks_of_error = [
+            "error",
+            "errors",
+            "error_code",
+            "error_msg",
+            "detail",
+            "code",
+        ]
+        .iter()
+        .any(|key| !value[*key].is_null())
+            || value["base_resp"]["status_code"]
+                .as_i64()
+                .is_some_and(|c| c != 0)
+            || value["success"] == false;
+        speaks_of_error
+            .then(|| self.of_good_status(error_value(200, &value, self.head.error_context())))
+    }
+
+    /// An error that came with a good status is one of the stream or an unexpected answer, never a server's status.
+    fn of_good_status(&self, found: Classified) -> Classified {
+        let is_stream = self.dialect.framing(self.endpoint) != Framing::Whole;
+        let fault = match found.fault {
+            Fault::Http5xx | Fault::HttpUnexpected | Fault::StreamError if is_stream => {
+                Fault::StreamError
+            }
+            Fault::Http5xx | Fault::StreamError => Fault::HttpUnexpected,
+            fault => fault,
+        };
+        Classified { fault, ..found }
+    }
+
+    fn fault_of_answer(&mut self) -> Option<Classified> {
         if let Some(error) = &self.answer.error {
-            let said = error_value(200, &serde_json::json!({"error": error}), around);
-            let fault = match (said.fault, self.is_stream()) {
-                (Fault::Http5xx | Fault::HttpUnexpected, true) => Fault::StreamError,
-                (Fault::StreamError, false) => Fault::Http5xx,
-                (fault, _) => fault,
-            };
-            return Some(Said { fault, ..said });
+            let error = serde_json::json!({"error": error});
+            return Some(self.of_good_status(error_value(200, &error, self.head.error_context())));
         }
         if self.answer.malformed {
-            return Some(Said {
-                fault: Fault::StreamMalformed,
-                words: std::mem::take(&mut self.answer.garbage),
-            });
+            let garbage = std::mem::take(&mut self.answer.garbage);
+            return Some(Classified::new(Fault::StreamMalformed, garbage));
         }
         if !self.answer.complete {
             return Some(plain(Fault::StreamTruncated));
         }
-        judge(&self.answer, &self.endpoint.expect).map(plain)
+        let Problem { fault, expected } = check(&self.answer, &self.endpoint.expect)?;
+        Some(Classified::new(fault, expected))
     }
 
     /// What a body says that came with a status that is not wanted.
-    fn error(&self, status: u16, text: &str, around: Around) -> Said {
-        let said = error_answer(status, text, around);
+    fn error(&self, text: &str) -> Classified {
+        let status = self.head.status;
+        let found = error_answer(status, text, self.head.error_context());
         match &self.head.location {
-            Some(location) if said.fault == Fault::HttpRedirect => Said {
-                words: format!("HTTP {status} to {location}"),
-                ..said
+            Some(location) if found.fault == Fault::HttpRedirect => Classified {
+                message: format!("HTTP {status} to {location}"),
+                ..found
             },
-            _ if self.dialect == Dialect::Http => of_a_page(status, said),
-            _ => said,
+            _ if found.fault == Fault::HttpEdge && self.head.challenged => Classified {
+                message: format!(
+                    "the target does not let automated visitors in (Cloudflare's challenge): {}",
+                    found.message
+                ),
+                ..found
+            },
+            _ if self.dialect == Dialect::Http => of_a_page(status, found),
+            _ => found,
         }
     }
 
-    fn is_wanted(&self, status: u16) -> bool {
+    fn is_wanted(&self) -> bool {
+        let status = self.head.status;
         match self.dialect {
             Dialect::Http if self.endpoint.expect_status.is_empty() => (200..300).contains(&status),
             Dialect::Http => self.endpoint.expect_status.contains(&status),
@@ -336,65 +502,86 @@ impl<'e> Exchange<'e> {
     }
 }
 
-fn event(
+/// What takes the events of a stream into an answer.
+struct Progress<'a> {
     dialect: Dialect,
-    answer: &mut Answer,
-    times: &mut Times,
-    ended: &mut bool,
-    (data, is_error): (&str, bool),
+    answer: &'a mut Answer,
+    times: &'a mut Times,
+    ended: &'a mut bool,
+    /// When the events arrived.
     at: f64,
-) {
-    // What follows the end in the same piece is not read, as it would not be in the next.
-    if *ended {
-        return;
-    }
-    times.events += 1;
-    times.first_event.get_or_insert(at);
-    let brought = if is_error {
-        Dialect::error(answer, data)
-    } else {
-        dialect.event(answer, data)
-    };
-    match brought {
-        Brought::Nothing => return,
-        Brought::End | Brought::Garbage => {
-            *ended = true;
+}
+
+impl Progress<'_> {
+    fn event(&mut self, data: &str, is_error: bool) {
+        // What follows the end in the same piece is not read, as it would not be in the next.
+        if *self.ended {
             return;
         }
-        Brought::Reasoning => {}
-        Brought::Text => {
-            times.first_token_event.get_or_insert(times.events);
-            times.first_token.get_or_insert(at);
-            times.last_token = Some(at);
+        let times = &mut *self.times;
+        times.events = times.events.saturating_add(1);
+        times.first_event.get_or_insert(self.at);
+        let event = if is_error {
+            Dialect::error(self.answer, data)
+        } else {
+            self.dialect.event(self.answer, data)
+        };
+        match event {
+            StreamEvent::Nothing => return,
+            StreamEvent::End | StreamEvent::Garbage => {
+                *self.ended = true;
+                return;
+            }
+            StreamEvent::Reasoning => {}
+            StreamEvent::Text => {
+                times.first_token_event.get_or_insert(times.events);
+                times.first_token.get_or_insert(self.at);
+                times.last_token = Some(self.at);
+            }
+        }
+        times.first_any_token.get_or_insert(self.at);
+        times.first_any_token_event.get_or_insert(times.events);
+        if let Some(last) = times.last_content.replace(self.at) {
+            times.max_gap = Some(times.max_gap.unwrap_or(0.0).max(self.at - last));
         }
     }
-    times.first_any_token.get_or_insert(at);
-    times.first_any_token_event.get_or_insert(times.events);
-    if let Some(last) = times.last_content.replace(at) {
-        times.max_gap = Some(times.max_gap.unwrap_or(0.0).max(at - last));
+
+    /// What was left unfinished may be a last error; half an event is no malformed one.
+    fn last_event(&mut self, data: &str, is_error: bool) {
+        let is_whole =
+            data.starts_with("[DONE]") || serde_json::from_str::<IgnoredAny>(data).is_ok();
+        if is_whole || is_error {
+            self.event(data, is_error);
+        }
     }
 }
 
-/// A web page's refusal says nothing about an API's account: only the edge's challenge does.
-fn of_a_page(status: u16, said: Said) -> Said {
-    let fault = match said.fault {
-        Fault::AccountRegion | Fault::HttpRedirect | Fault::HttpEdge | Fault::Http5xx => said.fault,
+/// A web page's refusal says nothing about an API's account: only the edge's does.
+fn of_a_page(status: u16, found: Classified) -> Classified {
+    let fault = match found.fault {
+        Fault::AccountRegion
+        | Fault::HttpRedirect
+        | Fault::HttpEdge
+        | Fault::Http5xx
+        | Fault::LocalProxy => found.fault,
         _ if status >= 500 => Fault::Http5xx,
         _ => Fault::HttpUnexpected,
     };
-    Said { fault, ..said }
+    Classified { fault, ..found }
 }
 
-fn not_text(fault: Fault, NotText(received): &NotText) -> Said {
-    Said {
-        fault,
-        words: format!("not UTF-8: {received}"),
+/// A text in Latin-1, in which every byte is a character, where the headers say so; in UTF-8 otherwise.
+fn decoded_text(bytes: Vec<u8>, charset: Option<&str>) -> String {
+    if matches!(charset, Some("iso-8859-1" | "latin1" | "windows-1252")) {
+        return bytes.into_iter().map(char::from).collect();
     }
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-fn plain(fault: Fault) -> Said {
-    Said {
-        fault,
-        words: String::new(),
-    }
+fn not_text(fault: Fault, NotText(received): &NotText) -> Classified {
+    Classified::new(fault, format!("not UTF-8: {received}"))
+}
+
+fn plain(fault: Fault) -> Classified {
+    Classified::new(fault, String::new())
 }

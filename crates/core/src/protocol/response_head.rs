@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::error::Around;
+use super::error::ErrorContext;
 use super::ratelimit_reset;
 
 /// What is limited: requests and tokens, at Anthropic also those of either direction.
@@ -17,8 +17,16 @@ pub struct Head {
     pub status: u16,
     /// `HTTP/1.1` or `HTTP/2`.
     pub http_version: String,
-    /// The body is compressed.
-    pub encoded: bool,
+    /// How the body is compressed, in lower case.
+    pub encoding: Option<String>,
+    /// The content type, in lower case and without parameters.
+    pub content_type: Option<String>,
+    /// The character set of the content type, in lower case.
+    pub charset: Option<String>,
+    /// A proxy on the way answered and not the target.
+    pub from_proxy: bool,
+    /// The kind of an error as AWS names it in a header.
+    pub error_type: Option<String>,
     /// A challenge page of the edge.
     pub challenged: bool,
     /// The provider's id of the request.
@@ -40,13 +48,15 @@ pub struct Head {
 }
 
 impl Head {
-    /// What it tells about an error that comes with it.
-    pub fn around(&self) -> Around {
-        Around {
+    /// What the headers say about an error that comes with them.
+    pub fn error_context(&self) -> ErrorContext<'_> {
+        ErrorContext {
             challenged: self.challenged,
+            from_proxy: self.from_proxy,
             has_request_id: self.request_id.is_some(),
             has_limit: self.retry_after.is_some()
                 || [self.remaining_requests, self.remaining_tokens].contains(&Some(0)),
+            error_type: self.error_type.as_deref(),
         }
     }
 }
@@ -119,7 +129,14 @@ pub fn read(
             "HTTP/1.1"
         }
         .to_owned(),
-        encoded: text("content-encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
+        encoding: text("content-encoding")
+            .map(str::to_ascii_lowercase)
+            .filter(|e| e != "identity")
+            .map(|e| bounded(&e)),
+        content_type: text("content-type").map(|t| bounded(&essence(t))),
+        charset: text("content-type").and_then(charset).map(|c| bounded(&c)),
+        from_proxy: text("x-squid-error").is_some(),
+        error_type: text("x-amzn-errortype").map(bounded),
         challenged: text("cf-mitigated").is_some_and(|v| v.eq_ignore_ascii_case("challenge")),
         request_id: first(&[
             "x-request-id",
@@ -127,6 +144,7 @@ pub fn read(
             "apim-request-id",
             "x-generation-id",
             "x-litellm-call-id",
+            "x-amzn-requestid",
         ])
         .map(bounded),
         server_ms: first(&["openai-processing-ms", "x-envoy-upstream-service-time"])
@@ -164,6 +182,21 @@ fn bare(address: &str) -> String {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}//{host}{path}")
+}
+
+/// A content type without its parameters.
+fn essence(content_type: &str) -> String {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
+
+fn charset(content_type: &str) -> Option<String> {
+    let mut parameters = content_type.split(';').skip(1);
+    parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim().trim_matches('"').to_ascii_lowercase();
+        name.trim().eq_ignore_ascii_case("charset").then_some(value)
+    })
 }
 
 /// No id is longer than this; what is, is no id.

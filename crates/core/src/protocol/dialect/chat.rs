@@ -6,14 +6,27 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, Brought, Request, append, count, error_in, is_text, text_of};
+use super::{
+    Answer, ProbeRequest, Request, StreamEvent, append, count, error_in, has_thoughts,
+    is_something, text_of,
+};
 use crate::model::Provider;
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+/// Where compatible servers put a model's thoughts.
+const REASONING_KEYS: [&str; 6] = [
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "reasoning_details",
+    "thinking",
+    "thinking_blocks",
+];
+
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.openai("chat/completions", true, || body_of(ask))
 }
 
-fn body_of(ask: &Ask<'_>) -> Value {
+fn body_of(ask: &ProbeRequest<'_>) -> Value {
     let endpoint = ask.endpoint;
     let mut body = json!({
         "model": ask.model(),
@@ -51,13 +64,13 @@ fn body_of(ask: &Ask<'_>) -> Value {
     body
 }
 
-pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
+pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     common(answer, chunk);
     if answer.error.is_some() {
-        return Brought::End;
+        return StreamEvent::End;
     }
     let Some(choice) = chunk["choices"].get(0) else {
-        return Brought::Nothing;
+        return StreamEvent::Nothing;
     };
     finish(answer, choice);
     let delta = &choice["delta"];
@@ -66,15 +79,16 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
     // A tool call is output too, though nobody asked for one.
     let calls = has_calls(delta);
     answer.calls_tool |= calls;
-    if text || refusal || calls {
-        Brought::Text
-    } else if ["reasoning_content", "reasoning"]
-        .iter()
-        .any(|k| is_text(&delta[k]))
+    if refusal || calls {
+        StreamEvent::Text
+    } else if text {
+        answer.appended()
+    } else if has_thoughts(&delta["content"])
+        || REASONING_KEYS.iter().any(|key| is_something(&delta[*key]))
     {
-        Brought::Reasoning
+        StreamEvent::Reasoning
     } else {
-        Brought::Nothing
+        StreamEvent::Nothing
     }
 }
 
@@ -93,6 +107,7 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
     append(&mut answer.refusal, &message["refusal"]);
     answer.calls_tool |= has_calls(message);
     answer.complete = true;
+    answer.lacks_finish_reason = answer.finish_reason.is_none();
 }
 
 fn has_calls(message: &Value) -> bool {
@@ -130,19 +145,12 @@ pub(super) fn usage(answer: &mut Answer, usage: &Value) {
 }
 
 fn finish(answer: &mut Answer, choice: &Value) {
-    // Some compatible servers write an empty text where others write null.
-    let Some(reason) = text_of(&choice["finish_reason"]) else {
-        return;
-    };
-    answer.complete = true;
-    match reason.as_str() {
-        "content_filter" => answer.filtered = true,
-        "length" => answer.cut_by_length = true,
-        // The server gave up: OpenRouter's word for it, vLLM's and DeepSeek's.
-        "error" | "abort" | "insufficient_system_resource" if answer.error.is_none() => {
-            answer.error = Some(json!({"message": format!("finish_reason is {reason}")}));
-        }
-        _ => {}
+    // Some compatible servers write an empty text where others write null, or the name in camel case.
+    let reason = ["finish_reason", "finishReason"]
+        .iter()
+        .find_map(|key| text_of(&choice[*key]));
+    if let Some(reason) = reason {
+        answer.complete = true;
+        answer.finish(&reason);
     }
-    answer.finish_reason = Some(reason);
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, Request, chat, text_of};
+use super::{Answer, ProbeRequest, Request, chat, text_of};
 
 /// Models of this family can be asked for few numbers, which keeps the body small.
 const SHORTENED: &str = "text-embedding-3";
 const NUMBERS: u32 = 8;
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.openai("embeddings", true, || {
         let mut body =
             json!({"model": ask.model(), "input": ask.prompt(), "encoding_format": "float"});

@@ -6,7 +6,9 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
+use super::{
+    Answer, ProbeRequest, Request, StreamEvent, append, below, count, error_in, is_text, text_of,
+};
 use crate::protocol::catalog::{self, GeminiThinking};
 
 /// Reasons that mean a filter stepped in.
@@ -22,7 +24,7 @@ const FILTERED: [&str; 9] = [
     "MODEL_ARMOR",
 ];
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     let model = ask.endpoint.model.as_deref().unwrap_or_default();
     let verb = if ask.endpoint.stream {
         "streamGenerateContent"
@@ -39,23 +41,27 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
     ask.post(url, headers(ask), || body_of(ask))
 }
 
-/// `path` below the base URL and the API's version, unless the base URL has a path of its own already, as on Vertex.
-pub(super) fn below_version(ask: &Ask<'_>, path: &str) -> Url {
+/// `path` below the base URL and the API's version, unless the base URL names a version already, as on Vertex.
+pub(super) fn below_version(ask: &ProbeRequest<'_>, path: &str) -> Url {
     let base = &ask.endpoint.base_url;
-    if base.path().trim_end_matches('/').is_empty() {
+    let is_version = |segment: &str| {
+        let digits = segment.strip_prefix('v').unwrap_or_default();
+        digits.starts_with(|c: char| c.is_ascii_digit())
+    };
+    if base.path().split('/').any(is_version) {
+        below(base, path)
+    } else {
         let version = ask.endpoint.api_version.as_deref().unwrap_or("v1beta");
         below(base, &format!("/{version}{path}"))
-    } else {
-        below(base, path)
     }
 }
 
-pub(super) fn headers(ask: &Ask<'_>) -> Vec<(String, String)> {
+pub(super) fn headers(ask: &ProbeRequest<'_>) -> Vec<(String, String)> {
     let key = |key: &crate::model::Secret| ("x-goog-api-key".to_owned(), key.expose().to_owned());
     ask.endpoint.api_key.as_ref().map(key).into_iter().collect()
 }
 
-fn body_of(ask: &Ask<'_>) -> Value {
+fn body_of(ask: &ProbeRequest<'_>) -> Value {
     let endpoint = ask.endpoint;
     let mut settings = json!({"maxOutputTokens": endpoint.max_tokens});
     let thinking = match &endpoint.reasoning_effort {
@@ -82,10 +88,10 @@ fn body_of(ask: &Ask<'_>) -> Value {
     })
 }
 
-pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
+pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     answer.error = error_in(chunk);
     if answer.error.is_some() {
-        return Brought::End;
+        return StreamEvent::End;
     }
     if let Some(kind) = chunk["event_type"].as_str() {
         return interaction(answer, kind, chunk);
@@ -98,28 +104,27 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> Brought {
         answer.finish_reason = Some(reason.to_owned());
     }
     let candidate = &chunk["candidates"][0];
-    let mut brought = Brought::Nothing;
+    let mut brought = StreamEvent::Nothing;
     for part in candidate["content"]["parts"]
         .as_array()
         .into_iter()
         .flatten()
     {
         if part["thought"] == json!(true) {
-            if is_text(&part["text"]) && brought == Brought::Nothing {
-                brought = Brought::Reasoning;
+            if is_text(&part["text"]) && brought == StreamEvent::Nothing {
+                brought = StreamEvent::Reasoning;
             }
         } else if append(&mut answer.text, &part["text"]) {
-            brought = Brought::Text;
+            brought = StreamEvent::Text;
         } else if part["functionCall"].is_object() {
             answer.calls_tool = true;
-            brought = Brought::Text;
+            brought = StreamEvent::Text;
         }
     }
     if let Some(reason) = candidate["finishReason"].as_str() {
         answer.complete = true;
-        answer.cut_by_length |= reason == "MAX_TOKENS";
         answer.filtered |= FILTERED.contains(&reason);
-        answer.finish_reason = Some(reason.to_owned());
+        answer.finish(reason);
     }
     brought
 }
@@ -143,7 +148,7 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
         return;
     }
     for chunk in chunks {
-        if event(answer, chunk) == Brought::End {
+        if event(answer, chunk) == StreamEvent::End {
             return;
         }
     }
@@ -158,18 +163,18 @@ fn usage(answer: &mut Answer, usage: &Value) {
     answer.reasoning_apart = answer.reasoning_tokens.is_some();
 }
 
-fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> Brought {
+fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> StreamEvent {
     let delta = &event["delta"];
     match kind {
         "step.delta" if delta["type"] == "text" && append(&mut answer.text, &delta["text"]) => {
-            Brought::Text
+            StreamEvent::Text
         }
         "step.delta"
             if delta["type"]
                 .as_str()
                 .is_some_and(|t| t.contains("thought")) =>
         {
-            Brought::Reasoning
+            StreamEvent::Reasoning
         }
         "interaction.completed" => {
             let whole = &event["interaction"];
@@ -197,14 +202,14 @@ fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> Brought {
                     Some(json!({"message": format!("the interaction is {}", whole["status"])}));
             }
             answer.complete = true;
-            Brought::End
+            StreamEvent::End
         }
         _ => {
             answer.model = answer
                 .model
                 .take()
                 .or_else(|| text_of(&event["interaction"]["model"]));
-            Brought::Nothing
+            StreamEvent::Nothing
         }
     }
 }

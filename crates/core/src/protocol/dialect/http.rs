@@ -1,8 +1,8 @@
 //! One plain HTTP request, for any web target: a page, a gateway, your own application.
 
-use super::{Ask, Request};
+use super::{ProbeRequest, Request};
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     let endpoint = ask.endpoint;
     let (path, query) = match endpoint.path.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -11,7 +11,7 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
     let mut url = if path.is_empty() {
         endpoint.base_url.clone()
     } else {
-        super::below(&endpoint.base_url, path)
+        super::joined(&endpoint.base_url, path)
     };
     url.set_query(query);
     let key = |key: &crate::model::Secret| {

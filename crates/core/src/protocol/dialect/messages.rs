@@ -5,10 +5,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
+use super::{
+    Answer, ProbeRequest, Request, StreamEvent, append, below, count, error_in, is_text, text_of,
+};
 use crate::protocol::catalog;
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.post(
         below(&ask.endpoint.base_url, "/v1/messages"),
         headers(ask),
@@ -16,7 +18,7 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
     )
 }
 
-pub(super) fn headers(ask: &Ask<'_>) -> Vec<(String, String)> {
+pub(super) fn headers(ask: &ProbeRequest<'_>) -> Vec<(String, String)> {
     let version = ask.endpoint.api_version.clone().unwrap_or_default();
     let mut headers = vec![("anthropic-version".to_owned(), version)];
     headers.extend(
@@ -28,7 +30,7 @@ pub(super) fn headers(ask: &Ask<'_>) -> Vec<(String, String)> {
     headers
 }
 
-fn body_of(ask: &Ask<'_>) -> Value {
+fn body_of(ask: &ProbeRequest<'_>) -> Value {
     let endpoint = ask.endpoint;
     let mut body = json!({
         "model": endpoint.model,
@@ -47,44 +49,44 @@ fn body_of(ask: &Ask<'_>) -> Value {
     body
 }
 
-pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
+pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
     match event["type"].as_str().unwrap_or_default() {
         "message_start" => {
             let message = &event["message"];
             answer.model = text_of(&message["model"]);
             usage(answer, &message["usage"]);
-            Brought::Nothing
+            StreamEvent::Nothing
         }
         "content_block_start" if append(&mut answer.text, &event["content_block"]["text"]) => {
-            Brought::Text
+            answer.appended()
         }
         "content_block_delta" => {
             let delta = &event["delta"];
             match delta["type"].as_str().unwrap_or_default() {
-                "text_delta" if append(&mut answer.text, &delta["text"]) => Brought::Text,
-                "thinking_delta" if is_text(&delta["thinking"]) => Brought::Reasoning,
+                "text_delta" if append(&mut answer.text, &delta["text"]) => answer.appended(),
+                "thinking_delta" if is_text(&delta["thinking"]) => StreamEvent::Reasoning,
                 "input_json_delta" => {
                     answer.calls_tool = true;
-                    Brought::Text
+                    StreamEvent::Text
                 }
-                _ => Brought::Nothing,
+                _ => StreamEvent::Nothing,
             }
         }
         "message_delta" => {
             stop(answer, &event["delta"]["stop_reason"]);
             usage(answer, &event["usage"]);
-            Brought::Nothing
+            StreamEvent::Nothing
         }
         "message_stop" => {
             answer.complete = true;
-            Brought::End
+            StreamEvent::End
         }
         _ => {
             answer.error = error_in(event);
             if answer.error.is_some() {
-                Brought::End
+                StreamEvent::End
             } else {
-                Brought::Nothing
+                StreamEvent::Nothing
             }
         }
     }
@@ -115,13 +117,12 @@ fn stop(answer: &mut Answer, reason: &Value) {
         return;
     };
     match reason {
-        "max_tokens" | "model_context_window_exceeded" => answer.cut_by_length = true,
-        "refusal" => answer.refused = true,
+        "model_context_window_exceeded" => answer.cut_by_length = true,
         // A tool without arguments is called by its block's begin alone.
         "tool_use" => answer.calls_tool = true,
         _ => {}
     }
-    answer.finish_reason = Some(reason.to_owned());
+    answer.finish(reason);
 }
 
 /// Later counts are cumulative and replace earlier ones. What came from the prompt cache was input too.

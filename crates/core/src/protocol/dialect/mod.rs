@@ -1,5 +1,6 @@
 //! What each API wants to be asked and how its answer reads. Pure: one file an API, and this enum.
 
+mod adaptation;
 mod chat;
 mod embeddings;
 mod generate;
@@ -9,10 +10,13 @@ mod models;
 mod moderations;
 mod ollama;
 mod responses;
+mod thoughts;
 
 use serde_json::{Value, json};
 use url::Url;
 
+pub use self::adaptation::{Adaptation, Adaptations};
+use self::thoughts::Thoughts;
 use crate::model::{Api, Endpoint, Provider};
 use crate::protocol::catalog;
 
@@ -22,13 +26,13 @@ const NONCE: &str = "{nonce}";
 
 /// What sets one probe of an endpoint apart from the next.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct ProbeRequest<'a> {
     /// The endpoint that is probed.
     pub endpoint: &'a Endpoint,
     /// The sample's id.
     pub id: &'a str,
-    /// The token budget goes by its other name: the server has asked for it.
-    pub other_budget: bool,
+    /// What the server has refused of earlier requests.
+    pub adaptations: &'a Adaptations,
     /// A token that stands for the key.
     pub token: Option<&'a str>,
 }
@@ -48,7 +52,7 @@ pub struct Request {
 
 /// What one event of a stream brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Brought {
+pub enum StreamEvent {
     /// Nothing that a user would see or wait for.
     Nothing,
     /// A part of the model's reasoning.
@@ -68,8 +72,10 @@ pub enum Brought {
     reason = "each is a fact of its own; they come in every combination"
 )]
 pub struct Answer {
-    /// The text of the answer.
+    /// Everything that the model wrote as its answer, thoughts in tags included.
     pub text: String,
+    /// Where thoughts in tags end and the answer begins.
+    pub(super) thoughts: Thoughts,
     /// The text with which the model declines.
     pub refusal: String,
     /// The model calls a tool: output, though no text.
@@ -84,6 +90,8 @@ pub struct Answer {
     pub garbage: String,
     /// Why the model stopped, as the API names it.
     pub finish_reason: Option<String>,
+    /// The API gives a reason and this answer came to its end without one.
+    pub lacks_finish_reason: bool,
     /// A content filter stopped it.
     pub filtered: bool,
     /// The model declined, whatever text came before.
@@ -106,6 +114,58 @@ pub struct Answer {
     pub load_ms: Option<f64>,
     /// Models of a list whose end is announced, with the date as it was written.
     pub retiring: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// Whether the text that was appended last is a part of the answer or of a thought that stands in tags before it.
+    fn appended(&mut self) -> StreamEvent {
+        if self.thoughts.read(&self.text) {
+            StreamEvent::Text
+        } else {
+            StreamEvent::Reasoning
+        }
+    }
+
+    /// The answer without thoughts that stand in tags before it.
+    pub fn visible_text(&self) -> &str {
+        let mut thoughts = self.thoughts.clone();
+        thoughts.read(&self.text);
+        thoughts.visible(&self.text)
+    }
+
+    /// Takes in the API's reason for the end: each vendor and server adds its own to a few common ones.
+    fn finish(&mut self, reason: &str) {
+        let lower = reason.to_ascii_lowercase();
+        let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+        if says(&["length", "max_tokens", "token_limit", "max_output"]) {
+            self.cut_by_length = true;
+        } else if says(&[
+            "filter",
+            "safety",
+            "sensitive",
+            "moderation",
+            "blocked",
+            "policy",
+            "guardrail",
+        ]) {
+            self.filtered = true;
+        } else if lower == "refusal" {
+            self.refused = true;
+        } else if says(&[
+            "error",
+            "abort",
+            "fail",
+            "cancel",
+            "timeout",
+            "insufficient",
+            "overload",
+        ]) && self.error.is_none()
+        {
+            // The server gave up: OpenRouter, vLLM, DeepSeek and Zhipu each have a reason of their own for that.
+            self.error = Some(json!({"message": format!("finish_reason is {reason}")}));
+        }
+        self.finish_reason = Some(reason.to_owned());
+    }
 }
 
 /// How a body arrives.
@@ -170,7 +230,7 @@ impl Dialect {
     }
 
     /// The request of a probe.
-    pub fn request(self, ask: &Ask<'_>) -> Request {
+    pub fn request(self, ask: &ProbeRequest<'_>) -> Request {
         let endpoint = ask.endpoint;
         let mut request = match self {
             Self::Chat => chat::request(ask),
@@ -210,16 +270,19 @@ impl Dialect {
     }
 
     /// Takes one event of a stream into the answer.
-    pub fn event(self, answer: &mut Answer, data: &str) -> Brought {
+    pub fn event(self, answer: &mut Answer, data: &str) -> StreamEvent {
         // OpenAI's sentinel; several compatible servers end every kind of stream with it.
         if data.starts_with("[DONE]") {
-            answer.complete |= self == Self::Chat;
-            return Brought::End;
+            if self == Self::Chat {
+                answer.complete = true;
+                answer.lacks_finish_reason = answer.finish_reason.is_none();
+            }
+            return StreamEvent::End;
         }
-        let Ok(event) = serde_json::from_str::<Value>(data) else {
+        let Some(event) = parse_json(data) else {
             answer.malformed = true;
             data.clone_into(&mut answer.garbage);
-            return Brought::Garbage;
+            return StreamEvent::Garbage;
         };
         match self {
             Self::Chat => chat::event(answer, &event),
@@ -227,29 +290,25 @@ impl Dialect {
             Self::Messages => messages::event(answer, &event),
             Self::Generate => generate::event(answer, &event),
             Self::Ollama => ollama::event(answer, &event),
-            Self::Embeddings | Self::Moderations | Self::Models | Self::Http => Brought::Nothing,
+            Self::Embeddings | Self::Moderations | Self::Models | Self::Http => {
+                StreamEvent::Nothing
+            }
         }
     }
 
     /// Takes an event of a stream that its name calls an error. Its data may have the API's form of one, another, or none.
-    pub fn error(answer: &mut Answer, data: &str) -> Brought {
-        match serde_json::from_str::<Value>(data) {
-            Ok(event) => answer.error = error_in(&event).or(Some(event)),
-            Err(_) => answer.error = Some(json!({"message": data})),
-        }
-        Brought::End
+    pub fn error(answer: &mut Answer, data: &str) -> StreamEvent {
+        answer.error = match parse_json(data) {
+            Some(event) => error_in(&event).or(Some(event)),
+            None => Some(json!({"message": data})),
+        };
+        StreamEvent::End
     }
 
     /// Takes a whole body into the answer.
     pub fn body(self, answer: &mut Answer, body: &str) {
-        if self == Self::Http {
-            body.clone_into(&mut answer.text);
-            answer.complete = true;
-            return;
-        }
         // Some servers send blank lines while a request waits in their queue.
-        let Ok(whole) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}').trim())
-        else {
+        let Some(whole) = parse_json(body.trim_start_matches('\u{feff}').trim()) else {
             answer.malformed = true;
             return;
         };
@@ -271,7 +330,7 @@ impl Dialect {
     }
 }
 
-impl Ask<'_> {
+impl ProbeRequest<'_> {
     /// What the model is asked: the built-in prompt with a word that no probe before it had, or the user's own, where
     /// `{nonce}` stands for such a word.
     fn prompt(&self) -> String {
@@ -285,10 +344,10 @@ impl Ask<'_> {
 
     /// The name that the token budget of a chat goes by, then its other name. Reasoning models refuse `max_tokens`; many
     /// compatible servers know nothing else.
-    pub fn budget_names(&self) -> [&'static str; 2] {
+    pub(super) fn budget_names(&self) -> [&'static str; 2] {
         let compatible = self.endpoint.provider == Provider::OpenAiCompatible;
         let names = ["max_completion_tokens", "max_tokens"];
-        if compatible == self.other_budget {
+        if compatible == self.adaptations.uses_alternate_budget {
             names
         } else {
             [names[1], names[0]]
@@ -317,9 +376,11 @@ impl Ask<'_> {
         headers: Vec<(String, String)>,
         body: impl FnOnce() -> Value,
     ) -> Request {
-        let body = self
-            .own_body()
-            .unwrap_or_else(|| body().to_string().into_bytes());
+        let body = self.own_body().unwrap_or_else(|| {
+            let mut body = body();
+            self.adaptations.apply(&mut body);
+            body.to_string().into_bytes()
+        });
         Request {
             method: "POST".to_owned(),
             url,
@@ -334,14 +395,16 @@ impl Ask<'_> {
         let endpoint = self.endpoint;
         let url = match endpoint.provider {
             Provider::AzureOpenAi if !self.is_v1() => {
-                let mut url = below(&endpoint.base_url, "/openai");
-                if let Ok(mut path) = url.path_segments_mut() {
+                let mut path = endpoint.base_url.clone();
+                path.set_path("/openai");
+                if let Ok(mut path) = path.path_segments_mut() {
                     if let Some(deployment) = endpoint.deployment.as_ref().filter(|_| by_deployment)
                     {
                         path.extend(["deployments", deployment.as_str()]);
                     }
                     path.extend(tail.split('/'));
                 }
+                let mut url = below(&endpoint.base_url, path.path());
                 url.query_pairs_mut().append_pair(
                     "api-version",
                     endpoint.api_version.as_deref().unwrap_or_default(),
@@ -402,41 +465,124 @@ impl Ask<'_> {
 }
 
 /// `base` with `path` appended to its own path.
-fn below(base: &Url, path: &str) -> Url {
+fn joined(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
 }
 
-/// The error that a body or an event holds, whatever its shape.
+/// The same for the path of an API. What both have in common where they meet stands once: people paste a
+/// `base_url` with the version, or with the whole path, from a vendor's example.
+fn below(base: &Url, path: &str) -> Url {
+    let (path, query) = match path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path, None),
+    };
+    let own = base.path().trim_end_matches('/');
+    let wanted = path.trim_start_matches('/');
+    let starts = std::iter::once(0)
+        .chain(wanted.match_indices('/').map(|(at, _)| at))
+        .chain(std::iter::once(wanted.len()));
+    let common = starts
+        .filter(|end| *end > 0)
+        .filter(|end| {
+            let head = &wanted[..*end];
+            own.strip_suffix(head)
+                .is_some_and(|before| before.ends_with('/'))
+        })
+        .last()
+        .unwrap_or(0);
+    let rest = wanted[common..].trim_start_matches('/');
+    let mut url = base.clone();
+    if rest.is_empty() && common > 0 {
+        url.set_path(own);
+    } else {
+        url.set_path(&format!("{own}/{rest}"));
+    }
+    if query.is_some() {
+        url.set_query(query);
+    }
+    url
+}
+
+/// How many values and keys a document or an event may hold: each takes a hundred bytes of memory or more.
+const MAX_JSON_NODES: usize = 50_000;
+
+/// A document or an event as JSON; `None` when it is none, or holds more than any answer to a probe.
+fn parse_json(text: &str) -> Option<Value> {
+    // Each of these begins or ends one; those inside of texts count too, which does not matter.
+    let nodes = text
+        .bytes()
+        .filter(|b| matches!(b, b',' | b'[' | b'{'))
+        .take(MAX_JSON_NODES)
+        .count();
+    if nodes == MAX_JSON_NODES {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// The error that a body or an event holds, whatever its shape. One whose values are all empty is none: some gateways send
+/// such an object beside every good answer.
 fn error_in(value: &Value) -> Option<Value> {
     let value = value.get(0).unwrap_or(value);
     let is_error_itself = value["type"] == "error" || value["object"] == "error";
     let inner = &value["error"];
     if is_something(inner) {
         // Anthropic's wrapping holds nothing more; OpenRouter's error has its details inside.
-        Some(inner.clone())
-    } else {
-        is_error_itself.then(|| value.clone())
+        return Some(inner.clone());
+    }
+    let is_minimax = value["base_resp"]["status_code"]
+        .as_i64()
+        .is_some_and(|code| code != 0);
+    if is_minimax {
+        return Some(json!({"base_resp": value["base_resp"]}));
+    }
+    is_error_itself.then(|| value.clone())
+}
+
+/// Whether a value says anything: no null, no false, no zero, no empty text, and no list or object of such.
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !matches!(text.trim(), "" | "None" | "null"),
+        Value::Array(items) => items.iter().any(is_something),
+        Value::Object(map) => map.values().any(is_something),
     }
 }
 
-fn is_something(value: &Value) -> bool {
-    !matches!(value, Value::Null | Value::Bool(false)) && value.as_str() != Some("")
-}
-
-/// Appends a text, or the texts of a list of parts; true if there was any.
+/// Appends a text, or the texts of a list of parts without the model's thoughts; true if there was any.
 fn append(text: &mut String, value: &Value) -> bool {
     let before = text.len();
     match value {
         Value::String(s) => text.push_str(s),
         Value::Array(parts) => parts
             .iter()
-            .filter_map(|p| p["text"].as_str())
+            .filter(|part| !is_thought(part))
+            .filter_map(|part| part["text"].as_str())
             .for_each(|s| text.push_str(s)),
         _ => {}
     }
     text.len() > before
+}
+
+/// Whether a part of list-shaped content is a thought and not a part of the answer.
+fn is_thought(part: &Value) -> bool {
+    part["type"]
+        .as_str()
+        .is_some_and(|kind| kind.contains("thinking") || kind.contains("reasoning"))
+        || part["thought"] == json!(true)
+}
+
+/// Whether list-shaped content holds thoughts.
+fn has_thoughts(content: &Value) -> bool {
+    content.as_array().is_some_and(|parts| {
+        parts
+            .iter()
+            .any(|part| is_thought(part) && is_something(part))
+    })
 }
 
 fn is_text(value: &Value) -> bool {

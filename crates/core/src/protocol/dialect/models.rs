@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::{Answer, Ask, Request, below, generate, messages};
+use super::{Answer, ProbeRequest, Request, below, generate, messages};
 use crate::model::Provider;
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     let base = &ask.endpoint.base_url;
     let (mut url, headers) = match ask.endpoint.provider {
         Provider::Anthropic => (below(base, "/v1/models"), messages::headers(ask)),

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, Request, text_of};
+use super::{Answer, ProbeRequest, Request, text_of};
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.openai(
         "moderations",
         false,

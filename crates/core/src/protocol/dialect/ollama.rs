@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, Brought, Request, append, below, count, error_in, is_text, text_of};
+use super::{
+    Answer, ProbeRequest, Request, StreamEvent, append, below, count, error_in, is_text, text_of,
+};
 use crate::protocol::catalog;
 
 const NANOS_PER_MS: f64 = 1e6;
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     let mut base = ask.endpoint.base_url.clone();
     // The native API is beside the compatible one, not below it.
     if let Some(root) = base.path().strip_suffix("/v1").map(str::to_owned) {
@@ -23,7 +25,7 @@ pub(super) fn request(ask: &Ask<'_>) -> Request {
     ask.post(below(&base, "/api/chat"), headers, || body_of(ask))
 }
 
-fn body_of(ask: &Ask<'_>) -> Value {
+fn body_of(ask: &ProbeRequest<'_>) -> Value {
     let endpoint = ask.endpoint;
     let mut body = json!({
         "model": endpoint.model,
@@ -47,10 +49,10 @@ fn body_of(ask: &Ask<'_>) -> Value {
     body
 }
 
-pub(super) fn event(answer: &mut Answer, line: &Value) -> Brought {
+pub(super) fn event(answer: &mut Answer, line: &Value) -> StreamEvent {
     answer.error = error_in(line);
     if answer.error.is_some() {
-        return Brought::End;
+        return StreamEvent::End;
     }
     answer.model = answer.model.take().or_else(|| text_of(&line["model"]));
     let message = &line["message"];
@@ -61,20 +63,23 @@ pub(super) fn event(answer: &mut Answer, line: &Value) -> Brought {
     answer.calls_tool |= calls;
     if line["done"] == json!(true) {
         answer.complete = true;
-        answer.finish_reason = text_of(&line["done_reason"]);
-        answer.cut_by_length = line["done_reason"] == "length";
+        if let Some(reason) = text_of(&line["done_reason"]) {
+            answer.finish(&reason);
+        }
         answer.input_tokens = count(&line["prompt_eval_count"]);
         answer.output_tokens = count(&line["eval_count"]);
         answer.load_ms = line["load_duration"].as_f64().map(|ns| ns / NANOS_PER_MS);
     }
-    if text || calls {
-        Brought::Text
+    if calls {
+        StreamEvent::Text
+    } else if text {
+        answer.appended()
     } else if is_text(&message["thinking"]) {
-        Brought::Reasoning
+        StreamEvent::Reasoning
     } else if answer.complete {
-        Brought::End
+        StreamEvent::End
     } else {
-        Brought::Nothing
+        StreamEvent::Nothing
     }
 }
 

@@ -6,18 +6,19 @@
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Ask, Brought, Request, append, chat, error_in, is_something, is_text, text_of,
+    Answer, ProbeRequest, Request, StreamEvent, append, chat, error_in, is_something, is_text,
+    text_of,
 };
 use crate::model::Provider;
 
 /// The API refuses a smaller budget.
 const LEAST_TOKENS: u32 = 16;
 
-pub(super) fn request(ask: &Ask<'_>) -> Request {
+pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.openai("responses", false, || body_of(ask))
 }
 
-fn body_of(ask: &Ask<'_>) -> Value {
+fn body_of(ask: &ProbeRequest<'_>) -> Value {
     let endpoint = ask.endpoint;
     let mut body = json!({
         "model": ask.model(),
@@ -44,26 +45,26 @@ fn body_of(ask: &Ask<'_>) -> Value {
     body
 }
 
-pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
+pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
     let kind = event["type"].as_str().unwrap_or_default();
     let delta = &event["delta"];
     match kind {
-        "response.output_text.delta" if append(&mut answer.text, delta) => Brought::Text,
+        "response.output_text.delta" if append(&mut answer.text, delta) => answer.appended(),
         // A server that sends the text only whole.
         "response.output_text.done"
             if answer.text.is_empty() && append(&mut answer.text, &event["text"]) =>
         {
-            Brought::Text
+            StreamEvent::Text
         }
-        "response.refusal.delta" if append(&mut answer.refusal, delta) => Brought::Text,
+        "response.refusal.delta" if append(&mut answer.refusal, delta) => StreamEvent::Text,
         "response.reasoning_summary_text.delta" | "response.reasoning_text.delta"
             if is_text(delta) =>
         {
-            Brought::Reasoning
+            StreamEvent::Reasoning
         }
         "response.function_call_arguments.delta" => {
             answer.calls_tool = true;
-            Brought::Text
+            StreamEvent::Text
         }
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
             whole(answer, &event["response"]);
@@ -74,7 +75,7 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
                 answer.error = Some(json!({"message": kind}));
             }
             answer.complete = true;
-            Brought::End
+            StreamEvent::End
         }
         _ => {
             answer.model = answer
@@ -83,9 +84,9 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> Brought {
                 .or_else(|| text_of(&event["response"]["model"]));
             answer.error = error_in(event);
             if answer.error.is_some() {
-                Brought::End
+                StreamEvent::End
             } else {
-                Brought::Nothing
+                StreamEvent::Nothing
             }
         }
     }

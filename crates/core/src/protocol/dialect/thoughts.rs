@@ -1,0 +1,105 @@
+//! Thoughts of a model that stand in tags before its answer: servers without a parser for reasoning send them as text.
+
+/// The tags of the models that are in use: Qwen, DeepSeek and kin, Magistral, Seed, Kimi, gpt-oss.
+const TAGS: [(&str, &str); 8] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("\u{25c1}think\u{25b7}", "\u{25c1}/think\u{25b7}"),
+    ("<|channel|>analysis", "<|channel|>final<|message|>"),
+];
+
+/// How far the text of an answer has been read.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(in crate::protocol) enum Thoughts {
+    /// Nothing but white space, or the beginning of a tag, has come.
+    #[default]
+    Undecided,
+    /// Inside, until this tag; there is none before this byte.
+    Inside(&'static str, usize),
+    /// The answer begins at this byte.
+    AnswerFrom(usize),
+}
+
+impl Thoughts {
+    /// Reads on in `text`, which only grows; true when a part of the answer has come.
+    pub(super) fn read(&mut self, text: &str) -> bool {
+        if *self == Self::Undecided {
+            let start = text.trim_start();
+            let opened = TAGS.iter().find(|(open, _)| start.starts_with(open));
+            if let Some((open, close)) = opened {
+                *self = Self::Inside(close, text.len() - start.len() + open.len());
+            } else if start.is_empty() || TAGS.iter().any(|(open, _)| open.starts_with(start)) {
+                return false;
+            } else {
+                *self = Self::AnswerFrom(0);
+            }
+        }
+        if let Self::Inside(close, from) = *self {
+            match text[from..].find(close) {
+                Some(at) => *self = Self::AnswerFrom(from + at + close.len()),
+                None => {
+                    // The tag may have begun at the very end.
+                    let last = text.len().saturating_sub(close.len()).max(from);
+                    *self = Self::Inside(close, text.floor_char_boundary(last));
+                }
+            }
+        }
+        matches!(self, Self::AnswerFrom(at) if text.len() > *at)
+    }
+
+    /// The answer in `text`, which was read to its end. Where a template opened the tag, only its end is in the text.
+    pub(super) fn visible(self, text: &str) -> &str {
+        match self {
+            Self::Inside(..) => "",
+            Self::AnswerFrom(at) if at > 0 => &text[at..],
+            Self::Undecided | Self::AnswerFrom(_) => TAGS
+                .iter()
+                .filter_map(|(_, close)| text.rfind(close).map(|at| &text[at + close.len()..]))
+                .min_by_key(|rest| rest.len())
+                .unwrap_or(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn visible(text: &str) -> &str {
+        let mut thoughts = Thoughts::default();
+        thoughts.read(text);
+        thoughts.visible(text)
+    }
+
+    #[test]
+    fn thoughts_in_tags_are_no_part_of_an_answer() {
+        assert_eq!(visible("pong"), "pong");
+        assert_eq!(visible("  <think>pong? yes</think>\n\npong"), "\n\npong");
+        assert_eq!(visible("<think>they want pong"), "");
+        assert_eq!(visible("they want pong</think>ok"), "ok");
+        assert_eq!(visible("[THINK]pong[/THINK]ok"), "ok");
+        assert_eq!(visible("<thirteen>"), "<thirteen>");
+        assert_eq!(visible("<th"), "<th");
+    }
+
+    proptest! {
+        #[test]
+        fn borders_between_parts_do_not_matter(
+            parts in prop::collection::vec("(<think>|</think>|<th|ink>|é|pong| ){0,3}", 0..8)
+        ) {
+            let whole = parts.concat();
+            let mut thoughts = Thoughts::default();
+            let mut text = String::new();
+            for part in &parts {
+                text.push_str(part);
+                thoughts.read(&text);
+            }
+            prop_assert_eq!(thoughts.visible(&text), visible(&whole));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What an error answer holds: its codes and its text, wherever they stand. Pure.
+
+use serde_json::Value;
+
+/// A longer error body is not parsed: JSON takes a multiple of its size in memory.
+pub(in crate::protocol) const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// How deep errors are nested in errors: a gateway's around a router's around a vendor's.
+const MAX_DEPTH: usize = 5;
+/// How many codes are collected.
+const MAX_CODES: usize = 32;
+/// How many of several errors are quoted.
+const MAX_QUOTED: usize = 3;
+/// More than is kept of a text, since a secret must not be cut before it was recognized.
+const MAX_TEXT_CHARS: usize = 2000;
+
+/// Keys that hold a code.
+const CODE_KEYS: [&str; 13] = [
+    "__type",
+    "Code",
+    "code",
+    "err_code",
+    "errorCode",
+    "error_code",
+    "error_type",
+    "http_code",
+    "reason",
+    "status",
+    "statusCode",
+    "status_code",
+    "type",
+];
+/// Keys that hold another error, from the outside to the inside.
+const NESTED_KEYS: [&str; 12] = [
+    "error",
+    "Error",
+    "errors",
+    "message",
+    "detail",
+    "details",
+    "base_resp",
+    "Response",
+    "innererror",
+    "response",
+    "cause",
+    "metadata",
+];
+/// Keys that hold a text, the most telling first. An `error` that is an object or a list comes before them all.
+const TEXT_KEYS: [&str; 17] = [
+    "message",
+    "Message",
+    "error_message",
+    "errorMessage",
+    "error_description",
+    "error_msg",
+    "errmsg",
+    "msg",
+    "status_msg",
+    "detail",
+    "details",
+    "error",
+    "description",
+    "reason",
+    "title",
+    "status",
+    "code",
+];
+/// Keys that hold an error object or a list of them.
+const OBJECT_KEYS: [&str; 5] = ["error", "Error", "errors", "base_resp", "Response"];
+
+/// What was collected from an error.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// In lower case, without a namespace around them.
+    codes: Vec<String>,
+    pub(super) message: String,
+    /// The text that is compared: in lower case and without addresses, whose paths name pages about money and limits.
+    pub(super) lower: String,
+    /// The HTTP status that stands inside.
+    pub(super) status: Option<u16>,
+    /// The parameter of the request that it names.
+    pub(super) param: Option<String>,
+    /// MiniMax's own number.
+    pub(super) minimax: Option<i64>,
+    /// A router passes on the refusal of a provider behind it.
+    pub(super) is_upstream: bool,
+    /// A router's own moderation of the prompt.
+    pub(super) is_moderated: bool,
+    /// Google names the quota that is used up; its shared capacity has none.
+    pub(super) names_quota: bool,
+    pub(super) is_of_cloudflare: bool,
+}
+
+impl Facts {
+    /// Collects what `value` holds.
+    pub(super) fn of(value: &Value) -> Self {
+        let mut facts = Self::default();
+        facts.collect(value, 0);
+        let message = text_of(value, 0).unwrap_or_else(|| match value {
+            Value::Object(_) | Value::Array(_) => value.to_string(),
+            _ => String::new(),
+        });
+        let raw = error_of(value)["metadata"]["raw"].as_str();
+        let message = match raw.map(|raw| text_of(&Value::from(raw), 1).unwrap_or_default()) {
+            Some(raw) if !raw.is_empty() => format!("{message}: {raw}"),
+            _ => message,
+        };
+        facts.set_message(message);
+        if facts.minimax.is_none() {
+            facts.minimax = number_in_brackets(&facts.message);
+        }
+        facts
+    }
+
+    /// The facts of a text that is no JSON.
+    pub(super) fn of_text(text: &str) -> Self {
+        let mut facts = Self::default();
+        facts.set_message(text.chars().take(MAX_TEXT_CHARS).collect());
+        facts
+    }
+
+    /// Adds a code, for instance from a header.
+    pub(super) fn add_code(&mut self, code: &str) {
+        // `ThrottlingException:http://…` and `com.amazon.coral.service#ThrottlingException`.
+        let code = code.split(":http").next().unwrap_or_default();
+        let code = code.rsplit('#').next().unwrap_or_default().trim();
+        if !code.is_empty() && self.codes.len() < MAX_CODES {
+            self.codes.push(code.to_lowercase());
+        }
+    }
+
+    /// Whether one of the codes is among `names`.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        self.codes.iter().any(|code| names.contains(&code.as_str()))
+    }
+
+    /// Whether the text holds one of `parts`.
+    pub(super) fn says(&self, parts: &[&str]) -> bool {
+        parts.iter().any(|part| self.lower.contains(part))
+    }
+
+    /// Whether the text names the window of time of a rate limit: "per minute", "/ day", "(TPM)".
+    pub(super) fn names_window(&self) -> bool {
+        let mut before_is_per = false;
+        for token in self.lower.split(|c: char| !c.is_alphanumeric() && c != '/') {
+            if super::WINDOWS.contains(&token) {
+                return true;
+            }
+            let (is_per, unit) = match token.rsplit_once('/') {
+                Some((_, unit)) => (true, unit),
+                None => (before_is_per, token),
+            };
+            if is_per && super::WINDOW_UNITS.contains(&unit) {
+                return true;
+            }
+            if !token.is_empty() {
+                before_is_per = token == "per" || token.ends_with('/');
+            }
+        }
+        false
+    }
+
+    fn set_message(&mut self, message: String) {
+        let lower = message.to_lowercase();
+        let mut kept = String::with_capacity(lower.len());
+        for part in lower.split_inclusive(char::is_whitespace) {
+            match part.find("://") {
+                // What stands before an address belongs to the text.
+                Some(at) => {
+                    kept.push_str(part[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric()))
+                }
+                None => kept.push_str(part),
+            }
+        }
+        self.lower = kept;
+        self.message = message;
+    }
+
+    fn collect(&mut self, value: &Value, depth: usize) {
+        if depth > MAX_DEPTH {
+            return;
+        }
+        match value {
+            Value::String(text) => {
+                if let Some(inner) = json_in(text) {
+                    self.collect(&inner, depth + 1);
+                }
+            }
+            Value::Array(items) => {
+                for item in items.iter().take(MAX_CODES) {
+                    self.collect(item, depth + 1);
+                }
+            }
+            Value::Object(map) => {
+                for key in CODE_KEYS {
+                    self.collect_code(key, &value[key]);
+                }
+                if map
+                    .get("@type")
+                    .and_then(Value::as_str)
+                    .is_some_and(|kind| kind.ends_with("QuotaFailure"))
+                {
+                    self.names_quota = true;
+                }
+                if let Some(param) = value["param"].as_str().filter(|param| !param.is_empty()) {
+                    self.param.get_or_insert_with(|| param.to_owned());
+                }
+                self.is_of_cloudflare |= value["cloudflare_error"] == Value::Bool(true);
+                let metadata = &value["metadata"];
+                self.is_upstream |= !metadata["provider_name"].is_null();
+                self.is_moderated |=
+                    metadata["reasons"].is_array() || metadata["flagged_input"].is_string();
+                if let Some(code) = value["base_resp"]["status_code"].as_i64() {
+                    self.minimax = Some(code).filter(|code| *code != 0);
+                }
+                for key in NESTED_KEYS {
+                    if let Some(inner) = map.get(key) {
+                        self.collect(inner, depth + 1);
+                    }
+                }
+                if let Some(raw) = metadata["raw"].as_str().and_then(json_in) {
+                    self.collect(&raw, depth + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn collect_code(&mut self, key: &str, value: &Value) {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return,
+        };
+        if self.status.is_none() && key != "type" && key != "reason" {
+            self.status = text.parse().ok().filter(|s| (400..600).contains(s));
+        }
+        self.add_code(&text);
+    }
+}
+
+/// The body as JSON, or that of the first event if it is a stream of them all the same. Nothing for a body that is longer
+/// than any error.
+pub(super) fn parse(body: &str) -> Option<Value> {
+    if body.len() > MAX_ERROR_BYTES {
+        return None;
+    }
+    let body = body.trim_start_matches('\u{feff}').trim();
+    json_in(body).or_else(|| {
+        let mut data = body.lines().filter_map(|line| line.strip_prefix("data:"));
+        data.find_map(|data| json_in(data.trim()))
+    })
+}
+
+/// The object or list that a text holds, if it is JSON.
+fn json_in(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if text.len() > MAX_ERROR_BYTES || !text.starts_with(['{', '[']) {
+        return None;
+    }
+    serde_json::from_str::<Value>(text)
+        .ok()
+        .filter(|value| value.is_object() || value.is_array())
+}
+
+/// The error object inside an answer, or the answer itself.
+fn error_of(value: &Value) -> &Value {
+    let value = value.get(0).unwrap_or(value);
+    let error = &value["error"];
+    if error.is_object() { error } else { value }
+}
+
+/// The text of an error, from the innermost error that has one.
+fn text_of(value: &Value, depth: usize) -> Option<String> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    match value {
+        Value::String(text) => {
+            let text = text.trim();
+            let inner = json_in(text).and_then(|inner| text_of(&inner, depth + 1));
+            inner.or_else(|| (!text.is_empty()).then(|| text.to_owned()))
+        }
+        Value::Array(items) => {
+            let texts: Vec<String> = items
+                .iter()
+                .take(MAX_QUOTED)
+                .filter_map(|item| text_of(item, depth + 1))
+                .collect();
+            (!texts.is_empty()).then(|| texts.join("; "))
+        }
+        Value::Object(map) => {
+            if let Some(text) = place_and_text(value) {
+                return Some(text);
+            }
+            let objects = OBJECT_KEYS.iter().filter_map(|key| map.get(*key));
+            let nested = objects
+                .filter(|inner| !inner.is_string())
+                .find_map(|inner| text_of(inner, depth + 1));
+            nested.or_else(|| {
+                let texts = TEXT_KEYS.iter().filter_map(|key| map.get(*key));
+                texts
+                    .filter(|inner| !inner.is_number())
+                    .find_map(|inner| text_of(inner, depth + 1))
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Pydantic's form, which FastAPI sends: where (`loc`) and what (`msg`).
+fn place_and_text(value: &Value) -> Option<String> {
+    let text = value["msg"].as_str()?;
+    let place: Vec<String> = value["loc"]
+        .as_array()?
+        .iter()
+        .map(|part| {
+            part.as_str()
+                .map_or_else(|| part.to_string(), str::to_owned)
+        })
+        .collect();
+    Some(format!("{}: {text}", place.join(".")))
+}
+
+/// The four digits that MiniMax puts in brackets behind its text.
+fn number_in_brackets(text: &str) -> Option<i64> {
+    let inner = text.trim_end().strip_suffix(')')?.rsplit_once('(')?.1;
+    Some(inner)
+        .filter(|digits| digits.len() == 4)
+        .and_then(|digits| digits.parse().ok())
+}
+
+/// The title of a page, or the beginning of whatever it is.
+pub(in crate::protocol) fn page_message(status: u16, body: &str) -> String {
+    let start: String = body.trim().chars().take(MAX_TEXT_CHARS).collect();
+    if start.is_empty() {
+        return format!("HTTP {status} without a body");
+    }
+    let lower = start.to_ascii_lowercase();
+    let is_html = ["<html", "<!doctype html", "<head", "<body"]
+        .iter()
+        .any(|tag| lower.contains(tag));
+    let shown = title(body).unwrap_or(start);
+    if is_html && status == 200 {
+        return format!("an HTML page instead of an answer (check `base_url`): {shown}");
+    }
+    shown
+}
+
+fn title(body: &str) -> Option<String> {
+    let lower = body.to_ascii_lowercase();
+    let from = lower.find("<title")?;
+    let from = from + lower[from..].find('>')? + 1;
+    let end = from + lower[from..].find("</title>")?;
+    let title = body.get(from..end)?.trim();
+    (!title.is_empty()).then(|| title.chars().take(MAX_TEXT_CHARS).collect())
+}
