@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::{Exit, Failure, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
 use crate::attribute::{Context, attribute};
 use crate::clock;
-use crate::model::{Attribution, Endpoint, Outcome, Sample, Status, Trigger};
+use crate::model::{Attribution, Endpoint, Fault, Outcome, Sample, Status, Trigger};
 use crate::probe::{Controls, Due, Prober};
 use crate::redact::Redactor;
 
@@ -219,13 +219,18 @@ fn render(all: &[Vec<Sample>]) -> String {
             paint(&format!("{}: {words}", s.endpoint), colour(Status::Outage))
         );
         for (name, value) in [
-            ("the provider's words", &s.error),
+            ("error", &s.error),
             ("the answer", &s.answer),
             ("request id", &s.request_id),
         ] {
             if let Some(value) = value {
                 text += &format!("\n  {name}: {value}");
             }
+        }
+        let is_unknown_path = matches!(s.http_status, Some(404 | 405));
+        if is_unknown_path && s.fault == Some(Fault::RequestRejected) {
+            text += "\n  check `base_url`: the server does not know the path that was asked \
+                     (compatible servers want `/v1` at its end)";
         }
     }
     text

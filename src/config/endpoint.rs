@@ -1,6 +1,7 @@
 //! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a whole [`Endpoint`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use regex::Regex;
@@ -33,6 +34,9 @@ impl<'a> Layers<'_, 'a> {
         self.0.iter().filter_map(|t| t.table(key)).collect()
     }
 }
+
+/// How many addresses stand in for a name.
+const MAX_ADDRESSES: usize = 16;
 
 /// A checked endpoint, with the place of its table for what can only be checked against the others.
 pub(super) struct Read<'a> {
@@ -100,6 +104,10 @@ pub(super) fn read<'a>(
     let custom_body = layers.get("body").and_then(|v| v.string());
     let builtin = prompt.is_none() && custom_body.is_none() && catalog::talks(api_or);
     let expect = read_expect(&layers, builtin);
+    let default_prompt = match &expect.tool {
+        Some(tool) => format!("Call the tool `{tool}` once. (probe {{nonce}})"),
+        None => catalog::prompt(api_or).to_owned(),
+    };
     let timeouts = read_timeouts(&layers);
     let mut endpoint = Endpoint {
         name: name.unwrap_or_default(),
@@ -125,7 +133,7 @@ pub(super) fn read<'a>(
             .get("stream")
             .and_then(|v| v.boolean())
             .unwrap_or(true),
-        prompt: prompt.unwrap_or_else(|| catalog::prompt(api_or).to_owned()),
+        prompt: prompt.unwrap_or(default_prompt),
         max_tokens: layers
             .get("max_tokens")
             .and_then(|v| v.whole(1..=100_000))
@@ -141,6 +149,16 @@ pub(super) fn read<'a>(
                 .map(str::to_owned),
             None => None,
         },
+        service_tier: layers
+            .get("service_tier")
+            .and_then(|v| checked_service_tier(&v, fallback)),
+        resolve: layers
+            .get("resolve")
+            .and_then(|v| checked_addresses(&v))
+            .unwrap_or_default(),
+        source_address: layers
+            .get("source_address")
+            .and_then(|v| v.parse("IP address", "write it as `192.0.2.1` or `2001:db8::1`")),
         expect,
         body: custom_body,
         method: layers
@@ -250,10 +268,7 @@ fn check_whole(
     {
         missing("model", "the server cannot guess it");
     }
-    let wants_key = matches!(
-        provider,
-        Provider::OpenAi | Provider::Anthropic | Provider::Gemini | Provider::AzureOpenAi
-    );
+    let wants_key = !matches!(provider, Provider::OpenAiCompatible | Provider::Http);
     let given = ["api_key", "api_key_file", "api_key_credential"]
         .iter()
         .any(|k| layers.0.iter().any(|t| t.get(k).is_some()));
@@ -544,9 +559,71 @@ fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
             .get("min_tokens")
             .and_then(|v| v.whole(1..=100_000))
             .map(|n| n as u32),
+        tool: table.get("tool").and_then(|v| checked_tool(&v)),
     };
     tables.iter().for_each(Table::finish);
     expect
+}
+
+/// A name that every vendor takes for a function.
+fn checked_tool(value: &Value<'_>) -> Option<String> {
+    let name = value.string()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+        return value.error(
+            format!("invalid name of a tool {}", echo(&name)),
+            "1 to 64 of the letters a-z, A-Z, digits, `_` and `-`",
+        );
+    }
+    Some(name)
+}
+
+/// The tiers that the vendors document; servers with an API of the same kind have their own.
+fn checked_service_tier(value: &Value<'_>, provider: Provider) -> Option<String> {
+    let tier = value.string()?;
+    let known: &[&str] = match provider {
+        Provider::OpenAi | Provider::AzureOpenAi => {
+            &["auto", "default", "flex", "priority", "scale", "fast"]
+        }
+        Provider::Anthropic => &["auto", "standard_only"],
+        Provider::Gemini | Provider::Http => {
+            return value.error(
+                format!("`service_tier` means nothing to provider `{provider}`"),
+                "leave it out",
+            );
+        }
+        _ => return Some(tier),
+    };
+    if !known.contains(&tier.as_str()) {
+        return value.error(
+            format!("unknown value {} for `service_tier`", echo(&tier)),
+            format!("one of {}", known.join(", ")),
+        );
+    }
+    Some(tier)
+}
+
+fn checked_addresses(value: &Value<'_>) -> Option<Vec<IpAddr>> {
+    let texts = value.strings()?;
+    let mut addresses = Vec::new();
+    for text in &texts {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => {
+                return value.error(
+                    format!("{} is not an IP address", echo(text)),
+                    "write addresses without a port, as `192.0.2.1` or `2001:db8::1`",
+                );
+            }
+        }
+    }
+    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
+        return value.error(
+            "`resolve` needs 1 to 16 addresses".to_owned(),
+            "leave it out to ask the resolver",
+        );
+    }
+    Some(addresses)
 }
 
 fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {

@@ -9,6 +9,7 @@ use super::check::reference;
 use super::endpoint::Read;
 use super::raw::{Table, Value};
 use super::{FeedKind, StatusFeed, catalog};
+use crate::protocol::presets::{self, StatusPage};
 use crate::model::Provider;
 
 /// Reads the status feeds; providers without one get the one that is known, if they are probed at their own address.
@@ -191,7 +192,10 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
             FeedKind::AzureRss,
             &["OpenAI", "Foundry", "Cognitive Services", "Multiple"],
         ),
-        Provider::OpenAiCompatible | Provider::Http => return None,
+        vendor => match presets::of(vendor)?.status_page? {
+            StatusPage::Statuspage(url) => (url, FeedKind::Statuspage, &[]),
+            StatusPage::IncidentIo(url) => (url, FeedKind::IncidentIo, &[]),
+        },
     };
     // The vendor's front end has been seen to turn programs away; the platform's own address has not.
     let fallback = (provider == Provider::Anthropic)

@@ -503,6 +503,8 @@ fn provider(provider: Provider) -> &'static str {
     match provider {
         Provider::AzureOpenAi => "azure.ai.openai",
         Provider::Gemini => "gcp.gemini",
+        Provider::Mistral => "mistral_ai",
+        Provider::XAi => "x_ai",
         other => other.as_str(),
     }
 }

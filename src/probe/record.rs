@@ -52,6 +52,7 @@ impl Recorder<'_> {
             dns,
             tcp,
             tls,
+            proxy,
             remote,
             tls_expires_at,
             refused_with,
@@ -61,6 +62,7 @@ impl Recorder<'_> {
         sample.dns_ms = dns.map(ms);
         sample.tcp_ms = tcp.map(ms);
         sample.tls_ms = tls.map(ms);
+        sample.proxy_ms = proxy.map(ms);
         sample.remote_addr = remote.map(|a| a.to_string());
         sample.total_ms = Some(ms(self.total));
         let fault = match end {

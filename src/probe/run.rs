@@ -15,7 +15,7 @@ use super::Prober;
 use super::pool::Line;
 use super::proxy::Address;
 use super::record::{End, Recorder, ms};
-use super::transport::{self, Stages};
+use super::transport::{self, Route, Stages};
 use crate::log::{Event, emit};
 use crate::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
 use crate::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
@@ -25,6 +25,12 @@ use crate::protocol::response_head::{self, Head};
 
 /// What may still come after the end of an answer before its connection can be kept.
 const REST: Duration = Duration::from_millis(250);
+
+/// How much one probe reads before others have their turn.
+const SHARE_BYTES: usize = 32 * 1024;
+const SHARE_FRAMES: usize = 32;
+/// A body may come in so many pieces: even empty ones cost time.
+const MAX_FRAMES: usize = 200_000;
 
 /// How long the fetch of a token may take, and how long its answer may be.
 const TOKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -139,9 +145,13 @@ impl<'a> Run<'a> {
         let request = entra_token::request(entra);
         let proxy = self.prober.proxies.towards(&request.url);
         let mut stages = Stages::default();
+        let route = Route {
+            proxy,
+            ..Route::default()
+        };
         let deadline = Instant::now() + TOKEN_WITHIN;
         let connected =
-            transport::connect(&request.url, proxy, &self.prober.tls, deadline, &mut stages)
+            transport::connect(&request.url, route, &self.prober.tls, deadline, &mut stages)
                 .await
                 .map_err(|no| broken(no.fault, no.words))?;
         let of_line =
@@ -190,9 +200,14 @@ impl<'a> Run<'a> {
         let limits = self.endpoint.timeouts;
         let deadline = self.start + limits.connect.min(limits.total);
         let proxy = self.prober.proxies.towards(&request.url);
+        let route = Route {
+            proxy,
+            resolve: &self.endpoint.resolve,
+            source: self.endpoint.source_address,
+        };
         let connected = transport::connect(
             &request.url,
-            proxy,
+            route,
             &self.prober.tls,
             deadline,
             &mut self.stages,
@@ -279,6 +294,7 @@ impl<'a> Run<'a> {
             exchange.end(self.since_start(line.arrivals.last()));
         }
         let mut broken = None;
+        let mut share = FairShare::default();
         while !exchange.is_over() {
             let (deadline, fault) = match exchange.last_content() {
                 _ if !exchange.is_stream() => (total, Fault::TimeoutTotal),
@@ -298,8 +314,12 @@ impl<'a> Run<'a> {
                 }
                 Ok(None) => exchange.end(self.since_start(line.arrivals.last())),
                 Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        exchange.take(&data, self.since_start(line.arrivals.last()));
+                    let data = frame.into_data().unwrap_or_default();
+                    exchange.take(&data, self.since_start(line.arrivals.last()));
+                    if !share.used(data.len()).await {
+                        let message = format!("more than {MAX_FRAMES} pieces");
+                        broken = Some((Fault::BodyTooLarge, message));
+                        break;
                     }
                 }
                 Ok(Some(Err(error))) => {
@@ -377,6 +397,28 @@ impl<'a> Run<'a> {
         drop(known);
         let fields = json!({"endpoint": name, "parameter": parameter});
         emit(Event::ProbeAdapted, Level::INFO, &message, &fields);
+    }
+}
+
+/// What one probe may read before others have their turn: a server that floods one connection must not delay the rest.
+#[derive(Debug, Default)]
+struct FairShare {
+    bytes: usize,
+    frames: usize,
+    all_frames: usize,
+}
+
+impl FairShare {
+    /// Counts one more frame and lets others run when the share is used up; false when the body has too many frames.
+    async fn used(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.frames += 1;
+        self.all_frames += 1;
+        if self.bytes >= SHARE_BYTES || self.frames >= SHARE_FRAMES {
+            (self.bytes, self.frames) = (0, 0);
+            tokio::task::yield_now().await;
+        }
+        self.all_frames <= MAX_FRAMES
     }
 }
 

@@ -4,7 +4,7 @@
 //! redirects and retries; a monitor needs each stage's own time and the first attempt.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, socket,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, socket,
 };
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
@@ -43,10 +43,23 @@ pub(super) struct Stages {
     pub(super) dns: Option<Duration>,
     pub(super) tcp: Option<Duration>,
     pub(super) tls: Option<Duration>,
+    /// Until the proxy had opened the way, from the start of the connection.
+    pub(super) proxy: Option<Duration>,
     pub(super) remote: Option<SocketAddr>,
     pub(super) tls_expires_at: Option<Timestamp>,
     /// The status with which a proxy refused a tunnel.
     pub(super) refused_with: Option<u16>,
+}
+
+/// The way to a target.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Route<'a> {
+    /// Through this proxy.
+    pub(super) proxy: Option<&'a Address>,
+    /// To these addresses instead of those of the name; not used towards a proxy.
+    pub(super) resolve: &'a [IpAddr],
+    /// From this address of the machine.
+    pub(super) source: Option<IpAddr>,
 }
 
 /// Why there is no connection.
@@ -67,12 +80,14 @@ pub(super) struct Connected {
 /// goes.
 pub(super) async fn connect(
     url: &Url,
-    proxy: Option<&Address>,
+    route: Route<'_>,
     tls: &Arc<ClientConfig>,
     deadline: Instant,
     stages: &mut Stages,
 ) -> Result<Connected, NoConnection> {
-    let mut stream = open(proxy.map_or(url, |p| &p.url), deadline, stages)
+    let began_all = Instant::now();
+    let proxy = route.proxy;
+    let mut stream = open(proxy.map_or(url, |p| &p.url), route, deadline, stages)
         .await
         .map_err(|no| match proxy {
             Some(proxy) => failed(
@@ -95,6 +110,7 @@ pub(super) async fn connect(
         })?;
         stages.tcp = stages.tcp.map(|tcp| tcp + began.elapsed());
     }
+    stages.proxy = proxy.map(|_| began_all.elapsed());
     let arrivals = Arrivals::default();
     let stamped = Stamped::new(stream, arrivals.clone());
     if url.scheme() != "https" {
@@ -137,11 +153,14 @@ pub(super) async fn connect(
 /// Opens a TCP connection to the host of `url`.
 async fn open(
     url: &Url,
+    route: Route<'_>,
     deadline: Instant,
     stages: &mut Stages,
 ) -> Result<TcpStream, NoConnection> {
     let port = url.port_or_known_default().unwrap_or(443);
+    let fixed = if route.proxy.is_none() { route.resolve } else { &[] };
     let addresses: Vec<SocketAddr> = match url.host() {
+        Some(_) if !fixed.is_empty() => fixed.iter().map(|ip| (*ip, port).into()).collect(),
         None => return Err(failed(Fault::RequestRejected, "the URL has no host")),
         Some(Host::Ipv4(ip)) => vec![(ip, port).into()],
         Some(Host::Ipv6(ip)) => vec![(ip, port).into()],
@@ -163,7 +182,8 @@ async fn open(
         }
     };
     let began = Instant::now();
-    let stream = match tokio::time::timeout_at(deadline, first_of(interleaved(addresses))).await {
+    let attempts = first_of(interleaved(addresses), route.source);
+    let stream = match tokio::time::timeout_at(deadline, attempts).await {
         Err(_) => return Err(failed(Fault::TcpTimeout, IN_TIME)),
         Ok(Err(error)) => return Err(of_connect(&error)),
         Ok(Ok(stream)) => stream,
@@ -199,12 +219,15 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The first of the addresses that answers; each gets a head start before the next is tried beside it.
-async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn first_of(
+    addresses: Vec<SocketAddr>,
+    source: Option<IpAddr>,
+) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     if let Some(address) = waiting.next() {
-        attempts.push(to_address(address));
+        attempts.push(to_address(address, source));
     }
     loop {
         tokio::select! {
@@ -213,14 +236,14 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
                 Err(error) => {
                     last = error;
                     match waiting.next() {
-                        Some(address) => attempts.push(to_address(address)),
+                        Some(address) => attempts.push(to_address(address, source)),
                         None if attempts.is_empty() => return Err(last),
                         None => {}
                     }
                 }
             },
             () = tokio::time::sleep(NEXT_ADDRESS), if waiting.len() > 0 => {
-                attempts.extend(waiting.next().map(to_address));
+                attempts.extend(waiting.next().map(|address| to_address(address, source)));
             }
             else => return Err(last),
         }
@@ -228,7 +251,7 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 /// A connection to one address. Where it is there at once, as on this machine, no turn among other tasks is waited for.
-async fn to_address(address: SocketAddr) -> io::Result<TcpStream> {
+async fn to_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() {
         AddressFamily::Inet
     } else {
@@ -236,6 +259,9 @@ async fn to_address(address: SocketAddr) -> io::Result<TcpStream> {
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, None)?;
+    if let Some(source) = source {
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+    }
     match connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
         // Interrupted, it goes on by itself.
         Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}

@@ -1,5 +1,6 @@
 //! What is probed: providers, APIs and the endpoint that the configuration describes.
 
+use std::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +32,48 @@ pub enum Provider {
     /// Anything that speaks OpenAI's dialect.
     #[serde(rename = "openai-compatible")]
     OpenAiCompatible,
+    /// Groq's API.
+    #[serde(rename = "groq")]
+    Groq,
+    /// Mistral's La Plateforme.
+    #[serde(rename = "mistral")]
+    Mistral,
+    /// Cohere's API for clients of OpenAI's.
+    #[serde(rename = "cohere")]
+    Cohere,
+    /// DeepSeek's API.
+    #[serde(rename = "deepseek")]
+    DeepSeek,
+    /// xAI's API.
+    #[serde(rename = "xai")]
+    XAi,
+    /// Together AI.
+    #[serde(rename = "together")]
+    Together,
+    /// Fireworks AI.
+    #[serde(rename = "fireworks")]
+    Fireworks,
+    /// Cerebras Inference.
+    #[serde(rename = "cerebras")]
+    Cerebras,
+    /// OpenRouter, a router in front of many providers.
+    #[serde(rename = "openrouter")]
+    OpenRouter,
+    /// Perplexity's Sonar API.
+    #[serde(rename = "perplexity")]
+    Perplexity,
+    /// Moonshot AI's Kimi.
+    #[serde(rename = "moonshot")]
+    Moonshot,
+    /// Zhipu AI's GLM (BigModel, Z.ai).
+    #[serde(rename = "zhipu")]
+    Zhipu,
+    /// MiniMax's API.
+    #[serde(rename = "minimax")]
+    MiniMax,
+    /// Alibaba Cloud's DashScope (Qwen).
+    #[serde(rename = "dashscope")]
+    DashScope,
     /// Any web target.
     Http,
 }
@@ -43,6 +86,20 @@ impl Provider {
         Self::Anthropic,
         Self::Gemini,
         Self::OpenAiCompatible,
+        Self::Groq,
+        Self::Mistral,
+        Self::Cohere,
+        Self::DeepSeek,
+        Self::XAi,
+        Self::Together,
+        Self::Fireworks,
+        Self::Cerebras,
+        Self::OpenRouter,
+        Self::Perplexity,
+        Self::Moonshot,
+        Self::Zhipu,
+        Self::MiniMax,
+        Self::DashScope,
         Self::Http,
     ];
 
@@ -54,8 +111,48 @@ impl Provider {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::OpenAiCompatible => "openai-compatible",
+            Self::Groq => "groq",
+            Self::Mistral => "mistral",
+            Self::Cohere => "cohere",
+            Self::DeepSeek => "deepseek",
+            Self::XAi => "xai",
+            Self::Together => "together",
+            Self::Fireworks => "fireworks",
+            Self::Cerebras => "cerebras",
+            Self::OpenRouter => "openrouter",
+            Self::Perplexity => "perplexity",
+            Self::Moonshot => "moonshot",
+            Self::Zhipu => "zhipu",
+            Self::MiniMax => "minimax",
+            Self::DashScope => "dashscope",
             Self::Http => "http",
         }
+    }
+
+    /// Whether it speaks OpenAI's dialect at an address of its own: a vendor that is known by name, or any other server.
+    pub fn is_compatible(self) -> bool {
+        self == Self::OpenAiCompatible || self.is_preset()
+    }
+
+    /// Whether it is a vendor with an API in OpenAI's dialect, whose address and default model are known.
+    pub fn is_preset(self) -> bool {
+        matches!(
+            self,
+            Self::Groq
+                | Self::Mistral
+                | Self::Cohere
+                | Self::DeepSeek
+                | Self::XAi
+                | Self::Together
+                | Self::Fireworks
+                | Self::Cerebras
+                | Self::OpenRouter
+                | Self::Perplexity
+                | Self::Moonshot
+                | Self::Zhipu
+                | Self::MiniMax
+                | Self::DashScope
+        )
     }
 
     /// The vendor's name as people say it.
@@ -66,6 +163,20 @@ impl Provider {
             Self::Anthropic => "Anthropic",
             Self::Gemini => "Gemini",
             Self::OpenAiCompatible => "OpenAI-compatible",
+            Self::Groq => "Groq",
+            Self::Mistral => "Mistral",
+            Self::Cohere => "Cohere",
+            Self::DeepSeek => "DeepSeek",
+            Self::XAi => "xAI",
+            Self::Together => "Together",
+            Self::Fireworks => "Fireworks",
+            Self::Cerebras => "Cerebras",
+            Self::OpenRouter => "OpenRouter",
+            Self::Perplexity => "Perplexity",
+            Self::Moonshot => "Moonshot",
+            Self::Zhipu => "Zhipu",
+            Self::MiniMax => "MiniMax",
+            Self::DashScope => "DashScope",
             Self::Http => "HTTP",
         }
     }
@@ -228,6 +339,8 @@ pub struct Expect {
     pub json_schema: Option<serde_json::Value>,
     /// Has at least this many tokens.
     pub min_tokens: Option<u32>,
+    /// Is a call of the tool of this name, which the request offers.
+    pub tool: Option<String>,
 }
 
 impl Expect {
@@ -241,7 +354,7 @@ impl Expect {
 
     /// Whether there is any condition.
     pub fn has_conditions(&self) -> bool {
-        self.checks_text() || self.min_tokens.is_some()
+        self.checks_text() || self.min_tokens.is_some() || self.tool.is_some()
     }
 }
 
@@ -387,6 +500,8 @@ pub struct Endpoint {
     pub max_tokens: u32,
     /// Sent as it stands, if given.
     pub reasoning_effort: Option<String>,
+    /// The tier of service to ask for; the provider's default otherwise.
+    pub service_tier: Option<String>,
     /// What the answer must be.
     pub expect: Expect,
     /// A whole request body instead of the built one.
@@ -397,6 +512,10 @@ pub struct Endpoint {
     pub path: String,
     /// For `http`: the statuses that are right.
     pub expect_status: Vec<u16>,
+    /// Addresses to connect to instead of those that the name resolves to.
+    pub resolve: Vec<IpAddr>,
+    /// The address of this machine to connect from.
+    pub source_address: Option<IpAddr>,
     /// Fresh or kept connections.
     pub connection: Connection,
     /// The limits of each stage.

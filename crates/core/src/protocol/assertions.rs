@@ -32,6 +32,9 @@ pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
     if answer.refused || (text.is_empty() && !answer.refusal.trim().is_empty()) {
         return Some(Fault::AnswerRefused.into());
     }
+    if let Some(tool) = &expect.tool {
+        return check_tool(answer, tool, text);
+    }
     // A tool call is an answer, though not one that could be checked.
     if answer.calls_tool && !expect.has_conditions() {
         return None;
@@ -54,6 +57,29 @@ pub(super) fn check(answer: &Answer, expect: &Expect) -> Option<Problem> {
     Some(Problem {
         fault,
         expected: format!("expected {expected}"),
+    })
+}
+
+/// Whether the tool was called that was asked for.
+fn check_tool(answer: &Answer, tool: &str, text: &str) -> Option<Problem> {
+    if answer.tools.iter().any(|called| called == tool) {
+        return None;
+    }
+    let got = match answer.tools.first() {
+        Some(other) => format!("a call of `{other}`"),
+        None if text.is_empty() => "nothing".to_owned(),
+        None => "a text".to_owned(),
+    };
+    let fault = if answer.cut_by_length {
+        Fault::RequestTooFewTokens
+    } else if answer.tools.is_empty() && text.is_empty() {
+        Fault::AnswerEmpty
+    } else {
+        Fault::AnswerWrong
+    };
+    Some(Problem {
+        fault,
+        expected: format!("expected a call of the tool `{tool}`, got {got}"),
     })
 }
 
@@ -159,6 +185,21 @@ mod tests {
             judge(&refused, &Expect::default()),
             Some(Fault::AnswerRefused)
         );
+    }
+
+    #[test]
+    fn the_tool_that_was_asked_for_is_called() {
+        let expect = Expect {
+            tool: Some("get_time".to_owned()),
+            ..Expect::default()
+        };
+        let mut called = answer("");
+        called.tools = vec!["get_time".to_owned()];
+        assert_eq!(judge(&called, &expect), None);
+        called.tools = vec!["other".to_owned()];
+        assert_eq!(judge(&called, &expect), Some(Fault::AnswerWrong));
+        assert_eq!(judge(&answer("It is noon."), &expect), Some(Fault::AnswerWrong));
+        assert_eq!(judge(&answer(""), &expect), Some(Fault::AnswerEmpty));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is known about providers and models: base URLs, default models that are alive, prices, and what a probe must
 //! send so that a model does not think before it says "pong". Read off the vendors' price lists on 2026-11-23.
 
+use super::presets;
 use crate::model::{Api, Price, Provider};
 
 /// What a token of Entra ID is for, unless it is for something else.
@@ -27,16 +28,17 @@ pub fn base_url(provider: Provider) -> Option<&'static str> {
         Provider::Anthropic => Some("https://api.anthropic.com"),
         Provider::Gemini => Some("https://generativelanguage.googleapis.com"),
         Provider::AzureOpenAi | Provider::OpenAiCompatible | Provider::Http => None,
+        vendor => presets::of(vendor).map(|preset| preset.base_url),
     }
 }
 
 /// The API that is probed unless another one is named.
 pub fn default_api(provider: Provider) -> Api {
     match provider {
-        Provider::OpenAi | Provider::AzureOpenAi | Provider::OpenAiCompatible => Api::Chat,
         Provider::Anthropic => Api::Messages,
         Provider::Gemini => Api::Generate,
         Provider::Http => Api::Http,
+        _ => Api::Chat,
     }
 }
 
@@ -63,6 +65,7 @@ pub fn apis(provider: Provider) -> &'static [Api] {
             Api::Http,
         ],
         Provider::Http => &[Api::Http],
+        vendor => presets::of(vendor).map_or(&[], |preset| preset.apis),
     }
 }
 
@@ -94,6 +97,7 @@ pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
         (Provider::OpenAi, Api::Moderations) => Some("omni-moderation-latest"),
         (Provider::Anthropic, Api::Messages) => Some("claude-haiku-5-5"),
         (Provider::Gemini, Api::Generate) => Some("gemini-2.5-flash-lite"),
+        (vendor, Api::Chat) => presets::of(vendor).map(|preset| preset.model),
         _ => None,
     }
 }
@@ -112,15 +116,25 @@ pub fn default_api_version(provider: Provider, api: Api) -> Option<&'static str>
 
 /// The effort that keeps a model of OpenAI's from thinking; `None` when it does not know the setting.
 pub fn default_effort(model: &str) -> Option<&'static str> {
-    // The first family of GPT-5 (August 2025) knows no `none`.
-    if matches!(model, "gpt-5" | "gpt-5-mini" | "gpt-5-nano") || model.starts_with("gpt-5-2025") {
-        Some("minimal")
-    } else if model.starts_with("gpt-5") || model.starts_with("gpt-6") {
-        Some("none")
-    } else if is_o_series(model) {
-        Some("low")
-    } else {
+    if is_o_series(model) {
+        // The -pro models of this series, too, take it.
+        return Some("low");
+    }
+    let family = ["gpt-5", "gpt-6"].iter().find(|f| model.starts_with(**f))?;
+    let rest = &model[family.len()..];
+    let first_family = *family == "gpt-5" && !rest.starts_with('.');
+    if model.contains("-chat") {
+        // What ChatGPT uses does not think.
         None
+    } else if rest.contains("-pro") {
+        Some(if first_family { "high" } else { "medium" })
+    } else if rest.contains("-codex") {
+        Some("low")
+    } else if first_family {
+        // Of August 2025; it knows no `none`.
+        Some("minimal")
+    } else {
+        Some("none")
     }
 }
 
@@ -184,7 +198,7 @@ pub fn ollama_thinking(model: &str) -> Option<Option<&'static str>> {
 
 /// The token budget of a probe of this model.
 pub fn default_max_tokens(model: Option<&str>) -> u32 {
-    const THINKING: [&str; 7] = [
+    const THINKING: [&str; 10] = [
         "opus",
         "fable",
         "-thinking",
@@ -192,6 +206,9 @@ pub fn default_max_tokens(model: Option<&str>) -> u32 {
         "gemini-3",
         "gemini-2.5-pro",
         "gpt-oss",
+        "MiniMax-M",
+        "glm-",
+        "deepseek-v4",
     ];
     let thinks = |m: &str| is_o_series(m) || THINKING.iter().any(|part| m.contains(part));
     if model.is_some_and(thinks) {
@@ -225,6 +242,19 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("openai/gpt-oss-20b", 0.075, 0.30),
     ("ministral-3b", 0.10, 0.10),
     ("deepseek-chat", 0.28, 0.42),
+    ("ministral-3b-latest", 0.10, 0.10),
+    ("command-r7b-12-2024", 0.0375, 0.15),
+    ("deepseek-v4-flash", 0.30, 1.20),
+    ("grok-4.20-0309-non-reasoning", 1.25, 2.50),
+    ("meta-llama/Llama-3.2-3B-Instruct", 0.06, 0.06),
+    ("accounts/fireworks/models/gpt-oss-20b", 0.07, 0.30),
+    ("llama3.1-8b", 0.10, 0.10),
+    ("openai/gpt-6-luna", 0.10, 0.50),
+    ("sonar", 1.00, 1.00),
+    ("moonshot-v1-8k", 0.20, 2.00),
+    ("glm-5.3-flash", 0.15, 0.50),
+    ("MiniMax-M3", 0.30, 1.20),
+    ("qwen3.8-flash", 0.15, 0.47),
 ];
 
 /// What a model costs, by its name or by that of its family (`gpt-6-luna-2026-09-01`); `None` when unknown.
@@ -276,6 +306,12 @@ mod tests {
         for (model, effort) in [
             ("gpt-6-luna", Some("none")),
             ("gpt-5-nano", Some("minimal")),
+            ("gpt-5-2025-08-07", Some("minimal")),
+            ("gpt-5.1", Some("none")),
+            ("gpt-5-pro", Some("high")),
+            ("gpt-5-codex", Some("low")),
+            ("gpt-5-chat-latest", None),
+            ("gpt-5.1-chat-latest", None),
             ("o4-mini", Some("low")),
             ("gpt-4o-mini", None),
         ] {

@@ -10,6 +10,8 @@ use crate::model::{Entra, Fault, Secret};
 
 /// How long a token is good that does not say so.
 const LIFE: Duration = Duration::from_hours(1);
+/// No token is kept for longer, whatever its answer says.
+const MAX_LIFE: Duration = Duration::from_hours(24);
 
 /// The request for a token.
 pub fn request(entra: &Entra) -> Request {
@@ -43,7 +45,7 @@ pub fn read(status: u16, body: &str) -> Result<(Secret, Duration), (Fault, Strin
             .or_else(|| value["expires_in"].as_str()?.parse().ok());
         return Ok((
             Secret::new(token),
-            seconds.map_or(LIFE, Duration::from_secs),
+            seconds.map_or(LIFE, |s| Duration::from_secs(s).min(MAX_LIFE)),
         ));
     }
     let words = value["error_description"]
@@ -74,6 +76,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!((token.expose(), life.as_secs()), ("t", 3599));
+        for forever in ["18446744073709551615", "\"18446744073709551615\""] {
+            let body = format!(r#"{{"expires_in":{forever},"access_token":"t"}}"#);
+            assert_eq!(read(200, &body).unwrap().1, MAX_LIFE);
+        }
         let (fault, words) = read(
             401,
             r#"{"error":"invalid_client","error_description":"AADSTS7000215"}"#,

@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod entra_token;
 pub mod error;
 mod ndjson;
+pub mod presets;
 mod ratelimit_reset;
 pub mod response;
 pub mod response_head;

@@ -37,14 +37,31 @@ impl Sse {
         chunk: &[u8],
         mut each: impl FnMut(&str, bool),
     ) -> Result<(), NotText> {
-        for &byte in chunk {
-            let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
-            match byte {
-                b'\n' if after_cr => {}
-                b'\r' | b'\n' => self.end_line(&mut each)?,
-                _ => self.line.push(byte),
+        let mut rest = chunk;
+        if self.after_cr && !rest.is_empty() {
+            self.after_cr = false;
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        while let Some(at) = rest.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+            let (line, end) = (&rest[..at], rest[at]);
+            rest = &rest[at + 1..];
+            if end == b'\r' {
+                self.after_cr = rest.is_empty();
+                rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+            }
+            if self.line.is_empty() {
+                self.end_line(line, &mut each)?;
+            } else {
+                // The room is used again: a stream of many events allocates once.
+                let mut whole = std::mem::take(&mut self.line);
+                whole.extend_from_slice(line);
+                let ended = self.end_line(&whole, &mut each);
+                whole.clear();
+                self.line = whole;
+                ended?;
             }
         }
+        self.line.extend_from_slice(rest);
         Ok(())
     }
 
@@ -52,14 +69,18 @@ impl Sse {
     /// error: it is handed over all the same.
     pub(super) fn end(&mut self, mut each: impl FnMut(&str, bool)) -> Result<(), NotText> {
         if !self.line.is_empty() {
-            self.end_line(&mut each)?;
+            let line = std::mem::take(&mut self.line);
+            self.end_line(&line, &mut each)?;
         }
         self.dispatch(&mut each)
     }
 
-    fn end_line(&mut self, each: &mut impl FnMut(&str, bool)) -> Result<(), NotText> {
-        let line = std::mem::take(&mut self.line);
-        let mut line = line.as_slice();
+    fn end_line(
+        &mut self,
+        line: &[u8],
+        each: &mut impl FnMut(&str, bool),
+    ) -> Result<(), NotText> {
+        let mut line = line;
         if !std::mem::replace(&mut self.started, true) {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
@@ -86,14 +107,16 @@ impl Sse {
     fn dispatch(&mut self, each: &mut impl FnMut(&str, bool)) -> Result<(), NotText> {
         self.has_data = false;
         let is_error = std::mem::take(&mut self.is_error);
-        let data = std::mem::take(&mut self.data);
-        if data.is_empty() {
+        if self.data.is_empty() {
             return Ok(());
         }
-        each(
-            std::str::from_utf8(&data).map_err(|_| NotText::of(&data))?,
-            is_error,
-        );
+        let mut data = std::mem::take(&mut self.data);
+        match std::str::from_utf8(&data) {
+            Ok(text) => each(text, is_error),
+            Err(_) => return Err(NotText::of(&data)),
+        }
+        data.clear();
+        self.data = data;
         Ok(())
     }
 }

@@ -42,11 +42,24 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         body["service_tier"] = json!("default");
         body["store"] = json!(false);
     }
-    if endpoint
-        .base_url
-        .domain()
-        .is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai"))
-    {
+    if let Some(tier) = &endpoint.service_tier {
+        body["service_tier"] = json!(tier);
+    }
+    if let Some(tool) = &endpoint.expect.tool {
+        let function = json!({
+            "name": tool,
+            "description": TOOL_DESCRIPTION,
+            "parameters": {"type": "object", "properties": {}},
+        });
+        body["tools"] = json!([{"type": "function", "function": function}]);
+        body["tool_choice"] = json!({"type": "function", "function": {"name": tool}});
+    }
+    let is_router = endpoint.provider == Provider::OpenRouter
+        || endpoint
+            .base_url
+            .domain()
+            .is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai"));
+    if is_router {
         // A router that falls back to somebody else hides the outage of whom it was asked for.
         body["provider"] = json!({"allow_fallbacks": false});
     }
@@ -79,6 +92,7 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     // A tool call is output too, though nobody asked for one.
     let calls = has_calls(delta);
     answer.calls_tool |= calls;
+    note_calls(answer, delta);
     if refusal || calls {
         StreamEvent::Text
     } else if text {
@@ -106,8 +120,17 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
     append(&mut answer.text, &message["content"]);
     append(&mut answer.refusal, &message["refusal"]);
     answer.calls_tool |= has_calls(message);
+    note_calls(answer, message);
     answer.complete = true;
     answer.lacks_finish_reason = answer.finish_reason.is_none();
+}
+
+/// Takes in the names of the tools that are called; in a stream each stands in its first piece.
+fn note_calls(answer: &mut Answer, message: &Value) {
+    for call in message["tool_calls"].as_array().into_iter().flatten() {
+        answer.note_tool(&call["function"]["name"]);
+    }
+    answer.note_tool(&message["function_call"]["name"]);
 }
 
 fn has_calls(message: &Value) -> bool {

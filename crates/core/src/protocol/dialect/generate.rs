@@ -82,10 +82,18 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         settings["responseMimeType"] = json!("application/json");
         settings["responseJsonSchema"] = schema.clone();
     }
-    json!({
+    let mut body = json!({
         "contents": [{"role": "user", "parts": [{"text": ask.prompt()}]}],
         "generationConfig": settings,
-    })
+    });
+    if let Some(tool) = &endpoint.expect.tool {
+        let function = json!({"name": tool, "description": TOOL_DESCRIPTION});
+        body["tools"] = json!([{"functionDeclarations": [function]}]);
+        body["toolConfig"] = json!({
+            "functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [tool]}
+        });
+    }
+    body
 }
 
 pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
@@ -118,6 +126,7 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
             brought = StreamEvent::Text;
         } else if part["functionCall"].is_object() {
             answer.calls_tool = true;
+            answer.note_tool(&part["functionCall"]["name"]);
             brought = StreamEvent::Text;
         }
     }

@@ -43,6 +43,17 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
     } else if let Some(kind) = endpoint.model.as_deref().and_then(catalog::thinking_off) {
         body["thinking"] = json!({"type": kind});
     }
+    if let Some(tier) = &endpoint.service_tier {
+        body["service_tier"] = json!(tier);
+    }
+    if let Some(tool) = &endpoint.expect.tool {
+        body["tools"] = json!([{
+            "name": tool,
+            "description": TOOL_DESCRIPTION,
+            "input_schema": {"type": "object", "properties": {}},
+        }]);
+        body["tool_choice"] = json!({"type": "tool", "name": tool});
+    }
     if let Some(schema) = ask.schema() {
         body["output_config"]["format"] = json!({"type": "json_schema", "schema": schema});
     }
@@ -59,6 +70,10 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
         }
         "content_block_start" if append(&mut answer.text, &event["content_block"]["text"]) => {
             answer.appended()
+        }
+        "content_block_start" if event["content_block"]["type"] == "tool_use" => {
+            answer.note_tool(&event["content_block"]["name"]);
+            StreamEvent::Text
         }
         "content_block_delta" => {
             let delta = &event["delta"];
@@ -105,7 +120,7 @@ pub(super) fn body(answer: &mut Answer, message: &Value) {
             "text" => {
                 append(&mut answer.text, &block["text"]);
             }
-            "tool_use" => answer.calls_tool = true,
+            "tool_use" => answer.note_tool(&block["name"]),
             _ => {}
         }
     }

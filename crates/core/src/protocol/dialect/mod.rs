@@ -80,6 +80,8 @@ pub struct Answer {
     pub refusal: String,
     /// The model calls a tool: output, though no text.
     pub calls_tool: bool,
+    /// The names of the tools that it calls.
+    pub tools: Vec<String>,
     /// The API's own sign that the answer is complete was seen.
     pub complete: bool,
     /// The API's error object, or whatever stood in its place.
@@ -116,7 +118,23 @@ pub struct Answer {
     pub retiring: Vec<(String, String)>,
 }
 
+/// What the tool that a probe offers is for.
+const TOOL_DESCRIPTION: &str = "Does nothing. Takes no arguments.";
+/// How many calls of tools are remembered.
+const MAX_TOOLS: usize = 16;
+
 impl Answer {
+    /// Takes in the name of a tool that is called, if `name` is one.
+    fn note_tool(&mut self, name: &Value) {
+        let Some(name) = name.as_str().filter(|name| !name.is_empty()) else {
+            return;
+        };
+        self.calls_tool = true;
+        if self.tools.len() < MAX_TOOLS {
+            self.tools.push(name.to_owned());
+        }
+    }
+
     /// Whether the text that was appended last is a part of the answer or of a thought that stands in tags before it.
     fn appended(&mut self) -> StreamEvent {
         if self.thoughts.read(&self.text) {
@@ -345,7 +363,7 @@ impl ProbeRequest<'_> {
     /// The name that the token budget of a chat goes by, then its other name. Reasoning models refuse `max_tokens`; many
     /// compatible servers know nothing else.
     pub(super) fn budget_names(&self) -> [&'static str; 2] {
-        let compatible = self.endpoint.provider == Provider::OpenAiCompatible;
+        let compatible = self.endpoint.provider.is_compatible();
         let names = ["max_completion_tokens", "max_tokens"];
         if compatible == self.adaptations.uses_alternate_budget {
             names

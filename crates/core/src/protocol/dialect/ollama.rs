@@ -43,6 +43,14 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         (None, Some(level)) => body["think"] = level.map_or(json!(false), |l| json!(l)),
         (None, None) => {}
     }
+    if let Some(tool) = &endpoint.expect.tool {
+        let function = json!({
+            "name": tool,
+            "description": TOOL_DESCRIPTION,
+            "parameters": {"type": "object", "properties": {}},
+        });
+        body["tools"] = json!([{"type": "function", "function": function}]);
+    }
     if let Some(schema) = ask.schema() {
         body["format"] = schema.clone();
     }
@@ -61,6 +69,9 @@ pub(super) fn event(answer: &mut Answer, line: &Value) -> StreamEvent {
         .as_array()
         .is_some_and(|calls| !calls.is_empty());
     answer.calls_tool |= calls;
+    for call in message["tool_calls"].as_array().into_iter().flatten() {
+        answer.note_tool(&call["function"]["name"]);
+    }
     if line["done"] == json!(true) {
         answer.complete = true;
         if let Some(reason) = text_of(&line["done_reason"]) {

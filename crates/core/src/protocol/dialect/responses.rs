@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ProbeRequest, Request, StreamEvent, append, chat, error_in, is_something, is_text,
+    TOOL_DESCRIPTION, Answer, ProbeRequest, Request, StreamEvent, append, chat, error_in, is_something, is_text,
     text_of,
 };
 use crate::model::Provider;
@@ -38,6 +38,18 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
     if endpoint.provider == Provider::OpenAi {
         body["service_tier"] = json!("default");
     }
+    if let Some(tier) = &endpoint.service_tier {
+        body["service_tier"] = json!(tier);
+    }
+    if let Some(tool) = &endpoint.expect.tool {
+        body["tools"] = json!([{
+            "type": "function",
+            "name": tool,
+            "description": TOOL_DESCRIPTION,
+            "parameters": {"type": "object", "properties": {}},
+        }]);
+        body["tool_choice"] = json!({"type": "function", "name": tool});
+    }
     body["stream"] = json!(endpoint.stream);
     if endpoint.stream && endpoint.provider == Provider::OpenAi {
         body["stream_options"] = json!({"include_obfuscation": false});
@@ -61,6 +73,10 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
             if is_text(delta) =>
         {
             StreamEvent::Reasoning
+        }
+        "response.output_item.added" if event["item"]["type"] == "function_call" => {
+            answer.note_tool(&event["item"]["name"]);
+            StreamEvent::Text
         }
         "response.function_call_arguments.delta" => {
             answer.calls_tool = true;
@@ -129,6 +145,9 @@ fn whole(answer: &mut Answer, response: &Value) {
     }
     for item in response["output"].as_array().into_iter().flatten() {
         answer.calls_tool |= item["type"].as_str().is_some_and(|t| t.ends_with("_call"));
+        if item["type"] == "function_call" && answer.tools.is_empty() {
+            answer.note_tool(&item["name"]);
+        }
         for part in item["content"]
             .as_array()
             .into_iter()
