@@ -100,6 +100,9 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     if let Some(until) = core.rest_until(started_at) {
         commands.send(Command::RestUntil(until)).ok();
     }
+    for (endpoint, until) in core.paused(started_at) {
+        commands.send(Command::Pause(endpoint, until)).ok();
+    }
     let runner = Runner {
         probe: eyes.clone(),
         max_concurrent: config.process.max_concurrent_probes,

@@ -56,6 +56,8 @@ pub enum Command {
     LookAgain(Vec<(String, Timestamp)>),
     /// Probe nothing before this moment.
     RestUntil(Timestamp),
+    /// Do not probe this endpoint until then.
+    Pause(String, Timestamp),
 }
 
 /// What the runner tells.
@@ -132,6 +134,7 @@ impl<P: Probe> Runner<P> {
             agenda: Agenda::default(),
             endpoints: BTreeMap::new(),
             rest_until: None,
+            paused: BTreeMap::new(),
             slots: Arc::new(Semaphore::new(self.max_concurrent)),
             in_flight: JoinSet::new(),
             tasks: BTreeMap::new(),
@@ -185,6 +188,8 @@ struct Course {
     agenda: Agenda,
     endpoints: BTreeMap<String, Arc<Endpoint>>,
     rest_until: Option<Timestamp>,
+    /// Endpoints that are not probed, and until when.
+    paused: BTreeMap<String, Timestamp>,
     slots: Arc<Semaphore>,
     in_flight: JoinSet<Probed>,
     /// The endpoint of each task, and whether its result still counts.
@@ -223,6 +228,9 @@ impl Course {
                 }
             }
             Command::RestUntil(until) => self.rest_until = Some(until),
+            Command::Pause(endpoint, until) => {
+                self.paused.insert(endpoint, until);
+            }
         }
     }
 
@@ -235,7 +243,12 @@ impl Course {
             self.rest_until = None;
             self.agenda.resync(now);
         }
+        self.paused.retain(|_, until| now < *until);
         for due in self.agenda.take_due(now) {
+            if self.paused.contains_key(&due.endpoint) {
+                self.agenda.finished(&due.endpoint, now);
+                continue;
+            }
             let Some(endpoint) = self.endpoints.get(&due.endpoint).cloned() else {
                 continue;
             };

@@ -35,7 +35,7 @@ use crate::message::values::Locale;
 use crate::model::{Advice, EndpointView, Snapshot};
 use crate::model::{
     Attribution, Endpoint, EvidenceSample, Incident, NoticeType, Official, Outcome, Reach, Sample,
-    Status, Timestamp,
+    Status, Timestamp, Warning,
 };
 use crate::monitor::Recent;
 use crate::official::Pages;
@@ -105,7 +105,21 @@ struct Spent {
     usd: f64,
     tokens: u64,
     over: bool,
+    /// What endpoints are said to have used beyond what can be: it counts for each of them alone.
+    #[serde(default)]
+    excess: BTreeMap<String, Excess>,
 }
+
+/// What one endpoint is said to have used beyond what is expected of its probes, as far as the bytes allow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Excess {
+    usd: f64,
+    tokens: u64,
+    over: bool,
+}
+
+/// What a provider may add to the tokens of a request or an answer.
+const MAX_ADDED_TOKENS: u64 = 4096;
 
 impl Core {
     /// A state that has seen nothing yet.
@@ -544,6 +558,10 @@ impl Core {
         if self.rest_until(now).is_some() {
             return unknown("today's probing budget is used up");
         }
+        let excess = self.state.spent.excess.get(&endpoint.name);
+        if excess.is_some_and(|e| e.over) && self.state.spent.day == self.local_day(now) {
+            return unknown("its own probing budget is used up by usage that cannot be");
+        }
         let recent = self.recents.get(&endpoint.name);
         let Some((last, outcome, _)) = recent.and_then(Recent::last) else {
             return unknown("not probed yet");
@@ -616,10 +634,10 @@ impl Core {
                     .push(self.budget_is_whole(sample.started_at));
             }
         }
+        let (usd, tokens) = self.believable_use(step, sample);
         let spent = &mut self.state.spent;
-        spent.usd += sample.cost_usd.unwrap_or(0.0);
-        spent.tokens += u64::from(sample.input_tokens.unwrap_or(0))
-            + u64::from(sample.output_tokens.unwrap_or(0));
+        spent.usd += usd;
+        spent.tokens = spent.tokens.saturating_add(tokens);
         let budget = self.config.budget;
         let over = spent.usd >= budget.daily_usd
             || budget
@@ -647,6 +665,79 @@ impl Core {
                 .push(Announcement::new(NoticeType::Budget, title, at));
             step.rest_until = Some(until);
         }
+    }
+
+    /// What a sample adds to the budget that all endpoints share, in US dollars and tokens. Of usage that cannot be, that is
+    /// what its probe is expected to use; the rest counts for the endpoint alone and may pause it until midnight.
+    fn believable_use(&mut self, step: &mut Step, sample: &Sample) -> (f64, u64) {
+        let usd = sample.cost_usd.unwrap_or(0.0);
+        let tokens = u64::from(sample.input_tokens.unwrap_or(0))
+            .saturating_add(u64::from(sample.output_tokens.unwrap_or(0)));
+        if !sample.warnings.contains(&Warning::UsageImplausible) {
+            return (usd, tokens);
+        }
+        let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else {
+            return (0.0, 0);
+        };
+        let (input, output) = endpoint.expected_tokens;
+        let expected_usd = endpoint
+            .price
+            .map_or(0.0, |p| p.cost(input, output))
+            .min(usd);
+        let expected = u64::from(input)
+            .saturating_add(u64::from(output))
+            .min(tokens);
+        let asked = endpoint.body.as_deref().unwrap_or(&endpoint.prompt).len() as u64;
+        let most = asked
+            .saturating_add(u64::from(endpoint.max_tokens))
+            .saturating_add(2 * MAX_ADDED_TOKENS);
+        let budget = self.config.budget;
+        let all = &mut self.state.spent.excess;
+        let excess = all.entry(sample.endpoint.clone()).or_default();
+        excess.usd += usd - expected_usd;
+        excess.tokens = excess
+            .tokens
+            .saturating_add(tokens.min(most).saturating_sub(expected));
+        let is_over = excess.usd >= budget.daily_usd
+            || budget
+                .daily_tokens
+                .is_some_and(|limit| excess.tokens >= limit);
+        if is_over && !excess.over {
+            excess.over = true;
+            let excess = *excess;
+            self.pause_endpoint(step, sample, excess);
+        }
+        (expected_usd, expected)
+    }
+
+    fn pause_endpoint(&self, step: &mut Step, sample: &Sample, excess: Excess) {
+        let until = self.next_midnight(sample.ended_at());
+        let name = &sample.endpoint;
+        let (usd, tokens) = (excess.usd, excess.tokens);
+        let message = format!(
+            "{name} is paused until {until}: its provider reports more usage than the bytes allow, \
+             {usd:.4} USD and {tokens} tokens today"
+        );
+        let fields =
+            serde_json::json!({"endpoint": name, "usd": usd, "tokens": tokens, "until": until});
+        step.lines.push(Line::new(
+            log::Event::BudgetSpent,
+            tracing::Level::WARN,
+            message,
+            fields,
+        ));
+        step.pauses.push((name.clone(), until));
+    }
+
+    /// The endpoints that are paused because of their own excess, and until when.
+    pub fn paused(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+        let spent = &self.state.spent;
+        if spent.day != self.local_day(now) {
+            return Vec::new();
+        }
+        let over = spent.excess.iter().filter(|(_, excess)| excess.over);
+        over.map(|(name, _)| (name.clone(), self.next_midnight(now)))
+            .collect()
     }
 
     /// People know that it is midnight; a receiver that keeps what it is told until another message ends it does not.

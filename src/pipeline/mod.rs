@@ -81,6 +81,8 @@ pub struct Step {
     pub lines: Vec<Line>,
     /// Set when the day's budget is spent.
     pub rest_until: Option<Timestamp>,
+    /// Endpoints that are not probed until then.
+    pub pauses: Vec<(String, Timestamp)>,
 }
 
 impl Step {
@@ -90,6 +92,7 @@ impl Step {
             && self.changes.is_empty()
             && self.announcements.is_empty()
             && self.rest_until.is_none()
+            && self.pauses.is_empty()
             && self.lines.is_empty()
     }
 
@@ -328,6 +331,9 @@ impl Pipeline {
             }
             if let Some(until) = steps.iter().find_map(|s| s.rest_until) {
                 let _ = self.commands.send(Command::RestUntil(until));
+            }
+            for (endpoint, until) in steps.iter().flat_map(|s| s.pauses.iter().cloned()) {
+                let _ = self.commands.send(Command::Pause(endpoint, until));
             }
             for (from, to) in steps.iter().filter_map(|s| s.commit.clock_set) {
                 last_recorded_at = last_recorded_at.map(|at| Timestamp(at.0 + to.since_ms(from)));

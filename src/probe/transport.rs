@@ -158,7 +158,11 @@ async fn open(
     stages: &mut Stages,
 ) -> Result<TcpStream, NoConnection> {
     let port = url.port_or_known_default().unwrap_or(443);
-    let fixed = if route.proxy.is_none() { route.resolve } else { &[] };
+    let fixed = if route.proxy.is_none() {
+        route.resolve
+    } else {
+        &[]
+    };
     let addresses: Vec<SocketAddr> = match url.host() {
         Some(_) if !fixed.is_empty() => fixed.iter().map(|ip| (*ip, port).into()).collect(),
         None => return Err(failed(Fault::RequestRejected, "the URL has no host")),
@@ -219,10 +223,7 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The first of the addresses that answers; each gets a head start before the next is tried beside it.
-async fn first_of(
-    addresses: Vec<SocketAddr>,
-    source: Option<IpAddr>,
-) -> io::Result<TcpStream> {
+async fn first_of(addresses: Vec<SocketAddr>, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -260,7 +261,10 @@ async fn to_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<T
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, None)?;
     if let Some(source) = source {
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+        bind(
+            socket.as_raw_fd(),
+            &SockaddrStorage::from(SocketAddr::new(source, 0)),
+        )?;
     }
     match connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
         // Interrupted, it goes on by itself.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks;
 use super::{Store, StoreError};
-use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp, Trigger};
+use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp, Trigger, Warning};
 
 /// The most different profiles that are kept; a provider that answers differently each time costs more bytes a sample,
 /// but not a table that grows for ever.
@@ -236,6 +236,10 @@ struct Extra {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     load_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reasoning_tokens: Option<u32>,
@@ -251,6 +255,8 @@ impl Extra {
             profile,
             auth_us: us(s.auth_ms),
             load_us: us(s.load_ms),
+            proxy_us: us(s.proxy_ms),
+            warnings: s.warnings.clone(),
             retry_after_us: us(s.retry_after_ms),
             reasoning_tokens: s.reasoning_tokens,
             error: s.error.clone(),
@@ -516,6 +522,8 @@ impl SampleReader {
             model_retires_at: profile.model_retires_at.map(Timestamp),
             ratelimit_headroom: row.get(26)?,
             load_ms: extra.load_us.map(|us| us as f64 / 1000.0),
+            proxy_ms: extra.proxy_us.map(|us| us as f64 / 1000.0),
+            warnings: extra.warnings,
             error: extra.error,
             answer: extra.answer,
         };
@@ -613,6 +621,8 @@ pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
         model_retires_at: time("model_retires_at")?,
         ratelimit_headroom: row.get("ratelimit_headroom")?,
         load_ms: us("load_us")?,
+        proxy_ms: None,
+        warnings: Vec::new(),
         error: row.get("error")?,
         answer: row.get("answer")?,
     })

@@ -1,8 +1,8 @@
 //! What is probed: providers, APIs and the endpoint that the configuration describes.
 
-use std::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 

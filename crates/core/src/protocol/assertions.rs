@@ -198,7 +198,10 @@ mod tests {
         assert_eq!(judge(&called, &expect), None);
         called.tools = vec!["other".to_owned()];
         assert_eq!(judge(&called, &expect), Some(Fault::AnswerWrong));
-        assert_eq!(judge(&answer("It is noon."), &expect), Some(Fault::AnswerWrong));
+        assert_eq!(
+            judge(&answer("It is noon."), &expect),
+            Some(Fault::AnswerWrong)
+        );
         assert_eq!(judge(&answer(""), &expect), Some(Fault::AnswerEmpty));
     }
 

@@ -37,7 +37,9 @@ pub fn of(provider: Provider) -> Option<Preset> {
             "https://api.groq.com/openai/v1",
             "openai/gpt-oss-20b",
             CHAT,
-            Some(StatusPage::IncidentIo("https://groqstatus.com/api/v2/summary.json")),
+            Some(StatusPage::IncidentIo(
+                "https://groqstatus.com/api/v2/summary.json",
+            )),
         ),
         Provider::Mistral => (
             "https://api.mistral.ai/v1",
@@ -49,13 +51,17 @@ pub fn of(provider: Provider) -> Option<Preset> {
             "https://api.cohere.ai/compatibility/v1",
             "command-r7b-12-2024",
             &[Api::Chat, Api::Embeddings, Api::Http][..],
-            Some(StatusPage::IncidentIo("https://status.cohere.com/api/v2/summary.json")),
+            Some(StatusPage::IncidentIo(
+                "https://status.cohere.com/api/v2/summary.json",
+            )),
         ),
         Provider::DeepSeek => (
             "https://api.deepseek.com/v1",
             "deepseek-v4-flash",
             CHAT,
-            Some(StatusPage::Statuspage("https://status.deepseek.com/api/v2/summary.json")),
+            Some(StatusPage::Statuspage(
+                "https://status.deepseek.com/api/v2/summary.json",
+            )),
         ),
         Provider::XAi => (
             "https://api.x.ai/v1",
@@ -73,7 +79,9 @@ pub fn of(provider: Provider) -> Option<Preset> {
             "https://api.fireworks.ai/inference/v1",
             "accounts/fireworks/models/gpt-oss-20b",
             CHAT_AND_EMBEDDINGS,
-            Some(StatusPage::IncidentIo("https://status.fireworks.ai/api/v2/summary.json")),
+            Some(StatusPage::IncidentIo(
+                "https://status.fireworks.ai/api/v2/summary.json",
+            )),
         ),
         Provider::Cerebras => ("https://api.cerebras.ai/v1", "llama3.1-8b", CHAT, None),
         Provider::OpenRouter => (
@@ -128,11 +136,16 @@ mod tests {
     fn every_preset_is_complete() {
         for provider in Provider::ALL {
             assert_eq!(of(*provider).is_some(), provider.is_preset(), "{provider}");
-            let Some(preset) = of(*provider) else { continue };
+            let Some(preset) = of(*provider) else {
+                continue;
+            };
             let url = Url::parse(preset.base_url).unwrap();
             assert_eq!(url.scheme(), "https", "{provider}");
             assert!(!preset.base_url.ends_with('/'), "{provider}");
-            assert!(preset.apis.contains(&catalog::default_api(*provider)), "{provider}");
+            assert!(
+                preset.apis.contains(&catalog::default_api(*provider)),
+                "{provider}"
+            );
             assert!(catalog::price(preset.model).is_some(), "{provider}");
         }
     }

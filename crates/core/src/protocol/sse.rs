@@ -75,11 +75,7 @@ impl Sse {
         self.dispatch(&mut each)
     }
 
-    fn end_line(
-        &mut self,
-        line: &[u8],
-        each: &mut impl FnMut(&str, bool),
-    ) -> Result<(), NotText> {
+    fn end_line(&mut self, line: &[u8], each: &mut impl FnMut(&str, bool)) -> Result<(), NotText> {
         let mut line = line;
         if !std::mem::replace(&mut self.started, true) {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);

@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ProbeRequest, Request, StreamEvent, append, count, error_in, has_thoughts,
-    is_something, text_of,
+    Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, count, error_in,
+    has_thoughts, is_something, text_of,
 };
 use crate::model::Provider;
 

@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Answer, ProbeRequest, Request, StreamEvent, append, below, count, error_in, is_text, text_of,
+    Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, below, count, error_in,
+    is_text, text_of,
 };
 use crate::protocol::catalog;
 

@@ -6,8 +6,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    TOOL_DESCRIPTION, Answer, ProbeRequest, Request, StreamEvent, append, chat, error_in, is_something, is_text,
-    text_of,
+    Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, chat, error_in,
+    is_something, is_text, text_of,
 };
 use crate::model::Provider;
 
