@@ -26,9 +26,10 @@ snapshots:
     INSTA_UPDATE=always cargo test --workspace
     git diff --stat -- '*.snap'
 
-# Run the property tests from random seeds, CASES cases each
+# Run all tests with property tests from a random seed, CASES cases each; make what it finds a named test
 explore CASES="5000":
-    LLMWATCH_EXPLORE=1 PROPTEST_CASES={{CASES}} cargo test --release --workspace -- property
+    seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') && echo "PROPTEST_RNG_SEED=$seed" && \
+    PROPTEST_RNG_SEED=$seed PROPTEST_CASES={{CASES}} cargo test --release --workspace
 
 # Measure detection on simulated worlds
 bench-detection:

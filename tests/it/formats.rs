@@ -840,6 +840,18 @@ fn outside() -> impl Strategy<Value = String> {
         .prop_map(|(pieces, times)| pieces.concat().repeat(times))
 }
 
+#[test]
+fn google_chat_keeps_its_limit_with_wide_characters() {
+    let webhooks = webhooks();
+    let (kind, webhook) = webhooks.iter().find(|(k, _)| k == "google_chat").unwrap();
+    for text in ["語".repeat(5000), "\"".repeat(9000), "🔥&<".repeat(4000)] {
+        for r#type in NoticeType::ALL {
+            let notice = hostile(*r#type, &text);
+            check_receiver(kind, &call(webhook, &notice, setting()));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

@@ -2,7 +2,7 @@
 //!
 //! <https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces.messages>
 
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::shorten::escaped;
@@ -10,17 +10,43 @@ use super::{Call, Material};
 use crate::model::Secret;
 
 const TEXT: usize = 4096;
-/// The longest paragraph: all of them stay far below the 32 KB of a message, and the line in its 4096.
-const PARAGRAPH: usize = 2000;
+/// The longest message, card included, in bytes of JSON.
+const MESSAGE: usize = 32_000;
+/// The longest paragraph, in the receiver's units. A shorter limit is tried while the message is too long: a unit can be
+/// three bytes.
+const PARAGRAPHS: [usize; 5] = [2000, 1000, 500, 250, 60];
 
 pub(super) fn call(material: &Material<'_>) -> Call {
+    let written = material.webhook.url.expose();
+    let url = Url::parse(written).map_or_else(
+        |_| written.to_owned(),
+        |mut url| {
+            url.query_pairs_mut()
+                .append_pair("messageReplyOption", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD");
+            url.into()
+        },
+    );
+    let [longest, shorter @ ..] = PARAGRAPHS;
+    let mut body = message(material, longest);
+    for limit in shorter {
+        if body.to_string().len() <= MESSAGE {
+            break;
+        }
+        body = message(material, limit);
+    }
+    Call::json(Secret::new(url), &body)
+}
+
+/// The message with paragraphs of at most `limit` units each.
+fn message(material: &Material<'_>, limit: usize) -> Value {
     let message = &material.message;
     let mut widgets: Vec<_> = message
         .paragraphs()
         .iter()
         .map(|(heading, text)| {
             let heading = escaped(heading, 100, markup);
-            json!({"textParagraph": {"text": format!("<b>{heading}</b><br>{}", escaped(text, PARAGRAPH, markup))}})
+            let text = escaped(text, limit, markup);
+            json!({"textParagraph": {"text": format!("<b>{heading}</b><br>{text}")}})
         })
         .collect();
     let buttons: Vec<_> = message
@@ -31,21 +57,11 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     if !buttons.is_empty() {
         widgets.push(json!({"buttonList": {"buttons": buttons}}));
     }
-    let body = json!({
-        "text": escaped(&message.subject, TEXT, literal),
+    json!({
+        "text": escaped(&message.subject, TEXT.min(limit * 4), literal),
         "cardsV2": [{"cardId": material.notice.id, "card": {"sections": [{"widgets": widgets}]}}],
         "thread": {"threadKey": material.dedup_key()},
-    });
-    let written = material.webhook.url.expose();
-    let url = Url::parse(written).map_or_else(
-        |_| written.to_owned(),
-        |mut url| {
-            url.query_pairs_mut()
-                .append_pair("messageReplyOption", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD");
-            url.into()
-        },
-    );
-    Call::json(Secret::new(url), &body)
+    })
 }
 
 /// For a card, which knows a small HTML.
