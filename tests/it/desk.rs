@@ -629,7 +629,7 @@ fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
     ));
     story
         .until(1)
-        .told(&["1 hook blind fra1 has lost its network"]);
+        .told(&["1 hook offline fra1 has lost its network"]);
 }
 
 #[test]

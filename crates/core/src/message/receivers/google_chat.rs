@@ -12,6 +12,8 @@ use crate::model::Secret;
 const TEXT: usize = 4096;
 /// The longest message, card included, in bytes of JSON.
 const MESSAGE: usize = 32_000;
+/// A longer URL gets no button, in bytes.
+const URL: usize = 2000;
 /// The longest paragraph, in the receiver's units. A shorter limit is tried while the message is too long: a unit can be
 /// three bytes.
 const PARAGRAPHS: [usize; 5] = [2000, 1000, 500, 250, 60];
@@ -52,6 +54,7 @@ fn message(material: &Material<'_>, limit: usize) -> Value {
     let buttons: Vec<_> = message
         .links
         .iter()
+        .filter(|(_, url)| url.len() <= URL)
         .map(|(name, url)| json!({"text": name, "onClick": {"openLink": {"url": url}}}))
         .collect();
     if !buttons.is_empty() {
