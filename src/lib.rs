@@ -40,8 +40,6 @@ pub mod metrics;
 
 pub mod store;
 
-pub mod pipeline;
-
 pub use llmwatch_core::protocol::status_page as status_feed;
 
 pub mod feeds;
@@ -51,5 +49,7 @@ pub mod notify;
 pub mod web;
 
 pub mod daemon;
+
+pub use self::daemon::pipeline;
 
 pub mod cli;

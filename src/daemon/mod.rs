@@ -3,6 +3,10 @@
 //! Any part that ends before it was told to ends the process: a monitor that half works is worse than one that the
 //! service manager starts again.
 
+mod backlog;
+pub mod pipeline;
+pub mod reporting;
+mod restore;
 pub mod scheduler;
 
 use std::net::SocketAddr;
@@ -18,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
+use self::pipeline::{Control, Pipeline};
 use self::scheduler::{Command, Probe, Probed, Runner};
 use crate::clock::{self, Wall};
 use crate::config::plan::Plan;
@@ -29,7 +34,6 @@ use crate::metrics::{Counters, export};
 use crate::model::Snapshot;
 use crate::model::{Endpoint, Timestamp};
 use crate::notify::{heartbeat, worker};
-use crate::pipeline::{self, Control, Pipeline};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
 use crate::schedule::{Due, budget};

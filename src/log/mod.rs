@@ -6,6 +6,7 @@
 pub mod broadcast;
 mod event;
 mod journal;
+pub mod record;
 mod render;
 
 use std::io::{IsTerminal, Write};

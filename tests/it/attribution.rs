@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::desk::Announcement;
 use llmwatch::incident::Change;
+use llmwatch::log::record::LogRecord;
 use llmwatch::model::{
     Attribution, Block, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach,
     Sample, Status, Timestamp, VendorIncident, VendorPage,
 };
+use llmwatch::monitor::MonitorState;
 use llmwatch::official::Heard;
-use llmwatch::pipeline::fold::Core;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ const CONNECTED: Option<Reach> = Some(Reach {
 
 /// A daemon's state with its own minute hand: every endpoint is probed once a minute, and when the detector asks.
 pub(crate) struct Watch {
-    pub(crate) core: Core,
+    pub(crate) core: MonitorState,
     /// Seconds since the start.
     pub(crate) now: i64,
     /// How many times as long as usual a good answer takes.
@@ -72,7 +73,7 @@ pub(crate) fn azure(name: &str, resource: &str, model: &str) -> String {
 impl Watch {
     pub(crate) fn new(text: &str) -> Self {
         Self {
-            core: Core::new(configuration(text).config, 1.0),
+            core: MonitorState::new(configuration(text).config, 1.0),
             now: 0,
             slower: 1.0,
             next_id: 1,
@@ -139,14 +140,17 @@ impl Watch {
         );
         let step = self.core.step(sample);
         self.changes.extend(
-            step.changes
-                .into_iter()
-                .map(|(change, incident, _)| (change, incident)),
+            step.incidents()
+                .map(|(change, incident, _)| (change, incident.clone())),
         );
-        self.announcements.extend(step.announcements);
-        self.log.extend(step.lines.iter().map(|l| format!("{l:?}")));
-        self.samples.extend(step.commit.sample);
-        step.look_again.into_iter().map(|(name, _)| name).collect()
+        self.announcements.extend(step.announcements().cloned());
+        self.log.extend(
+            step.iter()
+                .filter_map(|effect| LogRecord::of(effect, "here"))
+                .map(|record| format!("{record:?}")),
+        );
+        self.samples.extend(step.sample().cloned());
+        step.rechecks().map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Probes everything once a minute for so many minutes; `fault` says how each endpoint fails then. What the detector
@@ -526,7 +530,7 @@ fn a_key_that_was_changed_a_moment_ago_is_the_accounts_own() {
         watch.well(5);
         for _ in 0..restarts {
             let (checkpoint, at) = (watch.core.checkpoint(), Timestamp(START + watch.now * 1000));
-            watch.core = Core::resume(
+            watch.core = MonitorState::resume(
                 configuration(&both("k-typing-error")).config,
                 1.0,
                 &checkpoint,
@@ -741,11 +745,8 @@ fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
         1.0,
         at,
     );
-    let (change, incident, _) = &step.changes[0];
-    assert_eq!(
-        (*change, incident.resolved_at),
-        (Change::Resolved, Some(at))
-    );
+    let (change, incident, _) = step.incidents().next().unwrap();
+    assert_eq!((change, incident.resolved_at), (Change::Resolved, Some(at)));
     assert!(
         incident.title.contains("removed")
             && incident.explanation.contains("the incident is closed"),
@@ -852,7 +853,7 @@ proptest! {
         }
         let checkpoint = watch.core.checkpoint();
         let at = Timestamp(START + watch.now * 1000);
-        let again = Core::resume(watch.core.config().clone(), 1.0, &checkpoint, at).unwrap();
+        let again = MonitorState::resume(watch.core.config().clone(), 1.0, &checkpoint, at).unwrap();
         prop_assert_eq!(again.checkpoint(), checkpoint, "a checkpoint holds all of it");
 
         let mut state: BTreeMap<Uuid, &str> = BTreeMap::new();

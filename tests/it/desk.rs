@@ -12,7 +12,7 @@ use llmwatch::model::{
     Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official,
     Sample, Status, Tally, Timestamp,
 };
-use llmwatch::pipeline::fold::Core;
+use llmwatch::monitor::MonitorState;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ const NOON: Timestamp = Timestamp(1_795_521_600_000);
 
 struct Story {
     config: Arc<Config>,
-    core: Core,
+    core: MonitorState,
     desk: Desk,
     second: i64,
     incidents: Vec<Incident>,
@@ -53,7 +53,7 @@ fn story(filters: &str) -> Story {
 
 fn story_of(rest: &str) -> Story {
     let config = configured(rest);
-    let core = Core::new(config.clone(), 1.0);
+    let core = MonitorState::new(config.clone(), 1.0);
     let (desk, incidents, told) = (Desk::default(), Vec::new(), Vec::new());
     Story {
         config,

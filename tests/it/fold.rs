@@ -9,7 +9,7 @@ use llmwatch::config::{self, Config, Surroundings};
 use llmwatch::model::{
     Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp,
 };
-use llmwatch::pipeline::{Step, fold::Core};
+use llmwatch::monitor::{Effects, MonitorState};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -110,10 +110,12 @@ fn sample(n: usize, at: Timestamp, endpoint: usize, ms: f64, fault: Option<Fault
 }
 
 /// What follows from a step, without the checkpoint, which depends on when the last one was.
-fn trace(step: &Step) -> String {
+fn trace(step: &Effects) -> String {
     format!(
         "{:?} {:?} {:?}",
-        step.changes, step.announcements, step.look_again
+        step.incidents().collect::<Vec<_>>(),
+        step.announcements().collect::<Vec<_>>(),
+        step.rechecks().collect::<Vec<_>>()
     )
 }
 
@@ -125,11 +127,11 @@ proptest! {
     fn a_restart_changes_nothing(samples in history(), cut in 0.0..1.0_f64) {
         let config = configuration("");
         let cut = (samples.len() as f64 * cut) as usize;
-        let mut whole = Core::new(config.clone(), 1.0);
-        let mut parts = Core::new(config.clone(), 1.0);
+        let mut whole = MonitorState::new(config.clone(), 1.0);
+        let mut parts = MonitorState::new(config.clone(), 1.0);
         for (i, sample) in samples.iter().enumerate() {
             if i == cut {
-                parts = Core::resume(config.clone(), 1.0, &parts.checkpoint(), sample.started_at).unwrap();
+                parts = MonitorState::resume(config.clone(), 1.0, &parts.checkpoint(), sample.started_at).unwrap();
             }
             let (a, b) = (whole.step(sample.clone()), parts.step(sample.clone()));
             prop_assert_eq!(trace(&a), trace(&b));
@@ -142,13 +144,13 @@ proptest! {
     fn a_reload_is_a_restart_with_other_settings(samples in history(), cut in 0.0..1.0_f64) {
         let (before, after) = (configuration(""), configuration("alert_after = \"30s\"\nsensitivity = \"high\""));
         let cut = (samples.len() as f64 * cut) as usize;
-        let mut reloaded = Core::new(before.clone(), 1.0);
+        let mut reloaded = MonitorState::new(before.clone(), 1.0);
         for sample in &samples[..cut] {
             reloaded.step(sample.clone());
         }
         let checkpoint = reloaded.checkpoint();
         let at = samples[..cut].last().map_or(START, Sample::ended_at);
-        let mut restarted = Core::resume(after.clone(), 1.0, &checkpoint, at).unwrap();
+        let mut restarted = MonitorState::resume(after.clone(), 1.0, &checkpoint, at).unwrap();
         reloaded.follow(after, 1.0, at);
         for sample in &samples[cut..] {
             prop_assert_eq!(trace(&reloaded.step(sample.clone())), trace(&restarted.step(sample.clone())));
@@ -158,13 +160,13 @@ proptest! {
     /// Every incident is opened once and is resolved once or goes on; no endpoint is in two of one kind.
     #[test]
     fn incidents_are_opened_once_and_end_once(samples in history()) {
-        let mut core = Core::new(configuration(""), 1.0);
+        let mut core = MonitorState::new(configuration(""), 1.0);
         let mut known: BTreeMap<Uuid, IncidentState> = BTreeMap::new();
         let mut last = START;
         for sample in samples {
             last = sample.ended_at();
             let step = core.step(sample);
-            for (_, incident, _) in &step.changes {
+            for (_, incident, _) in step.incidents() {
                 let before = known.insert(incident.id, incident.state);
                 prop_assert!(before != Some(IncidentState::Resolved), "changed after its end: {}", incident.title);
                 prop_assert!(before.is_some() || incident.state == IncidentState::Open, "{}", incident.title);
@@ -206,23 +208,21 @@ proptest! {
 #[test]
 fn the_end_of_a_spent_budget_is_told_only_to_receivers_that_keep_its_beginning() {
     let pager = "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";
-    let mut core = Core::new(configuration(pager), 1.0);
+    let mut core = MonitorState::new(configuration(pager), 1.0);
     let costly = Sample {
         cost_usd: Some(200.0),
         ..sample(0, START, 0, 300.0, None)
     };
-    let said = core.step(costly).announcements;
+    let step = core.step(costly);
+    let said = step.announcements();
     assert_eq!(
-        said.iter()
-            .map(|a| (a.r#type, a.only.is_none()))
+        said.map(|a| (a.r#type, a.only.is_none()))
             .collect::<Vec<_>>(),
         [(NoticeType::Budget, true)]
     );
-    let said = core
-        .step(sample(1, START + Duration::from_hours(24), 0, 300.0, None))
-        .announcements;
-    let said: Vec<_> = said
-        .iter()
+    let step = core.step(sample(1, START + Duration::from_hours(24), 0, 300.0, None));
+    let said: Vec<_> = step
+        .announcements()
         .map(|a| (a.r#type, a.only.clone(), a.condition.clone().unwrap().over))
         .collect();
     assert_eq!(

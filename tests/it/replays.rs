@@ -15,8 +15,8 @@ use llmwatch::model::{
     Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Status,
     Timestamp, Trigger, VendorIncident, VendorPage,
 };
+use llmwatch::monitor::MonitorState;
 use llmwatch::official::Heard;
-use llmwatch::pipeline::fold::Core;
 use llmwatch::schedule::next_tick;
 use llmwatch::simulate::{self, Arrival, Preset, Scenario};
 use serde_json::Value;
@@ -253,7 +253,7 @@ impl Play {
 
     /// What became of the endpoints until an hour after the end: the incidents as they ended, oldest first.
     fn watch(&self) -> Vec<Incident> {
-        let mut core = Core::new(configuration().config, 1.0);
+        let mut core = MonitorState::new(configuration().config, 1.0);
         let end = self.end() + Duration::from_hours(1);
         let interval = Duration::from_mins(1);
         // What is in flight, by when it ends.
@@ -277,11 +277,11 @@ impl Play {
             }
             while read_at <= at {
                 let step = core.hear(self.page(read_at), read_at);
-                for (id, official) in step.commit.officials {
+                for (id, official) in step.vendor_statuses() {
                     incidents
                         .values_mut()
                         .filter(|i| i.id == id)
-                        .for_each(|i| i.official.clone_from(&official));
+                        .for_each(|i| i.official.clone_from(official));
                 }
                 read_at = read_at + Duration::from_secs(30);
             }
@@ -294,15 +294,10 @@ impl Play {
             );
             let step = core.step(sample);
             incidents.extend(
-                step.changes
-                    .into_iter()
-                    .map(|(_, incident, _)| (incident.number, incident)),
+                step.incidents()
+                    .map(|(_, incident, _)| (incident.number, incident.clone())),
             );
-            let own = step
-                .look_again
-                .iter()
-                .find(|(n, _)| n == name)
-                .map(|(_, at)| *at);
+            let own = step.rechecks().find(|(n, _)| *n == name).map(|(_, at)| at);
             let trigger = if own.is_some() {
                 Trigger::Recheck
             } else {
@@ -313,15 +308,15 @@ impl Play {
                 own.unwrap_or(next_tick(name, interval, at)),
                 trigger,
             )]);
-            for (other, at) in step.look_again.iter().filter(|(n, _)| n != name) {
+            for (other, at) in step.rechecks().filter(|(n, _)| *n != name) {
                 // Only what has not begun can be asked for sooner.
                 let waiting = flights
                     .iter()
-                    .find(|((_, n), s)| n == other && s.started_at > *at)
+                    .find(|((_, n), s)| *n == other && s.started_at > at)
                     .map(|(key, _)| *key);
                 if let Some(key) = waiting {
                     flights.remove(&key);
-                    flights.extend([launch(key.1, *at, Trigger::Recheck)]);
+                    flights.extend([launch(key.1, at, Trigger::Recheck)]);
                 }
             }
         }

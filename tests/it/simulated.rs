@@ -12,8 +12,9 @@ use llmwatch::desk::Desk;
 use llmwatch::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger,
 };
+use llmwatch::monitor::MonitorState;
 use llmwatch::notify::worker;
-use llmwatch::pipeline::{self, Pipeline, fold::Core};
+use llmwatch::pipeline::{self, Pipeline};
 use llmwatch::schedule::Due;
 use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
 use tokio::net::TcpListener;
@@ -112,7 +113,7 @@ async fn watch_by(
     let (commands, runner_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(1024);
     let (_controls, pipeline_controls) = mpsc::channel(1);
-    let core = Core::new(config.config.clone(), 1.0);
+    let core = MonitorState::new(config.config.clone(), 1.0);
     let (snapshot, _) = watch::channel(Arc::new(core.snapshot(START)));
     let (_config_out, config_in) = watch::channel(config.clone());
     let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -438,7 +439,7 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
     let (_, store) = watch_for(config.clone(), script, Duration::from_mins(25)).await;
     let (config, now) = (config.config, START + Duration::from_mins(25));
     let whole = {
-        let mut core = Core::new(config.clone(), 1.0);
+        let mut core = MonitorState::new(config.clone(), 1.0);
         let all = store.each_sample(SampleQuery::default(), |_, s| {
             core.step(s);
             Ok::<_, StoreError>(())

@@ -10,13 +10,7 @@ use llmwatch::model::Fault;
 use regex::Regex;
 
 /// Modules that only decide: values and time in, what should happen out.
-const PURE: &[&str] = &[
-    "metrics/mod.rs",
-    "metrics/otlp.rs",
-    "metrics/text.rs",
-    "pipeline/fold",
-    "pipeline/fold.rs",
-];
+const PURE: &[&str] = &["metrics/mod.rs", "metrics/otlp.rs", "metrics/text.rs"];
 /// What a pure module has no business with.
 const IMPURE: &[&str] = &[
     "tokio::",

@@ -8,8 +8,8 @@ use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::metrics::Counters;
 use llmwatch::model::Snapshot;
 use llmwatch::model::{Sample, Timestamp};
-use llmwatch::pipeline::fold::Core;
-use llmwatch::store::{IncidentRow, Store};
+use llmwatch::monitor::MonitorState;
+use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +25,7 @@ pub(crate) struct Site {
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(crate) stop: CancellationToken,
     pub(crate) server: tokio::task::JoinHandle<()>,
-    core: Core,
+    core: MonitorState,
     counters: Counters,
     now: Timestamp,
     _directory: tempfile::TempDir,
@@ -71,7 +71,7 @@ impl Site {
         let path = directory.path().join("llmwatch.db");
         let store = Store::open(&path).unwrap();
         let config = Arc::new(config(toml));
-        let core = Core::new(config.config.clone(), 1.0);
+        let core = MonitorState::new(config.config.clone(), 1.0);
         let (snapshot, snapshot_in) = watch::channel(Arc::new(core.snapshot(now)));
         let (config_out, config_in) = watch::channel(config);
         let stop = CancellationToken::new();
@@ -110,13 +110,16 @@ impl Site {
         for sample in samples {
             let sample = self.core.complete(sample, None);
             self.counters.count(&sample);
-            let mut step = self.core.step(sample);
-            step.commit.incidents.extend(
-                step.changes
-                    .iter()
-                    .map(|(_, incident, _)| IncidentRow::of(incident)),
-            );
-            self.store.commit(&[step.commit]).unwrap();
+            let step = self.core.step(sample);
+            let commit = Commit {
+                sample: step.sample().cloned(),
+                incidents: step
+                    .incidents()
+                    .map(|(_, incident, _)| IncidentRow::of(incident))
+                    .collect(),
+                ..Commit::default()
+            };
+            self.store.commit(&[commit]).unwrap();
         }
         let mut snapshot = self.core.snapshot(self.now);
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);

@@ -3,6 +3,7 @@
 pub mod document;
 pub mod fault;
 pub mod incident;
+pub mod monitor_notice;
 pub mod receivers;
 pub mod render;
 pub mod severity;

@@ -1,5 +1,813 @@
-//! The fold: a sample in, what should happen out.
+//! The state of the daemon as a fold over samples. Pure: the daemon, a restart and a simulation call the same function.
+//!
+//! [`MonitorState::complete`] gives a fresh sample what only context can give (attribution, slowness); [`MonitorState::step`] folds a
+//! completed sample into the state and says what follows from it: rows to commit, looks to arrange, events to log. A
+//! restart calls `step` on stored samples and drops what follows, since that was committed together with them.
 
+mod clock_shift;
+mod connectivity;
+mod context;
+mod effect;
 mod recent;
+mod vendor_feed;
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{NaiveDate, TimeZone};
+use serde::{Deserialize, Serialize};
+
+use self::connectivity::Blind;
+use self::context::fingerprint;
+pub use self::effect::{Effect, Effects, Fact, Record};
 pub use self::recent::Recent;
+use self::vendor_feed::feeds_about;
+use crate::alerting::Announcement;
+use crate::alerting::maintenance::{self, Active};
+use crate::config::matchers::{Scope, ends_by_message, wants_type};
+use crate::config::{Channel, Config, Filters, StatusFeed};
+use crate::detect::early_warning::Advisor;
+use crate::detect::{Blip, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
+use crate::incident::attribution::attribute;
+use crate::incident::vendor_status::Pages;
+use crate::incident::{Book, Change, Surroundings, Usual};
+use crate::message;
+use crate::message::monitor_notice;
+use crate::message::values::Locale;
+use crate::model::{Advice, EndpointView, Snapshot};
+use crate::model::{
+    Attribution, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Official, Outcome, Reach,
+    Sample, Status, Timestamp, Warning,
+};
+
+/// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
+/// hundreds of endpoints does not write the state of all of them hundreds of times.
+const CHECKPOINT_EVERY_MS: i64 = 60_000;
+
+/// Everything that the samples so far have led to, with the configuration that they are judged by.
+#[derive(Debug)]
+pub struct MonitorState {
+    config: Arc<Config>,
+    /// How much every interval is stretched to fit the budget.
+    stretch: f64,
+    /// What each endpoint is judged by: made once for a configuration, not for every sample.
+    roster: BTreeMap<String, Policy>,
+    /// The endpoints by their names, for the same reason.
+    by_name: HashMap<String, Arc<Endpoint>>,
+    state: State,
+    recents: BTreeMap<String, Recent>,
+    checkpoint_at: Timestamp,
+    /// The end of the last sample that was remembered.
+    remembered: Option<Timestamp>,
+}
+
+/// A checkpoint.
+#[derive(Deserialize)]
+struct Checkpoint {
+    state: State,
+    recents: BTreeMap<String, Recent>,
+}
+
+#[derive(Serialize)]
+struct CheckpointView<'a> {
+    state: &'a State,
+    recents: &'a BTreeMap<String, Recent>,
+}
+
+/// What the samples so far have led to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct State {
+    detector: Detector,
+    book: Book,
+    blind: Option<Blind>,
+    spent: Spent,
+    /// What the vendors' own pages said last.
+    #[serde(default)]
+    pages: Pages,
+    /// How each endpoint was configured when its last sample came.
+    #[serde(default)]
+    fingerprints: BTreeMap<String, u64>,
+    /// Since when that is so, of those that were configured otherwise before: that they worked then says nothing.
+    #[serde(default)]
+    configured: BTreeMap<String, Timestamp>,
+    /// What was advised.
+    #[serde(default)]
+    advisor: Advisor,
+    /// The end of the last sample.
+    #[serde(default)]
+    latest: Option<Timestamp>,
+}
+
+/// What probing has cost on one local day.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Spent {
+    day: NaiveDate,
+    usd: f64,
+    tokens: u64,
+    over: bool,
+    /// What endpoints are said to have used beyond what can be: it counts for each of them alone.
+    #[serde(default)]
+    excess: BTreeMap<String, Excess>,
+}
+
+/// What one endpoint is said to have used beyond what is expected of its probes, as far as the bytes allow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Excess {
+    usd: f64,
+    tokens: u64,
+    over: bool,
+}
+
+/// What a provider may add to the tokens of a request or an answer.
+const MAX_ADDED_TOKENS: u64 = 4096;
+
+impl MonitorState {
+    /// A state that has seen nothing yet.
+    pub fn new(config: Arc<Config>, stretch: f64) -> Self {
+        let roster = roster(&config, stretch);
+        let state = State {
+            fingerprints: fingerprints(&config),
+            ..State::default()
+        };
+        let recents = BTreeMap::new();
+        Self {
+            by_name: by_name(&config),
+            config,
+            stretch,
+            roster,
+            state,
+            recents,
+            checkpoint_at: Timestamp(0),
+            remembered: None,
+        }
+    }
+
+    /// The state that `checkpoint` holds, judged by `config` from `at` on. After one of release 0.1, which
+    /// [knows nothing](Self::has_recents) of recent samples, these have to be [remembered](Self::remember).
+    ///
+    /// # Errors
+    /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
+    pub fn resume(
+        config: Arc<Config>,
+        stretch: f64,
+        checkpoint: &str,
+        at: Timestamp,
+    ) -> Result<Self, serde_json::Error> {
+        let mut core = Self::new(config, stretch);
+        match serde_json::from_str::<Checkpoint>(checkpoint) {
+            Ok(checkpoint) => {
+                core.state = checkpoint.state;
+                core.recents = checkpoint.recents;
+                core.remembered = core.state.latest;
+                let roster = &core.roster;
+                core.recents.retain(|name, _| roster.contains_key(name));
+            }
+            Err(_) => core.state = serde_json::from_str(checkpoint)?,
+        }
+        core.notice_changes(at);
+        Ok(core)
+    }
+
+    /// Whether recent samples are at hand.
+    pub fn has_recents(&self) -> bool {
+        !self.recents.is_empty()
+    }
+
+    /// What it is judged by.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The state as a checkpoint.
+    pub fn checkpoint(&self) -> String {
+        // Serialising plain data with string keys cannot fail.
+        let (state, recents) = (&self.state, &self.recents);
+        serde_json::to_string(&CheckpointView { state, recents }).unwrap_or_default()
+    }
+
+    /// Takes a sample that is in the checkpoint already into the part that is not.
+    pub fn remember(&mut self, sample: &Sample) {
+        self.follow_recents(sample.ended_at());
+        let recent = self.recents.entry(sample.endpoint.clone()).or_default();
+        recent.record(sample);
+        if self
+            .state
+            .configured
+            .get(&sample.endpoint)
+            .is_some_and(|since| sample.started_at < *since)
+        {
+            recent.begin_anew();
+        }
+    }
+
+    /// Compares how the endpoints are configured from `at` on with how they were.
+    fn notice_changes(&mut self, at: Timestamp) {
+        let now = fingerprints(&self.config);
+        let before = std::mem::replace(&mut self.state.fingerprints, now);
+        for (name, now) in &self.state.fingerprints {
+            if before.get(name).is_some_and(|before| before != now) {
+                self.state.configured.insert(name.clone(), at);
+                if let Some(recent) = self.recents.get_mut(name) {
+                    recent.begin_anew();
+                }
+            }
+        }
+    }
+
+    /// The same state under another configuration. Incidents of endpoints that are gone are closed.
+    pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Effects {
+        self.roster = roster(&config, stretch);
+        self.by_name = by_name(&config);
+        (self.config, self.stretch) = (config, stretch);
+        self.notice_changes(at);
+        let roster = &self.roster;
+        self.state.detector.retain(|name| roster.contains_key(name));
+        self.recents.retain(|name, _| roster.contains_key(name));
+        self.state.advisor.retain(|name| roster.contains_key(name));
+        self.state
+            .configured
+            .retain(|name, _| roster.contains_key(name));
+        let feeds: Vec<_> = self
+            .config
+            .status_feeds
+            .iter()
+            .map(StatusFeed::key)
+            .collect();
+        self.state
+            .pages
+            .retain(|feed| feeds.iter().any(|f| f == feed));
+        let closed = self.state.book.forget(at, |name| roster.contains_key(name));
+        let mut step = Effects::default();
+        step.incidents_changed(
+            closed.into_iter().map(|i| (Change::Resolved, i)).collect(),
+            at,
+            &self.locale(),
+        );
+        step.record(Record::Checkpoint(self.checkpoint()));
+        step
+    }
+
+    /// The same under the configuration that it has: ends the incidents of endpoints that were taken out of it while nobody
+    /// ran.
+    pub fn settle(&mut self, at: Timestamp) -> Effects {
+        self.follow(self.config.clone(), self.stretch, at)
+    }
+
+    /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
+    pub fn complete(&self, mut sample: Sample, controls: Option<Reach>) -> Sample {
+        if let Some(fault) = sample.fault {
+            sample.attribution = Some(attribute(fault, self.context(&sample, fault, controls)));
+        } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
+            let typical = self.state.detector.typical(&self.roster, &sample.endpoint);
+            let factor = endpoint.detection.slow_factor;
+            let beyond = |now: Option<f64>, typical: Option<f64>| {
+                now.zip(typical)
+                    .is_some_and(|(now, typical)| now > typical * factor)
+            };
+            if sample.schedule_lag_ms <= LAG_LIMIT_MS
+                && (beyond(sample.first_token_ms, typical.first_token_ms)
+                    || beyond(sample.total_ms, typical.total_ms))
+            {
+                sample.outcome = Outcome::Slow;
+            }
+        }
+        sample
+    }
+
+    /// Folds a completed sample into the state.
+    pub fn step(&mut self, sample: Sample) -> Effects {
+        let mut step = Effects::default();
+        let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else {
+            return step;
+        };
+        let at = sample.ended_at();
+        self.follow_back(at);
+        // The network concerns all.
+        let wide = self.state.blind.is_some() || sample.attribution == Some(Attribution::Local);
+        let shown = (!wide).then_some(endpoint.name.as_str());
+        let before = self.statuses(shown, at);
+        let observation = self.observation(&endpoint, &sample);
+        let verdict = self.state.detector.observe(&self.roster, &observation);
+        self.remember(&sample);
+        let changes = if verdict.notes.is_empty() && !self.state.book.concerns(&sample.endpoint) {
+            Vec::new()
+        } else {
+            let around = Around {
+                config: &self.config,
+                by_name: &self.by_name,
+                recents: &self.recents,
+                pages: &self.state.pages,
+                book_free: self.free_of_incidents(),
+            };
+            self.state.book.apply(&verdict.notes, &sample, &around)
+        };
+        for name in self.state.book.take_withdrawn() {
+            self.state.detector.withdraw(&name);
+        }
+        self.see(
+            &mut step,
+            &endpoint,
+            &sample,
+            observation.result == Looked::Offline,
+        );
+        step.recheck(verdict.look_again);
+        if sample.attribution == Some(Attribution::Account) {
+            step.recheck(self.witnesses(&endpoint, &sample));
+        }
+        step.record(Record::Sample(Box::new(sample.clone())));
+        for blip in verdict.blips {
+            step.log(self.detection_cleared(&endpoint, blip));
+        }
+        step.incidents_changed(changes, at, &self.locale());
+        let after = self.statuses(shown, at);
+        for (name, now) in &after {
+            if let Some(was) = before.get(name).filter(|was| *was != now)
+                && let Some(endpoint) = self.endpoint(name)
+            {
+                step.log(Fact::StatusChanged {
+                    endpoint: name.clone(),
+                    provider: endpoint.provider,
+                    was: *was,
+                    now: *now,
+                });
+            }
+        }
+        for advice in self.state.advisor.consider(&endpoint, &sample) {
+            let only = self.asking_for_advice(&endpoint.name);
+            if !only.is_empty() {
+                step.announce(Announcement::advice(&advice, only, at));
+            }
+            step.log(Fact::Advice {
+                provider: endpoint.provider,
+                advice,
+            });
+        }
+        self.spend(&mut step, &sample);
+        if at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
+            self.checkpoint_at = at;
+            step.record(Record::Checkpoint(self.checkpoint()));
+        }
+        step
+    }
+
+    /// What is true at `now`.
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        let windows = maintenance::active(&self.config, now);
+        Snapshot {
+            at: now,
+            location: self.config.monitor.location.clone(),
+            blind_since: self.state.blind.as_ref().map(|b| b.since),
+            budget_spent: self.state.spent.over,
+            spent_today_usd: if self.state.spent.day == self.local_day(now) {
+                self.state.spent.usd
+            } else {
+                0.0
+            },
+            last_recorded_at: None,
+            store_error: None,
+            leaders: BTreeMap::new(),
+            endpoints: self
+                .config
+                .endpoints
+                .iter()
+                .map(|e| self.view(e, &windows, now))
+                .collect(),
+            incidents: self
+                .state
+                .book
+                .open()
+                .map(|i| {
+                    let mut incident = i.clone();
+                    incident.duration_s = now.since_ms(i.started_at).max(0) as f64 / 1000.0;
+                    message::incident::narrate(&mut incident, &self.locale());
+                    incident
+                })
+                .collect(),
+            advice: self.state.advisor.standing().to_vec(),
+            silences: Vec::new(),
+            maintenance: windows.iter().map(|w| w.view(&self.config)).collect(),
+            outbox: Vec::new(),
+            official: self.vendors(),
+        }
+    }
+
+    /// What was advised and still holds, in sentences.
+    pub fn advice(&self) -> Vec<String> {
+        let known = |a: &&Advice| self.endpoint(&a.endpoint).is_some();
+        self.state
+            .advisor
+            .standing()
+            .iter()
+            .filter(known)
+            .map(|a| format!("{}. {}", a.text, a.kind.remedy()))
+            .collect()
+    }
+
+    /// The channels that want advice about the endpoint of this name.
+    fn asking_for_advice(&self, name: &str) -> Vec<String> {
+        let asks = |c: &&Arc<Channel>| {
+            let Filters {
+                endpoints,
+                providers,
+                groups,
+                ..
+            } = &c.filters;
+            wants_type(&c.filters, NoticeType::Advice)
+                && Scope {
+                    endpoints,
+                    providers,
+                    groups,
+                }
+                .covers(name, &self.config)
+        };
+        self.config
+            .channels
+            .iter()
+            .filter(asks)
+            .map(|c| c.name.clone())
+            .collect()
+    }
+
+    /// The next incident has a number after `last`.
+    pub fn number_after(&mut self, last: u64) {
+        self.state.book.number_after(last);
+    }
+
+    /// Until when nothing may be probed because the day's budget is spent.
+    pub fn rest_until(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.state.spent.over && self.state.spent.day == self.local_day(now))
+            .then(|| self.next_midnight(now))
+    }
+
+    fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.by_name.get(name)
+    }
+
+    /// How the endpoint of this name is, or how all are.
+    fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<String, Status> {
+        let windows = maintenance::active(&self.config, at);
+        let asked = match only {
+            Some(name) => self.endpoint(name).map(std::slice::from_ref),
+            None => Some(self.config.endpoints.as_slice()),
+        };
+        asked
+            .unwrap_or_default()
+            .iter()
+            .map(|e| (e.name.clone(), self.status_of(e, &windows, at).0))
+            .collect()
+    }
+
+    fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
+        let interval = endpoint.interval.mul_f64(self.stretch);
+        let controls = self.config.checks_cover(endpoint);
+        Reader {
+            interval,
+            limits: &endpoint.slow,
+            controls,
+        }
+        .observe(sample)
+    }
+
+    fn free_of_incidents(&self) -> Vec<String> {
+        let answers = |e: &&Arc<Endpoint>| {
+            self.state.book.of(&e.name).is_none()
+                && self.state.book.explained(&e.name).is_none()
+                && self
+                    .recents
+                    .get(&e.name)
+                    .and_then(Recent::last)
+                    .is_some_and(|(_, o, _)| o != Outcome::Failed)
+        };
+        self.config
+            .endpoints
+            .iter()
+            .filter(answers)
+            .map(|e| e.name.clone())
+            .collect()
+    }
+
+    fn view(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        windows: &[Active<'_>],
+        now: Timestamp,
+    ) -> EndpointView {
+        let (status, reason) = self.status_of(endpoint, windows, now);
+        let typical = self
+            .state
+            .detector
+            .typical(&self.roster, &endpoint.name)
+            .first_token_ms;
+        let none = Recent::default();
+        self.recents
+            .get(&endpoint.name)
+            .unwrap_or(&none)
+            .view(endpoint, now, status, reason, typical)
+    }
+
+    /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.
+    fn status_of(
+        &self,
+        endpoint: &Endpoint,
+        windows: &[Active<'_>],
+        now: Timestamp,
+    ) -> (Status, Option<String>) {
+        let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
+        if let Some(window) = windows.iter().find(|w| w.scope().includes(endpoint)) {
+            return (
+                Status::Maintenance,
+                Some(format!(
+                    "{}, until {}",
+                    window.maintenance.name,
+                    self.locale().time_short(window.until, now)
+                )),
+            );
+        }
+        if self.state.blind.is_some() {
+            return unknown("this machine is offline");
+        }
+        if let Some(incident) = self.state.book.of(&endpoint.name) {
+            // A refused key or a broken resolver says nothing about the provider.
+            let measured = incident.attribution == Attribution::Provider;
+            return (
+                if measured {
+                    incident.status
+                } else {
+                    Status::Unknown
+                },
+                Some(message::incident::title(incident, &self.locale())),
+            );
+        }
+        if let Some((status, by)) = self.state.book.explained(&endpoint.name) {
+            let why = match by {
+                Some(incident) => format!("caused by incident {} (dependency)", incident.number),
+                None => "still failing after its dependency recovered".to_owned(),
+            };
+            return (status, Some(why));
+        }
+        if self.rest_until(now).is_some() {
+            return unknown("today's probing budget is used up");
+        }
+        let excess = self.state.spent.excess.get(&endpoint.name);
+        if excess.is_some_and(|e| e.over) && self.state.spent.day == self.local_day(now) {
+            return unknown("its own probing budget is used up by usage that cannot be");
+        }
+        let recent = self.recents.get(&endpoint.name);
+        let Some((last, outcome, _)) = recent.and_then(Recent::last) else {
+            return unknown("not probed yet");
+        };
+        if outcome == Outcome::Failed && recent.and_then(Recent::good_at).is_none() {
+            return unknown("no good probe yet");
+        }
+        let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
+        if now > last + patience {
+            unknown("no recent probe")
+        } else {
+            (Status::Operational, None)
+        }
+    }
+
+    /// What was suspicious and has passed: logged, so that the settings can be tuned on one's own history.
+    fn detection_cleared(&self, endpoint: &Endpoint, blip: Blip) -> Fact {
+        let mut faults: BTreeMap<Fault, u32> = BTreeMap::new();
+        for bad in self
+            .recents
+            .get(&blip.endpoint)
+            .into_iter()
+            .flat_map(|r| r.bad_since(blip.started_at))
+        {
+            if let Some(fault) = bad.fault.filter(|_| bad.started_at <= blip.ended_at) {
+                *faults.entry(fault).or_default() += 1;
+            }
+        }
+        Fact::DetectionCleared {
+            provider: endpoint.provider,
+            blip,
+            faults,
+        }
+    }
+
+    /// Counts what the sample cost; says so once when the day's budget is spent.
+    fn spend(&mut self, step: &mut Effects, sample: &Sample) {
+        let day = self.local_day(sample.started_at);
+        let spent = &mut self.state.spent;
+        if spent.day != day {
+            let was_over = spent.over;
+            *spent = Spent {
+                day,
+                ..Spent::default()
+            };
+            if was_over {
+                step.announce(self.budget_is_whole(sample.started_at));
+            }
+        }
+        let (usd, tokens) = self.believable_use(step, sample);
+        let spent = &mut self.state.spent;
+        spent.usd += usd;
+        spent.tokens = spent.tokens.saturating_add(tokens);
+        let budget = self.config.budget;
+        let over = spent.usd >= budget.daily_usd
+            || budget
+                .daily_tokens
+                .is_some_and(|limit| spent.tokens >= limit);
+        if over && !spent.over {
+            spent.over = true;
+            let (usd, tokens) = (spent.usd, spent.tokens);
+            let at = sample.ended_at();
+            let until = self.next_midnight(at);
+            step.log(Fact::BudgetExhausted { usd, tokens, until });
+            step.announce(monitor_notice::budget_exhausted(
+                &self.config.monitor.location,
+                at,
+            ));
+            step.push(Effect::PauseProbing { until });
+        }
+    }
+
+    /// What a sample adds to the budget that all endpoints share, in US dollars and tokens. Of usage that cannot be, that is
+    /// what its probe is expected to use; the rest counts for the endpoint alone and may pause it until midnight.
+    fn believable_use(&mut self, step: &mut Effects, sample: &Sample) -> (f64, u64) {
+        let usd = sample.cost_usd.unwrap_or(0.0);
+        let tokens = u64::from(sample.input_tokens.unwrap_or(0))
+            .saturating_add(u64::from(sample.output_tokens.unwrap_or(0)));
+        if !sample.warnings.contains(&Warning::UsageImplausible) {
+            return (usd, tokens);
+        }
+        let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else {
+            return (0.0, 0);
+        };
+        let (input, output) = endpoint.expected_tokens;
+        let expected_usd = endpoint
+            .price
+            .map_or(0.0, |p| p.cost(input, output))
+            .min(usd);
+        let expected = u64::from(input)
+            .saturating_add(u64::from(output))
+            .min(tokens);
+        let asked = endpoint.body.as_deref().unwrap_or(&endpoint.prompt).len() as u64;
+        let most = asked
+            .saturating_add(u64::from(endpoint.max_tokens))
+            .saturating_add(2 * MAX_ADDED_TOKENS);
+        let budget = self.config.budget;
+        let all = &mut self.state.spent.excess;
+        let excess = all.entry(sample.endpoint.clone()).or_default();
+        excess.usd += usd - expected_usd;
+        excess.tokens = excess
+            .tokens
+            .saturating_add(tokens.min(most).saturating_sub(expected));
+        let is_over = excess.usd >= budget.daily_usd
+            || budget
+                .daily_tokens
+                .is_some_and(|limit| excess.tokens >= limit);
+        if is_over && !excess.over {
+            excess.over = true;
+            let excess = *excess;
+            self.pause_endpoint(step, sample, excess);
+        }
+        (expected_usd, expected)
+    }
+
+    fn pause_endpoint(&self, step: &mut Effects, sample: &Sample, excess: Excess) {
+        let until = self.next_midnight(sample.ended_at());
+        let name = &sample.endpoint;
+        let (usd, tokens) = (excess.usd, excess.tokens);
+        step.log(Fact::EndpointPaused {
+            endpoint: name.clone(),
+            usd,
+            tokens,
+            until,
+        });
+        step.push(Effect::PauseEndpoint {
+            endpoint: name.clone(),
+            until,
+        });
+    }
+
+    /// The endpoints that are paused because of their own excess, and until when.
+    pub fn paused(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+        let spent = &self.state.spent;
+        if spent.day != self.local_day(now) {
+            return Vec::new();
+        }
+        let over = spent.excess.iter().filter(|(_, excess)| excess.over);
+        over.map(|(name, _)| (name.clone(), self.next_midnight(now)))
+            .collect()
+    }
+
+    /// People know that it is midnight; a receiver that keeps what it is told until another message ends it does not.
+    fn budget_is_whole(&self, at: Timestamp) -> Announcement {
+        let channels = self.config.channels.iter();
+        let keepers =
+            channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
+        let only = keepers.map(|c| c.name.clone()).collect();
+        monitor_notice::budget_reset(&self.config.monitor.location, only, at)
+    }
+
+    /// How texts are written for the readers of this monitor.
+    pub fn locale(&self) -> Locale {
+        Locale::english(self.config.monitor.timezone)
+    }
+
+    fn local_day(&self, at: Timestamp) -> NaiveDate {
+        at.to_datetime()
+            .with_timezone(&self.config.monitor.timezone)
+            .date_naive()
+    }
+
+    /// The first midnight after `at` in the configured time zone; where a clock change skips midnight, the hour after.
+    fn next_midnight(&self, at: Timestamp) -> Timestamp {
+        let zone = self.config.monitor.timezone;
+        let tomorrow = self.local_day(at).succ_opt().unwrap_or(NaiveDate::MAX);
+        (0..3)
+            .filter_map(|hour| tomorrow.and_hms_opt(hour, 0, 0))
+            .find_map(|t| zone.from_local_datetime(&t).earliest())
+            .map_or(Timestamp(at.0 + 86_400_000), |t| {
+                Timestamp(t.timestamp_millis())
+            })
+    }
+}
+
+fn by_name(config: &Config) -> HashMap<String, Arc<Endpoint>> {
+    let endpoints = config.endpoints.iter();
+    endpoints.map(|e| (e.name.clone(), e.clone())).collect()
+}
+
+/// What each endpoint of `config` is judged by.
+fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
+    let policy =
+        |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(stretch), e.domain());
+    config
+        .endpoints
+        .iter()
+        .map(|e| (e.name.clone(), policy(e)))
+        .collect()
+}
+
+/// How each endpoint of `config` is set up, in a form that says nothing of it.
+fn fingerprints(config: &Config) -> BTreeMap<String, u64> {
+    config
+        .endpoints
+        .iter()
+        .map(|e| (e.name.clone(), fingerprint(e)))
+        .collect()
+}
+
+struct Around<'a> {
+    config: &'a Config,
+    by_name: &'a HashMap<String, Arc<Endpoint>>,
+    recents: &'a BTreeMap<String, Recent>,
+    pages: &'a Pages,
+    book_free: Vec<String>,
+}
+
+impl Surroundings for Around<'_> {
+    fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.by_name.get(name).map(Arc::as_ref)
+    }
+
+    fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample> {
+        self.recents
+            .get(name)
+            .map(|r| r.bad_since(from).cloned().collect())
+            .unwrap_or_default()
+    }
+
+    fn working(&self) -> Vec<&Endpoint> {
+        self.book_free
+            .iter()
+            .filter_map(|name| self.endpoint(name))
+            .collect()
+    }
+
+    fn size_of(&self, domain: &str) -> usize {
+        self.config
+            .endpoints
+            .iter()
+            .filter(|e| e.domain() == domain)
+            .count()
+    }
+
+    fn has_worked(&self, name: &str) -> bool {
+        self.recents.get(name).and_then(Recent::good_at).is_some()
+    }
+
+    fn usual(&self, name: &str) -> Usual {
+        let (total_ms, tokens_per_second) = self
+            .recents
+            .get(name)
+            .map(Recent::usual)
+            .unwrap_or_default();
+        Usual {
+            total_ms,
+            tokens_per_second,
+        }
+    }
+
+    fn official(&self, incident: &Incident) -> Official {
+        let feeds = feeds_about(self.config, incident);
+        feeds.map_or_else(
+            || incident.official.clone(),
+            |feeds| self.pages.about(incident, &feeds),
+        )
+    }
+}

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fold::Core;
-use super::{Pipeline, Step};
+use super::pipeline::Pipeline;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::incident::Change;
 use crate::model::Timestamp;
+use crate::monitor::{Effects, MonitorState};
 use crate::store::{SampleQuery, Store, StoreError};
 
 /// At most so many samples are folded again at a start. A checkpoint is written each minute, so more come after it only
@@ -26,13 +26,13 @@ pub fn restore(
     config: Arc<Config>,
     stretch: f64,
     now: Timestamp,
-) -> Result<Core, StoreError> {
+) -> Result<MonitorState, StoreError> {
     let (seq, mut core) = match store.checkpoint()? {
-        None => (0, Core::new(config, stretch)),
-        Some((seq, state)) => match Core::resume(config.clone(), stretch, &state, now) {
+        None => (0, MonitorState::new(config, stretch)),
+        Some((seq, state)) => match MonitorState::resume(config.clone(), stretch, &state, now) {
             Ok(core) => (seq, core),
             // Another release's form: the samples say the same, it only takes longer.
-            Err(_) => (0, Core::new(config, stretch)),
+            Err(_) => (0, MonitorState::new(config, stretch)),
         },
     };
     if seq > 0 && !core.has_recents() {
@@ -79,10 +79,10 @@ pub fn restore_desk(store: &Store) -> Result<Desk, StoreError> {
 impl Pipeline {
     /// Ends what does not go on any more as of `now`, though no sample said so: the state had to be made anew, or endpoints
     /// were taken out of the configuration while nobody ran. It is recorded and told like any other end.
-    pub(super) fn settle(&mut self, now: Timestamp) -> Step {
+    pub(super) fn settle(&mut self, now: Timestamp) -> Effects {
         let lost = self.desk.reconcile(&self.core.snapshot(now));
         let mut step = self.core.settle(now);
-        step.tell(
+        step.incidents_changed(
             lost.into_iter()
                 .map(|incident| (Change::Resolved, incident))
                 .collect(),

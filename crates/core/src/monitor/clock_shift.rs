@@ -7,34 +7,32 @@
 
 use std::time::Duration;
 
-use super::Core;
-use crate::log;
+use super::{Effects, Fact, MonitorState, Record};
 use crate::model::{Timestamp, is_plausible, moved};
-use crate::pipeline::{Line, Step};
 
 /// Results come in the order in which they end but for a few seconds. More is a clock that was set back.
 const SET_BACK: Duration = Duration::from_mins(1);
 /// Parts of the state that speak of the calendar, or in numbers that are no moments.
 const CALENDAR: &[&str] = &["pages", "official", "advisor", "fingerprints"];
 
-impl Core {
+impl MonitorState {
     /// By how much the clock was set back since the last sample, if `now` shows that it was.
     pub fn set_back(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         set_back(self.state.latest, now)
     }
 
     /// Follows a clock that would read `from` and reads `to`.
-    pub fn move_along(&mut self, from: Timestamp, to: Timestamp) -> Step {
+    pub fn move_along(&mut self, from: Timestamp, to: Timestamp) -> Effects {
         let by_ms = to.since_ms(from);
         self.move_state(by_ms);
         self.recents
             .values_mut()
             .for_each(|recent| recent.move_along(by_ms));
         self.remembered = self.remembered.map(|at| Timestamp(at.0 + by_ms));
-        let mut step = Step::default();
-        step.commit.checkpoint = Some(self.checkpoint());
-        step.commit.clock_set = Some((from, to));
-        step.lines.push(line(from, to));
+        let mut step = Effects::default();
+        step.record(Record::Checkpoint(self.checkpoint()));
+        step.record(Record::ClockSet { from, to });
+        step.log(Fact::ClockSet { from, to });
         step
     }
 
@@ -69,20 +67,4 @@ fn set_back(latest: Option<Timestamp>, now: Timestamp) -> Option<(Timestamp, Tim
     latest
         .filter(|latest| is_plausible(now) && *latest > now + SET_BACK)
         .map(|latest| (latest, now))
-}
-
-fn line(from: Timestamp, to: Timestamp) -> Line {
-    let by_s = to.since_ms(from) as f64 / 1000.0;
-    let direction = if by_s < 0.0 { "back" } else { "forwards" };
-    let message = format!(
-        "this machine's clock was set {direction} by {:.0} s, to {to}; what goes on moves along",
-        by_s.abs()
-    );
-    let fields = serde_json::json!({"from": from, "to": to, "by_s": by_s});
-    Line::new(
-        log::Event::MonitorClockSet,
-        tracing::Level::WARN,
-        message,
-        fields,
-    )
 }

@@ -2,26 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
-
-use super::Core;
-use crate::audience::wants_type;
+use super::{Effects, Fact, MonitorState, Record};
+use crate::config::matchers::wants_type;
 use crate::config::{Config, StatusFeed};
-use crate::desk::Announcement;
+use crate::incident::vendor_status::Heard;
 use crate::incident::{Change, Said};
-use crate::log;
-use crate::model::VendorView;
-use crate::model::{
-    Attribution, Block, Document, Incident, NoticeType, Provider, Status, Timestamp, VendorIncident,
-};
-use crate::official::{Heard, News};
-use crate::pipeline::{Line, Step};
+use crate::message::monitor_notice;
+use crate::model::{Attribution, Incident, NoticeType, Timestamp, VendorIncident, VendorView};
 
-impl Core {
+impl MonitorState {
     /// Takes in what a vendor's own page says. It changes what is told about the incidents that go on, never what is
     /// healthy.
-    pub fn hear(&mut self, heard: Heard, at: Timestamp) -> Step {
-        let mut step = Step::default();
+    pub fn hear(&mut self, heard: Heard, at: Timestamp) -> Effects {
+        let mut step = Effects::default();
         let (feed, provider) = (heard.feed.clone(), heard.provider);
         let config = &self.config;
         let Some(configured) = config.status_feeds.iter().find(|f| f.key() == feed) else {
@@ -35,7 +28,11 @@ impl Core {
         let Some(news) = self.state.pages.hear(heard) else {
             return step;
         };
-        step.lines.push(line(provider, &whose, &news));
+        step.log(Fact::VendorStatus {
+            provider,
+            vendor: whose.clone(),
+            news: news.clone(),
+        });
         let concerned = |incident: &Incident| {
             feeds_about(config, incident).filter(|feeds| feeds.contains(&feed))
         };
@@ -52,21 +49,16 @@ impl Core {
             .map(|c| c.name.clone())
             .collect();
         if !asking.is_empty() {
-            let tell = |theirs: &VendorIncident, began: bool| Announcement {
-                document: Some(document(provider, &whose, theirs, began)),
-                only: Some(asking.clone()),
-                ..Announcement::new(NoticeType::Official, title(&whose, theirs, began), at)
+            let tell = |theirs: &VendorIncident, began: bool| {
+                monitor_notice::vendor(provider, &whose, theirs, began, asking.clone(), at)
             };
             for theirs in news.published.iter().filter(|_| !felt) {
-                step.announcements.push(tell(theirs, true));
+                step.announce(tell(theirs, true));
                 self.state.pages.was_told(&feed, &theirs.id);
             }
-            step.announcements.extend(
-                news.closed
-                    .iter()
-                    .filter(|(_, told)| *told)
-                    .map(|(theirs, _)| tell(theirs, false)),
-            );
+            for (theirs, _) in news.closed.iter().filter(|(_, told)| *told) {
+                step.announce(tell(theirs, false));
+            }
         }
         let pages = &self.state.pages;
         let said = self.state.book.hear(at, |incident| {
@@ -80,17 +72,20 @@ impl Core {
             published,
         } in said
         {
-            step.commit
-                .officials
-                .push((incident.id, incident.official.clone()));
+            step.record(Record::VendorStatus(
+                incident.id,
+                Box::new(incident.official.clone()),
+            ));
             match (published, incident.resolved_at) {
                 (false, _) => {}
-                (true, None) => step.tell(vec![(Change::Updated, incident)], at, &self.locale()),
+                (true, None) => {
+                    step.incidents_changed(vec![(Change::Updated, incident)], at, &self.locale());
+                }
                 // Whoever was told of it has heard that it is over; the record is completed.
-                (true, Some(_)) => step.lines.push(Line::incident(Change::Updated, &incident)),
+                (true, Some(_)) => step.log(Fact::IncidentCompleted(Box::new(incident))),
             }
         }
-        step.commit.checkpoint = Some(self.checkpoint());
+        step.record(Record::Checkpoint(self.checkpoint()));
         step
     }
 
@@ -141,64 +136,4 @@ fn titles(config: &Config, feed: &StatusFeed) -> BTreeSet<String> {
         titles.insert(feed.provider.title().to_owned());
     }
     titles
-}
-
-fn line(provider: Provider, title: &str, news: &News) -> Line {
-    let word = |status: Option<Status>| status.map_or("unknown", Status::as_str);
-    let mut message = format!(
-        "the status page of {title} says {} (was {})",
-        word(news.now),
-        word(news.was)
-    );
-    let first = news.published.first();
-    if let Some(theirs) = first {
-        message += &format!(": {}", theirs.name);
-    }
-    let fields = json!({
-        "provider": provider, "status": word(news.now), "was": word(news.was), "url": news.url,
-        "official_incident": first.map(|i| &i.name), "published_at": first.and_then(|i| i.published_at),
-        "published": news.published.iter().map(|i| &i.name).collect::<Vec<_>>(),
-        "closed": news.closed.iter().map(|(i, _)| &i.name).collect::<Vec<_>>(),
-    });
-    Line::new(
-        log::Event::FeedChanged,
-        tracing::Level::INFO,
-        message,
-        fields,
-    )
-}
-
-fn title(whose: &str, theirs: &VendorIncident, began: bool) -> String {
-    let name = &theirs.name;
-    if began {
-        format!("{whose}'s own status page: {name}; the probes from here feel nothing of it")
-    } else {
-        format!("{whose}'s own status page: {name} is over")
-    }
-}
-
-fn document(provider: Provider, whose: &str, theirs: &VendorIncident, began: bool) -> Document {
-    let text = if began {
-        format!(
-            "{whose} has published this on its own status page. It is information: the probes from here do not feel it, and no incident is open."
-        )
-    } else {
-        "It is not on the vendor's own status page any more.".to_owned()
-    };
-    let facts = [
-        theirs.published_at.map(|at| format!("published at {at}")),
-        (!theirs.components.is_empty())
-            .then(|| format!("concerns {}", theirs.components.join(", "))),
-        theirs.url.clone(),
-    ];
-    let facts: Vec<_> = facts.into_iter().flatten().collect();
-    let mut blocks = vec![Block::Text(text)];
-    if !facts.is_empty() {
-        blocks.push(Block::List(facts));
-    }
-    let data = json!({
-        "provider": provider, "official": {"status": theirs.status, "incident": theirs.name, "phase": theirs.phase,
-            "published_at": theirs.published_at, "url": theirs.url, "components": theirs.components, "open": began},
-    });
-    Document { blocks, data }
 }

@@ -7,12 +7,12 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tracing::Level;
 
-use super::Pipeline;
-use super::fold::Core;
+use super::pipeline::Pipeline;
 use crate::config::Config;
 use crate::desk::Announcement;
 use crate::log;
 use crate::model::{Evidence, Incident, NoticeType, Timestamp};
+use crate::monitor::MonitorState;
 use crate::report::{Report, last_period};
 use crate::store::{Store, StoreError};
 
@@ -59,8 +59,9 @@ pub fn gather(
 /// # Errors
 /// When the store cannot be read.
 pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, StoreError> {
-    let resume =
-        |(_, state): (i64, String)| Core::resume(config.clone(), 1.0, &state, Timestamp(0)).ok();
+    let resume = |(_, state): (i64, String)| {
+        MonitorState::resume(config.clone(), 1.0, &state, Timestamp(0)).ok()
+    };
     let core = store.checkpoint()?.and_then(resume);
     Ok(core.map(|core| core.advice()).unwrap_or_default())
 }

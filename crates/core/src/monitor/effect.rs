@@ -1,0 +1,291 @@
+//! What should happen because of a sample, a reload, a vendor's page or a clock that was set: typed values, which the
+//! shell turns into rows, log lines and messages.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::alerting::Announcement;
+use crate::detect::Blip;
+use crate::incident::Change;
+use crate::incident::vendor_status::News;
+use crate::message;
+use crate::message::values::Locale;
+use crate::model::{Advice, Fault, Incident, Official, Provider, Sample, Status, Timestamp};
+
+/// One thing that should happen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Keep this.
+    Record(Record),
+    /// An incident changed at this moment: a row, a log event and a reason to notify, at once.
+    Incident(Change, Box<Incident>, Timestamp),
+    /// Log this; nobody is notified of it.
+    Log(Fact),
+    /// Notify about the monitor itself, a vendor or an early warning.
+    Announce(Box<Announcement>),
+    /// Probe this endpoint again at this moment.
+    Recheck {
+        /// The endpoint's name.
+        endpoint: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Probe nothing until then: the day's budget is used up.
+    PauseProbing {
+        /// The end of the pause.
+        until: Timestamp,
+    },
+    /// Probe this endpoint no more until then: its own budget is used up.
+    PauseEndpoint {
+        /// The endpoint's name.
+        endpoint: String,
+        /// The end of the pause.
+        until: Timestamp,
+    },
+}
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A completed sample.
+    Sample(Box<Sample>),
+    /// The state as a checkpoint.
+    Checkpoint(String),
+    /// What the vendor's page says of a recorded incident.
+    VendorStatus(Uuid, Box<Official>),
+    /// The clock would have read `from` and was set to `to`.
+    ClockSet {
+        /// What it would have read.
+        from: Timestamp,
+        /// What it was set to.
+        to: Timestamp,
+    },
+}
+
+/// What happened, for the log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// An endpoint's status changed.
+    StatusChanged {
+        /// The endpoint's name.
+        endpoint: String,
+        /// Its provider.
+        provider: Provider,
+        /// The status before.
+        was: Status,
+        /// The status from now on.
+        now: Status,
+    },
+    /// A suspicion of the detector passed without an alert.
+    DetectionCleared {
+        /// The endpoint's provider.
+        provider: Provider,
+        /// What was suspicious.
+        blip: Blip,
+        /// The faults of the failed probes.
+        faults: BTreeMap<Fault, u32>,
+    },
+    /// An early warning.
+    Advice {
+        /// The endpoint's provider.
+        provider: Provider,
+        /// The warning.
+        advice: Advice,
+    },
+    /// The day's budget is used up.
+    BudgetExhausted {
+        /// What probing cost since midnight, in USD.
+        usd: f64,
+        /// What it used since midnight.
+        tokens: u64,
+        /// Until when probing pauses.
+        until: Timestamp,
+    },
+    /// An endpoint is paused: its provider reports more usage than the bytes allow.
+    EndpointPaused {
+        /// The endpoint's name.
+        endpoint: String,
+        /// What it is said to have cost today beyond what is expected, in USD.
+        usd: f64,
+        /// What it is said to have used today beyond what is expected.
+        tokens: u64,
+        /// The end of the pause.
+        until: Timestamp,
+    },
+    /// This machine lost its network.
+    Offline {
+        /// The endpoint whose probe showed it.
+        endpoint: String,
+        /// The fault of that probe.
+        fault: Option<Fault>,
+        /// The start of that probe.
+        since: Timestamp,
+        /// Whether names are not resolved, which may be the resolver alone.
+        dns_only: bool,
+    },
+    /// This machine has its network back.
+    Online {
+        /// When it was lost.
+        since: Timestamp,
+        /// For how long, in seconds.
+        duration_s: f64,
+        /// How many probes could not measure anything.
+        missed_probes: u32,
+    },
+    /// This machine's clock was set.
+    ClockSet {
+        /// What it would have read.
+        from: Timestamp,
+        /// What it was set to.
+        to: Timestamp,
+    },
+    /// A vendor's status page changed.
+    VendorStatus {
+        /// The vendor.
+        provider: Provider,
+        /// The vendor's name, as people know it.
+        vendor: String,
+        /// What is new.
+        news: News,
+    },
+    /// The record of a resolved incident was completed.
+    IncidentCompleted(Box<Incident>),
+}
+
+/// Everything that follows from one step, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effects(Vec<Effect>);
+
+impl Effects {
+    /// Adds one.
+    pub fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
+        self.0.iter()
+    }
+
+    /// The incidents that changed, how, and when.
+    pub fn incidents(&self) -> impl Iterator<Item = (Change, &Incident, Timestamp)> {
+        self.iter().filter_map(|effect| match effect {
+            Effect::Incident(change, incident, at) => Some((*change, incident.as_ref(), *at)),
+            _ => None,
+        })
+    }
+
+    /// What is to be announced.
+    pub fn announcements(&self) -> impl Iterator<Item = &Announcement> {
+        self.iter().filter_map(|effect| match effect {
+            Effect::Announce(announcement) => Some(announcement.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// The endpoints to probe again, and when.
+    pub fn rechecks(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.iter().filter_map(|effect| match effect {
+            Effect::Recheck { endpoint, at } => Some((endpoint.as_str(), *at)),
+            _ => None,
+        })
+    }
+
+    /// What the vendors' pages say of recorded incidents.
+    pub fn vendor_statuses(&self) -> impl Iterator<Item = (Uuid, &Official)> {
+        self.iter().filter_map(|effect| match effect {
+            Effect::Record(Record::VendorStatus(id, official)) => Some((*id, official.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// The recorded sample.
+    pub fn sample(&self) -> Option<&Sample> {
+        self.iter().find_map(|effect| match effect {
+            Effect::Record(Record::Sample(sample)) => Some(sample.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// By how much the clock was set.
+    pub fn clock_set(&self) -> Option<(Timestamp, Timestamp)> {
+        self.iter().find_map(|effect| match effect {
+            Effect::Record(Record::ClockSet { from, to }) => Some((*from, *to)),
+            _ => None,
+        })
+    }
+
+    /// Until when probing pauses.
+    pub fn pause_until(&self) -> Option<Timestamp> {
+        self.iter().find_map(|effect| match effect {
+            Effect::PauseProbing { until } => Some(*until),
+            _ => None,
+        })
+    }
+
+    /// The endpoints that pause, and until when.
+    pub fn pauses(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.iter().filter_map(|effect| match effect {
+            Effect::PauseEndpoint { endpoint, until } => Some((endpoint.as_str(), *until)),
+            _ => None,
+        })
+    }
+
+    /// Whether it is a sample that changes nothing but the figures.
+    pub fn is_ordinary(&self) -> bool {
+        self.sample().is_some()
+            && self
+                .iter()
+                .all(|effect| matches!(effect, Effect::Record(_) | Effect::Recheck { .. }))
+    }
+
+    /// Incidents changed at `at`: their texts are written for the readers of `locale`.
+    pub fn incidents_changed(
+        &mut self,
+        changes: Vec<(Change, Incident)>,
+        at: Timestamp,
+        locale: &Locale,
+    ) {
+        for (change, mut incident) in changes {
+            message::incident::narrate(&mut incident, locale);
+            self.push(Effect::Incident(change, Box::new(incident), at));
+        }
+    }
+
+    pub(super) fn log(&mut self, fact: Fact) {
+        self.push(Effect::Log(fact));
+    }
+
+    pub(super) fn announce(&mut self, announcement: Announcement) {
+        self.push(Effect::Announce(Box::new(announcement)));
+    }
+
+    pub(super) fn record(&mut self, record: Record) {
+        self.push(Effect::Record(record));
+    }
+
+    pub(super) fn recheck(&mut self, all: Vec<(String, Timestamp)>) {
+        for (endpoint, at) in all {
+            self.push(Effect::Recheck { endpoint, at });
+        }
+    }
+}
+
+impl IntoIterator for Effects {
+    type Item = Effect;
+    type IntoIter = std::vec::IntoIter<Effect>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Effects {
+    type Item = &'a Effect;
+    type IntoIter = std::slice::Iter<'a, Effect>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

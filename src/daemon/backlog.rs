@@ -1,0 +1,238 @@
+//! What waits to be recorded, and what is logged once it is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::Level;
+
+use crate::log::broadcast::Broadcast;
+use crate::log::record::LogRecord;
+use crate::log::{self, Event};
+use crate::model::Sample;
+use crate::monitor::{Effect, Effects, Record};
+use crate::store::{Commit, IncidentRow};
+
+/// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
+/// (with a count in the log), incidents and notifications never.
+const LIMIT: usize = 10_000;
+/// A store that fails for less long is not worth a message: a backup may have held it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A store that fails now and then is not worth a message more often than this.
+const ANNOUNCE_EVERY: Duration = Duration::from_hours(1);
+/// How often the number of dropped samples is logged.
+const LOG_DROPPED_EVERY: Duration = Duration::from_mins(1);
+
+/// What one sample, or one thing that was asked for, has led to.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    pub(super) effects: Effects,
+    /// Rows of incidents that changed.
+    pub(super) incidents: Vec<IncidentRow>,
+    /// What alerting wants recorded.
+    pub(super) alerting: Commit,
+    /// What is logged besides the effects.
+    pub(super) records: Vec<LogRecord>,
+}
+
+impl From<Effects> for Step {
+    fn from(effects: Effects) -> Self {
+        Self {
+            effects,
+            ..Self::default()
+        }
+    }
+}
+
+impl Step {
+    /// Whether it is a sample that changes nothing but the figures.
+    pub(super) fn is_ordinary(&self) -> bool {
+        self.effects.is_ordinary() && self.incidents.is_empty() && self.records.is_empty()
+    }
+
+    /// The transaction that records it.
+    fn commit(self) -> Commit {
+        let mut commit = Commit {
+            incidents: self.incidents,
+            ..self.alerting
+        };
+        for effect in self.effects {
+            match effect {
+                Effect::Record(Record::Sample(sample)) => commit.sample = Some(*sample),
+                Effect::Record(Record::Checkpoint(state)) => commit.checkpoint = Some(state),
+                Effect::Record(Record::VendorStatus(id, official)) => {
+                    commit.officials.push((id, *official));
+                }
+                Effect::Record(Record::ClockSet { from, to }) => {
+                    commit.clock_set = Some((from, to))
+                }
+                Effect::Incident(..)
+                | Effect::Log(_)
+                | Effect::Announce(_)
+                | Effect::Recheck { .. }
+                | Effect::PauseProbing { .. }
+                | Effect::PauseEndpoint { .. } => {}
+            }
+        }
+        commit
+    }
+}
+
+/// What waits to be recorded, and what is to be logged once it is.
+#[derive(Default)]
+pub(super) struct Backlog {
+    /// Whether good samples are logged as well.
+    pub(super) all_samples: bool,
+    /// What waits for the store.
+    pub(super) commits: VecDeque<Commit>,
+    /// What was logged and is published to listeners next.
+    pub(super) logged: Vec<LogRecord>,
+    /// Why the store cannot be written, while it cannot.
+    pub(super) error: Option<String>,
+    waiting: Vec<LogRecord>,
+    failing_since: Option<Instant>,
+    announced_at: Option<Instant>,
+    /// When the failure that was announced last began, until its end is announced.
+    announced_since: Option<Instant>,
+    /// Samples that were dropped, how many of them the log has, and when it got that.
+    dropped: u64,
+    dropped_logged: u64,
+    dropped_at: Option<Instant>,
+}
+
+impl Backlog {
+    /// Nothing waits yet.
+    pub(super) fn new(all_samples: bool) -> Self {
+        Self {
+            all_samples,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in what follows from a turn of the monitor at `location`. `is_logged` decides which samples become a record,
+    /// since most of them may interest nobody.
+    pub(super) fn add(
+        &mut self,
+        steps: Vec<Step>,
+        location: &str,
+        mut is_logged: impl FnMut(&Sample) -> bool,
+    ) {
+        for mut step in steps {
+            let logged = step.effects.iter().filter(|effect| match effect {
+                Effect::Record(Record::Sample(sample)) => is_logged(sample),
+                _ => true,
+            });
+            self.waiting
+                .extend(logged.filter_map(|effect| LogRecord::of(effect, location)));
+            self.waiting.append(&mut step.records);
+            let commit = step.commit();
+            if !commit.is_empty() {
+                self.commits.push_back(commit);
+            }
+        }
+    }
+
+    /// The error, when it is time to announce that the store fails.
+    pub(super) fn worth_announcing(&mut self) -> Option<&str> {
+        let is_long = self
+            .failing_since
+            .is_some_and(|since| since.elapsed() >= PATIENCE);
+        let is_recent = self
+            .announced_at
+            .is_some_and(|at| at.elapsed() < ANNOUNCE_EVERY);
+        if !is_long || is_recent {
+            return None;
+        }
+        self.announced_at = Some(Instant::now());
+        self.announced_since = self.failing_since;
+        self.error.as_deref()
+    }
+
+    /// How long an announced failure took, once after it is over.
+    pub(super) fn recovered_after(&mut self) -> Option<Duration> {
+        if self.failing_since.is_some() {
+            return None;
+        }
+        self.announced_since.take().map(|since| since.elapsed())
+    }
+
+    /// Everything that waited is recorded.
+    pub(super) fn recorded(&mut self, commits: usize) {
+        if self.error.take().is_some() {
+            log::emit(
+                Event::StoreRecovered,
+                Level::INFO,
+                &format!("database writable again; flushed {commits} buffered commits"),
+                &json!({"commits": commits}),
+            );
+        }
+        self.failing_since = None;
+        self.log_waiting();
+    }
+
+    /// Nothing of `commits` could be recorded at `began`; they wait.
+    pub(super) fn failed(&mut self, commits: Vec<Commit>, error: String, began: Instant) {
+        if self.error.is_none() {
+            let fields = json!({"error": error, "waiting": commits.len()});
+            let message = format!("cannot record, keeping samples in memory: {error}");
+            log::emit(Event::StoreFailed, Level::ERROR, &message, &fields);
+        }
+        self.error = Some(error);
+        self.failing_since.get_or_insert(began);
+        // It is decided and notified, even if it is not recorded.
+        self.log_waiting();
+        self.commits = commits.into();
+        self.trim();
+    }
+
+    fn log_waiting(&mut self) {
+        let records = std::mem::take(&mut self.waiting);
+        self.log(records);
+    }
+
+    /// Logs what has happened.
+    fn log(&mut self, records: Vec<LogRecord>) {
+        for record in records {
+            record.emit(self.all_samples);
+            if Broadcast::carries(record.event) {
+                self.logged.push(record);
+            }
+        }
+    }
+
+    /// Drops what a longer wait would only pile up: states that later ones replace, and samples beyond the limit.
+    fn trim(&mut self) {
+        let newest = self.commits.iter().rposition(|c| c.checkpoint.is_some());
+        for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
+            commit.checkpoint = None;
+        }
+        let newest = self.commits.iter().rposition(|c| c.desk.is_some());
+        for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
+            commit.desk = None;
+        }
+        let excess = self.commits.len().saturating_sub(LIMIT);
+        for commit in self.commits.iter_mut().take(excess) {
+            self.dropped += u64::from(commit.sample.take().is_some());
+        }
+        self.commits.retain(|c| !c.is_empty());
+        let logged_lately = self
+            .dropped_at
+            .is_some_and(|at| at.elapsed() < LOG_DROPPED_EVERY);
+        if self.dropped == self.dropped_logged || logged_lately {
+            return;
+        }
+        self.dropped_logged = self.dropped;
+        self.dropped_at = Some(Instant::now());
+        let message = format!(
+            "{} samples could not be recorded and are lost",
+            self.dropped
+        );
+        log::emit(
+            Event::StoreFailed,
+            Level::ERROR,
+            &message,
+            &json!({"dropped": self.dropped}),
+        );
+    }
+}

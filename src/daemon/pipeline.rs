@@ -1,0 +1,568 @@
+//! The one writer: every sample passes here, in order, and what it leads to is committed with it.
+//!
+//! [`MonitorState`] decides, purely; this shell commits, then logs, then has the scheduler recheck, publishes the
+//! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
+//! as there is room again; probing, detection and notifying go on meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::Level;
+use uuid::Uuid;
+
+use super::backlog::{Backlog, Step};
+pub use super::reporting;
+use super::reporting::PeriodicReport;
+pub use super::restore::{restore, restore_desk};
+use super::scheduler::{Command, Report};
+use crate::clock::{Lookout, Uptime, Wall};
+use crate::config::Settings;
+use crate::desk::Desk;
+use crate::incident::Change;
+use crate::log;
+use crate::log::broadcast::Broadcast;
+use crate::log::record::LogRecord;
+use crate::message::monitor_notice;
+use crate::metrics::Counters;
+use crate::model::{
+    Acknowledgement, Incident, Outcome, Silence, Snapshot, Tally, Timestamp, is_plausible,
+};
+use crate::monitor::{Effect, Effects, MonitorState, Record};
+pub use crate::official::Heard;
+use crate::route;
+use crate::store::{Commit, Horizon, IncidentRow, Store};
+
+/// How many reports are taken from the queue at once.
+const BATCH: usize = 4096;
+/// How often ordinary samples are written together, the store is tried again, the snapshot is refreshed and the service
+/// manager is notified. So an ordinary sample is recorded and shown at most this much after it was taken.
+const PULSE: Duration = Duration::from_secs(1);
+/// A commit longer than this is worth a log line.
+const SLOW_COMMIT: Duration = Duration::from_secs(1);
+/// For so long after the clock was set, reports of probes that began before it may still come.
+const CLOCK_ECHO: Duration = Duration::from_secs(10);
+/// How often old rows are looked for.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// How many of them are deleted at a time: a few milliseconds of the writer's time, at most once a [`PULSE`].
+const FORGET_AT_ONCE: u32 = 1000;
+/// How often deliveries are counted again.
+const TALLY_EVERY: Duration = Duration::from_secs(5);
+
+/// What the pipeline is told from outside. An answer comes once the thing is on the disk.
+#[derive(Debug)]
+pub enum Control {
+    /// Judge by this configuration from now on.
+    Follow(Arc<Settings>, f64),
+    /// Tell nothing about these endpoints for a while.
+    Silence(Silence, oneshot::Sender<Silence>),
+    /// End a silence early. The answer is the silence, or `None` when there is none of this id.
+    Unsilence(Uuid, oneshot::Sender<Option<Silence>>),
+    /// Somebody is on the incident of this number. The answer is the incident, or `None` when none of this number goes on.
+    Acknowledge(u64, Acknowledgement, oneshot::Sender<Option<Incident>>),
+    /// A vendor's own page was read.
+    Heard(Box<Heard>),
+    /// Record at once what waits: somebody is about to read the store.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Does what a control asks for; gives what to answer once that is recorded.
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// Everything the pipeline is given.
+pub struct Pipeline {
+    /// The configuration in force.
+    pub settings: Arc<Settings>,
+    /// The folded state.
+    pub core: MonitorState,
+    /// Who was told what.
+    pub desk: Desk,
+    /// Where it is recorded.
+    pub store: Store,
+    /// The machine's wall clock.
+    pub wall: Wall,
+    /// How long the machine is up.
+    pub uptime: Uptime,
+    /// What the scheduler reports; when it ends, so does the pipeline.
+    pub reports: mpsc::Receiver<Report>,
+    /// Orders from outside.
+    pub controls: mpsc::Receiver<Control>,
+    /// Commands for the scheduler.
+    pub commands: mpsc::UnboundedSender<Command>,
+    /// What is true now, for everybody to read.
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Wakes the outbox.
+    pub outbox: Arc<Notify>,
+    /// Tells those who listen what happens.
+    pub broadcast: Broadcast,
+    /// Counts every sample.
+    pub counters: Counters,
+    /// Called about once a second: the service manager's watchdog hangs on it. A store that fails does not stop it (what
+    /// is to be recorded waits in memory, and a restart would lose that); a pipeline that hangs does.
+    pub alive: Box<dyn FnMut(&Snapshot) + Send>,
+}
+
+/// Why a turn begins.
+enum Wake {
+    /// The scheduler has ended.
+    Ended,
+    /// Something is asked for.
+    Control(Box<Control>),
+    /// Reports have come, or it is time.
+    Due,
+}
+
+/// What the pipeline remembers from one turn to the next.
+struct Turns {
+    backlog: Backlog,
+    clock: ClockFollower,
+    deliveries: Deliveries,
+    periodic: PeriodicReport,
+    written_at: Option<Instant>,
+    reports: Vec<Report>,
+    pulse: Interval,
+    forget_at: Instant,
+    last_recorded_at: Option<Timestamp>,
+    /// Whether incidents of endpoints that were removed while nothing ran are closed.
+    is_settled: bool,
+}
+
+impl Turns {
+    fn new(pipeline: &Pipeline) -> Self {
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            backlog: Backlog::new(pipeline.settings.log.all_samples),
+            clock: ClockFollower {
+                lookout: Lookout::new(pipeline.wall.clone(), pipeline.uptime.clone()),
+                at_start: pipeline.core.set_back((pipeline.wall)()),
+                last_shift: None,
+            },
+            deliveries: Deliveries::default(),
+            periodic: PeriodicReport::default(),
+            written_at: None,
+            reports: Vec::with_capacity(BATCH),
+            pulse,
+            forget_at: Instant::now(),
+            last_recorded_at: None,
+            is_settled: false,
+        }
+    }
+
+    /// Notes when samples were last recorded, in the time of a clock that was set.
+    fn note_recorded(&mut self, steps: &[Step], now: Timestamp) {
+        for (from, to) in steps.iter().filter_map(|s| s.effects.clock_set()) {
+            let shift = to.since_ms(from);
+            self.last_recorded_at = self.last_recorded_at.map(|at| Timestamp(at.0 + shift));
+        }
+        if steps.iter().any(|s| s.effects.sample().is_some()) {
+            self.last_recorded_at = Some(now);
+        }
+    }
+
+    /// Whether nothing but figures changed: that is written with others at the next pulse, or with what does not wait.
+    fn may_wait(&self, steps: &[Step]) -> bool {
+        !steps.is_empty()
+            && steps.iter().all(Step::is_ordinary)
+            && self.written_at.is_some_and(|at| at.elapsed() < PULSE)
+            && self.backlog.commits.len() < BATCH
+    }
+}
+
+/// Notices that the clock was set, and corrects what was timed by it before.
+struct ClockFollower {
+    lookout: Lookout,
+    /// What happened to the clock while nothing ran.
+    at_start: Option<(Timestamp, Timestamp)>,
+    /// By how much the clock was set last, in milliseconds, and when that was noticed.
+    last_shift: Option<(i64, Instant)>,
+}
+
+impl ClockFollower {
+    /// The time, and from when to when the clock was set since the last reading.
+    fn read(&mut self) -> (Timestamp, Option<(Timestamp, Timestamp)>) {
+        let look = self.lookout.look();
+        let now = look.now;
+        let set_from = look
+            .set_from
+            .filter(|from| is_plausible(*from) && is_plausible(now));
+        let set = self.at_start.take().or(set_from.map(|from| (from, now)));
+        if let Some((from, to)) = set {
+            self.last_shift = Some((to.since_ms(from), Instant::now()));
+        }
+        (now, set)
+    }
+
+    /// Moves the reports of probes that began before the clock was set.
+    fn correct(&mut self, reports: &mut [Report], now: Timestamp) {
+        self.last_shift = self.last_shift.filter(|(_, at)| at.elapsed() < CLOCK_ECHO);
+        if let Some((by_ms, _)) = self.last_shift {
+            for report in reports {
+                report.follow_clock(by_ms, now);
+            }
+        }
+    }
+}
+
+/// How delivery goes, counted now and then.
+#[derive(Default)]
+struct Deliveries {
+    tallies: Vec<Tally>,
+    counted_at: Option<Instant>,
+}
+
+impl Deliveries {
+    async fn refresh(&mut self, store: &Store) {
+        if self.counted_at.is_some_and(|at| at.elapsed() < TALLY_EVERY) {
+            return;
+        }
+        // A store that cannot be read shows when it cannot be written.
+        if let Ok(tallies) = store.aside(Store::outbox_tally).await {
+            self.tallies = tallies;
+        }
+        self.counted_at = Some(Instant::now());
+    }
+}
+
+impl Pipeline {
+    /// Records until the scheduler ends; then writes a last checkpoint.
+    pub async fn run(mut self) {
+        let mut turns = Turns::new(&self);
+        loop {
+            match self.wait(&mut turns).await {
+                Wake::Ended => break,
+                Wake::Control(control) => self.turn(&mut turns, Some(*control)).await,
+                Wake::Due => self.turn(&mut turns, None).await,
+            }
+        }
+        let mut last = Effects::default();
+        last.push(Effect::Record(Record::Checkpoint(self.core.checkpoint())));
+        self.queue(&mut turns.backlog, vec![last.into()]);
+        self.write(&mut turns.backlog).await;
+        self.publish(&mut turns.backlog);
+    }
+
+    async fn wait(&mut self, turns: &mut Turns) -> Wake {
+        tokio::select! {
+            n = self.reports.recv_many(&mut turns.reports, BATCH) => {
+                if n == 0 { Wake::Ended } else { Wake::Due }
+            }
+            Some(control) = self.controls.recv() => Wake::Control(Box::new(control)),
+            _ = turns.pulse.tick() => Wake::Due,
+        }
+    }
+
+    /// Folds what has come, records it and shows what is true then.
+    async fn turn(&mut self, turns: &mut Turns, control: Option<Control>) {
+        let (now, mut steps) = self.follow_clock(turns);
+        for report in turns.reports.drain(..) {
+            steps.extend(self.take(report));
+        }
+        let answer = control.and_then(|control| {
+            let (step, answer) = self.apply(control, now);
+            turns.backlog.all_samples = self.settings.log.all_samples;
+            steps.push(step);
+            answer
+        });
+        self.command_scheduler(&steps);
+        turns.note_recorded(&steps, now);
+        if answer.is_none() && turns.may_wait(&steps) {
+            self.queue(&mut turns.backlog, steps);
+            return;
+        }
+        turns.deliveries.refresh(&self.store).await;
+        if turns.backlog.error.is_none() && self.store.sums_are_due() {
+            // What fails stays in memory, and shows when samples cannot be written either.
+            let _ = self.store.aside(|store| store.write_sums(false)).await;
+        }
+        if Instant::now() >= turns.forget_at && turns.backlog.error.is_none() {
+            turns.forget_at = Instant::now() + self.forget(now).await;
+        }
+        self.announce_database(&mut turns.backlog, now);
+        let mut snapshot = self.core.snapshot(now);
+        if turns.backlog.error.is_none() {
+            self.report(&mut turns.periodic, now).await;
+        }
+        self.alert(&mut steps, &snapshot, &turns.deliveries.tallies);
+        self.queue(&mut turns.backlog, steps);
+        if !turns.backlog.commits.is_empty() {
+            turns.written_at = Some(Instant::now());
+        }
+        self.write(&mut turns.backlog).await;
+        if let Some(answer) = answer {
+            answer();
+        }
+        snapshot.last_recorded_at = turns.last_recorded_at;
+        snapshot.store_error.clone_from(&turns.backlog.error);
+        snapshot.outbox.clone_from(&turns.deliveries.tallies);
+        self.show(snapshot);
+        // Listeners that react to an event find it in the snapshot.
+        self.publish(&mut turns.backlog);
+    }
+
+    /// One reading of the clock for the whole turn, and what follows from a clock that was set. The first turn also
+    /// closes the incidents of endpoints that were removed meanwhile.
+    fn follow_clock(&mut self, turns: &mut Turns) -> (Timestamp, Vec<Step>) {
+        let mut steps = Vec::with_capacity(turns.reports.len() + 3);
+        let (now, set) = turns.clock.read();
+        if let Some((from, to)) = set {
+            steps.push(self.set_clock(from, to));
+        }
+        if !std::mem::replace(&mut turns.is_settled, true) {
+            steps.push(self.settle(now).into());
+        }
+        turns.clock.correct(&mut turns.reports, now);
+        // Probes that end in the same instant arrive in any order; they are folded in one.
+        turns.reports.sort_by(|a, b| a.order().cmp(&b.order()));
+        (now, steps)
+    }
+
+    /// The clock was set: what is open or waits keeps its distance from now.
+    fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> Step {
+        let effects = self.core.move_along(from, to);
+        let moved = self.desk.move_along(to.since_ms(from));
+        Step {
+            incidents: moved.iter().map(IncidentRow::of).collect(),
+            ..effects.into()
+        }
+    }
+
+    /// Folds a report; logs at once what concerns no sample.
+    fn take(&mut self, report: Report) -> Option<Step> {
+        match report {
+            Report::Probed(probed) => {
+                let sample = self.core.complete(probed.sample, probed.controls);
+                self.counters.count(&sample);
+                Some(self.core.step(sample).into())
+            }
+            Report::Skipped {
+                endpoint,
+                ticks,
+                reason,
+            } => {
+                let message = format!(
+                    "{endpoint}: {ticks} probe{} skipped, {reason}",
+                    if ticks == 1 { "" } else { "s" }
+                );
+                let fields = json!({"endpoint": endpoint, "ticks": ticks, "reason": reason});
+                log::emit(log::Event::ProbeSkipped, Level::WARN, &message, &fields);
+                None
+            }
+            Report::Asleep { from, to } => {
+                let seconds = to.since_ms(from) as f64 / 1000.0;
+                let message = format!(
+                    "this machine was asleep for {seconds:.0} s; what happened meanwhile is unknown"
+                );
+                let fields = json!({"from": from, "to": to, "duration_s": seconds});
+                log::emit(log::Event::MonitorAsleep, Level::WARN, &message, &fields);
+                None
+            }
+        }
+    }
+
+    /// Does what is asked for; gives the answer that is due once that is recorded.
+    fn apply(&mut self, control: Control, now: Timestamp) -> (Step, Option<Answer>) {
+        let mut step = Step::default();
+        let answer: Answer = match control {
+            Control::Follow(settings, stretch) => {
+                self.counters
+                    .retain(|name| settings.endpoints.iter().any(|e| e.name == name));
+                let effects = self.core.follow(settings.config.clone(), stretch, now);
+                self.settings = settings;
+                return (effects.into(), None);
+            }
+            Control::Heard(heard) => {
+                return (self.core.hear(*heard, now).into(), None);
+            }
+            Control::Flush(reply) => Box::new(move || {
+                // The answer may not be waited for any more.
+                let _ = reply.send(());
+            }),
+            Control::Silence(silence, reply) => {
+                self.desk.silence(silence.clone());
+                // The silence holds even if nobody waits for the answer any more.
+                Box::new(move || drop(reply.send(silence)))
+            }
+            Control::Unsilence(id, reply) => {
+                let ended = self.desk.unsilence(id);
+                Box::new(move || drop(reply.send(ended)))
+            }
+            Control::Acknowledge(number, acknowledgement, reply) => {
+                let incident = self.desk.acknowledge(number, acknowledgement);
+                if let Some(incident) = &incident {
+                    step.incidents.push(IncidentRow::of(incident));
+                    step.records
+                        .push(LogRecord::incident(Change::Updated, incident));
+                }
+                Box::new(move || drop(reply.send(incident)))
+            }
+        };
+        (step, Some(answer))
+    }
+
+    /// Rechecks and pauses do not wait for the disk.
+    fn command_scheduler(&self, steps: &[Step]) {
+        let rechecks: Vec<_> = steps
+            .iter()
+            .flat_map(|s| s.effects.rechecks())
+            .map(|(endpoint, at)| (endpoint.to_owned(), at))
+            .collect();
+        if !rechecks.is_empty() {
+            let _ = self.commands.send(Command::LookAgain(rechecks));
+        }
+        if let Some(until) = steps.iter().find_map(|s| s.effects.pause_until()) {
+            let _ = self.commands.send(Command::RestUntil(until));
+        }
+        for (endpoint, until) in steps.iter().flat_map(|s| s.effects.pauses()) {
+            let _ = self
+                .commands
+                .send(Command::Pause(endpoint.to_owned(), until));
+        }
+    }
+
+    /// Announces a database that fails for long, and that it is written again.
+    fn announce_database(&mut self, backlog: &mut Backlog, now: Timestamp) {
+        let location = &self.settings.monitor.location;
+        if let Some(error) = backlog.worth_announcing() {
+            self.desk
+                .announce(monitor_notice::database_failing(location, error, now));
+        }
+        if let Some(length) = backlog.recovered_after() {
+            let seconds = length.as_secs_f64();
+            self.desk
+                .announce(monitor_notice::database_recovered(location, seconds, now));
+        }
+    }
+
+    /// Hands what changed to alerting, which decides who is notified as of now.
+    fn alert(&mut self, steps: &mut Vec<Step>, snapshot: &Snapshot, deliveries: &[Tally]) {
+        for step in steps.iter_mut() {
+            for effect in &step.effects {
+                match effect {
+                    Effect::Incident(change, incident, at) => {
+                        let incident = self.desk.hear(*change, (**incident).clone(), *at);
+                        step.incidents.push(IncidentRow::of(&incident));
+                    }
+                    Effect::Announce(announcement) => self.desk.announce((**announcement).clone()),
+                    _ => {}
+                }
+            }
+        }
+        let config = self.core.config().clone();
+        let outgoing = self.desk.tick(snapshot.at, &config, snapshot, deliveries);
+        steps.push(Step {
+            records: outgoing.iter().map(LogRecord::outgoing).collect(),
+            alerting: Commit {
+                outgoing,
+                desk: self.desk.take_change(),
+                ..Commit::default()
+            },
+            ..Step::default()
+        });
+    }
+
+    /// Shows what is true now.
+    fn show(&mut self, mut snapshot: Snapshot) {
+        self.desk.annotate(&mut snapshot);
+        snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
+        snapshot.leaders = route::leaders(&snapshot);
+        (self.alive)(&snapshot);
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    /// Publishes to listeners what was logged.
+    fn publish(&self, backlog: &mut Backlog) {
+        let has_listeners = self.broadcast.has_listeners();
+        for record in backlog.logged.drain(..) {
+            if has_listeners || record.event != log::Event::ProbeCompleted {
+                self.broadcast
+                    .tell(record.event, &record.message, &record.fields);
+            } else {
+                self.broadcast.skip(1);
+            }
+        }
+    }
+
+    /// Deletes a little of what is too old; gives how long it is until the next time.
+    async fn forget(&mut self, now: Timestamp) -> Duration {
+        let horizon = Horizon::at(now, &self.settings.store);
+        match self
+            .store
+            .aside(move |store| store.forget(horizon, FORGET_AT_ONCE))
+            .await
+        {
+            Ok(FORGET_AT_ONCE) => PULSE,
+            Ok(_) => FORGET_EVERY,
+            Err(error) => {
+                let error = error.to_string();
+                let message = format!("cannot delete what is older than it is kept for: {error}");
+                log::emit(
+                    log::Event::StoreFailed,
+                    Level::ERROR,
+                    &message,
+                    &json!({"error": error}),
+                );
+                FORGET_EVERY
+            }
+        }
+    }
+
+    /// Has `steps` wait for the next commit.
+    fn queue(&self, backlog: &mut Backlog, steps: Vec<Step>) {
+        let has_listeners = self.broadcast.has_listeners();
+        let mut skipped = 0;
+        backlog.add(steps, &self.settings.monitor.location, |sample| {
+            let is_hidden = sample.outcome != Outcome::Failed && !self.settings.log.all_samples;
+            if is_hidden && !has_listeners {
+                skipped += 1;
+                return false;
+            }
+            true
+        });
+        self.broadcast.skip(skipped);
+    }
+
+    /// Commits everything that waits, in order, in one transaction.
+    async fn write(&mut self, backlog: &mut Backlog) {
+        if backlog.commits.is_empty() {
+            return;
+        }
+        let commits: Vec<_> = backlog.commits.drain(..).collect();
+        let began = Instant::now();
+        let work = move |store: &Store| {
+            let result = store.commit(&commits);
+            (commits, result)
+        };
+        let (commits, result) = self.store.aside(work).await;
+        let notifies = commits.iter().any(|c| !c.outgoing.is_empty());
+        let shifts = commits.iter().any(|c| c.clock_set.is_some());
+        match result {
+            Ok(()) => {
+                warn_if_slow(began.elapsed(), commits.len());
+                backlog.recorded(commits.len());
+                if notifies || shifts {
+                    self.outbox.notify_waiters();
+                }
+            }
+            Err(error) => {
+                backlog.failed(commits, error.to_string(), began);
+                if notifies {
+                    self.outbox.notify_waiters();
+                }
+            }
+        }
+    }
+}
+
+fn warn_if_slow(took: Duration, commits: usize) {
+    if took > SLOW_COMMIT {
+        log::emit(
+            log::Event::StoreSlow,
+            Level::WARN,
+            "the store is slow to write",
+            &json!({"duration_s": took.as_secs_f64(), "commits": commits}),
+        );
+    }
+}

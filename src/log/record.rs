@@ -1,0 +1,276 @@
+//! Log records of what the decisions have led to: from typed effects to event, level, message and fields.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tracing::Level;
+
+use super::{Event, emit};
+use crate::detect::{Blip, Cause};
+use crate::incident::Change;
+use crate::message::monitor_notice;
+use crate::message::values::Locale;
+use crate::model::{Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp};
+use crate::monitor::{Effect, Fact, Record};
+use crate::official::News;
+
+/// An event that was decided, and is logged once its cause is recorded.
+#[derive(Debug)]
+pub struct LogRecord {
+    /// The event.
+    pub event: Event,
+    /// Its level.
+    pub level: Level,
+    /// One line for people.
+    pub message: String,
+    /// The same for programs.
+    pub fields: Value,
+    /// A good sample, which is logged on demand only.
+    is_ordinary: bool,
+}
+
+impl LogRecord {
+    fn new(event: Event, level: Level, message: String, fields: Value) -> Self {
+        Self {
+            event,
+            level,
+            message,
+            fields,
+            is_ordinary: false,
+        }
+    }
+
+    /// What is logged of `effect` by the monitor at `location`; `None` for what is not.
+    pub fn of(effect: &Effect, location: &str) -> Option<Self> {
+        match effect {
+            Effect::Record(Record::Sample(sample)) => Some(Self::sample(sample)),
+            Effect::Incident(change, incident, _) => Some(Self::incident(*change, incident)),
+            Effect::Log(fact) => Some(Self::fact(fact, location)),
+            Effect::Record(_)
+            | Effect::Announce(_)
+            | Effect::Recheck { .. }
+            | Effect::PauseProbing { .. }
+            | Effect::PauseEndpoint { .. } => None,
+        }
+    }
+
+    fn fact(fact: &Fact, location: &str) -> Self {
+        match fact {
+            Fact::StatusChanged {
+                endpoint,
+                provider,
+                was,
+                now,
+            } => Self::new(
+                Event::StatusChanged,
+                Level::INFO,
+                format!("{endpoint} is {} (was {})", now.as_str(), was.as_str()),
+                json!({"endpoint": endpoint, "provider": provider, "status": now, "was": was}),
+            ),
+            Fact::DetectionCleared {
+                provider,
+                blip,
+                faults,
+            } => Self::detection_cleared(*provider, blip, faults),
+            Fact::Advice { provider, advice } => Self::new(
+                Event::AdviceGiven,
+                Level::WARN,
+                advice.text.clone(),
+                json!({"endpoint": advice.endpoint, "provider": provider, "kind": advice.kind}),
+            ),
+            Fact::BudgetExhausted { usd, tokens, until } => Self::new(
+                Event::BudgetSpent,
+                Level::WARN,
+                format!(
+                    "{}: {usd:.4} USD, {tokens} tokens; probing rests until {until}",
+                    monitor_notice::budget_exhausted_title(location)
+                ),
+                json!({"usd": usd, "tokens": tokens, "until": until}),
+            ),
+            Fact::EndpointPaused {
+                endpoint,
+                usd,
+                tokens,
+                until,
+            } => Self::new(
+                Event::BudgetSpent,
+                Level::WARN,
+                format!(
+                    "{endpoint} is paused until {until}: its provider reports more usage than the bytes allow, \
+                     {usd:.4} USD and {tokens} tokens today"
+                ),
+                json!({"endpoint": endpoint, "usd": usd, "tokens": tokens, "until": until}),
+            ),
+            Fact::Offline {
+                endpoint,
+                fault,
+                since,
+                dns_only,
+            } => {
+                let reason = if *dns_only {
+                    "no name is resolved here"
+                } else {
+                    "neither providers nor connectivity checks answer"
+                };
+                Self::new(
+                    Event::MonitorOffline,
+                    Level::ERROR,
+                    format!("{location} has lost its network: {reason}"),
+                    json!({"endpoint": endpoint, "fault": fault, "since": since}),
+                )
+            }
+            Fact::Online {
+                since,
+                duration_s,
+                missed_probes,
+            } => Self::new(
+                Event::MonitorOnline,
+                Level::INFO,
+                monitor_notice::online_title(location, *duration_s, *missed_probes),
+                json!({"since": since, "duration_s": duration_s, "missed_probes": missed_probes}),
+            ),
+            Fact::ClockSet { from, to } => Self::clock_set(*from, *to),
+            Fact::VendorStatus {
+                provider,
+                vendor,
+                news,
+            } => Self::vendor_status(*provider, vendor, news),
+            Fact::IncidentCompleted(incident) => Self::incident(Change::Updated, incident),
+        }
+    }
+
+    fn sample(sample: &Sample) -> Self {
+        let failed = sample.outcome == Outcome::Failed;
+        let total = sample.total_ms.unwrap_or(0.0);
+        let message = match sample.fault {
+            Some(fault) => format!(
+                "{} failed after {total:.0} ms: {}",
+                sample.endpoint,
+                fault.describe()
+            ),
+            None => match sample.first_token_ms {
+                Some(first) => {
+                    let word = sample.outcome.as_str();
+                    format!(
+                        "{} {word}: first token {first:.0} ms, total {total:.0} ms",
+                        sample.endpoint
+                    )
+                }
+                None => format!(
+                    "{} {}: total {total:.0} ms",
+                    sample.endpoint,
+                    sample.outcome.as_str()
+                ),
+            },
+        };
+        let level = if failed { Level::WARN } else { Level::INFO };
+        let fields = serde_json::to_value(sample).unwrap_or_default();
+        Self {
+            is_ordinary: !failed,
+            ..Self::new(Event::ProbeCompleted, level, message, fields)
+        }
+    }
+
+    /// An incident that changed.
+    pub fn incident(change: Change, incident: &Incident) -> Self {
+        let (event, level) = match change {
+            Change::Opened => (Event::IncidentOpened, Level::WARN),
+            Change::Updated => (Event::IncidentUpdated, Level::INFO),
+            Change::Escalated => (Event::IncidentEscalated, Level::WARN),
+            Change::Resolved => (Event::IncidentResolved, Level::INFO),
+        };
+        let fields = json!({
+            "incident": incident.id, "number": incident.number, "endpoint": incident.endpoints.first(),
+            "endpoints": incident.endpoints, "provider": incident.provider, "status": incident.status,
+            "cause": incident.cause, "attribution": incident.attribution, "started_at": incident.started_at,
+            "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
+            "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
+        });
+        let title = &incident.title;
+        let message = if incident.has_recovered() {
+            let lasted = Locale::default().duration(incident.duration_s);
+            format!("{title}; recovered after {lasted}")
+        } else {
+            title.clone()
+        };
+        Self::new(event, level, message, fields)
+    }
+
+    /// A notification that waits for delivery.
+    pub fn outgoing(outgoing: &Outgoing) -> Self {
+        let Outgoing {
+            channel, notice, ..
+        } = outgoing;
+        let message = format!("{} is queued for {channel}", notice.r#type.as_str());
+        let fields = json!({
+            "notification": notice.id, "channel": channel, "type": notice.r#type,
+            "incident": notice.incident.as_ref().map(|i| i.id),
+        });
+        Self::new(Event::NotificationQueued, Level::INFO, message, fields)
+    }
+
+    fn detection_cleared(provider: Provider, blip: &Blip, faults: &BTreeMap<Fault, u32>) -> Self {
+        let faults: BTreeMap<&str, u32> = faults.iter().map(|(f, n)| (f.as_str(), *n)).collect();
+        let lasted = blip.ended_at.since_ms(blip.started_at) as f64 / 1000.0;
+        let (kind, verb) = match blip.cause {
+            Cause::Slow => ("slow", "were slow"),
+            Cause::Account => ("account", "were refused"),
+            _ => ("errors", "failed"),
+        };
+        let codes: Vec<_> = faults.keys().copied().collect();
+        let codes = if codes.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", codes.join(", "))
+        };
+        let message = format!(
+            "{}: a blip of {lasted:.0} s, {} of {} probes {verb}{codes}; no alert",
+            blip.endpoint, blip.k, blip.n
+        );
+        let fields = json!({
+            "endpoint": blip.endpoint, "provider": provider, "kind": kind, "started_at": blip.started_at,
+            "duration_s": lasted, "bad": blip.k, "probes": blip.n, "faults": faults,
+            "cleared": blip.cleared.as_str(),
+        });
+        Self::new(Event::DetectionCleared, Level::INFO, message, fields)
+    }
+
+    fn clock_set(from: Timestamp, to: Timestamp) -> Self {
+        let by_s = to.since_ms(from) as f64 / 1000.0;
+        let direction = if by_s < 0.0 { "back" } else { "forwards" };
+        let message = format!(
+            "this machine's clock was set {direction} by {:.0} s, to {to}; open incidents and timers were shifted \
+             accordingly",
+            by_s.abs()
+        );
+        let fields = json!({"from": from, "to": to, "by_s": by_s});
+        Self::new(Event::MonitorClockSet, Level::WARN, message, fields)
+    }
+
+    fn vendor_status(provider: Provider, vendor: &str, news: &News) -> Self {
+        let name = |status: Option<Status>| status.map_or("unknown", Status::as_str);
+        let mut message = format!(
+            "the status page of {vendor} says {} (was {})",
+            name(news.now),
+            name(news.was)
+        );
+        let first = news.published.first();
+        if let Some(theirs) = first {
+            message += &format!(": {}", theirs.name);
+        }
+        let fields = json!({
+            "provider": provider, "status": name(news.now), "was": name(news.was), "url": news.url,
+            "official_incident": first.map(|i| &i.name), "published_at": first.and_then(|i| i.published_at),
+            "published": news.published.iter().map(|i| &i.name).collect::<Vec<_>>(),
+            "closed": news.closed.iter().map(|(i, _)| &i.name).collect::<Vec<_>>(),
+        });
+        Self::new(Event::FeedChanged, Level::INFO, message, fields)
+    }
+
+    /// Logs it. Good samples are logged only with `all_samples`.
+    pub fn emit(&self, all_samples: bool) {
+        if all_samples || !self.is_ordinary {
+            emit(self.event, self.level, &self.message, &self.fields);
+        }
+    }
+}
