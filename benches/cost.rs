@@ -228,7 +228,7 @@ fn restart(config: &Path, count: usize) {
         let started_at = line["started_at"].as_str().unwrap_or_default().to_owned();
         first.get_or_insert((began.elapsed(), started_at));
         seen.insert(line["endpoint"].as_str().unwrap_or_default().to_owned());
-        if seen.len() == count || began.elapsed() > Duration::from_secs(60) {
+        if seen.len() == count || began.elapsed() > Duration::from_mins(1) {
             break;
         }
     }

@@ -46,7 +46,7 @@ async fn run(count: usize) {
     {
         let (config, path) = (config.clone(), config.store.path.clone());
         tokio::task::spawn_blocking(move || {
-            history(&Store::open(&path).expect("a store"), &config, now)
+            history(&Store::open(&path).expect("a store"), &config, now);
         })
         .await
         .expect("a history");

@@ -101,7 +101,7 @@ impl Args {
                 "--months" => args.months = number(),
                 "--interval" => args.interval = (number() * 1000.0) as i64,
                 "--alert-after" => {
-                    args.policy.alert_after = Some(Duration::from_secs_f64(number()))
+                    args.policy.alert_after = Some(Duration::from_secs_f64(number()));
                 }
                 "--slow-factor" => args.policy.slow_factor = number(),
                 "--only" => args.only = true,

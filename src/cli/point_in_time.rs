@@ -27,10 +27,8 @@ pub(super) fn point_in_time(text: &str, now: Timestamp, zone: Tz) -> Result<Time
 
 /// The first moment of a day: midnight, or when clocks skip midnight that day, the first hour after it.
 fn start_of_day(day: NaiveDate, zone: Tz) -> Option<Timestamp> {
-    let hours = (0..4).filter_map(|hour| NaiveTime::from_hms_opt(hour, 0, 0));
-    let first = hours
-        .filter_map(|time| zone.from_local_datetime(&day.and_time(time)).earliest())
-        .next()?;
+    let mut hours = (0..4).filter_map(|hour| NaiveTime::from_hms_opt(hour, 0, 0));
+    let first = hours.find_map(|time| zone.from_local_datetime(&day.and_time(time)).earliest())?;
     Some(Timestamp(first.timestamp_millis()))
 }
 

@@ -105,15 +105,12 @@ fn include(
         }
         match source::read_file(&path) {
             Ok(text) => sources.add(&path, &text),
-            Err((message, help)) => {
-                problems.push(Diagnostic {
-                    message,
-                    span: Some(span),
-                    help: Some(help.to_owned()),
-                });
-                continue;
-            }
-        };
+            Err((message, help)) => problems.push(Diagnostic {
+                message,
+                span: Some(span),
+                help: Some(help.to_owned()),
+            }),
+        }
     }
     if problems.is_empty() {
         Ok(warnings)

@@ -56,7 +56,7 @@ fn find(path: &str) -> Option<Key> {
     let (table, key) = path.rsplit_once('.').unwrap_or(("top", path));
     let table = match table.split_once('.') {
         // The same keys stand in several tables.
-        Some(("defaults", "detection") | ("endpoint", "detection")) => "detection".to_owned(),
+        Some(("defaults" | "endpoint", "detection")) => "detection".to_owned(),
         Some(("defaults", rest)) => format!("endpoint.{rest}"),
         _ if table == "defaults" => "endpoint".to_owned(),
         _ => table.to_owned(),

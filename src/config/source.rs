@@ -216,11 +216,8 @@ pub(crate) fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
         return Err(cannot(format!("larger than {} MiB", MAX_BYTES >> 20)));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1;
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|byte| *byte == b'\n').count();
         let message = format!("not UTF-8 at {shown}:{line}");
         (message, "save the file as UTF-8")
     })

@@ -134,7 +134,7 @@ impl Story {
 
     fn joins(self, number: usize, endpoint: &str) -> Self {
         self.change(number, Change::Updated, |i| {
-            i.endpoints.push(endpoint.to_owned())
+            i.endpoints.push(endpoint.to_owned());
         })
     }
 

@@ -728,7 +728,7 @@ fn check_receiver(kind: &str, call: &Call) {
             );
         }
         "pushover" => {
-            assert!((1..=1024).contains(&units(&body["message"])) && units(&body["title"]) <= 250)
+            assert!((1..=1024).contains(&units(&body["message"])) && units(&body["title"]) <= 250);
         }
         "matrix" => {
             assert!(call.body.len() <= 60_000, "{}", call.body.len());

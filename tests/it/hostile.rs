@@ -28,7 +28,7 @@ fn configuration(address: &str, more: &str) -> Settings {
 }
 
 async fn probed(config: &Settings, endpoint: &Endpoint) -> Sample {
-    let prober = Prober::new(&config).unwrap();
+    let prober = Prober::new(config).unwrap();
     let now = clock::now();
     let due = Due {
         scheduled_at: now,

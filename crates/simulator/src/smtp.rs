@@ -232,7 +232,7 @@ impl<'a> Session<'a> {
             match line.strip_prefix(b".") {
                 Some(b"\r\n" | b"\n") => break,
                 unstuffed if data.len() <= MESSAGE_LIMIT => {
-                    data.extend_from_slice(unstuffed.unwrap_or(&line))
+                    data.extend_from_slice(unstuffed.unwrap_or(&line));
                 }
                 _ => {}
             }
