@@ -305,7 +305,9 @@ async fn serve(
         stop: CancellationToken::new(),
         broadcast: Broadcast::new(now),
         counters,
-        memory: web::pages::Memory::default(),
+        history: web::pages::HistoryCache::default(),
+            traffic: web::traffic::Traffic::default(),
+            links: llmwatch::links::Links::new(&[7; 32]),
     };
     tokio::spawn(async move {
         web::run(listener, view).await;

@@ -38,7 +38,11 @@ pub use llmwatch_core::config::matchers as audience;
 
 pub mod metrics;
 
+pub mod failover;
+
 pub mod store;
+
+pub mod links;
 
 pub use llmwatch_core::protocol::status_page as status_feed;
 

@@ -4,19 +4,23 @@
 //! 2 outage, 3 unknown, usage or configuration); a bad configuration is 78 elsewhere and bad usage 64, as in
 //! sysexits.h, so that neither can be mistaken for an outage.
 
+mod ack;
 mod backtest;
 mod check;
+mod daemon_client;
 mod demo;
 mod export;
 mod incidents;
 mod manual;
+mod note;
 mod outbox;
-mod people;
 mod point_in_time;
 mod probe;
 mod report;
+mod route;
 mod run;
 mod schema;
+mod silence;
 mod simulate;
 mod status;
 mod store;
@@ -105,9 +109,13 @@ enum Subcommands {
     /// List, retry or drop undelivered notifications
     Outbox(outbox::Args),
     /// Create, list or expire silences
-    Silence(people::SilenceArgs),
+    Silence(silence::Args),
     /// Acknowledge an incident (stops reminders)
-    Ack(people::AckArgs),
+    Ack(ack::Args),
+    /// Add a note to an incident, for the page and the next message
+    Note(note::Args),
+    /// The endpoint to use now
+    Route(route::Args),
     /// Availability report for a period: faults, latency, incidents, SLO and cost
     Report(report::Args),
     /// Send a clearly marked test notification through each channel
@@ -184,8 +192,10 @@ async fn dispatch(cli: Cli) -> u8 {
         Subcommands::Status(args) => status::run(&globals, &args).await,
         Subcommands::Incidents(args) => incidents::run(&globals, &args),
         Subcommands::Outbox(args) => outbox::run(&globals, &args),
-        Subcommands::Silence(args) => people::silence(&globals, &args).await,
-        Subcommands::Ack(args) => people::ack(&globals, &args).await,
+        Subcommands::Silence(args) => silence::run(&globals, &args).await,
+        Subcommands::Ack(args) => ack::run(&globals, &args).await,
+        Subcommands::Note(args) => note::run(&globals, &args).await,
+        Subcommands::Route(args) => route::run(&globals, &args).await,
         Subcommands::Report(args) => report::run(&globals, &args),
         Subcommands::TestAlert(args) => test_alert::run(&globals, &args).await,
         Subcommands::Export(args) => export::run(&globals, &args),

@@ -14,11 +14,12 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::source::{self, Sources};
 use super::{
-    Budget, Channel, Config, ConfigError, ConnectivityCheck, Heartbeat, Log, LogFormat,
-    Maintenance, Monitor, Otlp, Process, Proxy, Report, ReportEvery, Settings, Store, Surroundings,
-    Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day, webhook,
+    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Heartbeat, Log, LogFormat,
+    Maintenance, Monitor, Otlp, Process, Proxy, Public, Report, ReportEvery, Route, Settings,
+    Store, Surroundings, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
+    webhook,
 };
-use crate::model::Provider;
+use crate::model::{Provider, Secret};
 
 const OTLP_HELP: &str =
     "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
@@ -183,7 +184,8 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     let heartbeat = read_heartbeat(root);
     let report = read_report(root, &channels);
     let otlp = read_otlp(root);
-    let web = read_web(root);
+    let web = read_web(root, &channels);
+    let route = read_route(root);
     root.finish();
     check_references(&reads, &channels);
     if reads.iter().all(|r| !r.enabled) {
@@ -217,6 +219,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
         heartbeat,
         otlp,
         web,
+        route,
         warnings: Vec::new(),
     }
 }
@@ -610,20 +613,129 @@ fn with_otlp_path(mut url: Url) -> Url {
     url
 }
 
-fn read_web(root: &Table<'_>) -> Web {
+/// A token that is shorter than this many characters can be guessed.
+const SHORT_TOKEN: usize = 16;
+
+fn read_web(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Web {
     let Some(table) = root.table("web") else {
         return Web::default();
     };
+    let strings = |key| table.get(key).and_then(|v| v.strings()).unwrap_or_default();
     let web = Web {
-        token: table.secret("token", "token_file", "token_credential"),
+        token: read_web_token(&table),
         title: table.get("title").and_then(|v| v.string()),
-        trusted_hosts: table
-            .get("trusted_hosts")
-            .and_then(|v| v.strings())
+        trusted_hosts: strings("trusted_hosts"),
+        public: table
+            .get("public")
+            .and_then(|v| {
+                v.one_of(&[
+                    ("off", Public::Off),
+                    ("summary", Public::Summary),
+                    ("all", Public::All),
+                ])
+            })
             .unwrap_or_default(),
+        subscribe: table.get("subscribe").and_then(|v| v.boolean()) == Some(true),
+        subscribe_via: table
+            .get("subscribe_via")
+            .and_then(|v| email_channel(&v, channels)),
+        cors_origins: read_origins(&table),
     };
+    if web.subscribe && !channels.iter().any(is_email) {
+        let span = table.get("subscribe").map(|v| v.span);
+        let help = "add an `[[email]]`: subscribers are notified through it";
+        let message = "`subscribe` of `[web]` needs an email channel";
+        root.sink()
+            .error(span, message.to_owned(), Some(help.to_owned()));
+    }
     table.finish();
     web
+}
+
+fn read_web_token(table: &Table<'_>) -> Option<Secret> {
+    let token = table.secret("token", "token_file", "token_credential")?;
+    let trimmed = token.expose().trim();
+    if trimmed.is_empty() {
+        let message = "the `token` of `[web]` is empty".to_owned();
+        let help = "give it a value, for instance from `openssl rand -hex 24`, or remove the key: without it everybody may \
+                    read and nobody may write";
+        let span = table.get("token").map(|v| v.span);
+        table.sink().error(span, message, Some(help.to_owned()));
+        return None;
+    }
+    if trimmed.chars().count() < SHORT_TOKEN {
+        table.sink().warn(format!(
+            "the `token` of `[web]` is shorter than {SHORT_TOKEN} characters and can be guessed; `openssl rand -hex 24` makes a \
+             good one"
+        ));
+    }
+    Some(token)
+}
+
+fn is_email((_, channel): &(Table<'_>, Channel)) -> bool {
+    matches!(channel.kind, ChannelKind::Email(_))
+}
+
+fn email_channel(value: &Value<'_>, channels: &[(Table<'_>, Channel)]) -> Option<String> {
+    let name = value.string()?;
+    let emails: Vec<_> = channels.iter().filter(|c| is_email(c)).collect();
+    if emails.iter().any(|(_, c)| c.name == name) {
+        return Some(name);
+    }
+    let known: Vec<_> = emails.iter().map(|(_, c)| c.name.as_str()).collect();
+    value.error(
+        format!(
+            "`subscribe_via` names {}, which is not an email channel",
+            echo(&name)
+        ),
+        if known.is_empty() {
+            "add an `[[email]]` first".to_owned()
+        } else {
+            format!("known are: {}", known.join(", "))
+        },
+    )
+}
+
+/// Origins as browsers send them: scheme, host and port, nothing more.
+fn read_origins(table: &Table<'_>) -> Vec<String> {
+    let Some(value) = table.get("cors_origins") else {
+        return Vec::new();
+    };
+    let origins = value.strings().unwrap_or_default();
+    let mut read = Vec::new();
+    for origin in origins {
+        let parsed = Url::parse(&origin).ok();
+        let own = parsed.filter(|u| matches!(u.scheme(), "http" | "https"));
+        match own.map(|u| u.origin().ascii_serialization()) {
+            Some(own) if own == origin.trim_end_matches('/') => read.push(own),
+            Some(own) => {
+                let message = format!("{} in `cors_origins` is more than an origin", echo(&origin));
+                value.error::<()>(message, format!("write `{own}`"));
+            }
+            None => {
+                let message = format!("{} in `cors_origins` is not an origin", echo(&origin));
+                value.error::<()>(message, "write it as `https://app.example.com`");
+            }
+        }
+    }
+    read
+}
+
+fn read_route(root: &Table<'_>) -> Route {
+    let Some(table) = root.table("route") else {
+        return Route::default();
+    };
+    let help = "write an address and a port, such as `127.0.0.1:8687`";
+    let listen = table.get("agent_listen");
+    let route = Route {
+        agent_listen: listen.and_then(|v| v.parse("address", help)),
+        ramp: table
+            .get("ramp")
+            .and_then(|v| v.duration())
+            .unwrap_or(Route::default().ramp),
+    };
+    table.finish();
+    route
 }
 
 /// Endpoints without a name get one from provider and model; two of one name are refused.

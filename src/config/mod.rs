@@ -28,7 +28,9 @@ pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
 pub use self::rules::load_rules;
-pub use self::settings::{Heartbeat, Log, LogFormat, Otlp, Process, Settings, Store, Web};
+pub use self::settings::{
+    Heartbeat, Log, LogFormat, Otlp, Process, Public, Route, Settings, Store, Web,
+};
 use self::source::Sources;
 pub use self::webhook::signing_key;
 pub use llmwatch_core::config::*;

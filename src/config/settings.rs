@@ -29,6 +29,8 @@ pub struct Settings {
     pub otlp: Option<Otlp>,
     /// `[web]`
     pub web: Web,
+    /// `[route]`
+    pub route: Route,
     /// Early warnings about what is valid: keys without effect, literal keys, no channel.
     pub warnings: Vec<String>,
 }
@@ -128,4 +130,42 @@ pub struct Web {
     pub title: Option<String>,
     /// Host headers that are answered besides loopback names and the public URL's.
     pub trusted_hosts: Vec<String>,
+    /// What a visitor without the token sees, where there is one.
+    pub public: Public,
+    /// Whether visitors may subscribe by email.
+    pub subscribe: bool,
+    /// The email channel that sends to subscribers; the first one if not given.
+    pub subscribe_via: Option<String>,
+    /// Origins whose pages may read `/api/v1/health` and embed `/embed`.
+    pub cors_origins: Vec<String>,
+}
+
+/// What a visitor without the token sees, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Public {
+    /// Nothing.
+    #[default]
+    Off,
+    /// States, availability, incidents, notes and maintenance.
+    Summary,
+    /// Everything but recipients and receivers' answers.
+    All,
+}
+
+/// `[route]`
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Where HAProxy's agent checks are answered.
+    pub agent_listen: Option<SocketAddr>,
+    /// How long a recovered endpoint takes to get its full weight back.
+    pub ramp: Duration,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            agent_listen: None,
+            ramp: Duration::from_mins(5),
+        }
+    }
 }

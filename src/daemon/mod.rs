@@ -28,6 +28,7 @@ use crate::clock::{self, Wall};
 use crate::config::plan::Plan;
 use crate::config::{ConfigError, Settings};
 use crate::feeds::Poller;
+use crate::links::Links;
 use crate::log::broadcast::Broadcast;
 use crate::log::{self, Event, emit};
 use crate::metrics::{Counters, export};
@@ -84,6 +85,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     };
     service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.process.listen).await?;
+    let agent_listener = agent_listener(config.route.agent_listen).await?;
     let eyes = Arc::new(Eyes::new(&config)?);
 
     let (commands, runner_commands) = mpsc::unbounded_channel();
@@ -197,6 +199,31 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             Ok(())
         })
     });
+    let read_only = store.aside(Store::reader).await?;
+    let view = web::View {
+        controls: controls.clone(),
+        snapshot: snapshot.clone(),
+        config: config_in.clone(),
+        wall: wall.clone(),
+        started_at,
+        store: read_only,
+        stop: stop_telling.clone(),
+        history: web::pages::HistoryCache::default(),
+        traffic: web::traffic::Traffic::stored(&config.process.state_dir),
+        links: Links::new(&store.aside(Store::link_key).await?),
+        broadcast,
+        counters: counters.clone(),
+    };
+    let weights = web::traffic::run(
+        view.traffic.clone(),
+        snapshot,
+        config_in,
+        stop_telling.clone(),
+    );
+    parts.spawn(async move {
+        weights.await;
+        ("the traffic weights", Ok(()))
+    });
     if let Some(listener) = listener {
         let address = listener.local_addr()?;
         emit(
@@ -205,27 +232,23 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             &format!("the page is at http://{address}/"),
             &json!({"address": address.to_string()}),
         );
-        let store = store.aside(Store::reader).await?;
-        let stop = stop_telling.clone();
-        let view = web::View {
-            controls: controls.clone(),
-            snapshot,
-            config: config_in,
-            wall: wall.clone(),
-            started_at,
-            store,
-            stop,
-            memory: web::pages::Memory::default(),
-            broadcast,
-            counters: counters.clone(),
-        };
+        let view = view.clone();
         parts.spawn(async move {
-            ("the web server", {
-                web::run(listener, view).await;
-                Ok(())
-            })
+            web::run(listener, view).await;
+            ("the web server", Ok(()))
         });
     }
+    if let Some(listener) = agent_listener {
+        let view = view.clone();
+        parts.spawn(async move {
+            web::agent::run(listener, view).await;
+            ("the agent checks", Ok(()))
+        });
+    }
+    parts.spawn(async move {
+        control_socket(view).await;
+        ("the control socket", Ok(()))
+    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -339,6 +362,35 @@ async fn listener(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListe
     }
 }
 
+/// The socket of HAProxy's agent checks.
+async fn agent_listener(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = TcpListener::bind(address).await;
+    let listener = bound
+        .with_context(|| format!("cannot listen on {address} (`agent_listen` in `[route]`)"))?;
+    Ok(Some(listener))
+}
+
+/// Serves the control socket. Without it everything but the commands that use it works, so it is no reason to end.
+async fn control_socket(view: web::View) {
+    let path = view.config.borrow().process.state_dir.join("control.sock");
+    let stop = view.stop.clone();
+    if let Err(error) = web::run_control_socket(path.clone(), view).await {
+        emit(
+            Event::ConfigWarning,
+            Level::WARN,
+            &format!(
+                "cannot serve the control socket {}: {error}; `ack`, `silence` and `note` need the web token",
+                path.display()
+            ),
+            &json!({"error": error.to_string()}),
+        );
+        stop.cancelled().await;
+    }
+}
+
 type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
 
 fn early(ended: Ended) -> anyhow::Error {
@@ -359,6 +411,10 @@ fn reloaded(mut new: Settings, current: &Settings) -> Settings {
             "`max_concurrent_probes`",
         ),
         (new.log.format != current.log.format, "the log's `format`"),
+        (
+            new.route.agent_listen != current.route.agent_listen,
+            "`agent_listen`",
+        ),
     ];
     let needs_restart: Vec<_> = fixed
         .iter()
@@ -369,6 +425,7 @@ fn reloaded(mut new: Settings, current: &Settings) -> Settings {
     new.process.listen = current.process.listen;
     new.process.max_concurrent_probes = current.process.max_concurrent_probes;
     new.log.format = current.log.format;
+    new.route.agent_listen = current.route.agent_listen;
     let mut message = format!(
         "{} endpoints, {} channels",
         new.endpoints.len(),

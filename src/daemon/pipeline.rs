@@ -28,7 +28,7 @@ use crate::log::record::LogRecord;
 use crate::message::monitor_notice;
 use crate::metrics::Counters;
 use crate::model::{
-    Acknowledgement, Incident, Outcome, Silence, Snapshot, Tally, Timestamp, is_plausible,
+    Acknowledgement, Incident, Note, Outcome, Silence, Snapshot, Tally, Timestamp, is_plausible,
 };
 use crate::monitor::{Effect, Effects, MonitorState, Record};
 pub use crate::official::Heard;
@@ -62,6 +62,8 @@ pub enum Control {
     Unsilence(Uuid, oneshot::Sender<Option<Silence>>),
     /// Somebody is on the incident of this number. The answer is the incident, or `None` when none of this number goes on.
     Acknowledge(u64, Acknowledgement, oneshot::Sender<Option<Incident>>),
+    /// A note about the incident of this number. The answer is the incident, or `None` when none of this number is open.
+    Note(u64, Note, oneshot::Sender<Option<Incident>>),
     /// A vendor's own page was read.
     Heard(Box<Heard>),
     /// Record at once what waits: somebody is about to read the store.
@@ -391,6 +393,15 @@ impl Pipeline {
             }
             Control::Acknowledge(number, acknowledgement, reply) => {
                 let incident = self.desk.acknowledge(number, acknowledgement);
+                if let Some(incident) = &incident {
+                    step.incidents.push(IncidentRow::of(incident));
+                    step.records
+                        .push(LogRecord::incident(Change::Updated, incident));
+                }
+                Box::new(move || drop(reply.send(incident)))
+            }
+            Control::Note(number, note, reply) => {
+                let incident = self.desk.note(number, note);
                 if let Some(incident) = &incident {
                     step.incidents.push(IncidentRow::of(incident));
                     step.records

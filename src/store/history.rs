@@ -58,6 +58,18 @@ impl Store {
         })
     }
 
+    /// The incident of this id as JSON.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn incident_data_by_id(&self, id: Uuid) -> Result<Option<String>, StoreError> {
+        self.run(|c| {
+            c.prepare_cached("SELECT data FROM incident WHERE id = ?1")?
+                .query_row([id], |r| r.get(0))
+                .optional()
+        })
+    }
+
     /// What was told about an incident, in the order of the decisions.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod history;
+mod link_key;
 mod lock;
 mod migrate;
 mod outbox;
@@ -40,6 +41,7 @@ use self::migrate::{MIGRATIONS, Step};
 use self::samples::{Known, SampleWriter};
 use self::unwritten::Unwritten;
 pub use history::Told;
+pub use link_key::LINK_KEY_BYTES;
 pub use lock::StoreLock;
 pub use outbox::{Attempted, OutboxRow, Pending};
 pub use retention::Horizon;

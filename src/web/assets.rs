@@ -29,15 +29,27 @@ pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
         include_str!("static/page.js"),
     )
 });
-/// The icon.
-pub(super) static ICON: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new(
-        "icon",
-        "svg",
-        "image/svg+xml",
-        include_str!("static/icon.svg"),
-    )
+/// The icons: one for each state, in its color and with its shape.
+static ICONS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
+    [
+        (OK, include_str!("static/icon.svg")),
+        ("slow", include_str!("static/icon-slow.svg")),
+        ("bad", include_str!("static/icon-bad.svg")),
+        ("none", include_str!("static/icon-none.svg")),
+        ("rest", include_str!("static/icon-rest.svg")),
+    ]
+    .map(|(state, body)| Asset::new(&format!("icon-{state}"), "svg", "image/svg+xml", body))
 });
+const OK: &str = "ok";
+
+/// The icon of a state, by the class that the style sheet has for it.
+pub(super) fn icon(state: &str) -> &'static Asset {
+    let prefix = format!("/assets/icon-{state}.");
+    ICONS
+        .iter()
+        .find(|icon| icon.path.starts_with(&prefix))
+        .unwrap_or(&ICONS[0])
+}
 
 /// One file.
 pub(super) struct Asset {
@@ -72,8 +84,9 @@ impl Asset {
 /// Answers with the file of this name.
 pub(super) async fn serve(Path(name): Path<String>, request: HeaderMap) -> Response {
     let asked = format!("/assets/{name}");
-    let Some(asset) = [&STYLE, &SCRIPT, &ICON]
+    let Some(asset) = [&*STYLE, &*SCRIPT]
         .into_iter()
+        .chain(ICONS.iter())
         .find(|a| a.path == asked)
     else {
         return StatusCode::NOT_FOUND.into_response();
@@ -99,7 +112,7 @@ pub(super) async fn serve(Path(name): Path<String>, request: HeaderMap) -> Respo
 
 /// The icon under the name that browsers ask for by themselves.
 pub(super) async fn favicon(request: HeaderMap) -> Response {
-    let name = ICON.path.trim_start_matches("/assets/").to_owned();
+    let name = icon(OK).path.trim_start_matches("/assets/").to_owned();
     serve(Path(name), request).await
 }
 

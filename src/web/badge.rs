@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::View;
 use super::feed::clean;
-use super::words::{latency, percent};
+use super::format::{latency, percent};
+use super::reader::Reader;
 use crate::model::Snapshot;
 use crate::model::{Status, Timestamp};
 use crate::rollup::{Resolution, Rollup};
@@ -40,6 +41,7 @@ enum Metric {
 
 pub(super) async fn serve(
     State(view): State<View>,
+    reader: Reader,
     Path(file): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
@@ -71,7 +73,9 @@ pub(super) async fn serve(
         )
             .into_response();
     }
-    let badge = if metric == Metric::Status {
+    let badge = if metric == Metric::Latency && !reader.sees_all() {
+        Badge::new(name, "not public", GREY)
+    } else if metric == Metric::Status {
         let worst = worst(&snapshot, &names);
         Badge::new(name, worst.as_str(), colour(worst))
     } else {

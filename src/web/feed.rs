@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::View;
+use super::reader::Reader;
+use super::{View, format, summary};
 use crate::model::{Incident, Timestamp};
 
 /// How many incidents the feed holds.
@@ -33,7 +34,11 @@ struct Entry {
     updated: Timestamp,
 }
 
-pub(super) async fn serve(State(view): State<View>, request: HeaderMap) -> Response {
+pub(super) async fn serve(
+    State(view): State<View>,
+    reader: Reader,
+    request: HeaderMap,
+) -> Response {
     let config = view.config.borrow().clone();
     let Ok(rows) = view
         .store
@@ -49,6 +54,7 @@ pub(super) async fn serve(State(view): State<View>, request: HeaderMap) -> Respo
     let incidents: Vec<Incident> = rows
         .iter()
         .filter_map(|data| serde_json::from_str(data).ok())
+        .map(|incident| summary::incident_for(reader, incident))
         .collect();
     let base = config
         .monitor
@@ -108,7 +114,11 @@ fn entry(incident: &Incident) -> Entry {
         number: incident.number,
         title: format!("{prefix}{}", clean(&incident.title)),
         summary: clean(&incident.explanation),
-        attribution: incident.attribution.as_str(),
+        attribution: if format::is_summary(incident) {
+            ""
+        } else {
+            incident.attribution.as_str()
+        },
         published: incident.opened_at,
         updated: changed(incident),
     }

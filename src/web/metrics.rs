@@ -25,6 +25,6 @@ pub(super) async fn metrics(State(view): State<View>, request: HeaderMap) -> imp
     );
     (
         [(header::CONTENT_TYPE, format.content_type())],
-        pages::squeezed(text.into_bytes(), &request),
+        pages::compressed(text.into_bytes(), &request),
     )
 }

@@ -1,31 +1,40 @@
 //! What the daemon answers over HTTP. It reads the snapshot and a read-only connection to the store, so it can neither
 //! change anything nor make a probe wait.
 
+pub mod agent;
 mod api;
 mod assets;
 mod badge;
+mod events;
 mod feed;
-mod guard;
-mod live;
+mod format;
 mod metrics;
+mod middleware;
 pub mod pages;
 mod problem;
+mod reader;
 mod serve;
-mod words;
+mod summary;
+pub mod traffic;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::guard::Guard;
+use self::middleware::Middleware;
 use crate::clock::Wall;
 use crate::config::Settings;
+use crate::links::Links;
 use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
 use crate::model::Snapshot;
@@ -55,12 +64,44 @@ pub struct View {
     pub broadcast: Broadcast,
     /// What was counted since the daemon began.
     pub counters: Counters,
-    /// What the front page read last.
-    pub memory: pages::Memory,
+    /// What the index page read last.
+    pub history: pages::HistoryCache,
+    /// How much traffic each endpoint should get.
+    pub traffic: traffic::Traffic,
+    /// Signs the links in messages.
+    pub links: Links,
 }
 
-/// Every path that is answered, behind the guard.
+/// Every path that is answered, behind the middleware. Where `public_url` has a path, requests may carry it or not: a reverse
+/// proxy may pass on either.
 pub fn router(view: View) -> Router {
+    let paths = paths(view.clone());
+    let layer = axum::middleware::from_fn_with_state(view, below_root);
+    Router::new().fallback_service(paths).layer(layer)
+}
+
+/// Takes the path of `public_url` off the request's.
+async fn below_root(
+    State(view): State<View>,
+    mut request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let root = pages::root_of(&view.config.borrow());
+    let uri = request.uri();
+    let stripped = uri.path().strip_prefix(&root).filter(|_| !root.is_empty());
+    if let Some(path) = stripped.filter(|p| p.is_empty() || p.starts_with('/')) {
+        let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+        let path = if path.is_empty() { "/" } else { path };
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = format!("{path}{query}").parse().ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
+}
+
+fn paths(view: View) -> Router {
     Router::new()
         .merge(pages::routes())
         .route("/assets/{name}", get(assets::serve))
@@ -72,8 +113,8 @@ pub fn router(view: View) -> Router {
         .route("/readyz", get(ready))
         .merge(api::routes())
         .layer(axum::middleware::from_fn_with_state(
-            Guard::new(view.clone()),
-            guard::guard,
+            Middleware::new(view.clone()),
+            middleware::check,
         ))
         .with_state(view)
 }
@@ -82,6 +123,25 @@ pub fn router(view: View) -> Router {
 pub async fn run(listener: TcpListener, view: View) {
     let stop = view.stop.clone();
     serve::run(listener, router(view), stop).await;
+}
+
+/// Serves the control socket at `path`, for the daemon's own user and root, until told to stop.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub async fn run_control_socket(path: PathBuf, view: View) -> std::io::Result<()> {
+    // One that a killed daemon has left; the lock of the store says that none runs.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    let stop = view.stop.clone();
+    serve::run_local(listener, router(view), stop).await;
+    // Gone already is as well.
+    let _ = std::fs::remove_file(path);
+    Ok(())
 }
 
 /// Recording: something was recorded within three intervals (or nothing is to be probed), and the store works.

@@ -2,8 +2,8 @@
 //!
 //! The server runs on the same threads as the probes, but shares no lock and no queue with them.
 
-mod pace;
-mod seats;
+mod connection_limit;
+mod min_throughput;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,17 +18,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-use self::pace::Paced;
-pub(super) use self::seats::neighbourhood;
-use self::seats::{Seat, Seats};
+pub(super) use self::connection_limit::client_prefix;
+use self::connection_limit::{ConnectionLimit, Permit};
+use self::min_throughput::MinThroughput;
+use super::middleware::LocalUser;
 
 /// Open connections, live pages included. For a further one the one that is missed least has to go.
 const CONNECTIONS: usize = 512;
+/// Open connections over the control socket.
+const LOCAL_CONNECTIONS: usize = 32;
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(10);
 /// The largest head of a request; a larger one is refused with 431.
@@ -56,7 +60,7 @@ async fn run_limited(
 ) {
     // Connections have it from their listener. Without it all is as well, only with more memory.
     let _ = set_socket_send_buffer_size(&listener, SEND_BUFFER);
-    let seats = Seats::new(connections);
+    let limit = ConnectionLimit::new(connections);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -67,11 +71,11 @@ async fn run_limited(
             tokio::time::sleep(BREATH).await;
             continue;
         };
-        let seat = tokio::select! {
+        let permit = tokio::select! {
             () = stop.cancelled() => break,
-            seat = seats.take(peer.ip()) => seat,
+            permit = limit.take(peer.ip()) => permit,
         };
-        let Some(seat) = seat else { continue };
+        let Some(permit) = permit else { continue };
         // A live page gets each event at once.
         let _ = stream.set_nodelay(true);
         tokio::spawn(serve(
@@ -79,11 +83,48 @@ async fn run_limited(
             peer,
             router.clone(),
             graceful.watcher(),
-            seat,
+            permit,
         ));
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+}
+
+/// Serves `router` on the control socket until `stop`, to this daemon's own user and root: the permissions of the socket have
+/// let nobody else in.
+pub(super) async fn run_local(listener: UnixListener, router: Router, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(LocalUser);
+                router.clone().call(request)
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .max_buf_size(HEAD_BYTES)
+                .max_headers(HEADERS)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+            drop(slot);
+        });
+    }
 }
 
 /// One connection, until its client closes it or breaks a limit, or it has to make room.
@@ -92,10 +133,10 @@ async fn serve(
     peer: SocketAddr,
     router: Router,
     watcher: Watcher,
-    seat: Seat,
+    permit: Permit,
 ) {
-    let seat = Arc::new(seat);
-    let asking = seat.clone();
+    let permit = Arc::new(permit);
+    let asking = permit.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         asking.ask(Instant::now());
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -106,11 +147,11 @@ async fn serve(
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(Paced::new(stream)), service);
+        .serve_connection(TokioIo::new(MinThroughput::new(stream)), service);
     tokio::select! {
         // What goes wrong with one connection is the client's to notice.
         _ = watcher.watch(connection) => {}
-        () = seat.given_up() => {}
+        () = permit.evicted() => {}
     }
 }
 
@@ -130,7 +171,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::{sleep, timeout};
 
-    use super::pace::{PACE, PATIENCE};
+    use super::min_throughput::{MIN_RATE, PATIENCE};
     use super::*;
 
     const PEER: SocketAddr =
@@ -150,8 +191,8 @@ mod tests {
 
     async fn served(stream: DuplexStream) {
         let graceful = GracefulShutdown::new();
-        let seat = Seats::new(1).take(PEER.ip()).await.unwrap();
-        serve(stream, PEER, router(), graceful.watcher(), seat).await;
+        let permit = ConnectionLimit::new(1).take(PEER.ip()).await.unwrap();
+        serve(stream, PEER, router(), graceful.watcher(), permit).await;
     }
 
     /// A client that has asked for `path`, and the connection.
@@ -207,7 +248,7 @@ mod tests {
     async fn a_slow_client_gets_everything() {
         let (client, served) = asked("/page").await;
         let began = Instant::now();
-        let read = sip(client, PACE as usize * 5 / 4).await;
+        let read = sip(client, MIN_RATE as usize * 5 / 4).await;
         assert!(read > PAGE && began.elapsed() > PATIENCE, "{read}");
         served.await.unwrap();
     }
@@ -234,7 +275,7 @@ mod tests {
         dripping.await.unwrap();
     }
 
-    /// What visitors see who come to `limit` seats: `visits` gets a way to connect from an address. No time passes
+    /// What visitors see who come to `limit` limit: `visits` gets a way to connect from an address. No time passes
     /// meanwhile, since the clock waits for what blocks.
     async fn at_a_standstill(
         limit: usize,

@@ -4,9 +4,9 @@ import { chromium } from "playwright-core";
 import { stage } from "./stage.js";
 
 const states = process.argv.slice(2);
-const pages = { front: "/", incidents: "/incidents", incident: "/incidents/900", endpoint: "/endpoints/openai-chat-0?range=7d" };
+const pages = { index: "/", incidents: "/incidents", incident: "/incidents/900", endpoint: "/endpoints/openai-chat-0?range=7d" };
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"] });
 mkdirSync("shots", { recursive: true });
 for (const wanted of states) {
   const [state, only] = wanted.split(":");

@@ -1,6 +1,7 @@
 //! A stage for the tests in a browser: the real pages, served from a store full of invented history and a snapshot that
-//! the tests change by lines on stdin. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `thirty`,
-//! `many`, `names`, `incident`, `account`, `fresh`, `announced`, `budget`, `blind`, `token`. Prints the address.
+//! the tests change by lines on stdin. `cargo run --example stage -- STATE`, with STATE one of `nothing`, `one`, `two`,
+//! `twelve`, `thirty`, `sixty`, `many`, `names`, `incident`, `sixty-incident`, `account`, `fresh`, `pending`, `announced`,
+//! `budget`, `offline`, `token`. Prints the address.
 
 #![allow(clippy::unwrap_used, reason = "a stage that cannot go on should stop")]
 
@@ -57,7 +58,9 @@ async fn main() {
         started_at: now,
         store: store.clone(),
         stop: stop.clone(),
-        memory: web::pages::Memory::default(),
+        history: web::pages::HistoryCache::default(),
+        traffic: web::traffic::Traffic::default(),
+        links: llmwatch::links::Links::new(&[7; 32]),
         broadcast: broadcast.clone(),
         counters: llmwatch::metrics::Counters::default(),
     };
@@ -89,6 +92,9 @@ fn config_of(state: &str, directory: &std::path::Path) -> String {
     let count = match state {
         "nothing" => 0,
         "one" => 1,
+        "two" => 2,
+        "twelve" => 12,
+        "sixty" | "sixty-incident" => 60,
         "many" => 200,
         "thirty" => 30,
         _ => 6,
@@ -175,7 +181,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
             .collect::<Vec<_>>()
     };
     match state {
-        "incident" | "names" => {
+        "incident" | "names" | "sixty-incident" => {
             fail(
                 0,
                 incident(
@@ -212,7 +218,13 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
                 Status::Unknown,
             );
         }
-        "blind" => {
+        "pending" => {
+            for view in &mut snapshot.endpoints[..2] {
+                view.failed_in_a_row = 4;
+                view.last_fault = Some(Fault::Http5xx);
+            }
+        }
+        "offline" => {
             snapshot.blind_since = Some(Timestamp(now.0 - 5 * MINUTE));
             snapshot
                 .endpoints
@@ -220,13 +232,12 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
                 .for_each(|e| unknown(e, "this machine has no network"));
         }
         "announced" => {
-            let text = format!(
-                r#"[
-                {{"endpoint": "{0}", "kind": "model_retires", "since": "{now}", "step": 1,
-                  "text": "{0}: the model gpt-6-luna is shut down in 13 days, on 8 December"}}]"#,
-                endpoints[0].name
-            );
-            snapshot.advice = serde_json::from_str(&text).unwrap();
+            let advice = endpoints[..4].iter().map(|e| {
+                let text = "the model gpt-6-luna is shut down in 13 days, on 8 December";
+                json!({"endpoint": e.name, "kind": "model_retires", "since": now, "step": 1,
+                    "text": format!("{}: {text}", e.name)})
+            });
+            snapshot.advice = serde_json::from_value(advice.collect::<Vec<_>>().into()).unwrap();
             let silence = json!({
                 "id": Uuid::now_v7(), "created_at": now, "until": Timestamp(now.0 + 2 * HOUR), "by": "kim",
                 "note": format!("new region, {HOSTILE}"), "endpoints": names(0..5), "providers": [], "groups": [],

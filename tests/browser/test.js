@@ -70,17 +70,20 @@ async function wide(page) {
 }
 
 const states = {
-  nothing: ["No endpoint is configured yet."],
-  one: ["OpenAI works."],
-  thirty: ["Everything works."],
-  many: ["Everything works."],
-  names: ["has been failing since"],
-  incident: ["OpenAI has been failing since", "Azure and Gemini work."],
-  account: ["OpenAI has been rejecting your account since"],
-  fresh: ["No results yet."],
-  announced: ["OpenAI and Gemini work."],
+  nothing: ["No endpoint is configured."],
+  one: ["openai-chat-0 is operational."],
+  two: ["Both endpoints are operational."],
+  thirty: ["All 30 endpoints are operational."],
+  many: ["All 200 endpoints are operational."],
+  names: ["1 outage and 1 degradation."],
+  incident: ["1 outage and 1 degradation."],
+  "sixty-incident": ["1 outage and 1 degradation."],
+  account: ["OpenAI is rejecting your requests."],
+  fresh: ["No probe has completed yet."],
+  pending: ["Checking 2 endpoints."],
+  announced: ["2 of 6 endpoints in maintenance."],
   budget: ["Today’s probing budget is used up."],
-  blind: ["This monitor has been offline since"],
+  offline: ["This monitor is offline."],
 };
 for (const [state, sentences] of Object.entries(states)) {
   const show = await stage(state);
@@ -90,7 +93,7 @@ for (const [state, sentences] of Object.entries(states)) {
     const long = state === "names" ? "-a-name-as-long-as-names-may-be-0123456789-abcdefgh" : "";
     paths.push(`/endpoints/${first}${long}`, `/endpoints/${first}${long}?range=90d`);
   }
-  if (["incident", "names", "account"].includes(state)) paths.push("/incidents/900");
+  if (["incident", "names", "account", "sixty-incident"].includes(state)) paths.push("/incidents/900");
   if (state !== "nothing" && state !== "fresh") paths.push("/incidents/3");
   for (const path of paths) {
     await test(`${state} ${path}`, async () => {
@@ -132,7 +135,7 @@ await test("a live change arrives, without a layout shift and without losing the
   await page.focus('a[data-bars="gemini-25"]');
   const before = await page.evaluate(() => window.shift);
   show.say("fail");
-  await page.waitForFunction(() => document.querySelector("h1").textContent.includes("OpenAI (openai-chat-0) is failing"));
+  await page.waitForFunction(() => document.querySelector("h1").textContent.includes("OpenAI (openai-chat-0) is down"));
   assert.equal(await page.evaluate(() => document.activeElement.dataset.bars), "gemini-25");
   assert.ok((await page.evaluate(() => window.shift)) - before < 0.01);
   assert.ok((await page.textContent("tr:has(a[href='/endpoints/openai-chat-0'])")).includes("outage"));
@@ -230,7 +233,7 @@ await test("with a token a browser asks for a password and stays live", async ()
   const httpCredentials = { username: "anyone", password: "sesame" };
   const { page, close } = await open(show, "/", { httpCredentials });
   await page.waitForSelector("#live.on");
-  assert.match(await page.textContent("h1"), /work/);
+  assert.match(await page.textContent("h1"), /operational/);
   await page.hover('a[data-bars="azure-chat-2"]', { position: { x: 3, y: 5 } });
   await page.waitForSelector("#tip:not([hidden]) svg");
   await close();

@@ -490,7 +490,7 @@ async fn people_can_silence_and_acknowledge_through_the_running_daemon() {
     let unknown = world.llmwatch(&["ack", "99"]).output().await.unwrap();
     assert_eq!(unknown.status.code(), Some(1));
     assert!(
-        String::from_utf8_lossy(&unknown.stderr).contains("no incident of number 99"),
+        String::from_utf8_lossy(&unknown.stderr).contains("incident 99 is not open"),
         "{unknown:?}"
     );
     let kept: String = world.query("SELECT json_extract(data, '$.acknowledged.by') FROM incident");

@@ -126,6 +126,7 @@ impl Story {
             duration_s: 90.0,
             explanation: String::new(),
             acknowledged: None,
+            notes: Vec::new(),
             official: Official::default(),
             evidence: Evidence::default(),
         });

@@ -39,6 +39,7 @@ mod tidy;
 mod upkeep;
 mod web_api;
 mod web_metrics;
+mod web_public;
 mod web_safety;
 mod wire;
 mod wire_fixtures;

@@ -116,7 +116,7 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
     }
     let (status, kind, page) = get(&address, "/").await;
     assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
-    assert!(page.contains("OpenAI and Azure work."), "{page}");
+    assert!(page.contains("Both endpoints are operational."), "{page}");
     // What a browser would refuse: nothing inline, nothing from elsewhere.
     for sin in ["<style", " style=", "<script>", "onclick", "http-equiv"] {
         assert!(!page.contains(sin), "{sin}");
@@ -141,7 +141,7 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
 
     let (_, _, page) = get(&address, "/").await;
     assert!(
-        page.contains("OpenAI has been failing since") && page.contains("Azure works."),
+        page.contains("OpenAI is down.") && page.contains("Use azure-chat instead."),
         "{page}"
     );
     let (_, _, page) = get(&address, "/endpoints/openai-chat?range=1h").await;
@@ -154,7 +154,7 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
     assert!(page.contains("/incidents/1\""), "{page}");
     let (_, _, page) = get(&address, "/incidents/1").await;
     assert!(
-        page.contains("First bad probe") && page.contains("Incident opened"),
+        page.contains("First failed probe") && page.contains("Incident opened"),
         "{page}"
     );
     let (_, _, badge) = get(&address, "/badge/openai.svg?metric=status").await;

@@ -49,6 +49,7 @@ fn incident(id: Uuid) -> Incident {
         duration_s: 1.0,
         explanation: String::new(),
         acknowledged: None,
+        notes: Vec::new(),
         evidence: Evidence::default(),
         official: Official::default(),
         attribution_reason: String::new(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{cursor, limit};
@@ -16,6 +18,8 @@ use crate::rollup::{Resolution, Rollup, Sketch, floor};
 use crate::store::{RollupQuery, SamplePage, Store};
 use crate::web::View;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::summary;
 
 /// The most points of a series.
 const POINTS: u128 = 2000;
@@ -34,10 +38,19 @@ pub(super) struct Endpoints {
 
 /// Every endpoint as it is now.
 #[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", responses((status = 200, body = Endpoints)))]
-pub(super) async fn list(State(view): State<View>) -> Json<Endpoints> {
+pub(super) async fn list(State(view): State<View>, reader: Reader) -> Response {
+    let snapshot = view.snapshot.borrow().clone();
+    if !reader.sees_all() {
+        let endpoints = snapshot.endpoints.iter();
+        let endpoints: Vec<_> = endpoints
+            .map(|e| summary::endpoint_json(e, &snapshot))
+            .collect();
+        return Json(json!({"endpoints": endpoints})).into_response();
+    }
     Json(Endpoints {
-        endpoints: view.snapshot.borrow().endpoints.clone(),
+        endpoints: snapshot.endpoints.clone(),
     })
+    .into_response()
 }
 
 /// Which endpoint.
@@ -88,8 +101,9 @@ pub(super) struct Availability {
     responses((status = 200, body = EndpointDetail)))]
 pub(super) async fn one(
     State(view): State<View>,
+    reader: Reader,
     Path(Named { name }): Path<Named>,
-) -> Result<Json<EndpointDetail>, Problem> {
+) -> Result<Response, Problem> {
     let snapshot = view.snapshot.borrow().clone();
     let config = view.config.borrow().clone();
     let now = snapshot
@@ -125,6 +139,16 @@ pub(super) async fn one(
             .for_each(|d| all.merge(d));
         all.availability()
     };
+    let availability = Availability {
+        week: over(7),
+        month: over(30),
+        quarter: over(90),
+    };
+    if !reader.sees_all() {
+        let mut shown = summary::endpoint_json(&now, &snapshot);
+        shown["availability"] = json!(availability);
+        return Ok(Json(shown).into_response());
+    }
     Ok(Json(EndpointDetail {
         now,
         base_url: configured.base_url.to_string(),
@@ -133,12 +157,9 @@ pub(super) async fn one(
         slo: configured.slo,
         labels: configured.labels.clone(),
         depends_on: configured.depends_on.clone(),
-        availability: Availability {
-            week: over(7),
-            month: over(30),
-            quarter: over(90),
-        },
-    }))
+        availability,
+    })
+    .into_response())
 }
 
 fn no_endpoint(name: &str) -> Problem {

@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{cursor, limit};
@@ -12,6 +14,8 @@ use crate::model::{Incident, IncidentState};
 use crate::store::IncidentRow;
 use crate::web::View;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::summary;
 
 /// Which incidents.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,8 +54,9 @@ pub(super) struct Incidents {
     responses((status = 200, body = Incidents)))]
 pub(super) async fn list(
     State(view): State<View>,
+    reader: Reader,
     Query(ask): Query<IncidentsQuery>,
-) -> Result<Json<Incidents>, Problem> {
+) -> Result<Response, Problem> {
     let limit = limit(ask.limit)?;
     let before = cursor(ask.cursor.as_deref())?;
     let open = ask.state.map(|s| s == IncidentState::Open);
@@ -66,13 +71,15 @@ pub(super) async fn list(
         .filter(|_| more)
         .map(|row| row.number.to_string());
     let snapshot = view.snapshot.borrow().clone();
-    Ok(Json(Incidents {
-        incidents: rows
-            .iter()
-            .map(|row| read(row, &snapshot))
-            .collect::<Result<_, _>>()?,
-        next,
-    }))
+    let incidents: Vec<Incident> = rows
+        .iter()
+        .map(|row| read(row, &snapshot))
+        .collect::<Result<_, _>>()?;
+    if !reader.sees_all() {
+        let incidents: Vec<_> = incidents.iter().map(summary::incident_json).collect();
+        return Ok(Json(json!({"incidents": incidents, "next": next})).into_response());
+    }
+    Ok(Json(Incidents { incidents, next }).into_response())
 }
 
 /// One incident: its timeline, evidence and explanation.
@@ -80,8 +87,9 @@ pub(super) async fn list(
     responses((status = 200, body = Incident)))]
 pub(super) async fn one(
     State(view): State<View>,
+    reader: Reader,
     Path(Numbered { number }): Path<Numbered>,
-) -> Result<Json<Incident>, Problem> {
+) -> Result<Response, Problem> {
     let row = view
         .store
         .aside(move |store| store.incident(number))
@@ -92,7 +100,11 @@ pub(super) async fn one(
         ))
     })?;
     let snapshot = view.snapshot.borrow().clone();
-    Ok(Json(read(&row, &snapshot)?))
+    let incident = read(&row, &snapshot)?;
+    if !reader.sees_all() {
+        return Ok(Json(summary::incident_json(&incident)).into_response());
+    }
+    Ok(Json(incident).into_response())
 }
 
 /// The incident of a stored row; one that goes on is as the snapshot has it, since that is newer.

@@ -1,10 +1,11 @@
 //! The API: JSON from the snapshot and the store, described by `/api/v1/openapi.json`; errors are problem+json.
 
 mod endpoints;
+mod incident_actions;
 mod incidents;
 mod openapi;
-mod people;
 mod route;
+mod silences;
 mod statuspage;
 
 use axum::extract::State;
@@ -13,7 +14,8 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 
 use super::problem::Problem;
-use super::{View, live};
+use super::reader::Reader;
+use super::{View, events, summary};
 use crate::model::Snapshot;
 
 /// The most items of a page, and how many come unasked.
@@ -30,18 +32,27 @@ pub(super) fn routes() -> Router<View> {
         .route("/api/v1/endpoints/{name}/series", get(endpoints::series))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{number}", get(incidents::one))
-        .route("/api/v1/incidents/{number}/ack", post(people::acknowledge))
+        .route(
+            "/api/v1/incidents/{number}/ack",
+            post(incident_actions::acknowledge),
+        )
+        .route(
+            "/api/v1/incidents/{number}/notes",
+            post(incident_actions::note),
+        )
+        .route("/api/v1/flush", post(incident_actions::flush))
         .route(
             "/api/v1/silences",
-            get(people::silences)
-                .post(people::silence)
-                .delete(people::unsilence_which),
+            get(silences::silences)
+                .post(silences::silence)
+                .delete(silences::unsilence_which),
         )
-        .route("/api/v1/silences/{id}", delete(people::unsilence))
+        .route("/api/v1/silences/{id}", delete(silences::unsilence))
         .route("/api/v1/route", get(route::route))
-        .route("/api/v1/events", get(live::events))
+        .route("/api/v1/health", get(route::health))
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(openapi::describe))
-        .route("/api/v2/summary.json", get(statuspage::summary))
+        .route("/api/v2/summary.json", get(statuspage::summarize))
         .route("/api/v2/status.json", get(statuspage::status))
         .route("/api/v2/components.json", get(statuspage::components))
         .route("/api/v2/incidents.json", get(statuspage::incidents))
@@ -49,8 +60,11 @@ pub(super) fn routes() -> Router<View> {
 
 /// What is true now.
 #[utoipa::path(get, path = "/api/v1/status", operation_id = "status", responses((status = 200, body = Snapshot)))]
-async fn status(State(view): State<View>) -> Response {
+async fn status(State(view): State<View>, reader: Reader) -> Response {
     let snapshot = view.snapshot.borrow().clone();
+    if !reader.sees_all() {
+        return Json(summary::status_json(&snapshot)).into_response();
+    }
     Json(&*snapshot).into_response()
 }
 

@@ -7,8 +7,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{endpoints, incidents, people, route, statuspage};
-use crate::web::live;
+use super::{endpoints, incident_actions, incidents, route, silences, statuspage};
+use crate::web::events;
 use crate::web::problem::Problem;
 
 #[derive(OpenApi)]
@@ -26,14 +26,16 @@ use crate::web::problem::Problem;
         endpoints::series,
         incidents::list,
         incidents::one,
-        people::acknowledge,
-        people::silences,
-        people::silence,
-        people::unsilence,
-        people::unsilence_which,
+        incident_actions::acknowledge,
+        incident_actions::note,
+        silences::silences,
+        silences::silence,
+        silences::unsilence,
+        silences::unsilence_which,
         route::route,
-        live::events,
-        statuspage::summary,
+        route::health,
+        events::events,
+        statuspage::summarize,
         statuspage::status,
         statuspage::components,
         statuspage::incidents,
@@ -74,7 +76,7 @@ fn complete(description: &mut Value) {
         json!({"token": {"type": "http", "scheme": "bearer"}});
     // Either the one or the other.
     let given = |this: &str, other: &str| json!({"required": [this], "properties": {this: {"type": "string"}, other: {"type": "null"}}});
-    description["components"]["schemas"]["Wish"]["oneOf"] =
+    description["components"]["schemas"]["NewSilence"]["oneOf"] =
         json!([given("until", "for"), given("for", "until")]);
 }
 

@@ -1,15 +1,31 @@
-//! Which endpoint to use now, from memory.
+//! Which endpoint to use now, from memory: an application may ask before each of its calls.
 
-use axum::Json;
+use std::time::Duration;
+
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::route::{Ranking, rank};
+use crate::config::duration;
+use crate::model::{Attribution, Snapshot, Status, Timestamp};
+use crate::route::{Rank, Ranking, rank};
 use crate::web::View;
+use crate::web::middleware::has_tag;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::traffic::RouteAnswer;
+
+/// The longest wait for a change.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// The groups that an error lists.
+const GROUPS: usize = 20;
 
 /// What is asked.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -20,49 +36,248 @@ pub(super) struct RouteQuery {
     /// `text` answers with the bare name.
     #[param(inline)]
     format: Option<Format>,
+    /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a minute.
+    wait: Option<String>,
 }
 
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
-    /// The whole ranking with its reasons.
+    /// The ranking with its reasons.
     Json,
     /// The bare name of the endpoint to use.
     Text,
 }
 
-/// The endpoint to use now: healthiest first, with the reasons. 503 if none is healthy.
+/// An endpoint of the ranking with its share of traffic.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Weighted<'a> {
+    #[serde(flatten)]
+    rank: &'a Rank,
+    /// Its share of traffic in percent, from 0 to 100: less while it is degraded or has just recovered.
+    weight: u32,
+}
+
+/// The endpoints of a group, best first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Routing<'a> {
+    /// When this was true.
+    at: Timestamp,
+    /// The group asked for; `null` for all endpoints.
+    group: Option<&'a str>,
+    /// The endpoint to use now; `null` if none is healthy.
+    endpoint: Option<&'a str>,
+    /// The share of traffic of that endpoint, in percent.
+    weight: Option<u32>,
+    /// Every endpoint of the group, healthiest first.
+    ranking: Vec<Weighted<'a>>,
+}
+
+/// The endpoint to use now: healthiest first, with the reasons and weights. 503 if none is healthy. The `ETag` stands for the
+/// choice: with `If-None-Match` and `wait` the answer comes when the choice changes, else 304.
 #[utoipa::path(get, path = "/api/v1/route", operation_id = "route", params(RouteQuery),
     responses(
-        (status = 200, description = "The ranking, or the bare name for `format=text`", content((Ranking = "application/json"), (String = "text/plain"))),
-        (status = 503, description = "None is healthy; the ranking says why", content((Ranking = "application/json"), (Problem = "application/problem+json")))))]
+        (status = 200, description = "The ranking, or the bare name for `format=text`", content((Routing = "application/json"), (String = "text/plain"))),
+        (status = 304, description = "The choice is that of `If-None-Match`"),
+        (status = 503, description = "None is healthy; the ranking says why", content((Routing = "application/json"), (Problem = "application/problem+json")))))]
 pub(super) async fn route(
     State(view): State<View>,
-    Query(ask): Query<RouteQuery>,
+    reader: Reader,
+    Query(asked): Query<RouteQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let snapshot = view.snapshot.borrow().clone();
-    let group = ask.group.as_deref();
-    let ranking = rank(&snapshot, group).ok_or_else(|| {
-        let mut groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
-        groups.truncate(20);
-        let known = if groups.is_empty() {
-            "no endpoint has a `group`".to_owned()
-        } else {
-            groups.join(", ")
+    let wait = asked.wait.as_deref().map(wait_of).transpose()?;
+    let deadline = Instant::now() + wait.unwrap_or_default();
+    let known = headers.get(header::IF_NONE_MATCH);
+    let group = asked.group.as_deref();
+    let mut snapshots = view.snapshot.clone();
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let is_summary = !reader.sees_all();
+        let make = || make(&view, &snapshot, group, is_summary);
+        let answer = view
+            .traffic
+            .route_answer(&snapshot, group, is_summary, make)
+            .ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;
+        if !has_tag(known, &answer.etag) {
+            return render(&answer, asked.format);
+        }
+        let has_changed = tokio::select! {
+            changed = snapshots.changed() => changed.is_ok(),
+            () = tokio::time::sleep_until(deadline) => false,
+            () = view.stop.cancelled() => false,
         };
-        Problem::not_found(format!(
-            "there is no group `{}`; known: {known}",
-            group.unwrap_or_default()
-        ))
-    })?;
-    match (&ranking.endpoint, ask.format) {
-        (Some(endpoint), Some(Format::Text)) => Ok(format!("{endpoint}\n").into_response()),
+        if !has_changed || Instant::now() >= deadline {
+            return Ok((StatusCode::NOT_MODIFIED, cached(&answer.etag)).into_response());
+        }
+    }
+}
+
+fn wait_of(text: &str) -> Result<Duration, Problem> {
+    duration(text)
+        .map(|wait| wait.min(LONGEST_WAIT))
+        .map_err(|why| Problem::bad_request(format!("`wait` is not a valid duration: {why}")))
+}
+
+fn no_group(snapshot: &Snapshot, group: &str) -> Problem {
+    let groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
+    let known = if groups.is_empty() {
+        "no endpoint has a `group`".to_owned()
+    } else {
+        format!("known: {}", groups[..groups.len().min(GROUPS)].join(", "))
+    };
+    Problem::not_found(format!("there is no group `{group}`; {known}"))
+}
+
+fn make(
+    view: &View,
+    snapshot: &Snapshot,
+    group: Option<&str>,
+    is_summary: bool,
+) -> Option<RouteAnswer> {
+    let ranking = rank(snapshot, group)?;
+    let ramp = view.config.borrow().route.ramp;
+    let weight = |name: &str| view.traffic.weight(name, (view.wall)(), ramp);
+    let body = if is_summary {
+        summary(&ranking, weight)
+    } else {
+        let entries = ranking.ranking.iter().map(|rank| Weighted {
+            weight: weight(&rank.endpoint),
+            rank,
+        });
+        let routing = Routing {
+            at: ranking.at,
+            group: ranking.group.as_deref(),
+            endpoint: ranking.endpoint.as_deref(),
+            weight: ranking.endpoint.as_deref().map(weight),
+            ranking: entries.collect(),
+        };
+        serde_json::to_vec(&routing).ok()?
+    };
+    Some(RouteAnswer {
+        json: body.into(),
+        etag: tag(group, ranking.endpoint.as_deref()),
+        endpoint: ranking.endpoint,
+    })
+}
+
+/// Names and states only.
+fn summary(ranking: &Ranking, weight: impl Fn(&str) -> u32) -> Vec<u8> {
+    let entries = ranking.ranking.iter().map(|rank| {
+        json!({
+            "endpoint": rank.endpoint, "status": rank.status, "usable": rank.usable, "weight": weight(&rank.endpoint),
+        })
+    });
+    let entries: Vec<_> = entries.collect();
+    json!({"at": ranking.at, "group": ranking.group, "endpoint": ranking.endpoint, "ranking": entries})
+        .to_string()
+        .into_bytes()
+}
+
+/// Stands for the choice, so that it changes only when the choice does.
+fn tag(group: Option<&str>, endpoint: Option<&str>) -> String {
+    let text = format!("{group:?} {endpoint:?}");
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..9]))
+}
+
+fn cached(etag: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers
+}
+
+fn render(answer: &RouteAnswer, format: Option<Format>) -> Result<Response, Problem> {
+    let headers = cached(&answer.etag);
+    match (&answer.endpoint, format) {
+        (Some(endpoint), Some(Format::Text)) => {
+            Ok((headers, format!("{endpoint}\n")).into_response())
+        }
         (None, Some(Format::Text)) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "no endpoint is healthy",
+            "no endpoint is healthy; without `format=text` the ranking says why",
         )),
-        (Some(_), _) => Ok(Json(ranking).into_response()),
-        (None, _) => Ok((StatusCode::SERVICE_UNAVAILABLE, Json(ranking)).into_response()),
+        (endpoint, _) => {
+            let status = if endpoint.is_some() {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            let kind = [(header::CONTENT_TYPE, "application/json")];
+            Ok((status, headers, kind, answer.json.clone()).into_response())
+        }
     }
+}
+
+/// Which group.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HealthQuery {
+    /// The group; all endpoints of LLM APIs if not given.
+    group: Option<String>,
+}
+
+/// The state of a group in at most 200 bytes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// The worst status of the group.
+    status: Status,
+    /// Whose fault that is; `null` without an incident, and for a visitor without the token.
+    attribution: Option<Attribution>,
+    /// Since when.
+    since: Option<Timestamp>,
+    /// The endpoint to use now; `null` if none is healthy.
+    r#use: Option<String>,
+}
+
+/// The state of a group for a front end: is it us or them, and what works instead.
+#[utoipa::path(get, path = "/api/v1/health", operation_id = "health", params(HealthQuery),
+    responses((status = 200, body = Health)))]
+pub(super) async fn health(
+    State(view): State<View>,
+    reader: Reader,
+    Query(asked): Query<HealthQuery>,
+) -> Result<Response, Problem> {
+    let snapshot = view.snapshot.borrow().clone();
+    let group = asked.group.as_deref();
+    let ranking =
+        rank(&snapshot, group).ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;
+    let members: Vec<_> = ranking
+        .ranking
+        .iter()
+        .map(|r| r.endpoint.as_str())
+        .collect();
+    let concerns = |name: &String| members.contains(&name.as_str());
+    let incident = snapshot
+        .incidents
+        .iter()
+        .filter(|i| i.endpoints.iter().any(concerns))
+        .min_by_key(|i| {
+            (
+                i.attribution != Attribution::Provider,
+                i.status != Status::Outage,
+                i.started_at,
+            )
+        });
+    let statuses = ranking.ranking.iter().map(|r| r.status);
+    let in_service = statuses.filter(|s| *s != Status::Maintenance);
+    let worst = in_service
+        .chain(incident.map(|i| i.status))
+        .reduce(Status::worse);
+    let health = Health {
+        status: worst.unwrap_or(match members.as_slice() {
+            [] => Status::Unknown,
+            _ => Status::Maintenance,
+        }),
+        attribution: incident
+            .map(|i| i.attribution)
+            .filter(|_| reader.sees_all()),
+        since: incident.map(|i| i.started_at),
+        r#use: ranking.endpoint,
+    };
+    Ok(axum::Json(health).into_response())
 }

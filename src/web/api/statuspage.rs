@@ -16,6 +16,8 @@ use crate::model::{Attribution, Incident, IncidentState, Status, Timestamp};
 use crate::model::{EndpointView, Snapshot};
 use crate::web::View;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::summary;
 
 /// Statuspage lists the last 50.
 const INCIDENTS: u32 = 50;
@@ -144,8 +146,8 @@ pub(super) struct PageIncidents {
 
 /// Everything now, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/summary.json", operation_id = "statuspage_summary", responses((status = 200, body = Summary)))]
-pub(super) async fn summary(State(view): State<View>) -> Json<Summary> {
-    let site = Site::of(&view);
+pub(super) async fn summarize(State(view): State<View>, reader: Reader) -> Json<Summary> {
+    let site = Site::of(&view, reader);
     Json(Summary {
         page: site.page(),
         components: site.components(),
@@ -167,8 +169,8 @@ pub(super) async fn summary(State(view): State<View>) -> Json<Summary> {
 
 /// The worst of all, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/status.json", operation_id = "statuspage_status", responses((status = 200, body = StatusOnly)))]
-pub(super) async fn status(State(view): State<View>) -> Json<StatusOnly> {
-    let site = Site::of(&view);
+pub(super) async fn status(State(view): State<View>, reader: Reader) -> Json<StatusOnly> {
+    let site = Site::of(&view, reader);
     Json(StatusOnly {
         page: site.page(),
         status: site.indicator(),
@@ -177,8 +179,8 @@ pub(super) async fn status(State(view): State<View>) -> Json<StatusOnly> {
 
 /// Every endpoint, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/components.json", operation_id = "statuspage_components", responses((status = 200, body = Components)))]
-pub(super) async fn components(State(view): State<View>) -> Json<Components> {
-    let site = Site::of(&view);
+pub(super) async fn components(State(view): State<View>, reader: Reader) -> Json<Components> {
+    let site = Site::of(&view, reader);
     Json(Components {
         page: site.page(),
         components: site.components(),
@@ -187,16 +189,22 @@ pub(super) async fn components(State(view): State<View>) -> Json<Components> {
 
 /// The last 50 incidents, in Statuspage's form.
 #[utoipa::path(get, path = "/api/v2/incidents.json", operation_id = "statuspage_incidents", responses((status = 200, body = PageIncidents)))]
-pub(super) async fn incidents(State(view): State<View>) -> Result<Json<PageIncidents>, Problem> {
-    let site = Site::of(&view);
+pub(super) async fn incidents(
+    State(view): State<View>,
+    reader: Reader,
+) -> Result<Json<PageIncidents>, Problem> {
+    let site = Site::of(&view, reader);
     let rows = view
         .store
         .aside(|store| store.incidents_before(None, None, INCIDENTS))
         .await?;
     let incidents: Vec<_> = rows
         .iter()
-        .map(|row| read(row, &site.snapshot).map(|i| site.incident(&i)))
-        .collect::<Result<_, _>>()?;
+        .map(|row| {
+            let incident = read(row, &site.snapshot)?;
+            Ok(site.incident(&summary::incident_for(reader, incident)))
+        })
+        .collect::<Result<_, Problem>>()?;
     Ok(Json(PageIncidents {
         page: site.page(),
         incidents,
@@ -212,8 +220,8 @@ struct Site {
 }
 
 impl Site {
-    fn of(view: &View) -> Self {
-        let snapshot = view.snapshot.borrow().clone();
+    fn of(view: &View, reader: Reader) -> Self {
+        let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
         let id = short_id(&["page", &snapshot.location]);
         Self {
             snapshot,
@@ -314,7 +322,7 @@ impl Site {
             let body = if i.is_new_normal() {
                 "Probes are as slow as before. After so long this is the new normal."
             } else {
-                "Probes are answered rightly and in time again."
+                "Probes are answered correctly and in time again."
             };
             incident_updates.insert(
                 0,

@@ -6,14 +6,15 @@ use std::fmt::Write as _;
 use chrono::{Datelike, Days, NaiveTime, TimeZone, Weekday};
 use chrono_tz::Tz;
 
+use super::history::Day;
 use crate::model::Timestamp;
-use crate::rollup::{OutcomeCounts, Sketch};
+use crate::rollup::Sketch;
 
 /// The width of one bar in units of its drawing; the rightmost one is the gap.
 pub(crate) const BAR: usize = 4;
 /// The height of the bars.
 const BAR_HEIGHT: usize = 20;
-/// From this share of slow probes on, a stretch is drawn as slow.
+/// From this share of slow probes on, a day is drawn as slow.
 const SLOW_SHARE: f64 = 0.1;
 
 /// The median and the 95th percentile of a latency, in milliseconds.
@@ -35,77 +36,93 @@ impl Spread {
     }
 }
 
-/// A row of bars: one path per kind, since 200 endpoints × 90 days would be heavy as elements.
+/// A row of bars, one a day: one path per level, since 200 endpoints × 90 days would be heavy as elements.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bars {
-    /// How many.
-    pub(crate) count: usize,
     /// Something was measured.
     pub(crate) good: String,
-    /// Many were slow: from the bottom, as high as their share asks.
-    pub(crate) slow: String,
-    /// Some failed.
-    pub(crate) failed: String,
+    /// Below 99.9% available, or many were slow.
+    pub(crate) minor: String,
+    /// Below 99%.
+    pub(crate) partial: String,
+    /// Below 95%.
+    pub(crate) major: String,
     /// Nothing was measured.
     pub(crate) none: String,
 }
 
-impl Bars {
-    /// The width of the drawing.
-    pub(crate) fn width(&self) -> usize {
-        self.count * BAR
+/// How bad a day was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Good,
+    Minor,
+    Partial,
+    Major,
+}
+
+impl Level {
+    fn of(day: Day) -> Option<Self> {
+        let availability = day.availability()?;
+        let slow = f64::from(day.slow) / f64::from(day.counted());
+        Some(match availability {
+            a if a < 0.95 => Self::Major,
+            a if a < 0.99 => Self::Partial,
+            a if a < 0.999 || slow >= SLOW_SHARE => Self::Minor,
+            _ => Self::Good,
+        })
+    }
+
+    /// How much of the bar is drawn in its color, so that the level can be told without color too.
+    fn height(self) -> usize {
+        match self {
+            Self::Good | Self::Major => BAR_HEIGHT,
+            Self::Minor => 7,
+            Self::Partial => 13,
+        }
     }
 }
 
-/// The bars of `count` stretches of `step_ms` from `from` on.
-pub(crate) fn bars(cells: &[OutcomeCounts], from: Timestamp, step_ms: i64, count: usize) -> Bars {
-    let mut bars = Bars {
-        count,
-        ..Bars::default()
-    };
-    let mut run: Option<(bool, usize)> = None;
-    let close = |bars: &mut Bars, run: (bool, usize), end: usize| {
-        let (x, w) = (run.1 * BAR, (end - run.1) * BAR);
-        let (path, top, h) = if run.0 {
-            (&mut bars.good, 0, BAR_HEIGHT)
-        } else {
-            (&mut bars.none, BAR_HEIGHT - 4, 4)
-        };
-        let _ = write!(path, "M{x} {top}h{w}v{h}h-{w}z");
-    };
-    let mut cells = cells.iter().peekable();
-    for place in 0..count {
-        let start = Timestamp(from.0 + place as i64 * step_ms);
-        while cells.peek().is_some_and(|c| c.at < start) {
-            cells.next();
+/// The bars of `count` days from `first` on.
+pub(crate) fn bars(days: &[Day], first: Timestamp, count: usize) -> Bars {
+    let mut bars = Bars::default();
+    let first = first.0.div_euclid(DAY_MS);
+    let mut levels = vec![None; count];
+    for day in days {
+        let place = usize::try_from(day.number - first).ok();
+        if let Some(level) = place.and_then(|place| levels.get_mut(place)) {
+            *level = Level::of(*day);
         }
-        let cell = cells.peek().filter(|c| c.at.0 < start.0 + step_ms);
-        let measured = cell.is_some_and(|c| c.availability().is_some());
-        match run {
-            Some((kind, _)) if kind == measured => {}
-            Some(open) => {
-                close(&mut bars, open, place);
-                run = Some((measured, place));
-            }
-            None => run = Some((measured, place)),
-        }
-        let Some(cell) = cell.filter(|_| measured) else {
-            continue;
-        };
-        let all = f64::from(cell.good) + f64::from(cell.failed);
-        let (failed, slow) = (f64::from(cell.failed) / all, f64::from(cell.slow) / all);
-        let share = if failed > 0.0 { failed } else { slow };
-        let path = match () {
-            () if failed > 0.0 => &mut bars.failed,
-            () if slow >= SLOW_SHARE => &mut bars.slow,
-            () => continue,
-        };
-        // The root makes a few failures of a thousand visible, and keeps all and half apart.
-        let h = (4.0 + (BAR_HEIGHT as f64 - 4.0) * share.sqrt()).round();
-        let _ = write!(path, "M{} {BAR_HEIGHT}v-{h}h{BAR}v{h}z", place * BAR);
     }
-    if let Some(open) = run {
-        close(&mut bars, open, count);
+    // What stands behind: runs of measured and unmeasured days are one rectangle each.
+    let mut start = 0;
+    while start < count {
+        let is_measured = levels[start].is_some();
+        let run = levels[start..]
+            .iter()
+            .take_while(|l| l.is_some() == is_measured)
+            .count();
+        let (path, height) = if is_measured {
+            (&mut bars.good, BAR_HEIGHT)
+        } else {
+            (&mut bars.none, 4)
+        };
+        let (x, width, top) = (start * BAR, run * BAR, BAR_HEIGHT - height);
+        let _ = write!(path, "M{x} {top}h{width}v{height}h-{width}z");
+        start += run;
+    }
+    for (place, level) in levels.into_iter().enumerate() {
+        let path = match level {
+            Some(Level::Minor) => &mut bars.minor,
+            Some(Level::Partial) => &mut bars.partial,
+            Some(Level::Major) => &mut bars.major,
+            Some(Level::Good) | None => continue,
+        };
+        let height = level.map_or(0, Level::height);
+        let _ = write!(
+            path,
+            "M{} {BAR_HEIGHT}v-{height}h{BAR}v{height}z",
+            place * BAR
+        );
     }
     bars
 }
@@ -280,6 +297,28 @@ mod tests {
     use chrono_tz::Europe::Berlin;
 
     use super::*;
+
+    #[test]
+    fn one_failure_of_1440_does_not_color_the_day() {
+        let day = |number, good, failed| Day {
+            number,
+            good,
+            slow: 0,
+            failed,
+        };
+        let days = [
+            day(0, 1439, 1),
+            day(1, 1430, 10),
+            day(3, 1400, 40),
+            day(4, 700, 740),
+        ];
+        let drawn = bars(&days, Timestamp(0), 5);
+        assert_eq!(drawn.good, "M0 0h8v20h-8zM12 0h8v20h-8z");
+        assert_eq!(drawn.none, "M8 16h4v4h-4z");
+        assert_eq!(drawn.minor, "M4 20v-7h4v7z");
+        assert_eq!(drawn.partial, "M12 20v-13h4v13z");
+        assert_eq!(drawn.major, "M16 20v-20h4v20z");
+    }
 
     fn labels(since: &str, until: &str) -> Vec<String> {
         let at = |text| Timestamp::parse(text).unwrap();

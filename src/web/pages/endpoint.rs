@@ -1,4 +1,4 @@
-//! One endpoint: its course over a chosen range, what is learned of it, and its last bad probes in full.
+//! One endpoint: its history over a chosen range, what was learned about it, and its last failed probes in full.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,16 +14,18 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::chart::{self, Bars, Course, Spread, Ticks};
-use super::front::told;
+use super::history::{DAY_MS, DAYS, Day, HOUR_MS, first_day};
+use super::index::{availability, bars_text};
 use super::notices::{self, Notice};
-use super::past::{DAY_MS, DAYS, HOUR_MS, first_day};
 use super::{Frame, Problem, View, class, html};
-use crate::message::values::Locale;
-use crate::model::EndpointView;
-use crate::model::{Connection, Endpoint, Fault, Outcome, Sample, Timestamp};
-use crate::rollup::{OutcomeCounts, Resolution, Rollup, Sketch, StageSums, floor};
+use crate::model::{Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp};
+use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
-use crate::web::words::{dollars, grouped, latency, percent, scale, whose};
+use crate::web::format::{
+    self, count, dollars, grouped, latency, pending, percent, scale, severity, whose,
+};
+use crate::web::reader::Reader;
+use crate::web::summary;
 
 /// The size of a chart's drawing; the page stretches it.
 const CHART: (usize, usize) = (720, 120);
@@ -37,6 +39,7 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
     range: Option<String>,
+    since: Option<String>,
     until: Option<String>,
 }
 
@@ -44,7 +47,7 @@ pub(super) struct Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     name: &'static str,
-    words: &'static str,
+    title: &'static str,
     length_ms: i64,
     step_ms: i64,
 }
@@ -52,37 +55,37 @@ struct Range {
 const RANGES: [Range; 6] = [
     Range {
         name: "1h",
-        words: "1 hour",
+        title: "1 hour",
         length_ms: HOUR_MS,
         step_ms: MINUTE_MS,
     },
     Range {
         name: "6h",
-        words: "6 hours",
+        title: "6 hours",
         length_ms: 6 * HOUR_MS,
         step_ms: 5 * MINUTE_MS,
     },
     Range {
         name: "24h",
-        words: "24 hours",
+        title: "24 hours",
         length_ms: 24 * HOUR_MS,
         step_ms: 15 * MINUTE_MS,
     },
     Range {
         name: "7d",
-        words: "7 days",
+        title: "7 days",
         length_ms: 7 * DAY_MS,
         step_ms: 2 * HOUR_MS,
     },
     Range {
         name: "30d",
-        words: "30 days",
+        title: "30 days",
         length_ms: 30 * DAY_MS,
         step_ms: 8 * HOUR_MS,
     },
     Range {
         name: "90d",
-        words: "90 days",
+        title: "90 days",
         length_ms: 90 * DAY_MS,
         step_ms: DAY_MS,
     },
@@ -90,6 +93,19 @@ const RANGES: [Range; 6] = [
 
 /// The range that is shown when none is asked for.
 const USUAL: Range = RANGES[2];
+/// The steps of a range that was chosen freely: the finest that gives at most this many columns.
+const STEPS_MS: [i64; 7] = [
+    MINUTE_MS,
+    5 * MINUTE_MS,
+    15 * MINUTE_MS,
+    HOUR_MS,
+    2 * HOUR_MS,
+    8 * HOUR_MS,
+    DAY_MS,
+];
+const MOST_COLUMNS: i64 = 120;
+/// The incidents among which those of a range are looked for.
+const INCIDENTS: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "pages/endpoint.html")]
@@ -98,10 +114,14 @@ struct EndpointPage {
     view: EndpointView,
     class: &'static str,
     notices: Vec<Notice>,
+    status: String,
+    reason: String,
+    incident: Option<u64>,
     days: Bars,
     gaps: String,
+    width: usize,
     days_from: String,
-    days_told: String,
+    days_text: String,
     availability_90d: String,
     ranges: [Range; 6],
     range: Range,
@@ -114,16 +134,32 @@ struct EndpointPage {
     errors: StackChart,
     stages: StackChart,
     ticks: Ticks,
+    marks: String,
+    marked: Vec<Marked>,
+    since_ms: i64,
+    until_ms: i64,
+    zone_name: String,
     buckets: Vec<Line>,
     bad: Vec<BadProbe>,
     facts: Vec<(&'static str, String)>,
 }
 
+/// An incident within the range.
+struct Marked {
+    number: u64,
+    severity: &'static str,
+    cause: String,
+    started_at: Timestamp,
+    ended_at: Option<Timestamp>,
+}
+
 /// A latency over time.
 struct LineChart {
     course: Course,
-    /// Where the learned value lies, in units from above.
-    typical: Option<i64>,
+    /// Where the learned value lies, in units from above, and from there up to where a probe counts as slow.
+    typical: Option<(i64, i64)>,
+    /// Whether peaks are higher than the chart.
+    is_cut: bool,
     top: String,
     middle: String,
     empty: bool,
@@ -165,66 +201,57 @@ struct BadProbe {
 
 pub(super) async fn page(
     State(view): State<View>,
+    reader: Reader,
     name: Result<Path<String>, PathRejection>,
     asked: Result<Query<Asked>, QueryRejection>,
     request: HeaderMap,
 ) -> Response {
     let Ok(Path(name)) = name else {
-        return Problem::Missing("endpoint").page(&view, &request);
+        return Problem::Missing("endpoint").page(&view, &request, reader);
     };
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let snapshot = view.snapshot.borrow().clone();
+    let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
     let config = view.config.borrow().clone();
     let seen = snapshot.endpoints.iter().find(|e| e.name == name).cloned();
     let configured = config.endpoints.iter().find(|e| e.name == name).cloned();
     let (Some(seen), Some(configured)) = (seen, configured) else {
-        return Problem::Missing("endpoint").page(&view, &request);
+        return Problem::Missing("endpoint").page(&view, &request, reader);
     };
-    let range = RANGES
-        .into_iter()
-        .find(|r| Some(r.name) == asked.range.as_deref())
-        .unwrap_or(USUAL);
-    let asked_until = asked
-        .until
-        .as_deref()
-        .and_then(|t| Timestamp::parse(t).ok())
-        .filter(|t| *t < snapshot.at);
-    // Whole steps, the current one included.
-    let until = asked_until
-        .unwrap_or(snapshot.at)
-        .0
-        .div_euclid(range.step_ms)
-        * range.step_ms
-        + range.step_ms;
-    let window = Window {
-        range,
-        since: Timestamp(until - range.length_ms),
-        until: Timestamp(until),
+    let (window, is_past) = window_of(&asked, snapshot.at);
+    let (status, class) = match pending(&seen) {
+        Some(_) => ("checking".to_owned(), "wait"),
+        None => (seen.status.as_str().to_owned(), class(seen.status)),
     };
-    let frame = Frame::new(&view, &snapshot, &name);
+    let frame = Frame::new(&view, &snapshot, &name, reader).with_state(&name, &status, class);
     let now = snapshot.at;
+    let incident = snapshot
+        .incidents
+        .iter()
+        .find(|i| i.endpoints.contains(&name));
+    let incident = incident.map(|i| i.number);
     let read = view.store.aside(move |store| {
         Ok::<_, StoreError>(Read {
             days: rollups_of(store, &name, Resolution::Day, first_day(now), now)?,
             steps: steps(store, &name, window)?,
             bad: store.last_bad(&name, BAD)?,
             good: last_good(store, &name)?,
+            incidents: incidents_in(store, &name, window)?,
         })
     });
     match read.await {
         Ok(read) => {
             let notices = notices::of_endpoint(&snapshot, &seen.name, &frame);
-            let page = render(
-                frame,
-                seen,
-                &configured,
-                window,
-                asked_until.is_some(),
-                read,
-            );
-            html(&EndpointPage { notices, ..page }, &request)
+            let page = render(frame, seen, &configured, window, is_past, read);
+            let page = EndpointPage {
+                notices,
+                status,
+                class,
+                incident,
+                ..page
+            };
+            html(&page, &request)
         }
-        Err(error) => Problem::from(error).page(&view, &request),
+        Err(error) => Problem::from(error).page(&view, &request, reader),
     }
 }
 
@@ -257,6 +284,67 @@ pub(super) async fn days(State(view): State<View>, Path(name): Path<String>) -> 
     };
     Json(json!({"first": first, "days": plain(&days, DAY_MS), "hours": plain(&hours, HOUR_MS)}))
         .into_response()
+}
+
+/// The window that was asked for, and whether it ends before now.
+fn window_of(asked: &Asked, now: Timestamp) -> (Window, bool) {
+    let parse = |text: &Option<String>| {
+        let at = text.as_deref().and_then(|t| Timestamp::parse(t).ok());
+        at.filter(|at| *at < now)
+    };
+    let (since, until) = (parse(&asked.since), parse(&asked.until));
+    let named = RANGES
+        .into_iter()
+        .find(|r| Some(r.name) == asked.range.as_deref());
+    let chosen = since
+        .map(|since| (since, until.unwrap_or(now)))
+        .filter(|(since, until)| named.is_none() && since < until);
+    let range = match chosen {
+        Some((since, until)) => free_range(until.since_ms(since)),
+        None => named.unwrap_or(USUAL),
+    };
+    // The step that holds the end is complete.
+    let end = until.unwrap_or(now).0;
+    let until_ms = end.div_euclid(range.step_ms) * range.step_ms + range.step_ms;
+    let window = Window {
+        range,
+        since: Timestamp(until_ms - range.length_ms),
+        until: Timestamp(until_ms),
+    };
+    (window, until.is_some())
+}
+
+/// A range of about `length_ms`, at most 90 days.
+fn free_range(length_ms: i64) -> Range {
+    let length_ms = length_ms.clamp(10 * MINUTE_MS, DAYS as i64 * DAY_MS);
+    let step_ms = STEPS_MS
+        .into_iter()
+        .find(|step| length_ms / step < MOST_COLUMNS)
+        .unwrap_or(DAY_MS);
+    Range {
+        name: "",
+        title: "",
+        length_ms: (length_ms / step_ms + 1) * step_ms,
+        step_ms,
+    }
+}
+
+/// The incidents of `endpoint` within the window, oldest first.
+fn incidents_in(
+    store: &Store,
+    endpoint: &str,
+    window: Window,
+) -> Result<Vec<Incident>, StoreError> {
+    let mut found: Vec<Incident> = store
+        .last_incidents(None, INCIDENTS)?
+        .iter()
+        .filter_map(|data| serde_json::from_str(data).ok())
+        .filter(|i: &Incident| i.endpoints.iter().any(|e| e == endpoint))
+        .filter(|i| i.started_at < window.until)
+        .filter(|i| i.resolved_at.is_none_or(|end| end > window.since))
+        .collect();
+    found.reverse();
+    Ok(found)
 }
 
 fn rollups_of(
@@ -341,6 +429,7 @@ struct Read {
     steps: Vec<Rollup>,
     bad: Vec<Sample>,
     good: Option<Sample>,
+    incidents: Vec<Incident>,
 }
 
 fn render(
@@ -352,35 +441,40 @@ fn render(
     read: Read,
 ) -> EndpointPage {
     let zone = frame.zone;
-    let all = whole(&read.steps);
+    let all = total(&read.steps);
     let first_day = first_day(frame.now);
-    let days: Vec<_> = read.days.iter().map(OutcomeCounts::from).collect();
+    let path = format!("{}/endpoints/{}", frame.root, view.name);
     let link = |until: i64| {
-        format!(
-            "/endpoints/{}?range={}&until={}",
-            view.name,
-            window.range.name,
-            Timestamp(until)
-        )
+        let until = Timestamp(until);
+        match window.range.name {
+            "" => {
+                let since = Timestamp(until.0 - window.range.length_ms + window.range.step_ms);
+                format!("{path}?since={since}&until={until}")
+            }
+            name => format!("{path}?range={name}&until={until}"),
+        }
     };
     let later = window.until.0 + window.range.length_ms;
-    let later = is_past.then(|| {
-        if later >= frame.now.0 {
-            format!("/endpoints/{}?range={}", view.name, window.range.name)
-        } else {
-            link(later - 1)
-        }
+    let later = is_past.then(|| match window.range.name {
+        name if later >= frame.now.0 && !name.is_empty() => format!("{path}?range={name}"),
+        _ => link(later.min(frame.now.0) - 1),
     });
+    let days: Vec<Day> = read.days.iter().map(Day::of).collect();
+    let slow_at = view
+        .typical_first_token_ms
+        .map(|typical| (typical, typical * endpoint.detection.slow_factor));
     EndpointPage {
-        class: class(view.status),
+        class: "none",
+        status: String::new(),
+        incident: None,
+        reason: reason(&view),
         notices: Vec::new(),
-        days: chart::bars(&days, first_day, DAY_MS, DAYS),
+        days: chart::bars(&days, first_day, DAYS),
         gaps: chart::gaps(DAYS),
+        width: DAYS * chart::BAR,
         days_from: first_day.to_datetime().format("%-d %b").to_string(),
-        days_told: told(&days),
-        availability_90d: whole(&read.days)
-            .availability()
-            .map_or("–".to_owned(), percent),
+        days_text: bars_text(&days),
+        availability_90d: availability(&days).map_or("–".to_owned(), percent),
         ranges: RANGES,
         range: window.range,
         span: format!(
@@ -391,16 +485,16 @@ fn render(
         earlier: link(window.since.0 - 1),
         later,
         figures: figures(&view, endpoint, &all),
-        first_token: line_chart(
-            &read.steps,
-            window,
-            |r| &r.first_token,
-            view.typical_first_token_ms,
-        ),
+        first_token: line_chart(&read.steps, window, |r| &r.first_token, slow_at),
         total: line_chart(&read.steps, window, |r| &r.total, None),
         errors: errors(&read.steps, window),
         stages: stages(&read.steps, window),
         ticks: chart::ticks((window.since, window.until), zone, CHART),
+        marks: marks(&read.incidents, window, frame.now),
+        marked: read.incidents.iter().map(marked).collect(),
+        since_ms: window.since.0,
+        until_ms: window.until.0,
+        zone_name: format::zone_name(window.until, zone),
         buckets: read
             .steps
             .iter()
@@ -414,12 +508,12 @@ fn render(
     }
 }
 
-fn whole(rollups: &[Rollup]) -> Rollup {
-    let mut whole = Rollup::default();
+fn total(rollups: &[Rollup]) -> Rollup {
+    let mut total = Rollup::default();
     for rollup in rollups {
-        whole.merge(rollup);
+        total.merge(rollup);
     }
-    whole
+    total
 }
 
 /// Name, value and a note of each.
@@ -431,13 +525,13 @@ fn figures(
     let none = || "–".to_owned();
     let availability = all.availability();
     let kept = match availability {
-        Some(a) if a >= endpoint.slo / 100.0 => format!("objective {} % kept", endpoint.slo),
-        Some(_) => format!("objective {} % missed", endpoint.slo),
-        None => format!("objective {} %", endpoint.slo),
+        Some(a) if a >= endpoint.slo / 100.0 => format!("objective {}% met", endpoint.slo),
+        Some(_) => format!("objective {}% missed", endpoint.slo),
+        None => format!("objective {}%", endpoint.slo),
     };
     let typical = view
         .typical_first_token_ms
-        .map_or("still learning".to_owned(), |ms| {
+        .map_or("usual value not learned yet".to_owned(), |ms| {
             format!("typically {}", latency(ms))
         });
     let (first_token, total) = (Spread::of(&all.first_token), Spread::of(&all.total));
@@ -449,7 +543,11 @@ fn figures(
         none()
     };
     vec![
-        ("Available", availability.map_or_else(none, percent), kept),
+        (
+            "Availability",
+            availability.map_or_else(none, percent),
+            kept,
+        ),
         (
             "Probes",
             grouped(all.probes()),
@@ -459,22 +557,57 @@ fn figures(
         (
             "First token, p95",
             p95(first_token),
-            "1 of 20 is slower".to_owned(),
+            "1 in 20 is slower".to_owned(),
         ),
         ("Total", p50(total), format!("p95 {}", p95(total))),
         (
             "Cost",
             cost,
-            format!("{} tokens", grouped(all.input_tokens + all.output_tokens)),
+            count((all.input_tokens + all.output_tokens) as usize, "token"),
         ),
     ]
+}
+
+fn reason(view: &EndpointView) -> String {
+    match (pending(view), &view.reason) {
+        (Some(counts), _) => {
+            format!("Checking: {counts}. There is not enough evidence for an alert yet.")
+        }
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => "Correct answers in the usual time.".to_owned(),
+    }
+}
+
+/// The incidents as areas of the charts, at least two units wide.
+fn marks(incidents: &[Incident], window: Window, now: Timestamp) -> String {
+    let length = window.until.since_ms(window.since) as f64;
+    let x = |at: Timestamp| {
+        let share = at.since_ms(window.since) as f64 / length;
+        (share.clamp(0.0, 1.0) * CHART.0 as f64).round() as i64
+    };
+    let areas = incidents.iter().map(|incident| {
+        let left = x(incident.started_at);
+        let right = x(incident.resolved_at.unwrap_or(now)).max(left + 2);
+        format!("M{left} 0H{right}V{}H{left}z", CHART.1)
+    });
+    areas.collect()
+}
+
+fn marked(incident: &Incident) -> Marked {
+    Marked {
+        number: incident.number,
+        severity: severity(incident),
+        cause: format::cause(incident),
+        started_at: incident.started_at,
+        ended_at: incident.resolved_at,
+    }
 }
 
 fn line_chart(
     steps: &[Rollup],
     window: Window,
     of: fn(&Rollup) -> &Sketch,
-    typical: Option<f64>,
+    typical: Option<(f64, f64)>,
 ) -> LineChart {
     let mut points = vec![None; window.columns()];
     for step in steps {
@@ -482,26 +615,31 @@ fn line_chart(
             points[place] = Spread::of(of(step));
         }
     }
-    let highest = points
-        .iter()
-        .flatten()
-        .map(|s| s.p95)
-        .fold(typical.unwrap_or(0.0), f64::max);
+    // A few peaks do not flatten the rest: the scale ends above the 95th percentile of what is drawn.
+    let mut peaks: Vec<f64> = points.iter().flatten().map(|s| s.p95).collect();
+    peaks.sort_by(f64::total_cmp);
+    let usual_peak = peaks.get(peaks.len() * 19 / 20).copied().unwrap_or(0.0);
+    let medians = points.iter().flatten().map(|s| s.p50);
+    let highest = medians.fold(
+        usual_peak.max(typical.map_or(0.0, |(_, slow)| slow)),
+        f64::max,
+    );
     let top = chart::round_up(highest);
-    let typical = typical.map(|ms| ((1.0 - ms / top) * CHART.1 as f64).round() as i64);
+    let y = |ms: f64| ((1.0 - (ms / top).min(1.0)) * CHART.1 as f64).round() as i64;
     LineChart {
-        empty: points.iter().all(Option::is_none),
+        empty: peaks.is_empty(),
+        is_cut: peaks.last().is_some_and(|peak| *peak > top),
         course: chart::course(&points, CHART, top),
-        typical,
+        typical: typical.map(|(typical, slow)| (y(typical), y(slow))),
         top: scale(top),
         middle: scale(top / 2.0),
     }
 }
 
-/// The classes of faults, first word of their codes, most frequent first; what is rare is put together.
+/// The classes of faults, the first part of their codes, most frequent first; what is rare is put together.
 fn errors(steps: &[Rollup], window: Window) -> StackChart {
     const MOST: usize = 5;
-    let word = |fault: Fault| {
+    let class_of = |fault: Fault| {
         fault
             .as_str()
             .split('.')
@@ -511,7 +649,7 @@ fn errors(steps: &[Rollup], window: Window) -> StackChart {
     };
     let mut sums: BTreeMap<String, u32> = BTreeMap::new();
     for ((fault, _), n) in steps.iter().flat_map(|s| &s.faults) {
-        *sums.entry(word(*fault)).or_default() += n;
+        *sums.entry(class_of(*fault)).or_default() += n;
     }
     let mut names: Vec<_> = sums.iter().map(|(name, n)| (name.clone(), *n)).collect();
     names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -525,7 +663,7 @@ fn errors(steps: &[Rollup], window: Window) -> StackChart {
             continue;
         };
         for ((fault, _), n) in &step.faults {
-            let of = word(*fault);
+            let of = class_of(*fault);
             let layer = names
                 .iter()
                 .position(|(name, _)| *name == of)
@@ -639,8 +777,8 @@ fn bad_probe(sample: Sample) -> BadProbe {
         ("TCP", sample.tcp_ms),
         ("TLS", sample.tls_ms),
         ("headers", sample.headers_ms),
-        ("first token at", sample.first_token_ms),
-        ("end at", sample.total_ms),
+        ("first token after", sample.first_token_ms),
+        ("end after", sample.total_ms),
     ];
     let mut facts = Vec::new();
     facts.extend(sample.remote_addr.clone());
@@ -667,7 +805,7 @@ fn bad_probe(sample: Sample) -> BadProbe {
         what: sample.fault.map_or("slow".to_owned(), |f| f.to_string()),
         why: sample
             .fault
-            .map_or("answered rightly, but late", Fault::describe),
+            .map_or("answered correctly, but late", Fault::describe),
         whose: sample.attribution.map_or("", whose),
         status: sample.http_status,
         request_id: sample.request_id,
@@ -707,7 +845,7 @@ fn facts(endpoint: &Endpoint, good: Option<&Sample>) -> Vec<(&'static str, Strin
             answered.map_or_else(|| model.clone(), |a| format!("{model}, answered by {a}")),
         ));
     }
-    let every = Locale::default().duration(endpoint.interval.as_secs_f64());
+    let every = format::seconds(endpoint.interval.as_secs_f64());
     let how = if endpoint.connection == Connection::Fresh {
         "a fresh connection"
     } else {

@@ -1,4 +1,6 @@
-//! The incidents: the list, and the story of one.
+//! The incidents: the list, and the page of one with its timeline, figures and evidence.
+
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -7,16 +9,26 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::front::IncidentLine;
-use super::{Frame, Problem, View, class, html, listed, web_url};
+use super::index::IncidentLine;
+use super::{Frame, Problem, View, class, html, web_url};
+use crate::config::ChannelKind;
 use crate::message::values::Locale;
-use crate::model::Snapshot;
-use crate::model::{Attribution, Incident, Timestamp};
-use crate::store::{StoreError, Told};
-use crate::web::words::{how_bad, lasted, latency, percent, title_of, whose};
+use crate::model::{Attribution, Incident, Outcome, Sample, Snapshot, Timestamp};
+use crate::store::{SamplePage, Store, StoreError, Told};
+use crate::web::format::{
+    self, counts, duration, latency, listed, percent, severity, title_of, whose_fault,
+};
+use crate::web::reader::Reader;
+use crate::web::summary;
 
 /// Incidents on one page of the list.
 const PAGE: u32 = 50;
+/// The first failed probes that are shown.
+const FIRST: usize = 3;
+/// They are looked for this long after its start.
+const FIRST_WITHIN: Duration = Duration::from_mins(10);
+/// The endpoints among whose probes they are looked for.
+const FIRST_OF: usize = 10;
 
 /// What stands after the `?`.
 #[derive(Debug, Default, Deserialize)]
@@ -35,11 +47,12 @@ struct ListPage {
 
 pub(super) async fn list(
     State(view): State<View>,
+    reader: Reader,
     asked: Result<Query<Asked>, QueryRejection>,
     request: HeaderMap,
 ) -> Response {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let snapshot = view.snapshot.borrow().clone();
+    let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
     let before = asked.before.and_then(|number| number.parse().ok());
     let rows = match view
         .store
@@ -47,7 +60,7 @@ pub(super) async fn list(
         .await
     {
         Ok(rows) => rows,
-        Err(error) => return Problem::from(error).page(&view, &request),
+        Err(error) => return Problem::from(error).page(&view, &request, reader),
     };
     let full = rows.len() == PAGE as usize;
     let incidents: Vec<Incident> = rows
@@ -57,13 +70,14 @@ pub(super) async fn list(
     let page = ListPage {
         frame: Frame {
             here: "/incidents",
-            ..Frame::new(&view, &snapshot, "Incidents")
+            ..Frame::new(&view, &snapshot, "Incidents", reader)
         },
         older: incidents.last().map(|i| i.number).filter(|_| full),
         newest: before.is_none(),
         incidents: incidents
             .iter()
-            .map(|i| IncidentLine::new(&current(i, &snapshot)))
+            .map(|i| summary::incident_for(reader, current(i, &snapshot)))
+            .map(|i| IncidentLine::new(&i))
             .collect(),
     };
     html(&page, &request)
@@ -85,31 +99,41 @@ struct IncidentPage {
     frame: Frame,
     incident: Incident,
     class: &'static str,
-    how_bad: &'static str,
+    severity: &'static str,
+    cause: String,
+    counts: String,
     open: bool,
     provider: String,
     facts: Vec<(&'static str, String)>,
-    timeline: Vec<Moment>,
+    timeline: Vec<TimelineDay>,
     why: &'static str,
     endpoints: Vec<(String, bool)>,
     faults: Vec<(String, u32, &'static str)>,
+    first: Vec<Bad>,
     samples: Vec<Bad>,
     alternatives: Vec<(String, String)>,
-    words: String,
+    names: String,
     official: Option<(String, Option<String>)>,
+}
+
+/// The entries of one day.
+struct TimelineDay {
+    day: String,
+    moments: Vec<Moment>,
 }
 
 /// One entry of the timeline.
 struct Moment {
     at: Timestamp,
-    /// Since the first bad probe.
+    time: String,
+    /// Since the first failed probe.
     after: String,
     class: &'static str,
     what: String,
     detail: String,
 }
 
-/// A bad sample of the evidence.
+/// A failed or slow probe.
 struct Bad {
     at: Timestamp,
     endpoint: String,
@@ -121,14 +145,15 @@ struct Bad {
 
 pub(super) async fn page(
     State(view): State<View>,
+    reader: Reader,
     number: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
     let number = number.ok().and_then(|Path(number)| number.parse().ok());
     let Some(number) = number else {
-        return Problem::Missing("incident").page(&view, &request);
+        return Problem::Missing("incident").page(&view, &request, reader);
     };
-    let snapshot = view.snapshot.borrow().clone();
+    let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
     let read = view.store.aside(move |store| {
         let Some(data) = store.incident_data(number)? else {
             return Ok::<_, StoreError>(None);
@@ -136,25 +161,80 @@ pub(super) async fn page(
         let Ok(incident) = serde_json::from_str::<Incident>(&data) else {
             return Ok(None);
         };
-        let told = store.told(incident.id)?;
-        Ok(Some((incident, told)))
+        let notified = store.told(incident.id)?;
+        let first = first_bad(store, &incident)?;
+        Ok(Some((incident, notified, first)))
     });
     match read.await {
-        Ok(Some((incident, told))) => {
-            let incident = current(&incident, &snapshot);
-            let frame = Frame::new(
-                &view,
-                &snapshot,
-                &format!("Incident {number}: {}", incident.title),
+        Ok(Some((incident, notified, first))) => {
+            let incident = summary::incident_for(reader, current(&incident, &snapshot));
+            let first = if reader.sees_all() { first } else { Vec::new() };
+            let state = if incident.resolved_at.is_some() {
+                ("resolved", "ok")
+            } else {
+                (severity(&incident), class(incident.status))
+            };
+            let frame = Frame::new(&view, &snapshot, "", reader).with_state(
+                &format!("Incident {number}"),
+                state.0,
+                state.1,
             );
-            html(&render(frame, incident, &told, &snapshot), &request)
+            let frame = Frame {
+                description: incident.title.clone(),
+                ..frame
+            };
+            let shown = Shown {
+                incident,
+                notified: &notified,
+                first,
+                reader,
+            };
+            html(&render(frame, shown, &snapshot), &request)
         }
-        Ok(None) => Problem::Missing("incident").page(&view, &request),
-        Err(error) => Problem::from(error).page(&view, &request),
+        Ok(None) => Problem::Missing("incident").page(&view, &request, reader),
+        Err(error) => Problem::from(error).page(&view, &request, reader),
     }
 }
 
-fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) -> IncidentPage {
+/// The first failed or slow probes of the incident's endpoints, oldest first, as far as they are still stored.
+fn first_bad(store: &Store, incident: &Incident) -> Result<Vec<Sample>, StoreError> {
+    let outcome = if incident.cause.is_slow() {
+        Outcome::Slow
+    } else {
+        Outcome::Failed
+    };
+    let mut found = Vec::new();
+    for endpoint in incident.endpoints.iter().take(FIRST_OF) {
+        let page = SamplePage {
+            endpoint,
+            before_seq: None,
+            since: Some(incident.started_at),
+            until: Some(incident.started_at + FIRST_WITHIN),
+            outcome: Some(outcome),
+            limit: FIRST_WITHIN.as_secs() as u32,
+        };
+        found.extend(store.samples(page)?.into_iter().map(|(_, sample)| sample));
+    }
+    found.sort_by_key(|s| s.started_at);
+    found.truncate(FIRST);
+    Ok(found)
+}
+
+/// What the page of an incident shows, and to whom.
+struct Shown<'a> {
+    incident: Incident,
+    notified: &'a [Told],
+    first: Vec<Sample>,
+    reader: Reader,
+}
+
+fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
+    let Shown {
+        incident,
+        notified,
+        first,
+        reader,
+    } = shown;
     let open = incident.resolved_at.is_none();
     let evidence = &incident.evidence;
     let faults: Vec<_> = evidence
@@ -162,7 +242,9 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
         .into_iter()
         .map(|(fault, n)| (fault.to_string(), n, fault.describe()))
         .collect();
-    let samples = evidence.samples.iter().rev().map(|s| Bad {
+    let last = evidence.samples.iter().rev();
+    let is_first = |at: Timestamp| first.iter().any(|f| f.started_at == at);
+    let samples = last.filter(|s| !is_first(s.started_at)).map(|s| Bad {
         at: s.started_at,
         endpoint: s.endpoint.clone(),
         what: s
@@ -183,62 +265,78 @@ fn render(frame: Frame, incident: Incident, told: &[Told], snapshot: &Snapshot) 
             .first_token_ms_p50
             .map_or(String::new(), |ms| format!(", first token {}", latency(ms)));
         let kept = a.availability_24h.map_or(String::new(), |v| {
-            format!(", {} available in 24 h", percent(v))
+            format!(", {} available in 24 hours", percent(v))
         });
         (a.endpoint, format!("{}{speed}{kept}", a.title))
     });
     IncidentPage {
         class: if open { class(incident.status) } else { "ok" },
-        how_bad: how_bad(&incident),
+        severity: severity(&incident),
+        cause: format::cause(&incident),
+        counts: counts(&incident),
         open,
         provider: title_of(snapshot, &incident).to_owned(),
         facts: facts(&incident, &frame),
-        timeline: timeline(&incident, told),
-        why: why(incident.attribution),
+        timeline: timeline(&incident, notified, &frame, reader),
+        why: if format::is_summary(&incident) {
+            ""
+        } else {
+            why(incident.attribution)
+        },
         endpoints: incident
             .endpoints
             .iter()
             .map(|name| (name.clone(), known(name)))
             .collect(),
         samples: samples.collect(),
+        first: first.iter().map(bad).collect(),
         alternatives: alternatives.collect(),
         official: official(&incident),
-        words: listed(&incident.endpoints, 3),
+        names: listed(&incident.endpoints, 3),
         faults,
         incident,
         frame,
     }
 }
 
+fn bad(sample: &Sample) -> Bad {
+    Bad {
+        at: sample.started_at,
+        endpoint: sample.endpoint.clone(),
+        what: sample
+            .fault
+            .map_or("slow".to_owned(), |f| format!("{f}, {}", f.describe())),
+        status: sample.http_status,
+        request_id: sample.request_id.clone(),
+        error: sample.error.clone(),
+    }
+}
+
 fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
     let evidence = &incident.evidence;
-    let word = if incident.cause.is_slow() {
-        "slow"
-    } else {
-        "failed"
-    };
     let mut facts = vec![
-        ("Began", frame.in_full(&incident.started_at)),
+        ("Started", frame.in_full(&incident.started_at)),
         (
-            "Noticed",
+            "Detected",
             format!(
-                "{} after the first bad probe",
+                "{} after the first failed probe",
                 between(incident.started_at, incident.opened_at)
             ),
         ),
-        ("Lasted", lasted(incident)),
-        ("Whose fault", whose(incident.attribution).to_owned()),
-        ("Cause", incident.cause.to_string()),
-        (
-            "Probes",
-            format!("{} of {} {word}", evidence.failed, evidence.probes),
-        ),
+        ("Duration", duration(incident)),
+        ("Attributed to", whose_fault(incident).to_owned()),
+        ("Cause", format::cause(incident)),
+        ("Probes", counts(incident)),
     ];
+    if format::is_summary(incident) {
+        facts.retain(|(_, value)| !value.is_empty());
+        return facts;
+    }
     if let Some(rate) = evidence.typical_failure_rate
         && incident.attribution == Attribution::Provider
         && !incident.cause.is_slow()
     {
-        facts.push(("Typically fail", Locale::default().failure_rate(rate)));
+        facts.push(("Usual failure rate", Locale::default().failure_rate(rate)));
     }
     if let Some(typical) = evidence.first_token_ms.typical {
         let now = evidence
@@ -247,7 +345,7 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
             .map_or("none".to_owned(), latency);
         facts.push((
             "First token",
-            format!("typically {}, last {now}", latency(typical)),
+            format!("usually {}, last {now}", latency(typical)),
         ));
     }
     if let Some(ms) = evidence.worst_total_ms {
@@ -258,127 +356,176 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
 
 /// What the vendor's own page said, and where.
 fn official(incident: &Incident) -> Option<(String, Option<String>)> {
-    let said = &incident.official;
-    let status = said.status?.as_str();
-    let text = match (&said.incident, said.lead_s) {
+    let official = &incident.official;
+    let status = official.status?.as_str();
+    let text = match (&official.incident, official.lead_s) {
         (Some(title), Some(lead)) if lead >= 0.0 => {
             format!(
                 "“{title}”, published {} after we opened this",
-                Locale::default().duration(lead)
+                format::seconds(lead)
             )
         }
         (Some(title), Some(lead)) => format!(
             "“{title}”, published {} before we opened this",
-            Locale::default().duration(-lead)
+            format::seconds(-lead)
         ),
         (Some(title), None) => format!("“{title}”"),
-        (None, _) => format!("{status}, no incident of its own"),
+        (None, _) => format!("{status}, no incident posted"),
     };
-    Some((text, said.url.as_deref().and_then(web_url)))
+    Some((text, official.url.as_deref().and_then(web_url)))
 }
 
 fn between(from: Timestamp, to: Timestamp) -> String {
-    Locale::default().duration(to.since_ms(from).max(0) as f64 / 1000.0)
+    format::seconds(to.since_ms(from).max(0) as f64 / 1000.0)
 }
 
-/// What happened, in order: here and at the receivers.
-fn timeline(incident: &Incident, told: &[Told]) -> Vec<Moment> {
-    let after = |at: Timestamp| {
+/// What happened, in order and grouped by day: here, at the receivers and on the vendor's page.
+fn timeline(
+    incident: &Incident,
+    notified: &[Told],
+    frame: &Frame,
+    reader: Reader,
+) -> Vec<TimelineDay> {
+    let moment = |at: Timestamp, class, what: &str, detail: String| {
         let sign = if at < incident.started_at { "−" } else { "+" };
-        format!(
-            "{sign}{}",
-            Locale::default().duration(at.since_ms(incident.started_at).abs() as f64 / 1000.0)
-        )
+        let offset = at.since_ms(incident.started_at).abs() as f64 / 1000.0;
+        Moment {
+            at,
+            time: format::time_of_day(at, frame.zone),
+            after: format!("{sign}{}", format::seconds(offset)),
+            class,
+            what: what.to_owned(),
+            detail,
+        }
+    };
+    let first = if incident.cause.is_slow() {
+        "First slow probe"
+    } else {
+        "First failed probe"
     };
     let mut moments = vec![
-        Moment {
-            at: incident.started_at,
-            after: "+0 s".to_owned(),
-            class: "slow",
-            what: "First bad probe".to_owned(),
-            detail: String::new(),
-        },
-        Moment {
-            at: incident.opened_at,
-            after: after(incident.opened_at),
-            class: "bad",
-            what: "Incident opened".to_owned(),
-            detail: "there was evidence enough".to_owned(),
-        },
+        moment(incident.started_at, "slow", first, String::new()),
+        moment(
+            incident.opened_at,
+            "bad",
+            "Incident opened",
+            if format::is_summary(incident) {
+                String::new()
+            } else {
+                "enough evidence".to_owned()
+            },
+        ),
     ];
-    for one in told {
-        let kind = one.r#type.rsplit('.').next().unwrap_or_default().to_owned();
-        let (class, what) = match one.state.as_str() {
-            "sent" => ("ok", format!("{} told: {kind}", one.channel)),
-            "pending" => ("none", format!("{} not told yet: {kind}", one.channel)),
-            _ => ("bad", format!("{} could not be told: {kind}", one.channel)),
-        };
-        let attempts = if one.attempts > 1 {
-            format!("{} attempts", one.attempts)
-        } else {
+    if reader.sees_all() {
+        for one in notified {
+            let (class, what, detail) = delivery(one, frame, reader);
+            let at = one.ended_at.unwrap_or(one.decided_at);
+            moments.push(moment(at, class, &what, detail));
+        }
+    }
+    if let Some(ack) = &incident.acknowledged {
+        let by = if ack.by.is_empty() {
             String::new()
+        } else {
+            format!("by {}", ack.by)
         };
-        let error = one
-            .error
-            .clone()
-            .filter(|_| one.state != "sent")
-            .unwrap_or_default();
-        let detail = [attempts, error]
-            .into_iter()
-            .filter(|s| !s.is_empty())
-            .collect::<Vec<_>>()
-            .join(": ");
-        let at = one.ended_at.unwrap_or(one.decided_at);
-        moments.push(Moment {
-            at,
-            after: after(at),
-            class,
-            what,
-            detail,
-        });
+        let detail = [by, ack.note.clone()];
+        let detail: Vec<_> = detail.into_iter().filter(|d| !d.is_empty()).collect();
+        moments.push(moment(ack.at, "rest", "Acknowledged", detail.join(": ")));
+    }
+    for note in &incident.notes {
+        let what = match note.by.as_str() {
+            "" => "Note".to_owned(),
+            by if reader.sees_all() => format!("Note by {by}"),
+            _ => "Note".to_owned(),
+        };
+        moments.push(moment(note.at, "rest", &what, note.text.clone()));
     }
     if let Some(at) = incident.official.published_at {
         let detail = incident.official.incident.clone().unwrap_or_default();
-        let (after, what) = (after(at), "The vendor’s own page says so".to_owned());
-        moments.push(Moment {
+        moments.push(moment(
             at,
-            after,
-            class: "none",
-            what,
+            "none",
+            "Posted on the vendor’s status page",
             detail,
-        });
+        ));
     }
     if let Some(at) = incident.resolved_at {
-        moments.push(Moment {
-            at,
-            after: after(at),
-            class: "ok",
-            what: if incident.is_new_normal() {
-                "Closed: still slow, the new normal"
-            } else {
-                "Resolved"
-            }
-            .to_owned(),
-            detail: format!("after {}", Locale::default().duration(incident.duration_s)),
-        });
+        let what = if incident.is_new_normal() {
+            "Closed: still slow, now the usual latency"
+        } else {
+            "Resolved"
+        };
+        let detail = format!("after {}", format::seconds(incident.duration_s));
+        moments.push(moment(at, "ok", what, detail));
     }
-    // Stable: what happened in one moment stays in the order of its telling.
+    // Stable: what happened in one moment stays in the order of the decisions.
     moments.sort_by_key(|m| m.at);
-    moments
+    let mut days: Vec<TimelineDay> = Vec::new();
+    for moment in moments {
+        let day = format::day(moment.at, frame.zone);
+        match days.last_mut() {
+            Some(last) if last.day == day => last.moments.push(moment),
+            _ => days.push(TimelineDay {
+                day,
+                moments: vec![moment],
+            }),
+        }
+    }
+    days
 }
 
-/// Why the fault is given to whom it is given.
+/// One notification: its mark, what became of it, and with the token who got it and what the receiver answered.
+fn delivery(one: &Told, frame: &Frame, reader: Reader) -> (&'static str, String, String) {
+    let kind = one.r#type.rsplit('.').next().unwrap_or_default();
+    let channel = &one.channel;
+    let (class, what) = match one.state.as_str() {
+        "sent" => ("ok", format!("Notified {channel}: {kind}")),
+        "pending" => ("none", format!("Waiting to notify {channel}: {kind}")),
+        _ => ("bad", format!("Could not notify {channel}: {kind}")),
+    };
+    let mut details = Vec::new();
+    if reader.sees_recipients() {
+        details.extend(recipients(channel, frame));
+    }
+    if one.attempts > 1 {
+        details.push(format!("{} attempts", one.attempts));
+    }
+    if reader.sees_recipients() && one.state != "sent" {
+        details.extend(one.error.clone());
+    }
+    (class, what, details.join(": "))
+}
+
+/// Who gets the messages of an email channel.
+fn recipients(channel: &str, frame: &Frame) -> Option<String> {
+    let channel = frame.config.channels.iter().find(|c| c.name == channel)?;
+    match &channel.kind {
+        ChannelKind::Email(email) => {
+            let all: Vec<String> = email
+                .to
+                .iter()
+                .chain(&email.cc)
+                .map(ToString::to_string)
+                .collect();
+            Some(format!("to {}", listed(&all, 5)))
+        }
+        ChannelKind::Webhook(_) => None,
+    }
+}
+
+/// Why it is attributed so.
 fn why(attribution: Attribution) -> &'static str {
     match attribution {
         Attribution::Provider => {
-            "Its API failed or was slow while this machine’s own network worked. It counts as downtime of the provider."
+            "Its API failed or was slow while this machine’s network worked. This counts as downtime of the provider."
         }
         Attribution::Account => {
-            "The provider answered, but refused this key, quota, model or request. It does not count as its downtime."
+            "The provider answered, but rejected this key, quota, model or request. This does not count as its downtime."
         }
         Attribution::Local => {
-            "This machine could not reach it: its network, resolver, clock or resources. It does not count as downtime of the \
-             provider."
+            "This machine could not reach it, because of its network, resolver, clock or resources. This does not count as \
+             downtime of the provider."
         }
     }
 }

@@ -2,13 +2,14 @@
 //! one keeps them live. Templates escape everything that comes from outside.
 
 mod chart;
+mod embed;
 mod endpoint;
-mod front;
+mod history;
 mod incident;
+mod index;
+mod link;
 mod notices;
-mod past;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use askama::Template;
@@ -21,8 +22,9 @@ use chrono_tz::Tz;
 use serde_json::json;
 use tracing::Level;
 
-pub use self::past::Memory;
-use super::{View, assets, words};
+pub use self::history::HistoryCache;
+use super::reader::Reader;
+use super::{View, assets, format};
 use crate::config::Settings;
 use crate::log::{Event, emit};
 use crate::model::Snapshot;
@@ -31,42 +33,59 @@ use crate::store::StoreError;
 
 /// Nothing but our own style, script, images and events.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// Smaller answers are not worth compressing.
 const WORTH_COMPRESSING: usize = 2048;
 
 /// The paths of the pages.
 pub(super) fn routes() -> Router<View> {
     Router::new()
-        .route("/", get(front::page))
+        .route("/", get(index::page))
         .route("/endpoints/{name}", get(endpoint::page))
         .route("/endpoints/{name}/days", get(endpoint::days))
         .route("/incidents", get(incident::list))
         .route("/incidents/{number}", get(incident::page))
+        .route("/embed", get(embed::page))
+        .route("/a/{token}", get(link::show).post(link::act))
         .fallback(nowhere)
 }
 
-async fn nowhere(State(view): State<View>, uri: Uri, request: HeaderMap) -> Response {
+async fn nowhere(
+    State(view): State<View>,
+    reader: Reader,
+    uri: Uri,
+    request: HeaderMap,
+) -> Response {
     if uri.path().starts_with("/api/") {
-        // Programs get their own words.
+        // Programs get a problem document.
         return StatusCode::NOT_FOUND.into_response();
     }
-    Problem::Missing("page").page(&view, &request)
+    Problem::Missing("page").page(&view, &request, reader)
 }
 
-/// What stands around every page.
+/// The head, the navigation and the footer of every page.
 struct Frame {
     /// The site's title.
     site: String,
-    /// The page's own.
+    /// The title of the tab: the state first.
     title: String,
-    /// The path of the menu that it is.
+    /// What search engines and messengers show.
+    description: String,
+    /// The path of the menu entry that is current.
     here: &'static str,
     location: String,
+    /// The state that the icon shows.
+    state: &'static str,
     /// When it was rendered.
     now: Timestamp,
     zone: Tz,
     config: Arc<Settings>,
+    /// The path of `public_url`, without a slash at its end: every link begins with it.
+    root: String,
+    /// Whether the visitor sees more than the summary.
+    sees_all: bool,
+    /// Whether the page follows the events.
+    is_live: bool,
     version: &'static str,
     css: &'static str,
     js: &'static str,
@@ -74,38 +93,65 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(view: &View, snapshot: &Snapshot, title: &str) -> Self {
+    fn new(view: &View, snapshot: &Snapshot, title: &str, reader: Reader) -> Self {
         let config = view.config.borrow().clone();
         let site = config
             .web
             .title
             .clone()
             .unwrap_or_else(|| "llmwatch".to_owned());
+        let headline = format::headline(snapshot, config.monitor.timezone);
+        let state = class(headline.status);
+        let sentence = headline.sentence.trim_end_matches('.');
         Self {
             title: if title.is_empty() {
-                site.clone()
+                format!("{sentence} · {site}")
             } else {
-                format!("{title} · {site}")
+                format!("{title} · {} · {site}", short_state(headline.status))
             },
+            description: format!("{} {}", headline.sentence, headline.advice)
+                .trim()
+                .to_owned(),
             site,
             here: "",
             location: snapshot.location.clone(),
+            state,
             now: snapshot.at,
             zone: config.monitor.timezone,
+            root: root_of(&config),
             config,
+            sees_all: reader.sees_all(),
+            is_live: reader.sees_all(),
             version: env!("CARGO_PKG_VERSION"),
             css: assets::STYLE.path(),
             js: assets::SCRIPT.path(),
-            icon: assets::ICON.path(),
+            icon: assets::icon(state).path(),
         }
     }
 
-    /// A headline's words, and whether each is a name, which is broken only where it is longer than a line.
+    /// The page of one thing, whose own state the tab shows.
+    fn with_state(mut self, title: &str, status: &str, class: &'static str) -> Self {
+        self.title = format!("{title}: {status} · {}", self.site);
+        self.description = format!("{title}: {status}.");
+        self.state = class;
+        self.icon = assets::icon(class).path();
+        self
+    }
+
+    /// The page of a one-click link, which says nothing about the state of anything else.
+    fn as_link(mut self) -> Self {
+        self.title = self.site.clone();
+        self.description.clear();
+        self.is_live = false;
+        self
+    }
+
+    /// The parts of a headline, and whether each is a name, which is broken only where it is longer than a line.
     #[expect(clippy::unused_self, reason = "templates call it so")]
-    fn words<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
+    fn parts<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
         headline
             .split(' ')
-            .map(|word| (word, word.contains('-')))
+            .map(|part| (part, part.contains('-')))
             .collect()
     }
 
@@ -114,7 +160,7 @@ impl Frame {
         reason = "templates hand out references"
     )]
     fn moment(&self, at: &Timestamp) -> String {
-        words::moment(*at, self.now, self.zone)
+        format::moment(*at, self.now, self.zone)
     }
 
     #[expect(
@@ -122,7 +168,25 @@ impl Frame {
         reason = "templates hand out references"
     )]
     fn in_full(&self, at: &Timestamp) -> String {
-        words::moment_in_full(*at, self.zone)
+        format::moment_in_full(*at, self.zone)
+    }
+}
+
+/// The path of `public_url`, without a slash at its end: "" or "/llmwatch".
+pub(super) fn root_of(config: &Settings) -> String {
+    let url = config.monitor.public_url.as_deref();
+    let url = url.and_then(|url| url::Url::parse(url).ok());
+    url.map(|url| url.path().trim_end_matches('/').to_owned())
+        .unwrap_or_default()
+}
+
+fn short_state(status: Status) -> &'static str {
+    match status {
+        Status::Operational => "operational",
+        Status::Degraded => "degraded",
+        Status::Outage => "outage",
+        Status::Unknown => "unknown",
+        Status::Maintenance => "maintenance",
     }
 }
 
@@ -149,7 +213,7 @@ struct ProblemPage {
 }
 
 impl Problem {
-    fn page(self, view: &View, request: &HeaderMap) -> Response {
+    fn page(self, view: &View, request: &HeaderMap, reader: Reader) -> Response {
         let snapshot = view.snapshot.borrow().clone();
         let (status, title, sentence, advice) = match self {
             Self::Missing(what) => (
@@ -161,7 +225,7 @@ impl Problem {
             ),
             Self::Store(error) => {
                 // The cause names a path of this machine: it is for the log and not for a visitor.
-                let message = format!("a page cannot be shown: {error}");
+                let message = format!("cannot show a page: {error}");
                 emit(
                     Event::StoreFailed,
                     Level::ERROR,
@@ -172,13 +236,13 @@ impl Problem {
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "Not readable",
                     "The store cannot be read.".to_owned(),
-                    "What is true now is still at /api/v1/status; the daemon’s log says why."
+                    "The current state is still at /api/v1/status; the daemon’s log has the reason."
                         .to_owned(),
                 )
             }
         };
         let page = ProblemPage {
-            frame: Frame::new(view, &snapshot, title),
+            frame: Frame::new(view, &snapshot, title, reader),
             sentence,
             advice,
         };
@@ -210,11 +274,11 @@ fn html(page: &impl Template, request: &HeaderMap) -> Response {
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, squeezed(body.into_bytes(), request)).into_response()
+    (headers, compressed(body.into_bytes(), request)).into_response()
 }
 
 /// The body, compressed if the request allows that and it is worth it.
-pub(super) fn squeezed(body: Vec<u8>, request: &HeaderMap) -> Response {
+pub(super) fn compressed(body: Vec<u8>, request: &HeaderMap) -> Response {
     let vary = (header::VARY, HeaderValue::from_static("accept-encoding"));
     if body.len() >= WORTH_COMPRESSING && assets::takes_gzip(request) {
         let encoding = (header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -232,20 +296,6 @@ fn class(status: Status) -> &'static str {
         Status::Unknown => "none",
         Status::Maintenance => "rest",
     }
-}
-
-/// Words one after the other, as people list them.
-fn listed(words: &[String], most: usize) -> String {
-    let mut text = words
-        .iter()
-        .take(most)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if words.len() > most {
-        let _ = write!(text, " and {} more", words.len() - most);
-    }
-    text
 }
 
 /// A link that came from outside, if it is one that a browser may follow.

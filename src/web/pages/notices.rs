@@ -1,13 +1,13 @@
-//! What deserves a line of its own on a page: what the monitor must say of itself, what people have announced, and what should
-//! be seen to before it fails.
+//! Notices on a page: trouble of the monitor itself, maintenance, silences, and advice.
 
-use super::past::DAY_MS;
-use super::{Frame, listed};
+use super::Frame;
+use super::history::DAY_MS;
+use crate::model::AdviceKind;
 use crate::model::Provider;
-use crate::model::Silence;
-use crate::model::Snapshot;
+use crate::model::{Silence, Snapshot};
+use crate::web::format::{count, listed};
 
-/// Notifications that did not arrive are worth a word for a week.
+/// Undelivered notifications are shown for a week.
 const UNDELIVERED_MS: i64 = 7 * DAY_MS;
 /// The names that are listed one by one.
 const NAMES: usize = 3;
@@ -15,7 +15,7 @@ const NAMES: usize = 3;
 /// One line: the class of its mark, and the text.
 pub(super) type Notice = (&'static str, String);
 
-/// What the front page says.
+/// Those of the index page.
 pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     let mut notices = of_the_monitor(snapshot, frame);
     for m in &snapshot.maintenance {
@@ -33,14 +33,46 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             ),
         ));
     }
-    notices.extend(snapshot.silences.iter().map(|s| silence(s, frame)));
-    for advice in &snapshot.advice {
-        notices.push(("slow", sentence(&advice.text)));
+    if frame.sees_all {
+        notices.extend(snapshot.silences.iter().map(|s| silence(s, frame)));
     }
     notices
 }
 
-/// What the page of one endpoint says.
+/// The same advice about several endpoints.
+pub(super) struct AdviceGroup {
+    kind: AdviceKind,
+    pub(super) text: String,
+    pub(super) endpoints: Vec<String>,
+}
+
+/// The advice, grouped by its kind and text: what is true of a model is true of each endpoint that uses it.
+pub(super) fn advice(snapshot: &Snapshot) -> Vec<AdviceGroup> {
+    let mut groups: Vec<AdviceGroup> = Vec::new();
+    for advice in &snapshot.advice {
+        let text = sentence(without_name(&advice.text, &advice.endpoint));
+        let same = |g: &&mut AdviceGroup| g.kind == advice.kind && g.text == text;
+        match groups.iter_mut().find(same) {
+            Some(group) => group.endpoints.push(advice.endpoint.clone()),
+            None => groups.push(AdviceGroup {
+                kind: advice.kind,
+                text,
+                endpoints: vec![advice.endpoint.clone()],
+            }),
+        }
+    }
+    groups.sort_by_key(|g| g.kind);
+    groups
+}
+
+/// The sentence without the endpoint's name in front.
+fn without_name<'a>(text: &'a str, endpoint: &str) -> &'a str {
+    text.strip_prefix(endpoint)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(text)
+}
+
+/// Those of the page of one endpoint.
 pub(super) fn of_endpoint(snapshot: &Snapshot, name: &str, frame: &Frame) -> Vec<Notice> {
     let config = frame.config.as_ref();
     let silences = snapshot
@@ -58,17 +90,19 @@ pub(super) fn of_endpoint(snapshot: &Snapshot, name: &str, frame: &Frame) -> Vec
 
 fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     let mut notices = Vec::new();
+    if !frame.sees_all {
+        return notices;
+    }
     if snapshot.store_error.is_some() {
         notices.push((
             "bad",
-            "Nothing can be recorded at the moment: the store fails, samples wait in memory."
-                .to_owned(),
+            "The database cannot be written. Samples wait in memory until it can.".to_owned(),
         ));
     }
     if snapshot.budget_spent && snapshot.blind_since.is_none() {
         notices.push((
             "slow",
-            "The day’s probing budget is spent; probing rests until midnight.".to_owned(),
+            "Today’s probing budget is used up. Probing is paused until midnight.".to_owned(),
         ));
     }
     for tally in &snapshot.outbox {
@@ -77,8 +111,9 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             notices.push((
                 "bad",
                 format!(
-                    "{} cannot be told since {since}: {} waiting.",
-                    tally.channel, tally.pending
+                    "{} has not accepted messages since {since}; {} waiting.",
+                    tally.channel,
+                    count(tally.pending as usize, "message")
                 ),
             ));
         }
@@ -95,7 +130,7 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             notices.push((
                 "bad",
                 format!(
-                    "{was} {} could not be delivered; the last was given up {last}.",
+                    "{was} {} could not be delivered; the last one expired at {last}.",
                     tally.channel
                 ),
             ));
@@ -120,13 +155,13 @@ fn silence(silence: &Silence, frame: &Frame) -> Notice {
         format!(" about {}", listed(&names, NAMES))
     };
     let mut text = format!(
-        "Silenced until {}: nobody is told{about}",
+        "Silenced until {}: no notifications{about}",
         frame.moment(&silence.until)
     );
     match (silence.by.as_str(), silence.note.as_str()) {
         ("", "") => text.push('.'),
         ("", why) => text += &format!(". “{why}”"),
-        (who, "") => text += &format!(". Asked for by {who}."),
+        (who, "") => text += &format!(". Created by {who}."),
         (who, why) => text += &format!(". {who}: “{why}”"),
     }
     ("rest", text)

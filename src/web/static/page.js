@@ -1,6 +1,8 @@
-// Keeps the page live, and tells the detail of the bars on hover and focus. Without it the page says the same, once.
+// Keeps the page live, filters while you type, shows the detail of the bars on hover and focus, and zooms into the charts.
+// Without it the page shows the same, once.
 "use strict";
 {
+  const ROOT = document.documentElement.dataset.root;
   const SVG = "http://www.w3.org/2000/svg";
   const DAY = 864e5;
   const SETTLE = 200; // ms: what changes together is fetched once
@@ -26,8 +28,9 @@
       now.nodeValue = wanted.nodeValue;
       return;
     }
-    // What the visitor chose is his: an open detail, and the day whose samples the bars lead to.
-    const keep = (name) => name === "open" || (name === "href" && shown !== null && shown.bars === now);
+    // The visitor's choices stay: open details, the filter, and the day whose samples the bars lead to.
+    if (now.id === "filter" && now.contains(document.activeElement)) return;
+    const keep = (name) => (name === "open" && now.id === wanted.id && !("filtered" in wanted.dataset)) || (name === "href" && shown !== null && shown.bars === now);
     for (const { name, value } of wanted.attributes) {
       if (now.getAttribute(name) !== value && !keep(name)) now.setAttribute(name, value);
     }
@@ -57,17 +60,20 @@
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       document.title = fresh.title;
+      const icon = "link[rel=icon]";
+      const wanted = fresh.querySelector(icon).getAttribute("href");
+      if (document.querySelector(icon).getAttribute("href") !== wanted) document.querySelector(icon).setAttribute("href", wanted);
       morph(document.querySelector("main"), fresh.querySelector("main"));
       morph(document.querySelector("footer time"), fresh.querySelector("footer time"));
       tick();
     } catch {
-      // The daemon is away; the next event or the next look brings it back.
+      // The daemon does not answer; the next event or the next timer tries again.
     }
   }
 
   const lamp = document.getElementById("live");
   function listen() {
-    const events = new EventSource("/api/v1/events");
+    const events = new EventSource(ROOT + "/api/v1/events");
     const shine = (on) => {
       lamp.classList.toggle("on", on);
       lamp.title = on ? "Live" : "Not live";
@@ -83,16 +89,75 @@
     for (const name of ["opened", "updated", "escalated", "resolved"]) {
       events.addEventListener(`incident.${name}`, () => refreshIn(SETTLE));
     }
-    for (const name of ["status.changed", "feed.changed", "budget.spent", "monitor.offline", "monitor.online", "gap"]) {
+    for (const name of ["status.changed", "feed.changed", "budget.spent", "monitor.offline", "monitor.online", "detection.pending", "detection.cleared", "gap"]) {
       events.addEventListener(name, () => refreshIn(SETTLE));
     }
     events.addEventListener("probe.completed", () => refreshIn(SAMPLES));
   }
-  listen();
+  // Without the token there are no events; the page is fetched now and then.
+  if ("live" in document.documentElement.dataset) listen();
   setInterval(() => lamp.classList.contains("on") || refreshIn(0), WITHOUT_EVENTS);
   document.addEventListener("visibilitychange", () => document.hidden || refreshIn(0));
 
-  // The detail of a bar: its day in words, and its hours.
+  document.documentElement.classList.add("scripted", "live-filter");
+  const filter = document.getElementById("filter");
+  function applyFilter() {
+    const query = new URLSearchParams();
+    for (const [name, value] of new FormData(filter)) if (value) query.set(name, value);
+    history.replaceState(null, "", `${ROOT}/${query.size ? "?" + query : ""}`);
+    refreshIn(0);
+  }
+  if (filter) {
+    let typing = 0;
+    filter.addEventListener("input", () => {
+      clearTimeout(typing);
+      typing = setTimeout(applyFilter, SETTLE);
+    });
+    filter.addEventListener("submit", (event) => {
+      event.preventDefault();
+      applyFilter();
+    });
+  }
+
+  // Zoom: the range between where the pointer went down on a chart and where it came up.
+  let drag = null; // { plot, box, from, area }
+  document.addEventListener("pointerdown", (event) => {
+    const plot = event.button === 0 && event.target instanceof Element ? event.target.closest("svg.zoom") : null;
+    if (!plot) return;
+    event.preventDefault();
+    const area = document.createElement("div");
+    area.className = "selection";
+    drag = { plot, box: plot.getBoundingClientRect(), from: event.clientX, area };
+    plot.parentElement.append(area);
+  });
+  function dragged(event) {
+    const { box, from } = drag;
+    const at = (x) => Math.min(1, Math.max(0, (x - box.left) / box.width));
+    return [at(Math.min(from, event.clientX)), at(Math.max(from, event.clientX))];
+  }
+  document.addEventListener("pointermove", (event) => {
+    if (!drag) return;
+    const [left, right] = dragged(event);
+    const offset = drag.box.left - drag.plot.parentElement.getBoundingClientRect().left;
+    drag.area.style.left = `${offset + left * drag.box.width}px`;
+    drag.area.style.width = `${(right - left) * drag.box.width}px`;
+  });
+  document.addEventListener("pointerup", (event) => {
+    if (!drag) return;
+    const [left, right] = dragged(event);
+    const { since, until } = drag.plot.closest(".charts").dataset;
+    drag.area.remove();
+    drag = null;
+    if (right - left < 0.02) return;
+    const at = (share) => new Date(Math.min(Number(since) + share * (until - since), Date.now() - 1000)).toISOString();
+    location.search = `?since=${at(left)}&until=${at(right)}`;
+  });
+  document.addEventListener("pointercancel", () => {
+    if (drag) drag.area.remove();
+    drag = null;
+  });
+
+  // The detail of a bar: its day and its hours.
   const tip = document.createElement("div");
   tip.id = "tip";
   tip.hidden = true;
@@ -103,7 +168,7 @@
   function detailOf(name) {
     const had = known.get(name);
     if (had && Date.now() - had.at < 60000) return had.detail;
-    const detail = fetch(`/endpoints/${encodeURIComponent(name)}/days`).then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)));
+    const detail = fetch(`${ROOT}/endpoints/${encodeURIComponent(name)}/days`).then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)));
     detail.catch(() => known.delete(name));
     known.set(name, { at: Date.now(), detail });
     return detail;
@@ -113,25 +178,25 @@
     made.textContent = text;
     return made;
   }
-  function words(cell) {
-    if (!cell) return "nothing measured";
+  function describe(cell) {
+    if (!cell) return "no data";
     const [ok, slow, failed, other] = cell;
     const all = ok + slow + failed;
     const parts = [];
     if (all) {
-      const share = Math.floor(((ok + slow) / all) * 10000) / 100;
-      parts.push(`${share} % available`, failed ? `${failed} of ${all} probes failed` : `${all} probes`);
+      const share = failed ? Math.min(99.999, Math.floor(((ok + slow) / all) * 1e5 + 1e-6) / 1e3) : 100;
+      parts.push(`${share}% available`, failed ? `${failed} of ${all} probes failed` : `${all} probes`);
     }
     if (slow) parts.push(`${slow} slow`);
     if (other) parts.push(`${other} not the provider’s fault`);
-    return parts.join(", ") || "nothing measured";
+    return parts.join(", ") || "no data";
   }
   function drawing(hours, day) {
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", "0 0 96 20");
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("class", "bars");
-    const kinds = { none: "", ok: "", slow: "", bad: "" };
+    const kinds = { none: "", ok: "", slow: "", part: "", bad: "" };
     for (let hour = 0; hour < 24; hour += 1) {
       const cell = hours[day * 24 + hour];
       const x = hour * 4;
@@ -141,12 +206,10 @@
         continue;
       }
       kinds.ok += `M${x} 0h3v20h-3z`;
+      // The thresholds and heights of the days.
       const bad = cell[2] / all;
-      const share = bad || cell[1] / all;
-      if (bad || share >= 0.1) {
-        const h = Math.round(4 + 16 * Math.sqrt(share));
-        kinds[bad ? "bad" : "slow"] += `M${x} ${20 - h}h3v${h}h-3z`;
-      }
+      const [kind, h] = bad > 0.05 ? ["bad", 20] : bad > 0.01 ? ["part", 13] : bad > 0.001 || cell[1] / all >= 0.1 ? ["slow", 7] : ["ok", 0];
+      if (h) kinds[kind] += `M${x} ${20 - h}h3v${h}h-3z`;
     }
     for (const [kind, d] of Object.entries(kinds)) {
       const path = document.createElementNS(SVG, "path");
@@ -172,12 +235,12 @@
     scale.append(element("span", "0 h"), element("span", "12 h"), element("span", "24 h UTC"));
     if (byKey) tip.setAttribute("role", "status");
     else tip.removeAttribute("role");
-    tip.replaceChildren(element("b", date), element("div", words(detail.days[day])), drawing(detail.hours, day), scale);
+    tip.replaceChildren(element("b", date), element("div", describe(detail.days[day])), drawing(detail.hours, day), scale);
     tip.hidden = false;
     place();
     // Followed, it leads to that day.
     const end = new Date(Math.min(start.getTime() + DAY - 1, Date.now()));
-    bars.href = `/endpoints/${encodeURIComponent(bars.dataset.bars)}?range=24h&until=${end.toISOString()}`;
+    bars.href = `${ROOT}/endpoints/${encodeURIComponent(bars.dataset.bars)}?range=24h&until=${end.toISOString()}`;
   }
   function place() {
     const box = shown.bars.getBoundingClientRect();
@@ -191,7 +254,7 @@
     shown = null;
     tip.hidden = true;
   }
-  const barsOf = (event) => (event.target instanceof Element ? event.target.closest("a.bars") : null);
+  const barsOf = (event) => (event.target instanceof Element ? event.target.closest("a.bars[data-bars]") : null);
   document.addEventListener("pointermove", (event) => {
     const bars = barsOf(event);
     if (!bars) return void (shown && document.activeElement !== shown.bars && hide());

@@ -86,7 +86,9 @@ impl Site {
             started_at: now,
             store: Store::open_read_only(&path).unwrap(),
             stop: stop.clone(),
-            memory: web::pages::Memory::default(),
+            history: web::pages::HistoryCache::default(),
+            traffic: web::traffic::Traffic::default(),
+            links: llmwatch::links::Links::new(&[7; 32]),
             broadcast: llmwatch::log::broadcast::Broadcast::new(now),
             counters: counters.clone(),
         };

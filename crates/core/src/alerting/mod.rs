@@ -32,7 +32,7 @@ use crate::incident::{Change, close_as_removed};
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Acknowledgement, Advice, Block, Condition, Document, Incident, IncidentState, NoticeType,
+    Acknowledgement, Advice, Block, Condition, Document, Incident, IncidentState, Note, NoticeType,
     Outgoing, Silence, Snapshot, Tally, Timestamp, moved,
 };
 
@@ -156,6 +156,7 @@ impl Desk {
             incident
                 .acknowledged
                 .clone_from(&known.incident.acknowledged);
+            incident.notes.clone_from(&known.incident.notes);
         }
         let case = self.cases.entry(incident.id).or_insert_with(|| Case {
             incident: incident.clone(),
@@ -238,6 +239,24 @@ impl Desk {
         Some(case.incident.clone())
     }
 
+    /// Adds a note to the open incident of this number; its next message carries it. `None` when there is none, or when it has
+    /// [`Note::MOST`] notes already.
+    pub fn note(&mut self, number: u64, note: Note) -> Option<Incident> {
+        let open =
+            |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
+        let case = self.cases.values_mut().find(open)?;
+        if case.incident.notes.len() >= Note::MOST {
+            return None;
+        }
+        self.changed = true;
+        let at = note.at;
+        case.incident.notes.push(note);
+        case.threads
+            .values_mut()
+            .for_each(|t| t.set_pending(NoticeType::Updated, at));
+        Some(case.incident.clone())
+    }
+
     /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
     /// people and the calendar said (silences, the periods of reports) stays. Gives the incidents that go on.
     pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
@@ -276,6 +295,7 @@ impl Desk {
                 incident
                     .acknowledged
                     .clone_from(&case.incident.acknowledged);
+                incident.notes.clone_from(&case.incident.notes);
             }
         }
     }

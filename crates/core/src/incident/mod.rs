@@ -499,6 +499,7 @@ impl Book {
                 new_normal: Vec::new(),
                 removed: false,
                 acknowledged: None,
+                notes: Vec::new(),
                 evidence,
                 official: Official::default(),
                 facts: None,

@@ -187,6 +187,7 @@ fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
         opened_at: ago(13),
         acknowledged: None,
         ended_at: over.then(|| ago(4)),
+        notes: Vec::new(),
         resolved_at,
         duration_s: if over { 600.0 } else { 840.0 },
         explanation: String::new(),

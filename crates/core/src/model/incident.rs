@@ -239,6 +239,9 @@ pub struct Incident {
     /// Who acknowledged it; no reminders are sent from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
+    /// Notes that people have written, oldest first.
+    #[serde(default)]
+    pub notes: Vec<Note>,
     /// The figures behind the decision.
     pub evidence: Evidence,
     /// What the vendor's own status page says.
@@ -364,9 +367,26 @@ pub struct Acknowledgement {
     /// By whom; empty if not given.
     #[serde(default)]
     pub by: String,
-    /// A note; empty if none was given.
+    /// What they wrote about it.
     #[serde(default, alias = "comment")]
     pub note: String,
+}
+
+/// A note that a person has written about an incident, for the page and the next message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Note {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Who wrote it; empty when they did not say.
+    #[serde(default)]
+    pub by: String,
+    /// The text: one line of at most 1000 bytes.
+    pub text: String,
+}
+
+impl Note {
+    /// Notes of one incident at most.
+    pub const MOST: usize = 100;
 }
 
 /// The figures behind a decision.

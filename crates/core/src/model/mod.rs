@@ -23,7 +23,7 @@ pub use endpoint::{
 pub use fault::{Attribution, Fault};
 pub use incident::{
     Acknowledgement, Alternative, Cause, Elsewhere, Evidence, EvidenceSample, Incident,
-    IncidentFacts, IncidentKind, IncidentState, Measure, Only, Reattribution, Status,
+    IncidentFacts, IncidentKind, IncidentState, Measure, Note, Only, Reattribution, Status,
     TypicalAndNow,
 };
 pub use notification::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};

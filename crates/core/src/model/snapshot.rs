@@ -116,6 +116,27 @@ pub struct EndpointView {
 }
 
 impl Snapshot {
+    /// Of nothing, at `at`.
+    pub fn empty(at: Timestamp) -> Self {
+        Self {
+            at,
+            location: String::new(),
+            blind_since: None,
+            budget_spent: false,
+            spent_today_usd: 0.0,
+            last_recorded_at: None,
+            store_error: None,
+            endpoints: Vec::new(),
+            incidents: Vec::new(),
+            advice: Vec::new(),
+            silences: Vec::new(),
+            maintenance: Vec::new(),
+            outbox: Vec::new(),
+            official: Vec::new(),
+            leaders: BTreeMap::new(),
+        }
+    }
+
     /// The [worst](Status::worse) status of all. What is in maintenance says nothing while there is something else.
     pub fn overall(&self) -> Status {
         let all = || self.endpoints.iter().map(|e| e.status);

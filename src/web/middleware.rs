@@ -1,4 +1,4 @@
-//! What stands before every route: who may ask, how much and how often, and the headers that keep a browser safe.
+//! Runs before every route: which clients may ask for what and how often, and the headers that keep a browser safe.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -18,10 +18,11 @@ use ring::digest;
 use tokio::time::Instant;
 use url::Host;
 
-use super::View;
 use super::problem::{self, Problem};
-use super::serve::neighbourhood;
-use crate::config::Settings;
+use super::reader::Reader;
+use super::serve::client_prefix;
+use super::{View, assets};
+use crate::config::{Public, Settings};
 use crate::log::{Event, emit};
 use crate::model::Secret;
 
@@ -29,8 +30,7 @@ use crate::model::Secret;
 const BODY_BYTES: usize = 64 * 1024;
 /// How long a client may take to send it.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Requests a second that one address may go on making; generous, since an application may ask `/api/v1/route` before
-/// each of its calls.
+/// Requests a second that one address may make, `/api/v1/route` apart, which an application may ask before each of its calls.
 const RATE: f64 = 1000.0;
 /// Requests that it may make at once.
 const BURST: f64 = 2000.0;
@@ -57,17 +57,56 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-/// Asked by service managers and load balancers, which know neither our names nor our token; they tell nothing.
+/// Asked by service managers and load balancers, which know neither our names nor our token; they reveal nothing.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// The limit of requests per address does not apply to it.
+const ROUTE: &str = "/api/v1/route";
+const HEALTH: &str = "/api/v1/health";
+/// The banner for an iframe.
+const EMBED: &str = "/embed";
+/// What a visitor without the token may ask for where `public = "summary"`.
+const SUMMARY: [&str; 12] = [
+    "/",
+    "/incidents",
+    "/api/v1/status",
+    "/api/v1/endpoints",
+    "/api/v1/incidents",
+    ROUTE,
+    HEALTH,
+    EMBED,
+    "/feed.atom",
+    "/favicon.ico",
+    "/api/v1/openapi.json",
+    "/subscribe",
+];
+/// And the paths below these.
+const SUMMARY_BELOW: [&str; 6] = [
+    "/endpoints/",
+    "/incidents/",
+    "/api/v1/incidents/",
+    "/api/v2/",
+    "/badge/",
+    "/assets/",
+];
+/// Links with a token of their own, the style sheet of their pages, and the form of subscribers.
+const WITHOUT_TOKEN: [&str; 4] = ["/a/", "/unsubscribe/", "/confirm/", "/assets/"];
+/// Smaller answers are not worth compressing.
+const WORTH_COMPRESSING: u64 = 2048;
+/// Larger ones are compressed off the async workers.
+const LARGE: usize = 64 * 1024;
 
-/// What the guard knows.
+/// A connection over the control socket: file permissions have checked the user.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalUser;
+
+/// What the middleware knows.
 #[derive(Clone)]
-pub(super) struct Guard {
+pub(super) struct Middleware {
     view: View,
     rates: Arc<Mutex<HashMap<IpAddr, Bucket>>>,
 }
 
-impl Guard {
+impl Middleware {
     pub(super) fn new(view: View) -> Self {
         Self {
             view,
@@ -77,21 +116,37 @@ impl Guard {
 }
 
 /// The middleware around every route.
-pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(super) async fn check(
+    State(middleware): State<Middleware>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let if_none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let response = match admit(&guard, request).await {
+    let takes_gzip = assets::takes_gzip(request.headers());
+    let origin = allowed_origin(&middleware.view, &path, request.headers());
+    let response = match admit(&middleware, request).await {
+        Ok(_) if method == Method::OPTIONS && path == HEALTH => {
+            StatusCode::NO_CONTENT.into_response()
+        }
         Ok(request) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
     let response = problem::worded(response, &method, &path).await;
     let mut response = if method == Method::GET || method == Method::HEAD {
-        tagged(response, if_none_match.as_ref()).await
+        compressed(tagged(response, if_none_match.as_ref()).await, takes_gzip).await
     } else {
         response
     };
+    if path == HEALTH {
+        allow_origin(&mut response, origin);
+    }
     for (name, value) in SECURITY_HEADERS {
+        if path == EMBED && name == header::X_FRAME_OPTIONS {
+            // Its policy says who may frame it; this header cannot.
+            continue;
+        }
         response
             .headers_mut()
             .entry(name)
@@ -99,6 +154,7 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     }
     let status = response.status().as_u16();
     let ms = began.elapsed().as_secs_f64() * 1000.0;
+    let path = logged_path(&path);
     let fields = serde_json::json!({"method": method.as_str(), "path": path, "http_status": status, "duration_ms": ms});
     emit(
         Event::WebRequest,
@@ -109,12 +165,55 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     response
 }
 
+/// The path as it is logged: the token of a link is a secret.
+fn logged_path(path: &str) -> &str {
+    let secret = WITHOUT_TOKEN.into_iter().filter(|p| *p != "/assets/");
+    secret
+        .into_iter()
+        .find(|prefix| path.starts_with(prefix))
+        .unwrap_or(path)
+}
+
+/// The origin of the request, if its pages may read this path.
+fn allowed_origin(view: &View, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN).filter(|_| path == HEALTH)?;
+    let text = origin.to_str().ok()?;
+    let config = view.config.borrow();
+    let is_allowed = config.web.cors_origins.iter().any(|o| o == text);
+    is_allowed.then(|| origin.clone())
+}
+
+fn allow_origin(response: &mut Response, origin: Option<HeaderValue>) {
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    let Some(origin) = origin else { return };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let more = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "cross-origin",
+        ),
+    ];
+    for (name, value) in more {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
 /// Lets a request in, with its body read, or says why not.
-async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
-    let config = guard.view.config.borrow().clone();
-    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        let mut rates = guard.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        if !take(&mut rates, neighbourhood(peer.ip()), Instant::now()) {
+async fn admit(middleware: &Middleware, request: Request) -> Result<Request, Refused> {
+    let config = middleware.view.config.borrow().clone();
+    let path = request.uri().path();
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>()
+        && path != ROUTE
+    {
+        let mut rates = middleware
+            .rates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !take(&mut rates, client_prefix(peer.ip()), Instant::now()) {
             let problem = Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many requests from your address; wait a second",
@@ -125,26 +224,25 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
             });
         }
     }
-    if !OPEN.contains(&request.uri().path()) {
+    let is_local = request.extensions().get::<LocalUser>().is_some();
+    let reader = if is_local {
+        Reader::Token
+    } else if OPEN.contains(&path) {
+        Reader::Public
+    } else {
         check_host(&request, &config)?;
-        check_token(
-            request.method(),
-            request.headers(),
-            config.web.token.as_ref(),
-        )?;
-    }
+        reader_of(request.method(), path, request.headers(), &config)?
+    };
     let (mut parts, body) = request.into_parts();
-    if config.web.token.is_some() && !OPEN.contains(&parts.uri.path()) {
-        parts.extensions.insert(TokenSeen);
-    }
-    let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await;
-    let body = match whole {
+    parts.extensions.insert(reader);
+    let all = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await;
+    let body = match all {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let detail = format!("a body has at most {BODY_BYTES} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
         }
-        Ok(Err(_)) => return Err(Problem::bad_request("the body did not arrive whole").into()),
+        Ok(Err(_)) => return Err(Problem::bad_request("the body is incomplete").into()),
         Err(_) => {
             return Err(Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
@@ -157,7 +255,7 @@ async fn admit(guard: &Guard, request: Request) -> Result<Request, Refused> {
 }
 
 /// A web page elsewhere can point a name of its own at this address (DNS rebinding) and have a browser inside the
-/// network ask us; the browser then says that name. So only names that are ours are answered.
+/// network ask us; the browser then sends that name. So only names that are ours are answered.
 fn check_host(request: &Request, config: &Settings) -> Result<(), Problem> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (named.next().and_then(|h| h.to_str().ok()), named.next()) else {
@@ -204,10 +302,6 @@ fn is_trusted(host: &str, config: &Settings) -> bool {
         || config.web.trusted_hosts.iter().any(named)
 }
 
-/// The request has shown the token that was configured when it came.
-#[derive(Debug, Clone, Copy)]
-struct TokenSeen;
-
 /// What every writing handler asks for: that there is a token, and that the client has sent it.
 pub(super) struct MayWrite;
 
@@ -215,7 +309,7 @@ impl FromRequestParts<View> for MayWrite {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &View) -> Result<Self, Problem> {
-        if parts.extensions.get::<TokenSeen>().is_some() {
+        if parts.extensions.get() == Some(&Reader::Token) {
             return Ok(Self);
         }
         let detail = "writing needs a token and none is configured; set `token` in `[web]` and send it as \
@@ -224,14 +318,54 @@ impl FromRequestParts<View> for MayWrite {
     }
 }
 
-/// Where a token is configured, nothing is read or written without it.
-fn check_token(
+/// What a handler asks for that only the control socket may reach; elsewhere there is no such path.
+pub(super) struct LocalOnly;
+
+impl FromRequestParts<View> for LocalOnly {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &View) -> Result<Self, StatusCode> {
+        let is_local = parts.extensions.get::<LocalUser>().is_some();
+        is_local.then_some(Self).ok_or(StatusCode::NOT_FOUND)
+    }
+}
+
+/// What the request may see: where a token is configured, only what `public` says without it.
+fn reader_of(
     method: &Method,
+    path: &str,
     headers: &HeaderMap,
-    token: Option<&Secret>,
-) -> Result<(), Refused> {
-    let Some(token) = token else { return Ok(()) };
+    config: &Settings,
+) -> Result<Reader, Refused> {
+    let Some(token) = &config.web.token else {
+        return Ok(Reader::Open);
+    };
     let reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let has_own_token = WITHOUT_TOKEN.iter().any(|prefix| path.starts_with(prefix));
+    if has_own_token || (path == "/subscribe" && config.web.subscribe) {
+        return Ok(Reader::Public);
+    }
+    if *method == Method::OPTIONS && path == HEALTH {
+        return Ok(Reader::Public);
+    }
+    if !headers.contains_key(header::AUTHORIZATION) && reading {
+        match config.web.public {
+            Public::All => return Ok(Reader::Open),
+            Public::Summary if in_summary(path) => return Ok(Reader::Public),
+            Public::Summary | Public::Off => {}
+        }
+    }
+    check_token(reading, headers, token).map(|()| Reader::Token)
+}
+
+fn in_summary(path: &str) -> bool {
+    let one_endpoint = path.strip_prefix("/api/v1/endpoints/");
+    SUMMARY.contains(&path)
+        || SUMMARY_BELOW.iter().any(|prefix| path.starts_with(prefix))
+        || one_endpoint.is_some_and(|name| !name.contains('/'))
+}
+
+fn check_token(reading: bool, headers: &HeaderMap, token: &Secret) -> Result<(), Refused> {
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|h| h.to_str().ok())
@@ -319,7 +453,12 @@ async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Resp
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
     let size = axum::body::HttpBody::size_hint(response.body()).exact();
-    if response.status() != StatusCode::OK || !is_json || size.is_none_or(|s| s > TAGGED_BYTES) {
+    let has_tag_already = response.headers().contains_key(header::ETAG);
+    if response.status() != StatusCode::OK
+        || !is_json
+        || has_tag_already
+        || size.is_none_or(|s| s > TAGGED_BYTES)
+    {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -333,13 +472,7 @@ async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Resp
         "\"{}\"",
         URL_SAFE_NO_PAD.encode(&digest::digest(&digest::SHA256, &body).as_ref()[..12])
     );
-    let has_it = if_none_match
-        .and_then(|h| h.to_str().ok())
-        .is_some_and(|has| {
-            has.split(',')
-                .map(|t| t.trim().trim_start_matches("W/"))
-                .any(|t| t == tag || t == "*")
-        });
+    let has_it = self::has_tag(if_none_match, &tag);
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         parts.headers.insert(header::ETAG, tag);
     }
@@ -354,6 +487,59 @@ async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Resp
         return Response::from_parts(parts, Body::empty());
     }
     Response::from_parts(parts, Body::from(body))
+}
+
+/// Whether the client has the answer of this tag already.
+pub(super) fn has_tag(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
+    if_none_match
+        .and_then(|h| h.to_str().ok())
+        .is_some_and(|has| {
+            has.split(',')
+                .map(|t| t.trim().trim_start_matches("W/"))
+                .any(|t| t == tag || t == "*")
+        })
+}
+
+/// A JSON answer of known size, compressed if the client takes that and it is worth it.
+async fn compressed(response: Response, takes_gzip: bool) -> Response {
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    let size = axum::body::HttpBody::size_hint(response.body()).exact();
+    if !is_json || size.is_none_or(|s| s < WORTH_COMPRESSING) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    parts
+        .headers
+        .append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if !takes_gzip {
+        return Response::from_parts(parts, body);
+    }
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let zipped = if body.len() > LARGE {
+        let plain = body.clone();
+        tokio::task::spawn_blocking(move || assets::gzip(&plain))
+            .await
+            .ok()
+    } else {
+        Some(assets::gzip(&body))
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    match zipped {
+        Some(zipped) => {
+            parts
+                .headers
+                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            Response::from_parts(parts, Body::from(zipped))
+        }
+        None => Response::from_parts(parts, Body::from(body)),
+    }
 }
 
 /// A refusal with the headers that it calls for.

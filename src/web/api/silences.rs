@@ -1,5 +1,4 @@
-//! What people say: silences and acknowledgements. The guard has seen the token; the pipeline records what is said
-//! before it is answered.
+//! Silences. The middleware has seen the token; the pipeline records a change before it is answered.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -10,25 +9,23 @@ use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::incidents::Numbered;
 use crate::config::duration;
-use crate::model::Silence;
-use crate::model::{Acknowledgement, Incident, Provider, Timestamp};
+use crate::model::{Provider, Silence, Timestamp};
 use crate::pipeline::Control;
 use crate::web::View;
-use crate::web::guard::MayWrite;
+use crate::web::middleware::MayWrite;
 use crate::web::problem::Problem;
 
 /// The longest name and note that is kept, in bytes.
 const LONGEST: usize = 1000;
 
-/// A silence as it is asked for. Without endpoints, providers and groups it holds for all.
+/// A new silence. Without endpoints, providers and groups it covers everything.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Wish {
+pub(super) struct NewSilence {
     /// When it ends; or give `for`.
     until: Option<Timestamp>,
-    /// How long it holds, such as `2h` or `1h30m`; or give `until`.
+    /// How long it lasts, such as `2h` or `1h30m`; or give `until`.
     #[schema(pattern = "^([1-9][0-9]{0,3}[mhd]){1,3}$")]
     r#for: Option<String>,
     /// Only these endpoints.
@@ -37,19 +34,9 @@ pub(super) struct Wish {
     providers: Vec<Provider>,
     /// Only these groups.
     groups: Vec<String>,
-    /// Who asks for it.
+    /// Who creates it.
     by: String,
     /// Why.
-    note: String,
-}
-
-/// Who is on an incident, and what they say about it.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Word {
-    /// Who says it.
-    by: String,
-    /// What they say.
     note: String,
 }
 
@@ -61,14 +48,14 @@ pub(super) struct Which {
     id: Uuid,
 }
 
-/// The silences that hold.
+/// The active silences.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Silences {
-    /// In the order in which they were asked for.
+    /// In the order of their creation.
     silences: Vec<Silence>,
 }
 
-/// The silences that hold.
+/// The active silences.
 #[utoipa::path(get, path = "/api/v1/silences", operation_id = "silences", responses((status = 200, body = Silences)))]
 pub(super) async fn silences(State(view): State<View>) -> Json<Silences> {
     Json(Silences {
@@ -77,20 +64,21 @@ pub(super) async fn silences(State(view): State<View>) -> Json<Silences> {
 }
 
 /// Begins a silence. Needs the token.
-#[utoipa::path(post, path = "/api/v1/silences", operation_id = "silence", request_body = Wish,
+#[utoipa::path(post, path = "/api/v1/silences", operation_id = "silence", request_body = NewSilence,
     responses((status = 201, body = Silence)))]
 pub(super) async fn silence(
     _: MayWrite,
     State(view): State<View>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Silence>), Problem> {
-    let wish: Wish = said(&body)?;
+    let wanted: NewSilence = body_of(&body)?;
     let now = (view.wall)();
-    let until = match (wish.until, &wish.r#for) {
+    let until = match (wanted.until, &wanted.r#for) {
         (Some(until), None) => until,
         (None, Some(length)) => {
-            now + duration(length)
-                .map_err(|why| Problem::bad_request(format!("`for` is no length of time: {why}")))?
+            now + duration(length).map_err(|why| {
+                Problem::bad_request(format!("`for` is not a valid duration: {why}"))
+            })?
         }
         _ => {
             return Err(Problem::bad_request(
@@ -105,7 +93,7 @@ pub(super) async fn silence(
         ));
     }
     let config = view.config.borrow().clone();
-    if let Some(name) = wish
+    if let Some(name) = wanted
         .endpoints
         .iter()
         .find(|n| !config.endpoints.iter().any(|e| e.name == **n))
@@ -115,7 +103,7 @@ pub(super) async fn silence(
             name.escape_debug()
         )));
     }
-    if let Some(name) = wish.groups.iter().find(|g| {
+    if let Some(name) = wanted.groups.iter().find(|g| {
         !config
             .endpoints
             .iter()
@@ -130,11 +118,11 @@ pub(super) async fn silence(
         id: Uuid::now_v7(),
         created_at: now,
         until,
-        by: short(&wish.by),
-        note: short(&wish.note),
-        endpoints: wish.endpoints,
-        providers: wish.providers,
-        groups: wish.groups,
+        by: short(&wanted.by),
+        note: short(&wanted.note),
+        endpoints: wanted.endpoints,
+        providers: wanted.providers,
+        groups: wanted.groups,
     };
     let silence = ask(&view, |reply| Control::Silence(silence, reply)).await?;
     Ok((StatusCode::CREATED, Json(silence)))
@@ -169,29 +157,8 @@ pub(super) async fn unsilence_which(
     end(&view, which.id).await
 }
 
-/// Says that somebody is on an incident: reminders and escalations end. Needs the token.
-#[utoipa::path(post, path = "/api/v1/incidents/{number}/ack", operation_id = "acknowledge", params(Numbered),
-    request_body = Word, responses((status = 200, body = Incident)))]
-pub(super) async fn acknowledge(
-    _: MayWrite,
-    State(view): State<View>,
-    Path(Numbered { number }): Path<Numbered>,
-    body: Bytes,
-) -> Result<Json<Incident>, Problem> {
-    let word: Word = said(&body)?;
-    let word = Acknowledgement {
-        at: (view.wall)(),
-        by: short(&word.by),
-        note: short(&word.note),
-    };
-    let incident = ask(&view, |reply| Control::Acknowledge(number, word, reply)).await?;
-    incident
-        .map(Json)
-        .ok_or_else(|| Problem::not_found(format!("no incident of number {number} goes on")))
-}
-
-/// What the body says; an empty one says nothing.
-fn said<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Problem> {
+/// The body as JSON; an empty one is the default.
+pub(super) fn body_of<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Ok(T::default());
     }
@@ -205,7 +172,7 @@ fn said<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Problem>
 }
 
 /// One line of bounded length without control characters.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -213,7 +180,7 @@ fn short(text: &str) -> String {
     line.trim()[..line.trim().floor_char_boundary(LONGEST)].to_owned()
 }
 
-async fn ask<T>(
+pub(super) async fn ask<T>(
     view: &View,
     control: impl FnOnce(oneshot::Sender<T>) -> Control,
 ) -> Result<T, Problem> {

@@ -12,24 +12,24 @@ use tokio::time::{Instant, Sleep};
 /// network for in a tunnel would keep slots from others.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// The pace, in bytes a second, at which waiting is made good: about half of what the slowest mobile network carries.
-pub(super) const PACE: u32 = 2048;
+pub(super) const MIN_RATE: u32 = 2048;
 
 /// A stream whose writes fail once its reader has made them wait for too long.
-pub(super) struct Paced<S> {
+pub(super) struct MinThroughput<S> {
     stream: S,
-    /// How long writes have waited, less what was read since at [`PACE`].
-    owed: Duration,
+    /// How long writes have waited, less what was read since at [`MIN_RATE`].
+    waited_in_all: Duration,
     /// Since when a write waits.
     waiting: Option<Instant>,
     /// Ends the wait.
     alarm: Pin<Box<Sleep>>,
 }
 
-impl<S> Paced<S> {
+impl<S> MinThroughput<S> {
     pub(super) fn new(stream: S) -> Self {
         Self {
             stream,
-            owed: Duration::ZERO,
+            waited_in_all: Duration::ZERO,
             waiting: None,
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
         }
@@ -48,8 +48,8 @@ impl<S> Paced<S> {
                     .waiting
                     .take()
                     .map_or(Duration::ZERO, |since| now.duration_since(since));
-                let made_good = Duration::from_secs_f64(*n as f64 / f64::from(PACE));
-                self.owed = (self.owed + waited).saturating_sub(made_good);
+                let made_good = Duration::from_secs_f64(*n as f64 / f64::from(MIN_RATE));
+                self.waited_in_all = (self.waited_in_all + waited).saturating_sub(made_good);
             }
             return Poll::Ready(result);
         }
@@ -57,14 +57,14 @@ impl<S> Paced<S> {
             self.waiting = Some(now);
             self.alarm
                 .as_mut()
-                .reset(now + PATIENCE.saturating_sub(self.owed));
+                .reset(now + PATIENCE.saturating_sub(self.waited_in_all));
         }
         ready!(self.alarm.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MinThroughput<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -74,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MinThroughput<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

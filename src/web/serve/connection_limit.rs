@@ -1,8 +1,8 @@
-//! Who may be connected. There are so many seats; when all are taken, a newcomer gets the seat of the connection that is
+//! Who may be connected. There are so many limit; when all are open, a newcomer gets the permit of the connection that is
 //! missed least, so that no visitor can shut the others out.
 //!
 //! A fixed number for each address would throttle everybody behind a reverse proxy, whose address they share. So an address
-//! may take as many seats as nobody else wants.
+//! may take as many limit as nobody else wants.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,61 +13,61 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A connection that has asked for something so lately is being answered, and keeps its seat.
+/// A connection that has asked for something so lately is being answered, and keeps its permit.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// Every seat that is taken.
+/// Every permit that is open.
 #[derive(Clone)]
-pub(super) struct Seats {
+pub(super) struct ConnectionLimit {
     limit: usize,
-    taken: Arc<Mutex<Taken>>,
+    open: Arc<Mutex<Open>>,
     freed: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct Taken {
-    by: BTreeMap<u64, Sitter>,
+struct Open {
+    by: BTreeMap<u64, Connection>,
     next: u64,
 }
 
 /// A connection.
-struct Sitter {
-    neighbourhood: IpAddr,
+struct Connection {
+    client_prefix: IpAddr,
     /// When it last asked for something; when it came, if it never has.
     at: Instant,
     has_asked: bool,
     leave: CancellationToken,
 }
 
-/// The seat of one connection; dropped, it is free.
-pub(super) struct Seat {
+/// The permit of one connection; dropped, it is free.
+pub(super) struct Permit {
     number: u64,
-    seats: Seats,
+    limit: ConnectionLimit,
     leave: CancellationToken,
 }
 
-impl Seats {
+impl ConnectionLimit {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
-            taken: Arc::default(),
+            open: Arc::default(),
             freed: Arc::default(),
         }
     }
 
-    /// A seat for a connection from `ip`, as soon as there is one; `None` if those who are there already from the same
+    /// A permit for a connection from `ip`, as soon as there is one; `None` if those who are there already from the same
     /// address keep it busy: nobody behind them in the queue is to wait for that.
-    pub(super) async fn take(&self, ip: IpAddr) -> Option<Seat> {
+    pub(super) async fn take(&self, ip: IpAddr) -> Option<Permit> {
         loop {
             let freed = self.freed.notified();
-            if let Some(seat) = self.sit(ip, Instant::now()) {
-                return Some(seat);
+            if let Some(permit) = self.try_admit(ip, Instant::now()) {
+                return Some(permit);
             }
             if self
-                .taken()
+                .open()
                 .by
                 .values()
-                .any(|s| s.neighbourhood == neighbourhood(ip))
+                .any(|s| s.client_prefix == client_prefix(ip))
             {
                 return None;
             }
@@ -76,58 +76,58 @@ impl Seats {
         }
     }
 
-    /// A seat, if one is free; otherwise somebody is asked to leave.
-    fn sit(&self, ip: IpAddr, now: Instant) -> Option<Seat> {
-        let mut taken = self.taken();
-        if taken.by.len() >= self.limit {
-            if let Some(number) = taken.least_missed(neighbourhood(ip), now)
-                && let Some(sitter) = taken.by.remove(&number)
+    /// A permit, if one is free; otherwise somebody is asked to leave.
+    fn try_admit(&self, ip: IpAddr, now: Instant) -> Option<Permit> {
+        let mut open = self.open();
+        if open.by.len() >= self.limit {
+            if let Some(number) = open.eviction_candidate(client_prefix(ip), now)
+                && let Some(connection) = open.by.remove(&number)
             {
-                sitter.leave.cancel();
+                connection.leave.cancel();
             } else {
                 return None;
             }
         }
-        let number = taken.next;
-        taken.next += 1;
+        let number = open.next;
+        open.next += 1;
         let leave = CancellationToken::new();
-        let sitter = Sitter {
-            neighbourhood: neighbourhood(ip),
+        let connection = Connection {
+            client_prefix: client_prefix(ip),
             at: now,
             has_asked: false,
             leave: leave.clone(),
         };
-        taken.by.insert(number, sitter);
-        Some(Seat {
+        open.by.insert(number, connection);
+        Some(Permit {
             number,
-            seats: self.clone(),
+            limit: self.clone(),
             leave,
         })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Taken {
-    /// Of the address that holds the most seats: a connection that has asked for nothing yet, else the one whose last
+impl Open {
+    /// Of the address that holds the most limit: a connection that has asked for nothing yet, else the one whose last
     /// request is the oldest. That is an idle one, a stream, which comes again, or a very slow reader. Nobody leaves for
     /// a `newcomer` that holds more, and one that is being answered only for one that holds less.
-    fn least_missed(&self, newcomer: IpAddr, now: Instant) -> Option<u64> {
+    fn eviction_candidate(&self, newcomer: IpAddr, now: Instant) -> Option<u64> {
         let mut held: HashMap<IpAddr, usize> = HashMap::new();
-        for sitter in self.by.values() {
-            *held.entry(sitter.neighbourhood).or_default() += 1;
+        for connection in self.by.values() {
+            *held.entry(connection.client_prefix).or_default() += 1;
         }
         let mine = held.get(&newcomer).copied().unwrap_or(0);
-        let may_leave = |s: &Sitter| {
-            let theirs = held[&s.neighbourhood];
+        let may_leave = |s: &Connection| {
+            let theirs = held[&s.client_prefix];
             theirs >= mine
                 && (!s.has_asked || now.duration_since(s.at) >= BUSY || theirs > mine + 1)
         };
-        let rank = |s: &Sitter| {
+        let rank = |s: &Connection| {
             (
-                held[&s.neighbourhood],
+                held[&s.client_prefix],
                 !s.has_asked,
                 now.duration_since(s.at),
             )
@@ -141,29 +141,29 @@ impl Taken {
     }
 }
 
-impl Seat {
+impl Permit {
     /// Notes that something was asked for.
     pub(super) fn ask(&self, now: Instant) {
-        if let Some(sitter) = self.seats.taken().by.get_mut(&self.number) {
-            (sitter.at, sitter.has_asked) = (now, true);
+        if let Some(connection) = self.limit.open().by.get_mut(&self.number) {
+            (connection.at, connection.has_asked) = (now, true);
         }
     }
 
     /// Ends when this connection has to make room.
-    pub(super) async fn given_up(&self) {
+    pub(super) async fn evicted(&self) {
         self.leave.cancelled().await;
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.seats.taken().by.remove(&self.number);
-        self.seats.freed.notify_one();
+        self.limit.open().by.remove(&self.number);
+        self.limit.freed.notify_one();
     }
 }
 
 /// Who counts as one visitor: a host has one address of IPv4, but a whole network of IPv6.
-pub(in crate::web) fn neighbourhood(ip: IpAddr) -> IpAddr {
+pub(in crate::web) fn client_prefix(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
         ip @ IpAddr::V4(_) => ip,
@@ -174,23 +174,23 @@ pub(in crate::web) fn neighbourhood(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    /// Visitors by their address; each takes a seat a millisecond after the one before.
+    /// Visitors by their address; each takes a permit a millisecond after the one before.
     struct Room {
-        seats: Seats,
+        limit: ConnectionLimit,
         now: Instant,
     }
 
     impl Room {
         fn new(limit: usize) -> Self {
             Self {
-                seats: Seats::new(limit),
+                limit: ConnectionLimit::new(limit),
                 now: Instant::now(),
             }
         }
 
-        fn enters(&mut self, ip: &str) -> Option<Seat> {
+        fn enters(&mut self, ip: &str) -> Option<Permit> {
             self.now += Duration::from_millis(1);
-            self.seats.sit(ip.parse().unwrap(), self.now)
+            self.limit.try_admit(ip.parse().unwrap(), self.now)
         }
 
         fn pass(&mut self, time: Duration) {
@@ -198,8 +198,8 @@ mod tests {
         }
     }
 
-    fn has_left(seat: &Seat) -> bool {
-        seat.leave.is_cancelled()
+    fn has_left(permit: &Permit) -> bool {
+        permit.leave.is_cancelled()
     }
 
     #[test]
@@ -262,8 +262,8 @@ mod tests {
             room.enters("192.0.2.1"),
         ]
         .map(Option::unwrap);
-        for seat in &busy {
-            seat.ask(room.now);
+        for permit in &busy {
+            permit.ask(room.now);
         }
         assert!(room.enters("192.0.2.1").is_none());
         let other = room.enters("192.0.2.2").unwrap();
@@ -282,8 +282,8 @@ mod tests {
         idle.ask(room.now);
         room.pass(BUSY * 5);
         let busy = [room.enters("192.0.2.1"), room.enters("192.0.2.1")].map(Option::unwrap);
-        for seat in &busy {
-            seat.ask(room.now);
+        for permit in &busy {
+            permit.ask(room.now);
         }
         assert!(room.enters("192.0.2.1").is_none());
         assert!(!has_left(&idle));
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_visitor() {
-        let of = |ip: &str| neighbourhood(ip.parse().unwrap());
+        let of = |ip: &str| client_prefix(ip.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));

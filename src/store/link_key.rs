@@ -1,0 +1,39 @@
+//! The key that signs the links in messages. It lies in the store, so that every daemon of one store reads the links of all.
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rusqlite::OptionalExtension as _;
+
+use super::{Store, StoreError};
+
+/// The length of the key, in bytes.
+pub const LINK_KEY_BYTES: usize = 32;
+
+impl Store {
+    /// The key; made when it is asked for the first time.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn link_key(&self) -> Result<[u8; LINK_KEY_BYTES], StoreError> {
+        let mut fresh = [0; LINK_KEY_BYTES];
+        // Without randomness the key stays as it is: links are then refused, since nobody can know what signed them.
+        let has_fresh = SystemRandom::new().fill(&mut fresh).is_ok();
+        self.transaction(|tx| {
+            tx.execute_batch(
+                "CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
+            )?;
+            let known: Option<Vec<u8>> = tx
+                .query_row("SELECT value FROM secret WHERE name = 'links'", [], |r| r.get(0))
+                .optional()?;
+            if let Some(known) = known.and_then(|k| <[u8; LINK_KEY_BYTES]>::try_from(k).ok()) {
+                return Ok(known);
+            }
+            if has_fresh {
+                tx.execute(
+                    "INSERT OR REPLACE INTO secret (name, value) VALUES ('links', ?1)",
+                    [fresh.as_slice()],
+                )?;
+            }
+            Ok(fresh)
+        })
+    }
+}

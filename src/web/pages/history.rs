@@ -1,0 +1,236 @@
+//! What the index page shows of the past. It changes slowly and costs many rows, so it is read at most every few seconds,
+//! however many visitors there are; they get the previous reading meanwhile. One endpoint is read at a time and reduced to
+//! counts at once, so the memory does not grow with the fleet, and finished days are kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::chart::Spread;
+use crate::model::{Incident, Timestamp};
+use crate::rollup::{Resolution, Rollup, Sketch};
+use crate::store::{RollupQuery, Store, StoreError};
+
+/// The days that the bars show.
+pub(crate) const DAYS: usize = 90;
+/// One day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+/// One hour.
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+/// How often finished days are read again.
+const ALL_DAYS_EVERY: Duration = Duration::from_mins(10);
+/// The incidents that the index page lists.
+const INCIDENTS: u32 = 6;
+/// How long what was read is good enough.
+const FRESH: Duration = Duration::from_secs(10);
+/// How long it is shown while it is read again; a later visitor waits for the new reading.
+const STALE: Duration = Duration::from_mins(2);
+
+/// What the index page shows of the past.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// When it was read.
+    read_at: Timestamp,
+    /// The first day of the bars.
+    pub(crate) first_day: Timestamp,
+    /// When all days were read, not only the last two.
+    full_at: Timestamp,
+    /// Per endpoint, its days in order.
+    pub(crate) days: BTreeMap<String, Vec<Day>>,
+    /// Per endpoint, its last 24 hours.
+    pub(crate) paces: BTreeMap<String, Pace>,
+}
+
+/// The probes of one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Day {
+    /// Days since the Unix epoch, in UTC.
+    pub(crate) number: i64,
+    /// Answered correctly, slow ones included.
+    pub(crate) good: u32,
+    /// Of these, slow.
+    pub(crate) slow: u32,
+    /// Failed because of the provider.
+    pub(crate) failed: u32,
+}
+
+impl Day {
+    pub(crate) fn of(rollup: &Rollup) -> Self {
+        Self {
+            number: rollup.at.0.div_euclid(DAY_MS),
+            good: rollup.good(),
+            slow: rollup.slow,
+            failed: rollup.failed_provider,
+        }
+    }
+
+    /// Probes that count for availability.
+    pub(crate) fn counted(self) -> u32 {
+        self.good + self.failed
+    }
+
+    /// Share of good probes; `None` without one that counts.
+    pub(crate) fn availability(self) -> Option<f64> {
+        (self.counted() > 0).then(|| f64::from(self.good) / f64::from(self.counted()))
+    }
+
+    /// Midnight at its beginning.
+    pub(crate) fn start(self) -> Timestamp {
+        Timestamp(self.number * DAY_MS)
+    }
+}
+
+/// The last reading of the history. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryCache {
+    history: Arc<Mutex<Arc<History>>>,
+    /// Held by whoever reads it anew, so that a crowd reads it once.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl HistoryCache {
+    /// The history as of about `now`.
+    pub(crate) async fn get(
+        &self,
+        store: &Store,
+        now: Timestamp,
+    ) -> Result<Arc<History>, StoreError> {
+        let known = self.lock().clone();
+        let younger_than = |history: &History, limit: Duration| {
+            (0..limit.as_millis() as i64).contains(&now.since_ms(history.read_at))
+        };
+        if younger_than(&known, FRESH) {
+            return Ok(known);
+        }
+        let good_enough = younger_than(&known, STALE);
+        let turn = if good_enough {
+            let Ok(turn) = self.turn.clone().try_lock_owned() else {
+                return Ok(known);
+            };
+            turn
+        } else {
+            self.turn.clone().lock_owned().await
+        };
+        // Whoever had the turn before has read it meanwhile, perhaps a moment later than this look.
+        let newest = self.lock().clone();
+        if now.since_ms(newest.read_at).abs() < FRESH.as_millis() as i64 {
+            return Ok(newest);
+        }
+        let (memory, store) = (self.clone(), store.clone());
+        // A task of its own: it ends even if who asked for it goes away.
+        let reading = tokio::spawn(async move {
+            let read = store
+                .aside(move |store| read(store, now, &newest))
+                .await
+                .map(Arc::new);
+            if let Ok(history) = &read {
+                *memory.lock() = history.clone();
+            }
+            drop(turn);
+            read
+        });
+        if good_enough {
+            return Ok(known);
+        }
+        // It ends early only with the whole daemon.
+        reading.await.unwrap_or(Ok(known))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<History>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last incidents, newest first. What another release wrote in another form is left out rather than fatal.
+pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError> {
+    let rows = store
+        .aside(|store| store.last_incidents(None, INCIDENTS))
+        .await?;
+    Ok(rows
+        .iter()
+        .filter_map(|data| serde_json::from_str(data).ok())
+        .collect())
+}
+
+/// How quickly an endpoint answered in the last 24 hours.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Pace {
+    /// First token of the good probes per hour, oldest first.
+    pub(crate) hours: Vec<(Timestamp, Spread)>,
+    /// First token over all of them.
+    pub(crate) first_token: Option<Spread>,
+    /// Total over all of them.
+    pub(crate) total: Option<Spread>,
+}
+
+impl Pace {
+    fn of(hours: &[Rollup]) -> Self {
+        let whole = |sketch: fn(&Rollup) -> &Sketch| {
+            let mut whole = Sketch::default();
+            for hour in hours {
+                whole.merge(sketch(hour));
+            }
+            Spread::of(&whole)
+        };
+        Self {
+            hours: hours
+                .iter()
+                .filter_map(|hour| Some((hour.at, Spread::of(&hour.first_token)?)))
+                .collect(),
+            first_token: whole(|r| &r.first_token),
+            total: whole(|r| &r.total),
+        }
+    }
+}
+
+/// The first day of the bars at `now`.
+pub(crate) fn first_day(now: Timestamp) -> Timestamp {
+    Timestamp((now.0.div_euclid(DAY_MS) - (DAYS as i64 - 1)) * DAY_MS)
+}
+
+/// Reads the history at `now`. Of what is in `known` only the last two days are read again, until it is too old: a sample of
+/// an earlier day changes only when it is attributed again.
+fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, StoreError> {
+    let first_day = first_day(now);
+    let is_full = !(0..ALL_DAYS_EVERY.as_millis() as i64).contains(&now.since_ms(known.full_at));
+    let today = now.0.div_euclid(DAY_MS);
+    let since = if is_full {
+        first_day
+    } else {
+        Timestamp((today - 1) * DAY_MS)
+    };
+    let mut history = History {
+        read_at: now,
+        first_day,
+        full_at: if is_full { now } else { known.full_at },
+        ..History::default()
+    };
+    for name in store.known_endpoints()? {
+        let query = |resolution, since, detail| RollupQuery {
+            resolution,
+            endpoint: Some(&name),
+            since,
+            until: now,
+            detail,
+        };
+        let recent = store.rollups(query(Resolution::Day, since, false))?;
+        let recent = recent.into_values().flatten().map(|r| Day::of(&r));
+        let earlier = known.days.get(&name).filter(|_| !is_full);
+        let earlier = earlier.into_iter().flatten().copied();
+        let first = first_day.0.div_euclid(DAY_MS);
+        let kept = earlier.filter(|d| (first..today - 1).contains(&d.number));
+        let days: Vec<Day> = kept.chain(recent).collect();
+        let hours = store.rollups(query(
+            Resolution::Hour,
+            now - Duration::from_hours(24),
+            true,
+        ))?;
+        if let Some(hours) = hours.into_values().next() {
+            history.paces.insert(name.clone(), Pace::of(&hours));
+        }
+        if !days.is_empty() {
+            history.days.insert(name, days);
+        }
+    }
+    Ok(history)
+}

@@ -1,0 +1,378 @@
+//! How much traffic each endpoint should get: what HAProxy's agent check and the weights of `/api/v1/route` are made from.
+//!
+//! The detector has decided already whether an endpoint is down, so its hysteresis is ours. A recovered endpoint gets its
+//! traffic back step by step. What is unknown keeps its last reply: a monitor that cannot see must not move traffic.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use crate::config::Settings;
+use crate::log::{Event, emit};
+use crate::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
+
+/// The share of traffic that an endpoint gets at once when it has recovered, in percent.
+const FIRST_SHARE: f64 = 10.0;
+/// The share of a degraded endpoint, in percent.
+const DEGRADED_SHARE: u32 = 50;
+/// The longest cause in a reply, in bytes.
+const CAUSE_BYTES: usize = 60;
+
+/// What a load balancer should do with an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Target {
+    /// Send it traffic.
+    Up,
+    /// Send it less.
+    Degraded,
+    /// Send it nothing, because of this cause.
+    Down(String),
+    /// Let its requests end and send it no new ones.
+    Drain,
+}
+
+/// The state of one endpoint; stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    target: Target,
+    /// When it came back from being down, while its share still grows.
+    recovered_at: Option<Timestamp>,
+}
+
+/// A reply of the agent check: "up ready 100%", "down #http.5xx", "drain".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    Up(u32),
+    Down(String),
+    Drain,
+}
+
+impl Reply {
+    /// What is answered about an endpoint of which nothing is known.
+    pub(super) const UNKNOWN: Self = Self::Up(100);
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up(percent) => write!(f, "up ready {percent}%"),
+            Self::Down(cause) => write!(f, "down #{cause}"),
+            Self::Drain => f.write_str("drain"),
+        }
+    }
+}
+
+impl State {
+    fn reply(&self, now: Timestamp, ramp: Duration) -> Reply {
+        let share = match &self.target {
+            Target::Up => 100,
+            Target::Degraded => DEGRADED_SHARE,
+            Target::Down(cause) => return Reply::Down(cause.clone()),
+            Target::Drain => return Reply::Drain,
+        };
+        let Some(since) = self.recovered_at.filter(|_| !ramp.is_zero()) else {
+            return Reply::Up(share);
+        };
+        let passed = now.since_ms(since).max(0) as f64 / ramp.as_millis() as f64;
+        let grown = FIRST_SHARE + (100.0 - FIRST_SHARE) * passed;
+        Reply::Up(share.min(grown.min(100.0) as u32))
+    }
+
+    /// The state after `target` was seen.
+    fn followed_by(&self, target: Target, now: Timestamp, ramp: Duration) -> Self {
+        let takes_none = |t: &Target| matches!(t, Target::Down(_) | Target::Drain);
+        let recovered_at = match (takes_none(&self.target), takes_none(&target)) {
+            (_, true) => None,
+            (true, false) => Some(now),
+            (false, false) => self
+                .recovered_at
+                .filter(|at| now.since_ms(*at) < ramp.as_millis() as i64),
+        };
+        Self {
+            target,
+            recovered_at,
+        }
+    }
+}
+
+/// What to do with `endpoint`; `None` while that is unknown.
+fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<Target> {
+    if endpoint.status == Status::Maintenance {
+        return Some(Target::Drain);
+    }
+    if snapshot.blind_since.is_some() {
+        return None;
+    }
+    let is_down =
+        |i: &&Incident| i.status == Status::Outage && i.endpoints.contains(&endpoint.name);
+    let outage = snapshot.incidents.iter().find(is_down);
+    match (endpoint.status, outage) {
+        (_, Some(incident)) => Some(Target::Down(one_word(incident.cause.as_str()))),
+        (Status::Outage, None) => Some(Target::Down("outage".to_owned())),
+        (Status::Degraded, None) => Some(Target::Degraded),
+        (Status::Operational, None) => endpoint.last_probe_at.map(|_| Target::Up),
+        (Status::Unknown | Status::Maintenance, None) => None,
+    }
+}
+
+/// A cause that cannot break the line of a reply.
+fn one_word(cause: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    cause
+        .chars()
+        .filter(|c| safe(*c))
+        .take(CAUSE_BYTES)
+        .collect()
+}
+
+/// An answer of `/api/v1/route`, ready to be sent.
+#[derive(Debug, Clone)]
+pub(super) struct RouteAnswer {
+    pub(super) json: Bytes,
+    /// The endpoint to use.
+    pub(super) endpoint: Option<String>,
+    pub(super) etag: String,
+}
+
+/// The answers that were made from one snapshot, per group and whether it is the summary.
+#[derive(Debug, Default)]
+struct RouteCache {
+    snapshot: Option<Arc<Snapshot>>,
+    answers: BTreeMap<(Option<String>, bool), Arc<RouteAnswer>>,
+}
+
+/// The states of all endpoints. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic {
+    states: Arc<Mutex<BTreeMap<String, State>>>,
+    cache: Arc<Mutex<RouteCache>>,
+    path: Option<PathBuf>,
+}
+
+impl Traffic {
+    /// The states as they were stored below `state_dir`; none where nothing can be read.
+    pub fn stored(state_dir: &Path) -> Self {
+        let path = state_dir.join("route.json");
+        let states = std::fs::read(&path).ok();
+        let states = states.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self {
+            states: Arc::new(Mutex::new(states.unwrap_or_default())),
+            cache: Arc::default(),
+            path: Some(path),
+        }
+    }
+
+    /// Takes a snapshot in; true if a state changed.
+    fn follow(&self, snapshot: &Snapshot, ramp: Duration) -> bool {
+        let mut states = lock(&self.states);
+        let mut changed = false;
+        for endpoint in &snapshot.endpoints {
+            let Some(target) = target(endpoint, snapshot) else {
+                continue;
+            };
+            let known = states.get(&endpoint.name);
+            let first = State {
+                target: target.clone(),
+                recovered_at: None,
+            };
+            let next = known.map_or(first, |k| k.followed_by(target, snapshot.at, ramp));
+            if known != Some(&next) {
+                states.insert(endpoint.name.clone(), next);
+                changed = true;
+            }
+        }
+        let before = states.len();
+        states.retain(|name, _| snapshot.endpoints.iter().any(|e| e.name == *name));
+        changed || states.len() != before
+    }
+
+    /// The reply about the endpoint of this name.
+    pub(super) fn reply(&self, name: &str, now: Timestamp, ramp: Duration) -> Reply {
+        lock(&self.states)
+            .get(name)
+            .map_or(Reply::UNKNOWN, |state| state.reply(now, ramp))
+    }
+
+    /// The share of traffic of the endpoint of this name, in percent.
+    pub(super) fn weight(&self, name: &str, now: Timestamp, ramp: Duration) -> u32 {
+        match self.reply(name, now, ramp) {
+            Reply::Up(percent) => percent,
+            Reply::Down(_) | Reply::Drain => 0,
+        }
+    }
+
+    /// The answer for `group` from `snapshot`, made once by `make`, which gives `None` for an unknown group.
+    pub(super) fn route_answer(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        group: Option<&str>,
+        is_summary: bool,
+        make: impl FnOnce() -> Option<RouteAnswer>,
+    ) -> Option<Arc<RouteAnswer>> {
+        let mut cache = lock(&self.cache);
+        let is_same = |s: &Arc<Snapshot>| Arc::ptr_eq(s, snapshot);
+        if !cache.snapshot.as_ref().is_some_and(is_same) {
+            cache.answers.clear();
+            cache.snapshot = Some(snapshot.clone());
+        }
+        let key = (group.map(str::to_owned), is_summary);
+        if let Some(answer) = cache.answers.get(&key) {
+            return Some(answer.clone());
+        }
+        let answer = Arc::new(make()?);
+        cache.answers.insert(key, answer.clone());
+        Some(answer)
+    }
+
+    fn save(&self) -> std::io::Result<()> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let text = serde_json::to_vec(&*lock(&self.states))?;
+        let temporary = path.with_extension("json.new");
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&text)?;
+        std::fs::rename(temporary, path)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps `traffic` true to the snapshots until `stop`, and stored.
+pub async fn run(
+    traffic: Traffic,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    config: watch::Receiver<Arc<Settings>>,
+    stop: CancellationToken,
+) {
+    let mut failing = false;
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let ramp = config.borrow().route.ramp;
+        if traffic.follow(&snapshot, ramp) || failing {
+            let to_save = traffic.clone();
+            let saved = tokio::task::spawn_blocking(move || to_save.save()).await;
+            let error = saved.ok().and_then(Result::err);
+            if let Some(error) = error.as_ref().filter(|_| !failing) {
+                emit(
+                    Event::StoreFailed,
+                    Level::WARN,
+                    &format!("cannot store the state of the traffic weights: {error}"),
+                    &json!({"error": error.to_string()}),
+                );
+            }
+            failing = error.is_some();
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = snapshots.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RAMP: Duration = Duration::from_mins(5);
+
+    fn snapshot(minute: i64, status: &str) -> Snapshot {
+        let at = Timestamp(minute * 60_000);
+        serde_json::from_value(json!({
+            "at": at, "location": "fra1", "blind_since": null, "budget_spent": false,
+            "last_recorded_at": at, "store_error": null, "incidents": [],
+            "endpoints": [{
+                "name": "a", "provider": "openai", "title": "OpenAI", "api": "chat", "model": null, "group": "chat",
+                "status": status, "reason": null, "last_probe_at": at, "last_outcome": "ok", "last_fault": null,
+                "first_token_ms_p50": null, "total_ms_p50": null, "typical_first_token_ms": null,
+                "availability_24h": null,
+            }],
+        }))
+        .unwrap()
+    }
+
+    fn replies(traffic: &Traffic, history: &[(i64, &str)]) -> Vec<String> {
+        let reply = |(minute, status): &(i64, &str)| {
+            let snapshot = snapshot(*minute, status);
+            traffic.follow(&snapshot, RAMP);
+            traffic.reply("a", snapshot.at, RAMP).to_string()
+        };
+        history.iter().map(reply).collect()
+    }
+
+    #[test]
+    fn a_recovered_endpoint_gets_its_traffic_back_step_by_step() {
+        let history = [
+            (0, "operational"),
+            (1, "outage"),
+            (2, "unknown"),
+            (3, "operational"),
+            (4, "operational"),
+            (5, "degraded"),
+            (7, "operational"),
+            (8, "operational"),
+            (9, "maintenance"),
+        ];
+        assert_eq!(
+            replies(&Traffic::default(), &history),
+            [
+                "up ready 100%",
+                "down #outage",
+                "down #outage",
+                "up ready 10%",
+                "up ready 28%",
+                "up ready 46%",
+                "up ready 82%",
+                "up ready 100%",
+                "drain"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_never_seen_is_up() {
+        assert_eq!(
+            replies(&Traffic::default(), &[(0, "unknown")]),
+            ["up ready 100%"]
+        );
+    }
+
+    #[test]
+    fn the_state_survives_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let traffic = Traffic::stored(directory.path());
+        replies(&traffic, &[(0, "operational"), (1, "outage")]);
+        traffic.save().unwrap();
+        let again = Traffic::stored(directory.path());
+        assert_eq!(replies(&again, &[(2, "unknown")]), ["down #outage"]);
+        let mode = std::fs::metadata(directory.path().join("route.json")).unwrap();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_cause_cannot_break_the_reply() {
+        assert_eq!(one_word("http.5xx\nup #100%"), "http.5xxup100");
+    }
+}
