@@ -1,8 +1,9 @@
 //! `llmwatch incidents`: the list, or one incident's story.
 
 use super::{Exit, Globals, print, table};
+use crate::clock;
 use crate::message::values::Locale;
-use crate::model::Incident;
+use crate::model::{Incident, Timestamp};
 use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +19,7 @@ pub(super) struct Args {
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let store = Store::open_read_only(&config.store.path)?;
+    let locale = Locale::english(config.monitor.timezone);
     let mut incidents = Vec::new();
     for row in store.incidents(false)? {
         incidents.push(serde_json::from_str::<Incident>(&row.data)?);
@@ -31,7 +33,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         print(&if args.json {
             serde_json::to_string_pretty(incident)?
         } else {
-            story(incident)
+            story(incident, &locale)
         });
     } else if args.json {
         print(&serde_json::to_string_pretty(&incidents)?);
@@ -44,7 +46,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
             "status",
             "attribution",
             "started",
-            "lasted",
+            "duration",
             "title",
         ]
         .map(str::to_owned);
@@ -60,8 +62,12 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
                 .to_owned(),
                 i.status.as_str().to_owned(),
                 i.attribution.to_string(),
-                i.started_at.to_string(),
-                Locale::default().duration(i.duration_s),
+                locale.time(i.started_at),
+                if i.resolved_at.is_some() {
+                    locale.duration(i.duration_s)
+                } else {
+                    locale.duration_so_far(seconds_since(i.started_at))
+                },
                 i.title.clone(),
             ]
         }));
@@ -70,34 +76,44 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     Ok(0)
 }
 
-fn story(i: &Incident) -> String {
+/// Seconds from `from` until now.
+fn seconds_since(from: Timestamp) -> f64 {
+    clock::now().since_ms(from).max(0) as f64 / 1000.0
+}
+
+fn story(i: &Incident, locale: &Locale) -> String {
     let mut text = format!("incident {}: {}\n{}\n\n", i.number, i.title, i.explanation);
-    text += &format!("started   {}\nopened    {}\n", i.started_at, i.opened_at);
-    match i.resolved_at {
-        Some(at) => {
-            text += &format!(
-                "resolved  {at} after {}\n",
-                Locale::default().duration(i.duration_s)
-            )
+    text += &format!(
+        "started    {}\ndetected   {}\n",
+        locale.time(i.started_at),
+        locale.time(i.opened_at)
+    );
+    match (i.end(), i.resolved_at) {
+        (Some(end), Some(resolved_at)) => {
+            text += &format!("ended      {}\n", locale.time(end));
+            if end != resolved_at {
+                text += &format!("confirmed  {}\n", locale.time(resolved_at));
+            }
+            text += &format!("duration   {}\n", locale.duration(i.duration_s));
         }
-        None => text += "still open\n",
+        _ => {
+            let so_far = locale.duration_so_far(seconds_since(i.started_at));
+            text += &format!("duration   {so_far}\n");
+        }
     }
-    text += &format!("endpoints {}\n\nlast bad samples\n", i.endpoints.join(", "));
+    text += &format!("endpoints  {}\n", i.endpoints.join(", "));
+    if i.evidence.samples.is_empty() {
+        return text;
+    }
+    text += "\nlast failed probes\n";
     let mut rows = vec![
-        [
-            "started",
-            "endpoint",
-            "fault",
-            "HTTP",
-            "request id",
-            "error",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ["time", "endpoint", "result", "HTTP", "request ID", "error"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     rows.extend(i.evidence.samples.iter().map(|s| {
         vec![
-            s.started_at.to_string(),
+            locale.time(s.started_at),
             s.endpoint.clone(),
             s.fault.map_or("slow", |f| f.as_str()).to_owned(),
             s.http_status.map(|h| h.to_string()).unwrap_or_default(),

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::clock;
 use crate::config::Settings;
+use crate::message::values::{Locale, NONE};
 use crate::model::Snapshot;
 use crate::model::Tally;
 use crate::pipeline;
@@ -36,13 +37,14 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals
         .load_without_secrets()
         .map_err(|f| f.with(UNKNOWN))?;
+    let locale = Locale::english(config.monitor.timezone);
     let mut events = None;
     loop {
         let snapshot = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
         if args.json {
             print(&serde_json::to_string(&snapshot)?);
         } else {
-            print(&render(&snapshot));
+            print(&render(&snapshot, &locale));
         }
         let watched =
             args.watch && !READER_GONE.load(Ordering::Relaxed) && UNWRITTEN.get().is_none();
@@ -136,9 +138,9 @@ async fn change(config: &Settings, events: &mut Option<reqwest::Response>) {
     }
 }
 
-fn render(snapshot: &Snapshot) -> String {
+fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     let mut rows = vec![
-        ["endpoint", "status", "first token", "24 h", "why"]
+        ["endpoint", "status", "first token", "24 h", "reason"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -147,18 +149,22 @@ fn render(snapshot: &Snapshot) -> String {
             e.name.clone(),
             e.status.as_str().to_owned(),
             e.first_token_ms_p50
-                .map_or("-".to_owned(), |ms| format!("{ms:.0} ms")),
+                .map_or(NONE.to_owned(), |ms| locale.latency(ms)),
             e.availability_24h
-                .map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0)),
+                .map_or(NONE.to_owned(), |a| locale.percent(a)),
             e.reason.clone().unwrap_or_default(),
         ]
     }));
     let head = paint(&snapshot.headline(clock::now()), colour(snapshot.overall()));
-    format!("{head}\n{}{}", table(&rows), undelivered(&snapshot.outbox))
+    format!(
+        "{head}\n{}{}",
+        table(&rows),
+        undelivered(&snapshot.outbox, locale)
+    )
 }
 
-/// What people were not told, a line for each channel; empty when there is nothing.
-fn undelivered(outbox: &[Tally]) -> String {
+/// Undelivered notifications, one line a channel; empty if there are none.
+fn undelivered(outbox: &[Tally], locale: &Locale) -> String {
     let mut lines = Vec::new();
     for tally in outbox {
         let name = &tally.channel;
@@ -169,12 +175,14 @@ fn undelivered(outbox: &[Tally]) -> String {
             .unwrap_or_default();
         if let Some(since) = tally.failing_since {
             lines.push(format!(
-                "{name} cannot be told since {since}, {} waiting{why}",
-                tally.pending
+                "channel {name} has been failing since {}, {} pending{why}",
+                locale.time(since),
+                locale.number(tally.pending)
             ));
         } else if let Some(at) = tally.last_dead_at {
             lines.push(format!(
-                "{name} was not told everything, the last was given up at {at}{why}"
+                "channel {name} has undelivered notifications, the last from {}{why}",
+                locale.time(at)
             ));
         }
     }
@@ -182,7 +190,7 @@ fn undelivered(outbox: &[Tally]) -> String {
         return String::new();
     }
     format!(
-        "\n\n{}\n`llmwatch outbox` lists it, and can have it sent again",
+        "\n\n{}\n`llmwatch outbox` lists and retries them",
         lines.join("\n")
     )
 }

@@ -26,6 +26,7 @@ use crate::log;
 use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::message::monitor_notice;
+use crate::message::values::Locale;
 use crate::metrics::Counters;
 use crate::model::{
     Acknowledgement, Incident, Note, Outcome, Silence, Snapshot, Tally, Timestamp, is_plausible,
@@ -436,14 +437,17 @@ impl Pipeline {
     /// Announces a database that fails for long, and that it is written again.
     fn announce_database(&mut self, backlog: &mut Backlog, now: Timestamp) {
         let location = &self.settings.monitor.location;
+        let locale = Locale::english(self.settings.monitor.timezone);
         if let Some(error) = backlog.worth_announcing() {
-            self.desk
-                .announce(monitor_notice::database_failing(location, error, now));
+            self.desk.announce(monitor_notice::database_failing(
+                location, error, now, &locale,
+            ));
         }
         if let Some(length) = backlog.recovered_after() {
             let seconds = length.as_secs_f64();
-            self.desk
-                .announce(monitor_notice::database_recovered(location, seconds, now));
+            self.desk.announce(monitor_notice::database_recovered(
+                location, seconds, now, &locale,
+            ));
         }
     }
 

@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 use tracing::Level;
 
 use super::{Event, emit};
 use crate::detect::{Blip, Cause};
 use crate::incident::Change;
-use crate::message::monitor_notice;
-use crate::message::values::Locale;
+use crate::message::monitor_notice::{self, MonitorNotice};
+use crate::message::values::{Language, Locale};
 use crate::model::{Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp};
 use crate::monitor::{Effect, Fact, Record};
 use crate::official::News;
+
+/// Log messages are English, with their times in UTC, as everything else in the log.
+const LOCALE: Locale = Locale {
+    timezone: Tz::UTC,
+    language: Language::English,
+};
 
 /// An event that was decided, and is logged once its cause is recorded.
 #[derive(Debug)]
@@ -82,8 +89,11 @@ impl LogRecord {
                 Event::BudgetSpent,
                 Level::WARN,
                 format!(
-                    "{}: {usd:.4} USD, {tokens} tokens; probing rests until {until}",
-                    monitor_notice::budget_exhausted_title(location)
+                    "{}: {}, {}; probing resumes at {}",
+                    monitor_notice::title(&MonitorNotice::BudgetExhausted, location, &LOCALE),
+                    LOCALE.money(*usd),
+                    LOCALE.count(*tokens, "token", "tokens"),
+                    LOCALE.time(*until)
                 ),
                 json!({"usd": usd, "tokens": tokens, "until": until}),
             ),
@@ -96,8 +106,11 @@ impl LogRecord {
                 Event::BudgetSpent,
                 Level::WARN,
                 format!(
-                    "{endpoint} is paused until {until}: its provider reports more usage than the bytes allow, \
-                     {usd:.4} USD and {tokens} tokens today"
+                    "{endpoint} is paused until {}: its provider reports more usage than the bytes allow, \
+                     {} and {} today",
+                    LOCALE.time(*until),
+                    LOCALE.money(*usd),
+                    LOCALE.count(*tokens, "token", "tokens")
                 ),
                 json!({"endpoint": endpoint, "usd": usd, "tokens": tokens, "until": until}),
             ),
@@ -108,14 +121,14 @@ impl LogRecord {
                 dns_only,
             } => {
                 let reason = if *dns_only {
-                    "no name is resolved here"
+                    "no host name resolves here"
                 } else {
-                    "neither providers nor connectivity checks answer"
+                    "neither the providers nor the connectivity checks answer"
                 };
                 Self::new(
                     Event::MonitorOffline,
                     Level::ERROR,
-                    format!("{location} has lost its network: {reason}"),
+                    format!("{location} is offline: {reason}"),
                     json!({"endpoint": endpoint, "fault": fault, "since": since}),
                 )
             }
@@ -126,7 +139,14 @@ impl LogRecord {
             } => Self::new(
                 Event::MonitorOnline,
                 Level::INFO,
-                monitor_notice::online_title(location, *duration_s, *missed_probes),
+                monitor_notice::title(
+                    &MonitorNotice::Online {
+                        after_s: *duration_s,
+                        missed_probes: *missed_probes,
+                    },
+                    location,
+                    &LOCALE,
+                ),
                 json!({"since": since, "duration_s": duration_s, "missed_probes": missed_probes}),
             ),
             Fact::ClockSet { from, to } => Self::clock_set(*from, *to),
@@ -188,7 +208,7 @@ impl LogRecord {
         });
         let title = &incident.title;
         let message = if incident.has_recovered() {
-            let lasted = Locale::default().duration(incident.duration_s);
+            let lasted = LOCALE.duration(incident.duration_s);
             format!("{title}; recovered after {lasted}")
         } else {
             title.clone()
@@ -214,7 +234,7 @@ impl LogRecord {
         let lasted = blip.ended_at.since_ms(blip.started_at) as f64 / 1000.0;
         let (kind, verb) = match blip.cause {
             Cause::Slow => ("slow", "were slow"),
-            Cause::Account => ("account", "were refused"),
+            Cause::Account => ("account", "were rejected"),
             _ => ("errors", "failed"),
         };
         let codes: Vec<_> = faults.keys().copied().collect();
@@ -224,8 +244,11 @@ impl LogRecord {
             format!(" ({})", codes.join(", "))
         };
         let message = format!(
-            "{}: a blip of {lasted:.0} s, {} of {} probes {verb}{codes}; no alert",
-            blip.endpoint, blip.k, blip.n
+            "{}: recovered before an alert: {} of {} probes {verb}{codes} within {}",
+            blip.endpoint,
+            blip.k,
+            blip.n,
+            LOCALE.duration(lasted)
         );
         let fields = json!({
             "endpoint": blip.endpoint, "provider": provider, "kind": kind, "started_at": blip.started_at,
@@ -237,11 +260,12 @@ impl LogRecord {
 
     fn clock_set(from: Timestamp, to: Timestamp) -> Self {
         let by_s = to.since_ms(from) as f64 / 1000.0;
-        let direction = if by_s < 0.0 { "back" } else { "forwards" };
+        let direction = if by_s < 0.0 { "back" } else { "forward" };
         let message = format!(
-            "this machine's clock was set {direction} by {:.0} s, to {to}; open incidents and timers were shifted \
+            "this machine's clock was set {direction} by {}, to {}; open incidents and timers were shifted \
              accordingly",
-            by_s.abs()
+            LOCALE.duration(by_s.abs()),
+            LOCALE.time(to)
         );
         let fields = json!({"from": from, "to": to, "by_s": by_s});
         Self::new(Event::MonitorClockSet, Level::WARN, message, fields)

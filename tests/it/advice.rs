@@ -54,7 +54,7 @@ fn a_model_that_is_about_to_be_shut_down_is_told_at_each_step() {
     let told = texts(&mut advisor, &endpoint, &looked_up);
     assert_eq!(
         told,
-        ["e: the model gpt-5-nano is shut down in 19 days, on 2026-12-13"]
+        ["e: the model gpt-5-nano will be shut down in 19 days, on 2026-12-13"]
     );
     assert!(
         texts(&mut advisor, &endpoint, &quiet(Timestamp(NOW.0 + DAY))).is_empty(),
@@ -111,7 +111,7 @@ fn headroom_certificate_and_fingerprint() {
     };
     assert_eq!(
         texts(&mut advisor, &endpoint, &with_headroom(0.05)),
-        ["e: only 5 % of the account's own rate limit is left"]
+        ["e: only 5% of the account's rate limit is left"]
     );
     assert!(texts(&mut advisor, &endpoint, &with_headroom(0.15)).is_empty());
     assert_eq!(advisor.standing().len(), 1, "it takes more to take it back");

@@ -234,7 +234,7 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
     let status = world.llmwatch(&["status"]).output().await.unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(
-        status.contains("hook was not told everything") && status.contains("HTTP 410"),
+        status.contains("hook has undelivered notifications") && status.contains("HTTP 410"),
         "{status}"
     );
     world.hook.set_behaviour(WebhookBehaviour::Ok);
@@ -415,7 +415,7 @@ async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
         told["data"]["title"]
             .as_str()
             .unwrap()
-            .contains("cannot write its store"),
+            .contains("cannot write its database"),
         "{told}"
     );
     lock.execute_batch("COMMIT").unwrap();
@@ -425,7 +425,7 @@ async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
         told["data"]["title"]
             .as_str()
             .unwrap()
-            .contains("writes its store again after"),
+            .contains("database writes recovered after"),
         "{told}"
     );
     assert_eq!(daemon.stop().await, Some(0));

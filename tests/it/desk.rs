@@ -552,8 +552,8 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
         ..failing(None)
     }];
     story.until(3_000).told(&[
-        "300 other delivery the channel `hook` does not deliver: HTTP 500",
-        "2001 other delivery the channel `hook` delivers again after 33 min",
+        "300 other delivery the channel `hook` is failing: HTTP 500",
+        "2001 other delivery the channel `hook` recovered after 33 min",
     ]);
 }
 
@@ -572,8 +572,7 @@ fn a_recipient_that_refuses_is_told_about_once_a_day() {
     story = story.until(200);
     story.second = 90_000;
     story.outbox = vec![refused(story.now())];
-    let told =
-        "delivery the channel `hook` does not reach everybody: bob@example.com: no such mailbox";
+    let told = "delivery the channel `hook` does not reach every recipient: bob@example.com: no such mailbox";
     story
         .until(90_010)
         .told(&[&format!("1 hook {told}"), &format!("90001 hook {told}")]);
@@ -610,7 +609,7 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
     let mut story = story.restarts().until(100);
     story.desk.announce(said("c", story.now()));
     let story = story.until(200).told(&[
-        "20 asks given 2 things to see to at fra1 before they fail",
+        "20 asks given 2 early warnings at fra1",
         "120 asks given c: the server's certificate expires in 2 days, on 2026-11-27",
     ]);
     let first = story.told[0].2.document.as_ref().unwrap();

@@ -40,7 +40,7 @@ async fn advice_reaches_whoever_asks_for_it_once() {
         told["data"]["title"]
             .as_str()
             .unwrap()
-            .contains("4 % of the account's own rate limit"),
+            .contains("4% of the account's rate limit"),
         "{told}"
     );
     assert_eq!(world.hook.requests().len(), 1, "not with every probe");
@@ -51,7 +51,7 @@ async fn advice_reaches_whoever_asks_for_it_once() {
     let after = world.llmwatch(&["report"]).output().await.unwrap();
     let after = String::from_utf8_lossy(&after.stdout).into_owned();
     assert!(
-        after.contains("ADVICE") && after.contains("4 % of the account's own"),
+        after.contains("ADVICE") && after.contains("4% of the account's"),
         "{report}\n{after}"
     );
 }

@@ -116,7 +116,7 @@ async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
     assert_eq!(told["type"], "feed.changed");
     let title = told["data"]["title"].as_str().unwrap();
     assert!(
-        title.contains("Elevated error rates") && title.contains("feel nothing"),
+        title.contains("Elevated error rates") && title.contains("our probes are unaffected"),
         "{told}"
     );
     world.openai.set_scenario(Scenario::healthy());
@@ -125,7 +125,7 @@ async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
         over["data"]["title"]
             .as_str()
             .unwrap()
-            .ends_with("Elevated error rates is over"),
+            .ends_with("Elevated error rates has ended"),
         "{over}"
     );
     assert_eq!(daemon.stop().await, Some(0));

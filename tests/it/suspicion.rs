@@ -548,7 +548,7 @@ fn what_the_proxy_does_not_reach_while_it_reaches_others_is_the_vendors_trouble(
         (incident.provider.as_str(), incident.attribution),
         ("anthropic", Attribution::Provider)
     );
-    insta::assert_snapshot!(incident.attribution_reason, @"the proxy opens no tunnel to it, while others answer through the same proxy");
+    insta::assert_snapshot!(incident.attribution_reason, @"The proxy does not reach it, while it reaches others.");
     watch.well(12);
     assert_eq!(watch.open(), []);
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Announcement;
+use crate::message::monitor_notice::{self, MonitorNotice};
+use crate::message::values::Locale;
 use crate::model::{Block, Document, Timestamp};
 
 /// What waits for one channel.
@@ -65,7 +67,8 @@ impl AdviceBatch {
                 },
             );
         }
-        let title = format!("{n} things to see to at {location} before they fail");
+        let notice = MonitorNotice::EarlyWarnings { count: n };
+        let title = monitor_notice::title(&notice, location, &Locale::default());
         let entries = self
             .entries
             .iter()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Announcement, Desk};
 use crate::config::Config;
+use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::values::Locale;
 use crate::model::{Condition, NoticeType, Tally, Timestamp};
 
@@ -15,6 +16,8 @@ const REFUSED: Duration = Duration::from_hours(24);
 impl Desk {
     /// Announces through the other channels that a channel does not deliver, once, and once more when it delivers again.
     pub(super) fn watch_channels(&mut self, now: Timestamp, config: &Config, outbox: &[Tally]) {
+        let location = config.monitor.location.as_str();
+        let locale = Locale::english(config.monitor.timezone);
         for tally in outbox
             .iter()
             .filter(|t| config.channels.iter().any(|c| c.name == t.channel))
@@ -37,23 +40,26 @@ impl Desk {
             };
             if let (Some(at), Some(who)) = (tally.last_refused_at.filter(fresh), &tally.refused) {
                 self.refused.insert(name.clone(), at);
-                let title = format!("the channel `{name}` does not reach everybody: {who}");
+                let notice = MonitorNotice::RecipientsRejected { channel: name, who };
+                let title = monitor_notice::title(&notice, location, &locale);
                 self.announce(Announcement::new(NoticeType::Delivery, title, now));
             }
             let title = match (self.failing.get(name).copied(), in_vain.or(dead)) {
                 (None, Some(since)) => {
                     self.failing.insert(name.clone(), since);
-                    let why = tally
-                        .last_error
-                        .as_deref()
-                        .map(|e| format!(": {e}"))
-                        .unwrap_or_default();
-                    format!("the channel `{name}` does not deliver{why}")
+                    let notice = MonitorNotice::ChannelFailing {
+                        channel: name,
+                        error: tally.last_error.as_deref(),
+                    };
+                    monitor_notice::title(&notice, location, &locale)
                 }
                 (Some(since), None) if tally.last_sent_at.is_some_and(|at| at > since) => {
                     self.failing.remove(name);
-                    let lasted = Locale::default().duration(now.since_ms(since) as f64 / 1000.0);
-                    format!("the channel `{name}` delivers again after {lasted}")
+                    let notice = MonitorNotice::ChannelRecovered {
+                        channel: name,
+                        after_s: now.since_ms(since) as f64 / 1000.0,
+                    };
+                    monitor_notice::title(&notice, location, &locale)
                 }
                 _ => continue,
             };

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::message::monitor_notice::{self, MonitorNotice};
+use crate::message::severity::Severity;
 use crate::message::values::Locale;
 use crate::model::{Attribution, Block, Document, Incident, NoticeType, Status, Timestamp};
 
@@ -130,14 +132,13 @@ impl RateLimiter {
         let entries = std::mem::take(&mut self.entries);
         let over = entries.iter().filter(|e| e.resolved_at.is_some()).count();
         let going_on = entries.len() - over;
-        let count = |n: usize| format!("{n} incident{}", if n == 1 { "" } else { "s" });
-        let title = match (going_on, over) {
-            (0, over) => format!("{} over", count(over)),
-            (going_on, 0) => format!("{} at once", count(going_on)),
-            (going_on, over) => format!("{} at once, {over} more over", count(going_on)),
+        let notice = MonitorNotice::Digest {
+            open: going_on,
+            ended: over,
         };
+        let title = monitor_notice::title(&notice, "", &Locale::default());
         let mut blocks = Vec::new();
-        for (head, shown_over) in [("Going on", false), ("Over", true)] {
+        for (head, shown_over) in [("Open", false), ("Ended", true)] {
             let chosen: Vec<_> = entries
                 .iter()
                 .filter(|e| e.resolved_at.is_some() == shown_over)
@@ -181,9 +182,7 @@ impl Entry {
     fn line(&self) -> String {
         let tag = match (self.resolved_at, self.attribution) {
             (Some(_), _) => format!("after {}", Locale::default().duration(self.duration_s)),
-            (None, Attribution::Provider) => self.status.as_str().to_owned(),
-            (None, Attribution::Account) => "your account".to_owned(),
-            (None, Attribution::Local) => "this machine".to_owned(),
+            (None, attribution) => Severity::new(attribution, self.status).noun().to_owned(),
         };
         format!(
             "#{} {tag}: {} [{}]",

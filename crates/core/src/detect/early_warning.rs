@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::values::Locale;
 use crate::model::{Advice, AdviceKind, Endpoint, Provider, Sample, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
@@ -73,7 +74,9 @@ impl Advisor {
                     now,
                     &MODEL_DAYS,
                     |days, date| {
-                        format!("{name}: the model {model} is shut down in {days} days, on {date}")
+                        format!(
+                            "{name}: the model {model} will be shut down in {days} days, on {date}"
+                        )
                     },
                 ),
             ),
@@ -160,12 +163,12 @@ impl Advisor {
         if share >= if stands { HEADROOM_FINE } else { HEADROOM_LOW } {
             return Finding::Fine;
         }
-        let percent = share * 100.0;
         Finding::Worth(
             0,
             format!(
-                "{}: only {percent:.0} % of the account's own rate limit is left",
-                endpoint.name
+                "{}: only {} of the account's rate limit is left",
+                endpoint.name,
+                Locale::default().percentage(share * 100.0, 0)
             ),
         )
     }
@@ -181,7 +184,7 @@ impl Advisor {
         }
         if known.insert(seen.clone()) && !is_first {
             let text = format!(
-                "{}: the model's system fingerprint is a new one, {seen}",
+                "{}: the model has a new system fingerprint, {seen}",
                 endpoint.name
             );
             return Finding::Worth(now.0, text);

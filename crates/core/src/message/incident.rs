@@ -614,7 +614,8 @@ impl Narrator<'_> {
     /// Who else answers, unless the reason names it already.
     fn elsewhere(&self) -> Option<String> {
         let other = self.facts.answers_elsewhere.as_ref()?;
-        if self.reason_names_other() && !other.same_model {
+        let named = self.reason_names_other() && !other.same_model;
+        if named || self.incident.cause.is_slow() {
             return None;
         }
         let Elsewhere {

@@ -1,4 +1,4 @@
-//! What the monitor announces about itself and about vendors.
+//! Notices about the monitor itself, its channels and the vendors' status pages.
 
 use serde_json::json;
 
@@ -6,50 +6,189 @@ use super::values::Locale;
 use crate::alerting::Announcement;
 use crate::model::{Block, Document, Fault, NoticeType, Provider, Timestamp, VendorIncident};
 
-/// This machine has lost its network since `since`; with `dns_only`, names are not resolved.
+/// Something that happened to the monitor, or that it has to report beside incidents.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MonitorNotice<'a> {
+    /// The monitor has no network.
+    Offline,
+    /// Its network is back.
+    Online {
+        /// Seconds without network.
+        after_s: f64,
+        /// Probes that measured nothing.
+        missed_probes: u32,
+    },
+    /// Today's probing budget is used up.
+    BudgetExhausted,
+    /// A new day has begun, and probing with it.
+    BudgetReset,
+    /// The database cannot be written.
+    DatabaseFailing {
+        /// Why.
+        error: &'a str,
+    },
+    /// The database is writable again.
+    DatabaseRecovered {
+        /// Seconds without writes.
+        after_s: f64,
+    },
+    /// A channel does not deliver.
+    ChannelFailing {
+        /// Its name.
+        channel: &'a str,
+        /// The last error, if known.
+        error: Option<&'a str>,
+    },
+    /// A channel delivers again.
+    ChannelRecovered {
+        /// Its name.
+        channel: &'a str,
+        /// Seconds without deliveries.
+        after_s: f64,
+    },
+    /// Recipients of a channel are rejected, others are not.
+    RecipientsRejected {
+        /// Its name.
+        channel: &'a str,
+        /// Who, and the server's reply.
+        who: &'a str,
+    },
+    /// A vendor has published an incident that the probes do not see, or has closed it.
+    VendorIncident {
+        /// The vendor as people call it.
+        vendor: &'a str,
+        /// Its title of the incident.
+        name: &'a str,
+        /// Whether it was closed.
+        ended: bool,
+    },
+    /// One message for many incidents.
+    Digest {
+        /// Incidents that are open.
+        open: usize,
+        /// Incidents that have ended.
+        ended: usize,
+    },
+    /// Several early warnings in one message.
+    EarlyWarnings {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// The title of a notice of the monitor at `location`.
+pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> String {
+    match notice {
+        MonitorNotice::Offline => format!("{location} is offline"),
+        MonitorNotice::Online {
+            after_s,
+            missed_probes,
+        } => {
+            let missed = locale.count(u64::from(*missed_probes), "probe", "probes");
+            let after = locale.duration(*after_s);
+            format!("{location} is online again after {after}; {missed} missed")
+        }
+        MonitorNotice::BudgetExhausted => format!("{location}: daily probing budget exhausted"),
+        MonitorNotice::BudgetReset => {
+            format!("{location}: probing resumed, daily budget reset")
+        }
+        MonitorNotice::DatabaseFailing { error } => {
+            format!("{location} cannot write its database: {error}")
+        }
+        MonitorNotice::DatabaseRecovered { after_s } => {
+            let after = locale.duration(*after_s);
+            format!("{location}: database writes recovered after {after}")
+        }
+        MonitorNotice::ChannelFailing { channel, error } => match error {
+            Some(error) => format!("the channel `{channel}` is failing: {error}"),
+            None => format!("the channel `{channel}` is failing"),
+        },
+        MonitorNotice::ChannelRecovered { channel, after_s } => {
+            let after = locale.duration(*after_s);
+            format!("the channel `{channel}` recovered after {after}")
+        }
+        MonitorNotice::RecipientsRejected { channel, who } => {
+            format!("the channel `{channel}` does not reach every recipient: {who}")
+        }
+        MonitorNotice::VendorIncident {
+            vendor,
+            name,
+            ended: false,
+        } => format!("{vendor}'s status page: {name}; our probes are unaffected"),
+        MonitorNotice::VendorIncident {
+            vendor,
+            name,
+            ended: true,
+        } => format!("{vendor}'s status page: {name} has ended"),
+        MonitorNotice::Digest { open, ended } => digest(*open, *ended, locale),
+        MonitorNotice::EarlyWarnings { count } => {
+            let warnings = locale.count(*count as u64, "early warning", "early warnings");
+            format!("{warnings} at {location}")
+        }
+    }
+}
+
+fn digest(open: usize, ended: usize, locale: &Locale) -> String {
+    let opened = locale.count(open as u64, "open incident", "open incidents");
+    match (open, ended) {
+        (0, ended) => {
+            let incidents = locale.count(ended as u64, "incident", "incidents");
+            format!("{incidents} ended")
+        }
+        (_, 0) => opened,
+        (_, ended) => format!("{opened}, {} more ended", locale.number(ended)),
+    }
+}
+
+/// This machine has been offline since `since`; with `dns_only`, all that failed was resolving host names.
 pub fn offline(
     location: &str,
     since: Timestamp,
     fault: Option<Fault>,
     dns_only: bool,
     at: Timestamp,
+    locale: &Locale,
 ) -> Announcement {
     let document = dns_only.then(|| {
-        let text = "If addresses can be reached (`ping`), only the resolver is broken: see `/etc/resolv.conf` and \
-                    `resolvectl status`.";
+        let text = "If IP addresses can be reached (`ping`), only the resolver is broken: check \
+                    `/etc/resolv.conf` and `resolvectl status`.";
         Document {
             blocks: vec![Block::Text(text.to_owned())],
             data: json!({"since": since, "fault": fault}),
         }
     });
+    let title = title(&MonitorNotice::Offline, location, locale);
     Announcement {
         document,
-        ..Announcement::new(
-            NoticeType::Offline,
-            format!("{location} has lost its network"),
-            at,
-        )
+        ..Announcement::new(NoticeType::Offline, title, at)
     }
 }
 
-/// This machine has its network back, which it lost at `since`.
+/// This machine is online again; it had been offline since `since`.
 pub fn online(
     location: &str,
     since: Timestamp,
     missed_probes: u32,
     dns_only: bool,
     at: Timestamp,
+    locale: &Locale,
 ) -> Announcement {
     let duration_s = at.since_ms(since) as f64 / 1000.0;
+    let notice = MonitorNotice::Online {
+        after_s: duration_s,
+        missed_probes,
+    };
     let text = format!(
-        "From {since} to {at} this machine could reach nobody: {}. {} measured nothing: what happened meanwhile is \
-         unknown, not down, and counts as nobody's downtime.",
+        "From {} to {} this machine was offline: {}. {} measured nothing. The gap is recorded as \
+         unknown, not as downtime.",
+        locale.time(since),
+        locale.time(at),
         if dns_only {
-            "no name was resolved"
+            "no host name resolved"
         } else {
             "neither the providers nor the connectivity checks answered"
         },
-        probes(missed_probes)
+        locale.count(u64::from(missed_probes), "probe", "probes")
     );
     let document = Document {
         blocks: vec![Block::Text(text)],
@@ -57,44 +196,24 @@ pub fn online(
     };
     Announcement {
         document: Some(document),
-        ..Announcement::new(
-            NoticeType::Online,
-            online_title(location, duration_s, missed_probes),
-            at,
-        )
-    }
-}
-
-/// That this machine has its network back, in one line.
-pub fn online_title(location: &str, duration_s: f64, missed_probes: u32) -> String {
-    format!(
-        "{location} has its network back after {}; {} missed",
-        Locale::default().duration(duration_s),
-        probes(missed_probes)
-    )
-}
-
-fn probes(count: u32) -> String {
-    if count == 1 {
-        "1 probe".to_owned()
-    } else {
-        format!("{count} probes")
+        ..Announcement::new(NoticeType::Online, title(&notice, location, locale), at)
     }
 }
 
 /// The day's probing budget is used up.
-pub fn budget_exhausted(location: &str, at: Timestamp) -> Announcement {
-    Announcement::new(NoticeType::Budget, budget_exhausted_title(location), at)
-}
-
-/// The same in one line.
-pub fn budget_exhausted_title(location: &str) -> String {
-    format!("{location} has spent its probing budget of the day")
+pub fn budget_exhausted(location: &str, at: Timestamp, locale: &Locale) -> Announcement {
+    let title = title(&MonitorNotice::BudgetExhausted, location, locale);
+    Announcement::new(NoticeType::Budget, title, at)
 }
 
 /// A new day has a new budget; only the channels in `only` need to know.
-pub fn budget_reset(location: &str, only: Vec<String>, at: Timestamp) -> Announcement {
-    let title = format!("{location} probes again: a new day, a new budget");
+pub fn budget_reset(
+    location: &str,
+    only: Vec<String>,
+    at: Timestamp,
+    locale: &Locale,
+) -> Announcement {
+    let title = title(&MonitorNotice::BudgetReset, location, locale);
     Announcement {
         only: Some(only),
         ..Announcement::new(NoticeType::Budget, title, at).over()
@@ -102,61 +221,72 @@ pub fn budget_reset(location: &str, only: Vec<String>, at: Timestamp) -> Announc
 }
 
 /// The database cannot be written.
-pub fn database_failing(location: &str, error: &str, at: Timestamp) -> Announcement {
-    let title = format!("{location} cannot write its store: {error}");
+pub fn database_failing(
+    location: &str,
+    error: &str,
+    at: Timestamp,
+    locale: &Locale,
+) -> Announcement {
+    let title = title(&MonitorNotice::DatabaseFailing { error }, location, locale);
     Announcement::new(NoticeType::Store, title, at)
 }
 
-/// The database is written again, after `duration_s` seconds.
-pub fn database_recovered(location: &str, duration_s: f64, at: Timestamp) -> Announcement {
-    let lasted = Locale::default().duration(duration_s);
-    let title = format!("{location} writes its store again after {lasted}");
+/// The database is written again, after `after_s` seconds.
+pub fn database_recovered(
+    location: &str,
+    after_s: f64,
+    at: Timestamp,
+    locale: &Locale,
+) -> Announcement {
+    let notice = MonitorNotice::DatabaseRecovered { after_s };
+    let title = title(&notice, location, locale);
     Announcement::new(NoticeType::Store, title, at).over()
 }
 
-/// An incident on the page of the vendor `whose` began or is over; only the channels in `only` asked for it.
+/// An incident on the status page of `vendor` began or has ended; only the channels in `only` asked for it.
 pub fn vendor(
     provider: Provider,
-    whose: &str,
-    theirs: &VendorIncident,
+    vendor: &str,
+    published: &VendorIncident,
     began: bool,
     only: Vec<String>,
     at: Timestamp,
+    locale: &Locale,
 ) -> Announcement {
+    let notice = MonitorNotice::VendorIncident {
+        vendor,
+        name: &published.name,
+        ended: !began,
+    };
     Announcement {
-        document: Some(vendor_document(provider, whose, theirs, began)),
+        document: Some(vendor_document(provider, vendor, published, began, locale)),
         only: Some(only),
-        ..Announcement::new(NoticeType::Official, vendor_title(whose, theirs, began), at)
-    }
-}
-
-fn vendor_title(whose: &str, theirs: &VendorIncident, began: bool) -> String {
-    let name = &theirs.name;
-    if began {
-        format!("{whose}'s own status page: {name}; the probes from here feel nothing of it")
-    } else {
-        format!("{whose}'s own status page: {name} is over")
+        ..Announcement::new(NoticeType::Official, title(&notice, "", locale), at)
     }
 }
 
 fn vendor_document(
     provider: Provider,
-    whose: &str,
-    theirs: &VendorIncident,
+    vendor: &str,
+    published: &VendorIncident,
     began: bool,
+    locale: &Locale,
 ) -> Document {
     let text = if began {
         format!(
-            "{whose} has published this on its own status page. It is information: the probes from here do not feel it, and no incident is open."
+            "{vendor} has published this on its status page. This is for information only: our probes \
+             are unaffected and no incident is open."
         )
     } else {
-        "It is not on the vendor's own status page any more.".to_owned()
+        "It is no longer on the vendor's status page.".to_owned()
     };
     let facts = [
-        theirs.published_at.map(|at| format!("published at {at}")),
-        (!theirs.components.is_empty())
-            .then(|| format!("concerns {}", theirs.components.join(", "))),
-        theirs.url.clone(),
+        published
+            .published_at
+            .map(|at| format!("published at {}", locale.time(at))),
+        (!published.components.is_empty())
+            .then(|| format!("components: {}", published.components.join(", "))),
+        published.url.clone(),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
     let mut blocks = vec![Block::Text(text)];
@@ -164,8 +294,43 @@ fn vendor_document(
         blocks.push(Block::List(facts));
     }
     let data = json!({
-        "provider": provider, "official": {"status": theirs.status, "incident": theirs.name, "phase": theirs.phase,
-            "published_at": theirs.published_at, "url": theirs.url, "components": theirs.components, "open": began},
+        "provider": provider,
+        "official": {
+            "status": published.status, "incident": published.name, "phase": published.phase,
+            "published_at": published.published_at, "url": published.url,
+            "components": published.components, "open": began,
+        },
     });
     Document { blocks, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_agree_with_their_numbers() {
+        let title = |notice| title(&notice, "fra1", &Locale::default());
+        let online = |missed_probes| MonitorNotice::Online {
+            after_s: 372.0,
+            missed_probes,
+        };
+        assert_eq!(
+            title(online(1)),
+            "fra1 is online again after 6 min 12 s; 1 probe missed"
+        );
+        assert_eq!(
+            title(online(1200)),
+            "fra1 is online again after 6 min 12 s; 1,200 probes missed"
+        );
+        let digest = |open, ended| title(MonitorNotice::Digest { open, ended });
+        assert_eq!(
+            [digest(1, 0), digest(3, 2), digest(0, 1)],
+            [
+                "1 open incident",
+                "3 open incidents, 2 more ended",
+                "1 incident ended"
+            ]
+        );
+    }
 }

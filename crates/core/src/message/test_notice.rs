@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::alerting::Announcement;
 use crate::message;
+use crate::message::monitor_notice::MonitorNotice;
 use crate::message::values::Locale;
 use crate::model::AdviceKind;
 use crate::model::{
@@ -28,26 +29,39 @@ pub fn specimen(
     public_url: Option<&str>,
     now: Timestamp,
 ) -> Notice {
+    let locale = Locale::default();
+    let title = |notice: &MonitorNotice<'_>| {
+        format!(
+            "{MARK}{}",
+            message::monitor_notice::title(notice, location, &locale)
+        )
+    };
     let title = match r#type {
-        NoticeType::Offline => format!("{MARK}{location} has lost its network"),
-        NoticeType::Online => format!("{MARK}{location} has its network back after 6 min"),
-        NoticeType::Budget => format!("{MARK}{location} has spent its probing budget of the day"),
-        NoticeType::Store => format!("{MARK}{location} cannot write its store: the disk is full"),
-        NoticeType::Delivery => format!("{MARK}the channel `slack` does not deliver: HTTP 500"),
-        NoticeType::Digest => format!("{MARK}2 incidents at once"),
-        NoticeType::Official => {
-            format!(
-                "{MARK}OpenAI's own status page: Elevated errors; the probes from here feel nothing of it"
-            )
-        }
-        NoticeType::Advice => {
-            format!("{MARK}openai-chat: the model gpt-4o is shut down in 13 days, on 2026-12-06")
-        }
-        NoticeType::Report => {
-            format!(
-                "{MARK}{location} 2026-11-16 to 2026-11-23: availability from 99.930 %, 1 incident"
-            )
-        }
+        NoticeType::Offline => title(&MonitorNotice::Offline),
+        NoticeType::Online => title(&MonitorNotice::Online {
+            after_s: 372.0,
+            missed_probes: 12,
+        }),
+        NoticeType::Budget => title(&MonitorNotice::BudgetExhausted),
+        NoticeType::Store => title(&MonitorNotice::DatabaseFailing {
+            error: "the disk is full",
+        }),
+        NoticeType::Delivery => title(&MonitorNotice::ChannelFailing {
+            channel: "slack",
+            error: Some("HTTP 500"),
+        }),
+        NoticeType::Digest => title(&MonitorNotice::Digest { open: 2, ended: 0 }),
+        NoticeType::Official => title(&MonitorNotice::VendorIncident {
+            vendor: "OpenAI",
+            name: "Elevated errors",
+            ended: false,
+        }),
+        NoticeType::Advice => format!(
+            "{MARK}openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06"
+        ),
+        NoticeType::Report => format!(
+            "{MARK}{location} 2026-11-16 to 2026-11-23: lowest availability 99.93%, 1 incident"
+        ),
         _ => format!("test notification from {location}"),
     };
     let incident = r#type.is_about_incident().then(|| incident(r#type, now));
@@ -112,40 +126,40 @@ fn document(r#type: NoticeType) -> Option<Document> {
     let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
     let blocks = match r#type {
         NoticeType::Digest => vec![
-            Block::Heading("Going on (2)".to_owned()),
+            Block::Heading("Open (2)".to_owned()),
             Block::List(words(&[
                 "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
-                "#43 degraded: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
+                "#43 degradation: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
             ])),
         ],
         NoticeType::Official => vec![Block::Text(
-            "OpenAI has published this on its own status page. It is information: the probes from here do not feel it, and no \
-             incident is open."
+            "OpenAI has published this on its status page. This is for information only: our probes are \
+             unaffected and no incident is open."
                 .to_owned(),
         )],
         NoticeType::Advice => vec![Block::Text(AdviceKind::ModelRetires.remedy().to_owned())],
         NoticeType::Report => vec![
-            Block::Text("From 2026-11-16 08:00 +00:00 to 2026-11-23 08:00 +00:00, seen from fra1 by 20160 probes.".to_owned()),
+            Block::Text("From 2026-11-16 08:00:00 UTC to 2026-11-23 08:00:00 UTC; 20,160 probes from fra1.".to_owned()),
             Block::Heading("Availability".to_owned()),
             Block::Table {
-                head: words(&["", "good", "SLO", "budget left", "incidents"]),
+                head: words(&["", "availability", "SLO", "budget left", "incidents"]),
                 rows: vec![
-                    words(&["openai-chat", "99.930 %", "99.9 %", "30 %", "1"]),
-                    words(&["azure-chat", "100.000 %", "99.9 %", "100 %", "0"]),
+                    words(&["openai-chat", "99.93%", "99.9%", "30%", "1"]),
+                    words(&["azure-chat", "100%", "99.9%", "100%", "0"]),
                 ],
             },
-            Block::Heading("First token of the good probes, and their total, in milliseconds".to_owned()),
+            Block::Heading("Latency of successful probes (ms)".to_owned()),
             Block::Table {
-                head: words(&["", "p50", "before", "p95", "p99", "total p50"]),
+                head: words(&["", "first token p50", "previous period", "p95", "p99", "total p50"]),
                 rows: vec![
-                    words(&["openai-chat", "420", "431", "910", "1630", "740"]),
+                    words(&["openai-chat", "420", "431", "910", "1,630", "740"]),
                     words(&["azure-chat", "380", "377", "702", "985", "690"]),
                 ],
             },
             Block::Heading("Incidents (1)".to_owned()),
-            Block::List(words(&["#42 2026-11-19 09:18 +00:00, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"])),
-            Block::Heading("Spending".to_owned()),
-            Block::Text("Probing cost 0.8064 USD for 483840 tokens; the budget is 1.00 USD a day.".to_owned()),
+            Block::List(words(&["#42 2026-11-19 09:18:00 UTC, 11 min: OpenAI: 9 of 10 probes failed (http.5xx)"])),
+            Block::Heading("Cost of probing".to_owned()),
+            Block::Text("Probing cost $0.806 for 483,840 tokens; the budget is $1.00 a day.".to_owned()),
         ],
         _ => return None,
     };

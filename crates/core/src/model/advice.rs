@@ -39,19 +39,19 @@ impl AdviceKind {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::ModelRetires => {
-                "Try its successor and change `model` before that day; requests are refused from then on."
+                "Try its successor and change `model` before that day; requests are rejected from then on."
             }
             Self::OtherModel => {
-                "See the provider's announcements: answers, limits and prices are those of the model that answers."
+                "Check the provider's announcements: answers, limits and prices are those of the model that answers."
             }
             Self::Fingerprint => {
-                "The provider has changed what runs behind the name: watch whether your answers change with it."
+                "The provider has changed what runs behind the name: check whether your answers change."
             }
             Self::Headroom => {
-                "Ask for a higher limit, spread the load or probe more rarely, before requests are refused."
+                "Ask for a higher limit, spread the load or probe less often, before requests are rejected."
             }
             Self::Certificate => {
-                "Whoever runs the server has to renew it: clients refuse to connect from that day on."
+                "The server's operator has to renew it: clients refuse to connect from that day on."
             }
         }
     }

@@ -78,7 +78,7 @@ faults! {
     /// The TLS handshake failed.
     TlsHandshake = "tls.handshake", Provider, "TLS handshake failed";
     /// The certificate is expired, untrusted or for another name.
-    TlsCertificate = "tls.certificate", Provider, "certificate not valid";
+    TlsCertificate = "tls.certificate", Provider, "invalid certificate";
     /// No response headers within `timeout.headers`.
     TimeoutHeaders = "timeout.headers", Provider, "no response headers in time";
     /// No first token within `timeout.first_token`.
@@ -86,7 +86,7 @@ faults! {
     /// A silence between two tokens longer than `timeout.token_gap`.
     TimeoutTokenGap = "timeout.token_gap", Provider, "the stream stalled";
     /// Not finished within `timeout.total`.
-    TimeoutTotal = "timeout.total", Provider, "not finished in time";
+    TimeoutTotal = "timeout.total", Provider, "total timeout";
     /// A 5xx from the API itself.
     Http5xx = "http.5xx", Provider, "server error";
     /// An error page of Cloudflare or another front end: the edge could not reach the API.
@@ -96,23 +96,23 @@ faults! {
     /// A status that the API should not give here.
     HttpUnexpected = "http.unexpected", Provider, "unexpected HTTP status";
     /// The provider says that it has no capacity.
-    Overloaded = "overloaded", Provider, "the provider is at its capacity";
+    Overloaded = "overloaded", Provider, "provider at capacity";
     /// An error event inside a stream that began with 200.
     StreamError = "stream.error", Provider, "error inside the stream";
     /// The stream ended without its terminal event.
     StreamTruncated = "stream.truncated", Provider, "stream ended early";
     /// The stream could not be parsed.
-    StreamMalformed = "stream.malformed", Provider, "stream not readable";
+    StreamMalformed = "stream.malformed", Provider, "unreadable stream";
     /// A complete answer without any text.
     AnswerEmpty = "answer.empty", Provider, "empty answer";
     /// An answer that fails the check.
     AnswerWrong = "answer.wrong", Provider, "wrong answer";
     /// A body that is not what the API promises.
-    BodyMalformed = "body.malformed", Provider, "body not readable";
+    BodyMalformed = "body.malformed", Provider, "unreadable response body";
     /// A body beyond the limit.
     BodyTooLarge = "body.too_large", Provider, "body too large";
     /// The key was refused.
-    AccountAuth = "account.auth", Account, "key refused";
+    AccountAuth = "account.auth", Account, "API key rejected";
     /// The key may not do this.
     AccountPermission = "account.permission", Account, "not permitted";
     /// Quota, credit or spending limit used up.
@@ -132,7 +132,7 @@ faults! {
     /// The model refused to answer.
     AnswerRefused = "answer.refused", Account, "answer refused";
     /// The name could not be resolved here.
-    LocalDns = "local.dns", Local, "name not resolved";
+    LocalDns = "local.dns", Local, "host name not resolved";
     /// No route from here.
     LocalUnreachable = "local.unreachable", Local, "network unreachable";
     /// This machine ran out of sockets, files or memory.

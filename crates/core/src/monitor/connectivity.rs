@@ -40,7 +40,7 @@ impl MonitorState {
     }
 
     fn lose_sight(&mut self, step: &mut Effects, sample: &Sample, at: Timestamp, alert_after: i64) {
-        let location = &self.config.monitor.location;
+        let (location, locale) = (&self.config.monitor.location, self.locale());
         let nameless = sample.fault == Some(Fault::LocalDns);
         let begins = self.state.blind.is_none();
         let fresh = Blind {
@@ -68,6 +68,7 @@ impl MonitorState {
                 sample.fault,
                 blind.nameless,
                 at,
+                &locale,
             ));
         }
     }
@@ -88,6 +89,7 @@ impl MonitorState {
                 blind.missed,
                 blind.nameless,
                 at,
+                &self.locale(),
             ));
         }
     }

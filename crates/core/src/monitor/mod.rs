@@ -619,6 +619,7 @@ impl MonitorState {
             step.announce(monitor_notice::budget_exhausted(
                 &self.config.monitor.location,
                 at,
+                &self.locale(),
             ));
             step.push(Effect::PauseProbing { until });
         }
@@ -700,7 +701,7 @@ impl MonitorState {
         let keepers =
             channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
         let only = keepers.map(|c| c.name.clone()).collect();
-        monitor_notice::budget_reset(&self.config.monitor.location, only, at)
+        monitor_notice::budget_reset(&self.config.monitor.location, only, at, &self.locale())
     }
 
     /// How texts are written for the readers of this monitor.

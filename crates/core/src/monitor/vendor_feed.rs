@@ -48,9 +48,10 @@ impl MonitorState {
             .filter(|c| c.filters.providers.is_empty() || c.filters.providers.contains(&provider))
             .map(|c| c.name.clone())
             .collect();
+        let locale = self.locale();
         if !asking.is_empty() {
             let tell = |theirs: &VendorIncident, began: bool| {
-                monitor_notice::vendor(provider, &whose, theirs, began, asking.clone(), at)
+                monitor_notice::vendor(provider, &whose, theirs, began, asking.clone(), at, &locale)
             };
             for theirs in news.published.iter().filter(|_| !felt) {
                 step.announce(tell(theirs, true));

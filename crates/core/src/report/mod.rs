@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::config::{self, Config, ReportEvery};
 use crate::message::document;
+use crate::message::values::{Locale, NONE};
 use crate::model::{Block, Document, Incident, Timestamp};
 use crate::report::rollup::Rollup;
 
@@ -167,15 +168,10 @@ impl Report {
             .filter_map(|e| e.availability)
             .reduce(f64::min);
         let worst = worst.map_or("nothing measured".to_owned(), |a| {
-            format!("availability from {}", percent(Some(a)))
+            format!("lowest availability {}", percent(Some(a)))
         });
         let n = self.incidents.len();
-        let day = |at: Timestamp| {
-            at.to_datetime()
-                .with_timezone(&zone)
-                .format("%Y-%m-%d")
-                .to_string()
-        };
+        let day = |at: Timestamp| Locale::english(zone).date(at);
         let (from, to) = (day(self.since), day(self.until));
         let span = if from == to {
             from
@@ -250,6 +246,7 @@ impl Report {
     }
 
     fn blocks(&self, zone: Tz) -> Vec<Block> {
+        let locale = Locale::english(zone);
         let (since, until) = (when(self.since, zone), when(self.until, zone));
         let probes = self
             .endpoints
@@ -257,7 +254,8 @@ impl Report {
             .map(|e| u64::from(e.probes))
             .sum::<u64>();
         let mut blocks = vec![Block::Text(format!(
-            "From {since} to {until}, seen from {} by {probes} probes.",
+            "From {since} to {until}; {} from {}.",
+            Locale::english(zone).count(probes, "probe", "probes"),
             self.location
         ))];
         blocks.extend([
@@ -265,13 +263,11 @@ impl Report {
             availability(&self.endpoints),
         ]);
         blocks.extend([
-            Block::Heading("Availability of the providers".to_owned()),
+            Block::Heading("Availability by provider".to_owned()),
             availability(&self.providers),
         ]);
         blocks.extend([
-            Block::Heading(
-                "First token of the good probes, and their total, in milliseconds".to_owned(),
-            ),
+            Block::Heading("Latency of successful probes (ms)".to_owned()),
             latency(&self.endpoints),
         ]);
         let faults: Vec<_> = self
@@ -303,10 +299,12 @@ impl Report {
             .iter()
             .map(|e| e.input_tokens + e.output_tokens)
             .sum::<u64>();
-        blocks.push(Block::Heading("Spending".to_owned()));
+        blocks.push(Block::Heading("Cost of probing".to_owned()));
         blocks.push(Block::Text(format!(
-            "Probing cost {:.4} USD for {tokens} tokens; the budget is {:.2} USD a day.",
-            self.cost_usd, self.daily_budget_usd
+            "Probing cost {} for {}; the budget is {} a day.",
+            locale.money(self.cost_usd),
+            locale.count(tokens, "token", "tokens"),
+            locale.money(self.daily_budget_usd)
         )));
         if !self.advice.is_empty() {
             blocks.extend([
@@ -321,12 +319,10 @@ impl Report {
 /// What to do about the figures.
 fn advice(endpoints: &[Figures]) -> impl Iterator<Item = String> {
     endpoints.iter().flat_map(|e| {
-        let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(|| {
-            format!(
-                "{} has overdrawn its error budget: its faults are evidence for service credits.",
-                e.name
-            )
-        });
+        let overdrawn = e
+            .budget_left
+            .is_some_and(|left| left < 0.0)
+            .then(|| format!("{} has used more than its error budget.", e.name));
         let (n, name) = (e.failed_account, &e.name);
         let probes = if n == 1 {
             "1 probe".to_owned()
@@ -334,9 +330,7 @@ fn advice(endpoints: &[Figures]) -> impl Iterator<Item = String> {
             format!("{n} probes")
         };
         let refused = (n > 0).then(|| {
-            format!(
-                "{name}: {probes} failed by the account's fault: look at key, quota and limits."
-            )
+            format!("{name}: {probes} failed because of your account: check key, quota and limits.")
         });
         overdrawn.into_iter().chain(refused)
     })
@@ -397,7 +391,7 @@ impl Figures {
 
 impl Brief {
     fn line(&self, zone: Tz) -> String {
-        let lasted = crate::message::values::Locale::default().duration(self.duration_s);
+        let lasted = Locale::default().duration(self.duration_s);
         let so_far = if self.resolved_at.is_some() {
             ""
         } else {
@@ -474,13 +468,15 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
 
 fn availability(all: &[Figures]) -> Block {
     // Few enough columns for a telephone.
-    let head = ["", "good", "SLO", "budget left", "incidents"];
+    let locale = Locale::default();
+    let head = ["", "availability", "SLO", "budget left", "incidents"];
     let row = |f: &Figures| {
         vec![
             f.name.clone(),
             percent(f.availability),
-            f.slo.map_or("-".to_owned(), |slo| format!("{slo} %")),
-            f.budget_left.map_or("-".to_owned(), budget),
+            f.slo
+                .map_or(NONE.to_owned(), |slo| locale.percentage(slo, 3)),
+            f.budget_left.map_or(NONE.to_owned(), budget),
             f.incidents.to_string(),
         ]
     };
@@ -491,8 +487,16 @@ fn availability(all: &[Figures]) -> Block {
 }
 
 fn latency(all: &[Figures]) -> Block {
-    let head = ["", "p50", "before", "p95", "p99", "total p50"];
-    let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.0}"));
+    let locale = Locale::default();
+    let head = [
+        "",
+        "first token p50",
+        "previous period",
+        "p95",
+        "p99",
+        "total p50",
+    ];
+    let ms = |v: Option<f64>| v.map_or(NONE.to_owned(), |v| locale.number(v.round()));
     let row = |f: &Figures| {
         let t = f.first_token_ms;
         let figures = [
@@ -512,24 +516,27 @@ fn latency(all: &[Figures]) -> Block {
     }
 }
 
-/// What is left of an error budget, as a share of it; of one that is overdrawn, how much was used.
+/// What is left of an error budget; of one that is overspent, also how many times it was used.
 fn budget(left: f64) -> String {
-    match 1.0 - left {
-        used if left >= 0.0 || used < 1.05 => format!("{:.0} %", left.max(0.0) * 100.0),
-        used if used < 9.95 => format!("none, used {used:.1} times"),
-        used => format!("none, used {used:.0} times"),
+    let locale = Locale::default();
+    let (percent, used) = ((left * 100.0).round(), 1.0 - left);
+    if percent >= 0.0 {
+        return locale.percentage(percent, 0);
     }
+    let digits = if used < 9.95 { 1 } else { 0 };
+    format!(
+        "−{} (budget used {}×)",
+        locale.percentage(-percent, 0),
+        locale.decimal(used, digits)
+    )
 }
 
 fn percent(share: Option<f64>) -> String {
-    share.map_or("-".to_owned(), |s| format!("{:.3} %", s * 100.0))
+    share.map_or(NONE.to_owned(), |s| Locale::default().percent(s))
 }
 
 fn when(at: Timestamp, zone: Tz) -> String {
-    at.to_datetime()
-        .with_timezone(&zone)
-        .format("%Y-%m-%d %H:%M %:z")
-        .to_string()
+    Locale::english(zone).time(at)
 }
 
 #[cfg(test)]
@@ -604,17 +611,17 @@ mod tests {
     }
 
     #[test]
-    fn an_overdrawn_budget_is_told_in_words() {
+    fn an_overspent_budget_shows_how_many_times_it_was_used() {
         let of = [1.0, 0.304, 0.0, -0.02, -0.5, -86.38].map(budget);
         assert_eq!(
             of,
             [
-                "100 %",
-                "30 %",
-                "0 %",
-                "0 %",
-                "none, used 1.5 times",
-                "none, used 87 times"
+                "100%",
+                "30%",
+                "0%",
+                "−2% (budget used 1×)",
+                "−50% (budget used 1.5×)",
+                "−8,638% (budget used 87×)",
             ]
         );
     }
