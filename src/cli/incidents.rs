@@ -88,18 +88,15 @@ fn story(i: &Incident, locale: &Locale) -> String {
         locale.time(i.started_at),
         locale.time(i.opened_at)
     );
-    match (i.end(), i.resolved_at) {
-        (Some(end), Some(resolved_at)) => {
-            text += &format!("ended      {}\n", locale.time(end));
-            if end != resolved_at {
-                text += &format!("confirmed  {}\n", locale.time(resolved_at));
-            }
-            text += &format!("duration   {}\n", locale.duration(i.duration_s));
+    if let (Some(end), Some(resolved_at)) = (i.end(), i.resolved_at) {
+        text += &format!("ended      {}\n", locale.time(end));
+        if end != resolved_at {
+            text += &format!("confirmed  {}\n", locale.time(resolved_at));
         }
-        _ => {
-            let so_far = locale.duration_so_far(seconds_since(i.started_at));
-            text += &format!("duration   {so_far}\n");
-        }
+        text += &format!("duration   {}\n", locale.duration(i.duration_s));
+    } else {
+        let so_far = locale.duration_so_far(seconds_since(i.started_at));
+        text += &format!("duration   {so_far}\n");
     }
     text += &format!("endpoints  {}\n", i.endpoints.join(", "));
     if i.evidence.samples.is_empty() {

@@ -146,7 +146,7 @@ impl Watch {
         self.announcements.extend(step.announcements().cloned());
         self.log.extend(
             step.iter()
-                .filter_map(|effect| LogRecord::of(effect, "here"))
+                .filter_map(|effect| LogRecord::of(effect, "fra1"))
                 .map(|record| format!("{record:?}")),
         );
         self.samples.extend(step.sample().cloned());

@@ -144,8 +144,8 @@ async fn a_refused_key_is_the_accounts_and_not_the_providers() {
         "{mail}"
     );
     for (path, words) in [
-        ("incidents", "<b>account fault now</b>"),
-        ("incidents/1", ">account fault, still open</b>"),
+        ("incidents", "<b>Ongoing account fault</b>"),
+        ("incidents/1", ">ongoing account fault</b>"),
     ] {
         let (.., page) = crate::pages::get(&address, &format!("/{path}")).await;
         assert!(page.contains(words), "{page}");

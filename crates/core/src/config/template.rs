@@ -212,7 +212,7 @@ mod tests {
         assert!(
             Template::parse("{\"a\": {{x}}", Syntax::Json)
                 .unwrap_err()
-                .contains("no JSON")
+                .contains("not JSON")
         );
         assert!(
             Template::parse("{{a b}}", Syntax::Plain)

@@ -521,9 +521,10 @@ fn budget(left: f64) -> String {
     let locale = Locale::default();
     let (percent, used) = ((left * 100.0).round(), 1.0 - left);
     if percent >= 0.0 {
-        return locale.percentage(percent, 0);
+        // Half a percent below zero is rounded to a zero that has a sign.
+        return locale.percentage(percent.abs(), 0);
     }
-    let digits = if used < 9.95 { 1 } else { 0 };
+    let digits = usize::from(used < 9.95);
     format!(
         "−{} (budget used {}×)",
         locale.percentage(-percent, 0),
@@ -612,12 +613,13 @@ mod tests {
 
     #[test]
     fn an_overspent_budget_shows_how_many_times_it_was_used() {
-        let of = [1.0, 0.304, 0.0, -0.02, -0.5, -86.38].map(budget);
+        let of = [1.0, 0.304, 0.0, -0.004, -0.02, -0.5, -86.38].map(budget);
         assert_eq!(
             of,
             [
                 "100%",
                 "30%",
+                "0%",
                 "0%",
                 "−2% (budget used 1×)",
                 "−50% (budget used 1.5×)",

@@ -5,13 +5,15 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::shorten::escaped;
+use super::shorten::{escaped, shorten};
 use super::{Call, Material};
 use crate::model::Secret;
 
 const TEXT: usize = 4096;
 /// The longest message, card included, in bytes of JSON.
 const MESSAGE: usize = 32_000;
+/// The longest key of a thread.
+const THREAD_KEY: usize = 4000;
 /// A longer URL gets no button, in bytes.
 const URL: usize = 2000;
 /// The longest paragraph, in the receiver's units. A shorter limit is tried while the message is too long: a unit can be
@@ -63,7 +65,7 @@ fn message(material: &Material<'_>, limit: usize) -> Value {
     json!({
         "text": escaped(&message.subject, TEXT.min(limit * 4), literal),
         "cardsV2": [{"cardId": material.notice.id, "card": {"sections": [{"widgets": widgets}]}}],
-        "thread": {"threadKey": material.dedup_key()},
+        "thread": {"threadKey": shorten(&material.dedup_key(), THREAD_KEY)},
     })
 }
 
