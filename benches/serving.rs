@@ -306,8 +306,8 @@ async fn serve(
         broadcast: Broadcast::new(now),
         counters,
         history: web::pages::HistoryCache::default(),
-            traffic: web::traffic::Traffic::default(),
-            links: llmwatch::links::Links::new(&[7; 32]),
+        traffic: web::traffic::Traffic::default(),
+        links: llmwatch::links::Links::new(&[7; 32]),
     };
     tokio::spawn(async move {
         web::run(listener, view).await;

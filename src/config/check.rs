@@ -14,10 +14,10 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::source::{self, Sources};
 use super::{
-    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Heartbeat, Log, LogFormat,
-    Maintenance, Monitor, Otlp, Process, Proxy, Public, Report, ReportEvery, Route, Settings,
-    Store, Surroundings, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
-    webhook,
+    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Heartbeat, Log,
+    LogFormat, Maintenance, Monitor, Otlp, Process, Proxy, Public, Report, ReportEvery, Route,
+    Settings, Store, Surroundings, Web, Window, channel, feed, lint, proxy, state_dir,
+    units::minute_of_day, webhook,
 };
 use crate::model::{Provider, Secret};
 

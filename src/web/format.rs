@@ -5,9 +5,7 @@ use std::fmt::Display;
 use chrono_tz::Tz;
 
 use crate::message::values::Locale;
-use crate::model::{
-    Attribution, Cause, EndpointView, Incident, Snapshot, Status, Timestamp,
-};
+use crate::model::{Attribution, Cause, EndpointView, Incident, Snapshot, Status, Timestamp};
 
 /// The headline of the index page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -389,3 +389,34 @@ fn dependencies_are_few_in_kind_freely_licensed_and_from_the_registry() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What core may depend on: nothing that opens sockets, files or processes, or asks for the time.
+const CORE_DEPENDENCIES: [&str; 16] = [
+    "askama",
+    "base64",
+    "chrono",
+    "chrono-tz",
+    "croner",
+    "flate2",
+    "http",
+    "quick-xml",
+    "regex",
+    "serde",
+    "serde_json",
+    "sha2",
+    "thiserror",
+    "url",
+    "utoipa",
+    "uuid",
+];
+
+#[test]
+fn core_depends_on_nothing_that_does_io() {
+    let manifest: toml::Table = read("crates/core/Cargo.toml").parse().unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap();
+    let unknown: Vec<_> = dependencies
+        .keys()
+        .filter(|name| !CORE_DEPENDENCIES.contains(&name.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "core must not depend on {unknown:?}");
+}

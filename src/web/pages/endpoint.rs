@@ -18,7 +18,9 @@ use super::history::{DAY_MS, DAYS, Day, HOUR_MS, first_day};
 use super::index::{availability, bars_text};
 use super::notices::{self, Notice};
 use super::{Frame, Problem, View, class, html};
-use crate::model::{Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp};
+use crate::model::{
+    Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
+};
 use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
 use crate::web::format::{

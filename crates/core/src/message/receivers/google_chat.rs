@@ -38,7 +38,20 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         }
         body = message(material, limit);
     }
+    while body.to_string().len() > MESSAGE && drop_paragraph(&mut body) {}
     Call::json(Secret::new(url), &body)
+}
+
+/// Removes the last paragraph of the card; `false` when there is none left.
+fn drop_paragraph(body: &mut Value) -> bool {
+    let widgets = body.pointer_mut("/cardsV2/0/card/sections/0/widgets");
+    let Some(widgets) = widgets.and_then(Value::as_array_mut) else {
+        return false;
+    };
+    let last = widgets
+        .iter()
+        .rposition(|w| w.get("textParagraph").is_some());
+    last.map(|at| widgets.remove(at)).is_some()
 }
 
 /// The message with paragraphs of at most `limit` units each.
