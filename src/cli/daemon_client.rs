@@ -148,7 +148,7 @@ pub(super) fn refused(status: StatusCode, answer: &Value) -> Failure {
     }
 }
 
-pub(super) fn failed(text: String) -> Failure {
+pub(super) fn failed(text: impl std::fmt::Display) -> Failure {
     Failure {
         code: 1,
         text: format!("llmwatch: {text}"),

@@ -383,7 +383,7 @@ fn note(written: std::io::Result<()>) {
     match written {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            READER_GONE.store(true, Ordering::Relaxed)
+            READER_GONE.store(true, Ordering::Relaxed);
         }
         Err(error) => drop(UNWRITTEN.set(error)),
     }

@@ -129,7 +129,9 @@ fn replay(
         until: Some(span.1),
     };
     store.each_sample(query, |_, sample| {
-        replays.iter_mut().for_each(|replay| replay.add(&sample));
+        for replay in &mut replays {
+            replay.add(&sample);
+        }
         Ok::<_, StoreError>(())
     })?;
     Ok(replays.into_iter().map(Replay::finish).collect())

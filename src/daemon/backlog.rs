@@ -65,7 +65,7 @@ impl Step {
                     commit.officials.push((id, *official));
                 }
                 Effect::Record(Record::ClockSet { from, to }) => {
-                    commit.clock_set = Some((from, to))
+                    commit.clock_set = Some((from, to));
                 }
                 Effect::Incident(..)
                 | Effect::Log(_)

@@ -494,7 +494,7 @@ impl Eyes {
 impl Sight {
     fn new(config: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
-            prober: Prober::new(&config)?,
+            prober: Prober::new(config)?,
             controls: Controls::new(&config.connectivity_checks, &config.endpoints),
             redactor: Redactor::new(config),
         })

@@ -223,6 +223,10 @@ impl Unsummed {
     }
 
     /// Takes in samples that were recorded.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the block is newest only once"
+    )]
     pub(super) fn add(&mut self, recorded: &[(i64, i64, &Sample)], block: NewestBlock) {
         let now = Instant::now();
         for (seq, series, sample) in recorded {

@@ -1,6 +1,7 @@
 //! Samples in and out of their table.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -545,7 +546,7 @@ impl SampleReader {
     }
 
     fn series(&mut self, c: &Connection, id: i64) -> rusqlite::Result<&Series> {
-        if !self.series.contains_key(&id) {
+        if let Entry::Vacant(entry) = self.series.entry(id) {
             let series = c
                 .prepare_cached(
                     "SELECT endpoint, provider, api, model, location FROM series WHERE id = ?1",
@@ -559,7 +560,7 @@ impl SampleReader {
                         location: row.get(4)?,
                     })
                 })?;
-            self.series.insert(id, series);
+            entry.insert(series);
         }
         Ok(&self.series[&id])
     }

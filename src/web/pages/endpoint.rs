@@ -245,9 +245,9 @@ pub(super) async fn page(
             let notices = notices::of_endpoint(&snapshot, &seen.name, &frame);
             let page = render(frame, seen, &configured, window, is_past, read);
             let page = EndpointPage {
+                class,
                 notices,
                 status,
-                class,
                 incident,
                 ..page
             };

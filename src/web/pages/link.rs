@@ -77,7 +77,7 @@ impl Answer {
         let status = self.status;
         let page = LinkPage {
             // Whoever has the link sees what the page says and nothing else.
-            frame: Frame::new(view, &snapshot, "Link", Reader::Public).as_link(),
+            frame: Frame::new(view, &snapshot, "Link", Reader::Public).into_link(),
             class: self.class,
             sentence: self.sentence,
             detail: self.detail,

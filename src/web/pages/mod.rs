@@ -139,7 +139,7 @@ impl Frame {
     }
 
     /// The page of a one-click link, which says nothing about the state of anything else.
-    fn as_link(mut self) -> Self {
+    fn into_link(mut self) -> Self {
         self.title = self.site.clone();
         self.description.clear();
         self.is_live = false;

@@ -183,7 +183,7 @@ impl Book {
         for note in leading.into_iter().chain(joining) {
             match note.event {
                 Event::Open | Event::Join | Event::Escalate => {
-                    changes.extend(self.worsen(note, sample, around))
+                    changes.extend(self.worsen(note, sample, around));
                 }
                 Event::Resolved => changes.extend(self.recover(note, sample)),
                 Event::Offline | Event::Online => {}

@@ -19,7 +19,7 @@ pub fn text(blocks: &[Block], width: usize) -> String {
         }
         match block {
             Block::Heading(words) => {
-                out += &format!("{}\n", wrapped(&words.to_uppercase(), "", "", width))
+                out += &format!("{}\n", wrapped(&words.to_uppercase(), "", "", width));
             }
             Block::Text(words) => {
                 let indent = if follows_heading { "  " } else { "" };

@@ -275,6 +275,7 @@ impl MonitorState {
     }
 
     /// Folds a completed sample into the state.
+    #[expect(clippy::needless_pass_by_value, reason = "a sample is folded once")]
     pub fn step(&mut self, sample: Sample) -> Effects {
         let mut step = Effects::default();
         let Some(endpoint) = self.endpoint(&sample.endpoint).cloned() else {

@@ -162,10 +162,7 @@ impl<'e> ResponseReader<'e> {
 
     /// Whether events are waited for, and so a first token.
     pub fn is_stream(&self) -> bool {
-        match &self.body {
-            BodyFormat::Whole(_) | BodyFormat::Ignored => false,
-            _ => true,
-        }
+        !matches!(self.body, BodyFormat::Whole(_) | BodyFormat::Ignored)
     }
 
     /// Takes a part of the body in that arrived at `at`.
@@ -180,7 +177,7 @@ impl<'e> ResponseReader<'e> {
                 return;
             };
             match decoder.step(&mut rest) {
-                Ok(decoded) => self.take_decoded(&decoded, at),
+                Ok(plain) => self.take_decoded(&plain, at),
                 Err(error) => self.broken = Some(self.not_decoded(&error)),
             }
         }
@@ -357,6 +354,10 @@ impl<'e> ResponseReader<'e> {
     }
 
     /// What a document amounts to; `None` while the answer that it holds has to be judged.
+    #[expect(
+        clippy::option_option,
+        reason = "outside: whether it is judged yet; inside: the fault, if any"
+    )]
     fn fault_of_document(&mut self, bytes: Vec<u8>) -> Option<Option<Classified>> {
         let status = self.head.status;
         if !self.is_wanted() {
@@ -409,7 +410,7 @@ impl<'e> ResponseReader<'e> {
         };
         let mut sse = Sse::default();
         let read = sse.feed(text.as_bytes(), |data, is_error| {
-            progress.event(data, is_error)
+            progress.event(data, is_error);
         });
         read.is_ok()
             && sse

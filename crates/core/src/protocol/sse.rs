@@ -156,7 +156,7 @@ mod tests {
         let stream = b"event: error\ndata: a\n\ndata: b\n\nevent:error\n\ndata: c\n\ndata: d\nevent: error\r\n\r\n";
         Sse::default()
             .feed(stream, |data, is_error| {
-                errors.push((data.to_owned(), is_error))
+                errors.push((data.to_owned(), is_error));
             })
             .unwrap();
         let wanted = [("a", true), ("b", false), ("c", false), ("d", true)];

@@ -498,7 +498,9 @@ mod tests {
 
     fn sketch(latencies: &[f64]) -> Sketch {
         let mut sketch = Sketch::default();
-        latencies.iter().for_each(|ms| sketch.add(*ms));
+        for ms in latencies {
+            sketch.add(*ms);
+        }
         sketch
     }
 

@@ -2,7 +2,7 @@
 
 use super::RenderContext;
 use crate::message::values::clean;
-use crate::model::{Acknowledgement, Attribution, Notice, NoticeType};
+use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeType};
 
 /// A message sent this long after its decision is late.
 const LATE_MS: i64 = 5 * 60_000;
@@ -25,7 +25,7 @@ pub(super) fn notes(notice: &Notice, context: RenderContext) -> Vec<String> {
             "You get this message because the channel `{channel}` could not deliver it."
         ));
     }
-    let end = notice.incident.as_ref().and_then(|i| i.end());
+    let end = notice.incident.as_ref().and_then(Incident::end);
     if let Some(end) = end.filter(|_| notice.already_over) {
         notes.push(format!(
             "It is already over: it ended at {}, before this message could be delivered.",

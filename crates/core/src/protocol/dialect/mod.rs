@@ -146,7 +146,7 @@ impl Answer {
 
     /// The answer without thoughts that stand in tags before it.
     pub fn visible_text(&self) -> &str {
-        let mut thoughts = self.thoughts.clone();
+        let mut thoughts = self.thoughts;
         thoughts.read(&self.text);
         thoughts.visible(&self.text)
     }
@@ -503,12 +503,11 @@ fn below(base: &Url, path: &str) -> Url {
         .chain(std::iter::once(wanted.len()));
     let common = starts
         .filter(|end| *end > 0)
-        .filter(|end| {
+        .rfind(|end| {
             let head = &wanted[..*end];
             own.strip_suffix(head)
                 .is_some_and(|before| before.ends_with('/'))
         })
-        .last()
         .unwrap_or(0);
     let rest = wanted[common..].trim_start_matches('/');
     let mut url = base.clone();

@@ -39,13 +39,12 @@ impl Thoughts {
             }
         }
         if let Self::Inside(close, from) = *self {
-            match text[from..].find(close) {
-                Some(at) => *self = Self::AnswerFrom(from + at + close.len()),
-                None => {
-                    // The tag may have begun at the very end.
-                    let last = text.len().saturating_sub(close.len()).max(from);
-                    *self = Self::Inside(close, text.floor_char_boundary(last));
-                }
+            if let Some(at) = text[from..].find(close) {
+                *self = Self::AnswerFrom(from + at + close.len());
+            } else {
+                // The tag may have begun at the very end.
+                let last = text.len().saturating_sub(close.len()).max(from);
+                *self = Self::Inside(close, text.floor_char_boundary(last));
             }
         }
         matches!(self, Self::AnswerFrom(at) if text.len() > *at)

@@ -166,7 +166,7 @@ impl Facts {
             match part.find("://") {
                 // What stands before an address belongs to the text.
                 Some(at) => {
-                    kept.push_str(part[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric()))
+                    kept.push_str(part[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric()));
                 }
                 None => kept.push_str(part),
             }
