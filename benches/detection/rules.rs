@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llmwatch::backtest::Said;
-use llmwatch::detect::{Detector, Observation, Policy, Reading, Result as Probed};
+use llmwatch::detect::{Detector, FailureReason, Observation, Policy, Reading, Result as Probed};
 use llmwatch::model::{DetectionPolicy, Timestamp};
 
 use crate::world::{ENDPOINTS, Outcome, PER_PROVIDER, Probe, World};
@@ -115,10 +115,15 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
             Outcome::Good => Probed::Good(Some(Reading {
                 first_token_ms: flight.probe.first_token_ms,
                 total_ms: flight.probe.total_ms,
+                per_token_ms: per_token(&flight.probe),
                 beyond_limits: None,
             })),
             other => Probed::Failed {
-                rate_limited: other == Outcome::Throttled,
+                reason: match other {
+                    Outcome::Throttled => FailureReason::RateLimited,
+                    Outcome::TimedOut => FailureReason::TimedOut,
+                    _ => FailureReason::Other,
+                },
                 retry_after_ms: None,
             },
         };
@@ -145,6 +150,11 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
         }));
     }
     run
+}
+
+fn per_token(probe: &Probe) -> Option<f64> {
+    let rest = probe.total_ms - probe.first_token_ms;
+    (rest > 0.0).then_some(rest / 20.0)
 }
 
 impl Consecutive {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use llmwatch::backtest::Said;
 use llmwatch::cli::trace_files;
-use llmwatch::detect::{Cause, Detector, Event, Observation, Policy, Reading, Result as Probed};
+use llmwatch::detect::{
+    Cause, Detector, Event, FailureReason, Observation, Policy, Reading, Result as Probed,
+};
 use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
 use proptest::prelude::*;
 
@@ -78,12 +80,13 @@ fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
         Probed::Good(Some(Reading {
             first_token_ms: ms,
             total_ms: ms * 2.0,
+            per_token_ms: Some(ms / 20.0),
             beyond_limits: None,
         }))
     });
     let result = prop_oneof![
         8 => good,
-        6 => any::<bool>().prop_map(|rate_limited| Probed::Failed { rate_limited, retry_after_ms: None }),
+        6 => any::<bool>().prop_map(|limited| Probed::Failed { reason: if limited { FailureReason::RateLimited } else { FailureReason::TimedOut }, retry_after_ms: None }),
         1 => Just(Probed::Good(None)),
         1 => any::<bool>().prop_map(|rate_limited| Probed::Account { rate_limited, retry_after_ms: Some(1_000) }),
         1 => Just(Probed::Offline),
@@ -222,7 +225,7 @@ proptest! {
         let mut now = seen.last().map_or(Timestamp(0), |o| o.end);
         for _ in 0..26 * 15 {
             now = now + Duration::from_mins(4);
-            let reading = Reading { first_token_ms: 50.0, total_ms: 100.0, beyond_limits: None };
+            let reading = Reading { first_token_ms: 50.0, total_ms: 100.0, per_token_ms: None, beyond_limits: None };
             seen.extend((0..4).map(|i| Observation {
                 endpoint: format!("e{i}"),
                 start: now,
@@ -282,7 +285,7 @@ fn consecutive_failures_for_those_who_want_them() {
             Probed::Good(None)
         } else {
             Probed::Failed {
-                rate_limited: false,
+                reason: FailureReason::Other,
                 retry_after_ms: None,
             }
         };
@@ -320,6 +323,7 @@ fn minutes(
         let reading = Reading {
             first_token_ms,
             total_ms: first_token_ms + 100.0,
+            per_token_ms: None,
             beyond_limits,
         };
         let end = start + Duration::from_millis(first_token_ms as u64 + 100);
@@ -424,7 +428,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
                 start + Duration::from_mins(1),
             );
             let result = Probed::Failed {
-                rate_limited: false,
+                reason: FailureReason::Other,
                 retry_after_ms: None,
             };
             let seen = Observation {
@@ -460,7 +464,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
         let (start, end) = (Timestamp(second * 1000), Timestamp((second + took) * 1000));
         let next_tick = Timestamp(((second + took).div_euclid(60) + 1) * 60_000);
         let failure = Probed::Failed {
-            rate_limited: false,
+            reason: FailureReason::Other,
             retry_after_ms: None,
         };
         let result = if failed { failure } else { Probed::Good(None) };
