@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::Policy;
 
 /// Pairs that make a habit, among the last 200 scheduled probes or so; and how few end it.
-const KNOWN_FROM: f64 = 2.5;
+const KNOWN_FROM: f64 = 4.0;
 const KNOWN_UNTIL: f64 = 0.5;
 const MEMORY: f64 = 1.0 - 1.0 / 200.0;
+/// Pairs that are worth advice.
+const FREQUENT_FROM: f64 = 6.0;
 /// What is left of them when a recheck timed out: a cold server is warm by then.
 const DOUBT: f64 = 0.3;
 /// An answer, or a timeout, is very late from this on, and from so many times what is typical.
@@ -119,6 +121,11 @@ impl ColdStarts {
             held,
         });
         held
+    }
+
+    /// Whether cold starts are so frequent that they are worth advice.
+    pub(super) fn is_frequent(&self) -> bool {
+        self.known && self.pairs >= FREQUENT_FROM
     }
 
     fn doubt(&mut self) {

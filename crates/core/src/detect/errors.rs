@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hours::Hours;
 use super::minutes::Minutes;
+use super::patterns::FailingMinutes;
 use super::{Excursion, Policy};
 
 /// Before anything was learned: one failure in a hundred, worth this many probes.
@@ -112,6 +113,11 @@ impl ErrorMeter {
 
     pub(super) fn last_failed(&self) -> Option<i64> {
         self.last_failed
+    }
+
+    /// The minutes of the hour at which failures are usual.
+    pub(super) fn failing_minutes(&self) -> Option<FailingMinutes> {
+        self.minutes.pattern()
     }
 
     /// Whether a second source confirms the failures.

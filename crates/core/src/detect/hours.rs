@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::patterns::Rush;
+
 const HOUR_MS: i64 = 3_600_000;
 const HOURS_A_DAY: i64 = 24;
 const HOURS_A_WEEK: i64 = 168;
@@ -106,6 +108,42 @@ impl<const DAYS: usize> Hours<DAYS> {
             .filter_map(|h| self.get(h))
             .collect();
         lower_median(&mut week).unwrap_or(0.0)
+    }
+
+    /// The longest stretch of hours in which weekdays are at least `factor` times slower than usual.
+    pub(super) fn rush(&self, factor: f64) -> Option<Rush> {
+        let day = self.hour.div_euclid(HOURS_A_DAY);
+        let monday = day - (day + 3).rem_euclid(7);
+        let center = self.center();
+        let levels: Vec<f64> = (0..HOURS_A_DAY)
+            .map(|h| {
+                let mut values: Vec<f64> = (monday - 7..day)
+                    .filter(|d| !is_weekend(d * HOURS_A_DAY))
+                    .filter_map(|d| self.get(d * HOURS_A_DAY + h))
+                    .collect();
+                let enough = values.len() >= COMPARED;
+                lower_median(&mut values)
+                    .filter(|_| enough)
+                    .unwrap_or(center)
+                    - center
+            })
+            .collect();
+        let is_slow = |level: &f64| *level >= factor.ln();
+        let mut best: &[f64] = &[];
+        let mut from = 0;
+        let mut start = 0;
+        for stretch in levels.split(|level| !is_slow(level)) {
+            if stretch.len() > best.len() {
+                (best, from) = (stretch, start);
+            }
+            start += stretch.len() + 1;
+        }
+        let worst = best.iter().copied().reduce(f64::max)?;
+        Some(Rush {
+            from_hour: from as u8,
+            to_hour: (from + best.len()) as u8,
+            factor: worst.exp() as f32,
+        })
     }
 
     /// What is usual in `hour`, if anything is known.

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::patterns::FailingMinutes;
+
 const HOUR_MS: i64 = 3_600_000;
 const SLOTS: usize = 30;
 /// The unit of decayed hours.
@@ -71,6 +73,31 @@ impl Minutes {
             return 0.0;
         }
         share.min(CEILING)
+    }
+
+    /// The minutes that stand out the most.
+    pub(super) fn pattern(&self) -> Option<FailingMinutes> {
+        let share = |slot: usize| self.usual(slot as i64 * SLOT_MS);
+        let (mut best, mut slot) = ((0.0, 0, 0), 0);
+        while slot < SLOTS {
+            let from = slot;
+            let mut most = 0.0_f64;
+            while slot < SLOTS && share(slot) > 0.0 {
+                most = most.max(share(slot));
+                slot += 1;
+            }
+            if most > best.0 {
+                best = (most, from, slot);
+            }
+            slot += 1;
+        }
+        let (share, from, to) = best;
+        let minute = |slot: usize| (slot * 60 / SLOTS) as u8;
+        (share > 0.0).then(|| FailingMinutes {
+            from_minute: minute(from),
+            to_minute: minute(to),
+            share: share as f32,
+        })
     }
 
     /// Forgets a little; called once a day.

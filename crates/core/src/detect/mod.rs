@@ -17,6 +17,7 @@ mod hours;
 mod look;
 mod minutes;
 mod noting;
+mod patterns;
 mod recovery;
 mod sample;
 
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use patterns::{FailingMinutes, Patterns, Rush};
 pub use sample::{LAG_LIMIT_MS, Reader};
 pub use verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical, Verdict};
 
@@ -203,6 +205,9 @@ struct Watched {
     /// The next scheduled start as of the last observation.
     tick: i64,
     cold: ColdStarts,
+    /// What recurs, as of the last midnight.
+    rush: Option<Rush>,
+    minutes: Option<FailingMinutes>,
     errors: ErrorMeter,
     slow: Slowness,
     looking: Looking,
@@ -338,6 +343,16 @@ impl Detector {
         {
             self.leave(&domain);
         }
+    }
+
+    /// What recurs at an endpoint and is therefore not reported as an incident.
+    pub fn patterns(&self, endpoint: &str) -> Patterns {
+        let state = self.endpoints.get(endpoint);
+        state.map_or_else(Patterns::default, |state| Patterns {
+            rush: state.rush,
+            minutes: state.minutes,
+            cold_starts: state.cold.is_frequent(),
+        })
     }
 
     /// What is typical for an endpoint of `roster`.
@@ -681,6 +696,10 @@ impl Watched {
         for _ in self.day..day.min(self.day + 400) {
             self.slow.forget();
             self.errors.forget();
+        }
+        if day > self.day {
+            self.rush = self.slow.rush();
+            self.minutes = self.errors.failing_minutes();
         }
         self.day = day;
         self.looking.refill(policy, end);

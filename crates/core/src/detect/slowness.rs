@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use super::hours::Hours;
+use super::patterns::Rush;
 use super::verdict::Typical;
 use super::{Excursion, Policy, Reading};
 
@@ -54,6 +55,8 @@ const LEARN_BELOW: f64 = 0.4;
 const RELAX_FROM: f64 = 0.6;
 /// The quantiles are computed anew after so many probes.
 const STALE: f64 = 32.0;
+/// So many times slower an hour has to be to make a rush.
+const RUSH_FACTOR: f64 = 1.5;
 /// A measurement counts in its hour within these logarithms of the level.
 const HOUR_CLIP: (f64, f64) = (-1.2, 2.0);
 
@@ -291,6 +294,11 @@ impl Slowness {
                 }
             }
         }
+    }
+
+    /// The hours of weekdays in which the first token is slower than usual.
+    pub(super) fn rush(&self) -> Option<Rush> {
+        self.hours[0].rush(RUSH_FACTOR)
     }
 
     /// Begins to collect what this incident is like, in case it is the new normal.
