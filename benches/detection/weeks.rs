@@ -4,6 +4,7 @@
 //! Like [`world`](crate::world) a pure function of (seed, endpoint, time), of nine endpoints at three
 //! providers. Monday is day 0.
 
+use crate::rules::Scene;
 use crate::world::{DAY, Dice, Fixed, HOUR, MINUTE, Outcome, Probe};
 
 pub(crate) const PROVIDERS: usize = 3;
@@ -330,9 +331,8 @@ impl Weeks {
     pub(crate) fn new(habits: Habits, seed: u64) -> Self {
         let dice = &mut Dice::new(seed);
         let length = habits.days * DAY;
-        let series = |dice: &mut Dice| {
-            Series::draw(dice, length, 0.7 * habits.wander, habits.wander_ms)
-        };
+        let series =
+            |dice: &mut Dice| Series::draw(dice, length, 0.7 * habits.wander, habits.wander_ms);
         let providers = (0..PROVIDERS)
             .map(|p| Provider {
                 zone_ms: (dice.below(7) as i64 - 3) * HOUR,
@@ -355,7 +355,10 @@ impl Weeks {
         let pauses = (0..habits.pauses as i64 * habits.days / 28)
             .map(|_| {
                 let start = dice.until(length);
-                (start, start + (dice.between(0.2, 12.0) * HOUR as f64) as i64)
+                (
+                    start,
+                    start + (dice.between(0.2, 12.0) * HOUR as f64) as i64,
+                )
             })
             .collect();
         Self {
@@ -371,21 +374,28 @@ impl Weeks {
     pub(crate) fn incidents(&self) -> impl Iterator<Item = &Incident> {
         self.providers.iter().flat_map(|p| &p.incidents)
     }
+}
 
-    /// Whether a scheduled probe at `t` does not take place.
-    pub(crate) fn is_missing(&self, endpoint: usize, t: i64) -> bool {
+impl Scene for Weeks {
+    fn endpoints(&self) -> usize {
+        ENDPOINTS
+    }
+
+    fn length(&self) -> i64 {
+        self.length
+    }
+
+    fn is_missing(&self, endpoint: usize, t: i64) -> bool {
         self.pauses.iter().any(|p| p.0 <= t && t < p.1)
             || Fixed::new(self.seed, endpoint, t).u(30) < self.habits.missing
     }
 
-    /// The usual total of an endpoint: what a person would write a limit against.
-    pub(crate) fn usual_total_ms(&self, endpoint: usize) -> f64 {
+    fn usual_total_ms(&self, endpoint: usize) -> f64 {
         let e = &self.endpoints[endpoint];
         e.first_token_ms + 20.0 * e.token_ms
     }
 
-    /// What a probe of `endpoint` shows that begins at `t`.
-    pub(crate) fn probe(&self, endpoint: usize, t: i64, scheduled: bool) -> Probe {
+    fn probe(&self, endpoint: usize, t: i64, scheduled: bool) -> Probe {
         let habits = &self.habits;
         let dice = Fixed::new(self.seed, endpoint, t);
         let own = &self.endpoints[endpoint];

@@ -7,6 +7,8 @@
 
 use std::f64::consts::PI;
 
+use crate::rules::Scene;
+
 pub(crate) const MINUTE: i64 = 60_000;
 pub(crate) const HOUR: i64 = 3_600_000;
 pub(crate) const DAY: i64 = 86_400_000;
@@ -503,6 +505,28 @@ fn nuisances(dice: &mut Dice, length: i64) -> Vec<Vec<Nuisance>> {
 fn find<T: Copy>(sorted: &[T], t: i64, span: impl Fn(&T) -> (i64, i64)) -> Option<T> {
     let next = sorted.partition_point(|x| span(x).1 <= t);
     sorted.get(next).filter(|x| span(x).0 <= t).copied()
+}
+
+impl Scene for World {
+    fn endpoints(&self) -> usize {
+        ENDPOINTS
+    }
+
+    fn length(&self) -> i64 {
+        self.length
+    }
+
+    fn probe(&self, endpoint: usize, t: i64, _scheduled: bool) -> Probe {
+        self.probe(endpoint, t)
+    }
+
+    fn is_missing(&self, _endpoint: usize, _t: i64) -> bool {
+        false
+    }
+
+    fn usual_total_ms(&self, endpoint: usize) -> f64 {
+        self.usual_total_ms(endpoint)
+    }
 }
 
 /// Random numbers for making a world.

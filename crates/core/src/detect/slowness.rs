@@ -39,7 +39,7 @@ const LIFT_CAP: f64 = 0.405;
 /// The meter stands still at so many standard deviations at least: a walk with less drift gets high by chance.
 const NOISE: f64 = 0.6;
 /// And at so many spreads of the wandering level.
-const WANDER: f64 = 3.6;
+const WANDER: f64 = 3.8;
 /// What a level is taken to wander before it is known, and how much time that is worth.
 const WANDER_PRIOR: f64 = 0.15;
 const WANDER_PRIOR_MS: f64 = 21_600_000.0;
