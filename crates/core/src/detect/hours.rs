@@ -17,6 +17,8 @@ const COMPARED: usize = 5;
 /// The unit of a stored value, in natural logarithms: 5 %; and how many units are distinguished.
 const UNIT: f64 = 0.05;
 const UNITS: f64 = 31.0;
+/// No hour yet, far enough from any overflow.
+const NEVER: i64 = i64::MIN / 2;
 /// An hour in which nothing was measured.
 const NONE: i8 = i8::MIN;
 /// How much of the other class of days, or of a single day, is believed.
@@ -39,7 +41,7 @@ pub(super) struct Hours<const DAYS: usize> {
 impl<const DAYS: usize> Default for Hours<DAYS> {
     fn default() -> Self {
         Self {
-            hour: i64::MIN,
+            hour: NEVER,
             sum: 0.0,
             count: 0,
             ring: Ring::default(),
@@ -70,7 +72,7 @@ impl<const DAYS: usize> Hours<DAYS> {
         if hour <= self.hour {
             return false;
         }
-        if self.hour > i64::MIN {
+        if self.hour > NEVER {
             let mean = f64::from(self.sum) / f64::from(self.count.max(1));
             let stored = (mean / UNIT).round().clamp(-UNITS, UNITS) as i8;
             self.put(self.hour, if self.count > 0 { stored } else { NONE });
