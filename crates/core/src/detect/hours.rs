@@ -17,6 +17,9 @@ const COMPARED: usize = 5;
 /// The unit of a stored value, in natural logarithms: 5 %; and how many units are distinguished.
 const UNIT: f64 = 0.05;
 const UNITS: f64 = 31.0;
+/// An hour is never taken to be faster than usual by more than this: a level that has just changed
+/// would make every probe slow.
+const LEAST_USUAL: f64 = -0.3;
 /// No hour yet, far enough from any overflow.
 const NEVER: i64 = i64::MIN / 2;
 /// An hour in which nothing was measured.
@@ -56,7 +59,7 @@ impl<const DAYS: usize> Hours<DAYS> {
     /// What is usual at `at`, as a difference from the level of all hours.
     pub(super) fn usual(&self, at: i64) -> f64 {
         let share = at.rem_euclid(HOUR_MS) as f64 / HOUR_MS as f64;
-        let [before, own, after] = self.usual.map(f64::from);
+        let [before, own, after] = self.usual.map(|u| f64::from(u).max(LEAST_USUAL));
         if share < EDGE {
             own.max(before)
         } else if share > 1.0 - EDGE {
