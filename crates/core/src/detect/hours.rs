@@ -17,9 +17,9 @@ const COMPARED: usize = 5;
 /// The unit of a stored value, in natural logarithms: 5 %; and how many units are distinguished.
 const UNIT: f64 = 0.05;
 const UNITS: f64 = 31.0;
-/// An hour is never taken to be faster than usual by more than this: a level that has just changed
+/// An hour is never taken to be faster than typical: a level that has just changed
 /// would make every probe slow.
-const LEAST_USUAL: f64 = -0.3;
+const LEAST_USUAL: f64 = 0.0;
 /// No hour yet, far enough from any overflow.
 const NEVER: i64 = i64::MIN / 2;
 /// An hour in which nothing was measured.
