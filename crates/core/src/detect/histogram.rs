@@ -54,6 +54,11 @@ impl Histogram {
         at(BINS as f64)
     }
 
+    /// Whether nothing is counted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|count| *count == 0)
+    }
+
     /// Forgets a part of everything.
     pub(super) fn scale(&mut self, factor: f64) {
         for count in &mut self.0 {

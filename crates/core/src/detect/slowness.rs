@@ -339,6 +339,10 @@ impl Slowness {
         let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
         for meter in &mut self.meters {
             meter.level.scale(factor);
+            if meter.level.is_empty() {
+                // Everything is forgotten after a long pause: it is learned anew.
+                meter.learned = 0;
+            }
             meter.stale = STALE;
             meter.wander.sum *= factor as f32;
             meter.wander.weight *= factor as f32;
