@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// trace, or a folder of traces
     #[arg(long, value_name = "PATH")]
     samples: Option<PathBuf>,
-    /// Compare values of one setting of `[detection]`, for example alert_after=60s,90s,3m
+    /// Compare values of one setting of `[detection]`, for example `alert_after=60s,90s,3m`
     #[arg(long, value_name = "KEY=V,V,…", conflicts_with = "rules")]
     sweep: Option<String>,
     /// Score the events against labels, one JSON object per line
@@ -152,13 +152,13 @@ fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
 type Replays = Vec<Replay>;
 
 /// One setting and the values to compare.
-struct Values {
+struct Candidates {
     key: String,
     values: Vec<String>,
     policies: Vec<DetectionPolicy>,
 }
 
-fn read_sweep(text: &str) -> Result<Values, Failure> {
+fn read_sweep(text: &str) -> Result<Candidates, Failure> {
     let bad = |text: String| Failure {
         code: EX_CONFIG,
         text,
@@ -180,14 +180,14 @@ fn read_sweep(text: &str) -> Result<Values, Failure> {
         config::rules_from_text("--sweep", text, &Surroundings::from_process())
             .map_err(|e| bad(e.to_string().trim_end().to_owned()))
     };
-    Ok(Values {
+    Ok(Candidates {
         key: key.trim().to_owned(),
         policies: values.iter().map(policy).collect::<Result<_, _>>()?,
         values,
     })
 }
 
-impl Values {
+impl Candidates {
     fn print(&self, replays: &[Replay], labels: Option<&[Label]>) -> Exit {
         let mut sweep = Sweep::new(&self.key);
         for (value, replay) in self.values.iter().zip(replays) {

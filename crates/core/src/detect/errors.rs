@@ -75,8 +75,8 @@ pub(super) struct ErrorMeter {
     /// What failures are usual at this minute of the hour, and in this hour of the week.
     minutes: Minutes,
     hours: Hours<DAYS>,
-    /// Failures in this excursion, and those that a second source confirms.
-    failures: u32,
+    /// Failures since the evidence was last zero, and those that a second source confirms.
+    failed: u32,
     confirmed: u32,
     /// Consecutive failures, for a policy of thresholds.
     run: u32,
@@ -122,7 +122,7 @@ impl ErrorMeter {
 
     /// Whether a second source confirms the failures.
     pub(super) fn is_confirmed(&self) -> bool {
-        self.confirmed >= CONFIRMED_FROM && self.confirmed == self.failures
+        self.confirmed >= CONFIRMED_FROM && self.confirmed == self.failed
     }
 
     /// When the current blip began.
@@ -170,7 +170,7 @@ impl ErrorMeter {
             if self.s <= 0.0 {
                 self.since = Some(start);
                 (self.k, self.n, self.blip_k) = (0, 0, 0);
-                (self.failures, self.confirmed) = (0, 0);
+                (self.failed, self.confirmed) = (0, 0);
                 self.took = None;
             }
             if self.blip_k == 0 || start - self.blip_last > policy.alert_after_ms {
@@ -179,7 +179,7 @@ impl ErrorMeter {
                 (self.blip_mixed, self.blip_good) = (0, 0);
             }
             self.blip_k += 1;
-            self.failures += 1;
+            self.failed += 1;
             self.confirmed += u32::from(confirmed);
             self.blip_mixed += std::mem::take(&mut self.blip_good);
             self.blip_last = start;
@@ -204,11 +204,9 @@ impl ErrorMeter {
         if self.s > 0.0 {
             self.n += 1;
             self.k += u32::from(failed);
-            if !in_incident {
-                if usual <= 0.0 {
-                    self.pending.0 += counted;
-                    self.pending.1 += 1.0;
-                }
+            if !in_incident && usual <= 0.0 {
+                self.pending.0 += counted;
+                self.pending.1 += 1.0;
             }
         } else {
             passed = self.excursion();

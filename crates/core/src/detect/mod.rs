@@ -57,6 +57,10 @@ const PROVIDER_SLOW_MS: i64 = 90_000;
 
 /// What an endpoint's observations are judged by. An argument, never state: a reload changes it in the middle.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Policy {
     interval_ms: i64,
     alert_after_ms: i64,
@@ -373,7 +377,7 @@ impl Detector {
         verdict: &mut Verdict,
     ) {
         let (start, end) = (seen.start.0, seen.end.0);
-        if self.is_cold_start(policy, own, seen) {
+        if Self::is_cold_start(policy, own, seen) {
             return;
         }
         let failed = matches!(seen.result, Result::Failed { .. });
@@ -468,7 +472,7 @@ impl Detector {
 
     /// Whether the probe is held back because the server may have been cold. Counts the one before
     /// it when that turns out to have been something else.
-    fn is_cold_start(&self, policy: &Policy, own: &mut Watched, seen: &Observation) -> bool {
+    fn is_cold_start(policy: &Policy, own: &mut Watched, seen: &Observation) -> bool {
         let (start, end) = (seen.start.0, seen.end.0);
         let first_token_ms = match seen.result {
             Result::Good(reading) => reading.map(|r| r.first_token_ms),

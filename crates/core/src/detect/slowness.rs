@@ -315,7 +315,7 @@ impl Slowness {
         let usual = self.usual(end);
         for (i, meter) in self.meters.iter_mut().enumerate() {
             if let Some(value) = values[i].filter(|_| meter.median > 0.0) {
-                let by = (value / meter.median).ln() - usual[i];
+                let by = meter.without_usual(usual[i], value) - meter.median.ln();
                 meter.incident_n = meter.incident_n.saturating_add(1);
                 let share = (1.0 / meter.incident_n as f32).max(0.01);
                 meter.incident += share * (by as f32 - meter.incident);
@@ -326,7 +326,8 @@ impl Slowness {
     /// The incident has lasted so long that it is the new normal.
     pub(super) fn accept_incident(&mut self) {
         for meter in &mut self.meters {
-            let by = f64::from(meter.incident);
+            // Slowness never makes the level faster.
+            let by = f64::from(meter.incident).max(0.0);
             meter.level.shift(by);
             meter.recent += by;
             meter.stale = STALE;
@@ -458,8 +459,8 @@ impl SlowMeter {
     }
 
     fn learn(&mut self, policy: &Policy, end: i64, usual: f64, value: f64) {
-        let now = value.ln() - usual;
-        self.level.add(value / usual.exp());
+        let now = self.without_usual(usual, value);
+        self.level.add(now.exp());
         self.learned = self.learned.saturating_add(1);
         self.stale += 1.0;
         if self.learned <= 1 {
@@ -469,6 +470,21 @@ impl SlowMeter {
             self.recent += a * (now - self.recent).clamp(-INNOVATION, INNOVATION);
         }
         self.recent_at = end;
+    }
+
+    /// The logarithm of what the value would be in an ordinary hour.
+    ///
+    /// The correction never makes a value faster than both itself and the level. So the level is
+    /// never below the fastest value measured, even when a rush has ended and its hours are still
+    /// remembered, and a probe that is as fast as ever is never slow.
+    fn without_usual(&self, usual: f64, value: f64) -> f64 {
+        let plain = value.ln();
+        let corrected = plain - usual;
+        if self.median > 0.0 {
+            corrected.max(plain.min(self.median.ln()))
+        } else {
+            corrected
+        }
     }
 
     /// While nothing may be learned the recent level stands, or falls back to the long-term one.

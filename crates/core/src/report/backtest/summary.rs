@@ -290,7 +290,7 @@ impl fmt::Display for Difference<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "current rules: {}, {}; these rules: {}, {}; of an endpoint's beginnings {} are the same, {} at another time, {} new, {} missing",
+            "current rules: {}, {}; these rules: {}, {}; alerts by endpoint: {} the same, {} at another time, {} new, {} missing",
             count(self.before.incidents, "incident"),
             count(self.before.alerts, "alert"),
             count(self.after.incidents, "incident"),
