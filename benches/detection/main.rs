@@ -1,10 +1,11 @@
 //! How early, how rarely: llmwatch's detector beside the rules that other monitors use, in simulated worlds.
 //!
 //! `cargo bench --bench detection -- [--months N] [--interval S] [--only]`: N endpoint-months without any incident (200
-//! unless told) for the false alerts, and about as many with an incident every seven hours for the delays. `--only` leaves
+//! by default) for the false alerts, and about as many with an incident every seven hours for the delays. `--only` leaves
 //! the other rules out; `--alert-after S`, `--sensitivity W` and `--slow-factor F` change the detector's settings.
 
 mod rules;
+mod weeks;
 mod world;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use llmwatch::backtest::{Figures, Label, Replay, Score, Watched};
 use llmwatch::model::{DetectionPolicy, Sensitivity};
 
 use self::rules::{Consecutive, Rule, Run, name};
+use self::weeks::Weeks;
 use self::world::{DAY, ENDPOINTS, PER_PROVIDER, World};
 
 /// Shares of background failures; the worlds have them in turn.
@@ -71,6 +73,87 @@ fn main() {
         rows.push(Row::new(title, &replay, &quiet, &noise));
     }
     print(&rows);
+    print_weeks(&args);
+}
+
+/// The second family: false alerts in the first two weeks and after them, and what was caught.
+fn print_weeks(args: &Args) {
+    println!(
+        "weeks: false alerts per endpoint-month, first two weeks / later; caught, median / p95 s\n"
+    );
+    let worlds = weeks::worlds();
+    for (title, rule) in rules(args).into_iter().take(3) {
+        println!("{title}");
+        let lines = in_parallel(worlds.len() as u64, |i| {
+            let (name, habits) = &worlds[i as usize];
+            let world = Weeks::new(*habits, 9000 + i);
+            let run = rule.watch(&world, "", habits.interval_ms);
+            weeks_line(name, &world, habits, &run)
+        });
+        for line in lines {
+            println!("{line}");
+        }
+        println!();
+    }
+}
+
+fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> String {
+    const EARLY: i64 = 14 * DAY;
+    let labels: Vec<Label> = world
+        .incidents()
+        .map(|i| Label {
+            trace: String::new(),
+            start_ms: i.start,
+            end_ms: i.end,
+            kind: i.kind.name(),
+            scope: if i.endpoints.len() > 1 {
+                "provider".to_owned()
+            } else {
+                "endpoint".to_owned()
+            },
+            endpoints: i.endpoints.iter().map(|e| name(*e)).collect(),
+        })
+        .collect();
+    let is_false = |s: &&llmwatch::backtest::Said| {
+        s.notify
+            && s.event != "resolved"
+            && !labels.iter().any(|l| {
+                l.endpoints.contains(&s.endpoint)
+                    && l.start_ms <= s.t_ms
+                    && s.t_ms <= l.end_ms + 600_000
+            })
+    };
+    let times: Vec<i64> = run.said.iter().filter(is_false).map(|s| s.t_ms).collect();
+    let early = times.iter().filter(|t| **t < EARLY).count();
+    let month = 30.0 * DAY as f64 / weeks::ENDPOINTS as f64;
+    let mut line = format!(
+        "  {title:28} {:7.2} / {:6.2}",
+        early as f64 * month / EARLY as f64,
+        (times.len() - early) as f64 * month / (world.length - EARLY) as f64
+    );
+    if habits.incidents {
+        let replay = Replay {
+            watched: vec![Watched {
+                trace: String::new(),
+                interval_ms: habits.interval_ms,
+                days: habits.days as f64,
+                endpoints: (0..weeks::ENDPOINTS)
+                    .map(|e| (name(e), format!("p{}", e / PER_PROVIDER)))
+                    .collect(),
+            }],
+            said: run.said.clone(),
+            blips: Vec::new(),
+        };
+        for kind in Score::new(&replay, &labels).kinds {
+            line += &format!(
+                "\n      {:20} {:9} {}",
+                kind.kind,
+                kind.scope,
+                delay(&kind.figures)
+            );
+        }
+    }
+    line
 }
 
 /// What the command line says.

@@ -5,10 +5,32 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llmwatch::backtest::Said;
-use llmwatch::detect::{Detector, Observation, Policy, Reading, Result as Probed};
+use llmwatch::detect::{Detector, FailureReason, Observation, Policy, Reading, Result as Probed};
 use llmwatch::model::{DetectionPolicy, Timestamp};
 
-use crate::world::{ENDPOINTS, Outcome, PER_PROVIDER, Probe, World};
+use crate::world::{Outcome, PER_PROVIDER, Probe};
+
+/// A world of either family.
+pub(crate) trait Scene: Sync {
+    /// How many endpoints it has, three of each provider.
+    fn endpoints(&self) -> usize;
+    /// How long it is, in milliseconds.
+    fn length(&self) -> i64;
+    /// What a probe shows that begins at `t`.
+    fn probe(&self, endpoint: usize, t: i64, scheduled: bool) -> Probe;
+    /// Whether a scheduled probe does not take place.
+    fn is_missing(&self, endpoint: usize, t: i64) -> bool;
+    /// The usual total: what a person would write a limit against.
+    fn usual_total_ms(&self, endpoint: usize) -> f64;
+
+    /// When the scheduled probe at `t`, or the next one that takes place, begins.
+    fn scheduled(&self, endpoint: usize, mut t: i64, interval: i64) -> i64 {
+        while t < self.length() && self.is_missing(endpoint, t) {
+            t += interval;
+        }
+        t
+    }
+}
 
 /// Who decides.
 pub(crate) enum Rule {
@@ -40,13 +62,13 @@ pub(crate) fn name(endpoint: usize) -> String {
 }
 
 /// The first probe of an endpoint: a monitor spreads them over the interval.
-fn first(world: &World, endpoint: usize, interval: i64) -> i64 {
-    (world.length / 7 + endpoint as i64 * interval / ENDPOINTS as i64) % interval
+fn first(world: &dyn Scene, endpoint: usize, interval: i64) -> i64 {
+    (world.length() / 7 + endpoint as i64 * interval / world.endpoints() as i64) % interval
 }
 
 impl Rule {
     /// Lets the rule watch `world`.
-    pub(crate) fn watch(&self, world: &World, trace: &str, interval: i64) -> Run {
+    pub(crate) fn watch(&self, world: &dyn Scene, trace: &str, interval: i64) -> Run {
         match self {
             Self::Meter(policy) => meter(world, trace, interval, policy),
             Self::Consecutive(rule) => {
@@ -54,7 +76,8 @@ impl Rule {
                     said: Vec::new(),
                     probes: 0,
                 };
-                (0..ENDPOINTS).for_each(|e| rule.watch(world, trace, interval, e, &mut run));
+                (0..world.endpoints())
+                    .for_each(|e| rule.watch(world, trace, interval, e, &mut run));
                 run
             }
         }
@@ -68,8 +91,8 @@ struct Flight {
 }
 
 impl Flight {
-    fn launch(&mut self, world: &World, endpoint: usize, at: i64) {
-        (self.start, self.probe) = (at, world.probe(endpoint, at));
+    fn launch(&mut self, world: &dyn Scene, endpoint: usize, at: i64, scheduled: bool) {
+        (self.start, self.probe) = (at, world.probe(endpoint, at, scheduled));
     }
 
     fn end(&self) -> i64 {
@@ -77,20 +100,19 @@ impl Flight {
     }
 }
 
-fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) -> Run {
+fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy) -> Run {
     let every = Duration::from_millis(interval.unsigned_abs());
-    let names: Vec<_> = (0..ENDPOINTS).map(name).collect();
+    let count = world.endpoints();
+    let names: Vec<_> = (0..count).map(name).collect();
     let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER));
-    let roster: BTreeMap<_, _> = (0..ENDPOINTS)
-        .map(|e| (names[e].clone(), policy(e)))
-        .collect();
-    let mut flights: Vec<_> = (0..ENDPOINTS)
+    let roster: BTreeMap<_, _> = (0..count).map(|e| (names[e].clone(), policy(e))).collect();
+    let mut flights: Vec<_> = (0..count)
         .map(|e| {
-            let at = first(world, e, interval);
+            let at = world.scheduled(e, first(world, e, interval), interval);
             Flight {
                 tick: at,
                 start: at,
-                probe: world.probe(e, at),
+                probe: world.probe(e, at, true),
             }
         })
         .collect();
@@ -99,10 +121,10 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
         said: Vec::new(),
         probes: 0,
     };
-    while let Some(e) = (0..ENDPOINTS).min_by_key(|e| flights[*e].end()) {
+    while let Some(e) = (0..count).min_by_key(|e| flights[*e].end()) {
         let flight = &mut flights[e];
         let (start, end) = (flight.start, flight.end());
-        if start >= world.length {
+        if start >= world.length() {
             break;
         }
         run.probes += 1;
@@ -115,10 +137,15 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
             Outcome::Good => Probed::Good(Some(Reading {
                 first_token_ms: flight.probe.first_token_ms,
                 total_ms: flight.probe.total_ms,
+                per_token_ms: per_token(&flight.probe),
                 beyond_limits: None,
             })),
             other => Probed::Failed {
-                rate_limited: other == Outcome::Throttled,
+                reason: match other {
+                    Outcome::Throttled => FailureReason::RateLimited,
+                    Outcome::TimedOut => FailureReason::TimedOut,
+                    _ => FailureReason::Other,
+                },
                 retry_after_ms: None,
             },
         };
@@ -135,10 +162,16 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
             if *name == names[e] {
                 next = at.0;
             } else if let Some(other) = names.iter().position(|n| n == name) {
-                flights[other].launch(world, other, at.0);
+                flights[other].launch(world, other, at.0, false);
             }
         }
-        flights[e].launch(world, e, next);
+        if next < tick {
+            flights[e].launch(world, e, next, false);
+        } else {
+            let at = world.scheduled(e, tick, interval);
+            flights[e].launch(world, e, at, true);
+            flights[e].tick = at;
+        }
         run.said.extend(verdict.notes.iter().map(|n| Said {
             cause: n.cause.as_str().to_owned(),
             ..said(trace, n.at.0, &n.endpoint, n.event.as_str())
@@ -147,8 +180,13 @@ fn meter(world: &World, trace: &str, interval: i64, policy: &DetectionPolicy) ->
     run
 }
 
+fn per_token(probe: &Probe) -> Option<f64> {
+    let rest = probe.total_ms - probe.first_token_ms;
+    (rest > 0.0).then_some(rest / 20.0)
+}
+
 impl Consecutive {
-    fn watch(&self, world: &World, trace: &str, interval: i64, endpoint: usize, run: &mut Run) {
+    fn watch(&self, world: &dyn Scene, trace: &str, interval: i64, endpoint: usize, run: &mut Run) {
         let name = name(endpoint);
         let limit = if self.slow > 0.0 {
             self.slow * world.usual_total_ms(endpoint)
@@ -157,8 +195,12 @@ impl Consecutive {
         };
         let (mut bad, mut good, mut open) = (0, 0, false);
         let mut t = first(world, endpoint, interval);
-        while t < world.length {
-            let probe = world.probe(endpoint, t);
+        while t < world.length() {
+            if world.is_missing(endpoint, t) {
+                t += interval;
+                continue;
+            }
+            let probe = world.probe(endpoint, t, true);
             let end = t + probe.total_ms as i64;
             run.probes += 1;
             let mut next = t + interval;

@@ -7,6 +7,8 @@
 
 use std::f64::consts::PI;
 
+use crate::rules::Scene;
+
 pub(crate) const MINUTE: i64 = 60_000;
 pub(crate) const HOUR: i64 = 3_600_000;
 pub(crate) const DAY: i64 = 86_400_000;
@@ -122,6 +124,8 @@ pub(crate) enum Outcome {
     Good,
     Failed,
     Throttled,
+    /// Nothing came in time.
+    TimedOut,
     /// The monitor's own network is gone, and its controls say so.
     Blind,
 }
@@ -334,10 +338,10 @@ impl World {
                 let u = dice.u(20);
                 let quick = 100.0 + 900.0 * dice.u(22) * dice.u(23);
                 return match kind {
-                    Kind::Hang => failed(Outcome::Failed, FIRST_TOKEN_LIMIT_MS),
+                    Kind::Hang => failed(Outcome::TimedOut, FIRST_TOKEN_LIMIT_MS),
                     Kind::Storm => failed(Outcome::Throttled, quick),
                     _ if u < shares[0] => failed(Outcome::Failed, quick),
-                    _ if u < shares[1] => failed(Outcome::Failed, FIRST_TOKEN_LIMIT_MS),
+                    _ if u < shares[1] => failed(Outcome::TimedOut, FIRST_TOKEN_LIMIT_MS),
                     _ if u < shares[2] => failed(
                         Outcome::Failed,
                         if dice.u(21) < 0.7 { 50.0 } else { 5000.0 },
@@ -375,14 +379,14 @@ impl World {
             * (0.5 * load + 0.7 * slower + habit.token_spread * b).exp();
         let end = first_token_ms + rest;
         let (outcome, total_ms) = if first_token_ms > FIRST_TOKEN_LIMIT_MS {
-            (Outcome::Failed, FIRST_TOKEN_LIMIT_MS)
+            (Outcome::TimedOut, FIRST_TOKEN_LIMIT_MS)
         } else if truncated {
             (
                 Outcome::Failed,
                 (first_token_ms + rest * dice.u(24)).min(TOTAL_LIMIT_MS),
             )
         } else if end > TOTAL_LIMIT_MS {
-            (Outcome::Failed, TOTAL_LIMIT_MS)
+            (Outcome::TimedOut, TOTAL_LIMIT_MS)
         } else {
             (Outcome::Good, end)
         };
@@ -503,40 +507,62 @@ fn find<T: Copy>(sorted: &[T], t: i64, span: impl Fn(&T) -> (i64, i64)) -> Optio
     sorted.get(next).filter(|x| span(x).0 <= t).copied()
 }
 
+impl Scene for World {
+    fn endpoints(&self) -> usize {
+        ENDPOINTS
+    }
+
+    fn length(&self) -> i64 {
+        self.length
+    }
+
+    fn probe(&self, endpoint: usize, t: i64, _scheduled: bool) -> Probe {
+        self.probe(endpoint, t)
+    }
+
+    fn is_missing(&self, _endpoint: usize, _t: i64) -> bool {
+        false
+    }
+
+    fn usual_total_ms(&self, endpoint: usize) -> f64 {
+        self.usual_total_ms(endpoint)
+    }
+}
+
 /// Random numbers for making a world.
-struct Dice(fastrand::Rng);
+pub(crate) struct Dice(fastrand::Rng);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(fastrand::Rng::with_seed(seed))
     }
 
-    fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         self.0.f64()
     }
 
-    fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.share()
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0.usize(..n)
     }
 
-    fn until(&mut self, length: i64) -> i64 {
+    pub(crate) fn until(&mut self, length: i64) -> i64 {
         self.0.i64(0..length)
     }
 
-    fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         self.0.shuffle(items);
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let r = (-2.0 * (1.0 - self.share()).ln()).sqrt();
         r * (2.0 * PI * self.share()).cos()
     }
 
-    fn poisson(&mut self, mean: f64) -> usize {
+    pub(crate) fn poisson(&mut self, mean: f64) -> usize {
         let (limit, mut product, mut n) = ((-mean).exp(), self.share(), 0);
         while product > limit {
             product *= self.share();
@@ -548,10 +574,10 @@ impl Dice {
 
 /// Random numbers of one probe: they depend on nothing but the seed, the endpoint and the time (splitmix64).
 #[derive(Clone, Copy)]
-struct Fixed(u64);
+pub(crate) struct Fixed(u64);
 
 impl Fixed {
-    fn new(seed: u64, endpoint: usize, t: i64) -> Self {
+    pub(crate) fn new(seed: u64, endpoint: usize, t: i64) -> Self {
         let place = seed
             .wrapping_mul(0x9E37_79B9_7F4A_7C15)
             .wrapping_add((endpoint as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95));
@@ -561,7 +587,7 @@ impl Fixed {
     }
 
     /// The draw of this number, always the same: above 0, below 1.
-    fn u(self, slot: u64) -> f64 {
+    pub(crate) fn u(self, slot: u64) -> f64 {
         let z = mix(self
             .0
             .wrapping_add((slot + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
@@ -569,7 +595,7 @@ impl Fixed {
     }
 
     /// Two independent normal draws.
-    fn normals(self, slot: u64) -> (f64, f64) {
+    pub(crate) fn normals(self, slot: u64) -> (f64, f64) {
         let r = (-2.0 * self.u(slot).ln()).sqrt();
         let angle = 2.0 * PI * self.u(slot + 1);
         (r * angle.cos(), r * angle.sin())

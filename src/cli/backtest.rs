@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::point_in_time::point_in_time;
 use super::{EX_CONFIG, Exit, Failure, Globals, trace_files};
-use crate::backtest::{Difference, Label, Replay, ReplayError, Samples, Score, Summary};
+use crate::backtest::{Difference, Label, Replay, ReplayError, Samples, Score, Summary, Sweep};
 use crate::clock;
 use crate::config::{self, Settings, Surroundings};
 use crate::model::{DetectionPolicy, Sample, Timestamp};
@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// trace, or a folder of traces
     #[arg(long, value_name = "PATH")]
     samples: Option<PathBuf>,
+    /// Compare values of one setting of `[detection]`, for example `alert_after=60s,90s,3m`
+    #[arg(long, value_name = "KEY=V,V,…", conflicts_with = "rules")]
+    sweep: Option<String>,
     /// Score the events against labels, one JSON object per line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -55,19 +58,28 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         code: EX_CONFIG,
         text: e.to_string().trim_end().to_owned(),
     };
-    let rules = args.rules.as_deref().map(read).transpose().map_err(bad)?;
+    let sweep = args.sweep.as_deref().map(read_sweep).transpose()?;
+    let rules: Vec<_> = match &sweep {
+        Some(sweep) => sweep.policies.clone(),
+        None => args
+            .rules
+            .as_deref()
+            .map(read)
+            .transpose()
+            .map_err(bad)?
+            .into_iter()
+            .collect(),
+    };
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
-    let (current, with_rules) = match &args.samples {
-        Some(traces) if trace_files::is_trace(traces) => {
-            replay_traces(traces, rules.as_ref(), window)?
-        }
+    let mut replays = match &args.samples {
+        Some(traces) if trace_files::is_trace(traces) => replay_traces(traces, &rules, window)?,
         Some(file) => {
             let config = optional_config(globals)?;
             let name = file
                 .file_stem()
                 .map_or_else(|| "samples".into(), |s| s.to_string_lossy());
             let samples = read_file(file, samples_of(&name, config.as_ref()), window)?;
-            replay_samples(samples, rules.as_ref())?
+            replay_samples(samples, &rules)?
         }
         None => {
             let config = globals.load_without_secrets()?;
@@ -84,9 +96,14 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
                 samples.push(&sample);
                 Ok::<_, StoreError>(())
             })?;
-            replay_samples(samples, rules.as_ref())?
+            replay_samples(samples, &rules)?
         }
     };
+    if let Some(sweep) = &sweep {
+        return sweep.print(&replays[1..], labels.as_deref());
+    }
+    let with_rules = (replays.len() > 1).then(|| replays.remove(1));
+    let current = replays.remove(0);
     let replay = with_rules.as_ref().unwrap_or(&current);
     let difference = with_rules
         .as_ref()
@@ -131,13 +148,62 @@ fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
     Samples::new(name, config.map_or(&[], |c| &c.endpoints), controls)
 }
 
-/// What was said under the current rules, and under the given ones.
-type Replays = (Replay, Option<Replay>);
+/// What was said under the current rules, and then under each of the given ones.
+type Replays = Vec<Replay>;
+
+/// One setting and the values to compare.
+struct Candidates {
+    key: String,
+    values: Vec<String>,
+    policies: Vec<DetectionPolicy>,
+}
+
+fn read_sweep(text: &str) -> Result<Candidates, Failure> {
+    let bad = |text: String| Failure {
+        code: EX_CONFIG,
+        text,
+    };
+    let Some((key, values)) = text.split_once('=') else {
+        return Err(bad(format!(
+            "llmwatch: expected `KEY=VALUE,VALUE` for --sweep, for example `alert_after=60s,90s`, got `{text}`"
+        )));
+    };
+    let values: Vec<String> = values.split(',').map(|v| v.trim().to_owned()).collect();
+    let policy = |value: &String| {
+        let plain = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
+        let literal = if plain {
+            value.clone()
+        } else {
+            json!(value).to_string()
+        };
+        let text = format!("[detection]\n{} = {literal}\n", key.trim());
+        config::rules_from_text("--sweep", text, &Surroundings::from_process())
+            .map_err(|e| bad(e.to_string().trim_end().to_owned()))
+    };
+    Ok(Candidates {
+        key: key.trim().to_owned(),
+        policies: values.iter().map(policy).collect::<Result<_, _>>()?,
+        values,
+    })
+}
+
+impl Candidates {
+    fn print(&self, replays: &[Replay], labels: Option<&[Label]>) -> Exit {
+        let mut sweep = Sweep::new(&self.key);
+        for (value, replay) in self.values.iter().zip(replays) {
+            sweep.add(value, replay, labels);
+        }
+        match write!(std::io::stdout().lock(), "{sweep}") {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+            other => other.map(|()| 0).map_err(Failure::from),
+        }
+    }
+}
 
 /// Traces have nothing to do with the endpoints that are watched here, so their current rules are the defaults.
 fn replay_traces(
     path: &Path,
-    rules: Option<&DetectionPolicy>,
+    rules: &[DetectionPolicy],
     window: Window,
 ) -> Result<Replays, Failure> {
     if window.since.is_some() || window.until.is_some() {
@@ -145,21 +211,24 @@ fn replay_traces(
     }
     let standard = DetectionPolicy::default();
     let policies: Vec<_> = std::iter::once(&standard).chain(rules).collect();
-    let mut replays = trace_files::replay(path, &policies)?.into_iter();
-    Ok((replays.next().unwrap_or_default(), replays.next()))
+    Ok(trace_files::replay(path, &policies)?)
 }
 
-fn replay_samples(
-    mut samples: Samples,
-    rules: Option<&DetectionPolicy>,
-) -> Result<Replays, Failure> {
+fn replay_samples(mut samples: Samples, rules: &[DetectionPolicy]) -> Result<Replays, Failure> {
     if samples.count() == 0 {
         let text =
             "llmwatch: no samples to replay; `llmwatch export` shows what is recorded".to_owned();
         return Err(Failure { code: 1, text });
     }
     eprintln!("replaying {} samples", samples.count());
-    Ok((samples.replay(None), rules.map(|r| samples.replay(Some(r)))))
+    let mut replays = vec![samples.replay(None)];
+    for (done, policy) in rules.iter().enumerate() {
+        if rules.len() > 1 {
+            eprintln!("replaying setting {} of {}", done + 1, rules.len());
+        }
+        replays.push(samples.replay(Some(policy)));
+    }
+    Ok(replays)
 }
 
 fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Samples, Failure> {

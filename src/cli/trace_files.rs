@@ -31,8 +31,17 @@ pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>,
         }
     };
     if path.is_dir() {
-        for trace in manifest(path)? {
-            each(&trace, &load(&path.join(&trace.file))?);
+        let traces = manifest(path)?;
+        for (place, trace) in traces.iter().enumerate() {
+            if traces.len() > 1 {
+                eprintln!(
+                    "replaying trace {} of {}: {}",
+                    place + 1,
+                    traces.len(),
+                    trace.file
+                );
+            }
+            each(trace, &load(&path.join(&trace.file))?);
         }
     } else {
         let rows = load(path)?;

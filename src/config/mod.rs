@@ -27,7 +27,7 @@ pub use self::check::load;
 pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
-pub use self::rules::load_rules;
+pub use self::rules::{load_rules, rules_from_text};
 pub use self::settings::{
     Heartbeat, Log, LogFormat, Otlp, Process, Public, Route, Settings, Store, Web,
 };

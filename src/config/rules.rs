@@ -46,6 +46,23 @@ pub fn load_rules(
     }
 }
 
+/// Reads the text of a `[detection]` table that stands in no file; `name` is what it is called in
+/// messages.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn rules_from_text(
+    name: &str,
+    text: String,
+    surroundings: &Surroundings,
+) -> Result<DetectionPolicy, ConfigError> {
+    let sources = Sources::of_text(Path::new(name), text);
+    match parse_rules(&sources, surroundings) {
+        Ok(policy) => Ok(policy),
+        Err(all) => Err(ConfigError::new(sources, all)),
+    }
+}
+
 fn parse_rules(
     sources: &Sources,
     surroundings: &Surroundings,

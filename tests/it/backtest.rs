@@ -72,7 +72,7 @@ fn traces_give_one_event_a_line_without_any_configuration() {
         ]
     );
 
-    // How far the times are from the model's is a matter of the detector's own test.
+    // The times are compared in the detector's own test.
     let key = |s: &Said| {
         (
             s.trace.clone(),
@@ -90,7 +90,7 @@ fn traces_give_one_event_a_line_without_any_configuration() {
     assert_eq!(ours, theirs);
 }
 
-/// `score.txt` is what the scorer that came with the traces prints for the detector's events.
+/// `score.txt` is the score of the recorded events.
 #[test]
 fn labels_give_the_score() {
     let place = Place::new();

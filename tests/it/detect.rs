@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use llmwatch::backtest::Said;
 use llmwatch::cli::trace_files;
-use llmwatch::detect::{Cause, Detector, Event, Observation, Policy, Reading, Result as Probed};
+use llmwatch::detect::{
+    Cause, Detector, Event, FailureReason, Observation, Policy, Reading, Result as Probed,
+};
 use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
 use proptest::prelude::*;
 
@@ -20,10 +22,12 @@ fn events(said: &[Said], trace: &str) -> Vec<(String, String, i64)> {
     events
 }
 
-/// Every event of the model and no other, within a probe of its time. Seven have moved: slowness is told earlier or at
-/// the look after, and a timeout after quick failures no longer counts for the time that it has waited.
+/// Every recorded event and no other, within a probe of its time: a change of the detector shows here.
 #[test]
 fn the_traces_give_the_golden_events() {
+    /// Logarithms differ in the last bit from one machine to another.
+    const MOST_MOVED: usize = 3;
+
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/traces");
     let said = trace_files::replay(&folder, &[&DetectionPolicy::default()])
         .unwrap()
@@ -34,7 +38,7 @@ fn the_traces_give_the_golden_events() {
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
-    for (trace, interval_ms, most_moved) in [("a_p01_60s", 60_000, 3), ("d_p03_300s", 300_000, 4)] {
+    for (trace, interval_ms) in [("a_p01_60s", 60_000), ("d_p03_300s", 300_000)] {
         let (ours, theirs) = (events(&said, trace), events(&golden, trace));
         assert!(theirs.len() > 100);
         let alike = |(a, b): (&(String, String, i64), &(String, String, i64))| {
@@ -54,7 +58,7 @@ fn the_traces_give_the_golden_events() {
             theirs.get(first)
         );
         let moved = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
-        assert!(moved <= most_moved, "{trace}: {moved} events have moved");
+        assert!(moved <= MOST_MOVED, "{trace}: {moved} events have moved");
     }
 }
 
@@ -78,12 +82,13 @@ fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
         Probed::Good(Some(Reading {
             first_token_ms: ms,
             total_ms: ms * 2.0,
+            per_token_ms: Some(ms / 20.0),
             beyond_limits: None,
         }))
     });
     let result = prop_oneof![
         8 => good,
-        6 => any::<bool>().prop_map(|rate_limited| Probed::Failed { rate_limited, retry_after_ms: None }),
+        6 => any::<bool>().prop_map(|limited| Probed::Failed { reason: if limited { FailureReason::RateLimited } else { FailureReason::TimedOut }, retry_after_ms: None }),
         1 => Just(Probed::Good(None)),
         1 => any::<bool>().prop_map(|rate_limited| Probed::Account { rate_limited, retry_after_ms: Some(1_000) }),
         1 => Just(Probed::Offline),
@@ -222,7 +227,7 @@ proptest! {
         let mut now = seen.last().map_or(Timestamp(0), |o| o.end);
         for _ in 0..26 * 15 {
             now = now + Duration::from_mins(4);
-            let reading = Reading { first_token_ms: 50.0, total_ms: 100.0, beyond_limits: None };
+            let reading = Reading { first_token_ms: 50.0, total_ms: 100.0, per_token_ms: None, beyond_limits: None };
             seen.extend((0..4).map(|i| Observation {
                 endpoint: format!("e{i}"),
                 start: now,
@@ -282,7 +287,7 @@ fn consecutive_failures_for_those_who_want_them() {
             Probed::Good(None)
         } else {
             Probed::Failed {
-                rate_limited: false,
+                reason: FailureReason::Other,
                 retry_after_ms: None,
             }
         };
@@ -304,6 +309,49 @@ fn consecutive_failures_for_those_who_want_them() {
     assert_eq!(told, [(6, Event::Open), (8, Event::Resolved)]);
 }
 
+/// Few probes over five days with a rush from 12:00 to 16:00 UTC, a pause, then a day without one:
+/// what the hours are remembered to be like must not make the level faster than any probe was.
+#[test]
+fn a_rush_that_has_ended_makes_no_other_hour_slow() {
+    let roster = BTreeMap::from([(
+        "e".to_owned(),
+        Policy::new(
+            &DetectionPolicy::default(),
+            Duration::from_mins(1),
+            "d".to_owned(),
+        ),
+    )]);
+    let mut detector = Detector::default();
+    let mut probe = |minute: i64, ms: f64| {
+        let start = Timestamp(minute * 60_000);
+        let reading = Reading {
+            first_token_ms: ms,
+            total_ms: 2.0 * ms,
+            per_token_ms: None,
+            beyond_limits: None,
+        };
+        let seen = Observation {
+            endpoint: "e".to_owned(),
+            start,
+            end: start + Duration::from_millis(100),
+            next_tick: start + Duration::from_mins(1),
+            result: Probed::Good(Some(reading)),
+        };
+        detector.observe(&roster, &seen).notes
+    };
+    // The epoch was a Thursday: Monday is day 4.
+    for day in 4..9 {
+        for minute in (0..1440).step_by(30) {
+            let is_rush = (720..960).contains(&minute);
+            probe(day * 1440 + minute, if is_rush { 800.0 } else { 100.0 });
+        }
+    }
+    for minute in 720..1440 + 720 {
+        let notes = probe(11 * 1440 + minute, 100.0);
+        assert!(notes.is_empty(), "minute {minute}: {notes:?}");
+    }
+}
+
 /// Folds good probes of one endpoint, one a minute, with these first tokens; gives what was noted, by minute.
 fn minutes(
     policy: &DetectionPolicy,
@@ -320,6 +368,7 @@ fn minutes(
         let reading = Reading {
             first_token_ms,
             total_ms: first_token_ms + 100.0,
+            per_token_ms: None,
             beyond_limits,
         };
         let end = start + Duration::from_millis(first_token_ms as u64 + 100);
@@ -424,7 +473,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
                 start + Duration::from_mins(1),
             );
             let result = Probed::Failed {
-                rate_limited: false,
+                reason: FailureReason::Other,
                 retry_after_ms: None,
             };
             let seen = Observation {
@@ -460,7 +509,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
         let (start, end) = (Timestamp(second * 1000), Timestamp((second + took) * 1000));
         let next_tick = Timestamp(((second + took).div_euclid(60) + 1) * 60_000);
         let failure = Probed::Failed {
-            rate_limited: false,
+            reason: FailureReason::Other,
             retry_after_ms: None,
         };
         let result = if failed { failure } else { Probed::Good(None) };

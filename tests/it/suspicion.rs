@@ -620,7 +620,7 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
         .unwrap();
     assert!(!line.contains("recovered after"), "{line}");
     let mail = mail(NoticeType::Resolved, incident);
-    insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 11 min] OpenAI: openai-chat still slow, now the baseline");
+    insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 8 min] OpenAI: openai-chat still slow, now the baseline");
     let text = render::text(&mail, setting());
     assert!(
         !text.contains("again") && !text.contains("recovered"),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Patterns;
 use crate::message::values::Locale;
 use crate::model::{Advice, AdviceKind, Endpoint, Provider, Sample, Timestamp};
 
@@ -19,6 +20,8 @@ const HEADROOM_FINE: f64 = 0.20;
 const FINGERPRINTS: usize = 16;
 /// What comes and goes is told once in this time: a provider may serve two models, or a limit fill up, by turns.
 const QUIET_MS: i64 = DAY_MS;
+/// What recurs is advised once in this time: a pattern may come and go.
+const PATTERN_QUIET_MS: i64 = 90 * DAY_MS;
 /// How long a changed fingerprint stays news.
 const NEWS_MS: i64 = DAY_MS;
 
@@ -63,7 +66,6 @@ impl Advisor {
         if let Some(at) = sample.model_retires_at {
             self.retires_at.insert(endpoint.name.clone(), at);
         }
-        let mut told = Vec::new();
         let model = endpoint.model.as_deref().unwrap_or("the model");
         let name = &endpoint.name;
         let findings = [
@@ -100,11 +102,54 @@ impl Advisor {
                 self.fingerprint(endpoint, sample, now),
             ),
         ];
+        self.settle(name, findings, now)
+    }
+
+    /// Takes in what recurs at an endpoint; gives what is to be sent because of it.
+    pub fn consider_patterns(
+        &mut self,
+        name: &str,
+        patterns: &Patterns,
+        now: Timestamp,
+    ) -> Vec<Advice> {
+        let found = |text: Option<String>| text.map_or(Finding::Fine, |t| Finding::Worth(0, t));
+        let rush = patterns.rush.map(|rush| {
+            format!(
+                "{name} is usually {:.1} times slower on weekdays from {:02}:00 to {:02}:00 UTC",
+                rush.factor, rush.from_hour, rush.to_hour
+            )
+        });
+        let minutes = patterns.minutes.map(|m| {
+            format!(
+                "{name}: requests fail between minute {} and {} in {:.0} % of all hours",
+                m.from_minute,
+                m.to_minute,
+                100.0 * m.share
+            )
+        });
+        let cold = patterns
+            .cold_starts
+            .then(|| format!("{name} starts cold: after idle periods its first answer is late"));
+        let findings = [
+            (AdviceKind::RushHours, found(rush)),
+            (AdviceKind::FailingMinutes, found(minutes)),
+            (AdviceKind::ColdStarts, found(cold)),
+        ];
+        self.settle(name, findings, now)
+    }
+
+    fn settle<const N: usize>(
+        &mut self,
+        name: &str,
+        findings: [(AdviceKind, Finding); N],
+        now: Timestamp,
+    ) -> Vec<Advice> {
+        let mut told = Vec::new();
         for (kind, finding) in findings {
             let place = self
                 .standing
                 .iter()
-                .position(|a| a.endpoint == endpoint.name && a.kind == kind);
+                .position(|a| a.endpoint == name && a.kind == kind);
             match (place, finding) {
                 (_, Finding::Silent) | (None, Finding::Fine) => {}
                 (Some(place), Finding::Fine) => {
@@ -112,7 +157,7 @@ impl Advisor {
                 }
                 (None, Finding::Worth(step, text)) => {
                     let advice = Advice {
-                        endpoint: endpoint.name.clone(),
+                        endpoint: name.to_owned(),
                         kind,
                         text,
                         since: now,
@@ -142,10 +187,9 @@ impl Advisor {
     fn is_news(&mut self, advice: &Advice, now: Timestamp) -> bool {
         let known = self.told.entry(advice.endpoint.clone()).or_default();
         let same = |step: i64| step == advice.step || advice.kind == AdviceKind::Fingerprint;
-        if known
-            .get(&advice.kind)
-            .is_some_and(|(at, step)| same(*step) && (0..QUIET_MS).contains(&now.since_ms(*at)))
-        {
+        if known.get(&advice.kind).is_some_and(|(at, step)| {
+            same(*step) && (0..quiet_ms(advice.kind)).contains(&now.since_ms(*at))
+        }) {
             return false;
         }
         known.insert(advice.kind, (now, advice.step));
@@ -256,4 +300,14 @@ fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
             endpoint.name
         ),
     )
+}
+
+/// For how long the same advice is not repeated.
+fn quiet_ms(kind: AdviceKind) -> i64 {
+    match kind {
+        AdviceKind::RushHours | AdviceKind::FailingMinutes | AdviceKind::ColdStarts => {
+            PATTERN_QUIET_MS
+        }
+        _ => QUIET_MS,
+    }
 }

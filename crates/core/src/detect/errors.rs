@@ -8,6 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hours::Hours;
+use super::minutes::Minutes;
+use super::patterns::FailingMinutes;
 use super::{Excursion, Policy};
 
 /// Before anything was learned: one failure in a hundred, worth this many probes.
@@ -24,11 +27,20 @@ const BAD_RATE: f64 = 0.25;
 const HALF_LIFE_DAYS: f64 = 7.0;
 /// How many failures a blip is worth.
 const BLIP_WORTH: f64 = 2.0;
+/// Days of which the share of failures is remembered by hour, in units of 2 %.
+const DAYS: usize = 8;
+const HOUR_SCALE: f64 = 2.5;
+/// Of the share of failures that an hour of the week usually has, so much is chance, and so much is believed.
+const HOUR_SLACK: f64 = 0.03;
+const HOUR_CEILING: f64 = 0.3;
 /// Failures of a blip times good probes since that tell a burst from trouble that goes on: eight good ones after two
 /// failures (once in sixty times while two probes in five fail), four after four.
 const OVER: u32 = 15;
 /// All have failed in a blip of which no more than one in so many was good.
 const MIXED: u32 = 4;
+
+/// Confirmed failures, and no others, before an alert may come earlier.
+const CONFIRMED_FROM: u32 = 2;
 
 /// The state of the meter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -60,6 +72,12 @@ pub(super) struct ErrorMeter {
     pending: (f64, f64),
     /// Decayed failures and probes of normal times.
     learned: (f64, f64),
+    /// What failures are usual at this minute of the hour, and in this hour of the week.
+    minutes: Minutes,
+    hours: Hours<DAYS>,
+    /// Failures since the evidence was last zero, and those that a second source confirms.
+    failed: u32,
+    confirmed: u32,
     /// Consecutive failures, for a policy of thresholds.
     run: u32,
 }
@@ -97,6 +115,16 @@ impl ErrorMeter {
         self.last_failed
     }
 
+    /// The minutes of the hour at which failures are usual.
+    pub(super) fn failing_minutes(&self) -> Option<FailingMinutes> {
+        self.minutes.pattern()
+    }
+
+    /// Whether a second source confirms the failures.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed >= CONFIRMED_FROM && self.confirmed == self.failed
+    }
+
     /// When the current blip began.
     pub(super) fn blip_since(&self) -> i64 {
         self.blip_since
@@ -126,9 +154,15 @@ impl ErrorMeter {
         start: i64,
         end: i64,
         failed: bool,
+        confirmed: bool,
         in_incident: bool,
     ) -> (bool, Option<Excursion>) {
-        let p0 = self.background();
+        self.hours.advance(start);
+        let usual = self.minutes.usual(start);
+        let hour = (self.hours.usual(start) / HOUR_SCALE - HOUR_SLACK).clamp(0.0, HOUR_CEILING);
+        let p0 = self.background().max(usual).max(hour);
+        self.minutes.add(start, failed);
+        self.hours.add(HOUR_SCALE * f64::from(u8::from(failed)));
         let p1 = BAD_RATE.max((5.0 * p0).min(0.8));
         let (up, down) = ((p1 / p0).ln(), ((1.0 - p1) / (1.0 - p0)).ln());
         self.run = if failed { self.run + 1 } else { 0 };
@@ -136,6 +170,7 @@ impl ErrorMeter {
             if self.s <= 0.0 {
                 self.since = Some(start);
                 (self.k, self.n, self.blip_k) = (0, 0, 0);
+                (self.failed, self.confirmed) = (0, 0);
                 self.took = None;
             }
             if self.blip_k == 0 || start - self.blip_last > policy.alert_after_ms {
@@ -144,6 +179,8 @@ impl ErrorMeter {
                 (self.blip_mixed, self.blip_good) = (0, 0);
             }
             self.blip_k += 1;
+            self.failed += 1;
+            self.confirmed += u32::from(confirmed);
             self.blip_mixed += std::mem::take(&mut self.blip_good);
             self.blip_last = start;
             // A timeout in the midst of quick failures says nothing about the time it has waited.
@@ -167,7 +204,7 @@ impl ErrorMeter {
         if self.s > 0.0 {
             self.n += 1;
             self.k += u32::from(failed);
-            if !in_incident {
+            if !in_incident && usual <= 0.0 {
                 self.pending.0 += counted;
                 self.pending.1 += 1.0;
             }
@@ -189,19 +226,21 @@ impl ErrorMeter {
         if let Some((failures, _)) = policy.thresholds {
             return (self.run >= failures, None);
         }
+        let alert_after = policy.alert_after(self.is_confirmed());
         let mut effective = self.s;
-        if self.until - self.blip_since < policy.alert_after_ms {
+        if self.until - self.blip_since < alert_after {
             effective = effective.min(self.blip_s + BLIP_WORTH * up);
         }
         let lasts = self
             .since
-            .is_some_and(|since| self.until - since >= policy.alert_after_ms);
+            .is_some_and(|since| self.until - since >= alert_after);
         (effective >= policy.evidence && lasts, None)
     }
 
     /// Forgets a little; called once a day.
     pub(super) fn forget(&mut self) {
         let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
+        self.minutes.forget();
         self.learned.0 *= factor;
         self.learned.1 *= factor;
     }

@@ -1,5 +1,7 @@
 //! A histogram of latencies in logarithmic bins, with decay: the learned level.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// 160 bins of 6 % from 20 ms reach to 224 s.
@@ -7,13 +9,18 @@ const BINS: usize = 160;
 const FIRST_MS: f64 = 20.0;
 const STEP: f64 = 1.06;
 
-/// Decayed counts per bin.
+/// What one count is stored as: decay needs parts of it.
+const ONE: u16 = 8;
+/// A bin is never fuller: all are halved instead.
+const FULL: u16 = 60_000;
+
+/// Decayed counts per bin, in eighths.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Histogram(Vec<f64>);
+pub(super) struct Histogram(Vec<u16>);
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self(vec![0.0; BINS])
+        Self(vec![0; BINS])
     }
 }
 
@@ -21,16 +28,24 @@ impl Histogram {
     /// Counts one latency.
     pub(super) fn add(&mut self, ms: f64) {
         let bin = ((ms.max(FIRST_MS).ln() - FIRST_MS.ln()) / STEP.ln()) as usize;
-        self.0[bin.min(BINS - 1)] += 1.0;
+        let bin = bin.min(BINS - 1);
+        self.0[bin] += ONE;
+        if self.0[bin] >= FULL {
+            self.scale(0.5);
+        }
     }
 
     /// The latency below which the share `q` of the counts lies, interpolated within its bin on the logarithmic scale.
     pub(super) fn quantile(&self, q: f64) -> f64 {
         // Summed in order: the same counts give the same bits on every machine.
-        let total = self.0.iter().fold(0.0, |sum, count| sum + count);
+        let total = self
+            .0
+            .iter()
+            .fold(0.0, |sum, count| sum + f64::from(*count));
         let at = |bins: f64| (FIRST_MS.ln() + bins * STEP.ln()).exp();
         let mut below = 0.0;
         for (bin, &count) in self.0.iter().enumerate() {
+            let count = f64::from(count);
             if below + count >= q * total {
                 return at(bin as f64 + (q * total - below) / count.max(1e-12));
             }
@@ -39,31 +54,52 @@ impl Histogram {
         at(BINS as f64)
     }
 
+    /// Whether nothing is counted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|count| *count == 0)
+    }
+
     /// Forgets a part of everything.
     pub(super) fn scale(&mut self, factor: f64) {
-        self.0.iter_mut().for_each(|count| *count *= factor);
+        for count in &mut self.0 {
+            *count = (f64::from(*count) * factor) as u16;
+        }
+    }
+
+    /// Moves everything: the level is another one by this factor, its spread the same.
+    pub(super) fn shift(&mut self, logarithm: f64) {
+        let by = (logarithm / STEP.ln()).round() as i64;
+        let last = BINS as i64 - 1;
+        let old = std::mem::replace(&mut self.0, vec![0; BINS]);
+        for (bin, count) in old.into_iter().enumerate() {
+            let bin = &mut self.0[(bin as i64 + by).clamp(0, last) as usize];
+            *bin = bin.saturating_add(count).min(FULL);
+        }
     }
 }
 
-/// Most bins are empty, so only the others are written.
+/// Most bins are empty, so only those between the first and the last that are not are written.
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(
-            self.0
-                .iter()
-                .enumerate()
-                .filter(|(_, count)| **count != 0.0),
-        )
+        let is_used = |count: &u16| *count != 0;
+        let from = self.0.iter().position(is_used).unwrap_or(0);
+        let to = self.0.iter().rposition(is_used).map_or(0, |last| last + 1);
+        let bytes: Vec<u8> = self.0[from..to]
+            .iter()
+            .flat_map(|count| count.to_le_bytes())
+            .collect();
+        (from, BASE64.encode(bytes)).serialize(s)
     }
 }
 
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let (from, text) = <(usize, String)>::deserialize(d)?;
+        let bytes = BASE64.decode(text).map_err(serde::de::Error::custom)?;
         let mut histogram = Self::default();
-        for (bin, count) in Vec::<(usize, f64)>::deserialize(d)? {
-            if let Some(slot) = histogram.0.get_mut(bin) {
-                *slot = count;
-            }
+        let counts = bytes.as_chunks::<2>().0;
+        for (bin, count) in histogram.0.iter_mut().skip(from).zip(counts) {
+            *bin = u16::from_le_bytes(*count);
         }
         Ok(histogram)
     }

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, Observation, Policy, Result, Verdict, Watched};
+use super::{Detector, FailureReason, Observation, Policy, Result, Verdict, Watched};
 use crate::model::Timestamp;
 
 /// After the first failure.
-const FIRST_LOOK_MS: i64 = 5_000;
+pub(super) const FIRST_LOOK_MS: i64 = 5_000;
 /// From one look to the next.
 const FAST_GAP_MS: i64 = 15_000;
 /// After a throttled request, at least.
@@ -31,6 +31,11 @@ const SLOW_SURE: f64 = 0.5;
 /// The bucket of looks.
 const BUCKET: f64 = 40.0;
 const BUCKET_SHARE: f64 = 0.10;
+/// From this interval on probes are so rare that slowness is looked into sooner, under a larger share.
+const SPARSE_MS: i64 = 120_000;
+const BUCKET_SHARE_SPARSE: f64 = 0.30;
+const SLOW_LOOK_SPARSE: f64 = 0.08;
+const CALM_AFTER_SPARSE: u32 = 3;
 /// Siblings are woken one after the other.
 const SIBLING_GAP_MS: i64 = 300;
 
@@ -52,8 +57,9 @@ impl Looking {
     }
 
     /// The bucket fills with time.
-    pub(super) fn refill(&mut self, interval_ms: i64, at: i64) {
-        let gained = (at - self.tokens_at) as f64 / interval_ms as f64 * BUCKET_SHARE;
+    pub(super) fn refill(&mut self, policy: &Policy, at: i64) {
+        let intervals = (at - self.tokens_at) as f64 / policy.interval_ms as f64;
+        let gained = intervals * policy.bucket_share();
         self.tokens = (self.tokens + gained).min(BUCKET);
         self.tokens_at = at;
     }
@@ -67,6 +73,28 @@ impl Looking {
 impl Policy {
     pub(super) fn fast_gap(&self) -> i64 {
         FAST_GAP_MS.min(self.interval_ms)
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.interval_ms >= SPARSE_MS
+    }
+
+    /// The share of the evidence of slowness from which on rechecks are taken.
+    fn slow_look(&self) -> f64 {
+        if self.is_sparse() {
+            SLOW_LOOK_SPARSE
+        } else {
+            SLOW_LOOK
+        }
+    }
+
+    /// How many rechecks a scheduled probe pays for.
+    fn bucket_share(&self) -> f64 {
+        if self.is_sparse() {
+            BUCKET_SHARE_SPARSE
+        } else {
+            BUCKET_SHARE
+        }
     }
 }
 
@@ -148,9 +176,11 @@ impl Watched {
         let h = policy.evidence;
         let failed = matches!(result, Result::Failed { .. });
         let look = &mut self.looking;
-        if failed || (lagging && self.slow.evidence() >= SLOW_LOOK * h) {
+        if failed || (lagging && self.slow.evidence() >= policy.slow_look() * h) {
             let mut needed = if failed || self.slow.evidence() >= SLOW_SURE * h {
                 CALM_AFTER_ONE
+            } else if policy.is_sparse() {
+                CALM_AFTER_SPARSE
             } else {
                 1
             };
@@ -163,18 +193,19 @@ impl Watched {
                 fast
             };
             if let Result::Failed {
-                rate_limited,
+                reason,
                 retry_after_ms,
             } = result
             {
-                if *rate_limited {
+                if *reason == FailureReason::RateLimited {
                     gap = gap.max(THROTTLED_GAP_MS);
                 }
                 gap = gap.max(retry_after_ms.unwrap_or(0));
             }
             (look.suspicious, look.needed, look.goods) = (true, needed, 0);
             let mut want = end + gap;
-            let floor = self.errors.blip_since() + policy.alert_after_ms;
+            let blip = self.errors.blip_since();
+            let floor = blip + policy.alert_after(self.errors.is_confirmed());
             if failed && floor > self.errors.until() {
                 // One look exactly when the blip is old enough to count.
                 want = want.min(floor.max(end + 1000));

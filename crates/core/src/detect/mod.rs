@@ -9,13 +9,18 @@
 //! ([`canonical_order`](crate::model::canonical_order)), so that which of two results of one instant arrived first decides nothing.
 
 mod account;
+mod cold;
 pub mod early_warning;
 mod errors;
 mod histogram;
+mod hours;
 mod look;
+mod minutes;
 mod noting;
+mod patterns;
 mod recovery;
 mod sample;
+
 mod slowness;
 mod verdict;
 
@@ -24,39 +29,55 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use patterns::{FailingMinutes, Patterns, Rush};
 pub use sample::{LAG_LIMIT_MS, Reader};
 pub use verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical, Verdict};
 
 use self::account::Account;
+use self::cold::{ColdStarts, Pair, Probe};
 use self::errors::ErrorMeter;
 use self::look::Looking;
 use self::noting::{Excursion, Figures, Noting};
 use self::recovery::Alert;
-use self::slowness::SlowMeter;
+use self::slowness::{Slowness, worst};
 use crate::model::{DetectionPolicy, Sensitivity, Timestamp};
 
+/// How long is learned before anything is called slow: 12 to 50 probes.
+const WARM_MS: i64 = 10_800_000;
 const DAY_MS: i64 = 86_400_000;
 /// A pause in the observations longer than this (or three intervals) is a gap: half-full meters mean nothing any more.
 const GAP_MS: i64 = 300_000;
 /// How lately siblings must have failed to be witnesses of each other's errors, and of slowness.
 const FAILED_LATELY_MS: i64 = 60_000;
 const SLOW_LATELY_MS: i64 = 120_000;
+/// How long failures must have lasted that a second source confirms, while `alert_after` is not set.
+const CONFIRMED_AFTER_MS: i64 = 60_000;
 /// How long a provider must have been slow before its endpoints together raise an alert.
 const PROVIDER_SLOW_MS: i64 = 90_000;
 
 /// What an endpoint's observations are judged by. An argument, never state: a reload changes it in the middle.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Policy {
     interval_ms: i64,
     alert_after_ms: i64,
     provider_alert_after_ms: i64,
     degraded_after_ms: i64,
     resolve_after_ms: i64,
-    slow_factor: f64,
+    /// The logarithm of how slow a probe is that is neither slow nor usual.
+    neutral: f64,
+    /// Good probes before anything is called slow.
+    warm: u32,
     /// What a first token usually takes, until enough was learned.
     expected_first_token_ms: Option<f64>,
     /// The evidence that an alert needs, in nats.
     evidence: f64,
+    /// The alert may come earlier when a second source confirms the failure.
+    may_hasten: bool,
+    expect_cold_start: bool,
     recheck: bool,
     siblings: bool,
     /// Consecutive failures that open and successes that resolve, instead of the evidence.
@@ -78,7 +99,8 @@ impl Policy {
             provider_alert_after_ms: ms(policy.provider_alert_after()),
             degraded_after_ms: ms(policy.degraded_after),
             resolve_after_ms: ms(policy.resolve_after),
-            slow_factor: policy.slow_factor,
+            neutral: 0.6 * policy.slow_factor.ln(),
+            warm: (WARM_MS / ms(interval).max(1)).clamp(12, 50) as u32,
             expected_first_token_ms: policy
                 .expected_first_token
                 .map(|d| d.as_secs_f64() * 1000.0),
@@ -87,10 +109,21 @@ impl Policy {
                 Sensitivity::Normal => 12.0,
                 Sensitivity::Low => 16.0,
             },
+            may_hasten: policy.alert_after.is_none(),
+            expect_cold_start: policy.expect_cold_start,
             recheck: policy.recheck && thresholds.is_none(),
             siblings: policy.siblings && thresholds.is_none(),
             thresholds,
             domain,
+        }
+    }
+
+    /// How long failures must have lasted.
+    fn alert_after(&self, confirmed: bool) -> i64 {
+        if confirmed && self.may_hasten {
+            CONFIRMED_AFTER_MS.min(self.alert_after_ms)
+        } else {
+            self.alert_after_ms
         }
     }
 }
@@ -117,8 +150,8 @@ pub enum Result {
     Good(Option<Reading>),
     /// By the provider's fault.
     Failed {
-        /// The provider throttled the request.
-        rate_limited: bool,
+        /// In what way.
+        reason: FailureReason,
         /// How long it asks us to wait, in milliseconds.
         retry_after_ms: Option<i64>,
     },
@@ -133,6 +166,19 @@ pub enum Result {
     Offline,
 }
 
+/// In what way a probe failed, as far as that changes how it is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureReason {
+    /// The provider throttled the request.
+    RateLimited,
+    /// Nothing came in time.
+    TimedOut,
+    /// The connection was refused, or the name no longer exists: certain by itself.
+    Unreachable,
+    /// Anything else.
+    Other,
+}
+
 /// The latency of a good probe, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
@@ -140,6 +186,8 @@ pub struct Reading {
     pub first_token_ms: f64,
     /// Until the end.
     pub total_ms: f64,
+    /// For each output token after the first; `None` where that is not known.
+    pub per_token_ms: Option<f64>,
     /// Whether it is beyond one of the endpoint's absolute limits; `None` when there are none.
     pub beyond_limits: Option<bool>,
 }
@@ -158,8 +206,14 @@ struct Watched {
     /// When the last observation ended.
     seen: Option<i64>,
     day: i64,
+    /// The next scheduled start as of the last observation.
+    tick: i64,
+    cold: ColdStarts,
+    /// What recurs, as of the last midnight.
+    rush: Option<Rush>,
+    minutes: Option<FailingMinutes>,
     errors: ErrorMeter,
-    slow: SlowMeter,
+    slow: Slowness,
     looking: Looking,
     alert: Option<Alert>,
     /// When the last alert was closed, and how often it has come back since.
@@ -295,6 +349,16 @@ impl Detector {
         }
     }
 
+    /// What recurs at an endpoint and is therefore not reported as an incident.
+    pub fn patterns(&self, endpoint: &str) -> Patterns {
+        let state = self.endpoints.get(endpoint);
+        state.map_or_else(Patterns::default, |state| Patterns {
+            rush: state.rush,
+            minutes: state.minutes,
+            cold_starts: state.cold.is_frequent(),
+        })
+    }
+
     /// What is typical for an endpoint of `roster`.
     pub fn typical(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
         let known = self.endpoints.get(endpoint).zip(roster.get(endpoint));
@@ -313,13 +377,16 @@ impl Detector {
         verdict: &mut Verdict,
     ) {
         let (start, end) = (seen.start.0, seen.end.0);
+        if Self::is_cold_start(policy, own, seen) {
+            return;
+        }
         let failed = matches!(seen.result, Result::Failed { .. });
         let reading = if let Result::Good(reading) = seen.result {
             reading
         } else {
             None
         };
-        let step = own.slow.compare(policy, reading.as_ref());
+        let steps = own.slow.compare(policy, end, reading.as_ref());
         let was_open = own.alert.is_some();
         let mut note = Noting {
             endpoint: &seen.endpoint,
@@ -330,7 +397,16 @@ impl Detector {
         // "Slow" may become "down", so failures are counted while an alert of slowness is open.
         let mut fire = None;
         if own.alert.as_ref().is_none_or(|a| a.why == Why::Slow) {
-            let (due, passed) = own.errors.observe(policy, start, end, failed, was_open);
+            let confirmed = matches!(
+                seen.result,
+                Result::Failed {
+                    reason: FailureReason::Unreachable,
+                    ..
+                }
+            );
+            let (due, passed) = own
+                .errors
+                .observe(policy, start, end, failed, confirmed, was_open);
             fire = due.then_some(Cause::Errors);
             verdict
                 .blips
@@ -354,7 +430,8 @@ impl Detector {
         }
         let mut lagging = false;
         if was_open {
-            if let Some((why, new_normal)) = own.recover(policy, end, failed, step, reading) {
+            if let Some((why, new_normal)) = own.recover(policy, end, failed, worst(steps), reading)
+            {
                 let cause = if why == Why::Slow {
                     Cause::Slow
                 } else {
@@ -375,7 +452,7 @@ impl Detector {
             }
         } else {
             let passed;
-            (lagging, passed) = own.slow.observe(start, end, step, policy.evidence);
+            (lagging, passed) = own.slow.observe(start, end, steps, policy.evidence);
             verdict
                 .blips
                 .extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Slow, Cleared::Recovered)));
@@ -391,6 +468,45 @@ impl Detector {
         }
         own.learn(policy, end, reading, failed);
         self.look(roster, policy, own, seen, lagging, verdict);
+    }
+
+    /// Whether the probe is held back because the server may have been cold. Counts the one before
+    /// it when that turns out to have been something else.
+    fn is_cold_start(policy: &Policy, own: &mut Watched, seen: &Observation) -> bool {
+        let (start, end) = (seen.start.0, seen.end.0);
+        let first_token_ms = match seen.result {
+            Result::Good(reading) => reading.map(|r| r.first_token_ms),
+            _ => None,
+        };
+        let probe = Probe {
+            start,
+            end,
+            after_pause: start >= own.tick,
+            failed: matches!(seen.result, Result::Failed { .. }),
+            timed_out: matches!(
+                seen.result,
+                Result::Failed {
+                    reason: FailureReason::TimedOut,
+                    ..
+                }
+            ),
+            first_token_ms,
+            typical_ms: own.slow.typical(policy, None).first_token_ms,
+        };
+        own.tick = seen.next_tick.0;
+        match own.cold.judge_first(policy, &probe) {
+            Pair::Other(Some(first)) if first.failed && own.alert.is_none() => {
+                own.errors
+                    .observe(policy, first.start, first.end, true, false, false);
+            }
+            _ => {}
+        }
+        let held = own.alert.is_none() && own.cold.holds(policy, &probe);
+        if held {
+            let want = end + look::FIRST_LOOK_MS;
+            own.looking.next_start = want.min(seen.next_tick.0).max(end + 1);
+        }
+        held
     }
 
     /// Whether the other endpoints of the domain make an alert of what would not yet be one alone.
@@ -585,8 +701,12 @@ impl Watched {
             self.slow.forget();
             self.errors.forget();
         }
+        if day > self.day {
+            self.rush = self.slow.rush();
+            self.minutes = self.errors.failing_minutes();
+        }
         self.day = day;
-        self.looking.refill(policy.interval_ms, end);
+        self.looking.refill(policy, end);
         start - seen > GAP_MS.max(3 * policy.interval_ms)
     }
 

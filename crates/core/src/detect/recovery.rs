@@ -138,7 +138,7 @@ impl Watched {
             alert.good_run += 1;
         }
         if let (Why::Slow, Some(reading)) = (alert.why, &reading) {
-            self.slow.collect(reading);
+            self.slow.collect(end, reading);
         }
         let over = match (policy.thresholds, alert.why) {
             (Some((_, successes)), Why::Errors) => alert.good_run >= successes,
@@ -172,10 +172,11 @@ impl Watched {
         failed: bool,
     ) {
         match reading {
-            Some(reading) if self.alert.is_none() && self.slow.may_learn(policy) => {
-                self.slow.learn(policy, end, &reading);
+            Some(reading) if self.alert.is_none() => self.slow.learn(policy, end, &reading),
+            _ if !failed => {
+                let in_incident = self.alert.is_some();
+                self.slow.relax(policy, end, reading.as_ref(), in_incident);
             }
-            _ if !failed => self.slow.relax(policy, end, self.alert.is_some()),
             _ => {}
         }
     }

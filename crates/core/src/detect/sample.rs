@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Observation, Reading, Result};
+use super::{FailureReason, Observation, Reading, Result};
 use crate::model::{Attribution, Fault, Sample, SlowLimits};
 use crate::schedule::next_tick;
 
@@ -34,6 +34,7 @@ impl Reader<'_> {
                 Result::Good(Some(Reading {
                     first_token_ms,
                     total_ms,
+                    per_token_ms: sample.tpot_ms,
                     beyond_limits: self.limits.exceeded_by(sample),
                 }))
             }
@@ -45,7 +46,7 @@ impl Reader<'_> {
                 retry_after_ms,
             },
             (Some(fault), _) => Result::Failed {
-                rate_limited: matches!(fault, Fault::Overloaded) && sample.http_status == Some(429),
+                reason: reason(fault, sample.http_status),
                 retry_after_ms,
             },
         };
@@ -56,5 +57,16 @@ impl Reader<'_> {
             next_tick: next_tick(&sample.endpoint, self.interval, end),
             result,
         }
+    }
+}
+
+fn reason(fault: Fault, status: Option<u16>) -> FailureReason {
+    match fault {
+        Fault::Overloaded if status == Some(429) => FailureReason::RateLimited,
+        Fault::TimeoutHeaders | Fault::TimeoutFirstToken | Fault::TimeoutTotal => {
+            FailureReason::TimedOut
+        }
+        Fault::TcpRefused => FailureReason::Unreachable,
+        _ => FailureReason::Other,
     }
 }

@@ -1,23 +1,25 @@
-//! The meter of slowness: a CUSUM of clipped log-latency against a learned level.
+//! The meters of slowness: a CUSUM of clipped log-latency against a learned level, for the first
+//! token, the total and the time per output token each.
 //!
-//! The level is the median of a decaying histogram, lifted by up to half when the last 40 minutes are slower (day and
-//! night). A probe's distance from it in standard deviations, less 0.6 of the distance that counts as slow, moves the
-//! meter: it rises above about 1.5 × typical and falls below; one spike is worth three at most. First token and total
-//! are both compared, and the worse counts: a stream that only drips shows in the total.
+//! The level is the median of a decaying histogram, as much higher or lower as the same hour of the
+//! week [usually](super::hours) is, and lifted when the last 40 minutes are slower. A probe's
+//! distance from it in standard deviations, less the distance at which the meter stands still, moves
+//! the meter; one spike is worth three at most. The meter stands still at `slow_factor` to the power
+//! 0.6 (1.5 × typical), and higher where the endpoint's own spread or its wandering load are so
+//! large that this would be nothing unusual.
 
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::hours::Hours;
+use super::patterns::Rush;
 use super::verdict::Typical;
 use super::{Excursion, Policy, Reading};
 
-/// Good probes before anything is called slow.
-const WARM: u32 = 50;
 /// How fast the level forgets.
 const HALF_LIFE_DAYS: f64 = 3.0;
-/// The time constant of the recent level, and how far it may lift the reference.
+/// The time constant of the recent level.
 const RECENT_TAU_MS: f64 = 2_400_000.0;
-const RECENT_CAP: f64 = 1.5;
 /// A single innovation of the recent level is worth no more than this.
 const INNOVATION: f64 = 0.7;
 /// The meter stands still at `slow_factor` to this power times typical.
@@ -28,6 +30,19 @@ const CLIP_UP: f64 = 3.0;
 /// A slow probe of an endpoint that is very regular may move it by so much all the same: three of its small deviations
 /// lie hardly above the point where the meter stands still, and ten times as slow would count for next to nothing.
 const LEAST_STEP: f64 = 1.0;
+/// And by more, the further it is beyond slow: from another half slower on, up to two.
+const STEP_BEYOND: f64 = 0.4;
+const STEP_SLOPE: f64 = 1.5;
+const MOST_STEP: f64 = 2.0;
+/// How far the last 40 minutes lift the level, as a logarithm: by half.
+const LIFT_CAP: f64 = 0.405;
+/// The meter stands still at so many standard deviations at least: a walk with less drift gets high by chance.
+const NOISE: f64 = 0.6;
+/// And at so many spreads of the wandering level.
+const WANDER: f64 = 3.8;
+/// What a level is taken to wander before it is known, and how much time that is worth.
+const WANDER_PRIOR: f64 = 0.15;
+const WANDER_PRIOR_MS: f64 = 21_600_000.0;
 /// The spread is never believed to be smaller.
 const LEAST_SIGMA: f64 = 0.15;
 /// The spread of a first token of which only the usual value is known.
@@ -40,6 +55,10 @@ const LEARN_BELOW: f64 = 0.4;
 const RELAX_FROM: f64 = 0.6;
 /// The quantiles are computed anew after so many probes.
 const STALE: f64 = 32.0;
+/// So many times slower an hour has to be to make a rush.
+const RUSH_FACTOR: f64 = 1.5;
+/// A measurement counts in its hour within these logarithms of the level.
+const HOUR_CLIP: (f64, f64) = (-1.2, 2.0);
 
 /// How one good probe compares with the learned level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,9 +69,36 @@ pub(super) struct Step {
     pub(super) neutral: f64,
 }
 
-/// The state of the meter.
+/// One step for each measure.
+pub(super) type Steps = [Option<Step>; MEASURES];
+const MEASURES: usize = 3;
+type Values = [Option<f64>; MEASURES];
+
+/// The meters of one endpoint: first token, total, time per token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct SlowMeter {
+pub(super) struct Slowness {
+    meters: [SlowMeter; MEASURES],
+    /// What the first token and the time per token are like in each hour of the week; the total is made of both.
+    hours: [Hours<WEEKS>; 2],
+}
+
+/// Two weeks and a day of hours.
+const WEEKS: usize = 15;
+
+/// How far the level wanders within an hour, from how much of one probe's deviation is left in the next.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Wander {
+    last: f32,
+    last_at: i64,
+    sum: f32,
+    weight: f32,
+    /// Of an excursion that has not ended: an alert discards it.
+    pending: (f32, f32),
+}
+
+/// The state of the meter of one measure.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct SlowMeter {
     /// The evidence.
     l: f64,
     /// The start of the first slow probe of this excursion above zero.
@@ -62,38 +108,289 @@ pub(super) struct SlowMeter {
     last_slow: Option<i64>,
     /// The most evidence of this excursion, as a share of what an alert needs.
     peak: f64,
-    /// First token and total of normal times, and those of the open incident.
-    level: [Histogram; 2],
-    incident: [Histogram; 2],
+    level: Histogram,
     learned: u32,
     stale: f64,
-    median: [f64; 2],
+    median: f64,
     sigma: f64,
     /// The recent level, as a mean of logarithms, and when it was last touched.
-    recent: [f64; 2],
+    recent: f64,
     recent_at: i64,
+    wander: Wander,
+    /// How much slower the open incident is, in logarithms, and of how many probes.
+    incident: f32,
+    incident_n: u32,
 }
 
-impl SlowMeter {
+impl Slowness {
+    /// The meter that holds the most evidence.
+    fn leading(&self) -> &SlowMeter {
+        let [first, total, token] = &self.meters;
+        let better = |a, b: &SlowMeter| b.l > a;
+        let mut best = first;
+        for other in [total, token] {
+            if better(best.l, other) {
+                best = other;
+            }
+        }
+        best
+    }
+
     pub(super) fn evidence(&self) -> f64 {
-        self.l
+        self.leading().l
     }
 
     pub(super) fn since(&self) -> Option<i64> {
-        self.since
+        self.leading().since
     }
 
     pub(super) fn last_slow(&self) -> Option<i64> {
-        self.last_slow
+        self.leading().last_slow
     }
 
     /// Slow probes and probes in this excursion.
     pub(super) fn counts(&self) -> (u32, u32) {
-        (self.k, self.n)
+        (self.leading().k, self.leading().n)
     }
 
     /// What has been going on since the meter left zero, if it was more than a spike.
     pub(super) fn excursion(&self) -> Option<Excursion> {
+        self.leading().excursion()
+    }
+
+    pub(super) fn typical(&self, policy: &Policy, failure_rate: Option<f64>) -> Typical {
+        let [first, total, _] = &self.meters;
+        let known =
+            |m: &SlowMeter| (m.learned >= policy.warm && m.median > 0.0).then_some(m.median);
+        let first_token_ms = known(first);
+        Typical {
+            failure_rate,
+            first_token_ms: first_token_ms.or(policy.expected_first_token_ms),
+            total_ms: known(total).or(first_token_ms),
+        }
+    }
+
+    /// How a good probe compares with the level; `None` for any other, or when there is nothing to compare it with.
+    pub(super) fn compare(
+        &mut self,
+        policy: &Policy,
+        end: i64,
+        reading: Option<&Reading>,
+    ) -> Steps {
+        let Some(reading) = reading else {
+            return [None; MEASURES];
+        };
+        for hours in &mut self.hours {
+            hours.advance(end);
+        }
+        let usual = self.usual(end);
+        let values = measures(reading);
+        let mut steps = [None; MEASURES];
+        for (i, meter) in self.meters.iter_mut().enumerate() {
+            if let Some(value) = values[i] {
+                steps[i] = meter.compare(policy, usual[i], value);
+            }
+        }
+        if reading.beyond_limits == Some(true) {
+            // The user's own limit needs no comparison: it counts in full, whatever was learned.
+            let neutral = steps[0].map_or(policy.neutral / EXPECTED_SIGMA, |s| s.neutral);
+            steps[0] = Some(Step {
+                z: neutral + CLIP_UP,
+                neutral,
+            });
+        } else if steps[0].is_none() {
+            let neutral = policy.neutral / EXPECTED_SIGMA;
+            if let Some(expected) = policy.expected_first_token_ms {
+                let z = (floor(reading.first_token_ms) / floor(expected)).ln() / EXPECTED_SIGMA;
+                let beyond = z * EXPECTED_SIGMA - policy.neutral / NEUTRAL;
+                steps[0] = Some(Step::clipped(z, neutral, beyond));
+            } else if reading.beyond_limits.is_some() {
+                // Within the limits, and nothing else is known: an ordinary probe.
+                steps[0] = Some(Step { z: 0.0, neutral });
+            }
+        }
+        steps
+    }
+
+    /// Takes one probe in. Says whether it was slow, and what has passed without an alert. Not called while an alert is
+    /// open.
+    pub(super) fn observe(
+        &mut self,
+        start: i64,
+        end: i64,
+        steps: Steps,
+        evidence: f64,
+    ) -> (bool, Option<Excursion>) {
+        let was = self.excursion();
+        let mut lagging = false;
+        for (meter, step) in self.meters.iter_mut().zip(steps) {
+            if let Some(step) = step {
+                lagging |= meter.observe(start, end, step, evidence);
+            }
+        }
+        let passed = was.filter(|_| self.evidence() <= 0.0);
+        (lagging, passed)
+    }
+
+    /// Whether the evidence is enough for an alert, after a slow probe.
+    pub(super) fn is_due(&self, policy: &Policy, end: i64) -> bool {
+        self.meters.iter().any(|m| {
+            m.l >= policy.evidence
+                && m.last_slow == Some(end)
+                && m.since
+                    .is_some_and(|since| end - since >= policy.degraded_after_ms)
+        })
+    }
+
+    /// Learns from a good probe outside of an alert.
+    pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: &Reading) {
+        let values = measures(reading);
+        self.remember(policy, end, values);
+        let usual = self.usual(end);
+        for (i, meter) in self.meters.iter_mut().enumerate() {
+            let Some(value) = values[i] else { continue };
+            if meter.l < LEARN_BELOW * policy.evidence {
+                meter.learn(policy, end, usual[i], value);
+            } else {
+                meter.relax(policy, end, meter.l >= RELAX_FROM * policy.evidence);
+            }
+        }
+    }
+
+    /// A good probe whose latency says nothing, or one in an incident.
+    pub(super) fn relax(
+        &mut self,
+        policy: &Policy,
+        end: i64,
+        reading: Option<&Reading>,
+        in_incident: bool,
+    ) {
+        let values = reading.map(measures).unwrap_or_default();
+        self.remember(policy, end, values);
+        for meter in &mut self.meters {
+            let fall = in_incident || meter.l >= RELAX_FROM * policy.evidence;
+            meter.relax(policy, end, fall);
+        }
+    }
+
+    /// What is usual in this hour of the week for each measure, as a difference of logarithms.
+    fn usual(&self, at: i64) -> [f64; MEASURES] {
+        let [first, token] = [0, 1].map(|i| self.hours[i].usual(at));
+        let share = (self.meters[0].median / self.meters[1].median.max(1.0)).clamp(0.0, 1.0);
+        [first, share * first + (1.0 - share) * token, token]
+    }
+
+    /// What this hour is like is remembered whatever it is like, in an incident too.
+    fn remember(&mut self, policy: &Policy, end: i64, values: Values) {
+        let usual = self.usual(end);
+        for (i, meter) in self.meters.iter_mut().enumerate() {
+            if let Some(difference) =
+                values[i].and_then(|v| meter.remember(policy, end, usual[i], v))
+            {
+                match i {
+                    0 => self.hours[0].add(difference),
+                    2 => self.hours[1].add(difference),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The hours of weekdays in which the first token is slower than usual.
+    pub(super) fn rush(&self) -> Option<Rush> {
+        self.hours[0].rush(RUSH_FACTOR)
+    }
+
+    /// Begins to collect what this incident is like, in case it is the new normal.
+    pub(super) fn begin_incident(&mut self) {
+        for meter in &mut self.meters {
+            (meter.incident, meter.incident_n) = (0.0, 0);
+            meter.wander.pending = (0.0, 0.0);
+        }
+    }
+
+    /// Collects a probe of the incident.
+    pub(super) fn collect(&mut self, end: i64, reading: &Reading) {
+        let values = measures(reading);
+        let usual = self.usual(end);
+        for (i, meter) in self.meters.iter_mut().enumerate() {
+            if let Some(value) = values[i].filter(|_| meter.median > 0.0) {
+                let by = meter.without_usual(usual[i], value) - meter.median.ln();
+                meter.incident_n = meter.incident_n.saturating_add(1);
+                let share = (1.0 / meter.incident_n as f32).max(0.01);
+                meter.incident += share * (by as f32 - meter.incident);
+            }
+        }
+    }
+
+    /// The incident has lasted so long that it is the new normal.
+    pub(super) fn accept_incident(&mut self) {
+        for meter in &mut self.meters {
+            // Slowness never makes the level faster.
+            let by = f64::from(meter.incident).max(0.0);
+            meter.level.shift(by);
+            meter.recent += by;
+            meter.stale = STALE;
+            (meter.incident, meter.incident_n) = (0.0, 0);
+        }
+    }
+
+    /// Forgets a little; called once a day.
+    pub(super) fn forget(&mut self) {
+        let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
+        for meter in &mut self.meters {
+            meter.level.scale(factor);
+            if meter.level.is_empty() {
+                // Everything is forgotten after a long pause: it is learned anew.
+                meter.learned = 0;
+            }
+            meter.stale = STALE;
+            meter.wander.sum *= factor as f32;
+            meter.wander.weight *= factor as f32;
+        }
+    }
+
+    /// Back to zero; what was learned stays.
+    pub(super) fn empty(&mut self) {
+        for meter in &mut self.meters {
+            (meter.l, meter.since) = (0.0, None);
+        }
+    }
+}
+
+/// The worst of the steps: the one that is the furthest beyond the point where its meter stands still.
+pub(super) fn worst(steps: Steps) -> Option<Step> {
+    steps
+        .into_iter()
+        .flatten()
+        .max_by(|a, b| (a.z - a.neutral).total_cmp(&(b.z - b.neutral)))
+}
+
+/// What is compared, where it is known. The time per token is that of a hundred.
+fn measures(reading: &Reading) -> Values {
+    let first = floor(reading.first_token_ms);
+    let total = floor(reading.total_ms);
+    [
+        Some(first),
+        (total > first).then_some(total),
+        reading.per_token_ms.map(|ms| 100.0 * floor(ms)),
+    ]
+}
+
+impl Step {
+    /// `beyond`: how much slower than slow it was, as a logarithm.
+    fn clipped(z: f64, neutral: f64, beyond: f64) -> Self {
+        let most = LEAST_STEP + STEP_SLOPE * (beyond - STEP_BEYOND);
+        let most = most.clamp(LEAST_STEP, MOST_STEP);
+        Self {
+            z: z.clamp(-CLIP_DOWN, CLIP_UP.max(neutral + most)),
+            neutral,
+        }
+    }
+}
+
+impl SlowMeter {
+    fn excursion(&self) -> Option<Excursion> {
         let (since, until) = (self.since?, self.last_slow?);
         (self.peak >= BLIP_FROM).then_some(Excursion {
             since,
@@ -103,77 +400,31 @@ impl SlowMeter {
         })
     }
 
-    pub(super) fn typical(&self, policy: &Policy, failure_rate: Option<f64>) -> Typical {
-        let known = self.learned >= WARM && self.median[0] > 0.0;
-        Typical {
-            failure_rate,
-            first_token_ms: if known {
-                Some(self.median[0])
-            } else {
-                policy.expected_first_token_ms
-            },
-            total_ms: known.then_some(self.median[1]),
-        }
-    }
-
-    /// How a good probe compares with the level; `None` for any other, or when there is nothing to compare it with.
-    pub(super) fn compare(&mut self, policy: &Policy, reading: Option<&Reading>) -> Option<Step> {
+    fn compare(&mut self, policy: &Policy, usual: f64, value: f64) -> Option<Step> {
         if self.stale >= STALE && self.learned >= 10 {
-            self.median = [self.level[0].quantile(0.5), self.level[1].quantile(0.5)];
-            self.sigma = (self.level[0].quantile(0.84) / self.median[0])
+            self.median = self.level.quantile(0.5);
+            self.sigma = (self.level.quantile(0.84) / self.median)
                 .ln()
                 .max(LEAST_SIGMA);
             self.stale = 0.0;
         }
-        let reading = reading?;
-        let warm = self.learned >= WARM;
-        let sigma = if warm { self.sigma } else { EXPECTED_SIGMA };
-        let neutral = NEUTRAL * policy.slow_factor.ln() / sigma;
-        let first_token = floor(reading.first_token_ms);
-        let z = if reading.beyond_limits == Some(true) {
-            // The user's own limit needs no comparison: it counts in full, whatever was learned.
-            return Some(Step {
-                z: neutral + CLIP_UP,
-                neutral,
-            });
-        } else if warm {
-            let [first, total] = [0, 1].map(|m| {
-                let lift = (self.recent[m].exp() / self.median[m]).clamp(1.0, RECENT_CAP);
-                self.median[m] * lift
-            });
-            (first_token / first)
-                .ln()
-                .max((floor(reading.total_ms) / total).ln())
-                / sigma
-        } else if let Some(expected) = policy.expected_first_token_ms {
-            (first_token / floor(expected)).ln() / sigma
-        } else if reading.beyond_limits.is_some() {
-            // Within the limits, and nothing else is known: an ordinary probe.
-            0.0
-        } else {
+        if self.learned < policy.warm || self.median <= 0.0 {
             return None;
-        };
-        Some(Step {
-            z: z.clamp(-CLIP_DOWN, CLIP_UP.max(neutral + LEAST_STEP)),
-            neutral,
-        })
+        }
+        let center = self.median.ln() + usual;
+        let lift = (self.recent - self.median.ln()).clamp(0.0, LIFT_CAP);
+        let z = (value.ln() - center - lift) / self.sigma;
+        let wander = self.wander.spread(policy);
+        let neutral = (policy.neutral / self.sigma)
+            .max(NOISE)
+            .max(WANDER * wander / self.sigma);
+        let beyond = z * self.sigma - policy.neutral / NEUTRAL;
+        Some(Step::clipped(z, neutral, beyond))
     }
 
-    /// Takes one probe in. Says whether it was slow, and what has passed without an alert. Not called while an alert is
-    /// open.
-    pub(super) fn observe(
-        &mut self,
-        start: i64,
-        end: i64,
-        step: Option<Step>,
-        evidence: f64,
-    ) -> (bool, Option<Excursion>) {
-        let Some(step) = step else {
-            return (false, None);
-        };
+    fn observe(&mut self, start: i64, end: i64, step: Step, evidence: f64) -> bool {
         let x = step.z - step.neutral;
         let lagging = x > 0.0;
-        let mut passed = None;
         if lagging {
             if self.l <= 0.0 {
                 self.since = Some(start);
@@ -189,90 +440,96 @@ impl SlowMeter {
             self.n += 1;
             self.k += u32::from(lagging);
         } else {
-            passed = self.excursion();
             (self.l, self.since) = (0.0, None);
         }
-        (lagging, passed)
+        lagging
     }
 
-    /// Whether the evidence is enough for an alert, after a slow probe.
-    pub(super) fn is_due(&self, policy: &Policy, end: i64) -> bool {
-        self.l >= policy.evidence
-            && self
-                .since
-                .is_some_and(|since| end - since >= policy.degraded_after_ms)
+    /// Remembers how far the level wanders. Gives the difference from the level of all hours.
+    fn remember(&mut self, policy: &Policy, end: i64, usual: f64, value: f64) -> Option<f64> {
+        if self.learned < policy.warm || self.median <= 0.0 {
+            return None;
+        }
+        let deviation =
+            (value.ln() - usual - self.recent).clamp(-2.0 * self.sigma, 2.0 * self.sigma);
+        let at_zero = self.l <= 0.0;
+        self.wander.add(policy, end, deviation, at_zero);
+        let (low, high) = HOUR_CLIP;
+        Some((value / self.median).ln().clamp(low, high))
     }
 
-    /// Whether this endpoint is healthy enough to be learned from.
-    pub(super) fn may_learn(&self, policy: &Policy) -> bool {
-        self.l < LEARN_BELOW * policy.evidence
-    }
-
-    /// Learns from a probe of normal times.
-    pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: &Reading) {
-        let now = [floor(reading.first_token_ms), floor(reading.total_ms)];
-        self.level[0].add(now[0]);
-        self.level[1].add(now[1]);
+    fn learn(&mut self, policy: &Policy, end: i64, usual: f64, value: f64) {
+        let now = self.without_usual(usual, value);
+        self.level.add(now.exp());
         self.learned = self.learned.saturating_add(1);
         self.stale += 1.0;
         if self.learned <= 1 {
-            self.recent = now.map(f64::ln);
+            self.recent = now;
         } else {
             let a = (1.0 / f64::from(self.learned)).max(self.share(policy, end));
-            for (recent, now) in self.recent.iter_mut().zip(now) {
-                *recent += a * (now.ln() - *recent).clamp(-INNOVATION, INNOVATION);
-            }
+            self.recent += a * (now - self.recent).clamp(-INNOVATION, INNOVATION);
         }
         self.recent_at = end;
     }
 
-    /// While nothing may be learned the recent level stands, and falls back to the long-term one when it is clear that
-    /// this is no rush, or in an incident.
-    pub(super) fn relax(&mut self, policy: &Policy, end: i64, in_incident: bool) {
-        if self.median[0] <= 0.0 {
+    /// The logarithm of what the value would be in an ordinary hour.
+    ///
+    /// The correction never makes a value faster than both itself and the level. So the level is
+    /// never below the fastest value measured, even when a rush has ended and its hours are still
+    /// remembered, and a probe that is as fast as ever is never slow.
+    fn without_usual(&self, usual: f64, value: f64) -> f64 {
+        let plain = value.ln();
+        let corrected = plain - usual;
+        if self.median > 0.0 {
+            corrected.max(plain.min(self.median.ln()))
+        } else {
+            corrected
+        }
+    }
+
+    /// While nothing may be learned the recent level stands, or falls back to the long-term one.
+    fn relax(&mut self, policy: &Policy, end: i64, fall: bool) {
+        if self.median <= 0.0 {
             return;
         }
-        if in_incident || self.l >= RELAX_FROM * policy.evidence {
+        if fall {
             let a = self.share(policy, end);
-            for (recent, median) in self.recent.iter_mut().zip(self.median) {
-                *recent += a * (median.ln() - *recent);
-            }
+            self.recent += a * (self.median.ln() - self.recent);
         }
         self.recent_at = end;
-    }
-
-    /// Begins to collect what this incident is like, in case it is the new normal.
-    pub(super) fn begin_incident(&mut self) {
-        self.incident = Default::default();
-    }
-
-    /// Collects a probe of the incident.
-    pub(super) fn collect(&mut self, reading: &Reading) {
-        self.incident[0].add(floor(reading.first_token_ms));
-        self.incident[1].add(floor(reading.total_ms));
-    }
-
-    /// The incident has lasted so long that it is the new normal.
-    pub(super) fn accept_incident(&mut self) {
-        self.level.clone_from(&self.incident);
-        self.stale = STALE;
-    }
-
-    /// Forgets a little; called once a day.
-    pub(super) fn forget(&mut self) {
-        let factor = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
-        self.level.iter_mut().for_each(|h| h.scale(factor));
-        self.stale = STALE;
-    }
-
-    /// Back to zero; what was learned stays.
-    pub(super) fn empty(&mut self) {
-        (self.l, self.since) = (0.0, None);
     }
 
     /// The weight of the time that has passed since the recent level was last touched.
     fn share(&self, policy: &Policy, end: i64) -> f64 {
         1.0 - (-(policy.interval_ms.min(end - self.recent_at) as f64) / RECENT_TAU_MS).exp()
+    }
+}
+
+impl Wander {
+    fn add(&mut self, policy: &Policy, end: i64, deviation: f64, at_zero: bool) {
+        let since = end - self.last_at;
+        if since < policy.interval_ms / 2 {
+            return;
+        }
+        if since < 3 * policy.interval_ms {
+            self.pending.0 += self.last * deviation as f32;
+            self.pending.1 += 1.0;
+        }
+        (self.last, self.last_at) = (deviation as f32, end);
+        if at_zero {
+            self.sum += self.pending.0;
+            self.weight += self.pending.1;
+            self.pending = (0.0, 0.0);
+        }
+    }
+
+    /// The spread of the wandering level, in logarithms.
+    fn spread(&self, policy: &Policy) -> f64 {
+        let prior = WANDER_PRIOR_MS / policy.interval_ms as f64;
+        let variance = f64::from(self.sum) + prior * WANDER_PRIOR * WANDER_PRIOR;
+        (variance / (f64::from(self.weight) + prior))
+            .max(0.0)
+            .sqrt()
     }
 }
 

@@ -21,6 +21,12 @@ pub enum AdviceKind {
     Headroom,
     /// The certificate expires.
     Certificate,
+    /// It is slower at the same hours of every weekday.
+    RushHours,
+    /// Requests fail at the same minutes of every hour.
+    FailingMinutes,
+    /// It answers late, or not in time, after idle periods.
+    ColdStarts,
 }
 
 impl AdviceKind {
@@ -32,6 +38,9 @@ impl AdviceKind {
             Self::Fingerprint => "fingerprint",
             Self::Headroom => "headroom",
             Self::Certificate => "certificate",
+            Self::RushHours => "rush_hours",
+            Self::FailingMinutes => "failing_minutes",
+            Self::ColdStarts => "cold_starts",
         }
     }
 
@@ -52,6 +61,15 @@ impl AdviceKind {
             }
             Self::Certificate => {
                 "The server's operator has to renew it: clients refuse to connect from that day on."
+            }
+            Self::RushHours => {
+                "Consider a larger limit, another region or another model for these hours. What is usual at that time is not reported as an incident."
+            }
+            Self::FailingMinutes => {
+                "Move scheduled jobs to other minutes or ask for a higher limit. Failures at these minutes count as usual."
+            }
+            Self::ColdStarts => {
+                "Keep one instance warm, or set `expect_cold_start = true` in its `detection`. Cold starts are not reported as incidents."
             }
         }
     }

@@ -333,7 +333,11 @@ impl MonitorState {
                 });
             }
         }
-        for advice in self.state.advisor.consider(&endpoint, &sample) {
+        let patterns = self.state.detector.patterns(&endpoint.name);
+        let mut advice = self.state.advisor.consider(&endpoint, &sample);
+        let advisor = &mut self.state.advisor;
+        advice.extend(advisor.consider_patterns(&endpoint.name, &patterns, at));
+        for advice in advice {
             let only = self.asking_for_advice(&endpoint.name);
             if !only.is_empty() {
                 step.announce(Announcement::advice(&advice, only, at));

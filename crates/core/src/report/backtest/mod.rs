@@ -7,6 +7,7 @@
 mod samples;
 mod score;
 mod summary;
+mod sweep;
 mod trace;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use samples::Samples;
 pub use score::{Figures, Label, Score};
 pub use summary::{Difference, Summary};
+pub use sweep::Sweep;
 pub use trace::{Rows, Trace, describe, parse_manifest, read_rows, replay_one};
 
 use crate::detect::{Blip, Cause, Event, Note, Verdict};

@@ -201,9 +201,32 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
+/// What a replay comes to.
+#[derive(Debug)]
+struct Totals {
+    incidents: usize,
+    alerts: usize,
+}
+
+impl Totals {
+    fn of(replay: &Replay) -> Self {
+        let opened = replay.said.iter().filter(|s| s.event == "open");
+        let alerts = replay
+            .said
+            .iter()
+            .filter(|s| s.notify && s.event != "resolved");
+        Self {
+            incidents: opened.count(),
+            alerts: alerts.count(),
+        }
+    }
+}
+
 /// How one replay differs from another of the same measurements.
 #[derive(Debug)]
 pub struct Difference<'a> {
+    before: Totals,
+    after: Totals,
     same: usize,
     /// The same event at another time: before, after.
     moved: Vec<(&'a Said, &'a Said)>,
@@ -216,14 +239,14 @@ impl<'a> Difference<'a> {
     pub fn new(before: &'a Replay, after: &'a Replay) -> Self {
         type Key<'a> = (&'a str, &'a str, &'a str);
         let mut keyed: BTreeMap<Key<'a>, (Vec<&'a Said>, Vec<&'a Said>)> = BTreeMap::new();
-        for said in &before.said {
+        for said in before.said.iter().filter(|s| is_incident(s)) {
             keyed
                 .entry((&said.trace, &said.endpoint, &said.event))
                 .or_default()
                 .0
                 .push(said);
         }
-        for said in &after.said {
+        for said in after.said.iter().filter(|s| is_incident(s)) {
             keyed
                 .entry((&said.trace, &said.endpoint, &said.event))
                 .or_default()
@@ -231,6 +254,8 @@ impl<'a> Difference<'a> {
                 .push(said);
         }
         let mut found = Self {
+            before: Totals::of(before),
+            after: Totals::of(after),
             same: 0,
             moved: Vec::new(),
             gone: Vec::new(),
@@ -265,8 +290,12 @@ impl fmt::Display for Difference<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "compared with the current rules: {} the same, {} at another time, {} new, {} gone",
-            count(self.same, "event"),
+            "current rules: {}, {}; these rules: {}, {}; alerts by endpoint: {} the same, {} at another time, {} new, {} missing",
+            count(self.before.incidents, "incident"),
+            count(self.before.alerts, "alert"),
+            count(self.after.incidents, "incident"),
+            count(self.after.alerts, "alert"),
+            self.same,
             self.moved.len(),
             self.new.len(),
             self.gone.len()
@@ -294,6 +323,11 @@ impl fmt::Display for Difference<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an event begins an incident, or an endpoint's part in one.
+fn is_incident(said: &Said) -> bool {
+    matches!(said.event.as_str(), "open" | "join" | "escalate")
 }
 
 fn count(n: usize, noun: &str) -> String {

@@ -15,9 +15,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Replay, ReplayError, Tale, Watched};
-use crate::detect::{Detector, Observation, Policy, Reading, Result as Probed};
+use crate::detect::{Detector, FailureReason, Observation, Policy, Reading, Result as Probed};
 use crate::model::{DetectionPolicy, Timestamp};
 
+/// A connection that fails this soon was refused.
+const REFUSED_WITHIN_MS: f64 = 1000.0;
 /// The first line of a trace.
 const COLUMNS: &str = "unix_ms,endpoint,slot,outcome,error_kind,ttft_ms,total_ms,net";
 
@@ -265,11 +267,12 @@ impl Run<'_> {
             Probed::Good(Some(Reading {
                 first_token_ms,
                 total_ms: row.total_ms.max(1.0),
+                per_token_ms: per_token(row),
                 beyond_limits: None,
             }))
         } else {
             Probed::Failed {
-                rate_limited: row.error == "http_429",
+                reason: reason(row),
                 retry_after_ms: None,
             }
         };
@@ -280,6 +283,21 @@ impl Run<'_> {
             next_tick: Timestamp(self.tick),
             result,
         })
+    }
+}
+
+/// A trace has no count of tokens: twenty are assumed, of which only changes matter.
+fn per_token(row: &Row) -> Option<f64> {
+    let rest = row.total_ms - row.first_token_ms;
+    (rest > 0.0).then_some(rest / 20.0)
+}
+
+fn reason(row: &Row) -> FailureReason {
+    match row.error.as_str() {
+        "http_429" => FailureReason::RateLimited,
+        "timeout_first_token" | "timeout_total" => FailureReason::TimedOut,
+        "connect" if row.total_ms < REFUSED_WITHIN_MS => FailureReason::Unreachable,
+        _ => FailureReason::Other,
     }
 }
 

@@ -1,0 +1,135 @@
+//! Cold starts: a server that loads its model on demand answers late, or not in time, after an idle
+//! period, and at once when it is asked again.
+//!
+//! A scheduled probe that timed out or was very late, and a recheck that is fine, are such a pair.
+//! Where pairs are frequent and a recheck never times out, the first of a pair is held back until
+//! the recheck has shown what it was: a cold start does not count, anything else counts in full.
+
+use serde::{Deserialize, Serialize};
+
+use super::Policy;
+
+/// Pairs that make a habit, among the last 200 scheduled probes or so; and how few end it.
+const KNOWN_FROM: f64 = 4.0;
+const KNOWN_UNTIL: f64 = 0.5;
+const MEMORY: f64 = 1.0 - 1.0 / 200.0;
+/// Pairs that are worth advice.
+const FREQUENT_FROM: f64 = 6.0;
+/// What is left of them when a recheck timed out: a cold server is warm by then.
+const DOUBT: f64 = 0.3;
+/// An answer, or a timeout, is very late from this on, and from so many times what is typical.
+const LATE_MS: f64 = 5_000.0;
+const LATE_FACTOR: f64 = 12.0;
+/// After such a pause a recheck says nothing about an idle server.
+const RECHECK_WITHIN_MS: i64 = 60_000;
+
+/// What is known about cold starts of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ColdStarts {
+    /// Decayed pairs.
+    pairs: f64,
+    known: bool,
+    /// The first of a pair whose recheck is outstanding.
+    first: Option<First>,
+}
+
+/// A probe that may have met a cold server.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct First {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) failed: bool,
+    /// It has not been counted yet.
+    pub(super) held: bool,
+}
+
+/// What became of the first of a pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pair {
+    /// There was none.
+    None,
+    /// It was a cold start; `new` when that is a habit from now on.
+    Cold { new: bool },
+    /// It was something else. When it was held back it counts now.
+    Other(Option<First>),
+}
+
+/// What one probe is like, as far as cold starts are concerned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probe {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// It was scheduled, or came after a pause.
+    pub(super) after_pause: bool,
+    pub(super) failed: bool,
+    pub(super) timed_out: bool,
+    pub(super) first_token_ms: Option<f64>,
+    pub(super) typical_ms: Option<f64>,
+}
+
+impl Probe {
+    fn is_late(&self) -> bool {
+        let waited_ms = if self.timed_out {
+            Some((self.end - self.start) as f64)
+        } else {
+            self.first_token_ms
+        };
+        let least = LATE_MS.max(LATE_FACTOR * self.typical_ms.unwrap_or(0.0));
+        waited_ms.is_some_and(|ms| ms >= least)
+    }
+}
+
+impl ColdStarts {
+    /// What the probe shows about the one before it.
+    pub(super) fn judge_first(&mut self, policy: &Policy, probe: &Probe) -> Pair {
+        let late = probe.is_late();
+        let Some(first) = self.first.take() else {
+            if late && !probe.after_pause {
+                self.doubt();
+            }
+            return Pair::None;
+        };
+        if probe.failed
+            || late
+            || probe.start - first.end > RECHECK_WITHIN_MS.max(policy.interval_ms)
+        {
+            if late {
+                self.doubt();
+            }
+            return Pair::Other(Some(first).filter(|f| f.held));
+        }
+        self.pairs += 1.0;
+        let new = !self.known && self.pairs >= KNOWN_FROM;
+        self.known |= new;
+        Pair::Cold { new }
+    }
+
+    /// Whether the probe is held back until its recheck.
+    pub(super) fn holds(&mut self, policy: &Policy, probe: &Probe) -> bool {
+        if probe.after_pause {
+            self.pairs *= MEMORY;
+            self.known &= self.pairs >= KNOWN_UNTIL;
+        }
+        if !(probe.after_pause && probe.is_late()) {
+            return false;
+        }
+        let held = policy.recheck && (self.known || policy.expect_cold_start);
+        self.first = Some(First {
+            start: probe.start,
+            end: probe.end,
+            failed: probe.failed,
+            held,
+        });
+        held
+    }
+
+    /// Whether cold starts are so frequent that they are worth advice.
+    pub(super) fn is_frequent(&self) -> bool {
+        self.known && self.pairs >= FREQUENT_FROM
+    }
+
+    fn doubt(&mut self) {
+        self.pairs *= DOUBT;
+        self.known &= self.pairs >= KNOWN_UNTIL;
+    }
+}
