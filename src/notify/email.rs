@@ -61,7 +61,7 @@ impl Mailer {
     pub(super) async fn attempt(
         &self,
         notice: &Notice,
-        setting: Setting,
+        setting: Setting<'_>,
         progress: Progress,
     ) -> Attempt {
         let message = match self.formatted(notice, setting) {
@@ -86,7 +86,11 @@ impl Mailer {
     ///
     /// # Errors
     /// When the notice cannot be made into a mail.
-    pub(super) fn formatted(&self, notice: &Notice, setting: Setting) -> Result<Vec<u8>, String> {
+    pub(super) fn formatted(
+        &self,
+        notice: &Notice,
+        setting: Setting<'_>,
+    ) -> Result<Vec<u8>, String> {
         let mut message = self.message(notice, setting)?;
         if let Some(dkim) = &self.dkim {
             message.sign(dkim);
@@ -106,7 +110,7 @@ impl Mailer {
         }
     }
 
-    fn message(&self, notice: &Notice, setting: Setting) -> Result<Message, String> {
+    fn message(&self, notice: &Notice, setting: Setting<'_>) -> Result<Message, String> {
         let mailbox = |a: &str| {
             a.parse::<Address>()
                 .map(|a| Mailbox::new(None, a))

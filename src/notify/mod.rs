@@ -21,6 +21,7 @@ use self::exec::Program;
 pub use self::retry::{Obstacle, backoff};
 use self::webhook::WebhookClient;
 use crate::config::{Channel, ChannelKind, Settings, WebhookKind};
+use crate::links::{Action, Links};
 use crate::message::receivers;
 use crate::message::render;
 use crate::message::render::Setting;
@@ -113,6 +114,8 @@ pub enum Attempt {
 pub struct Sender {
     transports: BTreeMap<String, Transport>,
     timezone: Tz,
+    public_url: Option<String>,
+    links: Option<Links>,
 }
 
 #[derive(Debug)]
@@ -143,7 +146,30 @@ impl Sender {
         Ok(Self {
             transports,
             timezone: config.monitor.timezone,
+            public_url: config.monitor.public_url.clone(),
+            links: None,
         })
+    }
+
+    /// With the key that signs one-click links. Without it mails carry none.
+    #[must_use]
+    pub fn with_links(self, links: Links) -> Self {
+        Self {
+            links: Some(links),
+            ..self
+        }
+    }
+
+    /// The link that acknowledges the incident of `notice`. Every attempt has the same.
+    fn acknowledge_url(&self, notice: &Notice) -> Option<String> {
+        let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
+        let incident = notice.incident.as_ref().filter(|_| !notice.test)?;
+        Some(links.url(
+            public_url,
+            Action::Acknowledge,
+            incident.id,
+            notice.decided_at,
+        ))
     }
 
     /// One attempt to deliver `notice` through `channel` to everybody who does not have it yet. `now` is the wall clock.
@@ -157,9 +183,17 @@ impl Sender {
         let setting = Setting {
             locale: Locale::english(self.timezone),
             now,
+            acknowledge_url: None,
         };
         match self.transports.get(&channel.name) {
-            Some(Transport::Smtp(mailer)) => mailer.attempt(notice, setting, progress).await,
+            Some(Transport::Smtp(mailer)) => {
+                let url = self.acknowledge_url(notice);
+                let setting = Setting {
+                    acknowledge_url: url.as_deref(),
+                    ..setting
+                };
+                mailer.attempt(notice, setting, progress).await
+            }
             Some(Transport::Http(client)) => client.attempt(notice, setting, progress).await,
             Some(Transport::Exec(program)) => program.attempt(notice, progress).await,
             None => Attempt::Failed {
@@ -180,6 +214,7 @@ impl Sender {
         let setting = Setting {
             locale: Locale::english(self.timezone),
             now,
+            acknowledge_url: None,
         };
         match (self.transports.get(&channel.name), &channel.kind) {
             (Some(Transport::Smtp(mailer)), _) => vec![

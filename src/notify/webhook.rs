@@ -58,7 +58,7 @@ impl WebhookClient {
     pub(super) async fn attempt(
         &self,
         notice: &Notice,
-        setting: Setting,
+        setting: Setting<'_>,
         mut progress: Progress,
     ) -> Attempt {
         let call = receivers::call(&self.webhook, notice, setting);

@@ -18,6 +18,7 @@ use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
 use crate::audience::ends_by_message;
 use crate::clock::Wall;
 use crate::config::{Channel, Settings};
+use crate::links::Links;
 use crate::log::{Event, emit};
 use crate::model::Timestamp;
 use crate::store::{Attempted, Pending, Store, StoreError};
@@ -52,9 +53,14 @@ pub async fn run(
     mut config: watch::Receiver<Arc<Settings>>,
 ) -> Result<(), super::SetupError> {
     let retries = RetryLog::default();
+    let links = links(&context).await;
     loop {
         let current = config.borrow_and_update().clone();
-        let sender = Arc::new(Sender::new(&current)?);
+        let mut sender = Sender::new(&current)?;
+        if let Some(links) = links.clone() {
+            sender = sender.with_links(links);
+        }
+        let sender = Arc::new(sender);
         expire_removed_channels(&context, &current).await;
         let round = context.stop.child_token();
         let mut workers = JoinSet::new();
@@ -91,6 +97,17 @@ pub async fn run(
         }
         if stopped {
             return Ok(());
+        }
+    }
+}
+
+/// What signs the links in mails. Without it they name the commands only.
+async fn links(context: &WorkerContext) -> Option<Links> {
+    match context.store.aside(Store::link_key).await {
+        Ok(key) => Some(Links::new(&key)),
+        Err(error) => {
+            store_failed(&error, "every channel");
+            None
         }
     }
 }

@@ -202,10 +202,11 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::parse("2026-11-23T09:32:00Z").unwrap()
 }
 
-pub(crate) fn setting() -> Setting {
+pub(crate) fn setting() -> Setting<'static> {
     Setting {
         locale: Locale::english(Tz::Europe__Berlin),
         now: now(),
+        acknowledge_url: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod duty;
 mod fold;
 mod formats;
 mod hostile;
+mod links;
 mod mails;
 mod memory;
 mod otlp;

@@ -50,12 +50,12 @@ pub struct Call {
 struct Material<'a> {
     webhook: &'a Webhook,
     notice: &'a Notice,
-    context: RenderContext,
+    context: RenderContext<'a>,
     message: Message,
 }
 
 /// The request that tells the receiver behind `webhook` about `notice`.
-pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext) -> Call {
+pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> Call {
     let material = Material {
         webhook,
         notice,

@@ -39,7 +39,7 @@ fn test_line(notice: &Notice) -> &'static str {
 }
 
 /// The body of a mail about `notice`, for programs and people that prefer text.
-pub fn text(notice: &Notice, context: RenderContext) -> String {
+pub fn text(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
     let text = Text {
         message: &message,
@@ -51,7 +51,7 @@ pub fn text(notice: &Notice, context: RenderContext) -> String {
 
 /// The body of a mail about `notice`, as a page: tables and inline styles, for programs of every age; nothing is loaded
 /// from elsewhere. Everything from outside is escaped.
-pub fn html(notice: &Notice, context: RenderContext) -> String {
+pub fn html(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
     Html {
         message: &message,

@@ -15,11 +15,13 @@ use crate::model::{
 
 /// What rendering needs besides the notice.
 #[derive(Debug, Clone, Copy)]
-pub struct RenderContext {
+pub struct RenderContext<'a> {
     /// The reader's time zone and language.
     pub locale: Locale,
     /// When the message is sent: one that is late says so.
     pub now: Timestamp,
+    /// The link that acknowledges the incident with one click. It is a secret of the recipient.
+    pub acknowledge_url: Option<&'a str>,
 }
 
 /// A message in parts.
@@ -89,7 +91,7 @@ pub(in crate::message) struct ProbeTable {
 
 impl Message {
     /// The message about `notice`.
-    pub(in crate::message) fn new(notice: &Notice, context: RenderContext) -> Self {
+    pub(in crate::message) fn new(notice: &Notice, context: RenderContext<'_>) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let mut message = Self {
             tag: Tag::of(notice),
@@ -141,7 +143,7 @@ impl Message {
         message
     }
 
-    fn add_incident(&mut self, notice: &Notice, incident: &Incident, context: RenderContext) {
+    fn add_incident(&mut self, notice: &Notice, incident: &Incident, context: RenderContext<'_>) {
         let locale = &context.locale;
         self.headline = if self.over {
             clean(&narrator::outcome(incident, locale))
@@ -173,6 +175,10 @@ impl Message {
         self.commands
             .push(("details", format!("llmwatch incidents {number}")));
         if !self.over && incident.acknowledged.is_none() {
+            if let Some(url) = context.acknowledge_url {
+                self.links
+                    .push(("acknowledge with one click", url.to_owned()));
+            }
             self.commands
                 .push(("acknowledge", format!("llmwatch ack {number}")));
         }
@@ -295,7 +301,7 @@ impl ProbeTable {
 }
 
 /// Since when, whose fault, and what works instead.
-fn lead(notice: &Notice, incident: &Incident, context: RenderContext) -> String {
+fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> String {
     let locale = &context.locale;
     let names = locale.list_at_most(&incident.endpoints, narrator::MAX_NAMES);
     let have = if incident.endpoints.len() == 1 {

@@ -8,7 +8,7 @@ use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeType};
 const LATE_MS: i64 = 5 * 60_000;
 
 /// The notes about the message itself, the most important first.
-pub(super) fn notes(notice: &Notice, context: RenderContext) -> Vec<String> {
+pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> {
     let locale = &context.locale;
     let mut notes = Vec::new();
     let late_by = context.now.since_ms(notice.decided_at);
@@ -37,7 +37,7 @@ pub(super) fn notes(notice: &Notice, context: RenderContext) -> Vec<String> {
 }
 
 /// What has changed since the last message.
-fn change(notice: &Notice, context: RenderContext) -> Option<String> {
+fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
     let incident = notice.incident.as_ref()?;
     Some(match notice.r#type {
         // Only what the provider was suspected of can become the account's later.
@@ -54,7 +54,7 @@ fn change(notice: &Notice, context: RenderContext) -> Option<String> {
     })
 }
 
-fn acknowledged(acknowledgement: &Acknowledgement, context: RenderContext) -> String {
+fn acknowledged(acknowledgement: &Acknowledgement, context: RenderContext<'_>) -> String {
     let by = if acknowledgement.by.is_empty() {
         "Somebody".to_owned()
     } else {
