@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use llmwatch::clock;
-use llmwatch::model::Timestamp;
-use llmwatch::simulate::{Scenario, Simulator};
 use llmwatch::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::model::Timestamp;
+use llmwatch_simulator::{Scenario, Simulator};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 

@@ -15,11 +15,11 @@ use llmwatch::clock;
 use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::metrics::Counters;
-use llmwatch::model::Snapshot;
-use llmwatch::model::{Sample, Timestamp};
-use llmwatch::route;
 use llmwatch::store::{Commit, Horizon, Store};
 use llmwatch::web::{self, View};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Sample, Timestamp};
+use llmwatch_core::report::routing;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -61,7 +61,7 @@ async fn run(count: usize) {
     let snapshot = snapshot(&config, now);
     let ranked = Instant::now();
     for _ in 0..1000 {
-        std::hint::black_box(route::rank(&snapshot, Some("chat")));
+        std::hint::black_box(routing::rank(&snapshot, Some("chat")));
     }
     let rank_ms = ranked.elapsed().as_secs_f64();
     // Each look at the front page comes when what was read before is too old.
@@ -296,7 +296,7 @@ async fn serve(
         counters.count(&sample(&e.name, now, &mut fastrand::Rng::with_seed(1)));
     }
     let view = View {
-        controls: tokio::sync::mpsc::channel(1).0,
+        commands: llmwatch::command::Commands::channel().0,
         snapshot,
         config,
         wall: Arc::new(move || now + Duration::from_millis(ahead.load(Ordering::Relaxed) as u64)),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// Something that reads the wall clock: the system's ([`now`]), or a simulation's.
 pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;

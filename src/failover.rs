@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::{
+use llmwatch_core::model::{
     Attribution, Endpoint, EndpointView, Incident, Outcome, Sample, Snapshot, Status, Timestamp,
 };
-use crate::monitor::Recent;
-use crate::route::{leaders, rank};
+use llmwatch_core::monitor::Recent;
+use llmwatch_core::report::routing::{leaders, rank};
 
 /// Decisions older than this cannot matter to a sample that ends now.
 const LONGEST_PROBE: Duration = Duration::from_hours(1);

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use uuid::Uuid;
 
-use crate::model::Timestamp;
 use crate::store::LINK_KEY_BYTES;
+use llmwatch_core::model::Timestamp;
 
 /// How long a link is valid.
 pub const VALID: Duration = Duration::from_hours(7 * 24);

@@ -15,8 +15,8 @@ use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::config::{ChannelKind, Email, Proxy, Settings, Webhook};
-use crate::message::values::escape_invisible;
-use crate::model::{Endpoint, Sample, Secret, VendorPage};
+use llmwatch_core::message::values::escape_invisible;
+use llmwatch_core::model::{Endpoint, Sample, Secret, VendorPage};
 
 /// Shorter secrets are left alone, in bytes: they would shred ordinary text.
 const MIN_SECRET: usize = 6;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use llmwatch::clock;
 use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch::model::{Endpoint, Sample, Trigger};
 use llmwatch::probe::{Due, Prober};
+use llmwatch_core::model::{Endpoint, Sample, Trigger};
 use tokio::process::Command;
 
 use truth::{Server, Truth};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use llmwatch::simulate::{Scenario, Simulator};
+use llmwatch_simulator::{Scenario, Simulator};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};

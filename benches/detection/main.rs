@@ -11,8 +11,8 @@ mod world;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use llmwatch::backtest::{Figures, Label, Replay, Score, Watched};
-use llmwatch::model::{DetectionPolicy, Sensitivity};
+use llmwatch_core::model::{DetectionPolicy, Sensitivity};
+use llmwatch_core::report::backtest::{Figures, Label, Replay, Score, Watched};
 
 use self::rules::{Consecutive, Rule, Run, name};
 use self::weeks::Weeks;
@@ -114,7 +114,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
             endpoints: i.endpoints.iter().map(|e| name(*e)).collect(),
         })
         .collect();
-    let is_false = |s: &&llmwatch::backtest::Said| {
+    let is_false = |s: &&llmwatch_core::report::backtest::Said| {
         s.notify
             && s.event != "resolved"
             && !labels.iter().any(|l| {

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use llmwatch::backtest::Said;
-use llmwatch::detect::{Detector, FailureReason, Observation, Policy, Reading, Result as Probed};
-use llmwatch::model::{DetectionPolicy, Timestamp};
+use llmwatch_core::detect::{
+    Detector, FailureReason, Observation, Policy, Reading, Result as Probed,
+};
+use llmwatch_core::model::{DetectionPolicy, Timestamp};
+use llmwatch_core::report::backtest::Said;
 
 use crate::world::{Outcome, PER_PROVIDER, Probe};
 

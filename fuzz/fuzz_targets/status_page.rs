@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use llmwatch::config::FeedKind;
-use llmwatch::status_feed::read;
+use llmwatch_core::protocol::status_page::read;
 
 fuzz_target!(|data: &[u8]| {
     let (body, list) = data.split_at(data.len() / 2);

@@ -9,11 +9,13 @@ use serde_json::json;
 
 use super::point_in_time::point_in_time;
 use super::{EX_CONFIG, Exit, Failure, Globals, trace_files};
-use crate::backtest::{Difference, Label, Replay, ReplayError, Samples, Score, Summary, Sweep};
 use crate::clock;
 use crate::config::{self, Settings, Surroundings};
-use crate::model::{DetectionPolicy, Sample, Timestamp};
 use crate::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::model::{DetectionPolicy, Sample, Timestamp};
+use llmwatch_core::report::backtest::{
+    Difference, Label, Replay, ReplayError, Samples, Score, Summary, Sweep,
+};
 
 /// How much of the store is replayed unless the command line says otherwise.
 const USUAL: &str = "30d";

@@ -18,8 +18,8 @@ use super::{Exit, Globals, paint, print, status};
 use crate::config::{self, Settings, Surroundings, duration};
 use crate::daemon;
 use crate::log;
-use crate::model::Status;
-use crate::simulate::{Mail, MailSink, Request, Scenario, Simulator, WebhookSink};
+use llmwatch_core::model::Status;
+use llmwatch_simulator::{Mail, MailSink, Request, Scenario, Simulator, WebhookSink};
 
 /// How long everything is watched while it is healthy, so that there is something typical to compare with.
 const HEALTHY: Duration = Duration::from_secs(10);

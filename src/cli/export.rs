@@ -9,8 +9,8 @@ use super::point_in_time::point_in_time;
 use super::{Exit, Failure, Globals};
 use crate::clock;
 
-use crate::model::Sample;
 use crate::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::model::Sample;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch export --since 24h --format csv > samples.csv")]

@@ -2,9 +2,9 @@
 
 use super::{Exit, Globals, print, table};
 use crate::clock;
-use crate::message::values::Locale;
-use crate::model::{Incident, Timestamp};
 use crate::store::Store;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{Incident, Timestamp};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch incidents 42")]

@@ -37,9 +37,9 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, ConfigError, LogFormat, Settings, Surroundings};
 use crate::log;
-use crate::model::Status;
 use crate::notify::Sender;
 use crate::probe::Prober;
+use llmwatch_core::model::Status;
 
 /// sysexits.h: the command was used wrongly.
 const EX_USAGE: u8 = 64;

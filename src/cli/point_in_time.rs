@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::{EX_USAGE, Failure};
 use crate::config::duration;
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// A duration before now (`30d`), a date in `zone` (`2026-11-01`, its first moment) or RFC 3339.
 ///

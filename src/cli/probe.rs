@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{Exit, Failure, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
-use crate::attribute::{Context, attribute};
 use crate::clock;
-use crate::model::{Attribution, Endpoint, Fault, Outcome, Sample, Status, Trigger};
 use crate::probe::{Controls, Due, Prober};
 use crate::redact::Redactor;
+use llmwatch_core::incident::attribution::{Context, attribute};
+use llmwatch_core::model::{Attribution, Endpoint, Fault, Outcome, Sample, Status, Trigger};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch probe openai-chat --count 3")]

@@ -9,12 +9,12 @@ use super::point_in_time::point_in_time;
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::Config;
+use crate::daemon::pipeline::reporting;
 use crate::failover::{Failover, Replay};
-use crate::message::values::{Locale, NONE};
-use crate::model::{Incident, Timestamp};
-use crate::pipeline::reporting;
-use crate::report;
 use crate::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::message::values::{Locale, NONE};
+use llmwatch_core::model::{Incident, Timestamp};
+use llmwatch_core::report;
 
 /// A report that ends within this long before now is one of today.
 const TODAY: Duration = Duration::from_hours(24);

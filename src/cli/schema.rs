@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Exit, print};
 use crate::config::{self, Key, Surroundings};
-use crate::model::Provider;
+use llmwatch_core::model::Provider;
 
 /// Written with two brackets.
 const LISTS: [&str; 6] = [

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::daemon_client::{Daemon, Remote};
 use super::{Exit, Globals, print, table};
-use crate::model::Silence;
+use llmwatch_core::model::Silence;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch silence --for 2h --endpoint openai-chat")]

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Globals, print};
-use crate::simulate::{self, MailSink, Scenario, WebhookSink};
+use llmwatch_simulator::{self, MailSink, Scenario, WebhookSink};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch simulate --scenario scenarios/outage.toml")]
@@ -53,7 +53,7 @@ pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
     if let Some(address) = args.webhooks {
         receive_webhooks(WebhookSink::start(listen(address).await?)?);
     }
-    simulate::run(args.listen, scenario, stop)
+    llmwatch_simulator::run(args.listen, scenario, stop)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     Ok(0)

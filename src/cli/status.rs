@@ -10,12 +10,12 @@ use super::{
 };
 use crate::clock;
 use crate::config::Settings;
-use crate::message::values::{Locale, NONE};
-use crate::model::Snapshot;
-use crate::model::Tally;
-use crate::pipeline;
-use crate::schedule::budget;
+use crate::daemon::pipeline;
 use crate::store::Store;
+use llmwatch_core::message::values::{Locale, NONE};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::Tally;
+use llmwatch_core::schedule::budget;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);

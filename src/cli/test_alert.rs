@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::{Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::Channel;
-use crate::message::test_notice::specimen;
-use crate::model::{Notice, NoticeType};
 use crate::notify::{Attempt, Progress, Sender};
+use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::model::{Notice, NoticeType};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch test-alert email --reason opened --reason resolved")]

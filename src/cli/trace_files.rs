@@ -6,10 +6,10 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 
-use crate::backtest::{
+use llmwatch_core::model::DetectionPolicy;
+use llmwatch_core::report::backtest::{
     Replay, ReplayError, Rows, Trace, describe, parse_manifest, read_rows, replay_one,
 };
-use crate::model::DetectionPolicy;
 
 const MANIFEST: &str = "manifest.json";
 

@@ -8,7 +8,7 @@ use super::diagnostic::echo;
 use super::endpoint::checked_name;
 use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
-use crate::model::{Attribution, Provider, Secret, Status};
+use llmwatch_core::model::{Attribution, Provider, Secret, Status};
 
 /// The reasons that a channel's `on` may hold.
 const REASONS: [&str; 9] = [

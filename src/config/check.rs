@@ -19,7 +19,7 @@ use super::{
     Settings, Store, Surroundings, Web, Window, channel, feed, lint, proxy, state_dir,
     units::minute_of_day, webhook,
 };
-use crate::model::{Provider, Secret};
+use llmwatch_core::model::{Provider, Secret};
 
 const OTLP_HELP: &str =
     "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";

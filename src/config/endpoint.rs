@@ -10,11 +10,11 @@ use url::Url;
 use super::diagnostic::echo;
 use super::is_local;
 use super::raw::{Table, Value};
-use crate::model::{
+use llmwatch_core::model::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret,
     Sensitivity, SlowLimits, Timeouts,
 };
-use crate::protocol::{answer_schema, catalog};
+use llmwatch_core::protocol::{answer_schema, catalog};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer names do not fit into a subject line or a path.

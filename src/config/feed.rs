@@ -9,8 +9,8 @@ use super::check::reference;
 use super::endpoint::Read;
 use super::raw::{Table, Value};
 use super::{FeedKind, StatusFeed, catalog};
-use crate::model::Provider;
-use crate::protocol::presets::{self, StatusPage};
+use llmwatch_core::model::Provider;
+use llmwatch_core::protocol::presets::{self, StatusPage};
 
 /// Reads the status feeds; providers without one get the one that is known, if they are probed at their own address.
 pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::Settings;
 use crate::config::{Channel, ChannelKind, Distance, Email, SmtpTls, Webhook, WebhookKind};
-use crate::model::{Api, Endpoint, Provider};
+use llmwatch_core::model::{Api, Endpoint, Provider};
 
 /// An objective this low is a fraction that was meant as a percentage.
 const FRACTION: f64 = 1.0;

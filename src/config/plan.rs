@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{ChannelKind, Settings, WebhookKind, show, webhook};
-use crate::model::Endpoint;
-use crate::schedule::budget::{Load, load, stretch, total};
+use llmwatch_core::model::Endpoint;
+use llmwatch_core::schedule::budget::{Load, load, stretch, total};
 
 /// The plan of a configuration.
 #[derive(Debug, Clone, Serialize)]

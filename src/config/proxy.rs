@@ -6,7 +6,7 @@ use url::Url;
 
 use super::Proxy;
 use super::raw::Value;
-use crate::model::Secret;
+use llmwatch_core::model::Secret;
 
 const HELP: &str = "an HTTP proxy is needed, which is asked in the clear and passes TLS on unread: `\"http://proxy.example.com:3128\"`";
 

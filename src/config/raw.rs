@@ -19,7 +19,7 @@ use super::Surroundings;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
 use super::source::Sources;
 use super::{duration, show};
-use crate::model::Secret;
+use llmwatch_core::model::Secret;
 
 const TABLE: &str = "a table";
 
@@ -580,17 +580,19 @@ impl<'a> Value<'a> {
     }
 
     /// A date and time with its offset, or a text of that form.
-    pub(super) fn moment(&self) -> Option<crate::model::Timestamp> {
+    pub(super) fn moment(&self) -> Option<llmwatch_core::model::Timestamp> {
         let text = match self.written {
             DeValue::Datetime(d) => d.to_string(),
             _ => self.string()?,
         };
-        crate::model::Timestamp::parse(&text).ok().or_else(|| {
-            self.error(
-                format!("{} is not an RFC 3339 time", echo(&text)),
-                "write `2026-11-23T09:00:00Z`",
-            )
-        })
+        llmwatch_core::model::Timestamp::parse(&text)
+            .ok()
+            .or_else(|| {
+                self.error(
+                    format!("{} is not an RFC 3339 time", echo(&text)),
+                    "write `2026-11-23T09:00:00Z`",
+                )
+            })
     }
 
     pub(super) fn is_str(&self) -> bool {

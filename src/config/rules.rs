@@ -6,7 +6,7 @@ use super::diagnostic::Diagnostic;
 use super::raw::{Sink, Table};
 use super::source::{self, Sources};
 use super::{ConfigError, Surroundings, endpoint};
-use crate::model::DetectionPolicy;
+use llmwatch_core::model::DetectionPolicy;
 
 /// The tables of a configuration besides `[detection]`.
 const TABLES: [&str; 15] = [

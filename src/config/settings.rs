@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use llmwatch_core::config::Config;
 
-use crate::model::Secret;
+use llmwatch_core::model::Secret;
 
 /// A checked configuration file. It reads as the [`Config`] in it, which is what the decisions get.
 #[derive(Debug, Clone)]

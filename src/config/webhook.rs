@@ -10,7 +10,7 @@ use super::channel::filters;
 use super::endpoint::{checked_name, headers_of};
 use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Syntax, Template, Webhook, WebhookKind};
-use crate::model::Secret;
+use llmwatch_core::model::Secret;
 
 /// The receivers' names.
 pub(super) const KINDS: [(&str, WebhookKind); 24] = [

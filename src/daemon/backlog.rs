@@ -10,9 +10,10 @@ use tracing::Level;
 use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::log::{self, Event};
-use crate::model::Sample;
-use crate::monitor::{Effect, Effects, Record};
 use crate::store::{Commit, IncidentRow};
+use llmwatch_core::incident::Change;
+use llmwatch_core::model::{Incident, Sample};
+use llmwatch_core::monitor::{Effect, Effects, Record};
 
 /// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
 /// (with a count in the log), incidents and notifications never.
@@ -46,6 +47,15 @@ impl From<Effects> for Step {
 }
 
 impl Step {
+    /// Records an incident that somebody changed.
+    pub(super) fn update(&mut self, incident: Option<&Incident>) {
+        if let Some(incident) = incident {
+            self.incidents.push(IncidentRow::of(incident));
+            self.records
+                .push(LogRecord::incident(Change::Updated, incident));
+        }
+    }
+
     /// Whether it is a sample that changes nothing but the figures.
     pub(super) fn is_ordinary(&self) -> bool {
         self.effects.is_ordinary() && self.incidents.is_empty() && self.records.is_empty()

@@ -22,9 +22,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use self::pipeline::{Control, Pipeline};
-use self::scheduler::{Command, Probe, Probed, Runner};
+use self::pipeline::Pipeline;
+use self::scheduler::{Probe, Probed, Runner, SchedulerCommand};
 use crate::clock::{self, Wall};
+use crate::command::{Command, Commands};
 use crate::config::plan::Plan;
 use crate::config::{ConfigError, Settings};
 use crate::feeds::Poller;
@@ -32,15 +33,15 @@ use crate::links::Links;
 use crate::log::broadcast::Broadcast;
 use crate::log::{self, Event, emit};
 use crate::metrics::{Counters, export};
-use crate::model::Snapshot;
-use crate::model::{Endpoint, Timestamp};
 use crate::notify::{heartbeat, worker};
 use crate::probe::{Controls, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
-use crate::schedule::{Due, budget};
 use crate::store::{Store, StoreLock};
 use crate::systemd::{self, Service};
 use crate::web;
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Endpoint, Timestamp};
+use llmwatch_core::schedule::{Due, budget};
 
 /// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
 const QUEUE: usize = 16_384;
@@ -88,9 +89,9 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let agent_listener = agent_listener(config.route.agent_listen).await?;
     let eyes = Arc::new(Eyes::new(&config)?);
 
-    let (commands, runner_commands) = mpsc::unbounded_channel();
+    let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(QUEUE);
-    let (controls, pipeline_controls) = mpsc::channel(4);
+    let (commands, pipeline_commands) = Commands::channel();
     let (snapshot_out, snapshot) = watch::channel(Arc::new(core.snapshot(started_at)));
     let (config_out, config_in) = watch::channel(config.clone());
     let wake = Arc::new(Notify::new());
@@ -100,21 +101,23 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
     let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
 
-    commands
-        .send(Command::Follow(config.endpoints.clone(), stretch))
+    scheduler
+        .send(SchedulerCommand::Follow(config.endpoints.clone(), stretch))
         .ok();
     if let Some(until) = core.rest_until(started_at) {
-        commands.send(Command::RestUntil(until)).ok();
+        scheduler.send(SchedulerCommand::RestUntil(until)).ok();
     }
     for (endpoint, until) in core.paused(started_at) {
-        commands.send(Command::Pause(endpoint, until)).ok();
+        scheduler
+            .send(SchedulerCommand::Pause(endpoint, until))
+            .ok();
     }
     let runner = Runner {
         probe: eyes.clone(),
         max_concurrent: config.process.max_concurrent_probes,
         wall: wall.clone(),
         uptime: Arc::new(clock::uptime),
-        commands: runner_commands,
+        commands: scheduler_commands,
         reports,
         stop: stop_probing.clone(),
     };
@@ -139,8 +142,8 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         wall: wall.clone(),
         uptime: Arc::new(clock::uptime),
         reports: pipeline_reports,
-        controls: pipeline_controls,
-        commands: commands.clone(),
+        commands: pipeline_commands,
+        scheduler: scheduler.clone(),
         snapshot: snapshot_out,
         outbox: wake.clone(),
         broadcast: broadcast.clone(),
@@ -155,7 +158,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     });
     let poller = Poller {
         config: config_in.clone(),
-        heard: controls.clone(),
+        commands: commands.clone(),
         stop: stop_probing.clone(),
     };
     parts.spawn(async move {
@@ -201,7 +204,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     });
     let read_only = store.aside(Store::reader).await?;
     let view = web::View {
-        controls: controls.clone(),
+        commands: commands.clone(),
         snapshot: snapshot.clone(),
         config: config_in.clone(),
         wall: wall.clone(),
@@ -284,8 +287,8 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                     Ok(new) => {
                         let new = Arc::new(reloaded(new, &current));
                         let stretch = budget::stretch(&new);
-                        controls.send(Control::Follow(new.clone(), stretch)).await.ok();
-                        commands.send(Command::Follow(new.endpoints.clone(), stretch)).ok();
+                        commands.send(Command::Reload(new.clone(), stretch)).await.ok();
+                        scheduler.send(SchedulerCommand::Follow(new.endpoints.clone(), stretch)).ok();
                         config_out.send_replace(new);
                     }
                 }
@@ -301,7 +304,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         &format!("stopping: {reason}"),
         &json!({"reason": reason}),
     );
-    drop(commands);
+    drop(scheduler);
     stop_probing.cancel();
     let mut failed = why.err().map(early);
     // The runner ends, then the pipeline, whose queue it closed.

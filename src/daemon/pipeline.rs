@@ -8,33 +8,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::Level;
-use uuid::Uuid;
 
 use super::backlog::{Backlog, Step};
 pub use super::reporting;
 use super::reporting::PeriodicReport;
 pub use super::restore::{restore, restore_desk};
-use super::scheduler::{Command, Report};
+use super::scheduler::{Report, SchedulerCommand};
 use crate::clock::{Lookout, Uptime, Wall};
+use crate::command::Command;
 use crate::config::Settings;
-use crate::desk::Desk;
-use crate::incident::Change;
 use crate::log;
 use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
-use crate::message::monitor_notice;
-use crate::message::values::Locale;
 use crate::metrics::Counters;
-use crate::model::{
-    Acknowledgement, Incident, Note, Outcome, Silence, Snapshot, Tally, Timestamp, is_plausible,
-};
-use crate::monitor::{Effect, Effects, MonitorState, Record};
-pub use crate::official::Heard;
-use crate::route;
 use crate::store::{Commit, Horizon, IncidentRow, Store};
+use llmwatch_core::alerting::Desk;
+use llmwatch_core::message::monitor_notice;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{Outcome, Snapshot, Tally, Timestamp, is_plausible};
+use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record};
+use llmwatch_core::report::routing;
 
 /// How many reports are taken from the queue at once.
 const BATCH: usize = 4096;
@@ -52,27 +48,8 @@ const FORGET_AT_ONCE: u32 = 1000;
 /// How often deliveries are counted again.
 const TALLY_EVERY: Duration = Duration::from_secs(5);
 
-/// What the pipeline is told from outside. An answer comes once the thing is on the disk.
-#[derive(Debug)]
-pub enum Control {
-    /// Judge by this configuration from now on.
-    Follow(Arc<Settings>, f64),
-    /// Tell nothing about these endpoints for a while.
-    Silence(Silence, oneshot::Sender<Silence>),
-    /// End a silence early. The answer is the silence, or `None` when there is none of this id.
-    Unsilence(Uuid, oneshot::Sender<Option<Silence>>),
-    /// Somebody is on the incident of this number. The answer is the incident, or `None` when none of this number goes on.
-    Acknowledge(u64, Acknowledgement, oneshot::Sender<Option<Incident>>),
-    /// A note about the incident of this number. The answer is the incident, or `None` when none of this number is open.
-    Note(u64, Note, oneshot::Sender<Option<Incident>>),
-    /// A vendor's own page was read.
-    Heard(Box<Heard>),
-    /// Record at once what waits: somebody is about to read the store.
-    Flush(oneshot::Sender<()>),
-}
-
-/// Does what a control asks for; gives what to answer once that is recorded.
-type Answer = Box<dyn FnOnce() + Send>;
+/// Sends the reply to a command, once its change is recorded.
+type SendReply = Box<dyn FnOnce() + Send>;
 
 /// Everything the pipeline is given.
 pub struct Pipeline {
@@ -90,10 +67,10 @@ pub struct Pipeline {
     pub uptime: Uptime,
     /// What the scheduler reports; when it ends, so does the pipeline.
     pub reports: mpsc::Receiver<Report>,
-    /// Orders from outside.
-    pub controls: mpsc::Receiver<Control>,
-    /// Commands for the scheduler.
-    pub commands: mpsc::UnboundedSender<Command>,
+    /// Commands to the pipeline.
+    pub commands: mpsc::Receiver<Command>,
+    /// Where commands to the scheduler go.
+    pub scheduler: mpsc::UnboundedSender<SchedulerCommand>,
     /// What is true now, for everybody to read.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Wakes the outbox.
@@ -111,8 +88,8 @@ pub struct Pipeline {
 enum Wake {
     /// The scheduler has ended.
     Ended,
-    /// Something is asked for.
-    Control(Box<Control>),
+    /// A command has come.
+    Command(Box<Command>),
     /// Reports have come, or it is time.
     Due,
 }
@@ -236,7 +213,7 @@ impl Pipeline {
         loop {
             match self.wait(&mut turns).await {
                 Wake::Ended => break,
-                Wake::Control(control) => self.turn(&mut turns, Some(*control)).await,
+                Wake::Command(command) => self.turn(&mut turns, Some(*command)).await,
                 Wake::Due => self.turn(&mut turns, None).await,
             }
         }
@@ -252,26 +229,26 @@ impl Pipeline {
             n = self.reports.recv_many(&mut turns.reports, BATCH) => {
                 if n == 0 { Wake::Ended } else { Wake::Due }
             }
-            Some(control) = self.controls.recv() => Wake::Control(Box::new(control)),
+            Some(command) = self.commands.recv() => Wake::Command(Box::new(command)),
             _ = turns.pulse.tick() => Wake::Due,
         }
     }
 
     /// Folds what has come, records it and shows what is true then.
-    async fn turn(&mut self, turns: &mut Turns, control: Option<Control>) {
+    async fn turn(&mut self, turns: &mut Turns, command: Option<Command>) {
         let (now, mut steps) = self.follow_clock(turns);
         for report in turns.reports.drain(..) {
             steps.extend(self.take(report));
         }
-        let answer = control.and_then(|control| {
-            let (step, answer) = self.apply(control, now);
+        let reply = command.and_then(|command| {
+            let (step, reply) = self.apply(command, now);
             turns.backlog.all_samples = self.settings.log.all_samples;
             steps.push(step);
-            answer
+            reply
         });
         self.command_scheduler(&steps);
         turns.note_recorded(&steps, now);
-        if answer.is_none() && turns.may_wait(&steps) {
+        if reply.is_none() && turns.may_wait(&steps) {
             self.queue(&mut turns.backlog, steps);
             return;
         }
@@ -294,8 +271,8 @@ impl Pipeline {
             turns.written_at = Some(Instant::now());
         }
         self.write(&mut turns.backlog).await;
-        if let Some(answer) = answer {
-            answer();
+        if let Some(reply) = reply {
+            reply();
         }
         snapshot.last_recorded_at = turns.last_recorded_at;
         snapshot.store_error.clone_from(&turns.backlog.error);
@@ -365,53 +342,41 @@ impl Pipeline {
         }
     }
 
-    /// Does what is asked for; gives the answer that is due once that is recorded.
-    fn apply(&mut self, control: Control, now: Timestamp) -> (Step, Option<Answer>) {
+    /// Applies a command; gives the reply that is due once that is recorded.
+    fn apply(&mut self, command: Command, now: Timestamp) -> (Step, Option<SendReply>) {
         let mut step = Step::default();
-        let answer: Answer = match control {
-            Control::Follow(settings, stretch) => {
+        let reply: SendReply = match command {
+            Command::Reload(settings, stretch) => {
                 self.counters
                     .retain(|name| settings.endpoints.iter().any(|e| e.name == name));
                 let effects = self.core.follow(settings.config.clone(), stretch, now);
                 self.settings = settings;
                 return (effects.into(), None);
             }
-            Control::Heard(heard) => {
+            Command::UpdateVendorPage(heard) => {
                 return (self.core.hear(*heard, now).into(), None);
             }
-            Control::Flush(reply) => Box::new(move || {
-                // The answer may not be waited for any more.
-                let _ = reply.send(());
-            }),
-            Control::Silence(silence, reply) => {
+            Command::Flush(reply) => Box::new(move || reply.send(())),
+            Command::CreateSilence(silence, reply) => {
                 self.desk.silence(silence.clone());
-                // The silence holds even if nobody waits for the answer any more.
-                Box::new(move || drop(reply.send(silence)))
+                Box::new(move || reply.send(silence))
             }
-            Control::Unsilence(id, reply) => {
-                let ended = self.desk.unsilence(id);
-                Box::new(move || drop(reply.send(ended)))
+            Command::ExpireSilence(id, reply) => {
+                let expired = self.desk.unsilence(id);
+                Box::new(move || reply.send(expired))
             }
-            Control::Acknowledge(number, acknowledgement, reply) => {
+            Command::Acknowledge(number, acknowledgement, reply) => {
                 let incident = self.desk.acknowledge(number, acknowledgement);
-                if let Some(incident) = &incident {
-                    step.incidents.push(IncidentRow::of(incident));
-                    step.records
-                        .push(LogRecord::incident(Change::Updated, incident));
-                }
-                Box::new(move || drop(reply.send(incident)))
+                step.update(incident.as_ref());
+                Box::new(move || reply.send(incident))
             }
-            Control::Note(number, note, reply) => {
+            Command::AddNote(number, note, reply) => {
                 let incident = self.desk.note(number, note);
-                if let Some(incident) = &incident {
-                    step.incidents.push(IncidentRow::of(incident));
-                    step.records
-                        .push(LogRecord::incident(Change::Updated, incident));
-                }
-                Box::new(move || drop(reply.send(incident)))
+                step.update(incident.as_ref());
+                Box::new(move || reply.send(incident))
             }
         };
-        (step, Some(answer))
+        (step, Some(reply))
     }
 
     /// Rechecks and pauses do not wait for the disk.
@@ -422,15 +387,15 @@ impl Pipeline {
             .map(|(endpoint, at)| (endpoint.to_owned(), at))
             .collect();
         if !rechecks.is_empty() {
-            let _ = self.commands.send(Command::LookAgain(rechecks));
+            let _ = self.scheduler.send(SchedulerCommand::Recheck(rechecks));
         }
         if let Some(until) = steps.iter().find_map(|s| s.effects.pause_until()) {
-            let _ = self.commands.send(Command::RestUntil(until));
+            let _ = self.scheduler.send(SchedulerCommand::RestUntil(until));
         }
         for (endpoint, until) in steps.iter().flat_map(|s| s.effects.pauses()) {
             let _ = self
-                .commands
-                .send(Command::Pause(endpoint.to_owned(), until));
+                .scheduler
+                .send(SchedulerCommand::Pause(endpoint.to_owned(), until));
         }
     }
 
@@ -482,7 +447,7 @@ impl Pipeline {
     fn show(&mut self, mut snapshot: Snapshot) {
         self.desk.annotate(&mut snapshot);
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
-        snapshot.leaders = route::leaders(&snapshot);
+        snapshot.leaders = routing::leaders(&snapshot);
         (self.alive)(&snapshot);
         self.snapshot.send_replace(Arc::new(snapshot));
     }

@@ -9,12 +9,12 @@ use tracing::Level;
 
 use super::pipeline::Pipeline;
 use crate::config::Config;
-use crate::desk::Announcement;
 use crate::log;
-use crate::model::{Evidence, Incident, NoticeType, Timestamp};
-use crate::monitor::MonitorState;
-use crate::report::{Report, last_period};
 use crate::store::{Store, StoreError};
+use llmwatch_core::alerting::Announcement;
+use llmwatch_core::model::{Evidence, Incident, NoticeType, Timestamp};
+use llmwatch_core::monitor::MonitorState;
+use llmwatch_core::report::{Report, last_period};
 
 /// A periodic report that could not be made is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_mins(10);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::pipeline::Pipeline;
 use crate::config::Config;
-use crate::desk::Desk;
-use crate::incident::Change;
-use crate::model::Timestamp;
-use crate::monitor::{Effects, MonitorState};
 use crate::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::alerting::Desk;
+use llmwatch_core::incident::Change;
+use llmwatch_core::model::Timestamp;
+use llmwatch_core::monitor::{Effects, MonitorState};
 
 /// At most so many samples are folded again at a start. A checkpoint is written each minute, so more come after it only
 /// at more than a thousand probes a second.

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Look, Lookout, Uptime, Wall};
-use crate::model::{Endpoint, Reach, Sample, Timestamp, canonical_order};
-use crate::schedule::{Agenda, Due};
+use llmwatch_core::model::{Endpoint, Reach, Sample, Timestamp, canonical_order};
+use llmwatch_core::schedule::{Agenda, Due};
 
 /// How long probes in flight may go on after the daemon is told to stop; what is not finished then is abandoned.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -49,11 +49,11 @@ pub trait Probe: Send + Sync + 'static {
 
 /// What the runner is told.
 #[derive(Debug)]
-pub enum Command {
+pub enum SchedulerCommand {
     /// Probe these endpoints from now on, each interval stretched by the factor (1 or more).
     Follow(Vec<Arc<Endpoint>>, f64),
     /// Look at these again at these moments.
-    LookAgain(Vec<(String, Timestamp)>),
+    Recheck(Vec<(String, Timestamp)>),
     /// Probe nothing before this moment.
     RestUntil(Timestamp),
     /// Do not probe this endpoint until then.
@@ -119,7 +119,7 @@ pub struct Runner<P> {
     /// How long the machine is up.
     pub uptime: Uptime,
     /// Orders. Unbounded, so that neither side can wait for the other in a circle: there is at most one per sample.
-    pub commands: mpsc::UnboundedReceiver<Command>,
+    pub commands: mpsc::UnboundedReceiver<SchedulerCommand>,
     /// Results.
     pub reports: mpsc::Sender<Report>,
     /// When to stop.
@@ -203,10 +203,10 @@ struct Task {
 }
 
 impl Course {
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: SchedulerCommand) {
         let now = self.clock.now();
         match command {
-            Command::Follow(endpoints, stretch) => {
+            SchedulerCommand::Follow(endpoints, stretch) => {
                 let roster: Vec<_> = endpoints
                     .iter()
                     .map(|e| (e.name.clone(), e.interval.mul_f64(stretch.max(1.0))))
@@ -222,13 +222,13 @@ impl Course {
                     task.abort.abort();
                 }
             }
-            Command::LookAgain(looks) => {
+            SchedulerCommand::Recheck(looks) => {
                 for (endpoint, at) in looks {
                     self.agenda.look_again(&endpoint, at);
                 }
             }
-            Command::RestUntil(until) => self.rest_until = Some(until),
-            Command::Pause(endpoint, until) => {
+            SchedulerCommand::RestUntil(until) => self.rest_until = Some(until),
+            SchedulerCommand::Pause(endpoint, until) => {
                 self.paused.insert(endpoint, until);
             }
         }

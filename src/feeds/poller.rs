@@ -10,19 +10,20 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use url::Url;
 
 use super::fetch::{self, Document, Trouble};
+use crate::command::{Command, Commands};
 use crate::config::{FeedKind, Proxy, Settings, StatusFeed};
 use crate::log::{Event, emit};
-use crate::model::{Provider, VendorPage};
-use crate::pipeline::{Control, Heard};
 use crate::redact::Redactor;
-use crate::status_feed;
+use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::model::{Provider, VendorPage};
+use llmwatch_core::protocol::status_page;
 
 /// The first looks of all feeds are spread over this.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
@@ -38,7 +39,7 @@ pub struct Poller {
     /// What is configured.
     pub config: watch::Receiver<Arc<Settings>>,
     /// Where what they say goes.
-    pub heard: mpsc::Sender<Control>,
+    pub commands: Commands,
     /// When to stop.
     pub stop: CancellationToken,
 }
@@ -71,7 +72,7 @@ impl Poller {
                 running
                     .entry((feed.provider, feed.url.clone()))
                     .or_insert_with(|| {
-                        let task = follow(feed.clone(), config.clone(), self.heard.clone());
+                        let task = follow(feed.clone(), config.clone(), self.commands.clone());
                         (asked(feed), tasks.spawn(task))
                     });
             }
@@ -89,7 +90,7 @@ impl Poller {
 }
 
 /// Asks one feed for ever.
-async fn follow(feed: StatusFeed, settings: Arc<Settings>, heard: mpsc::Sender<Control>) {
+async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
     let mut source = Source::new(&feed);
     let client = fetch::client(&settings);
     let redactor = Redactor::new(&settings);
@@ -123,13 +124,15 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, heard: mpsc::Sender<C
             }
         };
         if let Some(page) = news {
-            let heard_now = Heard {
+            let heard = Heard {
                 feed: feed.key(),
                 provider: feed.provider,
                 page,
             };
             // The pipeline is gone only when the process is about to end.
-            let _ = heard.send(Control::Heard(Box::new(heard_now))).await;
+            let _ = commands
+                .send(Command::UpdateVendorPage(Box::new(heard)))
+                .await;
         }
         tokio::time::sleep(wait(feed.interval, failures, asked, fastrand::f64())).await;
     }
@@ -156,7 +159,7 @@ struct Source {
 
 impl Source {
     fn new(feed: &StatusFeed) -> Self {
-        let max_bytes = status_feed::max_bytes(feed.kind);
+        let max_bytes = status_page::max_bytes(feed.kind);
         let list = |url: &Url| {
             let path = url.path().strip_suffix("/summary.json")?;
             let mut list = url.clone();
@@ -202,7 +205,7 @@ async fn read(
     list: Option<Arc<[u8]>>,
 ) -> Result<VendorPage, Trouble> {
     let (kind, wanted, address) = (feed.kind, feed.components.clone(), fetch::shown(&feed.url));
-    let work = move || status_feed::read(kind, &body, list.as_deref(), &wanted, &address);
+    let work = move || status_page::read(kind, &body, list.as_deref(), &wanted, &address);
     match tokio::task::spawn_blocking(work).await {
         Ok(page) => page.map_err(|why| Trouble::new(why.to_string())),
         Err(ended) => match ended.try_into_panic() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use super::Event;
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// Events that are kept for those who come again: some minutes of a large fleet.
 const KEPT: usize = 2048;

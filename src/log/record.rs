@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::{Event, emit};
-use crate::detect::{Blip, Cause};
-use crate::incident::Change;
-use crate::message::monitor_notice::{self, MonitorNotice};
-use crate::message::values::{Language, Locale};
-use crate::model::{Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp};
-use crate::monitor::{Effect, Fact, Record};
-use crate::official::News;
+use llmwatch_core::detect::{Blip, Cause};
+use llmwatch_core::incident::Change;
+use llmwatch_core::incident::vendor_status::News;
+use llmwatch_core::message::monitor_notice::{self, MonitorNotice};
+use llmwatch_core::message::values::{Language, Locale};
+use llmwatch_core::model::{
+    Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp,
+};
+use llmwatch_core::monitor::{Effect, Fact, Record};
 
 /// Log messages are English, with their times in UTC, as everything else in the log.
 const LOCALE: Locale = Locale {

@@ -4,8 +4,8 @@ use serde_json::Value;
 use tracing::Level;
 
 use super::Fields;
-use crate::message::values::escape_invisible;
-use crate::model::Timestamp;
+use llmwatch_core::message::values::escape_invisible;
+use llmwatch_core::model::Timestamp;
 
 /// Fields that people look for; the others are in the JSON.
 const SHOWN: [&str; 22] = [

@@ -20,9 +20,9 @@ use crate::clock::Wall;
 use crate::config::{Otlp, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
-use crate::model::Snapshot;
-use crate::model::Timestamp;
 use crate::redact::Redactor;
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::Timestamp;
 
 /// The limit for one export, as OpenTelemetry's own exporters have it.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,8 +12,8 @@ pub mod text;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::Snapshot;
-use crate::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
 
 /// Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for generative AI, two finer ones for DNS and
 /// TCP. Quantiles of a report come from the store and not from these.

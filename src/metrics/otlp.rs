@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::process::Process;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, TOKEN_BOUNDS, TokenHistogram};
-use crate::model::Snapshot;
-use crate::model::{Api, Attribution, Endpoint, Provider, Status, Timestamp};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Api, Attribution, Endpoint, Provider, Status, Timestamp};
 
 /// Every metric: name, unit (UCUM) and what it says; in the order in which they are sent.
 pub const METRICS: &[(&str, &str, &str)] = &[

@@ -1,6 +1,6 @@
 //! What the operating system says about this process.
 
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// How much this process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

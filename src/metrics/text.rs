@@ -4,8 +4,8 @@ use std::fmt::{Display, Write};
 
 use super::process::Process;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, bucket};
-use crate::model::Snapshot;
-use crate::model::{Attribution, Outcome, Status, Timestamp};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Attribution, Outcome, Status, Timestamp};
 
 /// The format of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::worker::WorkerContext;
 use super::{Attempt, Progress, Sender};
 use crate::config::{Channel, ChannelKind, WebhookKind};
 use crate::log::{Event, emit};
-use crate::model::{Notice, NoticeType};
+use llmwatch_core::model::{Notice, NoticeType};
 
 /// An alert lives five times as long (see the format), so four repeats in a row may fail.
 const EVERY: Duration = Duration::from_mins(1);
@@ -96,10 +96,10 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::config::{self, Surroundings};
-    use crate::message::test_notice::specimen;
-    use crate::model::Outgoing;
-    use crate::simulate::WebhookSink;
     use crate::store::{Attempted, Commit, IncidentRow, Store};
+    use llmwatch_core::message::test_notice::specimen;
+    use llmwatch_core::model::Outgoing;
+    use llmwatch_simulator::WebhookSink;
 
     /// An incident that `channel` was notified of.
     fn tell(store: &Store, channel: &str, r#type: NoticeType, open: bool) {

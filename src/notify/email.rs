@@ -18,9 +18,9 @@ use uuid::Uuid;
 use super::smtp::{Session, SmtpError, SmtpErrorKind, SmtpServer};
 use super::{Attempt, Obstacle, Progress, summary};
 use crate::config::{Dkim, Email};
-use crate::message::render::{self, Setting};
-use crate::model::Notice;
 use crate::redact::Redactor;
+use llmwatch_core::message::render::{self, Setting};
+use llmwatch_core::model::Notice;
 
 /// The limit for one attempt with all its recipients: a server that answers nothing, or each command just in time, must not hold a
 /// worker. Shorter limits would send a mail again that a server is still scanning.

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::{Attempt, Obstacle, Progress};
 use crate::config::Webhook;
-use crate::message::render;
-use crate::model::Notice;
 use crate::redact::Redactor;
+use llmwatch_core::message::render;
+use llmwatch_core::model::Notice;
 
 /// So much of what a program writes to its standard error is read, in bytes; the rest is thrown away.
 const MAX_READ: usize = 4096;

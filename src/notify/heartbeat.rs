@@ -13,10 +13,10 @@ use crate::clock::Wall;
 use crate::config::{Heartbeat, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
-use crate::model::Snapshot;
-use crate::model::{Endpoint, Timestamp};
 use crate::redact::Redactor;
-use crate::schedule::budget;
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Endpoint, Timestamp};
+use llmwatch_core::schedule::budget;
 
 /// The limit for one ping.
 const TIMEOUT: Duration = Duration::from_secs(10);

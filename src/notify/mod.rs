@@ -22,12 +22,12 @@ pub use self::retry::{Obstacle, backoff};
 use self::webhook::WebhookClient;
 use crate::config::{Channel, ChannelKind, Settings, WebhookKind};
 use crate::links::{Action, Links};
-use crate::message::receivers;
-use crate::message::render;
-use crate::message::render::Setting;
-use crate::message::values::Locale;
-use crate::model::{Notice, Timestamp};
 use crate::redact::Redactor;
+use llmwatch_core::message::receivers;
+use llmwatch_core::message::render;
+use llmwatch_core::message::render::Setting;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{Notice, Timestamp};
 
 /// Why a channel cannot be used at all.
 #[derive(Debug, thiserror::Error)]

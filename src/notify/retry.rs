@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// The bound of the wait after the first attempt; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(1);

@@ -13,10 +13,10 @@ use ring::hmac;
 use super::{Attempt, Obstacle, Progress};
 use crate::config::{Settings, Webhook, WebhookKind, signing_key};
 use crate::http_client;
-use crate::message::receivers::{self, Call};
-use crate::message::render::Setting;
-use crate::model::{Notice, Timestamp};
 use crate::redact::Redactor;
+use llmwatch_core::message::receivers::{self, Call};
+use llmwatch_core::message::render::Setting;
+use llmwatch_core::model::{Notice, Timestamp};
 
 /// How Teams says in an answer of 200 that a message was not delivered.
 const TEAMS_FAILURE: &str = "Webhook message delivery failed";
@@ -255,7 +255,7 @@ fn describe(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
+    use llmwatch_core::model::Secret;
 
     #[test]
     fn the_published_test_vector_of_standard_webhooks() {

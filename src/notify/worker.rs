@@ -15,13 +15,13 @@ use tracing::Level;
 
 use super::retry::RetryLog;
 use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
-use crate::audience::ends_by_message;
 use crate::clock::Wall;
 use crate::config::{Channel, Settings};
 use crate::links::Links;
 use crate::log::{Event, emit};
-use crate::model::Timestamp;
 use crate::store::{Attempted, Pending, Store, StoreError};
+use llmwatch_core::config::matchers::ends_by_message;
+use llmwatch_core::model::Timestamp;
 
 /// How long an attempt under way may go on after the daemon begins to stop. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);

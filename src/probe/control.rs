@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{ConnectivityCheck, address_of, is_local};
-use crate::model::{Endpoint, Fault, Reach};
+use llmwatch_core::model::{Endpoint, Fault, Reach};
 
 /// All are asked at once, and have so long to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

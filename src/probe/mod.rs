@@ -30,8 +30,10 @@ use self::run::Run;
 use self::stamped::Stamping;
 use self::token::Tokens;
 use crate::config::Settings;
-use crate::model::{Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger};
-use crate::protocol::dialect::Adaptations;
+use llmwatch_core::model::{
+    Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger,
+};
+use llmwatch_core::protocol::dialect::Adaptations;
 
 /// How often a provider is asked which of its models it is about to shut down, and how long it may take to say so.
 const LOOK_UP_EVERY: Duration = Duration::from_hours(24);

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::stamped::Arrivals;
 use super::transport::Connected;
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// All headers of an answer together. OpenAI's take about two kilobytes.
 const MOST_HEADER_BYTES: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use url::Url;
 
 use crate::config::Proxy;
-use crate::model::Secret;
+use llmwatch_core::model::Secret;
 
 /// The head of a proxy's answer has no more bytes.
 const MOST_HEAD: usize = 8 * 1024;

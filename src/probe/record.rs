@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::Due;
 use super::transport::Stages;
-use crate::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp, Warning};
-use crate::protocol::dialect::Answer;
-use crate::protocol::response::{Outcome as Ended, Times};
-use crate::protocol::response_head::Head;
+use llmwatch_core::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp, Warning};
+use llmwatch_core::protocol::dialect::Answer;
+use llmwatch_core::protocol::response::{Outcome as Ended, Times};
+use llmwatch_core::protocol::response_head::Head;
 
 /// How much of the provider's own words is kept, and of a wrong answer.
 const MOST_WORDS: usize = 500;

@@ -17,11 +17,11 @@ use super::proxy::Address;
 use super::record::{End, Recorder, ms};
 use super::transport::{self, Route, Stages};
 use crate::log::{Event, emit};
-use crate::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
-use crate::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
-use crate::protocol::entra_token;
-use crate::protocol::response::ResponseReader;
-use crate::protocol::response_head::{self, Head};
+use llmwatch_core::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
+use llmwatch_core::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
+use llmwatch_core::protocol::entra_token;
+use llmwatch_core::protocol::response::ResponseReader;
+use llmwatch_core::protocol::response_head::{self, Head};
 
 /// What may still come after the end of an answer before its connection can be kept.
 const REST: Duration = Duration::from_millis(250);

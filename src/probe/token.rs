@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::clock::uptime;
-use crate::model::{Entra, Secret};
+use llmwatch_core::model::{Entra, Secret};
 
 /// A token is fetched anew when it has less than this left.
 const SPARE: Duration = Duration::from_mins(5);

@@ -29,8 +29,8 @@ use url::{Host, Url};
 
 use super::proxy::Address;
 use super::stamped::{Arrivals, Stamped};
-use crate::model::{Fault, Timestamp};
-use crate::protocol::certificate;
+use llmwatch_core::model::{Fault, Timestamp};
+use llmwatch_core::protocol::certificate;
 
 /// How long one address may take before the next is tried beside it (RFC 8305, "Happy Eyeballs").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rollups;
 use super::samples::SampleReader;
-use crate::model::{Sample, Timestamp};
-use crate::rollup::{Resolution, Rollup};
+use llmwatch_core::model::{Sample, Timestamp};
+use llmwatch_core::report::rollup::{Resolution, Rollup};
 
 /// A block of samples ends when it holds so many, or when its samples began within more than [`BLOCK_LENGTH`].
 const BLOCK_SAMPLES: u32 = 4096;

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 
 /// A notification about an incident, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -49,7 +49,7 @@ pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
 pub use upkeep::{Condition, Repair, UpkeepError, repair};
 
-use crate::model::{Incident, Official, Outgoing, Sample, Timestamp};
+use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
 
 /// How long a statement waits for another process that holds the file, for instance a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::queue::{Queue, Queued};
 use super::unwritten::{Made, Unwritten};
 use super::{Store, StoreError};
-use crate::model::{Notice, NoticeType, Outgoing, Tally, Timestamp};
+use llmwatch_core::model::{Notice, NoticeType, Outgoing, Tally, Timestamp};
 
 /// A notification that waits.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use crate::model::{NoticeType, Outgoing, Timestamp};
+use llmwatch_core::model::{NoticeType, Outgoing, Timestamp};
 
 /// A notification that waits, as far as its order is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use rusqlite::params;
 
 use super::{Store, StoreError};
 use crate::config;
-use crate::model::Timestamp;
-use crate::rollup::Resolution;
+use llmwatch_core::model::Timestamp;
+use llmwatch_core::report::rollup::Resolution;
 
 /// What is forgotten: everything that is older than these moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

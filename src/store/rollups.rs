@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
 use super::samples::word;
 use super::{Shared, Store, StoreError};
-use crate::model::{Attribution, Fault, Timestamp};
-use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
+use llmwatch_core::model::{Attribution, Fault, Timestamp};
+use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
 /// Which rollups.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks;
 use super::{Store, StoreError};
-use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp, Trigger, Warning};
+use llmwatch_core::model::{Attribution, Fault, Outcome, Sample, Timestamp, Trigger, Warning};
 
 /// The most different profiles that are kept; a provider that answers differently each time costs more bytes a sample,
 /// but not a table that grows for ever.
@@ -428,8 +428,8 @@ impl Known {
 /// What a series has in common.
 struct Series {
     endpoint: String,
-    provider: crate::model::Provider,
-    api: crate::model::Api,
+    provider: llmwatch_core::model::Provider,
+    api: llmwatch_core::model::Api,
     model: Option<String>,
     location: String,
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::outbox::{self, Attempted, Pending};
 use super::queue::Queued;
 use super::{Commit, StoreError};
-use crate::model::{Outgoing, Timestamp};
+use llmwatch_core::model::{Outgoing, Timestamp};
 
 /// See the module.
 #[derive(Debug, Default)]

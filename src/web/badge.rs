@@ -12,10 +12,10 @@ use super::View;
 use super::feed::clean;
 use super::format::{latency, percent};
 use super::reader::Reader;
-use crate::model::Snapshot;
-use crate::model::{Status, Timestamp};
-use crate::rollup::{Resolution, Rollup};
 use crate::store::{RollupQuery, Store, StoreError};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Status, Timestamp};
+use llmwatch_core::report::rollup::{Resolution, Rollup};
 
 /// Longer ranges than this are told by days rather than hours.
 const BY_HOURS: Duration = Duration::from_hours(7 * 24);
@@ -106,7 +106,7 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
     if all.iter().any(|e| e.name == name) {
         return vec![name.to_owned()];
     }
-    let belongs = |e: &&crate::model::EndpointView| {
+    let belongs = |e: &&llmwatch_core::model::EndpointView| {
         e.provider.as_str() == name || e.group.as_deref() == Some(name)
     };
     all.iter().filter(belongs).map(|e| e.name.clone()).collect()

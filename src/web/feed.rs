@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::reader::Reader;
 use super::{View, format, summary};
-use crate::model::{Incident, Timestamp};
+use llmwatch_core::model::{Incident, Timestamp};
 
 /// How many incidents the feed holds.
 const ENTRIES: u32 = 50;

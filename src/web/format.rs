@@ -4,8 +4,10 @@ use std::fmt::Display;
 
 use chrono_tz::Tz;
 
-use crate::message::values::Locale;
-use crate::model::{Attribution, Cause, EndpointView, Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{
+    Attribution, Cause, EndpointView, Incident, Snapshot, Status, Timestamp,
+};
 
 /// The headline of the index page.
 #[derive(Debug, Clone, PartialEq, Eq)]

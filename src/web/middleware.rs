@@ -24,7 +24,7 @@ use super::serve::client_prefix;
 use super::{View, assets};
 use crate::config::{Public, Settings};
 use crate::log::{Event, emit};
-use crate::model::Secret;
+use llmwatch_core::model::Secret;
 
 /// The largest body of a request.
 const BODY_BYTES: usize = 64 * 1024;

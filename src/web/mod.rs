@@ -28,20 +28,20 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::middleware::Middleware;
 use crate::clock::Wall;
+use crate::command::Commands;
 use crate::config::Settings;
 use crate::links::Links;
 use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
-use crate::model::Snapshot;
-use crate::model::Timestamp;
-use crate::pipeline::Control;
-use crate::schedule::budget;
 use crate::store::Store;
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::Timestamp;
+use llmwatch_core::schedule::budget;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub struct View {
     /// What is true now.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Orders for the pipeline: what people say.
-    pub controls: mpsc::Sender<Control>,
+    pub commands: Commands,
     /// What is configured.
     pub config: watch::Receiver<Arc<Settings>>,
     /// The machine's wall clock.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::reader::Reader;
-use crate::message::values::Locale;
-use crate::model::{
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{
     Attribution, EndpointView, Evidence, Incident, Note, Official, Provider, Snapshot, Status,
 };
 

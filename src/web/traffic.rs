@@ -20,7 +20,7 @@ use tracing::Level;
 
 use crate::config::Settings;
 use crate::log::{Event, emit};
-use crate::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 
 /// The share of traffic that an endpoint gets at once when it has recovered, in percent.
 const FIRST_SHARE: f64 = 10.0;

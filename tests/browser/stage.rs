@@ -11,12 +11,12 @@ use llmwatch::clock;
 use llmwatch::config::{self, Surroundings};
 use llmwatch::log::Event;
 use llmwatch::log::broadcast::Broadcast;
-use llmwatch::model::{
-    Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
-};
-use llmwatch::model::{EndpointView, Snapshot};
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
+use llmwatch_core::model::{
+    Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
+};
+use llmwatch_core::model::{EndpointView, Snapshot};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
@@ -51,7 +51,7 @@ async fn main() {
     let stop = CancellationToken::new();
     let broadcast = Broadcast::new(now);
     let view = View {
-        controls: tokio::sync::mpsc::channel(1).0,
+        commands: llmwatch::command::Commands::channel().0,
         snapshot,
         config,
         wall: Arc::new(clock::now),
@@ -201,7 +201,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
                 Attribution::Provider,
             );
             slow.status = Status::Degraded;
-            slow.cause = llmwatch::model::Cause::Slow;
+            slow.cause = llmwatch_core::model::Cause::Slow;
             slow.title = "Anthropic: 9 of the last 12 probes were slow".to_owned();
             fail(3, slow, Status::Degraded);
         }

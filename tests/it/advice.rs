@@ -1,9 +1,9 @@
 //! What deserves a word before it becomes a failure, and when the word is taken back.
 
 use llmwatch::config::{self, Surroundings};
-use llmwatch::detect::early_warning::Advisor;
-use llmwatch::model::AdviceKind as Kind;
-use llmwatch::model::{Endpoint, Sample, Timestamp};
+use llmwatch_core::detect::early_warning::Advisor;
+use llmwatch_core::model::AdviceKind as Kind;
+use llmwatch_core::model::{Endpoint, Sample, Timestamp};
 
 use crate::support::good;
 

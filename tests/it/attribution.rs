@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch::desk::Announcement;
-use llmwatch::incident::Change;
 use llmwatch::log::record::LogRecord;
-use llmwatch::model::{
+use llmwatch_core::alerting::Announcement;
+use llmwatch_core::incident::Change;
+use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::model::{
     Attribution, Block, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach,
     Sample, Status, Timestamp, VendorIncident, VendorPage,
 };
-use llmwatch::monitor::MonitorState;
-use llmwatch::official::Heard;
+use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use llmwatch::backtest::Said;
-use llmwatch::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use llmwatch_core::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use llmwatch_core::report::backtest::Said;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use llmwatch::simulate::{MailFault, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{MailFault, Scenario, WebhookBehaviour};
 use serde_json::Value;
 
 use crate::support::{KEY, PATIENCE, World, eventually};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use llmwatch::simulate::{Request, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
 use serde_json::Value;
 
 use crate::support::{Daemon, PATIENCE, World, eventually};

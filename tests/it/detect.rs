@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use llmwatch::backtest::Said;
 use llmwatch::cli::trace_files;
-use llmwatch::detect::{
+use llmwatch_core::detect::{
     Cause, Detector, Event, FailureReason, Observation, Policy, Reading, Result as Probed,
 };
-use llmwatch::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
+use llmwatch_core::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
+use llmwatch_core::report::backtest::Said;
 use proptest::prelude::*;
 
 fn events(said: &[Said], trace: &str) -> Vec<(String, String, i64)> {

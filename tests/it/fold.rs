@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmwatch::backtest::Samples;
 use llmwatch::config::{self, Config, Surroundings};
-use llmwatch::model::{
+use llmwatch_core::model::{
     Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp,
 };
-use llmwatch::monitor::{Effects, MonitorState};
+use llmwatch_core::monitor::{Effects, MonitorState};
+use llmwatch_core::report::backtest::Samples;
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use llmwatch::config::{self, Channel, ChannelKind, Settings, Surroundings, Webhook};
-use llmwatch::message::receivers::{Call, call};
-use llmwatch::message::render::{self, Setting};
-use llmwatch::message::test_notice::specimen;
-use llmwatch::message::values::Locale;
-use llmwatch::model::{
+use llmwatch::notify::Sender;
+use llmwatch_core::message::receivers::{Call, call};
+use llmwatch_core::message::render::{self, Setting};
+use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{
     Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Only, Status,
     Timestamp,
 };
-use llmwatch::notify::Sender;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -381,7 +381,7 @@ fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began
     );
     assert_eq!(begin["dedup_key"], end["dedup_key"]);
     let mut taken = notice(NoticeType::Updated);
-    taken.incident.as_mut().unwrap().acknowledged = Some(llmwatch::model::Acknowledgement {
+    taken.incident.as_mut().unwrap().acknowledged = Some(llmwatch_core::model::Acknowledgement {
         at: now(),
         by: "ann".to_owned(),
         note: String::new(),
@@ -896,7 +896,7 @@ proptest! {
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
         prop_assert!(!html.contains(" onload=\"") && !html.contains("src="));
         let Some(document) = &notice.document else { return Ok(()) };
-        let page = llmwatch::document::page(&text, &document.blocks);
+        let page = llmwatch_core::message::document::page(&text, &document.blocks);
         let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "h1", "p"];
         let foreign: Vec<_> = tag.captures_iter(&page).map(|c| c[1].to_ascii_lowercase()).filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);

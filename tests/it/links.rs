@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use llmwatch::simulate::Scenario;
+use llmwatch_simulator::Scenario;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use llmwatch::model::Timestamp;
-use llmwatch::rollup::{Resolution, Sketch};
 use llmwatch::store::Store;
+use llmwatch_core::model::Timestamp;
+use llmwatch_core::report::rollup::{Resolution, Sketch};
 use rusqlite::params;
 
 use crate::support::{Daemon, World};

@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use flate2::read::GzDecoder;
 use llmwatch::metrics::otlp::METRICS;
-use llmwatch::simulate::{Request, Scenario, WebhookBehaviour};
+use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, World};

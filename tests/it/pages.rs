@@ -1,6 +1,6 @@
 //! The pages, the live events, the badges and the feed of a running daemon.
 
-use llmwatch::simulate::Scenario;
+use llmwatch_simulator::Scenario;
 use serde_json::Value;
 use tokio::time::timeout;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use llmwatch::clock;
 use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch::message::test_notice::specimen;
-use llmwatch::model::{Notice, NoticeType};
 use llmwatch::notify::{Attempt, Progress, Sender};
-use llmwatch::simulate::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
+use llmwatch_core::message::test_notice::specimen;
+use llmwatch_core::model::{Notice, NoticeType};
+use llmwatch_simulator::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -111,7 +111,7 @@ async fn one_refused_of_three_costs_the_others_nothing() {
     // Whoever looks at the outbox learns who does not have it.
     let store = llmwatch::store::Store::in_memory().unwrap();
     let (channel, notice) = ("mail".to_owned(), opened());
-    let outgoing = vec![llmwatch::model::Outgoing {
+    let outgoing = vec![llmwatch_core::model::Outgoing {
         channel,
         not_before: None,
         notice,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use llmwatch::model::{Attribution, Fault, Outcome, Sample, Timestamp};
-use llmwatch::rollup::{Resolution, Rollup, Sketch};
 use llmwatch::store::{Commit, Horizon, RollupQuery, SamplePage, Store};
+use llmwatch_core::model::{Attribution, Fault, Outcome, Sample, Timestamp};
+use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch};
 use proptest::prelude::*;
 
 use crate::support::good;

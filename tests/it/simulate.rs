@@ -1,6 +1,6 @@
 //! The simulated provider when it is well: it speaks as the vendors do, and records what it said.
 
-use llmwatch::simulate::{End, Scenario, Simulator, WriteKind};
+use llmwatch_simulator::{End, Scenario, Simulator, WriteKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -266,7 +266,7 @@ async fn there_are_models_a_status_page_and_a_web_page() {
 #[tokio::test]
 async fn a_key_can_be_asked_for() {
     let scenario = |key: &str| Scenario {
-        api_key: Some(llmwatch::model::Secret::new(key)),
+        api_key: Some(llmwatch_core::model::Secret::new(key)),
         ..prompt("")
     };
     let right = simulator(scenario("sk-right")).await;

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
-use llmwatch::simulate::{End, Exchange, Simulator, WriteKind};
+use llmwatch_simulator::{End, Exchange, Simulator, WriteKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -6,17 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use llmwatch::clock::{Clock, Uptime, Wall};
+use llmwatch::command::Commands;
 use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch::daemon::scheduler::{Command, Probe, Probed, Report, Runner};
-use llmwatch::desk::Desk;
-use llmwatch::model::{
+use llmwatch::daemon::pipeline::{self, Pipeline};
+use llmwatch::daemon::scheduler::{Probe, Probed, Report, Runner, SchedulerCommand};
+use llmwatch::notify::worker;
+use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
+use llmwatch_core::alerting::Desk;
+use llmwatch_core::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger,
 };
-use llmwatch::monitor::MonitorState;
-use llmwatch::notify::worker;
-use llmwatch::pipeline::{self, Pipeline};
-use llmwatch::schedule::Due;
-use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
+use llmwatch_core::monitor::MonitorState;
+use llmwatch_core::schedule::Due;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -110,22 +111,22 @@ async fn watch_by(
 ) -> (Vec<Sample>, Store) {
     let config = Arc::new(config);
     let store = Store::in_memory().unwrap();
-    let (commands, runner_commands) = mpsc::unbounded_channel();
+    let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(1024);
-    let (_controls, pipeline_controls) = mpsc::channel(1);
+    let (_commands, pipeline_commands) = Commands::channel();
     let core = MonitorState::new(config.config.clone(), 1.0);
     let (snapshot, _) = watch::channel(Arc::new(core.snapshot(START)));
     let (_config_out, config_in) = watch::channel(config.clone());
     let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-    commands
-        .send(Command::Follow(config.endpoints.clone(), 1.0))
+    scheduler
+        .send(SchedulerCommand::Follow(config.endpoints.clone(), 1.0))
         .unwrap();
     let runner = Runner {
         probe: script.play(),
         max_concurrent: config.process.max_concurrent_probes,
         wall: wall.clone(),
         uptime: uptime(),
-        commands: runner_commands,
+        commands: scheduler_commands,
         reports,
         stop: stop.clone(),
     };
@@ -137,8 +138,8 @@ async fn watch_by(
         wall: wall.clone(),
         uptime: uptime(),
         reports: pipeline_reports,
-        controls: pipeline_controls,
-        commands,
+        commands: pipeline_commands,
+        scheduler,
         snapshot,
         outbox: wake.clone(),
         broadcast: llmwatch::log::broadcast::Broadcast::new(Timestamp(0)),
@@ -280,12 +281,12 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
         let (awake, slept) = (uptime(), slept.clone());
         Arc::new(move || awake() + *slept.lock().unwrap())
     };
-    let (commands, runner_commands) = mpsc::unbounded_channel();
+    let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, mut told) = mpsc::channel(1024);
     let stop = CancellationToken::new();
     let config = configuration(10, "");
-    commands
-        .send(Command::Follow(config.endpoints.clone(), 1.0))
+    scheduler
+        .send(SchedulerCommand::Follow(config.endpoints.clone(), 1.0))
         .unwrap();
     let script = Script {
         latency: Duration::from_millis(100),
@@ -296,7 +297,7 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
         max_concurrent: 64,
         wall,
         uptime,
-        commands: runner_commands,
+        commands: scheduler_commands,
         reports,
         stop: stop.clone(),
     };

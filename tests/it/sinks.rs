@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use llmwatch::model::Secret;
-use llmwatch::simulate::{MailFault, MailSink, MailStage, WebhookBehaviour, WebhookSink};
+use llmwatch_core::model::Secret;
+use llmwatch_simulator::{MailFault, MailSink, MailStage, WebhookBehaviour, WebhookSink};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

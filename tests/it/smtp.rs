@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use llmwatch::clock;
 use llmwatch::config::Settings;
-use llmwatch::message::test_notice::specimen;
 use llmwatch::notify::{Attempt, Obstacle, Progress, Sender};
+use llmwatch_core::message::test_notice::specimen;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -226,7 +226,7 @@ async fn the_name_of_hello_and_the_senders_name_are_sent() {
     assert_eq!(received[1], "MAIL FROM:<llmwatch@example.com>");
     let sender = Sender::new(&config).unwrap();
     let notice = specimen(
-        llmwatch::model::NoticeType::Opened,
+        llmwatch_core::model::NoticeType::Opened,
         Uuid::now_v7(),
         "fra1",
         None,

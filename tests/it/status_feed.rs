@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use llmwatch::model::{Fault, Provider, Timestamp};
-use llmwatch::official::Heard;
-use llmwatch::simulate::Scenario;
+use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::model::{Fault, Provider, Timestamp};
+use llmwatch_simulator::Scenario;
 use serde_json::Value;
 
 use crate::attribution::{self, START, Watch, configuration, endpoint};

@@ -1,11 +1,11 @@
 //! The store: what goes in comes out, together or not at all, in order.
 
-use llmwatch::model::{
-    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official,
-    Outcome, Outgoing, Sample, Status, Timestamp,
-};
 use llmwatch::store::{
     Attempted, Commit, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
+};
+use llmwatch_core::model::{
+    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official,
+    Outcome, Outgoing, Sample, Status, Timestamp,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ fn incident(id: Uuid) -> Incident {
         status: Status::Outage,
         attribution: Attribution::Provider,
         cause: "http.5xx".parse().unwrap(),
-        measure: llmwatch::model::Measure::Errors,
+        measure: llmwatch_core::model::Measure::Errors,
         ended_at: None,
         facts: None,
         title: "OpenAI: failing".to_owned(),

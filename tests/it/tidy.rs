@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use llmwatch::config::{self, Surroundings};
 use llmwatch::log::Event;
 use llmwatch::metrics;
-use llmwatch::model::Fault;
+use llmwatch_core::model::Fault;
 use regex::Regex;
 
 /// Modules that only decide: values and time in, what should happen out.
@@ -93,10 +93,6 @@ fn a_module_uses_only_modules_declared_above_it() {
             continue;
         };
         for name in used.captures_iter(&code(&source)).map(|c| c[1].to_owned()) {
-            // The pipeline is becoming a part of `daemon`, where the scheduler is already.
-            if own == "pipeline" && name == "daemon" {
-                continue;
-            }
             if order
                 .iter()
                 .position(|m| *m == name)
@@ -142,7 +138,7 @@ fn is_of(file: &str, module: &str) -> bool {
 fn each_driver_has_one_home() {
     let homes: &[(&str, &[&str])] = &[
         ("rusqlite", &["store"]),
-        ("axum", &["web", "simulate"]),
+        ("axum", &["web"]),
         // The configuration checks addresses with the library that will send to them.
         ("lettre", &["notify/email.rs", "config/channel.rs"]),
     ];

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use llmwatch::model::Snapshot;
-use llmwatch::model::{Fault, Outcome, Sample, Timestamp};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Fault, Outcome, Sample, Timestamp};
 use serde_json::json;
 
 use crate::support::{KEY, good, site::Site};

@@ -1,7 +1,7 @@
 //! What a metrics system scrapes.
 
 use llmwatch::metrics::text::METRICS;
-use llmwatch::model::{Fault, Outcome, Sample, Timestamp};
+use llmwatch_core::model::{Fault, Outcome, Sample, Timestamp};
 
 use crate::support::{good, site::Site};
 

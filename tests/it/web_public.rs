@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::links::{Action, Links, VALID};
-use llmwatch::model::{Fault, Outcome, Sample, Snapshot, Status, Timestamp};
-use llmwatch::simulate::Scenario;
+use llmwatch_core::model::{Fault, Outcome, Sample, Snapshot, Status, Timestamp};
+use llmwatch_simulator::Scenario;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

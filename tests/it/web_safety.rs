@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use llmwatch::model::Timestamp;
+use llmwatch_core::model::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -343,7 +343,7 @@ async fn with_the_token_people_silence_and_acknowledge() {
     let scenario = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world
         .openai
-        .set_scenario(llmwatch::simulate::Scenario::parse(scenario).unwrap());
+        .set_scenario(llmwatch_simulator::Scenario::parse(scenario).unwrap());
     let number = daemon.event("incident.opened").await["number"]
         .as_u64()
         .unwrap_or(1);

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use llmwatch::config::{self, Surroundings};
-use llmwatch::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
-use llmwatch::protocol::dialect::{Answer, Dialect};
-use llmwatch::protocol::error::{ErrorContext, error_answer};
-use llmwatch::protocol::response::{Outcome, ResponseReader, Times};
-use llmwatch::protocol::response_head as head;
+use llmwatch_core::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
+use llmwatch_core::protocol::dialect::{Answer, Dialect};
+use llmwatch_core::protocol::error::{ErrorContext, error_answer};
+use llmwatch_core::protocol::response::{Outcome, ResponseReader, Times};
+use llmwatch_core::protocol::response_head as head;
 
 #[derive(Deserialize)]
 struct Fixture {

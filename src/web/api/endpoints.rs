@@ -12,14 +12,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{cursor, limit};
 use crate::config::duration;
-use crate::model::EndpointView;
-use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
-use crate::rollup::{Resolution, Rollup, Sketch, floor};
 use crate::store::{RollupQuery, SamplePage, Store};
 use crate::web::View;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::model::EndpointView;
+use llmwatch_core::model::{Attribution, Fault, Outcome, Sample, Timestamp};
+use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, floor};
 
 /// The most points of a series.
 const POINTS: u128 = 2000;

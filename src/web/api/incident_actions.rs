@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use super::incidents::Numbered;
 use super::silences::{ask, body_of, short};
-use crate::model::{Acknowledgement, Incident, Note};
-use crate::pipeline::Control;
+use crate::command::Command;
 use crate::web::View;
 use crate::web::middleware::{LocalOnly, MayWrite};
 use crate::web::problem::Problem;
+use llmwatch_core::model::{Acknowledgement, Incident, Note};
 
 /// Who is on an incident.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -52,7 +52,7 @@ pub(super) async fn acknowledge(
         note: short(&new.note),
     };
     ask(&view, |reply| {
-        Control::Acknowledge(number, acknowledgement, reply)
+        Command::Acknowledge(number, acknowledgement, reply)
     })
     .await?
     .map(Json)
@@ -83,7 +83,7 @@ pub(super) async fn note(
         let detail = format!("incident {number} has {} notes already", Note::MOST);
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    ask(&view, |reply| Control::Note(number, note, reply))
+    ask(&view, |reply| Command::AddNote(number, note, reply))
         .await?
         .map(|incident| (StatusCode::CREATED, Json(incident)))
         .ok_or_else(|| not_open(number))
@@ -91,7 +91,7 @@ pub(super) async fn note(
 
 /// Commits everything that waits to be written. Only over the control socket.
 pub(super) async fn flush(_: LocalOnly, State(view): State<View>) -> Result<StatusCode, Problem> {
-    ask(&view, Control::Flush).await?;
+    ask(&view, Command::Flush).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

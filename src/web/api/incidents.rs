@@ -9,13 +9,13 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{cursor, limit};
-use crate::model::Snapshot;
-use crate::model::{Incident, IncidentState};
 use crate::store::IncidentRow;
 use crate::web::View;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Incident, IncidentState};
 
 /// Which incidents.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use super::problem::Problem;
 use super::reader::Reader;
 use super::{View, events, summary};
-use crate::model::Snapshot;
+use llmwatch_core::model::Snapshot;
 
 /// The most items of a page, and how many come unasked.
 const MOST: u32 = 1000;

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::config::duration;
-use crate::model::{Attribution, Snapshot, Status, Timestamp};
-use crate::route::{Rank, Ranking, rank};
 use crate::web::View;
 use crate::web::middleware::has_tag;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::traffic::RouteAnswer;
+use llmwatch_core::model::{Attribution, Snapshot, Status, Timestamp};
+use llmwatch_core::report::routing::{Rank, Ranking, rank};
 
 /// The longest wait for a change.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);

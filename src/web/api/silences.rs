@@ -5,16 +5,15 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::command::{Command, ReplySender};
 use crate::config::duration;
-use crate::model::{Provider, Silence, Timestamp};
-use crate::pipeline::Control;
 use crate::web::View;
 use crate::web::middleware::MayWrite;
 use crate::web::problem::Problem;
+use llmwatch_core::model::{Provider, Silence, Timestamp};
 
 /// The longest name and note that is kept, in bytes.
 const LONGEST: usize = 1000;
@@ -124,7 +123,7 @@ pub(super) async fn silence(
         providers: wanted.providers,
         groups: wanted.groups,
     };
-    let silence = ask(&view, |reply| Control::Silence(silence, reply)).await?;
+    let silence = ask(&view, |reply| Command::CreateSilence(silence, reply)).await?;
     Ok((StatusCode::CREATED, Json(silence)))
 }
 
@@ -140,7 +139,7 @@ pub(super) async fn unsilence(
 }
 
 async fn end(view: &View, id: Uuid) -> Result<Json<Silence>, Problem> {
-    let ended = ask(view, |reply| Control::Unsilence(id, reply)).await?;
+    let ended = ask(view, |reply| Command::ExpireSilence(id, reply)).await?;
     ended
         .map(Json)
         .ok_or_else(|| Problem::not_found("there is no such silence, or it is over"))
@@ -182,13 +181,10 @@ pub(super) fn short(text: &str) -> String {
 
 pub(super) async fn ask<T>(
     view: &View,
-    control: impl FnOnce(oneshot::Sender<T>) -> Control,
+    command: impl FnOnce(ReplySender<T>) -> Command,
 ) -> Result<T, Problem> {
-    let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
-    let (reply, answer) = oneshot::channel();
-    view.controls
-        .send(control(reply))
+    view.commands
+        .request(command)
         .await
-        .map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())
+        .map_err(|stopping| Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()))
 }

@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 
 use super::incidents::read;
 use crate::config::Settings;
-use crate::model::MaintenanceView;
-use crate::model::{Attribution, Incident, IncidentState, Status, Timestamp};
-use crate::model::{EndpointView, Snapshot};
 use crate::web::View;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::model::MaintenanceView;
+use llmwatch_core::model::{Attribution, Incident, IncidentState, Status, Timestamp};
+use llmwatch_core::model::{EndpointView, Snapshot};
 
 /// Statuspage lists the last 50.
 const INCIDENTS: u32 = 50;

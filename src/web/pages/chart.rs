@@ -7,8 +7,8 @@ use chrono::{Datelike, Days, NaiveTime, TimeZone, Weekday};
 use chrono_tz::Tz;
 
 use super::history::Day;
-use crate::model::Timestamp;
-use crate::rollup::Sketch;
+use llmwatch_core::model::Timestamp;
+use llmwatch_core::report::rollup::Sketch;
 
 /// The width of one bar in units of its drawing; the rightmost one is the gap.
 pub(crate) const BAR: usize = 4;

@@ -18,16 +18,16 @@ use super::history::{DAY_MS, DAYS, Day, HOUR_MS, first_day};
 use super::index::{availability, bars_text};
 use super::notices::{self, Notice};
 use super::{Frame, Problem, View, class, html};
-use crate::model::{
-    Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
-};
-use crate::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
 use crate::web::format::{
     self, count, dollars, grouped, latency, pending, percent, scale, severity, whose,
 };
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::model::{
+    Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
+};
+use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
 /// The size of a chart's drawing; the page stretches it.
 const CHART: (usize, usize) = (720, 120);

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::chart::Spread;
-use crate::model::{Incident, Timestamp};
-use crate::rollup::{Resolution, Rollup, Sketch};
 use crate::store::{RollupQuery, Store, StoreError};
+use llmwatch_core::model::{Incident, Timestamp};
+use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch};
 
 /// The days that the bars show.
 pub(crate) const DAYS: usize = 90;

@@ -12,14 +12,14 @@ use serde::Deserialize;
 use super::index::IncidentLine;
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::ChannelKind;
-use crate::message::values::Locale;
-use crate::model::{Attribution, Incident, Outcome, Sample, Snapshot, Timestamp};
 use crate::store::{SamplePage, Store, StoreError, Told};
 use crate::web::format::{
     self, counts, duration, latency, listed, percent, severity, title_of, whose_fault,
 };
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{Attribution, Incident, Outcome, Sample, Snapshot, Timestamp};
 
 /// Incidents on one page of the list.
 const PAGE: u32 = 50;

@@ -11,13 +11,13 @@ use super::chart::{self, Bars, Course, Spread};
 use super::history::{DAYS, Day, HOUR_MS, History, incidents};
 use super::notices::{self, AdviceGroup, Notice};
 use super::{Frame, Problem, View, class, html, web_url};
-use crate::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 use crate::web::format::{
     self, Headline, count, dollars, duration, headline, latency, pending, percent, severity,
     whose_fault,
 };
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 
 /// The hours that a sparkline shows.
 const HOURS: usize = 24;

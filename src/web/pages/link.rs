@@ -5,16 +5,15 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Frame, View, class, html};
+use crate::command::Command;
 use crate::links::{Action, LinkError};
-use crate::model::{Acknowledgement, Incident};
-use crate::pipeline::Control;
 use crate::store::StoreError;
 use crate::web::format;
 use crate::web::reader::Reader;
+use llmwatch_core::model::{Acknowledgement, Incident};
 
 /// What is written as the name of somebody who used a link.
 const BY_LINK: &str = "link";
@@ -196,12 +195,11 @@ async fn acknowledge(view: &View, id: Uuid) -> Answer {
         by: BY_LINK.to_owned(),
         note: String::new(),
     };
-    let (reply, answer) = oneshot::channel();
-    let control = Control::Acknowledge(incident.number, acknowledgement, reply);
-    if view.controls.send(control).await.is_err() {
-        return Answer::unavailable();
-    }
-    match answer.await {
+    let reply = view
+        .commands
+        .request(|reply| Command::Acknowledge(incident.number, acknowledgement, reply))
+        .await;
+    match reply {
         Ok(Some(incident)) => Answer::plain(
             StatusCode::OK,
             &format!("Incident {} is acknowledged.", incident.number),

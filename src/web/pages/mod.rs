@@ -27,9 +27,9 @@ use super::reader::Reader;
 use super::{View, assets, format};
 use crate::config::Settings;
 use crate::log::{Event, emit};
-use crate::model::Snapshot;
-use crate::model::{Status, Timestamp};
 use crate::store::StoreError;
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Status, Timestamp};
 
 /// Nothing but our own style, script, images and events.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -2,10 +2,10 @@
 
 use super::Frame;
 use super::history::DAY_MS;
-use crate::model::AdviceKind;
-use crate::model::Provider;
-use crate::model::{Silence, Snapshot};
 use crate::web::format::{count, listed};
+use llmwatch_core::model::AdviceKind;
+use llmwatch_core::model::Provider;
+use llmwatch_core::model::{Silence, Snapshot};
 
 /// Undelivered notifications are shown for a week.
 const UNDELIVERED_MS: i64 = 7 * DAY_MS;

@@ -5,7 +5,7 @@ mod world;
 
 pub(crate) use world::{Daemon, KEY, PATIENCE, World, eventually};
 
-use llmwatch::model::{
+use llmwatch_core::model::{
     Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger,
 };
 use uuid::Uuid;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use llmwatch::config::{self, Settings, Surroundings};
 use llmwatch::metrics::Counters;
-use llmwatch::model::Snapshot;
-use llmwatch::model::{Sample, Timestamp};
-use llmwatch::monitor::MonitorState;
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
+use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{Sample, Timestamp};
+use llmwatch_core::monitor::MonitorState;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +79,7 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let counters = Counters::default();
         let view = View {
-            controls: tokio::sync::mpsc::channel(1).0,
+            commands: llmwatch::command::Commands::channel().0,
             snapshot: snapshot_in,
             config: config_in,
             wall: Arc::new(move || now),
@@ -125,7 +125,7 @@ impl Site {
         }
         let mut snapshot = self.core.snapshot(self.now);
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
-        snapshot.leaders = llmwatch::route::leaders(&snapshot);
+        snapshot.leaders = llmwatch_core::report::routing::leaders(&snapshot);
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 

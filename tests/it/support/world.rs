@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use llmwatch::simulate::{MailSink, Scenario, Simulator, WebhookSink};
+use llmwatch_simulator::{MailSink, Scenario, Simulator, WebhookSink};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use llmwatch::clock;
 use llmwatch::config::Settings;
 use llmwatch::notify::{Attempt, Progress, Sender};
-use llmwatch::simulate::WebhookSink;
+use llmwatch_simulator::WebhookSink;
 use serde_json::Value;
 use tokio::net::TcpListener;
 

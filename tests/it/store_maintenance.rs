@@ -3,8 +3,8 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use llmwatch::model::{Sample, Timestamp};
 use llmwatch::store::{Commit, SampleQuery, Store, StoreError, UpkeepError, repair};
+use llmwatch_core::model::{Sample, Timestamp};
 
 use crate::support::{World, good};
 

@@ -1,8 +1,8 @@
 //! What people read in a mail, for each type of notice and on each occasion that changes its words: as snapshots to be
 //! read by people.
 
-use llmwatch::message::render;
-use llmwatch::model::{
+use llmwatch_core::message::render;
+use llmwatch_core::model::{
     Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeType, Status,
 };
 
@@ -14,12 +14,12 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         test: false,
         ..notice(NoticeType::Opened)
     };
-    let with = |change: &dyn Fn(&mut llmwatch::model::Incident)| {
+    let with = |change: &dyn Fn(&mut llmwatch_core::model::Incident)| {
         let mut notice = opened();
         change(notice.incident.as_mut().unwrap());
         notice
     };
-    let ended = |change: &dyn Fn(&mut llmwatch::model::Incident)| {
+    let ended = |change: &dyn Fn(&mut llmwatch_core::model::Incident)| {
         let mut notice = Notice {
             test: false,
             ..notice(NoticeType::Resolved)

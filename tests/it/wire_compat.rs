@@ -4,10 +4,10 @@
 use hyper::{HeaderMap, Version};
 
 use llmwatch::config::{self, Surroundings};
-use llmwatch::model::{Endpoint, Fault, Timestamp, Warning};
-use llmwatch::protocol::dialect::Dialect;
-use llmwatch::protocol::response::{Outcome, ResponseReader};
-use llmwatch::protocol::response_head as head;
+use llmwatch_core::model::{Endpoint, Fault, Timestamp, Warning};
+use llmwatch_core::protocol::dialect::Dialect;
+use llmwatch_core::protocol::response::{Outcome, ResponseReader};
+use llmwatch_core::protocol::response_head as head;
 
 const OPENAI: &str = "provider = \"openai\"";
 const RESPONSES: &str = "provider = \"openai\"\napi = \"responses\"";

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch::model::{
+use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::model::{
     Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Status,
     Timestamp, Trigger, VendorIncident, VendorPage,
 };
-use llmwatch::monitor::MonitorState;
-use llmwatch::official::Heard;
-use llmwatch::schedule::next_tick;
-use llmwatch::simulate::{self, Arrival, Preset, Scenario};
+use llmwatch_core::monitor::MonitorState;
+use llmwatch_core::schedule::next_tick;
+use llmwatch_simulator::{self, Arrival, Preset, Scenario};
 use serde_json::Value;
 
 use crate::support::good;
@@ -87,20 +87,24 @@ fn configuration() -> Settings {
 }
 
 /// What a probe makes of what the simulator does. That it does is tested where probes meet the simulator.
-fn made_of(fault: &simulate::Fault) -> Option<(Fault, Option<u16>)> {
+fn made_of(fault: &llmwatch_simulator::Fault) -> Option<(Fault, Option<u16>)> {
     Some(match fault {
-        simulate::Fault::None => return None,
-        simulate::Fault::Reset(_) => (Fault::TcpReset, None),
-        simulate::Fault::Reply(reply) if reply.status == 503 => (Fault::Http5xx, Some(503)),
-        simulate::Fault::Reply(reply) => (Fault::HttpUnexpected, Some(reply.status)),
-        simulate::Fault::Preset(Preset::OpenAi500) => (Fault::Http5xx, Some(500)),
-        simulate::Fault::Preset(Preset::OpenAi502Edge) => (Fault::HttpEdge, Some(502)),
-        simulate::Fault::Preset(Preset::Cloudflare530) => (Fault::HttpEdge, Some(530)),
-        simulate::Fault::Preset(Preset::OpenAi429LoadShedding | Preset::Azure429HighDemand) => {
-            (Fault::Overloaded, Some(429))
+        llmwatch_simulator::Fault::None => return None,
+        llmwatch_simulator::Fault::Reset(_) => (Fault::TcpReset, None),
+        llmwatch_simulator::Fault::Reply(reply) if reply.status == 503 => {
+            (Fault::Http5xx, Some(503))
         }
-        simulate::Fault::Preset(Preset::OpenAi429RateLimit) => (Fault::AccountRateLimit, Some(429)),
-        simulate::Fault::Preset(Preset::OpenAi401) => (Fault::AccountAuth, Some(401)),
+        llmwatch_simulator::Fault::Reply(reply) => (Fault::HttpUnexpected, Some(reply.status)),
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi500) => (Fault::Http5xx, Some(500)),
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi502Edge) => (Fault::HttpEdge, Some(502)),
+        llmwatch_simulator::Fault::Preset(Preset::Cloudflare530) => (Fault::HttpEdge, Some(530)),
+        llmwatch_simulator::Fault::Preset(
+            Preset::OpenAi429LoadShedding | Preset::Azure429HighDemand,
+        ) => (Fault::Overloaded, Some(429)),
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi429RateLimit) => {
+            (Fault::AccountRateLimit, Some(429))
+        }
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi401) => (Fault::AccountAuth, Some(401)),
         other => panic!("no outage has {other:?}"),
     })
 }

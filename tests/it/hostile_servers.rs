@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use llmwatch::clock;
 use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch::model::{Endpoint, Fault, Sample, Trigger};
 use llmwatch::probe::{Due, Prober};
-use llmwatch::simulate::{Scenario, Simulator};
+use llmwatch_core::model::{Endpoint, Fault, Sample, Trigger};
+use llmwatch_simulator::{Scenario, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

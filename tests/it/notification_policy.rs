@@ -1,7 +1,7 @@
 //! Who is told what, with the real binary: advice, escalation, reminders, quiet hours.
 
 use chrono::{TimeDelta, Timelike};
-use llmwatch::simulate::{Request, Scenario};
+use llmwatch_simulator::{Request, Scenario};
 use serde_json::Value;
 
 use crate::support::{PATIENCE, World, eventually};

@@ -1,9 +1,9 @@
 //! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is told
 //! of each is held to what is true.
 
-use llmwatch::incident::Change;
-use llmwatch::message::render;
-use llmwatch::model::{
+use llmwatch_core::incident::Change;
+use llmwatch_core::message::render;
+use llmwatch_core::model::{
     Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp,
 };
 

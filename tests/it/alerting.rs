@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::config::{self, Config, Surroundings};
-use llmwatch::desk::{Announcement, Desk};
-use llmwatch::detect::early_warning::Advisor;
-use llmwatch::incident::Change;
-use llmwatch::model::Silence;
-use llmwatch::model::{
+use llmwatch_core::alerting::{Announcement, Desk};
+use llmwatch_core::detect::early_warning::Advisor;
+use llmwatch_core::incident::Change;
+use llmwatch_core::model::Silence;
+use llmwatch_core::model::{
     Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official,
     Sample, Status, Tally, Timestamp,
 };
-use llmwatch::monitor::MonitorState;
+use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -114,7 +114,7 @@ impl Story {
             status,
             attribution: Attribution::Provider,
             cause: "http.5xx".parse().unwrap(),
-            measure: llmwatch::model::Measure::Errors,
+            measure: llmwatch_core::model::Measure::Errors,
             ended_at: None,
             facts: None,
             title: format!("incident {number}"),
@@ -614,7 +614,7 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
     ]);
     let first = story.told[0].2.document.as_ref().unwrap();
     assert_eq!(first.data["advice"][1]["endpoint"], "b");
-    assert!(llmwatch::document::text(&first.blocks, 76).contains("renew it"));
+    assert!(llmwatch_core::message::document::text(&first.blocks, 76).contains("renew it"));
 }
 
 #[test]
@@ -670,7 +670,7 @@ fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
         incident: Some(incident),
         ..story.told[1].2.clone()
     };
-    let subject = llmwatch::message::render::subject(&notice);
+    let subject = llmwatch_core::message::render::subject(&notice);
     assert!(
         subject.ends_with("removed from the configuration"),
         "{subject}"
