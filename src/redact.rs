@@ -16,7 +16,7 @@ use url::form_urlencoded::byte_serialize;
 
 use crate::config::{ChannelKind, Email, Proxy, Settings, Webhook};
 use llmwatch_core::message::values::escape_invisible;
-use llmwatch_core::model::{Endpoint, Sample, Secret, VendorPage};
+use llmwatch_core::model::{Aws, Endpoint, Google, Sample, Secret, VendorPage};
 
 /// Shorter secrets are left alone, in bytes: they would shred ordinary text.
 const MIN_SECRET: usize = 6;
@@ -190,6 +190,13 @@ impl Forms {
         if let Some(entra) = &endpoint.entra {
             self.add(entra.client_secret.expose());
             self.add_pair(&entra.client_id, entra.client_secret.expose());
+        }
+        let of_cloud = endpoint.aws.iter().flat_map(Aws::secrets);
+        for secret in of_cloud.chain(endpoint.google.iter().flat_map(Google::secrets)) {
+            let lines = secret.expose().lines();
+            lines
+                .filter(|line| !line.starts_with("-----"))
+                .for_each(|line| self.add(line.trim()));
         }
         self.add_headers(&endpoint.headers);
         self.add_login_and_query(&endpoint.base_url);

@@ -268,8 +268,7 @@ fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
         max_concurrent_probes: get("max_concurrent_probes")
             .and_then(|v| v.whole(1..=10_000))
             .unwrap_or(64) as usize,
-        ca_file: get("ca_file")
-            .and_then(|v| Some(sink.sources.directory(v.span.start).join(v.string()?))),
+        ca_file: get("ca_file").and_then(|v| v.path()),
     };
     if let Some(table) = table {
         table.finish();

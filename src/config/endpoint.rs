@@ -7,6 +7,7 @@ use std::time::Duration;
 use regex::Regex;
 use url::Url;
 
+use super::cloud;
 use super::diagnostic::echo;
 use super::is_local;
 use super::raw::{Table, Value};
@@ -99,11 +100,26 @@ pub(super) fn read<'a>(
         .filter(|_| api_or != Api::Http);
     let api_version = layers.get("api_version").and_then(|v| v.string());
     let api_key = layered_secret(&layers);
-    let headers = read_headers(&layers);
     let prompt = layers.get("prompt").and_then(|v| v.string());
     let custom_body = layers.get("body").and_then(|v| v.string());
     let builtin = prompt.is_none() && custom_body.is_none() && catalog::talks(api_or);
     let expect = read_expect(&layers, builtin);
+    let headers = read_headers(&layers);
+    let written_url = base_url.clone().flatten();
+    let circumstances = cloud::Circumstances {
+        base_url: written_url.as_ref(),
+        is_authorized: api_key.is_some() || headers.iter().any(|(name, _)| authorizes(name)),
+        is_local: written_url.as_ref().is_some_and(is_local),
+    };
+    let (of_aws, of_google) = (layers.tables("aws"), layers.tables("google"));
+    let aws = (fallback == Provider::Bedrock)
+        .then(|| cloud::aws(own, &of_aws, circumstances))
+        .flatten();
+    let google = (fallback == Provider::Vertex)
+        .then(|| cloud::google(own, &of_google, circumstances))
+        .flatten();
+    refuse_others(&of_aws, provider, Provider::Bedrock);
+    refuse_others(&of_google, provider, Provider::Vertex);
     let default_prompt = match &expect.tool {
         Some(tool) => format!("Call the tool `{tool}` once. (probe {{nonce}})"),
         None => catalog::prompt(api_or).to_owned(),
@@ -117,11 +133,15 @@ pub(super) fn read<'a>(
             .clone()
             .flatten()
             .or_else(|| catalog::base_url(fallback).and_then(|u| Url::parse(u).ok()))
+            .or_else(|| cloud::bedrock_url(&aws.as_ref()?.region))
+            .or_else(|| cloud::vertex_url(&google.as_ref()?.location))
             .unwrap_or_else(placeholder_url),
         deployment,
         api_version: api_version
             .or_else(|| catalog::default_api_version(fallback, api_or).map(str::to_owned)),
         entra: read_entra(&layers),
+        aws,
+        google,
         api_key,
         headers,
         group: layers.get("group").and_then(|v| v.string()),
@@ -242,7 +262,9 @@ fn check_whole(
             Some(help),
         );
     };
-    if !has_base_url && catalog::base_url(provider).is_none() {
+    let is_known = catalog::base_url(provider).is_some()
+        || matches!(provider, Provider::Bedrock | Provider::Vertex);
+    if !has_base_url && !is_known {
         let example = match provider {
             Provider::AzureOpenAi => "the resource, such as https://NAME.openai.azure.com",
             Provider::Http => "the address of the page",
@@ -268,14 +290,14 @@ fn check_whole(
     {
         missing("model", "the server cannot guess it");
     }
-    let wants_key = !matches!(provider, Provider::OpenAiCompatible | Provider::Http);
+    let wants_key = !matches!(
+        provider,
+        Provider::OpenAiCompatible | Provider::Bedrock | Provider::Vertex | Provider::Http
+    );
     let given = ["api_key", "api_key_file", "api_key_credential"]
         .iter()
         .any(|k| layers.0.iter().any(|t| t.get(k).is_some()));
-    let authorised = endpoint.headers.iter().any(|(name, _)| {
-        ["authorization", "api-key", "x-api-key", "x-goog-api-key"]
-            .contains(&name.to_ascii_lowercase().as_str())
-    });
+    let authorised = endpoint.headers.iter().any(|(name, _)| authorizes(name));
     if wants_key
         && endpoint.entra.is_none()
         && endpoint.api != Api::Http
@@ -294,6 +316,31 @@ fn check_whole(
         let message = "`timeout.first_token` is longer than `timeout.total`";
         own.sink()
             .error(Some(own.span.clone()), message, Some(help.to_owned()));
+    }
+}
+
+/// Whether a header of this name lets the request in.
+fn authorizes(name: &str) -> bool {
+    ["authorization", "api-key", "x-api-key", "x-goog-api-key"]
+        .contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// A cloud's table means nothing to an endpoint elsewhere; in `[defaults]` it is for those that it is meant for.
+fn refuse_others(tables: &[Table<'_>], provider: Option<Provider>, cloud: Provider) {
+    if provider == Some(cloud) {
+        return;
+    }
+    for table in tables {
+        if let Some(provider) = provider
+            && table.name.starts_with("endpoint.")
+        {
+            let key = table.name.rsplit('.').next().unwrap_or_default();
+            let message = format!("`{key}` means nothing to provider `{provider}`");
+            let help = format!("leave it out, or set `provider = \"{cloud}\"`");
+            table
+                .sink()
+                .error(Some(table.span.clone()), message, Some(help));
+        }
     }
 }
 
@@ -586,7 +633,8 @@ fn checked_service_tier(value: &Value<'_>, provider: Provider) -> Option<String>
             &["auto", "default", "flex", "priority", "scale", "fast"]
         }
         Provider::Anthropic => &["auto", "standard_only"],
-        Provider::Gemini | Provider::Http => {
+        Provider::Bedrock => &["default", "flex", "priority", "reserved"],
+        Provider::Gemini | Provider::Vertex | Provider::Http => {
             return value.error(
                 format!("`service_tier` means nothing to provider `{provider}`"),
                 "leave it out",

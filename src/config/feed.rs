@@ -110,9 +110,11 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
             let host = r.endpoint.base_url.domain().unwrap_or_default();
             let is_azure =
                 *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
+            let is_vertex =
+                *provider == Provider::Vertex && host.ends_with("aiplatform.googleapis.com");
             r.enabled
                 && r.endpoint.provider == *provider
-                && (own.as_deref() == Some(host) || is_azure)
+                && (own.as_deref() == Some(host) || is_azure || is_vertex)
         };
         if reads.iter().any(probed) {
             feeds.extend(known_feed(*provider));
@@ -182,7 +184,7 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
             FeedKind::Statuspage,
             &["api.anthropic.com"],
         ),
-        Provider::Gemini => (
+        Provider::Gemini | Provider::Vertex => (
             "https://status.cloud.google.com/incidents.json",
             FeedKind::GoogleCloud,
             &["Z0FZJAMvEB4j3NbCJs6B", "Gemini"],

@@ -5,6 +5,7 @@
 
 mod channel;
 mod check;
+mod cloud;
 mod diagnostic;
 mod endpoint;
 mod explain;
@@ -24,6 +25,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 pub use self::check::load;
+pub(crate) use self::cloud::service_key;
 pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};

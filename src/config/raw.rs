@@ -503,6 +503,12 @@ impl<'a> Value<'a> {
         Some(d)
     }
 
+    /// A path, relative to the file that it stands in.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        let directory = self.sink.sources.directory(self.span.start);
+        Some(directory.join(self.string()?))
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         self.written
             .as_bool()

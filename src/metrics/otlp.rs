@@ -491,7 +491,7 @@ fn operation_labels(endpoint: &Endpoint) -> Option<Vec<(&'static str, Value)>> {
 /// The well-known name of what an API does; `None` for what is no operation of generative AI.
 fn operation(api: Api) -> Option<&'static str> {
     match api {
-        Api::Chat | Api::Responses | Api::Messages | Api::Ollama => Some("chat"),
+        Api::Chat | Api::Responses | Api::Messages | Api::Ollama | Api::Converse => Some("chat"),
         Api::Generate => Some("generate_content"),
         Api::Embeddings => Some("embeddings"),
         Api::Moderations | Api::Models | Api::Http => None,
@@ -503,6 +503,8 @@ fn provider(provider: Provider) -> &'static str {
     match provider {
         Provider::AzureOpenAi => "azure.ai.openai",
         Provider::Gemini => "gcp.gemini",
+        Provider::Vertex => "gcp.vertex_ai",
+        Provider::Bedrock => "aws.bedrock",
         Provider::Mistral => "mistral_ai",
         Provider::XAi => "x_ai",
         other => other.as_str(),

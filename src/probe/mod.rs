@@ -4,12 +4,12 @@
 //! taken from a cache; a monitor wants the first attempt.
 
 mod control;
+mod credentials;
 mod pool;
 mod proxy;
 mod record;
 mod run;
 mod stamped;
-mod token;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -24,11 +24,11 @@ use tokio::time::Instant;
 
 pub use control::Controls;
 
+use self::credentials::Credentials;
 use self::pool::Pool;
 use self::proxy::Proxies;
 use self::run::Run;
 use self::stamped::Stamping;
-use self::token::Tokens;
 use crate::config::Settings;
 use llmwatch_core::model::{
     Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger,
@@ -73,7 +73,7 @@ pub struct Prober {
     proxies: Arc<Proxies>,
     location: String,
     pool: Arc<Pool>,
-    tokens: Arc<Tokens>,
+    credentials: Arc<Credentials>,
     /// What the servers have refused of the endpoints' requests.
     adaptations: Arc<Mutex<BTreeMap<String, Adaptations>>>,
     /// When the list of models was last asked for an endpoint's model.
@@ -92,7 +92,7 @@ impl Prober {
             proxies: Arc::new(Proxies::new(&settings.monitor.proxy)),
             location: settings.monitor.location.clone(),
             pool: Arc::default(),
-            tokens: Arc::default(),
+            credentials: Arc::default(),
             adaptations: Arc::default(),
             looked_up: Arc::default(),
             _stamping: Arc::new(Stamping::begin()),

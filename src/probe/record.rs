@@ -5,8 +5,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Due;
+use super::credentials::Held;
 use super::transport::Stages;
-use llmwatch_core::model::{Endpoint, Fault, Outcome, Sample, Secret, Timestamp, Warning};
+use llmwatch_core::model::{
+    Aws, Endpoint, Fault, Google, Outcome, Sample, Secret, Timestamp, Warning,
+};
 use llmwatch_core::protocol::dialect::Answer;
 use llmwatch_core::protocol::response::{Outcome as Ended, Times};
 use llmwatch_core::protocol::response_head::Head;
@@ -28,8 +31,8 @@ pub(super) enum End {
 /// What a probe of an endpoint is recorded by.
 pub(super) struct Recorder<'a> {
     pub(super) endpoint: &'a Endpoint,
-    /// The token that stood for the key, if one did.
-    pub(super) token: Option<&'a Secret>,
+    /// What stood for the key.
+    pub(super) held: &'a Held,
     pub(super) stages: Stages,
     pub(super) total: Duration,
     /// The bytes of the request's body.
@@ -163,18 +166,20 @@ impl Recorder<'_> {
 
     /// Words from outside, without secrets and control characters, and not too long.
     fn presentable(&self, text: &str, most: usize) -> String {
-        let of_entra = self
-            .endpoint
+        let endpoint = self.endpoint;
+        let of_credentials = endpoint
             .entra
             .iter()
-            .map(|e| &e.client_secret)
-            .chain(self.token);
+            .map(|entra| &entra.client_secret)
+            .chain(endpoint.aws.iter().flat_map(Aws::secrets))
+            .chain(endpoint.google.iter().flat_map(Google::secrets))
+            .chain(self.held.secrets());
         let of_headers = self.endpoint.headers.iter().map(|(_, value)| value);
         let secrets = self
             .endpoint
             .api_key
             .iter()
-            .chain(of_entra)
+            .chain(of_credentials)
             .chain(of_headers.clone());
         let redacted = secrets.fold(text.to_owned(), |t, secret: &Secret| secret.redact(&t));
         // Behind `Bearer ` and the like the key itself stands, and may be repeated alone.
@@ -297,10 +302,10 @@ mod tests {
                     headers = { Proxy-Key = \"Bearer second-key\" }";
         std::fs::write(&path, format!("[[endpoint]]\n{keys}\n")).unwrap();
         let config = config::load(&path, &Surroundings::default()).unwrap();
-        let token = Secret::new("token-of-mine");
+        let held = Held::Token(Secret::new("token-of-mine"));
         let recorder = Recorder {
             endpoint: &config.endpoints[0],
-            token: Some(&token),
+            held: &held,
             stages: Stages::default(),
             total: Duration::ZERO,
             sent: 0,

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use super::Prober;
+use super::credentials::{self, Held};
 use super::pool::Line;
 use super::proxy::Address;
 use super::record::{End, Recorder, ms};
 use super::transport::{self, Route, Stages};
 use crate::log::{Event, emit};
-use llmwatch_core::model::{Connection, Endpoint, Entra, Fault, Sample, Secret, Timestamp};
+use llmwatch_core::model::{Connection, Endpoint, Fault, Sample, Timestamp};
 use llmwatch_core::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
-use llmwatch_core::protocol::entra_token;
 use llmwatch_core::protocol::response::ResponseReader;
 use llmwatch_core::protocol::response_head::{self, Head};
 
@@ -31,10 +31,6 @@ const SHARE_BYTES: usize = 32 * 1024;
 const SHARE_FRAMES: usize = 32;
 /// A body may come in so many pieces: even empty ones cost time.
 const MAX_FRAMES: usize = 200_000;
-
-/// How long the fetch of a token may take, and how long its answer may be.
-const TOKEN_WITHIN: Duration = Duration::from_secs(10);
-const MOST_TOKEN_BYTES: usize = 64 * 1024;
 
 pub(super) struct Run<'a> {
     prober: &'a Prober,
@@ -65,13 +61,15 @@ impl<'a> Run<'a> {
     /// Fills `sample` in.
     pub(super) async fn probe(mut self, mut sample: Sample) -> Sample {
         let id = sample.id.to_string();
-        let token = match self.token(&mut sample).await {
-            Ok(token) => token,
+        let (held, took) = credentials::obtain(self.prober, self.endpoint, self.now).await;
+        sample.auth_ms = took.map(ms);
+        let held = match held {
+            Ok(held) => held,
             Err(end) => {
                 let total = self.start.elapsed();
                 Recorder {
                     endpoint: self.endpoint,
-                    token: None,
+                    held: &Held::Configured,
                     stages: Stages::default(),
                     total,
                     sent: 0,
@@ -80,7 +78,6 @@ impl<'a> Run<'a> {
                 return sample;
             }
         };
-        let token = token.as_ref();
         let mut adaptations = self.adaptations();
         let mut end;
         loop {
@@ -88,7 +85,8 @@ impl<'a> Run<'a> {
                 endpoint: self.endpoint,
                 id: &id,
                 adaptations: &adaptations,
-                token: token.map(Secret::expose),
+                credential: held.credential(),
+                now: self.now,
             };
             let request = Dialect::of(self.endpoint).request(&request);
             self.sent = request.body.len();
@@ -107,71 +105,13 @@ impl<'a> Run<'a> {
             .saturating_duration_since(self.start);
         Recorder {
             endpoint: self.endpoint,
-            token,
+            held: &held,
             stages: self.stages,
             total,
             sent: self.sent,
         }
         .record(&mut sample, end);
         sample
-    }
-
-    /// The token that stands for the key, fetched if none is kept. The error is the end of the probe.
-    async fn token(&self, sample: &mut Sample) -> Result<Option<Secret>, End> {
-        let Some(entra) = &self.endpoint.entra else {
-            return Ok(None);
-        };
-        if let Some(token) = self.prober.tokens.kept(entra).await {
-            return Ok(Some(token));
-        }
-        let began = Instant::now();
-        let fetched = tokio::time::timeout(TOKEN_WITHIN, self.fetch_token(entra)).await;
-        sample.auth_ms = Some(ms(began.elapsed()));
-        let Ok(fetched) = fetched else {
-            return Err(End::Broken(
-                Fault::TimeoutHeaders,
-                "no answer from the identity provider".to_owned(),
-            ));
-        };
-        let (token, life) = fetched?;
-        self.prober.tokens.keep(entra, token.clone(), life).await;
-        Ok(Some(token))
-    }
-
-    async fn fetch_token(&self, entra: &Entra) -> Result<(Secret, Duration), End> {
-        let broken = |fault: Fault, words: String| {
-            End::Broken(fault, format!("the identity provider: {words}"))
-        };
-        let request = entra_token::request(entra);
-        let proxy = self.prober.proxies.towards(&request.url);
-        let mut stages = Stages::default();
-        let route = Route {
-            proxy,
-            ..Route::default()
-        };
-        let deadline = Instant::now() + TOKEN_WITHIN;
-        let connected =
-            transport::connect(&request.url, route, &self.prober.tls, deadline, &mut stages)
-                .await
-                .map_err(|no| broken(no.fault, no.words))?;
-        let of_line =
-            |error: hyper::Error| broken(of_hyper(&error, Fault::TcpReset), explain(&error));
-        let mut line = Line::begin(connected, stages.remote, None)
-            .await
-            .map_err(of_line)?;
-        let proxy = proxy.filter(|_| request.url.scheme() == "http");
-        let message = message(&request, line.is_http2(), proxy)
-            .map_err(|error| broken(Fault::RequestRejected, error.to_string()))?;
-        let answer = line.send(message).await.map_err(of_line)?;
-        let status = answer.status().as_u16();
-        let body = line
-            .drive(http_body_util::Limited::new(answer.into_body(), MOST_TOKEN_BYTES).collect())
-            .await;
-        let body = body
-            .map_err(|error| broken(Fault::BodyMalformed, error.to_string()))?
-            .to_bytes();
-        entra_token::read(status, &String::from_utf8_lossy(&body))
-            .map_err(|(fault, words)| End::Broken(fault, words))
     }
 
     async fn attempt(&mut self, request: &dialect::Request, sample: &mut Sample) -> End {
@@ -437,7 +377,7 @@ fn earlier(own: (Instant, Fault), total: Instant) -> (Instant, Fault) {
 }
 
 /// The request as hyper takes it; `proxy` is one that is asked to pass it on.
-fn message(
+pub(super) fn message(
     request: &dialect::Request,
     http2: bool,
     proxy: Option<&Address>,
@@ -468,7 +408,7 @@ fn message(
 }
 
 /// What went wrong below the answer; `cut` when the connection was simply closed.
-fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
+pub(super) fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
     if transport::tls_error(error).is_some() {
         return Fault::TlsHandshake;
     }
@@ -485,7 +425,7 @@ fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
 }
 
 /// What happened, in plain English: the library's own text names its types and manuals.
-fn explain(error: &hyper::Error) -> String {
+pub(super) fn explain(error: &hyper::Error) -> String {
     if let Some(tls) = transport::tls_error(error) {
         return transport::describe_tls(tls);
     }

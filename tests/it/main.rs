@@ -6,6 +6,7 @@ mod advice;
 mod alerting;
 mod attribution;
 mod backtest;
+mod clouds;
 mod config;
 mod connection;
 mod daemon;

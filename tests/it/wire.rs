@@ -72,6 +72,8 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<String> {
     let provider = match fixture.provider.as_str() {
         "openai" | "anthropic" | "gemini" => fixture.provider.as_str(),
         "azure" => "azure-openai\"\ndeployment = \"d",
+        "bedrock" => "bedrock\"\naws.region = \"us-east-1",
+        "vertex" => "vertex\"\ngoogle.project = \"p",
         "openrouter" | "vllm" | "litellm" | "ollama" => "openai-compatible\"\nmodel = \"m",
         _ => return None,
     };

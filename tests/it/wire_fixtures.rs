@@ -51,6 +51,8 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
         "openrouter" | "vllm" | "litellm" | "ollama" => {
             "provider = \"openai-compatible\"\nmodel = \"m\""
         }
+        "bedrock" => "provider = \"bedrock\"\naws = { region = \"us-east-1\" }",
+        "vertex" => "provider = \"vertex\"\ngoogle = { project = \"p\" }",
         // The vendors' status pages are read elsewhere.
         "azure-status" | "gcloud" | "incident.io" | "statuspage" => return None,
         other => panic!("{name}: provider {other}"),
@@ -251,10 +253,10 @@ proptest! {
     }
 
     #[test]
-    fn no_json_makes_a_dialect_panic(value in json_value(), dialect in 0..9usize, as_event in any::<bool>()) {
+    fn no_json_makes_a_dialect_panic(value in json_value(), dialect in 0..10usize, as_event in any::<bool>()) {
         let dialect = [
             Dialect::Chat, Dialect::Responses, Dialect::Embeddings, Dialect::Moderations, Dialect::Models,
-            Dialect::Messages, Dialect::Generate, Dialect::Ollama, Dialect::Http,
+            Dialect::Messages, Dialect::Generate, Dialect::Ollama, Dialect::Converse, Dialect::Http,
         ][dialect];
         let mut answer = Answer::default();
         if as_event {
@@ -268,7 +270,14 @@ proptest! {
 
 /// JSON of any shape, with the names that dialects know.
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
-    const NAMES: [&str; 36] = [
+    const NAMES: [&str; 43] = [
+        "contentBlockDelta",
+        "contentBlockStart",
+        "toolUse",
+        "reasoningContent",
+        "messageStop",
+        "stopReason",
+        "inputTokens",
         "error",
         "choices",
         "delta",

@@ -6,13 +6,14 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::act::{Act, WriteKind};
+use crate::clouds;
 use crate::hostile;
 use crate::latency_profile::Manner;
 use crate::preset::Preset;
 use crate::reply::{Reply, ResetAt};
 use crate::request::{Request, write_head};
 use crate::rule::Fault;
-use crate::speech::{Completion, Dialect, edge_headers, model, models, owned};
+use crate::speech::{Completion, Dialect, SERVER_ERROR, edge_headers, model, models, owned};
 use crate::status_page::StatusPage;
 use llmwatch_core::model::Secret;
 
@@ -83,6 +84,9 @@ impl Order<'_> {
         if let Some(document) = self.page.document(path) {
             return Resource::Whole(reply(200, document.to_string()));
         }
+        if method == "POST" && path == "/token" {
+            return Resource::Whole(reply(200, clouds::token(self.api_key).to_string()));
+        }
         let is_page = path == "/" && (method == "GET" || method == "HEAD");
         if is_page {
             return Resource::Whole(reply(200, WEB_PAGE.to_owned()));
@@ -91,8 +95,15 @@ impl Order<'_> {
             return Resource::Whole(refusal.reply(self.model()));
         }
         match (method.as_str(), path) {
-            ("POST", path) if path.ends_with("/chat/completions") => {
-                match self.asked["messages"].as_array() {
+            ("POST", path)
+                if path.ends_with("/chat/completions")
+                    || Dialect::of(path) == Dialect::Bedrock
+                    || Dialect::of(path) == Dialect::Google =>
+            {
+                match self.asked["messages"]
+                    .as_array()
+                    .or(self.asked["contents"].as_array())
+                {
                     Some(_) => {
                         let now = self.page.now;
                         Resource::Chat(Box::new(Completion::new(
@@ -125,6 +136,13 @@ impl Order<'_> {
         let shown = self.request.shown_key();
         match (Dialect::of(&self.request.path), shown) {
             (_, Some(shown)) if shown == wanted => None,
+            (Dialect::Bedrock, _) => {
+                let is_signed = self
+                    .api_key
+                    .is_some_and(|key| clouds::is_signed_with(self.request, key));
+                (!is_signed).then_some(Preset::Bedrock403Signature)
+            }
+            (Dialect::Google, _) => Some(Preset::Vertex401),
             (Dialect::Azure, _) => Some(Preset::Azure401),
             (Dialect::OpenAi, None) => Some(Preset::OpenAi401MissingKey),
             (Dialect::OpenAi, Some(_)) => Some(Preset::OpenAi401),
@@ -138,7 +156,8 @@ impl Order<'_> {
     /// A streamed answer, event by event, broken off where the fault says so.
     fn stream(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let mut headers_due = self.manner.headers_after + self.jitter(rng);
-        let head = self.head(200, &[typed(SSE), chunked()], false, rng);
+        let dialect = completion.dialect();
+        let head = self.head(200, &[typed(dialect.stream_type()), chunked()], false, rng);
         let mut acts = vec![Act::Write {
             due: headers_due,
             kind: WriteKind::Headers,
@@ -147,19 +166,11 @@ impl Order<'_> {
         let event = |due, kind, data: &Value| Act::Write {
             due,
             kind,
-            bytes: chunk(format!("data: {data}\n\n").as_bytes()),
+            bytes: chunk(&dialect.framed(data)),
         };
-
-        acts.extend(
-            completion
-                .preamble_chunk()
-                .map(|data| event(headers_due, WriteKind::Preamble, &data)),
-        );
-        acts.push(event(
-            headers_due,
-            WriteKind::Role,
-            &completion.role_chunk(),
-        ));
+        for (kind, data) in completion.opening() {
+            acts.push(event(headers_due, kind, &data));
+        }
         for n in 0..completion.tokens() {
             // Never before its predecessor, whatever the jitter.
             headers_due = headers_due.max(self.token_due(n) + self.jitter(rng));
@@ -170,11 +181,13 @@ impl Order<'_> {
             ));
         }
         let last = headers_due.max(self.token_due(0));
-        acts.push(event(last, WriteKind::Finish, &completion.finish_chunk()));
-        if completion.wants_usage {
-            acts.push(event(last, WriteKind::Usage, &completion.usage_chunk()));
+        for (kind, data) in completion.closing() {
+            acts.push(event(last, kind, &data));
         }
-        let mut done = chunk(b"data: [DONE]\n\n");
+        let mut done = match dialect.done() {
+            b"" => Vec::new(),
+            sign => chunk(sign),
+        };
         done.extend_from_slice(LAST_CHUNK);
         acts.push(Act::Write {
             due: last,
@@ -189,8 +202,8 @@ impl Order<'_> {
         match self.fault {
             Fault::StreamError { body, .. } => {
                 let due = self.cut(acts);
-                let data = body.as_deref().unwrap_or(SERVER_ERROR);
-                let mut bytes = chunk(format!("data: {data}\n\n").as_bytes());
+                let dialect = Dialect::of(&self.request.path);
+                let mut bytes = chunk(&dialect.framed_error(body.as_deref()));
                 bytes.extend_from_slice(LAST_CHUNK);
                 acts.push(Act::Write {
                     due,
@@ -409,8 +422,6 @@ impl Order<'_> {
 
 /// The end of a body in chunks.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-const SERVER_ERROR: &str = r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#;
 
 const WEB_PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>Simulated provider</title></head>\n\
                         <body><h1>It works</h1></body>\n</html>\n";

@@ -19,6 +19,7 @@ mod accept;
 mod act;
 mod arrival;
 mod clock;
+mod clouds;
 mod compose;
 mod exchange;
 mod hostile;

@@ -50,6 +50,24 @@ pub enum Preset {
     Azure500,
     #[serde(rename = "azure_503")]
     Azure503,
+    #[serde(rename = "bedrock_403_signature")]
+    Bedrock403Signature,
+    #[serde(rename = "bedrock_403_access")]
+    Bedrock403Access,
+    #[serde(rename = "bedrock_429_throttling")]
+    Bedrock429Throttling,
+    #[serde(rename = "bedrock_429_daily_quota")]
+    Bedrock429DailyQuota,
+    #[serde(rename = "bedrock_503")]
+    Bedrock503,
+    #[serde(rename = "vertex_401")]
+    Vertex401,
+    #[serde(rename = "vertex_403_billing")]
+    Vertex403Billing,
+    #[serde(rename = "vertex_429_exhausted")]
+    Vertex429Exhausted,
+    #[serde(rename = "vertex_503")]
+    Vertex503,
     #[serde(rename = "cloudflare_403_challenge")]
     Cloudflare403Challenge,
     #[serde(rename = "cloudflare_502")]
@@ -182,6 +200,52 @@ impl Preset {
             .with(&[("retry-after", "6")]),
             Self::Azure500 => azure(500, "InternalServerError", "The server had an error while processing your request."),
             Self::Azure503 => azure(503, "ServiceUnavailable", "The service is temporarily unable to process your request."),
+            Self::Bedrock403Signature => bedrock(
+                403,
+                "InvalidSignatureException",
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
+                 Access Key and signing method. Consult the service documentation for details.",
+            ),
+            Self::Bedrock403Access => bedrock(
+                403,
+                "AccessDeniedException",
+                "You don't have access to the model with the specified model ID.",
+            ),
+            Self::Bedrock429Throttling => bedrock(
+                429,
+                "ThrottlingException",
+                "Too many requests, please wait before trying again. You have sent too many requests.  Wait before \
+                 trying again.",
+            ),
+            Self::Bedrock429DailyQuota => bedrock(
+                429,
+                "ThrottlingException",
+                "Too many tokens per day, please wait before trying again.",
+            ),
+            Self::Bedrock503 => bedrock(
+                503,
+                "ServiceUnavailableException",
+                "Bedrock is unable to process your request.",
+            ),
+            Self::Vertex401 => google(
+                401,
+                "UNAUTHENTICATED",
+                "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other \
+                 valid authentication credential.",
+            ),
+            Self::Vertex403Billing => google(
+                403,
+                "PERMISSION_DENIED",
+                "This API method requires billing to be enabled. Please enable billing on project #simulated by visiting \
+                 https://console.developers.google.com/billing/enable?project=simulated then retry.",
+            ),
+            Self::Vertex429Exhausted => google(
+                429,
+                "RESOURCE_EXHAUSTED",
+                "Resource exhausted. Please try again later. Please refer to \
+                 https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.",
+            ),
+            Self::Vertex503 => google(503, "UNAVAILABLE", "The service is currently unavailable."),
             Self::Cloudflare403Challenge => {
                 edge(403, HTML, &cloudflare_page("Just a moment...", "Checking if the site connection is secure"))
                     .with(&[("cf-mitigated", "challenge")])
@@ -223,6 +287,18 @@ fn openai(
 }
 
 /// Azure's error envelope.
+/// AWS names the kind of an error in a header.
+fn bedrock(status: u16, kind: &str, message: &str) -> Reply {
+    json(status, &serde_json::json!({"message": message})).with(&[("x-amzn-errortype", kind)])
+}
+
+fn google(code: u16, status: &str, message: &str) -> Reply {
+    json(
+        code,
+        &serde_json::json!({"error": {"code": code, "message": message, "status": status}}),
+    )
+}
+
 fn azure(status: u16, code: &str, message: &str) -> Reply {
     json(
         status,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use crate::act::WriteKind;
+use crate::clouds;
 use crate::latency_profile::Manner;
 use crate::request::Request;
 use llmwatch_core::model::Timestamp;
@@ -14,13 +16,20 @@ use llmwatch_core::model::Timestamp;
 pub(crate) enum Dialect {
     OpenAi,
     Azure,
+    Bedrock,
+    Google,
 }
 
 impl Dialect {
-    /// Azure's paths begin with `/openai/`, on the classic and on the v1 API.
+    /// Azure's paths begin with `/openai/`, on the classic and on the v1 API, Bedrock's with `/model/`; Google's end in what
+    /// is to be done.
     pub(crate) fn of(path: &str) -> Self {
         if path.starts_with("/openai/") {
             Self::Azure
+        } else if path.starts_with("/model/") {
+            Self::Bedrock
+        } else if path.contains(":generateContent") || path.contains(":streamGenerateContent") {
+            Self::Google
         } else {
             Self::OpenAi
         }
@@ -61,10 +70,62 @@ impl Dialect {
                     "max-age=31536000; includeSubDomains; preload".to_owned(),
                 ),
             ],
+            Self::Bedrock => vec![("x-amzn-requestid", uuid(rng))],
+            Self::Google => vec![
+                ("server", "scaffolding on HTTPServer2".to_owned()),
+                ("vary", "Origin, X-Origin, Referer".to_owned()),
+            ],
         };
         owned(headers)
     }
+
+    /// The content type of a stream.
+    pub(crate) fn stream_type(self) -> &'static str {
+        match self {
+            Self::Bedrock => "application/vnd.amazon.eventstream",
+            Self::OpenAi | Self::Azure | Self::Google => "text/event-stream; charset=utf-8",
+        }
+    }
+
+    /// An event of a stream as it stands on the wire.
+    pub(crate) fn framed(self, event: &Value) -> Vec<u8> {
+        match (self, event.as_object().and_then(|e| e.iter().next())) {
+            (Self::Bedrock, Some((name, payload))) => clouds::message(name, payload, false),
+            _ => format!("data: {event}\n\n").into_bytes(),
+        }
+    }
+
+    /// An error in a stream as it stands on the wire; `None` for the vendor's usual one.
+    pub(crate) fn framed_error(self, data: Option<&str>) -> Vec<u8> {
+        match self {
+            Self::Bedrock => {
+                let usual = json!({"message": "The system encountered an unexpected error during processing. Try your request again."});
+                let payload = data
+                    .and_then(|d| serde_json::from_str(d).ok())
+                    .unwrap_or(usual);
+                clouds::message("internalServerException", &payload, true)
+            }
+            Self::Google => {
+                let usual = r#"{"error":{"code":500,"message":"An internal error has occurred.","status":"INTERNAL"}}"#;
+                format!("data: {}\n\n", data.unwrap_or(usual)).into_bytes()
+            }
+            Self::OpenAi | Self::Azure => {
+                format!("data: {}\n\n", data.unwrap_or(SERVER_ERROR)).into_bytes()
+            }
+        }
+    }
+
+    /// What ends every stream, if the API has a sign for that.
+    pub(crate) fn done(self) -> &'static [u8] {
+        match self {
+            Self::OpenAi | Self::Azure => b"data: [DONE]\n\n",
+            Self::Bedrock | Self::Google => b"",
+        }
+    }
 }
+
+/// OpenAI's error of its own.
+pub(crate) const SERVER_ERROR: &str = r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#;
 
 /// What Cloudflare adds, and all that is left when it answers by itself.
 pub(crate) fn edge_headers(rng: &mut Rng) -> Vec<(&'static str, String)> {
@@ -95,7 +156,7 @@ pub(crate) struct Completion {
     /// Whether it is asked for as a stream.
     pub(crate) streaming: bool,
     /// Whether a stream ends with the token counts.
-    pub(crate) wants_usage: bool,
+    wants_usage: bool,
 }
 
 impl Completion {
@@ -116,7 +177,9 @@ impl Completion {
                 .to_owned(),
             pieces: pieces(&manner.answer, manner.tokens),
             finish_reason: manner.finish_reason.clone(),
-            streaming: asked["stream"] == true,
+            streaming: asked["stream"] == true
+                || request.path.ends_with("/converse-stream")
+                || request.path.ends_with(":streamGenerateContent"),
             wants_usage: asked["stream_options"]["include_usage"] == true,
         }
     }
@@ -128,10 +191,26 @@ impl Completion {
 
     /// The whole answer as one body.
     pub(crate) fn body(&self) -> Value {
+        let text = self.pieces.concat();
+        match self.dialect {
+            Dialect::Bedrock => {
+                clouds::converse(&text, &self.finish_reason, &self.usage_of_bedrock())
+            }
+            Dialect::Google => clouds::generate(
+                &self.model,
+                &text,
+                Some(&self.finish_reason),
+                &self.usage_of_google(),
+            ),
+            Dialect::OpenAi | Dialect::Azure => self.body_of_openai(&text),
+        }
+    }
+
+    fn body_of_openai(&self, text: &str) -> Value {
         let mut choice = json!({
             "index": 0,
             "message": {
-                "role": "assistant", "content": self.pieces.concat(), "refusal": null, "annotations": [],
+                "role": "assistant", "content": text, "refusal": null, "annotations": [],
             },
             "logprobs": null,
             "finish_reason": self.finish_reason,
@@ -146,18 +225,33 @@ impl Completion {
         body
     }
 
-    /// Azure's first chunk, which has no choices.
-    pub(crate) fn preamble_chunk(&self) -> Option<Value> {
-        (self.dialect == Dialect::Azure).then(|| {
-            json!({
-                "choices": [], "created": 0, "id": "", "model": "", "object": "",
-                "prompt_filter_results": prompt_filter_results(),
-            })
-        })
+    /// The API that is spoken.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// What comes before the text.
+    pub(crate) fn opening(&self) -> Vec<(WriteKind, Value)> {
+        match self.dialect {
+            Dialect::Bedrock => vec![(WriteKind::Role, clouds::converse_start())],
+            Dialect::Google => Vec::new(),
+            Dialect::OpenAi => vec![(WriteKind::Role, self.role_chunk())],
+            // Azure's first chunk has no choices.
+            Dialect::Azure => vec![
+                (
+                    WriteKind::Preamble,
+                    json!({
+                        "choices": [], "created": 0, "id": "", "model": "", "object": "",
+                        "prompt_filter_results": prompt_filter_results(),
+                    }),
+                ),
+                (WriteKind::Role, self.role_chunk()),
+            ],
+        }
     }
 
     /// The chunk that names the role.
-    pub(crate) fn role_chunk(&self) -> Value {
+    fn role_chunk(&self) -> Value {
         self.chunk(
             &json!({"role": "assistant", "content": "", "refusal": null}),
             None,
@@ -167,20 +261,56 @@ impl Completion {
 
     /// The chunk of token `n`, which must be below [`Self::tokens`].
     pub(crate) fn token_chunk(&self, n: usize) -> Value {
-        self.chunk(&json!({"content": self.pieces[n]}), None, true)
+        let text = &self.pieces[n];
+        match self.dialect {
+            Dialect::Bedrock => clouds::converse_delta(text),
+            Dialect::Google => clouds::generate(&self.model, text, None, &Value::Null),
+            Dialect::OpenAi | Dialect::Azure => self.chunk(&json!({"content": text}), None, true),
+        }
     }
 
-    /// The chunk that ends the text.
-    pub(crate) fn finish_chunk(&self) -> Value {
-        self.chunk(&json!({}), Some(&self.finish_reason), false)
+    /// What comes after the text.
+    pub(crate) fn closing(&self) -> Vec<(WriteKind, Value)> {
+        let reason = &self.finish_reason;
+        match self.dialect {
+            Dialect::Bedrock => vec![
+                (WriteKind::Finish, clouds::converse_stop(reason)),
+                (
+                    WriteKind::Usage,
+                    clouds::converse_metadata(&self.usage_of_bedrock()),
+                ),
+            ],
+            Dialect::Google => {
+                let usage = self.usage_of_google();
+                let last = clouds::generate(&self.model, "", Some(reason), &usage);
+                vec![(WriteKind::Finish, last)]
+            }
+            Dialect::OpenAi | Dialect::Azure => {
+                let finish = self.chunk(&json!({}), Some(reason), false);
+                let mut closing = vec![(WriteKind::Finish, finish)];
+                if self.wants_usage {
+                    let mut chunk = self.envelope("chat.completion.chunk");
+                    chunk["choices"] = json!([]);
+                    chunk["usage"] = self.usage();
+                    closing.push((WriteKind::Usage, chunk));
+                }
+                closing
+            }
+        }
     }
 
-    /// The chunk of token counts.
-    pub(crate) fn usage_chunk(&self) -> Value {
-        let mut chunk = self.envelope("chat.completion.chunk");
-        chunk["choices"] = json!([]);
-        chunk["usage"] = self.usage();
-        chunk
+    fn usage_of_bedrock(&self) -> Value {
+        let output = self.tokens();
+        json!({"inputTokens": PROMPT_TOKENS, "outputTokens": output, "totalTokens": PROMPT_TOKENS + output})
+    }
+
+    fn usage_of_google(&self) -> Value {
+        let output = self.tokens();
+        json!({
+            "promptTokenCount": PROMPT_TOKENS,
+            "candidatesTokenCount": output,
+            "totalTokenCount": PROMPT_TOKENS + output,
+        })
     }
 
     fn chunk(&self, delta: &Value, finish_reason: Option<&str>, filtered: bool) -> Value {
@@ -229,11 +359,13 @@ impl Completion {
 /// The tokens of every prompt; about right for the monitor's own.
 const PROMPT_TOKENS: usize = 14;
 
-/// The model that is asked: in the body, or on Azure's classic API in the path.
+/// The model that is asked: in the body, or in the path on Azure's classic API, Bedrock and Google's.
 pub(crate) fn model<'a>(path: &'a str, asked: &'a Value) -> Option<&'a str> {
     asked["model"]
         .as_str()
         .or_else(|| path.split_once("/deployments/")?.1.split('/').next())
+        .or_else(|| path.strip_prefix("/model/")?.split('/').next())
+        .or_else(|| path.rsplit_once("/models/")?.1.split(':').next())
 }
 
 /// The list of models.

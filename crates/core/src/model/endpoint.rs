@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{Sample, Secret};
+use super::{Aws, Google, Sample, Secret};
 
 /// The vendor's dialect.
 #[derive(
@@ -74,6 +74,12 @@ pub enum Provider {
     /// Alibaba Cloud's DashScope (Qwen).
     #[serde(rename = "dashscope")]
     DashScope,
+    /// AWS Bedrock.
+    #[serde(rename = "bedrock")]
+    Bedrock,
+    /// Google Cloud's Vertex AI.
+    #[serde(rename = "vertex")]
+    Vertex,
     /// Any web target.
     Http,
 }
@@ -100,6 +106,8 @@ impl Provider {
         Self::Zhipu,
         Self::MiniMax,
         Self::DashScope,
+        Self::Bedrock,
+        Self::Vertex,
         Self::Http,
     ];
 
@@ -125,6 +133,8 @@ impl Provider {
             Self::Zhipu => "zhipu",
             Self::MiniMax => "minimax",
             Self::DashScope => "dashscope",
+            Self::Bedrock => "bedrock",
+            Self::Vertex => "vertex",
             Self::Http => "http",
         }
     }
@@ -177,6 +187,8 @@ impl Provider {
             Self::Zhipu => "Zhipu",
             Self::MiniMax => "MiniMax",
             Self::DashScope => "DashScope",
+            Self::Bedrock => "Bedrock",
+            Self::Vertex => "Vertex AI",
             Self::Http => "HTTP",
         }
     }
@@ -204,6 +216,8 @@ pub enum Api {
     Generate,
     /// Ollama's native chat.
     Ollama,
+    /// Bedrock's Converse.
+    Converse,
     /// One plain HTTP request.
     Http,
 }
@@ -219,6 +233,7 @@ impl Api {
         Self::Messages,
         Self::Generate,
         Self::Ollama,
+        Self::Converse,
         Self::Http,
     ];
 
@@ -233,6 +248,7 @@ impl Api {
             Self::Messages => "messages",
             Self::Generate => "generate",
             Self::Ollama => "ollama",
+            Self::Converse => "converse",
             Self::Http => "http",
         }
     }
@@ -486,6 +502,10 @@ pub struct Endpoint {
     pub api_key: Option<Secret>,
     /// Where a token comes from that stands for the key (Azure).
     pub entra: Option<Entra>,
+    /// Region and credentials (Bedrock).
+    pub aws: Option<Aws>,
+    /// Project, location and credentials (Vertex AI).
+    pub google: Option<Google>,
     /// Extra request headers; the values may be secret.
     pub headers: Vec<(String, Secret)>,
     /// Endpoints of one group are alternatives for each other.

@@ -4,6 +4,7 @@
 //! names are part of the contract.
 
 mod advice;
+mod cloud;
 mod endpoint;
 mod fault;
 mod incident;
@@ -16,6 +17,7 @@ mod time;
 mod vendor_status;
 
 pub use advice::{Advice, AdviceKind};
+pub use cloud::{Aws, AwsKeys, AwsSource, Google, GoogleSource};
 pub use endpoint::{
     Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity,
     SlowLimits, Timeouts,

@@ -27,7 +27,11 @@ pub fn base_url(provider: Provider) -> Option<&'static str> {
         Provider::OpenAi => Some("https://api.openai.com/v1"),
         Provider::Anthropic => Some("https://api.anthropic.com"),
         Provider::Gemini => Some("https://generativelanguage.googleapis.com"),
-        Provider::AzureOpenAi | Provider::OpenAiCompatible | Provider::Http => None,
+        Provider::AzureOpenAi
+        | Provider::OpenAiCompatible
+        | Provider::Bedrock
+        | Provider::Vertex
+        | Provider::Http => None,
         vendor => presets::of(vendor).map(|preset| preset.base_url),
     }
 }
@@ -36,7 +40,8 @@ pub fn base_url(provider: Provider) -> Option<&'static str> {
 pub fn default_api(provider: Provider) -> Api {
     match provider {
         Provider::Anthropic => Api::Messages,
-        Provider::Gemini => Api::Generate,
+        Provider::Gemini | Provider::Vertex => Api::Generate,
+        Provider::Bedrock => Api::Converse,
         Provider::Http => Api::Http,
         _ => Api::Chat,
     }
@@ -64,6 +69,8 @@ pub fn apis(provider: Provider) -> &'static [Api] {
             Api::Ollama,
             Api::Http,
         ],
+        Provider::Bedrock => &[Api::Converse, Api::Http],
+        Provider::Vertex => &[Api::Generate, Api::Http],
         Provider::Http => &[Api::Http],
         vendor => presets::of(vendor).map_or(&[], |preset| preset.apis),
     }
@@ -81,7 +88,7 @@ pub fn prompt(api: Api) -> &'static str {
 pub fn talks(api: Api) -> bool {
     matches!(
         api,
-        Api::Chat | Api::Responses | Api::Messages | Api::Generate | Api::Ollama
+        Api::Chat | Api::Responses | Api::Messages | Api::Generate | Api::Ollama | Api::Converse
     )
 }
 
@@ -96,7 +103,8 @@ pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
         }
         (Provider::OpenAi, Api::Moderations) => Some("omni-moderation-latest"),
         (Provider::Anthropic, Api::Messages) => Some("claude-haiku-5-5"),
-        (Provider::Gemini, Api::Generate) => Some("gemini-2.5-flash-lite"),
+        (Provider::Gemini | Provider::Vertex, Api::Generate) => Some("gemini-2.5-flash-lite"),
+        (Provider::Bedrock, Api::Converse) => Some("amazon.nova-micro-v1:0"),
         (vendor, Api::Chat) => presets::of(vendor).map(|preset| preset.model),
         _ => None,
     }
@@ -110,6 +118,7 @@ pub fn default_api_version(provider: Provider, api: Api) -> Option<&'static str>
         (Provider::AzureOpenAi, _) => Some("2024-10-21"),
         (Provider::Anthropic, _) => Some("2026-10-21"),
         (Provider::Gemini, _) => Some("v1beta"),
+        (Provider::Vertex, _) => Some("v1"),
         _ => None,
     }
 }
@@ -235,6 +244,8 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("claude-haiku-4-5", 1.00, 5.00),
     ("claude-sonnet-5-5", 2.00, 10.00),
     ("claude-opus-5-5", 4.00, 20.00),
+    ("amazon.nova-micro-v1:0", 0.035, 0.14),
+    ("amazon.nova-lite-v1:0", 0.06, 0.24),
     ("gemini-2.5-flash-lite", 0.10, 0.40),
     ("gemini-3.1-flash-lite", 0.25, 1.50),
     ("gemini-3.5-flash-lite", 0.30, 2.50),
@@ -259,6 +270,7 @@ const PRICES: &[(&str, f64, f64)] = &[
 
 /// What a model costs, by its name or by that of its family (`gpt-6-luna-2026-09-01`); `None` when unknown.
 pub fn price(model: &str) -> Option<Price> {
+    let model = without_bedrock_prefix(model);
     let is_dated = |rest: &str| {
         rest.is_empty()
             || rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit())
@@ -272,6 +284,16 @@ pub fn price(model: &str) -> Option<Price> {
         })
         .max_by_key(|(name, ..)| name.len())
         .map(|&(_, input, output)| Price { input, output })
+}
+
+/// A model on Bedrock without the area of its inference profile, and without the vendor where the model is Anthropic's.
+fn without_bedrock_prefix(model: &str) -> &str {
+    const AREAS: [&str; 7] = ["us.", "eu.", "apac.", "global.", "jp.", "au.", "us-gov."];
+    let model = AREAS
+        .iter()
+        .find_map(|area| model.strip_prefix(area))
+        .unwrap_or(model);
+    model.strip_prefix("anthropic.").unwrap_or(model)
 }
 
 fn is_o_series(model: &str) -> bool {

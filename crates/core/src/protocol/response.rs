@@ -9,6 +9,7 @@ use super::assertions::{Problem, check};
 use super::decoder::Decoder;
 use super::dialect::{Answer, Dialect, Framing, StreamEvent};
 use super::error::{Classified, MAX_ERROR_BYTES, error_answer, error_value, page_message};
+use super::event_stream::EventStream;
 use super::ndjson::Lines;
 use super::response_head::Head;
 use super::sse::{NotText, Sse};
@@ -44,6 +45,7 @@ enum BodyFormat {
     /// The first line of what should be one object a line, as far as it has come.
     FirstLine(Vec<u8>),
     Lines(Lines),
+    Messages(EventStream),
     Whole(Vec<u8>),
 }
 
@@ -58,6 +60,7 @@ impl BodyFormat {
                 Self::Whole(Vec::new())
             }
             (Framing::Events, _) => Self::Events(Sse::default()),
+            (Framing::Messages, _) => Self::Messages(EventStream::default()),
         }
     }
 }
@@ -266,6 +269,15 @@ impl<'e> ResponseReader<'e> {
                 sse.feed(part, |data, is_error| progress.event(data, is_error))
             }
             BodyFormat::Lines(lines) => lines.feed(part, |line| progress.event(line, false)),
+            BodyFormat::Messages(messages) => {
+                let read = messages.feed(part, |data, is_error| progress.event(data, is_error));
+                if let Err(problem) = read
+                    && !self.ended
+                {
+                    self.broken = Some(Classified::new(Fault::StreamMalformed, problem));
+                }
+                Ok(())
+            }
         };
         // What cannot be read behind the end does not matter.
         if let Err(unread) = read

@@ -10,6 +10,7 @@ use super::{
     Answer, ProbeRequest, Request, StreamEvent, TOOL_DESCRIPTION, append, below, count, error_in,
     is_text, text_of,
 };
+use crate::model::Google;
 use crate::protocol::catalog::{self, GeminiThinking};
 
 /// Reasons that mean a filter stepped in.
@@ -32,14 +33,26 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     } else {
         "generateContent"
     };
-    let mut url = below_version(
-        ask,
-        &format!("/models/{}:{verb}", model.trim_start_matches("models/")),
-    );
+    let path = format!("/models/{}:{verb}", model.trim_start_matches("models/"));
+    let mut url = match &ask.endpoint.google {
+        Some(google) => of_project(ask, google, &path),
+        None => below_version(ask, &path),
+    };
     if ask.endpoint.stream {
         url.set_query(Some("alt=sse"));
     }
     ask.post(url, headers(ask), || body_of(ask))
+}
+
+/// `path` below a project of Vertex AI.
+fn of_project(ask: &ProbeRequest<'_>, google: &Google, path: &str) -> Url {
+    let version = ask.endpoint.api_version.as_deref().unwrap_or("v1");
+    let Google {
+        project, location, ..
+    } = google;
+    let path =
+        format!("/{version}/projects/{project}/locations/{location}/publishers/google{path}");
+    below(&ask.endpoint.base_url, &path)
 }
 
 /// `path` below the base URL and the API's version, unless the base URL names a version already, as on Vertex.
@@ -59,7 +72,10 @@ pub(super) fn below_version(ask: &ProbeRequest<'_>, path: &str) -> Url {
 
 pub(super) fn headers(ask: &ProbeRequest<'_>) -> Vec<(String, String)> {
     let key = |key: &crate::model::Secret| ("x-goog-api-key".to_owned(), key.expose().to_owned());
-    ask.endpoint.api_key.as_ref().map(key).into_iter().collect()
+    match ask.token() {
+        Some(token) => vec![("authorization".to_owned(), format!("Bearer {token}"))],
+        None => ask.endpoint.api_key.as_ref().map(key).into_iter().collect(),
+    }
 }
 
 fn body_of(ask: &ProbeRequest<'_>) -> Value {

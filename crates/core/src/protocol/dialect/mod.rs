@@ -2,6 +2,7 @@
 
 mod adaptation;
 mod chat;
+mod converse;
 mod embeddings;
 mod generate;
 mod http;
@@ -17,8 +18,8 @@ use url::Url;
 
 pub use self::adaptation::{Adaptation, Adaptations};
 use self::thoughts::Thoughts;
-use crate::model::{Api, Endpoint, Provider};
-use crate::protocol::catalog;
+use crate::model::{Api, AwsKeys, Endpoint, Provider, Timestamp};
+use crate::protocol::{catalog, sigv4};
 
 const AGENT: &str = concat!("llmwatch/", env!("CARGO_PKG_VERSION"));
 /// Where it stands in a prompt or body, every probe puts another word, so that no cache answers for the model.
@@ -33,8 +34,21 @@ pub struct ProbeRequest<'a> {
     pub id: &'a str,
     /// What the server has refused of earlier requests.
     pub adaptations: &'a Adaptations,
-    /// A token that stands for the key.
-    pub token: Option<&'a str>,
+    /// What stands for the key.
+    pub credential: Credential<'a>,
+    /// The time of the request.
+    pub now: Timestamp,
+}
+
+/// What stands for an endpoint's key in one request.
+#[derive(Debug, Clone, Copy)]
+pub enum Credential<'a> {
+    /// Nothing: the key of the configuration is used, if there is one.
+    Configured,
+    /// A token that was fetched.
+    Token(&'a str),
+    /// AWS keys, which sign the request.
+    Aws(&'a AwsKeys),
 }
 
 /// A request as it goes on the wire.
@@ -195,6 +209,8 @@ pub enum Framing {
     Events,
     /// As one JSON object a line.
     Lines,
+    /// As messages of AWS's event stream.
+    Messages,
 }
 
 /// The API of an endpoint.
@@ -216,6 +232,8 @@ pub enum Dialect {
     Generate,
     /// Ollama's own `/api/chat`.
     Ollama,
+    /// Bedrock's Converse.
+    Converse,
     /// A plain HTTP request.
     Http,
 }
@@ -232,6 +250,7 @@ impl Dialect {
             Api::Messages => Self::Messages,
             Api::Generate => Self::Generate,
             Api::Ollama => Self::Ollama,
+            Api::Converse => Self::Converse,
             Api::Http => Self::Http,
         }
     }
@@ -243,6 +262,7 @@ impl Dialect {
                 Framing::Events
             }
             Self::Ollama if endpoint.stream => Framing::Lines,
+            Self::Converse if endpoint.stream => Framing::Messages,
             _ => Framing::Whole,
         }
     }
@@ -259,6 +279,7 @@ impl Dialect {
             Self::Messages => messages::request(ask),
             Self::Generate => generate::request(ask),
             Self::Ollama => ollama::request(ask),
+            Self::Converse => converse::request(ask),
             Self::Http => http::request(ask),
         };
         let mut headers = vec![
@@ -271,6 +292,10 @@ impl Dialect {
             _ if self.framing(endpoint) == Framing::Events => {
                 headers.push(("accept".to_owned(), "text/event-stream".to_owned()));
             }
+            _ if self.framing(endpoint) == Framing::Messages => headers.push((
+                "accept".to_owned(),
+                "application/vnd.amazon.eventstream".to_owned(),
+            )),
             _ => headers.push(("accept".to_owned(), "application/json".to_owned())),
         }
         if !request.body.is_empty() {
@@ -284,7 +309,16 @@ impl Dialect {
             headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
             headers.push((name.to_ascii_lowercase(), value.expose().to_owned()));
         }
-        Request { headers, ..request }
+        let mut request = Request { headers, ..request };
+        if let (Credential::Aws(keys), Some(aws)) = (ask.credential, &endpoint.aws) {
+            let scope = sigv4::Scope {
+                region: &aws.region,
+                service: "bedrock",
+            };
+            let signature = sigv4::headers(&request, keys, scope, ask.now);
+            request.headers.extend(signature);
+        }
+        request
     }
 
     /// Takes one event of a stream into the answer.
@@ -308,6 +342,7 @@ impl Dialect {
             Self::Messages => messages::event(answer, &event),
             Self::Generate => generate::event(answer, &event),
             Self::Ollama => ollama::event(answer, &event),
+            Self::Converse => converse::event(answer, &event),
             Self::Embeddings | Self::Moderations | Self::Models | Self::Http => {
                 StreamEvent::Nothing
             }
@@ -343,6 +378,7 @@ impl Dialect {
             Self::Messages => messages::body(answer, &whole),
             Self::Generate => generate::body(answer, &whole),
             Self::Ollama => ollama::body(answer, &whole),
+            Self::Converse => converse::body(answer, &whole),
             Self::Http => {}
         }
     }
@@ -441,7 +477,7 @@ impl ProbeRequest<'_> {
             .api_key
             .as_ref()
             .map(crate::model::Secret::expose);
-        match (self.token, key) {
+        match (self.token(), key) {
             (Some(token), _) => vec![("authorization".to_owned(), format!("Bearer {token}"))],
             (None, Some(key))
                 if self.endpoint.provider == Provider::AzureOpenAi && !self.is_v1() =>
@@ -450,6 +486,14 @@ impl ProbeRequest<'_> {
             }
             (None, Some(key)) => vec![("authorization".to_owned(), format!("Bearer {key}"))],
             (None, None) => Vec::new(),
+        }
+    }
+
+    /// A token that stands for the key.
+    fn token(&self) -> Option<&str> {
+        match self.credential {
+            Credential::Token(token) => Some(token),
+            Credential::Configured | Credential::Aws(_) => None,
         }
     }
 

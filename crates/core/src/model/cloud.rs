@@ -1,0 +1,151 @@
+//! Credentials at the clouds that sign or exchange them: AWS for Bedrock, Google for Vertex AI.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::Secret;
+
+/// An AWS region and where the keys for it come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aws {
+    /// Such as `eu-central-1`.
+    pub region: String,
+    /// Where the keys come from.
+    pub source: AwsSource,
+}
+
+/// Where AWS keys come from, in the order in which AWS's own clients look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AwsSource {
+    /// No keys: `api_key` holds a Bedrock API key, or `headers` authorize the request.
+    ApiKey,
+    /// These keys.
+    Keys(AwsKeys),
+    /// A profile of a credentials file, read anew once a minute.
+    Profile {
+        /// The file.
+        file: PathBuf,
+        /// The profile's name.
+        profile: String,
+    },
+    /// A token of an identity provider, exchanged at AWS STS (`AssumeRoleWithWebIdentity`).
+    WebIdentity {
+        /// The file that holds the token; it is rotated, so it is read at each exchange.
+        token_file: PathBuf,
+        /// The role to assume.
+        role_arn: String,
+        /// The session's name, which stands in AWS's audit log.
+        session_name: String,
+        /// The address of STS.
+        sts_url: Url,
+    },
+    /// The endpoint of the container's agent (ECS, EKS Pod Identity).
+    Container {
+        /// Its address.
+        url: Url,
+        /// The file that holds the value of `Authorization`.
+        token_file: Option<PathBuf>,
+        /// The value of `Authorization`.
+        token: Option<Secret>,
+    },
+    /// The metadata service of an EC2 instance (`IMDSv2`).
+    Instance {
+        /// Its address, `http://169.254.169.254` unless another is set.
+        url: Url,
+    },
+}
+
+/// AWS keys as they sign a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsKeys {
+    /// The id of the key, which stands in every request.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: Secret,
+    /// The token of a temporary key.
+    pub session_token: Option<Secret>,
+}
+
+/// A Google Cloud project, a location, and where access tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Google {
+    /// The project's id.
+    pub project: String,
+    /// Such as `us-central1`, or `global`.
+    pub location: String,
+    /// Where access tokens come from.
+    pub source: GoogleSource,
+}
+
+/// Where Google's access tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GoogleSource {
+    /// `headers` authorize the request, or nothing has to.
+    None,
+    /// A service account, whose key signs a request for a token (RFC 7523).
+    ServiceAccount {
+        /// The account's address.
+        client_email: String,
+        /// The id of its key.
+        key_id: String,
+        /// The key, PKCS #8 in PEM form.
+        private_key: Secret,
+        /// The address that issues tokens.
+        token_url: Url,
+    },
+    /// A person who has signed in with `gcloud auth application-default login`.
+    AuthorizedUser {
+        /// The application.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+        /// What stands for the person.
+        refresh_token: Secret,
+        /// The address that issues tokens.
+        token_url: Url,
+    },
+    /// The metadata service of a machine at Google.
+    Metadata {
+        /// Its address, `http://metadata.google.internal` unless another is set.
+        url: Url,
+    },
+}
+
+impl Aws {
+    /// The secrets among the credentials.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        match &self.source {
+            AwsSource::Keys(keys) => keys.secrets(),
+            AwsSource::Container { token, .. } => token.iter().collect(),
+            AwsSource::ApiKey
+            | AwsSource::Profile { .. }
+            | AwsSource::WebIdentity { .. }
+            | AwsSource::Instance { .. } => Vec::new(),
+        }
+    }
+}
+
+impl AwsKeys {
+    /// The key and the session's token.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        std::iter::once(&self.secret_access_key)
+            .chain(&self.session_token)
+            .collect()
+    }
+}
+
+impl Google {
+    /// The secrets among the credentials.
+    pub fn secrets(&self) -> Vec<&Secret> {
+        match &self.source {
+            GoogleSource::ServiceAccount { private_key, .. } => vec![private_key],
+            GoogleSource::AuthorizedUser {
+                client_secret,
+                refresh_token,
+                ..
+            } => vec![client_secret, refresh_token],
+            GoogleSource::None | GoogleSource::Metadata { .. } => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Access tokens of Google: for a service account (RFC 7523), for a person who has signed in, and for a machine at Google.
+//! The answers are those of OAuth 2.0 and are read by [`entra_token::read`](super::entra_token::read).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::dialect::Request;
+use crate::model::{Secret, Timestamp};
+
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// The longest life that Google allows for a signed request, in seconds.
+const LIFE: i64 = 3600;
+/// Clocks may differ by so much, in seconds: a request from the future is refused.
+const BEFORE: i64 = 30;
+
+/// The part of a signed request that is signed: header and claims.
+pub fn unsigned(client_email: &str, key_id: &str, token_url: &Url, now: Timestamp) -> String {
+    let issued = now.0 / 1000 - BEFORE;
+    let header = json!({"alg": "RS256", "typ": "JWT", "kid": key_id});
+    let claims = json!({
+        "iss": client_email,
+        "scope": SCOPE,
+        "aud": token_url.as_str(),
+        "iat": issued,
+        "exp": issued + LIFE,
+    });
+    let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", encoded(&header), encoded(&claims))
+}
+
+/// The request that exchanges a signed request for a token.
+pub fn exchange(token_url: &Url, assertion: &str) -> Request {
+    form(
+        token_url,
+        &[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion),
+        ],
+    )
+}
+
+/// The request for a token of a person who has signed in.
+pub fn refresh(
+    token_url: &Url,
+    client_id: &str,
+    client_secret: &Secret,
+    refresh_token: &Secret,
+) -> Request {
+    form(
+        token_url,
+        &[
+            ("grant_type", "refresh_token"),
+            ("client_id", client_id),
+            ("client_secret", client_secret.expose()),
+            ("refresh_token", refresh_token.expose()),
+        ],
+    )
+}
+
+/// The request for a token of this machine's own service account.
+pub fn of_metadata(base: &Url) -> Request {
+    let mut url = base.clone();
+    url.set_path("/computeMetadata/v1/instance/service-accounts/default/token");
+    Request {
+        method: "GET".to_owned(),
+        url,
+        headers: vec![("metadata-flavor".to_owned(), "Google".to_owned())],
+        body: Vec::new(),
+    }
+}
+
+fn form(url: &Url, fields: &[(&str, &str)]) -> Request {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    Request {
+        method: "POST".to_owned(),
+        url: url.clone(),
+        headers: vec![
+            (
+                "content-type".to_owned(),
+                "application/x-www-form-urlencoded".to_owned(),
+            ),
+            ("accept".to_owned(), "application/json".to_owned()),
+        ],
+        body: body.into_bytes(),
+    }
+}

@@ -1,0 +1,408 @@
+//! What stands for an endpoint's key: tokens of Microsoft Entra ID and Google, temporary keys of AWS. They are fetched
+//! when they are needed and kept until shortly before they expire.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http_body_util::{BodyExt as _, Limited};
+use ring::rand::SystemRandom;
+use ring::signature::RSA_PKCS1_SHA256;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Prober;
+use super::pool::Line;
+use super::record::End;
+use super::run::{explain, message, of_hyper};
+use super::transport::{self, Route, Stages};
+use crate::clock::uptime;
+use crate::config::service_key;
+use llmwatch_core::model::{
+    Aws, AwsKeys, AwsSource, Endpoint, Entra, Fault, Google, GoogleSource, Secret, Timestamp,
+};
+use llmwatch_core::protocol::dialect::{Credential, Request};
+use llmwatch_core::protocol::{aws_credentials, entra_token, google_token};
+
+/// A token is fetched anew when it has less than this left.
+const SPARE: Duration = Duration::from_mins(5);
+/// How long all steps of a fetch may take, and how long an answer may be.
+const WITHIN: Duration = Duration::from_secs(10);
+const MAX_BYTES: usize = 64 * 1024;
+/// How long a service on this machine or beside it may take to be reached.
+const METADATA_WITHIN: Duration = Duration::from_secs(2);
+/// How long the keys of a profile are used before the file is read again.
+const PROFILE_LIFE: Duration = Duration::from_mins(1);
+/// A token file or a profile file has no more bytes.
+const MAX_FILE: u64 = 256 * 1024;
+
+/// What stands for the key in one request.
+#[derive(Debug, Clone)]
+pub(super) enum Held {
+    /// Nothing: the key of the configuration is used.
+    Configured,
+    /// A token.
+    Token(Secret),
+    /// AWS keys.
+    Aws(AwsKeys),
+}
+
+impl Held {
+    /// As the request takes it.
+    pub(super) fn credential(&self) -> Credential<'_> {
+        match self {
+            Self::Configured => Credential::Configured,
+            Self::Token(token) => Credential::Token(token.expose()),
+            Self::Aws(keys) => Credential::Aws(keys),
+        }
+    }
+
+    /// What must not show in an answer's text.
+    pub(super) fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            Self::Configured => Vec::new(),
+            Self::Token(token) => vec![token],
+            Self::Aws(keys) => keys.secrets(),
+        }
+    }
+}
+
+/// Where something kept came from. It may hold secrets, so it does not show itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Source(String);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+impl Source {
+    fn of(endpoint: &Endpoint) -> Option<Self> {
+        if let Some(entra) = &endpoint.entra {
+            let secret = entra.client_secret.expose();
+            return Some(Self(format!(
+                "{} {} {} {secret}",
+                entra.token_url, entra.client_id, entra.scope
+            )));
+        }
+        if let Some(aws) = &endpoint.aws {
+            return match &aws.source {
+                AwsSource::ApiKey | AwsSource::Keys(_) => None,
+                source => Some(Self(format!("{source:?}"))),
+            };
+        }
+        match &endpoint.google.as_ref()?.source {
+            GoogleSource::None => None,
+            GoogleSource::ServiceAccount {
+                client_email,
+                key_id,
+                token_url,
+                ..
+            } => Some(Self(format!("{token_url} {client_email} {key_id}"))),
+            GoogleSource::AuthorizedUser {
+                refresh_token,
+                token_url,
+                ..
+            } => Some(Self(format!("{token_url} {}", refresh_token.expose()))),
+            GoogleSource::Metadata { url } => Some(Self(url.to_string())),
+        }
+    }
+}
+
+/// What all endpoints have fetched, by where it came from, and until when it is good: by the time the machine is up, since
+/// a token ages while the machine sleeps as well.
+#[derive(Debug, Default)]
+pub(super) struct Credentials(Mutex<BTreeMap<Source, (Held, Duration)>>);
+
+impl Credentials {
+    async fn kept(&self, source: &Source) -> Option<Held> {
+        let kept = self.0.lock().await;
+        kept.get(source)
+            .filter(|(_, until)| *until > uptime())
+            .map(|(held, _)| held.clone())
+    }
+
+    async fn keep(&self, source: Source, held: Held, life: Duration) {
+        // One that lives shorter than the spare is used for half its life.
+        let until = uptime() + life.saturating_sub(SPARE).max(life / 2);
+        self.0.lock().await.insert(source, (held, until));
+    }
+}
+
+/// What stands for the key of `endpoint`, and how long it took to fetch, if it was. The error is the end of the probe.
+pub(super) async fn obtain(
+    prober: &Prober,
+    endpoint: &Endpoint,
+    now: Timestamp,
+) -> (Result<Held, End>, Option<Duration>) {
+    if let Some(Aws {
+        source: AwsSource::Keys(keys),
+        ..
+    }) = &endpoint.aws
+    {
+        return (Ok(Held::Aws(keys.clone())), None);
+    }
+    let Some(source) = Source::of(endpoint) else {
+        return (Ok(Held::Configured), None);
+    };
+    if let Some(held) = prober.credentials.kept(&source).await {
+        return (Ok(held), None);
+    }
+    let began = Instant::now();
+    let fetch = Fetch { prober, now };
+    let fetched = tokio::time::timeout(WITHIN, fetch.of(endpoint)).await;
+    let took = Some(began.elapsed());
+    match fetched {
+        Err(_) => {
+            let words = "no answer from the identity provider".to_owned();
+            (Err(End::Broken(Fault::TimeoutHeaders, words)), took)
+        }
+        Ok(Err((fault, words))) => (Err(End::Broken(fault, words)), took),
+        Ok(Ok((held, life))) => {
+            prober.credentials.keep(source, held.clone(), life).await;
+            (Ok(held), took)
+        }
+    }
+}
+
+type Fetched = Result<(Held, Duration), (Fault, String)>;
+
+struct Fetch<'a> {
+    prober: &'a Prober,
+    now: Timestamp,
+}
+
+impl Fetch<'_> {
+    async fn of(&self, endpoint: &Endpoint) -> Fetched {
+        if let Some(entra) = &endpoint.entra {
+            self.entra(entra).await
+        } else if let Some(aws) = &endpoint.aws {
+            self.aws(aws).await
+        } else if let Some(google) = &endpoint.google {
+            self.google(google).await
+        } else {
+            Ok((Held::Configured, Duration::ZERO))
+        }
+    }
+
+    async fn entra(&self, entra: &Entra) -> Fetched {
+        self.token(&entra_token::request(entra)).await
+    }
+
+    /// A token of OAuth 2.0.
+    async fn token(&self, request: &Request) -> Fetched {
+        let (status, body) = self
+            .send(request, Way::Usual)
+            .await
+            .map_err(|(fault, words)| (fault, format!("the identity provider: {words}")))?;
+        let (token, life) = entra_token::read(status, &body)?;
+        Ok((Held::Token(token), life))
+    }
+
+    async fn google(&self, google: &Google) -> Fetched {
+        match &google.source {
+            GoogleSource::None => Ok((Held::Configured, Duration::ZERO)),
+            GoogleSource::ServiceAccount {
+                client_email,
+                key_id,
+                private_key,
+                token_url,
+            } => {
+                let unsigned = google_token::unsigned(client_email, key_id, token_url, self.now);
+                let signature = sign(private_key, &unsigned)
+                    .map_err(|words| (Fault::AccountAuth, words.to_owned()))?;
+                let assertion = format!("{unsigned}.{signature}");
+                self.token(&google_token::exchange(token_url, &assertion))
+                    .await
+            }
+            GoogleSource::AuthorizedUser {
+                client_id,
+                client_secret,
+                refresh_token,
+                token_url,
+            } => {
+                let request =
+                    google_token::refresh(token_url, client_id, client_secret, refresh_token);
+                self.token(&request).await
+            }
+            GoogleSource::Metadata { url } => {
+                let (status, body) = self
+                    .send(&google_token::of_metadata(url), Way::Metadata)
+                    .await
+                    .map_err(|(_, words)| {
+                        (
+                            Fault::AccountAuth,
+                            format!(
+                                "no Google credentials: none are configured, and the metadata service of \
+                                 a machine at Google does not answer: {words}"
+                            ),
+                        )
+                    })?;
+                let (token, life) = entra_token::read(status, &body)?;
+                Ok((Held::Token(token), life))
+            }
+        }
+    }
+
+    async fn aws(&self, aws: &Aws) -> Fetched {
+        match &aws.source {
+            AwsSource::ApiKey => Ok((Held::Configured, Duration::ZERO)),
+            AwsSource::Keys(keys) => Ok((Held::Aws(keys.clone()), Duration::MAX)),
+            AwsSource::Profile { file, profile } => {
+                let text = read_file(file).await?;
+                let keys = aws_credentials::of_profile(&text, profile).map_err(|words| {
+                    (Fault::AccountAuth, format!("{}: {words}", file.display()))
+                })?;
+                Ok((Held::Aws(keys), PROFILE_LIFE))
+            }
+            AwsSource::WebIdentity {
+                token_file,
+                role_arn,
+                session_name,
+                sts_url,
+            } => {
+                let token = Secret::new(read_file(token_file).await?.trim());
+                let request = aws_credentials::assume_role(sts_url, role_arn, session_name, &token);
+                let (status, body) = self
+                    .send(&request, Way::Usual)
+                    .await
+                    .map_err(|(fault, words)| (fault, format!("AWS STS: {words}")))?;
+                self.keys(aws_credentials::of_sts(status, &body, self.now))
+                    .map_err(|(fault, words)| (fault, token.redact(&words)))
+            }
+            AwsSource::Container {
+                url,
+                token_file,
+                token,
+            } => {
+                let token = match token_file {
+                    Some(file) => Some(Secret::new(read_file(file).await?.trim())),
+                    None => token.clone(),
+                };
+                let request = aws_credentials::of_container(url, token.as_ref());
+                let (status, body) = self.metadata(&request).await?;
+                self.keys(aws_credentials::of_json(status, &body, self.now))
+            }
+            AwsSource::Instance { url } => {
+                let (status, session) = self.metadata(&aws_credentials::session(url)).await?;
+                let session = aws_credentials::one_line(status, &session)
+                    .map_err(|words| (Fault::AccountAuth, words))?;
+                let request = aws_credentials::role(url, &session);
+                let (status, role) = self.metadata(&request).await?;
+                let role = aws_credentials::one_line(status, &role)
+                    .map_err(|words| (Fault::AccountAuth, words))?;
+                let request = aws_credentials::of_role(url, &session, &role);
+                let (status, body) = self.metadata(&request).await?;
+                self.keys(aws_credentials::of_json(status, &body, self.now))
+            }
+        }
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as the other steps of the fetch do"
+    )]
+    fn keys(&self, read: Result<(AwsKeys, Duration), String>) -> Fetched {
+        let (keys, life) = read.map_err(|words| (Fault::AccountAuth, words))?;
+        Ok((Held::Aws(keys), life))
+    }
+
+    /// Asks a service beside this machine for AWS keys.
+    async fn metadata(&self, request: &Request) -> Result<(u16, String), (Fault, String)> {
+        self.send(request, Way::Metadata).await.map_err(|(_, words)| {
+            let host = request.url.host_str().unwrap_or_default();
+            (
+                Fault::AccountAuth,
+                format!(
+                    "no AWS credentials: none are configured, and the metadata service at {host} does \
+                     not answer: {words}"
+                ),
+            )
+        })
+    }
+
+    /// One request and the status and body of its answer.
+    async fn send(&self, request: &Request, way: Way) -> Result<(u16, String), (Fault, String)> {
+        let Prober { proxies, tls, .. } = self.prober;
+        let (proxy, within) = match way {
+            Way::Usual => (proxies.towards(&request.url), WITHIN),
+            Way::Metadata => (None, METADATA_WITHIN),
+        };
+        let mut stages = Stages::default();
+        let route = Route {
+            proxy,
+            ..Route::default()
+        };
+        let exchange = async {
+            let deadline = Instant::now() + within;
+            let connected = transport::connect(&request.url, route, tls, deadline, &mut stages)
+                .await
+                .map_err(|no| (no.fault, no.words))?;
+            let of_line =
+                |error: hyper::Error| (of_hyper(&error, Fault::TcpReset), explain(&error));
+            let mut line = Line::begin(connected, stages.remote, None)
+                .await
+                .map_err(of_line)?;
+            let proxy = proxy.filter(|_| request.url.scheme() == "http");
+            let message = message(request, line.is_http2(), proxy)
+                .map_err(|error| (Fault::RequestRejected, error.to_string()))?;
+            let answer = line.send(message).await.map_err(of_line)?;
+            let status = answer.status().as_u16();
+            let body = line
+                .drive(Limited::new(answer.into_body(), MAX_BYTES).collect())
+                .await
+                .map_err(|error| (Fault::BodyMalformed, error.to_string()))?
+                .to_bytes();
+            Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        };
+        match tokio::time::timeout(within, exchange).await {
+            Ok(done) => done,
+            Err(_) => Err((Fault::TimeoutHeaders, "no answer in time".to_owned())),
+        }
+    }
+}
+
+/// How a service is reached.
+#[derive(Clone, Copy)]
+enum Way {
+    /// As the endpoints are.
+    Usual,
+    /// Without a proxy and at once: it is on this machine or beside it.
+    Metadata,
+}
+
+async fn read_file(path: &std::path::Path) -> Result<String, (Fault, String)> {
+    let failed = |why: String| {
+        (
+            Fault::AccountAuth,
+            format!("cannot read {}: {why}", path.display()),
+        )
+    };
+    let length = tokio::fs::metadata(path)
+        .await
+        .map_err(|error| failed(transport::describe_io(&error)))?
+        .len();
+    if length > MAX_FILE {
+        return Err(failed(format!("it has more than {MAX_FILE} bytes")));
+    }
+    tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| failed(transport::describe_io(&error)))
+}
+
+/// The signature of `text` by RS256, as a JSON Web Token has it.
+fn sign(pem: &Secret, text: &str) -> Result<String, &'static str> {
+    let key = service_key(pem)?;
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        text.as_bytes(),
+        &mut signature,
+    )
+    .map_err(|_| "the service account's key cannot sign")?;
+    Ok(URL_SAFE_NO_PAD.encode(signature))
+}
