@@ -11,6 +11,7 @@ mod daemon_client;
 mod demo;
 mod export;
 mod incidents;
+mod init;
 mod manual;
 mod note;
 mod outbox;
@@ -53,7 +54,13 @@ const VERSION: &str = env!("LLMWATCH_VERSION");
 
 /// A synthetic uptime monitor for LLM APIs: probes, measures, detects, attributes, alerts.
 #[derive(Debug, Parser)]
-#[command(name = "llmwatch", version = VERSION, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "llmwatch",
+    version = VERSION,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  llmwatch demo\n  llmwatch init\n  llmwatch check && llmwatch run"
+)]
 struct Cli {
     /// Configuration file [default: `$LLMWATCH_CONFIG`, else ./monitor.toml if it exists, else
     /// /etc/llmwatch/monitor.toml]
@@ -97,7 +104,9 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     /// Run the daemon in the foreground
-    Run,
+    Run(run::Args),
+    /// Write a configuration from what is found on this machine
+    Init(init::Args),
     /// Validate the configuration and print the plan: endpoints, requests, tokens and cost per day
     Check(check::Args),
     /// Probe endpoints once, now, without the daemon
@@ -135,6 +144,7 @@ enum Subcommands {
     /// Print shell completions
     Completions(manual::CompletionsArgs),
     /// Print the man page
+    #[command(after_help = "Example: llmwatch man | man -l -")]
     Man,
 }
 
@@ -186,7 +196,8 @@ async fn dispatch(cli: Cli) -> u8 {
         level: cli.log_level,
     };
     let result = match cli.subcommand {
-        Subcommands::Run => run::run(&globals).await,
+        Subcommands::Run(args) => run::run(&globals, &args).await,
+        Subcommands::Init(args) => init::run(&globals, &args).await,
         Subcommands::Check(args) => check::run(&globals, &args).await,
         Subcommands::Probe(args) => probe::run(&globals, &args).await,
         Subcommands::Status(args) => status::run(&globals, &args).await,
@@ -299,6 +310,14 @@ impl Globals {
     /// The same as far as no secret is needed for it: a reload must not pass that the daemon would refuse.
     fn load_whole_without_secrets(&self) -> Result<Settings, Failure> {
         load_whole(&self.config_path(), &without_secrets()).map_err(|e| Failure::misconfigured(&e))
+    }
+
+    /// Whether the log is written for programs even on a terminal.
+    fn is_for_machines(&self, configured: LogFormat) -> bool {
+        match self.format {
+            Some(format) => matches!(format, Format::Json | Format::Journald),
+            None => matches!(configured, LogFormat::Json | LogFormat::Journald),
+        }
     }
 
     /// Installs the log, as the configuration and the command line say.

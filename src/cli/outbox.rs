@@ -22,14 +22,17 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// List pending and dead notifications (the default)
+    #[command(after_help = "Example: llmwatch outbox list --json")]
     List,
     /// Retry notifications; a running daemon sends them within seconds
+    #[command(after_help = "Example: llmwatch outbox retry all")]
     Retry {
         /// Ids from the list, or the first characters of one; `all` for every dead notification
         #[arg(required = true)]
         ids: Vec<String>,
     },
     /// Drop notifications: they are never sent
+    #[command(after_help = "Example: llmwatch outbox drop 0192f")]
     Drop {
         /// Ids from the list, or the first characters of one; `all` for every dead notification
         #[arg(required = true)]

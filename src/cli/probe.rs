@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use super::{Exit, Failure, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
 use crate::clock;
+use crate::config::Settings;
 use crate::probe::{Controls, Due, Prober};
 use crate::redact::Redactor;
 use llmwatch_core::incident::attribution::{Context, attribute};
@@ -79,15 +80,41 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
             text: "llmwatch: no endpoint is configured".to_owned(),
         });
     }
-    let prober = Arc::new(Prober::new(&config).map_err(|e| Failure::from(e).with(UNKNOWN))?);
+    let all = samples(&config, &chosen, args.count)
+        .await
+        .map_err(|f| f.with(UNKNOWN))?;
+    let status = all
+        .iter()
+        .map(|samples| judge(samples))
+        .max_by_key(|s| severity(*s))
+        .unwrap_or(Status::Unknown);
+    if args.json {
+        for sample in all.iter().flatten() {
+            print(&serde_json::to_string(sample)?);
+        }
+    } else if args.nagios {
+        print(&plugin_line(status, &all));
+    } else {
+        print(&render(&all));
+    }
+    Ok(plugin_code(status))
+}
+
+/// The samples of each of `endpoints`, probed `count` times, as a daemon would record them.
+pub(super) async fn samples(
+    config: &Settings,
+    endpoints: &[Arc<Endpoint>],
+    count: u32,
+) -> Result<Vec<Vec<Sample>>, Failure> {
+    let prober = Arc::new(Prober::new(config)?);
     let controls = Arc::new(Controls::new(
         &config.connectivity_checks,
         &config.endpoints,
     ));
-    let redactor = Redactor::new(&config);
+    let redactor = Redactor::new(config);
     let mut tasks = JoinSet::new();
-    for (place, endpoint) in chosen.iter().cloned().enumerate() {
-        let (prober, controls, count) = (prober.clone(), controls.clone(), args.count);
+    for (place, endpoint) in endpoints.iter().cloned().enumerate() {
+        let (prober, controls, count) = (prober.clone(), controls.clone(), count);
         let redactor = redactor.clone();
         tasks.spawn(async move {
             let mut samples = Vec::new();
@@ -115,22 +142,7 @@ async fn probe(globals: &Globals, args: &Args) -> Exit {
     }
     let mut all = tasks.join_all().await;
     all.sort_by_key(|(place, _)| *place);
-    let all: Vec<Vec<Sample>> = all.into_iter().map(|(_, samples)| samples).collect();
-    let status = all
-        .iter()
-        .map(|samples| judge(samples))
-        .max_by_key(|s| severity(*s))
-        .unwrap_or(Status::Unknown);
-    if args.json {
-        for sample in all.iter().flatten() {
-            print(&serde_json::to_string(sample)?);
-        }
-    } else if args.nagios {
-        print(&plugin_line(status, &all));
-    } else {
-        print(&render(&all));
-    }
-    Ok(plugin_code(status))
+    Ok(all.into_iter().map(|(_, samples)| samples).collect())
 }
 
 /// The status that an endpoint's samples show. When only the account or this machine failed, the provider was not

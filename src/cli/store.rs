@@ -18,18 +18,21 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Check the integrity of the database; the daemon may be running
+    #[command(after_help = "Example: llmwatch store check --json")]
     Check {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Recover what is readable into a new database and keep the damaged file; stop the daemon first
+    #[command(after_help = "Example: llmwatch store repair")]
     Repair {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Write a consistent copy to a new file; the daemon may be running
+    #[command(after_help = "Example: llmwatch store backup /var/backups/llmwatch.db")]
     Backup {
         /// File to write
         file: PathBuf,

@@ -38,6 +38,26 @@ const CONNECTIVITY_CHECKS: [(&str, &str); 3] = [
 /// Everything that is wrong with them, at once.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
     let (sources, warnings) = read_sources(path, surroundings)?;
+    checked(sources, warnings, surroundings)
+}
+
+/// Checks `text` as if it were the file at `path`; it includes no other.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load_text(
+    path: &Path,
+    text: String,
+    surroundings: &Surroundings,
+) -> Result<Settings, ConfigError> {
+    checked(Sources::of_text(path, text), Vec::new(), surroundings)
+}
+
+fn checked(
+    sources: Sources,
+    warnings: Vec<String>,
+    surroundings: &Surroundings,
+) -> Result<Settings, ConfigError> {
     match parse(&sources, surroundings) {
         Ok((mut settings, _)) => {
             settings.warnings.extend(warnings);

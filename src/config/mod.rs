@@ -24,7 +24,7 @@ mod webhook;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-pub use self::check::load;
+pub use self::check::{load, load_text};
 pub(crate) use self::cloud::service_key;
 pub use self::diagnostic::{ConfigError, Diagnostic};
 pub use self::explain::{ExplainError, Explanation, explain};

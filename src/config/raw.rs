@@ -554,7 +554,9 @@ impl<'a> Value<'a> {
         }
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let help = match nearest(&text, names.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
+            Some(meant) => {
+                format!("did you mean `{meant}`? Write `{} = \"{meant}\"`", self.key)
+            }
             None => format!("expected one of: {}", names.join(", ")),
         };
         self.error(

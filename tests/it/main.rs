@@ -14,6 +14,7 @@ mod delivery;
 mod detect;
 mod emails;
 mod exec_channels;
+mod first_minutes;
 mod fold;
 mod formats;
 mod hostile_servers;

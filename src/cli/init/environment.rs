@@ -1,0 +1,163 @@
+//! What the environment has: keys and addresses under the names that the official clients read.
+
+use std::collections::HashMap;
+
+use crate::config::catalog;
+use llmwatch_core::model::Provider;
+
+/// Keys to name to somebody who has none.
+pub(super) const KEYS_OF_VENDORS: &str =
+    "OPENAI_API_KEY, AZURE_OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY";
+
+/// An endpoint that can be probed.
+pub(super) struct Candidate {
+    /// For the person: where it was found.
+    pub(super) found: String,
+    /// Its keys with their values in TOML, in order.
+    keys: Vec<(&'static str, String)>,
+}
+
+/// A vendor of which a part is known only.
+pub(super) struct Missing {
+    /// Which variables are there.
+    pub(super) found: String,
+    /// Which is not.
+    pub(super) needed: String,
+}
+
+impl Candidate {
+    pub(super) fn new(found: impl Into<String>, provider: Provider) -> Self {
+        let keys = vec![("provider", quoted(provider.as_str()))];
+        Self {
+            found: found.into(),
+            keys,
+        }
+    }
+
+    /// With one more key; `value` is plain text.
+    pub(super) fn with(mut self, key: &'static str, value: &str) -> Self {
+        self.keys.push((key, quoted(value)));
+        self
+    }
+
+    /// The table of the endpoint.
+    pub(super) fn block(&self) -> String {
+        let lines = self
+            .keys
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"));
+        format!("[[endpoint]]\n{}", lines.collect::<String>())
+    }
+}
+
+/// `text` as a string of TOML.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The vendors other than Azure: the variables of the key, in order of preference, and that of the address.
+const VENDORS: [(Provider, &[&str], Option<&str>); 17] = [
+    (
+        Provider::OpenAi,
+        &["OPENAI_API_KEY"],
+        Some("OPENAI_BASE_URL"),
+    ),
+    (
+        Provider::Anthropic,
+        &["ANTHROPIC_API_KEY"],
+        Some("ANTHROPIC_BASE_URL"),
+    ),
+    (
+        Provider::Gemini,
+        &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        Some("GOOGLE_GEMINI_BASE_URL"),
+    ),
+    (Provider::Groq, &["GROQ_API_KEY"], None),
+    (Provider::Mistral, &["MISTRAL_API_KEY"], None),
+    (Provider::Cohere, &["COHERE_API_KEY", "CO_API_KEY"], None),
+    (Provider::DeepSeek, &["DEEPSEEK_API_KEY"], None),
+    (Provider::XAi, &["XAI_API_KEY"], None),
+    (Provider::Together, &["TOGETHER_API_KEY"], None),
+    (Provider::Fireworks, &["FIREWORKS_API_KEY"], None),
+    (Provider::Cerebras, &["CEREBRAS_API_KEY"], None),
+    (Provider::OpenRouter, &["OPENROUTER_API_KEY"], None),
+    (Provider::Perplexity, &["PERPLEXITY_API_KEY"], None),
+    (Provider::Moonshot, &["MOONSHOT_API_KEY"], None),
+    (Provider::Zhipu, &["ZHIPUAI_API_KEY", "ZAI_API_KEY"], None),
+    (Provider::MiniMax, &["MINIMAX_API_KEY"], None),
+    (Provider::DashScope, &["DASHSCOPE_API_KEY"], None),
+];
+
+/// Everything that `vars` name.
+pub(super) fn candidates(vars: &HashMap<String, String>) -> (Vec<Candidate>, Vec<Missing>) {
+    let value = |name: &str| vars.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
+    let mut found = Vec::new();
+    for (provider, keys, address) in VENDORS {
+        let Some(key) = keys.iter().find(|name| value(name).is_some()) else {
+            continue;
+        };
+        let base_url = address.and_then(|name| Some((name, value(name)?)));
+        let source = base_url.map_or((*key).to_owned(), |(name, _)| format!("{key} and {name}"));
+        let mut candidate =
+            Candidate::new(source, provider).with("api_key", &format!("${{{key}}}"));
+        if let Some((_, url)) = base_url {
+            candidate = candidate.with("base_url", url);
+        }
+        if let Some(model) = catalog::default_model(provider, catalog::default_api(provider)) {
+            candidate = candidate.with("model", model);
+        }
+        found.push(candidate);
+    }
+    let mut missing = Vec::new();
+    match azure(&value) {
+        Some(Ok(candidate)) => found.push(candidate),
+        Some(Err(incomplete)) => missing.push(incomplete),
+        None => {}
+    }
+    (found, missing)
+}
+
+fn azure<'v>(value: &impl Fn(&str) -> Option<&'v str>) -> Option<Result<Candidate, Missing>> {
+    let first = |names: &[&'static str]| {
+        let mut all = names.iter().copied();
+        all.find_map(|name| value(name).map(|v| (name, v)))
+    };
+    let key = first(&["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY"]);
+    let address = first(&["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_BASE_URL"]);
+    let deployment = first(&[
+        "AZURE_OPENAI_DEPLOYMENT",
+        "AZURE_OPENAI_DEPLOYMENT_NAME",
+        "AZURE_OPENAI_CHAT_DEPLOYMENT_NAME",
+        "AZURE_OPENAI_CHAT_DEPLOYMENT",
+    ]);
+    let version = first(&["AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"]);
+    let parts = [key, address, deployment];
+    let names: Vec<_> = parts.iter().flatten().map(|(name, _)| *name).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let found = names.join(", ");
+    let needed = |name: &str| {
+        Some(Err(Missing {
+            found: found.clone(),
+            needed: name.to_owned(),
+        }))
+    };
+    let Some((key, _)) = key else {
+        return needed("AZURE_OPENAI_API_KEY");
+    };
+    let Some((_, address)) = address else {
+        return needed("AZURE_OPENAI_ENDPOINT");
+    };
+    let Some((_, deployment)) = deployment else {
+        return needed("AZURE_OPENAI_DEPLOYMENT");
+    };
+    let mut candidate = Candidate::new(found, Provider::AzureOpenAi)
+        .with("api_key", &format!("${{{key}}}"))
+        .with("base_url", address)
+        .with("deployment", deployment);
+    if let Some((_, version)) = version {
+        candidate = candidate.with("api_version", version);
+    }
+    Some(Ok(candidate))
+}

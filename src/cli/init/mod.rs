@@ -1,0 +1,251 @@
+//! `llmwatch init`: writes a configuration from what it finds on this machine, and asks for the rest.
+
+mod channel;
+mod environment;
+mod ollama;
+mod text;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use self::channel::{Answers, ChannelBlock};
+use self::environment::{Candidate, Missing};
+use super::{Exit, Failure, Globals, probe};
+use crate::clock;
+use crate::config::{self, Surroundings};
+use llmwatch_core::model::{Outcome, Sample};
+
+/// Probed endpoints and what their first probe showed.
+struct Probed {
+    candidate: Candidate,
+    name: String,
+    sample: Sample,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  OPENAI_API_KEY=… llmwatch init\n  llmwatch init --yes --to oncall@example.com --smtp smtp://127.0.0.1:25 --output /etc/llmwatch/monitor.toml"
+)]
+pub(super) struct Args {
+    /// Ask nothing: write what is found
+    #[arg(long, short)]
+    yes: bool,
+    /// File to write
+    #[arg(long, short, value_name = "FILE", default_value = "monitor.toml")]
+    output: PathBuf,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// Send alerts to this email address; needs --smtp
+    #[arg(long, value_name = "ADDRESS", requires = "smtp")]
+    to: Option<String>,
+    /// Sender of the mails [default: llmwatch@ and the domain of --to]
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    from: Option<String>,
+    /// Mail server, such as `smtps://user:${SMTP_PASSWORD}@smtp.example.com`
+    #[arg(long, value_name = "URL", requires = "to")]
+    smtp: Option<String>,
+    /// Send alerts to this webhook
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+}
+
+impl Args {
+    fn asks(&self) -> bool {
+        !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+}
+
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+    let _ = globals;
+    let path = &args.output;
+    if !args.force && path.symlink_metadata().is_ok() {
+        return refused(&format!(
+            "`{}` exists and was not changed; `--force` overwrites it, `--output FILE` writes another",
+            path.display()
+        ));
+    }
+    let surroundings = Surroundings::from_process();
+    let mut asked = Answers::new(args.asks());
+    let (mut candidates, missing) = environment::candidates(&surroundings.vars);
+    candidates.extend(ollama::candidate(&surroundings).await);
+    for Missing { found, needed } in missing {
+        match asked.deployment(&found, &needed) {
+            Some(candidate) => candidates.push(candidate),
+            None => eprintln!("found {found}, but not {needed}: skipped"),
+        }
+    }
+    candidates.retain(|candidate| is_usable(path, candidate, &surroundings));
+    if candidates.is_empty() {
+        return refused(&format!(
+            "nothing to monitor was found and nothing was written. Export a key, such as {}, or start \
+             Ollama, and run `llmwatch init` again",
+            environment::KEYS_OF_VENDORS
+        ));
+    }
+    for candidate in &candidates {
+        eprintln!("found {}", candidate.found);
+    }
+    let channel = match channel_of_flags(path, args, &surroundings)? {
+        Some(block) => Some(block),
+        None => asked.channel(path, &surroundings),
+    };
+    eprintln!("probing each endpoint once …");
+    let probed = probe_all(path, candidates, &surroundings).await?;
+    let written = text::render(&probed, channel.as_ref(), &surroundings, clock::now());
+    for secret in channel.iter().flat_map(|c| &c.secrets) {
+        write(
+            &secret.path(path),
+            &secret.content,
+            Secrecy::Private,
+            args.force,
+        )?;
+    }
+    write(path, &written, Secrecy::Public, args.force)?;
+    // What was written is read as `run` would read it.
+    if let Err(error) = config::load(path, &surroundings) {
+        return refused(&format!(
+            "`{}` was written, but it is not valid yet:\n{error}",
+            path.display()
+        ));
+    }
+    next_steps(path, &probed, channel.as_ref());
+    Ok(0)
+}
+
+fn refused(text: &str) -> Exit {
+    Err(Failure {
+        code: 1,
+        text: format!("llmwatch: {text}"),
+    })
+}
+
+/// Whether the configuration takes `candidate`; if not, says why.
+fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Surroundings) -> bool {
+    match config::load_text(path, candidate.block(), surroundings) {
+        Ok(_) => true,
+        Err(error) => {
+            let why = error.diagnostics().first().map(|d| d.message.clone());
+            eprintln!(
+                "found {}, but it cannot be used: {}",
+                candidate.found,
+                why.unwrap_or_default()
+            );
+            false
+        }
+    }
+}
+
+fn channel_of_flags(
+    path: &Path,
+    args: &Args,
+    surroundings: &Surroundings,
+) -> Result<Option<ChannelBlock>, Failure> {
+    let block = match (&args.to, &args.smtp, &args.webhook) {
+        (Some(to), Some(smtp), _) => ChannelBlock::email(path, to, args.from.as_deref(), smtp),
+        (_, _, Some(url)) => ChannelBlock::webhook(path, url),
+        _ => return Ok(None),
+    };
+    block
+        .check(path, surroundings)
+        .map(|()| Some(block))
+        .map_err(|why| Failure {
+            code: 1,
+            text: format!("llmwatch: nothing was written: {why}"),
+        })
+}
+
+async fn probe_all(
+    path: &Path,
+    candidates: Vec<Candidate>,
+    surroundings: &Surroundings,
+) -> Result<Vec<Probed>, Failure> {
+    let blocks: String = candidates.iter().map(Candidate::block).collect();
+    let settings = config::load_text(path, blocks, surroundings)
+        .map_err(|error| Failure::misconfigured(&error).with(1))?;
+    let samples = probe::samples(&settings, &settings.endpoints, 1).await?;
+    let probed = candidates.into_iter().zip(samples).zip(&settings.endpoints);
+    Ok(probed
+        .filter_map(|((candidate, samples), endpoint)| {
+            let sample = samples.into_iter().next()?;
+            Some(Probed {
+                candidate,
+                name: endpoint.name.clone(),
+                sample,
+            })
+        })
+        .collect())
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrecy {
+    /// Whoever the umask lets.
+    Public,
+    /// Its owner.
+    Private,
+}
+
+/// Writes a file whole; an existing one only if `overwrite`.
+fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let failed = |error: std::io::Error| Failure {
+        code: 1,
+        text: format!("llmwatch: cannot write `{}`: {error}", path.display()),
+    };
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    if secrecy == Secrecy::Private {
+        options.mode(0o600);
+    }
+    // A new file beside it, so that whatever goes wrong leaves the old one as it was.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    let result = options
+        .open(&fresh)
+        .and_then(|mut file| {
+            file.write_all(content.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| {
+            if overwrite {
+                std::fs::rename(&fresh, path)
+            } else {
+                // Unlike a rename, a link never replaces what is there.
+                std::fs::hard_link(&fresh, path)
+            }
+        });
+    let _ = std::fs::remove_file(&fresh);
+    result.map_err(failed)
+}
+
+fn next_steps(path: &Path, probed: &[Probed], channel: Option<&ChannelBlock>) {
+    let shown = path.display();
+    let option = if path == Path::new("monitor.toml") {
+        String::new()
+    } else {
+        format!(" -c {shown}")
+    };
+    eprintln!("\nwrote {shown}:");
+    for one in probed {
+        let sample = &one.sample;
+        match sample.outcome {
+            Outcome::Failed => eprintln!(
+                "  {}: the first probe failed: {}",
+                one.name,
+                text::failure(sample)
+            ),
+            _ => eprintln!("  {}: {}", one.name, text::success(sample)),
+        }
+    }
+    eprintln!("\nnext:");
+    if channel.is_none() {
+        eprintln!("  edit {shown}: fill in [[email]] or [[webhook]], or nobody is notified");
+    }
+    eprintln!("  llmwatch{option} check         # what it means and costs; touches no network");
+    if channel.is_some() {
+        eprintln!("  llmwatch{option} test-alert    # whether alerts arrive");
+    }
+    eprintln!("  llmwatch{option} run           # then open http://127.0.0.1:8686/");
+}
