@@ -153,9 +153,9 @@ impl Replay {
             .map(|endpoint| Member {
                 incidents: incidents
                     .iter()
-                    .filter(|i| i.endpoints.contains(&endpoint.name))
+                    .filter(|i| i.affected().any(|name| *name == endpoint.name))
                     .map(|i| {
-                        let end = i.ended_at.or(i.resolved_at).unwrap_or(Timestamp(i64::MAX));
+                        let end = i.resolved_at.unwrap_or(Timestamp(i64::MAX));
                         (i.opened_at, end, i.status)
                     })
                     .collect(),

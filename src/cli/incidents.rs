@@ -99,6 +99,9 @@ fn story(i: &Incident, locale: &Locale) -> String {
         text += &format!("duration   {so_far}\n");
     }
     text += &format!("endpoints  {}\n", i.endpoints.join(", "));
+    if !i.recovered.is_empty() {
+        text += &format!("recovered  {}\n", i.recovered.join(", "));
+    }
     if i.evidence.samples.is_empty() {
         return text;
     }

@@ -203,9 +203,9 @@ impl LogRecord {
         };
         let fields = json!({
             "incident": incident.id, "number": incident.number, "endpoint": incident.endpoints.first(),
-            "endpoints": incident.endpoints, "provider": incident.provider, "status": incident.status,
+            "endpoints": incident.endpoints, "recovered": incident.recovered, "provider": incident.provider, "status": incident.status,
             "cause": incident.cause, "attribution": incident.attribution, "started_at": incident.started_at,
-            "opened_at": incident.opened_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
+            "opened_at": incident.opened_at, "ended_at": incident.ended_at, "resolved_at": incident.resolved_at, "duration_s": incident.duration_s,
             "explanation": incident.explanation, "new_normal": incident.new_normal, "lead_s": incident.official.lead_s,
         });
         let title = &incident.title;

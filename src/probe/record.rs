@@ -105,6 +105,7 @@ impl Recorder<'_> {
         sample.ratelimit_remaining_requests = head.remaining_requests;
         sample.ratelimit_remaining_tokens = head.remaining_tokens;
         sample.ratelimit_headroom = head.headroom;
+        sample.organization = head.organization;
         if let Some(model) = &self.endpoint.model {
             sample.model_retires_at = retires_at(model, &ended.answer.retiring);
         }
@@ -281,6 +282,7 @@ pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
         tls_expires_at: None,
         model_retires_at: None,
         ratelimit_headroom: None,
+        organization: None,
         load_ms: None,
         proxy_ms: None,
         warnings: Vec::new(),

@@ -206,6 +206,8 @@ struct Profile {
     tls_expires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model_retires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    organization: Option<String>,
 }
 
 impl Profile {
@@ -223,6 +225,7 @@ impl Profile {
             http_version: s.http_version.clone(),
             tls_expires_at: s.tls_expires_at.map(|t| t.0),
             model_retires_at: s.model_retires_at.map(|t| t.0),
+            organization: s.organization.clone(),
         }
     }
 }
@@ -522,6 +525,7 @@ impl SampleReader {
             tls_expires_at: profile.tls_expires_at.map(Timestamp),
             model_retires_at: profile.model_retires_at.map(Timestamp),
             ratelimit_headroom: row.get(26)?,
+            organization: profile.organization,
             load_ms: extra.load_us.map(|us| us as f64 / 1000.0),
             proxy_ms: extra.proxy_us.map(|us| us as f64 / 1000.0),
             warnings: extra.warnings,
@@ -621,6 +625,7 @@ pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
         tls_expires_at: time("tls_expires_at")?,
         model_retires_at: time("model_retires_at")?,
         ratelimit_headroom: row.get("ratelimit_headroom")?,
+        organization: None,
         load_ms: us("load_us")?,
         proxy_ms: None,
         warnings: Vec::new(),

@@ -428,6 +428,7 @@ fn invented(
             format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")
         }),
         tls_expires_at: None,
+        organization: None,
         load_ms: None,
         proxy_ms: None,
         warnings: Vec::new(),

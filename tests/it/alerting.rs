@@ -104,6 +104,7 @@ impl Story {
         let number = self.incidents.len() as u64 + 1;
         self.incidents.push(Incident {
             attribution_reason: String::new(),
+            recovered: Vec::new(),
             explains: Vec::new(),
             explained_by: None,
             new_normal: Vec::new(),

@@ -35,6 +35,10 @@ pub(crate) struct Watch {
     pub(crate) now: i64,
     /// How many times as long as usual a good answer takes.
     pub(crate) slower: f64,
+    /// The organization that an endpoint's answers name.
+    pub(crate) organizations: BTreeMap<&'static str, &'static str>,
+    /// The share of the rate limits that the headers say is left.
+    pub(crate) headroom: Option<f64>,
     next_id: u128,
     pub(crate) changes: Vec<(Change, Incident)>,
     announcements: Vec<Announcement>,
@@ -76,6 +80,8 @@ impl Watch {
             core: MonitorState::new(configuration(text).config, 1.0),
             now: 0,
             slower: 1.0,
+            organizations: BTreeMap::new(),
+            headroom: None,
             next_id: 1,
             changes: Vec::new(),
             announcements: Vec::new(),
@@ -99,6 +105,8 @@ impl Watch {
             provider: endpoint.provider,
             api: endpoint.api,
             model: endpoint.model.clone(),
+            organization: self.organizations.get(name).map(|o| (*o).to_owned()),
+            ratelimit_headroom: self.headroom,
             ..good(name, Timestamp(START + self.now * 1000))
         };
         let slower = |ms: Option<f64>| ms.map(|ms| ms * self.slower);
@@ -433,10 +441,15 @@ fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern(
 }
 
 #[test]
-fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fault() {
+fn keys_of_two_accounts_rejected_at_once_suspect_the_provider() {
     let both = endpoint("opus", "anthropic", "model = \"claude-opus\"")
-        + &endpoint("haiku", "anthropic", "model = \"claude-haiku\"");
+        + &endpoint(
+            "haiku",
+            "anthropic",
+            "model = \"claude-haiku\"\napi_key = \"k-1111111\"",
+        );
     let mut watch = Watch::new(&(both + &azure("azure-chat", "one", "gpt-6-luna")));
+    watch.organizations = [("opus", "a"), ("haiku", "b")].into();
     watch.well(5);
     watch.minutes(4, None, |name| {
         (name != "azure-chat").then_some(Fault::AccountAuth)
@@ -456,7 +469,7 @@ fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fau
     assert!(
         incident
             .attribution_reason
-            .starts_with("A key and a configuration that worked before are now rejected on "),
+            .starts_with("A key that worked before is rejected, and so is the key of another "),
         "{}",
         incident.attribution_reason
     );

@@ -24,6 +24,18 @@ fn two_keys() -> String {
         )
 }
 
+/// Two endpoints with keys of two organizations, and whatever else is in `text`.
+fn two_accounts(text: &str) -> Watch {
+    let mut watch = Watch::new(&(two_keys() + text));
+    watch.organizations = [("opus", "a"), ("haiku", "b"), ("sonnet", "c")].into();
+    watch
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
 fn told(watch: &Watch) -> Vec<(Change, u64, Attribution)> {
     watch
         .changes
@@ -43,49 +55,300 @@ fn mail(r#type: NoticeType, incident: &Incident) -> Notice {
 }
 
 #[test]
-fn whatever_is_said_of_the_account_on_several_endpoints_at_once_is_suspected_to_be_the_providers_fault()
- {
+fn two_accounts_that_are_rejected_together_suspect_the_provider() {
     let refusals = Fault::ALL
         .iter()
-        .filter(|f| f.as_str().starts_with("account."));
+        .filter(|f| f.as_str().starts_with("account.") && **f != Fault::AccountQuota);
     for fault in refusals {
-        for text in [one_key(), two_keys()] {
-            let mut watch = Watch::new(&text);
+        let mut watch = two_accounts("");
+        watch.well(5);
+        watch.minutes(6, None, |_| Some(*fault));
+        let [incident] = watch.open().try_into().unwrap();
+        assert_eq!(
+            (incident.attribution, incident.endpoints.len()),
+            (Attribution::Provider, 2),
+            "{fault}"
+        );
+        assert!(
+            incident
+                .attribution_reason
+                .contains("so is the key of another organization at "),
+            "{}",
+            incident.attribution_reason
+        );
+        let subject = render::subject(&mail(NoticeType::Opened, &incident));
+        assert!(
+            subject.contains(&format!("failing ({fault}), suspected provider fault")),
+            "{subject}"
+        );
+        let text = render::text(&mail(NoticeType::Opened, &incident), setting());
+        assert!(text.contains("Probably the provider."), "{text}");
+        watch.well(10);
+        assert_eq!(watch.open(), [], "{fault}");
+        assert_eq!(watch.opened().len(), 1, "{fault}: {:?}", told(&watch));
+    }
+}
+
+#[test]
+fn without_independent_confirmation_it_stays_the_accounts() {
+    let anonymous = || Watch::new(&two_keys());
+    let one_named = || {
+        let mut watch = Watch::new(&two_keys());
+        watch.organizations = [("opus", "a")].into();
+        watch
+    };
+    let same = || {
+        let mut watch = Watch::new(&two_keys());
+        watch.organizations = [("opus", "a"), ("haiku", "a")].into();
+        watch
+    };
+    let one_key = || {
+        let mut watch = Watch::new(&one_key());
+        watch.organizations = [("opus", "a"), ("haiku", "b")].into();
+        watch
+    };
+    for fault in Fault::ALL
+        .iter()
+        .filter(|f| f.as_str().starts_with("account."))
+    {
+        for mut watch in [anonymous(), one_named(), same(), one_key()] {
             watch.well(5);
-            watch.minutes(6, None, |_| Some(*fault));
+            watch.minutes(10, None, |_| Some(*fault));
             let [incident] = watch.open().try_into().unwrap();
-            assert_eq!(
-                (incident.attribution, incident.endpoints.len()),
-                (Attribution::Provider, 2),
-                "{fault}"
-            );
-            assert!(
-                incident.attribution_reason.starts_with(
-                    "A key and a configuration that worked before are now rejected on "
-                ),
-                "{}",
-                incident.attribution_reason
-            );
-            assert_eq!(
-                incident.explanation.contains(
-                    "They share one key, so the cause may also be that key or its account."
-                ),
-                text == one_key(),
-                "what speaks against it is said: {}",
-                incident.explanation
-            );
-            let subject = render::subject(&mail(NoticeType::Opened, &incident));
-            assert!(
-                subject.contains(&format!("failing ({fault}), suspected provider fault")),
-                "{subject}"
-            );
-            let text = render::text(&mail(NoticeType::Opened, &incident), setting());
-            assert!(text.contains("Probably the provider."), "{text}");
-            watch.well(10);
-            assert_eq!(watch.open(), [], "{fault}");
-            assert_eq!(watch.opened().len(), 1, "{fault}: {:?}", told(&watch));
+            assert_eq!(incident.attribution, Attribution::Account, "{fault}");
+            assert_eq!(incident.endpoints.len(), 2, "{fault}");
         }
     }
+    // Money never: two accounts may well be empty at the same time.
+    let mut watch = two_accounts("");
+    watch.well(5);
+    watch.minutes(10, None, |_| Some(Fault::AccountQuota));
+    assert_eq!(watch.open()[0].attribution, Attribution::Account);
+}
+
+#[test]
+fn headers_that_refute_a_rate_limit_make_it_the_providers() {
+    for (headroom, expected) in [
+        (Some(0.9996), Attribution::Provider),
+        (Some(0.1), Attribution::Provider),
+        (Some(0.02), Attribution::Account),
+        (None, Attribution::Account),
+    ] {
+        let mut watch = Watch::new(&endpoint("opus", "anthropic", "model = \"claude-opus\""));
+        watch.headroom = headroom;
+        watch.well(5);
+        watch.minutes(6, None, |_| Some(Fault::AccountRateLimit));
+        let [incident] = watch.open().try_into().unwrap();
+        assert_eq!(incident.attribution, expected, "{headroom:?}");
+        if headroom == Some(0.9996) {
+            insta::assert_snapshot!(incident.attribution_reason, @"The provider's own headers refute it: 99.96% or more of every limit that they name is left.");
+        }
+        watch.well(10);
+        assert_eq!(watch.open(), [], "{headroom:?}");
+    }
+}
+
+#[test]
+fn a_page_that_admits_it_makes_it_the_providers() {
+    for (title, fault, expected) in [
+        (
+            "API requests incorrectly rate limited",
+            Fault::AccountRateLimit,
+            Attribution::Provider,
+        ),
+        (
+            "Billing: credits shown as exhausted",
+            Fault::AccountQuota,
+            Attribution::Provider,
+        ),
+        (
+            "Elevated authentication errors",
+            Fault::AccountAuth,
+            Attribution::Provider,
+        ),
+        (
+            "Image generation is degraded",
+            Fault::AccountAuth,
+            Attribution::Account,
+        ),
+    ] {
+        let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"m\""));
+        watch.well(5);
+        watch.minutes(6, None, |_| Some(fault));
+        let [before] = watch.open().try_into().unwrap();
+        assert_eq!(before.attribution, Attribution::Account, "{title}");
+        let at = Timestamp(START + watch.now * 1000);
+        let mut heard = page(Provider::OpenAi, Some(&at.to_string()));
+        if let Some(page) = &mut heard.page {
+            page.incidents[0].name = title.to_owned();
+        }
+        let step = watch.core.hear(heard, at);
+        let escalated = step.incidents().any(|(change, incident, _)| {
+            change == Change::Escalated && incident.attribution == Attribution::Provider
+        });
+        assert_eq!(escalated, expected == Attribution::Provider, "{title}");
+        watch.minutes(6, None, |_| Some(fault));
+        let [incident] = watch.open().try_into().unwrap();
+        assert_eq!(
+            (incident.number, incident.attribution),
+            (before.number, expected),
+            "{title}"
+        );
+        assert_eq!(
+            incident.attribution_reason.contains(title),
+            expected == Attribution::Provider,
+            "{}",
+            incident.attribution_reason
+        );
+        watch.well(10);
+        assert_eq!(watch.open(), [], "{title}");
+    }
+}
+
+#[test]
+fn another_kind_of_trouble_is_another_incident() {
+    let names = ["a1", "a2", "b1", "b2"];
+    let text: String = names
+        .iter()
+        .map(|name| endpoint(name, "anthropic", "model = \"claude-opus\""))
+        .collect();
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(6, None, |name| {
+        name.starts_with('a').then_some(Fault::Http5xx)
+    });
+    watch.minutes(6, None, |name| {
+        Some(if name.starts_with('a') {
+            Fault::Http5xx
+        } else {
+            Fault::AccountAuth
+        })
+    });
+    let open: Vec<_> = watch
+        .open()
+        .into_iter()
+        .map(|i| (i.cause, sorted(i.endpoints)))
+        .collect();
+    let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let fault = llmwatch_core::model::Cause::Fault;
+    assert_eq!(
+        open,
+        [
+            (fault(Fault::Http5xx), owned(&["a1", "a2"])),
+            (fault(Fault::AccountAuth), owned(&["b1", "b2"]))
+        ]
+    );
+    watch.minutes(8, None, |name| {
+        name.starts_with('b').then_some(Fault::AccountAuth)
+    });
+    let [left] = watch.open().try_into().unwrap();
+    assert_eq!(
+        (left.cause, sorted(left.endpoints)),
+        (fault(Fault::AccountAuth), owned(&["b1", "b2"]))
+    );
+}
+
+#[test]
+fn an_incident_is_about_the_endpoints_that_fail_now() {
+    let text: String = ["a1", "a2", "b1"]
+        .iter()
+        .map(|name| endpoint(name, "anthropic", "model = \"claude-opus\""))
+        .collect();
+    let mut watch = Watch::new(&text);
+    watch.well(5);
+    watch.minutes(6, None, |name| {
+        Some(if name == "b1" {
+            Fault::Overloaded
+        } else {
+            Fault::Http5xx
+        })
+    });
+    let [before] = watch.open().try_into().unwrap();
+    assert_eq!(
+        (before.cause.as_str(), before.endpoints.len()),
+        ("http.5xx", 3)
+    );
+    watch.minutes(10, None, |name| (name == "b1").then_some(Fault::Overloaded));
+    let [mut incident] = watch.open().try_into().unwrap();
+    incident.recovered.sort();
+    assert_eq!(incident.endpoints, ["b1"]);
+    assert_eq!(incident.recovered, ["a1", "a2"]);
+    assert_eq!(incident.cause.as_str(), "overloaded");
+    assert_eq!(
+        incident.evidence.failed, incident.evidence.probes,
+        "{:?}",
+        incident.evidence
+    );
+    let (_, update) = watch
+        .changes
+        .iter()
+        .rfind(|(change, _)| *change == Change::Updated)
+        .unwrap();
+    let notice = Notice {
+        before: Some(llmwatch_core::model::Extent::from(&before)),
+        ..mail(NoticeType::Updated, update)
+    };
+    let subject = render::subject(&notice);
+    assert!(
+        subject.starts_with("[UPDATE] ")
+            && subject.contains("recovered; b1 still fails: overloaded"),
+        "{subject}"
+    );
+    watch.well(10);
+    let (change, over) = watch.changes.last().unwrap();
+    assert_eq!((*change, over.endpoints.len()), (Change::Resolved, 3));
+}
+
+#[test]
+fn an_outage_ends_with_the_first_good_probe() {
+    let mut watch = Watch::new(&endpoint("opus", "anthropic", "model = \"claude-opus\""));
+    watch.well(5);
+    let started = watch.now;
+    watch.minutes(10, None, |_| Some(Fault::Http5xx));
+    let recovered = watch.now;
+    watch.well(10);
+    let (change, over) = watch.changes.last().unwrap();
+    assert_eq!(*change, Change::Resolved);
+    let at = |seconds: i64| Timestamp(START + seconds * 1000);
+    assert_eq!(over.started_at, at(started));
+    assert_eq!(over.ended_at, Some(at(recovered)));
+    assert!(over.resolved_at > over.ended_at);
+    assert!(
+        (over.duration_s - (recovered - started) as f64).abs() < 0.001,
+        "{}",
+        over.duration_s
+    );
+}
+
+#[test]
+fn an_outage_that_turns_into_a_rejected_key_is_over() {
+    let mut watch = Watch::new(&endpoint("opus", "anthropic", "model = \"claude-opus\""));
+    watch.well(5);
+    watch.minutes(10, None, |_| Some(Fault::Http5xx));
+    let rejected = Timestamp(START + watch.now * 1000);
+    watch.minutes(10, None, |_| Some(Fault::AccountAuth));
+    let [incident] = watch.open().try_into().unwrap();
+    assert_eq!(
+        incident.attribution,
+        Attribution::Account,
+        "{}",
+        incident.title
+    );
+    let (_, over) = watch
+        .changes
+        .iter()
+        .find(|(change, _)| *change == Change::Resolved)
+        .unwrap();
+    assert_eq!(over.ended_at, Some(rejected));
+    assert_eq!(over.cause.as_str(), "http.5xx");
+    assert!(
+        over.explanation
+            .ends_with("rejects the account: incident 2."),
+        "{}",
+        over.explanation
+    );
+    watch.well(5);
+    assert_eq!(watch.open(), []);
 }
 
 #[test]
@@ -110,7 +373,7 @@ fn a_refused_model_or_request_is_never_the_providers_fault() {
 
 #[test]
 fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_refused_too() {
-    let mut watch = Watch::new(&one_key());
+    let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(2, None, |name| {
         (name == "opus").then_some(Fault::AccountAuth)
@@ -143,7 +406,7 @@ fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_ref
 
 #[test]
 fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
-    let mut watch = Watch::new(&one_key());
+    let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(2, None, |name| {
         (name == "opus").then_some(Fault::AccountAuth)
@@ -163,9 +426,9 @@ fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
 
 #[test]
 fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_trouble() {
-    let mut watch = Watch::new(&one_key());
+    let mut watch = two_accounts("");
     watch.well(5);
-    watch.minutes(6, None, |_| Some(Fault::AccountQuota));
+    watch.minutes(6, None, |_| Some(Fault::AccountAuth));
     let [suspected] = watch.open().try_into().unwrap();
     assert_eq!(
         (suspected.attribution, suspected.endpoints.len()),
@@ -173,7 +436,7 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
     );
     let told_before = watch.changes.len();
     watch.minutes(12, None, |name| {
-        (name == "opus").then_some(Fault::AccountQuota)
+        (name == "opus").then_some(Fault::AccountAuth)
     });
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(
@@ -183,7 +446,7 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
     );
     assert_eq!(
         (incident.endpoints.as_slice(), incident.cause.as_str()),
-        (["opus".to_owned()].as_slice(), "account.quota")
+        (["opus".to_owned()].as_slice(), "account.auth")
     );
     let wording = incident.attribution_reason.as_str();
     assert!(
@@ -231,13 +494,8 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
 
 #[test]
 fn a_suspicion_ends_when_another_key_of_the_provider_is_let_in() {
-    let text = one_key()
-        + &endpoint(
-            "sonnet",
-            "anthropic",
-            "model = \"claude-sonnet\"\napi_key = \"k-1111111\"",
-        );
-    let mut watch = Watch::new(&text);
+    let sonnet = "model = \"claude-sonnet\"\napi_key = \"k-2222222\"";
+    let mut watch = two_accounts(&endpoint("sonnet", "anthropic", sonnet));
     watch.well(5);
     watch.minutes(6, None, |_| Some(Fault::AccountAuth));
     let [suspected] = watch.open().try_into().unwrap();
@@ -266,53 +524,27 @@ fn a_suspicion_ends_when_another_key_of_the_provider_is_let_in() {
 }
 
 #[test]
-fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
-    let text = one_key() + &endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"");
-    let mut watch = Watch::new(&text);
+fn a_suspicion_stands_beside_the_outage_of_the_provider() {
+    let sonnet = endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"");
+    let mut watch = two_accounts(&sonnet);
     watch.well(5);
-    watch.minutes(3, None, |name| match name {
-        "opus" => Some(Fault::AccountAuth),
-        "sonnet" => Some(Fault::Http5xx),
-        _ => None,
-    });
-    assert_eq!(
-        watch
-            .open()
-            .iter()
-            .map(|i| i.attribution)
-            .collect::<Vec<_>>(),
-        [Attribution::Account, Attribution::Provider]
-    );
-    watch.minutes(4, None, |name| {
+    watch.minutes(8, None, |name| {
         Some(if name == "sonnet" {
             Fault::Http5xx
         } else {
             Fault::AccountAuth
         })
     });
-    let [incident] = watch.open().try_into().unwrap();
-    assert_eq!(
-        (incident.attribution, incident.endpoints.len()),
-        (Attribution::Provider, 3),
-        "{}",
-        incident.title
-    );
-    let (_, merged) = watch
-        .changes
+    let open: Vec<_> = watch
+        .open()
         .iter()
-        .find(|(change, _)| *change == Change::Resolved)
-        .unwrap();
-    assert_eq!(
-        (merged.attribution, merged.explained_by),
-        (Attribution::Account, Some(incident.number))
-    );
-    let subject = render::subject(&mail(NoticeType::Resolved, merged));
+        .map(|i| (i.attribution, i.cause.as_str(), i.endpoints.len()))
+        .collect();
     assert!(
-        subject.ends_with(&format!("now part of incident {}", incident.number)),
-        "{subject}"
+        open.contains(&(Attribution::Provider, "account.auth", 2))
+            && open.contains(&(Attribution::Provider, "http.5xx", 1)),
+        "{open:?}"
     );
-    let text = render::text(&mail(NoticeType::Resolved, merged), setting());
-    assert!(!text.contains("recovered"), "nothing recovered: {text}");
     watch.well(12);
     assert_eq!(watch.open(), []);
 }
@@ -320,7 +552,7 @@ fn a_refused_key_joins_the_trouble_that_its_provider_has_already() {
 #[test]
 fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_first_was_told_long_ago()
  {
-    let mut watch = Watch::new(&one_key());
+    let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(4, None, |name| {
         (name == "opus").then_some(Fault::AccountAuth)
@@ -355,7 +587,7 @@ fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_fi
 
 #[test]
 fn one_good_probe_in_between_does_not_keep_a_suspicion_up() {
-    let mut watch = Watch::new(&one_key());
+    let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(6, None, |_| Some(Fault::AccountAuth));
     let only_opus = |name: &str| (name == "opus").then_some(Fault::AccountAuth);
@@ -373,7 +605,7 @@ fn one_good_probe_in_between_does_not_keep_a_suspicion_up() {
 
 #[test]
 fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
-    let mut watch = Watch::new(&one_key());
+    let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(30, None, |_| Some(Fault::AccountAuth));
     let told_before = watch.changes.len();
@@ -397,8 +629,9 @@ fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
 
 #[test]
 fn an_endpoint_that_was_removed_is_not_said_to_be_let_in_again() {
-    let sonnet = endpoint("sonnet", "anthropic", "model = \"claude-sonnet\"");
-    let mut watch = Watch::new(&(one_key() + &sonnet));
+    let sonnet = "model = \"claude-sonnet\"\napi_key = \"k-2222222\"";
+    let sonnet = endpoint("sonnet", "anthropic", sonnet);
+    let mut watch = two_accounts(&sonnet);
     watch.well(5);
     watch.minutes(6, None, |_| Some(Fault::AccountAuth));
     let without_haiku = endpoint("opus", "anthropic", "model = \"claude-opus\"") + &sonnet;
@@ -461,14 +694,14 @@ fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
     let sonnet = endpoint(
         "sonnet",
         "anthropic",
-        "model = \"claude-sonnet\"\napi_key = \"k-1111111\"",
+        "model = \"claude-sonnet\"\napi_key = \"k-2222222\"",
     );
     let shop = endpoint(
         "shop",
         "http",
         "base_url = \"https://shop.example.com\"\ndepends_on = [\"opus\"]",
     );
-    let mut watch = Watch::new(&(one_key() + &sonnet + &shop));
+    let mut watch = two_accounts(&(sonnet + &shop));
     watch.well(5);
     let fault = |name: &str, refused: &[&str], fails: bool| match name {
         "shop" => fails.then_some(Fault::Http5xx),

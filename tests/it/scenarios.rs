@@ -519,15 +519,22 @@ fn two_waves_are_two_incidents() {
     }
 }
 
-/// Wrongful refusals are not taken for ours, and the suspicion is told as one.
+/// Wrongful rejections are not taken for ours once the headers or the page say so.
 #[test]
-fn limits_and_keys_that_are_in_order_are_suspected_to_be_refused_by_mistake() {
-    for id in ["openai-2025-02-27", "anthropic-2026-04-28"] {
+fn limits_and_keys_that_are_in_order_are_the_providers_once_confirmed() {
+    for (id, reason) in [
+        (
+            "openai-2025-02-27",
+            "The provider's own headers refute it: ",
+        ),
+        (
+            "anthropic-2026-04-28",
+            "The provider's own status page admits it: \"Authentication errors\".",
+        ),
+    ] {
         let incident = &Play::of(id).watch()[0];
         assert!(
-            incident
-                .attribution_reason
-                .starts_with("A key and a configuration that worked before are now rejected on "),
+            incident.attribution_reason.starts_with(reason),
             "{id}: {}",
             incident.attribution_reason
         );

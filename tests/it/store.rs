@@ -53,6 +53,7 @@ fn incident(id: Uuid) -> Incident {
         evidence: Evidence::default(),
         official: Official::default(),
         attribution_reason: String::new(),
+        recovered: Vec::new(),
         explains: Vec::new(),
         explained_by: None,
         new_normal: Vec::new(),

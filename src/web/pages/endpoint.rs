@@ -341,9 +341,9 @@ fn incidents_in(
         .last_incidents(None, INCIDENTS)?
         .iter()
         .filter_map(|data| serde_json::from_str(data).ok())
-        .filter(|i: &Incident| i.endpoints.iter().any(|e| e == endpoint))
+        .filter(|i: &Incident| i.affected().any(|e| e == endpoint))
         .filter(|i| i.started_at < window.until)
-        .filter(|i| i.resolved_at.is_none_or(|end| end > window.since))
+        .filter(|i| i.end().is_none_or(|end| end > window.since))
         .collect();
     found.reverse();
     Ok(found)
@@ -589,7 +589,7 @@ fn marks(incidents: &[Incident], window: Window, now: Timestamp) -> String {
     };
     let areas = incidents.iter().map(|incident| {
         let left = x(incident.started_at);
-        let right = x(incident.resolved_at.unwrap_or(now)).max(left + 2);
+        let right = x(incident.end().unwrap_or(now)).max(left + 2);
         format!("M{left} 0H{right}V{}H{left}z", CHART.1)
     });
     areas.collect()
@@ -601,7 +601,7 @@ fn marked(incident: &Incident) -> Marked {
         severity: severity(incident),
         cause: format::cause(incident),
         started_at: incident.started_at,
-        ended_at: incident.resolved_at,
+        ended_at: incident.end(),
     }
 }
 

@@ -65,6 +65,7 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
         tls_expires_at: Some(Timestamp(1_900_000_000_000)),
         model_retires_at: None,
         ratelimit_headroom: Some(0.5),
+        organization: None,
         load_ms: Some(38.0),
         proxy_ms: None,
         warnings: Vec::new(),
@@ -94,5 +95,6 @@ pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timesta
         instead_of: None,
         document: None,
         condition: None,
+        before: None,
     }
 }

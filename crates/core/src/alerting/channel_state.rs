@@ -9,7 +9,7 @@ use super::stable_id;
 use super::suppression::{Suppression, Suppressions};
 use crate::config::Filters;
 use crate::config::matchers::wants_type;
-use crate::model::{Incident, NoticeType, Timestamp};
+use crate::model::{Extent, Incident, NoticeType, Timestamp};
 
 /// The longest interval between two reminders.
 const MAX_REMINDER: Duration = Duration::from_hours(24);
@@ -39,6 +39,9 @@ pub(super) struct ChannelState {
     /// What happened since that the channel does not know yet, and when.
     #[serde(rename = "owed")]
     pending: Option<(NoticeType, Timestamp)>,
+    /// What the last message said of the incident.
+    #[serde(default)]
+    known: Option<Extent>,
 }
 
 /// What is to be done about an incident and a channel now.
@@ -80,7 +83,13 @@ impl ChannelState {
             last_at: since,
             reminders: 0,
             pending: None,
+            known: None,
         }
+    }
+
+    /// What the channel knows of the incident.
+    pub(super) fn known(&self) -> Option<Extent> {
+        self.known.clone()
     }
 
     /// The incident has changed. What is worse or final replaces what is pending already. A channel that knows nothing
@@ -211,6 +220,7 @@ impl ChannelState {
         let is_first = !self.is_notified;
         if is_sent || is_first {
             self.last_at = now;
+            self.known = Some(Extent::from(incident));
         }
         self.messages += u32::from(is_sent);
         self.was_suppressed = false;

@@ -126,6 +126,7 @@ impl TickContext<'_> {
             instead_of: None,
             document: None,
             condition: None,
+            before: None,
         }
     }
 }

@@ -182,7 +182,10 @@ impl Turn<'_> {
             Delivery::Digest => self.limiter.enqueue(now, kind, incident),
             Delivery::Single => {
                 self.limiter.take_one(now);
-                let notice = self.context.notice(id, kind, at, incident, state.first());
+                let notice = Notice {
+                    before: state.known(),
+                    ..self.context.notice(id, kind, at, incident, state.first())
+                };
                 outgoing.push(self.outgoing(notice));
             }
         }

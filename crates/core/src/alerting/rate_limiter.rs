@@ -91,7 +91,7 @@ impl RateLimiter {
     /// still news.
     pub(super) fn enqueue(&mut self, now: Timestamp, reason: NoticeType, incident: &Incident) {
         self.since.get_or_insert(now);
-        let end = incident.resolved_at.unwrap_or(now);
+        let end = incident.end().unwrap_or(now);
         let entry = Entry {
             id: incident.id,
             number: incident.number,

@@ -15,13 +15,17 @@ const THROTTLED_GAP_MS: i64 = 20_000;
 
 /// The state of one endpoint's account.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Account {
     run: u32,
     since: i64,
-    #[serde(default)]
     until: i64,
     open: bool,
     clear: u32,
+    /// The start of the first probe without such a fault since the last with one.
+    clear_since: i64,
+    /// The last fault was the account's own rate limit.
+    rate_limited: bool,
 }
 
 impl Account {
@@ -39,6 +43,7 @@ impl Account {
         self.run += 1;
         self.until = end;
         self.clear = 0;
+        self.rate_limited = rate_limited;
         let due = if rate_limited {
             self.run >= OPEN_AFTER_THROTTLED && end - self.since >= policy.alert_after_ms
         } else {
@@ -68,13 +73,32 @@ impl Account {
         })
     }
 
-    /// Takes a probe without such a fault in. True when that resolves it.
-    pub(super) fn clear(&mut self) -> bool {
+    /// Whether an alert is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The faults that go on and are too few for an alert yet, and when one may come at the earliest.
+    pub(super) fn pending(&self, policy: &Policy, next_start: i64) -> Option<(Excursion, i64)> {
+        let earliest = if self.rate_limited {
+            next_start.max(self.since + policy.alert_after_ms)
+        } else {
+            next_start
+        };
+        Some((self.passed()?, earliest))
+    }
+
+    /// Takes a probe without such a fault in, which began at `start`. Gives the start of the first one when that resolves
+    /// it.
+    pub(super) fn clear(&mut self, start: i64) -> Option<i64> {
         self.run = 0;
+        if self.clear == 0 {
+            self.clear_since = start;
+        }
         self.clear = self.clear.saturating_add(1);
         let over = self.open && self.clear >= CLEAR_AFTER;
         self.open &= !over;
-        over
+        over.then_some(self.clear_since)
     }
 
     /// When to look again after a fault: soon until it is certain, then with the grid.

@@ -25,6 +25,7 @@ const RECHECK_WITHIN_MS: i64 = 60_000;
 
 /// What is known about cold starts of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct ColdStarts {
     /// Decayed pairs.
     pairs: f64,

@@ -44,6 +44,7 @@ const CONFIRMED_FROM: u32 = 2;
 
 /// The state of the meter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct ErrorMeter {
     /// The evidence, in nats.
     s: f64,
@@ -58,15 +59,11 @@ pub(super) struct ErrorMeter {
     blip_last: i64,
     blip_s: f64,
     /// Good probes between the failures of the current blip, and since the last of them.
-    #[serde(default)]
     blip_mixed: u32,
-    #[serde(default)]
     blip_good: u32,
     /// The end of the last failed probe, how long it took, and until when the failures are known to have lasted.
     last_failed: Option<i64>,
-    #[serde(default)]
     took: Option<i64>,
-    #[serde(default)]
     until: i64,
     /// Failures and probes not yet known to be background.
     pending: (f64, f64),
@@ -118,6 +115,11 @@ impl ErrorMeter {
     /// The minutes of the hour at which failures are usual.
     pub(super) fn failing_minutes(&self) -> Option<FailingMinutes> {
         self.minutes.pattern()
+    }
+
+    /// How many more failures in a row a policy of thresholds wants after the next one.
+    pub(super) fn missing(&self, failures: u32) -> i64 {
+        i64::from(failures.saturating_sub(self.run.saturating_add(1)))
     }
 
     /// Whether a second source confirms the failures.

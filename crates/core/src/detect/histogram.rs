@@ -92,11 +92,29 @@ impl Serialize for Histogram {
     }
 }
 
+/// The form in a checkpoint: the first bin and the bytes of this release, or the bins and counts of release 0.1.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Bytes(usize, String),
+    Counts(Vec<(usize, f64)>),
+}
+
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let (from, text) = <(usize, String)>::deserialize(d)?;
-        let bytes = BASE64.decode(text).map_err(serde::de::Error::custom)?;
         let mut histogram = Self::default();
+        let (from, text) = match Stored::deserialize(d)? {
+            Stored::Bytes(from, text) => (from, text),
+            Stored::Counts(counts) => {
+                for (bin, count) in counts {
+                    if let Some(slot) = histogram.0.get_mut(bin) {
+                        *slot = (count * f64::from(ONE)).min(f64::from(FULL)) as u16;
+                    }
+                }
+                return Ok(histogram);
+            }
+        };
+        let bytes = BASE64.decode(text).map_err(serde::de::Error::custom)?;
         let counts = bytes.as_chunks::<2>().0;
         for (bin, count) in histogram.0.iter_mut().skip(from).zip(counts) {
             *bin = u16::from_le_bytes(*count);

@@ -41,6 +41,7 @@ const SIBLING_GAP_MS: i64 = 300;
 
 /// The state of looking.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Looking {
     pub(super) next_start: i64,
     suspicious: bool,

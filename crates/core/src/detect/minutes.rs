@@ -32,6 +32,7 @@ const CEILING: f64 = 0.6;
 
 /// The minutes of the hour of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Minutes {
     /// The hour that is being measured, counted from the epoch, and its slots with failures.
     hour: i64,

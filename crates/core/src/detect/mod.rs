@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use patterns::{FailingMinutes, Patterns, Rush};
 pub use sample::{LAG_LIMIT_MS, Reader};
-pub use verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical, Verdict};
+pub use verdict::{Blip, Cause, Cleared, Event, Note, Pending, Shared, Typical, Verdict};
 
 use self::account::Account;
 use self::cold::{ColdStarts, Pair, Probe};
@@ -194,6 +194,7 @@ pub struct Reading {
 
 /// The folded state of all endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Detector {
     endpoints: BTreeMap<String, Watched>,
     domains: BTreeMap<String, Domain>,
@@ -202,6 +203,7 @@ pub struct Detector {
 
 /// The folded state of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Watched {
     /// When the last observation ended.
     seen: Option<i64>,
@@ -225,6 +227,7 @@ struct Watched {
 
 /// What the endpoints of one failure domain share.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Domain {
     /// How many of its endpoints are in its common incident.
     open: u32,
@@ -298,12 +301,13 @@ impl Detector {
                 verdict.blips.extend(
                     passed.map(|e| e.blip(&seen.endpoint, Cause::Account, Cleared::Recovered)),
                 );
-                if own.account.clear() {
+                if let Some(ended) = own.account.clear(start) {
                     note.push(
                         Event::Resolved,
                         Cause::Account,
                         Figures {
                             since: start,
+                            ended: Some(ended),
                             ..Figures::default()
                         },
                     );
@@ -347,6 +351,13 @@ impl Detector {
         {
             self.leave(&domain);
         }
+    }
+
+    /// The bad probes of an endpoint of `roster` that are not enough for an alert yet. Bad probes that lie further back than
+    /// an alert takes are not counted as going on.
+    pub fn pending(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Option<Pending> {
+        let (watched, policy) = self.endpoints.get(endpoint).zip(roster.get(endpoint))?;
+        watched.pending(policy)
     }
 
     /// What recurs at an endpoint and is therefore not reported as an incident.
@@ -430,8 +441,10 @@ impl Detector {
         }
         let mut lagging = false;
         if was_open {
-            if let Some((why, new_normal)) = own.recover(policy, end, failed, worst(steps), reading)
+            if let Some((why, new_normal)) =
+                own.recover(policy, (start, end), failed, worst(steps), reading)
             {
+                let ended = own.alert.as_ref().and_then(Alert::good_since);
                 let cause = if why == Why::Slow {
                     Cause::Slow
                 } else {
@@ -443,6 +456,7 @@ impl Detector {
                     cause,
                     Figures {
                         new_normal,
+                        ended: ended.filter(|_| !new_normal),
                         ..figures
                     },
                 );
@@ -727,6 +741,51 @@ impl Watched {
         }
     }
 
+    fn pending(&self, policy: &Policy) -> Option<Pending> {
+        if self.account.is_open() || self.alert.is_some() {
+            return None;
+        }
+        let next = self.looking.next_start;
+        let seen = self.seen?;
+        let goes_on = |excursion: &Excursion, within: i64| {
+            seen - excursion.until <= within.max(policy.interval_ms)
+        };
+        let errors = || {
+            let excursion = self.errors.excursion()?;
+            let earliest = match policy.thresholds {
+                Some((failures, _)) => next + self.errors.missing(failures) * policy.interval_ms,
+                None => excursion.since + policy.alert_after(self.errors.is_confirmed()),
+            };
+            goes_on(&excursion, policy.alert_after_ms).then_some((
+                Cause::Errors,
+                excursion,
+                earliest,
+            ))
+        };
+        let slow = || {
+            let excursion = self.slow.excursion()?;
+            let earliest = excursion.since + policy.degraded_after_ms;
+            let is_convincing = self.slow.evidence() >= 0.5 * policy.evidence;
+            (is_convincing && goes_on(&excursion, policy.degraded_after_ms)).then_some((
+                Cause::Slow,
+                excursion,
+                earliest,
+            ))
+        };
+        let account = self.account.pending(policy, next);
+        let (cause, excursion, earliest) = account
+            .map(|(excursion, earliest)| (Cause::Account, excursion, earliest))
+            .or_else(errors)
+            .or_else(slow)?;
+        Some(Pending {
+            failed: excursion.k,
+            probes: excursion.n,
+            since: Timestamp(excursion.since),
+            earliest_alert_at: Timestamp(earliest.max(next)),
+            cause,
+        })
+    }
+
     fn typical(&self, policy: &Policy) -> Typical {
         self.slow.typical(policy, self.errors.typical())
     }
@@ -794,6 +853,7 @@ impl Watched {
             typical: self.typical(policy),
             shared: None,
             was_slow: false,
+            ended: None,
             new_normal: false,
             first_token_ms: reading.map(|r| r.first_token_ms),
         }

@@ -12,6 +12,7 @@ pub(super) struct Figures {
     pub(super) typical: Typical,
     pub(super) shared: Option<Shared>,
     pub(super) was_slow: bool,
+    pub(super) ended: Option<i64>,
     pub(super) new_normal: bool,
     pub(super) first_token_ms: Option<f64>,
 }
@@ -72,6 +73,7 @@ impl Noting<'_> {
             first_token_ms: figures.first_token_ms,
             shared: figures.shared,
             was_slow: figures.was_slow,
+            ended_at: figures.ended.map(Timestamp),
             new_normal: figures.new_normal,
         });
     }

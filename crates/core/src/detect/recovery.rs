@@ -36,6 +36,9 @@ pub(super) struct Alert {
     /// The evidence that it is over.
     r: f64,
     good_run: u32,
+    /// The start of the first good probe since the last bad one.
+    #[serde(default)]
+    good_since: Option<i64>,
     last_bad: i64,
     pub(super) opened: i64,
     hold_ms: i64,
@@ -61,6 +64,7 @@ impl Alert {
             share: (bad / probes).clamp(SHARE_FLOOR, SHARE_CEILING),
             r: 0.0,
             good_run: 0,
+            good_since: None,
             last_bad: end,
             opened: end,
             hold_ms,
@@ -90,6 +94,11 @@ impl Alert {
     pub(super) fn begin_again(&mut self, end: i64) {
         (self.r, self.good_run, self.last_bad) = (0.0, 0, end);
     }
+
+    /// The start of the first good probe of the recovery.
+    pub(super) fn good_since(&self) -> Option<i64> {
+        self.good_since
+    }
 }
 
 impl Watched {
@@ -98,7 +107,7 @@ impl Watched {
     pub(super) fn recover(
         &mut self,
         policy: &Policy,
-        end: i64,
+        (start, end): (i64, i64),
         failed: bool,
         step: Option<Step>,
         reading: Option<Reading>,
@@ -133,9 +142,10 @@ impl Watched {
             }
         };
         if is_bad {
-            (alert.last_bad, alert.good_run) = (end, 0);
+            (alert.last_bad, alert.good_run, alert.good_since) = (end, 0, None);
         } else {
             alert.good_run += 1;
+            alert.good_since.get_or_insert(start);
         }
         if let (Why::Slow, Some(reading)) = (alert.why, &reading) {
             self.slow.collect(end, reading);

@@ -76,10 +76,49 @@ type Values = [Option<f64>; MEASURES];
 
 /// The meters of one endpoint: first token, total, time per token.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredSlowness")]
 pub(super) struct Slowness {
     meters: [SlowMeter; MEASURES],
     /// What the first token and the time per token are like in each hour of the week; the total is made of both.
     hours: [Hours<WEEKS>; 2],
+}
+
+/// The form in a checkpoint: that of this release, or that of 0.1, whose one meter stands at the top.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StoredSlowness {
+    meters: Option<[SlowMeter; MEASURES]>,
+    hours: [Hours<WEEKS>; 2],
+    level: [Histogram; 2],
+    learned: u32,
+    sigma: f64,
+    median: [f64; 2],
+    recent: [f64; 2],
+    recent_at: i64,
+}
+
+impl From<StoredSlowness> for Slowness {
+    fn from(stored: StoredSlowness) -> Self {
+        let (learned, sigma, recent_at) = (stored.learned, stored.sigma, stored.recent_at);
+        let meters = stored.meters.unwrap_or_else(|| {
+            let [first, total] = stored.level;
+            let meter = |level: Histogram, i: usize| SlowMeter {
+                level,
+                learned,
+                stale: STALE,
+                median: stored.median[i],
+                sigma,
+                recent: stored.recent[i],
+                recent_at,
+                ..SlowMeter::default()
+            };
+            [meter(first, 0), meter(total, 1), SlowMeter::default()]
+        });
+        Self {
+            meters,
+            hours: stored.hours,
+        }
+    }
 }
 
 /// Two weeks and a day of hours.
@@ -87,6 +126,7 @@ const WEEKS: usize = 15;
 
 /// How far the level wanders within an hour, from how much of one probe's deviation is left in the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Wander {
     last: f32,
     last_at: i64,
@@ -98,6 +138,7 @@ struct Wander {
 
 /// The state of the meter of one measure.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct SlowMeter {
     /// The evidence.
     l: f64,

@@ -71,6 +71,7 @@ pub struct Note {
     /// When the first bad probe began.
     pub started_at: Timestamp,
     /// The learned share of failures, 0 to 1, once enough was learned.
+    #[serde(default)]
     pub typical_failure_rate: Option<f64>,
     /// The learned first token, in milliseconds, once enough was learned.
     pub typical_first_token_ms: Option<f64>,
@@ -80,6 +81,9 @@ pub struct Note {
     pub shared: Option<Shared>,
     /// What was slow is failing now.
     pub was_slow: bool,
+    /// Of a resolution: the start of the first good probe of the recovery.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
     /// A resolution that is none: the endpoint has been slow for so long that this is its new normal.
     pub new_normal: bool,
 }
@@ -168,6 +172,21 @@ impl Cause {
     pub fn is_slow(self) -> bool {
         matches!(self, Self::Slow | Self::ProviderSlow | Self::JoinSlow)
     }
+}
+
+/// Bad probes that are not enough for an alert yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Bad probes since the first bad one.
+    pub failed: u32,
+    /// Probes since then.
+    pub probes: u32,
+    /// When the first bad probe began.
+    pub since: Timestamp,
+    /// No alert comes before this, however the next probes end.
+    pub earliest_alert_at: Timestamp,
+    /// [`Cause::Errors`], [`Cause::Slow`] or [`Cause::Account`].
+    pub cause: Cause,
 }
 
 /// What is typical for an endpoint.

@@ -1,6 +1,25 @@
 //! Provider, account or local? Pure: the fault's default attribution, revised by what else is known.
 
-use crate::model::{Attribution, Fault, Reach};
+use crate::model::{Attribution, Fault, Reach, Sample};
+
+/// The share of a limit that refutes that it is used up.
+const LEFT: f64 = 0.1;
+/// Limits that headers about requests and tokens a minute say nothing about.
+const OTHER_LIMITS: &[&str] = &[
+    "per day",
+    "daily",
+    "(tpd)",
+    "(rpd)",
+    "per hour",
+    "hourly",
+    "per week",
+    "weekly",
+    "per month",
+    "monthly",
+    "concurren",
+    "5-hour",
+    "usage limit",
+];
 
 /// What is known besides the fault itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,8 +37,8 @@ pub struct Context {
     pub proxy_reaches_others: bool,
     /// Whether this machine's network is known to be gone.
     pub blind: bool,
-    /// Whether a key and configuration that worked until now are refused on several endpoints of the provider at once.
-    pub refused_together: bool,
+    /// Whether something independent of the account confirms that the provider rejects it wrongly.
+    pub is_confirmed: bool,
 }
 
 /// Whose fault is `fault` in this context?
@@ -29,7 +48,7 @@ pub struct Context {
 /// - Whatever breaks off or waits in vain while this machine's network is gone is this machine's.
 /// - A DNS failure is local until an unrelated name has resolved after it: then the provider's zone is broken.
 /// - A target that the proxy cannot reach while it reaches others is the one that is gone.
-/// - A key that worked until now and is refused everywhere at once is suspected to be the provider's mistake.
+/// - A fault of the account is suspected to be the provider's mistake when something independent confirms that.
 /// - Otherwise the fault's own default holds.
 pub fn attribute(fault: Fault, context: Context) -> Attribution {
     let by_default = fault.attribution();
@@ -44,18 +63,68 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
         Some(reach) if fault == Fault::LocalDns && reach.by_name => Attribution::Provider,
         _ if fault == Fault::LocalProxy && context.proxy_reaches_others => Attribution::Provider,
         None if fault.is_network() && context.blind => Attribution::Local,
-        _ if context.refused_together && by_default == Attribution::Account => {
-            Attribution::Provider
-        }
+        _ if context.is_confirmed && by_default == Attribution::Account => Attribution::Provider,
         _ => by_default,
     }
 }
 
-/// Whether the provider may have refused wrongly what it answers with `fault`, if it does so on several endpoints at once:
-/// whatever it says about the account, for keys have been refused and limits been found used up that were in order. A
-/// model or a request that is refused was the request's own.
+/// Whether the provider may have rejected wrongly what it answers with `fault`: whatever it says about the account, for keys
+/// have been rejected and limits been found used up that were in order. A model or a request that is rejected was the
+/// request's own.
 pub fn may_be_wrongly_refused(fault: Fault) -> bool {
     fault.as_str().starts_with("account.")
+}
+
+/// Whether another account that is rejected as well confirms `fault`. Money never: several accounts run dry together.
+pub fn is_confirmed_by_accounts(fault: Fault) -> bool {
+    may_be_wrongly_refused(fault) && fault != Fault::AccountQuota
+}
+
+/// Whether the provider's own headers refute that a limit is used up: of every limit that they name a tenth or more is
+/// left. They say nothing about a limit for longer than minutes, which the error names and the headers do not.
+pub fn is_refuted_by_headers(sample: &Sample) -> bool {
+    let left = |remaining: Option<i64>| remaining != Some(0);
+    let error = sample.error.as_deref().unwrap_or_default().to_lowercase();
+    sample.fault == Some(Fault::AccountRateLimit)
+        && sample.ratelimit_headroom.is_some_and(|share| share >= LEFT)
+        && left(sample.ratelimit_remaining_requests)
+        && left(sample.ratelimit_remaining_tokens)
+        && !OTHER_LIMITS.iter().any(|limit| error.contains(limit))
+}
+
+/// Whether the title of a vendor's own incident admits what it answers with `fault`.
+pub fn is_admitted(fault: Fault, title: &str) -> bool {
+    let title = title.to_lowercase();
+    let has = |texts: &[&str]| texts.iter().any(|text| title.contains(text));
+    match fault {
+        Fault::AccountRateLimit => has(&[
+            "rate limit",
+            "rate-limit",
+            "ratelimit",
+            "429",
+            "throttl",
+            "too many requests",
+        ]),
+        Fault::AccountQuota => has(&["quota", "billing", "credit", "payment", "balance", "402"]),
+        Fault::AccountAuth => has(&[
+            "auth",
+            "api key",
+            "api-key",
+            "401",
+            "login",
+            "credential",
+            "token validation",
+        ]),
+        Fault::AccountPermission | Fault::AccountRegion => has(&[
+            "permission",
+            "403",
+            "forbidden",
+            "access",
+            "authoriz",
+            "region",
+        ]),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -156,9 +225,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_refused_everywhere_at_once_is_suspected_to_be_the_providers_fault() {
+    fn a_fault_of_the_account_is_the_providers_when_confirmed() {
         let together = Context {
-            refused_together: true,
+            is_confirmed: true,
             ..Context::default()
         };
         assert_eq!(

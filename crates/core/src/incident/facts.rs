@@ -1,7 +1,7 @@
 //! What is known around an incident, collected while it is known. The texts are made from it later, by
 //! `message::incident`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Open, Surroundings};
 use crate::model::{
@@ -13,8 +13,44 @@ const SHOWN_SAMPLES: usize = 5;
 /// How many other regions are named.
 const NAMED_REGIONS: usize = 3;
 
-/// Brings the incident's evidence, cause and facts up to date at `at`.
+/// Brings the incident's endpoints, figures and cause up to date: those of the endpoints that have not recovered.
+pub(super) fn recount(open: &mut Open) {
+    open.incident.endpoints = open.concerned();
+    open.incident.recovered = open
+        .joined
+        .iter()
+        .filter(|name| !open.incident.endpoints.contains(name))
+        .cloned()
+        .collect();
+    let incident = &mut open.incident;
+    let tallies = || {
+        let concerned = incident.endpoints.iter();
+        concerned.filter_map(|name| open.tallies.get(name))
+    };
+    let mut faults = BTreeMap::new();
+    for (fault, n) in tallies().flat_map(|tally| &tally.faults) {
+        *faults.entry(*fault).or_default() += n;
+    }
+    let (probes, failed) = tallies().fold((0, 0), |(probes, failed), tally| {
+        (probes + tally.probes, failed + tally.bad)
+    });
+    incident.evidence.faults = faults;
+    (incident.evidence.probes, incident.evidence.failed) = (probes, failed);
+    incident.cause = match open.kind {
+        // It is about one fault, whatever else its endpoints have.
+        IncidentKind::Fault(fault) => Cause::Fault(fault),
+        IncidentKind::Service if incident.cause.is_slow() => Cause::Slow,
+        IncidentKind::Service => incident
+            .evidence
+            .faults_by_count()
+            .first()
+            .map_or(Cause::Failed, |(fault, _)| Cause::Fault(*fault)),
+    };
+}
+
+/// Brings everything about the incident up to date at `at`.
 pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Surroundings) {
+    recount(open);
     open.incident.official = around.official(&open.incident);
     let mut samples: Vec<_> = open
         .incident
@@ -32,17 +68,6 @@ pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Surroundings
         incident.evidence.note_first_token(bad.first_token_ms);
     }
     incident.evidence.samples = samples.split_off(samples.len().saturating_sub(SHOWN_SAMPLES));
-    incident.evidence.faults.clone_from(&open.faults);
-    incident.cause = match open.kind {
-        // It is about one fault, whatever else its endpoints have.
-        IncidentKind::Fault(fault) => Cause::Fault(fault),
-        IncidentKind::Service if incident.cause.is_slow() => Cause::Slow,
-        IncidentKind::Service => incident
-            .evidence
-            .faults_by_count()
-            .first()
-            .map_or(Cause::Failed, |(fault, _)| Cause::Fault(*fault)),
-    };
     open.incident.facts = Some(collect(open, around));
 }
 
@@ -81,6 +106,8 @@ fn collect(open: &Open, around: &impl Surroundings) -> IncidentFacts {
             .iter()
             .any(|name| around.has_worked(name)),
         reattribution: open.reattribution.clone(),
+        confirmation: open.confirmation.clone(),
+        replaced_by: open.replaced_by,
     }
 }
 
@@ -149,8 +176,6 @@ fn elsewhere(models: &BTreeSet<&str>, others: &[&Endpoint]) -> Option<Elsewhere>
 
 fn share_one_key(endpoints: &[&Endpoint]) -> bool {
     let mut pairs = endpoints.windows(2);
-    let same = |pair: &[&Endpoint]| {
-        (&pair[0].api_key, &pair[0].headers) == (&pair[1].api_key, &pair[1].headers)
-    };
+    let same = |pair: &[&Endpoint]| pair[0].shares_key(pair[1]);
     endpoints.len() > 1 && pairs.all(same)
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Book, Change, OUTAGE_SHARE, Open, Surroundings};
+use super::{Book, Change, OUTAGE_SHARE, Open, Surroundings, tally_of};
 use crate::detect::Note;
 use crate::model::{Attribution, Endpoint, IncidentKind, Outcome, Sample, Status, Timestamp};
 
@@ -143,10 +143,7 @@ impl Book {
         let domain = endpoint.domain();
         let same = |o: &&mut Open| o.kind == IncidentKind::Service && o.incident.provider == domain;
         if let Some(open) = self.open.iter_mut().find(same) {
-            open.bad.insert(sample.endpoint.clone());
-            if !open.incident.endpoints.contains(&sample.endpoint) {
-                open.incident.endpoints.push(sample.endpoint.clone());
-            }
+            open.join(&sample.endpoint, tally_of(&note, around));
             return Some((Change::Updated, open.incident.id));
         }
         Some((

@@ -21,9 +21,9 @@ use uuid::Uuid;
 use self::inhibition::Explained;
 use crate::detect::{Cause as Trouble, Event, Note};
 use crate::model::{
-    Attribution, Cause, Endpoint, Evidence, EvidenceSample, Fault, Incident, IncidentKind,
-    IncidentState, Measure, Official, Outcome, Reattribution, Sample, Status, Timestamp,
-    TypicalAndNow,
+    Attribution, Cause, Confirmation, Endpoint, Evidence, EvidenceSample, Fault, Incident,
+    IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample, Status,
+    Timestamp, TypicalAndNow,
 };
 
 /// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
@@ -62,19 +62,107 @@ struct Open {
     kind: IncidentKind,
     /// The endpoints that have not recovered yet.
     bad: BTreeSet<String>,
+    /// All that were ever in it, in the order in which they joined.
+    #[serde(default)]
+    joined: Vec<String>,
+    /// What was counted of each of them.
+    #[serde(default)]
+    tallies: BTreeMap<String, Tally>,
+    /// Of the unconfirmed ones, the start of the first good probe since the last bad one.
+    #[serde(default)]
+    good_since: BTreeMap<String, Timestamp>,
+    /// The latest start of a recovery of those that have.
+    #[serde(default)]
+    recovered_at: Option<Timestamp>,
+    /// Why the provider is suspected.
+    #[serde(default)]
+    confirmation: Option<Confirmation>,
     /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
     #[serde(default)]
     unconfirmed: BTreeMap<String, u32>,
     /// Of these, the ones whose last probes were refused for a reason of their own: with what, and how often in a row.
     #[serde(default)]
     refused_alone: BTreeMap<String, (Fault, u32)>,
+    /// Since when that is so of each.
+    #[serde(default)]
+    refused_since: BTreeMap<String, Timestamp>,
+    /// The account's incident that some of its endpoints are in instead.
+    #[serde(default)]
+    replaced_by: Option<u64>,
     /// The provider was suspected and is not any more.
     #[serde(default, rename = "acquittal")]
     reattribution: Option<Reattribution>,
-    /// How often each fault was seen.
-    faults: BTreeMap<Fault, u32>,
     /// Failures in a row, over all its endpoints.
     run: u32,
+}
+
+/// What was counted of one endpoint in an incident.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Tally {
+    /// Probes since its first bad one.
+    probes: u32,
+    /// Of these, failed, or slow in an incident of slowness.
+    bad: u32,
+    /// How often each fault was seen.
+    faults: BTreeMap<Fault, u32>,
+}
+
+impl Open {
+    /// Takes an endpoint in.
+    fn join(&mut self, name: &str, tally: Tally) {
+        self.bad.insert(name.to_owned());
+        self.good_since.remove(name);
+        if !self.joined.iter().any(|known| known == name) {
+            self.joined.push(name.to_owned());
+        }
+        let known = self.tallies.entry(name.to_owned()).or_default();
+        known.probes += tally.probes;
+        known.bad += tally.bad;
+        for (fault, n) in tally.faults {
+            *known.faults.entry(fault).or_default() += n;
+        }
+    }
+
+    /// Lets an endpoint go that has recovered since `ended_at`, as far as that is known.
+    fn leave(&mut self, name: &str, ended_at: Option<Timestamp>) {
+        self.bad.remove(name);
+        self.unconfirmed.remove(name);
+        self.good_since.remove(name);
+        if let Some(at) = ended_at {
+            self.recovered_at = Some(self.recovered_at.map_or(at, |known| known.max(at)));
+        }
+    }
+
+    /// The endpoints that it is about: those that have not recovered; once it is over, all.
+    fn concerned(&self) -> Vec<String> {
+        let is_over = self.incident.state == IncidentState::Resolved;
+        let concerned = |name: &&String| is_over || self.bad.contains(*name);
+        self.joined.iter().filter(concerned).cloned().collect()
+    }
+
+    /// Fills in what a checkpoint of release 0.1 does not have.
+    fn complete(&mut self) {
+        if !self.joined.is_empty() {
+            return;
+        }
+        self.joined.clone_from(&self.incident.endpoints);
+        let evidence = &self.incident.evidence;
+        let tally = Tally {
+            probes: evidence.probes,
+            bad: evidence.failed,
+            faults: evidence.faults.clone(),
+        };
+        if let Some(first) = self.joined.iter().find(|name| self.bad.contains(*name)) {
+            self.tallies.insert(first.clone(), tally);
+        }
+    }
+
+    /// Ends it, as decided at `at`.
+    fn close(&mut self, at: Timestamp) {
+        close(&mut self.incident, at);
+        let start = self.incident.started_at;
+        self.incident.ended_at = self.recovered_at.map(|end| end.max(start));
+    }
 }
 
 /// What the vendor's page says of an incident has changed.
@@ -136,6 +224,10 @@ pub trait Surroundings {
     fn usual(&self, name: &str) -> Usual;
     /// What the vendor's own page says about an incident.
     fn official(&self, incident: &Incident) -> Official;
+    /// The fault of the last probe of an endpoint.
+    fn last_fault(&self, name: &str) -> Option<Fault>;
+    /// What confirms that the provider rejects the sample at hand wrongly.
+    fn confirmation(&self) -> Option<Confirmation>;
 }
 
 impl Book {
@@ -175,6 +267,7 @@ impl Book {
         sample: &Sample,
         around: &impl Surroundings,
     ) -> Vec<(Change, Incident)> {
+        self.open.iter_mut().for_each(Open::complete);
         let mut changes: Vec<(Change, Uuid)> = self.count(sample);
         changes.extend(self.suspect(sample, around));
         // The endpoint that decided comes before those that it takes along.
@@ -190,6 +283,7 @@ impl Book {
             }
         }
         changes.extend(self.acquit(sample.ended_at(), around));
+        changes.extend(self.part_ways(sample.ended_at()));
         changes.extend(self.outlast(sample, around));
         let opened: Vec<_> = changes
             .iter()
@@ -201,7 +295,16 @@ impl Book {
                 .into_iter()
                 .flat_map(|id| self.explain_others(id, around)),
         );
-        let at = sample.ended_at();
+        self.report(changes, sample.ended_at(), around)
+    }
+
+    /// Brings the incidents that changed up to date; one change each. Forgets those that are over.
+    fn report(
+        &mut self,
+        changes: Vec<(Change, Uuid)>,
+        at: Timestamp,
+        around: &impl Surroundings,
+    ) -> Vec<(Change, Incident)> {
         let mut told: Vec<(Change, Uuid)> = Vec::new();
         for (change, id) in changes {
             match told.iter_mut().find(|(_, known)| *known == id) {
@@ -267,6 +370,19 @@ impl Book {
         changed
     }
 
+    /// Lets incidents of the account be the provider's, at `at`, whose page admits what they are about. `admits` gives the
+    /// title of the vendor's incident. Returns what changed.
+    pub fn hear_admissions(
+        &mut self,
+        at: Timestamp,
+        around: &impl Surroundings,
+        admits: impl Fn(&Incident, Fault) -> Option<String>,
+    ) -> Vec<(Change, Incident)> {
+        self.open.iter_mut().for_each(Open::complete);
+        let changes = self.admit(at, admits);
+        self.report(changes, at, around)
+    }
+
     /// The endpoints whose failures have turned out, with the last sample, to be no failures of the provider's.
     pub fn take_withdrawn(&mut self) -> Vec<String> {
         std::mem::take(&mut self.withdrawn)
@@ -282,7 +398,13 @@ impl Book {
         let mut closed = Vec::new();
         self.explained.retain(|name, _| is_known(name));
         self.open.retain_mut(|open| {
+            open.complete();
             open.bad.retain(|name| is_known(name));
+            open.incident.endpoints = if open.bad.is_empty() {
+                open.joined.clone()
+            } else {
+                open.concerned()
+            };
             if open.bad.is_empty() {
                 close_as_removed(&mut open.incident, at);
                 closed.push(open.incident.clone());
@@ -305,24 +427,24 @@ impl Book {
             .filter(|o| o.bad.contains(&sample.endpoint))
         {
             let slow = open.incident.cause.is_slow();
-            if slow && reattribution::is_own(sample) {
-                // How fast the provider is was not measured.
+            open.count_refusal(sample);
+            if open.kind == IncidentKind::Service && reattribution::is_own(sample) {
+                // How the provider is was not measured.
                 continue;
             }
-            let evidence = &mut open.incident.evidence;
-            evidence.probes += 1;
-            evidence.note(sample);
-            if failed || (slow && sample.outcome == Outcome::Slow) {
-                evidence.failed += 1;
-            }
-            open.count_refusal(sample);
+            open.incident.evidence.note(sample);
+            let tally = open.tallies.entry(sample.endpoint.clone()).or_default();
+            let bad = failed || (slow && sample.outcome == Outcome::Slow);
+            tally.probes += 1;
+            tally.bad += u32::from(bad);
             if let Some(fault) = sample.fault {
-                *open.faults.entry(fault).or_default() += 1;
+                *tally.faults.entry(fault).or_default() += 1;
             }
+            facts::recount(open);
             if open.is_well(sample, failed) {
                 let over = open.bad.is_empty();
                 if over {
-                    close(&mut open.incident, sample.ended_at());
+                    open.close(sample.ended_at());
                     ended.push(open.incident.id);
                 }
                 changes.push((
@@ -358,9 +480,9 @@ impl Book {
                 sample.attribution.unwrap_or(fault.attribution()),
                 IncidentKind::Fault(fault),
             ),
-            _ => (Attribution::Provider, IncidentKind::Service),
+            _ => (Attribution::Provider, kind_of(note, sample, around)),
         };
-        if attribution == Attribution::Account && self.is_mere_suspicion(&note.endpoint) {
+        if attribution == Attribution::Account && self.is_suspicion(&note.endpoint) {
             return None;
         }
         let slow = note.cause.is_slow();
@@ -407,16 +529,13 @@ impl Book {
             && attribution == Attribution::Provider
             && incident.endpoints.len() == 1
             && !incident.endpoints.contains(&note.endpoint);
-        if open.bad.insert(note.endpoint.clone()) {
-            if !incident.endpoints.contains(&note.endpoint) {
-                incident.endpoints.push(note.endpoint.clone());
-            }
-            incident.started_at = incident.started_at.min(note.started_at);
-            incident.evidence.probes += note.n;
-            incident.evidence.failed += note.k;
-            for (fault, n) in tally(&around.bad_samples(&note.endpoint, note.started_at)) {
-                *open.faults.entry(fault).or_default() += n;
-            }
+        incident.started_at = incident.started_at.min(note.started_at);
+        let id = incident.id;
+        if !open.bad.contains(&note.endpoint) {
+            open.join(&note.endpoint, tally_of(note, around));
+        }
+        if kind.fault().is_some() && attribution == Attribution::Provider {
+            open.confirmation = around.confirmation().or(open.confirmation.take());
         }
         let escalates = note.event == Event::Escalate || worse || spreads;
         Some((
@@ -425,7 +544,7 @@ impl Book {
             } else {
                 Change::Updated
             },
-            incident.id,
+            id,
         ))
     }
 
@@ -468,6 +587,9 @@ impl Book {
             },
             ..Evidence::default()
         };
+        let confirmation = around
+            .confirmation()
+            .filter(|_| attribution == Attribution::Provider);
         self.open.push(Open {
             incident: Incident {
                 id,
@@ -488,6 +610,7 @@ impl Book {
                     .map(Endpoint::domain)
                     .unwrap_or_default(),
                 endpoints: vec![note.endpoint.clone()],
+                recovered: Vec::new(),
                 started_at: note.started_at,
                 opened_at: sample.ended_at().max(note.at),
                 ended_at: None,
@@ -508,8 +631,14 @@ impl Book {
             bad: BTreeSet::from([note.endpoint.clone()]),
             unconfirmed: BTreeMap::new(),
             refused_alone: BTreeMap::new(),
+            refused_since: BTreeMap::new(),
+            replaced_by: None,
             reattribution: None,
-            faults: tally(&around.bad_samples(&note.endpoint, note.started_at)),
+            joined: vec![note.endpoint.clone()],
+            tallies: BTreeMap::from([(note.endpoint.clone(), tally_of(note, around))]),
+            good_since: BTreeMap::new(),
+            recovered_at: None,
+            confirmation,
             run: 0,
         });
         id
@@ -524,8 +653,7 @@ impl Book {
             o.bad.contains(&note.endpoint)
                 && (o.incident.attribution != Attribution::Provider) == account
         })?;
-        open.bad.remove(&note.endpoint);
-        open.unconfirmed.remove(&note.endpoint);
+        open.leave(&note.endpoint, note.ended_at);
         if note.new_normal && !open.incident.new_normal.contains(&note.endpoint) {
             open.incident.new_normal.push(note.endpoint.clone());
         }
@@ -535,7 +663,7 @@ impl Book {
         }
         let at = sample.ended_at();
         open.incident.evidence.first_token_ms.now = sample.first_token_ms;
-        close(&mut open.incident, at);
+        open.close(at);
         self.release(id, at);
         Some((Change::Resolved, id))
     }
@@ -567,10 +695,28 @@ pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
     incident.removed = true;
 }
 
-fn tally(samples: &[EvidenceSample]) -> BTreeMap<Fault, u32> {
+/// The kind of the provider's trouble: its service, or the rejection of an account that is in order.
+fn kind_of(note: &Note, sample: &Sample, around: &impl Surroundings) -> IncidentKind {
+    let fault = if note.endpoint == sample.endpoint {
+        sample.fault
+    } else {
+        around.last_fault(&note.endpoint)
+    };
+    fault
+        .filter(|f| f.attribution() == Attribution::Account && !note.cause.is_slow())
+        .map_or(IncidentKind::Service, IncidentKind::Fault)
+}
+
+/// What the detector had counted of an endpoint when it noted it.
+fn tally_of(note: &Note, around: &impl Surroundings) -> Tally {
     let mut faults = BTreeMap::new();
+    let samples = around.bad_samples(&note.endpoint, note.started_at);
     for fault in samples.iter().filter_map(|s| s.fault) {
         *faults.entry(fault).or_default() += 1;
     }
-    faults
+    Tally {
+        probes: note.n,
+        bad: note.k,
+        faults,
+    }
 }

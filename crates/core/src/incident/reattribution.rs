@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Book, Change, Open, Surroundings, close};
 use crate::model::{
-    Attribution, Endpoint, Fault, IncidentKind, IncidentState, Reattribution, Sample, Status,
-    Timestamp,
+    Attribution, Confirmation, Endpoint, Fault, Incident, IncidentKind, IncidentState,
+    Reattribution, Sample, Status, Timestamp,
 };
 
 /// A refusal that began so much earlier is another one.
@@ -35,31 +35,23 @@ impl Open {
                 .is_some_and(crate::incident::attribution::may_be_wrongly_refused)
     }
 
-    /// Whether it is the provider's incident.
-    fn is_providers(&self) -> bool {
-        self.incident.state == IncidentState::Open && self.kind == IncidentKind::Service
-    }
-
-    /// Whether there is nothing in it but refusals, and so only a suspicion. What fails on this machine says nothing.
-    fn is_mere_suspicion(&self) -> bool {
-        let mut telling = self
-            .faults
-            .keys()
-            .map(|fault| fault.attribution())
-            .filter(|a| *a != Attribution::Local)
-            .peekable();
-        self.is_providers()
-            && !self.incident.cause.is_slow()
-            && telling.peek().is_some()
-            && telling.all(|a| a == Attribution::Account)
+    /// Whether the provider is suspected of rejecting accounts that are in order.
+    fn is_suspicion(&self) -> bool {
+        self.incident.state == IncidentState::Open
+            && self.incident.attribution == Attribution::Provider
+            && self.kind.fault().is_some()
     }
 
     /// Counts the refusals of an endpoint for a reason of its own.
     pub(super) fn count_refusal(&mut self, sample: &Sample) {
         let Some(fault) = sample.fault.filter(|_| is_own(sample)) else {
             self.refused_alone.remove(&sample.endpoint);
+            self.refused_since.remove(&sample.endpoint);
             return;
         };
+        self.refused_since
+            .entry(sample.endpoint.clone())
+            .or_insert(sample.started_at);
         let (before, count) = self
             .refused_alone
             .entry(sample.endpoint.clone())
@@ -77,7 +69,7 @@ impl Open {
                 .map(|(fault, _)| *fault)
         };
         let fault = self.bad.first().and_then(own)?;
-        (self.is_mere_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault)))
+        (self.is_suspicion() && self.bad.iter().all(|name| own(name) == Some(fault)))
             .then_some(fault)
     }
 
@@ -89,9 +81,16 @@ impl Open {
         };
         *good = if failed { 0 } else { *good + 1 };
         let well = *good >= WELL_AFTER;
+        if failed {
+            self.good_since.remove(&sample.endpoint);
+        } else {
+            self.good_since
+                .entry(sample.endpoint.clone())
+                .or_insert(sample.started_at);
+        }
         if well {
-            self.unconfirmed.remove(&sample.endpoint);
-            self.bad.remove(&sample.endpoint);
+            let since = self.good_since.get(&sample.endpoint).copied();
+            self.leave(&sample.endpoint, since);
         }
         well
     }
@@ -106,32 +105,71 @@ impl Book {
     ) -> Vec<(Change, Uuid)> {
         let refused = sample.fault.map(Fault::attribution) == Some(Attribution::Account);
         let domain = around.endpoint(&sample.endpoint).map(Endpoint::domain);
-        let Some(domain) =
-            domain.filter(|_| refused && sample.attribution == Some(Attribution::Provider))
-        else {
+        let kind = sample.fault.map(IncidentKind::Fault);
+        let (Some(domain), Some(kind)) = (
+            domain.filter(|_| refused && sample.attribution == Some(Attribution::Provider)),
+            kind,
+        ) else {
             return Vec::new();
         };
+        let confirmation = around.confirmation();
+        let everybody = !matches!(confirmation, Some(Confirmation::Headers(_)));
         let mut changes = Vec::new();
         let is_meant = |o: &Open| {
             let recent = sample.started_at.since_ms(o.incident.started_at) <= OTHER_BEFORE_MS;
             o.may_be_suspected()
+                && o.kind == kind
                 && o.incident.provider == domain
-                && (recent || o.bad.contains(&sample.endpoint))
+                && ((everybody && recent) || o.bad.contains(&sample.endpoint))
         };
         while let Some(place) = self.open.iter().position(is_meant) {
-            let own = |o: &Open| o.is_providers() && o.incident.provider == domain;
-            match self.open.iter().position(own) {
-                None => changes.push(self.turn(place)),
-                Some(target) => changes.extend(self.merge(place, target, sample.ended_at())),
-            }
+            changes.extend(self.suspect_provider(place, confirmation.clone(), sample.ended_at()));
         }
         changes
     }
 
+    /// The vendor's page admits at `at` what the incidents of the account are about: they are the provider's from now on.
+    /// `admits` gives the title of the vendor's incident.
+    pub(super) fn admit(
+        &mut self,
+        at: Timestamp,
+        admits: impl Fn(&Incident, Fault) -> Option<String>,
+    ) -> Vec<(Change, Uuid)> {
+        let mut changes = Vec::new();
+        let admitted = |(place, open): (usize, &Open)| {
+            let fault = open.kind.fault().filter(|_| open.may_be_suspected())?;
+            Some((place, admits(&open.incident, fault)?))
+        };
+        while let Some((place, title)) = self.open.iter().enumerate().find_map(admitted) {
+            let confirmation = Some(Confirmation::VendorPage(title));
+            changes.extend(self.suspect_provider(place, confirmation, at));
+        }
+        changes
+    }
+
+    /// The account's incident at `place` is the provider's from now on, or a part of the one of the same kind that the
+    /// provider has already.
+    fn suspect_provider(
+        &mut self,
+        place: usize,
+        confirmation: Option<Confirmation>,
+        at: Timestamp,
+    ) -> Vec<(Change, Uuid)> {
+        let (kind, domain) = (
+            self.open[place].kind,
+            self.open[place].incident.provider.clone(),
+        );
+        let own = |o: &Open| o.is_suspicion() && o.kind == kind && o.incident.provider == domain;
+        match self.open.iter().position(own) {
+            None => vec![self.turn(place, confirmation)],
+            Some(target) => self.merge(place, target, at).to_vec(),
+        }
+    }
+
     /// The account's incident is the provider's from now on.
-    fn turn(&mut self, place: usize) -> (Change, Uuid) {
+    fn turn(&mut self, place: usize, confirmation: Option<Confirmation>) -> (Change, Uuid) {
         let open = &mut self.open[place];
-        open.kind = IncidentKind::Service;
+        open.confirmation = confirmation;
         open.incident.attribution = Attribution::Provider;
         open.unconfirmed = open.bad.iter().map(|name| (name.clone(), 0)).collect();
         open.reattribution = None;
@@ -142,17 +180,17 @@ impl Book {
 
     /// Whether `endpoint` is in an incident in which the provider is suspected, and nothing else: what it is refused with
     /// then is the same trouble still, whosever fault it turns out to be.
-    pub(super) fn is_mere_suspicion(&self, endpoint: &str) -> bool {
+    pub(super) fn is_suspicion(&self, endpoint: &str) -> bool {
         self.open
             .iter()
-            .any(|o| o.is_mere_suspicion() && o.bad.contains(endpoint))
+            .any(|o| o.is_suspicion() && o.bad.contains(endpoint))
     }
 
     /// Whether both endpoints are in one incident in which the provider is suspected.
     pub fn are_suspected_together(&self, one: &str, other: &str) -> bool {
         self.open
             .iter()
-            .any(|o| o.is_mere_suspicion() && o.bad.contains(one) && o.bad.contains(other))
+            .any(|o| o.is_suspicion() && o.bad.contains(one) && o.bad.contains(other))
     }
 
     /// Ends suspicions: where only endpoints are left that are refused for a reason of their own, all others having
@@ -174,14 +212,15 @@ impl Book {
             let works = |name: &String| around.has_worked(name) && !fails.contains(name);
             let open = &mut self.open[place];
             self.withdrawn.extend(open.bad.iter().cloned());
-            let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.incident.endpoints)
+            let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.joined)
                 .into_iter()
                 .partition(|name| open.bad.contains(name));
             open.reattribution = Some(Reattribution {
                 at,
                 recovered: others.into_iter().filter(works).collect(),
             });
-            open.incident.endpoints = left;
+            open.joined = left;
+            open.confirmation = None;
             open.incident.attribution = Attribution::Account;
             open.incident.status = Status::Outage;
             open.kind = IncidentKind::Fault(fault);
@@ -206,28 +245,57 @@ impl Book {
         changes
     }
 
+    /// Takes endpoints out of the incidents of a provider's service once their account or request is rejected instead: the
+    /// provider answers again, and they are in an incident of their own.
+    pub(super) fn part_ways(&mut self, at: Timestamp) -> Vec<(Change, Uuid)> {
+        let mut changes = Vec::new();
+        let rejected = |open: &Open, others: &[Open]| {
+            let is_service = open.kind == IncidentKind::Service && !open.incident.cause.is_slow();
+            let name = open.bad.iter().find(|name| {
+                let alone = open.refused_alone.get(*name);
+                is_service && alone.is_some_and(|(_, n)| *n >= OWN_AFTER)
+            })?;
+            let own = others
+                .iter()
+                .find(|o| o.incident.attribution == Attribution::Account && o.bad.contains(name))?;
+            Some((name.clone(), own.incident.number))
+        };
+        while let Some((place, (name, number))) = self
+            .open
+            .iter()
+            .enumerate()
+            .find_map(|(place, open)| Some((place, rejected(open, &self.open)?)))
+        {
+            let open = &mut self.open[place];
+            open.refused_alone.remove(&name);
+            let since = open.refused_since.remove(&name);
+            open.leave(&name, since);
+            open.replaced_by = Some(number);
+            self.withdrawn.push(name);
+            let id = open.incident.id;
+            if open.bad.is_empty() {
+                open.close(at);
+                self.release(id, at);
+                changes.push((Change::Resolved, id));
+            } else {
+                changes.push((Change::Updated, id));
+            }
+        }
+        changes
+    }
+
     /// The account's incident at `place` is a part of the provider's at `target`, and ends as that at `at`.
     fn merge(&mut self, place: usize, target: usize, at: Timestamp) -> [(Change, Uuid); 2] {
         let mut open = self.open[place].clone();
         let into = &mut self.open[target];
         for name in std::mem::take(&mut open.bad) {
-            if into.bad.insert(name.clone()) {
+            if !into.bad.contains(&name) {
+                let tally = open.tallies.get(&name).cloned().unwrap_or_default();
+                into.join(&name, tally);
                 into.unconfirmed.insert(name, 0);
             }
         }
-        let joined = open
-            .incident
-            .endpoints
-            .iter()
-            .filter(|name| !into.incident.endpoints.contains(name));
-        let joined: Vec<_> = joined.cloned().collect();
-        into.incident.endpoints.extend(joined);
         into.incident.started_at = into.incident.started_at.min(open.incident.started_at);
-        into.incident.evidence.probes += open.incident.evidence.probes;
-        into.incident.evidence.failed += open.incident.evidence.failed;
-        for (fault, n) in &open.faults {
-            *into.faults.entry(*fault).or_default() += n;
-        }
         open.incident.explained_by = Some(into.incident.number);
         let changes = [
             (Change::Resolved, open.incident.id),

@@ -135,6 +135,15 @@ impl Pages {
             .map(|(feed, known)| (feed.as_str(), known.provider, &known.page))
     }
 
+    /// The titles of the incidents on the pages of these feeds.
+    pub fn titles<'a>(&'a self, feeds: &'a [String]) -> impl Iterator<Item = &'a str> {
+        feeds
+            .iter()
+            .filter_map(|feed| self.0.get(feed))
+            .flat_map(|known| &known.page.incidents)
+            .map(|incident| incident.name.as_str())
+    }
+
     /// What the pages of these feeds say about `incident`. What was once found out about its publishing stays: the vendor
     /// may close its incident before ours is over.
     pub fn about(&self, incident: &Incident, feeds: &[String]) -> Official {

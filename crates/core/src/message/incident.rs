@@ -3,8 +3,8 @@
 use super::fault::{local_cause, remedy};
 use super::values::Locale;
 use crate::model::{
-    Attribution, Cause, Elsewhere, Fault, Incident, IncidentFacts, Measure, Only, Reattribution,
-    Status, TypicalAndNow,
+    Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
+    Only, Reattribution, Status, TypicalAndNow,
 };
 
 /// The most names in one sentence: all of a vendor's usual dozen, but there may be hundreds.
@@ -146,6 +146,78 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
         recovered(incident, locale),
         incident.cause
     )
+}
+
+/// What has changed since `before`, in clauses: `a1 and a2 recovered; b1 and b2 still fail: account.auth`.
+pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String {
+    let list = |names: &[&String]| locale.list_at_most(names, MAX_NAMES);
+    let was = |name: &&String| before.endpoints.contains(name);
+    let (old, new): (Vec<_>, Vec<_>) = incident.endpoints.iter().partition(was);
+    let gone = before.endpoints.iter();
+    let recovered: Vec<_> = gone
+        .filter(|name| !incident.endpoints.contains(name))
+        .collect();
+    let slow = incident.cause.is_slow();
+    let verb = |names: &[&String]| match (slow, names.len()) {
+        (true, 1) => "is slow",
+        (true, _) => "are slow",
+        (false, 1) => "fails",
+        (false, _) => "fail",
+    };
+    let still = |names: &[&String]| match (slow, names.len()) {
+        (true, 1) => "is still slow",
+        (true, _) => "are still slow",
+        (false, 1) => "still fails",
+        (false, _) => "still fail",
+    };
+    let cause = incident.cause;
+    let mut clauses = Vec::new();
+    if !recovered.is_empty() {
+        clauses.push(format!("{} recovered", list(&recovered)));
+    }
+    if !new.is_empty() {
+        clauses.push(format!("{} {} as well", list(&new), verb(&new)));
+    }
+    let moved = !recovered.is_empty() || !new.is_empty();
+    if moved && !old.is_empty() {
+        clauses.push(format!("{} {}: {cause}", list(&old), still(&old)));
+    }
+    if cause != before.cause {
+        clauses.push(format!("the cause is now {cause}, it was {}", before.cause));
+    }
+    if incident.attribution != before.attribution {
+        clauses.push(match incident.attribution {
+            Attribution::Provider => "it is now attributed to the provider".to_owned(),
+            Attribution::Account => "it is now attributed to your account".to_owned(),
+            Attribution::Local => "it is now attributed to this machine".to_owned(),
+        });
+    }
+    if incident.status != before.status {
+        let (now, was) = (incident.status.as_str(), before.status.as_str());
+        clauses.push(format!("it is now {now}, it was {was}"));
+    }
+    let dependents = incident.explains.iter();
+    let dependents: Vec<_> = dependents
+        .filter(|name| !before.explains.contains(name))
+        .collect();
+    if !dependents.is_empty() {
+        let fail = if dependents.len() == 1 {
+            "fails"
+        } else {
+            "fail"
+        };
+        clauses.push(format!("{} {fail} because of it", list(&dependents)));
+    }
+    if let Some(theirs) = incident.official.incident.as_ref()
+        && before.published.as_ref() != Some(theirs)
+    {
+        let theirs = super::values::clean(theirs);
+        clauses.push(format!("the provider published \"{theirs}\""));
+    }
+    if let Some(note) = incident.notes.get(before.notes..).and_then(<[_]>::last) {
+        clauses.push(format!("note: {}", super::values::clean(&note.text)));
+    }
+    clauses.join("; ")
 }
 
 /// How a failing endpoint fails: `slow`, `failing intermittently`, `failing`.
@@ -417,7 +489,16 @@ impl Narrator<'_> {
             return self.end();
         }
         let (share, faults) = (self.share(), self.faults());
-        let summary = summary(incident, self.locale);
+        let mut summary = summary(incident, self.locale);
+        if !incident.recovered.is_empty() {
+            let names = self.locale.list_at_most(&incident.recovered, MAX_NAMES);
+            let have = if incident.recovered.len() == 1 {
+                "has"
+            } else {
+                "have"
+            };
+            summary += &format!(" {names} {have} recovered.");
+        }
         let mut text = match incident.attribution {
             Attribution::Account => {
                 let message = self.message();
@@ -460,7 +541,13 @@ impl Narrator<'_> {
                 "After {after} {why}; it continues as part of incident {number}: {share}{faults}."
             );
         }
-        format!("{} {share}{faults}.", summary(incident, self.locale))
+        let mut text = format!("{} {share}{faults}.", summary(incident, self.locale));
+        if let Some(number) = self.facts.replaced_by {
+            text += &format!(
+                " The provider answers again, but rejects the account: incident {number}."
+            );
+        }
+        text
     }
 
     /// What is affected, what is not, and what to do, in sentences.
@@ -574,16 +661,9 @@ impl Narrator<'_> {
 
     fn suspicion(&self) -> Option<String> {
         let fault = self.incident.cause.fault()?;
-        self.incident.is_suspected().then(|| {
-            let one_key = if self.facts.shares_one_key {
-                " They share one key, so the cause may also be that key or its account."
-            } else {
-                ""
-            };
-            format!("{one_key} If it is not the provider: {}", remedy(fault))
-                .trim_start()
-                .to_owned()
-        })
+        self.incident
+            .is_suspected()
+            .then(|| format!("If it is not the provider: {}", remedy(fault)))
     }
 
     /// What of the provider is affected and what is not.
@@ -672,16 +752,7 @@ impl Narrator<'_> {
                 "The failure is on this machine, or no connectivity check answers from it."
                     .to_owned()
             }
-            Attribution::Provider if incident.is_suspected() => {
-                let endpoints = match incident.endpoints.len() {
-                    1 => "several endpoints".to_owned(),
-                    n => format!("{n} endpoints"),
-                };
-                format!(
-                    "A key and a configuration that worked before are now rejected on {endpoints} at \
-                     the same time."
-                )
-            }
+            Attribution::Provider if incident.is_suspected() => self.confirmation(),
             Attribution::Provider => match (incident.cause, fault, other) {
                 (Cause::Slow, _, Some(other)) => {
                     format!("It answers late, while {other} answers from here as usual.")
@@ -702,6 +773,28 @@ impl Narrator<'_> {
                 }
                 _ => self.api_error(),
             },
+        }
+    }
+
+    /// What confirms that the provider rejects an account that is in order.
+    fn confirmation(&self) -> String {
+        match &self.facts.confirmation {
+            Some(Confirmation::OtherAccount(other)) => format!(
+                "A key that worked before is rejected, and so is the key of another organization at \
+                 {other}, at the same time."
+            ),
+            Some(Confirmation::VendorPage(title)) => format!(
+                "The provider's own status page admits it: \"{}\".",
+                super::values::clean(title)
+            ),
+            Some(Confirmation::Headers(share)) => {
+                let left = self.locale.percentage(f64::from(*share) / 100.0, 2);
+                format!(
+                    "The provider's own headers refute it: {left} or more of every limit that they \
+                     name is left."
+                )
+            }
+            None => "A key and a configuration that worked before are now rejected.".to_owned(),
         }
     }
 

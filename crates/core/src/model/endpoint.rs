@@ -557,6 +557,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it uses the same key as `other`; without a key, whether both send the same headers.
+    pub fn shares_key(&self, other: &Self) -> bool {
+        match (&self.api_key, &other.api_key) {
+            (None, None) => self.headers == other.headers,
+            (one, other) => one == other,
+        }
+    }
+
     /// The failure domain: endpoints that share it fail together. The provider for the vendors' own APIs; for
     /// compatible servers and web targets the authority of the base URL, since two of those have nothing in common.
     pub fn domain(&self) -> String {

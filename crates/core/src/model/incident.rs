@@ -208,8 +208,11 @@ pub struct Incident {
     pub title: String,
     /// The failure domain: a provider's name, or the host of a compatible server or web target.
     pub provider: String,
-    /// The affected endpoints, in the order in which they joined.
+    /// The endpoints that are affected now, in the order in which they joined; of an incident that is over, all that were.
     pub endpoints: Vec<String>,
+    /// Endpoints that were affected and have recovered, while others are affected still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recovered: Vec<String>,
     /// The first bad probe, not the decision.
     pub started_at: Timestamp,
     /// The decision.
@@ -277,6 +280,23 @@ pub struct IncidentFacts {
     pub worked_before: bool,
     /// How the provider was suspected first and is not any more.
     pub reattribution: Option<Reattribution>,
+    /// Why the provider is suspected though it names the account.
+    pub confirmation: Option<Confirmation>,
+    /// The number of the account's incident that affected endpoints are in instead, because the provider answers again and
+    /// rejects them.
+    pub replaced_by: Option<u64>,
+}
+
+/// What confirms, independently of the account, that the provider rejects it wrongly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    /// A key of another organization is rejected at the same time: that of this endpoint.
+    OtherAccount(String),
+    /// The vendor's own page admits it, in an incident of this title.
+    VendorPage(String),
+    /// The provider's headers name limits of which this share is left, in hundredths of a percent.
+    Headers(u32),
 }
 
 /// What alone is affected of a provider.
@@ -342,6 +362,11 @@ impl Incident {
                 .cause
                 .fault()
                 .is_some_and(|f| f.attribution() == Attribution::Account)
+    }
+
+    /// Every endpoint that is or was affected.
+    pub fn affected(&self) -> impl Iterator<Item = &String> {
+        self.endpoints.iter().chain(&self.recovered)
     }
 
     /// When its outage was over: the first good probe, or the decision if that is not known.

@@ -24,11 +24,13 @@ pub use endpoint::{
 };
 pub use fault::{Attribution, Fault};
 pub use incident::{
-    Acknowledgement, Alternative, Cause, Elsewhere, Evidence, EvidenceSample, Incident,
-    IncidentFacts, IncidentKind, IncidentState, Measure, Note, Only, Reattribution, Status,
-    TypicalAndNow,
+    Acknowledgement, Alternative, Cause, Confirmation, Elsewhere, Evidence, EvidenceSample,
+    Incident, IncidentFacts, IncidentKind, IncidentState, Measure, Note, Only, Reattribution,
+    Status, TypicalAndNow,
 };
-pub use notification::{Block, Condition, Document, Notice, NoticeType, Outgoing, Strip, Tally};
+pub use notification::{
+    Block, Condition, Document, Extent, Notice, NoticeType, Outgoing, Strip, Tally,
+};
 pub use sample::{Outcome, Reach, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
 pub use silence::Silence;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Alternative, Incident, Timestamp};
+use super::{Alternative, Attribution, Cause, Incident, Status, Timestamp};
 
 /// The kind of a notification; its name is the `type` of the generic webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -159,6 +159,9 @@ pub struct Notice {
     /// Vendors of other open outages ("Azure").
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_failing: Vec<String>,
+    /// What the channel knew of the incident before this message; `None` for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Extent>,
     /// The incident's page, if the daemon has a public address.
     pub url: Option<String>,
     /// The notice that opened the incident on this channel: mails thread on it.
@@ -180,6 +183,42 @@ pub struct Notice {
     /// The condition of the monitor that this is about, if it is one that begins and ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+}
+
+/// What a message said of an incident, so that the next one can say what has changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The affected endpoints.
+    pub endpoints: Vec<String>,
+    /// Endpoints that fail because of them.
+    pub explains: Vec<String>,
+    /// How bad it was.
+    pub status: Status,
+    /// Whose fault it was.
+    pub attribution: Attribution,
+    /// Why.
+    pub cause: Cause,
+    /// Whether somebody had acknowledged it.
+    pub is_acknowledged: bool,
+    /// How many notes there were.
+    pub notes: usize,
+    /// The title of the vendor's own incident.
+    pub published: Option<String>,
+}
+
+impl From<&Incident> for Extent {
+    fn from(incident: &Incident) -> Self {
+        Self {
+            endpoints: incident.endpoints.clone(),
+            explains: incident.explains.clone(),
+            status: incident.status,
+            attribution: incident.attribution,
+            cause: incident.cause,
+            is_acknowledged: incident.acknowledged.is_some(),
+            notes: incident.notes.len(),
+            published: incident.official.incident.clone(),
+        }
+    }
 }
 
 /// A condition of the monitor itself, for receivers that keep what is told to them until it is over.

@@ -190,6 +190,9 @@ pub struct Sample {
     /// The smallest share of the account's own rate limits that is left, from 0 to 1.
     #[serde(default)]
     pub ratelimit_headroom: Option<f64>,
+    /// A fingerprint of the organization that the provider says the key belongs to; the name itself is not kept.
+    #[serde(default)]
+    pub organization: Option<String>,
     /// How long the server took to load the model before it began (Ollama).
     #[serde(default)]
     pub load_ms: Option<f64>,

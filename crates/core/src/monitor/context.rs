@@ -6,8 +6,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::MonitorState;
 use super::Recent;
-use crate::incident::attribution::{Context, may_be_wrongly_refused};
-use crate::model::{Endpoint, Fault, Outcome, Reach, Sample, Secret, Timestamp};
+use crate::config::StatusFeed;
+use crate::incident::attribution::{
+    Context, is_admitted, is_confirmed_by_accounts, is_refuted_by_headers, may_be_wrongly_refused,
+};
+use crate::model::{Confirmation, Endpoint, Fault, Outcome, Reach, Sample, Secret, Timestamp};
 
 /// Siblings are asked so long after the first refusal of a key that worked until then.
 const ASK_SIBLINGS_AFTER_MS: i64 = 500;
@@ -27,7 +30,7 @@ impl MonitorState {
             others_answer: self.others_answer(sample, |_| true),
             proxy_reaches_others: self.proxy_reaches_others(sample, fault),
             blind: self.state.blind.is_some(),
-            refused_together: self.refused_together(sample, fault),
+            is_confirmed: self.confirmation(sample, fault).is_some(),
         }
     }
 
@@ -73,18 +76,59 @@ impl MonitorState {
             .filter(move |e| e.name != endpoint.name && e.domain() == domain)
     }
 
-    /// Whether another endpoint of the provider, with a key that worked until now as this one's did, is refused in the
-    /// same way since the same time, while no other key is let in.
-    fn refused_together(&self, sample: &Sample, fault: Fault) -> bool {
-        let Some(endpoint) = self.endpoint(&sample.endpoint) else {
-            return false;
-        };
-        if !may_be_wrongly_refused(fault) || !self.has_worked(&endpoint.name) {
-            return false;
+    /// What confirms, independently of the account, that the provider rejects `sample` wrongly.
+    pub(super) fn confirmation(&self, sample: &Sample, fault: Fault) -> Option<Confirmation> {
+        if !may_be_wrongly_refused(fault) {
+            return None;
+        }
+        let endpoint = self.endpoint(&sample.endpoint)?;
+        if is_refuted_by_headers(sample) {
+            let share = sample.ratelimit_headroom.unwrap_or_default();
+            return Some(Confirmation::Headers((share * 10_000.0) as u32));
+        }
+        self.admitted(endpoint, fault)
+            .map(Confirmation::VendorPage)
+            .or_else(|| {
+                self.rejected_elsewhere(endpoint, sample, fault)
+                    .map(Confirmation::OtherAccount)
+            })
+    }
+
+    /// The title of the incident on the vendor's page that admits `fault`.
+    fn admitted(&self, endpoint: &Endpoint, fault: Fault) -> Option<String> {
+        let feeds = self.config.status_feeds.iter();
+        let feeds: Vec<_> = feeds
+            .filter(|feed| feed.provider == endpoint.provider && feed.is_about(endpoint))
+            .map(StatusFeed::key)
+            .collect();
+        let mut titles = self.state.pages.titles(&feeds);
+        titles
+            .find(|title| is_admitted(fault, title))
+            .map(ToOwned::to_owned)
+    }
+
+    /// The endpoint with a key of another organization that worked until now as well and is rejected in the same way since
+    /// the same time, while no other key works.
+    fn rejected_elsewhere(
+        &self,
+        endpoint: &Endpoint,
+        sample: &Sample,
+        fault: Fault,
+    ) -> Option<String> {
+        if !is_confirmed_by_accounts(fault) || !self.has_worked(&endpoint.name) {
+            return None;
         }
         let at_once = AT_ONCE_MS.max(2 * endpoint.interval.as_millis() as i64);
         let began = |name: &str| self.recents.get(name).and_then(Recent::failing_since);
+        let organization = |name: &str| self.recents.get(name).and_then(Recent::organization);
+        let ours = sample
+            .organization
+            .as_deref()
+            .or_else(|| organization(&endpoint.name))?;
         let own = began(&endpoint.name).unwrap_or(sample.started_at);
+        let is_independent = |e: &&Arc<Endpoint>| {
+            !e.shares_key(endpoint) && organization(&e.name).is_some_and(|theirs| theirs != ours)
+        };
         let since = |e: &Arc<Endpoint>| {
             let (_, _, last) = self.recents.get(&e.name).and_then(Recent::last)?;
             let refused = last == Some(fault) && self.has_worked(&e.name);
@@ -93,25 +137,25 @@ impl MonitorState {
                 .state
                 .book
                 .are_suspected_together(&endpoint.name, &e.name);
-            began(&e.name).filter(|at| refused && (together || own.since_ms(*at).abs() <= at_once))
+            let at = began(&e.name)
+                .filter(|at| refused && (together || own.since_ms(*at).abs() <= at_once))?;
+            Some((at, e.name.clone()))
         };
-        let Some(onset) = self
+        let (began_at, other) = self
             .siblings(endpoint)
+            .filter(is_independent)
             .filter_map(since)
-            .min()
-            .map(|at| at.min(own))
-        else {
-            return false;
-        };
-        let other_key =
-            |e: &&Arc<Endpoint>| e.api_key != endpoint.api_key || e.headers != endpoint.headers;
-        let let_in = |e: &Arc<Endpoint>| {
+            .min()?;
+        let onset = began_at.min(own);
+        let works = |e: &Arc<Endpoint>| {
             self.recents
                 .get(&e.name)
                 .and_then(Recent::last)
                 .is_some_and(|(at, o, _)| o != Outcome::Failed && at > onset)
         };
-        !self.siblings(endpoint).filter(other_key).any(let_in)
+        let is_other_key = |e: &&Arc<Endpoint>| !e.shares_key(endpoint);
+        let any_works = self.siblings(endpoint).filter(is_other_key).any(works);
+        (!any_works).then_some(other)
     }
 
     /// Whether the proxy is up but cannot reach the target, while others answer through it.

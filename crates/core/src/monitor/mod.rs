@@ -36,8 +36,8 @@ use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::{Advice, EndpointView, Snapshot};
 use crate::model::{
-    Attribution, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Official, Outcome, Reach,
-    Sample, Status, Timestamp, Warning,
+    Attribution, Confirmation, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Official,
+    Outcome, Reach, Sample, Status, Timestamp, Warning,
 };
 
 /// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
@@ -293,12 +293,17 @@ impl MonitorState {
         let changes = if verdict.notes.is_empty() && !self.state.book.concerns(&sample.endpoint) {
             Vec::new()
         } else {
+            let confirmation = sample
+                .fault
+                .filter(|_| sample.attribution == Some(Attribution::Provider))
+                .and_then(|fault| self.confirmation(&sample, fault));
             let around = Around {
                 config: &self.config,
                 by_name: &self.by_name,
                 recents: &self.recents,
                 pages: &self.state.pages,
                 book_free: self.free_of_incidents(),
+                confirmation,
             };
             self.state.book.apply(&verdict.notes, &sample, &around)
         };
@@ -764,6 +769,7 @@ struct Around<'a> {
     recents: &'a BTreeMap<String, Recent>,
     pages: &'a Pages,
     book_free: Vec<String>,
+    confirmation: Option<Confirmation>,
 }
 
 impl Surroundings for Around<'_> {
@@ -807,6 +813,14 @@ impl Surroundings for Around<'_> {
             total_ms,
             tokens_per_second,
         }
+    }
+
+    fn last_fault(&self, name: &str) -> Option<Fault> {
+        self.recents.get(name).and_then(Recent::last)?.2
+    }
+
+    fn confirmation(&self) -> Option<Confirmation> {
+        self.confirmation.clone()
     }
 
     fn official(&self, incident: &Incident) -> Official {

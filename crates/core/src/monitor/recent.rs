@@ -38,6 +38,9 @@ pub struct Recent {
     good_at: Option<Timestamp>,
     /// When the failures in a row that go on began.
     failing_since: Option<Timestamp>,
+    /// Whose the key is, as far as an answer has named it.
+    #[serde(default)]
+    organization: Option<String>,
 }
 
 /// The last latencies in milliseconds, with their median: it is asked for far more often than it changes.
@@ -76,6 +79,9 @@ impl Recent {
         self.last = Some((sample.started_at, sample.outcome, sample.fault));
         if sample.dns_ms.is_some() && sample.fault != Some(Fault::LocalDns) {
             self.resolved_at = Some(sample.started_at);
+        }
+        if sample.organization.is_some() {
+            self.organization.clone_from(&sample.organization);
         }
         let minute = sample.started_at.0.div_euclid(MINUTE_MS);
         // What a clock called later that has been set back since.
@@ -174,6 +180,12 @@ impl Recent {
     /// It is configured otherwise now: that it worked before says nothing.
     pub fn begin_anew(&mut self) {
         self.good_at = None;
+        self.organization = None;
+    }
+
+    /// A fingerprint of the organization that its key belongs to, once an answer has named it.
+    pub fn organization(&self) -> Option<&str> {
+        self.organization.as_deref()
     }
 
     /// When a name was last resolved for this endpoint.

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{Effects, Fact, MonitorState, Record};
+use super::{Around, Effects, Fact, MonitorState, Record};
 use crate::config::matchers::wants_type;
 use crate::config::{Config, StatusFeed};
+use crate::incident::attribution::is_admitted;
 use crate::incident::vendor_status::Heard;
 use crate::incident::{Change, Said};
 use crate::message::monitor_notice;
-use crate::model::{Attribution, Incident, NoticeType, Timestamp, VendorIncident, VendorView};
+use crate::model::{
+    Attribution, Fault, Incident, NoticeType, Timestamp, VendorIncident, VendorView,
+};
 
 impl MonitorState {
     /// Takes in what a vendor's own page says. It changes what is told about the incidents that go on, never what is
@@ -86,6 +89,23 @@ impl MonitorState {
                 (true, Some(_)) => step.log(Fact::IncidentCompleted(Box::new(incident))),
             }
         }
+        let around = Around {
+            config: &self.config,
+            by_name: &self.by_name,
+            recents: &self.recents,
+            pages: &self.state.pages,
+            book_free: self.free_of_incidents(),
+            confirmation: None,
+        };
+        let admits = |incident: &Incident, fault: Fault| {
+            let feeds = feeds_about(&self.config, incident)?;
+            let mut titles = self.state.pages.titles(&feeds);
+            titles
+                .find(|title| is_admitted(fault, title))
+                .map(ToOwned::to_owned)
+        };
+        let admitted = self.state.book.hear_admissions(at, &around, admits);
+        step.incidents_changed(admitted, at, &self.locale());
         step.record(Record::Checkpoint(self.checkpoint()));
         step
     }

@@ -3,12 +3,21 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use sha2::{Digest as _, Sha256};
 
 use super::error::ErrorContext;
 use super::ratelimit_reset;
 
 /// What is limited: requests and tokens, at Anthropic also those of either direction.
 const KINDS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
+
+/// Where providers name the organization that a key belongs to.
+const ORGANIZATION: &[&str] = &[
+    "openai-organization",
+    "anthropic-organization-id",
+    "x-organization-id",
+    "x-groq-organization",
+];
 
 /// What was read from the status line and the headers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,6 +50,8 @@ pub struct Head {
     pub remaining_tokens: Option<i64>,
     /// The smallest share of the limits that is left.
     pub headroom: Option<f64>,
+    /// A fingerprint of the organization that the key belongs to.
+    pub organization: Option<String>,
     /// How long to wait before the next request.
     pub retry_after: Option<Duration>,
     /// Where a redirect leads, without a query and whatever else may be secret.
@@ -80,15 +91,6 @@ pub fn read(
         first(names)
             .and_then(|s| s.parse::<i64>().ok())
             .filter(|n| *n >= 0)
-    };
-    let share = |kind: &str| {
-        let of = |what: &str| {
-            number(&[
-                &format!("x-ratelimit-{what}-{kind}"),
-                &format!("anthropic-ratelimit-{kind}-{what}"),
-            ])
-        };
-        Some(of("remaining")? as f64 / of("limit").filter(|limit| *limit > 0)? as f64)
     };
     let millis = text("retry-after-ms")
         .and_then(|s| s.parse::<f64>().ok())
@@ -162,7 +164,8 @@ pub fn read(
             "x-ratelimit-remaining-tokens",
             "anthropic-ratelimit-tokens-remaining",
         ]),
-        headroom: KINDS.iter().filter_map(|kind| share(kind)).reduce(f64::min),
+        headroom: headroom(headers),
+        organization: first(ORGANIZATION).map(fingerprint),
         retry_after: millis
             .or(seconds)
             .or_else(date)
@@ -171,6 +174,37 @@ pub fn read(
             .map(Duration::from_secs_f64),
         location: text("location").map(bare),
     }
+}
+
+/// The smallest share that is left of the rate limits that the headers name, whatever the provider calls them.
+fn headroom(headers: &HeaderMap) -> Option<f64> {
+    let number = |value: &http::HeaderValue| {
+        let text = value.to_str().ok()?.trim();
+        let end = text.find(|c: char| !c.is_ascii_digit());
+        text[..end.unwrap_or(text.len())].parse::<u64>().ok()
+    };
+    let share = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        let name = name.as_str();
+        if !name.contains("ratelimit") || !name.contains("remaining") {
+            return None;
+        }
+        let remaining = number(value)?;
+        let limit = headers
+            .get(name.replace("remaining", "limit"))
+            .and_then(number)
+            .filter(|limit| *limit > 0);
+        match limit {
+            Some(limit) => Some(remaining as f64 / limit as f64),
+            None => (remaining == 0).then_some(0.0),
+        }
+    };
+    headers.iter().filter_map(share).reduce(f64::min)
+}
+
+/// The first eight bytes of the SHA-256 of `text`, in hexadecimal digits.
+fn fingerprint(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 /// An address, absolute or not, without login, query and fragment: they carry sessions and keys.

@@ -98,6 +98,7 @@ pub struct Brief {
     pub title: String,
     pub endpoints: Vec<String>,
     pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
     pub resolved_at: Option<Timestamp>,
     pub duration_s: f64,
 }
@@ -127,7 +128,7 @@ impl Report {
             let (sum, earlier) = (together(now, names), together(before, names));
             let count = incidents
                 .iter()
-                .filter(|i| i.endpoints.iter().any(|e| names.contains(&e.as_str())))
+                .filter(|i| i.affected().any(|e| names.contains(&e.as_str())))
                 .count();
             Figures::new(name, slo, &sum, &earlier, count)
         };
@@ -406,14 +407,15 @@ impl Brief {
     }
 
     fn of(i: &Incident, until: Timestamp) -> Self {
-        let end = i.resolved_at.unwrap_or(until);
+        let end = i.end().unwrap_or(until);
         Self {
             number: i.number,
             status: i.status,
             attribution: i.attribution,
             title: i.title.clone(),
-            endpoints: i.endpoints.clone(),
+            endpoints: i.affected().cloned().collect(),
             started_at: i.started_at,
+            ended_at: i.ended_at,
             resolved_at: i.resolved_at,
             duration_s: end.since_ms(i.started_at).max(0) as f64 / 1000.0,
         }

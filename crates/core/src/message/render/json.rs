@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::message::document;
+use crate::message::incident::changes;
+use crate::message::values::Locale;
 use crate::model::Notice;
 
 /// The body of the generic webhook, the same on every attempt.
@@ -37,6 +39,9 @@ pub fn json(notice: &Notice) -> Value {
             }
             data["incident"]["alternatives"] = json!(notice.alternatives);
             data["incident"]["url"] = json!(notice.url);
+            if let (Some(before), Some(incident)) = (&notice.before, &notice.incident) {
+                data["changes"] = json!(changes(before, incident, &Locale::default()));
+            }
         }
         None => data["title"] = json!(notice.title),
     }

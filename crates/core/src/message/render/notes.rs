@@ -1,6 +1,7 @@
 //! Notes about a message itself: late, through a fallback, a reminder, what has changed since the last one.
 
 use super::RenderContext;
+use crate::message::incident::changes;
 use crate::message::values::clean;
 use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeType};
 
@@ -39,15 +40,34 @@ pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> 
 /// What has changed since the last message.
 fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
     let incident = notice.incident.as_ref()?;
+    let changes = notice
+        .before
+        .as_ref()
+        .map(|before| changes(before, incident, &context.locale))
+        .filter(|changes| !changes.is_empty());
+    let is_new = |known: bool| {
+        let before = notice.before.as_ref();
+        before.is_none_or(|before| before.is_acknowledged != known)
+    };
     Some(match notice.r#type {
         // Only what the provider was suspected of can become the account's later.
         NoticeType::Escalated if incident.attribution == Attribution::Account => {
             "Correction: this is not the provider's fault.".to_owned()
         }
-        NoticeType::Escalated => "It has become worse since the last message.".to_owned(),
-        NoticeType::Updated => match &incident.acknowledged {
-            Some(acknowledgement) => acknowledged(acknowledgement, context),
-            None => "Its cause or extent has changed since the last message.".to_owned(),
+        NoticeType::Escalated => match changes {
+            Some(changes) => format!("Since the last message: {changes}."),
+            None => "It has become worse since the last message.".to_owned(),
+        },
+        NoticeType::Updated => match (&incident.acknowledged, changes) {
+            (Some(acknowledgement), None) => acknowledged(acknowledgement, context),
+            (Some(acknowledgement), Some(changes)) if is_new(true) => {
+                format!(
+                    "{}. Also: {changes}.",
+                    acknowledged(acknowledgement, context)
+                )
+            }
+            (_, Some(changes)) => format!("Since the last message: {changes}."),
+            (None, None) => "Its cause or extent has changed since the last message.".to_owned(),
         },
         NoticeType::Reminder => "Reminder: this is still going on.".to_owned(),
         _ => return None,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::tag::Tag;
-use crate::message::incident::manner;
+use crate::message::incident::{changes, manner};
 use crate::message::severity::Severity;
 use crate::message::values::{Locale, clean};
 use crate::model::{Attribution, Cause, Incident, Notice, NoticeType};
@@ -63,6 +63,15 @@ fn of_incident(notice: &Notice, incident: &Incident) -> String {
     if notice.r#type == NoticeType::Resolved {
         let (who, past) = (who(incident), past(incident));
         return format!("[RESOLVED after {lasted}] {name}: {who} {past}");
+    }
+    if let Some(before) = notice.before.as_ref()
+        && notice.r#type == NoticeType::Updated
+        && before.is_acknowledged == incident.acknowledged.is_some()
+    {
+        let changes = changes(before, incident, &locale);
+        if !changes.is_empty() {
+            return format!("[{}] {name}: {changes}", Tag::of(notice).label());
+        }
     }
     let tag = match Tag::of(notice) {
         // It says below that it is over; its beginning is what filters sort by.
