@@ -34,7 +34,7 @@ pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, Str
             proxy
                 .towards(target)
                 .filter(|_| !near)
-                .and_then(|url| Url::parse(url.expose()).ok())
+                .and_then(|url| Url::parse(&by_name(url.expose())).ok())
         }));
     }
     if let Some(path) = &settings.process.ca_file {
@@ -48,6 +48,14 @@ pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, Str
     builder
         .build()
         .map_err(|e| format!("HTTP cannot be set up: {e}"))
+}
+
+/// A SOCKS proxy resolves names itself, as it does for probes.
+fn by_name(proxy: &str) -> String {
+    match proxy.strip_prefix("socks5://") {
+        Some(rest) => format!("socks5h://{rest}"),
+        None => proxy.to_owned(),
+    }
 }
 
 /// A client that follows no redirects and gives up after `timeout`.

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use regex::Regex;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use url::Url;
 
 use super::cloud;
@@ -12,8 +15,8 @@ use super::diagnostic::echo;
 use super::is_local;
 use super::raw::{Table, Value};
 use llmwatch_core::model::{
-    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Secret,
-    Sensitivity, SlowLimits, Timeouts,
+    Api, ClientIdentity, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider,
+    Secret, Sensitivity, SlowLimits, Timeouts,
 };
 use llmwatch_core::protocol::{answer_schema, catalog};
 
@@ -172,6 +175,7 @@ pub(super) fn read<'a>(
         service_tier: layers
             .get("service_tier")
             .and_then(|v| checked_service_tier(&v, fallback)),
+        client: read_client(&layers),
         resolve: layers
             .get("resolve")
             .and_then(|v| checked_addresses(&v))
@@ -672,6 +676,56 @@ fn checked_addresses(value: &Value<'_>) -> Option<Vec<IpAddr>> {
         );
     }
     Some(addresses)
+}
+
+/// `client_cert` and `client_key`, tried at once so that a mistake shows now.
+fn read_client(layers: &Layers<'_, '_>) -> Option<ClientIdentity> {
+    let (certificate, key) = (layers.get("client_cert"), layers.get("client_key"));
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return None,
+        (Some(certificate), Some(key)) => (certificate, key),
+        (Some(one), None) | (None, Some(one)) => {
+            return one.error(
+                "only one of `client_cert` and `client_key` is set",
+                "a client certificate needs both; they may be the same file",
+            );
+        }
+    };
+    let identity = ClientIdentity {
+        certificate: certificate.path()?,
+        key: key.path()?,
+    };
+    if let Err(why) = client_identity(&identity)
+        && !certificate.skips_secrets()
+    {
+        return certificate.error(
+            format!("cannot use `client_cert` and `client_key`: {why}"),
+            "both are files in PEM form; the key belongs to the first certificate and has no passphrase",
+        );
+    }
+    Some(identity)
+}
+
+/// Reads a client certificate with its chain and its key.
+///
+/// # Errors
+/// What is wrong with the files; nothing of their content.
+pub(crate) fn client_identity(
+    identity: &ClientIdentity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let certificate = identity.certificate.display();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity.certificate)
+        .map_err(|e| format!("{certificate}: {e}"))?
+        .collect();
+    let chain = chain.map_err(|e| format!("{certificate}: {e}"))?;
+    if chain.is_empty() {
+        return Err(format!("{certificate} holds no certificate"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&identity.key)
+        .map_err(|e| format!("{}: {e}", identity.key.display()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|e| e.to_string())?;
+    Ok((chain, key))
 }
 
 fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {

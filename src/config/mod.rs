@@ -27,6 +27,7 @@ use std::path::Path;
 pub use self::check::{load, load_text};
 pub(crate) use self::cloud::service_key;
 pub use self::diagnostic::{ConfigError, Diagnostic};
+pub(crate) use self::endpoint::client_identity;
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
 pub use self::rules::{load_rules, rules_from_text};

@@ -8,7 +8,7 @@ use super::Proxy;
 use super::raw::Value;
 use llmwatch_core::model::Secret;
 
-const HELP: &str = "an HTTP proxy is needed, which is asked in the clear and passes TLS on unread: `\"http://proxy.example.com:3128\"`";
+const HELP: &str = "write it as `\"http://proxy.example.com:3128\"`, `\"https://…\"` or `\"socks5://proxy.example.com:1080\"`";
 
 /// Reads the value of `proxy`; `vars` are the environment.
 pub(super) fn read(value: &Value<'_>, vars: &HashMap<String, String>) -> Option<Proxy> {
@@ -55,7 +55,7 @@ fn of_environment(value: &Value<'_>, vars: &HashMap<String, String>) -> Option<P
 
 /// The URL of a proxy, without a scheme too; or what is wrong with it, without a word of it that could be secret.
 fn usable(text: &str) -> Result<Secret, String> {
-    const OTHERS: [&str; 5] = ["https", "socks4", "socks4a", "socks5", "socks5h"];
+    const OTHERS: [&str; 2] = ["socks4", "socks4a"];
     let text = if text.contains("://") {
         text.to_owned()
     } else {
@@ -63,11 +63,11 @@ fn usable(text: &str) -> Result<Secret, String> {
     };
     let url = Url::parse(&text).map_err(|_| "is not a URL".to_owned())?;
     match url.scheme() {
-        "http" if url.has_host() => Ok(Secret::new(text)),
+        "http" | "https" | "socks5" | "socks5h" if url.has_host() => Ok(Secret::new(text)),
         scheme if OTHERS.contains(&scheme) => Err(format!(
             "is a proxy of kind `{scheme}://`, which is not supported"
         )),
-        _ => Err("is not an http URL".to_owned()),
+        _ => Err("is not the URL of a proxy".to_owned()),
     }
 }
 
@@ -76,21 +76,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_http_proxy_is_said_without_its_password() {
+    fn what_is_no_proxy_is_said_without_its_password() {
         for (text, why) in [
             (
-                "https://me:secret@proxy.test",
-                "is a proxy of kind `https://`, which is not supported",
+                "socks4a://me:secret@proxy.test:1080",
+                "is a proxy of kind `socks4a://`, which is not supported",
             ),
-            (
-                "socks5h://me:secret@proxy.test:1080",
-                "is a proxy of kind `socks5h://`, which is not supported",
-            ),
-            ("secret://proxy.test", "is not an http URL"),
+            ("secret://proxy.test", "is not the URL of a proxy"),
             ("me:secret@", "is not a URL"),
         ] {
             assert_eq!(usable(text).map(|_| ()), Err(why.to_owned()), "{text}");
         }
-        assert!(usable("proxy.test:3128").is_ok() && usable("http://me:secret@proxy.test").is_ok());
+        for text in [
+            "proxy.test:3128",
+            "http://me:secret@proxy.test",
+            "https://me:secret@proxy.test",
+            "socks5://proxy.test:1080",
+        ] {
+            assert!(usable(text).is_ok(), "{text}");
+        }
     }
 }

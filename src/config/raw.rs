@@ -503,6 +503,11 @@ impl<'a> Value<'a> {
         Some(d)
     }
 
+    /// Whether secrets that cannot be read are taken for granted.
+    pub(super) fn skips_secrets(&self) -> bool {
+        self.sink.surroundings.without_secrets
+    }
+
     /// A path, relative to the file that it stands in.
     pub(super) fn path(&self) -> Option<PathBuf> {
         let directory = self.sink.sources.directory(self.span.start);

@@ -326,7 +326,12 @@ impl Fetch<'_> {
 
     /// One request and the status and body of its answer.
     async fn send(&self, request: &Request, way: Way) -> Result<(u16, String), (Fault, String)> {
-        let Prober { proxies, tls, .. } = self.prober;
+        let Prober {
+            proxies,
+            tls,
+            proxy_tls,
+            ..
+        } = self.prober;
         let (proxy, within) = match way {
             Way::Usual => (proxies.towards(&request.url), WITHIN),
             Way::Metadata => (None, METADATA_WITHIN),
@@ -334,7 +339,9 @@ impl Fetch<'_> {
         let mut stages = Stages::default();
         let route = Route {
             proxy,
-            ..Route::default()
+            proxy_tls,
+            resolve: &[],
+            source: None,
         };
         let exchange = async {
             let deadline = Instant::now() + within;
@@ -346,8 +353,8 @@ impl Fetch<'_> {
             let mut line = Line::begin(connected, stages.remote, None)
                 .await
                 .map_err(of_line)?;
-            let proxy = proxy.filter(|_| request.url.scheme() == "http");
-            let message = message(request, line.is_http2(), proxy)
+            let forwarder = proxies.forwarder(&request.url).filter(|_| proxy.is_some());
+            let message = message(request, line.is_http2(), forwarder)
                 .map_err(|error| (Fault::RequestRejected, error.to_string()))?;
             let answer = line.send(message).await.map_err(of_line)?;
             let status = answer.status().as_u16();

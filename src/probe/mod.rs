@@ -29,9 +29,9 @@ use self::pool::Pool;
 use self::proxy::Proxies;
 use self::run::Run;
 use self::stamped::Stamping;
-use crate::config::Settings;
+use crate::config::{Settings, client_identity};
 use llmwatch_core::model::{
-    Api, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger,
+    Api, ClientIdentity, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger,
 };
 use llmwatch_core::protocol::dialect::Adaptations;
 
@@ -46,6 +46,14 @@ pub enum SetupError {
     #[error("cannot use `ca_file` `{path}`: {why}", path = path.display())]
     Roots {
         /// The file.
+        path: PathBuf,
+        /// The cause.
+        why: String,
+    },
+    /// A client certificate cannot be used.
+    #[error("cannot use `client_cert` `{path}`: {why}", path = path.display())]
+    ClientCertificate {
+        /// The file of the certificate.
         path: PathBuf,
         /// The cause.
         why: String,
@@ -70,6 +78,10 @@ pub struct Due {
 #[derive(Debug, Clone)]
 pub struct Prober {
     tls: Arc<ClientConfig>,
+    /// The TLS of endpoints with a client certificate.
+    tls_with: Arc<BTreeMap<ClientIdentity, Arc<ClientConfig>>>,
+    /// The TLS of proxies that are reached over it.
+    proxy_tls: Arc<ClientConfig>,
     proxies: Arc<Proxies>,
     location: String,
     pool: Arc<Pool>,
@@ -87,8 +99,21 @@ impl Prober {
     /// # Errors
     /// When `ca_file` cannot be read or TLS cannot be set up.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let roots = roots(settings)?;
+        let mut tls_with = BTreeMap::new();
+        for identity in settings.endpoints.iter().filter_map(|e| e.client.as_ref()) {
+            if !tls_with.contains_key(identity) {
+                let tls = tls_config(&roots, Some(identity))?;
+                tls_with.insert(identity.clone(), Arc::new(tls));
+            }
+        }
+        let tls = tls_config(&roots, None)?;
+        let mut proxy_tls = tls.clone();
+        proxy_tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            tls: Arc::new(tls_config(settings)?),
+            tls: Arc::new(tls),
+            tls_with: Arc::new(tls_with),
+            proxy_tls: Arc::new(proxy_tls),
             proxies: Arc::new(Proxies::new(&settings.monitor.proxy)),
             location: settings.monitor.location.clone(),
             pool: Arc::default(),
@@ -97,6 +122,15 @@ impl Prober {
             looked_up: Arc::default(),
             _stamping: Arc::new(Stamping::begin()),
         })
+    }
+
+    /// The TLS of an endpoint: with its client certificate, if it has one.
+    fn tls_of(&self, endpoint: &Endpoint) -> &Arc<ClientConfig> {
+        endpoint
+            .client
+            .as_ref()
+            .and_then(|identity| self.tls_with.get(identity))
+            .unwrap_or(&self.tls)
     }
 
     /// Probes `endpoint` once.
@@ -152,8 +186,8 @@ impl Prober {
     }
 }
 
-/// The TLS of everything that goes out: the system's roots and those of `ca_file`, HTTP/2 where it is offered.
-fn tls_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
+/// What is trusted: the system's roots and those of `ca_file`.
+fn roots(settings: &Settings) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
     // A system without roots still reaches plain HTTP and whatever `ca_file` vouches for.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -173,11 +207,31 @@ fn tls_config(settings: &Settings) -> Result<ClientConfig, SetupError> {
             roots.add(certificate).map_err(|e| failed(e.to_string()))?;
         }
     }
+    Ok(roots)
+}
+
+/// The TLS of a probe, HTTP/2 where it is offered, with a client certificate if there is one.
+fn tls_config(
+    roots: &RootCertStore,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots.clone());
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let failed = |why: String| SetupError::ClientCertificate {
+                path: identity.certificate.clone(),
+                why,
+            };
+            let (chain, key) = client_identity(identity).map_err(failed)?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|e| failed(e.to_string()))?
+        }
+    };
     // A resumed session would hide what a fresh connection costs.
     config.resumption = rustls::client::Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -1,15 +1,20 @@
-//! Which proxy, if any, stands between this machine and a target, and how it is asked for a tunnel (RFC 9110 §9.3.6).
+//! Which proxy, if any, stands between this machine and a target, and how it is asked for a tunnel: by `CONNECT` (RFC 9110
+//! §9.3.6), over TLS or not, or by SOCKS version 5 (RFC 1928).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use url::Url;
+use url::{Host, Url};
 
 use crate::config::Proxy;
 use llmwatch_core::model::Secret;
 
 /// The head of a proxy's answer has no more bytes.
 const MOST_HEAD: usize = 8 * 1024;
+const SOCKS_PORT: u16 = 1080;
+/// Ways to log in to a SOCKS proxy.
+const NO_LOGIN: u8 = 0;
+const LOGIN: u8 = 2;
 
 /// The proxies of the configuration, and how each is asked.
 #[derive(Debug)]
@@ -34,10 +39,23 @@ impl From<String> for NoTunnel {
     }
 }
 
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// HTTP, in the clear or over TLS.
+    Http,
+    /// SOCKS version 5 (RFC 1928).
+    Socks,
+}
+
 /// Where a proxy is, and how one shows who one is to it.
 #[derive(Clone)]
 pub(super) struct Address {
+    /// Where to connect to; `https` when the proxy itself is reached over TLS.
     pub(super) url: Url,
+    kind: Kind,
+    user: String,
+    password: String,
     authorization: Option<String>,
 }
 
@@ -49,17 +67,33 @@ impl std::fmt::Debug for Address {
 
 impl Address {
     fn new(text: &str) -> Option<Self> {
-        let mut url = Url::parse(text).ok()?;
-        let decoded = |s: &str| percent_decoded(s);
-        let (user, password) = (
-            decoded(url.username()),
-            decoded(url.password().unwrap_or_default()),
-        );
+        let written = Url::parse(text).ok()?;
+        let (kind, scheme) = match written.scheme() {
+            "https" => (Kind::Http, "https"),
+            "socks5" | "socks5h" => (Kind::Socks, "http"),
+            _ => (Kind::Http, "http"),
+        };
+        let port = match kind {
+            Kind::Socks => written.port().unwrap_or(SOCKS_PORT),
+            Kind::Http => written.port_or_known_default()?,
+        };
+        let url = Url::parse(&format!("{scheme}://{}:{port}", written.host_str()?)).ok()?;
+        let user = percent_decoded(written.username());
+        let password = percent_decoded(written.password().unwrap_or_default());
         let authorization = (!user.is_empty())
             .then(|| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
-        // An http URL with a host can always have these taken away.
-        let _ = (url.set_username(""), url.set_password(None));
-        Some(Self { url, authorization })
+        Some(Self {
+            url,
+            kind,
+            user,
+            password,
+            authorization,
+        })
+    }
+
+    /// Whether it passes a plain HTTP request on by itself.
+    pub(super) fn forwards(&self) -> bool {
+        self.kind == Kind::Http
     }
 
     /// Host and port.
@@ -74,8 +108,102 @@ impl Address {
             .map(|value| ("proxy-authorization", value))
     }
 
-    /// Asks for a tunnel to `target`, a host and port.
+    /// Asks for a tunnel to the host and port of `target`.
     pub(super) async fn open_tunnel<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        target: &Url,
+    ) -> Result<(), NoTunnel> {
+        let host = &target[url::Position::BeforeHost..url::Position::AfterHost];
+        let port = target.port_or_known_default().unwrap_or(443);
+        match self.kind {
+            Kind::Http => self.connect(stream, &format!("{host}:{port}")).await,
+            Kind::Socks => self
+                .socks(stream, target, port)
+                .await
+                .map_err(|words| format!("the proxy {}: {words}", self.name()).into()),
+        }
+    }
+
+    /// The tunnel of SOCKS version 5. Names are resolved by the proxy, as HTTP proxies do.
+    async fn socks<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        target: &Url,
+        port: u16,
+    ) -> Result<(), String> {
+        let broken = |e: std::io::Error| format!("it broke off: {e}");
+        let without_user = self.user.is_empty();
+        let greeting: &[u8] = if without_user {
+            &[5, 1, NO_LOGIN]
+        } else {
+            &[5, 2, NO_LOGIN, LOGIN]
+        };
+        stream.write_all(greeting).await.map_err(broken)?;
+        let mut chosen = [0; 2];
+        stream.read_exact(&mut chosen).await.map_err(broken)?;
+        match chosen {
+            [5, NO_LOGIN] => {}
+            [5, LOGIN] if !without_user => self.log_in(stream).await?,
+            [5, _] => return Err("it wants another login than a name and a password".to_owned()),
+            _ => return Err("it does not speak SOCKS version 5".to_owned()),
+        }
+        let mut request = vec![5, 1, 0];
+        match target.host() {
+            Some(Host::Ipv4(ip)) => {
+                request.push(1);
+                request.extend(ip.octets());
+            }
+            Some(Host::Ipv6(ip)) => {
+                request.push(4);
+                request.extend(ip.octets());
+            }
+            Some(Host::Domain(name)) => {
+                request.push(3);
+                request.extend(with_length(name)?);
+            }
+            None => return Err("the URL has no host".to_owned()),
+        }
+        request.extend(port.to_be_bytes());
+        stream.write_all(&request).await.map_err(broken)?;
+        let mut reply = [0; 4];
+        stream.read_exact(&mut reply).await.map_err(broken)?;
+        // The address that follows says from where the proxy connects.
+        let length = match reply[3] {
+            1 => 4,
+            4 => 16,
+            3 => usize::from(stream.read_u8().await.map_err(broken)?),
+            _ => return Err("it does not speak SOCKS version 5".to_owned()),
+        };
+        let mut bound = vec![0; length + 2];
+        stream.read_exact(&mut bound).await.map_err(broken)?;
+        match reply[1] {
+            0 => Ok(()),
+            code => Err(socks_refusal(code)),
+        }
+    }
+
+    /// The login by a name and a password (RFC 1929).
+    async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+    ) -> Result<(), String> {
+        let broken = |e: std::io::Error| format!("it broke off: {e}");
+        let mut login = vec![1];
+        login.extend(with_length(&self.user)?);
+        login.extend(with_length(&self.password)?);
+        stream.write_all(&login).await.map_err(broken)?;
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).await.map_err(broken)?;
+        if answer[1] == 0 {
+            Ok(())
+        } else {
+            Err("it refuses the name or the password".to_owned())
+        }
+    }
+
+    /// The tunnel of an HTTP proxy to `target`, a host and port.
+    async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
         target: &str,
@@ -129,6 +257,12 @@ impl Proxies {
         }
     }
 
+    /// The proxy that passes a plain HTTP request to `target` on, instead of opening a tunnel.
+    pub(super) fn forwarder(&self, target: &Url) -> Option<&Address> {
+        self.towards(target)
+            .filter(|proxy| target.scheme() == "http" && proxy.forwards())
+    }
+
     /// The proxy on the way to `target`.
     pub(super) fn towards(&self, target: &Url) -> Option<&Address> {
         let url = self.configured.towards(target)?;
@@ -136,6 +270,28 @@ impl Proxies {
             .iter()
             .find(|(known, _)| known == url)
             .map(|(_, address)| address)
+    }
+}
+
+/// A text as SOCKS has it, its length first.
+fn with_length(text: &str) -> Result<Vec<u8>, String> {
+    let length = u8::try_from(text.len())
+        .map_err(|_| "a name or password has more than 255 bytes".to_owned())?;
+    Ok(std::iter::once(length).chain(text.bytes()).collect())
+}
+
+/// What a SOCKS proxy says, in words (RFC 1928 §6).
+fn socks_refusal(code: u8) -> String {
+    match code {
+        1 => "it failed".to_owned(),
+        2 => "its rules do not allow the connection".to_owned(),
+        3 => "it cannot reach the target's network".to_owned(),
+        4 => "it cannot reach the target".to_owned(),
+        5 => "the target refuses its connection".to_owned(),
+        6 => "its connection to the target timed out".to_owned(),
+        7 => "it opens no connections".to_owned(),
+        8 => "it does not know this kind of address".to_owned(),
+        other => format!("it refuses with code {other}"),
     }
 }
 

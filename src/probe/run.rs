@@ -142,13 +142,14 @@ impl<'a> Run<'a> {
         let proxy = self.prober.proxies.towards(&request.url);
         let route = Route {
             proxy,
+            proxy_tls: &self.prober.proxy_tls,
             resolve: &self.endpoint.resolve,
             source: self.endpoint.source_address,
         };
         let connected = transport::connect(
             &request.url,
             route,
-            &self.prober.tls,
+            self.prober.tls_of(self.endpoint),
             deadline,
             &mut self.stages,
         )
@@ -175,11 +176,7 @@ impl<'a> Run<'a> {
     ) -> Result<End, End> {
         let limits = self.endpoint.timeouts;
         let total = self.start + limits.total;
-        let proxy = self
-            .prober
-            .proxies
-            .towards(&request.url)
-            .filter(|_| request.url.scheme() == "http");
+        let proxy = self.prober.proxies.forwarder(&request.url);
         let message = message(request, line.is_http2(), proxy)
             .map_err(|error| End::Broken(Fault::RequestRejected, error.to_string()))?;
         let began = Instant::now();

@@ -52,10 +52,12 @@ pub(super) struct Stages {
 }
 
 /// The way to a target.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Route<'a> {
     /// Through this proxy.
     pub(super) proxy: Option<&'a Address>,
+    /// The TLS of proxies that are reached over it.
+    pub(super) proxy_tls: &'a Arc<ClientConfig>,
     /// To these addresses instead of those of the name; not used towards a proxy.
     pub(super) resolve: &'a [IpAddr],
     /// From this address of the machine.
@@ -87,39 +89,89 @@ pub(super) async fn connect(
 ) -> Result<Connected, NoConnection> {
     let began_all = Instant::now();
     let proxy = route.proxy;
-    let mut stream = open(proxy.map_or(url, |p| &p.url), route, deadline, stages)
+    let of_proxy = |proxy: &Address, no: NoConnection| {
+        failed(
+            Fault::LocalProxy,
+            &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.words),
+        )
+    };
+    let stream = open(proxy.map_or(url, |p| &p.url), route, deadline, stages)
         .await
         .map_err(|no| match proxy {
-            Some(proxy) => failed(
-                Fault::LocalProxy,
-                &format!("the proxy {}: {}: {}", proxy.name(), no.fault, no.words),
-            ),
+            Some(proxy) => of_proxy(proxy, no),
             None => no,
         })?;
-    if let Some(proxy) = proxy.filter(|_| url.scheme() == "https") {
-        let began = Instant::now();
-        let host = &url[url::Position::BeforeHost..url::Position::AfterHost];
-        let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(443));
-        let tunnel = tokio::time::timeout_at(deadline, proxy.open_tunnel(&mut stream, &target));
-        let opened = tunnel
-            .await
-            .unwrap_or_else(|_| Err(format!("the proxy {} opens no tunnel", proxy.name()).into()));
-        opened.map_err(|no| {
-            stages.refused_with = no.status;
-            failed(Fault::LocalProxy, &no.words)
-        })?;
-        stages.tcp = stages.tcp.map(|tcp| tcp + began.elapsed());
-    }
-    stages.proxy = proxy.map(|_| began_all.elapsed());
     let arrivals = Arrivals::default();
-    let stamped = Stamped::new(stream, arrivals.clone());
+    let mut way = Way::Plain(Stamped::new(stream, arrivals.clone()));
+    if let Some(proxy) = proxy {
+        let began = Instant::now();
+        if proxy.url.scheme() == "https"
+            && let Way::Plain(stream) = way
+        {
+            let secured = secure(stream, &proxy.url, route.proxy_tls, deadline)
+                .await
+                .map_err(|no| of_proxy(proxy, no))?;
+            way = Way::Tls(Box::new(secured));
+        }
+        if url.scheme() == "https" || !proxy.forwards() {
+            let tunnel = async {
+                match &mut way {
+                    Way::Plain(stream) => proxy.open_tunnel(stream, url).await,
+                    Way::Tls(stream) => proxy.open_tunnel(stream, url).await,
+                }
+            };
+            let opened = tokio::time::timeout_at(deadline, tunnel)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(format!("the proxy {} opens no tunnel", proxy.name()).into())
+                });
+            opened.map_err(|no| {
+                stages.refused_with = no.status;
+                failed(Fault::LocalProxy, &no.words)
+            })?;
+        }
+        stages.tcp = stages.tcp.map(|tcp| tcp + began.elapsed());
+        stages.proxy = Some(began_all.elapsed());
+    }
     if url.scheme() != "https" {
         return Ok(Connected {
-            io: Io::Plain(stamped),
+            io: match way {
+                Way::Plain(stream) => Io::Plain(stream),
+                Way::Tls(stream) => Io::Tls(stream),
+            },
             arrivals,
             http2: false,
         });
     }
+    let began = Instant::now();
+    let io = match way {
+        Way::Plain(stream) => Io::Tls(Box::new(secure(stream, url, tls, deadline).await?)),
+        Way::Tls(stream) => Io::Nested(Box::new(secure(*stream, url, tls, deadline).await?)),
+    };
+    stages.tls = Some(began.elapsed());
+    let session = match &io {
+        Io::Plain(_) => None,
+        Io::Tls(stream) => Some(stream.get_ref().1),
+        Io::Nested(stream) => Some(stream.get_ref().1),
+    };
+    stages.tls_expires_at = session
+        .and_then(|session| session.peer_certificates())
+        .and_then(|all| certificate::expires_at(all.first()?));
+    let http2 = session.is_some_and(|session| session.alpn_protocol() == Some(b"h2"));
+    Ok(Connected {
+        io,
+        arrivals,
+        http2,
+    })
+}
+
+/// Begins TLS with the host of `url`.
+async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    url: &Url,
+    tls: &Arc<ClientConfig>,
+    deadline: Instant,
+) -> Result<TlsStream<S>, NoConnection> {
     let name = match url.host() {
         Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()),
         Some(Host::Ipv4(ip)) => Ok(std::net::IpAddr::V4(ip).into()),
@@ -127,27 +179,12 @@ pub(super) async fn connect(
         None => return Err(failed(Fault::RequestRejected, "the URL has no host")),
     };
     let name = name.map_err(|e| failed(Fault::TlsHandshake, &e.to_string()))?;
-    let began = Instant::now();
-    let handshake = tokio::time::timeout_at(
-        deadline,
-        TlsConnector::from(tls.clone()).connect(name, stamped),
-    );
-    let stream = match handshake.await {
-        Err(_) => return Err(failed(Fault::TlsHandshake, IN_TIME)),
-        Ok(Err(error)) => return Err(of_handshake(&error)),
-        Ok(Ok(stream)) => stream,
-    };
-    stages.tls = Some(began.elapsed());
-    let session = stream.get_ref().1;
-    stages.tls_expires_at = session
-        .peer_certificates()
-        .and_then(|all| certificate::expires_at(all.first()?));
-    let http2 = session.alpn_protocol() == Some(b"h2");
-    Ok(Connected {
-        io: Io::Tls(Box::new(stream)),
-        arrivals,
-        http2,
-    })
+    let handshake = TlsConnector::from(tls.clone()).connect(name, stream);
+    match tokio::time::timeout_at(deadline, handshake).await {
+        Err(_) => Err(failed(Fault::TlsHandshake, IN_TIME)),
+        Ok(Err(error)) => Err(of_handshake(&error)),
+        Ok(Ok(stream)) => Ok(stream),
+    }
 }
 
 /// Opens a TCP connection to the host of `url`.
@@ -425,10 +462,17 @@ fn of_handshake(error: &io::Error) -> NoConnection {
     failed(fault, &describe_tls(inner))
 }
 
-/// The stream with or without TLS.
+/// The way to a target as far as the proxy, if there is one.
+enum Way {
+    Plain(Stamped),
+    Tls(Box<TlsStream<Stamped>>),
+}
+
+/// The stream without TLS, with it, or with it inside of the TLS of a proxy.
 pub(super) enum Io {
     Plain(Stamped),
     Tls(Box<TlsStream<Stamped>>),
+    Nested(Box<TlsStream<TlsStream<Stamped>>>),
 }
 
 macro_rules! through {
@@ -436,6 +480,7 @@ macro_rules! through {
         match $self.get_mut() {
             Io::Plain($stream) => $call,
             Io::Tls($stream) => $call,
+            Io::Nested($stream) => $call,
         }
     };
 }

@@ -466,7 +466,7 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around
     .unwrap();
     let vars = HashMap::from([(
         "ALL_PROXY".to_owned(),
-        "socks5h://me:s3cret@proxy.test:1080".to_owned(),
+        "socks4://me:s3cret@proxy.test:1080".to_owned(),
     )]);
     let surroundings = Surroundings {
         vars,
@@ -475,7 +475,7 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around
     };
     let refused = config::load(&path, &surroundings).unwrap_err().to_string();
     let wanted =
-        "`ALL_PROXY` of the environment is a proxy of kind `socks5h://`, which is not supported";
+        "`ALL_PROXY` of the environment is a proxy of kind `socks4://`, which is not supported";
     assert!(
         refused.contains(wanted) && refused.contains("monitor.toml:2:9"),
         "{refused}"

@@ -40,6 +40,7 @@ mod store;
 mod store_maintenance;
 mod support;
 mod tidy;
+mod ways;
 mod web_api;
 mod web_metrics;
 mod web_public;

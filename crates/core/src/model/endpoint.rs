@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -403,6 +404,15 @@ pub struct Entra {
     pub token_url: Url,
 }
 
+/// A client certificate for mutual TLS.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientIdentity {
+    /// The file of the certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// The file of its key, PEM.
+    pub key: PathBuf,
+}
+
 /// How much evidence an alert needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -532,6 +542,8 @@ pub struct Endpoint {
     pub path: String,
     /// For `http`: the statuses that are right.
     pub expect_status: Vec<u16>,
+    /// The certificate that this machine shows (mutual TLS).
+    pub client: Option<ClientIdentity>,
     /// Addresses to connect to instead of those that the name resolves to.
     pub resolve: Vec<IpAddr>,
     /// The address of this machine to connect from.

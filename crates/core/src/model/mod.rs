@@ -19,8 +19,8 @@ mod vendor_status;
 pub use advice::{Advice, AdviceKind};
 pub use cloud::{Aws, AwsKeys, AwsSource, Google, GoogleSource};
 pub use endpoint::{
-    Api, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider, Sensitivity,
-    SlowLimits, Timeouts,
+    Api, ClientIdentity, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider,
+    Sensitivity, SlowLimits, Timeouts,
 };
 pub use fault::{Attribution, Fault};
 pub use incident::{
