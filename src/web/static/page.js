@@ -37,10 +37,16 @@
     for (const { name } of [...now.attributes]) {
       if (!wanted.hasAttribute(name) && !keep(name)) now.removeAttribute(name);
     }
-    const old = [...now.childNodes];
     const fresh = [...wanted.childNodes];
-    fresh.forEach((node, n) => (n < old.length ? morph(old[n], node) : now.append(document.importNode(node, true))));
-    old.slice(fresh.length).forEach((node) => node.remove());
+    fresh.forEach((node, n) => {
+      const here = now.childNodes[n] ?? null;
+      // What has an id keeps its element when others come, go or change their order.
+      const same = node.id ? [...now.children].find((child) => child.id === node.id) : here?.id ? null : here;
+      if (!same) return now.insertBefore(document.importNode(node, true), here);
+      if (same !== here) now.insertBefore(same, here);
+      morph(same, node);
+    });
+    while (now.childNodes.length > fresh.length) now.lastChild.remove();
   }
 
   let due = 0;
@@ -63,7 +69,9 @@
       const icon = "link[rel=icon]";
       const wanted = fresh.querySelector(icon).getAttribute("href");
       if (document.querySelector(icon).getAttribute("href") !== wanted) document.querySelector(icon).setAttribute("href", wanted);
+      const focused = document.activeElement;
       morph(document.querySelector("main"), fresh.querySelector("main"));
+      if (document.activeElement !== focused && focused.isConnected) focused.focus({ preventScroll: true });
       morph(document.querySelector("footer time"), fresh.querySelector("footer time"));
       tick();
     } catch {

@@ -150,8 +150,8 @@ pub fn offline(
     locale: &Locale,
 ) -> Announcement {
     let document = dns_only.then(|| {
-        let text = "If IP addresses can be reached (`ping`), only the resolver is broken: check \
-                    `/etc/resolv.conf` and `resolvectl status`.";
+        let text = "No host name resolves on this machine. If IP addresses answer (`ping`), only the \
+                    resolver is broken: check `/etc/resolv.conf` and `resolvectl status`.";
         Document {
             blocks: vec![Block::Text(text.to_owned())],
             data: json!({"since": since, "fault": fault}),
