@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use llmwatch::clock;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::metrics::Counters;
 use llmwatch::store::{Commit, Horizon, Store};
@@ -221,7 +221,7 @@ fn configured(directory: &Path, count: usize) -> Settings {
     }
     let path = directory.join("monitor.toml");
     std::fs::write(&path, text).expect("a file");
-    config::load(&path, &Surroundings::default()).expect("a configuration")
+    config::load(&path, &Environment::default()).expect("a configuration")
 }
 
 /// A probe each hour for 90 days, each minute of the last day: every rollup that a page reads is there.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use llmwatch_core::model::Timestamp;
 
 /// Something that reads the wall clock: the system's ([`now`]), or a simulation's.
-pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Something that reads how long the machine is up, its sleep included ([`uptime`]), or a simulation's.
 pub type Uptime = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -57,15 +57,15 @@ const SET: Duration = Duration::from_secs(5);
 
 /// Looks at the wall clock again and again, and notices when it was set: it then disagrees with the time that the machine
 /// is up.
-pub struct Lookout {
-    wall: Wall,
+pub struct ClockMonitor {
+    wall: WallClock,
     uptime: Uptime,
     last: (Timestamp, Duration),
 }
 
 /// What a look shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct ClockReading {
     /// What the wall clock reads.
     pub now: Timestamp,
     /// How much time has passed since the last look, a sleep of the machine included.
@@ -74,21 +74,21 @@ pub struct Look {
     pub set_from: Option<Timestamp>,
 }
 
-impl Lookout {
+impl ClockMonitor {
     /// Looks for the first time.
-    pub fn new(wall: Wall, uptime: Uptime) -> Self {
+    pub fn new(wall: WallClock, uptime: Uptime) -> Self {
         let last = (wall(), uptime());
         Self { wall, uptime, last }
     }
 
     /// Looks again.
-    pub fn look(&mut self) -> Look {
+    pub fn look(&mut self) -> ClockReading {
         let (now, uptime) = ((self.wall)(), (self.uptime)());
         let (then, uptime_then) = std::mem::replace(&mut self.last, (now, uptime));
         let passed = uptime.saturating_sub(uptime_then);
         let expected = then + passed;
         let set = now.since_ms(expected).unsigned_abs() > SET.as_millis() as u64;
-        Look {
+        ClockReading {
             now,
             passed,
             set_from: set.then_some(expected),

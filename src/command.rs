@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{Acknowledgement, Incident, Note, Silence};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub enum Command {
     /// Add a note to the incident of this number. The reply is the incident, or `None` if it is not open.
     AddNote(u64, Note, ReplySender<Option<Incident>>),
     /// A vendor's status page was read.
-    UpdateVendorPage(Box<Heard>),
+    UpdateVendorPage(Box<FeedSnapshot>),
     /// Commit at once what waits: somebody is about to read the store.
     Flush(ReplySender<()>),
 }

@@ -76,14 +76,14 @@ pub struct Switchover {
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Tally {
+struct AvailabilityCount {
     good: u64,
     all: u64,
     cost_usd: f64,
     priced: u64,
 }
 
-impl Tally {
+impl AvailabilityCount {
     fn add(&mut self, sample: &Sample) {
         self.all += 1;
         self.good += u64::from(sample.outcome != Outcome::Failed);
@@ -108,8 +108,8 @@ struct Member {
     recent: Recent,
     /// Its incidents: from their opening to their end.
     incidents: Vec<(Timestamp, Timestamp, Status)>,
-    alone: Tally,
-    chosen: Tally,
+    alone: AvailabilityCount,
+    chosen: AvailabilityCount,
     /// Whether its last sample that counts had failed.
     is_bad: Option<bool>,
     /// Its minutes, by whether one of their samples failed.
@@ -161,8 +161,8 @@ impl Replay {
                     .collect(),
                 endpoint: endpoint.clone(),
                 recent: Recent::default(),
-                alone: Tally::default(),
-                chosen: Tally::default(),
+                alone: AvailabilityCount::default(),
+                chosen: AvailabilityCount::default(),
                 is_bad: None,
                 minutes: BTreeMap::new(),
             })
@@ -268,7 +268,7 @@ impl Replay {
         if let Some(since) = self.down_since.take() {
             self.down_ms += self.last.since_ms(since).max(0);
         }
-        let mut chosen = Tally::default();
+        let mut chosen = AvailabilityCount::default();
         for member in &self.members {
             chosen.good += member.chosen.good;
             chosen.all += member.chosen.all;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use llmwatch::clock;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::probe::{Due, Prober};
 use llmwatch_core::model::{Endpoint, Sample, Trigger};
 use tokio::process::Command;
@@ -74,7 +74,7 @@ fn configured(text: &str) -> Settings {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).expect("a file");
-    config::load(&path, &Surroundings::default()).expect("a configuration")
+    config::load(&path, &Environment::default()).expect("a configuration")
 }
 
 async fn compare(server: &Server, concurrency: usize, count: usize) {

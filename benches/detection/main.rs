@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use llmwatch_core::model::{DetectionPolicy, Sensitivity};
-use llmwatch_core::report::backtest::{Figures, Label, Replay, Score, Watched};
+use llmwatch_core::report::backtest::{Figures, Label, Replay, Score, WatchedTrace};
 
 use self::rules::{Consecutive, Rule, Run, name};
 use self::weeks::Weeks;
@@ -114,7 +114,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
             endpoints: i.endpoints.iter().map(|e| name(*e)).collect(),
         })
         .collect();
-    let is_false = |s: &&llmwatch_core::report::backtest::Said| {
+    let is_false = |s: &&llmwatch_core::report::backtest::ReplayEvent| {
         s.notify
             && s.event != "resolved"
             && !labels.iter().any(|l| {
@@ -133,7 +133,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
     );
     if habits.incidents {
         let replay = Replay {
-            watched: vec![Watched {
+            watched: vec![WatchedTrace {
                 trace: String::new(),
                 interval_ms: habits.interval_ms,
                 days: habits.days as f64,
@@ -295,11 +295,11 @@ fn in_parallel<T: Send>(n: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     done.into_iter().map(|(_, t)| t).collect()
 }
 
-fn watched(trace: &str, interval_ms: i64) -> Watched {
+fn watched(trace: &str, interval_ms: i64) -> WatchedTrace {
     let endpoints = (0..ENDPOINTS)
         .map(|e| (name(e), format!("p{}", e / PER_PROVIDER)))
         .collect();
-    Watched {
+    WatchedTrace {
         trace: trace.to_owned(),
         interval_ms,
         days: (TROUBLED_DAYS - QUIET_DAYS) as f64,
@@ -376,7 +376,7 @@ const NOISE: [&str; 10] = [
 impl Row {
     fn new(
         title: &'static str,
-        seen: &[(Watched, Vec<Label>, Run)],
+        seen: &[(WatchedTrace, Vec<Label>, Run)],
         quiet: &[(Vec<String>, f64)],
         noise: &[f64],
     ) -> Self {

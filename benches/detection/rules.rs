@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llmwatch_core::detect::{
-    Detector, FailureReason, Observation, Policy, Reading, Result as Probed,
+    Detector, FailureReason, LatencyReading, Observation, Policy, ProbeResult,
 };
 use llmwatch_core::model::{DetectionPolicy, Timestamp};
-use llmwatch_core::report::backtest::Said;
+use llmwatch_core::report::backtest::ReplayEvent;
 
 use crate::world::{Outcome, PER_PROVIDER, Probe};
 
@@ -55,7 +55,7 @@ pub(crate) struct Consecutive {
 
 /// What a rule said to a world, and how many probes it took.
 pub(crate) struct Run {
-    pub(crate) said: Vec<Said>,
+    pub(crate) said: Vec<ReplayEvent>,
     pub(crate) probes: u64,
 }
 
@@ -135,14 +135,14 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
         }
         let tick = flight.tick;
         let result = match flight.probe.outcome {
-            Outcome::Blind => Probed::Offline,
-            Outcome::Good => Probed::Good(Some(Reading {
+            Outcome::Blind => ProbeResult::Offline,
+            Outcome::Good => ProbeResult::Good(Some(LatencyReading {
                 first_token_ms: flight.probe.first_token_ms,
                 total_ms: flight.probe.total_ms,
                 per_token_ms: per_token(&flight.probe),
                 beyond_limits: None,
             })),
-            other => Probed::Failed {
+            other => ProbeResult::Failed {
                 reason: match other {
                     Outcome::Throttled => FailureReason::RateLimited,
                     Outcome::TimedOut => FailureReason::TimedOut,
@@ -160,7 +160,7 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
         };
         let verdict = detector.observe(&roster, &seen);
         let mut next = tick;
-        for (name, at) in &verdict.look_again {
+        for (name, at) in &verdict.rechecks {
             if *name == names[e] {
                 next = at.0;
             } else if let Some(other) = names.iter().position(|n| n == name) {
@@ -174,7 +174,7 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
             flights[e].launch(world, e, at, true);
             flights[e].tick = at;
         }
-        run.said.extend(verdict.notes.iter().map(|n| Said {
+        run.said.extend(verdict.notes.iter().map(|n| ReplayEvent {
             cause: n.cause.as_str().to_owned(),
             ..said(trace, n.at.0, &n.endpoint, n.event.as_str())
         }));
@@ -228,8 +228,8 @@ impl Consecutive {
     }
 }
 
-fn said(trace: &str, t_ms: i64, endpoint: &str, event: &str) -> Said {
-    Said {
+fn said(trace: &str, t_ms: i64, endpoint: &str, event: &str) -> ReplayEvent {
+    ReplayEvent {
         trace: trace.to_owned(),
         t_ms,
         endpoint: endpoint.to_owned(),

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::point_in_time::point_in_time;
 use super::{EX_CONFIG, Exit, Failure, Globals, trace_files};
 use crate::clock;
-use crate::config::{self, Settings, Surroundings};
+use crate::config::{self, Environment, Settings};
 use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::model::{DetectionPolicy, Sample, Timestamp};
 use llmwatch_core::report::backtest::{
@@ -55,7 +55,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         since: args.since.as_ref().map(moment).transpose()?,
         until: args.until.as_ref().map(moment).transpose()?,
     };
-    let read = |path| config::load_rules(path, &Surroundings::from_process());
+    let read = |path| config::load_rules(path, &Environment::from_process());
     let bad = |e: config::ConfigError| Failure {
         code: EX_CONFIG,
         text: e.to_string().trim_end().to_owned(),
@@ -179,7 +179,7 @@ fn read_sweep(text: &str) -> Result<Candidates, Failure> {
             json!(value).to_string()
         };
         let text = format!("[detection]\n{} = {literal}\n", key.trim());
-        config::rules_from_text("--sweep", text, &Surroundings::from_process())
+        config::rules_from_text("--sweep", text, &Environment::from_process())
             .map_err(|e| bad(e.to_string().trim_end().to_owned()))
     };
     Ok(Candidates {

@@ -2,7 +2,7 @@
 
 use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::config::plan::Plan;
-use crate::config::{self, ExplainError, Surroundings};
+use crate::config::{self, Environment, ExplainError};
 use crate::notify::Sender;
 use crate::store::Store;
 
@@ -67,7 +67,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
 
 /// `--explain KEY`.
 fn explain(globals: &Globals, key: &str, json: bool) -> Exit {
-    let explained = config::explain(&globals.config_path(), &Surroundings::from_process(), key);
+    let explained = config::explain(&globals.config_path(), &Environment::from_process(), key);
     let explanation = match explained {
         Ok(explanation) => explanation,
         Err(ExplainError::Config(error)) => return Err(Failure::misconfigured(&error)),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Globals, paint, print, status};
-use crate::config::{self, Settings, Surroundings, duration};
+use crate::config::{self, Environment, Settings, duration};
 use crate::daemon;
 use crate::log;
 use llmwatch_core::model::Status;
@@ -123,7 +123,7 @@ impl Stage {
         );
         let path = state.0.join("monitor.toml");
         std::fs::write(&path, text)?;
-        let config = config::load(&path, &Surroundings::from_process())
+        let config = config::load(&path, &Environment::from_process())
             .map_err(|e| anyhow::anyhow!("{e}"))?;
         Ok(Self {
             openai,

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, ConfigError, LogFormat, Settings, Surroundings};
+use crate::config::{self, ConfigError, Environment, LogFormat, Settings};
 use crate::log;
 use crate::notify::Sender;
 use crate::probe::Prober;
@@ -290,7 +290,7 @@ impl Globals {
 
     /// The checked configuration; the failure carries 78.
     fn load(&self) -> Result<Settings, Failure> {
-        config::load(&self.config_path(), &Surroundings::from_process())
+        config::load(&self.config_path(), &Environment::from_process())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
@@ -303,7 +303,7 @@ impl Globals {
 
     /// As [`Globals::load`], and what `run` builds of it can be built.
     fn load_whole(&self) -> Result<Settings, Failure> {
-        load_whole(&self.config_path(), &Surroundings::from_process())
+        load_whole(&self.config_path(), &Environment::from_process())
             .map_err(|e| Failure::misconfigured(&e))
     }
 
@@ -338,16 +338,16 @@ impl Globals {
 }
 
 /// This process's, with secrets that cannot be read taken for granted.
-fn without_secrets() -> Surroundings {
-    Surroundings {
+fn without_secrets() -> Environment {
+    Environment {
         without_secrets: true,
-        ..Surroundings::from_process()
+        ..Environment::from_process()
     }
 }
 
 /// The configuration at `path`, if all that `run` builds of it can be built: a key file or a CA file that is of no use is a
 /// bad configuration too, and must be refused at a reload as at the start. Only who sends needs secrets.
-fn load_whole(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
+fn load_whole(path: &Path, surroundings: &Environment) -> Result<Settings, ConfigError> {
     let config = config::load(path, surroundings)?;
     let prober = Prober::new(&config).err().map(|e| e.to_string());
     let sender = if surroundings.without_secrets {

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::{Exit, Failure, Globals, UNKNOWN, colour, paint, plugin_code, print, table};
 use crate::clock;
 use crate::config::Settings;
-use crate::probe::{Controls, Due, Prober};
+use crate::probe::{ConnectivityChecks, Due, Prober};
 use crate::redact::Redactor;
 use llmwatch_core::incident::attribution::{Context, attribute};
 use llmwatch_core::model::{Attribution, Endpoint, Fault, Outcome, Sample, Status, Trigger};
@@ -107,7 +107,7 @@ pub(super) async fn samples(
     count: u32,
 ) -> Result<Vec<Vec<Sample>>, Failure> {
     let prober = Arc::new(Prober::new(config)?);
-    let controls = Arc::new(Controls::new(
+    let controls = Arc::new(ConnectivityChecks::new(
         &config.connectivity_checks,
         &config.endpoints,
     ));

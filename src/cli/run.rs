@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{EX_CONFIG, Exit, Failure, Globals, load_whole};
-use crate::config::{ConfigError, Settings, Surroundings, show};
+use crate::config::{ConfigError, Environment, Settings, show};
 use crate::daemon;
 use crate::store::StoreError;
 use crate::systemd::Service;
@@ -29,7 +29,7 @@ async fn serve(globals: &Globals) -> Exit {
     let path = globals.config_path();
     let given = globals.level;
     let load = move || -> Result<_, ConfigError> {
-        let mut config = load_whole(&path, &Surroundings::from_process())?;
+        let mut config = load_whole(&path, &Environment::from_process())?;
         config.log.level = given.unwrap_or(config.log.level);
         Ok(config)
     };
@@ -97,9 +97,9 @@ mod tests {
     fn a_person_learns_what_comes() {
         let text = "[monitor]\nlocation = \"fra1\"\n[[endpoint]]\nprovider = \"openai\"\napi_key = \"x\"\n\
                     [[webhook]]\nname = \"hook\"\nurl = \"https://example.com/\"\n";
-        let surroundings = Surroundings {
+        let surroundings = Environment {
             vars: [("HOME".to_owned(), "/root".to_owned())].into(),
-            ..Surroundings::default()
+            ..Environment::default()
         };
         let settings =
             config::load_text(Path::new("monitor.toml"), text.to_owned(), &surroundings).unwrap();

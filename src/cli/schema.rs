@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{Exit, print};
-use crate::config::{self, Key, Surroundings};
+use crate::config::{self, Environment, Key};
 use llmwatch_core::model::Provider;
 
 /// Written with two brackets.
@@ -36,9 +36,9 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         hostname: "here".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     let known = config::known_keys(&surroundings)?;
     let mut tables = Tables::new();

@@ -13,8 +13,8 @@ use crate::config::Settings;
 use crate::daemon::pipeline;
 use crate::store::Store;
 use llmwatch_core::message::values::{Locale, NONE};
+use llmwatch_core::model::ChannelStats;
 use llmwatch_core::model::Snapshot;
-use llmwatch_core::model::Tally;
 use llmwatch_core::schedule::budget;
 
 /// How long the daemon may take to answer.
@@ -69,7 +69,7 @@ async fn look(config: &Settings) -> Result<Snapshot, super::Failure> {
     let stretch = budget::stretch(&config);
     eprintln!("{why}; this is what it recorded last");
     let now = clock::now();
-    let outbox = store.outbox_tally()?;
+    let outbox = store.channel_stats()?;
     Ok(Snapshot {
         outbox,
         ..pipeline::restore(&store, config, stretch, now)?.snapshot(now)
@@ -164,7 +164,7 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
 }
 
 /// Undelivered notifications, one line a channel; empty if there are none.
-fn undelivered(outbox: &[Tally], locale: &Locale) -> String {
+fn undelivered(outbox: &[ChannelStats], locale: &Locale) -> String {
     let mut lines = Vec::new();
     for tally in outbox {
         let name = &tally.channel;

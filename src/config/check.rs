@@ -14,10 +14,10 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::source::{self, Sources};
 use super::{
-    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Heartbeat, Log,
-    LogFormat, Maintenance, Monitor, Otlp, Process, Proxy, Public, Report, ReportEvery, Route,
-    Settings, Store, Surroundings, Web, Window, channel, feed, lint, proxy, state_dir,
-    units::minute_of_day, webhook,
+    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Environment, Heartbeat,
+    Log, LogFormat, Maintenance, Monitor, Otlp, Process, Proxy, Public, Report, ReportEvery, Route,
+    Settings, Store, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
+    webhook,
 };
 use llmwatch_core::model::{Provider, Secret};
 
@@ -36,7 +36,7 @@ const CONNECTIVITY_CHECKS: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// Everything that is wrong with them, at once.
-pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, ConfigError> {
+pub fn load(path: &Path, surroundings: &Environment) -> Result<Settings, ConfigError> {
     let (sources, warnings) = read_sources(path, surroundings)?;
     checked(sources, warnings, surroundings)
 }
@@ -48,7 +48,7 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Settings, Config
 pub fn load_text(
     path: &Path,
     text: String,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<Settings, ConfigError> {
     checked(Sources::of_text(path, text), Vec::new(), surroundings)
 }
@@ -56,7 +56,7 @@ pub fn load_text(
 fn checked(
     sources: Sources,
     warnings: Vec<String>,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<Settings, ConfigError> {
     match parse(&sources, surroundings) {
         Ok((mut settings, _)) => {
@@ -71,7 +71,7 @@ fn checked(
 /// Reads the file at `path` and the files that its `include` names. Also returns warnings.
 pub(super) fn read_sources(
     path: &Path,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<(Sources, Vec<String>), ConfigError> {
     let text = source::read_file(path).map_err(|(message, help)| {
         let help = if path.exists() {
@@ -91,7 +91,7 @@ pub(super) fn read_sources(
 /// Reads the files that `include` of the main file names into `sources`. Returns warnings.
 fn include(
     sources: &mut Sources,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<Vec<String>, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let mut warnings = Vec::new();
@@ -146,7 +146,7 @@ pub(super) type Asked = BTreeMap<String, BTreeSet<&'static str>>;
 /// Checks what the files say.
 pub(super) fn parse(
     sources: &Sources,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<(Settings, Asked), Vec<Diagnostic>> {
     let sink = Sink::new(sources, surroundings);
     let (document, problems) = sources.merged()?;

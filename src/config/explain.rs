@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::check::read_sources;
 use super::diagnostic::looks_secret;
 use super::keys::{Key, describe};
-use super::{ConfigError, Surroundings};
+use super::{ConfigError, Environment};
 
 /// Tables that are written with two brackets.
 const LISTS: [&str; 6] = [
@@ -66,7 +66,7 @@ pub enum ExplainError {
 /// Unreadable files, an unknown key, an unknown entry.
 pub fn explain(
     path: &Path,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
     key: &str,
 ) -> Result<Explanation, ExplainError> {
     let (table, rest) = key.split_once('.').unwrap_or(("", key));

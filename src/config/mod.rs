@@ -41,7 +41,7 @@ pub use llmwatch_core::protocol::catalog;
 
 /// What the configuration may refer to besides its own file: an argument, so that a test can make its own.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
+pub struct Environment {
     /// The environment variables.
     pub vars: HashMap<String, String>,
     /// The machine's name, in the characters of a location.
@@ -51,7 +51,7 @@ pub struct Surroundings {
     pub without_secrets: bool,
 }
 
-impl Surroundings {
+impl Environment {
     /// Those of this process.
     pub fn from_process() -> Self {
         let vars = std::env::vars_os()
@@ -95,7 +95,7 @@ const EVERY_TABLE: &str = include_str!("every_table.toml");
 ///
 /// # Errors
 /// Nothing but a mistake in the list of tables.
-pub fn known_keys(surroundings: &Surroundings) -> Result<BTreeSet<String>, ConfigError> {
+pub fn known_keys(surroundings: &Environment) -> Result<BTreeSet<String>, ConfigError> {
     let sources = Sources::of_text(Path::new("monitor.toml"), EVERY_TABLE.to_owned());
     match check::parse(&sources, surroundings) {
         Ok((_, asked)) => Ok(asked

@@ -15,7 +15,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Surroundings;
+use super::Environment;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
 use super::source::Sources;
 use super::{duration, show};
@@ -28,7 +28,7 @@ const RENAMED: &[(&str, &str)] = &[("control", "connectivity_check")];
 
 /// What is collected while the files are read.
 pub(super) struct Sink<'s> {
-    pub(super) surroundings: &'s Surroundings,
+    pub(super) surroundings: &'s Environment,
     /// The files: relative paths start from the directory of the file that they stand in.
     pub(super) sources: &'s Sources,
     pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
@@ -39,7 +39,7 @@ pub(super) struct Sink<'s> {
 
 impl<'s> Sink<'s> {
     /// Nothing yet, of these files.
-    pub(super) fn new(sources: &'s Sources, surroundings: &'s Surroundings) -> Self {
+    pub(super) fn new(sources: &'s Sources, surroundings: &'s Environment) -> Self {
         Self {
             surroundings,
             sources,

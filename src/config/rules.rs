@@ -5,7 +5,7 @@ use std::path::Path;
 use super::diagnostic::Diagnostic;
 use super::raw::{Sink, Table};
 use super::source::{self, Sources};
-use super::{ConfigError, Surroundings, endpoint};
+use super::{ConfigError, Environment, endpoint};
 use llmwatch_core::model::DetectionPolicy;
 
 /// The tables of a configuration besides `[detection]`.
@@ -33,10 +33,7 @@ const RULES_HELP: &str = "write a TOML file with a `[detection]` table as in mon
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
-pub fn load_rules(
-    path: &Path,
-    surroundings: &Surroundings,
-) -> Result<DetectionPolicy, ConfigError> {
+pub fn load_rules(path: &Path, surroundings: &Environment) -> Result<DetectionPolicy, ConfigError> {
     let text = source::read_file(path)
         .map_err(|(message, _)| ConfigError::of_file(path, message, Some(RULES_HELP.to_owned())))?;
     let sources = Sources::of_text(path, text);
@@ -54,7 +51,7 @@ pub fn load_rules(
 pub fn rules_from_text(
     name: &str,
     text: String,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<DetectionPolicy, ConfigError> {
     let sources = Sources::of_text(Path::new(name), text);
     match parse_rules(&sources, surroundings) {
@@ -65,7 +62,7 @@ pub fn rules_from_text(
 
 fn parse_rules(
     sources: &Sources,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<DetectionPolicy, Vec<Diagnostic>> {
     let documents = sources.parse()?;
     let sink = Sink::new(sources, surroundings);

@@ -24,7 +24,7 @@ use tracing::Level;
 
 use self::pipeline::Pipeline;
 use self::scheduler::{Probe, Probed, Runner, SchedulerCommand};
-use crate::clock::{self, Wall};
+use crate::clock::{self, WallClock};
 use crate::command::{Command, Commands};
 use crate::config::plan::Plan;
 use crate::config::{ConfigError, Settings};
@@ -34,7 +34,7 @@ use crate::log::broadcast::Broadcast;
 use crate::log::{self, Event, emit};
 use crate::metrics::{Counters, export};
 use crate::notify::{heartbeat, worker};
-use crate::probe::{Controls, Due as ProbeDue, Prober};
+use crate::probe::{ConnectivityChecks, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
 use crate::store::{Store, StoreLock};
 use crate::systemd::{self, Service};
@@ -55,7 +55,7 @@ pub type Reload = Box<dyn Fn() -> Result<Settings, ConfigError> + Send>;
 /// When a part cannot be started, or ends before it was told to.
 pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> anyhow::Result<()> {
     let service = Service::from_env();
-    let wall: Wall = Arc::new(clock::now);
+    let wall: WallClock = Arc::new(clock::now);
     let started_at = wall();
     emit(
         Event::MonitorStarted,
@@ -87,7 +87,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.process.listen).await?;
     let agent_listener = agent_listener(config.route.agent_listen).await?;
-    let eyes = Arc::new(Eyes::new(&config)?);
+    let eyes = Arc::new(ReloadableProber::new(&config)?);
 
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(QUEUE);
@@ -278,7 +278,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                 service.reloading();
                 let current = config_out.borrow().clone();
                 let new = reload().map_err(|error| error.to_string()).and_then(|new| {
-                    eyes.look_through(&new).map_err(|error| error.to_string())?;
+                    eyes.reload(&new).map_err(|error| error.to_string())?;
                     Ok(new)
                 });
                 counters.reloaded(new.is_ok());
@@ -474,37 +474,37 @@ fn rejected(error: &str) {
 }
 
 /// The real prober with the controls, exchangeable at a reload.
-struct Eyes(RwLock<Arc<Sight>>);
+struct ReloadableProber(RwLock<Arc<ProberSet>>);
 
-struct Sight {
+struct ProberSet {
     prober: Prober,
-    controls: Controls,
+    controls: ConnectivityChecks,
     redactor: Redactor,
 }
 
-impl Eyes {
+impl ReloadableProber {
     fn new(config: &Settings) -> anyhow::Result<Self> {
-        Ok(Self(RwLock::new(Arc::new(Sight::new(config)?))))
+        Ok(Self(RwLock::new(Arc::new(ProberSet::new(config)?))))
     }
 
-    fn look_through(&self, config: &Settings) -> anyhow::Result<()> {
-        let sight = Arc::new(Sight::new(config)?);
+    fn reload(&self, config: &Settings) -> anyhow::Result<()> {
+        let sight = Arc::new(ProberSet::new(config)?);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sight;
         Ok(())
     }
 }
 
-impl Sight {
+impl ProberSet {
     fn new(config: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
             prober: Prober::new(config)?,
-            controls: Controls::new(&config.connectivity_checks, &config.endpoints),
+            controls: ConnectivityChecks::new(&config.connectivity_checks, &config.endpoints),
             redactor: Redactor::new(config),
         })
     }
 }
 
-impl Probe for Eyes {
+impl Probe for ReloadableProber {
     async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
         let sight = self
             .0

@@ -17,7 +17,7 @@ pub use super::reporting;
 use super::reporting::PeriodicReport;
 pub use super::restore::{restore, restore_desk};
 use super::scheduler::{Report, SchedulerCommand};
-use crate::clock::{Lookout, Uptime, Wall};
+use crate::clock::{ClockMonitor, Uptime, WallClock};
 use crate::command::Command;
 use crate::config::Settings;
 use crate::log;
@@ -25,10 +25,10 @@ use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::metrics::Counters;
 use crate::store::{Commit, Horizon, IncidentRow, Store};
-use llmwatch_core::alerting::Desk;
+use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Outcome, Snapshot, Tally, Timestamp, is_plausible};
+use llmwatch_core::model::{ChannelStats, Outcome, Snapshot, Timestamp, is_plausible};
 use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record};
 use llmwatch_core::report::routing;
 
@@ -58,11 +58,11 @@ pub struct Pipeline {
     /// The folded state.
     pub core: MonitorState,
     /// Who was told what.
-    pub desk: Desk,
+    pub desk: NotificationScheduler,
     /// Where it is recorded.
     pub store: Store,
     /// The machine's wall clock.
-    pub wall: Wall,
+    pub wall: WallClock,
     /// How long the machine is up.
     pub uptime: Uptime,
     /// What the scheduler reports; when it ends, so does the pipeline.
@@ -116,7 +116,7 @@ impl Turns {
         Self {
             backlog: Backlog::new(pipeline.settings.log.all_samples),
             clock: ClockFollower {
-                lookout: Lookout::new(pipeline.wall.clone(), pipeline.uptime.clone()),
+                lookout: ClockMonitor::new(pipeline.wall.clone(), pipeline.uptime.clone()),
                 at_start: pipeline.core.set_back((pipeline.wall)()),
                 last_shift: None,
             },
@@ -153,7 +153,7 @@ impl Turns {
 
 /// Notices that the clock was set, and corrects what was timed by it before.
 struct ClockFollower {
-    lookout: Lookout,
+    lookout: ClockMonitor,
     /// What happened to the clock while nothing ran.
     at_start: Option<(Timestamp, Timestamp)>,
     /// By how much the clock was set last, in milliseconds, and when that was noticed.
@@ -189,7 +189,7 @@ impl ClockFollower {
 /// How delivery goes, counted now and then.
 #[derive(Default)]
 struct Deliveries {
-    tallies: Vec<Tally>,
+    tallies: Vec<ChannelStats>,
     counted_at: Option<Instant>,
 }
 
@@ -199,7 +199,7 @@ impl Deliveries {
             return;
         }
         // A store that cannot be read shows when it cannot be written.
-        if let Ok(tallies) = store.aside(Store::outbox_tally).await {
+        if let Ok(tallies) = store.aside(Store::channel_stats).await {
             self.tallies = tallies;
         }
         self.counted_at = Some(Instant::now());
@@ -417,7 +417,7 @@ impl Pipeline {
     }
 
     /// Hands what changed to alerting, which decides who is notified as of now.
-    fn alert(&mut self, steps: &mut Vec<Step>, snapshot: &Snapshot, deliveries: &[Tally]) {
+    fn alert(&mut self, steps: &mut Vec<Step>, snapshot: &Snapshot, deliveries: &[ChannelStats]) {
         for step in steps.iter_mut() {
             for effect in &step.effects {
                 match effect {

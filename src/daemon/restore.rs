@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pipeline::Pipeline;
 use crate::config::Config;
 use crate::store::{SampleQuery, Store, StoreError};
-use llmwatch_core::alerting::Desk;
+use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::incident::Change;
 use llmwatch_core::model::Timestamp;
 use llmwatch_core::monitor::{Effects, MonitorState};
@@ -68,7 +68,7 @@ pub fn restore(
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn restore_desk(store: &Store) -> Result<Desk, StoreError> {
+pub fn restore_desk(store: &Store) -> Result<NotificationScheduler, StoreError> {
     // Another release's form: what is open is told again, under ids that the receivers know.
     Ok(store
         .desk()?

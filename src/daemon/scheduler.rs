@@ -14,9 +14,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Look, Lookout, Uptime, Wall};
-use llmwatch_core::model::{Endpoint, Reach, Sample, Timestamp, canonical_order};
-use llmwatch_core::schedule::{Agenda, Due};
+use crate::clock::{Clock, ClockMonitor, ClockReading, Uptime, WallClock};
+use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Sample, Timestamp, canonical_order};
+use llmwatch_core::schedule::{Due, Schedule};
 
 /// How long probes in flight may go on after the daemon is told to stop; what is not finished then is abandoned.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub struct Probed {
     /// The record.
     pub sample: Sample,
     /// What the controls said; `None` when they were not asked.
-    pub controls: Option<Reach>,
+    pub controls: Option<ConnectivityCheckResult>,
 }
 
 /// What can probe: the real prober, or a script in a simulation.
@@ -52,7 +52,7 @@ pub trait Probe: Send + Sync + 'static {
 pub enum SchedulerCommand {
     /// Probe these endpoints from now on, each interval stretched by the factor (1 or more).
     Follow(Vec<Arc<Endpoint>>, f64),
-    /// Look at these again at these moments.
+    /// Probe these again at these moments.
     Recheck(Vec<(String, Timestamp)>),
     /// Probe nothing before this moment.
     RestUntil(Timestamp),
@@ -115,7 +115,7 @@ pub struct Runner<P> {
     /// The most probes in flight at once.
     pub max_concurrent: usize,
     /// The machine's wall clock.
-    pub wall: Wall,
+    pub wall: WallClock,
     /// How long the machine is up.
     pub uptime: Uptime,
     /// Orders. Unbounded, so that neither side can wait for the other in a circle: there is at most one per sample.
@@ -129,9 +129,9 @@ pub struct Runner<P> {
 impl<P: Probe> Runner<P> {
     /// Probes until told to stop; then lets the probes in flight finish for [`DRAIN`].
     pub async fn run(mut self) {
-        let mut course = Course {
+        let mut state = RunnerState {
             clock: Clock::starting_at((self.wall)()),
-            agenda: Agenda::default(),
+            schedule: Schedule::default(),
             endpoints: BTreeMap::new(),
             rest_until: None,
             paused: BTreeMap::new(),
@@ -139,24 +139,24 @@ impl<P: Probe> Runner<P> {
             in_flight: JoinSet::new(),
             tasks: BTreeMap::new(),
         };
-        let mut lookout = Lookout::new(self.wall.clone(), self.uptime.clone());
+        let mut lookout = ClockMonitor::new(self.wall.clone(), self.uptime.clone());
         loop {
-            if let Some(slept) = course.notice(lookout.look()) {
+            if let Some(slept) = state.notice(lookout.look()) {
                 self.report(slept).await;
             }
-            course.start_due(&self.probe);
-            let wake = course.next_wake();
+            state.start_due(&self.probe);
+            let wake = state.next_wake();
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 command = self.commands.recv() => match command {
-                    Some(command) => course.obey(command),
+                    Some(command) => state.obey(command),
                     None => break,
                 },
-                Some(ended) = course.in_flight.join_next_with_id() => {
-                    if let Some(slept) = course.notice(lookout.look()) {
+                Some(ended) = state.in_flight.join_next_with_id() => {
+                    if let Some(slept) = state.notice(lookout.look()) {
                         self.report(slept).await;
                     }
-                    for report in course.take(ended) {
+                    for report in state.take(ended) {
                         self.report(report).await;
                     }
                 }
@@ -165,9 +165,9 @@ impl<P: Probe> Runner<P> {
         }
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(ended)) =
-            tokio::time::timeout_at(deadline, course.in_flight.join_next_with_id()).await
+            tokio::time::timeout_at(deadline, state.in_flight.join_next_with_id()).await
         {
-            for report in course.take(ended) {
+            for report in state.take(ended) {
                 self.report(report).await;
             }
         }
@@ -183,9 +183,9 @@ impl<P: Probe> Runner<P> {
 
 type Ended = Result<(tokio::task::Id, Probed), tokio::task::JoinError>;
 
-struct Course {
+struct RunnerState {
     clock: Clock,
-    agenda: Agenda,
+    schedule: Schedule,
     endpoints: BTreeMap<String, Arc<Endpoint>>,
     rest_until: Option<Timestamp>,
     /// Endpoints that are not probed, and until when.
@@ -202,7 +202,7 @@ struct Task {
     abort: AbortHandle,
 }
 
-impl Course {
+impl RunnerState {
     fn obey(&mut self, command: SchedulerCommand) {
         let now = self.clock.now();
         match command {
@@ -211,7 +211,7 @@ impl Course {
                     .iter()
                     .map(|e| (e.name.clone(), e.interval.mul_f64(stretch.max(1.0))))
                     .collect();
-                self.agenda.follow(&roster, now);
+                self.schedule.follow(&roster, now);
                 self.endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
                 for task in self
                     .tasks
@@ -224,7 +224,7 @@ impl Course {
             }
             SchedulerCommand::Recheck(looks) => {
                 for (endpoint, at) in looks {
-                    self.agenda.look_again(&endpoint, at);
+                    self.schedule.recheck(&endpoint, at);
                 }
             }
             SchedulerCommand::RestUntil(until) => self.rest_until = Some(until),
@@ -241,12 +241,12 @@ impl Course {
                 return;
             }
             self.rest_until = None;
-            self.agenda.resync(now);
+            self.schedule.resync(now);
         }
         self.paused.retain(|_, until| now < *until);
-        for due in self.agenda.take_due(now) {
+        for due in self.schedule.take_due(now) {
             if self.paused.contains_key(&due.endpoint) {
-                self.agenda.finished(&due.endpoint, now);
+                self.schedule.finished(&due.endpoint, now);
                 continue;
             }
             let Some(endpoint) = self.endpoints.get(&due.endpoint).cloned() else {
@@ -288,7 +288,7 @@ impl Course {
             return Vec::new();
         };
         let mut reports = Vec::new();
-        let missed = self.agenda.finished(&task.endpoint, now);
+        let missed = self.schedule.finished(&task.endpoint, now);
         match ended {
             Ok((_, probed)) if task.counts => reports.push(Report::Probed(Box::new(probed))),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -311,7 +311,7 @@ impl Course {
     fn next_wake(&self) -> Instant {
         let at = match self.rest_until {
             Some(until) => Some(until),
-            None => self.agenda.next_due(),
+            None => self.schedule.next_due(),
         };
         let soon = Instant::now() + HEARTBEAT;
         at.map_or(soon, |at| self.clock.instant_of(at).min(soon))
@@ -320,8 +320,8 @@ impl Course {
     /// The loop wakes every second; if much more time has passed since it last did, the machine or the process slept.
     /// What was in flight then measured the sleep, or began by a clock that was set since: it is thrown away, and
     /// everything goes back to its grid.
-    fn notice(&mut self, look: Look) -> Option<Report> {
-        let Look {
+    fn notice(&mut self, look: ClockReading) -> Option<Report> {
+        let ClockReading {
             now,
             passed,
             set_from,
@@ -331,7 +331,7 @@ impl Course {
             return None;
         }
         self.clock = Clock::starting_at(now);
-        self.agenda.resync(now);
+        self.schedule.resync(now);
         for task in self.tasks.values_mut() {
             task.counts = false;
             task.abort.abort();

@@ -21,7 +21,7 @@ use crate::command::{Command, Commands};
 use crate::config::{FeedKind, Proxy, Settings, StatusFeed};
 use crate::log::{Event, emit};
 use crate::redact::Redactor;
-use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{Provider, VendorPage};
 use llmwatch_core::protocol::status_page;
 
@@ -124,7 +124,7 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
             }
         };
         if let Some(page) = news {
-            let heard = Heard {
+            let heard = FeedSnapshot {
                 feed: feed.key(),
                 provider: feed.provider,
                 page,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::{Event, emit};
-use llmwatch_core::detect::{Blip, Cause};
+use llmwatch_core::detect::{Blip, DetectedCause};
 use llmwatch_core::incident::Change;
-use llmwatch_core::incident::vendor_status::News;
+use llmwatch_core::incident::vendor_status::FeedDiff;
 use llmwatch_core::message::monitor_notice::{self, MonitorNotice};
 use llmwatch_core::message::values::{Language, Locale};
 use llmwatch_core::model::{
@@ -235,8 +235,8 @@ impl LogRecord {
         let faults: BTreeMap<&str, u32> = faults.iter().map(|(f, n)| (f.as_str(), *n)).collect();
         let lasted = blip.ended_at.since_ms(blip.started_at) as f64 / 1000.0;
         let (kind, verb) = match blip.cause {
-            Cause::Slow => ("slow", "were slow"),
-            Cause::Account => ("account", "were rejected"),
+            DetectedCause::Slow => ("slow", "were slow"),
+            DetectedCause::Account => ("account", "were rejected"),
             _ => ("errors", "failed"),
         };
         let codes: Vec<_> = faults.keys().copied().collect();
@@ -273,7 +273,7 @@ impl LogRecord {
         Self::new(Event::MonitorClockSet, Level::WARN, message, fields)
     }
 
-    fn vendor_status(provider: Provider, vendor: &str, news: &News) -> Self {
+    fn vendor_status(provider: Provider, vendor: &str, news: &FeedDiff) -> Self {
         let name = |status: Option<Status>| status.map_or("unknown", Status::as_str);
         let mut message = format!(
             "the status page of {vendor} says {} (was {})",

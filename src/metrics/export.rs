@@ -16,7 +16,7 @@ use tracing::Level;
 use super::Counters;
 use super::otlp::{self, Source};
 use super::process::Process;
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::config::{Otlp, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
@@ -43,7 +43,7 @@ pub struct Export {
     /// What was counted.
     pub counters: Counters,
     /// The machine's wall clock.
-    pub wall: Wall,
+    pub wall: WallClock,
     /// When the daemon began.
     pub started_at: Timestamp,
     /// Cancelled when the daemon stops.

@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::config::{self, Surroundings};
-    use crate::store::{Attempted, Commit, IncidentRow, Store};
+    use crate::config::{self, Environment};
+    use crate::store::{Commit, DeliveryOutcome, IncidentRow, Store};
     use llmwatch_core::message::test_notice::specimen;
     use llmwatch_core::model::Outgoing;
     use llmwatch_simulator::WebhookSink;
@@ -127,7 +127,14 @@ mod tests {
             .unwrap();
         let pending = store.next_pending(channel, clock::now()).unwrap().unwrap();
         store
-            .record_attempt(&pending, clock::now(), Attempted::Sent, "{}", None, None)
+            .record_attempt(
+                &pending,
+                clock::now(),
+                DeliveryOutcome::Sent,
+                "{}",
+                None,
+                None,
+            )
             .unwrap();
     }
 
@@ -141,9 +148,9 @@ mod tests {
             sink.addr()
         );
         std::fs::write(&path, text).unwrap();
-        let surroundings = Surroundings {
+        let surroundings = Environment {
             hostname: "host".to_owned(),
-            ..Surroundings::default()
+            ..Environment::default()
         };
         let config = config::load(&path, &surroundings).unwrap();
         let sender = Sender::new(&config).unwrap();

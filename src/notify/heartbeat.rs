@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::config::{Heartbeat, Settings};
 use crate::http_client;
 use crate::log::{Event, emit};
@@ -80,7 +80,7 @@ impl Pulse {
 pub async fn run(
     mut config: watch::Receiver<Arc<Settings>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    wall: Wall,
+    wall: WallClock,
     stop: CancellationToken,
 ) {
     let begun_at = wall();

@@ -15,11 +15,11 @@ use tracing::Level;
 
 use super::retry::RetryLog;
 use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::config::{Channel, Settings};
 use crate::links::Links;
 use crate::log::{Event, emit};
-use crate::store::{Attempted, Pending, Store, StoreError};
+use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
 use llmwatch_core::model::Timestamp;
 
@@ -37,7 +37,7 @@ pub struct WorkerContext {
     /// The outbox.
     pub store: Store,
     /// The machine's wall clock.
-    pub wall: Wall,
+    pub wall: WallClock,
     /// Woken when rows were added.
     pub wake: Arc<Notify>,
     /// When to stop.
@@ -259,9 +259,9 @@ impl Worker {
                 let with_end =
                     nobody_had_it && pending.notice.already_over && !ends_by_message(&self.channel);
                 let attempted = if with_end {
-                    Attempted::SentWithEnd
+                    DeliveryOutcome::SentWithEnd
                 } else {
-                    Attempted::Sent
+                    DeliveryOutcome::Sent
                 };
                 (attempted, progress, refused)
             }
@@ -274,7 +274,7 @@ impl Worker {
                     &message,
                     json!({"error": error}),
                 );
-                (Attempted::Failed, progress, Some(error))
+                (DeliveryOutcome::Failed, progress, Some(error))
             }
             Attempt::Retry {
                 progress,
@@ -297,7 +297,7 @@ impl Worker {
         error: &str,
         retry_after: Option<Duration>,
         obstacle: Obstacle,
-    ) -> Attempted {
+    ) -> DeliveryOutcome {
         let number = pending.attempts + 1;
         // What was attempted before the daemon started has been failing for as long as it waits.
         let earlier = (pending.attempts > 0).then_some(pending.queued_at);
@@ -316,7 +316,7 @@ impl Worker {
                 &message,
                 json!({"error": error}),
             );
-            return Attempted::Expired;
+            return DeliveryOutcome::Expired;
         }
         if retry_after.is_some() || obstacle == Obstacle::Refused {
             self.outage.hold_until = Some(at);
@@ -332,7 +332,7 @@ impl Worker {
                 more,
             );
         }
-        Attempted::RetryAt(at)
+        DeliveryOutcome::RetryAt(at)
     }
 
     fn log_sent(&self, pending: &Pending, refused: Option<&str>) {
@@ -367,14 +367,17 @@ impl Worker {
         &mut self,
         pending: Pending,
         now: Timestamp,
-        attempted: Attempted,
+        attempted: DeliveryOutcome,
         progress: &Progress,
         error: Option<String>,
     ) -> Result<(), StoreError> {
         // Plain data with string keys: serializing cannot fail.
         let progress = serde_json::to_string(progress).unwrap_or_default();
         let fallback = self.channel.filters.fallback.clone();
-        let is_success = matches!(attempted, Attempted::Sent | Attempted::SentWithEnd);
+        let is_success = matches!(
+            attempted,
+            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd
+        );
         // The receiver is back: what failed before is sent now.
         let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
         if is_success {

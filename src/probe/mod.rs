@@ -3,13 +3,13 @@
 //! A failed probe is data: nothing here returns an error for what the world does. Nothing is retried, redirected or
 //! taken from a cache; a monitor wants the first attempt.
 
-mod control;
+mod connectivity;
 mod credentials;
 mod pool;
 mod proxy;
 mod record;
 mod run;
-mod stamped;
+mod timestamped_stream;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -22,13 +22,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
-pub use control::Controls;
+pub use connectivity::ConnectivityChecks;
 
 use self::credentials::Credentials;
 use self::pool::Pool;
 use self::proxy::Proxies;
 use self::run::Run;
-use self::stamped::Stamping;
+use self::timestamped_stream::TimestampingSocket;
 use crate::config::{Settings, client_identity};
 use llmwatch_core::model::{
     Api, ClientIdentity, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger,
@@ -90,7 +90,7 @@ pub struct Prober {
     adaptations: Arc<Mutex<BTreeMap<String, Adaptations>>>,
     /// When the list of models was last asked for an endpoint's model.
     looked_up: Arc<Mutex<BTreeMap<String, Instant>>>,
-    _stamping: Arc<Stamping>,
+    _stamping: Arc<TimestampingSocket>,
 }
 
 impl Prober {
@@ -120,7 +120,7 @@ impl Prober {
             credentials: Arc::default(),
             adaptations: Arc::default(),
             looked_up: Arc::default(),
-            _stamping: Arc::new(Stamping::begin()),
+            _stamping: Arc::new(TimestampingSocket::begin()),
         })
     }
 

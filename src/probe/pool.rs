@@ -19,7 +19,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stamped::Arrivals;
+use super::timestamped_stream::Arrivals;
 use super::transport::Connected;
 use llmwatch_core::model::Timestamp;
 

@@ -12,7 +12,7 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::protocol::dialect::Answer;
 use llmwatch_core::protocol::response::{Outcome as Ended, Times};
-use llmwatch_core::protocol::response_head::Head;
+use llmwatch_core::protocol::response_head::ResponseHead;
 
 /// How much of the provider's own words is kept, and of a wrong answer.
 const MOST_WORDS: usize = 500;
@@ -21,11 +21,11 @@ const MOST_ANSWER: usize = 200;
 /// How a probe came to its end.
 pub(super) enum End {
     /// With an answer, right or wrong.
-    Answered(Head, Times, Ended),
+    Answered(ResponseHead, Times, Ended),
     /// Before there was one.
     Broken(Fault, String),
     /// With a part of one.
-    BrokenOff(Head, Times, Ended, Fault, String),
+    BrokenOff(ResponseHead, Times, Ended, Fault, String),
 }
 
 /// What a probe of an endpoint is recorded by.
@@ -96,7 +96,7 @@ impl Recorder<'_> {
         sample.error = words.map(|w| self.presentable(&w, MOST_WORDS));
     }
 
-    fn record_answer(&self, sample: &mut Sample, head: Head, times: Times, ended: &Ended) {
+    fn record_answer(&self, sample: &mut Sample, head: ResponseHead, times: Times, ended: &Ended) {
         sample.http_status = Some(head.status);
         sample.http_version = Some(head.http_version);
         sample.request_id = head.request_id.map(|id| self.presentable(&id, 128));
@@ -294,7 +294,7 @@ pub(super) fn blank(endpoint: &Endpoint, due: Due, location: &str) -> Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Surroundings};
+    use crate::config::{self, Environment};
 
     #[test]
     fn a_key_that_is_repeated_is_not_recorded_in_whatever_form_it_was_sent() {
@@ -303,7 +303,7 @@ mod tests {
         let keys = "provider = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"key-of-mine\"\n\
                     headers = { Proxy-Key = \"Bearer second-key\" }";
         std::fs::write(&path, format!("[[endpoint]]\n{keys}\n")).unwrap();
-        let config = config::load(&path, &Surroundings::default()).unwrap();
+        let config = config::load(&path, &Environment::default()).unwrap();
         let held = Held::Token(Secret::new("token-of-mine"));
         let recorder = Recorder {
             endpoint: &config.endpoints[0],

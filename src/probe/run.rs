@@ -21,7 +21,7 @@ use crate::log::{Event, emit};
 use llmwatch_core::model::{Connection, Endpoint, Fault, Sample, Timestamp};
 use llmwatch_core::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
 use llmwatch_core::protocol::response::ResponseReader;
-use llmwatch_core::protocol::response_head::{self, Head};
+use llmwatch_core::protocol::response_head::{self, ResponseHead};
 
 /// What may still come after the end of an answer before its connection can be kept.
 const REST: Duration = Duration::from_millis(250);
@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
     async fn read(
         &mut self,
         dialect: Dialect,
-        head: Head,
+        head: ResponseHead,
         body: &mut Incoming,
         line: &mut Line,
         total: Instant,

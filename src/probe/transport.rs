@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::proxy::Address;
-use super::stamped::{Arrivals, Stamped};
+use super::timestamped_stream::{Arrivals, TimestampedStream};
 use llmwatch_core::model::{Fault, Timestamp};
 use llmwatch_core::protocol::certificate;
 
@@ -102,7 +102,7 @@ pub(super) async fn connect(
             None => no,
         })?;
     let arrivals = Arrivals::default();
-    let mut way = Way::Plain(Stamped::new(stream, arrivals.clone()));
+    let mut way = Way::Plain(TimestampedStream::new(stream, arrivals.clone()));
     if let Some(proxy) = proxy {
         let began = Instant::now();
         if proxy.url.scheme() == "https"
@@ -464,15 +464,15 @@ fn of_handshake(error: &io::Error) -> NoConnection {
 
 /// The way to a target as far as the proxy, if there is one.
 enum Way {
-    Plain(Stamped),
-    Tls(Box<TlsStream<Stamped>>),
+    Plain(TimestampedStream),
+    Tls(Box<TlsStream<TimestampedStream>>),
 }
 
 /// The stream without TLS, with it, or with it inside of the TLS of a proxy.
 pub(super) enum Io {
-    Plain(Stamped),
-    Tls(Box<TlsStream<Stamped>>),
-    Nested(Box<TlsStream<TlsStream<Stamped>>>),
+    Plain(TimestampedStream),
+    Tls(Box<TlsStream<TimestampedStream>>),
+    Nested(Box<TlsStream<TlsStream<TimestampedStream>>>),
 }
 
 macro_rules! through {

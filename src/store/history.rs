@@ -8,7 +8,7 @@ use llmwatch_core::model::Timestamp;
 
 /// A notification about an incident, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct NotificationRow {
     /// The channel's name.
     pub channel: String,
     /// For instance `incident.opened`.
@@ -74,14 +74,14 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn told(&self, incident: Uuid) -> Result<Vec<Told>, StoreError> {
+    pub fn told(&self, incident: Uuid) -> Result<Vec<NotificationRow>, StoreError> {
         self.run(|c| {
             c.prepare_cached(
                 "SELECT channel, json_extract(notice, '$.type'), state, decided_at, ended_at, attempts, error FROM outbox
                  WHERE incident = ?1 ORDER BY seq",
             )?
             .query_map([incident], |r| {
-                Ok(Told {
+                Ok(NotificationRow {
                     channel: r.get(0)?,
                     r#type: r.get::<_, Option<String>>(1)?.unwrap_or_default(),
                     state: r.get(2)?,

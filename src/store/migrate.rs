@@ -3,7 +3,7 @@
 use rusqlite::Transaction;
 
 use super::blocks;
-use super::samples::{Known, SampleWriter, read_version_1};
+use super::samples::{KnownSeries, SampleWriter, read_version_1};
 
 /// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
 pub(super) const MIGRATIONS: &[Step] = &[
@@ -34,7 +34,7 @@ impl Step {
 
 /// Writes the samples of release 0.1 in their new form.
 fn compact_samples(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    let mut known = Known::default();
+    let mut known = KnownSeries::default();
     let mut after = 0;
     loop {
         // A part at a time, so that what is found out about profiles is known for the next.

@@ -7,17 +7,17 @@
 
 mod blocks;
 mod history;
+mod integrity;
 mod link_key;
 mod lock;
 mod migrate;
+mod open_error;
 mod outbox;
-mod place;
 mod queue;
 mod retention;
 mod rollups;
 mod samples;
-mod unwritten;
-mod upkeep;
+mod write_behind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
@@ -38,16 +38,16 @@ use uuid::Uuid;
 
 use self::blocks::{Unsummed, UnsummedSeries};
 use self::migrate::{MIGRATIONS, Step};
-use self::samples::{Known, SampleWriter};
-use self::unwritten::Unwritten;
-pub use history::Told;
+use self::samples::{KnownSeries, SampleWriter};
+use self::write_behind::WriteBehind;
+pub use history::NotificationRow;
+pub use integrity::{Condition, IntegrityError, Repair, repair};
 pub use link_key::LINK_KEY_BYTES;
 pub use lock::StoreLock;
-pub use outbox::{Attempted, OutboxRow, Pending};
+pub use outbox::{DeliveryOutcome, OutboxRow, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
-pub use upkeep::{Condition, Repair, UpkeepError, repair};
 
 use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
 
@@ -367,7 +367,7 @@ pub struct Store {
     path: Arc<PathBuf>,
     connection: Arc<Mutex<Connection>>,
     /// Locked before the connection, where both are.
-    unwritten: Arc<Mutex<Unwritten>>,
+    unwritten: Arc<Mutex<WriteBehind>>,
     shared: Arc<Shared>,
     /// Another process may write the file.
     foreign: bool,
@@ -384,7 +384,7 @@ struct Shared {
     /// Locked after the connection.
     unsummed: Mutex<Unsummed>,
     /// Locked after the connection.
-    known: Mutex<Known>,
+    known: Mutex<KnownSeries>,
 }
 
 impl Shared {
@@ -405,7 +405,7 @@ impl Store {
     /// When the file cannot be opened, was written by a later release, or is damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         make_directory_of(path)?;
-        Self::open_file(path).map_err(place::told)
+        Self::open_file(path).map_err(open_error::told)
     }
 
     fn open_file(path: &Path) -> Result<Self, StoreError> {
@@ -537,7 +537,7 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                if Unwritten::is_for(&error) {
+                if WriteBehind::is_for(&error) {
                     unwritten.hold(commits);
                 }
                 Err(error)
@@ -565,7 +565,7 @@ impl Store {
         &self,
         connection: &mut Connection,
         commits: &[Commit],
-        unwritten: &Unwritten,
+        unwritten: &WriteBehind,
     ) -> rusqlite::Result<BTreeSet<Uuid>> {
         let mut known = locked(&self.shared.known);
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -868,7 +868,7 @@ impl Store {
         locked(&self.connection)
     }
 
-    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+    fn unwritten(&self) -> MutexGuard<'_, WriteBehind> {
         locked(&self.unwritten)
     }
 

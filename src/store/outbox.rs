@@ -7,9 +7,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::queue::{Queue, Queued};
-use super::unwritten::{Made, Unwritten};
+use super::write_behind::{AttemptRecord, WriteBehind};
 use super::{Store, StoreError};
-use llmwatch_core::model::{Notice, NoticeType, Outgoing, Tally, Timestamp};
+use llmwatch_core::model::{ChannelStats, Notice, NoticeType, Outgoing, Timestamp};
 
 /// A notification that waits.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +55,7 @@ pub struct OutboxRow {
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempted {
+pub enum DeliveryOutcome {
     /// It arrived.
     Sent,
     /// It arrived and said that its incident is over: what waits about that incident is said with it.
@@ -91,7 +91,7 @@ impl Store {
 
     /// Everything that waits for `channel`, in order: the rows of the file as the attempts since have left them, then what
     /// the file does not hold yet. A file that cannot be read holds nothing back, and the error is there as well.
-    fn queue(&self, channel: &str, unwritten: &Unwritten) -> (Queue, Option<StoreError>) {
+    fn queue(&self, channel: &str, unwritten: &WriteBehind) -> (Queue, Option<StoreError>) {
         let mut queue = Queue::default();
         let rows = self.run(|c| {
             c.prepare_cached(
@@ -119,7 +119,7 @@ impl Store {
         for queued in rows.into_iter().chain(unwritten.queued(channel)) {
             match unwritten.outcome(queued.id) {
                 None => queue.push(queued),
-                Some(Attempted::RetryAt(due)) => queue.push(Queued { due, ..queued }),
+                Some(DeliveryOutcome::RetryAt(due)) => queue.push(Queued { due, ..queued }),
                 // It is over; only the file does not know yet.
                 Some(_) => {}
             }
@@ -132,7 +132,7 @@ impl Store {
         &self,
         queued: &Queued,
         channel: &str,
-        unwritten: &Unwritten,
+        unwritten: &WriteBehind,
     ) -> Result<Option<Pending>, StoreError> {
         let Some(seq) = queued.seq else {
             return Ok(unwritten.pending(queued.id));
@@ -218,12 +218,12 @@ impl Store {
         &self,
         pending: &Pending,
         now: Timestamp,
-        attempted: Attempted,
+        attempted: DeliveryOutcome,
         progress: &str,
         error: Option<&str>,
         fallback: Option<&str>,
     ) -> Result<(), StoreError> {
-        let made = Made {
+        let made = AttemptRecord {
             pending: pending.clone(),
             at: now,
             attempted,
@@ -243,7 +243,7 @@ impl Store {
         });
         match recorded {
             Ok(before) => unwritten.recorded(&before),
-            Err(error) if Unwritten::is_for(&error) => unwritten.keep(made),
+            Err(error) if WriteBehind::is_for(&error) => unwritten.keep(made),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -358,9 +358,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn outbox_tally(&self) -> Result<Vec<Tally>, StoreError> {
+    pub fn channel_stats(&self) -> Result<Vec<ChannelStats>, StoreError> {
         self.run(|c| {
-            let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+            let mut tallies: BTreeMap<String, ChannelStats> = BTreeMap::new();
             let mut of = c.prepare_cached(
                 "SELECT channel, state, count(*), min(decided_at), max(ended_at),
                     min(CASE WHEN attempts > 0 THEN first_attempt_at END) FROM outbox GROUP BY channel, state
@@ -459,8 +459,8 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
 }
 
 /// Records an attempt, if the row is there.
-pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool> {
-    let Made {
+pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<bool> {
+    let AttemptRecord {
         pending,
         at,
         attempted,
@@ -469,10 +469,10 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
         fallback,
     } = made;
     let (state, next) = match attempted {
-        Attempted::Sent | Attempted::SentWithEnd => ("sent", None),
-        Attempted::RetryAt(at) => ("pending", Some(at.0)),
-        Attempted::Failed => ("failed", None),
-        Attempted::Expired => ("expired", None),
+        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => ("sent", None),
+        DeliveryOutcome::RetryAt(at) => ("pending", Some(at.0)),
+        DeliveryOutcome::Failed => ("failed", None),
+        DeliveryOutcome::Expired => ("expired", None),
     };
     let rows = tx
         .prepare_cached(
@@ -488,7 +488,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
         told(tx, pending, fallback, NoticeType::Opened).map(|(_, through_us)| through_us)
     };
     let elsewhere = fallback.as_ref().map(heard).transpose()?.unwrap_or(false);
-    if *attempted == Attempted::SentWithEnd && rows > 0 && !elsewhere {
+    if *attempted == DeliveryOutcome::SentWithEnd && rows > 0 && !elsewhere {
         tx.prepare_cached(
             "UPDATE outbox SET state = 'merged', ended_at = ?3
              WHERE state = 'pending' AND channel = ?1 AND incident = ?2
@@ -503,7 +503,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
     }
     let notice = &pending.notice;
     let in_its_place = notice.instead_of.is_some() && notice.r#type == NoticeType::Opened;
-    if *attempted == Attempted::Sent
+    if *attempted == DeliveryOutcome::Sent
         && rows > 0
         && in_its_place
         && was_told_the_end(tx, pending, &pending.channel)?
@@ -558,7 +558,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &Made) -> rusqlite::Result<bool
 fn is_for_fallback(
     tx: &Transaction<'_>,
     pending: &Pending,
-    attempted: Attempted,
+    attempted: DeliveryOutcome,
     fallback: &str,
 ) -> rusqlite::Result<bool> {
     let notice = &pending.notice;
@@ -572,12 +572,16 @@ fn is_for_fallback(
     }
     let once = matches!(notice.r#type, NoticeType::Opened | NoticeType::Resolved);
     match attempted {
-        Attempted::Failed | Attempted::Expired => Ok(!(by_itself || once && through_us)),
-        Attempted::Sent if notice.r#type == NoticeType::Resolved => {
+        DeliveryOutcome::Failed | DeliveryOutcome::Expired => {
+            Ok(!(by_itself || once && through_us))
+        }
+        DeliveryOutcome::Sent if notice.r#type == NoticeType::Resolved => {
             let (_, began_through_us) = told(tx, pending, fallback, NoticeType::Opened)?;
             Ok(began_through_us && !by_itself && !through_us)
         }
-        Attempted::Sent | Attempted::SentWithEnd | Attempted::RetryAt(_) => Ok(false),
+        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd | DeliveryOutcome::RetryAt(_) => {
+            Ok(false)
+        }
     }
 }
 

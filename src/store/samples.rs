@@ -273,7 +273,7 @@ impl Extra {
 
 /// The numbers of series and profiles that the file is known to hold. Only what is committed is in here.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownSeries {
     series: HashMap<SeriesKey, i64>,
     profiles: HashMap<Profile, i64>,
 }
@@ -283,21 +283,21 @@ type SeriesKey = (String, &'static str, &'static str, Option<String>, String);
 /// Writes samples in one transaction.
 pub(super) struct SampleWriter<'a> {
     c: &'a Connection,
-    known: &'a Known,
-    added: Known,
+    known: &'a KnownSeries,
+    added: KnownSeries,
 }
 
 impl<'a> SampleWriter<'a> {
-    pub(super) fn new(c: &'a Connection, known: &'a Known) -> Self {
+    pub(super) fn new(c: &'a Connection, known: &'a KnownSeries) -> Self {
         Self {
             c,
             known,
-            added: Known::default(),
+            added: KnownSeries::default(),
         }
     }
 
     /// What was found out: to be remembered once the transaction is committed.
-    pub(super) fn finish(self) -> Known {
+    pub(super) fn finish(self) -> KnownSeries {
         self.added
     }
 
@@ -418,7 +418,7 @@ impl<'a> SampleWriter<'a> {
     }
 }
 
-impl Known {
+impl KnownSeries {
     pub(super) fn extend(&mut self, added: Self) {
         self.series.extend(added.series);
         if self.profiles.len() + added.profiles.len() > MAX_PROFILES {

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::middleware::Middleware;
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::command::Commands;
 use crate::config::Settings;
 use crate::links::Links;
@@ -53,7 +53,7 @@ pub struct View {
     /// What is configured.
     pub config: watch::Receiver<Arc<Settings>>,
     /// The machine's wall clock.
-    pub wall: Wall,
+    pub wall: WallClock,
     /// When the daemon began.
     pub started_at: Timestamp,
     /// The record, for reading only.

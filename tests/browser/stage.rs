@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use llmwatch::clock;
-use llmwatch::config::{self, Surroundings};
+use llmwatch::config::{self, Environment};
 use llmwatch::log::Event;
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::store::{Commit, IncidentRow, Store};
@@ -37,7 +37,7 @@ async fn main() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, config_of(&state, directory.path())).unwrap();
-    let config = Arc::new(config::load(&path, &Surroundings::from_process()).unwrap());
+    let config = Arc::new(config::load(&path, &Environment::from_process()).unwrap());
     let store = Store::open(&config.store.path).unwrap();
     let now = clock::now();
     let snapshot = Arc::new(snapshot_of(&state, &config.endpoints, now));

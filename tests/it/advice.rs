@@ -1,6 +1,6 @@
 //! What deserves a word before it becomes a failure, and when the word is taken back.
 
-use llmwatch::config::{self, Surroundings};
+use llmwatch::config::{self, Environment};
 use llmwatch_core::detect::early_warning::Advisor;
 use llmwatch_core::model::AdviceKind as Kind;
 use llmwatch_core::model::{Endpoint, Sample, Timestamp};
@@ -18,7 +18,7 @@ fn endpoint(keys: &str) -> Endpoint {
         format!("[[endpoint]]\nname = \"e\"\nbase_url = \"http://127.0.0.1:1/v1\"\n{keys}\n"),
     )
     .unwrap();
-    (*config::load(&path, &Surroundings::default())
+    (*config::load(&path, &Environment::default())
         .unwrap()
         .endpoints[0])
         .clone()

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmwatch::config::{self, Config, Surroundings};
-use llmwatch_core::alerting::{Announcement, Desk};
+use llmwatch::config::{self, Config, Environment};
+use llmwatch_core::alerting::{Announcement, NotificationScheduler};
 use llmwatch_core::detect::early_warning::Advisor;
 use llmwatch_core::incident::Change;
 use llmwatch_core::model::Silence;
 use llmwatch_core::model::{
-    Acknowledgement, Attribution, Evidence, Incident, IncidentState, Notice, NoticeType, Official,
-    Sample, Status, Tally, Timestamp,
+    Acknowledgement, Attribution, ChannelStats, Evidence, Incident, IncidentState, Notice,
+    NoticeType, Official, Sample, Status, Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
@@ -22,11 +22,11 @@ const NOON: Timestamp = Timestamp(1_795_521_600_000);
 struct Story {
     config: Arc<Config>,
     core: MonitorState,
-    desk: Desk,
+    desk: NotificationScheduler,
     second: i64,
     incidents: Vec<Incident>,
     told: Vec<(i64, String, Notice)>,
-    outbox: Vec<Tally>,
+    outbox: Vec<ChannelStats>,
 }
 
 fn configured(rest: &str) -> Arc<Config> {
@@ -39,7 +39,7 @@ fn configured(rest: &str) -> Arc<Config> {
         );
     }
     std::fs::write(&path, text).unwrap();
-    config::load(&path, &Surroundings::from_process())
+    config::load(&path, &Environment::from_process())
         .unwrap()
         .config
 }
@@ -54,7 +54,7 @@ fn story(filters: &str) -> Story {
 fn story_of(rest: &str) -> Story {
     let config = configured(rest);
     let core = MonitorState::new(config.clone(), 1.0);
-    let (desk, incidents, told) = (Desk::default(), Vec::new(), Vec::new());
+    let (desk, incidents, told) = (NotificationScheduler::default(), Vec::new(), Vec::new());
     Story {
         config,
         core,
@@ -540,15 +540,15 @@ fn what_alone_is_too_much_waits_a_little_and_is_told_as_any_message() {
 fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n[[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\n";
     let mut story = story_of(channels);
-    let failing = |since| Tally {
+    let failing = |since| ChannelStats {
         channel: "hook".to_owned(),
         failing_since: since,
         last_error: Some("HTTP 500".to_owned()),
-        ..Tally::default()
+        ..ChannelStats::default()
     };
     story.outbox = vec![failing(Some(NOON))];
     story = story.until(1_000).restarts().until(2_000);
-    story.outbox = vec![Tally {
+    story.outbox = vec![ChannelStats {
         last_sent_at: Some(story.now()),
         ..failing(None)
     }];
@@ -561,11 +561,11 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
 #[test]
 fn a_recipient_that_refuses_is_told_about_once_a_day() {
     let mut story = story("remind_every = \"off\"");
-    let refused = |at| Tally {
+    let refused = |at| ChannelStats {
         channel: "hook".to_owned(),
         last_refused_at: Some(at),
         refused: Some("bob@example.com: no such mailbox".to_owned()),
-        ..Tally::default()
+        ..ChannelStats::default()
     };
     story.outbox = vec![refused(NOON)];
     story = story.until(100).restarts();

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::log::record::LogRecord;
 use llmwatch_core::alerting::Announcement;
 use llmwatch_core::incident::Change;
-use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{
-    Attribution, Block, Fault, Incident, IncidentState, NoticeType, Outcome, Provider, Reach,
-    Sample, Status, Timestamp, VendorIncident, VendorPage,
+    Attribution, Block, ConnectivityCheckResult, Fault, Incident, IncidentState, NoticeType,
+    Outcome, Provider, Sample, Status, Timestamp, VendorIncident, VendorPage,
 };
 use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
@@ -19,11 +19,11 @@ use uuid::Uuid;
 use crate::support::good;
 
 pub(crate) const START: i64 = 1_795_510_800_000;
-const CUT_OFF: Option<Reach> = Some(Reach {
+const CUT_OFF: Option<ConnectivityCheckResult> = Some(ConnectivityCheckResult {
     any: false,
     by_name: false,
 });
-const CONNECTED: Option<Reach> = Some(Reach {
+const CONNECTED: Option<ConnectivityCheckResult> = Some(ConnectivityCheckResult {
     any: true,
     by_name: true,
 });
@@ -54,7 +54,7 @@ pub(crate) fn configuration(text: &str) -> Settings {
         format!("[monitor]\nlocation = \"fra1\"\nlisten = \"off\"\n{text}"),
     )
     .unwrap();
-    config::load(&path, &Surroundings::from_process()).unwrap_or_else(|e| panic!("{e}"))
+    config::load(&path, &Environment::from_process()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 pub(crate) fn endpoint(name: &str, provider: &str, extra: &str) -> String {
@@ -139,7 +139,7 @@ impl Watch {
         &mut self,
         name: &str,
         fault: Option<Fault>,
-        controls: Option<Reach>,
+        controls: Option<ConnectivityCheckResult>,
     ) -> Vec<String> {
         let sample = self.sample(name, fault);
         let sample = self.core.complete(
@@ -166,7 +166,7 @@ impl Watch {
     pub(crate) fn minutes(
         &mut self,
         minutes: i64,
-        controls: Option<Reach>,
+        controls: Option<ConnectivityCheckResult>,
         fault: impl Fn(&str) -> Option<Fault>,
     ) {
         let names: Vec<_> = self
@@ -258,7 +258,7 @@ fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incide
 
 #[test]
 fn where_no_name_is_resolved_the_notice_says_that() {
-    let nameless = Some(Reach {
+    let nameless = Some(ConnectivityCheckResult {
         any: true,
         by_name: false,
     });
@@ -765,7 +765,7 @@ fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
 }
 
 /// What the vendor's page says at a moment.
-pub(crate) fn page(provider: Provider, published_at: Option<&str>) -> Heard {
+pub(crate) fn page(provider: Provider, published_at: Option<&str>) -> FeedSnapshot {
     let incidents = published_at.map(|at| VendorIncident {
         id: "theirs".to_owned(),
         name: "Elevated error rates".to_owned(),
@@ -775,7 +775,7 @@ pub(crate) fn page(provider: Provider, published_at: Option<&str>) -> Heard {
         url: None,
         components: Vec::new(),
     });
-    Heard {
+    FeedSnapshot {
         feed: match provider {
             Provider::Anthropic => {
                 "anthropic https://status.claude.com/api/v2/summary.json".to_owned()

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use llmwatch_core::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
-use llmwatch_core::report::backtest::Said;
+use llmwatch_core::report::backtest::ReplayEvent;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn events(lines: &str) -> Vec<Said> {
+fn events(lines: &str) -> Vec<ReplayEvent> {
     lines
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -73,7 +73,7 @@ fn traces_give_one_event_a_line_without_any_configuration() {
     );
 
     // The times are compared in the detector's own test.
-    let key = |s: &Said| {
+    let key = |s: &ReplayEvent| {
         (
             s.trace.clone(),
             s.endpoint.clone(),
@@ -184,7 +184,7 @@ fn an_export_is_replayed_in_any_order_of_one_instant() {
     let other = place.write("swapped.jsonl", &lines(&swapped));
     let said = events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"])));
     let other = events(&stdout(&place.backtest(&[&"--samples", &other, &"--json"])));
-    let key = |s: &Said| (s.t_ms, s.endpoint.clone(), s.event.clone(), s.text.clone());
+    let key = |s: &ReplayEvent| (s.t_ms, s.endpoint.clone(), s.event.clone(), s.text.clone());
     assert_eq!(
         said.iter().map(key).collect::<Vec<_>>(),
         other.iter().map(key).collect::<Vec<_>>()

@@ -689,7 +689,7 @@ fn variables_in_the_login_part_of_a_url_are_encoded() {
                 smtp = \"smtps://user:${SMTP_PASSWORD}@mail.example.com\"\n";
     std::fs::write(&file, text).unwrap();
     let vars = [("SMTP_PASSWORD".to_owned(), "p@ss/w?#rd".to_owned())];
-    let surroundings = llmwatch::config::Surroundings {
+    let surroundings = llmwatch::config::Environment {
         vars: vars.into_iter().collect(),
         ..Default::default()
     };

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use llmwatch::clock;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch::probe::{Due, Prober};
 use llmwatch_core::message::test_notice::specimen;
@@ -38,10 +38,10 @@ fn load_in(text: &str, vars: &HashMap<String, String>) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         vars: vars.clone(),
         hostname: "here".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -468,10 +468,10 @@ fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around
         "ALL_PROXY".to_owned(),
         "socks4://me:s3cret@proxy.test:1080".to_owned(),
     )]);
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         vars,
         hostname: "here".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     let refused = config::load(&path, &surroundings).unwrap_err().to_string();
     let wanted =

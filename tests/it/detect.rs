@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use llmwatch::cli::trace_files;
 use llmwatch_core::detect::{
-    Cause, Detector, Event, FailureReason, Observation, Policy, Reading, Result as Probed,
+    DetectedCause, Detector, DetectorEventKind, FailureReason, LatencyReading, Observation, Policy,
+    ProbeResult,
 };
 use llmwatch_core::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
-use llmwatch_core::report::backtest::Said;
+use llmwatch_core::report::backtest::ReplayEvent;
 use proptest::prelude::*;
 
-fn events(said: &[Said], trace: &str) -> Vec<(String, String, i64)> {
+fn events(said: &[ReplayEvent], trace: &str) -> Vec<(String, String, i64)> {
     let mut events: Vec<_> = said
         .iter()
         .filter(|s| s.trace == trace)
@@ -34,7 +35,7 @@ fn the_traces_give_the_golden_events() {
         .remove(0)
         .said;
     let golden = std::fs::read_to_string(folder.join("golden_alerts_dev.jsonl")).unwrap();
-    let golden: Vec<Said> = golden
+    let golden: Vec<ReplayEvent> = golden
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
         .collect();
@@ -77,9 +78,9 @@ fn roster() -> BTreeMap<String, Policy> {
 }
 
 /// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
-fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
+fn probe() -> impl Strategy<Value = (i64, usize, ProbeResult)> {
     let good = (50.0..5_000.0_f64).prop_map(|ms| {
-        Probed::Good(Some(Reading {
+        ProbeResult::Good(Some(LatencyReading {
             first_token_ms: ms,
             total_ms: ms * 2.0,
             per_token_ms: Some(ms / 20.0),
@@ -88,10 +89,10 @@ fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
     });
     let result = prop_oneof![
         8 => good,
-        6 => any::<bool>().prop_map(|limited| Probed::Failed { reason: if limited { FailureReason::RateLimited } else { FailureReason::TimedOut }, retry_after_ms: None }),
-        1 => Just(Probed::Good(None)),
-        1 => any::<bool>().prop_map(|rate_limited| Probed::Account { rate_limited, retry_after_ms: Some(1_000) }),
-        1 => Just(Probed::Offline),
+        6 => any::<bool>().prop_map(|limited| ProbeResult::Failed { reason: if limited { FailureReason::RateLimited } else { FailureReason::TimedOut }, retry_after_ms: None }),
+        1 => Just(ProbeResult::Good(None)),
+        1 => any::<bool>().prop_map(|rate_limited| ProbeResult::Account { rate_limited, retry_after_ms: Some(1_000) }),
+        1 => Just(ProbeResult::Offline),
     ];
     (
         prop_oneof![9 => 1_i64..40, 1 => 100_i64..200_000],
@@ -100,9 +101,9 @@ fn probe() -> impl Strategy<Value = (i64, usize, Probed)> {
     )
 }
 
-fn observations(history: Vec<(i64, usize, Probed)>) -> Vec<Observation> {
+fn observations(history: Vec<(i64, usize, ProbeResult)>) -> Vec<Observation> {
     let mut now = 1_767_225_600_000;
-    let observe = |(seconds, i, result): (i64, usize, Probed)| {
+    let observe = |(seconds, i, result): (i64, usize, ProbeResult)| {
         now += seconds * 1000;
         Observation {
             endpoint: format!("e{i}"),
@@ -143,20 +144,20 @@ proptest! {
         let mut open: BTreeMap<(String, bool), bool> = BTreeMap::new();
         for observation in observations(history) {
             for note in detector.observe(&roster, &observation).notes {
-                let account = note.cause == Cause::Account;
+                let account = note.cause == DetectedCause::Account;
                 let is_open = open.entry((note.endpoint.clone(), account)).or_default();
                 match note.event {
-                    Event::Open => {
+                    DetectorEventKind::Open => {
                         prop_assert!(!*is_open, "opened twice: {:?}", note);
                         *is_open = true;
                     }
                     // "Slow" that turns into "down" is the same alert.
-                    Event::Join | Event::Escalate => *is_open = true,
-                    Event::Resolved => {
+                    DetectorEventKind::Join | DetectorEventKind::Escalate => *is_open = true,
+                    DetectorEventKind::Resolved => {
                         prop_assert!(*is_open, "resolved but never opened: {:?}", note);
                         *is_open = false;
                     }
-                    Event::Offline | Event::Online => {}
+                    DetectorEventKind::Offline | DetectorEventKind::Online => {}
                 }
             }
         }
@@ -199,7 +200,7 @@ proptest! {
         let (mut one, mut other) = (Detector::default(), Detector::default());
         for (instant, turn) in instants.into_iter().zip(turns) {
             now = now + Duration::from_secs(instant[0].0.unsigned_abs());
-            let observe = |(i, (.., result)): (usize, (i64, usize, Probed))| Observation {
+            let observe = |(i, (.., result)): (usize, (i64, usize, ProbeResult))| Observation {
                 endpoint: format!("e{i}"),
                 start: now,
                 end: now + Duration::from_millis(700),
@@ -227,23 +228,23 @@ proptest! {
         let mut now = seen.last().map_or(Timestamp(0), |o| o.end);
         for _ in 0..26 * 15 {
             now = now + Duration::from_mins(4);
-            let reading = Reading { first_token_ms: 50.0, total_ms: 100.0, per_token_ms: None, beyond_limits: None };
+            let reading = LatencyReading { first_token_ms: 50.0, total_ms: 100.0, per_token_ms: None, beyond_limits: None };
             seen.extend((0..4).map(|i| Observation {
                 endpoint: format!("e{i}"),
                 start: now,
                 end: now + Duration::from_millis(100),
                 next_tick: now + Duration::from_mins(1),
-                result: Probed::Good(Some(reading)),
+                result: ProbeResult::Good(Some(reading)),
             }));
         }
         let (roster, mut detector) = (roster(), Detector::default());
         let mut open = BTreeSet::new();
         for note in seen.iter().flat_map(|o| detector.observe(&roster, o).notes) {
-            let key = (note.endpoint, note.cause == Cause::Account);
+            let key = (note.endpoint, note.cause == DetectedCause::Account);
             match note.event {
-                Event::Open | Event::Join | Event::Escalate => drop(open.insert(key)),
-                Event::Resolved => prop_assert!(open.remove(&key), "resolved but never opened: {:?}", key),
-                Event::Offline | Event::Online => {}
+                DetectorEventKind::Open | DetectorEventKind::Join | DetectorEventKind::Escalate => drop(open.insert(key)),
+                DetectorEventKind::Resolved => prop_assert!(open.remove(&key), "resolved but never opened: {:?}", key),
+                DetectorEventKind::Offline | DetectorEventKind::Online => {}
             }
         }
         prop_assert!(open.is_empty(), "still open: {:?}", open);
@@ -255,7 +256,7 @@ proptest! {
         let roster = roster();
         let mut detector = Detector::default();
         for observation in observations(history) {
-            for (endpoint, at) in detector.observe(&roster, &observation).look_again {
+            for (endpoint, at) in detector.observe(&roster, &observation).rechecks {
                 prop_assert!(at > observation.end);
                 if endpoint == observation.endpoint {
                     prop_assert!(at < observation.next_tick);
@@ -284,9 +285,9 @@ fn consecutive_failures_for_those_who_want_them() {
     {
         let at = Timestamp(i as i64 * 60_000);
         let result = if good {
-            Probed::Good(None)
+            ProbeResult::Good(None)
         } else {
-            Probed::Failed {
+            ProbeResult::Failed {
                 reason: FailureReason::Other,
                 retry_after_ms: None,
             }
@@ -301,12 +302,18 @@ fn consecutive_failures_for_those_who_want_them() {
         };
         let verdict = detector.observe(&roster, &seen);
         assert!(
-            verdict.look_again.is_empty(),
+            verdict.rechecks.is_empty(),
             "consecutive probes of the grid"
         );
         told.extend(verdict.notes.into_iter().map(|n| (i, n.event)));
     }
-    assert_eq!(told, [(6, Event::Open), (8, Event::Resolved)]);
+    assert_eq!(
+        told,
+        [
+            (6, DetectorEventKind::Open),
+            (8, DetectorEventKind::Resolved)
+        ]
+    );
 }
 
 /// Few probes over five days with a rush from 12:00 to 16:00 UTC, a pause, then a day without one:
@@ -324,7 +331,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
     let mut detector = Detector::default();
     let mut probe = |minute: i64, ms: f64| {
         let start = Timestamp(minute * 60_000);
-        let reading = Reading {
+        let reading = LatencyReading {
             first_token_ms: ms,
             total_ms: 2.0 * ms,
             per_token_ms: None,
@@ -335,7 +342,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
             start,
             end: start + Duration::from_millis(100),
             next_tick: start + Duration::from_mins(1),
-            result: Probed::Good(Some(reading)),
+            result: ProbeResult::Good(Some(reading)),
         };
         detector.observe(&roster, &seen).notes
     };
@@ -356,7 +363,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
 fn minutes(
     policy: &DetectionPolicy,
     readings: impl Iterator<Item = (f64, Option<bool>)>,
-) -> Vec<(usize, Event, bool)> {
+) -> Vec<(usize, DetectorEventKind, bool)> {
     let roster = BTreeMap::from([(
         "e".to_owned(),
         Policy::new(policy, Duration::from_mins(1), "d".to_owned()),
@@ -365,7 +372,7 @@ fn minutes(
     let mut noted = Vec::new();
     for (i, (first_token_ms, beyond_limits)) in readings.enumerate() {
         let start = Timestamp(i as i64 * 60_000);
-        let reading = Reading {
+        let reading = LatencyReading {
             first_token_ms,
             total_ms: first_token_ms + 100.0,
             per_token_ms: None,
@@ -373,7 +380,7 @@ fn minutes(
         };
         let end = start + Duration::from_millis(first_token_ms as u64 + 100);
         let next_tick = start + Duration::from_mins(1);
-        let result = Probed::Good(Some(reading));
+        let result = ProbeResult::Good(Some(reading));
         let seen = Observation {
             endpoint: "e".to_owned(),
             start,
@@ -411,8 +418,8 @@ fn slow_from_the_first_probe_on_shows_against_what_is_expected() {
         matches!(
             noted[..],
             [
-                (3..10, Event::Open, false),
-                (40..50, Event::Resolved, false)
+                (3..10, DetectorEventKind::Open, false),
+                (40..50, DetectorEventKind::Resolved, false)
             ]
         ),
         "{noted:?}"
@@ -427,7 +434,10 @@ fn a_limit_of_the_user_counts_from_the_first_probe_on() {
     assert!(
         matches!(
             noted[..],
-            [(3..6, Event::Open, false), (12..25, Event::Resolved, false)]
+            [
+                (3..6, DetectorEventKind::Open, false),
+                (12..25, DetectorEventKind::Resolved, false)
+            ]
         ),
         "{noted:?}"
     );
@@ -444,8 +454,8 @@ fn slowness_that_lasts_a_day_is_the_new_normal_and_told_once() {
         matches!(
             noted[..],
             [
-                (300..330, Event::Open, false),
-                (1700..1800, Event::Resolved, true)
+                (300..330, DetectorEventKind::Open, false),
+                (1700..1800, DetectorEventKind::Resolved, true)
             ]
         ),
         "{noted:?}"
@@ -472,7 +482,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
                 start + Duration::from_secs(1),
                 start + Duration::from_mins(1),
             );
-            let result = Probed::Failed {
+            let result = ProbeResult::Failed {
                 reason: FailureReason::Other,
                 retry_after_ms: None,
             };
@@ -487,7 +497,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
                 .observe(&roster, &seen)
                 .notes
                 .iter()
-                .any(|n| n.event == Event::Open)
+                .any(|n| n.event == DetectorEventKind::Open)
         })
     });
     assert_eq!(wanted, [Some(3), Some(4), Some(5)]);
@@ -508,11 +518,15 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
     for (second, failed, took) in usual.chain(probes.iter().copied()) {
         let (start, end) = (Timestamp(second * 1000), Timestamp((second + took) * 1000));
         let next_tick = Timestamp(((second + took).div_euclid(60) + 1) * 60_000);
-        let failure = Probed::Failed {
+        let failure = ProbeResult::Failed {
             reason: FailureReason::Other,
             retry_after_ms: None,
         };
-        let result = if failed { failure } else { Probed::Good(None) };
+        let result = if failed {
+            failure
+        } else {
+            ProbeResult::Good(None)
+        };
         let seen = Observation {
             endpoint: "e".to_owned(),
             start,
@@ -524,7 +538,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
         opened.extend(
             notes
                 .iter()
-                .filter(|n| n.event == Event::Open)
+                .filter(|n| n.event == DetectorEventKind::Open)
                 .map(|_| second + took),
         );
     }
@@ -603,7 +617,7 @@ fn nearly_twice_as_slow_shows_within_half_an_hour() {
     let readings = usual.map(|(ms, minute)| (if minute < 500 { ms } else { 1.9 * ms }, None));
     let noted = minutes(&DetectionPolicy::default(), readings);
     assert!(
-        matches!(noted[..], [(510..530, Event::Open, false)]),
+        matches!(noted[..], [(510..530, DetectorEventKind::Open, false)]),
         "{noted:?}"
     );
 }
@@ -618,15 +632,15 @@ fn a_refusal_that_passes_is_a_blip() {
     );
     let roster = BTreeMap::from([("e".to_owned(), policy)]);
     let mut detector = Detector::default();
-    let refused = Probed::Account {
+    let refused = ProbeResult::Account {
         rate_limited: false,
         retry_after_ms: None,
     };
     let blips = [
-        Probed::Good(None),
+        ProbeResult::Good(None),
         refused,
-        Probed::Good(None),
-        Probed::Good(None),
+        ProbeResult::Good(None),
+        ProbeResult::Good(None),
     ]
     .into_iter()
     .zip(0..)
@@ -653,6 +667,12 @@ fn a_refusal_that_passes_is_a_blip() {
     let blips: Vec<_> = blips.collect();
     assert_eq!(
         blips,
-        [(2, Cause::Account, Timestamp(60_000), Timestamp(61_000), 1)]
+        [(
+            2,
+            DetectedCause::Account,
+            Timestamp(60_000),
+            Timestamp(61_000),
+            1
+        )]
     );
 }

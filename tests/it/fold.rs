@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmwatch::config::{self, Config, Surroundings};
+use llmwatch::config::{self, Config, Environment};
 use llmwatch_core::model::{
     Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp,
 };
@@ -39,9 +39,7 @@ fn configuration(detection: &str) -> Arc<Config> {
         );
     }
     std::fs::write(&path, text).unwrap();
-    config::load(&path, &Surroundings::default())
-        .unwrap()
-        .config
+    config::load(&path, &Environment::default()).unwrap().config
 }
 
 /// One probe of a random history: seconds since the one before, endpoint, milliseconds, what went wrong.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use llmwatch::config::{self, Channel, ChannelKind, Settings, Surroundings, Webhook};
+use llmwatch::config::{self, Channel, ChannelKind, Environment, Settings, Webhook};
 use llmwatch::notify::Sender;
 use llmwatch_core::message::receivers::{Call, call};
 use llmwatch_core::message::render::{self, Setting};
@@ -176,9 +176,9 @@ fn load(text: &str) -> Result<Settings, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         hostname: "host".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     config::load(&path, &surroundings).map_err(|e| e.to_string())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use llmwatch::clock;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::probe::{Due, Prober};
 use llmwatch_core::model::{Endpoint, Fault, Sample, Trigger};
 use llmwatch_simulator::{Scenario, Simulator};
@@ -24,7 +24,7 @@ fn configuration(address: &str, more: &str) -> Settings {
          timeout = {{ connect = \"5s\", headers = \"2s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }}\n{more}\n"
     );
     std::fs::write(&path, text).unwrap();
-    config::load(&path, &Surroundings::default()).unwrap()
+    config::load(&path, &Environment::default()).unwrap()
 }
 
 async fn probed(config: &Settings, endpoint: &Endpoint) -> Sample {

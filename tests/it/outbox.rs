@@ -8,11 +8,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use llmwatch::clock::{self, Wall};
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::clock::{self, WallClock};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::Progress;
 use llmwatch::notify::worker::{self, WorkerContext};
-use llmwatch::store::{Attempted, Commit, IncidentRow, Store};
+use llmwatch::store::{Commit, DeliveryOutcome, IncidentRow, Store};
 use llmwatch_core::message::test_notice::specimen;
 use llmwatch_core::model::{IncidentState, Notice, NoticeType, Outgoing, Timestamp};
 use llmwatch_simulator::MailSink;
@@ -137,9 +137,9 @@ impl Scene {
             );
         }
         std::fs::write(&path, text).unwrap();
-        let surroundings = Surroundings {
+        let surroundings = Environment {
             hostname: "host".to_owned(),
-            ..Surroundings::default()
+            ..Environment::default()
         };
         let config = Arc::new(config::load(&path, &surroundings).unwrap());
         let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
@@ -159,7 +159,7 @@ impl Scene {
 
     fn begin(&mut self) {
         let begun = self.receiver.begun;
-        let wall: Wall = Arc::new(move || START + begun.elapsed());
+        let wall: WallClock = Arc::new(move || START + begun.elapsed());
         let stop = CancellationToken::new();
         let post = WorkerContext {
             store: self.store.clone(),
@@ -539,9 +539,9 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
         sink.addr()
     );
     std::fs::write(&path, text).unwrap();
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         hostname: "host".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     let config = Arc::new(config::load(&path, &surroundings).unwrap());
     let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
@@ -581,7 +581,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
         delivered: vec!["ann@example.com".to_owned()],
         ..Progress::default()
     });
-    let put_off = Attempted::RetryAt(clock::now());
+    let put_off = DeliveryOutcome::RetryAt(clock::now());
     store
         .record_attempt(
             &pending,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::clock;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch_core::message::test_notice::specimen;
 use llmwatch_core::model::{Notice, NoticeType};
@@ -20,9 +20,9 @@ pub(crate) fn load(channel: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, format!("{ENDPOINT}{channel}")).unwrap();
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         hostname: "host".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     config::load(&path, &surroundings).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -124,11 +124,14 @@ async fn one_refused_of_three_costs_the_others_nothing() {
         }])
         .unwrap();
     let pending = store.next_pending("mail", clock::now()).unwrap().unwrap();
-    let (error, sent) = (progress.refused_summary(), llmwatch::store::Attempted::Sent);
+    let (error, sent) = (
+        progress.refused_summary(),
+        llmwatch::store::DeliveryOutcome::Sent,
+    );
     store
         .record_attempt(&pending, clock::now(), sent, "{}", error.as_deref(), None)
         .unwrap();
-    let tally = &store.outbox_tally().unwrap()[0];
+    let tally = &store.channel_stats().unwrap()[0];
     assert_eq!((tally.sent, tally.last_refused_at.is_some()), (1, true));
     assert!(
         tally

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fastrand::Rng;
-use llmwatch::config::{self, Settings, Surroundings};
-use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch::config::{self, Environment, Settings};
+use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{
-    Attribution, Fault, Incident, IncidentState, Outcome, Provider, Reach, Sample, Status,
-    Timestamp, Trigger, VendorIncident, VendorPage,
+    Attribution, ConnectivityCheckResult, Fault, Incident, IncidentState, Outcome, Provider,
+    Sample, Status, Timestamp, Trigger, VendorIncident, VendorPage,
 };
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::next_tick;
@@ -83,7 +83,7 @@ fn configuration() -> Settings {
         };
     }
     std::fs::write(&path, text).unwrap();
-    config::load(&path, &Surroundings::default()).unwrap()
+    config::load(&path, &Environment::default()).unwrap()
 }
 
 /// What a probe makes of what the simulator does. That it does is tested where probes meet the simulator.
@@ -210,7 +210,7 @@ impl Play {
     }
 
     /// What the vendor's page says at `at`.
-    fn page(&self, at: Timestamp) -> Heard {
+    fn page(&self, at: Timestamp) -> FeedSnapshot {
         let elapsed =
             Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
         let said = self
@@ -248,7 +248,7 @@ impl Play {
             incidents: incident.into_iter().collect(),
             url,
         };
-        Heard {
+        FeedSnapshot {
             feed: feed.to_owned(),
             provider,
             page: Some(page),
@@ -291,7 +291,7 @@ impl Play {
             }
             let sample = core.complete(
                 sample,
-                Some(Reach {
+                Some(ConnectivityCheckResult {
                     any: true,
                     by_name: true,
                 }),

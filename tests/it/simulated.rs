@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use llmwatch::clock::{Clock, Uptime, Wall};
+use llmwatch::clock::{Clock, Uptime, WallClock};
 use llmwatch::command::Commands;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::daemon::pipeline::{self, Pipeline};
 use llmwatch::daemon::scheduler::{Probe, Probed, Report, Runner, SchedulerCommand};
 use llmwatch::notify::worker;
 use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
-use llmwatch_core::alerting::Desk;
+use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger,
 };
@@ -93,7 +93,7 @@ fn configuration(endpoints: usize, extra: &str) -> Settings {
         );
     }
     std::fs::write(&path, text).unwrap();
-    config::load(&path, &Surroundings::from_process()).unwrap()
+    config::load(&path, &Environment::from_process()).unwrap()
 }
 
 /// Lets `config` be watched for `length` of simulated time and gives everything that was recorded.
@@ -104,7 +104,7 @@ async fn watch_for(config: Settings, script: Script, length: Duration) -> (Vec<S
 
 /// The same by a wall clock that can be set.
 async fn watch_by(
-    wall: Wall,
+    wall: WallClock,
     config: Settings,
     script: Script,
     length: Duration,
@@ -133,7 +133,7 @@ async fn watch_by(
     let pipeline = Pipeline {
         settings: config.clone(),
         core,
-        desk: Desk::default(),
+        desk: NotificationScheduler::default(),
         store: store.clone(),
         wall: wall.clone(),
         uptime: uptime(),
@@ -194,7 +194,7 @@ async fn a_webhook_that_never_answers_delays_no_probe() {
         1,
         "one provider, one incident"
     );
-    let waiting = store.outbox_tally().unwrap();
+    let waiting = store.channel_stats().unwrap();
     assert!(
         waiting[0].pending > 0,
         "the receiver never answered: {waiting:?}"
@@ -273,7 +273,7 @@ async fn a_failure_is_looked_at_again_within_seconds() {
 async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     let clock = Clock::starting_at(START);
     let slept = Arc::new(Mutex::new(Duration::ZERO));
-    let wall: Wall = {
+    let wall: WallClock = {
         let slept = slept.clone();
         Arc::new(move || clock.now() + *slept.lock().unwrap())
     };
@@ -324,7 +324,7 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
 }
 
 /// A wall clock that is set by `hours` so many seconds after the start.
-fn set_after(seconds: u64, hours: i64) -> Wall {
+fn set_after(seconds: u64, hours: i64) -> WallClock {
     let clock = Clock::starting_at(START);
     Arc::new(move || {
         let now = clock.now();

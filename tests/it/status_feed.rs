@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use llmwatch_core::incident::vendor_status::Heard;
+use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{Fault, Provider, Timestamp};
 use llmwatch_simulator::Scenario;
 use serde_json::Value;
@@ -232,7 +232,7 @@ fn a_page_of_one_compatible_server_says_nothing_of_another() {
     let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
     let key = watch.core.config().status_feeds[0].key();
     let published = at(&watch).to_string();
-    let heard = Heard {
+    let heard = FeedSnapshot {
         feed: key,
         ..attribution::page(Provider::OpenAiCompatible, Some(&published))
     };

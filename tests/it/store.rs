@@ -1,7 +1,7 @@
 //! The store: what goes in comes out, together or not at all, in order.
 
 use llmwatch::store::{
-    Attempted, Commit, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
+    Commit, DeliveryOutcome, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
 };
 use llmwatch_core::model::{
     Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official,
@@ -144,7 +144,7 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         .record_attempt(
             &opened,
             Timestamp(1_000),
-            Attempted::RetryAt(Timestamp(9_000)),
+            DeliveryOutcome::RetryAt(Timestamp(9_000)),
             "{}",
             Some("no"),
             None,
@@ -157,7 +157,14 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         .unwrap();
     assert_eq!(other.notice.incident.as_ref().unwrap().id, second);
     store
-        .record_attempt(&other, Timestamp(1_001), Attempted::Sent, "{}", None, None)
+        .record_attempt(
+            &other,
+            Timestamp(1_001),
+            DeliveryOutcome::Sent,
+            "{}",
+            None,
+            None,
+        )
         .unwrap();
     assert_eq!(
         store.next_pending("mail", Timestamp(1_002)).unwrap(),
@@ -175,7 +182,14 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         .unwrap();
     assert_eq!((again.notice.id, again.attempts), (opened.notice.id, 1));
     store
-        .record_attempt(&again, Timestamp(9_000), Attempted::Sent, "{}", None, None)
+        .record_attempt(
+            &again,
+            Timestamp(9_000),
+            DeliveryOutcome::Sent,
+            "{}",
+            None,
+            None,
+        )
         .unwrap();
     let resolved = store
         .next_pending("mail", Timestamp(9_001))
@@ -186,13 +200,13 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         .record_attempt(
             &resolved,
             Timestamp(9_001),
-            Attempted::Sent,
+            DeliveryOutcome::Sent,
             "{}",
             None,
             None,
         )
         .unwrap();
-    assert_eq!(store.outbox_tally().unwrap()[0].pending, 0);
+    assert_eq!(store.channel_stats().unwrap()[0].pending, 0);
 }
 
 #[test]
@@ -230,7 +244,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
         .record_attempt(
             &next("local").unwrap(),
             Timestamp(150),
-            Attempted::Sent,
+            DeliveryOutcome::Sent,
             "{}",
             None,
             None,
@@ -241,7 +255,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
     // What keeps an alert open until another message ends it is told both.
     queue("pager", NoticeType::Online, 200, false);
     // An attempt that was under way meanwhile fails: it is not made again.
-    let later = Attempted::RetryAt(Timestamp(500));
+    let later = DeliveryOutcome::RetryAt(Timestamp(500));
     store
         .record_attempt(
             &in_flight,
@@ -259,7 +273,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
         .record_attempt(
             &next("mail").unwrap(),
             Timestamp(300),
-            Attempted::Sent,
+            DeliveryOutcome::Sent,
             "{}",
             None,
             None,
@@ -339,7 +353,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
                 .record_attempt(
                     &pending,
                     Timestamp(2_000),
-                    Attempted::Sent,
+                    DeliveryOutcome::Sent,
                     "{}",
                     None,
                     None,
@@ -364,9 +378,9 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
 fn what_is_forgotten_still_counts() {
     let store = Store::in_memory().unwrap();
     for (at, ended) in [
-        (100, Attempted::Sent),
-        (200, Attempted::Failed),
-        (300, Attempted::Sent),
+        (100, DeliveryOutcome::Sent),
+        (200, DeliveryOutcome::Failed),
+        (300, DeliveryOutcome::Sent),
     ] {
         queue(&store, "mail", NoticeType::Opened, Uuid::now_v7(), at);
         let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
@@ -383,7 +397,7 @@ fn what_is_forgotten_still_counts() {
     };
     store.forget(horizon, 100).unwrap();
     assert_eq!(store.outbox_rows(true).unwrap().len(), 1);
-    let tally = &store.outbox_tally().unwrap()[0];
+    let tally = &store.channel_stats().unwrap()[0];
     assert_eq!(
         (tally.sent, tally.failed, tally.expired, tally.pending),
         (2, 1, 0, 0)
@@ -396,7 +410,7 @@ fn channels_do_not_wait_for_each_other() {
     let store = Store::in_memory().unwrap();
     queue(&store, "hook", NoticeType::Opened, Uuid::now_v7(), 100);
     assert_eq!(store.next_pending("mail", Timestamp(1_000)).unwrap(), None);
-    assert_eq!(store.outbox_tally().unwrap()[0].channel, "hook");
+    assert_eq!(store.channel_stats().unwrap()[0].channel, "hook");
 }
 
 #[test]
@@ -479,7 +493,7 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
             .record_attempt(
                 &pending,
                 Timestamp(at),
-                Attempted::Expired,
+                DeliveryOutcome::Expired,
                 "{}",
                 Some("no"),
                 Some("pager"),
@@ -493,7 +507,7 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
             .record_attempt(
                 &pending,
                 Timestamp(2_000),
-                Attempted::Sent,
+                DeliveryOutcome::Sent,
                 "{}",
                 None,
                 None,
@@ -538,7 +552,14 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         .unwrap()
         .unwrap();
     store
-        .record_attempt(&opened, Timestamp(1_000), Attempted::Sent, "{}", None, None)
+        .record_attempt(
+            &opened,
+            Timestamp(1_000),
+            DeliveryOutcome::Sent,
+            "{}",
+            None,
+            None,
+        )
         .unwrap();
     assert_eq!(
         store.next_pending("mail", Timestamp(1_001)).unwrap(),
@@ -555,7 +576,7 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         (resolved.notice.id, resolved.attempts),
         (commit.outgoing[0].notice.id, 0)
     );
-    let later = Attempted::RetryAt(Timestamp(5_000));
+    let later = DeliveryOutcome::RetryAt(Timestamp(5_000));
     store
         .record_attempt(&resolved, Timestamp(1_002), later, "{}", Some("no"), None)
         .unwrap();
@@ -568,7 +589,7 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         .record_attempt(
             &other_incident,
             Timestamp(1_003),
-            Attempted::Sent,
+            DeliveryOutcome::Sent,
             "{}",
             None,
             None,

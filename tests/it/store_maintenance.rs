@@ -3,7 +3,7 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use llmwatch::store::{Commit, SampleQuery, Store, StoreError, UpkeepError, repair};
+use llmwatch::store::{Commit, IntegrityError, SampleQuery, Store, StoreError, repair};
 use llmwatch_core::model::{Sample, Timestamp};
 
 use crate::support::{World, good};
@@ -117,12 +117,12 @@ fn a_store_in_use_is_checked_and_copied_but_not_repaired() {
     reader.back_up(&copy).unwrap();
     assert!(matches!(
         reader.back_up(&copy),
-        Err(UpkeepError::Exists { .. })
+        Err(IntegrityError::Exists { .. })
     ));
     assert_eq!(recorded(&Store::open(&copy).unwrap()), recorded(&daemon));
     assert!(matches!(
         repair(&path, ".damaged"),
-        Err(UpkeepError::InUse { .. })
+        Err(IntegrityError::InUse { .. })
     ));
 }
 

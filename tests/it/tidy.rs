@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use llmwatch::config::{self, Surroundings};
+use llmwatch::config::{self, Environment};
 use llmwatch::log::Event;
 use llmwatch::metrics;
 use llmwatch_core::model::Fault;
@@ -178,15 +178,15 @@ fn every_file_opens_with_what_belongs_in_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn surroundings() -> Surroundings {
+fn surroundings() -> Environment {
     let vars = ["OPENAI_API_KEY", "SMTP_PASSWORD", "HOME"];
-    Surroundings {
+    Environment {
         vars: vars
             .iter()
             .map(|name| ((*name).to_owned(), "secret".to_owned()))
             .collect(),
         hostname: "host".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use llmwatch::clock;
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::probe::{Due, Prober};
 use llmwatch_core::model::{Attribution, Outcome, Sample, Trigger};
 use serde::Deserialize;
@@ -60,7 +60,7 @@ fn load(text: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
-    config::load(&path, &Surroundings::default()).unwrap()
+    config::load(&path, &Environment::default()).unwrap()
 }
 
 fn prober() -> Prober {

@@ -3,7 +3,7 @@
 
 use hyper::{HeaderMap, Version};
 
-use llmwatch::config::{self, Surroundings};
+use llmwatch::config::{self, Environment};
 use llmwatch_core::model::{Endpoint, Fault, Timestamp, Warning};
 use llmwatch_core::protocol::dialect::Dialect;
 use llmwatch_core::protocol::response::{Outcome, ResponseReader};
@@ -27,7 +27,7 @@ fn endpoint(keys: &str) -> Endpoint {
         format!("[[endpoint]]\n{keys}\nbase_url = \"http://127.0.0.1:1/v1\"\n"),
     )
     .unwrap();
-    (*config::load(&path, &Surroundings::default())
+    (*config::load(&path, &Environment::default())
         .unwrap()
         .endpoints[0])
         .clone()

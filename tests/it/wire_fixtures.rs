@@ -7,7 +7,7 @@ use hyper::{HeaderMap, Version};
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use llmwatch::config::{self, Surroundings};
+use llmwatch::config::{self, Environment};
 use llmwatch_core::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
 use llmwatch_core::protocol::dialect::{Answer, Dialect};
 use llmwatch_core::protocol::error::{ErrorContext, error_answer};
@@ -73,7 +73,7 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, text).unwrap();
     let config =
-        config::load(&path, &Surroundings::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        config::load(&path, &Environment::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
     Some(Endpoint {
         expect: Expect::default(),
         ..(*config.endpoints[0]).clone()

@@ -25,11 +25,11 @@ use crate::clock;
 /// While this lives, the kernel timestamps everything that it receives. It begins only a moment after the first socket
 /// has asked for it, so a first connection could otherwise arrive without a timestamp.
 #[derive(Debug)]
-pub(crate) struct Stamping {
+pub(crate) struct TimestampingSocket {
     _socket: Option<OwnedFd>,
 }
 
-impl Stamping {
+impl TimestampingSocket {
     pub(crate) fn begin() -> Self {
         let socket = socket(
             AddressFamily::Inet,
@@ -45,14 +45,14 @@ impl Stamping {
 
 /// A TCP stream that records when the last bytes arrived.
 #[derive(Debug)]
-pub struct Stamped {
+pub struct TimestampedStream {
     stream: TcpStream,
     last: Instant,
     /// Space for the kernel's timestamp.
     control: Vec<u8>,
 }
 
-impl Stamped {
+impl TimestampedStream {
     /// Starts recording on `stream`.
     pub fn new(stream: TcpStream) -> Self {
         // Without the option, the time of each read is used.
@@ -70,7 +70,7 @@ impl Stamped {
     }
 }
 
-impl AsyncRead for Stamped {
+impl AsyncRead for TimestampedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

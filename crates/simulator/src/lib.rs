@@ -42,7 +42,7 @@ mod webhook_sink;
 mod written;
 
 pub use act::{Act, WriteKind};
-pub use arrival::Stamped;
+pub use arrival::TimestampedStream;
 pub use exchange::{End, Exchange, Write};
 pub use latency_profile::Manner;
 pub use mail::{Mail, MailFault, MailStage};

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accept::accept;
 use crate::act::{Act, WriteKind};
-use crate::arrival::{Stamped, Stamping};
+use crate::arrival::{TimestampedStream, TimestampingSocket};
 use crate::clock;
 use crate::compose::Order;
 use crate::exchange::{End, Exchange};
@@ -36,7 +36,7 @@ pub struct Simulator {
     addr: SocketAddr,
     stage: Arc<Stage>,
     task: AbortOnDropHandle<()>,
-    _stamping: Stamping,
+    _stamping: TimestampingSocket,
 }
 
 impl Simulator {
@@ -67,7 +67,7 @@ impl Simulator {
             addr,
             stage,
             task: AbortOnDropHandle::new(task),
-            _stamping: Stamping::begin(),
+            _stamping: TimestampingSocket::begin(),
         })
     }
 
@@ -180,7 +180,7 @@ impl Stage {
     async fn serve_request(&self, stream: TcpStream, at: Timestamp) {
         let accepted = Instant::now();
         // What is promised from the arrival of a request counts from its arrival, however late we come to read it.
-        let mut stream = Stamped::new(stream);
+        let mut stream = TimestampedStream::new(stream);
         let read = read(&mut stream).await;
         let (stream, arrived) = stream.into_parts();
         let request = match read {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::environment::{Candidate, quoted};
-use crate::config::{self, Surroundings};
+use crate::config::{self, Environment};
 use llmwatch_core::model::Provider;
 
 /// How often one question is asked before it is left open.
@@ -86,7 +86,7 @@ impl ChannelBlock {
     ///
     /// # Errors
     /// What is wrong, and what to do.
-    pub(super) fn check(&self, config: &Path, surroundings: &Surroundings) -> Result<(), String> {
+    pub(super) fn check(&self, config: &Path, surroundings: &Environment) -> Result<(), String> {
         match config::load_text(config, self.literal.clone(), surroundings) {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -166,7 +166,7 @@ impl Answers {
     pub(super) fn channel(
         &mut self,
         config: &Path,
-        surroundings: &Surroundings,
+        surroundings: &Environment,
     ) -> Option<ChannelBlock> {
         for _ in 0..MAX_TRIES {
             let wanted = self

@@ -12,7 +12,7 @@ use self::channel::{Answers, ChannelBlock};
 use self::environment::{Candidate, Missing};
 use super::{Exit, Failure, Globals, probe};
 use crate::clock;
-use crate::config::{self, Surroundings};
+use crate::config::{self, Environment};
 use llmwatch_core::model::{Outcome, Sample};
 
 /// Probed endpoints and what their first probe showed.
@@ -65,7 +65,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             path.display()
         ));
     }
-    let surroundings = Surroundings::from_process();
+    let surroundings = Environment::from_process();
     let mut asked = Answers::new(args.asks());
     let (mut candidates, missing) = environment::candidates(&surroundings.vars);
     candidates.extend(ollama::candidate(&surroundings).await);
@@ -121,7 +121,7 @@ fn refused(text: &str) -> Exit {
 }
 
 /// Whether the configuration takes `candidate`; if not, says why.
-fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Surroundings) -> bool {
+fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Environment) -> bool {
     match config::load_text(path, candidate.block(), surroundings) {
         Ok(_) => true,
         Err(error) => {
@@ -139,7 +139,7 @@ fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Surroundings) ->
 fn channel_of_flags(
     path: &Path,
     args: &Args,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<Option<ChannelBlock>, Failure> {
     let block = match (&args.to, &args.smtp, &args.webhook) {
         (Some(to), Some(smtp), _) => ChannelBlock::email(path, to, args.from.as_deref(), smtp),
@@ -158,7 +158,7 @@ fn channel_of_flags(
 async fn probe_all(
     path: &Path,
     candidates: Vec<Candidate>,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
 ) -> Result<Vec<Probed>, Failure> {
     let blocks: String = candidates.iter().map(Candidate::block).collect();
     let settings = config::load_text(path, blocks, surroundings)

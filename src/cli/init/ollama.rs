@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::environment::Candidate;
-use crate::config::{self, Surroundings};
+use crate::config::{self, Environment};
 use crate::http_client;
 use llmwatch_core::model::Provider;
 
@@ -30,7 +30,7 @@ struct Model {
 }
 
 /// The smallest model of the server, if one is there: it is the cheapest to keep warm.
-pub(super) async fn candidate(surroundings: &Surroundings) -> Option<Candidate> {
+pub(super) async fn candidate(surroundings: &Environment) -> Option<Candidate> {
     let named = surroundings.vars.get("OLLAMA_HOST").map(|v| v.trim());
     let named = named.filter(|v| !v.is_empty());
     let base = match named {
@@ -83,7 +83,7 @@ fn address(host: &str) -> Option<Url> {
     Some(url)
 }
 
-async fn models(base: &Url, surroundings: &Surroundings) -> Option<Vec<Model>> {
+async fn models(base: &Url, surroundings: &Environment) -> Option<Vec<Model>> {
     let settings =
         config::load_text(Path::new("monitor.toml"), String::new(), surroundings).ok()?;
     let client = http_client::without_redirects(TIMEOUT, &settings).ok()?;

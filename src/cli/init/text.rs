@@ -2,7 +2,7 @@
 
 use super::Probed;
 use super::channel::ChannelBlock;
-use crate::config::Surroundings;
+use crate::config::Environment;
 use llmwatch_core::message::fault::is_providers_message;
 use llmwatch_core::message::values::{Locale, clean};
 use llmwatch_core::model::{Outcome, Sample, Timestamp};
@@ -14,7 +14,7 @@ const MAX_ERROR_CHARS: usize = 300;
 pub(super) fn render(
     probed: &[Probed],
     channel: Option<&ChannelBlock>,
-    surroundings: &Surroundings,
+    surroundings: &Environment,
     now: Timestamp,
 ) -> String {
     let locale = Locale::default();
@@ -38,7 +38,7 @@ pub(super) fn render(
     text
 }
 
-fn monitor(surroundings: &Surroundings) -> String {
+fn monitor(surroundings: &Environment) -> String {
     let mut text = format!(
         "[monitor]\n\
          # location = \"{}\"              # where this daemon probes from\n\

@@ -19,14 +19,14 @@ const SLOW_SHARE: f64 = 0.1;
 
 /// The median and the 95th percentile of a latency, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Spread {
+pub(crate) struct MedianAndP95 {
     /// The median.
     pub(crate) p50: f64,
     /// The 95th percentile.
     pub(crate) p95: f64,
 }
 
-impl Spread {
+impl MedianAndP95 {
     /// That of a sketch; `None` when it holds nothing.
     pub(crate) fn of(sketch: &Sketch) -> Option<Self> {
         Some(Self {
@@ -138,7 +138,7 @@ pub(crate) fn gaps(count: usize) -> String {
 
 /// A line with the room between the median and the 95th percentile around it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Course {
+pub(crate) struct TrendLine {
     /// The median.
     pub(crate) line: String,
     /// From the median to the 95th percentile.
@@ -147,11 +147,11 @@ pub(crate) struct Course {
 
 /// Draws `points` over so many units, `top` being the value at the upper edge. Missing points interrupt the line.
 pub(crate) fn course(
-    points: &[Option<Spread>],
+    points: &[Option<MedianAndP95>],
     (width, height): (usize, usize),
     top: f64,
-) -> Course {
-    let mut course = Course::default();
+) -> TrendLine {
+    let mut course = TrendLine::default();
     let last = points.len().saturating_sub(1).max(1) as f64;
     let x = |place: usize| (place as f64 / last * width as f64).round() as i64;
     let y = |value: f64| ((1.0 - (value / top).clamp(0.0, 1.0)) * height as f64).round() as i64;

@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::chart::{self, Bars, Course, Spread, Ticks};
+use super::chart::{self, Bars, MedianAndP95, Ticks, TrendLine};
 use super::history::{DAY_MS, DAYS, Day, HOUR_MS, first_day};
 use super::index::{availability, bars_text};
 use super::notices::{self, Notice};
@@ -157,7 +157,7 @@ struct Marked {
 
 /// A latency over time.
 struct LineChart {
-    course: Course,
+    course: TrendLine,
     /// Where the learned value lies, in units from above, and from there up to where a probe counts as slow.
     typical: Option<(i64, i64)>,
     /// Whether peaks are higher than the chart.
@@ -536,9 +536,12 @@ fn figures(
         .map_or("usual value not learned yet".to_owned(), |ms| {
             format!("typically {}", latency(ms))
         });
-    let (first_token, total) = (Spread::of(&all.first_token), Spread::of(&all.total));
-    let p50 = |s: Option<Spread>| s.map_or_else(none, |s| latency(s.p50));
-    let p95 = |s: Option<Spread>| s.map_or_else(none, |s| latency(s.p95));
+    let (first_token, total) = (
+        MedianAndP95::of(&all.first_token),
+        MedianAndP95::of(&all.total),
+    );
+    let p50 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| latency(s.p50));
+    let p95 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| latency(s.p95));
     let cost = if endpoint.price.is_some() {
         dollars(all.cost_usd)
     } else {
@@ -614,7 +617,7 @@ fn line_chart(
     let mut points = vec![None; window.columns()];
     for step in steps {
         if let Some(place) = window.place(step.at) {
-            points[place] = Spread::of(of(step));
+            points[place] = MedianAndP95::of(of(step));
         }
     }
     // A few peaks do not flatten the rest: the scale ends above the 95th percentile of what is drawn.
@@ -748,7 +751,7 @@ fn line(step: &Rollup, window: Window, zone: Tz) -> Line {
         "%-d %b %Y"
     };
     let spread = |sketch: &Sketch| {
-        Spread::of(sketch).map_or("–".to_owned(), |s| {
+        MedianAndP95::of(sketch).map_or("–".to_owned(), |s| {
             format!("{} / {}", latency(s.p50), latency(s.p95))
         })
     };

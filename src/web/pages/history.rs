@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::chart::Spread;
+use super::chart::MedianAndP95;
 use crate::store::{RollupQuery, Store, StoreError};
 use llmwatch_core::model::{Incident, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch};
@@ -156,11 +156,11 @@ pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Pace {
     /// First token of the good probes per hour, oldest first.
-    pub(crate) hours: Vec<(Timestamp, Spread)>,
+    pub(crate) hours: Vec<(Timestamp, MedianAndP95)>,
     /// First token over all of them.
-    pub(crate) first_token: Option<Spread>,
+    pub(crate) first_token: Option<MedianAndP95>,
     /// Total over all of them.
-    pub(crate) total: Option<Spread>,
+    pub(crate) total: Option<MedianAndP95>,
 }
 
 impl Pace {
@@ -170,12 +170,12 @@ impl Pace {
             for hour in hours {
                 whole.merge(sketch(hour));
             }
-            Spread::of(&whole)
+            MedianAndP95::of(&whole)
         };
         Self {
             hours: hours
                 .iter()
-                .filter_map(|hour| Some((hour.at, Spread::of(&hour.first_token)?)))
+                .filter_map(|hour| Some((hour.at, MedianAndP95::of(&hour.first_token)?)))
                 .collect(),
             first_token: whole(|r| &r.first_token),
             total: whole(|r| &r.total),

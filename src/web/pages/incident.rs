@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::index::IncidentLine;
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::ChannelKind;
-use crate::store::{SamplePage, Store, StoreError, Told};
+use crate::store::{NotificationRow, SamplePage, Store, StoreError};
 use crate::web::format::{
     self, counts, duration, latency, listed, percent, severity, title_of, whose_fault,
 };
@@ -223,7 +223,7 @@ fn first_bad(store: &Store, incident: &Incident) -> Result<Vec<Sample>, StoreErr
 /// What the page of an incident shows, and to whom.
 struct Shown<'a> {
     incident: Incident,
-    notified: &'a [Told],
+    notified: &'a [NotificationRow],
     first: Vec<Sample>,
     reader: Reader,
 }
@@ -382,7 +382,7 @@ fn between(from: Timestamp, to: Timestamp) -> String {
 /// What happened, in order and grouped by day: here, at the receivers and on the vendor's page.
 fn timeline(
     incident: &Incident,
-    notified: &[Told],
+    notified: &[NotificationRow],
     frame: &Frame,
     reader: Reader,
 ) -> Vec<TimelineDay> {
@@ -476,7 +476,11 @@ fn timeline(
 }
 
 /// One notification: its mark, what became of it, and with the token who got it and what the receiver answered.
-fn delivery(one: &Told, frame: &Frame, reader: Reader) -> (&'static str, String, String) {
+fn delivery(
+    one: &NotificationRow,
+    frame: &Frame,
+    reader: Reader,
+) -> (&'static str, String, String) {
     let kind = one.r#type.rsplit('.').next().unwrap_or_default();
     let channel = &one.channel;
     let (class, what) = match one.state.as_str() {

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::chart::{self, Bars, Course, Spread};
+use super::chart::{self, Bars, MedianAndP95, TrendLine};
 use super::history::{DAYS, Day, HOUR_MS, History, incidents};
 use super::notices::{self, AdviceGroup, Notice};
 use super::{Frame, Problem, View, class, html, web_url};
@@ -121,7 +121,7 @@ struct Row {
     availability: String,
     bars: Bars,
     bars_text: String,
-    spark: Course,
+    spark: TrendLine,
     first_token: Option<Pair>,
     total: Option<Pair>,
 }
@@ -132,8 +132,8 @@ struct Pair {
     p95: String,
 }
 
-impl From<Spread> for Pair {
-    fn from(spread: Spread) -> Self {
+impl From<MedianAndP95> for Pair {
+    fn from(spread: MedianAndP95) -> Self {
         Self {
             p50: latency(spread.p50),
             p95: latency(spread.p95),
@@ -514,7 +514,7 @@ fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &
     }
 }
 
-fn spark(steps: &[(Timestamp, Spread)], now: Timestamp) -> Course {
+fn spark(steps: &[(Timestamp, MedianAndP95)], now: Timestamp) -> TrendLine {
     let first = now.0.div_euclid(HOUR_MS) - (HOURS as i64 - 1);
     let mut points = vec![None; HOURS];
     for (at, spread) in steps {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use llmwatch::config::{self, Settings, Surroundings};
+use llmwatch::config::{self, Environment, Settings};
 use llmwatch::metrics::Counters;
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
@@ -57,9 +57,9 @@ pub(crate) fn config(toml: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(&path, toml).unwrap();
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         hostname: "fra1".to_owned(),
-        ..Surroundings::default()
+        ..Environment::default()
     };
     config::load(Path::new(&path), &surroundings).unwrap()
 }

@@ -1,12 +1,12 @@
 //! Messages that are about no incident: the monitor itself, reports, advice and vendors' incidents.
 
 use super::context::TickContext;
-use super::{Announcement, Desk, stable_id};
+use super::{Announcement, NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{ends_by_message, wants_type};
 use crate::model::{Notice, NoticeType, Outgoing};
 
-impl Desk {
+impl NotificationScheduler {
     /// Puts an announcement into the outbox of each channel that wants it.
     pub(super) fn announce_to_channels(
         &mut self,

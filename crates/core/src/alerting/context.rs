@@ -81,7 +81,7 @@ impl TickContext<'_> {
             alternatives: self.snapshot.alternatives(&incident.endpoints),
             monitors_alternative: Some(self.snapshot.monitors_alternative(&incident.endpoints)),
             also_failing: self.snapshot.also_failing(incident),
-            recent: self.snapshot.strips(&incident.endpoints),
+            recent: self.snapshot.sparklines(&incident.endpoints),
             url: self
                 .config
                 .monitor

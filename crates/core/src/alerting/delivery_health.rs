@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use super::{Announcement, Desk};
+use super::{Announcement, NotificationScheduler};
 use crate::config::Config;
 use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::values::Locale;
-use crate::model::{Condition, NoticeType, Tally, Timestamp};
+use crate::model::{ChannelStats, Condition, NoticeType, Timestamp};
 
 /// A channel that has been failing for this long is announced through the others.
 const FAILING: Duration = Duration::from_mins(5);
 /// That a recipient refuses is announced no more often than this.
 const REFUSED: Duration = Duration::from_hours(24);
 
-impl Desk {
+impl NotificationScheduler {
     /// Announces through the other channels that a channel does not deliver, once, and once more when it delivers again.
-    pub(super) fn watch_channels(&mut self, now: Timestamp, config: &Config, outbox: &[Tally]) {
+    pub(super) fn watch_channels(
+        &mut self,
+        now: Timestamp,
+        config: &Config,
+        outbox: &[ChannelStats],
+    ) {
         let location = config.monitor.location.as_str();
         let locale = Locale::english(config.monitor.timezone);
         for tally in outbox

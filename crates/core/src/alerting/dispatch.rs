@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::channel_state::{ChannelState, Decision, Delivery};
 use super::context::TickContext;
 use super::rate_limiter::{Digest, RateLimiter};
-use super::{Case, Desk, stable_id};
+use super::{Case, NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
 use crate::model::{IncidentState, Notice, NoticeType, Outgoing};
@@ -24,7 +24,7 @@ struct Turn<'a> {
     limiter: RateLimiter,
 }
 
-impl Desk {
+impl NotificationScheduler {
     /// Puts everything that `channel` is to be notified about now into `outgoing`.
     pub(super) fn dispatch(
         &mut self,

@@ -32,14 +32,14 @@ use crate::incident::{Change, close_as_removed};
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Acknowledgement, Advice, Block, Condition, Document, Incident, IncidentState, Note, NoticeType,
-    Outgoing, Silence, Snapshot, Tally, Timestamp, moved,
+    Acknowledgement, Advice, Block, ChannelStats, Condition, Document, Incident, IncidentState,
+    Note, NoticeType, Outgoing, Silence, Snapshot, Timestamp, moved,
 };
 
 /// Everything that was told, is owed and was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Desk {
+pub struct NotificationScheduler {
     cases: BTreeMap<Uuid, Case>,
     silences: Vec<Silence>,
     paces: BTreeMap<String, RateLimiter>,
@@ -143,7 +143,7 @@ impl Announcement {
     }
 }
 
-impl Desk {
+impl NotificationScheduler {
     /// Takes in a change of an incident at `at`; gives the incident with what people said about it.
     pub fn hear(&mut self, change: Change, mut incident: Incident, at: Timestamp) -> Incident {
         self.changed = true;
@@ -336,7 +336,7 @@ impl Desk {
         now: Timestamp,
         config: &Config,
         snapshot: &Snapshot,
-        outbox: &[Tally],
+        outbox: &[ChannelStats],
     ) -> Vec<Outgoing> {
         let before = self.silences.len();
         self.silences.retain(|s| s.until > now);

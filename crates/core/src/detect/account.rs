@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Excursion, Policy};
+use super::{Episode, Policy};
 
 /// Faults in a row that open, and probes without one that resolve.
 const OPEN_AFTER: u32 = 2;
@@ -57,7 +57,7 @@ impl Account {
     }
 
     /// The faults that a probe without one ends, when they were too few for an alert.
-    pub(super) fn passed(&self) -> Option<Excursion> {
+    pub(super) fn passed(&self) -> Option<Episode> {
         let Self {
             run,
             since,
@@ -65,7 +65,7 @@ impl Account {
             open,
             ..
         } = *self;
-        (run > 0 && !open).then_some(Excursion {
+        (run > 0 && !open).then_some(Episode {
             since,
             until,
             k: run,
@@ -79,7 +79,7 @@ impl Account {
     }
 
     /// The faults that go on and are too few for an alert yet, and when one may come at the earliest.
-    pub(super) fn pending(&self, policy: &Policy, next_start: i64) -> Option<(Excursion, i64)> {
+    pub(super) fn pending(&self, policy: &Policy, next_start: i64) -> Option<(Episode, i64)> {
         let earliest = if self.rate_limited {
             next_start.max(self.since + policy.alert_after_ms)
         } else {
@@ -102,7 +102,7 @@ impl Account {
     }
 
     /// When to look again after a fault: soon until it is certain, then with the grid.
-    pub(super) fn look_again(
+    pub(super) fn recheck(
         &self,
         policy: &Policy,
         end: i64,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::hours::Hours;
 use super::minutes::Minutes;
 use super::patterns::FailingMinutes;
-use super::{Excursion, Policy};
+use super::{Episode, Policy};
 
 /// Before anything was learned: one failure in a hundred, worth this many probes.
 const PRIOR_RATE: f64 = 0.01;
@@ -138,9 +138,9 @@ impl ErrorMeter {
     }
 
     /// What has been going on since the meter left zero.
-    pub(super) fn excursion(&self) -> Option<Excursion> {
+    pub(super) fn excursion(&self) -> Option<Episode> {
         let (since, until) = (self.since?, self.last_failed?);
-        Some(Excursion {
+        Some(Episode {
             since,
             until,
             k: self.k,
@@ -158,7 +158,7 @@ impl ErrorMeter {
         failed: bool,
         confirmed: bool,
         in_incident: bool,
-    ) -> (bool, Option<Excursion>) {
+    ) -> (bool, Option<Episode>) {
         self.hours.advance(start);
         let usual = self.minutes.usual(start);
         let hour = (self.hours.usual(start) / HOUR_SCALE - HOUR_SLACK).clamp(0.0, HOUR_CEILING);

@@ -2,7 +2,7 @@
 //!
 //! The method is an evidence meter per endpoint: a Bernoulli CUSUM of failures against a learned background rate
 //! ([`errors`]) and a CUSUM of clipped log-latency against a learned level ([`slowness`]). Around it: quick second looks
-//! under a budget ([`look`]), endpoints of one failure domain as each other's witnesses, and recovery by evidence
+//! under a budget ([`recheck`]), endpoints of one failure domain as each other's witnesses, and recovery by evidence
 //! ([`recovery`]). Faults of the account have a small machine of their own ([`account`]) and never touch the meters.
 //!
 //! Observations are folded in one canonical order, by the end of the probe and then by the endpoint's name
@@ -12,12 +12,12 @@ mod account;
 mod cold;
 pub mod early_warning;
 mod errors;
+mod events;
 mod histogram;
 mod hours;
-mod look;
 mod minutes;
-mod noting;
 mod patterns;
+mod recheck;
 mod recovery;
 mod sample;
 
@@ -31,13 +31,16 @@ use serde::{Deserialize, Serialize};
 
 pub use patterns::{FailingMinutes, Patterns, Rush};
 pub use sample::{LAG_LIMIT_MS, Reader};
-pub use verdict::{Blip, Cause, Cleared, Event, Note, Pending, Shared, Typical, Verdict};
+pub use verdict::{
+    Blip, Cleared, DetectedCause, DetectorEvent, DetectorEventKind, Pending, Shared, Typical,
+    Verdict,
+};
 
 use self::account::Account;
 use self::cold::{ColdStarts, Pair, Probe};
 use self::errors::ErrorMeter;
-use self::look::Looking;
-use self::noting::{Excursion, Figures, Noting};
+use self::events::{Episode, EventSink, NoteFigures};
+use self::recheck::RecheckState;
 use self::recovery::Alert;
 use self::slowness::{Slowness, worst};
 use crate::model::{DetectionPolicy, Sensitivity, Timestamp};
@@ -140,14 +143,14 @@ pub struct Observation {
     /// The next scheduled start after `end`.
     pub next_tick: Timestamp,
     /// How it ended.
-    pub result: Result,
+    pub result: ProbeResult,
 }
 
 /// How a probe ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Result {
+pub enum ProbeResult {
     /// Rightly; without a reading when its latency says nothing about the provider.
-    Good(Option<Reading>),
+    Good(Option<LatencyReading>),
     /// By the provider's fault.
     Failed {
         /// In what way.
@@ -181,7 +184,7 @@ pub enum FailureReason {
 
 /// The latency of a good probe, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
+pub struct LatencyReading {
     /// Until the first token; the total for an API without tokens.
     pub first_token_ms: f64,
     /// Until the end.
@@ -196,7 +199,7 @@ pub struct Reading {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Detector {
-    endpoints: BTreeMap<String, Watched>,
+    endpoints: BTreeMap<String, EndpointState>,
     domains: BTreeMap<String, Domain>,
     offline: bool,
 }
@@ -204,7 +207,7 @@ pub struct Detector {
 /// The folded state of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Watched {
+struct EndpointState {
     /// When the last observation ended.
     seen: Option<i64>,
     day: i64,
@@ -216,7 +219,7 @@ struct Watched {
     minutes: Option<FailingMinutes>,
     errors: ErrorMeter,
     slow: Slowness,
-    looking: Looking,
+    looking: RecheckState,
     alert: Option<Alert>,
     /// When the last alert was closed, and how often it has come back since.
     closed: Option<i64>,
@@ -239,7 +242,7 @@ struct Domain {
 
 /// What decided that an alert is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Why {
+enum AlertKind {
     Errors,
     Slow,
 }
@@ -256,24 +259,24 @@ impl Detector {
         if own.pass_time(policy, start, end) {
             own.empty_for_gap(&seen.endpoint, end, &mut verdict.blips);
         }
-        let mut note = Noting {
+        let mut note = EventSink {
             endpoint: &seen.endpoint,
             end: seen.end,
             notes: &mut verdict.notes,
         };
 
-        if seen.result == Result::Offline {
+        if seen.result == ProbeResult::Offline {
             if !self.offline {
                 self.offline = true;
-                note.plain(Event::Offline);
+                note.plain(DetectorEventKind::Offline);
             }
             own.looking.next_start = (end + 1).max(tick.min(end + policy.fast_gap()));
         } else {
             if self.offline {
                 self.offline = false;
-                note.plain(Event::Online);
+                note.plain(DetectorEventKind::Online);
             }
-            if let Result::Account {
+            if let ProbeResult::Account {
                 rate_limited,
                 retry_after_ms,
             } = seen.result
@@ -282,33 +285,35 @@ impl Detector {
                 if let Some((since, run)) = opened {
                     let typical = own.typical(policy);
                     note.push(
-                        Event::Open,
-                        Cause::Account,
-                        Figures {
+                        DetectorEventKind::Open,
+                        DetectedCause::Account,
+                        NoteFigures {
                             k: run,
                             n: run,
                             since,
                             typical,
-                            ..Figures::default()
+                            ..NoteFigures::default()
                         },
                     );
                 }
                 own.looking.next_start =
                     own.account
-                        .look_again(policy, end, tick, rate_limited, retry_after_ms);
+                        .recheck(policy, end, tick, rate_limited, retry_after_ms);
             } else {
                 let passed = own.account.passed();
                 verdict.blips.extend(
-                    passed.map(|e| e.blip(&seen.endpoint, Cause::Account, Cleared::Recovered)),
+                    passed.map(|e| {
+                        e.blip(&seen.endpoint, DetectedCause::Account, Cleared::Recovered)
+                    }),
                 );
                 if let Some(ended) = own.account.clear(start) {
                     note.push(
-                        Event::Resolved,
-                        Cause::Account,
-                        Figures {
+                        DetectorEventKind::Resolved,
+                        DetectedCause::Account,
+                        NoteFigures {
                             since: start,
                             ended: Some(ended),
-                            ..Figures::default()
+                            ..NoteFigures::default()
                         },
                     );
                 }
@@ -317,7 +322,7 @@ impl Detector {
         }
         if own.looking.next_start < tick {
             verdict
-                .look_again
+                .rechecks
                 .push((seen.endpoint.clone(), Timestamp(own.looking.next_start)));
         }
         self.endpoints.insert(seen.endpoint.clone(), own);
@@ -383,7 +388,7 @@ impl Detector {
         &mut self,
         roster: &BTreeMap<String, Policy>,
         policy: &Policy,
-        own: &mut Watched,
+        own: &mut EndpointState,
         seen: &Observation,
         verdict: &mut Verdict,
     ) {
@@ -391,15 +396,15 @@ impl Detector {
         if Self::is_cold_start(policy, own, seen) {
             return;
         }
-        let failed = matches!(seen.result, Result::Failed { .. });
-        let reading = if let Result::Good(reading) = seen.result {
+        let failed = matches!(seen.result, ProbeResult::Failed { .. });
+        let reading = if let ProbeResult::Good(reading) = seen.result {
             reading
         } else {
             None
         };
         let steps = own.slow.compare(policy, end, reading.as_ref());
         let was_open = own.alert.is_some();
-        let mut note = Noting {
+        let mut note = EventSink {
             endpoint: &seen.endpoint,
             end: seen.end,
             notes: &mut verdict.notes,
@@ -407,10 +412,10 @@ impl Detector {
 
         // "Slow" may become "down", so failures are counted while an alert of slowness is open.
         let mut fire = None;
-        if own.alert.as_ref().is_none_or(|a| a.why == Why::Slow) {
+        if own.alert.as_ref().is_none_or(|a| a.why == AlertKind::Slow) {
             let confirmed = matches!(
                 seen.result,
-                Result::Failed {
+                ProbeResult::Failed {
                     reason: FailureReason::Unreachable,
                     ..
                 }
@@ -418,22 +423,26 @@ impl Detector {
             let (due, passed) = own
                 .errors
                 .observe(policy, start, end, failed, confirmed, was_open);
-            fire = due.then_some(Cause::Errors);
-            verdict
-                .blips
-                .extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Errors, Cleared::Recovered)));
+            fire = due.then_some(DetectedCause::Errors);
+            verdict.blips.extend(
+                passed.map(|e| e.blip(&seen.endpoint, DetectedCause::Errors, Cleared::Recovered)),
+            );
         }
         if let (Some(alert), Some(_)) = (own.alert.as_mut(), fire) {
             fire = None;
             alert.turn_to_errors(&own.errors, end);
             let domain = self.domains.entry(policy.domain.clone()).or_default();
             let told = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
-            let event = if told { Event::Join } else { Event::Escalate };
-            let figures = own.figures(policy, Why::Errors, reading);
+            let event = if told {
+                DetectorEventKind::Join
+            } else {
+                DetectorEventKind::Escalate
+            };
+            let figures = own.figures(policy, AlertKind::Errors, reading);
             note.push(
                 event,
-                Cause::Errors,
-                Figures {
+                DetectedCause::Errors,
+                NoteFigures {
                     was_slow: true,
                     ..figures
                 },
@@ -445,16 +454,16 @@ impl Detector {
                 own.recover(policy, (start, end), failed, worst(steps), reading)
             {
                 let ended = own.alert.as_ref().and_then(Alert::good_since);
-                let cause = if why == Why::Slow {
-                    Cause::Slow
+                let cause = if why == AlertKind::Slow {
+                    DetectedCause::Slow
                 } else {
-                    Cause::Errors
+                    DetectedCause::Errors
                 };
                 let figures = own.figures(policy, why, reading);
                 note.push(
-                    Event::Resolved,
+                    DetectorEventKind::Resolved,
                     cause,
-                    Figures {
+                    NoteFigures {
                         new_normal,
                         ended: ended.filter(|_| !new_normal),
                         ..figures
@@ -467,11 +476,11 @@ impl Detector {
         } else {
             let passed;
             (lagging, passed) = own.slow.observe(start, end, steps, policy.evidence);
-            verdict
-                .blips
-                .extend(passed.map(|e| e.blip(&seen.endpoint, Cause::Slow, Cleared::Recovered)));
+            verdict.blips.extend(
+                passed.map(|e| e.blip(&seen.endpoint, DetectedCause::Slow, Cleared::Recovered)),
+            );
             if fire.is_none() && lagging && own.slow.is_due(policy, end) {
-                fire = Some(Cause::Slow);
+                fire = Some(DetectedCause::Slow);
             }
             if fire.is_none() && policy.siblings {
                 fire = self.corroborated(roster, policy, own, failed, lagging, end);
@@ -486,20 +495,20 @@ impl Detector {
 
     /// Whether the probe is held back because the server may have been cold. Counts the one before
     /// it when that turns out to have been something else.
-    fn is_cold_start(policy: &Policy, own: &mut Watched, seen: &Observation) -> bool {
+    fn is_cold_start(policy: &Policy, own: &mut EndpointState, seen: &Observation) -> bool {
         let (start, end) = (seen.start.0, seen.end.0);
         let first_token_ms = match seen.result {
-            Result::Good(reading) => reading.map(|r| r.first_token_ms),
+            ProbeResult::Good(reading) => reading.map(|r| r.first_token_ms),
             _ => None,
         };
         let probe = Probe {
             start,
             end,
             after_pause: start >= own.tick,
-            failed: matches!(seen.result, Result::Failed { .. }),
+            failed: matches!(seen.result, ProbeResult::Failed { .. }),
             timed_out: matches!(
                 seen.result,
-                Result::Failed {
+                ProbeResult::Failed {
                     reason: FailureReason::TimedOut,
                     ..
                 }
@@ -517,7 +526,7 @@ impl Detector {
         }
         let held = own.alert.is_none() && own.cold.holds(policy, &probe);
         if held {
-            let want = end + look::FIRST_LOOK_MS;
+            let want = end + recheck::FIRST_LOOK_MS;
             own.looking.next_start = want.min(seen.next_tick.0).max(end + 1);
         }
         held
@@ -528,19 +537,19 @@ impl Detector {
         &self,
         roster: &BTreeMap<String, Policy>,
         policy: &Policy,
-        own: &Watched,
+        own: &EndpointState,
         failed: bool,
         lagging: bool,
         end: i64,
-    ) -> Option<Cause> {
+    ) -> Option<DetectedCause> {
         let h = policy.evidence;
-        let mates = || {
-            self.mates(roster, &policy.domain)
+        let siblings = || {
+            self.siblings(roster, &policy.domain)
                 .map(|(_, w)| w)
                 .chain([own])
         };
         if failed {
-            let group: Vec<_> = mates().filter(|m| m.fails_with_others(end)).collect();
+            let group: Vec<_> = siblings().filter(|m| m.fails_with_others(end)).collect();
             let convinced = group.iter().filter(|m| m.errors.failures() >= 2).count();
             let evidence: f64 = group.iter().map(|m| m.errors.evidence()).sum();
             let since = group.iter().filter_map(|m| m.errors.since()).min();
@@ -549,26 +558,26 @@ impl Detector {
                 && evidence >= h
                 && since.is_some_and(|since| end - since >= policy.provider_alert_after_ms)
             {
-                return Some(Cause::ProviderErrors);
+                return Some(DetectedCause::ProviderErrors);
             }
         }
         if lagging && own.slow.evidence() >= 0.5 * h {
-            let group: Vec<_> = mates().filter(|m| m.lags_with_others(end, h)).collect();
+            let group: Vec<_> = siblings().filter(|m| m.lags_with_others(end, h)).collect();
             let evidence: f64 = group.iter().map(|m| m.slow.evidence()).sum();
             let since = group.iter().filter_map(|m| m.slow.since()).min();
             if group.len() >= 2
                 && evidence >= 1.2 * h
                 && since.is_some_and(|since| end - since >= PROVIDER_SLOW_MS)
             {
-                return Some(Cause::ProviderSlow);
+                return Some(DetectedCause::ProviderSlow);
             }
         }
         if self.domains.get(&policy.domain).is_some_and(|d| d.open > 0) {
             if failed && own.errors.failures() >= 2 {
-                return Some(Cause::JoinErrors);
+                return Some(DetectedCause::JoinErrors);
             }
             if lagging && own.slow.evidence() >= 0.5 * h {
-                return Some(Cause::JoinSlow);
+                return Some(DetectedCause::JoinSlow);
             }
         }
         None
@@ -583,42 +592,42 @@ impl Detector {
         &mut self,
         roster: &BTreeMap<String, Policy>,
         policy: &Policy,
-        own: &mut Watched,
+        own: &mut EndpointState,
         seen: &Observation,
-        cause: Cause,
-        reading: Option<Reading>,
+        cause: DetectedCause,
+        reading: Option<LatencyReading>,
         verdict: &mut Verdict,
     ) {
         let end = seen.end.0;
         let why = if cause.is_slow() {
-            Why::Slow
+            AlertKind::Slow
         } else {
-            Why::Errors
+            AlertKind::Errors
         };
-        let mut event = Event::Open;
+        let mut event = DetectorEventKind::Open;
         let mut grouped = false;
         let mut figures = own.figures(policy, why, reading);
         match cause {
-            Cause::ProviderErrors | Cause::ProviderSlow => {
-                let mates: Vec<_> = self
-                    .mates(roster, &policy.domain)
+            DetectedCause::ProviderErrors | DetectedCause::ProviderSlow => {
+                let siblings: Vec<_> = self
+                    .siblings(roster, &policy.domain)
                     .map(|(name, _)| name.clone())
                     .collect();
                 let mut all = Shared {
                     k: figures.k,
                     n: figures.n,
                     endpoints: 1,
-                    of: mates.len() + 1,
+                    of: siblings.len() + 1,
                 };
-                for name in &mates {
+                for name in &siblings {
                     let (Some(mate), Some(policy)) =
                         (self.endpoints.get_mut(name), roster.get(name))
                     else {
                         continue;
                     };
                     let joins = match why {
-                        Why::Errors => mate.fails_with_others(end),
-                        Why::Slow => mate.lags_with_others(end, policy.evidence),
+                        AlertKind::Errors => mate.fails_with_others(end),
+                        AlertKind::Slow => mate.lags_with_others(end, policy.evidence),
                     };
                     if !joins {
                         continue;
@@ -629,34 +638,34 @@ impl Detector {
                     all.endpoints += 1;
                     mate.open(policy, end, why, true);
                     self.domains.entry(policy.domain.clone()).or_default().open += 1;
-                    let mut note = Noting {
+                    let mut note = EventSink {
                         endpoint: name,
                         end: seen.end,
                         notes: &mut verdict.notes,
                     };
-                    note.push(Event::Join, cause, own_figures);
+                    note.push(DetectorEventKind::Join, cause, own_figures);
                 }
                 let domain = self.domains.entry(policy.domain.clone()).or_default();
                 (domain.escalated, grouped) = (true, true);
                 domain.open += 1;
                 figures.shared = Some(all);
             }
-            Cause::JoinErrors | Cause::JoinSlow => {
-                (event, grouped) = (Event::Join, true);
+            DetectedCause::JoinErrors | DetectedCause::JoinSlow => {
+                (event, grouped) = (DetectorEventKind::Join, true);
                 self.domains.entry(policy.domain.clone()).or_default().open += 1;
             }
             _ if policy.siblings => {
                 let open: Vec<_> = self
-                    .mates(roster, &policy.domain)
+                    .siblings(roster, &policy.domain)
                     .filter(|(_, m)| m.alert.is_some())
                     .map(|(name, _)| name.clone())
                     .collect();
                 if !open.is_empty() {
                     let domain = self.domains.entry(policy.domain.clone()).or_default();
                     event = if domain.escalated {
-                        Event::Join
+                        DetectorEventKind::Join
                     } else {
-                        Event::Escalate
+                        DetectorEventKind::Escalate
                     };
                     (domain.escalated, grouped) = (true, true);
                     domain.open += 1;
@@ -672,7 +681,7 @@ impl Detector {
             _ => {}
         }
         own.open(policy, end, why, grouped);
-        let mut note = Noting {
+        let mut note = EventSink {
             endpoint: &seen.endpoint,
             end: seen.end,
             notes: &mut verdict.notes,
@@ -689,11 +698,11 @@ impl Detector {
     }
 
     /// The other endpoints of a domain. The one that is being judged has been taken out.
-    fn mates<'a>(
+    fn siblings<'a>(
         &'a self,
         roster: &'a BTreeMap<String, Policy>,
         domain: &'a str,
-    ) -> impl Iterator<Item = (&'a String, &'a Watched)> {
+    ) -> impl Iterator<Item = (&'a String, &'a EndpointState)> {
         self.endpoints.iter().filter(move |(name, _)| {
             roster
                 .get(*name)
@@ -702,7 +711,7 @@ impl Detector {
     }
 }
 
-impl Watched {
+impl EndpointState {
     /// What the mere passing of time changes: a little is forgotten every day. True after a gap.
     fn pass_time(&mut self, policy: &Policy, start: i64, end: i64) -> bool {
         let day = end.div_euclid(DAY_MS);
@@ -727,8 +736,8 @@ impl Watched {
     /// A gap empties half-full meters; an open alert stays, but its recovery has to be earned again.
     fn empty_for_gap(&mut self, endpoint: &str, end: i64, blips: &mut Vec<Blip>) {
         let left = [
-            (Cause::Errors, self.errors.excursion()),
-            (Cause::Slow, self.slow.excursion()),
+            (DetectedCause::Errors, self.errors.excursion()),
+            (DetectedCause::Slow, self.slow.excursion()),
         ];
         blips.extend(
             left.into_iter()
@@ -747,7 +756,7 @@ impl Watched {
         }
         let next = self.looking.next_start;
         let seen = self.seen?;
-        let goes_on = |excursion: &Excursion, within: i64| {
+        let goes_on = |excursion: &Episode, within: i64| {
             seen - excursion.until <= within.max(policy.interval_ms)
         };
         let errors = || {
@@ -757,7 +766,7 @@ impl Watched {
                 None => excursion.since + policy.alert_after(self.errors.is_confirmed()),
             };
             goes_on(&excursion, policy.alert_after_ms).then_some((
-                Cause::Errors,
+                DetectedCause::Errors,
                 excursion,
                 earliest,
             ))
@@ -767,14 +776,14 @@ impl Watched {
             let earliest = excursion.since + policy.degraded_after_ms;
             let is_convincing = self.slow.evidence() >= 0.5 * policy.evidence;
             (is_convincing && goes_on(&excursion, policy.degraded_after_ms)).then_some((
-                Cause::Slow,
+                DetectedCause::Slow,
                 excursion,
                 earliest,
             ))
         };
         let account = self.account.pending(policy, next);
         let (cause, excursion, earliest) = account
-            .map(|(excursion, earliest)| (Cause::Account, excursion, earliest))
+            .map(|(excursion, earliest)| (DetectedCause::Account, excursion, earliest))
             .or_else(errors)
             .or_else(slow)?;
         Some(Pending {
@@ -808,7 +817,7 @@ impl Watched {
                 .is_some_and(|t| end - t <= SLOW_LATELY_MS)
     }
 
-    fn open(&mut self, policy: &Policy, end: i64, why: Why, grouped: bool) {
+    fn open(&mut self, policy: &Policy, end: i64, why: AlertKind, grouped: bool) {
         (self.flaps, self.first_open) = match self.closed {
             Some(closed) if end - closed <= recovery::REOPEN_WINDOW_MS => {
                 ((self.flaps + 1).min(recovery::MOST_FLAPS), self.first_open)
@@ -816,11 +825,11 @@ impl Watched {
             _ => (0, end),
         };
         let (k, n) = match why {
-            Why::Errors => (self.errors.failures(), self.errors.probes()),
-            Why::Slow => self.slow.counts(),
+            AlertKind::Errors => (self.errors.failures(), self.errors.probes()),
+            AlertKind::Slow => self.slow.counts(),
         };
         let hold_ms = policy.resolve_after_ms << self.flaps;
-        if why == Why::Slow {
+        if why == AlertKind::Slow {
             self.slow.begin_incident();
         }
         let grouped = grouped.then(|| policy.domain.clone());
@@ -837,16 +846,21 @@ impl Watched {
         self.alert.take().and_then(|a| a.grouped)
     }
 
-    fn figures(&self, policy: &Policy, why: Why, reading: Option<Reading>) -> Figures {
+    fn figures(
+        &self,
+        policy: &Policy,
+        why: AlertKind,
+        reading: Option<LatencyReading>,
+    ) -> NoteFigures {
         let (k, n) = match why {
-            Why::Errors => (self.errors.failures(), self.errors.probes()),
-            Why::Slow => self.slow.counts(),
+            AlertKind::Errors => (self.errors.failures(), self.errors.probes()),
+            AlertKind::Slow => self.slow.counts(),
         };
         let since = match why {
-            Why::Errors => self.errors.since(),
-            Why::Slow => self.slow.since(),
+            AlertKind::Errors => self.errors.since(),
+            AlertKind::Slow => self.slow.since(),
         };
-        Figures {
+        NoteFigures {
             k,
             n,
             since: since.or(self.seen).unwrap_or_default(),

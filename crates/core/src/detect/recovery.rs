@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorMeter;
 use super::slowness::Step;
-use super::{DAY_MS, Policy, Reading, Watched, Why};
+use super::{AlertKind, DAY_MS, EndpointState, LatencyReading, Policy};
 
 /// An alert that comes back within this is the same trouble.
 pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
@@ -26,7 +26,7 @@ const ACCEPT_AFTER_MS: i64 = DAY_MS;
 /// An open alert of one endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Alert {
-    pub(super) why: Why,
+    pub(super) why: AlertKind,
     /// It opened for slowness and then began to fail.
     was_slow: bool,
     /// Decayed failures and probes of the incident, and its failure share at the last failure.
@@ -48,7 +48,7 @@ pub(super) struct Alert {
 
 impl Alert {
     pub(super) fn new(
-        why: Why,
+        why: AlertKind,
         k: u32,
         n: u32,
         end: i64,
@@ -76,7 +76,7 @@ impl Alert {
     pub(super) fn turn_to_errors(&mut self, meter: &ErrorMeter, end: i64) {
         let (k, n) = (meter.failures(), meter.probes());
         let fresh = Self::new(
-            Why::Errors,
+            AlertKind::Errors,
             k,
             n,
             self.opened,
@@ -101,7 +101,7 @@ impl Alert {
     }
 }
 
-impl Watched {
+impl EndpointState {
     /// Takes one probe into the open alert. Says from what the endpoint has recovered, once it has, and whether that is
     /// only because a lasting slowness is taken for normal from now on.
     pub(super) fn recover(
@@ -110,14 +110,14 @@ impl Watched {
         (start, end): (i64, i64),
         failed: bool,
         step: Option<Step>,
-        reading: Option<Reading>,
-    ) -> Option<(Why, bool)> {
+        reading: Option<LatencyReading>,
+    ) -> Option<(AlertKind, bool)> {
         let background = self.errors.background();
         let first_open = self.first_open;
         let alert = self.alert.as_mut()?;
         let (is_bad, needed) = match alert.why {
             // The meter of slowness run backwards: it has to climb from zero to half of what opens.
-            Why::Slow => {
+            AlertKind::Slow => {
                 if failed {
                     alert.r = (alert.r - FAILURE_COST).max(0.0);
                 } else if let Some(step) = step {
@@ -126,7 +126,7 @@ impl Watched {
                 (alert.r <= 0.0, 0.5 * policy.evidence)
             }
             // The likelihood of "background again" against "still failing as it did".
-            Why::Errors => {
+            AlertKind::Errors => {
                 alert.bad = MEMORY * alert.bad + f64::from(u8::from(failed));
                 alert.probes = MEMORY * alert.probes + 1.0;
                 if failed {
@@ -147,11 +147,11 @@ impl Watched {
             alert.good_run += 1;
             alert.good_since.get_or_insert(start);
         }
-        if let (Why::Slow, Some(reading)) = (alert.why, &reading) {
+        if let (AlertKind::Slow, Some(reading)) = (alert.why, &reading) {
             self.slow.collect(end, reading);
         }
         let over = match (policy.thresholds, alert.why) {
-            (Some((_, successes)), Why::Errors) => alert.good_run >= successes,
+            (Some((_, successes)), AlertKind::Errors) => alert.good_run >= successes,
             _ => {
                 !is_bad
                     && alert.r >= needed
@@ -159,16 +159,16 @@ impl Watched {
                     && end - alert.last_bad >= alert.hold_ms
             }
         };
-        if over && alert.why == Why::Errors && alert.was_slow {
+        if over && alert.why == AlertKind::Errors && alert.was_slow {
             // The errors are over; it stays an incident until the slowness is over too.
-            (alert.was_slow, alert.why) = (false, Why::Slow);
+            (alert.was_slow, alert.why) = (false, AlertKind::Slow);
             alert.begin_again(end);
             self.errors.drain();
             return None;
         }
-        if !over && alert.why == Why::Slow && end - first_open >= ACCEPT_AFTER_MS {
+        if !over && alert.why == AlertKind::Slow && end - first_open >= ACCEPT_AFTER_MS {
             self.slow.accept_incident();
-            return Some((Why::Slow, true));
+            return Some((AlertKind::Slow, true));
         }
         over.then_some((alert.why, false))
     }
@@ -178,7 +178,7 @@ impl Watched {
         &mut self,
         policy: &Policy,
         end: i64,
-        reading: Option<Reading>,
+        reading: Option<LatencyReading>,
         failed: bool,
     ) {
         match reading {

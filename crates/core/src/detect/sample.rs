@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FailureReason, Observation, Reading, Result};
+use super::{FailureReason, LatencyReading, Observation, ProbeResult};
 use crate::model::{Attribution, Fault, Sample, SlowLimits};
 use crate::schedule::next_tick;
 
@@ -27,11 +27,11 @@ impl Reader<'_> {
         let end = sample.ended_at();
         let retry_after_ms = sample.retry_after_ms.map(|ms| ms as i64);
         let result = match (sample.fault, sample.attribution) {
-            (None, _) if sample.schedule_lag_ms > LAG_LIMIT_MS => Result::Good(None),
+            (None, _) if sample.schedule_lag_ms > LAG_LIMIT_MS => ProbeResult::Good(None),
             (None, _) => {
                 let total_ms = sample.total_ms.unwrap_or(0.0);
                 let first_token_ms = sample.first_token_ms.unwrap_or(total_ms);
-                Result::Good(Some(Reading {
+                ProbeResult::Good(Some(LatencyReading {
                     first_token_ms,
                     total_ms,
                     per_token_ms: sample.tpot_ms,
@@ -39,13 +39,15 @@ impl Reader<'_> {
                 }))
             }
             (Some(fault), Some(Attribution::Local)) if fault.is_network() && self.controls => {
-                Result::Offline
+                ProbeResult::Offline
             }
-            (Some(fault), Some(Attribution::Account | Attribution::Local)) => Result::Account {
-                rate_limited: fault == Fault::AccountRateLimit,
-                retry_after_ms,
-            },
-            (Some(fault), _) => Result::Failed {
+            (Some(fault), Some(Attribution::Account | Attribution::Local)) => {
+                ProbeResult::Account {
+                    rate_limited: fault == Fault::AccountRateLimit,
+                    retry_after_ms,
+                }
+            }
+            (Some(fault), _) => ProbeResult::Failed {
                 reason: reason(fault, sample.http_status),
                 retry_after_ms,
             },

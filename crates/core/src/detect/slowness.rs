@@ -14,7 +14,7 @@ use super::histogram::Histogram;
 use super::hours::Hours;
 use super::patterns::Rush;
 use super::verdict::Typical;
-use super::{Excursion, Policy, Reading};
+use super::{Episode, LatencyReading, Policy};
 
 /// How fast the level forgets.
 const HALF_LIFE_DAYS: f64 = 3.0;
@@ -195,7 +195,7 @@ impl Slowness {
     }
 
     /// What has been going on since the meter left zero, if it was more than a spike.
-    pub(super) fn excursion(&self) -> Option<Excursion> {
+    pub(super) fn excursion(&self) -> Option<Episode> {
         self.leading().excursion()
     }
 
@@ -216,7 +216,7 @@ impl Slowness {
         &mut self,
         policy: &Policy,
         end: i64,
-        reading: Option<&Reading>,
+        reading: Option<&LatencyReading>,
     ) -> Steps {
         let Some(reading) = reading else {
             return [None; MEASURES];
@@ -261,7 +261,7 @@ impl Slowness {
         end: i64,
         steps: Steps,
         evidence: f64,
-    ) -> (bool, Option<Excursion>) {
+    ) -> (bool, Option<Episode>) {
         let was = self.excursion();
         let mut lagging = false;
         for (meter, step) in self.meters.iter_mut().zip(steps) {
@@ -284,7 +284,7 @@ impl Slowness {
     }
 
     /// Learns from a good probe outside of an alert.
-    pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: &Reading) {
+    pub(super) fn learn(&mut self, policy: &Policy, end: i64, reading: &LatencyReading) {
         let values = measures(reading);
         self.remember(policy, end, values);
         let usual = self.usual(end);
@@ -303,7 +303,7 @@ impl Slowness {
         &mut self,
         policy: &Policy,
         end: i64,
-        reading: Option<&Reading>,
+        reading: Option<&LatencyReading>,
         in_incident: bool,
     ) {
         let values = reading.map(measures).unwrap_or_default();
@@ -351,7 +351,7 @@ impl Slowness {
     }
 
     /// Collects a probe of the incident.
-    pub(super) fn collect(&mut self, end: i64, reading: &Reading) {
+    pub(super) fn collect(&mut self, end: i64, reading: &LatencyReading) {
         let values = measures(reading);
         let usual = self.usual(end);
         for (i, meter) in self.meters.iter_mut().enumerate() {
@@ -408,7 +408,7 @@ pub(super) fn worst(steps: Steps) -> Option<Step> {
 }
 
 /// What is compared, where it is known. The time per token is that of a hundred.
-fn measures(reading: &Reading) -> Values {
+fn measures(reading: &LatencyReading) -> Values {
     let first = floor(reading.first_token_ms);
     let total = floor(reading.total_ms);
     [
@@ -431,9 +431,9 @@ impl Step {
 }
 
 impl SlowMeter {
-    fn excursion(&self) -> Option<Excursion> {
+    fn excursion(&self) -> Option<Episode> {
         let (since, until) = (self.since?, self.last_slow?);
-        (self.peak >= BLIP_FROM).then_some(Excursion {
+        (self.peak >= BLIP_FROM).then_some(Episode {
             since,
             until,
             k: self.k,

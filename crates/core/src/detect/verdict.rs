@@ -8,9 +8,9 @@ use crate::model::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdict {
     /// What was noted, in the order in which it was decided.
-    pub notes: Vec<Note>,
+    pub notes: Vec<DetectorEvent>,
     /// When to look again, before the grid would.
-    pub look_again: Vec<(String, Timestamp)>,
+    pub rechecks: Vec<(String, Timestamp)>,
     /// What was suspicious and has passed without an alert.
     pub blips: Vec<Blip>,
 }
@@ -20,8 +20,8 @@ pub struct Verdict {
 pub struct Blip {
     /// The endpoint's name.
     pub endpoint: String,
-    /// [`Cause::Errors`], [`Cause::Slow`] or [`Cause::Account`].
-    pub cause: Cause,
+    /// [`DetectedCause::Errors`], [`DetectedCause::Slow`] or [`DetectedCause::Account`].
+    pub cause: DetectedCause,
     /// When the first bad probe began.
     pub started_at: Timestamp,
     /// When the last bad probe ended.
@@ -55,15 +55,15 @@ impl Cleared {
 
 /// One thing noted about one endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Note {
+pub struct DetectorEvent {
     /// When it was decided: the end of the probe that decided it.
     pub at: Timestamp,
     /// The endpoint's name.
     pub endpoint: String,
     /// What happened.
-    pub event: Event,
+    pub event: DetectorEventKind,
     /// Why.
-    pub cause: Cause,
+    pub cause: DetectedCause,
     /// Bad probes since the first bad one.
     pub k: u32,
     /// Probes since the first bad one.
@@ -103,7 +103,7 @@ pub struct Shared {
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
+pub enum DetectorEventKind {
     /// An alert that nobody was told of before.
     Open,
     /// An endpoint comes into an incident that was told already.
@@ -118,7 +118,7 @@ pub enum Event {
     Online,
 }
 
-impl Event {
+impl DetectorEventKind {
     /// The word in replayed events.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ impl Event {
 
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cause {
+pub enum DetectedCause {
     /// For the monitor's own notes.
     None,
     /// Too many failures for the learned background.
@@ -153,7 +153,7 @@ pub enum Cause {
     Account,
 }
 
-impl Cause {
+impl DetectedCause {
     /// The words in replayed events.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -185,8 +185,8 @@ pub struct Pending {
     pub since: Timestamp,
     /// No alert comes before this, however the next probes end.
     pub earliest_alert_at: Timestamp,
-    /// [`Cause::Errors`], [`Cause::Slow`] or [`Cause::Account`].
-    pub cause: Cause,
+    /// [`DetectedCause::Errors`], [`DetectedCause::Slow`] or [`DetectedCause::Account`].
+    pub cause: DetectedCause,
 }
 
 /// What is typical for an endpoint.

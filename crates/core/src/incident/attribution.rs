@@ -1,6 +1,6 @@
 //! Provider, account or local? Pure: the fault's default attribution, revised by what else is known.
 
-use crate::model::{Attribution, Fault, Reach, Sample};
+use crate::model::{Attribution, ConnectivityCheckResult, Fault, Sample};
 
 /// The share of a limit that refutes that it is used up.
 const LEFT: f64 = 0.1;
@@ -29,7 +29,7 @@ const OTHER_LIMITS: &[&str] = &[
 )]
 pub struct Context {
     /// What the controls said, if they were asked.
-    pub controls: Option<Reach>,
+    pub controls: Option<ConnectivityCheckResult>,
     /// Whether a provider of another failure domain has answered since this endpoint began to fail.
     pub others_answer: bool,
     /// Whether the proxy said that it cannot reach the target, and a provider of another failure domain has answered
@@ -53,7 +53,7 @@ pub struct Context {
 pub fn attribute(fault: Fault, context: Context) -> Attribution {
     let by_default = fault.attribution();
     match context.controls {
-        Some(Reach { any: false, .. }) if fault.is_transport() => {
+        Some(ConnectivityCheckResult { any: false, .. }) if fault.is_transport() => {
             if context.others_answer && by_default != Attribution::Local {
                 by_default
             } else {
@@ -133,7 +133,7 @@ mod tests {
 
     fn asked(any: bool) -> Context {
         Context {
-            controls: Some(Reach {
+            controls: Some(ConnectivityCheckResult {
                 any,
                 by_name: false,
             }),
@@ -183,7 +183,7 @@ mod tests {
             ((true, true), Attribution::Provider),
         ] {
             let asked = Context {
-                controls: Some(Reach {
+                controls: Some(ConnectivityCheckResult {
                     any: reach.0,
                     by_name: reach.1,
                 }),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Open, Surroundings};
+use super::{Environment, Open};
 use crate::model::{
     Cause, Elsewhere, Endpoint, Incident, IncidentFacts, IncidentKind, Only, Timestamp,
 };
@@ -49,7 +49,7 @@ pub(super) fn recount(open: &mut Open) {
 }
 
 /// Brings everything about the incident up to date at `at`.
-pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Surroundings) {
+pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Environment) {
     recount(open);
     open.incident.official = around.official(&open.incident);
     let mut samples: Vec<_> = open
@@ -71,7 +71,7 @@ pub(super) fn refresh(open: &mut Open, at: Timestamp, around: &impl Surroundings
     open.incident.facts = Some(collect(open, around));
 }
 
-fn collect(open: &Open, around: &impl Surroundings) -> IncidentFacts {
+fn collect(open: &Open, around: &impl Environment) -> IncidentFacts {
     let incident = &open.incident;
     let endpoints: Vec<_> = incident
         .endpoints
@@ -124,7 +124,7 @@ fn only(
     incident: &Incident,
     endpoints: &[&Endpoint],
     unaffected: &[&Endpoint],
-    around: &impl Surroundings,
+    around: &impl Environment,
 ) -> Option<Only> {
     let accounted_for = unaffected.len() + incident.endpoints.len();
     if unaffected.is_empty() || accounted_for < around.size_of(&incident.provider) {

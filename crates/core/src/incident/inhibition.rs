@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Book, Change, OUTAGE_SHARE, Open, Surroundings, tally_of};
-use crate::detect::Note;
+use super::{Book, Change, Environment, OUTAGE_SHARE, Open, tally_of};
+use crate::detect::DetectorEvent;
 use crate::model::{Attribution, Endpoint, IncidentKind, Outcome, Sample, Status, Timestamp};
 
 /// An endpoint whose trouble another incident explains.
@@ -14,7 +14,7 @@ pub(super) struct Explained {
     /// That incident, while it goes on.
     pub(super) by: Option<Uuid>,
     /// What the detector noted; its figures are counted anew once nothing explains them.
-    note: Note,
+    note: DetectorEvent,
     /// When that incident was over.
     alone_since: Option<Timestamp>,
 }
@@ -34,10 +34,10 @@ impl Book {
     /// Lets an endpoint join the incident of something that it depends on, if there is one.
     pub(super) fn join_cause(
         &mut self,
-        note: &Note,
+        note: &DetectorEvent,
         status: Status,
         endpoint: &Endpoint,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Option<(Change, Uuid)> {
         let open = self
             .open
@@ -65,7 +65,7 @@ impl Book {
     pub(super) fn explain_others(
         &mut self,
         id: Uuid,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Vec<(Change, Uuid)> {
         let Some(cause) = self.open.iter().find(|o| o.incident.id == id).cloned() else {
             return Vec::new();
@@ -105,7 +105,7 @@ impl Book {
     pub(super) fn outlast(
         &mut self,
         sample: &Sample,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Option<(Change, Uuid)> {
         let endpoint = around.endpoint(&sample.endpoint)?;
         let explained = self.explained.get_mut(&sample.endpoint)?;
@@ -129,7 +129,7 @@ impl Book {
             return None;
         }
         let (note, status) = (
-            Note {
+            DetectorEvent {
                 at: sample.ended_at(),
                 ..note.clone()
             },
@@ -160,7 +160,7 @@ impl Book {
 }
 
 /// Whether `open` is the trouble of something that `endpoint` depends on, by name or by provider.
-fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Surroundings) -> bool {
+fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool {
     let is_meant = |name: &String| {
         let provider = around.endpoint(name).map(|e| e.provider.as_str());
         endpoint

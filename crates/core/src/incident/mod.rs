@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::inhibition::Explained;
-use crate::detect::{Cause as Trouble, Event, Note};
+use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
     Attribution, Cause, Confirmation, Endpoint, Evidence, EvidenceSample, Fault, Incident,
     IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample, Status,
@@ -67,7 +67,7 @@ struct Open {
     joined: Vec<String>,
     /// What was counted of each of them.
     #[serde(default)]
-    tallies: BTreeMap<String, Tally>,
+    tallies: BTreeMap<String, ChannelStats>,
     /// Of the unconfirmed ones, the start of the first good probe since the last bad one.
     #[serde(default)]
     good_since: BTreeMap<String, Timestamp>,
@@ -98,7 +98,7 @@ struct Open {
 
 /// What was counted of one endpoint in an incident.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Tally {
+struct ChannelStats {
     /// Probes since its first bad one.
     probes: u32,
     /// Of these, failed, or slow in an incident of slowness.
@@ -109,7 +109,7 @@ struct Tally {
 
 impl Open {
     /// Takes an endpoint in.
-    fn join(&mut self, name: &str, tally: Tally) {
+    fn join(&mut self, name: &str, tally: ChannelStats) {
         self.bad.insert(name.to_owned());
         self.good_since.remove(name);
         if !self.joined.iter().any(|known| known == name) {
@@ -147,7 +147,7 @@ impl Open {
         }
         self.joined.clone_from(&self.incident.endpoints);
         let evidence = &self.incident.evidence;
-        let tally = Tally {
+        let tally = ChannelStats {
             probes: evidence.probes,
             bad: evidence.failed,
             faults: evidence.faults.clone(),
@@ -167,7 +167,7 @@ impl Open {
 
 /// What the vendor's page says of an incident has changed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct VendorUpdate {
     /// The incident with what is said now.
     pub incident: Incident,
     /// Whether the vendor has published an incident of its own.
@@ -209,7 +209,7 @@ pub struct Usual {
 }
 
 /// What the book needs to know of the world around a note.
-pub trait Surroundings {
+pub trait Environment {
     /// The endpoint of this name, if it is still configured.
     fn endpoint(&self, name: &str) -> Option<&Endpoint>;
     /// The bad samples of an endpoint since `from`, oldest first.
@@ -263,23 +263,24 @@ impl Book {
     /// Takes in a sample and what the detector noted on it. Returns what changed; at most one change per incident.
     pub fn apply(
         &mut self,
-        notes: &[Note],
+        notes: &[DetectorEvent],
         sample: &Sample,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Vec<(Change, Incident)> {
         self.open.iter_mut().for_each(Open::complete);
         let mut changes: Vec<(Change, Uuid)> = self.count(sample);
         changes.extend(self.suspect(sample, around));
         // The endpoint that decided comes before those that it takes along.
-        let (leading, joining): (Vec<_>, Vec<_>) =
-            notes.iter().partition(|n| n.event != Event::Join);
+        let (leading, joining): (Vec<_>, Vec<_>) = notes
+            .iter()
+            .partition(|n| n.event != DetectorEventKind::Join);
         for note in leading.into_iter().chain(joining) {
             match note.event {
-                Event::Open | Event::Join | Event::Escalate => {
+                DetectorEventKind::Open | DetectorEventKind::Join | DetectorEventKind::Escalate => {
                     changes.extend(self.worsen(note, sample, around));
                 }
-                Event::Resolved => changes.extend(self.recover(note, sample)),
-                Event::Offline | Event::Online => {}
+                DetectorEventKind::Resolved => changes.extend(self.recover(note, sample)),
+                DetectorEventKind::Offline | DetectorEventKind::Online => {}
             }
         }
         changes.extend(self.acquit(sample.ended_at(), around));
@@ -303,7 +304,7 @@ impl Book {
         &mut self,
         changes: Vec<(Change, Uuid)>,
         at: Timestamp,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Vec<(Change, Incident)> {
         let mut told: Vec<(Change, Uuid)> = Vec::new();
         for (change, id) in changes {
@@ -338,7 +339,11 @@ impl Book {
 
     /// Asks `about` anew for what the vendors' pages say about the incidents that go on, and about those that were over
     /// before the vendor said anything. Returns those of which something else is said than before.
-    pub fn hear(&mut self, at: Timestamp, about: impl Fn(&Incident) -> Official) -> Vec<Said> {
+    pub fn hear(
+        &mut self,
+        at: Timestamp,
+        about: impl Fn(&Incident) -> Official,
+    ) -> Vec<VendorUpdate> {
         let mut changed = Vec::new();
         self.unsaid.retain(|i| {
             i.resolved_at
@@ -360,7 +365,7 @@ impl Book {
             // How the page is after ours was over says nothing about ours.
             if incident.official != now && (published || incident.resolved_at.is_none()) {
                 incident.official = now;
-                changed.push(Said {
+                changed.push(VendorUpdate {
                     incident: incident.clone(),
                     published,
                 });
@@ -375,7 +380,7 @@ impl Book {
     pub fn hear_admissions(
         &mut self,
         at: Timestamp,
-        around: &impl Surroundings,
+        around: &impl Environment,
         admits: impl Fn(&Incident, Fault) -> Option<String>,
     ) -> Vec<(Change, Incident)> {
         self.open.iter_mut().for_each(Open::complete);
@@ -470,13 +475,13 @@ impl Book {
 
     fn worsen(
         &mut self,
-        note: &Note,
+        note: &DetectorEvent,
         sample: &Sample,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Option<(Change, Uuid)> {
         let endpoint = around.endpoint(&note.endpoint)?;
         let (attribution, kind) = match (note.cause, sample.fault) {
-            (Trouble::Account, Some(fault)) => (
+            (DetectedCause::Account, Some(fault)) => (
                 sample.attribution.unwrap_or(fault.attribution()),
                 IncidentKind::Fault(fault),
             ),
@@ -488,7 +493,7 @@ impl Book {
         let slow = note.cause.is_slow();
         let share = f64::from(note.k) / f64::from(note.n.max(1));
         let status = match note.cause {
-            Trouble::Account => Status::Outage,
+            DetectedCause::Account => Status::Outage,
             _ if !slow && share >= OUTAGE_SHARE => Status::Outage,
             _ => Status::Degraded,
         };
@@ -525,7 +530,7 @@ impl Book {
             incident.status = Status::Outage;
         }
         // One endpoint's trouble turns out to be the provider's.
-        let spreads = note.event == Event::Open
+        let spreads = note.event == DetectorEventKind::Open
             && attribution == Attribution::Provider
             && incident.endpoints.len() == 1
             && !incident.endpoints.contains(&note.endpoint);
@@ -537,7 +542,7 @@ impl Book {
         if kind.fault().is_some() && attribution == Attribution::Provider {
             open.confirmation = around.confirmation().or(open.confirmation.take());
         }
-        let escalates = note.event == Event::Escalate || worse || spreads;
+        let escalates = note.event == DetectorEventKind::Escalate || worse || spreads;
         Some((
             if escalates {
                 Change::Escalated
@@ -551,11 +556,11 @@ impl Book {
     /// Opens an incident; gives its id.
     fn begin(
         &mut self,
-        note: &Note,
+        note: &DetectorEvent,
         sample: &Sample,
         status: Status,
         (attribution, kind): (Attribution, IncidentKind),
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Uuid {
         self.last_number += 1;
         self.explained.remove(&note.endpoint);
@@ -644,8 +649,8 @@ impl Book {
         id
     }
 
-    fn recover(&mut self, note: &Note, sample: &Sample) -> Option<(Change, Uuid)> {
-        let account = note.cause == Trouble::Account;
+    fn recover(&mut self, note: &DetectorEvent, sample: &Sample) -> Option<(Change, Uuid)> {
+        let account = note.cause == DetectedCause::Account;
         if !account && self.explained.remove(&note.endpoint).is_some() {
             return None;
         }
@@ -696,7 +701,7 @@ pub fn close_as_removed(incident: &mut Incident, at: Timestamp) {
 }
 
 /// The kind of the provider's trouble: its service, or the rejection of an account that is in order.
-fn kind_of(note: &Note, sample: &Sample, around: &impl Surroundings) -> IncidentKind {
+fn kind_of(note: &DetectorEvent, sample: &Sample, around: &impl Environment) -> IncidentKind {
     let fault = if note.endpoint == sample.endpoint {
         sample.fault
     } else {
@@ -708,13 +713,13 @@ fn kind_of(note: &Note, sample: &Sample, around: &impl Surroundings) -> Incident
 }
 
 /// What the detector had counted of an endpoint when it noted it.
-fn tally_of(note: &Note, around: &impl Surroundings) -> Tally {
+fn tally_of(note: &DetectorEvent, around: &impl Environment) -> ChannelStats {
     let mut faults = BTreeMap::new();
     let samples = around.bad_samples(&note.endpoint, note.started_at);
     for fault in samples.iter().filter_map(|s| s.fault) {
         *faults.entry(fault).or_default() += 1;
     }
-    Tally {
+    ChannelStats {
         probes: note.n,
         bad: note.k,
         faults,

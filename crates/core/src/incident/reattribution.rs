@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Book, Change, Open, Surroundings, close};
+use super::{Book, Change, Environment, Open, close};
 use crate::model::{
     Attribution, Confirmation, Endpoint, Fault, Incident, IncidentKind, IncidentState,
     Reattribution, Sample, Status, Timestamp,
@@ -101,7 +101,7 @@ impl Book {
     pub(super) fn suspect(
         &mut self,
         sample: &Sample,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Vec<(Change, Uuid)> {
         let refused = sample.fault.map(Fault::attribution) == Some(Attribution::Account);
         let domain = around.endpoint(&sample.endpoint).map(Endpoint::domain);
@@ -198,7 +198,7 @@ impl Book {
     pub(super) fn acquit(
         &mut self,
         at: Timestamp,
-        around: &impl Surroundings,
+        around: &impl Environment,
     ) -> Vec<(Change, Uuid)> {
         let mut changes = Vec::new();
         let over = |(place, open): (usize, &Open)| Some((place, open.own_refusal()?));

@@ -13,7 +13,7 @@ const OTHER_BEFORE_MS: i64 = 6 * 3_600_000;
 
 /// One look at a feed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Heard {
+pub struct FeedSnapshot {
     /// Which feed.
     pub feed: String,
     /// Whose.
@@ -24,10 +24,10 @@ pub struct Heard {
 
 /// What every feed said last.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pages(BTreeMap<String, Known>);
+pub struct VendorPages(BTreeMap<String, KnownPage>);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Known {
+struct KnownPage {
     provider: Provider,
     page: VendorPage,
     /// The vendor's incidents that somebody was told of on their own.
@@ -36,7 +36,7 @@ struct Known {
 
 /// What is new since the look before.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct News {
+pub struct FeedDiff {
     /// What the page said before; `None` when it was not known.
     pub was: Option<Status>,
     /// What it says now; `None` when it is not known any more.
@@ -49,17 +49,17 @@ pub struct News {
     pub url: String,
 }
 
-impl Pages {
+impl VendorPages {
     /// Takes one look in; `None` when it says nothing new.
-    pub fn hear(&mut self, heard: Heard) -> Option<News> {
+    pub fn hear(&mut self, heard: FeedSnapshot) -> Option<FeedDiff> {
         let before = self.0.remove(&heard.feed);
         let was = before.as_ref().map(|p| p.page.status);
         let Some(mut page) = heard.page else {
             let before = before?;
-            return Some(News {
+            return Some(FeedDiff {
                 was,
                 url: before.page.url,
-                ..News::default()
+                ..FeedDiff::default()
             });
         };
         let (old, told) = before
@@ -94,7 +94,7 @@ impl Pages {
                 .collect::<BTreeSet<_>>()
         };
         let is_new = was != Some(page.status) || phases(&old) != phases(&page.incidents);
-        let news = News {
+        let news = FeedDiff {
             was,
             now: Some(page.status),
             published,
@@ -107,7 +107,7 @@ impl Pages {
             .collect();
         self.0.insert(
             heard.feed,
-            Known {
+            KnownPage {
                 provider: heard.provider,
                 page,
                 told,

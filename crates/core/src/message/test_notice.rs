@@ -13,7 +13,7 @@ use crate::model::AdviceKind;
 use crate::model::{
     Alternative, Attribution, Block, Cause, Condition, Document, Elsewhere, Evidence,
     EvidenceSample, Fault, Incident, IncidentFacts, IncidentState, Measure, Notice, NoticeType,
-    Official, Provider, Status, Strip, Timestamp, TypicalAndNow,
+    Official, Provider, Sparkline, Status, Timestamp, TypicalAndNow,
 };
 
 /// The incident of every specimen: its end resolves what its beginning opened, even when they are sent on different days.
@@ -96,7 +96,7 @@ pub fn specimen(
         url,
         thread: None,
         already_over: false,
-        recent: vec![Strip {
+        recent: vec![Sparkline {
             endpoint: "openai-chat".to_owned(),
             until: now,
             minutes: format!(

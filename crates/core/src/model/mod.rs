@@ -29,9 +29,9 @@ pub use incident::{
     Status, TypicalAndNow,
 };
 pub use notification::{
-    Block, Condition, Document, Extent, Notice, NoticeType, Outgoing, Strip, Tally,
+    Block, ChannelStats, Condition, Document, Extent, Notice, NoticeType, Outgoing, Sparkline,
 };
-pub use sample::{Outcome, Reach, Sample, Trigger, Warning, canonical_order};
+pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
 pub use silence::Silence;
 pub use snapshot::{EndpointView, MaintenanceView, Snapshot, VendorView};

@@ -170,7 +170,7 @@ pub struct Notice {
     pub already_over: bool,
     /// The last hour of the endpoints concerned, for a small picture of it.
     #[serde(default)]
-    pub recent: Vec<Strip>,
+    pub recent: Vec<Sparkline>,
     /// Asked for by a person to try the channel: the message says so, whatever else it says.
     #[serde(default)]
     pub test: bool,
@@ -232,7 +232,7 @@ pub struct Condition {
 
 /// The last hour of an endpoint, minute by minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Strip {
+pub struct Sparkline {
     /// The endpoint's name.
     pub endpoint: String,
     /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x` failed, a space where
@@ -306,7 +306,7 @@ pub struct Outgoing {
 
 /// How the outbox of one channel stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-pub struct Tally {
+pub struct ChannelStats {
     /// The channel's name.
     pub channel: String,
     /// Waiting.

@@ -219,7 +219,7 @@ impl Sample {
 
 /// What the connectivity checks found: targets unrelated to any provider, asked when a probe fails below HTTP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct ConnectivityCheckResult {
     /// Whether any of them answered.
     pub any: bool,
     /// Whether names are resolved here. After a DNS failure: whether unrelated names resolved after it while the failing

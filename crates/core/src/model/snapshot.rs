@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Advice, Alternative, Api, Attribution, Fault, Incident, Outcome, Provider, Silence, Status,
-    Strip, Tally, Timestamp, VendorPage,
+    Advice, Alternative, Api, Attribution, ChannelStats, Fault, Incident, Outcome, Provider,
+    Silence, Sparkline, Status, Timestamp, VendorPage,
 };
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
 
-/// How many strips a notice shows at most: a mail stays small.
+/// How many sparklines a notice shows at most: a mail stays small.
 const STRIPS: usize = 4;
 /// How many alternatives a notice names: whoever is woken needs a few good ones.
 const ALTERNATIVES: usize = 5;
@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub maintenance: Vec<MaintenanceView>,
     /// How delivery goes, per channel that was ever told something.
     #[serde(default)]
-    pub outbox: Vec<Tally>,
+    pub outbox: Vec<ChannelStats>,
     /// What the vendors' own status pages say.
     #[serde(default)]
     pub official: Vec<VendorView>,
@@ -110,7 +110,7 @@ pub struct EndpointView {
     /// How many of its last probes failed one after the other, up to now.
     #[serde(default)]
     pub failed_in_a_row: u32,
-    /// The last hour, minute by minute, as in [`Strip::minutes`].
+    /// The last hour, minute by minute, as in [`Sparkline::minutes`].
     #[serde(default)]
     pub last_hour: String,
 }
@@ -197,9 +197,9 @@ impl Snapshot {
     }
 
     /// The last hour of the first few of these endpoints.
-    pub fn strips(&self, names: &[String]) -> Vec<Strip> {
+    pub fn sparklines(&self, names: &[String]) -> Vec<Sparkline> {
         let view = |name: &String| self.endpoints.iter().find(|e| e.name == *name);
-        let strip = |e: &EndpointView| Strip {
+        let sparkline = |e: &EndpointView| Sparkline {
             endpoint: e.name.clone(),
             minutes: e.last_hour.clone(),
             until: self.at,
@@ -208,7 +208,7 @@ impl Snapshot {
             .iter()
             .filter_map(view)
             .take(STRIPS)
-            .map(strip)
+            .map(sparkline)
             .collect()
     }
 

@@ -8,7 +8,7 @@ use crate::model::{Endpoint, Fault, Sample, Timestamp};
 
 /// The monitor's own network is gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Blind {
+pub(super) struct OfflineState {
     pub(super) since: Timestamp,
     /// Whether a notice was queued: a blink is not worth one.
     told: bool,
@@ -43,7 +43,7 @@ impl MonitorState {
         let (location, locale) = (&self.config.monitor.location, self.locale());
         let nameless = sample.fault == Some(Fault::LocalDns);
         let begins = self.state.blind.is_none();
-        let fresh = Blind {
+        let fresh = OfflineState {
             since: sample.started_at,
             told: false,
             missed: 0,

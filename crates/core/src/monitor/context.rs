@@ -10,7 +10,9 @@ use crate::config::StatusFeed;
 use crate::incident::attribution::{
     Context, is_admitted, is_confirmed_by_accounts, is_refuted_by_headers, may_be_wrongly_refused,
 };
-use crate::model::{Confirmation, Endpoint, Fault, Outcome, Reach, Sample, Secret, Timestamp};
+use crate::model::{
+    Confirmation, ConnectivityCheckResult, Endpoint, Fault, Outcome, Sample, Secret, Timestamp,
+};
 
 /// Siblings are asked so long after the first refusal of a key that worked until then.
 const ASK_SIBLINGS_AFTER_MS: i64 = 500;
@@ -23,7 +25,7 @@ impl MonitorState {
         &self,
         sample: &Sample,
         fault: Fault,
-        controls: Option<Reach>,
+        controls: Option<ConnectivityCheckResult>,
     ) -> Context {
         Context {
             controls,

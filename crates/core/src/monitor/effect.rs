@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::alerting::Announcement;
 use crate::detect::Blip;
 use crate::incident::Change;
-use crate::incident::vendor_status::News;
+use crate::incident::vendor_status::FeedDiff;
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{Advice, Fault, Incident, Official, Provider, Sample, Status, Timestamp};
@@ -147,7 +147,7 @@ pub enum Fact {
         /// The vendor's name, as people know it.
         vendor: String,
         /// What is new.
-        news: News,
+        news: FeedDiff,
     },
     /// The record of a resolved incident was completed.
     IncidentCompleted(Box<Incident>),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use chrono::{NaiveDate, TimeZone};
 use serde::{Deserialize, Serialize};
 
-use self::connectivity::Blind;
+use self::connectivity::OfflineState;
 use self::context::fingerprint;
 pub use self::effect::{Effect, Effects, Fact, Record};
 pub use self::recent::Recent;
@@ -27,17 +27,17 @@ use crate::alerting::maintenance::{self, Active};
 use crate::config::matchers::{Scope, ends_by_message, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::detect::early_warning::Advisor;
-use crate::detect::{Blip, Detector, LAG_LIMIT_MS, Observation, Policy, Reader, Result as Looked};
+use crate::detect::{Blip, Detector, LAG_LIMIT_MS, Observation, Policy, ProbeResult, Reader};
 use crate::incident::attribution::attribute;
-use crate::incident::vendor_status::Pages;
-use crate::incident::{Book, Change, Surroundings, Usual};
+use crate::incident::vendor_status::VendorPages;
+use crate::incident::{Book, Change, Environment, Usual};
 use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::{Advice, EndpointView, Snapshot};
 use crate::model::{
-    Attribution, Confirmation, Endpoint, EvidenceSample, Fault, Incident, NoticeType, Official,
-    Outcome, Reach, Sample, Status, Timestamp, Warning,
+    Attribution, Confirmation, ConnectivityCheckResult, Endpoint, EvidenceSample, Fault, Incident,
+    NoticeType, Official, Outcome, Sample, Status, Timestamp, Warning,
 };
 
 /// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
@@ -79,11 +79,11 @@ struct CheckpointView<'a> {
 struct State {
     detector: Detector,
     book: Book,
-    blind: Option<Blind>,
+    blind: Option<OfflineState>,
     spent: Spent,
     /// What the vendors' own pages said last.
     #[serde(default)]
-    pages: Pages,
+    pages: VendorPages,
     /// How each endpoint was configured when its last sample came.
     #[serde(default)]
     fingerprints: BTreeMap<String, u64>,
@@ -254,7 +254,11 @@ impl MonitorState {
     }
 
     /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
-    pub fn complete(&self, mut sample: Sample, controls: Option<Reach>) -> Sample {
+    pub fn complete(
+        &self,
+        mut sample: Sample,
+        controls: Option<ConnectivityCheckResult>,
+    ) -> Sample {
         if let Some(fault) = sample.fault {
             sample.attribution = Some(attribute(fault, self.context(&sample, fault, controls)));
         } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
@@ -314,9 +318,9 @@ impl MonitorState {
             &mut step,
             &endpoint,
             &sample,
-            observation.result == Looked::Offline,
+            observation.result == ProbeResult::Offline,
         );
-        step.recheck(verdict.look_again);
+        step.recheck(verdict.rechecks);
         if sample.attribution == Some(Attribution::Account) {
             step.recheck(self.witnesses(&endpoint, &sample));
         }
@@ -767,12 +771,12 @@ struct Around<'a> {
     config: &'a Config,
     by_name: &'a HashMap<String, Arc<Endpoint>>,
     recents: &'a BTreeMap<String, Recent>,
-    pages: &'a Pages,
+    pages: &'a VendorPages,
     book_free: Vec<String>,
     confirmation: Option<Confirmation>,
 }
 
-impl Surroundings for Around<'_> {
+impl Environment for Around<'_> {
     fn endpoint(&self, name: &str) -> Option<&Endpoint> {
         self.by_name.get(name).map(Arc::as_ref)
     }

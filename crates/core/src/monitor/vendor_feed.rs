@@ -6,8 +6,8 @@ use super::{Around, Effects, Fact, MonitorState, Record};
 use crate::config::matchers::wants_type;
 use crate::config::{Config, StatusFeed};
 use crate::incident::attribution::is_admitted;
-use crate::incident::vendor_status::Heard;
-use crate::incident::{Change, Said};
+use crate::incident::vendor_status::FeedSnapshot;
+use crate::incident::{Change, VendorUpdate};
 use crate::message::monitor_notice;
 use crate::model::{
     Attribution, Fault, Incident, NoticeType, Timestamp, VendorIncident, VendorView,
@@ -16,7 +16,7 @@ use crate::model::{
 impl MonitorState {
     /// Takes in what a vendor's own page says. It changes what is told about the incidents that go on, never what is
     /// healthy.
-    pub fn hear(&mut self, heard: Heard, at: Timestamp) -> Effects {
+    pub fn hear(&mut self, heard: FeedSnapshot, at: Timestamp) -> Effects {
         let mut step = Effects::default();
         let (feed, provider) = (heard.feed.clone(), heard.provider);
         let config = &self.config;
@@ -71,7 +71,7 @@ impl MonitorState {
                 |feeds| pages.about(incident, &feeds),
             )
         });
-        for Said {
+        for VendorUpdate {
             incident,
             published,
         } in said

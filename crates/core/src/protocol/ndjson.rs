@@ -4,11 +4,11 @@ use super::sse::NotText;
 
 /// Collects bytes and gives each complete line that is not blank.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct NdjsonReader {
     line: Vec<u8>,
 }
 
-impl Lines {
+impl NdjsonReader {
     /// Takes a chunk in and hands every line that it completes to `each`.
     pub(super) fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&str)) -> Result<(), NotText> {
         let mut rest = chunk;
@@ -44,7 +44,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(chunks: &[&[u8]]) -> Vec<String> {
-        let (mut lines, mut all) = (Lines::default(), Vec::new());
+        let (mut lines, mut all) = (NdjsonReader::default(), Vec::new());
         for chunk in chunks {
             lines.feed(chunk, |line| all.push(line.to_owned())).unwrap();
         }
@@ -61,7 +61,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut lines = Lines::default();
+            let mut lines = NdjsonReader::default();
             let _ = lines.feed(&bytes, |_| ()).and_then(|()| lines.end(|_| ()));
         }
     }

@@ -10,8 +10,8 @@ use super::decoder::Decoder;
 use super::dialect::{Answer, Dialect, Framing, StreamEvent};
 use super::error::{Classified, MAX_ERROR_BYTES, error_answer, error_value, page_message};
 use super::event_stream::EventStream;
-use super::ndjson::Lines;
-use super::response_head::Head;
+use super::ndjson::NdjsonReader;
+use super::response_head::ResponseHead;
 use super::sse::{NotText, Sse};
 use crate::model::{Endpoint, Fault, Warning};
 
@@ -23,7 +23,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub struct ResponseReader<'e> {
     endpoint: &'e Endpoint,
     dialect: Dialect,
-    head: Head,
+    head: ResponseHead,
     body: BodyFormat,
     decoder: Option<Decoder>,
     answer: Answer,
@@ -44,7 +44,7 @@ enum BodyFormat {
     Events(Sse),
     /// The first line of what should be one object a line, as far as it has come.
     FirstLine(Vec<u8>),
-    Lines(Lines),
+    Lines(NdjsonReader),
     Messages(EventStream),
     Whole(Vec<u8>),
 }
@@ -105,7 +105,7 @@ pub struct Outcome {
 
 impl<'e> ResponseReader<'e> {
     /// A reader of the answer that begins with `head`.
-    pub fn new(endpoint: &'e Endpoint, dialect: Dialect, head: Head) -> Self {
+    pub fn new(endpoint: &'e Endpoint, dialect: Dialect, head: ResponseHead) -> Self {
         let mut reader = Self {
             endpoint,
             dialect,
@@ -244,7 +244,7 @@ impl<'e> ResponseReader<'e> {
         let first = std::mem::take(line);
         let is_object = serde_json::from_slice::<IgnoredAny>(&first[..before + end]).is_ok();
         self.body = if is_object {
-            BodyFormat::Lines(Lines::default())
+            BodyFormat::Lines(NdjsonReader::default())
         } else {
             BodyFormat::Whole(Vec::new())
         };
@@ -308,7 +308,7 @@ impl<'e> ResponseReader<'e> {
             BodyFormat::Lines(lines) => lines.end(|line| progress.last_event(line, false)),
             // The only line needs no line feed.
             BodyFormat::FirstLine(line) => {
-                let mut lines = Lines::default();
+                let mut lines = NdjsonReader::default();
                 lines
                     .feed(line, |_| ())
                     .and_then(|()| lines.end(|line| progress.last_event(line, false)))

@@ -21,7 +21,7 @@ const ORGANIZATION: &[&str] = &[
 
 /// What was read from the status line and the headers.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Head {
+pub struct ResponseHead {
     /// The status code.
     pub status: u16,
     /// `HTTP/1.1` or `HTTP/2`.
@@ -58,7 +58,7 @@ pub struct Head {
     pub location: Option<String>,
 }
 
-impl Head {
+impl ResponseHead {
     /// What the headers say about an error that comes with them.
     pub fn error_context(&self) -> ErrorContext<'_> {
         ErrorContext {
@@ -78,7 +78,7 @@ pub fn read(
     version: http::Version,
     headers: &HeaderMap,
     now: crate::model::Timestamp,
-) -> Head {
+) -> ResponseHead {
     let text = |name: &str| {
         headers
             .get(name)
@@ -123,7 +123,7 @@ pub fn read(
         let at = chrono::DateTime::parse_from_rfc2822(text("retry-after")?).ok()?;
         Some((at.timestamp_millis() - now.0).max(0) as f64 / 1000.0)
     };
-    Head {
+    ResponseHead {
         status,
         http_version: if version == http::Version::HTTP_2 {
             "HTTP/2"
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::model::Timestamp;
 
-    fn head(status: u16, headers: &[(&'static str, &'static str)]) -> Head {
+    fn head(status: u16, headers: &[(&'static str, &'static str)]) -> ResponseHead {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))

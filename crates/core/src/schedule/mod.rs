@@ -31,7 +31,7 @@ pub fn next_tick(name: &str, interval: Duration, after: Timestamp) -> Timestamp 
 
 /// What is due when. At most one probe of an endpoint is in flight; a tick that passes meanwhile is skipped.
 #[derive(Debug, Default)]
-pub struct Agenda {
+pub struct Schedule {
     entries: BTreeMap<String, Entry>,
     /// The entries that are not in flight, by time.
     waiting: BTreeSet<(Timestamp, String)>,
@@ -45,7 +45,7 @@ struct Entry {
     in_flight: bool,
 }
 
-impl Agenda {
+impl Schedule {
     /// Follows `roster` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
     /// place, a recheck that is already arranged included. A new one is probed at once, and then on its grid.
     pub fn follow(&mut self, roster: &[(String, Duration)], now: Timestamp) {
@@ -117,7 +117,7 @@ impl Agenda {
     }
 
     /// Arranges another look at `name` at `at`, unless the grid comes first or a probe is in flight.
-    pub fn look_again(&mut self, name: &str, at: Timestamp) {
+    pub fn recheck(&mut self, name: &str, at: Timestamp) {
         let Some(entry) = self
             .entries
             .get_mut(name)
@@ -192,30 +192,30 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     /// Those of `names`, each probed once at the start.
-    fn started(names: &[&str], now: i64) -> Agenda {
-        let mut agenda = agenda(names, now);
+    fn started(names: &[&str], now: i64) -> Schedule {
+        let mut schedule = schedule(names, now);
         let first = Timestamp(now) + STARTUP_STEP * names.len() as u32;
-        for due in agenda.take_due(first) {
-            agenda.finished(&due.endpoint, first);
+        for due in schedule.take_due(first) {
+            schedule.finished(&due.endpoint, first);
         }
-        agenda
+        schedule
     }
 
-    fn agenda(names: &[&str], now: i64) -> Agenda {
-        let mut agenda = Agenda::default();
+    fn schedule(names: &[&str], now: i64) -> Schedule {
+        let mut schedule = Schedule::default();
         let roster: Vec<_> = names.iter().map(|n| ((*n).to_owned(), MINUTE)).collect();
-        agenda.follow(&roster, Timestamp(now));
-        agenda
+        schedule.follow(&roster, Timestamp(now));
+        schedule
     }
 
     #[test]
     fn a_restart_probes_at_once_and_keeps_the_rhythm() {
         let second_probe = |start: i64| {
-            let mut agenda = agenda(&["openai-chat"], start);
-            let due = agenda.take_due(Timestamp(start));
+            let mut schedule = schedule(&["openai-chat"], start);
+            let due = schedule.take_due(Timestamp(start));
             assert_eq!(due[0].trigger, Trigger::Startup);
-            agenda.finished("openai-chat", Timestamp(start + 10));
-            agenda.next_due().unwrap()
+            schedule.finished("openai-chat", Timestamp(start + 10));
+            schedule.next_due().unwrap()
         };
         let (first, later) = (
             second_probe(1_000_000),
@@ -248,28 +248,28 @@ mod tests {
 
     #[test]
     fn a_probe_longer_than_its_interval_skips_ticks_and_keeps_the_grid() {
-        let mut agenda = started(&["slow"], 0);
-        let due = agenda.next_due().unwrap();
-        assert_eq!(agenda.take_due(due).len(), 1);
-        assert_eq!(agenda.next_due(), None, "at most one in flight");
-        assert_eq!(agenda.finished("slow", due + Duration::from_secs(130)), 2);
-        assert_eq!(agenda.next_due().unwrap().since_ms(due), 3 * 60_000);
+        let mut schedule = started(&["slow"], 0);
+        let due = schedule.next_due().unwrap();
+        assert_eq!(schedule.take_due(due).len(), 1);
+        assert_eq!(schedule.next_due(), None, "at most one in flight");
+        assert_eq!(schedule.finished("slow", due + Duration::from_secs(130)), 2);
+        assert_eq!(schedule.next_due().unwrap().since_ms(due), 3 * 60_000);
     }
 
     #[test]
     fn a_second_look_does_not_move_the_grid() {
-        let mut agenda = started(&["a"], 0);
-        let tick = agenda.next_due().unwrap();
-        agenda.take_due(tick);
-        agenda.finished("a", tick + Duration::from_secs(1));
-        agenda.look_again("a", tick + Duration::from_secs(6));
-        let again = agenda.take_due(tick + Duration::from_secs(6));
+        let mut schedule = started(&["a"], 0);
+        let tick = schedule.next_due().unwrap();
+        schedule.take_due(tick);
+        schedule.finished("a", tick + Duration::from_secs(1));
+        schedule.recheck("a", tick + Duration::from_secs(6));
+        let again = schedule.take_due(tick + Duration::from_secs(6));
         assert_eq!(again[0].trigger, Trigger::Recheck);
-        agenda.finished("a", tick + Duration::from_secs(7));
-        assert_eq!(agenda.next_due().unwrap().since_ms(tick), 60_000);
-        agenda.look_again("a", tick + Duration::from_secs(90));
+        schedule.finished("a", tick + Duration::from_secs(7));
+        assert_eq!(schedule.next_due().unwrap().since_ms(tick), 60_000);
+        schedule.recheck("a", tick + Duration::from_secs(90));
         assert_eq!(
-            agenda.next_due().unwrap().since_ms(tick),
+            schedule.next_due().unwrap().since_ms(tick),
             60_000,
             "the grid comes first"
         );
@@ -277,11 +277,11 @@ mod tests {
 
     #[test]
     fn after_a_sleep_there_is_no_burst() {
-        let mut agenda = started(&["a", "b", "c"], 0);
+        let mut schedule = started(&["a", "b", "c"], 0);
         let morning = Timestamp(8 * 3_600_000);
-        agenda.resync(morning);
-        assert!(agenda.take_due(morning).is_empty());
-        assert_eq!(agenda.take_due(morning + MINUTE).len(), 3);
+        schedule.resync(morning);
+        assert!(schedule.take_due(morning).is_empty());
+        assert_eq!(schedule.take_due(morning + MINUTE).len(), 3);
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use askama::Template;
 use super::message::{Message, ProbeTable, RenderContext};
 use crate::message::document::{self, FONT, GREY, WIDTH};
 use crate::message::values::Locale;
-use crate::model::{Block, Notice, Strip};
+use crate::model::{Block, Notice, Sparkline};
 
 /// The width of the names in front of values, in columns.
 const NAME_WIDTH: usize = 12;
@@ -113,7 +113,7 @@ impl Text<'_> {
         let [begin, middle, end] = &self.message.axis;
         let width = self
             .message
-            .strips
+            .sparklines
             .first()
             .map_or(0, |s| s.minutes.chars().count());
         let half = width.saturating_sub(end.len()) / 2;
@@ -130,9 +130,9 @@ struct Run {
 }
 
 impl Html<'_> {
-    fn runs(strip: &Strip) -> Vec<Run> {
+    fn runs(sparkline: &Sparkline) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        for minute in strip.minutes.chars() {
+        for minute in sparkline.minutes.chars() {
             let color = match minute {
                 '.' => "#3aa76d",
                 '~' => "#e0a030",

@@ -10,7 +10,7 @@ use crate::message::fault::is_providers_message;
 use crate::message::incident as narrator;
 use crate::message::values::{Locale, NONE, clean};
 use crate::model::{
-    Attribution, Block, EvidenceSample, Incident, Notice, NoticeType, Strip, Timestamp,
+    Attribution, Block, EvidenceSample, Incident, Notice, NoticeType, Sparkline, Timestamp,
 };
 
 /// What rendering needs besides the notice.
@@ -45,7 +45,7 @@ pub(in crate::message) struct Message {
     /// Names and values.
     pub(in crate::message) numbers: Vec<(&'static str, String)>,
     /// The last hour of the affected endpoints.
-    pub(in crate::message) strips: Vec<Strip>,
+    pub(in crate::message) sparklines: Vec<Sparkline>,
     /// When that hour begins, its middle, and when it ends.
     pub(in crate::message) axis: [String; 3],
     /// The zone of the axis and of the failed probes.
@@ -108,7 +108,7 @@ impl Message {
                 .map(|b| b.map(clean))
                 .collect(),
             numbers: Vec::new(),
-            strips: Vec::new(),
+            sparklines: Vec::new(),
             axis: <[String; 3]>::default(),
             zone: context.locale.zone(notice.decided_at),
             latency: None,
@@ -185,19 +185,19 @@ impl Message {
     }
 
     fn add_strips(&mut self, notice: &Notice) {
-        self.strips = notice
+        self.sparklines = notice
             .recent
             .iter()
-            .map(|strip| Strip {
-                endpoint: clean(&strip.endpoint),
-                ..strip.clone()
+            .map(|sparkline| Sparkline {
+                endpoint: clean(&sparkline.endpoint),
+                ..sparkline.clone()
             })
             .collect();
-        if let Some(strip) = notice.recent.first() {
-            let minutes = strip.minutes.chars().count().saturating_sub(1) as i64;
+        if let Some(sparkline) = notice.recent.first() {
+            let minutes = sparkline.minutes.chars().count().saturating_sub(1) as i64;
             self.axis = [minutes, minutes / 2, 0].map(|ago| {
                 self.locale
-                    .clock_tick(Timestamp(strip.until.0 - ago * 60_000))
+                    .clock_tick(Timestamp(sparkline.until.0 - ago * 60_000))
             });
         }
     }
@@ -241,7 +241,7 @@ impl Message {
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         numbers.extend(
-            self.strips
+            self.sparklines
                 .iter()
                 .map(|s| format!("last hour of {}: {}", s.endpoint, squares(s))),
         );
@@ -570,8 +570,8 @@ fn of_monitor(notice: &Notice) -> &'static str {
 }
 
 /// The last hour as squares, five minutes each, for receivers that show emoji.
-fn squares(strip: &Strip) -> String {
-    let cells: Vec<char> = strip.minutes.chars().collect();
+fn squares(sparkline: &Sparkline) -> String {
+    let cells: Vec<char> = sparkline.minutes.chars().collect();
     let square = |cells: &[char]| match cells {
         cells if cells.contains(&'x') => '🟥',
         cells if cells.contains(&'~') => '🟨',

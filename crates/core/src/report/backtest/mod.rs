@@ -20,7 +20,7 @@ pub use summary::{Difference, Summary};
 pub use sweep::Sweep;
 pub use trace::{Rows, Trace, describe, parse_manifest, read_rows, replay_one};
 
-use crate::detect::{Blip, Cause, Event, Note, Verdict};
+use crate::detect::{Blip, DetectedCause, DetectorEvent, DetectorEventKind, Verdict};
 use crate::message::values::Locale;
 
 /// Why measurements could not be replayed.
@@ -56,7 +56,7 @@ pub enum ReplayError {
 
 /// One thing that the detector said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Said {
+pub struct ReplayEvent {
     /// The trace.
     pub trace: String,
     /// When, in milliseconds since the epoch.
@@ -78,7 +78,7 @@ pub struct Said {
 
 /// What was watched in one trace.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Watched {
+pub struct WatchedTrace {
     /// The trace's name.
     pub trace: String,
     /// The interval of its probes.
@@ -93,15 +93,15 @@ pub struct Watched {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replay {
     /// What was watched, trace by trace.
-    pub watched: Vec<Watched>,
+    pub watched: Vec<WatchedTrace>,
     /// What was said, trace by trace and then by time.
-    pub said: Vec<Said>,
+    pub said: Vec<ReplayEvent>,
     /// What passed without an alert, with the trace.
     pub blips: Vec<(String, Blip)>,
 }
 
 impl Replay {
-    fn take(&mut self, tale: Tale) {
+    fn take(&mut self, tale: TraceReplay) {
         self.watched.push(tale.watched);
         self.said.extend(tale.said);
         self.blips.extend(tale.blips);
@@ -109,14 +109,14 @@ impl Replay {
 }
 
 /// What was said in one trace.
-struct Tale {
-    watched: Watched,
-    said: Vec<Said>,
+struct TraceReplay {
+    watched: WatchedTrace,
+    said: Vec<ReplayEvent>,
     blips: Vec<(String, Blip)>,
 }
 
-impl Tale {
-    fn new(watched: Watched) -> Self {
+impl TraceReplay {
+    fn new(watched: WatchedTrace) -> Self {
         Self {
             watched,
             said: Vec::new(),
@@ -137,18 +137,21 @@ impl Tale {
     }
 }
 
-fn say(trace: &str, note: &Note) -> Said {
+fn say(trace: &str, note: &DetectorEvent) -> ReplayEvent {
     let (k, n) = note.shared.map_or((note.k, note.n), |all| (all.k, all.n));
     let on = note
         .shared
         .map(|all| format!(" on {} of {} endpoints", all.endpoints, all.of))
         .unwrap_or_default();
     let text = match (note.event, note.cause) {
-        (Event::Resolved, _) if note.new_normal => {
+        (DetectorEventKind::Resolved, _) if note.new_normal => {
             "slow for a day; this is the new baseline".to_owned()
         }
-        (Event::Resolved | Event::Offline | Event::Online, _) => String::new(),
-        (_, Cause::Account) => format!("the account was rejected {k} times"),
+        (
+            DetectorEventKind::Resolved | DetectorEventKind::Offline | DetectorEventKind::Online,
+            _,
+        ) => String::new(),
+        (_, DetectedCause::Account) => format!("the account was rejected {k} times"),
         (_, cause) if cause.is_slow() => {
             let ms = |what: &str, ms: Option<f64>| {
                 ms.map(|ms| format!("{what} {ms:.0} ms"))
@@ -169,17 +172,21 @@ fn say(trace: &str, note: &Note) -> Said {
         ),
     };
     // A resolution needs no cause, except that the account's has a life of its own beside the provider's.
-    let cause = if note.event == Event::Resolved && note.cause != Cause::Account {
-        Cause::None
+    let cause = if note.event == DetectorEventKind::Resolved && note.cause != DetectedCause::Account
+    {
+        DetectedCause::None
     } else {
         note.cause
     };
-    Said {
+    ReplayEvent {
         trace: trace.to_owned(),
         t_ms: note.at.0,
         endpoint: note.endpoint.clone(),
         event: note.event.as_str().to_owned(),
-        notify: matches!(note.event, Event::Open | Event::Escalate | Event::Resolved),
+        notify: matches!(
+            note.event,
+            DetectorEventKind::Open | DetectorEventKind::Escalate | DetectorEventKind::Resolved
+        ),
         cause: cause.as_str().to_owned(),
         text,
         started_ms: note.started_at.0,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Replay, Tale, Watched};
-use crate::detect::{Detector, Observation, Policy, Reader, Result as Probed};
+use super::{Replay, TraceReplay, WatchedTrace};
+use crate::detect::{Detector, Observation, Policy, ProbeResult, Reader};
 use crate::model::{
     DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger, canonical_order,
 };
@@ -40,7 +40,7 @@ struct Row {
     place: usize,
     start: Timestamp,
     end: Timestamp,
-    result: Probed,
+    result: ProbeResult,
 }
 
 impl Samples {
@@ -146,7 +146,7 @@ impl Samples {
             .map(|s| (s.name.clone(), s.domain.clone()))
             .collect();
         endpoints.sort();
-        let mut tale = Tale::new(Watched {
+        let mut tale = TraceReplay::new(WatchedTrace {
             trace: self.trace.clone(),
             interval_ms: intervals.iter().min().map_or(0, |i| i.as_millis() as i64),
             days: (last.unwrap_or(0) - first.unwrap_or(0)) as f64 / 86_400_000.0,

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Replay, Said, Watched};
+use super::{Replay, ReplayEvent, WatchedTrace};
 
 /// An alert this long after the end of an incident is late, not false.
 const GRACE_MS: i64 = 600_000;
@@ -134,7 +134,7 @@ struct Met {
 impl Score {
     /// Compares what `replay` said with `labels`.
     pub fn new(replay: &Replay, labels: &[Label]) -> Self {
-        let mut said: Vec<&Said> = replay.said.iter().collect();
+        let mut said: Vec<&ReplayEvent> = replay.said.iter().collect();
         said.sort_by_key(|s| s.t_ms);
         let mut explained = BTreeSet::new();
         let mut met: BTreeMap<(String, String), Vec<Met>> = BTreeMap::new();
@@ -181,12 +181,13 @@ impl Score {
 
 /// How one incident fared; `None` when an alert was open before it began.
 fn meet(
-    said: &[&Said],
-    watched: &Watched,
+    said: &[&ReplayEvent],
+    watched: &WatchedTrace,
     label: &Label,
     explained: &mut BTreeSet<usize>,
 ) -> Option<Met> {
-    let of_label = |s: &Said| s.trace == watched.trace && label.endpoints.contains(&s.endpoint);
+    let of_label =
+        |s: &ReplayEvent| s.trace == watched.trace && label.endpoints.contains(&s.endpoint);
     let about: Vec<_> = said
         .iter()
         .enumerate()
@@ -237,11 +238,11 @@ fn meet(
     })
 }
 
-fn is_alarm(said: &Said) -> bool {
+fn is_alarm(said: &ReplayEvent) -> bool {
     matches!(said.event.as_str(), "open" | "join" | "escalate")
 }
 
-fn noise(said: &[&Said], watched: &Watched, explained: &BTreeSet<usize>) -> Noise {
+fn noise(said: &[&ReplayEvent], watched: &WatchedTrace, explained: &BTreeSet<usize>) -> Noise {
     let alerts = said
         .iter()
         .enumerate()

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Replay, Said, Watched};
-use crate::detect::{Blip, Cause};
+use super::{Replay, ReplayEvent, WatchedTrace};
+use crate::detect::{Blip, DetectedCause};
 use crate::model::Timestamp;
 
 /// Two events of an endpoint that lie further apart are two events, not one at another time.
@@ -18,9 +18,9 @@ pub struct Summary<'a> {
 }
 
 /// One incident as it would have been told.
-struct Told<'a> {
+struct AlertRow<'a> {
     domain: &'a str,
-    opened: &'a Said,
+    opened: &'a ReplayEvent,
     /// The endpoints that are in it, in the order in which they came.
     endpoints: Vec<&'a str>,
     still: Vec<&'a str>,
@@ -35,13 +35,13 @@ impl<'a> Summary<'a> {
         Self { replay }
     }
 
-    fn incidents(&self, watched: &'a Watched) -> Vec<Told<'a>> {
+    fn incidents(&self, watched: &'a WatchedTrace) -> Vec<AlertRow<'a>> {
         let domains: BTreeMap<&str, &str> = watched
             .endpoints
             .iter()
             .map(|(e, d)| (e.as_str(), d.as_str()))
             .collect();
-        let mut told: Vec<Told<'a>> = Vec::new();
+        let mut told: Vec<AlertRow<'a>> = Vec::new();
         // Within one instant those that are taken along are named before the one that opens.
         let mut all: Vec<_> = self
             .replay
@@ -55,15 +55,15 @@ impl<'a> Summary<'a> {
                 .get(said.endpoint.as_str())
                 .copied()
                 .unwrap_or_default();
-            let account = said.cause == Cause::Account.as_str();
-            let going_on = |t: &&mut Told<'_>| {
+            let account = said.cause == DetectedCause::Account.as_str();
+            let going_on = |t: &&mut AlertRow<'_>| {
                 t.resolved_ms.is_none()
                     && t.domain == domain
-                    && (t.opened.cause == Cause::Account.as_str()) == account
+                    && (t.opened.cause == DetectedCause::Account.as_str()) == account
                     && (said.event != "resolved" || t.still.contains(&said.endpoint.as_str()))
             };
             match said.event.as_str() {
-                "open" => told.push(Told {
+                "open" => told.push(AlertRow {
                     domain,
                     opened: said,
                     endpoints: vec![&said.endpoint],
@@ -97,7 +97,7 @@ impl<'a> Summary<'a> {
         told
     }
 
-    fn write_trace(&self, f: &mut fmt::Formatter<'_>, watched: &'a Watched) -> fmt::Result {
+    fn write_trace(&self, f: &mut fmt::Formatter<'_>, watched: &'a WatchedTrace) -> fmt::Result {
         let incidents = self.incidents(watched);
         let mut domains: Vec<_> = watched.endpoints.iter().map(|(_, d)| d).collect();
         domains.sort();
@@ -166,8 +166,8 @@ impl<'a> Summary<'a> {
         }
         writeln!(f)?;
         for (cause, noun) in [
-            (Cause::Errors, "blip of errors"),
-            (Cause::Slow, "blip of slowness"),
+            (DetectedCause::Errors, "blip of errors"),
+            (DetectedCause::Slow, "blip of slowness"),
         ] {
             let of = |b: &&(String, Blip)| b.0 == watched.trace && b.1.cause == cause;
             let found = self.replay.blips.iter().filter(of);
@@ -229,16 +229,17 @@ pub struct Difference<'a> {
     after: Totals,
     same: usize,
     /// The same event at another time: before, after.
-    moved: Vec<(&'a Said, &'a Said)>,
-    gone: Vec<&'a Said>,
-    new: Vec<&'a Said>,
+    moved: Vec<(&'a ReplayEvent, &'a ReplayEvent)>,
+    gone: Vec<&'a ReplayEvent>,
+    new: Vec<&'a ReplayEvent>,
 }
 
 impl<'a> Difference<'a> {
     /// From what was said `before` to what is said `after`.
     pub fn new(before: &'a Replay, after: &'a Replay) -> Self {
         type Key<'a> = (&'a str, &'a str, &'a str);
-        let mut keyed: BTreeMap<Key<'a>, (Vec<&'a Said>, Vec<&'a Said>)> = BTreeMap::new();
+        let mut keyed: BTreeMap<Key<'a>, (Vec<&'a ReplayEvent>, Vec<&'a ReplayEvent>)> =
+            BTreeMap::new();
         for said in before.said.iter().filter(|s| is_incident(s)) {
             keyed
                 .entry((&said.trace, &said.endpoint, &said.event))
@@ -326,7 +327,7 @@ impl fmt::Display for Difference<'_> {
 }
 
 /// Whether an event begins an incident, or an endpoint's part in one.
-fn is_incident(said: &Said) -> bool {
+fn is_incident(said: &ReplayEvent) -> bool {
     matches!(said.event.as_str(), "open" | "join" | "escalate")
 }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Replay, ReplayError, Tale, Watched};
-use crate::detect::{Detector, FailureReason, Observation, Policy, Reading, Result as Probed};
+use super::{Replay, ReplayError, TraceReplay, WatchedTrace};
+use crate::detect::{Detector, FailureReason, LatencyReading, Observation, Policy, ProbeResult};
 use crate::model::{DetectionPolicy, Timestamp};
 
 /// A connection that fails this soon was refused.
@@ -194,7 +194,7 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
         all().map(|r| r.at).min().unwrap_or(0),
         all().map(|r| r.at).max().unwrap_or(0),
     );
-    let mut tale = Tale::new(Watched {
+    let mut tale = TraceReplay::new(WatchedTrace {
         trace: trace.name.clone(),
         interval_ms: trace.interval_ms,
         days: trace.days.unwrap_or((to - from) as f64 / 86_400_000.0),
@@ -218,7 +218,7 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
         };
         let verdict = detector.observe(&roster, &observation);
         let mut own = observation.next_tick.0;
-        for (name, at) in &verdict.look_again {
+        for (name, at) in &verdict.rechecks {
             if *name == observation.endpoint {
                 own = at.0;
             } else if let Some(sibling) = runs.iter_mut().find(|r| r.name == name) {
@@ -261,17 +261,17 @@ impl Run<'_> {
             self.tick += interval;
         }
         let result = if !row.sighted && row.error == "connect" {
-            Probed::Offline
+            ProbeResult::Offline
         } else if row.error.is_empty() {
             let first_token_ms = row.first_token_ms.max(1.0);
-            Probed::Good(Some(Reading {
+            ProbeResult::Good(Some(LatencyReading {
                 first_token_ms,
                 total_ms: row.total_ms.max(1.0),
                 per_token_ms: per_token(row),
                 beyond_limits: None,
             }))
         } else {
-            Probed::Failed {
+            ProbeResult::Failed {
                 reason: reason(row),
                 retry_after_ms: None,
             }

@@ -10,32 +10,32 @@ use std::collections::BTreeSet;
 use rusqlite::Transaction;
 use uuid::Uuid;
 
-use super::outbox::{self, Attempted, Pending};
+use super::outbox::{self, DeliveryOutcome, Pending};
 use super::queue::Queued;
 use super::{Commit, StoreError};
 use llmwatch_core::model::{Outgoing, Timestamp};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Unwritten {
+pub(super) struct WriteBehind {
     /// In the order in which they were decided.
     held: Vec<Outgoing>,
     /// Attempts at rows and at held ones, in the order in which they were made.
-    attempts: Vec<Made>,
+    attempts: Vec<AttemptRecord>,
 }
 
 /// An attempt and what came of it.
 #[derive(Debug, Clone)]
-pub(super) struct Made {
+pub(super) struct AttemptRecord {
     pub(super) pending: Pending,
     pub(super) at: Timestamp,
-    pub(super) attempted: Attempted,
+    pub(super) attempted: DeliveryOutcome,
     pub(super) progress: String,
     pub(super) error: Option<String>,
     pub(super) fallback: Option<String>,
 }
 
-impl Unwritten {
+impl WriteBehind {
     /// Whether `error` is the kind that passes: nothing is wrong with what was to be written.
     pub(super) fn is_for(error: &StoreError) -> bool {
         match error {
@@ -73,14 +73,14 @@ impl Unwritten {
         self.held.iter().any(|o| o.notice.id == id)
     }
 
-    pub(super) fn keep(&mut self, made: Made) {
+    pub(super) fn keep(&mut self, made: AttemptRecord) {
         self.attempts.push(made);
     }
 
     /// What was tried in vain on `channel` is due at `now`.
     pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
         for made in &mut self.attempts {
-            if let Attempted::RetryAt(at) = &mut made.attempted
+            if let DeliveryOutcome::RetryAt(at) = &mut made.attempted
                 && made.pending.channel == channel
             {
                 *at = (*at).min(now);
@@ -118,7 +118,7 @@ impl Unwritten {
     }
 
     /// What came of the last attempt at a notification that the file does not know of.
-    pub(super) fn outcome(&self, id: Uuid) -> Option<Attempted> {
+    pub(super) fn outcome(&self, id: Uuid) -> Option<DeliveryOutcome> {
         self.last(id).map(|made| made.attempted)
     }
 
@@ -142,7 +142,7 @@ impl Unwritten {
         }))
     }
 
-    fn last(&self, id: Uuid) -> Option<&Made> {
+    fn last(&self, id: Uuid) -> Option<&AttemptRecord> {
         self.attempts
             .iter()
             .rev()

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{ConnectivityCheck, address_of, is_local};
-use llmwatch_core::model::{Endpoint, Fault, Reach};
+use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Fault};
 
 /// All are asked at once, and have so long to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,14 +32,14 @@ const EXAMINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The configured connectivity checks.
 #[derive(Debug)]
-pub struct Controls {
+pub struct ConnectivityChecks {
     targets: Vec<Target>,
     /// Host names of the endpoints, each with its failure domain.
     hosts: Vec<(String, String)>,
     /// Host names of the connectivity checks.
     names: Vec<String>,
     examining: Semaphore,
-    last: Mutex<Option<(Instant, Reach)>>,
+    last: Mutex<Option<(Instant, ConnectivityCheckResult)>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct Target {
     client: Option<reqwest::Client>,
 }
 
-impl Controls {
+impl ConnectivityChecks {
     /// The given checks. Names of `endpoints` are looked up too, when that of another provider does not resolve.
     pub fn new(checks: &[ConnectivityCheck], endpoints: &[Arc<Endpoint>]) -> Self {
         let target = |c: &ConnectivityCheck| Target {
@@ -70,7 +70,11 @@ impl Controls {
     }
 
     /// Asks them if `fault` of `endpoint` may be this machine's: below HTTP, and no nearer than the nearest of them.
-    pub async fn ask_about(&self, endpoint: &Endpoint, fault: Fault) -> Option<Reach> {
+    pub async fn ask_about(
+        &self,
+        endpoint: &Endpoint,
+        fault: Fault,
+    ) -> Option<ConnectivityCheckResult> {
         let tell = self
             .targets
             .iter()
@@ -87,12 +91,12 @@ impl Controls {
         }
         let (reach, zone_is_broken) = tokio::join!(ask, self.zone_is_broken(endpoint));
         if zone_is_broken {
-            return Some(Reach {
+            return Some(ConnectivityCheckResult {
                 any: true,
                 by_name: true,
             });
         }
-        reach.map(|reach| Reach {
+        reach.map(|reach| ConnectivityCheckResult {
             by_name: false,
             ..reach
         })
@@ -137,7 +141,7 @@ impl Controls {
     }
 
     /// Asks them all at once; `None` when there are none.
-    pub async fn ask(&self) -> Option<Reach> {
+    pub async fn ask(&self) -> Option<ConnectivityCheckResult> {
         if self.targets.is_empty() {
             return None;
         }
@@ -150,11 +154,11 @@ impl Controls {
         }
         let mut attempts: FuturesUnordered<_> = self.targets.iter().map(Target::ask).collect();
         let any_named = self.targets.iter().any(Target::has_name);
-        let mut reach = Reach::default();
+        let mut reach = ConnectivityCheckResult::default();
         let all = async {
             while let Some(answered) = attempts.next().await {
                 if let Some(by_name) = answered {
-                    reach = Reach {
+                    reach = ConnectivityCheckResult {
                         any: true,
                         by_name: reach.by_name || by_name,
                     };
@@ -261,7 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("monitor.toml");
         std::fs::write(&file, tables.collect::<String>()).unwrap();
-        let settings = crate::config::load(&file, &crate::config::Surroundings::default());
+        let settings = crate::config::load(&file, &crate::config::Environment::default());
         settings.unwrap_or_else(|e| panic!("{e}")).endpoints.clone()
     }
 
@@ -272,7 +276,7 @@ mod tests {
             "https://eu.llm.invalid/v1",
             "http://localhost:9/v1",
         ]);
-        let checks = Controls::new(&[], &endpoints);
+        let checks = ConnectivityChecks::new(&[], &endpoints);
         let own = &endpoints[0];
         assert_eq!(
             checks.unrelated_hosts("llm.invalid", &own.domain()),
@@ -288,7 +292,7 @@ mod tests {
             url: "tcp://127.0.0.1:1".parse().unwrap(),
             name: Some("check.invalid".to_owned()),
         };
-        let checks = Controls::new(&[check], &endpoints);
+        let checks = ConnectivityChecks::new(&[check], &endpoints);
         assert!(!checks.zone_is_broken(&endpoints[0]).await);
     }
 
@@ -297,7 +301,7 @@ mod tests {
         // `localhost` resolves everywhere; here it plays the host of another provider.
         let endpoints = endpoints(&["https://llm.invalid/v1"]);
         let own = &endpoints[0];
-        let mut checks = Controls::new(&[], &endpoints);
+        let mut checks = ConnectivityChecks::new(&[], &endpoints);
         checks.hosts.push(("localhost".to_owned(), "x".to_owned()));
         assert!(checks.zone_is_broken(own).await);
         let reach = checks.ask_about(own, Fault::LocalDns).await;
@@ -316,7 +320,7 @@ mod tests {
                     url: u.parse().unwrap(),
                 })
                 .collect();
-            Controls::new(&controls, &[]).ask().await
+            ConnectivityChecks::new(&controls, &[]).ask().await
         };
         let dead = "tcp://127.0.0.1:1".to_owned();
         let by_address = format!("tcp://127.0.0.1:{port}");
@@ -324,21 +328,21 @@ mod tests {
         assert_eq!(ask(vec![]).await, None);
         assert_eq!(
             ask(vec![dead.clone()]).await,
-            Some(Reach {
+            Some(ConnectivityCheckResult {
                 any: false,
                 by_name: false
             })
         );
         assert_eq!(
             ask(vec![dead.clone(), by_address]).await,
-            Some(Reach {
+            Some(ConnectivityCheckResult {
                 any: true,
                 by_name: false
             })
         );
         assert_eq!(
             ask(vec![dead, by_name]).await,
-            Some(Reach {
+            Some(ConnectivityCheckResult {
                 any: true,
                 by_name: true
             })

@@ -1,11 +1,13 @@
 //! How the detector puts together what it says.
 
-use super::verdict::{Blip, Cause, Cleared, Event, Note, Shared, Typical};
+use super::verdict::{
+    Blip, Cleared, DetectedCause, DetectorEvent, DetectorEventKind, Shared, Typical,
+};
 use crate::model::Timestamp;
 
 /// The figures that go into a note.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Figures {
+pub(super) struct NoteFigures {
     pub(super) k: u32,
     pub(super) n: u32,
     pub(super) since: i64,
@@ -19,7 +21,7 @@ pub(super) struct Figures {
 
 /// A stretch in which a meter stood above zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Excursion {
+pub(super) struct Episode {
     pub(super) since: i64,
     /// The end of the last bad probe.
     pub(super) until: i64,
@@ -27,8 +29,8 @@ pub(super) struct Excursion {
     pub(super) n: u32,
 }
 
-impl Excursion {
-    pub(super) fn blip(self, endpoint: &str, cause: Cause, cleared: Cleared) -> Blip {
+impl Episode {
+    pub(super) fn blip(self, endpoint: &str, cause: DetectedCause, cleared: Cleared) -> Blip {
         Blip {
             endpoint: endpoint.to_owned(),
             cause,
@@ -41,26 +43,31 @@ impl Excursion {
     }
 }
 
-pub(super) struct Noting<'a> {
+pub(super) struct EventSink<'a> {
     pub(super) endpoint: &'a str,
     pub(super) end: Timestamp,
-    pub(super) notes: &'a mut Vec<Note>,
+    pub(super) notes: &'a mut Vec<DetectorEvent>,
 }
 
-impl Noting<'_> {
-    pub(super) fn plain(&mut self, event: Event) {
+impl EventSink<'_> {
+    pub(super) fn plain(&mut self, event: DetectorEventKind) {
         self.push(
             event,
-            Cause::None,
-            Figures {
+            DetectedCause::None,
+            NoteFigures {
                 since: self.end.0,
-                ..Figures::default()
+                ..NoteFigures::default()
             },
         );
     }
 
-    pub(super) fn push(&mut self, event: Event, cause: Cause, figures: Figures) {
-        self.notes.push(Note {
+    pub(super) fn push(
+        &mut self,
+        event: DetectorEventKind,
+        cause: DetectedCause,
+        figures: NoteFigures,
+    ) {
+        self.notes.push(DetectorEvent {
             at: self.end,
             endpoint: self.endpoint.to_owned(),
             event,

@@ -68,9 +68,11 @@ impl Arrivals {
 /// While this lives, the kernel stamps everything that it receives. It begins to only a moment after the first socket has asked
 /// for that, so what a new socket receives soon could come without.
 #[derive(Debug)]
-pub(super) struct Stamping(#[expect(dead_code, reason = "held open, never used")] Option<OwnedFd>);
+pub(super) struct TimestampingSocket(
+    #[expect(dead_code, reason = "held open, never used")] Option<OwnedFd>,
+);
 
-impl Stamping {
+impl TimestampingSocket {
     pub(super) fn begin() -> Self {
         let asking = socket(
             AddressFamily::Inet,
@@ -85,14 +87,14 @@ impl Stamping {
 
 /// A TCP stream that notes when bytes arrive and leave.
 #[derive(Debug)]
-pub(super) struct Stamped {
+pub(super) struct TimestampedStream {
     stream: TcpStream,
     arrivals: Arrivals,
     /// Room for the kernel's stamp.
     control: Vec<u8>,
 }
 
-impl Stamped {
+impl TimestampedStream {
     pub(super) fn new(stream: TcpStream, arrivals: Arrivals) -> Self {
         // Without it the time of each read has to do.
         let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
@@ -104,7 +106,7 @@ impl Stamped {
     }
 }
 
-impl AsyncRead for Stamped {
+impl AsyncRead for TimestampedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -164,7 +166,7 @@ fn receive(
     Ok((message.bytes, stamp.map_or(Duration::ZERO, clock::age)))
 }
 
-impl AsyncWrite for Stamped {
+impl AsyncWrite for TimestampedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -212,12 +214,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_read_agrees_with_the_simulator_on_arrival() {
-        let _stamping = Stamping::begin();
+        let _stamping = TimestampingSocket::begin();
         let (mut to_us, ours) = connection().await;
         let (mut to_simulator, theirs) = connection().await;
         let arrivals = Arrivals::default();
-        let mut ours = Stamped::new(ours, arrivals.clone());
-        let mut theirs = llmwatch_simulator::Stamped::new(theirs);
+        let mut ours = TimestampedStream::new(ours, arrivals.clone());
+        let mut theirs = llmwatch_simulator::TimestampedStream::new(theirs);
         // Timestamps begin a moment after the first socket has asked for them.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let sent = Instant::now();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, FailureReason, Observation, Policy, Result, Verdict, Watched};
+use super::{Detector, EndpointState, FailureReason, Observation, Policy, ProbeResult, Verdict};
 use crate::model::Timestamp;
 
 /// After the first failure.
@@ -42,7 +42,7 @@ const SIBLING_GAP_MS: i64 = 300;
 /// The state of looking.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Looking {
+pub(super) struct RecheckState {
     pub(super) next_start: i64,
     suspicious: bool,
     goods: u32,
@@ -51,7 +51,7 @@ pub(super) struct Looking {
     tokens_at: i64,
 }
 
-impl Looking {
+impl RecheckState {
     /// A full bucket.
     pub(super) fn fill(&mut self, at: i64) {
         (self.tokens, self.tokens_at) = (BUCKET, at);
@@ -105,7 +105,7 @@ impl Detector {
         &mut self,
         roster: &BTreeMap<String, Policy>,
         policy: &Policy,
-        own: &mut Watched,
+        own: &mut EndpointState,
         seen: &Observation,
         lagging: bool,
         verdict: &mut Verdict,
@@ -119,7 +119,7 @@ impl Detector {
         } else if policy.recheck {
             next = own.next_look(policy, end, tick, &seen.result, lagging);
         }
-        let failed = matches!(seen.result, Result::Failed { .. });
+        let failed = matches!(seen.result, ProbeResult::Failed { .. });
         if failed
             && own.alert.is_none()
             && policy.siblings
@@ -135,19 +135,19 @@ impl Detector {
         &mut self,
         roster: &BTreeMap<String, Policy>,
         policy: &Policy,
-        own: &mut Watched,
+        own: &mut EndpointState,
         end: i64,
         verdict: &mut Verdict,
     ) {
         // Each decides for itself whether it is probed before its time.
         let wakes = |name: &&String| roster.get(*name).is_some_and(|p| p.recheck);
-        let mates = self
-            .mates(roster, &policy.domain)
+        let siblings = self
+            .siblings(roster, &policy.domain)
             .map(|(name, _)| name)
             .filter(wakes);
-        let mates: Vec<_> = mates.cloned().collect();
+        let siblings: Vec<_> = siblings.cloned().collect();
         let mut woken = 0;
-        for name in mates {
+        for name in siblings {
             let Some(mate) = self.endpoints.get_mut(&name) else {
                 continue;
             };
@@ -156,7 +156,7 @@ impl Detector {
                 woken += 1;
                 mate.looking.next_start = end + SIBLING_GAP_MS * woken;
                 verdict
-                    .look_again
+                    .rechecks
                     .push((name, Timestamp(mate.looking.next_start)));
                 own.looking.tokens -= 1.0;
             }
@@ -164,18 +164,18 @@ impl Detector {
     }
 }
 
-impl Watched {
+impl EndpointState {
     fn next_look(
         &mut self,
         policy: &Policy,
         end: i64,
         tick: i64,
-        result: &Result,
+        result: &ProbeResult,
         lagging: bool,
     ) -> i64 {
         let fast = policy.fast_gap();
         let h = policy.evidence;
-        let failed = matches!(result, Result::Failed { .. });
+        let failed = matches!(result, ProbeResult::Failed { .. });
         let look = &mut self.looking;
         if failed || (lagging && self.slow.evidence() >= policy.slow_look() * h) {
             let mut needed = if failed || self.slow.evidence() >= SLOW_SURE * h {
@@ -193,7 +193,7 @@ impl Watched {
             } else {
                 fast
             };
-            if let Result::Failed {
+            if let ProbeResult::Failed {
                 reason,
                 retry_after_ms,
             } = result

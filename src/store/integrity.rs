@@ -45,7 +45,7 @@ pub struct Repair {
 
 /// Why a repair or a backup was not made.
 #[derive(Debug, thiserror::Error)]
-pub enum UpkeepError {
+pub enum IntegrityError {
     /// A daemon has the file open.
     #[error("the store `{path}` is in use: stop the daemon first (`systemctl stop llmwatch`)", path = path.display())]
     InUse {
@@ -102,9 +102,9 @@ impl Store {
     ///
     /// # Errors
     /// When `file` exists, or reading or writing fails.
-    pub fn back_up(&self, file: &Path) -> Result<(), UpkeepError> {
+    pub fn back_up(&self, file: &Path) -> Result<(), IntegrityError> {
         if file.exists() {
-            return Err(UpkeepError::Exists {
+            return Err(IntegrityError::Exists {
                 path: file.to_owned(),
             });
         }
@@ -161,7 +161,7 @@ impl Store {
 ///
 /// # Errors
 /// When a daemon uses the store, or the new file cannot be written.
-pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
+pub fn repair(path: &Path, suffix: &str) -> Result<Repair, IntegrityError> {
     let beside = |end: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
@@ -170,7 +170,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
     let owner = fs::metadata(path).map_err(io_at(path))?;
     let (fresh, kept) = (beside(".repaired"), beside(suffix));
     if kept.exists() {
-        return Err(UpkeepError::Exists { path: kept });
+        return Err(IntegrityError::Exists { path: kept });
     }
     if fresh.exists() {
         // What an interrupted repair left.
@@ -178,7 +178,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
     }
     let at = |at: &Path| {
         let path = at.to_owned();
-        move |source| UpkeepError::Store(StoreError::Sqlite { path, source })
+        move |source| IntegrityError::Store(StoreError::Sqlite { path, source })
     };
     let damaged =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(at(path))?;
@@ -196,7 +196,7 @@ pub fn repair(path: &Path, suffix: &str) -> Result<Repair, UpkeepError> {
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
             ) =>
         {
-            return Err(UpkeepError::InUse {
+            return Err(IntegrityError::InUse {
                 path: path.to_owned(),
             });
         }
@@ -308,7 +308,7 @@ fn rescue(
     Ok(rescued)
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> UpkeepError {
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> IntegrityError {
     let path = path.to_owned();
-    move |source| UpkeepError::Io { path, source }
+    move |source| IntegrityError::Io { path, source }
 }
