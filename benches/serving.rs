@@ -296,6 +296,7 @@ async fn serve(
         counters.count(&sample(&e.name, now, &mut fastrand::Rng::with_seed(1)));
     }
     let view = View {
+        subscriptions: llmwatch::subscriptions::Subscriptions::channel().0,
         commands: llmwatch::command::Commands::channel().0,
         snapshot,
         config,

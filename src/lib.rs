@@ -37,6 +37,8 @@ pub mod links;
 
 pub mod command;
 
+pub mod subscriptions;
+
 pub mod feeds;
 
 pub mod notify;

@@ -99,6 +99,12 @@ impl Links {
         format!("{}/a/{token}", public_url.trim_end_matches('/'))
     }
 
+    /// The link below `public_url` that ends the subscription of this id. It has no end: mails are kept for years.
+    pub fn unsubscribe_url(&self, public_url: &str, id: Uuid) -> String {
+        let token = self.token(Action::Unsubscribe, id, Timestamp(i64::MAX));
+        format!("{}/unsubscribe/{token}", public_url.trim_end_matches('/'))
+    }
+
     /// What `token` is for.
     ///
     /// # Errors

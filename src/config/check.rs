@@ -19,7 +19,7 @@ use super::{
     Settings, Store, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
     webhook,
 };
-use llmwatch_core::model::{Provider, Secret};
+use llmwatch_core::model::{Language, Provider, Secret};
 
 const OTLP_HELP: &str =
     "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
@@ -280,6 +280,9 @@ fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
                 )
             })
             .unwrap_or(Tz::UTC),
+        language: get("language")
+            .and_then(|v| v.one_of(&[("en", Language::English), ("es", Language::Spanish)]))
+            .unwrap_or_default(),
         proxy: proxy.unwrap_or(Proxy::None),
     };
     let process = Process {

@@ -8,6 +8,7 @@ pub mod pipeline;
 pub mod reporting;
 mod restore;
 pub mod scheduler;
+mod subscribers;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,6 +38,7 @@ use crate::notify::{heartbeat, worker};
 use crate::probe::{ConnectivityChecks, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
 use crate::store::{Store, StoreLock};
+use crate::subscriptions::Subscriptions;
 use crate::systemd::{self, Service};
 use crate::web;
 use llmwatch_core::model::Snapshot;
@@ -203,8 +205,23 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         })
     });
     let read_only = store.aside(Store::reader).await?;
+    let links = Links::new(&store.aside(Store::link_key).await?);
+    let (subscriptions, requests) = Subscriptions::channel();
+    let subscribers = subscribers::Subscribers {
+        store: store.clone(),
+        links: links.clone(),
+        wall: wall.clone(),
+        config: config_in.clone(),
+        stop: stop_telling.clone(),
+    }
+    .run(requests, snapshot.clone());
+    parts.spawn(async move {
+        subscribers.await;
+        ("the subscriptions", Ok(()))
+    });
     let view = web::View {
         commands: commands.clone(),
+        subscriptions,
         snapshot: snapshot.clone(),
         config: config_in.clone(),
         wall: wall.clone(),
@@ -213,7 +230,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         stop: stop_telling.clone(),
         history: web::pages::HistoryCache::default(),
         traffic: web::traffic::Traffic::stored(&config.process.state_dir),
-        links: Links::new(&store.aside(Store::link_key).await?),
+        links,
         broadcast,
         counters: counters.clone(),
     };

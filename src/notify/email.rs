@@ -261,7 +261,7 @@ impl Delivery<'_> {
 }
 
 /// How mails are signed (RFC 6376): relaxed, because mail servers on the way fold headers anew.
-fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
+pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
     let shown = dkim.key_file.display();
     let pem = std::fs::read_to_string(&dkim.key_file)
         .map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
@@ -281,6 +281,9 @@ fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
         "In-Reply-To",
         "References",
         "MIME-Version",
+        // RFC 8058 asks for it.
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
     ];
     let signed = signed
         .into_iter()
@@ -362,7 +365,7 @@ macro_rules! text_header {
     ($(#[$doc:meta])* $name:ident, $text:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
-        struct $name(String);
+        pub(super) struct $name(pub(super) String);
 
         impl Header for $name {
             fn name() -> HeaderName {
@@ -384,6 +387,16 @@ text_header!(
     /// RFC 3834: no vacation notice should answer.
     AutoSubmitted,
     "Auto-Submitted"
+);
+text_header!(
+    /// RFC 2369: where to end a subscription.
+    ListUnsubscribe,
+    "List-Unsubscribe"
+);
+text_header!(
+    /// RFC 8058: with one click.
+    ListUnsubscribePost,
+    "List-Unsubscribe-Post"
 );
 text_header!(
     /// The incident, for filters.

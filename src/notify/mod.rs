@@ -7,6 +7,7 @@ pub mod heartbeat;
 
 mod retry;
 pub mod smtp;
+pub mod subscriber_mail;
 mod webhook;
 pub mod worker;
 

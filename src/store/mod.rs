@@ -17,6 +17,7 @@ mod queue;
 mod retention;
 mod rollups;
 mod samples;
+mod subscribers;
 mod write_behind;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ pub use outbox::{DeliveryOutcome, OutboxRow, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
+pub use subscribers::{Announced, SignUp, SubscriberMail, Subscription};
 
 use llmwatch_core::model::{Incident, Official, Outgoing, Sample, Timestamp};
 

@@ -39,6 +39,7 @@ use crate::links::Links;
 use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
 use crate::store::Store;
+use crate::subscriptions::Subscriptions;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::Timestamp;
 use llmwatch_core::schedule::budget;
@@ -68,6 +69,8 @@ pub struct View {
     pub history: pages::HistoryCache,
     /// How much traffic each endpoint should get.
     pub traffic: traffic::Traffic,
+    /// What visitors ask about subscriptions.
+    pub subscriptions: Subscriptions,
     /// Signs the links in messages.
     pub links: Links,
 }

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::reader::Reader;
+use llmwatch_core::message::incident::public_title;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Attribution, EndpointView, Evidence, Incident, Note, Official, Provider, Snapshot, Status,
 };
-
-/// The names that a title lists.
-const NAMES: usize = 3;
 
 /// The snapshot as `reader` may see it.
 pub(super) fn snapshot_for(reader: Reader, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
@@ -90,20 +88,8 @@ fn endpoint_summary(endpoint: &EndpointView, snapshot: &Snapshot) -> EndpointVie
     shown
 }
 
-/// "openai-chat is failing", "openai-chat is slow"; "checks of openai-chat are failing" where it is not the provider's.
 fn title(incident: &Incident) -> String {
-    let locale = Locale::default();
-    let names = locale.list_at_most(&incident.endpoints, NAMES);
-    let is = if incident.endpoints.len() == 1 {
-        "is"
-    } else {
-        "are"
-    };
-    match incident.attribution {
-        Attribution::Provider if incident.cause.is_slow() => format!("{names} {is} slow"),
-        Attribution::Provider => format!("{names} {is} failing"),
-        Attribution::Account | Attribution::Local => format!("checks of {names} are failing"),
-    }
+    public_title(incident, &Locale::default())
 }
 
 /// Without evidence, cause and explanation. Pages know it by its empty evidence.

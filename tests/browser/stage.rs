@@ -52,6 +52,7 @@ async fn main() {
     let broadcast = Broadcast::new(now);
     let view = View {
         commands: llmwatch::command::Commands::channel().0,
+        subscriptions: llmwatch::subscriptions::Subscriptions::channel().0,
         snapshot,
         config,
         wall: Arc::new(clock::now),

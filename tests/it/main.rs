@@ -38,6 +38,7 @@ mod smtp;
 mod status_feed;
 mod store;
 mod store_maintenance;
+mod subscriptions;
 mod support;
 mod tidy;
 mod ways;

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::{Frame, View, class, html};
+use super::{Frame, View, class, html, subscribe};
 use crate::command::Command;
 use crate::links::{Action, LinkError};
 use crate::store::StoreError;
@@ -29,7 +29,7 @@ struct LinkPage {
 }
 
 /// What a page of a link says.
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     class: &'static str,
     sentence: String,
@@ -38,7 +38,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn plain(status: StatusCode, sentence: &str, detail: &str) -> Self {
+    pub(super) fn plain(status: StatusCode, sentence: &str, detail: &str) -> Self {
         Self {
             status,
             class: if status.is_success() { "ok" } else { "none" },
@@ -48,7 +48,7 @@ impl Answer {
         }
     }
 
-    fn refused(error: LinkError) -> Self {
+    pub(super) fn refused(error: LinkError) -> Self {
         match error {
             LinkError::Invalid => Self::plain(
                 StatusCode::NOT_FOUND,
@@ -63,7 +63,7 @@ impl Answer {
         }
     }
 
-    fn unavailable() -> Self {
+    pub(super) fn unavailable() -> Self {
         Self::plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "Nothing was changed.",
@@ -71,7 +71,15 @@ impl Answer {
         )
     }
 
-    fn render(self, view: &View, request: &HeaderMap) -> Response {
+    /// The same with a button that acts.
+    pub(super) fn with_button(self, button: &'static str) -> Self {
+        Self {
+            button: Some(button),
+            ..self
+        }
+    }
+
+    pub(super) fn render(self, view: &View, request: &HeaderMap) -> Response {
         let snapshot = view.snapshot.borrow().clone();
         let status = self.status;
         let page = LinkPage {
@@ -101,6 +109,7 @@ pub(super) async fn show(
     let answer = match read(&view, token) {
         Err(error) => Answer::refused(error),
         Ok((Action::Acknowledge, id)) => show_incident(&view, id).await,
+        Ok((Action::Subscribe, id)) => subscribe::show_confirmation(&view, id).await,
         Ok((_, _)) => Answer::refused(LinkError::Invalid),
     };
     answer.render(&view, &request)
@@ -114,6 +123,7 @@ pub(super) async fn act(
     let answer = match read(&view, token) {
         Err(error) => Answer::refused(error),
         Ok((Action::Acknowledge, id)) => acknowledge(&view, id).await,
+        Ok((Action::Subscribe, id)) => subscribe::confirm(&view, id).await,
         Ok((_, _)) => Answer::refused(LinkError::Invalid),
     };
     answer.render(&view, &request)

@@ -9,6 +9,7 @@ mod incident;
 mod index;
 mod link;
 mod notices;
+mod subscribe;
 
 use std::sync::Arc;
 
@@ -47,6 +48,11 @@ pub(super) fn routes() -> Router<View> {
         .route("/incidents/{number}", get(incident::page))
         .route("/embed", get(embed::page))
         .route("/a/{token}", get(link::show).post(link::act))
+        .route("/subscribe", get(subscribe::form).post(subscribe::sign_up))
+        .route(
+            "/unsubscribe/{token}",
+            get(subscribe::show_unsubscribe).post(subscribe::unsubscribe),
+        )
         .fallback(nowhere)
 }
 

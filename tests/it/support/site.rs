@@ -80,6 +80,7 @@ impl Site {
         let counters = Counters::default();
         let view = View {
             commands: llmwatch::command::Commands::channel().0,
+            subscriptions: llmwatch::subscriptions::Subscriptions::channel().0,
             snapshot: snapshot_in,
             config: config_in,
             wall: Arc::new(move || now),

@@ -21,7 +21,7 @@ pub use self::distance::{Distance, address_of, is_local};
 pub use self::proxy::Proxy;
 pub use self::template::{Syntax, Template};
 pub use self::units::{duration, show};
-use crate::model::{Endpoint, Provider, Timestamp};
+use crate::model::{Endpoint, Language, Provider, Timestamp};
 
 /// What the decisions need of the configuration, checked and with every default filled in.
 #[derive(Debug, Clone)]
@@ -53,6 +53,8 @@ pub struct Monitor {
     pub public_url: Option<String>,
     /// For days, reports and quiet hours.
     pub timezone: Tz,
+    /// Of messages, pages, reports and the terminal.
+    pub language: Language,
     /// The proxy that probes use.
     pub proxy: Proxy,
 }

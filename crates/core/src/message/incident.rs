@@ -48,6 +48,25 @@ pub fn title(incident: &Incident, locale: &Locale) -> String {
     incident.title
 }
 
+/// The most names in a public title.
+const MAX_PUBLIC_NAMES: usize = 3;
+
+/// The title of `incident` for the public: "openai-chat is failing", "openai-chat is slow"; "checks of openai-chat are
+/// failing" where it is not the provider's.
+pub fn public_title(incident: &Incident, locale: &Locale) -> String {
+    let names = locale.list_at_most(&incident.endpoints, MAX_PUBLIC_NAMES);
+    let is = if incident.endpoints.len() == 1 {
+        "is"
+    } else {
+        "are"
+    };
+    match incident.attribution {
+        Attribution::Provider if incident.cause.is_slow() => format!("{names} {is} slow"),
+        Attribution::Provider => format!("{names} {is} failing"),
+        Attribution::Account | Attribution::Local => format!("checks of {names} are failing"),
+    }
+}
+
 /// Whose fault, and what that means for the reader.
 pub fn attribution(incident: &Incident) -> &'static str {
     match incident.attribution {

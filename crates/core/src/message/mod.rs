@@ -7,5 +7,8 @@ pub mod monitor_notice;
 pub mod receivers;
 pub mod render;
 pub mod severity;
+mod spanish;
+pub mod subscriber;
 pub mod test_notice;
+pub mod text;
 pub mod values;

@@ -41,6 +41,15 @@ impl Severity {
         }
     }
 
+    /// The tag of a subject for the public, which does not learn whose fault it is.
+    pub fn public_tag(self) -> &'static str {
+        match self {
+            Self::Local | Self::Account => "INCIDENT",
+            Self::Degraded => "DEGRADED",
+            Self::Outage => "OUTAGE",
+        }
+    }
+
     /// What people call one incident of this severity.
     pub fn noun(self) -> &'static str {
         match self {

@@ -3,11 +3,11 @@
 
 use std::fmt::Display;
 
+use crate::config::Config;
+pub use crate::model::Language;
+use crate::model::Timestamp;
 use chrono::{DateTime, Datelike};
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
-
-use crate::model::Timestamp;
 
 const MINUTE_S: u64 = 60;
 const HOUR_S: u64 = 3600;
@@ -23,18 +23,6 @@ const DAYS_S: u64 = 172_800;
 
 /// What stands for a value that was not measured.
 pub const NONE: &str = "–";
-
-/// The language of messages, pages and reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Language {
-    /// American English.
-    #[default]
-    #[serde(rename = "en")]
-    English,
-    /// Spanish.
-    #[serde(rename = "es")]
-    Spanish,
-}
 
 /// How values are written for a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +43,22 @@ impl Default for Locale {
 }
 
 impl Locale {
+    /// The locale of the configured readers.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            timezone: config.monitor.timezone,
+            language: config.monitor.language,
+        }
+    }
+
+    /// The `lang` of a page.
+    pub fn lang(&self) -> &'static str {
+        match self.language {
+            Language::English => "en",
+            Language::Spanish => "es",
+        }
+    }
+
     /// English, with times in `timezone`.
     pub fn english(timezone: Tz) -> Self {
         Self {

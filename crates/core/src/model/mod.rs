@@ -8,6 +8,7 @@ mod cloud;
 mod endpoint;
 mod fault;
 mod incident;
+mod language;
 mod notification;
 mod sample;
 mod secret;
@@ -28,6 +29,7 @@ pub use incident::{
     Incident, IncidentFacts, IncidentKind, IncidentState, Measure, Note, Only, Reattribution,
     Status, TypicalAndNow,
 };
+pub use language::Language;
 pub use notification::{
     Block, ChannelStats, Condition, Document, Extent, Notice, NoticeType, Outgoing, Sparkline,
 };

@@ -1,0 +1,97 @@
+//! Mails to visitors who subscribe to the public status page: what the public summary shows, and nothing more.
+
+use super::document::{WIDTH, wrapped};
+use super::incident::public_title;
+use super::severity::Severity;
+use super::values::{Locale, clean};
+use crate::model::{Incident, Note};
+
+/// A mail: its subject, and its text without the links of one subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriberText {
+    /// One line.
+    pub subject: String,
+    /// Plain text.
+    pub body: String,
+}
+
+/// Why subscribers get a mail about an incident.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PublicEvent<'a> {
+    /// It has begun.
+    Opened,
+    /// Somebody has added a note.
+    Noted(&'a Note),
+    /// It is over.
+    Resolved,
+}
+
+/// The mail that asks whether the owner of the address wants to subscribe to `site`. The link follows it.
+pub fn confirmation(site: &str, locale: &Locale) -> SubscriberText {
+    let _ = locale;
+    let site = clean(site);
+    let text = format!(
+        "Somebody entered this address on the status page of {site}. To get a mail when something fails \
+         and when it has recovered, open the link and confirm. The link is valid for seven days."
+    );
+    let otherwise = "If it was not you, ignore this mail: you will not be subscribed.";
+    SubscriberText {
+        subject: format!("Confirm your subscription to {site}"),
+        body: format!(
+            "{}\n\n{}\n",
+            wrapped(&text, "", "", WIDTH),
+            wrapped(otherwise, "", "", WIDTH)
+        ),
+    }
+}
+
+/// The mail about `incident` of `site`; `page` is its public page.
+pub fn incident(
+    incident: &Incident,
+    event: PublicEvent<'_>,
+    site: &str,
+    page: Option<&str>,
+    locale: &Locale,
+) -> SubscriberText {
+    let title = public_title(incident, locale);
+    let tag = Severity::of(incident).public_tag();
+    let since = locale.time(incident.started_at);
+    let (subject, text) = match event {
+        PublicEvent::Opened => (
+            format!("[{tag}] {title}"),
+            format!("Since {since}: {title}. You will get a mail when it is over."),
+        ),
+        PublicEvent::Noted(note) => (
+            format!("[UPDATE] {title}"),
+            format!("{} ({})", clean(&note.text), locale.time(note.at)),
+        ),
+        PublicEvent::Resolved => {
+            let lasted = locale.duration(incident.duration_s);
+            let end = locale.time(incident.end().unwrap_or(incident.started_at));
+            let names = locale.list_at_most(&incident.endpoints, 3);
+            (
+                format!("[RESOLVED after {lasted}] {names}"),
+                format!(
+                    "The incident is over: {names}. It lasted {lasted}, from {since} to {end}."
+                ),
+            )
+        }
+    };
+    let mut body = format!("{}\n", wrapped(&text, "", "", WIDTH));
+    if let Some(page) = page {
+        body += &format!("\n{page}\n");
+    }
+    SubscriberText {
+        subject: format!("{} · {}", clean(&subject), clean(site)),
+        body,
+    }
+}
+
+/// What stands before the link that ends a subscription.
+pub fn unsubscribe_line(site: &str, locale: &Locale) -> String {
+    let _ = locale;
+    format!(
+        "You get this mail because you subscribed to {}. Unsubscribe:",
+        clean(site)
+    )
+}

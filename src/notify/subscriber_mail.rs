@@ -1,0 +1,164 @@
+//! Mails to subscribers: one recipient each, with the headers of one-click unsubscription (RFC 8058).
+
+use std::time::{Duration, SystemTime};
+
+use lettre::Address;
+use lettre::message::dkim::DkimConfig;
+use lettre::message::header::ContentType;
+use lettre::message::{Mailbox, Message};
+use uuid::Uuid;
+
+use super::email::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, signing};
+use super::smtp::{Session, SmtpError, SmtpErrorKind, SmtpServer};
+use crate::config::{ChannelKind, Email, Settings};
+use crate::redact::Redactor;
+use crate::store::SubscriberMail;
+
+/// The limit for one mail.
+const ATTEMPT: Duration = Duration::from_mins(1);
+
+/// Why a mail was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The server's words, without the recipient and without secrets.
+    pub text: String,
+    /// Whether another attempt is worth while.
+    pub is_transient: bool,
+    /// Whether the server could not be reached at all.
+    pub is_unreachable: bool,
+}
+
+/// Sends mails to subscribers through the channel that `[web] subscribe_via` names.
+pub struct SubscriberMailer {
+    server: SmtpServer,
+    email: Email,
+    dkim: Option<DkimConfig>,
+    redactor: Redactor,
+    session: Option<Session>,
+}
+
+impl std::fmt::Debug for SubscriberMailer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SubscriberMailer").finish_non_exhaustive()
+    }
+}
+
+impl SubscriberMailer {
+    /// The mailer of `settings`; `None` where there is no email channel that can be used.
+    pub fn new(settings: &Settings) -> Option<Self> {
+        let wanted = settings.web.subscribe_via.as_deref();
+        let email = settings.channels.iter().find_map(|channel| {
+            let is_wanted = wanted.is_none_or(|name| name == channel.name);
+            match &channel.kind {
+                ChannelKind::Email(email) if is_wanted => Some(email),
+                _ => None,
+            }
+        })?;
+        Some(Self {
+            server: SmtpServer::new(email, settings.process.ca_file.as_deref()).ok()?,
+            dkim: email.dkim.as_ref().and_then(|dkim| signing(dkim).ok()),
+            email: email.clone(),
+            redactor: Redactor::new(settings),
+            session: None,
+        })
+    }
+
+    /// Sends `mail` with `text`. With `unsubscribe`, mail programs show a button for that link.
+    ///
+    /// # Errors
+    /// Why the server did not take it.
+    pub async fn send(
+        &mut self,
+        mail: &SubscriberMail,
+        text: String,
+        unsubscribe: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let message = self
+            .message(mail, text, unsubscribe)
+            .map_err(|text| Refusal {
+                text,
+                is_transient: false,
+                is_unreachable: false,
+            })?;
+        let sent = tokio::time::timeout(ATTEMPT, self.deliver(&mail.address, &message)).await;
+        let error = match sent {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => SmtpError {
+                text: format!("the mail server took longer than {} s", ATTEMPT.as_secs()),
+                kind: SmtpErrorKind::Transient,
+            },
+        };
+        // The reply of a server often repeats the recipient.
+        let text = self.redactor.clean(&error.text);
+        Err(Refusal {
+            text: text.replace(&mail.address, "***"),
+            is_transient: error.kind != SmtpErrorKind::Permanent,
+            is_unreachable: error.kind == SmtpErrorKind::Refused,
+        })
+    }
+
+    /// Closes the connection, if one is open.
+    pub async fn rest(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.quit().await;
+        }
+    }
+
+    async fn deliver(&mut self, recipient: &str, message: &[u8]) -> Result<(), SmtpError> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.server.connect().await?,
+        };
+        session.send(&self.email.from, recipient, message).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    fn message(
+        &self,
+        mail: &SubscriberMail,
+        text: String,
+        unsubscribe: Option<&str>,
+    ) -> Result<Vec<u8>, String> {
+        let address = |text: &str| text.parse::<Address>().map_err(|e| e.to_string());
+        let domain = self.email.from.rsplit('@').next().unwrap_or("localhost");
+        let from = Mailbox::new(self.email.from_name.clone(), address(&self.email.from)?);
+        let queued =
+            SystemTime::UNIX_EPOCH + Duration::from_millis(mail.queued_at.0.max(0).unsigned_abs());
+        let mut builder = Message::builder()
+            .from(from)
+            .to(Mailbox::new(None, address(&mail.address)?))
+            .subject(mail.subject.clone())
+            .date(queued)
+            .message_id(Some(format!("<{}@{domain}>", mail.id)))
+            .header(AutoSubmitted("auto-generated".to_owned()))
+            .header(ContentType::TEXT_PLAIN);
+        if let Some(incident) = mail.incident {
+            // All mails of one incident to one subscriber are one thread, whose first mail need not exist.
+            let thread = thread(incident, mail.subscriber);
+            builder = builder.references(format!("<{thread}@{domain}>"));
+        }
+        if let Some(url) = unsubscribe {
+            builder = builder
+                .header(ListUnsubscribe(format!("<{url}>")))
+                .header(ListUnsubscribePost("List-Unsubscribe=One-Click".to_owned()));
+        }
+        let mut message = builder.body(text).map_err(|e| e.to_string())?;
+        if let Some(dkim) = &self.dkim {
+            message.sign(dkim);
+        }
+        Ok(message.formatted())
+    }
+}
+
+/// An id of its own for an incident and a subscriber: nobody else's thread can be guessed from it.
+fn thread(incident: Uuid, subscriber: Uuid) -> Uuid {
+    let mut bytes = [incident.as_bytes().as_slice(), subscriber.as_bytes()].concat();
+    bytes = ring::digest::digest(&ring::digest::SHA256, &bytes)
+        .as_ref()
+        .to_vec();
+    let mut id = [0; 16];
+    id.copy_from_slice(&bytes[..16]);
+    uuid::Builder::from_random_bytes(id).into_uuid()
+}

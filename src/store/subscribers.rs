@@ -1,0 +1,352 @@
+//! Visitors who subscribe by mail, and the mails that wait for them. Addresses leave the store only in a mail.
+
+use std::time::Duration;
+
+use llmwatch_core::model::Timestamp;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+/// One address gets at most one confirmation mail in this time.
+const PER_ADDRESS: Duration = Duration::from_hours(1);
+/// And at most so many until the sign-up expires.
+const MAX_CONFIRMATIONS: u32 = 3;
+/// A sign-up that nobody confirms is forgotten after this time, as is its link.
+const UNCONFIRMED_FOR: Duration = Duration::from_hours(7 * 24);
+/// The most confirmation mails in an hour, over all addresses.
+const MAX_PER_HOUR: u32 = 100;
+/// The most subscribers and sign-ups.
+const MAX_SUBSCRIBERS: u32 = 20_000;
+/// How long it is remembered that an incident was announced.
+const ANNOUNCED_FOR: Duration = Duration::from_hours(90 * 24);
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS subscriber (
+    id BLOB PRIMARY KEY,
+    address TEXT NOT NULL UNIQUE,
+    asked_at INTEGER NOT NULL,
+    asked INTEGER NOT NULL,
+    confirmed_at INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS subscriber_mail (
+    id BLOB PRIMARY KEY,
+    subscriber BLOB NOT NULL,
+    -- NULL for the mail that asks for a confirmation.
+    incident BLOB,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    queued_at INTEGER NOT NULL,
+    next_attempt_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS subscriber_mail_due ON subscriber_mail (next_attempt_at);
+CREATE TABLE IF NOT EXISTS subscriber_incident (
+    incident BLOB PRIMARY KEY,
+    at INTEGER NOT NULL,
+    notes INTEGER NOT NULL,
+    over INTEGER NOT NULL
+) STRICT;
+";
+
+/// What became of a sign-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignUp {
+    /// A confirmation mail is queued, or there was no need for one. Visitors never learn which.
+    Accepted,
+    /// Too many sign-ups: nothing was changed.
+    TooMany,
+}
+
+/// What is known of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscription {
+    /// Its mail was not confirmed yet.
+    Unconfirmed,
+    /// It gets mails.
+    Confirmed,
+    /// It has ended, or its sign-up has expired.
+    None,
+}
+
+/// What subscribers know of an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// The incident.
+    pub incident: Uuid,
+    /// How many of its notes.
+    pub notes: u32,
+    /// Whether that it is over.
+    pub over: bool,
+}
+
+/// A mail to one subscriber.
+#[derive(Debug, Clone)]
+pub struct SubscriberMail {
+    /// Its id, the same at every attempt.
+    pub id: Uuid,
+    /// The subscription.
+    pub subscriber: Uuid,
+    /// The recipient. It is never logged.
+    pub address: String,
+    /// The incident; `None` for the mail that asks for a confirmation.
+    pub incident: Option<Uuid>,
+    /// The subject.
+    pub subject: String,
+    /// The text, without the links of this subscriber.
+    pub body: String,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// How often it was attempted.
+    pub attempts: u32,
+}
+
+impl Store {
+    fn with_subscribers<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.transaction(|tx| {
+            tx.execute_batch(TABLES)?;
+            work(tx)
+        })
+    }
+
+    /// Signs `address` up, and queues the mail that asks for a confirmation unless one was sent within the hour.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn sign_up(
+        &self,
+        address: &str,
+        subject: &str,
+        body: &str,
+        now: Timestamp,
+    ) -> Result<SignUp, StoreError> {
+        self.with_subscribers(|tx| {
+            tx.execute(
+                "DELETE FROM subscriber WHERE confirmed_at IS NULL AND asked_at < ?1",
+                [(now - UNCONFIRMED_FOR).0],
+            )?;
+            let hour_ago = (now - PER_ADDRESS).0;
+            let recent: u32 = tx.query_row(
+                "SELECT count(*) FROM subscriber WHERE asked_at > ?1",
+                [hour_ago],
+                |r| r.get(0),
+            )?;
+            let all: u32 = tx.query_row("SELECT count(*) FROM subscriber", [], |r| r.get(0))?;
+            if recent >= MAX_PER_HOUR || all >= MAX_SUBSCRIBERS {
+                return Ok(SignUp::TooMany);
+            }
+            let known: Option<(Uuid, i64, u32, Option<i64>)> = tx
+                .query_row(
+                    "SELECT id, asked_at, asked, confirmed_at FROM subscriber WHERE address = ?1",
+                    [address],
+                    |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)),
+                )
+                .optional()?;
+            let id = match known {
+                Some((_, _, _, Some(_))) => return Ok(SignUp::Accepted),
+                Some((_, asked_at, asked, None))
+                    if asked_at > hour_ago || asked >= MAX_CONFIRMATIONS =>
+                {
+                    return Ok(SignUp::Accepted);
+                }
+                Some((id, ..)) => {
+                    tx.execute(
+                        "UPDATE subscriber SET asked_at = ?2, asked = asked + 1 WHERE id = ?1",
+                        params![id, now.0],
+                    )?;
+                    id
+                }
+                None => {
+                    let id = Uuid::now_v7();
+                    tx.execute(
+                        "INSERT INTO subscriber (id, address, asked_at, asked) VALUES (?1, ?2, ?3, 1)",
+                        params![id, address, now.0],
+                    )?;
+                    id
+                }
+            };
+            queue(tx, id, None, subject, body, now)?;
+            Ok(SignUp::Accepted)
+        })
+    }
+
+    /// What is known of the subscription of this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn subscription(&self, id: Uuid) -> Result<Subscription, StoreError> {
+        self.with_subscribers(|tx| state(tx, id))
+    }
+
+    /// Confirms a subscription. The result is what was known of it before.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn confirm_subscription(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+    ) -> Result<Subscription, StoreError> {
+        self.with_subscribers(|tx| {
+            let before = state(tx, id)?;
+            tx.execute(
+                "UPDATE subscriber SET confirmed_at = ?2 WHERE id = ?1 AND confirmed_at IS NULL",
+                params![id, now.0],
+            )?;
+            Ok(before)
+        })
+    }
+
+    /// Ends a subscription and forgets its address. The result is what was known of it before.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn unsubscribe(&self, id: Uuid) -> Result<Subscription, StoreError> {
+        self.with_subscribers(|tx| {
+            let before = state(tx, id)?;
+            tx.execute("DELETE FROM subscriber_mail WHERE subscriber = ?1", [id])?;
+            tx.execute("DELETE FROM subscriber WHERE id = ?1", [id])?;
+            Ok(before)
+        })
+    }
+
+    /// What subscribers know of the incidents that are not over for them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn announced(&self) -> Result<Vec<Announced>, StoreError> {
+        self.with_subscribers(|tx| {
+            let mut rows =
+                tx.prepare("SELECT incident, notes, over FROM subscriber_incident WHERE over = 0")?;
+            let rows = rows.query_map([], |r| {
+                Ok(Announced {
+                    incident: r.get(0)?,
+                    notes: r.get(1)?,
+                    over: r.get(2)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Queues mails, each a subject and a text, to every subscriber, and remembers what they know of the incident then.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn announce(
+        &self,
+        known: Announced,
+        mails: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.with_subscribers(|tx| {
+            let mut ids =
+                tx.prepare("SELECT id FROM subscriber WHERE confirmed_at IS NOT NULL")?;
+            let ids: Vec<Uuid> = ids.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+            for id in ids {
+                for (subject, body) in mails {
+                    queue(tx, id, Some(known.incident), subject, body, now)?;
+                }
+            }
+            tx.execute(
+                "INSERT OR REPLACE INTO subscriber_incident (incident, at, notes, over) VALUES (?1, ?2, ?3, ?4)",
+                params![known.incident, now.0, known.notes, known.over],
+            )?;
+            tx.execute(
+                "DELETE FROM subscriber_incident WHERE over AND at < ?1",
+                [(now - ANNOUNCED_FOR).0],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The mails that are due, oldest first, at most `most` of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn due_subscriber_mails(
+        &self,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<Vec<SubscriberMail>, StoreError> {
+        self.with_subscribers(|tx| {
+            let mut rows = tx.prepare(
+                "SELECT m.id, m.subscriber, s.address, m.incident, m.subject, m.body, m.queued_at, m.attempts
+                 FROM subscriber_mail m JOIN subscriber s ON s.id = m.subscriber
+                 WHERE m.next_attempt_at <= ?1 ORDER BY m.queued_at, m.rowid LIMIT ?2",
+            )?;
+            let rows = rows.query_map(params![now.0, most], |r| {
+                Ok(SubscriberMail {
+                    id: r.get(0)?,
+                    subscriber: r.get(1)?,
+                    address: r.get(2)?,
+                    incident: r.get(3)?,
+                    subject: r.get(4)?,
+                    body: r.get(5)?,
+                    queued_at: Timestamp(r.get(6)?),
+                    attempts: r.get(7)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Forgets a mail: it was delivered, or never will be.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn finish_subscriber_mail(&self, id: Uuid) -> Result<(), StoreError> {
+        self.with_subscribers(|tx| {
+            tx.execute("DELETE FROM subscriber_mail WHERE id = ?1", [id])
+                .map(drop)
+        })
+    }
+
+    /// Puts a mail off until `at`.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn retry_subscriber_mail(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+        self.with_subscribers(|tx| {
+            tx.execute(
+                "UPDATE subscriber_mail SET next_attempt_at = ?2, attempts = attempts + 1 WHERE id = ?1",
+                params![id, at.0],
+            )
+            .map(drop)
+        })
+    }
+}
+
+fn state(tx: &Transaction<'_>, id: Uuid) -> rusqlite::Result<Subscription> {
+    let confirmed: Option<bool> = tx
+        .query_row(
+            "SELECT confirmed_at IS NOT NULL FROM subscriber WHERE id = ?1",
+            [id],
+            |r| r.get(0),
+        )
+        .optional()?;
+    Ok(match confirmed {
+        None => Subscription::None,
+        Some(false) => Subscription::Unconfirmed,
+        Some(true) => Subscription::Confirmed,
+    })
+}
+
+fn queue(
+    tx: &Transaction<'_>,
+    subscriber: Uuid,
+    incident: Option<Uuid>,
+    subject: &str,
+    body: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO subscriber_mail (id, subscriber, incident, subject, body, queued_at, next_attempt_at, attempts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 0)",
+    )?
+    .execute(params![Uuid::now_v7(), subscriber, incident, subject, body, now.0])
+    .map(drop)
+}

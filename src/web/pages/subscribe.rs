@@ -1,0 +1,249 @@
+//! Subscribing by mail: the form, and the one-click link that ends a subscription. The answer to a sign-up is the same
+//! whether the address is known or not.
+
+use std::net::{IpAddr, SocketAddr};
+
+use askama::Template;
+use axum::body::to_bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::link::Answer;
+use super::{Frame, Problem, View, html};
+use crate::links::{Action, LinkError};
+use crate::subscriptions::{self, SignUp, Subscription, SubscriptionRequest};
+use crate::web::reader::Reader;
+
+/// A longer form is not one of ours.
+const MAX_BODY_BYTES: usize = 4096;
+
+#[derive(Template)]
+#[template(path = "pages/subscribe.html")]
+struct Form {
+    frame: Frame,
+    error: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(alias = "address")]
+    email: String,
+}
+
+pub(super) async fn form(State(view): State<View>, reader: Reader, request: HeaderMap) -> Response {
+    if !view.config.borrow().web.subscribe {
+        return Problem::Missing("page").page(&view, &request, reader);
+    }
+    with_error(&view, &request, reader, StatusCode::OK, "")
+}
+
+fn with_error(
+    view: &View,
+    request: &HeaderMap,
+    reader: Reader,
+    status: StatusCode,
+    error: &'static str,
+) -> Response {
+    let snapshot = view.snapshot.borrow().clone();
+    let page = Form {
+        frame: Frame::new(view, &snapshot, "Subscribe", reader).into_link(),
+        error,
+    };
+    let mut response = (status, html(&page, request)).into_response();
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
+pub(super) async fn sign_up(
+    State(view): State<View>,
+    reader: Reader,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
+    if !view.config.borrow().web.subscribe {
+        return Problem::Missing("page").page(&view, &headers, reader);
+    }
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let client = peer.map(|ConnectInfo(peer)| client(peer.ip(), &headers));
+    let Some(address) = fields(to_bytes(body, MAX_BODY_BYTES).await.ok(), &headers) else {
+        let error = "This is not a mail address that can be used, such as name@example.com.";
+        return with_error(&view, &headers, reader, StatusCode::BAD_REQUEST, error);
+    };
+    let done = view
+        .subscriptions
+        .request(|reply| SubscriptionRequest::SignUp(address, client, reply))
+        .await;
+    let answer = match done {
+        Ok(Some(SignUp::Accepted)) => Answer::plain(
+            StatusCode::OK,
+            "Check your inbox.",
+            "If this address can be subscribed, it gets a mail with a link that confirms it. The link is valid \
+             for seven days.",
+        ),
+        Ok(Some(SignUp::TooMany)) => Answer::plain(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many sign-ups.",
+            "Nothing was changed. Try again in an hour.",
+        ),
+        Ok(None) | Err(_) => Answer::unavailable(),
+    };
+    answer.render(&view, &headers)
+}
+
+/// The address of the form, or of a JSON object.
+fn fields(body: Option<axum::body::Bytes>, headers: &HeaderMap) -> Option<String> {
+    let body = body?;
+    let kind = headers.get(header::CONTENT_TYPE);
+    let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let email = if is_json {
+        serde_json::from_slice::<Fields>(&body).ok()?.email
+    } else {
+        let mut pairs = url::form_urlencoded::parse(&body);
+        let found = pairs.find(|(name, _)| name == "email" || name == "address")?;
+        found.1.into_owned()
+    };
+    subscriptions::address(&email)
+}
+
+/// Who asks. A proxy on this machine puts the address it was asked from at the end of the list.
+fn client(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = forwarded
+        .filter(|_| peer.is_loopback())
+        .and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    match last.unwrap_or(peer) {
+        // A customer gets a whole network of them.
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+/// What a link that confirms a subscription shows.
+pub(super) async fn show_confirmation(view: &View, id: Uuid) -> Answer {
+    match view
+        .subscriptions
+        .request(|reply| SubscriptionRequest::Look(id, reply))
+        .await
+    {
+        Ok(Some(Subscription::Unconfirmed)) => Answer::plain(
+            StatusCode::OK,
+            "Confirm your subscription?",
+            "You will get a mail when something fails and when it has recovered.",
+        )
+        .with_button("Subscribe"),
+        Ok(Some(other)) => confirmed(other),
+        Ok(None) | Err(_) => Answer::unavailable(),
+    }
+}
+
+/// What a link that confirms a subscription does.
+pub(super) async fn confirm(view: &View, id: Uuid) -> Answer {
+    match view
+        .subscriptions
+        .request(|reply| SubscriptionRequest::Confirm(id, reply))
+        .await
+    {
+        Ok(Some(Subscription::Unconfirmed)) => Answer::plain(
+            StatusCode::OK,
+            "You are subscribed.",
+            "Every mail has a link that ends the subscription.",
+        ),
+        Ok(Some(other)) => confirmed(other),
+        Ok(None) | Err(_) => Answer::unavailable(),
+    }
+}
+
+fn confirmed(state: Subscription) -> Answer {
+    match state {
+        Subscription::None => Answer::plain(
+            StatusCode::GONE,
+            "This link is no longer valid.",
+            "The subscription has ended or was never confirmed. Subscribe again to get mails.",
+        ),
+        Subscription::Confirmed | Subscription::Unconfirmed => Answer::plain(
+            StatusCode::OK,
+            "This subscription is already confirmed.",
+            "Nothing was changed.",
+        ),
+    }
+}
+
+pub(super) async fn show_unsubscribe(
+    State(view): State<View>,
+    token: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Response {
+    let answer = match subscription(&view, token) {
+        Err(error) => Answer::refused(error),
+        Ok(id) => {
+            let found = view
+                .subscriptions
+                .request(|reply| SubscriptionRequest::Look(id, reply))
+                .await;
+            match found {
+                Ok(Some(Subscription::None)) => ended_before(),
+                Ok(Some(_)) => Answer::plain(
+                    StatusCode::OK,
+                    "Unsubscribe?",
+                    "You will get no more mails, and your address is deleted.",
+                )
+                .with_button("Unsubscribe"),
+                Ok(None) | Err(_) => Answer::unavailable(),
+            }
+        }
+    };
+    answer.render(&view, &request)
+}
+
+pub(super) async fn unsubscribe(
+    State(view): State<View>,
+    token: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Response {
+    let answer = match subscription(&view, token) {
+        Err(error) => Answer::refused(error),
+        Ok(id) => {
+            let done = view
+                .subscriptions
+                .request(|reply| SubscriptionRequest::End(id, reply))
+                .await;
+            match done {
+                Ok(Some(Subscription::None)) => ended_before(),
+                Ok(Some(_)) => Answer::plain(
+                    StatusCode::OK,
+                    "You are unsubscribed.",
+                    "You will get no more mails, and your address was deleted.",
+                ),
+                Ok(None) | Err(_) => Answer::unavailable(),
+            }
+        }
+    };
+    answer.render(&view, &request)
+}
+
+fn ended_before() -> Answer {
+    Answer::plain(
+        StatusCode::OK,
+        "You are already unsubscribed.",
+        "Nothing was changed.",
+    )
+}
+
+fn subscription(
+    view: &View,
+    token: Result<Path<String>, PathRejection>,
+) -> Result<Uuid, LinkError> {
+    let Path(token) = token.map_err(|_| LinkError::Invalid)?;
+    match view.links.read(&token, (view.wall)())? {
+        (Action::Unsubscribe, id) => Ok(id),
+        _ => Err(LinkError::Invalid),
+    }
+}

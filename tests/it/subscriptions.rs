@@ -1,0 +1,172 @@
+//! Subscriptions by mail, from outside: double opt-in, one-click unsubscription, and those who would abuse either.
+
+use std::net::SocketAddr;
+
+use llmwatch_simulator::Scenario;
+
+use crate::links::{ask, decoded};
+use crate::support::{Daemon, PATIENCE, World};
+
+const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
+
+async fn started(world: &World) -> (Daemon, SocketAddr) {
+    let config = world.endpoints().replace(
+        "listen = \"off\"",
+        "listen = \"127.0.0.1:0\"\npublic_url = \"https://status.example.com\"",
+    );
+    // The operators' own channel gets no mail: every mail is a subscriber's.
+    let email = world.email() + "on = [\"report\"]\n";
+    let web = "\n[web]\ntoken = \"a token of the operator\"\npublic = \"summary\"\nsubscribe = true\ntitle = \"Acme\"\n";
+    world.write(&(config + &email + web));
+    let mut daemon = world.run();
+    let listening = daemon.event("web.listening").await;
+    let address = listening["address"].as_str().unwrap().parse().unwrap();
+    daemon.event("probe.completed").await;
+    (daemon, address)
+}
+
+async fn mail(world: &mut World) -> (String, String) {
+    let mail = tokio::time::timeout(PATIENCE, world.mail.next())
+        .await
+        .unwrap();
+    (mail.to.join(","), decoded(&mail.data))
+}
+
+fn link(mail: &str, below: &str) -> String {
+    let start = format!("https://status.example.com{below}");
+    let at = mail.find(&start).unwrap_or_else(|| panic!("{mail}"));
+    let url = mail[at..].split(['>', '\n', ' ', '\r']).next().unwrap();
+    url.trim_start_matches("https://status.example.com")
+        .to_owned()
+}
+
+fn confirmed(world: &World) -> i64 {
+    world.query("SELECT count(*) FROM subscriber WHERE confirmed_at IS NOT NULL")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_confirms_gets_the_summary_and_unsubscribes_with_one_click() {
+    let mut world = World::new().await;
+    let (mut daemon, at) = started(&world).await;
+    let (status, page) = ask(at, "GET", "/subscribe", "", "").await;
+    assert_eq!(status, 200, "{page}");
+    assert!(page.contains("name=\"email\""), "{page}");
+    let (status, first) = ask(at, "POST", "/subscribe", FORM, "email=ann%40example.org").await;
+    assert_eq!(status, 200, "{first}");
+    assert!(!first.contains("ann@"), "{first}");
+    let (to, text) = mail(&mut world).await;
+    assert_eq!(to, "ann@example.org");
+    assert!(
+        text.contains("Subject: Confirm your subscription to Acme"),
+        "{text}"
+    );
+    let confirm = link(&text, "/a/");
+    // Asked again within the hour: the same answer, and no second mail.
+    let (status, _) = ask(at, "POST", "/subscribe", FORM, "email=ann%40example.org").await;
+    assert_eq!(status, 200);
+
+    // A scanner follows the link; nothing is confirmed by that.
+    let (status, page) = ask(at, "GET", &confirm, "", "").await;
+    assert_eq!(status, 200, "{page}");
+    assert!(page.contains("<button"), "{page}");
+    assert_eq!(confirmed(&world), 0);
+    let (status, page) = ask(at, "POST", &confirm, "", "").await;
+    assert_eq!((status, confirmed(&world)), (200, 1), "{page}");
+    let (_, page) = ask(at, "POST", &confirm, "", "").await;
+    assert!(page.contains("already confirmed"), "{page}");
+
+    let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+    world.openai.set_scenario(Scenario::parse(outage).unwrap());
+    let (to, text) = mail(&mut world).await;
+    assert_eq!(to, "ann@example.org");
+    assert!(text.contains("openai-chat is failing"), "{text}");
+    for internal in ["503", "http.", "overloaded", "gpt-6", "request"] {
+        assert!(!text.contains(internal), "{internal}: {text}");
+    }
+    assert!(
+        text.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"),
+        "{text}"
+    );
+    let unsubscribe = link(&text, "/unsubscribe/");
+    let (status, page) = ask(at, "GET", &unsubscribe, "", "").await;
+    assert_eq!((status, confirmed(&world)), (200, 1), "{page}");
+    assert!(!page.contains("ann@"), "{page}");
+    let one_click = "List-Unsubscribe=One-Click";
+    let (status, page) = ask(at, "POST", &unsubscribe, FORM, one_click).await;
+    assert_eq!((status, confirmed(&world)), (200, 0), "{page}");
+    let (status, page) = ask(at, "POST", &unsubscribe, FORM, one_click).await;
+    assert!(
+        status == 200 && page.contains("already unsubscribed"),
+        "{page}"
+    );
+    // A replayed confirmation does not subscribe again.
+    let (status, page) = ask(at, "POST", &confirm, "", "").await;
+    assert_eq!((status, confirmed(&world)), (410, 0), "{page}");
+    // One token does not do the work of another.
+    let foreign = unsubscribe.replace("/unsubscribe/", "/a/");
+    assert_eq!(ask(at, "POST", &foreign, "", "").await.0, 404);
+    let foreign = confirm.replace("/a/", "/unsubscribe/");
+    assert_eq!(ask(at, "POST", &foreign, "", "").await.0, 404);
+
+    assert_eq!(daemon.stop().await, Some(0));
+    for secret in ["ann@example.org", confirm.trim_start_matches("/a/")] {
+        assert!(!daemon.log.contains(secret), "{}", daemon.log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_bombed_counted_or_tricked_through_the_form() {
+    let mut world = World::new().await;
+    let (mut daemon, at) = started(&world).await;
+    let bad = [
+        "",
+        "email=",
+        "email=ann",
+        "email=ann%40example.org%0D%0ABcc%3A+eve%40example.org",
+        "email=ann%40example.org%2Ceve%40example.org",
+        "email=%3Cann%40example.org%3E",
+        "x=1",
+    ];
+    for body in bad {
+        let (status, page) = ask(at, "POST", "/subscribe", FORM, body).await;
+        assert_eq!(status, 400, "{body}: {page}");
+    }
+    let mut answers = Vec::new();
+    for n in 0..15 {
+        // The same address again and again, then others from the same place.
+        let body = format!("email=ann{}%40example.org", n / 5);
+        let (status, page) = ask(at, "POST", "/subscribe", FORM, &body).await;
+        let body = page.split_once("<main").unwrap().1;
+        let body = body.split("</main>").next().unwrap().to_owned();
+        answers.push((status, body));
+    }
+    // Known or new, the answer is the same; then the hour's limit of the client is reached.
+    assert!(answers[..10].iter().all(|a| *a == answers[0] && a.0 == 200));
+    assert!(answers[10..].iter().all(|a| a.0 == 429), "{answers:?}");
+    let mut recipients = vec![mail(&mut world).await.0, mail(&mut world).await.0];
+    recipients.sort();
+    assert_eq!(recipients, ["ann0@example.org", "ann1@example.org"]);
+    assert_eq!(
+        world.query::<i64>("SELECT count(*) FROM subscriber_mail"),
+        0
+    );
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM subscriber"), 2);
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_no_form_unless_it_is_configured() {
+    let world = World::new().await;
+    let config = world
+        .endpoints()
+        .replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
+    world.write(&config);
+    let mut daemon = world.run();
+    let listening = daemon.event("web.listening").await;
+    let at: SocketAddr = listening["address"].as_str().unwrap().parse().unwrap();
+    for method in ["GET", "POST"] {
+        let (status, _) = ask(at, method, "/subscribe", FORM, "email=ann%40example.org").await;
+        assert_eq!(status, 404);
+    }
+    assert_eq!(daemon.stop().await, Some(0));
+}
