@@ -179,6 +179,8 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
         .collect();
     endpoint::read_alone(&detection, defaults.as_ref().filter(|_| !tables.is_empty()));
     name_endpoints(&mut reads);
+    let of_long_answers: Vec<_> = reads.iter().filter_map(endpoint::long_of).collect();
+    reads.extend(of_long_answers);
     let connectivity_checks = read_connectivity_checks(root, &reads);
     let feeds = feed::read(root, &reads);
 

@@ -20,6 +20,8 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::protocol::{answer_schema, catalog};
 
+/// A long answer may take so long, if nothing longer is set.
+const LONG_TOTAL: Duration = Duration::from_mins(2);
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer names do not fit into a subject line or a path.
 const LONGEST_NAME: usize = 64;
@@ -42,10 +44,19 @@ impl<'a> Layers<'_, 'a> {
 /// How many addresses stand in for a name.
 const MAX_ADDRESSES: usize = 16;
 
+/// `long` of an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Long {
+    every: Duration,
+    max_tokens: u32,
+}
+
 /// A checked endpoint, with the place of its table for what can only be checked against the others.
 pub(super) struct Read<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) enabled: bool,
+    /// A second probe for the rate of tokens.
+    pub(super) long: Option<Long>,
     pub(super) table: Table<'a>,
 }
 
@@ -100,7 +111,7 @@ pub(super) fn read<'a>(
         .clone()
         .or_else(|| deployment.clone())
         .or_else(|| catalog::default_model(fallback, api_or).map(str::to_owned))
-        .filter(|_| api_or != Api::Http);
+        .filter(|_| !matches!(api_or, Api::Http | Api::Mcp));
     let api_version = layers.get("api_version").and_then(|v| v.string());
     let api_key = layered_secret(&layers);
     let prompt = layers.get("prompt").and_then(|v| v.string());
@@ -218,6 +229,7 @@ pub(super) fn read<'a>(
         model,
     };
     endpoint.expected_tokens = expected_tokens(&endpoint);
+    let long = read_long(&layers, &endpoint);
     own.finish();
     check_whole(
         own,
@@ -230,7 +242,70 @@ pub(super) fn read<'a>(
     Some(Read {
         endpoint,
         enabled,
+        long,
         table: own.clone(),
+    })
+}
+
+/// The second probe of an endpoint, a long answer at long intervals: an endpoint of its own, so that its times are never
+/// compared with those of the short one.
+pub(super) fn long_of<'a>(read: &Read<'a>) -> Option<Read<'a>> {
+    let Long { every, max_tokens } = read.long?;
+    let short = &read.endpoint;
+    let timeouts = Timeouts {
+        total: short.timeouts.total.max(LONG_TOTAL),
+        ..short.timeouts
+    };
+    let mut endpoint = Endpoint {
+        name: format!("{}-long", short.name),
+        group: None,
+        interval: every,
+        prompt: format!("{} (probe {{nonce}})", catalog::LONG_PROMPT),
+        max_tokens,
+        expect: Expect::default(),
+        timeouts,
+        slow: SlowLimits {
+            tokens_per_second: short.slow.tokens_per_second,
+            ..SlowLimits::default()
+        },
+        detection: DetectionPolicy {
+            recheck: false,
+            ..short.detection.clone()
+        },
+        ..short.clone()
+    };
+    endpoint.expected_tokens = expected_tokens(&endpoint);
+    Some(Read {
+        endpoint,
+        enabled: read.enabled,
+        long: None,
+        table: read.table.clone(),
+    })
+}
+
+fn read_long(layers: &Layers<'_, '_>, endpoint: &Endpoint) -> Option<Long> {
+    let tables = layers.tables("long");
+    let inner = Layers(tables.iter().collect());
+    let every = inner
+        .get("every")
+        .and_then(|v| v.duration_of_at_least(Duration::from_mins(1)));
+    let max_tokens = inner.get("max_tokens").and_then(|v| v.whole(50..=10_000));
+    tables.iter().for_each(Table::finish);
+    let table = tables.first()?;
+    let is_own = table.name.starts_with("endpoint.");
+    if !catalog::talks(endpoint.api) || !endpoint.stream || endpoint.body.is_some() {
+        if is_own {
+            table.sink().error(
+                Some(table.span.clone()),
+                "`long` measures the rate of tokens, which needs a streamed answer to a prompt",
+                Some("leave it out, or remove `stream = false` or `body`".to_owned()),
+            );
+        }
+        return None;
+    }
+    Some(Long {
+        every: every.unwrap_or(Duration::from_hours(1)),
+        max_tokens: max_tokens.map_or(200, |n| n as u32),
     })
 }
 
@@ -238,7 +313,10 @@ pub(super) fn read<'a>(
 /// long as it is allowed to be.
 fn expected_tokens(e: &Endpoint) -> (u32, u32) {
     match e.api {
-        Api::Http | Api::Models => (0, 0),
+        Api::Http | Api::Models | Api::Mcp => (0, 0),
+        // A word spoken, and half a second heard.
+        Api::Speech => (4, 30),
+        Api::Transcription => (10, 5),
         _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
         _ if e.body.is_none() && e.prompt == catalog::INPUT => catalog::INPUT_TOKENS,
         Api::Embeddings | Api::Moderations => ((e.prompt.len() as u32).div_ceil(4), 0),
@@ -272,6 +350,7 @@ fn check_whole(
         let example = match provider {
             Provider::AzureOpenAi => "the resource, such as https://NAME.openai.azure.com",
             Provider::Http => "the address of the page",
+            Provider::Mcp => "the address of the MCP server, such as https://mcp.example.com/mcp",
             _ => "the server's address, with /v1",
         };
         missing("base_url", example);
@@ -296,7 +375,11 @@ fn check_whole(
     }
     let wants_key = !matches!(
         provider,
-        Provider::OpenAiCompatible | Provider::Bedrock | Provider::Vertex | Provider::Http
+        Provider::OpenAiCompatible
+            | Provider::Bedrock
+            | Provider::Vertex
+            | Provider::Mcp
+            | Provider::Http
     );
     let given = ["api_key", "api_key_file", "api_key_credential"]
         .iter()
@@ -638,7 +721,7 @@ fn checked_service_tier(value: &Value<'_>, provider: Provider) -> Option<String>
         }
         Provider::Anthropic => &["auto", "standard_only"],
         Provider::Bedrock => &["default", "flex", "priority", "reserved"],
-        Provider::Gemini | Provider::Vertex | Provider::Http => {
+        Provider::Gemini | Provider::Vertex | Provider::Mcp | Provider::Http => {
             return value.error(
                 format!("`service_tier` means nothing to provider `{provider}`"),
                 "leave it out",

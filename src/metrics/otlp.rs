@@ -491,10 +491,20 @@ fn operation_labels(endpoint: &Endpoint) -> Option<Vec<(&'static str, Value)>> {
 /// The well-known name of what an API does; `None` for what is no operation of generative AI.
 fn operation(api: Api) -> Option<&'static str> {
     match api {
-        Api::Chat | Api::Responses | Api::Messages | Api::Ollama | Api::Converse => Some("chat"),
+        Api::Chat
+        | Api::Responses
+        | Api::Messages
+        | Api::Ollama
+        | Api::Converse
+        | Api::Realtime => Some("chat"),
         Api::Generate => Some("generate_content"),
         Api::Embeddings => Some("embeddings"),
-        Api::Moderations | Api::Models | Api::Http => None,
+        Api::Speech
+        | Api::Transcription
+        | Api::Mcp
+        | Api::Moderations
+        | Api::Models
+        | Api::Http => None,
     }
 }
 

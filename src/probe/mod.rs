@@ -5,12 +5,14 @@
 
 mod connectivity;
 mod credentials;
+mod mcp;
 mod pool;
 mod proxy;
 mod record;
 mod run;
 mod timestamped_stream;
 mod transport;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -125,12 +127,19 @@ impl Prober {
     }
 
     /// The TLS of an endpoint: with its client certificate, if it has one.
-    fn tls_of(&self, endpoint: &Endpoint) -> &Arc<ClientConfig> {
-        endpoint
+    fn tls_of(&self, endpoint: &Endpoint) -> Arc<ClientConfig> {
+        let tls = endpoint
             .client
             .as_ref()
             .and_then(|identity| self.tls_with.get(identity))
-            .unwrap_or(&self.tls)
+            .unwrap_or(&self.tls);
+        if endpoint.api != Api::Realtime {
+            return tls.clone();
+        }
+        // A WebSocket begins as a request of HTTP/1.1.
+        let mut tls = (**tls).clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(tls)
     }
 
     /// Probes `endpoint` once.
@@ -147,7 +156,10 @@ impl Prober {
     /// two of them say so.
     fn wants_look_up(&self, endpoint: &Endpoint, sample: &Sample) -> bool {
         if !matches!(endpoint.provider, Provider::OpenAi | Provider::Anthropic)
-            || matches!(endpoint.api, Api::Models | Api::Http)
+            || matches!(
+                endpoint.api,
+                Api::Models | Api::Http | Api::Realtime | Api::Speech | Api::Transcription
+            )
             || sample.trigger != Trigger::Schedule
             || sample.fault.is_some()
         {

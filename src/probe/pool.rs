@@ -73,6 +73,8 @@ impl Line {
                 .max_buf_size(MOST_HEADER_BYTES)
                 .max_headers(MOST_HEADERS);
             let (sender, driver) = builder.handshake(io).await?;
+            // For a WebSocket; nothing else asks for an upgrade.
+            let driver = driver.with_upgrades();
             (Sender::Http1(sender), driver.map(drop).boxed())
         };
         Ok(Self {
@@ -117,7 +119,7 @@ impl Line {
     }
 
     /// Whether another request can be sent on it.
-    fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender) => sender.is_ready(),
             Sender::Http2(sender) => sender.is_ready(),

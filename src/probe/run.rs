@@ -18,30 +18,30 @@ use super::proxy::Address;
 use super::record::{End, Recorder, ms};
 use super::transport::{self, Route, Stages};
 use crate::log::{Event, emit};
-use llmwatch_core::model::{Connection, Endpoint, Fault, Sample, Timestamp};
+use llmwatch_core::model::{Api, Connection, Endpoint, Fault, Sample, Timestamp};
 use llmwatch_core::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
 use llmwatch_core::protocol::response::ResponseReader;
 use llmwatch_core::protocol::response_head::{self, ResponseHead};
 
 /// What may still come after the end of an answer before its connection can be kept.
-const REST: Duration = Duration::from_millis(250);
+pub(super) const REST: Duration = Duration::from_millis(250);
 
 /// How much one probe reads before others have their turn.
 const SHARE_BYTES: usize = 32 * 1024;
 const SHARE_FRAMES: usize = 32;
 /// A body may come in so many pieces: even empty ones cost time.
-const MAX_FRAMES: usize = 200_000;
+pub(super) const MAX_FRAMES: usize = 200_000;
 
 pub(super) struct Run<'a> {
-    prober: &'a Prober,
-    endpoint: &'a Endpoint,
-    now: Timestamp,
-    start: Instant,
+    pub(super) prober: &'a Prober,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) now: Timestamp,
+    pub(super) start: Instant,
     /// When the answer had ended, if it did.
-    end: Option<Instant>,
-    stages: Stages,
+    pub(super) end: Option<Instant>,
+    pub(super) stages: Stages,
     /// The bytes of the request's body.
-    sent: usize,
+    pub(super) sent: usize,
 }
 
 impl<'a> Run<'a> {
@@ -88,9 +88,16 @@ impl<'a> Run<'a> {
                 credential: held.credential(),
                 now: self.now,
             };
+            if self.endpoint.api == Api::Mcp {
+                end = self.mcp(&request, &mut sample).await;
+                break;
+            }
             let request = Dialect::of(self.endpoint).request(&request);
             self.sent = request.body.len();
-            end = self.attempt(&request, &mut sample).await;
+            end = match self.endpoint.api {
+                Api::Realtime => self.websocket(&request, &mut sample).await,
+                _ => self.attempt(&request, &mut sample).await,
+            };
             let Some(adaptation) = self.suggest(&adaptations, &request, &end) else {
                 break;
             };
@@ -115,13 +122,12 @@ impl<'a> Run<'a> {
     }
 
     async fn attempt(&mut self, request: &dialect::Request, sample: &mut Sample) -> End {
-        let dialect = Dialect::of(self.endpoint);
         let keeps = self.endpoint.connection == Connection::Reuse;
         // The probe begins now: a token's fetch is reported apart, and making the request is our own affair.
         self.start = Instant::now();
         if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name) {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
-            match self.exchange(dialect, request, line, sample).await {
+            match self.exchange_and_keep(request, line, sample).await {
                 // The other side had closed it meanwhile, which is its right: only a new connection tells.
                 Err(End::Broken(Fault::TcpReset, _)) => self.stages = Stages::default(),
                 Err(end) | Ok(end) => return end,
@@ -131,12 +137,28 @@ impl<'a> Run<'a> {
             Ok(line) => line,
             Err(end) => return end,
         };
-        match self.exchange(dialect, request, line, sample).await {
+        match self.exchange_and_keep(request, line, sample).await {
             Ok(end) | Err(end) => end,
         }
     }
 
-    async fn connect(&mut self, request: &dialect::Request) -> Result<Line, End> {
+    /// An exchange, after which the connection is kept where the endpoint says so and it can be.
+    async fn exchange_and_keep(
+        &mut self,
+        request: &dialect::Request,
+        mut line: Line,
+        sample: &mut Sample,
+    ) -> Result<End, End> {
+        let (end, is_drained) = self
+            .exchange(self.endpoint, request, &mut line, sample)
+            .await?;
+        if is_drained && self.endpoint.connection == Connection::Reuse {
+            self.prober.pool.keep(&self.endpoint.name, line);
+        }
+        Ok(end)
+    }
+
+    pub(super) async fn connect(&mut self, request: &dialect::Request) -> Result<Line, End> {
         let limits = self.endpoint.timeouts;
         let deadline = self.start + limits.connect.min(limits.total);
         let proxy = self.prober.proxies.towards(&request.url);
@@ -149,7 +171,7 @@ impl<'a> Run<'a> {
         let connected = transport::connect(
             &request.url,
             route,
-            self.prober.tls_of(self.endpoint),
+            &self.prober.tls_of(self.endpoint),
             deadline,
             &mut self.stages,
         )
@@ -166,14 +188,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sends the request and reads the answer. The error is an end before there was any answer.
-    async fn exchange(
+    /// Sends the request and reads the answer; true when the connection can be used again. The error is an end before there
+    /// was any answer.
+    pub(super) async fn exchange(
         &mut self,
-        dialect: Dialect,
+        endpoint: &Endpoint,
         request: &dialect::Request,
-        mut line: Line,
+        line: &mut Line,
         sample: &mut Sample,
-    ) -> Result<End, End> {
+    ) -> Result<(End, bool), End> {
         let limits = self.endpoint.timeouts;
         let total = self.start + limits.total;
         let proxy = self.prober.proxies.forwarder(&request.url);
@@ -206,44 +229,31 @@ impl<'a> Run<'a> {
             &parts.headers,
             self.now,
         );
-        let end = self.read(dialect, head, &mut body, &mut line, total).await;
-        if self.endpoint.connection == Connection::Reuse
+        let end = self.read(endpoint, head, &mut body, line, total).await;
+        let is_used_again = endpoint.connection == Connection::Reuse || endpoint.api == Api::Mcp;
+        let is_drained = is_used_again
             && matches!(end, End::Answered(..))
-            && line.drive(is_drained(&mut body)).await
-        {
-            self.prober.pool.keep(&self.endpoint.name, line);
-        }
-        Ok(end)
+            && line.drive(is_drained(&mut body)).await;
+        Ok((end, is_drained))
     }
 
     /// Reads the body to its end, or to the first limit that it meets.
-    async fn read(
+    pub(super) async fn read(
         &mut self,
-        dialect: Dialect,
+        endpoint: &Endpoint,
         head: ResponseHead,
         body: &mut Incoming,
         line: &mut Line,
         total: Instant,
     ) -> End {
-        let limits = self.endpoint.timeouts;
-        let mut exchange = ResponseReader::new(self.endpoint, dialect, head.clone());
+        let mut exchange = ResponseReader::new(endpoint, Dialect::of(endpoint), head.clone());
         if exchange.ignores_body() {
             exchange.end(self.since_start(line.arrivals.last()));
         }
         let mut broken = None;
         let mut share = FairShare::default();
         while !exchange.is_over() {
-            let (deadline, fault) = match exchange.last_content() {
-                _ if !exchange.is_stream() => (total, Fault::TimeoutTotal),
-                None => earlier(
-                    (self.start + limits.first_token, Fault::TimeoutFirstToken),
-                    total,
-                ),
-                Some(at) => {
-                    let last = self.start + Duration::from_secs_f64(at / 1000.0);
-                    earlier((last + limits.token_gap, Fault::TimeoutTokenGap), total)
-                }
-            };
+            let (deadline, fault) = self.deadline(&exchange, total);
             match tokio::time::timeout_at(deadline, line.drive(body.frame())).await {
                 Err(_) => {
                     broken = Some((fault, String::new()));
@@ -276,7 +286,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn since_start(&self, at: Instant) -> f64 {
+    /// Until when something must come, and what it is when nothing does.
+    pub(super) fn deadline(
+        &self,
+        exchange: &ResponseReader<'_>,
+        total: Instant,
+    ) -> (Instant, Fault) {
+        let limits = self.endpoint.timeouts;
+        match exchange.last_content() {
+            _ if !exchange.is_stream() => (total, Fault::TimeoutTotal),
+            None => earlier(
+                (self.start + limits.first_token, Fault::TimeoutFirstToken),
+                total,
+            ),
+            Some(at) => {
+                let last = self.start + Duration::from_secs_f64(at / 1000.0);
+                earlier((last + limits.token_gap, Fault::TimeoutTokenGap), total)
+            }
+        }
+    }
+
+    pub(super) fn since_start(&self, at: Instant) -> f64 {
         ms(at.saturating_duration_since(self.start))
     }
 
@@ -339,7 +369,7 @@ impl<'a> Run<'a> {
 
 /// What one probe may read before others have their turn: a server that floods one connection must not delay the rest.
 #[derive(Debug, Default)]
-struct FairShare {
+pub(super) struct FairShare {
     bytes: usize,
     frames: usize,
     all_frames: usize,
@@ -347,7 +377,7 @@ struct FairShare {
 
 impl FairShare {
     /// Counts one more frame and lets others run when the share is used up; false when the body has too many frames.
-    async fn used(&mut self, bytes: usize) -> bool {
+    pub(super) async fn used(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         self.frames += 1;
         self.all_frames += 1;

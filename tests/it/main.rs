@@ -4,6 +4,7 @@
 
 mod advice;
 mod alerting;
+mod apis;
 mod attribution;
 mod backtest;
 mod clouds;

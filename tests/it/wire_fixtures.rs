@@ -253,10 +253,11 @@ proptest! {
     }
 
     #[test]
-    fn no_json_makes_a_dialect_panic(value in json_value(), dialect in 0..10usize, as_event in any::<bool>()) {
+    fn no_json_makes_a_dialect_panic(value in json_value(), dialect in 0..13usize, as_event in any::<bool>()) {
         let dialect = [
             Dialect::Chat, Dialect::Responses, Dialect::Embeddings, Dialect::Moderations, Dialect::Models,
-            Dialect::Messages, Dialect::Generate, Dialect::Ollama, Dialect::Converse, Dialect::Http,
+            Dialect::Messages, Dialect::Generate, Dialect::Ollama, Dialect::Converse, Dialect::Http, Dialect::Realtime,
+            Dialect::Transcription, Dialect::Mcp,
         ][dialect];
         let mut answer = Answer::default();
         if as_event {

@@ -9,12 +9,14 @@ use crate::act::{Act, WriteKind};
 use crate::clouds;
 use crate::hostile;
 use crate::latency_profile::Manner;
+use crate::mcp;
 use crate::preset::Preset;
 use crate::reply::{Reply, ResetAt};
 use crate::request::{Request, write_head};
 use crate::rule::Fault;
-use crate::speech::{Completion, Dialect, SERVER_ERROR, edge_headers, model, models, owned};
+use crate::speech::{Completion, Dialect, SERVER_ERROR, chunk, edge_headers, model, models, owned};
 use crate::status_page::StatusPage;
+use crate::websocket;
 use llmwatch_core::model::Secret;
 
 /// A request and everything that decides its answer.
@@ -120,6 +122,41 @@ impl Order<'_> {
                     )),
                 }
             }
+            ("GET", path) if Dialect::of(path) == Dialect::Realtime => {
+                if websocket::accept(self.request).is_none() {
+                    return Resource::Whole(invalid_request(426, "A WebSocket is expected here."));
+                }
+                let now = self.page.now;
+                let asked = &json!({"model": self.request.query_value("model")});
+                Resource::Chat(Box::new(Completion::new(
+                    self.request,
+                    asked,
+                    self.manner,
+                    now,
+                    rng,
+                )))
+            }
+            ("POST", path) if path.ends_with("/mcp") => {
+                Resource::Whole(mcp::reply(self.asked, &self.manner.answer))
+            }
+            ("DELETE", path) if path.ends_with("/mcp") => {
+                Resource::Whole(reply(204, String::new()))
+            }
+            ("POST", path) if path.ends_with("/audio/speech") => {
+                let mut sound = reply(200, format!("ID3{}", "\u{4}".repeat(2000)));
+                sound
+                    .headers
+                    .push(("content-type".to_owned(), "audio/mpeg".to_owned()));
+                Resource::Whole(sound)
+            }
+            ("POST", path) if path.ends_with("/audio/transcriptions") => {
+                let usage = json!({"type": "tokens", "input_tokens": 5, "output_tokens": 2, "total_tokens": 7});
+                let body = json!({"text": self.manner.answer, "usage": usage});
+                Resource::Whole(reply(200, body.to_string()))
+            }
+            ("POST", path) if path.ends_with("/embeddings") => {
+                Resource::Whole(reply(200, embeddings(self.asked).to_string()))
+            }
             ("GET", path) if path.ends_with("/models") => {
                 Resource::Whole(reply(200, models(self.page.now).to_string()))
             }
@@ -144,8 +181,8 @@ impl Order<'_> {
             }
             (Dialect::Google, _) => Some(Preset::Vertex401),
             (Dialect::Azure, _) => Some(Preset::Azure401),
-            (Dialect::OpenAi, None) => Some(Preset::OpenAi401MissingKey),
-            (Dialect::OpenAi, Some(_)) => Some(Preset::OpenAi401),
+            (Dialect::OpenAi | Dialect::Realtime, None) => Some(Preset::OpenAi401MissingKey),
+            (Dialect::OpenAi | Dialect::Realtime, Some(_)) => Some(Preset::OpenAi401),
         }
     }
 
@@ -157,7 +194,10 @@ impl Order<'_> {
     fn stream(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let mut headers_due = self.manner.headers_after + self.jitter(rng);
         let dialect = completion.dialect();
-        let head = self.head(200, &[typed(dialect.stream_type()), chunked()], false, rng);
+        let head = match websocket::accept(self.request) {
+            Some(agreed) if dialect == Dialect::Realtime => self.head(101, &agreed, false, rng),
+            _ => self.head(200, &[typed(dialect.stream_type()), chunked()], false, rng),
+        };
         let mut acts = vec![Act::Write {
             due: headers_due,
             kind: WriteKind::Headers,
@@ -166,7 +206,7 @@ impl Order<'_> {
         let event = |due, kind, data: &Value| Act::Write {
             due,
             kind,
-            bytes: chunk(&dialect.framed(data)),
+            bytes: dialect.piece(&dialect.framed(data)),
         };
         for (kind, data) in completion.opening() {
             acts.push(event(headers_due, kind, &data));
@@ -188,7 +228,7 @@ impl Order<'_> {
             b"" => Vec::new(),
             sign => chunk(sign),
         };
-        done.extend_from_slice(LAST_CHUNK);
+        done.extend_from_slice(dialect.last());
         acts.push(Act::Write {
             due: last,
             kind: WriteKind::Done,
@@ -203,8 +243,8 @@ impl Order<'_> {
             Fault::StreamError { body, .. } => {
                 let due = self.cut(acts);
                 let dialect = Dialect::of(&self.request.path);
-                let mut bytes = chunk(&dialect.framed_error(body.as_deref()));
-                bytes.extend_from_slice(LAST_CHUNK);
+                let mut bytes = dialect.piece(&dialect.framed_error(body.as_deref()));
+                bytes.extend_from_slice(dialect.last());
                 acts.push(Act::Write {
                     due,
                     kind: WriteKind::Error,
@@ -216,7 +256,7 @@ impl Order<'_> {
                 acts.push(Act::Write {
                     due,
                     kind: WriteKind::Hostile,
-                    bytes: LAST_CHUNK.to_vec(),
+                    bytes: Dialect::of(&self.request.path).last().to_vec(),
                 });
             }
             Fault::Close { .. } => drop(self.cut(acts)),
@@ -420,9 +460,6 @@ impl Order<'_> {
     }
 }
 
-/// The end of a body in chunks.
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
 const WEB_PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>Simulated provider</title></head>\n\
                         <body><h1>It works</h1></body>\n</html>\n";
 
@@ -449,6 +486,18 @@ fn chunked() -> (String, String) {
     ("transfer-encoding".to_owned(), "chunked".to_owned())
 }
 
+/// An embedding for each input.
+fn embeddings(asked: &Value) -> Value {
+    let inputs = asked["input"].as_array().map_or(1, Vec::len).clamp(1, 100);
+    let data: Vec<Value> = (0..inputs)
+        .map(|n| json!({"object": "embedding", "index": n, "embedding": [0.1, -0.2, 0.3, 0.4, -0.5, 0.6, 0.7, -0.8]}))
+        .collect();
+    json!({
+        "object": "list", "data": data, "model": asked["model"],
+        "usage": {"prompt_tokens": 4 * inputs, "total_tokens": 4 * inputs},
+    })
+}
+
 /// What a scripted body looks like.
 fn content_type(body: &str) -> &'static str {
     match body.trim_start().chars().next() {
@@ -456,14 +505,6 @@ fn content_type(body: &str) -> &'static str {
         Some('<') => "text/html; charset=utf-8",
         _ => "text/plain; charset=utf-8",
     }
-}
-
-/// `data` as one chunk of HTTP's chunked transfer coding (RFC 9112 §7.1).
-fn chunk(data: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
-    bytes.extend_from_slice(data);
-    bytes.extend_from_slice(b"\r\n");
-    bytes
 }
 
 /// Overwrites one byte of the model's text, or of the middle if there is none, with one that no UTF-8 has.

@@ -27,6 +27,7 @@ mod inbox;
 mod latency_profile;
 mod mail;
 mod mail_sink;
+mod mcp;
 mod perform;
 mod preset;
 mod provider;
@@ -39,6 +40,7 @@ mod smtp;
 mod speech;
 mod status_page;
 mod webhook_sink;
+mod websocket;
 mod written;
 
 pub use act::{Act, WriteKind};

@@ -50,6 +50,14 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The value of a parameter of the query, as it stands there.
+    pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
+        self.query
+            .as_deref()?
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
     /// The API key that the caller shows, in the way of whichever vendor: `Authorization: Bearer KEY`, `api-key` (Azure),
     /// `x-api-key` (Anthropic), `x-goog-api-key` or `?key=` (Google).
     pub(crate) fn shown_key(&self) -> Option<&str> {

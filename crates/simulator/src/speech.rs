@@ -9,6 +9,7 @@ use crate::act::WriteKind;
 use crate::clouds;
 use crate::latency_profile::Manner;
 use crate::request::Request;
+use crate::websocket;
 use llmwatch_core::model::Timestamp;
 
 /// Whose words are spoken.
@@ -18,13 +19,16 @@ pub(crate) enum Dialect {
     Azure,
     Bedrock,
     Google,
+    Realtime,
 }
 
 impl Dialect {
     /// Azure's paths begin with `/openai/`, on the classic and on the v1 API, Bedrock's with `/model/`; Google's end in what
     /// is to be done.
     pub(crate) fn of(path: &str) -> Self {
-        if path.starts_with("/openai/") {
+        if path.ends_with("/realtime") {
+            Self::Realtime
+        } else if path.starts_with("/openai/") {
             Self::Azure
         } else if path.starts_with("/model/") {
             Self::Bedrock
@@ -39,7 +43,7 @@ impl Dialect {
     pub(crate) fn headers(self, processing: Duration, rng: &mut Rng) -> Vec<(String, String)> {
         let processing_ms = processing.as_millis().to_string();
         let headers = match self {
-            Self::OpenAi => vec![
+            Self::OpenAi | Self::Realtime => vec![
                 ("openai-organization", "org-simulated".to_owned()),
                 ("openai-processing-ms", processing_ms),
                 ("openai-version", "2020-10-01".to_owned()),
@@ -83,7 +87,9 @@ impl Dialect {
     pub(crate) fn stream_type(self) -> &'static str {
         match self {
             Self::Bedrock => "application/vnd.amazon.eventstream",
-            Self::OpenAi | Self::Azure | Self::Google => "text/event-stream; charset=utf-8",
+            Self::OpenAi | Self::Azure | Self::Google | Self::Realtime => {
+                "text/event-stream; charset=utf-8"
+            }
         }
     }
 
@@ -91,6 +97,7 @@ impl Dialect {
     pub(crate) fn framed(self, event: &Value) -> Vec<u8> {
         match (self, event.as_object().and_then(|e| e.iter().next())) {
             (Self::Bedrock, Some((name, payload))) => clouds::message(name, payload, false),
+            (Self::Realtime, _) => websocket::text(&event.to_string()),
             _ => format!("data: {event}\n\n").into_bytes(),
         }
     }
@@ -109,6 +116,10 @@ impl Dialect {
                 let usual = r#"{"error":{"code":500,"message":"An internal error has occurred.","status":"INTERNAL"}}"#;
                 format!("data: {}\n\n", data.unwrap_or(usual)).into_bytes()
             }
+            Self::Realtime => {
+                let usual = r#"{"type":"error","event_id":"event_e","error":{"type":"server_error","code":null,"message":"The server had an error while processing your request. Sorry about that!","param":null,"event_id":null}}"#;
+                websocket::text(data.unwrap_or(usual))
+            }
             Self::OpenAi | Self::Azure => {
                 format!("data: {}\n\n", data.unwrap_or(SERVER_ERROR)).into_bytes()
             }
@@ -119,9 +130,36 @@ impl Dialect {
     pub(crate) fn done(self) -> &'static [u8] {
         match self {
             Self::OpenAi | Self::Azure => b"data: [DONE]\n\n",
-            Self::Bedrock | Self::Google => b"",
+            Self::Bedrock | Self::Google | Self::Realtime => b"",
         }
     }
+
+    /// A piece of a stream as it stands on the wire.
+    pub(crate) fn piece(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Realtime => bytes.to_vec(),
+            _ => chunk(bytes),
+        }
+    }
+
+    /// The orderly end of a stream.
+    pub(crate) fn last(self) -> &'static [u8] {
+        match self {
+            Self::Realtime => websocket::CLOSE,
+            _ => LAST_CHUNK,
+        }
+    }
+}
+
+/// The end of a body in chunks.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// `data` as one chunk of HTTP's chunked transfer coding (RFC 9112 §7.1).
+pub(crate) fn chunk(data: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
+    bytes.extend_from_slice(data);
+    bytes.extend_from_slice(b"\r\n");
+    bytes
 }
 
 /// OpenAI's error of its own.
@@ -179,7 +217,8 @@ impl Completion {
             finish_reason: manner.finish_reason.clone(),
             streaming: asked["stream"] == true
                 || request.path.ends_with("/converse-stream")
-                || request.path.ends_with(":streamGenerateContent"),
+                || request.path.ends_with(":streamGenerateContent")
+                || Dialect::of(&request.path) == Dialect::Realtime,
             wants_usage: asked["stream_options"]["include_usage"] == true,
         }
     }
@@ -202,7 +241,7 @@ impl Completion {
                 Some(&self.finish_reason),
                 &self.usage_of_google(),
             ),
-            Dialect::OpenAi | Dialect::Azure => self.body_of_openai(&text),
+            Dialect::OpenAi | Dialect::Azure | Dialect::Realtime => self.body_of_openai(&text),
         }
     }
 
@@ -235,6 +274,22 @@ impl Completion {
         match self.dialect {
             Dialect::Bedrock => vec![(WriteKind::Role, clouds::converse_start())],
             Dialect::Google => Vec::new(),
+            Dialect::Realtime => vec![
+                (
+                    WriteKind::Preamble,
+                    json!({
+                        "type": "session.created", "event_id": "event_1",
+                        "session": {"type": "realtime", "object": "realtime.session", "id": "sess_simulated", "model": self.model},
+                    }),
+                ),
+                (
+                    WriteKind::Role,
+                    json!({
+                        "type": "response.created", "event_id": "event_2",
+                        "response": {"object": "realtime.response", "id": "resp_simulated", "status": "in_progress", "output": []},
+                    }),
+                ),
+            ],
             Dialect::OpenAi => vec![(WriteKind::Role, self.role_chunk())],
             // Azure's first chunk has no choices.
             Dialect::Azure => vec![
@@ -265,6 +320,11 @@ impl Completion {
         match self.dialect {
             Dialect::Bedrock => clouds::converse_delta(text),
             Dialect::Google => clouds::generate(&self.model, text, None, &Value::Null),
+            Dialect::Realtime => json!({
+                "type": "response.output_text.delta", "event_id": format!("event_{}", n + 3),
+                "response_id": "resp_simulated", "item_id": "item_1", "output_index": 0, "content_index": 0,
+                "delta": text,
+            }),
             Dialect::OpenAi | Dialect::Azure => self.chunk(&json!({"content": text}), None, true),
         }
     }
@@ -284,6 +344,26 @@ impl Completion {
                 let usage = self.usage_of_google();
                 let last = clouds::generate(&self.model, "", Some(reason), &usage);
                 vec![(WriteKind::Finish, last)]
+            }
+            Dialect::Realtime => {
+                let output = self.tokens();
+                let status = match reason.as_str() {
+                    "length" | "content_filter" => "incomplete",
+                    _ => "completed",
+                };
+                let details = match reason.as_str() {
+                    "length" => json!({"type": "incomplete", "reason": "max_output_tokens"}),
+                    "content_filter" => json!({"type": "incomplete", "reason": "content_filter"}),
+                    _ => Value::Null,
+                };
+                let response = json!({
+                    "object": "realtime.response", "id": "resp_simulated", "status": status, "status_details": details,
+                    "output": [],
+                    "usage": {"total_tokens": PROMPT_TOKENS + output, "input_tokens": PROMPT_TOKENS, "output_tokens": output},
+                });
+                let done =
+                    json!({"type": "response.done", "event_id": "event_0", "response": response});
+                vec![(WriteKind::Finish, done)]
             }
             Dialect::OpenAi | Dialect::Azure => {
                 let finish = self.chunk(&json!({}), Some(reason), false);

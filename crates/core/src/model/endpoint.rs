@@ -81,6 +81,9 @@ pub enum Provider {
     /// Google Cloud's Vertex AI.
     #[serde(rename = "vertex")]
     Vertex,
+    /// A server of the Model Context Protocol.
+    #[serde(rename = "mcp")]
+    Mcp,
     /// Any web target.
     Http,
 }
@@ -109,6 +112,7 @@ impl Provider {
         Self::DashScope,
         Self::Bedrock,
         Self::Vertex,
+        Self::Mcp,
         Self::Http,
     ];
 
@@ -136,6 +140,7 @@ impl Provider {
             Self::DashScope => "dashscope",
             Self::Bedrock => "bedrock",
             Self::Vertex => "vertex",
+            Self::Mcp => "mcp",
             Self::Http => "http",
         }
     }
@@ -190,6 +195,7 @@ impl Provider {
             Self::DashScope => "DashScope",
             Self::Bedrock => "Bedrock",
             Self::Vertex => "Vertex AI",
+            Self::Mcp => "MCP",
             Self::Http => "HTTP",
         }
     }
@@ -219,6 +225,14 @@ pub enum Api {
     Ollama,
     /// Bedrock's Converse.
     Converse,
+    /// OpenAI's Realtime, over WebSocket.
+    Realtime,
+    /// Text to speech.
+    Speech,
+    /// Speech to text.
+    Transcription,
+    /// The Model Context Protocol.
+    Mcp,
     /// One plain HTTP request.
     Http,
 }
@@ -235,6 +249,10 @@ impl Api {
         Self::Generate,
         Self::Ollama,
         Self::Converse,
+        Self::Realtime,
+        Self::Speech,
+        Self::Transcription,
+        Self::Mcp,
         Self::Http,
     ];
 
@@ -250,6 +268,10 @@ impl Api {
             Self::Generate => "generate",
             Self::Ollama => "ollama",
             Self::Converse => "converse",
+            Self::Realtime => "realtime",
+            Self::Speech => "speech",
+            Self::Transcription => "transcription",
+            Self::Mcp => "mcp",
             Self::Http => "http",
         }
     }
@@ -581,7 +603,7 @@ impl Endpoint {
     /// compatible servers and web targets the authority of the base URL, since two of those have nothing in common.
     pub fn domain(&self) -> String {
         match self.provider {
-            Provider::OpenAiCompatible | Provider::Http => self
+            Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => self
                 .base_url
                 .authority()
                 .rsplit('@')
@@ -595,7 +617,7 @@ impl Endpoint {
     /// The name of the failure domain as people say it.
     pub fn domain_title(&self) -> String {
         match self.provider {
-            Provider::OpenAiCompatible | Provider::Http => self.domain(),
+            Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => self.domain(),
             vendor => vendor.title().to_owned(),
         }
     }

@@ -16,6 +16,8 @@ pub const ANSWER: &str = "pong";
 pub const PROMPT_TOKENS: (u32, u32) = (22, 3);
 /// The same with [`INPUT`].
 pub const INPUT_TOKENS: (u32, u32) = (8, 0);
+/// The prompt of a long probe: many tokens that need no thought.
+pub const LONG_PROMPT: &str = "Write the numbers from one to three hundred as words, one a line.";
 /// Room for a short answer.
 pub const MAX_TOKENS: u32 = 64;
 /// Room for a model whose thinking cannot be switched off.
@@ -31,6 +33,7 @@ pub fn base_url(provider: Provider) -> Option<&'static str> {
         | Provider::OpenAiCompatible
         | Provider::Bedrock
         | Provider::Vertex
+        | Provider::Mcp
         | Provider::Http => None,
         vendor => presets::of(vendor).map(|preset| preset.base_url),
     }
@@ -42,6 +45,7 @@ pub fn default_api(provider: Provider) -> Api {
         Provider::Anthropic => Api::Messages,
         Provider::Gemini | Provider::Vertex => Api::Generate,
         Provider::Bedrock => Api::Converse,
+        Provider::Mcp => Api::Mcp,
         Provider::Http => Api::Http,
         _ => Api::Chat,
     }
@@ -56,9 +60,21 @@ pub fn apis(provider: Provider) -> &'static [Api] {
             Api::Embeddings,
             Api::Moderations,
             Api::Models,
+            Api::Realtime,
+            Api::Speech,
+            Api::Transcription,
             Api::Http,
         ],
-        Provider::AzureOpenAi => &[Api::Chat, Api::Responses, Api::Embeddings, Api::Http],
+        Provider::AzureOpenAi => &[
+            Api::Chat,
+            Api::Responses,
+            Api::Embeddings,
+            Api::Realtime,
+            Api::Speech,
+            Api::Transcription,
+            Api::Http,
+        ],
+        Provider::Mcp => &[Api::Mcp, Api::Http],
         Provider::Anthropic => &[Api::Messages, Api::Models, Api::Http],
         Provider::Gemini => &[Api::Generate, Api::Models, Api::Http],
         Provider::OpenAiCompatible => &[
@@ -67,6 +83,9 @@ pub fn apis(provider: Provider) -> &'static [Api] {
             Api::Embeddings,
             Api::Models,
             Api::Ollama,
+            Api::Realtime,
+            Api::Speech,
+            Api::Transcription,
             Api::Http,
         ],
         Provider::Bedrock => &[Api::Converse, Api::Http],
@@ -80,6 +99,7 @@ pub fn apis(provider: Provider) -> &'static [Api] {
 pub fn prompt(api: Api) -> &'static str {
     match api {
         Api::Embeddings | Api::Moderations => INPUT,
+        Api::Speech => ANSWER,
         _ => PROMPT,
     }
 }
@@ -88,7 +108,13 @@ pub fn prompt(api: Api) -> &'static str {
 pub fn talks(api: Api) -> bool {
     matches!(
         api,
-        Api::Chat | Api::Responses | Api::Messages | Api::Generate | Api::Ollama | Api::Converse
+        Api::Chat
+            | Api::Responses
+            | Api::Messages
+            | Api::Generate
+            | Api::Ollama
+            | Api::Converse
+            | Api::Realtime
     )
 }
 
@@ -101,6 +127,9 @@ pub fn default_model(provider: Provider, api: Api) -> Option<&'static str> {
         (Provider::OpenAi | Provider::AzureOpenAi, Api::Embeddings) => {
             Some("text-embedding-3-small")
         }
+        (Provider::OpenAi, Api::Realtime) => Some("gpt-realtime-2.1-mini"),
+        (Provider::OpenAi, Api::Speech) => Some("gpt-4o-mini-tts"),
+        (Provider::OpenAi, Api::Transcription) => Some("gpt-4o-mini-transcribe"),
         (Provider::OpenAi, Api::Moderations) => Some("omni-moderation-latest"),
         (Provider::Anthropic, Api::Messages) => Some("claude-haiku-5-5"),
         (Provider::Gemini | Provider::Vertex, Api::Generate) => Some("gemini-2.5-flash-lite"),
@@ -236,6 +265,10 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("gpt-5-mini", 0.25, 2.00),
     ("gpt-4.1-mini", 0.40, 1.60),
     ("gpt-4.1-nano", 0.10, 0.40),
+    ("gpt-realtime-2.1-mini", 0.60, 2.40),
+    ("gpt-realtime-mini", 0.60, 2.40),
+    ("gpt-4o-mini-tts", 0.60, 12.00),
+    ("gpt-4o-mini-transcribe", 1.25, 5.00),
     ("gpt-4o-mini", 0.15, 0.60),
     ("text-embedding-3-small", 0.02, 0.0),
     ("text-embedding-3-large", 0.13, 0.0),

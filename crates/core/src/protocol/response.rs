@@ -46,6 +46,9 @@ enum BodyFormat {
     FirstLine(Vec<u8>),
     Lines(NdjsonReader),
     Messages(EventStream),
+    /// Messages that come apart already.
+    Frames,
+    Audio,
     Whole(Vec<u8>),
 }
 
@@ -55,8 +58,10 @@ impl BodyFormat {
     /// help, since it is wrong as often as not.
     fn sniff(expected: Framing, byte: u8) -> Self {
         match (expected, byte) {
+            (Framing::Audio, b'{' | b'<') => Self::Whole(Vec::new()),
+            (Framing::Audio, _) => Self::Audio,
             (Framing::Lines, b'{') => Self::FirstLine(Vec::new()),
-            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Whole, _) => {
+            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Frames | Framing::Whole, _) => {
                 Self::Whole(Vec::new())
             }
             (Framing::Events, _) => Self::Events(Sse::default()),
@@ -121,7 +126,10 @@ impl<'e> ResponseReader<'e> {
         let is_wanted = reader.is_wanted();
         let is_stream = dialect.framing(endpoint) != Framing::Whole;
         if is_wanted && is_stream {
-            reader.body = BodyFormat::Undetermined(dialect.framing(endpoint));
+            reader.body = match dialect.framing(endpoint) {
+                Framing::Frames => BodyFormat::Frames,
+                framing => BodyFormat::Undetermined(framing),
+            };
         } else if is_wanted && dialect == Dialect::Http && !endpoint.expect.checks_text() {
             reader.body = BodyFormat::Ignored;
         }
@@ -168,6 +176,26 @@ impl<'e> ResponseReader<'e> {
         !matches!(self.body, BodyFormat::Whole(_) | BodyFormat::Ignored)
     }
 
+    /// Takes a message of a WebSocket in that arrived at `at`.
+    pub fn take_frame(&mut self, text: &str, at: f64) {
+        if self.is_over() {
+            return;
+        }
+        self.times.bytes = self.times.bytes.saturating_add(text.len());
+        if self.times.bytes > MAX_BYTES {
+            self.broken = Some(too_large());
+            return;
+        }
+        let mut progress = Progress {
+            dialect: self.dialect,
+            answer: &mut self.answer,
+            times: &mut self.times,
+            ended: &mut self.ended,
+            at,
+        };
+        progress.event(text, false);
+    }
+
     /// Takes a part of the body in that arrived at `at`.
     pub fn take(&mut self, part: &[u8], at: f64) {
         if self.decoder.is_none() {
@@ -203,10 +231,7 @@ impl<'e> ResponseReader<'e> {
         }
         self.times.bytes = self.times.bytes.saturating_add(part.len());
         if self.times.bytes > MAX_BYTES {
-            self.broken = Some(Classified::new(
-                Fault::BodyTooLarge,
-                format!("more than {MAX_BYTES} bytes"),
-            ));
+            self.broken = Some(too_large());
             return;
         }
         let Some(part) = self.determine_format(part) else {
@@ -260,7 +285,14 @@ impl<'e> ResponseReader<'e> {
             at,
         };
         let read = match &mut self.body {
-            BodyFormat::Ignored | BodyFormat::Undetermined(_) | BodyFormat::FirstLine(_) => Ok(()),
+            BodyFormat::Ignored
+            | BodyFormat::Undetermined(_)
+            | BodyFormat::FirstLine(_)
+            | BodyFormat::Frames => Ok(()),
+            BodyFormat::Audio => {
+                progress.sound(part.len());
+                Ok(())
+            }
             BodyFormat::Whole(body) => {
                 body.extend_from_slice(part);
                 Ok(())
@@ -315,6 +347,9 @@ impl<'e> ResponseReader<'e> {
             }
             _ => Ok(()),
         };
+        if matches!(self.body, BodyFormat::Audio) {
+            self.answer.complete = true;
+        }
         self.ended = true;
     }
 
@@ -510,6 +545,7 @@ impl<'e> ResponseReader<'e> {
         match self.dialect {
             Dialect::Http if self.endpoint.expect_status.is_empty() => (200..300).contains(&status),
             Dialect::Http => self.endpoint.expect_status.contains(&status),
+            Dialect::Realtime => status == 101,
             _ => status == 200,
         }
     }
@@ -526,6 +562,21 @@ struct Progress<'a> {
 }
 
 impl Progress<'_> {
+    /// Sound has arrived: what a listener waits for, though nothing in it is read.
+    fn sound(&mut self, bytes: usize) {
+        let times = &mut *self.times;
+        times.first_event.get_or_insert(self.at);
+        times.first_token.get_or_insert(self.at);
+        times.first_any_token.get_or_insert(self.at);
+        times.last_token = Some(self.at);
+        if let Some(last) = times.last_content.replace(self.at) {
+            times.max_gap = Some(times.max_gap.unwrap_or(0.0).max(self.at - last));
+        }
+        if bytes > 0 {
+            "sound".clone_into(&mut self.answer.text);
+        }
+    }
+
     fn event(&mut self, data: &str, is_error: bool) {
         // What follows the end in the same piece is not read, as it would not be in the next.
         if *self.ended {
@@ -593,6 +644,10 @@ fn decoded_text(bytes: Vec<u8>, charset: Option<&str>) -> String {
 
 fn not_text(fault: Fault, NotText(received): &NotText) -> Classified {
     Classified::new(fault, format!("not UTF-8: {received}"))
+}
+
+fn too_large() -> Classified {
+    Classified::new(Fault::BodyTooLarge, format!("more than {MAX_BYTES} bytes"))
 }
 
 fn plain(fault: Fault) -> Classified {

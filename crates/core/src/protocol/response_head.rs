@@ -54,6 +54,8 @@ pub struct ResponseHead {
     pub organization: Option<String>,
     /// How long to wait before the next request.
     pub retry_after: Option<Duration>,
+    /// The id of an MCP session.
+    pub session: Option<String>,
     /// Where a redirect leads, without a query and whatever else may be secret.
     pub location: Option<String>,
 }
@@ -139,6 +141,7 @@ pub fn read(
         charset: text("content-type").and_then(charset).map(|c| bounded(&c)),
         from_proxy: text("x-squid-error").is_some(),
         error_type: text("x-amzn-errortype").map(bounded),
+        session: text("mcp-session-id").map(str::to_owned),
         challenged: text("cf-mitigated").is_some_and(|v| v.eq_ignore_ascii_case("challenge")),
         request_id: first(&[
             "x-request-id",

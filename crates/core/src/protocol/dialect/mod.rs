@@ -1,15 +1,18 @@
 //! What each API wants to be asked and how its answer reads. Pure: one file an API, and this enum.
 
 mod adaptation;
+mod audio;
 mod chat;
 mod converse;
 mod embeddings;
 mod generate;
 mod http;
+pub mod mcp;
 mod messages;
 mod models;
 mod moderations;
 mod ollama;
+mod realtime;
 mod responses;
 mod thoughts;
 
@@ -128,6 +131,8 @@ pub struct Answer {
     pub fingerprint: Option<String>,
     /// How long the server took to load the model before it began, in milliseconds.
     pub load_ms: Option<f64>,
+    /// What an MCP server has said of itself.
+    pub server: Option<mcp::Server>,
     /// Models of a list whose end is announced, with the date as it was written.
     pub retiring: Vec<(String, String)>,
 }
@@ -211,6 +216,10 @@ pub enum Framing {
     Lines,
     /// As messages of AWS's event stream.
     Messages,
+    /// As messages of a WebSocket.
+    Frames,
+    /// As sound.
+    Audio,
 }
 
 /// The API of an endpoint.
@@ -234,6 +243,14 @@ pub enum Dialect {
     Ollama,
     /// Bedrock's Converse.
     Converse,
+    /// OpenAI's Realtime.
+    Realtime,
+    /// `/audio/speech`.
+    Speech,
+    /// `/audio/transcriptions`.
+    Transcription,
+    /// The Model Context Protocol.
+    Mcp,
     /// A plain HTTP request.
     Http,
 }
@@ -251,6 +268,10 @@ impl Dialect {
             Api::Generate => Self::Generate,
             Api::Ollama => Self::Ollama,
             Api::Converse => Self::Converse,
+            Api::Realtime => Self::Realtime,
+            Api::Speech => Self::Speech,
+            Api::Transcription => Self::Transcription,
+            Api::Mcp => Self::Mcp,
             Api::Http => Self::Http,
         }
     }
@@ -263,14 +284,16 @@ impl Dialect {
             }
             Self::Ollama if endpoint.stream => Framing::Lines,
             Self::Converse if endpoint.stream => Framing::Messages,
+            Self::Realtime => Framing::Frames,
+            Self::Speech => Framing::Audio,
+            Self::Mcp => Framing::Events,
             _ => Framing::Whole,
         }
     }
 
     /// The request of a probe.
     pub fn request(self, ask: &ProbeRequest<'_>) -> Request {
-        let endpoint = ask.endpoint;
-        let mut request = match self {
+        let request = match self {
             Self::Chat => chat::request(ask),
             Self::Responses => responses::request(ask),
             Self::Embeddings => embeddings::request(ask),
@@ -280,15 +303,31 @@ impl Dialect {
             Self::Generate => generate::request(ask),
             Self::Ollama => ollama::request(ask),
             Self::Converse => converse::request(ask),
+            Self::Realtime => realtime::request(ask),
+            Self::Speech => audio::speech(ask),
+            Self::Transcription => audio::transcription(ask),
+            Self::Mcp => return mcp::Session::default().request(ask),
             Self::Http => http::request(ask),
         };
+        self.complete(ask, request)
+    }
+
+    /// Adds what all requests of the API have.
+    fn complete(self, ask: &ProbeRequest<'_>, mut request: Request) -> Request {
+        let endpoint = ask.endpoint;
         let mut headers = vec![
             ("user-agent".to_owned(), AGENT.to_owned()),
             // Compression makes some proxies hold the stream back.
             ("accept-encoding".to_owned(), "identity".to_owned()),
         ];
         match self {
-            Self::Http => headers.push(("accept".to_owned(), "*/*".to_owned())),
+            Self::Http | Self::Realtime | Self::Speech => {
+                headers.push(("accept".to_owned(), "*/*".to_owned()));
+            }
+            Self::Mcp => headers.push((
+                "accept".to_owned(),
+                "application/json, text/event-stream".to_owned(),
+            )),
             _ if self.framing(endpoint) == Framing::Events => {
                 headers.push(("accept".to_owned(), "text/event-stream".to_owned()));
             }
@@ -298,7 +337,11 @@ impl Dialect {
             )),
             _ => headers.push(("accept".to_owned(), "application/json".to_owned())),
         }
-        if !request.body.is_empty() {
+        let has_type = request
+            .headers
+            .iter()
+            .any(|(name, _)| name == "content-type");
+        if !request.body.is_empty() && !has_type && self != Self::Realtime {
             headers.push(("content-type".to_owned(), "application/json".to_owned()));
         }
         if endpoint.provider == Provider::OpenAi && self != Self::Http {
@@ -343,9 +386,14 @@ impl Dialect {
             Self::Generate => generate::event(answer, &event),
             Self::Ollama => ollama::event(answer, &event),
             Self::Converse => converse::event(answer, &event),
-            Self::Embeddings | Self::Moderations | Self::Models | Self::Http => {
-                StreamEvent::Nothing
-            }
+            Self::Realtime => realtime::event(answer, &event),
+            Self::Mcp => mcp::event(answer, &event),
+            Self::Embeddings
+            | Self::Moderations
+            | Self::Models
+            | Self::Speech
+            | Self::Transcription
+            | Self::Http => StreamEvent::Nothing,
         }
     }
 
@@ -379,6 +427,10 @@ impl Dialect {
             Self::Generate => generate::body(answer, &whole),
             Self::Ollama => ollama::body(answer, &whole),
             Self::Converse => converse::body(answer, &whole),
+            Self::Transcription => audio::transcript(answer, &whole),
+            Self::Mcp => mcp::body(answer, &whole),
+            // Neither is answered with a document.
+            Self::Realtime | Self::Speech => answer.malformed = true,
             Self::Http => {}
         }
     }

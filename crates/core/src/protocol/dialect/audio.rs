@@ -1,0 +1,98 @@
+//! Text to speech and speech to text in OpenAI's manner, with a word and a tone.
+
+use serde_json::{Value, json};
+
+use super::{Answer, ProbeRequest, Request, chat, text_of};
+
+/// Half a second of a quiet tone: long enough for every API, and nothing that could be private.
+const SAMPLES_PER_SECOND: u32 = 8000;
+const SAMPLES: u32 = SAMPLES_PER_SECOND / 2;
+const TONE_HZ: f64 = 440.0;
+const LOUDNESS: f64 = 3000.0;
+/// Where the parts of the form begin and end.
+const BOUNDARY: &str = "llmwatch-7d1c9a52e6b84f0d";
+
+/// The request for speech; the answer is the sound itself.
+pub(super) fn speech(ask: &ProbeRequest<'_>) -> Request {
+    ask.openai("audio/speech", true, || {
+        json!({
+            "model": ask.model(),
+            "input": ask.endpoint.prompt,
+            "voice": "alloy",
+            "response_format": "mp3",
+        })
+    })
+}
+
+/// The request for a transcript, a form with a file.
+pub(super) fn transcription(ask: &ProbeRequest<'_>) -> Request {
+    let mut request = ask.openai("audio/transcriptions", true, || Value::Null);
+    if ask.endpoint.body.is_none() {
+        request.body = form(ask.model().unwrap_or_default());
+        request.headers.push((
+            "content-type".to_owned(),
+            format!("multipart/form-data; boundary={BOUNDARY}"),
+        ));
+    }
+    request
+}
+
+/// The form, with the fields in the order in which OpenAI's client sends them.
+fn form(model: &str) -> Vec<u8> {
+    let field = |name: &str, value: &str| {
+        format!(
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        )
+    };
+    let mut body = field("model", model).into_bytes();
+    body.extend(field("response_format", "json").bytes());
+    body.extend(
+        format!(
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"tone.wav\"\r\n\
+             content-type: audio/wav\r\n\r\n"
+        )
+        .bytes(),
+    );
+    body.extend(tone());
+    body.extend(format!("\r\n--{BOUNDARY}--\r\n").bytes());
+    body
+}
+
+/// A tone as a WAV file of one channel with 16 bits a sample.
+fn tone() -> Vec<u8> {
+    let length = SAMPLES * 2;
+    let mut wav = Vec::with_capacity(44 + length as usize);
+    wav.extend(b"RIFF");
+    wav.extend((36 + length).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16_u32.to_le_bytes());
+    // PCM, one channel.
+    wav.extend([1, 0, 1, 0]);
+    wav.extend(SAMPLES_PER_SECOND.to_le_bytes());
+    wav.extend((SAMPLES_PER_SECOND * 2).to_le_bytes());
+    wav.extend([2, 0, 16, 0]);
+    wav.extend(b"data");
+    wav.extend(length.to_le_bytes());
+    for n in 0..SAMPLES {
+        let at = f64::from(n) / f64::from(SAMPLES_PER_SECOND);
+        let value = (LOUDNESS * (std::f64::consts::TAU * TONE_HZ * at).sin()) as i16;
+        wav.extend(value.to_le_bytes());
+    }
+    wav
+}
+
+/// A transcript. A tone has no words, so an empty one is an answer as well.
+pub(super) fn transcript(answer: &mut Answer, whole: &Value) {
+    let Some(text) = whole["text"].as_str() else {
+        answer.malformed = true;
+        return;
+    };
+    answer.text = if text.trim().is_empty() {
+        "an empty transcript".to_owned()
+    } else {
+        text.to_owned()
+    };
+    answer.model = text_of(&whole["model"]);
+    chat::usage(answer, &whole["usage"]);
+    answer.complete = true;
+}

@@ -1,0 +1,212 @@
+//! The Model Context Protocol over HTTP ("Streamable HTTP"): initialize, list the tools, optionally call one. Each step is
+//! a POST of one JSON-RPC message; the answer is a document or a stream of events.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Dialect, ProbeRequest, Request, StreamEvent, append, error_in, text_of};
+use crate::model::Expect;
+
+/// The version that is offered; a server answers with the one that it takes.
+const VERSION: &str = "2025-06-18";
+/// How many tools are remembered.
+const MAX_TOOLS: usize = 1000;
+/// A session's id or a version has no more bytes.
+const MAX_HEADER: usize = 256;
+
+/// What a server has said of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Server {
+    /// The version of the protocol that it takes.
+    pub version: Option<String>,
+    /// It has tools.
+    pub has_tools: bool,
+}
+
+/// What is asked next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Step {
+    /// `initialize`.
+    #[default]
+    Initialize,
+    /// The notification that the client is ready, which has no answer.
+    Ready,
+    /// `tools/list`.
+    List,
+    /// `tools/call`.
+    Call,
+    /// `ping`, of a server without tools.
+    Ping,
+}
+
+/// One session with a server.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// What is asked next.
+    pub step: Step,
+    id: Option<String>,
+    server: Server,
+}
+
+impl Session {
+    /// The request of the step.
+    pub fn request(&self, ask: &ProbeRequest<'_>) -> Request {
+        let call = ask.endpoint.body.as_deref();
+        let (method, params) = match self.step {
+            Step::Initialize => (
+                "initialize",
+                json!({
+                    "protocolVersion": VERSION,
+                    "capabilities": {},
+                    "clientInfo": {"name": "llmwatch", "version": env!("CARGO_PKG_VERSION")},
+                }),
+            ),
+            Step::Ready => ("notifications/initialized", Value::Null),
+            Step::List => ("tools/list", json!({})),
+            Step::Ping => ("ping", Value::Null),
+            Step::Call => {
+                let arguments: Value = call
+                    .and_then(|text| serde_json::from_str(text).ok())
+                    .unwrap_or_else(|| json!({}));
+                let name = ask.endpoint.expect.tool.as_deref();
+                ("tools/call", json!({"name": name, "arguments": arguments}))
+            }
+        };
+        let mut message = json!({"jsonrpc": "2.0", "method": method});
+        if self.step != Step::Ready {
+            message["id"] = json!(self.step as u8 + 1);
+        }
+        if !params.is_null() {
+            message["params"] = params;
+        }
+        let request = Request {
+            method: "POST".to_owned(),
+            url: ask.endpoint.base_url.clone(),
+            headers: self.headers(ask),
+            body: message.to_string().into_bytes(),
+        };
+        Dialect::Mcp.complete(ask, request)
+    }
+
+    fn headers(&self, ask: &ProbeRequest<'_>) -> Vec<(String, String)> {
+        let key = ask.endpoint.api_key.as_ref();
+        let values = [
+            (
+                "authorization",
+                key.map(|key| format!("Bearer {}", key.expose())),
+            ),
+            ("mcp-session-id", self.id.clone()),
+            ("mcp-protocol-version", self.server.version.clone()),
+        ];
+        values
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
+    }
+
+    /// The request that ends the session, if the server has given it an id.
+    pub fn end(&self, ask: &ProbeRequest<'_>) -> Option<Request> {
+        self.id.as_ref()?;
+        let request = Request {
+            method: "DELETE".to_owned(),
+            url: ask.endpoint.base_url.clone(),
+            headers: self.headers(ask),
+            body: Vec::new(),
+        };
+        Some(Dialect::Mcp.complete(ask, request))
+    }
+
+    /// What the answer to this step must be.
+    pub fn expect(&self, all: &Expect, calls: bool) -> Expect {
+        match self.step {
+            Step::Initialize | Step::Ready | Step::Ping => Expect::default(),
+            Step::List if calls => Expect {
+                tool: all.tool.clone(),
+                ..Expect::default()
+            },
+            Step::List => all.clone(),
+            Step::Call => Expect {
+                tool: None,
+                ..all.clone()
+            },
+        }
+    }
+
+    /// Takes in the answer to the step, with the session's id in its head; false when it was the last one.
+    pub fn advance(&mut self, id: Option<String>, answer: &Answer, calls: bool) -> bool {
+        if let Some(id) = id.filter(|id| id.len() <= MAX_HEADER) {
+            self.id = Some(id);
+        }
+        if let Some(server) = &answer.server {
+            self.server = server.clone();
+        }
+        self.step = match self.step {
+            Step::Initialize => Step::Ready,
+            Step::Ready if self.server.has_tools => Step::List,
+            Step::Ready => Step::Ping,
+            Step::List if calls => Step::Call,
+            Step::List | Step::Call | Step::Ping => return false,
+        };
+        true
+    }
+}
+
+/// Takes one JSON-RPC message in. Notifications and requests of the server are none of the probe's business.
+pub(super) fn event(answer: &mut Answer, message: &Value) -> StreamEvent {
+    if message["error"].is_object() {
+        answer.error = error_in(message);
+        return StreamEvent::End;
+    }
+    if message["result"].is_object() {
+        take(answer, &message["result"]);
+        return StreamEvent::End;
+    }
+    StreamEvent::Nothing
+}
+
+pub(super) fn body(answer: &mut Answer, message: &Value) {
+    // Older servers answer with a list of messages.
+    let messages = match message {
+        Value::Array(list) => list.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let is_answered = messages
+        .iter()
+        .any(|message| event(answer, message) == StreamEvent::End);
+    if !is_answered {
+        answer.malformed = true;
+    }
+}
+
+fn take(answer: &mut Answer, result: &Value) {
+    answer.complete = true;
+    if let Some(version) = text_of(&result["protocolVersion"]) {
+        answer.server = Some(Server {
+            version: Some(version).filter(|version| {
+                version.len() <= MAX_HEADER && version.chars().all(|c| c.is_ascii_graphic())
+            }),
+            has_tools: result["capabilities"]["tools"].is_object(),
+        });
+        let name = text_of(&result["serverInfo"]["name"]);
+        answer.text = name.unwrap_or_else(|| "a server without a name".to_owned());
+    } else if let Some(tools) = result["tools"].as_array() {
+        for tool in tools.iter().take(MAX_TOOLS) {
+            if let Some(name) = tool["name"].as_str() {
+                answer.tools.push(name.to_owned());
+            }
+        }
+        answer.text = answer.tools.join("\n");
+    } else if let Some(content) = result["content"].as_array() {
+        for part in content {
+            append(&mut answer.text, &part["text"]);
+        }
+        if result["isError"] == true {
+            let text = std::mem::take(&mut answer.text);
+            answer.error = Some(json!({"message": text}));
+        } else if answer.text.is_empty() && !content.is_empty() {
+            "a result without text".clone_into(&mut answer.text);
+        }
+    } else {
+        // The answer to a ping has nothing in it.
+        "pong".clone_into(&mut answer.text);
+    }
+}
