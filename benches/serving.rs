@@ -309,6 +309,7 @@ async fn serve(
         history: web::pages::HistoryCache::default(),
         traffic: web::traffic::Traffic::default(),
         links: llmwatch::links::Links::new(&[7; 32]),
+        reload: web::Reload::default(),
     };
     tokio::spawn(async move {
         web::run(listener, view).await;

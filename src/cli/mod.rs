@@ -17,6 +17,7 @@ mod note;
 mod outbox;
 mod point_in_time;
 mod probe;
+mod reload;
 mod report;
 mod route;
 mod run;
@@ -123,6 +124,8 @@ enum Subcommands {
     Ack(ack::Args),
     /// Add a note to an incident, for the page and the next message
     Note(note::Args),
+    /// Have the daemon reload its configuration; fails when the daemon rejects it
+    Reload(reload::Args),
     /// The endpoint to use now
     Route(route::Args),
     /// Availability report for a period: faults, latency, incidents, SLO and cost
@@ -206,6 +209,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Subcommands::Silence(args) => silence::run(&globals, &args).await,
         Subcommands::Ack(args) => ack::run(&globals, &args).await,
         Subcommands::Note(args) => note::run(&globals, &args).await,
+        Subcommands::Reload(args) => reload::run(&globals, &args).await,
         Subcommands::Route(args) => route::run(&globals, &args).await,
         Subcommands::Report(args) => report::run(&globals, &args),
         Subcommands::TestAlert(args) => test_alert::run(&globals, &args).await,

@@ -13,8 +13,7 @@ use crate::config::Settings;
 use crate::daemon::pipeline;
 use crate::store::Store;
 use llmwatch_core::message::values::{Locale, NONE};
-use llmwatch_core::model::ChannelStats;
-use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{AlertState, ChannelStats, Snapshot};
 use llmwatch_core::schedule::budget;
 
 /// How long the daemon may take to answer.
@@ -147,7 +146,10 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     rows.extend(snapshot.endpoints.iter().map(|e| {
         vec![
             e.name.clone(),
-            e.status.as_str().to_owned(),
+            match e.alert.state {
+                AlertState::Pending => "pending".to_owned(),
+                _ => e.status.as_str().to_owned(),
+            },
             e.first_token_ms_p50
                 .map_or(NONE.to_owned(), |ms| locale.latency(ms)),
             e.availability_24h

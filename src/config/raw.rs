@@ -218,7 +218,13 @@ impl<'a> Table<'a> {
                         path.display(),
                         first.key
                     );
-                    (message, "check its path and permissions")
+                    let help = if first.key == file {
+                        "check its path and permissions"
+                    } else {
+                        "add `LoadCredential=` for it to the unit, then `systemctl restart llmwatch`: systemd \
+                         sets credentials up when the service starts, not at a reload"
+                    };
+                    (message, help)
                 }
             },
             Err(problem) => problem,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -219,6 +219,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         subscribers.await;
         ("the subscriptions", Ok(()))
     });
+    let (reload_request, mut reload_requests) = web::Reload::channel();
     let view = web::View {
         commands: commands.clone(),
         subscriptions,
@@ -231,6 +232,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         history: web::pages::HistoryCache::default(),
         traffic: web::traffic::Traffic::stored(&config.process.state_dir),
         links,
+        reload: reload_request,
         broadcast,
         counters: counters.clone(),
     };
@@ -291,7 +293,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             _ = interrupt.recv() => break Ok("SIGINT"),
             () = stop.cancelled() => break Ok("asked to"),
             Some(ended) = parts.join_next() => break Err(ended),
-            _ = hangup.recv() => {
+            reply = reload_asked(&mut hangup, &mut reload_requests) => {
                 service.reloading();
                 let current = config_out.borrow().clone();
                 let new = reload().map_err(|error| error.to_string()).and_then(|new| {
@@ -299,6 +301,11 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                     Ok(new)
                 });
                 counters.reloaded(new.is_ok());
+                if let Some(reply) = reply {
+                    let result = new.as_ref().map(|_| ()).map_err(|error| first_error(error));
+                    // Whoever asked may have gone.
+                    let _ = reply.send(result);
+                }
                 match new {
                     Err(error) => rejected(&error),
                     Ok(new) => {
@@ -481,13 +488,50 @@ fn warn(warnings: impl IntoIterator<Item = String>) {
 }
 
 fn rejected(error: &str) {
-    let message = "the new configuration is rejected, everything runs on as before";
+    let first = first_error(error);
     emit(
         Event::ConfigRejected,
         Level::ERROR,
-        message,
+        &format!("the new configuration is rejected, the old one stays in force: {first}"),
         &json!({"error": error}),
     );
+}
+
+/// The first error of a configuration in one line, with its place and what to do, and how many more there are.
+fn first_error(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let Some(first) = lines.next() else {
+        return "it cannot be read".to_owned();
+    };
+    let mut message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    let rest: Vec<_> = lines
+        .take_while(|line| !line.starts_with("error: "))
+        .collect();
+    if let Some(place) = rest.iter().find_map(|line| line.strip_prefix("--> ")) {
+        message += &format!(" ({place})");
+    }
+    if let Some(help) = rest.iter().find_map(|line| line.strip_prefix("help: ")) {
+        message += &format!("; {help}");
+    }
+    match text
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .count()
+    {
+        0 | 1 => message,
+        n => format!("{message} (and {} more)", n - 1),
+    }
+}
+
+/// Waits for a reload to be asked for: by a signal, or through the control socket, which wants to know the result.
+async fn reload_asked(
+    hangup: &mut Signal,
+    requests: &mut mpsc::Receiver<web::ReloadReply>,
+) -> Option<web::ReloadReply> {
+    tokio::select! {
+        _ = hangup.recv() => None,
+        Some(reply) = requests.recv() => Some(reply),
+    }
 }
 
 /// The real prober with the controls, exchangeable at a reload.

@@ -37,6 +37,8 @@ events! {
     ProbeCompleted = "probe.completed";
     /// A probe was not made, or its result thrown away.
     ProbeSkipped = "probe.skipped";
+    /// Probes were bad, and there is not enough evidence for an alert yet.
+    DetectionPending = "detection.pending";
     /// Something looked bad for a moment and has passed without an alert.
     DetectionCleared = "detection.cleared";
     /// An endpoint is asked in another way from now on, because its server wants it so.

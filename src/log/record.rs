@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::{Event, emit};
-use llmwatch_core::detect::{Blip, DetectedCause};
+use llmwatch_core::detect::{Blip, DetectedCause, Pending};
 use llmwatch_core::incident::Change;
 use llmwatch_core::incident::vendor_status::FeedDiff;
 use llmwatch_core::message::monitor_notice::{self, MonitorNotice};
@@ -76,6 +76,12 @@ impl LogRecord {
                 format!("{endpoint} is {} (was {})", now.as_str(), was.as_str()),
                 json!({"endpoint": endpoint, "provider": provider, "status": now, "was": was}),
             ),
+            Fact::DetectionPending {
+                endpoint,
+                provider,
+                pending,
+                fault,
+            } => Self::detection_pending(endpoint, *provider, pending, *fault),
             Fact::DetectionCleared {
                 provider,
                 blip,
@@ -229,6 +235,36 @@ impl LogRecord {
             "incident": notice.incident.as_ref().map(|i| i.id),
         });
         Self::new(Event::NotificationQueued, Level::INFO, message, fields)
+    }
+
+    fn detection_pending(
+        endpoint: &str,
+        provider: Provider,
+        pending: &Pending,
+        fault: Option<Fault>,
+    ) -> Self {
+        let Pending {
+            failed,
+            probes,
+            since,
+            earliest_alert_at,
+            cause,
+        } = pending;
+        let bad = if cause.is_slow() {
+            "were slow"
+        } else {
+            "failed"
+        };
+        let of = LOCALE.count((*probes).into(), "probe", "probes");
+        let earliest = LOCALE.time(*earliest_alert_at);
+        let message = format!(
+            "checking {endpoint}: {failed} of the last {of} {bad}; no alert before {earliest}"
+        );
+        let fields = json!({
+            "endpoint": endpoint, "provider": provider, "kind": cause.as_str(), "failed": failed, "probes": probes,
+            "since": since, "earliest_alert_at": earliest_alert_at, "fault": fault,
+        });
+        Self::new(Event::DetectionPending, Level::INFO, message, fields)
     }
 
     fn detection_cleared(provider: Provider, blip: &Blip, faults: &BTreeMap<Fault, u32>) -> Self {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::process::Process;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, TOKEN_BOUNDS, TokenHistogram};
-use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{AlertState, Snapshot};
 use llmwatch_core::model::{Api, Attribution, Endpoint, Provider, Status, Timestamp};
 
 /// Every metric: name, unit (UCUM) and what it says; in the order in which they are sent.
@@ -51,6 +51,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "llmwatch.endpoint.status",
         "",
         "1 for the status that an endpoint has, 0 for the others.",
+    ),
+    (
+        "llmwatch.endpoint.alert_state",
+        "",
+        "1 for the state of an endpoint's alert (inactive, pending, firing), 0 for the others.",
     ),
     (
         "llmwatch.incidents.open",
@@ -355,6 +360,16 @@ fn write_state<W: Write>(
         })
     });
     out.gauge("llmwatch.endpoint.status", statuses)?;
+    let alerts = snapshot.endpoints.iter().flat_map(|e| {
+        AlertState::ALL.into_iter().map(|state| {
+            let labels = [
+                ("endpoint", e.name.as_str().into()),
+                ("state", state.as_str().into()),
+            ];
+            points.whole(&labels, u64::from(e.alert.state == state))
+        })
+    });
+    out.gauge("llmwatch.endpoint.alert_state", alerts)?;
     let open = super::incidents_open(snapshot);
     let open = open.iter().map(|((provider, attribution), count)| {
         points.whole(

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::process::Process;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, bucket};
-use llmwatch_core::model::Snapshot;
+use llmwatch_core::model::{AlertState, Snapshot};
 use llmwatch_core::model::{Attribution, Outcome, Status, Timestamp};
 
 /// The format of the text.
@@ -72,6 +72,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "llmwatch_endpoint_status",
         "gauge",
         "1 for the status that an endpoint has, 0 for the others.",
+    ),
+    (
+        "llmwatch_endpoint_alert_state",
+        "gauge",
+        "1 for the state of an endpoint's alert (inactive, pending, firing), 0 for the others.",
     ),
     ("llmwatch_incidents_open", "gauge", "Incidents that go on."),
     ("llmwatch_tokens_total", "counter", "Tokens used by probes."),
@@ -206,6 +211,17 @@ pub fn render(
                 "llmwatch_endpoint_status",
                 &labels,
                 u8::from(e.status == status),
+            );
+        }
+    }
+    page.family("llmwatch_endpoint_alert_state");
+    for e in &snapshot.endpoints {
+        for state in AlertState::ALL {
+            let labels = [("endpoint", e.name.as_str()), ("state", state.as_str())];
+            page.sample(
+                "llmwatch_endpoint_alert_state",
+                &labels,
+                u8::from(e.alert.state == state),
             );
         }
     }

@@ -279,9 +279,7 @@ fn rank(incident: &Incident) -> u8 {
 
 /// "4 of the last 4 probes failed", while bad probes are not yet evidence enough for an incident.
 pub(crate) fn pending(endpoint: &EndpointView) -> Option<String> {
-    let n = endpoint.failed_in_a_row;
-    (endpoint.status == Status::Operational && n > 0)
-        .then(|| format!("{n} of the last {} failed", count(n as usize, "probe")))
+    endpoint.pending(&plain())
 }
 
 /// Whether this is the summary of an incident, which has no evidence.

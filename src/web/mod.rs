@@ -28,7 +28,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::middleware::Middleware;
@@ -73,6 +73,30 @@ pub struct View {
     pub subscriptions: Subscriptions,
     /// Signs the links in messages.
     pub links: Links,
+    /// Asks the daemon to reload its configuration.
+    pub reload: Reload,
+}
+
+/// Asks the daemon to read its configuration anew; without a daemon nobody answers.
+#[derive(Debug, Clone, Default)]
+pub struct Reload(Option<mpsc::Sender<ReloadReply>>);
+
+/// Takes the result of a reload: the first error of a file that was rejected.
+pub type ReloadReply = oneshot::Sender<Result<(), String>>;
+
+impl Reload {
+    /// One that sends its requests to the daemon, and what receives them there.
+    pub fn channel() -> (Self, mpsc::Receiver<ReloadReply>) {
+        let (sender, requests) = mpsc::channel(1);
+        (Self(Some(sender)), requests)
+    }
+
+    /// Reloads the configuration; `None` when the daemon is ending.
+    pub(crate) async fn ask(&self) -> Option<Result<(), String>> {
+        let (reply, result) = oneshot::channel();
+        self.0.as_ref()?.send(reply).await.ok()?;
+        result.await.ok()
+    }
 }
 
 /// Every path that is answered, behind the middleware. Where `public_url` has a path, requests may carry it or not: a reverse

@@ -62,6 +62,7 @@ async fn main() {
         history: web::pages::HistoryCache::default(),
         traffic: web::traffic::Traffic::default(),
         links: llmwatch::links::Links::new(&[7; 32]),
+        reload: web::Reload::default(),
         broadcast: broadcast.clone(),
         counters: llmwatch::metrics::Counters::default(),
     };

@@ -214,13 +214,24 @@ fn the_first_message_waits_for_others_to_join_it() {
         .until(5)
         .joins(1, "b")
         .until(60);
-    let story = story.told(&["20 hook opened #1"]);
+    let story = story.told(&["5 hook opened #1"]);
     let notice = &story.told[0].2;
     assert_eq!(notice.incident.as_ref().unwrap().endpoints, ["a", "b"]);
     assert_eq!(
         notice.decided_at, NOON,
         "it was decided when the incident was opened"
     );
+}
+
+#[test]
+fn group_wait_ends_when_no_other_endpoint_could_join() {
+    let waits = |endpoints: &[&str]| {
+        story("group_wait = \"20s\"")
+            .opens(endpoints, Status::Outage)
+            .until(60)
+    };
+    waits(&["a"]).told(&["20 hook opened #1"]);
+    waits(&["a", "b"]).told(&["0 hook opened #1"]);
 }
 
 #[test]

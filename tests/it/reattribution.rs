@@ -4,8 +4,10 @@
 use llmwatch_core::incident::Change;
 use llmwatch_core::message::render;
 use llmwatch_core::model::{
-    Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status, Timestamp,
+    AlertState, Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status,
+    Timestamp,
 };
+use llmwatch_core::monitor::MonitorState;
 
 use crate::attribution::{START, Watch, azure, configuration, endpoint, page};
 use crate::formats::{notice, setting};
@@ -349,6 +351,102 @@ fn an_outage_that_turns_into_a_rejected_key_is_over() {
     );
     watch.well(5);
     assert_eq!(watch.open(), []);
+}
+
+#[test]
+fn bad_probes_are_pending_until_there_is_evidence() {
+    let mut watch = Watch::new(&endpoint("opus", "anthropic", "model = \"claude-opus\""));
+    watch.well(5);
+    let view = |watch: &Watch| {
+        let now = Timestamp(START + watch.now * 1000);
+        watch.core.snapshot(now).endpoints.remove(0)
+    };
+    assert_eq!(view(&watch).alert.state, AlertState::Inactive);
+    let began = Timestamp(START + watch.now * 1000);
+    for _ in 0..4 {
+        watch.probe("opus", Some(Fault::Http5xx), None);
+        watch.now += 10;
+    }
+    let pending = view(&watch);
+    assert_eq!(
+        (
+            pending.alert.state,
+            pending.alert.failed,
+            pending.alert.probes
+        ),
+        (AlertState::Pending, 4, 4)
+    );
+    assert_eq!(pending.alert.since, Some(began));
+    assert_eq!(
+        pending.alert.earliest_alert_at,
+        Some(Timestamp(began.0 + 90_000))
+    );
+    assert_ne!(pending.status, Status::Operational);
+    assert_eq!(
+        pending.reason.as_deref(),
+        Some("checking: 4 of the last 4 probes failed")
+    );
+    let noted = |watch: &Watch, event: &str| watch.log.iter().filter(|l| l.contains(event)).count();
+    assert_eq!(noted(&watch, "DetectionPending"), 1, "{:?}", watch.log);
+    watch.minutes(6, None, |_| Some(Fault::Http5xx));
+    assert_eq!(view(&watch).alert.state, AlertState::Firing);
+    watch.well(10);
+    let over = view(&watch);
+    assert_eq!(
+        (over.alert.state, over.status),
+        (AlertState::Inactive, Status::Operational)
+    );
+
+    // One failure alone is checked, and is over soon.
+    watch.well(60);
+    watch.probe("opus", Some(Fault::Http5xx), None);
+    watch.now += 5;
+    assert_eq!(view(&watch).alert.state, AlertState::Pending);
+    watch.well(3);
+    let over = view(&watch);
+    assert_eq!(
+        (over.alert.state, over.status),
+        (AlertState::Inactive, Status::Operational)
+    );
+}
+
+#[test]
+fn a_rejected_key_is_pending_after_its_first_probe() {
+    let mut watch = Watch::new(&endpoint("opus", "anthropic", "model = \"claude-opus\""));
+    watch.well(5);
+    watch.probe("opus", Some(Fault::AccountAuth), None);
+    let now = Timestamp(START + watch.now * 1000);
+    let view = watch.core.snapshot(now).endpoints.remove(0);
+    assert_eq!(
+        (view.alert.state, view.alert.failed),
+        (AlertState::Pending, 1)
+    );
+}
+
+/// As release 0.1 wrote it, shortened to one endpoint.
+const CHECKPOINT_0_1: &str = r#"{"detector":{"endpoints":{"opus":{"seen":1795510800000,"day":20781,
+    "errors":{"s":0.0,"since":null,"k":0,"n":0,"blip_k":0,"blip_since":0,"blip_last":0,"blip_s":0.0,"last_failed":null,
+        "pending":[0.0,0.0],"learned":[0.0,500.0],"run":0},
+    "slow":{"l":0.0,"since":null,"k":0,"n":0,"last_slow":null,"peak":0.0,"level":[[[52,300.0],[53,200.0]],[[54,500.0]]],
+        "incident":[[],[]],"learned":500,"stale":0.0,"median":[420.0,480.0],"sigma":0.2,"recent":[6.04,6.17],
+        "recent_at":1795510800000},
+    "looking":{"next_start":0,"suspicious":false,"goods":0,"needed":0,"tokens":3.0,"tokens_at":1795510800000},
+    "alert":null,"closed":null,"flaps":0,"first_open":0,"account":{"run":0,"since":0,"open":false,"clear":0}}},
+    "domains":{"anthropic":{"open":0,"escalated":false,"down":false}},"offline":false},
+    "book":{"open":[],"last_number":7},"blind":null,
+    "spent":{"day":"2026-11-24","usd":0.1,"tokens":10,"over":false}}"#;
+
+#[test]
+fn a_checkpoint_of_release_0_1_keeps_what_was_learned() {
+    let text = endpoint("opus", "anthropic", "model = \"claude-opus\"");
+    let (config, now) = (configuration(&text).config, Timestamp(START));
+    let core = MonitorState::resume(config, 1.0, CHECKPOINT_0_1, now).unwrap();
+    assert_eq!(
+        core.snapshot(now).endpoints[0].typical_first_token_ms,
+        Some(420.0)
+    );
+    let again = MonitorState::resume(core.config().clone(), 1.0, &core.checkpoint(), now).unwrap();
+    assert_eq!(again.checkpoint(), core.checkpoint());
 }
 
 #[test]

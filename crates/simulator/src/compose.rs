@@ -89,8 +89,7 @@ impl Order<'_> {
         if method == "POST" && path == "/token" {
             return Resource::Whole(reply(200, clouds::token(self.api_key).to_string()));
         }
-        let is_page = path == "/" && (method == "GET" || method == "HEAD");
-        if is_page {
+        if matches!(method.as_str(), "GET" | "HEAD") && !path.ends_with("/models") {
             return Resource::Whole(reply(200, WEB_PAGE.to_owned()));
         }
         if let Some(refusal) = self.refusal() {

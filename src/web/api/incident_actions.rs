@@ -95,6 +95,18 @@ pub(super) async fn flush(_: LocalOnly, State(view): State<View>) -> Result<Stat
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Reads the configuration anew. Only over the control socket.
+pub(super) async fn reload(_: LocalOnly, State(view): State<View>) -> Result<StatusCode, Problem> {
+    match view.reload.ask().await {
+        Some(Ok(())) => Ok(StatusCode::NO_CONTENT),
+        Some(Err(error)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error)),
+        None => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is not ready to reload".to_owned(),
+        )),
+    }
+}
+
 fn not_open(number: u64) -> Problem {
     Problem::not_found(format!("incident {number} is not open"))
 }

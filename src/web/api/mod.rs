@@ -41,6 +41,7 @@ pub(super) fn routes() -> Router<View> {
             post(incident_actions::note),
         )
         .route("/api/v1/flush", post(incident_actions::flush))
+        .route("/api/v1/reload", post(incident_actions::reload))
         .route(
             "/api/v1/silences",
             get(silences::silences)

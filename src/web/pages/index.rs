@@ -253,6 +253,7 @@ fn render(
     IndexPage {
         class: match (headline.status, problems.first()) {
             (Status::Operational, Some(_)) => "wait",
+            (Status::Unknown, Some(problem)) if problem.class == "wait" => "wait",
             (status, _) => class(status),
         },
         headline,
@@ -339,7 +340,7 @@ fn rank(endpoint: &EndpointView) -> u8 {
     match endpoint.status {
         Status::Outage => 0,
         Status::Degraded => 1,
-        Status::Operational if pending(endpoint).is_some() => 2,
+        _ if pending(endpoint).is_some() => 2,
         Status::Unknown => 3,
         Status::Maintenance => 4,
         Status::Operational => 5,

@@ -90,6 +90,7 @@ impl Site {
             history: web::pages::HistoryCache::default(),
             traffic: web::traffic::Traffic::default(),
             links: llmwatch::links::Links::new(&[7; 32]),
+            reload: web::Reload::default(),
             broadcast: llmwatch::log::broadcast::Broadcast::new(now),
             counters: counters.clone(),
         };

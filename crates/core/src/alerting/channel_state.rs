@@ -59,6 +59,17 @@ pub(super) enum Decision {
     Done,
 }
 
+/// Whether others may join the first message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Other endpoints may fail in the same way: the message waits for them.
+    Expected,
+    /// Every endpoint that could join is in the incident already.
+    Complete,
+    /// So many incidents begin at once that their messages are one.
+    Storm,
+}
+
 /// How a message leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
@@ -108,17 +119,17 @@ impl ChannelState {
         }
     }
 
-    /// What is next at `now`. `is_storm` ends the wait for others.
+    /// What is next at `now`.
     pub(super) fn decide(
         &self,
         now: Timestamp,
         incident: &Incident,
         filters: &Filters,
         suppressions: Suppressions,
-        is_storm: bool,
+        company: Company,
     ) -> Decision {
         if !self.is_notified {
-            return self.decide_first(now, incident, filters, suppressions, is_storm);
+            return self.decide_first(now, incident, filters, suppressions, company);
         }
         if let Some((kind, at)) = self.pending {
             // Whoever was notified of the beginning is notified of the end, silence or not.
@@ -146,7 +157,7 @@ impl ChannelState {
         incident: &Incident,
         filters: &Filters,
         suppressions: Suppressions,
-        is_storm: bool,
+        company: Company,
     ) -> Decision {
         let is_over = incident.resolved_at.is_some();
         let is_delayed = filters.after > Duration::ZERO;
@@ -157,8 +168,12 @@ impl ChannelState {
         if let Some(suppression) = suppressions.first() {
             return Decision::Suppress(suppression);
         }
-        let due = self.since + filters.group_wait.max(filters.after);
-        if !is_over && now < due && (is_delayed || !is_storm) {
+        let wait = match company {
+            Company::Expected => filters.group_wait,
+            Company::Complete | Company::Storm => Duration::ZERO,
+        };
+        let due = self.since + wait.max(filters.after);
+        if !is_over && now < due {
             return if is_delayed {
                 Decision::Idle
             } else {

@@ -10,7 +10,7 @@ use super::suppression::Suppressions;
 use crate::config::{Channel, Config, Filters};
 use crate::model::Silence;
 use crate::model::Snapshot;
-use crate::model::{Endpoint, Incident, Notice, NoticeType, Status, Timestamp};
+use crate::model::{Attribution, Endpoint, Incident, Notice, NoticeType, Status, Timestamp};
 
 /// The surroundings of one tick.
 pub(super) struct TickContext<'a> {
@@ -54,6 +54,15 @@ impl TickContext<'_> {
             maintenance: !self.windows.is_empty() && endpoints.iter().all(is_maintained),
             quiet_hours: !is_urgent && quiet_until(filters, self.config, self.now).is_some(),
         }
+    }
+
+    /// Whether another endpoint could still join `incident`: one of the same failure domain, or any while this machine is
+    /// the cause.
+    pub(super) fn may_grow(&self, incident: &Incident) -> bool {
+        let is_local = incident.attribution == Attribution::Local;
+        self.config.endpoints.iter().any(|e| {
+            (is_local || e.domain() == incident.provider) && !incident.endpoints.contains(&e.name)
+        })
     }
 
     /// A message about `incident`.

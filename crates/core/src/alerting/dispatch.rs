@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use super::channel_state::{ChannelState, Decision, Delivery};
+use super::channel_state::{ChannelState, Company, Decision, Delivery};
 use super::context::TickContext;
 use super::rate_limiter::{Digest, RateLimiter};
 use super::{Case, NotificationScheduler, stable_id};
@@ -96,7 +96,14 @@ impl NotificationScheduler {
         let filters = &channel.filters;
         let suppressions = context.suppressions(&self.silences, filters, &case.incident);
         let state = case.threads.get(&channel.name)?;
-        Some(state.decide(context.now, &case.incident, filters, suppressions, is_storm))
+        let company = if is_storm {
+            Company::Storm
+        } else if context.may_grow(&case.incident) {
+            Company::Expected
+        } else {
+            Company::Complete
+        };
+        Some(state.decide(context.now, &case.incident, filters, suppressions, company))
     }
 
     /// Everything about one incident: what began may be over as well.

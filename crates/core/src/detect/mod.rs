@@ -365,6 +365,15 @@ impl Detector {
         watched.pending(policy)
     }
 
+    /// When the bad probes of an endpoint began that the detector has not settled yet.
+    pub fn pending_since(&self, endpoint: &str) -> Option<Timestamp> {
+        let watched = self.endpoints.get(endpoint)?;
+        let account = watched.account.passed();
+        let errors = || watched.errors.excursion();
+        let since = account.or_else(errors).or_else(|| watched.slow.excursion());
+        since.map(|excursion| Timestamp(excursion.since))
+    }
+
     /// What recurs at an endpoint and is therefore not reported as an incident.
     pub fn patterns(&self, endpoint: &str) -> Patterns {
         let state = self.endpoints.get(endpoint);

@@ -36,6 +36,6 @@ pub use notification::{
 pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
 pub use silence::Silence;
-pub use snapshot::{EndpointView, MaintenanceView, Snapshot, VendorView};
+pub use snapshot::{AlertState, AlertView, EndpointView, MaintenanceView, Snapshot, VendorView};
 pub use time::{Timestamp, is_plausible, moved};
 pub use vendor_status::{Official, VendorIncident, VendorPage};

@@ -14,6 +14,10 @@ use crate::message::values::Locale;
 
 /// How many sparklines a notice shows at most: a mail stays small.
 const STRIPS: usize = 4;
+/// So many endpoints are named in the headline.
+const NAMED: usize = 3;
+/// From so many failed probes on an endpoint is named as failing as well.
+const CONVINCING: u32 = 2;
 /// How many alternatives a notice names: whoever is woken needs a few good ones.
 const ALTERNATIVES: usize = 5;
 
@@ -113,6 +117,77 @@ pub struct EndpointView {
     /// The last hour, minute by minute, as in [`Sparkline::minutes`].
     #[serde(default)]
     pub last_hour: String,
+    /// Whether there is an alert, or the evidence for one.
+    #[serde(default)]
+    pub alert: AlertView,
+}
+
+/// The state of an endpoint's alert, named as Prometheus names it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// Nothing is wrong.
+    #[default]
+    Inactive,
+    /// Probes were bad, and there is not enough evidence yet.
+    Pending,
+    /// The endpoint is in an open incident.
+    Firing,
+}
+
+impl AlertState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Inactive, Self::Pending, Self::Firing];
+
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+        }
+    }
+}
+
+/// The alert of an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlertView {
+    /// Its state.
+    pub state: AlertState,
+    /// Bad probes since the first bad one; 0 while it is inactive.
+    pub failed: u32,
+    /// Probes since the first bad one; 0 while it is inactive.
+    pub probes: u32,
+    /// When the first bad probe began.
+    pub since: Option<Timestamp>,
+    /// No alert comes before this; only while it is pending.
+    pub earliest_alert_at: Option<Timestamp>,
+    /// Whether the bad probes were slow rather than failed.
+    #[serde(default)]
+    pub is_slow: bool,
+}
+
+impl EndpointView {
+    /// What is being checked while the alert is pending: `4 of the last 4 probes failed`.
+    pub fn pending(&self, locale: &Locale) -> Option<String> {
+        let AlertView {
+            state,
+            failed,
+            probes,
+            is_slow,
+            ..
+        } = self.alert;
+        (state == AlertState::Pending).then(|| {
+            let bad = if is_slow { "were slow" } else { "failed" };
+            let (failed, probes) = (
+                locale.number(failed),
+                locale.count(probes.into(), "probe", "probes"),
+            );
+            format!("{failed} of the last {probes} {bad}")
+        })
+    }
 }
 
 impl Snapshot {
@@ -184,6 +259,7 @@ impl Snapshot {
                 }
             }
         }
+        line += &self.checking(&locale);
         if let Some(error) = &self.store_error {
             line += &format!(", NOT RECORDING ({error})");
         }
@@ -234,19 +310,34 @@ impl Snapshot {
         found
     }
 
+    /// `, checking azure-chat`: the endpoints whose alert is pending.
+    fn checking(&self, locale: &Locale) -> String {
+        let is_pending = |e: &&EndpointView| e.alert.state == AlertState::Pending;
+        let names: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(is_pending)
+            .map(|e| &e.name)
+            .collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        format!(", checking {}", locale.list_at_most(&names, NAMED))
+    }
+
     /// Whether another endpoint could stand in for `affected`, healthy or not.
     pub fn monitors_alternative(&self, affected: &[String]) -> bool {
         self.candidates(affected).next().is_some()
     }
 
-    /// The vendors of the other open incidents in which a provider is at fault.
+    /// The vendors of the other open incidents in which a provider is at fault, and those whose probes have begun to fail.
     pub fn also_failing(&self, incident: &Incident) -> Vec<String> {
         let others = self
             .incidents
             .iter()
             .filter(|i| i.id != incident.id && i.provider != incident.provider)
             .filter(|i| i.attribution == Attribution::Provider);
-        let titles: BTreeSet<_> = others
+        let mut titles: BTreeSet<_> = others
             .map(|i| {
                 let endpoint = self
                     .endpoints
@@ -255,6 +346,23 @@ impl Snapshot {
                 endpoint.map_or_else(|| i.provider.clone(), |e| e.title.clone())
             })
             .collect();
+        let own = self.endpoints.iter();
+        let own: BTreeSet<_> = own
+            .filter(|e| incident.affected().any(|name| *name == e.name))
+            .map(|e| e.title.as_str())
+            .collect();
+        let begins = self.endpoints.iter().filter(|e| {
+            e.alert.state == AlertState::Pending
+                && !e.alert.is_slow
+                && e.alert.failed >= CONVINCING
+                && e.last_fault.map(Fault::attribution) == Some(Attribution::Provider)
+                && !own.contains(e.title.as_str())
+                && !titles.contains(&e.title)
+        });
+        let begins: BTreeSet<_> = begins
+            .map(|e| format!("{} (being checked)", e.title))
+            .collect();
+        titles.extend(begins);
         titles.into_iter().collect()
     }
 

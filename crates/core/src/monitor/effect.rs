@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::alerting::Announcement;
-use crate::detect::Blip;
+use crate::detect::{Blip, Pending};
 use crate::incident::Change;
 use crate::incident::vendor_status::FeedDiff;
 use crate::message;
@@ -76,6 +76,17 @@ pub enum Fact {
         was: Status,
         /// The status from now on.
         now: Status,
+    },
+    /// Probes were bad, and there is not enough evidence for an alert yet.
+    DetectionPending {
+        /// The endpoint's name.
+        endpoint: String,
+        /// Its provider.
+        provider: Provider,
+        /// What was counted, and when an alert may come.
+        pending: Pending,
+        /// The fault of the last probe.
+        fault: Option<Fault>,
     },
     /// A suspicion of the detector passed without an alert.
     DetectionCleared {

@@ -36,8 +36,9 @@ use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::{Advice, EndpointView, Snapshot};
 use crate::model::{
-    Attribution, Confirmation, ConnectivityCheckResult, Endpoint, EvidenceSample, Fault, Incident,
-    NoticeType, Official, Outcome, Sample, Status, Timestamp, Warning,
+    AlertState, AlertView, Attribution, Confirmation, ConnectivityCheckResult, Endpoint,
+    EvidenceSample, Fault, Incident, NoticeType, Official, Outcome, Sample, Status, Timestamp,
+    Warning,
 };
 
 /// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
@@ -292,6 +293,7 @@ impl MonitorState {
         let shown = (!wide).then_some(endpoint.name.as_str());
         let before = self.statuses(shown, at);
         let observation = self.observation(&endpoint, &sample);
+        let pending_before = self.state.detector.pending_since(&endpoint.name);
         let verdict = self.state.detector.observe(&self.roster, &observation);
         self.remember(&sample);
         let changes = if verdict.notes.is_empty() && !self.state.book.concerns(&sample.endpoint) {
@@ -327,6 +329,15 @@ impl MonitorState {
         step.record(Record::Sample(Box::new(sample.clone())));
         for blip in verdict.blips {
             step.log(self.detection_cleared(&endpoint, blip));
+        }
+        let pending = self.state.detector.pending(&self.roster, &endpoint.name);
+        if let Some(pending) = pending.filter(|p| pending_before != Some(p.since)) {
+            step.log(Fact::DetectionPending {
+                endpoint: endpoint.name.clone(),
+                provider: endpoint.provider,
+                pending,
+                fault: sample.fault,
+            });
         }
         step.incidents_changed(changes, at, &self.locale());
         let after = self.statuses(shown, at);
@@ -513,10 +524,52 @@ impl MonitorState {
             .typical(&self.roster, &endpoint.name)
             .first_token_ms;
         let none = Recent::default();
-        self.recents
+        let mut view = self
+            .recents
             .get(&endpoint.name)
             .unwrap_or(&none)
-            .view(endpoint, now, status, reason, typical)
+            .view(endpoint, now, status, reason, typical);
+        view.alert = self.alert_of(&endpoint.name);
+        // What is being checked is not reported as healthy.
+        if let Some(checking) = view.pending(&self.locale())
+            && matches!(view.status, Status::Operational | Status::Unknown)
+        {
+            view.status = Status::Unknown;
+            view.reason = Some(format!("checking: {checking}"));
+        }
+        view
+    }
+
+    /// Whether there is an alert for the endpoint of this name, or the evidence for one.
+    fn alert_of(&self, name: &str) -> AlertView {
+        if let Some(incident) = self.state.book.of(name) {
+            return AlertView {
+                state: AlertState::Firing,
+                failed: incident.evidence.failed,
+                probes: incident.evidence.probes,
+                since: Some(incident.started_at),
+                earliest_alert_at: None,
+                is_slow: incident.cause.is_slow(),
+            };
+        }
+        if self.state.book.explained(name).is_some() {
+            return AlertView {
+                state: AlertState::Firing,
+                ..AlertView::default()
+            };
+        }
+        if self.state.blind.is_some() {
+            return AlertView::default();
+        }
+        let pending = self.state.detector.pending(&self.roster, name);
+        pending.map_or_else(AlertView::default, |pending| AlertView {
+            state: AlertState::Pending,
+            failed: pending.failed,
+            probes: pending.probes,
+            since: Some(pending.since),
+            earliest_alert_at: Some(pending.earliest_alert_at),
+            is_slow: pending.cause.is_slow(),
+        })
     }
 
     /// How an endpoint is, and why in a few words. What was not measured is unknown, not down.

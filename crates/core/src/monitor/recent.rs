@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample, Status, Timestamp,
+    AlertView, Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample, Status,
+    Timestamp,
 };
 
 /// How many latencies the recent median is taken over.
@@ -222,6 +223,7 @@ impl Recent {
                 / self.failures.len().max(1) as f64,
             failed_in_a_row: self.failures.iter().rev().take_while(|f| **f).count() as u32,
             last_hour: self.last_hour(now),
+            alert: AlertView::default(),
         }
     }
 

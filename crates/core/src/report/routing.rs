@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::model::{AlertState, EndpointView, Snapshot};
 use crate::model::{Api, Provider, Status, Timestamp};
-use crate::model::{EndpointView, Snapshot};
 
 /// So many failures in a row, and an endpoint steps back without waiting for an incident.
 const STREAK: u32 = 2;
@@ -138,8 +138,12 @@ fn stays(best: &(Tier, f64, &EndpointView), held: &(Tier, f64, &EndpointView)) -
 }
 
 fn tier(e: &EndpointView) -> Tier {
+    let is_pending = e.alert.state == AlertState::Pending && latency_ms(e).is_some();
     match e.status {
         Status::Operational if e.failed_in_a_row < STREAK => Tier::Healthy,
+        // One bad probe moves no traffic.
+        Status::Unknown if is_pending && e.failed_in_a_row < STREAK => Tier::Healthy,
+        Status::Unknown if is_pending => Tier::Doubtful,
         Status::Operational | Status::Degraded => Tier::Doubtful,
         Status::Outage | Status::Unknown | Status::Maintenance => Tier::Unusable,
     }
@@ -159,7 +163,7 @@ fn describe(e: &EndpointView, tier: Tier) -> Rank {
         (Some(reason), _) => format!("{}: {reason}", e.status.as_str()),
         (None, _) => e.status.as_str().to_owned(),
     }];
-    if tier == Tier::Doubtful && e.status == Status::Operational {
+    if tier == Tier::Doubtful && e.status != Status::Degraded {
         reasons.push(format!("its last {} probes failed", e.failed_in_a_row));
     }
     if let Some(ms) = e.first_token_ms_p50 {

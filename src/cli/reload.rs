@@ -1,0 +1,39 @@
+//! `llmwatch reload`: the running daemon reads its configuration anew, and says whether it took it.
+
+use reqwest::{Method, StatusCode};
+
+use super::daemon_client::{Daemon, Remote, refused};
+use super::{Exit, Failure, Globals, print};
+
+/// The exit code of a configuration that was rejected.
+const REJECTED: u8 = 78;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: llmwatch -c /etc/llmwatch/monitor.toml reload")]
+pub(super) struct Args {}
+
+pub(super) async fn run(globals: &Globals, _: &Args) -> Exit {
+    let daemon = Daemon::of(globals, &Remote::default())?;
+    let response = daemon
+        .send(|client, base| client.request(Method::POST, format!("{base}/api/v1/reload")))
+        .await?;
+    let status = response.status();
+    if status.is_success() {
+        print("the daemon has reloaded its configuration");
+        return Ok(0);
+    }
+    let answer = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+    let failure = refused(status, &answer);
+    Err(if status == StatusCode::UNPROCESSABLE_ENTITY {
+        Failure {
+            code: REJECTED,
+            text: failure.text.replacen(
+                "llmwatch: ",
+                "llmwatch: the daemon rejects the new configuration, the old one stays in force: ",
+                1,
+            ),
+        }
+    } else {
+        failure
+    })
+}
