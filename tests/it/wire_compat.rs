@@ -862,6 +862,93 @@ fn what_cannot_be_read_is_quoted() {
     }
 }
 
+/// Errors in forms of a vendor's own, in a good status, in a stream and at unusual statuses.
+#[test]
+fn errors_in_forms_of_their_own() {
+    use Fault::{
+        AccountAuth, AccountPermission, AccountQuota, AccountRateLimit, AnswerFiltered,
+        RequestModelNotFound, RequestRejected,
+    };
+    let tencent =
+        |code: &str| format!(r#"{{"Response":{{"Error":{{"Code":"{code}","Message":"m"}}}}}}"#);
+    for (status, body, fault) in [
+        (
+            200,
+            r#"{"error_code":6,"error_msg":"No permission for these data"}"#.to_owned(),
+            AccountPermission,
+        ),
+        (
+            200,
+            r#"{"error_code":110,"error_msg":"Access token invalid"}"#.to_owned(),
+            AccountAuth,
+        ),
+        (
+            200,
+            tencent("ResourceInsufficient.ChargeResourceExhausted"),
+            AccountQuota,
+        ),
+        (200, tencent("LimitExceeded"), AccountRateLimit),
+        (200, tencent("AuthFailure.SignatureFailure"), AccountAuth),
+        (
+            400,
+            r#"{"error":"Model \"m\" not found."}"#.to_owned(),
+            RequestModelNotFound,
+        ),
+        (
+            400,
+            r#"{"error":"the parameter `n` is unknown to this model. It does not exist"}"#
+                .to_owned(),
+            RequestRejected,
+        ),
+        (
+            404,
+            r#"{"error":{"message":"No endpoints found for a/b.","code":404}}"#.to_owned(),
+            RequestModelNotFound,
+        ),
+        (
+            429,
+            r#"{"message":"Limit Exceeded"}"#.to_owned(),
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"message":"A trial key is limited to 1000 calls a month"}"#.to_owned(),
+            AccountRateLimit,
+        ),
+        (
+            429,
+            r#"{"error":{"code":"SetLimitExceeded","message":"the limit that you set"}}"#
+                .to_owned(),
+            AccountQuota,
+        ),
+        (
+            446,
+            r#"{"error":{"message":"a guardrail failed"}}"#.to_owned(),
+            AnswerFiltered,
+        ),
+    ] {
+        let keys = format!("{COMPATIBLE}\nstream = false");
+        assert_fault(&keys, status, &[], body.as_bytes(), Some(fault));
+    }
+    for (event, fault) in [
+        (
+            r#"{"errors":[{"message":"You have run out of credits"}]}"#,
+            AccountQuota,
+        ),
+        (r#"{"code":"1113","msg":"余额不足"}"#, AccountQuota),
+        (
+            r#"{"code":1302,"message":"too many at once"}"#,
+            AccountRateLimit,
+        ),
+        (r#"{"detail":"invalid api key"}"#, AccountAuth),
+    ] {
+        assert_fault(COMPATIBLE, 200, &[], &stream(&[event]), Some(fault));
+    }
+    // A code that says that all is well is no error.
+    let good = r#"{"code":0,"message":"ok"}"#;
+    assert_fault(COMPATIBLE, 200, &[], &stream(&[good, PONG, "[DONE]"]), None);
+}
+
 /// Vendors' and gateways' own dialects of money, limits, capacity, keys and models, at whatever status they come.
 #[test]
 fn whose_money_limit_or_capacity_it_is() {

@@ -67,6 +67,8 @@ const QUOTA: &[&str] = &[
     "credits_exhausted",
     "enforced_spend_limit_reached",
     "exceeded_current_quota_error",
+    "failedoperation.freeresourcepackexhausted",
+    "failedoperation.resourcepackexhausted",
     "insufficient_balance",
     "insufficient_balance_error",
     "insufficient_credits",
@@ -87,7 +89,10 @@ const QUOTA: &[&str] = &[
     "prepaidbilloverdue",
     "project_spend_limit_exceeded",
     "quota_exhausted",
+    "resourceinsufficient.chargeresourceexhausted",
+    "resourceunavailable.inarrears",
     "servicequotaexceededexception",
+    "setlimitexceeded",
     // Zhipu's numbers for an account in arrears, without a plan, or whose plan has expired or is used up.
     "1113",
     "1309",
@@ -102,6 +107,11 @@ const AUTH: &[&str] = &[
     "authentication_error",
     "authenticationerror",
     "authenticationtypedisabled",
+    "authfailure",
+    "authfailure.secretidnotfound",
+    "authfailure.signatureexpire",
+    "authfailure.signaturefailure",
+    "authfailure.tokenfailure",
     "expiredtokenexception",
     "incorrect_api_key_error",
     "invalid_api_key",
@@ -199,6 +209,7 @@ const EDGE: &[&str] = &["cf_bad_gateway", "cf_service_unavailable"];
 const OWN_LIMIT: &[&str] = &[
     "limit_burst_rate",
     "limit_requests",
+    "limitexceeded",
     "limitexceededexception",
     "ramp_limit_exceeded",
     "rate_limit_error",
@@ -210,6 +221,7 @@ const OWN_LIMIT: &[&str] = &[
     "ratelimitreached",
     "request_limit_exceeded",
     "request_quota_exceeded",
+    "requestlimitexceeded",
     "requests",
     "slow_down",
     "throttling",
@@ -439,6 +451,7 @@ const NO_SUCH_MODEL: &[&str] = &[
     "model not exist",
     "model not found",
     "no available channel",
+    "no endpoints found for",
     "no such model",
     "not a valid model",
     "not found the model",
@@ -449,6 +462,7 @@ const NO_SUCH_MODEL: &[&str] = &[
     "模型不存在",
 ];
 const BAD_KEY: &[&str] = &[
+    "access token invalid",
     "api key expired",
     "api key invalid",
     "api key is invalid",
@@ -460,11 +474,13 @@ const BAD_KEY: &[&str] = &[
     "incorrect api key",
     "invalid api key",
     "invalid api-key",
+    "invalid access token",
     "invalid api_key",
     "invalid authentication",
     "invalid proxy server token",
     "invalid token",
     "no api key",
+    "token invalid",
     "reported as leaked",
     "security token included in the request is",
     "signature we calculated does not match",
@@ -473,6 +489,14 @@ const BAD_KEY: &[&str] = &[
     "令牌无效",
     "身份验证",
     "鉴权失败",
+];
+const NO_PERMISSION: &[&str] = &["no permission", "permission denied", "无权", "没有权限"];
+/// A limit of the account's, in texts that say so only together with a 429.
+const LIMIT_ON_429: &[&str] = &[
+    "limit exceeded",
+    "limited to",
+    "reached the limit",
+    "limit reached",
 ];
 const ACCOUNT_BLOCKED: &[&str] = &[
     "account has been banned",
@@ -552,6 +576,9 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
         if facts.has(AUTH) || status == 401 || facts.says(BAD_KEY) {
             return Some(Fault::AccountAuth);
         }
+        if in_stream && facts.says(NO_PERMISSION) {
+            return Some(Fault::AccountPermission);
+        }
     } else if facts.has(AUTH) && status != 429 {
         return Some(Fault::AccountAuth);
     }
@@ -626,7 +653,7 @@ fn is_missing_model(status: u16, facts: &Facts) -> bool {
         return names_one;
     }
     let applies = status == 200 || status == 503 || (400..500).contains(&status) && status != 429;
-    applies && facts.says(NO_SUCH_MODEL)
+    applies && (facts.says(NO_SUCH_MODEL) || status != 503 && facts.says_model_is_missing())
 }
 
 /// Whether the provider's capacity is used up and no limit of the account's.
@@ -662,7 +689,8 @@ fn too_many(facts: &Facts, context: ErrorContext<'_>) -> Fault {
     let named = facts.has(OWN_LIMIT)
         || facts.names_quota
         || context.has_limit
-        || is_rate_limited(429, facts);
+        || is_rate_limited(429, facts)
+        || facts.says(LIMIT_ON_429);
     // Google's shared capacity has this status too, and then names no quota.
     let exhausted =
         !facts.has(&["resource_exhausted"]) || facts.names_quota || is_rate_limited(429, facts);
@@ -691,6 +719,8 @@ fn by_status(status: u16, in_stream: bool, lower: &str) -> Fault {
         500..=519 | 528 | 531..=599 if !in_stream => Fault::Http5xx,
         // Anthropic's number for it, and Groq's.
         498 | 529 => Fault::Overloaded,
+        // Portkey's number for a guardrail.
+        446 => Fault::AnswerFiltered,
         451 => Fault::AccountRegion,
         400 | 404..=406 | 410..=417 | 422 | 426 | 431 => Fault::RequestRejected,
         429 => Fault::AccountRateLimit,

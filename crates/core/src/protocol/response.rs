@@ -485,6 +485,7 @@ impl<'e> ResponseReader<'e> {
             || value["base_resp"]["status_code"]
                 .as_i64()
                 .is_some_and(|c| c != 0)
+            || !value["Response"]["Error"].is_null()
             || value["success"] == false;
         speaks_of_error
             .then(|| self.of_good_status(error_value(200, &value, self.head.error_context())))

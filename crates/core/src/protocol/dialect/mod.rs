@@ -651,7 +651,51 @@ fn error_in(value: &Value) -> Option<Value> {
     if is_minimax {
         return Some(json!({"base_resp": value["base_resp"]}));
     }
-    is_error_itself.then(|| value.clone())
+    (is_error_itself || is_bare_error(value)).then(|| value.clone())
+}
+
+/// Keys of which every answer, and every event of one, has at least one.
+const ANSWER_KEYS: [&str; 14] = [
+    "choices",
+    "candidates",
+    "content",
+    "data",
+    "delta",
+    "embedding",
+    "embeddings",
+    "message",
+    "output",
+    "response",
+    "result",
+    "results",
+    "type",
+    "usage",
+];
+
+/// Whether an event says that something is wrong in a form of its own: a list of errors, a code with a text, a detail.
+fn is_bare_error(value: &Value) -> bool {
+    let message = &value["message"];
+    let holds_answer = ANSWER_KEYS
+        .iter()
+        .filter(|key| **key != "message" || !message.is_string())
+        .any(|key| is_something(&value[*key]));
+    if !value.is_object() || holds_answer {
+        return false;
+    }
+    let says = |key: &str| value[key].as_str().is_some_and(|text| !text.is_empty());
+    let is_code = match &value["code"] {
+        Value::Number(code) => !matches!(code.as_i64(), Some(0 | 200)),
+        Value::String(code) => !matches!(
+            code.to_ascii_lowercase().as_str(),
+            "" | "0" | "200" | "ok" | "success"
+        ),
+        _ => false,
+    };
+    is_something(&value["errors"])
+        || is_something(&value["error_code"])
+        || is_something(&value["detail"])
+        || value["success"] == false
+        || is_code && (says("message") || says("msg"))
 }
 
 /// Whether a value says anything: no null, no false, no zero, no empty text, and no list or object of such.

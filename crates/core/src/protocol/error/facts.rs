@@ -13,6 +13,9 @@ const MAX_QUOTED: usize = 3;
 /// More than is kept of a text, since a secret must not be cut before it was recognized.
 const MAX_TEXT_CHARS: usize = 2000;
 
+/// How far behind the word `model` its name ends.
+const MODEL_NAME_CHARS: usize = 80;
+
 /// Keys that hold a code.
 const CODE_KEYS: [&str; 13] = [
     "__type",
@@ -136,6 +139,17 @@ impl Facts {
     /// Whether the text holds one of `parts`.
     pub(super) fn says(&self, parts: &[&str]) -> bool {
         parts.iter().any(|part| self.lower.contains(part))
+    }
+
+    /// Whether the text says, soon after it names a model, that there is none: `Model "m" not found`.
+    pub(super) fn says_model_is_missing(&self) -> bool {
+        self.lower.match_indices("model").any(|(at, _)| {
+            let rest: String = self.lower[at..].chars().take(MODEL_NAME_CHARS).collect();
+            let end = rest.find(". ").unwrap_or(rest.len());
+            [" not found", " does not exist", " doesn't exist"]
+                .iter()
+                .any(|missing| rest[..end].contains(missing))
+        })
     }
 
     /// Whether the text names the window of time of a rate limit: "per minute", "/ day", "(TPM)".
