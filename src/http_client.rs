@@ -14,6 +14,10 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use crate::config::{Proxy, Settings, is_local};
+use crate::files;
+
+/// The most bytes of `ca_file`; a whole system's bundle has about 250 KiB.
+const MAX_CA_FILE: u64 = 4 << 20;
 
 /// Finishes `builder` for the way out that `settings` describe.
 ///
@@ -38,7 +42,8 @@ pub fn client(builder: ClientBuilder, settings: &Settings) -> Result<Client, Str
         }));
     }
     if let Some(path) = &settings.process.ca_file {
-        let pem = std::fs::read(path).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
+        let pem =
+            files::read(path, MAX_CA_FILE).map_err(|e| format!("cannot read `ca_file`: {e}"))?;
         for root in
             Certificate::from_pem_bundle(&pem).map_err(|e| format!("cannot use `ca_file`: {e}"))?
         {

@@ -15,6 +15,8 @@
 
 pub mod clock;
 
+pub mod files;
+
 pub mod config;
 
 pub mod http_client;

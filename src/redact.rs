@@ -15,6 +15,7 @@ use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::config::{ChannelKind, Email, Proxy, Settings, Webhook};
+use crate::files;
 use llmwatch_core::message::values::escape_invisible;
 use llmwatch_core::model::{Aws, Endpoint, Google, Sample, Secret, VendorPage};
 
@@ -213,7 +214,7 @@ impl Forms {
         }
         if let Some(dkim) = &email.dkim {
             // The key itself is never sent; a path that a mistake prints is no secret, its content is.
-            let pem = std::fs::read_to_string(&dkim.key_file).unwrap_or_default();
+            let pem = files::read_to_string(&dkim.key_file, files::MAX_SECRET).unwrap_or_default();
             for line in pem.lines().filter(|line| !line.starts_with("-----")) {
                 self.add(line.trim());
             }

@@ -1,6 +1,5 @@
 //! `llmwatch backtest`: what the detector would have said to what was measured, with these rules or others.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use super::point_in_time::point_in_time;
 use super::{EX_CONFIG, Exit, Failure, Globals, trace_files};
 use crate::clock;
 use crate::config::{self, Environment, Settings};
+use crate::files;
 use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::model::{DetectionPolicy, Sample, Timestamp};
 use llmwatch_core::report::backtest::{
@@ -241,7 +241,7 @@ fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Sample
     let plain: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
-        let file = File::open(path).map_err(failed)?;
+        let file = files::open(path).map_err(failed)?;
         if path.extension().is_some_and(|e| e == "gz") {
             Box::new(GzDecoder::new(file))
         } else {
@@ -268,8 +268,11 @@ fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Sample
     Ok(samples)
 }
 
+/// The most bytes of a file of labels.
+const MAX_LABELS: u64 = 64 << 20;
+
 fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|source| ReplayError::Read {
+    let text = files::read_to_string(path, MAX_LABELS).map_err(|source| ReplayError::Read {
         path: path.to_owned(),
         source,
     })?;

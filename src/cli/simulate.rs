@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Globals, print};
+use crate::files;
 use llmwatch_simulator::{self, MailSink, Scenario, WebhookSink};
 
 #[derive(Debug, clap::Args)]
@@ -28,11 +29,14 @@ pub(super) struct Args {
     webhooks: Option<SocketAddr>,
 }
 
+/// The most bytes of a scenario.
+const MAX_SCENARIO: u64 = 1 << 20;
+
 pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
     let scenario = match &args.scenario {
         None => Scenario::healthy(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = files::read_to_string(path, MAX_SCENARIO)
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
             Scenario::parse(&text).with_context(|| format!("in `{}`", path.display()))?
         }

@@ -1,17 +1,19 @@
 //! Files of labelled probe traces: a folder with `manifest.json` and one `*.csv.gz` a trace, or one such file.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use flate2::read::GzDecoder;
 
+use crate::files;
 use llmwatch_core::model::DetectionPolicy;
 use llmwatch_core::report::backtest::{
     Replay, ReplayError, Rows, Trace, describe, parse_manifest, read_rows, replay_one,
 };
 
 const MANIFEST: &str = "manifest.json";
+/// The most bytes of a manifest.
+const MAX_MANIFEST: u64 = 4 << 20;
 
 /// Whether `path` is what [`replay`] reads: a folder, or a file of comma-separated values.
 pub fn is_trace(path: &Path) -> bool {
@@ -59,7 +61,7 @@ pub fn replay(path: &Path, policies: &[&DetectionPolicy]) -> Result<Vec<Replay>,
 
 fn manifest(folder: &Path) -> Result<Vec<Trace>, ReplayError> {
     let path = folder.join(MANIFEST);
-    let text = std::fs::read(&path).map_err(|source| ReplayError::Read {
+    let text = files::read(&path, MAX_MANIFEST).map_err(|source| ReplayError::Read {
         path: path.clone(),
         source,
     })?;
@@ -67,7 +69,7 @@ fn manifest(folder: &Path) -> Result<Vec<Trace>, ReplayError> {
 }
 
 fn load(path: &Path) -> Result<Rows, ReplayError> {
-    let file = File::open(path).map_err(|source| ReplayError::Read {
+    let file = files::open(path).map_err(|source| ReplayError::Read {
         path: path.to_owned(),
         source,
     })?;

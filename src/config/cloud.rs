@@ -12,11 +12,10 @@ use url::Url;
 
 use super::diagnostic::echo;
 use super::raw::{Table, Value};
+use crate::files;
 use llmwatch_core::model::{Aws, AwsKeys, AwsSource, Google, GoogleSource, Secret};
 use llmwatch_core::protocol::aws_credentials;
 
-/// What is read of a file with credentials, at most, in bytes.
-const MAX_FILE: u64 = 256 * 1024;
 const AWS_METADATA: &str = "http://169.254.169.254";
 const AWS_CONTAINER: &str = "http://169.254.170.2";
 const GOOGLE_METADATA: &str = "metadata.google.internal";
@@ -413,11 +412,7 @@ fn checked_segment(value: &Value<'_>) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if length > MAX_FILE {
-        return Err(format!("it has more than {MAX_FILE} bytes"));
-    }
-    std::fs::read_to_string(path).map_err(|e| e.to_string())
+    files::read_to_string(path, files::MAX_SECRET).map_err(|e| e.to_string())
 }
 
 /// The environment's variables.

@@ -19,6 +19,7 @@ use super::Environment;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
 use super::source::Sources;
 use super::{duration, show};
+use crate::files;
 use llmwatch_core::model::Secret;
 
 const TABLE: &str = "a table";
@@ -200,7 +201,7 @@ impl<'a> Table<'a> {
             return Some(Secret::new(text));
         }
         let problem = match self.path_of(first, file, &text) {
-            Ok(path) => match std::fs::read_to_string(&path) {
+            Ok(path) => match files::read_to_string(&path, files::MAX_SECRET) {
                 Ok(content) if !content.trim().is_empty() => {
                     self.warn_if_readable(&first.key, &path);
                     let content = content.trim_end_matches(['\r', '\n']);

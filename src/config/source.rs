@@ -3,7 +3,6 @@
 //! Every file has its own stretch of offsets, so that a span says which file it is in as well as where. A file is parsed
 //! behind as many spaces as there are bytes before its stretch: the parser then gives spans in these offsets by itself.
 
-use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
+use crate::files;
 
 /// The most bytes of all files of a configuration together; a thousand endpoints take about 200 KiB.
 const MAX_BYTES: u64 = 4 << 20;
@@ -203,18 +203,7 @@ pub(crate) fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
             "check its path and permissions",
         )
     };
-    let metadata = std::fs::metadata(path).map_err(|e| cannot(e.to_string()))?;
-    // A pipe or a device may never end; standard input is what somebody asked for by name.
-    if !metadata.is_file() && path != Path::new("/dev/stdin") {
-        return Err(cannot("not a regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|e| cannot(e.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(cannot(format!("larger than {} MiB", MAX_BYTES >> 20)));
-    }
+    let bytes = files::read(path, MAX_BYTES).map_err(|e| cannot(e.to_string()))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.split(|byte| *byte == b'\n').count();

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::smtp::{Session, SmtpError, SmtpErrorKind, SmtpServer};
 use super::{Attempt, Obstacle, Progress, summary};
 use crate::config::{Dkim, Email};
+use crate::files;
 use crate::redact::Redactor;
 use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::model::Notice;
@@ -263,7 +264,7 @@ impl Delivery<'_> {
 /// How mails are signed (RFC 6376): relaxed, because mail servers on the way fold headers anew.
 pub(super) fn signing(dkim: &Dkim) -> Result<DkimConfig, String> {
     let shown = dkim.key_file.display();
-    let pem = std::fs::read_to_string(&dkim.key_file)
+    let pem = files::read_to_string(&dkim.key_file, files::MAX_SECRET)
         .map_err(|e| format!("cannot read the DKIM key `{shown}`: {e}"))?;
     let usable =
         "it must be an RSA or Ed25519 private key in PEM, as `openssl genrsa 2048` writes it";

@@ -20,6 +20,7 @@ use super::run::{explain, message, of_hyper};
 use super::transport::{self, Route, Stages};
 use crate::clock::uptime;
 use crate::config::service_key;
+use crate::files;
 use llmwatch_core::model::{
     Aws, AwsKeys, AwsSource, Endpoint, Entra, Fault, Google, GoogleSource, Secret, Timestamp,
 };
@@ -35,9 +36,6 @@ const MAX_BYTES: usize = 64 * 1024;
 const METADATA_WITHIN: Duration = Duration::from_secs(2);
 /// How long the keys of a profile are used before the file is read again.
 const PROFILE_LIFE: Duration = Duration::from_mins(1);
-/// A token file or a profile file has no more bytes.
-const MAX_FILE: u64 = 256 * 1024;
-
 /// What stands for the key in one request.
 #[derive(Debug, Clone)]
 pub(super) enum Held {
@@ -388,15 +386,10 @@ async fn read_file(path: &std::path::Path) -> Result<String, (Fault, String)> {
             format!("cannot read {}: {why}", path.display()),
         )
     };
-    let length = tokio::fs::metadata(path)
+    let owned = path.to_owned();
+    tokio::task::spawn_blocking(move || files::read_to_string(&owned, files::MAX_SECRET))
         .await
-        .map_err(|error| failed(transport::describe_io(&error)))?
-        .len();
-    if length > MAX_FILE {
-        return Err(failed(format!("it has more than {MAX_FILE} bytes")));
-    }
-    tokio::fs::read_to_string(path)
-        .await
+        .map_err(|error| failed(error.to_string()))?
         .map_err(|error| failed(transport::describe_io(&error)))
 }
 

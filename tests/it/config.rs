@@ -574,14 +574,35 @@ fn included_files_are_merged_and_name_their_own_lines() {
 }
 
 #[test]
-fn a_configuration_that_is_a_pipe_is_refused_at_once() {
+fn a_pipe_where_a_file_is_wanted_is_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("pipe");
-    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    let pipe = directory.path().join("pipe.csv");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    let (code, _, stderr) = llmwatch(&file, &["check"]);
-    assert_eq!(code, Some(78));
-    assert!(stderr.contains("not a regular file"), "{stderr}");
+    let shown = pipe.to_str().unwrap();
+    let refused = |file: &Path, arguments: &[&str]| {
+        let (code, _, stderr) = llmwatch(file, arguments);
+        assert_ne!(code, Some(0), "{arguments:?}");
+        assert!(
+            stderr.contains("not a regular file"),
+            "{arguments:?}: {stderr}"
+        );
+    };
+    refused(&pipe, &["check"]);
+    let file = directory.path().join("monitor.toml");
+    for key in [
+        format!("[[endpoint]]\nprovider = \"openai\"\nmodel = \"m\"\napi_key_file = \"{shown}\"\n"),
+        format!(
+            "[[email]]\nto = [\"a@example.com\"]\nfrom = \"b@example.com\"\n\
+             smtp = \"smtp://127.0.0.1\"\ndkim = {{ selector = \"s\", domain = \"example.com\", key_file = \"{shown}\" }}\n"
+        ),
+    ] {
+        std::fs::write(&file, key).unwrap();
+        refused(&file, &["check"]);
+    }
+    std::fs::write(&file, "").unwrap();
+    refused(&file, &["backtest", "--samples", shown]);
+    refused(&file, &["simulate", "--scenario", shown]);
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! Files that a user names: read up to a limit, and only where reading ends. A pipe or a device may never end; standard
+//! input is what somebody asked for by name.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Result};
+use std::path::Path;
+
+/// Opens a regular file, or `/dev/stdin`.
+///
+/// # Errors
+/// What the file system says, and [`ErrorKind::InvalidInput`] for a directory, a pipe or a device.
+pub fn open(path: &Path) -> Result<File> {
+    // A pipe blocks when it is opened, so its kind is asked first.
+    if !std::fs::metadata(path)?.is_file() && path != Path::new("/dev/stdin") {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
+}
+
+/// The content of the file at `path`, which has at most `limit` bytes.
+///
+/// # Errors
+/// Those of [`open`], and [`ErrorKind::FileTooLarge`].
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = match limit >> 20 {
+            0 => format!("larger than {} KiB", limit >> 10),
+            mebibytes => format!("larger than {mebibytes} MiB"),
+        };
+        return Err(Error::new(ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+/// The same, as UTF-8.
+///
+/// # Errors
+/// Those of [`read`], and [`ErrorKind::InvalidData`].
+pub fn read_to_string(path: &Path, limit: u64) -> Result<String> {
+    String::from_utf8(read(path, limit)?)
+        .map_err(|_| Error::new(ErrorKind::InvalidData, "not UTF-8"))
+}
+
+/// The most bytes of a file with a key, a password or a token.
+pub const MAX_SECRET: u64 = 64 << 10;
