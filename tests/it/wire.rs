@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use llmwatch::clock;
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::probe::{Due, Prober};
-use llmwatch_core::model::{Attribution, Outcome, Sample, Trigger};
+use llmwatch_core::model::{Attribution, Outcome, Provider, Sample, Trigger};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -75,6 +75,7 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<String> {
         "bedrock" => "bedrock\"\naws.region = \"us-east-1",
         "vertex" => "vertex\"\ngoogle.project = \"p",
         "openrouter" | "vllm" | "litellm" | "ollama" => "openai-compatible\"\nmodel = \"m",
+        name if name.parse().is_ok_and(Provider::is_preset) => name,
         _ => return None,
     };
     let api = match (fixture.provider.as_str(), fixture.api.as_str()) {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use llmwatch::config::{self, Environment};
-use llmwatch_core::model::{Api, Attribution, Endpoint, Expect, Fault, Timestamp};
+use llmwatch_core::model::{Api, Attribution, Endpoint, Expect, Fault, Provider, Timestamp};
 use llmwatch_core::protocol::dialect::{Answer, Dialect};
 use llmwatch_core::protocol::error::{ErrorContext, error_answer};
 use llmwatch_core::protocol::response::{Outcome, ResponseReader, Times};
@@ -43,6 +43,7 @@ fn fixtures() -> Vec<(String, Fixture, Vec<u8>)> {
 
 /// An endpoint of the fixture's provider and API that takes any answer; `None` for what no probe asks.
 fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
+    let preset = format!("provider = \"{}\"", fixture.provider);
     let kind = match fixture.provider.as_str() {
         "openai" => "provider = \"openai\"",
         "azure" => "provider = \"azure-openai\"\ndeployment = \"d\"",
@@ -55,6 +56,7 @@ fn endpoint(name: &str, fixture: &Fixture) -> Option<Endpoint> {
         "vertex" => "provider = \"vertex\"\ngoogle = { project = \"p\" }",
         // The vendors' status pages are read elsewhere.
         "azure-status" | "gcloud" | "incident.io" | "statuspage" => return None,
+        other if other.parse().is_ok_and(Provider::is_preset) => &preset,
         other => panic!("{name}: provider {other}"),
     };
     let api = match (fixture.provider.as_str(), fixture.api.as_str()) {
