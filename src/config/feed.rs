@@ -19,6 +19,10 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         ("incident_io", FeedKind::IncidentIo),
         ("azure_rss", FeedKind::AzureRss),
         ("google_cloud", FeedKind::GoogleCloud),
+        ("instatus", FeedKind::Instatus),
+        ("betterstack", FeedKind::BetterStack),
+        ("rss", FeedKind::Rss),
+        ("aws_health", FeedKind::AwsHealth),
     ];
     let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
     let mut feeds = Vec::new();
@@ -110,11 +114,12 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
             let host = r.endpoint.base_url.domain().unwrap_or_default();
             let is_azure =
                 *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
+            let is_bedrock = *provider == Provider::Bedrock && host.ends_with(".amazonaws.com");
             let is_vertex =
                 *provider == Provider::Vertex && host.ends_with("aiplatform.googleapis.com");
             r.enabled
                 && r.endpoint.provider == *provider
-                && (own.as_deref() == Some(host) || is_azure || is_vertex)
+                && (own.as_deref() == Some(host) || is_azure || is_bedrock || is_vertex)
         };
         if reads.iter().any(probed) {
             feeds.extend(known_feed(*provider));
@@ -156,8 +161,15 @@ fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[Read<'_>]) {
 
 /// The document to read where only the page's address is given.
 fn document_of(mut url: Url, kind: FeedKind) -> Url {
-    if matches!(kind, FeedKind::Statuspage | FeedKind::IncidentIo) && url.path() == "/" {
-        url.set_path("/api/v2/summary.json");
+    let document = match kind {
+        FeedKind::Statuspage | FeedKind::IncidentIo => "/api/v2/summary.json",
+        FeedKind::Instatus => "/summary.json",
+        FeedKind::BetterStack => "/index.json",
+        FeedKind::AwsHealth => "/public/currentevents",
+        FeedKind::AzureRss | FeedKind::GoogleCloud | FeedKind::Rss => return url,
+    };
+    if url.path() == "/" {
+        url.set_path(document);
     }
     url
 }
@@ -189,6 +201,11 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
             FeedKind::GoogleCloud,
             &["Z0FZJAMvEB4j3NbCJs6B", "Gemini"],
         ),
+        Provider::Bedrock => (
+            "https://health.aws.amazon.com/public/currentevents",
+            FeedKind::AwsHealth,
+            &["bedrock"],
+        ),
         Provider::AzureOpenAi => (
             "https://azure.status.microsoft/en-us/status/feed/",
             FeedKind::AzureRss,
@@ -197,6 +214,9 @@ fn known_feed(provider: Provider) -> Option<StatusFeed> {
         vendor => match presets::of(vendor)?.status_page? {
             StatusPage::Statuspage(url) => (url, FeedKind::Statuspage, &[]),
             StatusPage::IncidentIo(url) => (url, FeedKind::IncidentIo, &[]),
+            StatusPage::Instatus(url) => (url, FeedKind::Instatus, &[]),
+            StatusPage::BetterStack(url) => (url, FeedKind::BetterStack, &[]),
+            StatusPage::Rss(url) => (url, FeedKind::Rss, &[]),
         },
     };
     // The vendor's front end has been seen to turn programs away; the platform's own address has not.

@@ -111,6 +111,14 @@ pub enum FeedKind {
     AzureRss,
     /// Google Cloud's incidents.
     GoogleCloud,
+    /// Instatus.
+    Instatus,
+    /// Better Stack.
+    BetterStack,
+    /// A feed of any page, RSS or Atom.
+    Rss,
+    /// AWS Health's public events.
+    AwsHealth,
 }
 
 /// One `[[status_feed]]`.

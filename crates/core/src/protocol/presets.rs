@@ -25,6 +25,12 @@ pub enum StatusPage {
     Statuspage(&'static str),
     /// incident.io.
     IncidentIo(&'static str),
+    /// Instatus.
+    Instatus(&'static str),
+    /// Better Stack.
+    BetterStack(&'static str),
+    /// A feed, RSS or Atom.
+    Rss(&'static str),
 }
 
 const CHAT: &[Api] = &[Api::Chat, Api::Models, Api::Http];
@@ -45,7 +51,9 @@ pub fn of(provider: Provider) -> Option<Preset> {
             "https://api.mistral.ai/v1",
             "ministral-3b-latest",
             CHAT_AND_EMBEDDINGS,
-            None,
+            Some(StatusPage::Instatus(
+                "https://status.mistral.ai/summary.json",
+            )),
         ),
         Provider::Cohere => (
             "https://api.cohere.ai/compatibility/v1",
@@ -67,13 +75,15 @@ pub fn of(provider: Provider) -> Option<Preset> {
             "https://api.x.ai/v1",
             "grok-4.20-0309-non-reasoning",
             CHAT,
-            None,
+            Some(StatusPage::Rss("https://status.x.ai/feed.xml")),
         ),
         Provider::Together => (
             "https://api.together.xyz/v1",
             "meta-llama/Llama-3.2-3B-Instruct",
             CHAT_AND_EMBEDDINGS,
-            None,
+            Some(StatusPage::BetterStack(
+                "https://status.together.ai/index.json",
+            )),
         ),
         Provider::Fireworks => (
             "https://api.fireworks.ai/inference/v1",

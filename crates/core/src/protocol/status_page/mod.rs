@@ -1,13 +1,17 @@
 //! The vendors' own status pages: what they admit, and when they admitted it.
 //!
-//! [`read`] turns the documents of four platforms into one shape, purely; `feeds` fetches them, politely, and tells
+//! [`read`] turns the documents of several platforms into one shape, purely; `feeds` fetches them, politely, and tells
 //! the pipeline. What a page says is shown beside what we measure and never counted as health: pages are late, and
 //! `incident.lead_s` is the figure that shows by how much.
 
+mod aws;
 mod azure;
+mod betterstack;
 mod bounded;
 mod google;
+mod instatus;
 mod native;
+mod rss;
 mod statuspage;
 mod ulid;
 mod xml;
@@ -55,9 +59,13 @@ pub enum Unreadable {
 /// The largest document of `kind` that is read, in bytes.
 pub fn max_bytes(kind: FeedKind) -> usize {
     match kind {
-        FeedKind::AzureRss => MAX_XML_BYTES,
+        FeedKind::AzureRss | FeedKind::Rss => MAX_XML_BYTES,
         FeedKind::GoogleCloud => MAX_GOOGLE_BYTES,
-        FeedKind::Statuspage | FeedKind::IncidentIo => MAX_JSON_BYTES,
+        FeedKind::Statuspage
+        | FeedKind::IncidentIo
+        | FeedKind::Instatus
+        | FeedKind::BetterStack
+        | FeedKind::AwsHealth => MAX_JSON_BYTES,
     }
 }
 
@@ -92,6 +100,19 @@ pub fn read(
             google::page(&document, wanted, address)
         }
         FeedKind::AzureRss => azure::read(&text(body), wanted)?,
+        FeedKind::Rss => rss::read(&text(body), wanted)?,
+        FeedKind::Instatus => {
+            let document: instatus::Document = json(body, "an Instatus page")?;
+            instatus::page(&document, wanted)?
+        }
+        FeedKind::BetterStack => {
+            let document: betterstack::Document = json(body, "a Better Stack page")?;
+            betterstack::page(&document, wanted)?
+        }
+        FeedKind::AwsHealth => {
+            let events: aws::Document = json(&aws::utf8(body), "AWS Health's events")?;
+            aws::page(&events, wanted)
+        }
     };
     page.incidents.truncate(MAX_INCIDENTS);
     for incident in &mut page.incidents {

@@ -395,12 +395,116 @@ fn deep_and_wide_json_is_read_in_linear_time_and_small_memory() {
     assert!(read(FeedKind::Statuspage, wide.as_bytes(), None, &[], ADDRESS).is_ok());
 }
 
-const KINDS: [FeedKind; 4] = [
+const KINDS: [FeedKind; 8] = [
     FeedKind::Statuspage,
     FeedKind::IncidentIo,
     FeedKind::GoogleCloud,
     FeedKind::AzureRss,
+    FeedKind::Instatus,
+    FeedKind::BetterStack,
+    FeedKind::Rss,
+    FeedKind::AwsHealth,
 ];
+
+#[test]
+fn instatus_says_what_is_going_on() {
+    let body = br#"{"page":{"name":"Mistral","url":"https://status.mistral.ai","status":"HASISSUES"},
+        "activeIncidents":[{"id":"cl1","name":"Chat completions are failing","started":"2026-11-23T11:31:00Z",
+          "status":"IDENTIFIED","impact":"MAJOROUTAGE","url":"https://status.mistral.ai/cl1"}],
+        "activeMaintenances":[]}"#;
+    let page = only(FeedKind::Instatus, body, &["API"]);
+    assert_eq!(page.status, Status::Outage);
+    assert_eq!(page.incidents[0].phase, "identified");
+    assert_eq!(
+        page.incidents[0].published_at,
+        Timestamp::parse("2026-11-23T11:31:00Z").ok()
+    );
+    let well = br#"{"page":{"name":"Mistral","url":"https://status.mistral.ai","status":"UP"}}"#;
+    assert_eq!(all(FeedKind::Instatus, well).status, Status::Operational);
+    assert!(read(FeedKind::Instatus, b"{}", None, &[], ADDRESS).is_err());
+}
+
+#[test]
+fn better_stack_says_which_resources_are_concerned() {
+    let body = br#"{"data":{"id":"1","type":"status_page","attributes":{"aggregate_state":"degraded","custom_domain":"status.together.ai"}},
+        "included":[
+          {"id":"10","type":"status_page_resource","attributes":{"public_name":"Inference API","status":"degraded"}},
+          {"id":"11","type":"status_page_resource","attributes":{"public_name":"Website","status":"operational"}},
+          {"id":"20","type":"status_report","attributes":{"title":"Slow answers","report_type":"manual","starts_at":"2026-11-23T11:31:00.000Z",
+            "ends_at":null,"aggregate_state":"degraded","affected_resources":[{"status_page_resource_id":"10","status":"degraded"}]}},
+          {"id":"21","type":"status_report","attributes":{"title":"Over","starts_at":"2026-11-22T11:31:00.000Z","ends_at":"2026-11-22T12:00:00.000Z",
+            "affected_resources":[]}}]}"#;
+    let page = all(FeedKind::BetterStack, body);
+    assert_eq!(
+        (page.status, page.incidents.len(), page.url.as_str()),
+        (Status::Degraded, 1, "https://status.together.ai")
+    );
+    assert_eq!(page.incidents[0].components, ["Inference API"]);
+    let page = only(FeedKind::BetterStack, body, &["Website"]);
+    assert_eq!(
+        (page.status, page.incidents.len()),
+        (Status::Operational, 0)
+    );
+    assert!(read(FeedKind::BetterStack, b"{}", None, &[], ADDRESS).is_err());
+}
+
+#[test]
+fn feeds_of_any_page_are_read_in_rss_and_atom() {
+    let rss = "<rss><channel><link>https://status.x.ai</link>\
+        <item><title>API: elevated errors</title><guid>g2</guid><link>https://status.x.ai/2</link>\
+          <pubDate>Mon, 23 Nov 2026 11:40:00 +0000</pubDate><description>&lt;p&gt;Investigating - We are looking.&lt;/p&gt;</description></item>\
+        <item><title>API outage</title><guid>g1</guid><pubDate>Mon, 23 Nov 2026 09:40:00 +0000</pubDate>\
+          <description>&lt;strong&gt;Resolved&lt;/strong&gt; - It works.</description></item>\
+        <item><title>Long ago</title><guid>g0</guid><pubDate>Mon, 02 Nov 2026 09:40:00 +0000</pubDate></item></channel></rss>";
+    let page = all(FeedKind::Rss, rss.as_bytes());
+    assert_eq!(page.incidents.len(), 1, "{page:?}");
+    assert_eq!(
+        (page.status, page.url.as_str()),
+        (Status::Degraded, "https://status.x.ai")
+    );
+    let atom = "<feed xmlns=\"http://www.w3.org/2005/Atom\"><title>Status</title><link rel=\"self\" href=\"https://a.test/feed\"/>\
+        <link href=\"https://a.test/\"/><entry><title>Major outage</title><id>tag:1</id><link href=\"https://a.test/1\"/>\
+        <published>2026-11-23T11:40:00Z</published><updated>2026-11-23T11:50:00Z</updated><content>Investigating</content></entry></feed>";
+    let page = all(FeedKind::Rss, atom.as_bytes());
+    assert_eq!(
+        (page.status, page.url.as_str()),
+        (Status::Outage, "https://a.test/")
+    );
+    assert_eq!(page.incidents[0].url.as_deref(), Some("https://a.test/1"));
+    assert_eq!(
+        page.incidents[0].published_at,
+        Timestamp::parse("2026-11-23T11:40:00Z").ok()
+    );
+}
+
+#[test]
+fn aws_health_is_read_in_utf_16() {
+    let text = r#"[{"arn":"arn:aws:health:us-east-1::event/MULTIPLE/1","date":"1795433460","region_name":"N. Virginia","status":"2",
+        "service":"multipleservices-us-east-1","service_name":"Multiple services","summary":"Increased Error Rates",
+        "event_log":[{"summary":"Increased Error Rates","message":"We are investigating.","status":2,"timestamp":1795433460}],
+        "impacted_services":{"bedrock-us-east-1":{"service_name":"Amazon Bedrock","current":"3","max":"3"},
+          "ec2-us-east-1":{"service_name":"Amazon EC2","current":"1","max":"2"}}}]"#;
+    let utf16: Vec<u8> = [0xfe, 0xff]
+        .into_iter()
+        .chain(text.encode_utf16().flat_map(u16::to_be_bytes))
+        .collect();
+    let page = only(FeedKind::AwsHealth, &utf16, &["bedrock"]);
+    assert_eq!(page.status, Status::Outage);
+    assert_eq!(
+        page.incidents[0].components,
+        ["Amazon Bedrock", "N. Virginia"]
+    );
+    assert_eq!(
+        page.incidents[0].published_at,
+        Some(Timestamp(1_795_433_460_000))
+    );
+    assert!(
+        only(FeedKind::AwsHealth, &utf16, &["lambda"])
+            .incidents
+            .is_empty()
+    );
+    assert_eq!(all(FeedKind::AwsHealth, b"[]").status, Status::Operational);
+}
 
 /// JSON of any shape, with the keys that the readers look for.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -413,6 +517,12 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     let key = prop::sample::select(vec![
         "summary",
+        "event_log",
+        "impacted_services",
+        "attributes",
+        "included",
+        "activeIncidents",
+        "page",
         "page",
         "url",
         "status",
@@ -470,13 +580,15 @@ proptest! {
     fn no_xml_makes_the_reader_panic(
         parts in prop::collection::vec(
             prop::sample::select(vec![
-                "<rss>", "</rss>", "<channel>", "</channel>", "<item>", "</item>", "<title>", "</title>", "<guid>",
+                "<feed>", "</feed>", "<entry>", "</entry>", "<rss>", "</rss>", "<channel>", "</channel>", "<item>", "</item>", "<title>", "</title>", "<guid>",
                 "</guid>", "<pubDate>", "</pubDate>", "Mon, 23 Nov 2026 11:40:00 Z", "<![CDATA[", "]]>", "&lt;", "&#0;", " - ",
             ]),
             0..30,
         )
     ) {
         let body = parts.concat();
-        let _ = read(FeedKind::AzureRss, body.as_bytes(), None, &[], ADDRESS);
+        for kind in [FeedKind::AzureRss, FeedKind::Rss] {
+            let _ = read(kind, body.as_bytes(), None, &[], ADDRESS);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! RSS in time linear in its bytes: one pass over the events of the document, which keeps the few texts that are wanted
+//! RSS and Atom in time linear in its bytes: one pass over the events of the document, which keeps the few texts that are wanted
 //! and counts everything else against a limit. No entity but the five predefined ones is expanded, and a document type
 //! is refused.
 
@@ -33,9 +33,10 @@ pub(super) struct Item {
     pub(super) guid: String,
     pub(super) link: String,
     pub(super) published: String,
+    pub(super) description: String,
 }
 
-/// Reads an RSS 2.0 document.
+/// Reads an RSS 2.0 or Atom document.
 pub(super) fn channel(text: &str) -> Result<Channel, Unreadable> {
     let mut reader = Reader::from_str(text);
     let mut tree = Tree::default();
@@ -76,6 +77,8 @@ struct Tree {
     channel: Option<Channel>,
     /// A second `<channel>` is not read.
     is_over: bool,
+    /// The root is Atom's `<feed>`, which stands for the channel as well.
+    is_atom: bool,
 }
 
 /// The elements that matter.
@@ -87,6 +90,7 @@ enum Kind {
     Guid,
     Link,
     Published,
+    Description,
     Other,
 }
 
@@ -94,14 +98,30 @@ impl Kind {
     fn of(name: &str) -> Self {
         match name {
             "channel" => Self::Channel,
-            "item" => Self::Item,
+            "item" | "entry" => Self::Item,
             "title" => Self::Title,
-            "guid" => Self::Guid,
+            "guid" | "id" => Self::Guid,
             "link" => Self::Link,
-            "pubDate" => Self::Published,
+            "pubDate" | "published" | "updated" => Self::Published,
+            "description" | "content" | "summary" => Self::Description,
             _ => Self::Other,
         }
     }
+}
+
+/// The address of an Atom link to the page for people.
+fn link_of(element: &BytesStart<'_>) -> Option<String> {
+    let value = |name: &str| {
+        let mut attributes = element.attributes();
+        attributes
+            .with_checks(false)
+            .take(MAX_ATTRIBUTES)
+            .filter_map(Result::ok)
+            .find(|attribute| attribute.key.into_inner() == name)
+            .map(|attribute| attribute.value.into_owned())
+    };
+    let is_alternate = value("rel").is_none_or(|rel| rel == "alternate");
+    value("href").filter(|_| is_alternate)
 }
 
 impl Tree {
@@ -120,7 +140,20 @@ impl Tree {
         }
         // A prefixed name, such as `atom:link`, is none of RSS.
         let kind = Kind::of(element.name().into_inner());
+        // Atom has its entries right below the root, and links in an attribute.
+        if self.path.is_empty() && element.name().into_inner() == "feed" {
+            self.path.push(Kind::Other);
+            self.path.push(Kind::Channel);
+            self.channel = Some(Channel::default());
+            self.is_atom = true;
+            return Ok(());
+        }
         self.path.push(kind);
+        if kind == Kind::Link
+            && let Some(target) = link_of(element)
+        {
+            self.text(&target);
+        }
         match (self.path.as_slice(), &mut self.channel) {
             ([_, Kind::Channel], channel) if !self.is_over => *channel = Some(Channel::default()),
             ([_, Kind::Channel, Kind::Item], Some(channel))
@@ -134,8 +167,12 @@ impl Tree {
     }
 
     fn close(&mut self) {
-        self.is_over |= matches!(self.path.as_slice(), [_, Kind::Channel]);
+        let is_channel = matches!(self.path.as_slice(), [_, Kind::Channel]);
+        self.is_over |= is_channel;
         self.path.pop();
+        if is_channel && self.is_atom {
+            self.path.pop();
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -152,7 +189,10 @@ impl Tree {
                     Kind::Title => &mut item.title,
                     Kind::Guid => &mut item.guid,
                     Kind::Link => &mut item.link,
+                    // Atom has both; the first is kept.
+                    Kind::Published if self.is_atom && item.published.len() > 9 => return,
                     Kind::Published => &mut item.published,
+                    Kind::Description => &mut item.description,
                     _ => return,
                 }
             }
@@ -178,6 +218,7 @@ impl Tree {
             trim(&mut item.guid);
             trim(&mut item.link);
             trim(&mut item.published);
+            trim(&mut item.description);
         }
         Ok(channel)
     }

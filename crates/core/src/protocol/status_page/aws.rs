@@ -1,0 +1,131 @@
+//! AWS Health's public events (`/public/currentevents`): a list of what is going on, in UTF-16.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::bounded::{Code, Id, List, Moment, Name};
+use super::{MAX_COMPONENTS, MAX_INCIDENTS, Wanted};
+use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
+
+/// More updates of an event are left out.
+const MAX_UPDATES: usize = 200;
+
+/// The events.
+pub(super) type Document = List<Event, MAX_INCIDENTS>;
+
+/// One event.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Event {
+    arn: Id,
+    date: Moment,
+    region_name: Name,
+    service: Name,
+    service_name: Name,
+    status: Code,
+    summary: Name,
+    event_log: List<Update, MAX_UPDATES>,
+    impacted_services: BTreeMap<String, Impact>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Update {
+    /// A number, or its digit.
+    status: serde_json::Value,
+    timestamp: serde_json::Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Impact {
+    service_name: Name,
+    current: Code,
+}
+
+/// What the events say about the wanted services, such as `bedrock` or `bedrock-us-east-1`.
+pub(super) fn page(events: &Document, wanted: Wanted<'_>) -> VendorPage {
+    let incidents = events
+        .iter()
+        .filter_map(|event| incident(event, wanted))
+        .collect();
+    VendorPage {
+        status: Status::Operational,
+        incidents,
+        url: "https://health.aws.amazon.com/health/status".to_owned(),
+    }
+}
+
+fn incident(event: &Event, wanted: Wanted<'_>) -> Option<VendorIncident> {
+    let services = event
+        .impacted_services
+        .iter()
+        .filter(|(key, impact)| wanted.has([key.as_str(), impact.service_name.as_str()]));
+    let services: Vec<_> = services.collect();
+    let is_own = wanted.has([event.service.as_str(), event.service_name.as_str()]);
+    if services.is_empty() && !is_own {
+        return None;
+    }
+    let latest = event
+        .event_log
+        .iter()
+        .last()
+        .map(|update| update.status.to_string())
+        .unwrap_or_default();
+    let latest = match latest.trim_matches('"') {
+        "" | "null" => event.status.as_str(),
+        latest => latest,
+    };
+    let code = services
+        .iter()
+        .map(|(_, impact)| impact.current.as_str())
+        .max()
+        .filter(|code| !code.is_empty())
+        .unwrap_or(latest);
+    // 0 is over; 1 informs, 2 is degraded, 3 is an outage.
+    let status = match code {
+        "0" => return None,
+        "3" => Status::Outage,
+        "2" => Status::Degraded,
+        _ => Status::Operational,
+    };
+    let names = services
+        .iter()
+        .take(MAX_COMPONENTS)
+        .map(|(_, impact)| String::from(&impact.service_name));
+    let first = event.event_log.iter().next();
+    let seconds = event.date.as_str().parse().ok().or_else(|| {
+        let stamp = &first?.timestamp;
+        stamp.as_i64().or_else(|| stamp.as_str()?.parse().ok())
+    });
+    Some(VendorIncident {
+        id: String::from(&event.arn),
+        name: format!(
+            "{} ({})",
+            event.summary.as_str(),
+            event.region_name.as_str()
+        ),
+        status,
+        phase: String::new(),
+        published_at: seconds.map(|s: i64| Timestamp(s.saturating_mul(1000))),
+        url: None,
+        components: names.chain([String::from(&event.region_name)]).collect(),
+    })
+}
+
+/// The document as UTF-8: AWS writes UTF-16 with a byte order mark.
+pub(super) fn utf8(body: &[u8]) -> Vec<u8> {
+    let decoded = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes
+            .chunks_exact(2)
+            .map(|pair| unit([pair[0], pair[1]]))
+            .collect();
+        String::from_utf16_lossy(&units).into_bytes()
+    };
+    match body {
+        [0xfe, 0xff, rest @ ..] => decoded(rest, u16::from_be_bytes),
+        [0xff, 0xfe, rest @ ..] => decoded(rest, u16::from_le_bytes),
+        other => other.to_vec(),
+    }
+}

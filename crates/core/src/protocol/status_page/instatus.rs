@@ -1,0 +1,91 @@
+//! Instatus: `/summary.json` has the page's state and what is going on now.
+
+use serde::Deserialize;
+
+use super::bounded::{Address, Code, Id, List, Moment, Name};
+use super::{MAX_INCIDENTS, Unreadable, Wanted};
+use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
+
+/// The summary.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Document {
+    page: Option<Page>,
+    active_incidents: List<Incident, MAX_INCIDENTS>,
+    active_maintenances: List<Maintenance, MAX_INCIDENTS>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Page {
+    url: Address,
+    status: Code,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Incident {
+    id: Id,
+    name: Name,
+    started: Moment,
+    status: Code,
+    impact: Code,
+    url: Address,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Maintenance {
+    status: Code,
+}
+
+/// What the summary says. It names no components, so an incident counts whatever components are wanted.
+pub(super) fn page(document: &Document, _: Wanted<'_>) -> Result<VendorPage, Unreadable> {
+    let page = document
+        .page
+        .as_ref()
+        .filter(|page| page.status.some().is_some())
+        .ok_or(Unreadable::Shape("an Instatus page"))?;
+    let is_maintained = document
+        .active_maintenances
+        .iter()
+        .any(|maintenance| maintenance.status.as_str() == "INPROGRESS");
+    let status = match page.status.as_str() {
+        "UP" if is_maintained => Status::Maintenance,
+        "UP" => Status::Operational,
+        "UNDERMAINTENANCE" => Status::Maintenance,
+        _ => Status::Degraded,
+    };
+    let incidents = document
+        .active_incidents
+        .iter()
+        .filter(|incident| incident.status.as_str() != "RESOLVED")
+        .map(|incident| VendorIncident {
+            id: String::from(if incident.id.some().is_some() {
+                incident.id.as_str()
+            } else {
+                incident.url.as_str()
+            }),
+            name: String::from(&incident.name),
+            status: impact(incident.impact.as_str()),
+            phase: incident.status.as_str().to_lowercase(),
+            published_at: Timestamp::parse(incident.started.as_str()).ok(),
+            url: incident.url.some().map(str::to_owned),
+            components: Vec::new(),
+        })
+        .collect();
+    Ok(VendorPage {
+        status,
+        incidents,
+        url: String::from(&page.url),
+    })
+}
+
+fn impact(word: &str) -> Status {
+    match word {
+        "OPERATIONAL" => Status::Operational,
+        "UNDERMAINTENANCE" => Status::Maintenance,
+        "MAJOROUTAGE" => Status::Outage,
+        _ => Status::Degraded,
+    }
+}
