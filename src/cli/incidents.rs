@@ -19,7 +19,7 @@ pub(super) struct Args {
 pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let store = Store::open_read_only(&config.store.path)?;
-    let locale = Locale::english(config.monitor.timezone);
+    let locale = Locale::of(&config);
     let mut incidents = Vec::new();
     for row in store.incidents(false)? {
         incidents.push(serde_json::from_str::<Incident>(&row.data)?);

@@ -36,7 +36,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals
         .load_without_secrets()
         .map_err(|f| f.with(UNKNOWN))?;
-    let locale = Locale::english(config.monitor.timezone);
+    let locale = Locale::of(&config);
     let mut events = None;
     loop {
         let snapshot = look(&config).await.map_err(|f| f.with(UNKNOWN))?;

@@ -402,7 +402,7 @@ impl Pipeline {
     /// Announces a database that fails for long, and that it is written again.
     fn announce_database(&mut self, backlog: &mut Backlog, now: Timestamp) {
         let location = &self.settings.monitor.location;
-        let locale = Locale::english(self.settings.monitor.timezone);
+        let locale = Locale::of(&self.settings);
         if let Some(error) = backlog.worth_announcing() {
             self.desk.announce(monitor_notice::database_failing(
                 location, error, now, &locale,

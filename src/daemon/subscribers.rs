@@ -202,7 +202,7 @@ fn site(settings: &Settings) -> &str {
 }
 
 fn locale(settings: &Settings) -> Locale {
-    Locale::english(settings.monitor.timezone)
+    Locale::of(settings)
 }
 
 fn store_failed(error: &StoreError) {

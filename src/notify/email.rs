@@ -125,7 +125,7 @@ impl Mailer {
         from.name = self.email.from_name.clone();
         let mut builder = Message::builder()
             .from(from)
-            .subject(render::subject(notice))
+            .subject(render::subject(notice, &setting.locale))
             .date(decided)
             .message_id(Some(id(notice.id)))
             .header(AutoSubmitted("auto-generated".to_owned()));

@@ -14,7 +14,6 @@ pub mod worker;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use self::email::Mailer;
@@ -114,7 +113,7 @@ pub enum Attempt {
 #[derive(Debug)]
 pub struct Sender {
     transports: BTreeMap<String, Transport>,
-    timezone: Tz,
+    locale: Locale,
     public_url: Option<String>,
     links: Option<Links>,
 }
@@ -146,7 +145,7 @@ impl Sender {
         }
         Ok(Self {
             transports,
-            timezone: config.monitor.timezone,
+            locale: Locale::of(config),
             public_url: config.monitor.public_url.clone(),
             links: None,
         })
@@ -182,7 +181,7 @@ impl Sender {
         now: Timestamp,
     ) -> Attempt {
         let setting = Setting {
-            locale: Locale::english(self.timezone),
+            locale: self.locale,
             now,
             acknowledge_url: None,
         };
@@ -196,7 +195,7 @@ impl Sender {
                 mailer.attempt(notice, setting, progress).await
             }
             Some(Transport::Http(client)) => client.attempt(notice, setting, progress).await,
-            Some(Transport::Exec(program)) => program.attempt(notice, progress).await,
+            Some(Transport::Exec(program)) => program.attempt(notice, &self.locale, progress).await,
             None => Attempt::Failed {
                 progress,
                 error: "the channel is not configured any more".to_owned(),
@@ -213,7 +212,7 @@ impl Sender {
         now: Timestamp,
     ) -> Vec<(&'static str, Vec<u8>)> {
         let setting = Setting {
-            locale: Locale::english(self.timezone),
+            locale: self.locale,
             now,
             acknowledge_url: None,
         };

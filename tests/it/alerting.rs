@@ -7,6 +7,7 @@ use llmwatch::config::{self, Config, Environment};
 use llmwatch_core::alerting::{Announcement, NotificationScheduler};
 use llmwatch_core::detect::early_warning::Advisor;
 use llmwatch_core::incident::Change;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Silence;
 use llmwatch_core::model::{
     Acknowledgement, Attribution, ChannelStats, Evidence, Incident, IncidentState, Notice,
@@ -682,7 +683,7 @@ fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
         incident: Some(incident),
         ..story.told[1].2.clone()
     };
-    let subject = llmwatch_core::message::render::subject(&notice);
+    let subject = llmwatch_core::message::render::subject(&notice, &Locale::default());
     assert!(
         subject.ends_with("removed from the configuration"),
         "{subject}"

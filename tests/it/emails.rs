@@ -2,6 +2,7 @@
 //! read by people.
 
 use llmwatch_core::message::render;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeType, Status,
 };
@@ -143,14 +144,14 @@ fn a_mail_says_it_all_in_order() {
         let mut shown = String::new();
         for r#type in NoticeType::ALL {
             let notice = notice(*r#type);
-            shown += &format!("### {}\nSubject: {}\n\n{}\n", r#type.as_str(), render::subject(&notice), render::text(&notice, setting()));
+            shown += &format!("### {}\nSubject: {}\n\n{}\n", r#type.as_str(), render::subject(&notice, &Locale::default()), render::text(&notice, setting()));
         }
         insta::assert_snapshot!("mail_text", shown);
         insta::assert_snapshot!("mail_html", render::html(&notice(NoticeType::Resolved), setting()));
         insta::assert_snapshot!("mail_html_report", render::html(&notice(NoticeType::Report), setting()));
         let mut shown = String::new();
         for (what, notice) in occasions() {
-            shown += &format!("### {what}\nSubject: {}\n\n{}\n", render::subject(&notice), render::text(&notice, setting()));
+            shown += &format!("### {what}\nSubject: {}\n\n{}\n", render::subject(&notice, &Locale::default()), render::text(&notice, setting()));
         }
         insta::assert_snapshot!("mail_occasions", shown);
     });

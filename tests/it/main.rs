@@ -36,6 +36,7 @@ mod simulate_faults;
 mod simulated;
 mod sinks;
 mod smtp;
+mod spanish;
 mod status_feed;
 mod store;
 mod store_maintenance;

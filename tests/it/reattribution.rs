@@ -3,6 +3,7 @@
 
 use llmwatch_core::incident::Change;
 use llmwatch_core::message::render;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     AlertState, Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status,
     Timestamp,
@@ -78,7 +79,7 @@ fn two_accounts_that_are_rejected_together_suspect_the_provider() {
             "{}",
             incident.attribution_reason
         );
-        let subject = render::subject(&mail(NoticeType::Opened, &incident));
+        let subject = render::subject(&mail(NoticeType::Opened, &incident), &Locale::default());
         assert!(
             subject.contains(&format!("failing ({fault}), suspected provider fault")),
             "{subject}"
@@ -290,7 +291,7 @@ fn an_incident_is_about_the_endpoints_that_fail_now() {
         before: Some(llmwatch_core::model::Extent::from(&before)),
         ..mail(NoticeType::Updated, update)
     };
-    let subject = render::subject(&notice);
+    let subject = render::subject(&notice, &Locale::default());
     assert!(
         subject.starts_with("[UPDATE] ")
             && subject.contains("recovered; b1 still fails: overloaded"),
@@ -569,7 +570,7 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
         Change::Escalated,
         "whoever was told of the provider hears of it"
     );
-    let subject = render::subject(&mail(NoticeType::Escalated, &turned.1));
+    let subject = render::subject(&mail(NoticeType::Escalated, &turned.1), &Locale::default());
     assert!(subject.starts_with("[YOUR ACCOUNT] "), "{subject}");
     let text = render::text(&mail(NoticeType::Escalated, &turned.1), setting());
     assert!(
@@ -951,7 +952,7 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
         .unwrap();
     assert!(!line.contains("recovered after"), "{line}");
     let mail = mail(NoticeType::Resolved, incident);
-    insta::assert_snapshot!(render::subject(&mail), @"[RESOLVED after 24 h 8 min] OpenAI: openai-chat still slow, now the baseline");
+    insta::assert_snapshot!(render::subject(&mail, &Locale::default()), @"[RESOLVED after 24 h 8 min] OpenAI: openai-chat still slow, now the baseline");
     let text = render::text(&mail, setting());
     assert!(
         !text.contains("again") && !text.contains("recovered"),

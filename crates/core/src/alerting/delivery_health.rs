@@ -22,7 +22,7 @@ impl NotificationScheduler {
         outbox: &[ChannelStats],
     ) {
         let location = config.monitor.location.as_str();
-        let locale = Locale::english(config.monitor.timezone);
+        let locale = Locale::of(config);
         for tally in outbox
             .iter()
             .filter(|t| config.channels.iter().any(|c| c.name == t.channel))

@@ -6,6 +6,7 @@ use crate::model::{
     Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
     Only, Reattribution, Status, TypicalAndNow,
 };
+use crate::text;
 
 /// The most names in one sentence: all of a vendor's usual dozen, but there may be hundreds.
 pub const MAX_NAMES: usize = 12;
@@ -55,21 +56,23 @@ const MAX_PUBLIC_NAMES: usize = 3;
 /// failing" where it is not the provider's.
 pub fn public_title(incident: &Incident, locale: &Locale) -> String {
     let names = locale.list_at_most(&incident.endpoints, MAX_PUBLIC_NAMES);
-    let is = if incident.endpoints.len() == 1 {
-        "is"
-    } else {
-        "are"
-    };
+    let count = incident.endpoints.len();
     match incident.attribution {
-        Attribution::Provider if incident.cause.is_slow() => format!("{names} {is} slow"),
-        Attribution::Provider => format!("{names} {is} failing"),
-        Attribution::Account | Attribution::Local => format!("checks of {names} are failing"),
+        Attribution::Provider if incident.cause.is_slow() => {
+            text!(locale, count => "{names} is slow", "{names} are slow"; names)
+        }
+        Attribution::Provider => {
+            text!(locale, count => "{names} is failing", "{names} are failing"; names)
+        }
+        Attribution::Account | Attribution::Local => {
+            text!(locale, "checks of {names} are failing", names)
+        }
     }
 }
 
 /// Whose fault, and what that means for the reader.
-pub fn attribution(incident: &Incident) -> &'static str {
-    match incident.attribution {
+pub fn attribution(incident: &Incident, locale: &Locale) -> &'static str {
+    locale.say(match incident.attribution {
         Attribution::Provider if incident.is_suspected() => "Probably the provider.",
         Attribution::Provider => "The provider.",
         Attribution::Account => {
@@ -80,7 +83,7 @@ pub fn attribution(incident: &Incident) -> &'static str {
             "This machine: its network, resolver, clock or resources. This does not count as \
              provider downtime."
         }
-    }
+    })
 }
 
 /// What the answer to "whose fault" adds beside the reason: what is affected, what is not, and what to do.
@@ -105,42 +108,71 @@ pub fn summary(incident: &Incident, locale: &Locale) -> String {
         return removed(incident, locale);
     }
     let names = names(incident, locale);
-    let have = have(incident);
+    let count = incident.endpoints.len();
     let since = locale.time(incident.started_at);
-    let cause = cause(incident);
+    let cause = cause(incident, locale);
     if let Some(number) = incident.merged_into() {
-        return format!("{names} {have} become part of incident {number}.");
+        return text!(
+            locale,
+            count => "{names} has become part of incident {number}.",
+            "{names} have become part of incident {number}.";
+            names, number
+        );
     }
     if incident.is_new_normal() {
         let resolved_at = locale.time(incident.resolved_at.unwrap_or(incident.started_at));
-        return format!(
-            "{names} {have} been slow since {since} and did not become faster. Since {resolved_at} \
-             this counts as the new baseline."
+        return text!(
+            locale,
+            count => "{names} has been slow since {since} and did not become faster. Since {resolved_at} this counts as the new baseline.",
+            "{names} have been slow since {since} and did not become faster. Since {resolved_at} this counts as the new baseline.";
+            names, since, resolved_at
         );
     }
     match (incident.end(), incident.attribution) {
         (Some(end), _) => {
-            let mut text = format!("{} at {}", recovered(incident, locale), locale.time(end));
+            let (recovered, end_time) = (recovered(incident, locale), locale.time(end));
+            let mut text = text!(locale, "{recovered} at {end_time}", recovered, end_time);
             if let Some(at) = incident.resolved_at.filter(|at| *at != end) {
-                text += &format!(" (confirmed at {})", locale.clock_time(at));
+                let at = locale.clock_time(at);
+                text += &text!(locale, " (confirmed at {at})", at);
             }
             let lasted = locale.duration(incident.duration_s);
-            text += &format!(". It lasted {lasted}, from {since}: {cause}.");
+            text += &text!(
+                locale,
+                ". It lasted {lasted}, from {since}: {cause}.",
+                lasted,
+                since,
+                cause
+            );
             if let Some(slow) = still_slow(incident, locale) {
-                text += &format!(" {slow}, which counts as the new baseline.");
+                text += &text!(locale, " {slow}, which counts as the new baseline.", slow);
             }
             text
         }
         (None, Attribution::Account) => {
-            format!("The provider has been rejecting {names} since {since}: {cause}.")
+            text!(
+                locale,
+                "The provider has been rejecting {names} since {since}: {cause}.",
+                names,
+                since,
+                cause
+            )
         }
         (None, Attribution::Local) => {
-            format!("{names} {have} been unreachable from this machine since {since}: {cause}.")
+            text!(
+                locale,
+                count => "{names} has been unreachable from this machine since {since}: {cause}.",
+                "{names} have been unreachable from this machine since {since}: {cause}.";
+                names, since, cause
+            )
         }
         (None, Attribution::Provider) => {
-            format!(
-                "{names} {have} been {} since {since}: {cause}.",
-                manner(incident)
+            let manner = manner(incident, locale);
+            text!(
+                locale,
+                count => "{names} has been {manner} since {since}: {cause}.",
+                "{names} have been {manner} since {since}: {cause}.";
+                names, manner, since, cause
             )
         }
     }
@@ -151,19 +183,41 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
     let (vendor, names) = (vendor(incident), names(incident, locale));
     let lasted = locale.duration(incident.duration_s);
     if incident.removed {
-        return format!("{vendor}: {names} removed from the configuration");
+        return text!(
+            locale,
+            "{vendor}: {names} removed from the configuration",
+            vendor,
+            names
+        );
     }
     if incident.is_new_normal() {
-        return format!("{vendor}: {names} still slow after {lasted}; this is the new baseline");
+        return text!(
+            locale,
+            "{vendor}: {names} still slow after {lasted}; this is the new baseline",
+            vendor,
+            names,
+            lasted
+        );
     }
     if let Some(number) = incident.merged_into() {
-        return format!("{vendor}: {names} now part of incident {number}");
+        return text!(
+            locale,
+            "{vendor}: {names} now part of incident {number}",
+            vendor,
+            names,
+            number
+        );
     }
     let still = still_slow(incident, locale).map_or(String::new(), |slow| format!("; {slow}"));
-    format!(
-        "{vendor}: {} after {lasted} (was: {}){still}",
-        recovered(incident, locale),
-        incident.cause
+    let (recovered, cause) = (recovered(incident, locale), incident.cause);
+    text!(
+        locale,
+        "{vendor}: {recovered} after {lasted} (was: {cause}){still}",
+        vendor,
+        recovered,
+        lasted,
+        cause,
+        still
     )
 }
 
@@ -177,83 +231,102 @@ pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String 
         .filter(|name| !incident.endpoints.contains(name))
         .collect();
     let slow = incident.cause.is_slow();
-    let verb = |names: &[&String]| match (slow, names.len()) {
-        (true, 1) => "is slow",
-        (true, _) => "are slow",
-        (false, 1) => "fails",
-        (false, _) => "fail",
-    };
-    let still = |names: &[&String]| match (slow, names.len()) {
-        (true, 1) => "is still slow",
-        (true, _) => "are still slow",
-        (false, 1) => "still fails",
-        (false, _) => "still fail",
-    };
     let cause = incident.cause;
     let mut clauses = Vec::new();
     if !recovered.is_empty() {
-        clauses.push(format!("{} recovered", list(&recovered)));
+        let names = list(&recovered);
+        clauses.push(
+            text!(locale, recovered.len() => "{names} recovered", "{names} recovered "; names)
+                .trim_end()
+                .to_owned(),
+        );
     }
     if !new.is_empty() {
-        clauses.push(format!("{} {} as well", list(&new), verb(&new)));
+        let (names, n) = (list(&new), new.len());
+        clauses.push(if slow {
+            text!(locale, n => "{names} is slow as well", "{names} are slow as well"; names)
+        } else {
+            text!(locale, n => "{names} fails as well", "{names} fail as well"; names)
+        });
     }
     let moved = !recovered.is_empty() || !new.is_empty();
     if moved && !old.is_empty() {
-        clauses.push(format!("{} {}: {cause}", list(&old), still(&old)));
+        let (names, n) = (list(&old), old.len());
+        clauses.push(if slow {
+            text!(locale, n => "{names} is still slow: {cause}", "{names} are still slow: {cause}"; names, cause)
+        } else {
+            text!(locale, n => "{names} still fails: {cause}", "{names} still fail: {cause}"; names, cause)
+        });
     }
     if cause != before.cause {
-        clauses.push(format!("the cause is now {cause}, it was {}", before.cause));
+        let was = before.cause;
+        clauses.push(text!(
+            locale,
+            "the cause is now {cause}, it was {was}",
+            cause,
+            was
+        ));
     }
     if incident.attribution != before.attribution {
         clauses.push(match incident.attribution {
-            Attribution::Provider => "it is now attributed to the provider".to_owned(),
-            Attribution::Account => "it is now attributed to your account".to_owned(),
-            Attribution::Local => "it is now attributed to this machine".to_owned(),
+            Attribution::Provider => locale
+                .say("it is now attributed to the provider")
+                .to_owned(),
+            Attribution::Account => locale
+                .say("it is now attributed to your account")
+                .to_owned(),
+            Attribution::Local => locale
+                .say("it is now attributed to this machine")
+                .to_owned(),
         });
     }
     if incident.status != before.status {
         let (now, was) = (incident.status.as_str(), before.status.as_str());
-        clauses.push(format!("it is now {now}, it was {was}"));
+        clauses.push(text!(locale, "it is now {now}, it was {was}", now, was));
     }
     let dependents = incident.explains.iter();
     let dependents: Vec<_> = dependents
         .filter(|name| !before.explains.contains(name))
         .collect();
     if !dependents.is_empty() {
-        let fail = if dependents.len() == 1 {
-            "fails"
-        } else {
-            "fail"
-        };
-        clauses.push(format!("{} {fail} because of it", list(&dependents)));
+        let names = list(&dependents);
+        clauses.push(text!(
+            locale,
+            dependents.len() => "{names} fails because of it", "{names} fail because of it"; names
+        ));
     }
     if let Some(theirs) = incident.official.incident.as_ref()
         && before.published.as_ref() != Some(theirs)
     {
         let theirs = super::values::clean(theirs);
-        clauses.push(format!("the provider published \"{theirs}\""));
+        clauses.push(text!(locale, "the provider published \"{theirs}\"", theirs));
     }
     if let Some(note) = incident.notes.get(before.notes..).and_then(<[_]>::last) {
-        clauses.push(format!("note: {}", super::values::clean(&note.text)));
+        let note = super::values::clean(&note.text);
+        clauses.push(text!(locale, "note: {note}", note));
     }
     clauses.join("; ")
 }
 
 /// How a failing endpoint fails: `slow`, `failing intermittently`, `failing`.
-pub fn manner(incident: &Incident) -> &'static str {
-    match (incident.cause, incident.status) {
+pub fn manner(incident: &Incident, locale: &Locale) -> &'static str {
+    let text = locale.say(match (incident.cause, incident.status) {
+        (Cause::Slow, _) if incident.endpoints.len() > 1 => "slow ",
         (Cause::Slow, _) => "slow",
         (_, Status::Degraded) => "failing intermittently",
         _ => "failing",
-    }
+    });
+    text.trim_end()
 }
 
 /// What is wrong, with the code: `server error (http.5xx)`.
-pub fn cause(incident: &Incident) -> String {
+pub fn cause(incident: &Incident, locale: &Locale) -> String {
     match incident.cause {
-        Cause::Slow => slow_cause(incident.measure, incident.resolved_at.is_some()).to_owned(),
-        Cause::Failed => "probes failed".to_owned(),
-        Cause::Fault(fault) => format!("{} ({fault})", fault.describe()),
+        Cause::Slow => locale
+            .say(slow_cause(incident.measure, incident.resolved_at.is_some()))
+            .to_owned(),
+        Cause::Failed => locale.say("probes failed").to_owned(),
+        Cause::Fault(fault) => format!("{} ({fault})", locale.say(fault.describe())),
     }
 }
 
@@ -281,7 +354,12 @@ pub fn measures(incident: &Incident, locale: &Locale) -> Vec<(&'static str, Stri
     };
     shown
         .into_iter()
-        .filter_map(|(measure, values)| Some((label(measure), compared(measure, values, locale)?)))
+        .filter_map(|(measure, values)| {
+            Some((
+                locale.say(label(measure)),
+                compared(measure, values, locale)?,
+            ))
+        })
         .collect()
 }
 
@@ -302,8 +380,14 @@ fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<
     };
     Some(match (values.typical, values.now) {
         (None, None) => return None,
-        (None, Some(now)) => format!("now {} (usual value not learned yet)", show(now)),
-        (Some(typical), None) => format!("typically {}, now no response", show(typical)),
+        (None, Some(now)) => {
+            let now = show(now);
+            text!(locale, "now {now} (usual value not learned yet)", now)
+        }
+        (Some(typical), None) => {
+            let typical = show(typical);
+            text!(locale, "typically {typical}, now no response", typical)
+        }
         (Some(typical), Some(now)) => {
             let ratio = values.ratio().unwrap_or(1.0);
             let factor = if ratio >= NOTABLE_RATIO {
@@ -311,7 +395,14 @@ fn compared(measure: Measure, values: TypicalAndNow, locale: &Locale) -> Option<
             } else {
                 String::new()
             };
-            format!("typically {}, now {}{factor}", show(typical), show(now))
+            let (typical, now) = (show(typical), show(now));
+            text!(
+                locale,
+                "typically {typical}, now {now}{factor}",
+                typical,
+                now,
+                factor
+            )
         }
     })
 }
@@ -324,17 +415,18 @@ pub fn share_of_probes(incident: &Incident, locale: &Locale) -> String {
         locale.number(evidence.probes),
     );
     if incident.cause.is_slow() {
-        return format!("{bad} of {all} slow");
+        return text!(locale, "{bad} of {all} slow", bad, all);
     }
     // What is learned is the provider's share of failures, which says nothing about the account.
     let typical = match (incident.attribution, evidence.typical_failure_rate) {
         (Attribution::Provider, Some(rate)) => {
-            format!(" (typically {})", locale.failure_rate(rate))
+            let rate = locale.failure_rate(rate);
+            text!(locale, " (typically {rate})", rate)
         }
-        (Attribution::Provider, None) => " (usual rate not learned yet)".to_owned(),
+        (Attribution::Provider, None) => locale.say(" (usual rate not learned yet)").to_owned(),
         _ => String::new(),
     };
-    format!("{bad} of {all} failed{typical}")
+    text!(locale, "{bad} of {all} failed{typical}", bad, all, typical)
 }
 
 /// What the vendor's own status page says, and who was first; empty if no page is read.
@@ -345,19 +437,42 @@ pub fn vendor_status(incident: &Incident, locale: &Locale) -> String {
     };
     let status = status.as_str();
     let Some(theirs) = &official.incident else {
-        return format!("It says \"{status}\" and does not mention this.");
+        return text!(
+            locale,
+            "It says \"{status}\" and does not mention this.",
+            status
+        );
     };
     let theirs = super::values::clean(theirs);
     match (official.published_at, official.lead_s) {
         (Some(at), Some(lead)) => {
             let (by, at) = (locale.duration(lead.abs()), locale.time(at));
-            let order = if lead >= 0.0 { "after" } else { "before" };
-            format!(
-                "It says \"{status}\": \"{theirs}\", published at {at}, {by} {order} it was detected \
-                 here."
-            )
+            if lead >= 0.0 {
+                text!(
+                    locale,
+                    "It says \"{status}\": \"{theirs}\", published at {at}, {by} after it was detected here.",
+                    status,
+                    theirs,
+                    at,
+                    by
+                )
+            } else {
+                text!(
+                    locale,
+                    "It says \"{status}\": \"{theirs}\", published at {at}, {by} before it was detected here.",
+                    status,
+                    theirs,
+                    at,
+                    by
+                )
+            }
         }
-        _ => format!("It says \"{status}\": \"{theirs}\"."),
+        _ => text!(
+            locale,
+            "It says \"{status}\": \"{theirs}\".",
+            status,
+            theirs
+        ),
     }
 }
 
@@ -372,24 +487,13 @@ fn names(incident: &Incident, locale: &Locale) -> String {
     locale.list_at_most(&incident.endpoints, MAX_NAMES)
 }
 
-fn have(incident: &Incident) -> &'static str {
-    if incident.endpoints.len() == 1 {
-        "has"
-    } else {
-        "have"
-    }
-}
-
 fn removed(incident: &Incident, locale: &Locale) -> String {
     let names = names(incident, locale);
-    let was = if incident.endpoints.len() == 1 {
-        "was"
-    } else {
-        "were"
-    };
-    format!(
-        "{names} {was} removed from the configuration, so the incident is closed. Nothing is known \
-         about a recovery."
+    text!(
+        locale,
+        incident.endpoints.len() => "{names} was removed from the configuration, so the incident is closed. Nothing is known about a recovery.",
+        "{names} were removed from the configuration, so the incident is closed. Nothing is known about a recovery.";
+        names
     )
 }
 
@@ -400,15 +504,17 @@ fn recovered(incident: &Incident, locale: &Locale) -> String {
         .iter()
         .filter(|e| !incident.new_normal.contains(e))
         .collect();
-    format!("{} recovered", locale.list_at_most(&recovered, MAX_NAMES))
+    let names = locale.list_at_most(&recovered, MAX_NAMES);
+    text!(locale, recovered.len() => "{names} recovered", "{names} recovered "; names)
+        .trim_end()
+        .to_owned()
 }
 
 fn still_slow(incident: &Incident, locale: &Locale) -> Option<String> {
     let slow = &incident.new_normal;
-    let verb = if slow.len() == 1 { "is" } else { "are" };
     (!slow.is_empty()).then(|| {
         let names = locale.list_at_most(slow, MAX_NAMES);
-        format!("{names} {verb} still slow")
+        text!(locale, slow.len() => "{names} is still slow", "{names} are still slow"; names)
     })
 }
 
@@ -431,14 +537,35 @@ impl Narrator<'_> {
             self.locale.number(evidence.failed),
             self.locale.number(evidence.probes),
         );
-        let verb = if self.incident.cause.is_slow() {
-            "were slow"
-        } else {
-            "failed"
-        };
-        match self.incident.resolved_at {
-            Some(_) => format!("{failed} of {probes} probes {verb}"),
-            None => format!("{failed} of the last {probes} probes {verb}"),
+        match (self.incident.resolved_at, self.incident.cause.is_slow()) {
+            (Some(_), true) => text!(
+                self.locale,
+                "{failed} of {probes} probes were slow",
+                failed,
+                probes
+            ),
+            (Some(_), false) => text!(
+                self.locale,
+                "{failed} of {probes} probes failed",
+                failed,
+                probes
+            ),
+            (None, true) => {
+                text!(
+                    self.locale,
+                    "{failed} of the last {probes} probes were slow",
+                    failed,
+                    probes
+                )
+            }
+            (None, false) => {
+                text!(
+                    self.locale,
+                    "{failed} of the last {probes} probes failed",
+                    failed,
+                    probes
+                )
+            }
         }
     }
 
@@ -448,7 +575,7 @@ impl Narrator<'_> {
         let list: Vec<_> = faults
             .iter()
             .take(MAX_FAULTS)
-            .map(|(fault, n)| match fault.describe() {
+            .map(|(fault, n)| match self.locale.say(fault.describe()) {
                 text if text == fault.as_str() => format!("{n} × {fault}"),
                 text => format!("{n} × {fault}, {text}"),
             })
@@ -468,21 +595,27 @@ impl Narrator<'_> {
                 format!("{vendor}: {} ({cause})", self.rejection(fault))
             }
             (Attribution::Local, Cause::Fault(fault)) => {
-                format!(
-                    "{} ({cause}): {} unreachable",
-                    local_cause(fault),
-                    self.names()
+                let (what, names) = (self.locale.say(local_cause(fault)), self.names());
+                text!(
+                    self.locale,
+                    "{what} ({cause}): {names} unreachable",
+                    what,
+                    cause,
+                    names
                 )
             }
             _ if incident.is_new_normal() => {
-                format!(
-                    "{vendor}: {} still slow; this is the new baseline",
-                    self.names()
+                let names = self.names();
+                text!(
+                    self.locale,
+                    "{vendor}: {names} still slow; this is the new baseline",
+                    vendor,
+                    names
                 )
             }
             _ => {
                 let suspected = if incident.is_suspected() {
-                    "suspected provider fault, "
+                    self.locale.say("suspected provider fault, ")
                 } else {
                     ""
                 };
@@ -493,7 +626,7 @@ impl Narrator<'_> {
                 };
                 let only = match &self.facts.only {
                     Some(Only::Model(name) | Only::Endpoint(name) | Only::Region { name, .. }) => {
-                        format!(", {name} only")
+                        text!(self.locale, ", {name} only", name)
                     }
                     None => String::new(),
                 };
@@ -511,12 +644,10 @@ impl Narrator<'_> {
         let mut summary = summary(incident, self.locale);
         if !incident.recovered.is_empty() {
             let names = self.locale.list_at_most(&incident.recovered, MAX_NAMES);
-            let have = if incident.recovered.len() == 1 {
-                "has"
-            } else {
-                "have"
-            };
-            summary += &format!(" {names} {have} recovered.");
+            summary += &text!(
+                self.locale,
+                incident.recovered.len() => " {names} has recovered.", " {names} have recovered."; names
+            );
         }
         let mut text = match incident.attribution {
             Attribution::Account => {
@@ -529,7 +660,8 @@ impl Narrator<'_> {
                 if let Some(rate) = incident.evidence.typical_failure_rate
                     && !incident.cause.is_slow()
                 {
-                    figures.push(format!("typically {} fail", self.locale.failure_rate(rate)));
+                    let rate = self.locale.failure_rate(rate);
+                    figures.push(text!(self.locale, "typically {rate} fail", rate));
                 }
                 let measures = measures(incident, self.locale).into_iter();
                 figures.extend(measures.map(|(name, value)| format!("{name} {value}")));
@@ -550,20 +682,35 @@ impl Narrator<'_> {
         if let Some(number) = incident.merged_into() {
             let after = self.locale.duration(incident.duration_s);
             let why = match &self.facts.reattribution {
-                Some(reattribution) => format!(
-                    "this is no longer attributed to the provider ({})",
-                    self.reattribution(reattribution)
-                ),
-                None => "the provider turned out to reject others as well".to_owned(),
+                Some(reattribution) => {
+                    let why = self.reattribution(reattribution);
+                    text!(
+                        self.locale,
+                        "this is no longer attributed to the provider ({why})",
+                        why
+                    )
+                }
+                None => self
+                    .locale
+                    .say("the provider turned out to reject others as well")
+                    .to_owned(),
             };
-            return format!(
-                "After {after} {why}; it continues as part of incident {number}: {share}{faults}."
+            return text!(
+                self.locale,
+                "After {after} {why}; it continues as part of incident {number}: {share}{faults}.",
+                after,
+                why,
+                number,
+                share,
+                faults
             );
         }
         let mut text = format!("{} {share}{faults}.", summary(incident, self.locale));
         if let Some(number) = self.facts.replaced_by {
-            text += &format!(
-                " The provider answers again, but rejects the account: incident {number}."
+            text += &text!(
+                self.locale,
+                " The provider answers again, but rejects the account: incident {number}.",
+                number
             );
         }
         text
@@ -578,9 +725,11 @@ impl Narrator<'_> {
                 sentences.extend(self.corrected());
                 sentences.extend(self.model_retired(fault));
                 sentences.extend(self.unaffected());
-                sentences.push(remedy(fault).to_owned());
+                sentences.push(self.locale.say(remedy(fault)).to_owned());
             }
-            (Attribution::Local, Some(fault)) => sentences.push(remedy(fault).to_owned()),
+            (Attribution::Local, Some(fault)) => {
+                sentences.push(self.locale.say(remedy(fault)).to_owned());
+            }
             _ => {
                 sentences.extend(self.suspicion());
                 sentences.extend(self.scope());
@@ -604,7 +753,9 @@ impl Narrator<'_> {
         let Some(last) = self.incident.evidence.samples.last() else {
             return String::new();
         };
-        let status = last.http_status.map(|status| format!("HTTP {status}"));
+        let status = last
+            .http_status
+            .map(|status| text!(self.locale, "HTTP {status}", status));
         let message = last.error.as_deref().map(|error| format!("\"{error}\""));
         let parts: Vec<_> = status.into_iter().chain(message).collect();
         if parts.is_empty() {
@@ -617,26 +768,39 @@ impl Narrator<'_> {
     /// That the provider was suspected first.
     fn corrected(&self) -> Option<String> {
         let reattribution = self.facts.reattribution.as_ref()?;
-        Some(format!(
-            "Until now this was attributed to the provider: {}.",
-            self.reattribution(reattribution)
+        let why = self.reattribution(reattribution);
+        Some(text!(
+            self.locale,
+            "Until now this was attributed to the provider: {why}.",
+            why
         ))
     }
 
     fn model_retired(&self, fault: Fault) -> Option<String> {
-        (fault == Fault::RequestModelNotFound && self.facts.worked_before)
-            .then(|| "The model was found until now; it may have been retired.".to_owned())
+        (fault == Fault::RequestModelNotFound && self.facts.worked_before).then(|| {
+            self.locale
+                .say("The model was found until now; it may have been retired.")
+                .to_owned()
+        })
     }
 
     fn unaffected(&self) -> Option<String> {
         if let Some(name) = self.facts.unaffected.first() {
-            return Some(format!("{name} at the same provider is not affected."));
+            return Some(text!(
+                self.locale,
+                "{name} at the same provider is not affected.",
+                name
+            ));
         }
         let vendors = &self.facts.other_vendors;
-        let verb = if vendors.len() == 1 { "is" } else { "are" };
         (!vendors.is_empty()).then(|| {
             let list = self.locale.list_at_most(vendors, MAX_NAMES);
-            format!("{list} {verb} not affected.")
+            text!(
+                self.locale,
+                vendors.len() => "{list} is not affected.",
+                "{list} are not affected.";
+                list
+            )
         })
     }
 
@@ -644,45 +808,91 @@ impl Narrator<'_> {
     fn rejection(&self, fault: Fault) -> String {
         let names = self.names();
         let model = match self.facts.models.as_slice() {
-            [model] => format!("the model {model}"),
-            _ => "the model".to_owned(),
+            [model] => text!(self.locale, "the model {model}", model),
+            _ => self.locale.say("the model").to_owned(),
         };
         match fault {
-            Fault::AccountAuth => format!("the API key for {names} was rejected"),
-            Fault::AccountPermission => format!("the API key for {names} lacks permission"),
-            Fault::AccountQuota => format!("the quota or credit for {names} is exhausted"),
-            Fault::AccountRateLimit => format!("{names} exceeds the account's own rate limit"),
+            Fault::AccountAuth => text!(self.locale, "the API key for {names} was rejected", names),
+            Fault::AccountPermission => text!(
+                self.locale,
+                "the API key for {names} lacks permission",
+                names
+            ),
+            Fault::AccountQuota => text!(
+                self.locale,
+                "the quota or credit for {names} is exhausted",
+                names
+            ),
+            Fault::AccountRateLimit => text!(
+                self.locale,
+                "{names} exceeds the account's own rate limit",
+                names
+            ),
             Fault::AccountRegion => {
-                format!("{names} does not accept this machine's address or region")
+                text!(
+                    self.locale,
+                    "{names} does not accept this machine's address or region",
+                    names
+                )
             }
-            Fault::RequestModelNotFound => format!("{model} of {names} was not found"),
-            Fault::RequestRejected => format!("the request of {names} was rejected"),
+            Fault::RequestModelNotFound => text!(
+                self.locale,
+                "{model} of {names} was not found",
+                model,
+                names
+            ),
+            Fault::RequestRejected => {
+                text!(self.locale, "the request of {names} was rejected", names)
+            }
             Fault::RequestTooFewTokens => {
-                format!("`max_tokens` of {names} is too small for {model}")
+                text!(
+                    self.locale,
+                    "`max_tokens` of {names} is too small for {model}",
+                    names,
+                    model
+                )
             }
-            Fault::AnswerFiltered => format!("a content filter removes the answer of {names}"),
-            Fault::AnswerRefused => format!("{model} of {names} refuses to answer the prompt"),
-            other => format!("{names} cannot be used: {}", other.describe()),
+            Fault::AnswerFiltered => text!(
+                self.locale,
+                "a content filter removes the answer of {names}",
+                names
+            ),
+            Fault::AnswerRefused => text!(
+                self.locale,
+                "{model} of {names} refuses to answer the prompt",
+                model,
+                names
+            ),
+            other => {
+                let why = self.locale.say(other.describe());
+                text!(self.locale, "{names} cannot be used: {why}", names, why)
+            }
         }
     }
 
     fn reattribution(&self, reattribution: &Reattribution) -> String {
         let at = self.locale.time(reattribution.at);
         match reattribution.recovered.as_slice() {
-            [] => format!("since {at} nothing points to the provider"),
-            recovered => format!(
-                "{} recovered at {at}, and {} did not",
-                self.locale.list_at_most(recovered, MAX_NAMES),
-                self.names()
-            ),
+            [] => text!(self.locale, "since {at} nothing points to the provider", at),
+            recovered => {
+                let (list, names) = (self.locale.list_at_most(recovered, MAX_NAMES), self.names());
+                text!(
+                    self.locale,
+                    "{list} recovered at {at}, and {names} did not",
+                    list,
+                    at,
+                    names
+                )
+            }
         }
     }
 
     fn suspicion(&self) -> Option<String> {
         let fault = self.incident.cause.fault()?;
-        self.incident
-            .is_suspected()
-            .then(|| format!("If it is not the provider: {}", remedy(fault)))
+        self.incident.is_suspected().then(|| {
+            let remedy = self.locale.say(remedy(fault));
+            text!(self.locale, "If it is not the provider: {remedy}", remedy)
+        })
     }
 
     /// What of the provider is affected and what is not.
@@ -691,21 +901,33 @@ impl Narrator<'_> {
         Some(match self.facts.only.as_ref()? {
             Only::Region { here, others, .. } => {
                 let others = self.locale.list_at_most(others, MAX_NAMES);
-                format!("Regional: only {here} is affected; {others} of {vendor} answers.")
+                text!(
+                    self.locale,
+                    "Regional: only {here} is affected; {others} of {vendor} answers.",
+                    here,
+                    others,
+                    vendor
+                )
             }
             Only::Model(name) | Only::Endpoint(name) => {
                 let (models, endpoints) =
                     (self.facts.unaffected_models, self.facts.unaffected.len());
-                let count = |n: usize, one: &str, many: &str| {
-                    let verb = if n == 1 { "answers" } else { "answer" };
-                    format!("{} {verb}", self.locale.count(n as u64, one, many))
-                };
                 let others = if models == 0 {
-                    count(endpoints, "other endpoint", "other endpoints")
+                    let n = self.locale.number(endpoints);
+                    text!(
+                        self.locale,
+                        endpoints => "{n} other endpoint answers", "{n} other endpoints answer"; n
+                    )
                 } else {
-                    count(models, "other model", "other models")
+                    let n = self.locale.number(models);
+                    text!(self.locale, models => "{n} other model answers", "{n} other models answer"; n)
                 };
-                format!("Only {name} is affected; {others}.")
+                text!(
+                    self.locale,
+                    "Only {name} is affected; {others}.",
+                    name,
+                    others
+                )
             }
         })
     }
@@ -721,12 +943,19 @@ impl Narrator<'_> {
             endpoint, vendor, ..
         } = other;
         Some(if other.same_model {
-            format!(
+            text!(
+                self.locale,
                 "The same model answers at {endpoint} ({vendor}), so this machine's network is not \
-                 the cause."
+                 the cause.",
+                endpoint,
+                vendor
             )
         } else {
-            format!("{endpoint} answers from here, so this machine's network is not the cause.")
+            text!(
+                self.locale,
+                "{endpoint} answers from here, so this machine's network is not the cause.",
+                endpoint
+            )
         })
     }
 
@@ -740,17 +969,21 @@ impl Narrator<'_> {
 
     fn dependencies(&self) -> Option<String> {
         if let Some(number) = self.incident.explained_by {
-            return Some(format!("Caused by incident {number} (dependency)."));
+            return Some(text!(
+                self.locale,
+                "Caused by incident {number} (dependency).",
+                number
+            ));
         }
         let dependents = &self.incident.explains;
-        let verb = if dependents.len() == 1 {
-            "depends on it and fails as well"
-        } else {
-            "depend on it and fail as well"
-        };
         (!dependents.is_empty()).then(|| {
             let names = self.locale.list_at_most(dependents, MAX_NAMES);
-            format!("{names} {verb}.")
+            text!(
+                self.locale,
+                dependents.len() => "{names} depends on it and fails as well.",
+                "{names} depend on it and fail as well.";
+                names
+            )
         })
     }
 
@@ -761,34 +994,53 @@ impl Narrator<'_> {
         let fault = incident.cause.fault();
         match incident.attribution {
             Attribution::Account => match &self.facts.reattribution {
-                Some(reattribution) => format!(
-                    "No longer attributed to the provider: {}.",
-                    self.reattribution(reattribution)
-                ),
-                None => "The provider answers and rejects this account or request.".to_owned(),
+                Some(reattribution) => {
+                    let why = self.reattribution(reattribution);
+                    text!(
+                        self.locale,
+                        "No longer attributed to the provider: {why}.",
+                        why
+                    )
+                }
+                None => self
+                    .locale
+                    .say("The provider answers and rejects this account or request.")
+                    .to_owned(),
             },
             Attribution::Local => {
-                "The failure is on this machine, or no connectivity check answers from it."
-                    .to_owned()
+                let text =
+                    "The failure is on this machine, or no connectivity check answers from it.";
+                self.locale.say(text).to_owned()
             }
             Attribution::Provider if incident.is_suspected() => self.confirmation(),
             Attribution::Provider => match (incident.cause, fault, other) {
                 (Cause::Slow, _, Some(other)) => {
-                    format!("It answers late, while {other} answers from here as usual.")
+                    text!(
+                        self.locale,
+                        "It answers late, while {other} answers from here as usual.",
+                        other
+                    )
                 }
-                (Cause::Slow, ..) => "It answers, but late.".to_owned(),
+                (Cause::Slow, ..) => self.locale.say("It answers, but late.").to_owned(),
                 (_, Some(Fault::LocalDns), _) => {
-                    "Its host name does not resolve, while other names do.".to_owned()
+                    let text = "Its host name does not resolve, while other names do.";
+                    self.locale.say(text).to_owned()
                 }
                 (_, Some(Fault::LocalProxy), _) => {
-                    "The proxy does not reach it, while it reaches others.".to_owned()
+                    let text = "The proxy does not reach it, while it reaches others.";
+                    self.locale.say(text).to_owned()
                 }
                 (_, Some(fault), Some(other)) if fault.is_network() => {
-                    format!("{other} answers from here at the same time.")
+                    text!(
+                        self.locale,
+                        "{other} answers from here at the same time.",
+                        other
+                    )
                 }
                 (_, Some(fault), None) if fault.is_network() => {
-                    "The connection fails at its end, and nothing points to the network here."
-                        .to_owned()
+                    let text =
+                        "The connection fails at its end, and nothing points to the network here.";
+                    self.locale.say(text).to_owned()
                 }
                 _ => self.api_error(),
             },
@@ -798,35 +1050,54 @@ impl Narrator<'_> {
     /// What confirms that the provider rejects an account that is in order.
     fn confirmation(&self) -> String {
         match &self.facts.confirmation {
-            Some(Confirmation::OtherAccount(other)) => format!(
+            Some(Confirmation::OtherAccount(other)) => text!(
+                self.locale,
                 "A key that worked before is rejected, and so is the key of another organization at \
-                 {other}, at the same time."
+                 {other}, at the same time.",
+                other
             ),
-            Some(Confirmation::VendorPage(title)) => format!(
-                "The provider's own status page admits it: \"{}\".",
-                super::values::clean(title)
-            ),
-            Some(Confirmation::Headers(share)) => {
-                let left = self.locale.percentage(f64::from(*share) / 100.0, 2);
-                format!(
-                    "The provider's own headers refute it: {left} or more of every limit that they \
-                     name is left."
+            Some(Confirmation::VendorPage(title)) => {
+                let title = super::values::clean(title);
+                text!(
+                    self.locale,
+                    "The provider's own status page admits it: \"{title}\".",
+                    title
                 )
             }
-            None => "A key and a configuration that worked before are now rejected.".to_owned(),
+            Some(Confirmation::Headers(share)) => {
+                let left = self.locale.percentage(f64::from(*share) / 100.0, 2);
+                text!(
+                    self.locale,
+                    "The provider's own headers refute it: {left} or more of every limit that they \
+                     name is left.",
+                    left
+                )
+            }
+            None => self
+                .locale
+                .say("A key and a configuration that worked before are now rejected.")
+                .to_owned(),
         }
     }
 
     fn api_error(&self) -> String {
         let samples = &self.incident.evidence.samples;
         let status = samples.iter().rev().find_map(|s| s.http_status);
-        let status = status.map_or(String::new(), |status| format!(" (HTTP {status})"));
+        let status = status.map_or(String::new(), |status| {
+            text!(self.locale, " (HTTP {status})", status)
+        });
         match self.incident.cause.fault() {
             Some(Fault::AnswerEmpty | Fault::AnswerWrong) => {
-                format!("The API itself answered{status}, but not correctly.")
+                text!(
+                    self.locale,
+                    "The API itself answered{status}, but not correctly.",
+                    status
+                )
             }
-            _ => format!(
-                "The error came from the API itself{status}, not from your network or account."
+            _ => text!(
+                self.locale,
+                "The error came from the API itself{status}, not from your network or account.",
+                status
             ),
         }
     }

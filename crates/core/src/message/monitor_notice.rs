@@ -5,6 +5,7 @@ use serde_json::json;
 use super::values::Locale;
 use crate::alerting::Announcement;
 use crate::model::{Block, Document, Fault, NoticeType, Provider, Timestamp, VendorIncident};
+use crate::text;
 
 /// Something that happened to the monitor, or that it has to report beside incidents.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,64 +80,122 @@ pub enum MonitorNotice<'a> {
 /// The title of a notice of the monitor at `location`.
 pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> String {
     match notice {
-        MonitorNotice::Offline => format!("{location} is offline"),
+        MonitorNotice::Offline => text!(locale, "{location} is offline", location),
         MonitorNotice::Online {
             after_s,
             missed_probes,
         } => {
-            let missed = locale.count(u64::from(*missed_probes), "probe", "probes");
+            let n = locale.number(missed_probes);
             let after = locale.duration(*after_s);
-            format!("{location} is online again after {after}; {missed} missed")
+            text!(
+                locale,
+                *missed_probes => "{location} is online again after {after}; {n} probe missed",
+                "{location} is online again after {after}; {n} probes missed";
+                location, after, n
+            )
         }
-        MonitorNotice::BudgetExhausted => format!("{location}: daily probing budget exhausted"),
+        MonitorNotice::BudgetExhausted => text!(
+            locale,
+            "{location}: daily probing budget exhausted",
+            location
+        ),
         MonitorNotice::BudgetReset => {
-            format!("{location}: probing resumed, daily budget reset")
+            text!(
+                locale,
+                "{location}: probing resumed, daily budget reset",
+                location
+            )
         }
         MonitorNotice::DatabaseFailing { error } => {
-            format!("{location} cannot write its database: {error}")
+            text!(
+                locale,
+                "{location} cannot write its database: {error}",
+                location,
+                error
+            )
         }
         MonitorNotice::DatabaseRecovered { after_s } => {
             let after = locale.duration(*after_s);
-            format!("{location}: database writes recovered after {after}")
+            text!(
+                locale,
+                "{location}: database writes recovered after {after}",
+                location,
+                after
+            )
         }
         MonitorNotice::ChannelFailing { channel, error } => match error {
-            Some(error) => format!("the channel `{channel}` is failing: {error}"),
-            None => format!("the channel `{channel}` is failing"),
+            Some(error) => text!(
+                locale,
+                "the channel `{channel}` is failing: {error}",
+                channel,
+                error
+            ),
+            None => text!(locale, "the channel `{channel}` is failing", channel),
         },
         MonitorNotice::ChannelRecovered { channel, after_s } => {
             let after = locale.duration(*after_s);
-            format!("the channel `{channel}` recovered after {after}")
+            text!(
+                locale,
+                "the channel `{channel}` recovered after {after}",
+                channel,
+                after
+            )
         }
         MonitorNotice::RecipientsRejected { channel, who } => {
-            format!("the channel `{channel}` does not reach every recipient: {who}")
+            text!(
+                locale,
+                "the channel `{channel}` does not reach every recipient: {who}",
+                channel,
+                who
+            )
         }
         MonitorNotice::VendorIncident {
             vendor,
             name,
             ended: false,
-        } => format!("{vendor}'s status page: {name}; our probes are unaffected"),
+        } => text!(
+            locale,
+            "{vendor}'s status page: {name}; our probes are unaffected",
+            vendor,
+            name
+        ),
         MonitorNotice::VendorIncident {
             vendor,
             name,
             ended: true,
-        } => format!("{vendor}'s status page: {name} has ended"),
+        } => text!(
+            locale,
+            "{vendor}'s status page: {name} has ended",
+            vendor,
+            name
+        ),
         MonitorNotice::Digest { open, ended } => digest(*open, *ended, locale),
         MonitorNotice::EarlyWarnings { count } => {
-            let warnings = locale.count(*count as u64, "early warning", "early warnings");
-            format!("{warnings} at {location}")
+            let n = locale.number(count);
+            text!(
+                locale,
+                *count => "{n} early warning at {location}", "{n} early warnings at {location}";
+                n, location
+            )
         }
     }
 }
 
 fn digest(open: usize, ended: usize, locale: &Locale) -> String {
-    let opened = locale.count(open as u64, "open incident", "open incidents");
+    let n = locale.number(open);
+    let opened = text!(locale, open => "{n} open incident", "{n} open incidents"; n);
     match (open, ended) {
         (0, ended) => {
-            let incidents = locale.count(ended as u64, "incident", "incidents");
-            format!("{incidents} ended")
+            let n = locale.number(ended);
+            text!(locale, ended => "{n} incident ended", "{n} incidents ended"; n)
         }
         (_, 0) => opened,
-        (_, ended) => format!("{opened}, {} more ended", locale.number(ended)),
+        (_, more) => {
+            let n = locale.number(more);
+            text!(locale, more => "{opened}, {n} more ended", "{opened}, {n} more ended "; opened, n)
+                .trim_end()
+                .to_owned()
+        }
     }
 }
 
@@ -153,7 +212,7 @@ pub fn offline(
         let text = "No host name resolves on this machine. If IP addresses answer (`ping`), only the \
                     resolver is broken: check `/etc/resolv.conf` and `resolvectl status`.";
         Document {
-            blocks: vec![Block::Text(text.to_owned())],
+            blocks: vec![Block::Text(locale.say(text).to_owned())],
             data: json!({"since": since, "fault": fault}),
         }
     });
@@ -178,17 +237,18 @@ pub fn online(
         after_s: duration_s,
         missed_probes,
     };
-    let text = format!(
-        "From {} to {} this machine was offline: {}. {} measured nothing. The gap is recorded as \
-         unknown, not as downtime.",
-        locale.time(since),
-        locale.time(at),
-        if dns_only {
-            "no host name resolved"
-        } else {
-            "neither the providers nor the connectivity checks answered"
-        },
-        locale.count(u64::from(missed_probes), "probe", "probes")
+    let (from, to) = (locale.time(since), locale.time(at));
+    let why = locale.say(if dns_only {
+        "no host name resolved"
+    } else {
+        "neither the providers nor the connectivity checks answered"
+    });
+    let n = locale.number(missed_probes);
+    let text = text!(
+        locale,
+        missed_probes => "From {from} to {to} this machine was offline: {why}. {n} probe measured nothing. The gap is recorded as unknown, not as downtime.",
+        "From {from} to {to} this machine was offline: {why}. {n} probes measured nothing. The gap is recorded as unknown, not as downtime.";
+        from, to, why, n
     );
     let document = Document {
         blocks: vec![Block::Text(text)],
@@ -273,19 +333,26 @@ fn vendor_document(
     locale: &Locale,
 ) -> Document {
     let text = if began {
-        format!(
+        text!(
+            locale,
             "{vendor} has published this on its status page. This is for information only: our probes \
-             are unaffected and no incident is open."
+             are unaffected and no incident is open.",
+            vendor
         )
     } else {
-        "It is no longer on the vendor's status page.".to_owned()
+        locale
+            .say("It is no longer on the vendor's status page.")
+            .to_owned()
     };
     let facts = [
-        published
-            .published_at
-            .map(|at| format!("published at {}", locale.time(at))),
-        (!published.components.is_empty())
-            .then(|| format!("components: {}", published.components.join(", "))),
+        published.published_at.map(|at| {
+            let at = locale.time(at);
+            text!(locale, "published at {at}", at)
+        }),
+        (!published.components.is_empty()).then(|| {
+            let list = published.components.join(", ");
+            text!(locale, "components: {list}", list)
+        }),
         published.url.clone(),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();

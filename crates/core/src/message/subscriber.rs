@@ -5,6 +5,7 @@ use super::incident::public_title;
 use super::severity::Severity;
 use super::values::{Locale, clean};
 use crate::model::{Incident, Note};
+use crate::text;
 
 /// A mail: its subject, and its text without the links of one subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +29,16 @@ pub enum PublicEvent<'a> {
 
 /// The mail that asks whether the owner of the address wants to subscribe to `site`. The link follows it.
 pub fn confirmation(site: &str, locale: &Locale) -> SubscriberText {
-    let _ = locale;
     let site = clean(site);
-    let text = format!(
+    let text = text!(
+        locale,
         "Somebody entered this address on the status page of {site}. To get a mail when something fails \
-         and when it has recovered, open the link and confirm. The link is valid for seven days."
+         and when it has recovered, open the link and confirm. The link is valid for seven days.",
+        site
     );
-    let otherwise = "If it was not you, ignore this mail: you will not be subscribed.";
+    let otherwise = locale.say("If it was not you, ignore this mail: you will not be subscribed.");
     SubscriberText {
-        subject: format!("Confirm your subscription to {site}"),
+        subject: text!(locale, "Confirm your subscription to {site}", site),
         body: format!(
             "{}\n\n{}\n",
             wrapped(&text, "", "", WIDTH),
@@ -59,7 +61,12 @@ pub fn incident(
     let (subject, text) = match event {
         PublicEvent::Opened => (
             format!("[{tag}] {title}"),
-            format!("Since {since}: {title}. You will get a mail when it is over."),
+            text!(
+                locale,
+                "Since {since}: {title}. You will get a mail when it is over.",
+                since,
+                title
+            ),
         ),
         PublicEvent::Noted(note) => (
             format!("[UPDATE] {title}"),
@@ -70,9 +77,14 @@ pub fn incident(
             let end = locale.time(incident.end().unwrap_or(incident.started_at));
             let names = locale.list_at_most(&incident.endpoints, 3);
             (
-                format!("[RESOLVED after {lasted}] {names}"),
-                format!(
-                    "The incident is over: {names}. It lasted {lasted}, from {since} to {end}."
+                text!(locale, "[RESOLVED after {lasted}] {names}", lasted, names),
+                text!(
+                    locale,
+                    "The incident is over: {names}. It lasted {lasted}, from {since} to {end}.",
+                    names,
+                    lasted,
+                    since,
+                    end
                 ),
             )
         }
@@ -89,9 +101,10 @@ pub fn incident(
 
 /// What stands before the link that ends a subscription.
 pub fn unsubscribe_line(site: &str, locale: &Locale) -> String {
-    let _ = locale;
-    format!(
-        "You get this mail because you subscribed to {}. Unsubscribe:",
-        clean(site)
+    let site = clean(site);
+    text!(
+        locale,
+        "You get this mail because you subscribed to {site}. Unsubscribe:",
+        site
     )
 }

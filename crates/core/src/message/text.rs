@@ -11,6 +11,11 @@ use super::values::{Language, Locale};
 static SPANISH: LazyLock<HashMap<&str, &str>> =
     LazyLock::new(|| spanish::TEXTS.iter().copied().collect());
 
+/// Whether every other language has a translation of `english`.
+pub fn is_translated(english: &str) -> bool {
+    SPANISH.contains_key(english)
+}
+
 /// A sentence in the language of a [`Locale`]. Each `{name}` in it is replaced by the variable of that name:
 /// `text!(locale, "{names} recovered", names)`. With a number, the first form is for one and the second for several:
 /// `text!(locale, count => "{names} is slow", "{names} are slow"; names)`.

@@ -773,7 +773,7 @@ impl MonitorState {
 
     /// How texts are written for the readers of this monitor.
     pub fn locale(&self) -> Locale {
-        Locale::english(self.config.monitor.timezone)
+        Locale::of(&self.config)
     }
 
     fn local_day(&self, at: Timestamp) -> NaiveDate {

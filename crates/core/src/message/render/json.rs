@@ -8,7 +8,7 @@ use crate::message::values::Locale;
 use crate::model::Notice;
 
 /// The body of the generic webhook, the same on every attempt.
-pub fn json(notice: &Notice) -> Value {
+pub fn json(notice: &Notice, locale: &Locale) -> Value {
     let r#type = notice.r#type.as_str();
     let mut data = json!({
         "notification_id": notice.id,
@@ -40,7 +40,7 @@ pub fn json(notice: &Notice) -> Value {
             data["incident"]["alternatives"] = json!(notice.alternatives);
             data["incident"]["url"] = json!(notice.url);
             if let (Some(before), Some(incident)) = (&notice.before, &notice.incident) {
-                data["changes"] = json!(changes(before, incident, &Locale::default()));
+                data["changes"] = json!(changes(before, incident, locale));
             }
         }
         None => data["title"] = json!(notice.title),

@@ -28,14 +28,14 @@ struct Html<'a> {
 }
 
 /// The first line of a message that a person asked for to try a channel.
-fn test_line(notice: &Notice) -> &'static str {
-    if notice.test && notice.incident.is_some() {
+fn test_line(notice: &Notice, locale: &Locale) -> &'static str {
+    locale.say(if notice.test && notice.incident.is_some() {
         "TEST: this is only a test. Nothing is wrong, and everything below is made up."
     } else if notice.test {
         "TEST: this is only a test. Nothing is wrong."
     } else {
-        ""
-    }
+        return "";
+    })
 }
 
 /// The body of a mail about `notice`, for programs and people that prefer text.
@@ -43,7 +43,7 @@ pub fn text(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
     let text = Text {
         message: &message,
-        test: test_line(notice),
+        test: test_line(notice, &context.locale),
     };
     // Writing to a string cannot fail.
     text.render().unwrap_or_default().trim_start().to_owned() + "\n"
@@ -55,7 +55,7 @@ pub fn html(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
     Html {
         message: &message,
-        test: test_line(notice),
+        test: test_line(notice, &context.locale),
         font: FONT,
         grey: GREY,
         locale: context.locale,
@@ -154,8 +154,12 @@ impl Html<'_> {
         };
         let width = |ms: f64| (ms / typical.max(now) * 100.0).round().clamp(1.0, 100.0) as u32;
         vec![
-            ("typically", width(typical), self.locale.latency(typical)),
-            ("now", width(now), self.locale.latency(now)),
+            (
+                self.locale.say("typically"),
+                width(typical),
+                self.locale.latency(typical),
+            ),
+            (self.locale.say("now"), width(now), self.locale.latency(now)),
         ]
     }
 }

@@ -12,6 +12,7 @@ use crate::message::values::{Locale, NONE, clean};
 use crate::model::{
     Attribution, Block, EvidenceSample, Incident, Notice, NoticeType, Sparkline, Timestamp,
 };
+use crate::text;
 
 /// What rendering needs besides the notice.
 #[derive(Debug, Clone, Copy)]
@@ -95,11 +96,11 @@ impl Message {
         let version = env!("CARGO_PKG_VERSION");
         let mut message = Self {
             tag: Tag::of(notice),
-            subject: subject(notice),
+            subject: subject(notice, &context.locale),
             headline: clean(&notice.title),
             lead: String::new(),
             notes: notes(notice, context),
-            what: of_monitor(notice).to_owned(),
+            what: context.locale.say(of_monitor(notice)).to_owned(),
             whose: String::new(),
             document: notice
                 .document
@@ -119,11 +120,16 @@ impl Message {
             request_ids: Vec::new(),
             links: Vec::new(),
             commands: Vec::new(),
-            footer: format!(
-                "llmwatch {version} at {}, notification {}",
-                clean(&notice.location),
-                notice.id
-            ),
+            footer: {
+                let (location, id) = (clean(&notice.location), notice.id);
+                text!(
+                    context.locale,
+                    "llmwatch {version} at {location}, notification {id}",
+                    version,
+                    location,
+                    id
+                )
+            },
             over: notice.r#type == NoticeType::Resolved || notice.already_over,
             locale: context.locale,
         };
@@ -133,7 +139,7 @@ impl Message {
             } else {
                 "status page"
             };
-            message.links.push((name, clean(url)));
+            message.links.push((context.locale.say(name), clean(url)));
         }
         if let Some(incident) = &notice.incident {
             let mut incident = incident.clone();
@@ -156,7 +162,8 @@ impl Message {
         self.numbers = numbers(incident, locale);
         self.vendor_status = narrator::vendor_status(incident, locale);
         if let Some(url) = &incident.official.url {
-            self.links.push(("provider's status page", clean(url)));
+            self.links
+                .push((locale.say("provider's status page"), clean(url)));
         }
         self.add_strips(notice);
         let latency = incident.evidence.first_token_ms;
@@ -172,15 +179,17 @@ impl Message {
         }
         self.probes = probe_table(incident, &self.zone, locale);
         let number = incident.number;
-        self.commands
-            .push(("details", format!("llmwatch incidents {number}")));
+        self.commands.push((
+            locale.say("details"),
+            format!("llmwatch incidents {number}"),
+        ));
         if !self.over && incident.acknowledged.is_none() {
             if let Some(url) = context.acknowledge_url {
                 self.links
-                    .push(("acknowledge with one click", url.to_owned()));
+                    .push((locale.say("acknowledge with one click"), url.to_owned()));
             }
             self.commands
-                .push(("acknowledge", format!("llmwatch ack {number}")));
+                .push((locale.say("acknowledge"), format!("llmwatch ack {number}")));
         }
     }
 
@@ -218,17 +227,45 @@ impl Message {
             })
             .collect();
         if self.alternatives.is_empty() && incident.attribution != Attribution::Local {
-            no_alternative(notice).clone_into(&mut self.no_alternative);
+            locale
+                .say(no_alternative(notice))
+                .clone_into(&mut self.no_alternative);
         }
     }
 
     /// The heading of [`Message::what`].
     pub(in crate::message) fn what_heading(&self) -> &'static str {
-        match (self.over, self.whose.is_empty()) {
+        self.locale.say(match (self.over, self.whose.is_empty()) {
             (true, _) => "What happened",
             (false, false) => "What is broken, and since when",
             (false, true) => "What it means",
-        }
+        })
+    }
+
+    /// A fixed text in the reader's language, for the templates.
+    pub(in crate::message) fn say(&self, english: &'static str) -> &'static str {
+        self.locale.say(english)
+    }
+
+    /// An alternative in one line.
+    pub(in crate::message) fn choice(&self, choice: &Choice) -> String {
+        let Choice {
+            name,
+            first_token,
+            availability,
+        } = choice;
+        text!(
+            self.locale,
+            "{name}: first token {first_token}, availability {availability} in 24 h",
+            name,
+            first_token,
+            availability
+        )
+    }
+
+    /// The `lang` of the page.
+    pub(in crate::message) fn lang(&self) -> &'static str {
+        self.locale.lang()
     }
 
     /// The body as headings and plain paragraphs, for receivers without a layout of their own. A paragraph may have
@@ -240,22 +277,20 @@ impl Message {
             .iter()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
-        numbers.extend(
-            self.sparklines
-                .iter()
-                .map(|s| format!("last hour of {}: {}", s.endpoint, squares(s))),
-        );
-        let alternatives = self.alternatives.iter().enumerate().map(|(place, choice)| {
-            let Choice {
-                name,
-                first_token,
-                availability,
-            } = choice;
-            format!(
-                "{}. {name}: first token {first_token}, availability {availability} in 24 h",
-                place + 1
+        numbers.extend(self.sparklines.iter().map(|s| {
+            let (endpoint, hour) = (&s.endpoint, squares(s));
+            text!(
+                self.locale,
+                "last hour of {endpoint}: {hour}",
+                endpoint,
+                hour
             )
-        });
+        }));
+        let alternatives = self
+            .alternatives
+            .iter()
+            .enumerate()
+            .map(|(place, choice)| format!("{}. {}", place + 1, self.choice(choice)));
         let nothing = Some(self.no_alternative.clone()).filter(|text| !text.is_empty());
         let commands = self
             .commands
@@ -266,22 +301,28 @@ impl Message {
             .as_ref()
             .map_or(("", Vec::new()), |table| (table.heading, table.lines()));
         let all = [
-            ("Please note", lines(self.notes.clone())),
+            (self.say("Please note"), lines(self.notes.clone())),
             (self.what_heading(), self.what.clone()),
-            ("Whose fault, and why we think so", self.whose.clone()),
-            ("In detail", document::lines(&self.document)),
-            ("The numbers", lines(numbers)),
-            ("The provider's status page", self.vendor_status.clone()),
             (
-                "What works instead",
+                self.say("Whose fault, and why we think so"),
+                self.whose.clone(),
+            ),
+            (self.say("In detail"), document::lines(&self.document)),
+            (self.say("The numbers"), lines(numbers)),
+            (
+                self.say("The provider's status page"),
+                self.vendor_status.clone(),
+            ),
+            (
+                self.say("What works instead"),
                 lines(alternatives.chain(nothing).collect()),
             ),
             (heading, lines(probes)),
             (
-                "Request IDs for a support ticket",
+                self.say("Request IDs for a support ticket"),
                 self.request_ids.join(", "),
             ),
-            ("Commands", lines(commands.collect())),
+            (self.say("Commands"), lines(commands.collect())),
         ];
         all.into_iter()
             .filter(|(_, text)| !text.is_empty())
@@ -304,52 +345,64 @@ impl ProbeTable {
 fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> String {
     let locale = &context.locale;
     let names = locale.list_at_most(&incident.endpoints, narrator::MAX_NAMES);
-    let have = if incident.endpoints.len() == 1 {
-        "has"
-    } else {
-        "have"
-    };
+    let count = incident.endpoints.len();
     let since = locale.time_short(incident.started_at, context.now);
     if incident.resolved_at.is_some() {
         let outcome = narrator::outcome(incident, locale);
         let end = incident.end().unwrap_or(incident.started_at);
         let (from, to) = (since, locale.time_short(end, context.now));
-        return clean(&format!("{outcome}, from {from} to {to}."));
+        return clean(&text!(
+            locale,
+            "{outcome}, from {from} to {to}.",
+            outcome,
+            from,
+            to
+        ));
     }
     let what = match incident.attribution {
         Attribution::Provider => {
-            let how = narrator::manner(incident);
+            let how = narrator::manner(incident, locale);
             let whose = if incident.is_suspected() {
-                "probably the provider's fault"
+                locale.say("probably the provider's fault")
             } else {
-                "the provider's fault"
+                locale.say("the provider's fault")
             };
-            format!("{names} {have} been {how} since {since}: {whose}.")
+            text!(
+                locale,
+                count => "{names} has been {how} since {since}: {whose}.",
+                "{names} have been {how} since {since}: {whose}.";
+                names, how, since, whose
+            )
         }
-        Attribution::Account => format!(
-            "{names} {have} been rejected since {since}: your account or configuration, not a \
-             provider outage."
+        Attribution::Account => text!(
+            locale,
+            count => "{names} has been rejected since {since}: your account or configuration, not a provider outage.",
+            "{names} have been rejected since {since}: your account or configuration, not a provider outage.";
+            names, since
         ),
-        Attribution::Local => format!(
-            "{names} {have} been unreachable since {since}: the cause is this machine, not the \
-             provider."
+        Attribution::Local => text!(
+            locale,
+            count => "{names} has been unreachable since {since}: the cause is this machine, not the provider.",
+            "{names} have been unreachable since {since}: the cause is this machine, not the provider.";
+            names, since
         ),
     };
     let instead = match (notice.alternatives.first(), incident.attribution) {
         (_, Attribution::Local) => String::new(),
         (Some(best), _) => {
-            format!(" {} ({}) works.", clean(&best.endpoint), clean(&best.title))
+            let (name, title) = (clean(&best.endpoint), clean(&best.title));
+            text!(locale, " {name} ({title}) works.", name, title)
         }
         (None, _) if notice.monitors_alternative == Some(false) => {
-            " You monitor no alternative.".to_owned()
+            locale.say(" You monitor no alternative.").to_owned()
         }
-        (None, _) => " No alternative works right now.".to_owned(),
+        (None, _) => locale.say(" No alternative works right now.").to_owned(),
     };
     let others = locale.list(&notice.also_failing);
     let also = match notice.also_failing.len() {
         0 => String::new(),
-        1 => format!(" {others} is failing as well."),
-        _ => format!(" {others} are failing as well."),
+        1 => text!(locale, " {others} is failing as well.", others),
+        _ => text!(locale, " {others} are failing as well.", others),
     };
     clean(&format!("{what}{instead}{also}"))
 }
@@ -365,7 +418,7 @@ fn no_alternative(notice: &Notice) -> &'static str {
 
 /// Whose fault, why we think so, and what follows.
 fn whose(incident: &Incident, locale: &Locale) -> String {
-    let mut parts = vec![narrator::attribution(incident).to_owned()];
+    let mut parts = vec![narrator::attribution(incident, locale).to_owned()];
     let reason = clean(&incident.attribution_reason);
     if incident.facts.is_some() {
         if incident.attribution == Attribution::Provider {
@@ -374,40 +427,52 @@ fn whose(incident: &Incident, locale: &Locale) -> String {
         parts.push(clean(&narrator::context(incident, locale)));
     } else if !reason.is_empty() {
         // A row of release 0.1 has half a sentence.
-        parts.push(format!("Why: {reason}."));
+        parts.push(text!(locale, "Why: {reason}.", reason));
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" ")
 }
 
 fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> {
-    let mut numbers = vec![("started", locale.time(incident.started_at))];
+    let mut numbers = vec![(locale.say("started"), locale.time(incident.started_at))];
     let until_detected = incident.opened_at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
-    numbers.push((
-        "detected",
-        format!(
-            "{}, {} after the first {} probe",
-            locale.time(incident.opened_at),
-            locale.duration(until_detected),
-            bad(incident)
-        ),
-    ));
+    let (at, after) = (
+        locale.time(incident.opened_at),
+        locale.duration(until_detected),
+    );
+    let detected = if incident.cause.is_slow() {
+        text!(
+            locale,
+            "{at}, {after} after the first slow probe",
+            at,
+            after
+        )
+    } else {
+        text!(
+            locale,
+            "{at}, {after} after the first failed probe",
+            at,
+            after
+        )
+    };
+    numbers.push((locale.say("detected"), detected));
     if let (Some(end), Some(resolved_at)) = (incident.end(), incident.resolved_at) {
         if !incident.has_recovered() {
-            numbers.push(("closed", locale.time(resolved_at)));
+            numbers.push((locale.say("closed"), locale.time(resolved_at)));
         } else if end == resolved_at {
-            numbers.push(("recovered", locale.time(end)));
+            numbers.push((locale.say("recovered"), locale.time(end)));
         } else {
-            numbers.push(("recovered", locale.time(end)));
-            numbers.push(("confirmed", locale.time(resolved_at)));
+            numbers.push((locale.say("recovered"), locale.time(end)));
+            numbers.push((locale.say("confirmed"), locale.time(resolved_at)));
         }
-        numbers.push(("duration", locale.duration(incident.duration_s)));
+        numbers.push((locale.say("duration"), locale.duration(incident.duration_s)));
     }
     if let Some(acknowledged) = &incident.acknowledged {
         let by = if acknowledged.by.is_empty() {
             String::new()
         } else {
-            format!(" by {}", clean(&acknowledged.by))
+            let by = clean(&acknowledged.by);
+            text!(locale, " by {by}", by)
         };
         let note = if acknowledged.note.is_empty() {
             String::new()
@@ -415,11 +480,14 @@ fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> 
             format!(": {}", clean(&acknowledged.note))
         };
         numbers.push((
-            "acknowledged",
+            locale.say("acknowledged"),
             format!("{}{by}{note}", locale.time(acknowledged.at)),
         ));
     }
-    numbers.push(("probes", narrator::share_of_probes(incident, locale)));
+    numbers.push((
+        locale.say("probes"),
+        narrator::share_of_probes(incident, locale),
+    ));
     let faults: Vec<_> = incident
         .evidence
         .faults_by_count()
@@ -428,7 +496,7 @@ fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> 
         .map(|(fault, n)| format!("{} × {fault}", locale.number(n)))
         .collect();
     if !faults.is_empty() {
-        numbers.push(("faults", faults.join(", ")));
+        numbers.push((locale.say("faults"), faults.join(", ")));
     }
     numbers.extend(narrator::measures(incident, locale));
     if incident.cause.is_slow() {
@@ -438,21 +506,15 @@ fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> 
         ];
         let worst: Vec<_> = worst
             .iter()
-            .filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", locale.latency(ms))))
+            .filter_map(|(name, ms)| {
+                ms.map(|ms| format!("{} {}", locale.say(name), locale.latency(ms)))
+            })
             .collect();
         if !worst.is_empty() {
-            numbers.push(("worst case", worst.join(", ")));
+            numbers.push((locale.say("worst case"), worst.join(", ")));
         }
     }
     numbers
-}
-
-fn bad(incident: &Incident) -> &'static str {
-    if incident.cause.is_slow() {
-        "slow"
-    } else {
-        "failed"
-    }
 }
 
 fn probe_table(incident: &Incident, zone: &str, locale: &Locale) -> Option<ProbeTable> {
@@ -462,7 +524,7 @@ fn probe_table(incident: &Incident, zone: &str, locale: &Locale) -> Option<Probe
     }
     let mut errors: Vec<String> = Vec::new();
     for sample in samples {
-        for error in error_of(sample) {
+        for error in error_of(sample, locale) {
             if !errors.contains(&error) {
                 errors.push(error);
             }
@@ -470,15 +532,15 @@ fn probe_table(incident: &Incident, zone: &str, locale: &Locale) -> Option<Probe
     }
     Some(ProbeTable {
         heading: if incident.cause.is_slow() {
-            "The last slow probes"
+            locale.say("The last slow probes")
         } else {
-            "The last failed probes"
+            locale.say("The last failed probes")
         },
         head: vec![
-            format!("time ({zone})"),
-            "endpoint".to_owned(),
-            "result".to_owned(),
-            "request ID".to_owned(),
+            text!(locale, "time ({zone})", zone),
+            locale.say("endpoint").to_owned(),
+            locale.say("result").to_owned(),
+            locale.say("request ID").to_owned(),
         ],
         rows: samples.iter().map(|s| probe_row(s, locale)).collect(),
         errors,
@@ -490,8 +552,11 @@ fn probe_row(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
         (Some(fault), Some(status)) => format!("{fault} (HTTP {status})"),
         (Some(fault), None) => fault.to_string(),
         (None, _) => match sample.first_token_ms {
-            Some(ms) => format!("slow, first token {}", locale.latency(ms)),
-            None => "slow".to_owned(),
+            Some(ms) => {
+                let first = locale.latency(ms);
+                text!(locale, "slow, first token {first}", first)
+            }
+            None => locale.say("slow").to_owned(),
         },
     };
     vec![
@@ -503,20 +568,20 @@ fn probe_row(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
 }
 
 /// The error text of a probe and its wrong answer, each in a sentence.
-fn error_of(sample: &EvidenceSample) -> Vec<String> {
+fn error_of(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
     let source = if sample.fault.is_some_and(is_providers_message) {
-        "The API said"
+        locale.say("The API said")
     } else {
-        "Error"
+        locale.say("Error")
     };
     let error = sample
         .error
         .as_deref()
         .map(|text| format!("{source}: {}", clean(text)));
-    let answer = sample
-        .answer
-        .as_deref()
-        .map(|text| format!("It answered: {}", clean(text)));
+    let answer = sample.answer.as_deref().map(|text| {
+        let answer = clean(text);
+        text!(locale, "It answered: {answer}", answer)
+    });
     error.into_iter().chain(answer).collect()
 }
 

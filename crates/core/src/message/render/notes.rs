@@ -4,6 +4,7 @@ use super::RenderContext;
 use crate::message::incident::changes;
 use crate::message::values::clean;
 use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeType};
+use crate::text;
 
 /// A message sent this long after its decision is late.
 const LATE_MS: i64 = 5 * 60_000;
@@ -14,23 +15,32 @@ pub(super) fn notes(notice: &Notice, context: RenderContext<'_>) -> Vec<String> 
     let mut notes = Vec::new();
     let late_by = context.now.since_ms(notice.decided_at);
     if late_by >= LATE_MS {
-        notes.push(format!(
-            "This message is late: it was decided at {} and could not be delivered for {}.",
+        let (at, late) = (
             locale.time(notice.decided_at),
-            locale.duration(late_by as f64 / 1000.0)
+            locale.duration(late_by as f64 / 1000.0),
+        );
+        notes.push(text!(
+            locale,
+            "This message is late: it was decided at {at} and could not be delivered for {late}.",
+            at,
+            late
         ));
     }
     if let Some(channel) = &notice.instead_of {
         let channel = clean(channel);
-        notes.push(format!(
-            "You get this message because the channel `{channel}` could not deliver it."
+        notes.push(text!(
+            locale,
+            "You get this message because the channel `{channel}` could not deliver it.",
+            channel
         ));
     }
     let end = notice.incident.as_ref().and_then(Incident::end);
     if let Some(end) = end.filter(|_| notice.already_over) {
-        notes.push(format!(
-            "It is already over: it ended at {}, before this message could be delivered.",
-            locale.time(end)
+        let end = locale.time(end);
+        notes.push(text!(
+            locale,
+            "It is already over: it ended at {end}, before this message could be delivered.",
+            end
         ));
     }
     notes.extend(change(notice, context));
@@ -45,38 +55,41 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
         .as_ref()
         .map(|before| changes(before, incident, &context.locale))
         .filter(|changes| !changes.is_empty());
+    let locale = &context.locale;
     let is_new = |known: bool| {
         let before = notice.before.as_ref();
         before.is_none_or(|before| before.is_acknowledged != known)
     };
     Some(match notice.r#type {
         // Only what the provider was suspected of can become the account's later.
-        NoticeType::Escalated if incident.attribution == Attribution::Account => {
-            "Correction: this is not the provider's fault.".to_owned()
-        }
+        NoticeType::Escalated if incident.attribution == Attribution::Account => locale
+            .say("Correction: this is not the provider's fault.")
+            .to_owned(),
         NoticeType::Escalated => match changes {
-            Some(changes) => format!("Since the last message: {changes}."),
-            None => "It has become worse since the last message.".to_owned(),
+            Some(changes) => text!(locale, "Since the last message: {changes}.", changes),
+            None => locale
+                .say("It has become worse since the last message.")
+                .to_owned(),
         },
         NoticeType::Updated => match (&incident.acknowledged, changes) {
             (Some(acknowledgement), None) => acknowledged(acknowledgement, context),
             (Some(acknowledgement), Some(changes)) if is_new(true) => {
-                format!(
-                    "{}. Also: {changes}.",
-                    acknowledged(acknowledgement, context)
-                )
+                let done = acknowledged(acknowledgement, context);
+                text!(locale, "{done}. Also: {changes}.", done, changes)
             }
-            (_, Some(changes)) => format!("Since the last message: {changes}."),
-            (None, None) => "Its cause or extent has changed since the last message.".to_owned(),
+            (_, Some(changes)) => text!(locale, "Since the last message: {changes}.", changes),
+            (None, None) => locale
+                .say("Its cause or extent has changed since the last message.")
+                .to_owned(),
         },
-        NoticeType::Reminder => "Reminder: this is still going on.".to_owned(),
+        NoticeType::Reminder => locale.say("Reminder: this is still going on.").to_owned(),
         _ => return None,
     })
 }
 
 fn acknowledged(acknowledgement: &Acknowledgement, context: RenderContext<'_>) -> String {
     let by = if acknowledgement.by.is_empty() {
-        "Somebody".to_owned()
+        context.locale.say("Somebody").to_owned()
     } else {
         clean(&acknowledgement.by)
     };
@@ -86,5 +99,11 @@ fn acknowledged(acknowledgement: &Acknowledgement, context: RenderContext<'_>) -
         format!(": {}", clean(&acknowledgement.note))
     };
     let at = context.locale.time(acknowledgement.at);
-    format!("{by} acknowledged this incident at {at}{note}")
+    text!(
+        context.locale,
+        "{by} acknowledged this incident at {at}{note}",
+        by,
+        at,
+        note
+    )
 }

@@ -3,18 +3,19 @@
 use serde_json::Value;
 
 use super::tag::Tag;
-use crate::message::incident::{changes, manner};
+use crate::message::incident::changes;
 use crate::message::severity::Severity;
 use crate::message::values::{Locale, clean};
-use crate::model::{Attribution, Cause, Incident, Notice, NoticeType};
+use crate::model::{Attribution, Cause, Incident, Notice, NoticeType, Status};
+use crate::text;
 
 /// Longer subjects are cut by the programs that show them.
 const LONGEST: usize = 150;
 
 /// The subject of a mail about `notice`: one line without control characters.
-pub fn subject(notice: &Notice) -> String {
+pub fn subject(notice: &Notice, locale: &Locale) -> String {
     let line = match &notice.incident {
-        Some(incident) => of_incident(notice, incident),
+        Some(incident) => of_incident(notice, incident, locale),
         None if notice.r#type == NoticeType::Test => notice.title.clone(),
         None => format!("[{}] {}", label(notice), notice.title),
     };
@@ -56,19 +57,25 @@ pub(super) fn gravest(notice: &Notice) -> Option<Severity> {
         .max()
 }
 
-fn of_incident(notice: &Notice, incident: &Incident) -> String {
-    let locale = Locale::default();
+fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String {
     let name = &notice.subject;
     let lasted = locale.duration(incident.duration_s);
     if notice.r#type == NoticeType::Resolved {
-        let (who, past) = (who(incident), past(incident));
-        return format!("[RESOLVED after {lasted}] {name}: {who} {past}");
+        let (who, past) = (who(incident, locale), past(incident, locale));
+        return text!(
+            locale,
+            "[RESOLVED after {lasted}] {name}: {who} {past}",
+            lasted,
+            name,
+            who,
+            past
+        );
     }
     if let Some(before) = notice.before.as_ref()
         && notice.r#type == NoticeType::Updated
         && before.is_acknowledged == incident.acknowledged.is_some()
     {
-        let changes = changes(before, incident, &locale);
+        let changes = changes(before, incident, locale);
         if !changes.is_empty() {
             return format!("[{}] {name}: {changes}", Tag::of(notice).label());
         }
@@ -79,78 +86,105 @@ fn of_incident(notice: &Notice, incident: &Incident) -> String {
         tag => tag.label(),
     };
     let extra = match notice.r#type {
-        NoticeType::Reminder => " still",
-        NoticeType::Escalated => " now",
+        NoticeType::Reminder => locale.say(" still"),
+        NoticeType::Escalated => locale.say(" now"),
         _ => "",
     };
     let end = if notice.already_over {
-        format!(", over after {lasted}")
+        text!(locale, ", over after {lasted}", lasted)
     } else {
-        acknowledged(notice, incident).unwrap_or_else(|| healthy(notice))
+        acknowledged(notice, incident, locale).unwrap_or_else(|| healthy(notice, locale))
     };
     match (incident.attribution, incident.cause) {
         (Attribution::Provider, _) => {
             let how = if notice.already_over {
-                past(incident)
+                past(incident, locale)
             } else {
-                present(incident)
+                present(incident, locale)
             };
-            format!("[{tag}] {name}: {}{extra} {how}{end}", who(incident))
+            format!(
+                "[{tag}] {name}: {}{extra} {how}{end}",
+                who(incident, locale)
+            )
         }
-        (_, Cause::Fault(fault)) => format!("[{tag}] {name}: {}{end}", fault.describe()),
-        _ => format!("[{tag}] {name}: not usable{end}"),
+        (_, Cause::Fault(fault)) => {
+            format!("[{tag}] {name}: {}{end}", locale.say(fault.describe()))
+        }
+        _ => format!("[{tag}] {name}: {}{end}", locale.say("not usable")),
     }
 }
 
-fn acknowledged(notice: &Notice, incident: &Incident) -> Option<String> {
+fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option<String> {
     let acknowledged = incident.acknowledged.as_ref()?;
     (notice.r#type == NoticeType::Updated).then(|| match acknowledged.by.as_str() {
-        "" => ", acknowledged".to_owned(),
-        by => format!(", acknowledged by {by}"),
+        "" => locale.say(", acknowledged").to_owned(),
+        by => text!(locale, ", acknowledged by {by}", by),
     })
 }
 
 /// What works instead.
-fn healthy(notice: &Notice) -> String {
-    match notice.alternatives.first() {
-        Some(best) if best.title != notice.subject => format!(", {} healthy", best.title),
-        Some(best) => format!(", {} healthy", best.endpoint),
-        None => String::new(),
-    }
+fn healthy(notice: &Notice, locale: &Locale) -> String {
+    let name = match notice.alternatives.first() {
+        Some(best) if best.title != notice.subject => &best.title,
+        Some(best) => &best.endpoint,
+        None => return String::new(),
+    };
+    text!(locale, ", {name} healthy", name)
 }
 
-fn who(incident: &Incident) -> String {
+fn who(incident: &Incident, locale: &Locale) -> String {
     match incident.endpoints.as_slice() {
         [one] => one.clone(),
-        many => format!("{} endpoints", many.len()),
+        many => {
+            let n = many.len();
+            text!(locale, "{n} endpoints", n)
+        }
     }
 }
 
-fn present(incident: &Incident) -> String {
+fn present(incident: &Incident, locale: &Locale) -> String {
+    let one = incident.endpoints.len();
     match incident.cause {
-        Cause::Slow => "slow".to_owned(),
-        cause if incident.is_suspected() => format!("failing ({cause}), suspected provider fault"),
-        cause => format!("{} ({cause})", manner(incident)),
+        Cause::Slow => text!(locale, one => "slow", "slow "; one)
+            .trim_end()
+            .to_owned(),
+        cause if incident.is_suspected() => text!(
+            locale,
+            one => "failing ({cause}), suspected provider fault",
+            "failing ({cause}), suspected provider fault ";
+            cause
+        )
+        .trim_end()
+        .to_owned(),
+        cause if incident.status == Status::Degraded => text!(
+            locale,
+            one => "failing intermittently ({cause})", "failing intermittently ({cause}) "; cause
+        )
+        .trim_end()
+        .to_owned(),
+        cause => text!(locale, one => "failing ({cause})", "failing ({cause}) "; cause)
+            .trim_end()
+            .to_owned(),
     }
 }
 
-fn past(incident: &Incident) -> String {
+fn past(incident: &Incident, locale: &Locale) -> String {
     let one = incident.endpoints.len() == 1;
     let cause = incident.cause;
     if incident.removed {
-        return "removed from the configuration".to_owned();
+        return locale.say("removed from the configuration").to_owned();
     }
     if let Some(number) = incident.merged_into() {
-        return format!("now part of incident {number}");
+        return text!(locale, "now part of incident {number}", number);
     }
     if incident.is_new_normal() {
-        return "still slow, now the baseline".to_owned();
+        return locale.say("still slow, now the baseline").to_owned();
     }
     match (incident.attribution, cause, one) {
-        (Attribution::Provider, Cause::Slow, true) => "was slow".to_owned(),
-        (Attribution::Provider, Cause::Slow, false) => "were slow".to_owned(),
-        (Attribution::Provider, _, true) => format!("was failing ({cause})"),
-        (Attribution::Provider, _, false) => format!("were failing ({cause})"),
-        _ => format!("recovered (was: {cause})"),
+        (Attribution::Provider, Cause::Slow, true) => locale.say("was slow").to_owned(),
+        (Attribution::Provider, Cause::Slow, false) => locale.say("were slow").to_owned(),
+        (Attribution::Provider, _, true) => text!(locale, "was failing ({cause})", cause),
+        (Attribution::Provider, _, false) => text!(locale, "were failing ({cause})", cause),
+        _ => text!(locale, "recovered (was: {cause})", cause),
     }
 }
