@@ -80,6 +80,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             let store = Store::open(&config.store.path)?;
             let core = pipeline::restore(&store, config.config.clone(), stretch, started_at)?;
             let desk = pipeline::restore_desk(&store)?;
+            pipeline::complete_incidents(&store)?;
             Ok((lock, store, core, desk))
         };
         service

@@ -15,7 +15,7 @@ use tracing::Level;
 use super::backlog::{Backlog, Step};
 pub use super::reporting;
 use super::reporting::PeriodicReport;
-pub use super::restore::{restore, restore_desk};
+pub use super::restore::{complete_incidents, restore, restore_desk};
 use super::scheduler::{Report, SchedulerCommand};
 use crate::clock::{ClockMonitor, Uptime, WallClock};
 use crate::command::Command;

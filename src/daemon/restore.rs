@@ -1,14 +1,15 @@
 //! How the pipeline begins: where the record ends, and with what the configuration says by now.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::pipeline::Pipeline;
 use crate::config::Config;
-use crate::store::{SampleQuery, Store, StoreError};
+use crate::store::{Commit, IncidentRow, SamplePage, SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::incident::Change;
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{Incident, Outcome, Timestamp};
 use llmwatch_core::monitor::{Effects, MonitorState};
 
 /// At most so many samples are folded again at a start. A checkpoint is written each minute, so more come after it only
@@ -16,6 +17,11 @@ use llmwatch_core::monitor::{Effects, MonitorState};
 const MOST_FOLDED: i64 = 100_000;
 /// At most so many samples are remembered after a checkpoint of release 0.1.
 const MOST_REMEMBERED: i64 = 50_000;
+
+/// At most so many incidents without the time of their recovery are completed at a start, the newest.
+const MOST_COMPLETED: usize = 500;
+/// At most so many probes of one endpoint are looked at to find where its recovery began.
+const MOST_RECOVERING: u32 = 500;
 
 /// The state after the last stored sample: the checkpoint, then the samples after it.
 ///
@@ -62,6 +68,77 @@ pub fn restore(
     // Samples are forgotten before incidents: a number is never given twice.
     core.number_after(store.last_incident_number()?);
     Ok(core)
+}
+
+/// Gives incidents that are over and do not say when their recovery began, as those of release 0.1, that moment: the start of
+/// the first good probe after the last bad one, where the samples are still there.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn complete_incidents(store: &Store) -> Result<(), StoreError> {
+    let mut open_ended: VecDeque<Incident> = VecDeque::new();
+    store.each_incident(Timestamp(i64::MAX), |row| {
+        let parsed = serde_json::from_str::<Incident>(&row.data).ok();
+        if let Some(incident) = parsed.filter(|i| i.has_recovered() && i.ended_at.is_none()) {
+            open_ended.push_back(incident);
+            if open_ended.len() > MOST_COMPLETED {
+                open_ended.pop_front();
+            }
+        }
+    })?;
+    let mut completed = Vec::new();
+    for mut incident in open_ended {
+        let mut recovered_at: Option<Timestamp> = None;
+        for endpoint in incident.affected() {
+            recovered_at = recovered_at.max(recovery_of(store, &incident, endpoint)?);
+        }
+        if let Some(at) = recovered_at {
+            incident.ended_at = Some(at);
+            incident.duration_s = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+            completed.push(IncidentRow::of(&incident));
+        }
+    }
+    if completed.is_empty() {
+        return Ok(());
+    }
+    store.commit(&[Commit {
+        incidents: completed,
+        ..Commit::default()
+    }])
+}
+
+/// When `endpoint` began to recover from `incident`; `None` when its samples do not say.
+fn recovery_of(
+    store: &Store,
+    incident: &Incident,
+    endpoint: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let Some(resolved_at) = incident.resolved_at else {
+        return Ok(None);
+    };
+    let newest_first = store.samples(SamplePage {
+        endpoint,
+        before_seq: None,
+        since: Some(incident.started_at),
+        until: Some(resolved_at + Duration::from_millis(1)),
+        outcome: None,
+        limit: MOST_RECOVERING,
+    })?;
+    let is_slow = incident.cause.is_slow();
+    let is_bad = |outcome| match outcome {
+        Outcome::Failed => true,
+        Outcome::Slow => is_slow,
+        Outcome::Ok => false,
+    };
+    let mut recovered_at = None;
+    for (_, sample) in newest_first {
+        if is_bad(sample.outcome) {
+            return Ok(recovered_at);
+        }
+        recovered_at = Some(sample.started_at);
+    }
+    // The last bad one is not among them.
+    Ok(None)
 }
 
 /// What was told and is owed, as the store has it.

@@ -78,6 +78,11 @@ fn an_answer_from_another_model_stands_until_the_right_one_answers() {
         ("openai/gpt-6-luna", "gpt-6-luna", false),
         ("gemma4", "gemma4:latest", false),
         ("gpt-6-luna", "gpt-5-nano", true),
+        ("qwen3:4b", "Qwen3-4B.gguf", false),
+        ("Qwen/Qwen3-4B", "/models/qwen3-4b-q4_k_m.gguf", false),
+        ("gemma-4-it", "gemma-4-it-IQ4_XS-00001-of-00002.gguf", false),
+        ("qwen3:4b", "Qwen3-8B.gguf", true),
+        ("gpt-6", "gpt-6.1", true),
     ] {
         let endpoint = endpoint(&format!(
             "provider = \"openai-compatible\"\nmodel = \"{asked}\""

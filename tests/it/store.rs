@@ -714,6 +714,44 @@ fn a_store_of_release_0_1_keeps_everything() {
     assert_eq!((sum.ok, sum.failed_provider), (2, 1));
 }
 
+#[test]
+fn incidents_of_release_0_1_get_the_time_of_their_recovery() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("llmwatch.db")).unwrap();
+    for minute in 0..12 {
+        let mut sample = good("openai-chat", Timestamp(60_000 * minute));
+        if (2..7).contains(&minute) {
+            (sample.outcome, sample.fault) = (Outcome::Failed, Some(Fault::Http5xx));
+        }
+        store.commit(&[of_sample(sample)]).unwrap();
+    }
+    let over = |id: u128, number: u64, endpoint: &str| Incident {
+        number,
+        state: IncidentState::Resolved,
+        endpoints: vec![endpoint.to_owned()],
+        started_at: Timestamp(120_000),
+        resolved_at: Some(Timestamp(600_500)),
+        ..incident(Uuid::from_u128(id))
+    };
+    let incidents = [over(1, 1, "openai-chat"), over(2, 2, "long-gone")];
+    let commit = Commit {
+        incidents: incidents.iter().map(IncidentRow::of).collect(),
+        ..Commit::default()
+    };
+    store.commit(&[commit]).unwrap();
+    llmwatch::daemon::pipeline::complete_incidents(&store).unwrap();
+    let stored: Vec<Incident> = store
+        .incidents(false)
+        .unwrap()
+        .iter()
+        .map(|row| serde_json::from_str(&row.data).unwrap())
+        .collect();
+    let of = |number: u64| stored.iter().find(|i| i.number == number).unwrap();
+    assert_eq!(of(1).ended_at, Some(Timestamp(420_000)));
+    assert!((of(1).duration_s - 300.0).abs() < 0.001);
+    assert_eq!(of(2).ended_at, None, "its samples are gone");
+}
+
 fn notice_id(path: &std::path::Path) -> Uuid {
     let c = rusqlite::Connection::open(path).unwrap();
     let json: String = c

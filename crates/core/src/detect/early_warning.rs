@@ -290,7 +290,7 @@ fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
                 .strip_prefix('-')
                 .is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
     });
-    if is_it {
+    if is_it || is_same_model(asked, answered) {
         return Finding::Fine;
     }
     Finding::Worth(
@@ -300,6 +300,70 @@ fn other_model(endpoint: &Endpoint, sample: &Sample) -> Finding {
             endpoint.name
         ),
     )
+}
+
+/// Tokens of a model's name that say how its weights are stored, not which model it is.
+const STORAGE: &[&str] = &[
+    "4bit",
+    "8bit",
+    "awq",
+    "bf16",
+    "bnb",
+    "f16",
+    "f32",
+    "fp16",
+    "fp4",
+    "fp8",
+    "gguf",
+    "ggml",
+    "gptq",
+    "int4",
+    "int8",
+    "mlx",
+    "mxfp4",
+    "nvfp4",
+    "onnx",
+    "quantized",
+    "safetensors",
+    "bin",
+    "ud",
+];
+
+/// Whether two names are spellings of one model: a file name, another writing, another storage format, a dated release.
+/// `Qwen/Qwen3-4B`, `qwen3:4b-q4_K_M` and `/models/Qwen3-4B.Q4_K_M.gguf` are one.
+fn is_same_model(asked: &str, answered: &str) -> bool {
+    let (wanted, got) = (name_tokens(asked), name_tokens(answered));
+    if wanted.is_empty() || got.is_empty() {
+        return false;
+    }
+    let is_dated = got.strip_prefix(wanted.as_slice()).is_some_and(|rest| {
+        let is_number = |token: &String| token.chars().all(|c| c.is_ascii_digit());
+        rest.first().is_some_and(|first| first.len() >= 3) && rest.iter().all(is_number)
+    });
+    is_dated || wanted.concat() == got.concat()
+}
+
+/// The parts of a model's name that say which model it is, in lower case.
+fn name_tokens(name: &str) -> Vec<String> {
+    let file = name
+        .rsplit(['/', '\\'])
+        .next()
+        .unwrap_or(name)
+        .to_ascii_lowercase();
+    // `…-00001-of-00003.gguf` is a part of the file.
+    let whole = file.split("-00001-of-").next().unwrap_or(&file);
+    let mut tokens = Vec::new();
+    for token in whole.split(|c: char| !c.is_alphanumeric()) {
+        // `q4_k_m`, `iq4_xs`: everything after it describes the storage as well.
+        let digits = token.trim_start_matches('i').strip_prefix('q');
+        if digits.is_some_and(|d| d.len() == 1 && d.chars().all(|c| c.is_ascii_digit())) {
+            break;
+        }
+        if !token.is_empty() && !STORAGE.contains(&token) && token != "latest" {
+            tokens.push(token.to_owned());
+        }
+    }
+    tokens
 }
 
 /// For how long the same advice is not repeated.
