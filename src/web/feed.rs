@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::reader::Reader;
 use super::{View, format, summary};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Incident, Timestamp};
+use llmwatch_core::text;
 
 /// How many incidents the feed holds.
 const ENTRIES: u32 = 50;
@@ -17,8 +19,9 @@ const ENTRIES: u32 = 50;
 #[template(path = "pages/feed.xml")]
 struct Feed {
     base: String,
+    heading: String,
     title: String,
-    location: String,
+    lang: &'static str,
     version: &'static str,
     updated: Timestamp,
     entries: Vec<Entry>,
@@ -61,10 +64,19 @@ pub(super) async fn serve(
         .public_url
         .as_ref()
         .map(|url| url.trim_end_matches('/').to_owned());
+    let locale = Locale::of(&config);
+    let title = clean(config.web.title.as_deref().unwrap_or("llmwatch"));
+    let location = clean(&config.monitor.location);
     let feed = Feed {
+        heading: text!(
+            locale,
+            "{title}: incidents seen at {location}",
+            title,
+            location
+        ),
+        lang: locale.lang(),
         base: base.unwrap_or_else(|| asked_for(&request)),
-        title: clean(config.web.title.as_deref().unwrap_or("llmwatch")),
-        location: clean(&config.monitor.location),
+        title,
         version: env!("CARGO_PKG_VERSION"),
         updated: incidents
             .iter()

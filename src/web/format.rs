@@ -346,11 +346,6 @@ pub(crate) fn moment(at: Timestamp, now: Timestamp, zone: Tz) -> String {
     Locale::english(zone).time_short(at, now)
 }
 
-/// A moment in full.
-pub(crate) fn moment_in_full(at: Timestamp, zone: Tz) -> String {
-    Locale::english(zone).time_full(at)
-}
-
 /// The time of day with seconds and zone.
 pub(crate) fn time_of_day(at: Timestamp, zone: Tz) -> String {
     let locale = Locale::english(zone);

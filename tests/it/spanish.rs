@@ -9,7 +9,7 @@ use llmwatch_core::model::{Fault, Notice, NoticeType};
 use llmwatch_simulator::Scenario;
 
 use crate::formats::{notice, setting};
-use crate::links::decoded;
+use crate::links::{ask, decoded};
 use crate::support::{PATIENCE, World};
 
 const SPANISH: Locale = Locale {
@@ -141,13 +141,21 @@ fn every_mail_reads_as_spanish() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_speaks_spanish_when_it_is_asked_to() {
     let mut world = World::new().await;
-    let config = world
-        .endpoints()
-        .replace("listen = \"off\"", "listen = \"off\"\nlanguage = \"es\"");
+    let config = world.endpoints().replace(
+        "listen = \"off\"",
+        "listen = \"127.0.0.1:0\"\nlanguage = \"es\"",
+    );
     world.write(&(config + &world.email()));
     let mut daemon = world.run();
-    daemon.event("monitor.ready").await;
+    let listening = daemon.event("web.listening").await;
+    let address = listening["address"].as_str().unwrap().parse().unwrap();
     daemon.event("probe.completed").await;
+    let (_, page) = ask(address, "GET", "/", "", "").await;
+    assert!(page.contains("<html lang=\"es\""), "{page}");
+    assert!(page.contains(">Incidentes</a>"), "{page}");
+    let (_, feed) = ask(address, "GET", "/feed.atom", "", "").await;
+    assert!(feed.contains("xml:lang=\"es\""), "{feed}");
+    assert!(feed.contains("incidentes vistos en fra1"), "{feed}");
     let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(Scenario::parse(outage).unwrap());
     let mail = tokio::time::timeout(PATIENCE, world.mail.next())

@@ -29,6 +29,7 @@ use super::{View, assets, format};
 use crate::config::Settings;
 use crate::log::{Event, emit};
 use crate::store::StoreError;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Status, Timestamp};
 
@@ -85,6 +86,8 @@ struct Frame {
     /// When it was rendered.
     now: Timestamp,
     zone: Tz,
+    /// The reader's language and zone.
+    locale: Locale,
     config: Arc<Settings>,
     /// The path of `public_url`, without a slash at its end: every link begins with it.
     root: String,
@@ -124,6 +127,7 @@ impl Frame {
             state,
             now: snapshot.at,
             zone: config.monitor.timezone,
+            locale: Locale::of(&config),
             root: root_of(&config),
             config,
             sees_all: reader.sees_all(),
@@ -152,6 +156,16 @@ impl Frame {
         self
     }
 
+    /// A fixed text in the reader's language.
+    fn say(&self, english: &'static str) -> &'static str {
+        self.locale.say(english)
+    }
+
+    /// The `lang` of the page.
+    fn lang(&self) -> &'static str {
+        self.locale.lang()
+    }
+
     /// The parts of a headline, and whether each is a name, which is broken only where it is longer than a line.
     #[expect(clippy::unused_self, reason = "templates call it so")]
     fn parts<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
@@ -166,7 +180,7 @@ impl Frame {
         reason = "templates hand out references"
     )]
     fn moment(&self, at: &Timestamp) -> String {
-        format::moment(*at, self.now, self.zone)
+        self.locale.time_short(*at, self.now)
     }
 
     #[expect(
@@ -174,7 +188,7 @@ impl Frame {
         reason = "templates hand out references"
     )]
     fn in_full(&self, at: &Timestamp) -> String {
-        format::moment_in_full(*at, self.zone)
+        self.locale.time_full(*at)
     }
 }
 
