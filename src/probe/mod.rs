@@ -33,8 +33,9 @@ use self::run::Run;
 use self::timestamped_stream::TimestampingSocket;
 use crate::config::{Settings, client_identity};
 use llmwatch_core::model::{
-    Api, ClientIdentity, Connection, Endpoint, Provider, Sample, Timeouts, Timestamp, Trigger,
+    Api, ClientIdentity, Connection, Endpoint, Sample, Timeouts, Timestamp, Trigger,
 };
+use llmwatch_core::protocol::catalog;
 use llmwatch_core::protocol::dialect::Adaptations;
 
 /// How often a provider is asked which of its models it is about to shut down, and how long it may take to say so.
@@ -147,20 +148,27 @@ impl Prober {
         let blank = record::blank(endpoint, due, &self.location);
         let mut sample = Run::new(self, endpoint, due.started_at).probe(blank).await;
         if self.wants_look_up(endpoint, &sample) {
-            sample.model_retires_at = self.look_up(endpoint, due).await;
+            let known = endpoint
+                .model
+                .as_deref()
+                .and_then(|model| catalog::shutdown_date(endpoint.provider, model));
+            sample.model_retires_at = match known {
+                Some(date) => record::moment(date),
+                None if catalog::lists_shutdowns(endpoint.provider) => {
+                    self.look_up(endpoint, due).await
+                }
+                None => None,
+            };
         }
         sample
     }
 
-    /// Once a day, beside a good scheduled probe, the provider is asked whether it is about to shut the model down. Only
-    /// two of them say so.
+    /// Once a day, beside a good scheduled probe, it is looked up whether the provider is about to shut the model down.
     fn wants_look_up(&self, endpoint: &Endpoint, sample: &Sample) -> bool {
-        if !matches!(endpoint.provider, Provider::OpenAi | Provider::Anthropic)
-            || matches!(
-                endpoint.api,
-                Api::Models | Api::Http | Api::Realtime | Api::Speech | Api::Transcription
-            )
-            || sample.trigger != Trigger::Schedule
+        if matches!(
+            endpoint.api,
+            Api::Models | Api::Http | Api::Mcp | Api::Realtime | Api::Speech | Api::Transcription
+        ) || sample.trigger != Trigger::Schedule
             || sample.fault.is_some()
         {
             return false;

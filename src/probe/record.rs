@@ -199,8 +199,13 @@ impl Recorder<'_> {
 /// When `model` is shut down, in a list of models with their ends as they were written: a date or a moment.
 pub(super) fn retires_at(model: &str, retiring: &[(String, String)]) -> Option<Timestamp> {
     let (_, end) = retiring.iter().find(|(id, _)| id == model)?;
-    Timestamp::parse(end)
-        .or_else(|_| Timestamp::parse(&format!("{end}T00:00:00Z")))
+    moment(end)
+}
+
+/// A date or a moment, as vendors write when a model ends.
+pub(super) fn moment(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text)
+        .or_else(|_| Timestamp::parse(&format!("{text}T00:00:00Z")))
         .ok()
 }
 

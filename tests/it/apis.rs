@@ -306,3 +306,53 @@ async fn a_long_probe_measures_the_rate_of_tokens_apart() {
     assert_eq!(check.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&check.stderr).contains("needs a streamed answer"));
 }
+
+#[tokio::test]
+async fn the_end_of_a_model_is_looked_up_once_a_day_where_it_is_known() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let log = asked.clone();
+    let answer = move |uri: axum::http::Uri| async move {
+        log.lock().unwrap().push(uri.path().to_owned());
+        if uri.path().ends_with("/models") {
+            return axum::Json(json!({"data": [
+                {"id": "ministral-3b-latest", "deprecation": "2027-02-28T12:00:00Z", "deprecation_replacement_model": "ministral-4b-latest"},
+            ]}))
+            .into_response();
+        }
+        "data: {\"choices\":[{\"delta\":{\"content\":\"pong\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".into_response()
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    for (keys, end, requests) in [
+        ("provider = \"mistral\"", Some("2027-02-28T12:00:00Z"), 3),
+        (
+            "provider = \"azure-openai\"\ndeployment = \"d\"\nmodel = \"gpt-4.1-nano\"",
+            Some("2027-04-14T00:00:00Z"),
+            2,
+        ),
+        ("provider = \"groq\"", None, 2),
+    ] {
+        asked.lock().unwrap().clear();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("monitor.toml");
+        let text = format!("[[endpoint]]\n{keys}\nbase_url = \"http://{address}/v1\"\n");
+        std::fs::write(&path, text).unwrap();
+        let config = llmwatch::config::load(&path, &llmwatch::config::Environment::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        let prober = llmwatch::probe::Prober::new(&config).unwrap();
+        let now = llmwatch::clock::now();
+        let due = llmwatch::probe::Due {
+            scheduled_at: now,
+            started_at: now,
+            trigger: llmwatch_core::model::Trigger::Schedule,
+        };
+        let first = prober.probe(&config.endpoints[0], due).await;
+        assert_eq!(first.fault, None, "{first:?}");
+        let wanted = end.map(|end| llmwatch_core::model::Timestamp::parse(end).unwrap());
+        assert_eq!(first.model_retires_at, wanted, "{keys}");
+        let second = prober.probe(&config.endpoints[0], due).await;
+        assert_eq!(second.model_retires_at, None, "once a day");
+        assert_eq!(asked.lock().unwrap().len(), requests, "{keys}");
+    }
+}

@@ -301,6 +301,30 @@ const PRICES: &[(&str, f64, f64)] = &[
     ("qwen3.8-flash", 0.15, 0.47),
 ];
 
+/// When models are shut down whose providers do not say so in an API. From the public price list of `LiteLLM`
+/// (`model_prices_and_context_window.json`), read on 2026-11-23.
+const SHUTDOWNS: &[(Provider, &str, &str)] = &[
+    (Provider::AzureOpenAi, "gpt-6-luna", "2028-03-11"),
+    (Provider::AzureOpenAi, "gpt-5.6-luna", "2028-01-11"),
+    (Provider::AzureOpenAi, "gpt-4.1-nano", "2027-04-14"),
+];
+
+/// The date on which a model is shut down, where the provider has no API that says so; `None` when unknown.
+pub fn shutdown_date(provider: Provider, model: &str) -> Option<&'static str> {
+    SHUTDOWNS
+        .iter()
+        .find(|(of, name, _)| *of == provider && *name == model)
+        .map(|(_, _, date)| *date)
+}
+
+/// Whether the provider's list of models says when they are shut down.
+pub fn lists_shutdowns(provider: Provider) -> bool {
+    matches!(
+        provider,
+        Provider::OpenAi | Provider::Anthropic | Provider::Mistral | Provider::OpenRouter
+    )
+}
+
 /// What a model costs, by its name or by that of its family (`gpt-6-luna-2026-09-01`); `None` when unknown.
 pub fn price(model: &str) -> Option<Price> {
     let model = without_bedrock_prefix(model);

@@ -46,9 +46,16 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
     };
     for model in list {
         let Some(id) = id_of(model) else { continue };
-        let end = ["shutdown_date", "retires_at", "deprecation_date"]
-            .iter()
-            .find_map(|key| model[key].as_str());
+        // OpenAI, Anthropic, gateways, Mistral, OpenRouter.
+        let end = [
+            "shutdown_date",
+            "retires_at",
+            "deprecation_date",
+            "deprecation",
+            "expiration_date",
+        ]
+        .iter()
+        .find_map(|key| model[key].as_str());
         answer
             .retiring
             .extend(end.map(|date| (id.clone(), date.to_owned())));
