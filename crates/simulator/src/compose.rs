@@ -89,7 +89,8 @@ impl Order<'_> {
         if method == "POST" && path == "/token" {
             return Resource::Whole(reply(200, clouds::token(self.api_key).to_string()));
         }
-        if matches!(method.as_str(), "GET" | "HEAD") && !path.ends_with("/models") {
+        let is_api = path.ends_with("/models") || Dialect::of(path) == Dialect::Realtime;
+        if matches!(method.as_str(), "GET" | "HEAD") && !is_api {
             return Resource::Whole(reply(200, WEB_PAGE.to_owned()));
         }
         if let Some(refusal) = self.refusal() {
