@@ -13,6 +13,7 @@ use llmwatch_core::model::{
 use llmwatch_core::protocol::dialect::Answer;
 use llmwatch_core::protocol::response::{Outcome as Ended, Times};
 use llmwatch_core::protocol::response_head::ResponseHead;
+use llmwatch_core::schedule::budget::MAX_ADDED_TOKENS;
 
 /// How much of the provider's own words is kept, and of a wrong answer.
 const MOST_WORDS: usize = 500;
@@ -38,9 +39,6 @@ pub(super) struct Recorder<'a> {
     /// The bytes of the request's body.
     pub(super) sent: usize,
 }
-
-/// What a provider may add to the tokens of a request or an answer: tools, images, hidden prompts.
-const MAX_ADDED_TOKENS: u32 = 4096;
 
 /// The tokens that `bytes` can hold, at least about a byte each, with what a provider adds.
 fn most_tokens(bytes: usize) -> u32 {

@@ -9,7 +9,10 @@ use uuid::Uuid;
 use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
-use crate::model::{Attribution, Block, Document, Incident, NoticeType, Status, Timestamp};
+use crate::model::{
+    Attribution, Block, DigestData, DigestIncident, Document, Incident, NoticeType, Status,
+    Timestamp,
+};
 
 /// So many messages in a row are sent as they are…
 const BURST: f64 = 12.0;
@@ -154,8 +157,11 @@ impl RateLimiter {
                 Block::List(lines),
             ]);
         }
-        let data = json!({"incidents": entries.iter().take(NAMED).map(Entry::data).collect::<Vec<_>>(),
-            "going_on": going_on, "over": over});
+        let data = json!(DigestData {
+            incidents: entries.iter().take(NAMED).map(Entry::data).collect(),
+            going_on,
+            over,
+        });
         let only = if let [one] = entries.as_slice() {
             Some((one.id, one.reason))
         } else {
@@ -192,12 +198,18 @@ impl Entry {
         )
     }
 
-    fn data(&self) -> serde_json::Value {
-        let reason = self.reason.filter_word();
-        json!({
-            "id": self.id, "number": self.number, "reason": reason, "status": self.status,
-            "attribution": self.attribution, "title": self.title, "endpoints": self.endpoints,
-            "started_at": self.started_at, "resolved_at": self.resolved_at, "duration_s": self.duration_s,
-        })
+    fn data(&self) -> DigestIncident {
+        DigestIncident {
+            id: self.id,
+            number: self.number,
+            reason: self.reason.filter_word().to_owned(),
+            status: self.status,
+            attribution: self.attribution,
+            title: self.title.clone(),
+            endpoints: self.endpoints.clone(),
+            started_at: self.started_at,
+            resolved_at: self.resolved_at,
+            duration_s: self.duration_s,
+        }
     }
 }

@@ -254,6 +254,42 @@ pub struct Document {
     pub data: serde_json::Value,
 }
 
+/// What a digest says of its incidents: the [`Document::data`] of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DigestData {
+    /// The first incidents of the digest.
+    pub incidents: Vec<DigestIncident>,
+    /// How many incidents of the digest are open.
+    pub going_on: usize,
+    /// How many of them have ended.
+    pub over: usize,
+}
+
+/// One incident of a digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DigestIncident {
+    /// The incident's id.
+    pub id: Uuid,
+    /// Its number.
+    pub number: u64,
+    /// Why it is in the digest, as in `on` of a channel.
+    pub reason: String,
+    /// The status of what it is about.
+    pub status: Status,
+    /// Whose fault it is.
+    pub attribution: Attribution,
+    /// Its title.
+    pub title: String,
+    /// The names of its endpoints.
+    pub endpoints: Vec<String>,
+    /// When the first failed probe began.
+    pub started_at: Timestamp,
+    /// When it was resolved; `None` while it is open.
+    pub resolved_at: Option<Timestamp>,
+    /// How long it has lasted, in seconds.
+    pub duration_s: f64,
+}
+
 /// A part of a [`Document`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -40,6 +40,7 @@ use crate::model::{
     EvidenceSample, Fault, Incident, NoticeType, Official, Outcome, Sample, Status, Timestamp,
     Warning,
 };
+use crate::schedule::budget::MAX_ADDED_TOKENS;
 
 /// A checkpoint is due after this long. It only makes a restart quick: the samples after it say the same. So an outage of
 /// hundreds of endpoints does not write the state of all of them hundreds of times.
@@ -118,9 +119,6 @@ struct Excess {
     tokens: u64,
     over: bool,
 }
-
-/// What a provider may add to the tokens of a request or an answer.
-const MAX_ADDED_TOKENS: u64 = 4096;
 
 impl MonitorState {
     /// A state that has seen nothing yet.
@@ -715,7 +713,7 @@ impl MonitorState {
         let asked = endpoint.body.as_deref().unwrap_or(&endpoint.prompt).len() as u64;
         let most = asked
             .saturating_add(u64::from(endpoint.max_tokens))
-            .saturating_add(2 * MAX_ADDED_TOKENS);
+            .saturating_add(2 * u64::from(MAX_ADDED_TOKENS));
         let budget = self.config.budget;
         let all = &mut self.state.spent.excess;
         let excess = all.entry(sample.endpoint.clone()).or_default();

@@ -1,12 +1,10 @@
 //! The subject line: the message in one line, short enough for a phone.
 
-use serde_json::Value;
-
 use super::tag::Tag;
 use crate::message::incident::changes;
 use crate::message::severity::Severity;
 use crate::message::values::{Locale, clean};
-use crate::model::{Attribution, Cause, Incident, Notice, NoticeType, Status};
+use crate::model::{Attribution, Cause, DigestData, Incident, Notice, NoticeType, Status};
 use crate::text;
 
 /// Longer subjects are cut by the programs that show them.
@@ -39,21 +37,14 @@ fn label(notice: &Notice) -> &'static str {
 }
 
 /// The most serious of the open incidents of a digest; `None` if all are over.
-pub(super) fn gravest(notice: &Notice) -> Option<Severity> {
-    let listed = notice
-        .document
-        .as_ref()
-        .and_then(|d| d.data["incidents"].as_array());
-    let severity = |entry: &Value| {
-        let attribution = serde_json::from_value(entry["attribution"].clone()).ok()?;
-        let status = serde_json::from_value(entry["status"].clone()).ok()?;
-        Some(Severity::new(attribution, status))
-    };
-    listed
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry["resolved_at"].is_null())
-        .filter_map(severity)
+pub(super) fn most_severe(notice: &Notice) -> Option<Severity> {
+    let data = &notice.document.as_ref()?.data;
+    let digest: DigestData = serde_json::from_value(data.clone()).ok()?;
+    digest
+        .incidents
+        .iter()
+        .filter(|incident| incident.resolved_at.is_none())
+        .map(|incident| Severity::new(incident.attribution, incident.status))
         .max()
 }
 

@@ -1,6 +1,6 @@
 //! The kind of a message: the bracketed word of its subject, and its color.
 
-use super::subject::gravest;
+use super::subject::most_severe;
 use crate::message::severity::Severity;
 use crate::model::{Notice, NoticeType};
 
@@ -28,7 +28,7 @@ impl Tag {
                 NoticeType::Advice => Self::Advice,
                 NoticeType::Report => Self::Report,
                 NoticeType::Official => Self::Official,
-                NoticeType::Digest => gravest(notice).map_or(Self::Resolved, Self::Incident),
+                NoticeType::Digest => most_severe(notice).map_or(Self::Resolved, Self::Incident),
                 _ => Self::Monitor,
             };
         };
