@@ -43,6 +43,7 @@ mod store_maintenance;
 mod subscriptions;
 mod support;
 mod tidy;
+mod upgrade;
 mod ways;
 mod web_api;
 mod web_metrics;

@@ -254,14 +254,16 @@ pub struct Document {
     pub data: serde_json::Value,
 }
 
-/// What a digest says of its incidents: the [`Document::data`] of one.
+/// What a digest says of its incidents: the [`Document::data`] of one. A test notice says less.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DigestData {
     /// The first incidents of the digest.
     pub incidents: Vec<DigestIncident>,
     /// How many incidents of the digest are open.
+    #[serde(default)]
     pub going_on: usize,
     /// How many of them have ended.
+    #[serde(default)]
     pub over: usize,
 }
 
@@ -269,24 +271,32 @@ pub struct DigestData {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DigestIncident {
     /// The incident's id.
+    #[serde(default)]
     pub id: Uuid,
     /// Its number.
+    #[serde(default)]
     pub number: u64,
     /// Why it is in the digest, as in `on` of a channel.
+    #[serde(default)]
     pub reason: String,
     /// The status of what it is about.
     pub status: Status,
     /// Whose fault it is.
     pub attribution: Attribution,
     /// Its title.
+    #[serde(default)]
     pub title: String,
     /// The names of its endpoints.
+    #[serde(default)]
     pub endpoints: Vec<String>,
     /// When the first failed probe began.
+    #[serde(default)]
     pub started_at: Timestamp,
     /// When it was resolved; `None` while it is open.
+    #[serde(default)]
     pub resolved_at: Option<Timestamp>,
     /// How long it has lasted, in seconds.
+    #[serde(default)]
     pub duration_s: f64,
 }
 
