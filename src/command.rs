@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use llmwatch_core::alerting::Confirmation;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
-use llmwatch_core::model::{Acknowledgement, Incident, Note, Silence};
+use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident, Note, Silence};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -25,6 +26,10 @@ pub enum Command {
     Acknowledge(u64, Acknowledgement, ReplySender<Option<Incident>>),
     /// Add a note to the incident of this number. The reply is the incident, or `None` if it is not open.
     AddNote(u64, Note, ReplySender<Option<Incident>>),
+    /// Drill these channels, or those of `[drill]` if there are none. The reply is the messages, or why none was sent.
+    Drill(Vec<String>, ReplySender<Result<Vec<DrillMessage>, String>>),
+    /// A person, by this name, has received the drill message of this notification.
+    ConfirmDrill(Uuid, String, ReplySender<Confirmation>),
     /// A vendor's status page was read.
     UpdateVendorPage(Box<FeedSnapshot>),
     /// Commit at once what waits: somebody is about to read the store.

@@ -9,6 +9,7 @@ mod backtest;
 mod check;
 mod daemon_client;
 mod demo;
+mod drill;
 mod export;
 mod incidents;
 mod init;
@@ -132,6 +133,8 @@ enum Subcommands {
     Report(report::Args),
     /// Send a clearly marked test notification through each channel
     TestAlert(test_alert::Args),
+    /// Rehearse the alarm, or the switch to another endpoint
+    Drill(drill::Args),
     /// Export recorded samples to stdout
     Export(export::Args),
     /// Replay recorded samples through the detector, with the current or other settings
@@ -213,6 +216,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Subcommands::Route(args) => route::run(&globals, &args).await,
         Subcommands::Report(args) => report::run(&globals, &args),
         Subcommands::TestAlert(args) => test_alert::run(&globals, &args).await,
+        Subcommands::Drill(args) => drill::run(&globals, &args).await,
         Subcommands::Export(args) => export::run(&globals, &args),
         Subcommands::Backtest(args) => backtest::run(&globals, &args),
         Subcommands::Simulate(args) => simulate::run(&globals, &args).await,

@@ -1,5 +1,6 @@
 //! `llmwatch status`: what is true now, from the running daemon, else from the store.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::config::Settings;
 use crate::daemon::pipeline;
 use crate::store::Store;
 use llmwatch_core::message::values::{Locale, NONE};
-use llmwatch_core::model::{AlertState, ChannelStats, Snapshot};
+use llmwatch_core::model::{AlertState, ChannelStats, Drills, Snapshot};
 use llmwatch_core::schedule::budget;
 
 /// How long the daemon may take to answer.
@@ -69,8 +70,10 @@ async fn look(config: &Settings) -> Result<Snapshot, super::Failure> {
     eprintln!("{why}; this is what it recorded last");
     let now = clock::now();
     let outbox = store.channel_stats()?;
+    let drills = pipeline::restore_desk(&store)?.drills().clone();
     Ok(Snapshot {
         outbox,
+        drills,
         ..pipeline::restore(&store, config, stretch, now)?.snapshot(now)
     })
 }
@@ -159,10 +162,37 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     }));
     let head = paint(&snapshot.headline(clock::now()), colour(snapshot.overall()));
     format!(
-        "{head}\n{}{}",
+        "{head}\n{}{}{}",
         table(&rows),
-        undelivered(&snapshot.outbox, locale)
+        undelivered(&snapshot.outbox, locale),
+        drilled(&snapshot.drills, locale)
     )
+}
+
+/// When each channel that was ever drilled was last confirmed to reach a person; empty if none was.
+fn drilled(drills: &Drills, locale: &Locale) -> String {
+    let channels: BTreeSet<_> = drills
+        .messages
+        .iter()
+        .map(|m| &m.channel)
+        .chain(drills.last_confirmed.keys())
+        .collect();
+    let line = |channel: &String| {
+        let confirmed = match drills.last_confirmed.get(channel) {
+            Some(at) => format!("last confirmed by a person on {}", locale.time(*at)),
+            None => "never confirmed by a person".to_owned(),
+        };
+        let open = drills.last_of(channel).filter(|m| m.confirmed_at.is_none());
+        let open = open.map_or_else(String::new, |m| {
+            format!(", drill of {} not confirmed", locale.time(m.sent_at))
+        });
+        format!("channel {channel}: {confirmed}{open}")
+    };
+    let lines: Vec<_> = channels.into_iter().map(line).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\n\n{}", lines.join("\n"))
 }
 
 /// Undelivered notifications, one line a channel; empty if there are none.

@@ -14,10 +14,10 @@ use super::endpoint::{self, Read};
 use super::raw::{Sink, Table, Value};
 use super::source::{self, Sources};
 use super::{
-    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Environment, Heartbeat,
-    Log, LogFormat, Maintenance, Monitor, Otlp, Process, Proxy, Public, Report, ReportEvery, Route,
-    Settings, Store, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
-    webhook,
+    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Drill, Environment,
+    Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, Process, Proxy, Public, Report,
+    ReportEvery, Route, Settings, Store, Web, Window, channel, feed, lint, proxy, state_dir,
+    units::minute_of_day, webhook,
 };
 use llmwatch_core::model::{Language, Provider, Secret};
 
@@ -205,6 +205,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
         .collect();
     let heartbeat = read_heartbeat(root);
     let report = read_report(root, &channels);
+    let drill = read_drill(root, &channels);
     let otlp = read_otlp(root);
     let web = read_web(root, &channels);
     let route = read_route(root);
@@ -231,6 +232,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
         channels: channels.into_iter().map(|(_, c)| Arc::new(c)).collect(),
         maintenance,
         report,
+        drill,
     };
     Settings {
         config: Arc::new(config),
@@ -585,6 +587,46 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
         at: at?,
         to,
     })
+}
+
+fn read_drill(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Drill {
+    let Some(table) = root.table("drill") else {
+        return Drill::default();
+    };
+    let every = table.get("every").and_then(|v| {
+        let text = v.string()?;
+        // In working hours, so that somebody is there to confirm.
+        let pattern = match text.as_str() {
+            "off" => return None,
+            "weekly" => "0 10 * * MON",
+            "monthly" => "0 10 1 * *",
+            cron => cron,
+        };
+        match CronParser::new().parse(pattern) {
+            Ok(cron) => Some(Box::new(cron)),
+            Err(_) => v.error(
+                format!("invalid `every` {}", echo(&text)),
+                "write `\"off\"`, `\"weekly\"`, `\"monthly\"`, or a cron expression of five fields: `\"0 10 * * TUE\"`",
+            ),
+        }
+    });
+    let known: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
+    let names = |key: &'static str| -> Vec<String> {
+        let items = table.get(key).and_then(|v| v.items()).unwrap_or_default();
+        let named = items.iter().filter_map(|v| reference(v, "channel", &known));
+        named.collect()
+    };
+    let (channels, escalate_to) = (names("channels"), names("escalate_to"));
+    let confirm_within = table
+        .get("confirm_within")
+        .and_then(|v| v.duration_of_at_least(Duration::from_secs(1)));
+    table.finish();
+    Drill {
+        every,
+        channels,
+        confirm_within: confirm_within.unwrap_or(Drill::default().confirm_within),
+        escalate_to,
+    }
 }
 
 fn read_otlp(root: &Table<'_>) -> Option<Otlp> {

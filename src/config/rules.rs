@@ -9,7 +9,7 @@ use super::{ConfigError, Environment, endpoint};
 use llmwatch_core::model::DetectionPolicy;
 
 /// The tables of a configuration besides `[detection]`.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 17] = [
     "monitor",
     "log",
     "store",
@@ -25,6 +25,8 @@ const TABLES: [&str; 15] = [
     "report",
     "otlp",
     "web",
+    "route",
+    "drill",
 ];
 const RULES_HELP: &str = "write a TOML file with a `[detection]` table as in monitor.toml";
 

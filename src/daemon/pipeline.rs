@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::Level;
+use uuid::Uuid;
 
 use super::backlog::{Backlog, Step};
 pub use super::reporting;
@@ -25,11 +26,13 @@ use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::metrics::Counters;
 use crate::store::{Commit, Horizon, IncidentRow, Store};
-use llmwatch_core::alerting::NotificationScheduler;
+use llmwatch_core::alerting::{Confirmation, NotificationScheduler};
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{ChannelStats, Outcome, Snapshot, Timestamp, is_plausible};
-use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record};
+use llmwatch_core::model::{
+    ChannelStats, DrillMessage, Outcome, Snapshot, Timestamp, is_plausible,
+};
+use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record, rehearse};
 use llmwatch_core::report::routing;
 
 /// How many reports are taken from the queue at once.
@@ -265,19 +268,21 @@ impl Pipeline {
         if turns.backlog.error.is_none() {
             self.report(&mut turns.periodic, now).await;
         }
+        steps.push(self.drill(&snapshot));
         self.alert(&mut steps, &snapshot, &turns.deliveries.tallies);
         self.queue(&mut turns.backlog, steps);
         if !turns.backlog.commits.is_empty() {
             turns.written_at = Some(Instant::now());
         }
         self.write(&mut turns.backlog).await;
-        if let Some(reply) = reply {
-            reply();
-        }
         snapshot.last_recorded_at = turns.last_recorded_at;
         snapshot.store_error.clone_from(&turns.backlog.error);
         snapshot.outbox.clone_from(&turns.deliveries.tallies);
         self.show(snapshot);
+        // Whoever asked for a change finds it in the snapshot.
+        if let Some(reply) = reply {
+            reply();
+        }
         // Listeners that react to an event find it in the snapshot.
         self.publish(&mut turns.backlog);
     }
@@ -365,6 +370,20 @@ impl Pipeline {
                 let expired = self.desk.unsilence(id);
                 Box::new(move || reply.send(expired))
             }
+            Command::Drill(channels, reply) => {
+                let started = self.start_drill(&channels, now);
+                if let Ok(messages) = &started {
+                    step.records.push(LogRecord::drill_started(messages));
+                }
+                Box::new(move || reply.send(started))
+            }
+            Command::ConfirmDrill(notification, by, reply) => {
+                let confirmation = self.desk.confirm_drill(notification, now, &by);
+                if let Confirmation::Confirmed(message) = &confirmation {
+                    step.records.push(LogRecord::drill_confirmed(message));
+                }
+                Box::new(move || reply.send(confirmation))
+            }
             Command::Acknowledge(number, acknowledgement, reply) => {
                 let incident = self.desk.acknowledge(number, acknowledgement);
                 step.update(incident.as_ref());
@@ -441,6 +460,54 @@ impl Pipeline {
             },
             ..Step::default()
         });
+    }
+
+    /// Starts the drill of the channels that is due, and reports those that nobody has confirmed in time.
+    fn drill(&mut self, snapshot: &Snapshot) -> Step {
+        let config = self.core.config().clone();
+        let mut step = Step::default();
+        if self.desk.is_drill_due(&config, snapshot)
+            && let Ok(messages) = self.start_drill(&[], snapshot.at)
+        {
+            step.records.push(LogRecord::drill_started(&messages));
+        }
+        let late = self.desk.report_unconfirmed_drills(&config, snapshot.at);
+        step.records
+            .extend(late.iter().map(LogRecord::drill_unconfirmed));
+        step
+    }
+
+    /// Starts a drill of `channels`, or says why it cannot be started.
+    fn start_drill(
+        &mut self,
+        channels: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<DrillMessage>, String> {
+        let config = self.core.config().clone();
+        if let Some(since) = self.core.offline_since() {
+            let since = self.core.locale().time(since);
+            return Err(format!(
+                "this machine is offline since {since}: a drill needs the network, so none was started"
+            ));
+        }
+        let known: Vec<_> = config.channels.iter().map(|c| c.name.clone()).collect();
+        if known.is_empty() {
+            return Err(
+                "no channel is configured: add an `[[email]]` or a `[[webhook]]`".to_owned(),
+            );
+        }
+        if let Some(unknown) = channels.iter().find(|c| !known.contains(c)) {
+            let known = known.join(", ");
+            return Err(format!("unknown channel `{unknown}`; configured: {known}"));
+        }
+        let chosen = [channels, &config.drill.channels, &known];
+        let chosen = chosen.into_iter().find(|c| !c.is_empty());
+        let incident = rehearse(&config, now);
+        let id = Uuid::now_v7();
+        let chosen = chosen.unwrap_or_default();
+        Ok(self
+            .desk
+            .start_drill(id, chosen, incident.as_ref(), &config, now))
     }
 
     /// Shows what is true now.

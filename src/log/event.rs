@@ -69,6 +69,14 @@ events! {
     FeedChanged = "feed.changed";
     /// A vendor's status page cannot be read.
     FeedFailed = "feed.failed";
+    /// A drill of the channels or of a route has begun.
+    DrillStarted = "drill.started";
+    /// A person has confirmed a drill.
+    DrillConfirmed = "drill.confirmed";
+    /// Nobody has confirmed a drill in time.
+    DrillUnconfirmed = "drill.unconfirmed";
+    /// A drill of a route has ended.
+    DrillEnded = "drill.ended";
     /// The day's probing budget is spent.
     BudgetSpent = "budget.spent";
     /// A write took long.

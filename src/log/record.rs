@@ -13,7 +13,7 @@ use llmwatch_core::incident::vendor_status::FeedDiff;
 use llmwatch_core::message::monitor_notice::{self, MonitorNotice};
 use llmwatch_core::message::values::{Language, Locale};
 use llmwatch_core::model::{
-    Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp,
+    DrillMessage, Fault, Incident, Outcome, Outgoing, Provider, Sample, Status, Timestamp,
 };
 use llmwatch_core::monitor::{Effect, Fact, Record};
 
@@ -61,6 +61,37 @@ impl LogRecord {
             | Effect::PauseProbing { .. }
             | Effect::PauseEndpoint { .. } => None,
         }
+    }
+
+    /// A drill of the channels has begun.
+    pub fn drill_started(messages: &[DrillMessage]) -> Self {
+        let channels: Vec<_> = messages.iter().map(|m| m.channel.as_str()).collect();
+        Self::new(
+            Event::DrillStarted,
+            Level::INFO,
+            format!("drill of {}", channels.join(", ")),
+            json!({"drill": messages.first().map(|m| m.drill), "channels": channels}),
+        )
+    }
+
+    /// A person has confirmed a drill.
+    pub fn drill_confirmed(message: &DrillMessage) -> Self {
+        Self::new(
+            Event::DrillConfirmed,
+            Level::INFO,
+            format!("the drill of {} is confirmed", message.channel),
+            json!({"drill": message.drill, "notification": message.notification, "channel": message.channel, "by": message.by}),
+        )
+    }
+
+    /// Nobody has confirmed a drill in time.
+    pub fn drill_unconfirmed(message: &DrillMessage) -> Self {
+        Self::new(
+            Event::DrillUnconfirmed,
+            Level::WARN,
+            format!("nobody has confirmed the drill of {}", message.channel),
+            json!({"drill": message.drill, "notification": message.notification, "channel": message.channel}),
+        )
     }
 
     fn fact(fact: &Fact, location: &str) -> Self {

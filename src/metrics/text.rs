@@ -106,6 +106,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Notifications by how they ended, since the store was made.",
     ),
     (
+        "llmwatch_channel_last_confirmed_timestamp_seconds",
+        "gauge",
+        "When a person last confirmed a drill of the channel.",
+    ),
+    (
         "llmwatch_outbox_pending",
         "gauge",
         "Notifications that wait to be delivered.",
@@ -299,6 +304,14 @@ pub fn render(
                 count,
             );
         }
+    }
+    page.family("llmwatch_channel_last_confirmed_timestamp_seconds");
+    for (channel, at) in &snapshot.drills.last_confirmed {
+        page.sample(
+            "llmwatch_channel_last_confirmed_timestamp_seconds",
+            &[("channel", channel)],
+            at.0 as f64 / 1000.0,
+        );
     }
     page.family("llmwatch_outbox_pending");
     for t in &snapshot.outbox {

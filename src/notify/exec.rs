@@ -11,8 +11,7 @@ use tokio::time::timeout;
 use super::{Attempt, Obstacle, Progress};
 use crate::config::Webhook;
 use crate::redact::Redactor;
-use llmwatch_core::message::render;
-use llmwatch_core::message::values::Locale;
+use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::model::Notice;
 
 /// So much of what a program writes to its standard error is read, in bytes; the rest is thrown away.
@@ -61,10 +60,10 @@ impl Program {
     pub(super) async fn attempt(
         &self,
         notice: &Notice,
-        locale: &Locale,
+        setting: Setting<'_>,
         mut progress: Progress,
     ) -> Attempt {
-        let body = render::json(notice, locale).to_string();
+        let body = render::json(notice, setting).to_string();
         let (error, permanent) = match self.run(notice, body.as_bytes()).await {
             Ok(Some(Ended { code: Some(0), .. })) => return Attempt::Delivered { progress },
             Ok(Some(ended)) => {

@@ -27,7 +27,7 @@ use llmwatch_core::message::receivers;
 use llmwatch_core::message::render;
 use llmwatch_core::message::render::Setting;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Notice, Timestamp};
+use llmwatch_core::model::{Notice, NoticeType, Timestamp};
 
 /// Why a channel cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +172,15 @@ impl Sender {
         ))
     }
 
+    /// The link that confirms a drill. Every attempt has the same.
+    fn confirm_url(&self, notice: &Notice) -> Option<String> {
+        let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
+        (notice.r#type == NoticeType::Drill && !notice.test).then(|| {
+            let action = Action::ConfirmDrill;
+            links.url(public_url, action, notice.id, notice.decided_at)
+        })
+    }
+
     /// One attempt to deliver `notice` through `channel` to everybody who does not have it yet. `now` is the wall clock.
     pub async fn attempt(
         &self,
@@ -180,10 +189,12 @@ impl Sender {
         progress: Progress,
         now: Timestamp,
     ) -> Attempt {
+        let confirm_url = self.confirm_url(notice);
         let setting = Setting {
             locale: self.locale,
             now,
             acknowledge_url: None,
+            confirm_url: confirm_url.as_deref(),
         };
         match self.transports.get(&channel.name) {
             Some(Transport::Smtp(mailer)) => {
@@ -195,7 +206,7 @@ impl Sender {
                 mailer.attempt(notice, setting, progress).await
             }
             Some(Transport::Http(client)) => client.attempt(notice, setting, progress).await,
-            Some(Transport::Exec(program)) => program.attempt(notice, &self.locale, progress).await,
+            Some(Transport::Exec(program)) => program.attempt(notice, setting, progress).await,
             None => Attempt::Failed {
                 progress,
                 error: "the channel is not configured any more".to_owned(),
@@ -211,10 +222,12 @@ impl Sender {
         notice: &Notice,
         now: Timestamp,
     ) -> Vec<(&'static str, Vec<u8>)> {
+        let confirm_url = self.confirm_url(notice);
         let setting = Setting {
             locale: self.locale,
             now,
             acknowledge_url: None,
+            confirm_url: confirm_url.as_deref(),
         };
         match (self.transports.get(&channel.name), &channel.kind) {
             (Some(Transport::Smtp(mailer)), _) => vec![

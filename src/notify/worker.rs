@@ -21,7 +21,7 @@ use crate::links::Links;
 use crate::log::{Event, emit};
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{NoticeType, Timestamp};
 
 /// How long an attempt under way may go on after the daemon begins to stop. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -225,7 +225,7 @@ impl Worker {
                 let next = if pending.is_some() {
                     None
                 } else {
-                    store.next_attempt_at(&channel)?
+                    store.next_attempt_at(&channel, now)?
                 };
                 Ok((pending, next))
             })
@@ -373,7 +373,11 @@ impl Worker {
     ) -> Result<(), StoreError> {
         // Plain data with string keys: serializing cannot fail.
         let progress = serde_json::to_string(progress).unwrap_or_default();
-        let fallback = self.channel.filters.fallback.clone();
+        // A drill is of this channel, and of no other.
+        let fallback = match pending.notice.r#type {
+            NoticeType::Drill => None,
+            _ => self.channel.filters.fallback.clone(),
+        };
         let is_success = matches!(
             attempted,
             DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -53,6 +53,29 @@ pub struct OutboxRow {
     pub error: Option<String>,
 }
 
+/// What an [`OutboxRow`] is read from.
+const OUTBOX_ROW: &str = "SELECT id, channel, json_extract(notice, '$.type'),
+    coalesce(json_extract(notice, '$.incident.title'), json_extract(notice, '$.title')),
+    state, decided_at, attempts, next_attempt_at, ended_at, error FROM outbox";
+
+impl OutboxRow {
+    fn read(r: &Row<'_>) -> rusqlite::Result<Self> {
+        let state: String = r.get(4)?;
+        Ok(Self {
+            id: r.get(0)?,
+            channel: r.get(1)?,
+            r#type: r.get(2)?,
+            title: r.get(3)?,
+            decided_at: Timestamp(r.get(5)?),
+            attempts: r.get(6)?,
+            next_attempt_at: (state == "pending").then_some(Timestamp(r.get(7)?)),
+            ended_at: r.get::<_, Option<i64>>(8)?.map(Timestamp),
+            error: r.get(9)?,
+            state,
+        })
+    }
+}
+
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryOutcome {
@@ -81,7 +104,7 @@ impl Store {
     ) -> Result<Option<Pending>, StoreError> {
         let unwritten = self.unwritten();
         let (queue, unread) = self.queue(channel, &unwritten);
-        let next = queue.free().find(|queued| queued.due <= now);
+        let next = queue.free(now).find(|queued| queued.due <= now);
         match (next, unread) {
             (Some(next), _) => self.pending(next, channel, &unwritten),
             (None, Some(error)) => Err(error),
@@ -96,7 +119,7 @@ impl Store {
         let rows = self.run(|c| {
             c.prepare_cached(
                 "SELECT seq, id, incident, digest, queued_at, next_attempt_at,
-                    json_extract(notice, '$.condition.key')
+                    json_extract(notice, '$.condition.key'), json_extract(notice, '$.type') = 'monitor.drill'
                  FROM outbox WHERE state = 'pending' AND channel = ?1 ORDER BY seq",
             )?
             .query_map([channel], |r| {
@@ -108,6 +131,7 @@ impl Store {
                     queued_at: Timestamp(r.get(4)?),
                     due: Timestamp(r.get(5)?),
                     condition: r.get(6)?,
+                    is_drill: r.get(7)?,
                 })
             })?
             .collect::<Result<Vec<_>, _>>()
@@ -194,13 +218,17 @@ impl Store {
         rows.iter().map(|json| self.notice(json)).collect()
     }
 
-    /// When the next waiting notification of `channel` is due.
+    /// When the next waiting notification of `channel` is due, as of `now`.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn next_attempt_at(&self, channel: &str) -> Result<Option<Timestamp>, StoreError> {
+    pub fn next_attempt_at(
+        &self,
+        channel: &str,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let (queue, unread) = self.queue(channel, &self.unwritten());
-        let due = queue.free().map(|queued| queued.due).min();
+        let due = queue.free(now).map(|queued| queued.due).min();
         match unread {
             Some(error) if due.is_none() => Err(error),
             _ => Ok(due),
@@ -299,28 +327,25 @@ impl Store {
     /// When the store cannot be read.
     pub fn outbox_rows(&self, all: bool) -> Result<Vec<OutboxRow>, StoreError> {
         self.run(|c| {
-            c.prepare_cached(
-                "SELECT id, channel, json_extract(notice, '$.type'),
-                    coalesce(json_extract(notice, '$.incident.title'), json_extract(notice, '$.title')),
-                    state, decided_at, attempts, next_attempt_at, ended_at, error
-                 FROM outbox WHERE ?1 OR state NOT IN ('sent', 'merged', 'dropped') ORDER BY seq",
-            )?
-            .query_map([all], |r| {
-                let state: String = r.get(4)?;
-                Ok(OutboxRow {
-                    id: r.get(0)?,
-                    channel: r.get(1)?,
-                    r#type: r.get(2)?,
-                    title: r.get(3)?,
-                    decided_at: Timestamp(r.get(5)?),
-                    attempts: r.get(6)?,
-                    next_attempt_at: (state == "pending").then_some(Timestamp(r.get(7)?)),
-                    ended_at: r.get::<_, Option<i64>>(8)?.map(Timestamp),
-                    error: r.get(9)?,
-                    state,
-                })
-            })?
-            .collect()
+            let undelivered = "WHERE ?1 OR state NOT IN ('sent', 'merged', 'dropped') ORDER BY seq";
+            c.prepare_cached(&format!("{OUTBOX_ROW} {undelivered}"))?
+                .query_map([all], OutboxRow::read)?
+                .collect()
+        })
+    }
+
+    /// The rows of these notifications, in no order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn outbox_rows_of(&self, ids: &[Uuid]) -> Result<Vec<OutboxRow>, StoreError> {
+        self.run(|c| {
+            let mut statement = c.prepare_cached(&format!("{OUTBOX_ROW} WHERE id = ?1"))?;
+            let mut rows = Vec::new();
+            for id in ids {
+                rows.extend(statement.query_row([id], OutboxRow::read).optional()?);
+            }
+            Ok(rows)
         })
     }
 

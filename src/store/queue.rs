@@ -1,10 +1,14 @@
 //! The one rule about the order in which a channel is sent what waits for it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use llmwatch_core::model::{NoticeType, Outgoing, Timestamp};
+
+/// A drill waits while something real is due, or is tried again, within this time.
+const REAL_FIRST: Duration = Duration::from_secs(30);
 
 /// A notification that waits, as far as its order is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(super) struct Queued {
     pub(super) due: Timestamp,
     /// What about the monitor it begins or ends.
     pub(super) condition: Option<String>,
+    /// Whether it is a drill.
+    pub(super) is_drill: bool,
 }
 
 impl Queued {
@@ -36,6 +42,7 @@ impl Queued {
             queued_at,
             due: queued_at,
             condition: notice.condition.as_ref().map(|c| c.key.clone()),
+            is_drill: notice.r#type == NoticeType::Drill,
         }
     }
 }
@@ -45,7 +52,7 @@ impl Queued {
 /// A notification is held back by an earlier one of the same incident, so that a `resolved` never overtakes its `opened`.
 /// Notices about the monitor itself are in order among themselves, and a digest, which is about many incidents, with
 /// everything. But what is kept for the end of quiet hours holds back only what is kept as long, and the end of the
-/// condition that it begins.
+/// condition that it begins. A drill holds nothing back, and goes only when nothing real is about to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Vec<Queued>);
 
@@ -54,10 +61,17 @@ impl Queue {
         self.0.push(queued);
     }
 
-    /// Those that no earlier one holds back, in order.
-    pub(super) fn free(&self) -> impl Iterator<Item = &Queued> {
+    /// Those that no earlier one holds back at `now`, in order, drills last.
+    pub(super) fn free(&self, now: Timestamp) -> impl Iterator<Item = &Queued> {
+        let soon = now + REAL_FIRST;
+        let waits = self.0.iter().any(|q| !q.is_drill && q.due <= soon);
+        let drills = Self::in_order(self.0.iter().filter(move |q| q.is_drill && !waits));
+        Self::in_order(self.0.iter().filter(|q| !q.is_drill)).chain(drills)
+    }
+
+    fn in_order<'a>(all: impl Iterator<Item = &'a Queued>) -> impl Iterator<Item = &'a Queued> {
         let mut passed = Passed::default();
-        self.0.iter().filter(move |queued| {
+        all.filter(move |queued| {
             let free = !passed.hold_back(queued);
             passed.add(queued);
             free

@@ -10,7 +10,8 @@ use super::reader::Reader;
 use llmwatch_core::message::incident::public_title;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Attribution, EndpointView, Evidence, Incident, Note, Official, Provider, Snapshot, Status,
+    Attribution, Drills, EndpointView, Evidence, Incident, Note, Official, Provider, Snapshot,
+    Status,
 };
 
 /// The snapshot as `reader` may see it.
@@ -50,6 +51,7 @@ fn snapshot_summary(snapshot: &Snapshot) -> Snapshot {
         silences: Vec::new(),
         maintenance: snapshot.maintenance.clone(),
         outbox: Vec::new(),
+        drills: Drills::default(),
         official: Vec::new(),
         leaders: snapshot.leaders.clone(),
     }

@@ -12,20 +12,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
+use utoipa::ToSchema;
 
+use super::api::route::no_group;
+use super::problem::Problem;
 use crate::config::Settings;
 use crate::log::{Event, emit};
 use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::report::routing::{Ranking, rank};
 
 /// The share of traffic that an endpoint gets at once when it has recovered, in percent.
 const FIRST_SHARE: f64 = 10.0;
 /// The share of a degraded endpoint, in percent.
 const DEGRADED_SHARE: u32 = 50;
+/// How long a drill of a route lasts.
+const DRILL: Duration = Duration::from_mins(1);
 /// The longest cause in a reply, in bytes.
 const CAUSE_BYTES: usize = 60;
 
@@ -153,12 +160,95 @@ struct RouteCache {
     answers: BTreeMap<(Option<String>, bool), Arc<RouteAnswer>>,
 }
 
+/// A drill of a route: one endpoint counts as down for a while, for `/api/v1/route` and agent checks only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(super) struct RouteDrill {
+    /// The group.
+    pub(super) group: String,
+    /// Its first choice, which counts as down.
+    pub(super) endpoint: String,
+    /// The endpoint that takes its place.
+    instead: String,
+    /// When it began.
+    started_at: Timestamp,
+    /// When it ends by itself.
+    until: Timestamp,
+}
+
+impl RouteDrill {
+    /// The drill of `group` from `now` on.
+    ///
+    /// # Errors
+    /// When there is no such group, or it would be left without an endpoint.
+    pub(super) fn new(
+        group: &str,
+        config: &Settings,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
+        let conflict = |why: String| Err(Problem::new(StatusCode::CONFLICT, why));
+        let mut members = config
+            .endpoints
+            .iter()
+            .filter(|e| e.group.as_deref() == Some(group));
+        let (Some(first), Some(ranking)) = (members.next(), rank(snapshot, Some(group))) else {
+            return Err(no_group(snapshot, group));
+        };
+        if members.next().is_none() {
+            return conflict(format!(
+                "the group `{group}` has one endpoint, `{}`: there is nothing to move traffic to",
+                first.name
+            ));
+        }
+        if snapshot.blind_since.is_some() {
+            return conflict(
+                "this machine is offline, so nothing is known about the endpoints".to_owned(),
+            );
+        }
+        let is_usable = ranking
+            .ranking
+            .iter()
+            .any(|r| r.endpoint == first.name && r.usable);
+        if !is_usable {
+            return conflict(format!(
+                "the first choice of `{group}`, `{}`, is not healthy: the real incident goes first",
+                first.name
+            ));
+        }
+        let Some(instead) = instead_of(&first.name, ranking) else {
+            return conflict(format!(
+                "no other endpoint of `{group}` is healthy: a drill would leave it without one"
+            ));
+        };
+        Ok(Self {
+            group: group.to_owned(),
+            endpoint: first.name.clone(),
+            instead,
+            started_at: now,
+            until: now + DRILL,
+        })
+    }
+
+    /// Whether it goes on at `now`; a clock that was set back ends it.
+    fn is_active(&self, now: Timestamp) -> bool {
+        self.started_at <= now && now < self.until
+    }
+}
+
+/// The endpoint that is used while `endpoint` is down.
+fn instead_of(endpoint: &str, mut ranking: Ranking) -> Option<String> {
+    ranking.mark_down(endpoint, "");
+    ranking.endpoint
+}
+
 /// The states of all endpoints. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Traffic {
     states: Arc<Mutex<BTreeMap<String, State>>>,
     cache: Arc<Mutex<RouteCache>>,
+    drill: Arc<Mutex<Option<RouteDrill>>>,
     path: Option<PathBuf>,
+    drill_path: Option<PathBuf>,
 }
 
 impl Traffic {
@@ -170,8 +260,64 @@ impl Traffic {
         Self {
             states: Arc::new(Mutex::new(states.unwrap_or_default())),
             cache: Arc::default(),
+            drill: Arc::default(),
             path: Some(path),
+            drill_path: Some(end_stored_drill(state_dir)),
         }
+    }
+
+    /// Begins a drill, once its end is stored.
+    ///
+    /// # Errors
+    /// When the end cannot be stored.
+    pub(super) fn start_drill(&self, drill: RouteDrill) -> std::io::Result<()> {
+        if let Some(path) = &self.drill_path {
+            write_private(path, &serde_json::to_vec(&drill)?)?;
+        }
+        emit(
+            Event::DrillStarted,
+            Level::INFO,
+            &format!(
+                "drill of the route {}: {} counts as down until {}, {} is used instead",
+                drill.group, drill.endpoint, drill.until, drill.instead
+            ),
+            &json!(drill),
+        );
+        *lock(&self.drill) = Some(drill);
+        self.forget_answers();
+        Ok(())
+    }
+
+    /// The drill that goes on at `now`.
+    pub(super) fn drill(&self, now: Timestamp) -> Option<RouteDrill> {
+        lock(&self.drill).clone().filter(|d| d.is_active(now))
+    }
+
+    /// Ends a drill whose time is over, or whose group would be without a healthy endpoint; gives it.
+    fn end_drill(&self, snapshot: &Snapshot) -> Option<RouteDrill> {
+        let mut current = lock(&self.drill);
+        let ended = current.take_if(|drill| {
+            let ranking = rank(snapshot, Some(&drill.group));
+            let instead = ranking.and_then(|r| instead_of(&drill.endpoint, r));
+            !drill.is_active(snapshot.at) || instead.is_none()
+        });
+        drop(current);
+        if ended.is_some() {
+            self.forget_answers();
+        }
+        ended
+    }
+
+    /// Removes the stored end of a drill.
+    fn forget_drill(&self) {
+        if let Some(path) = &self.drill_path {
+            // What stays there is ended by the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn forget_answers(&self) {
+        *lock(&self.cache) = RouteCache::default();
     }
 
     /// Takes a snapshot in; true if a state changed.
@@ -200,6 +346,9 @@ impl Traffic {
 
     /// The reply about the endpoint of this name.
     pub(super) fn reply(&self, name: &str, now: Timestamp, ramp: Duration) -> Reply {
+        if self.drill(now).is_some_and(|d| d.endpoint == name) {
+            return Reply::Down("drill".to_owned());
+        }
         lock(&self.states)
             .get(name)
             .map_or(Reply::UNKNOWN, |state| state.reply(now, ramp))
@@ -240,17 +389,42 @@ impl Traffic {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        let text = serde_json::to_vec(&*lock(&self.states))?;
-        let temporary = path.with_extension("json.new");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&text)?;
-        std::fs::rename(temporary, path)
+        write_private(path, &serde_json::to_vec(&*lock(&self.states))?)
     }
+}
+
+/// Writes a file that only its owner reads, by rename.
+fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("json.new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(text)?;
+    std::fs::rename(temporary, path)
+}
+
+/// Ends a drill that a daemon was killed in: nothing of it is taken over. Gives where drills are stored.
+fn end_stored_drill(state_dir: &Path) -> PathBuf {
+    let path = state_dir.join("route_drill.json");
+    if let Ok(bytes) = std::fs::read(&path)
+        && std::fs::remove_file(&path).is_ok()
+        && let Ok(drill) = serde_json::from_slice::<RouteDrill>(&bytes)
+    {
+        log_drill_end(&drill, "the daemon has restarted");
+    }
+    path
+}
+
+fn log_drill_end(drill: &RouteDrill, reason: &str) {
+    emit(
+        Event::DrillEnded,
+        Level::INFO,
+        &format!("the drill of the route {} has ended: {reason}", drill.group),
+        &json!({"group": drill.group, "endpoint": drill.endpoint, "reason": reason}),
+    );
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -268,6 +442,17 @@ pub async fn run(
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let ramp = config.borrow().route.ramp;
+        if let Some(drill) = traffic.end_drill(&snapshot) {
+            let to_forget = traffic.clone();
+            // Nothing is left to do if that panics: the next start ends it as well.
+            let _ = tokio::task::spawn_blocking(move || to_forget.forget_drill()).await;
+            let reason = if drill.is_active(snapshot.at) {
+                "no other endpoint of the group is healthy"
+            } else {
+                "its time is over"
+            };
+            log_drill_end(&drill, reason);
+        }
         if traffic.follow(&snapshot, ramp) || failing {
             let to_save = traffic.clone();
             let saved = tokio::task::spawn_blocking(move || to_save.save()).await;

@@ -207,6 +207,7 @@ pub(crate) fn setting() -> Setting<'static> {
         locale: Locale::english(Tz::Europe__Berlin),
         now: now(),
         acknowledge_url: None,
+        confirm_url: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod connection;
 mod daemon;
 mod delivery;
 mod detect;
+mod drill;
 mod emails;
 mod exec_channels;
 mod first_minutes;

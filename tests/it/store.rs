@@ -172,7 +172,7 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         "the resolved waits for its opened"
     );
     assert_eq!(
-        store.next_attempt_at("mail").unwrap(),
+        store.next_attempt_at("mail", Timestamp(1_004)).unwrap(),
         Some(Timestamp(9_000))
     );
 
@@ -342,7 +342,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         assert_eq!(store.commit(&[commit(later)]).is_err(), in_memory);
         assert_eq!(store.next_pending("pager", Timestamp(1_000)).unwrap(), None);
         assert_eq!(
-            store.next_attempt_at("pager").unwrap(),
+            store.next_attempt_at("pager", Timestamp(1_004)).unwrap(),
             Some(Timestamp(2_000)),
             "in memory: {in_memory}"
         );
@@ -366,7 +366,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
             "in memory: {in_memory}"
         );
         assert_eq!(
-            store.next_attempt_at("pager").unwrap(),
+            store.next_attempt_at("pager", Timestamp(1_004)).unwrap(),
             Some(Timestamp(6_000)),
             "in memory: {in_memory}"
         );
@@ -566,7 +566,10 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         None,
         "sent, though the file does not know it"
     );
-    assert_eq!(store.next_attempt_at("mail").unwrap(), None);
+    assert_eq!(
+        store.next_attempt_at("mail", Timestamp(1_004)).unwrap(),
+        None
+    );
     store.commit(std::slice::from_ref(&commit)).unwrap_err();
     let resolved = store
         .next_pending("mail", Timestamp(1_002))
@@ -597,7 +600,7 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         .unwrap();
     assert_eq!(store.next_pending("mail", Timestamp(1_004)).unwrap(), None);
     assert_eq!(
-        store.next_attempt_at("mail").unwrap(),
+        store.next_attempt_at("mail", Timestamp(1_004)).unwrap(),
         Some(Timestamp(5_000))
     );
     drop(other);

@@ -1,10 +1,11 @@
 //! The API: JSON from the snapshot and the store, described by `/api/v1/openapi.json`; errors are problem+json.
 
+mod drills;
 mod endpoints;
 mod incident_actions;
 mod incidents;
 mod openapi;
-mod route;
+pub(super) mod route;
 mod silences;
 mod statuspage;
 
@@ -49,6 +50,10 @@ pub(super) fn routes() -> Router<View> {
                 .delete(silences::unsilence_which),
         )
         .route("/api/v1/silences/{id}", delete(silences::unsilence))
+        .route("/api/v1/drills", post(drills::start))
+        .route("/api/v1/drills/route", post(drills::start_route))
+        .route("/api/v1/drills/{id}", get(drills::show))
+        .route("/api/v1/drills/{id}/confirm", post(drills::confirm))
         .route("/api/v1/route", get(route::route))
         .route("/api/v1/health", get(route::health))
         .route("/api/v1/events", get(events::events))

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{endpoints, incident_actions, incidents, route, silences, statuspage};
+use super::{drills, endpoints, incident_actions, incidents, route, silences, statuspage};
 use crate::web::events;
 use crate::web::problem::Problem;
 
@@ -32,6 +32,10 @@ use crate::web::problem::Problem;
         silences::silence,
         silences::unsilence,
         silences::unsilence_which,
+        drills::start,
+        drills::start_route,
+        drills::show,
+        drills::confirm,
         route::route,
         route::health,
         events::events,

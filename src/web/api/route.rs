@@ -120,7 +120,7 @@ fn wait_of(text: &str) -> Result<Duration, Problem> {
         .map_err(|why| Problem::bad_request(format!("`wait` is not a valid duration: {why}")))
 }
 
-fn no_group(snapshot: &Snapshot, group: &str) -> Problem {
+pub(in crate::web) fn no_group(snapshot: &Snapshot, group: &str) -> Problem {
     let groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
     let known = if groups.is_empty() {
         "no endpoint has a `group`".to_owned()
@@ -136,7 +136,10 @@ fn make(
     group: Option<&str>,
     is_summary: bool,
 ) -> Option<RouteAnswer> {
-    let ranking = rank(snapshot, group)?;
+    let mut ranking = rank(snapshot, group)?;
+    if let Some(drill) = view.traffic.drill((view.wall)()) {
+        ranking.mark_down(&drill.endpoint, "marked down by a drill");
+    }
     let ramp = view.config.borrow().route.ramp;
     let weight = |name: &str| view.traffic.weight(name, (view.wall)(), ramp);
     let body = if is_summary {

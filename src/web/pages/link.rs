@@ -13,7 +13,8 @@ use crate::links::{Action, LinkError};
 use crate::store::StoreError;
 use crate::web::format;
 use crate::web::reader::Reader;
-use llmwatch_core::model::{Acknowledgement, Incident};
+use llmwatch_core::alerting::Confirmation;
+use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident};
 
 /// What is written as the name of somebody who used a link.
 const BY_LINK: &str = "link";
@@ -110,6 +111,7 @@ pub(super) async fn show(
         Err(error) => Answer::refused(error),
         Ok((Action::Acknowledge, id)) => show_incident(&view, id).await,
         Ok((Action::Subscribe, id)) => subscribe::show_confirmation(&view, id).await,
+        Ok((Action::ConfirmDrill, id)) => show_drill(&view, id),
         Ok((_, _)) => Answer::refused(LinkError::Invalid),
     };
     answer.render(&view, &request)
@@ -124,6 +126,7 @@ pub(super) async fn act(
         Err(error) => Answer::refused(error),
         Ok((Action::Acknowledge, id)) => acknowledge(&view, id).await,
         Ok((Action::Subscribe, id)) => subscribe::confirm(&view, id).await,
+        Ok((Action::ConfirmDrill, id)) => confirm_drill(&view, id).await,
         Ok((_, _)) => Answer::refused(LinkError::Invalid),
     };
     answer.render(&view, &request)
@@ -189,6 +192,50 @@ fn described(incident: &Incident) -> Option<Answer> {
             ),
         )
     })
+}
+
+fn show_drill(view: &View, notification: Uuid) -> Answer {
+    let snapshot = view.snapshot.borrow().clone();
+    match snapshot.drills.message(notification) {
+        None => Answer::refused(LinkError::Invalid),
+        Some(message) if message.confirmed_at.is_some() => already_confirmed(message),
+        Some(message) => Answer {
+            status: StatusCode::OK,
+            class: "ok",
+            sentence: format!(
+                "Have you received the drill of the channel “{}”?",
+                message.channel
+            ),
+            detail: "Confirming records that alerts through this channel reach a person."
+                .to_owned(),
+            button: Some("Confirm"),
+        },
+    }
+}
+
+fn already_confirmed(message: &DrillMessage) -> Answer {
+    Answer::plain(
+        StatusCode::OK,
+        "This drill is already confirmed.",
+        &format!("Alerts through the channel “{}” arrive.", message.channel),
+    )
+}
+
+async fn confirm_drill(view: &View, notification: Uuid) -> Answer {
+    let reply = view
+        .commands
+        .request(|reply| Command::ConfirmDrill(notification, BY_LINK.to_owned(), reply))
+        .await;
+    match reply {
+        Ok(Confirmation::Confirmed(message)) => Answer::plain(
+            StatusCode::OK,
+            "Thank you: the drill is confirmed.",
+            &format!("Alerts through the channel “{}” arrive.", message.channel),
+        ),
+        Ok(Confirmation::Already(message)) => already_confirmed(&message),
+        Ok(Confirmation::Unknown) => Answer::refused(LinkError::Invalid),
+        Err(_) => Answer::unavailable(),
+    }
 }
 
 async fn acknowledge(view: &View, id: Uuid) -> Answer {

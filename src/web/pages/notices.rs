@@ -136,7 +136,33 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             ));
         }
     }
+    notices.extend(drills(snapshot, frame));
     notices
+}
+
+/// When each channel that was drilled was last confirmed to reach a person.
+fn drills(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
+    let drills = &snapshot.drills;
+    let mut channels: Vec<_> = drills.messages.iter().map(|m| &m.channel).collect();
+    channels.extend(drills.last_confirmed.keys());
+    channels.sort_unstable();
+    channels.dedup();
+    let line = |channel: &String| {
+        let open = drills.last_of(channel).filter(|m| m.confirmed_at.is_none());
+        let class = if open.is_some() { "slow" } else { "ok" };
+        let confirmed = match drills.last_confirmed.get(channel) {
+            Some(at) => format!("last confirmed {}", frame.moment(at)),
+            None => "never confirmed".to_owned(),
+        };
+        let waiting = open.map_or_else(String::new, |m| {
+            format!(
+                "; the drill of {} is not confirmed yet",
+                frame.moment(&m.sent_at)
+            )
+        });
+        (class, format!("Drills of {channel}: {confirmed}{waiting}."))
+    };
+    channels.into_iter().map(line).collect()
 }
 
 fn silence(silence: &Silence, frame: &Frame) -> Notice {

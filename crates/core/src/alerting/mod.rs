@@ -13,6 +13,7 @@ mod channel_state;
 mod context;
 mod delivery_health;
 mod dispatch;
+mod drill;
 pub mod maintenance;
 mod rate_limiter;
 mod suppression;
@@ -26,14 +27,15 @@ use uuid::Uuid;
 use self::advice_batch::AdviceBatch;
 use self::channel_state::ChannelState;
 use self::context::TickContext;
+pub use self::drill::Confirmation;
 use self::rate_limiter::RateLimiter;
 use crate::config::Config;
 use crate::incident::{Change, close_as_removed};
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Acknowledgement, Advice, Block, ChannelStats, Condition, Document, Incident, IncidentState,
-    Note, NoticeType, Outgoing, Silence, Snapshot, Timestamp, moved,
+    Acknowledgement, Advice, Block, ChannelStats, Condition, Document, DrillMessage, Drills,
+    Incident, IncidentState, Note, NoticeType, Outgoing, Silence, Snapshot, Timestamp, moved,
 };
 
 /// Everything that was told, is owed and was asked for.
@@ -57,6 +59,12 @@ pub struct NotificationScheduler {
     reported_until: Option<Timestamp>,
     /// When the making of a report was begun that is not finished.
     report_tried_at: Option<Timestamp>,
+    drills: Drills,
+    /// The last scheduled drill was considered then.
+    drilled_until: Option<Timestamp>,
+    /// Messages of drills that leave with the next tick.
+    #[serde(skip)]
+    waiting_drills: Vec<(DrillMessage, Document)>,
     #[serde(skip)]
     announcements: Vec<Announcement>,
     #[serde(skip)]
@@ -270,11 +278,15 @@ impl NotificationScheduler {
                 "official",
                 "dead",
                 "refused",
+                "last_confirmed",
+                "drilled_until",
             ],
         ) {
             let announcements = std::mem::take(&mut self.announcements);
+            let waiting_drills = std::mem::take(&mut self.waiting_drills);
             *self = Self {
                 announcements,
+                waiting_drills,
                 changed: true,
                 ..moved
             };
@@ -290,6 +302,7 @@ impl NotificationScheduler {
     /// Adds to `snapshot` what people said.
     pub fn annotate(&self, snapshot: &mut Snapshot) {
         snapshot.silences.clone_from(&self.silences);
+        snapshot.drills.clone_from(&self.drills);
         for incident in &mut snapshot.incidents {
             if let Some(case) = self.cases.get(&incident.id) {
                 incident
@@ -356,6 +369,7 @@ impl NotificationScheduler {
             self.flush_advice(channel, &context, &mut outgoing);
             self.dispatch(channel, &context, &mut outgoing);
         }
+        self.send_drills(&context, &mut outgoing);
         let is_channel = |name: &String| config.channels.iter().any(|c| c.name == *name);
         self.counsels.retain(|name, _| is_channel(name));
         self.cases.retain(|_, case| {

@@ -92,11 +92,13 @@ fn kind(channel: &Channel) -> Option<WebhookKind> {
 
 /// Whether a channel with `filters` has this type of notice in its `on`.
 pub fn wants_type(filters: &Filters, r#type: NoticeType) -> bool {
-    matches!(r#type, NoticeType::Test | NoticeType::Digest)
-        || filters
-            .on
-            .iter()
-            .any(|reason| reason == r#type.filter_word())
+    matches!(
+        r#type,
+        NoticeType::Test | NoticeType::Digest | NoticeType::Drill
+    ) || filters
+        .on
+        .iter()
+        .any(|reason| reason == r#type.filter_word())
 }
 
 /// Whether `incident`, as it is now, concerns a channel with `filters`.

@@ -42,6 +42,8 @@ pub struct Config {
     pub maintenance: Vec<Maintenance>,
     /// `[report]`
     pub report: Option<Report>,
+    /// `[drill]`
+    pub drill: Drill,
 }
 
 /// What the decisions need of `[monitor]`.
@@ -185,6 +187,30 @@ pub enum Window {
         /// How long each lasts.
         length: Duration,
     },
+}
+
+/// `[drill]`
+#[derive(Debug, Clone)]
+pub struct Drill {
+    /// When drills are started; `None` for only when asked.
+    pub every: Option<Box<croner::Cron>>,
+    /// The channels that are drilled; empty for all.
+    pub channels: Vec<String>,
+    /// How long a person has to confirm.
+    pub confirm_within: Duration,
+    /// The channels that are notified when nobody confirms.
+    pub escalate_to: Vec<String>,
+}
+
+impl Default for Drill {
+    fn default() -> Self {
+        Self {
+            every: None,
+            channels: Vec::new(),
+            confirm_within: Duration::from_hours(24),
+            escalate_to: Vec::new(),
+        }
+    }
 }
 
 /// How often a report is sent.

@@ -1,10 +1,14 @@
 //! Notices about the monitor itself, its channels and the vendors' status pages.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::values::Locale;
 use crate::alerting::Announcement;
-use crate::model::{Block, Document, Fault, NoticeType, Provider, Timestamp, VendorIncident};
+use crate::model::{
+    Block, Document, DrillMessage, Fault, NoticeType, Provider, Timestamp, VendorIncident,
+};
 use crate::text;
 
 /// Something that happened to the monitor, or that it has to report beside incidents.
@@ -69,6 +73,11 @@ pub enum MonitorNotice<'a> {
         open: usize,
         /// Incidents that have ended.
         ended: usize,
+    },
+    /// Nobody has confirmed a drill.
+    DrillUnconfirmed {
+        /// The channel's name.
+        channel: &'a str,
     },
     /// Several early warnings in one message.
     EarlyWarnings {
@@ -169,6 +178,11 @@ pub fn title(notice: &MonitorNotice<'_>, location: &str, locale: &Locale) -> Str
             vendor,
             name
         ),
+        MonitorNotice::DrillUnconfirmed { channel } => text!(
+            locale,
+            "nobody confirmed the drill of the channel `{channel}`",
+            channel
+        ),
         MonitorNotice::Digest { open, ended } => digest(*open, *ended, locale),
         MonitorNotice::EarlyWarnings { count } => {
             let n = locale.number(count);
@@ -196,6 +210,33 @@ fn digest(open: usize, ended: usize, locale: &Locale) -> String {
                 .trim_end()
                 .to_owned()
         }
+    }
+}
+
+/// Nobody has confirmed `message` within the time that `[drill]` gives.
+pub fn drill_unconfirmed(
+    message: &DrillMessage,
+    within: Duration,
+    only: Vec<String>,
+    at: Timestamp,
+    locale: &Locale,
+) -> Announcement {
+    let channel = message.channel.as_str();
+    let title = title(&MonitorNotice::DrillUnconfirmed { channel }, "", locale);
+    let text = format!(
+        "The drill was sent at {} and had {} for its confirmation. Alerts through this channel may reach nobody: check who \
+         reads it, and `llmwatch outbox`. `llmwatch drill {channel}` repeats the drill.",
+        locale.time(message.sent_at),
+        locale.duration(within.as_secs_f64())
+    );
+    let data = json!({"channel": channel, "drill": message.drill, "sent_at": message.sent_at});
+    Announcement {
+        document: Some(Document {
+            blocks: vec![Block::Text(text)],
+            data,
+        }),
+        only: Some(only),
+        ..Announcement::new(NoticeType::Delivery, title, at)
     }
 }
 

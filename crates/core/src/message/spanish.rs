@@ -830,6 +830,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "PRUEBA: esto es solo una prueba. No pasa nada.",
     ),
     (
+        "DRILL: this is only a drill. Nothing is wrong.",
+        "SIMULACRO: esto es solo un simulacro. No pasa nada.",
+    ),
+    (
+        "nobody confirmed the drill of the channel `{channel}`",
+        "nadie confirmó el simulacro del canal `{channel}`",
+    ),
+    (
         "This machine cannot resolve host names, so no provider can be reached and every status is unknown until that is fixed. You will be notified when it is.",
         "Esta máquina no puede resolver nombres de host, por lo que no se llega a ningún proveedor y todos los estados son desconocidos hasta que se arregle. Se le avisará entonces.",
     ),

@@ -5,6 +5,7 @@
 
 mod advice;
 mod cloud;
+mod drill;
 mod endpoint;
 mod fault;
 mod incident;
@@ -19,6 +20,7 @@ mod vendor_status;
 
 pub use advice::{Advice, AdviceKind};
 pub use cloud::{Aws, AwsKeys, AwsSource, Google, GoogleSource};
+pub use drill::{DrillMessage, Drills};
 pub use endpoint::{
     Api, ClientIdentity, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider,
     Sensitivity, SlowLimits, Timeouts,

@@ -54,6 +54,9 @@ pub enum NoticeType {
     /// A test, asked for by a person.
     #[serde(rename = "monitor.test")]
     Test,
+    /// A rehearsal of the alarm.
+    #[serde(rename = "monitor.drill")]
+    Drill,
 }
 
 impl NoticeType {
@@ -75,6 +78,7 @@ impl NoticeType {
             Self::Advice => "advice.given",
             Self::Report => "report.periodic",
             Self::Test => "monitor.test",
+            Self::Drill => "monitor.drill",
         }
     }
 
@@ -95,6 +99,7 @@ impl NoticeType {
         Self::Advice,
         Self::Report,
         Self::Test,
+        Self::Drill,
     ];
 
     /// Why it is told, in a word: the last part of the name, unless a channel's `on` has a better one.
@@ -127,7 +132,8 @@ impl NoticeType {
             | Self::Store
             | Self::Delivery
             | Self::Digest
-            | Self::Test => "monitor",
+            | Self::Test
+            | Self::Drill => "monitor",
             Self::Official => "official",
         }
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Advice, Alternative, Api, Attribution, ChannelStats, Fault, Incident, Outcome, Provider,
-    Silence, Sparkline, Status, Timestamp, VendorPage,
+    Advice, Alternative, Api, Attribution, ChannelStats, Drills, Fault, Incident, Outcome,
+    Provider, Silence, Sparkline, Status, Timestamp, VendorPage,
 };
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
@@ -55,6 +55,9 @@ pub struct Snapshot {
     /// How delivery goes, per channel that was ever told something.
     #[serde(default)]
     pub outbox: Vec<ChannelStats>,
+    /// The drills of the channels, and when each was last confirmed.
+    #[serde(default)]
+    pub drills: Drills,
     /// What the vendors' own status pages say.
     #[serde(default)]
     pub official: Vec<VendorView>,
@@ -207,6 +210,7 @@ impl Snapshot {
             silences: Vec::new(),
             maintenance: Vec::new(),
             outbox: Vec::new(),
+            drills: Drills::default(),
             official: Vec::new(),
             leaders: BTreeMap::new(),
         }

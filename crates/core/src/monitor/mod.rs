@@ -9,6 +9,7 @@ mod connectivity;
 mod context;
 mod effect;
 mod recent;
+mod rehearsal;
 mod vendor_feed;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ use self::connectivity::OfflineState;
 use self::context::fingerprint;
 pub use self::effect::{Effect, Effects, Fact, Record};
 pub use self::recent::Recent;
+pub use self::rehearsal::rehearse;
 use self::vendor_feed::feeds_about;
 use crate::alerting::Announcement;
 use crate::alerting::maintenance::{self, Active};
@@ -34,7 +36,7 @@ use crate::incident::{Book, Change, Environment, Usual};
 use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
-use crate::model::{Advice, EndpointView, Snapshot};
+use crate::model::{Advice, Drills, EndpointView, Snapshot};
 use crate::model::{
     AlertState, AlertView, Attribution, Confirmation, ConnectivityCheckResult, Endpoint,
     EvidenceSample, Fault, Incident, NoticeType, Official, Outcome, Sample, Status, Timestamp,
@@ -410,8 +412,14 @@ impl MonitorState {
             silences: Vec::new(),
             maintenance: windows.iter().map(|w| w.view(&self.config)).collect(),
             outbox: Vec::new(),
+            drills: Drills::default(),
             official: self.vendors(),
         }
+    }
+
+    /// Since when this machine is offline.
+    pub fn offline_since(&self) -> Option<Timestamp> {
+        self.state.blind.as_ref().map(|b| b.since)
     }
 
     /// What was advised and still holds, in sentences.

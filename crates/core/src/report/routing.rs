@@ -36,6 +36,24 @@ pub struct Ranking {
     pub ranking: Vec<Rank>,
 }
 
+impl Ranking {
+    /// Treats `endpoint` as down, for this reason: it comes last.
+    pub fn mark_down(&mut self, endpoint: &str, reason: &str) {
+        let Some(place) = self.ranking.iter().position(|r| r.endpoint == endpoint) else {
+            return;
+        };
+        let mut rank = self.ranking.remove(place);
+        rank.usable = false;
+        rank.reasons.insert(0, reason.to_owned());
+        self.ranking.push(rank);
+        self.endpoint = self
+            .ranking
+            .first()
+            .filter(|r| r.usable)
+            .map(|r| r.endpoint.clone());
+    }
+}
+
 /// One endpoint's place.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Rank {

@@ -35,6 +35,7 @@ fn of_monitor(material: &Material<'_>) -> Value {
         NoticeType::Delivery => "LlmwatchDelivery",
         NoticeType::Advice => "LlmwatchAdvice",
         NoticeType::Test => "LlmwatchTest",
+        NoticeType::Drill => "LlmwatchDrill",
         _ => "LlmwatchMonitor",
     };
     // Without a severity: the end of a condition must have the labels of its beginning.

@@ -65,7 +65,7 @@ pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> C
     match webhook.kind {
         // A program gets the same on its standard input.
         WebhookKind::Json | WebhookKind::Exec => {
-            Call::json(webhook.url.clone(), &render::json(notice, &context.locale))
+            Call::json(webhook.url.clone(), &render::json(notice, context))
         }
         WebhookKind::Slack => slack::call(&material),
         WebhookKind::Discord => discord::call(&material),

@@ -36,7 +36,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         Tag::Advice => "bulb",
         Tag::Report => "bar_chart",
         Tag::Official => "information_source",
-        Tag::Test => "test_tube",
+        Tag::Test | Tag::Drill => "test_tube",
     };
     let (url, topic) = address(material);
     let mut body = json!({

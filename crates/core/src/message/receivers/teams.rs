@@ -21,7 +21,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         Tag::Incident(Severity::Outage) | Tag::Update(Severity::Outage) => "attention",
         Tag::Incident(_) | Tag::Update(_) | Tag::Monitor => "warning",
         Tag::Resolved | Tag::Over(_) => "good",
-        Tag::Advice | Tag::Report | Tag::Official | Tag::Test => "accent",
+        Tag::Advice | Tag::Report | Tag::Official | Tag::Test | Tag::Drill => "accent",
     };
     let run = |text: &str| json!({"type": "TextRun", "text": shorten_bytes(text, PARAGRAPH)});
     let mut subject = run(&message.subject);

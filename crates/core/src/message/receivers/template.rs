@@ -10,7 +10,7 @@ use crate::model::Secret;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
     let webhook = material.webhook;
-    let mut values = render::json(material.notice, &material.context.locale);
+    let mut values = render::json(material.notice, material.context);
     values["subject"] = json!(material.message.subject);
     values["text"] = json!(render::text(material.notice, material.context));
     let header = |(name, value): &(String, Secret)| {

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::RenderContext;
 use crate::message::document;
 use crate::message::incident::changes;
-use crate::message::values::Locale;
-use crate::model::Notice;
+use crate::model::{Notice, NoticeType};
 
-/// The body of the generic webhook, the same on every attempt.
-pub fn json(notice: &Notice, locale: &Locale) -> Value {
+/// The body of the generic webhook. But for the link that confirms a drill it is the same on every attempt.
+pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
+    let locale = &context.locale;
     let r#type = notice.r#type.as_str();
     let mut data = json!({
         "notification_id": notice.id,
@@ -19,6 +20,10 @@ pub fn json(notice: &Notice, locale: &Locale) -> Value {
     });
     if notice.test {
         data["test"] = json!(true);
+    }
+    if notice.r#type == NoticeType::Drill {
+        data["drill"] = json!(true);
+        data["confirm_url"] = json!(context.confirm_url);
     }
     if let Some(condition) = &notice.condition {
         data["condition"] = json!(condition);

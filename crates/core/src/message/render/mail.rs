@@ -5,7 +5,7 @@ use askama::Template;
 use super::message::{Message, ProbeTable, RenderContext};
 use crate::message::document::{self, FONT, GREY, WIDTH};
 use crate::message::values::Locale;
-use crate::model::{Block, Notice, Sparkline};
+use crate::model::{Block, Notice, NoticeType, Sparkline};
 
 /// The width of the names in front of values, in columns.
 const NAME_WIDTH: usize = 12;
@@ -27,12 +27,14 @@ struct Html<'a> {
     locale: Locale,
 }
 
-/// The first line of a message that a person asked for to try a channel.
+/// The first line of a test or a drill.
 fn test_line(notice: &Notice, locale: &Locale) -> &'static str {
     locale.say(if notice.test && notice.incident.is_some() {
         "TEST: this is only a test. Nothing is wrong, and everything below is made up."
     } else if notice.test {
         "TEST: this is only a test. Nothing is wrong."
+    } else if notice.r#type == NoticeType::Drill {
+        "DRILL: this is only a drill. Nothing is wrong."
     } else {
         return "";
     })

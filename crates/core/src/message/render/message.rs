@@ -23,6 +23,8 @@ pub struct RenderContext<'a> {
     pub now: Timestamp,
     /// The link that acknowledges the incident with one click. It is a secret of the recipient.
     pub acknowledge_url: Option<&'a str>,
+    /// The link that confirms the drill with one click. It is a secret of the recipient as well.
+    pub confirm_url: Option<&'a str>,
 }
 
 /// A message in parts.
@@ -130,9 +132,15 @@ impl Message {
                     id
                 )
             },
-            over: notice.r#type == NoticeType::Resolved || notice.already_over,
+            over: notice.r#type == NoticeType::Resolved
+                || notice.already_over
+                || notice.r#type == NoticeType::Drill
+                    && notice.condition.as_ref().is_some_and(|c| c.over),
             locale: context.locale,
         };
+        if notice.r#type == NoticeType::Drill && !message.over {
+            message.add_confirmation(notice, context);
+        }
         if let Some(url) = &notice.url {
             let name = if notice.incident.is_some() {
                 "incident page"
@@ -190,6 +198,18 @@ impl Message {
             }
             self.commands
                 .push((locale.say("acknowledge"), format!("llmwatch ack {number}")));
+        }
+    }
+
+    /// How to confirm a drill: by the link, or where there is none by a command.
+    fn add_confirmation(&mut self, notice: &Notice, context: RenderContext<'_>) {
+        match context.confirm_url {
+            Some(url) => self
+                .links
+                .push(("confirm that you received this", url.to_owned())),
+            None => self
+                .commands
+                .push(("confirm", format!("llmwatch drill --confirm {}", notice.id))),
         }
     }
 
@@ -610,6 +630,7 @@ fn of_monitor(notice: &Notice) -> &'static str {
              database is writable again. Free up disk space; do not restart the daemon, which would \
              lose the buffered records."
         }
+        NoticeType::Delivery if notice.document.is_some() => "",
         NoticeType::Delivery if over => {
             "Pending notifications were delivered, oldest first, and marked as late. Dead \
              notifications are kept: `llmwatch outbox` lists and retries them."

@@ -29,9 +29,11 @@ pub fn subject(notice: &Notice, locale: &Locale) -> String {
 /// The tag; one condition of the monitor keeps it from beginning to end.
 fn label(notice: &Notice) -> &'static str {
     match notice.r#type {
-        NoticeType::Advice | NoticeType::Report | NoticeType::Official | NoticeType::Digest => {
-            Tag::of(notice).label()
-        }
+        NoticeType::Advice
+        | NoticeType::Report
+        | NoticeType::Official
+        | NoticeType::Digest
+        | NoticeType::Drill => Tag::of(notice).label(),
         _ => Tag::Monitor.label(),
     }
 }

@@ -17,12 +17,14 @@ pub(in crate::message) enum Tag {
     Report,
     Official,
     Test,
+    Drill,
 }
 
 impl Tag {
     pub(in crate::message) fn of(notice: &Notice) -> Self {
         let Some(incident) = &notice.incident else {
             return match notice.r#type {
+                NoticeType::Drill => Self::Drill,
                 _ if notice.condition.as_ref().is_some_and(|c| c.over) => Self::Resolved,
                 NoticeType::Test => Self::Test,
                 NoticeType::Advice => Self::Advice,
@@ -52,6 +54,7 @@ impl Tag {
             Self::Report => "REPORT",
             Self::Official => "OFFICIAL",
             Self::Test => "TEST",
+            Self::Drill => "DRILL",
         }
     }
 
@@ -61,7 +64,7 @@ impl Tag {
             Self::Incident(Severity::Outage) | Self::Update(Severity::Outage) => "#c62828",
             Self::Incident(_) | Self::Update(_) | Self::Monitor => "#8f5a00",
             Self::Resolved | Self::Over(_) => "#1b7a42",
-            Self::Advice | Self::Report | Self::Official | Self::Test => "#2a5db0",
+            Self::Advice | Self::Report | Self::Official | Self::Test | Self::Drill => "#2a5db0",
         }
     }
 
@@ -71,7 +74,7 @@ impl Tag {
             Self::Incident(Severity::Outage) | Self::Update(Severity::Outage) => "#ff7b72",
             Self::Incident(_) | Self::Update(_) | Self::Monitor => "#e3a23b",
             Self::Resolved | Self::Over(_) => "#4cc38a",
-            Self::Advice | Self::Report | Self::Official | Self::Test => "#8ab4ff",
+            Self::Advice | Self::Report | Self::Official | Self::Test | Self::Drill => "#8ab4ff",
         }
     }
 }

@@ -1,0 +1,289 @@
+//! Drills of the channels: who is sent one, who confirmed it, and what nobody confirmed in time.
+
+use std::time::Duration;
+
+use chrono::TimeZone;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::context::TickContext;
+use super::{Announcement, NotificationScheduler, stable_id};
+use crate::config::matchers::is_machine;
+use crate::config::{Channel, Config};
+use crate::message::incident as narrator;
+use crate::message::monitor_notice;
+use crate::message::values::Locale;
+use crate::model::{
+    Block, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeType, Outgoing,
+    Snapshot, Timestamp,
+};
+
+/// How long a message of a drill is kept: as long as its link is valid, and a day.
+const KEPT_MS: i64 = 8 * 24 * 3_600_000;
+/// A receiver that keeps what it is sent gets the end this much later: Alertmanager waits half a minute before it notifies.
+const LENGTH: Duration = Duration::from_secs(45);
+/// The most messages that are kept, whatever is asked for.
+const MOST: usize = 500;
+
+/// What came of a confirmation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It is confirmed now.
+    Confirmed(DrillMessage),
+    /// It was confirmed before; nothing has changed.
+    Already(DrillMessage),
+    /// There is no drill with this notification.
+    Unknown,
+}
+
+impl NotificationScheduler {
+    /// The drills so far.
+    pub fn drills(&self) -> &Drills {
+        &self.drills
+    }
+
+    /// Whether it is time for the drill that `[drill] every` asks for. It waits while this machine is offline and while an
+    /// incident is open: real messages go first.
+    pub fn is_drill_due(&mut self, config: &Config, snapshot: &Snapshot) -> bool {
+        let now = snapshot.at;
+        let Some(cron) = &config.drill.every else {
+            return false;
+        };
+        let zone = config.monitor.timezone;
+        let local = zone.from_utc_datetime(&now.to_datetime().naive_utc());
+        let Ok(last) = cron.find_previous_occurrence(&local, true) else {
+            return false;
+        };
+        let last = Timestamp(last.timestamp_millis());
+        match self.drilled_until {
+            Some(done) if done <= now => {
+                let is_calm = snapshot.blind_since.is_none() && snapshot.incidents.is_empty();
+                if done >= last || !is_calm {
+                    return false;
+                }
+                self.drilled_until = Some(now);
+                self.changed = true;
+                true
+            }
+            // The first time is the next one; and the clock may have been wrong when it was noted.
+            _ => {
+                self.drilled_until = Some(now);
+                self.changed = true;
+                false
+            }
+        }
+    }
+
+    /// Starts the drill `id` of these channels: the messages leave with the next tick. `incident` is what the detector made
+    /// of the simulated outage.
+    pub fn start_drill(
+        &mut self,
+        id: Uuid,
+        channels: &[String],
+        incident: Option<&Incident>,
+        config: &Config,
+        now: Timestamp,
+    ) -> Vec<DrillMessage> {
+        self.changed = true;
+        let messages: Vec<_> = config
+            .channels
+            .iter()
+            .filter(|c| channels.contains(&c.name))
+            .map(|c| DrillMessage {
+                drill: id,
+                notification: stable_id(&[&c.name, "drill", &id.to_string()]),
+                channel: c.name.clone(),
+                sent_at: now,
+                confirmed_at: None,
+                by: String::new(),
+                reported: false,
+            })
+            .collect();
+        for message in &messages {
+            self.waiting_drills
+                .push((message.clone(), document(message, incident, config)));
+            self.drills.messages.push(message.clone());
+        }
+        self.forget_drills(config, now);
+        messages
+    }
+
+    /// Records that a person has received the drill message `notification`.
+    pub fn confirm_drill(&mut self, notification: Uuid, at: Timestamp, by: &str) -> Confirmation {
+        let message = self
+            .drills
+            .messages
+            .iter_mut()
+            .find(|m| m.notification == notification);
+        let Some(message) = message else {
+            return Confirmation::Unknown;
+        };
+        if message.confirmed_at.is_some() {
+            return Confirmation::Already(message.clone());
+        }
+        self.changed = true;
+        message.confirmed_at = Some(at);
+        by.clone_into(&mut message.by);
+        let message = message.clone();
+        self.drills
+            .last_confirmed
+            .insert(message.channel.clone(), at);
+        Confirmation::Confirmed(message)
+    }
+
+    /// The messages that nobody has confirmed within `[drill] confirm_within`, each once; the channels of `escalate_to` are
+    /// notified of them.
+    pub fn report_unconfirmed_drills(
+        &mut self,
+        config: &Config,
+        now: Timestamp,
+    ) -> Vec<DrillMessage> {
+        let within = config.drill.confirm_within;
+        let mut late = Vec::new();
+        for place in 0..self.drills.messages.len() {
+            let message = &self.drills.messages[place];
+            let is_known = config.channels.iter().any(|c| c.name == message.channel);
+            let is_answered = message.confirmed_at.is_some()
+                || self
+                    .drills
+                    .last_confirmed
+                    .get(&message.channel)
+                    .is_some_and(|at| *at >= message.sent_at);
+            if message.reported || is_answered || !is_known || now < message.sent_at + within {
+                continue;
+            }
+            self.drills.messages[place].reported = true;
+            self.changed = true;
+            late.push(self.drills.messages[place].clone());
+        }
+        for message in &late {
+            if !config.drill.escalate_to.is_empty() {
+                self.announce(unconfirmed(message, config, now));
+            }
+        }
+        late
+    }
+
+    /// Puts the messages of a drill into the outbox, behind everything that is real.
+    pub(super) fn send_drills(&mut self, context: &TickContext<'_>, outgoing: &mut Vec<Outgoing>) {
+        for (message, document) in std::mem::take(&mut self.waiting_drills) {
+            let channel = context
+                .config
+                .channels
+                .iter()
+                .find(|c| c.name == message.channel);
+            if let Some(channel) = channel {
+                outgoing.extend(messages_to(channel, &message, &document, context));
+            }
+        }
+    }
+
+    fn forget_drills(&mut self, config: &Config, now: Timestamp) {
+        let is_channel = |name: &String| config.channels.iter().any(|c| c.name == *name);
+        let drills = &mut self.drills;
+        drills.last_confirmed.retain(|name, _| is_channel(name));
+        let last: Vec<Uuid> = config
+            .channels
+            .iter()
+            .filter_map(|c| drills.last_of(&c.name).map(|m| m.notification))
+            .collect();
+        let excess = drills.messages.len().saturating_sub(MOST);
+        let mut place = 0;
+        drills.messages.retain(|message| {
+            place += 1;
+            let is_recent = now.since_ms(message.sent_at) < KEPT_MS && place > excess;
+            is_channel(&message.channel) && (is_recent || last.contains(&message.notification))
+        });
+    }
+}
+
+/// The message of a drill; for a receiver that keeps what it is sent, its end as well.
+fn messages_to(
+    channel: &Channel,
+    message: &DrillMessage,
+    document: &Document,
+    context: &TickContext<'_>,
+) -> Vec<Outgoing> {
+    let is_kept = is_machine(channel);
+    let condition = |over: bool| {
+        is_kept.then(|| Condition {
+            key: format!("drill/{}", message.drill),
+            over,
+        })
+    };
+    let notice = |id: Uuid, over: bool| Outgoing {
+        channel: channel.name.clone(),
+        not_before: over.then(|| message.sent_at + LENGTH),
+        notice: Notice {
+            document: Some(document.clone()),
+            condition: condition(over),
+            ..context.bare(id, NoticeType::Drill, message.sent_at, title(over))
+        },
+        whole: false,
+    };
+    let mut all = vec![notice(message.notification, false)];
+    if is_kept {
+        let id = stable_id(&[&channel.name, "drill-end", &message.drill.to_string()]);
+        all.push(notice(id, true));
+    }
+    all
+}
+
+fn title(over: bool) -> String {
+    if over {
+        "the simulated outage is over".to_owned()
+    } else {
+        "simulated outage, nothing is wrong".to_owned()
+    }
+}
+
+/// What the message says.
+fn document(message: &DrillMessage, incident: Option<&Incident>, config: &Config) -> Document {
+    let locale = Locale::english(config.monitor.timezone);
+    let within = locale.duration(config.drill.confirm_within.as_secs_f64());
+    let what = match incident {
+        Some(incident) => {
+            let after = incident.opened_at.since_ms(incident.started_at) as f64 / 1000.0;
+            format!(
+                "A simulated endpoint failed inside the monitor. With your settings the detector opened an incident {} after \
+                 the first failed probe. A real message would say:",
+                locale.duration(after)
+            )
+        }
+        None if config.endpoints.is_empty() => {
+            "No endpoint is configured, so the detector had nothing to judge.".to_owned()
+        }
+        None => "With your settings the detector opens no incident for an outage of 24 hours. Check `[detection]`."
+            .to_owned(),
+    };
+    let mut blocks = vec![
+        Block::Text(format!(
+            "This is a drill of the channel `{}`. It took the same way as an alert.",
+            message.channel
+        )),
+        Block::Text(what),
+    ];
+    let mut data = json!({"drill": message.drill, "channel": message.channel, "incident": null});
+    if let Some(incident) = incident {
+        let mut incident = incident.clone();
+        narrator::narrate(&mut incident, &locale);
+        blocks.push(Block::List(vec![incident.title.clone()]));
+        data["incident"] = json!({
+            "status": incident.status, "attribution": incident.attribution, "cause": incident.cause,
+            "title": incident.title, "endpoints": incident.endpoints, "started_at": incident.started_at,
+            "opened_at": incident.opened_at,
+        });
+    }
+    blocks.push(Block::Text(format!(
+        "Confirm within {within} that you have received it. Nothing else needs to be done."
+    )));
+    Document { blocks, data }
+}
+
+/// That nobody has confirmed the message, for the channels of `escalate_to`.
+fn unconfirmed(message: &DrillMessage, config: &Config, now: Timestamp) -> Announcement {
+    let locale = Locale::english(config.monitor.timezone);
+    let within: Duration = config.drill.confirm_within;
+    let only = config.drill.escalate_to.clone();
+    monitor_notice::drill_unconfirmed(message, within, only, now, &locale)
+}

@@ -1,0 +1,59 @@
+//! Drills: rehearsals of the alarm, and who confirmed that it arrived.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Timestamp;
+
+/// The message of a drill to one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrillMessage {
+    /// The drill that it is part of.
+    pub drill: Uuid,
+    /// Its notification.
+    pub notification: Uuid,
+    /// The channel's name.
+    pub channel: String,
+    /// When it was put into the outbox.
+    pub sent_at: Timestamp,
+    /// When a person confirmed it.
+    pub confirmed_at: Option<Timestamp>,
+    /// Who confirmed it: a name, or `link`.
+    #[serde(default)]
+    pub by: String,
+    /// Whether it was reported that nobody had confirmed it in time.
+    #[serde(default)]
+    pub reported: bool,
+}
+
+/// The drills as far as they are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Drills {
+    /// The messages of the last days, oldest first, and the last one of each channel.
+    pub messages: Vec<DrillMessage>,
+    /// When a person last confirmed a drill, by channel.
+    pub last_confirmed: BTreeMap<String, Timestamp>,
+}
+
+impl Drills {
+    /// Whether there was none yet.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.last_confirmed.is_empty()
+    }
+
+    /// The last message to `channel`.
+    pub fn last_of(&self, channel: &str) -> Option<&DrillMessage> {
+        self.messages.iter().rev().find(|m| m.channel == channel)
+    }
+
+    /// The message of this notification.
+    pub fn message(&self, notification: Uuid) -> Option<&DrillMessage> {
+        self.messages
+            .iter()
+            .find(|m| m.notification == notification)
+    }
+}

@@ -1,0 +1,167 @@
+//! The outage of a drill: an endpoint that does not exist fails in a monitor of its own, in simulated time, so that the
+//! real detector with its settings as they are decides when an alert is due. Nothing of it reaches the real state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+use uuid::Uuid;
+
+use super::{Effect, MonitorState};
+use crate::config::Config;
+use crate::incident::Change;
+use crate::model::{Api, Endpoint, Fault, Incident, Outcome, Provider, Sample, Timestamp, Trigger};
+use crate::schedule::next_tick;
+
+/// The endpoint that does not exist.
+const NAME: &str = "simulated-endpoint";
+/// Good probes before the outage: enough for every kind of learning.
+const GOOD_PROBES: i64 = 120;
+/// The longest simulated outage. Settings that need longer open no incident in a drill.
+const LONGEST_MS: i64 = 24 * 3_600_000;
+const INTERVAL: Duration = Duration::from_mins(1);
+const TYPICAL_MS: f64 = 420.0;
+const FAILED_MS: f64 = 85.0;
+
+/// The incident that such an outage opens at `now`, give or take a probe; `None` if no endpoint is configured, or if the settings need an
+/// outage of more than a day.
+pub fn rehearse(config: &Config, now: Timestamp) -> Option<Incident> {
+    let template = config.endpoints.first()?;
+    let private = Arc::new(private_config(config, template)?);
+    // The first run says how long the detector takes; the second one ends now.
+    let first = run(&private, Timestamp(now.0 - 2 * LONGEST_MS))?;
+    let took = first.opened_at.since_ms(first.started_at);
+    let step = INTERVAL.as_millis() as i64;
+    let opened = run(&private, Timestamp(now.0 - took - step)).unwrap_or(first);
+    Some(Incident {
+        // It has no number: numbers are of real incidents.
+        number: 0,
+        ..opened
+    })
+}
+
+/// The configuration of the private monitor: its one endpoint has the detection settings of the first real one.
+fn private_config(config: &Config, template: &Endpoint) -> Option<Config> {
+    let endpoint = Endpoint {
+        name: NAME.to_owned(),
+        provider: Provider::OpenAiCompatible,
+        api: Api::Chat,
+        base_url: Url::parse("https://simulated.invalid/v1").ok()?,
+        group: None,
+        depends_on: Vec::new(),
+        interval: INTERVAL,
+        api_key: None,
+        ..template.clone()
+    };
+    Some(Config {
+        endpoints: vec![Arc::new(endpoint)],
+        connectivity_checks: Vec::new(),
+        status_feeds: Vec::new(),
+        channels: Vec::new(),
+        maintenance: Vec::new(),
+        report: None,
+        ..config.clone()
+    })
+}
+
+/// Feeds a monitor good probes, then failing ones from the first tick after `from` on, until it opens an incident.
+fn run(config: &Arc<Config>, from: Timestamp) -> Option<Incident> {
+    let outage = next_tick(NAME, INTERVAL, from);
+    let mut monitor = MonitorState::new(config.clone(), 1.0);
+    let step = INTERVAL.as_millis() as i64;
+    for before in (1..=GOOD_PROBES).rev() {
+        let at = Timestamp(outage.0 - before * step);
+        monitor.step(sample(config, at, Trigger::Schedule, None));
+    }
+    let mut at = outage;
+    let mut next_scheduled = outage;
+    while at.since_ms(outage) <= LONGEST_MS {
+        let trigger = if at < next_scheduled {
+            Trigger::Recheck
+        } else {
+            Trigger::Schedule
+        };
+        let failed = sample(config, at, trigger, Some(Fault::Http5xx));
+        let failed = monitor.complete(failed, None);
+        let effects = monitor.step(failed);
+        let opened = effects
+            .incidents()
+            .find_map(|(change, incident, _)| (change == Change::Opened).then(|| incident.clone()));
+        if opened.is_some() {
+            return opened;
+        }
+        next_scheduled = next_tick(NAME, INTERVAL, at);
+        // The detector asks for rechecks as it does of a real endpoint.
+        let recheck = effects.iter().find_map(|effect| match effect {
+            Effect::Recheck { at, .. } => Some(*at),
+            _ => None,
+        });
+        at = recheck.map_or(next_scheduled, |recheck| recheck.min(next_scheduled));
+    }
+    None
+}
+
+fn sample(config: &Config, at: Timestamp, trigger: Trigger, fault: Option<Fault>) -> Sample {
+    let total_ms = if fault.is_some() {
+        FAILED_MS
+    } else {
+        TYPICAL_MS
+    };
+    let good = |ms: f64| fault.is_none().then_some(ms);
+    Sample {
+        id: Uuid::nil(),
+        endpoint: NAME.to_owned(),
+        provider: Provider::OpenAiCompatible,
+        api: Api::Chat,
+        model: None,
+        location: config.monitor.location.clone(),
+        scheduled_at: at,
+        started_at: at,
+        trigger,
+        outcome: if fault.is_some() {
+            Outcome::Failed
+        } else {
+            Outcome::Ok
+        },
+        fault,
+        attribution: None,
+        http_status: Some(if fault.is_some() { 503 } else { 200 }),
+        auth_ms: None,
+        dns_ms: Some(1.0),
+        tcp_ms: Some(8.0),
+        tls_ms: Some(16.0),
+        headers_ms: Some(80.0),
+        first_event_ms: good(TYPICAL_MS - 20.0),
+        first_token_ms: good(TYPICAL_MS - 20.0),
+        first_any_token_ms: good(TYPICAL_MS - 20.0),
+        max_gap_ms: None,
+        tpot_ms: None,
+        total_ms: Some(total_ms),
+        schedule_lag_ms: 0.0,
+        events: None,
+        input_tokens: None,
+        output_tokens: None,
+        reasoning_tokens: None,
+        cost_usd: None,
+        finish_reason: None,
+        response_model: None,
+        system_fingerprint: None,
+        request_id: None,
+        organization: None,
+        server_ms: None,
+        edge: None,
+        ratelimit_remaining_requests: None,
+        ratelimit_remaining_tokens: None,
+        retry_after_ms: None,
+        remote_addr: None,
+        http_version: None,
+        tls_expires_at: None,
+        model_retires_at: None,
+        ratelimit_headroom: None,
+        load_ms: None,
+        proxy_ms: None,
+        warnings: Vec::new(),
+        error: fault.map(|_| "made up by the drill".to_owned()),
+        answer: None,
+    }
+}

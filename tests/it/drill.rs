@@ -1,0 +1,474 @@
+//! Drills: through the binary, a mail server, a webhook, the pages and agent checks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use llmwatch::config::{self, Config, Environment};
+use llmwatch::store::{Commit, DeliveryOutcome, Store};
+use llmwatch_core::alerting::{Confirmation, NotificationScheduler};
+use llmwatch_core::model::{NoticeType, Outgoing, Timestamp};
+use llmwatch_core::monitor::{MonitorState, rehearse};
+use llmwatch_simulator::{MailFault, MailStage, Scenario, WebhookBehaviour};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
+
+use crate::support::{Daemon, PATIENCE, World, notice};
+
+/// A Tuesday, noon UTC.
+const NOON: Timestamp = Timestamp(1_795_521_600_000);
+
+async fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// This world with a page below a path, and filters that hold back everything but drills.
+fn configured(world: &World, listen: SocketAddr, rest: &str) -> String {
+    let monitor = format!("listen = \"{listen}\"\npublic_url = \"http://{listen}/watch\"");
+    let held = "on = [\"report\"]\nafter = \"1h\"\nquiet_hours = \"00:00-23:59\"\n";
+    let endpoints = world.endpoints().replace("listen = \"off\"", &monitor);
+    format!(
+        "{endpoints}{}{held}{}{held}{rest}",
+        world.email(),
+        world.webhook()
+    )
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn drill(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let verb: Vec<_> = std::iter::once("drill")
+        .chain(arguments.iter().copied())
+        .collect();
+    let output = world.llmwatch(&verb).output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+async fn ready(world: &World) -> Daemon {
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    daemon.event("probe.completed").await;
+    daemon.event("probe.completed").await;
+    daemon
+}
+
+fn text_of(mail: &[u8]) -> (String, String) {
+    let mail = mail_parser::MessageParser::default().parse(mail).unwrap();
+    let text = mail.body_text(0).unwrap().into_owned();
+    (mail.subject().unwrap().to_owned(), text)
+}
+
+fn link_in(text: &str) -> &str {
+    let start = text.find("/watch/a/").expect("the mail has a link");
+    text[start..].split_whitespace().next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_arrives_and_is_confirmed_by_its_link() {
+    let mut world = World::new().await;
+    let address = free_address().await;
+    world.write(&configured(&world, address, ""));
+    let mut daemon = ready(&world).await;
+
+    let (code, out, err) = drill(&world, &["--json"]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let receipts: Value = serde_json::from_str(&out).unwrap();
+    for receipt in receipts["receipts"].as_array().unwrap() {
+        assert!(receipt["accepted_at"].is_string(), "{out}");
+        assert!(receipt["confirmed_at"].is_null(), "{out}");
+    }
+
+    let mail = world.mail.next().await;
+    let (subject, text) = text_of(&mail.data);
+    assert!(subject.starts_with("[DRILL] "), "{subject}");
+    assert!(text.starts_with("DRILL: "), "{text}");
+    assert!(text.contains("http.5xx"), "{text}");
+    let hook: Value = serde_json::from_slice(&world.hook.next().await.body).unwrap();
+    assert_eq!(hook["type"], "monitor.drill");
+    assert!(hook["data"]["incident"].is_null(), "{hook}");
+
+    // A link scanner follows every GET; only the button acts.
+    let link = link_in(&text);
+    for _ in 0..2 {
+        let page = ask(address, "GET", link).await;
+        assert!(
+            page.contains("200 OK") && page.contains("<button"),
+            "{page}"
+        );
+        assert!(page.contains("no-store"), "{page}");
+    }
+    let metrics = "llmwatch_channel_last_confirmed_timestamp_seconds{channel=\"oncall\"}";
+    assert!(!ask(address, "GET", "/metrics").await.contains(metrics));
+    let page = ask(address, "POST", link).await;
+    assert!(page.contains("the drill is confirmed"), "{page}");
+    let page = ask(address, "POST", link).await;
+    assert!(page.contains("already confirmed"), "{page}");
+    daemon.event("drill.confirmed").await;
+    let cut = &link[..link.len() - 4];
+    assert!(ask(address, "POST", cut).await.contains("404 Not Found"));
+    assert!(ask(address, "GET", "/metrics").await.contains(metrics));
+
+    let status = world.llmwatch(&["status"]).output().await.unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        status.contains("channel oncall: last confirmed by a person on"),
+        "{status}"
+    );
+    assert!(status.contains("channel hook: never confirmed"), "{status}");
+    assert!(status.contains("no incident"), "{status}");
+
+    // By the command that a message names where there is no link.
+    let id = hook["data"]["notification_id"].as_str().unwrap();
+    let (code, out, err) = drill(&world, &["--confirm", id, "--by", "ada"]).await;
+    assert_eq!(
+        (code, out.trim()),
+        (Some(0), "the drill of hook is confirmed"),
+        "{err}"
+    );
+    let (code, _, err) = drill(&world, &["--confirm", &Uuid::nil().to_string()]).await;
+    assert_eq!(code, Some(1), "{err}");
+
+    // Nothing of it is an incident or a sample.
+    let incidents: i64 = world.query("SELECT count(*) FROM incident");
+    assert_eq!(incidents, 0);
+    let endpoints = world.llmwatch(&["export"]).output().await.unwrap();
+    assert!(!String::from_utf8_lossy(&endpoints.stdout).contains("simulated-endpoint"));
+    assert_eq!(daemon.stop().await, Some(0));
+    assert!(
+        !daemon.log.contains("\"event\":\"incident."),
+        "{}",
+        daemon.log
+    );
+    assert!(!daemon.log.contains(link.rsplit('/').next().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_says_why_it_cannot_be_started() {
+    let world = World::new().await;
+    let address = free_address().await;
+    world.write(&configured(&world, address, ""));
+    let (code, _, err) = drill(&world, &[]).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("is `llmwatch run` running?") || err.contains("no daemon answers"),
+        "{err}"
+    );
+
+    let mut daemon = ready(&world).await;
+    let (code, _, err) = drill(&world, &["pager"]).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("unknown channel `pager`; configured: oncall, hook"),
+        "{err}"
+    );
+    let (code, _, err) = drill(&world, &["--route", "nowhere"]).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("there is no group `nowhere`; known: chat"),
+        "{err}"
+    );
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unconfirmed_drill_is_reported_once_to_others() {
+    let mut world = World::new().await;
+    let address = free_address().await;
+    let rest =
+        "[drill]\nchannels = [\"oncall\"]\nconfirm_within = \"2s\"\nescalate_to = [\"hook\"]\n";
+    world.write(&configured(&world, address, rest));
+    // A dead mailbox refuses for good.
+    world.mail.set_fault(MailFault::Permanent(MailStage::Rcpt));
+    let mut daemon = ready(&world).await;
+    let (code, out, err) = drill(&world, &[]).await;
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(out.contains("oncall"), "{out}");
+    daemon.event("drill.unconfirmed").await;
+    let told = loop {
+        let request = world.hook.next().await;
+        let hook: Value = serde_json::from_slice(&request.body).unwrap();
+        if hook["data"]["details"]["drill"].is_string() {
+            break hook;
+        }
+    };
+    assert_eq!(told["type"], "monitor.delivery");
+    assert_eq!(
+        told["data"]["title"],
+        "nobody confirmed the drill of the channel `oncall`"
+    );
+    assert_eq!(daemon.stop().await, Some(0));
+    assert_eq!(daemon.log.matches("drill.unconfirmed").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_drill_moves_traffic_and_a_restart_ends_it() {
+    let world = World::new().await;
+    let (address, agent) = (free_address().await, free_address().await);
+    let rest = format!(
+        "[route]\nagent_listen = \"{agent}\"\n\n[[endpoint]]\nname = \"alone\"\nprovider = \"openai\"\ngroup = \"solo\"\n\
+         base_url = \"http://{}/v1\"\n",
+        world.openai.addr()
+    );
+    world.write(&configured(&world, address, &rest));
+    let agent_says = |name: &'static str| async move {
+        let mut stream = TcpStream::connect(agent).await.unwrap();
+        stream.write_all(name.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply
+    };
+    let mut daemon = ready(&world).await;
+    let route = async || {
+        let path = "/watch/api/v1/route?group=chat&format=text";
+        let answer = ask(address, "GET", path).await;
+        answer.lines().last().unwrap_or_default().to_owned()
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let out = loop {
+        let (code, out, err) = drill(&world, &["--route", "chat", "--json"]).await;
+        if code == Some(0) {
+            break out;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{err}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let begun: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (begun["endpoint"].as_str(), begun["instead"].as_str()),
+        (Some("openai-chat"), Some("azure-chat"))
+    );
+    assert_eq!(route().await, "azure-chat");
+    assert_eq!(agent_says("openai-chat\n").await, "down #drill\n");
+    assert_eq!(agent_says("azure-chat\n").await, "up ready 100%\n");
+    let status = ask(address, "GET", "/api/v1/status").await;
+    assert!(
+        !status.contains("outage") && !status.contains("\"drill\":"),
+        "{status}"
+    );
+    let (code, _, err) = drill(&world, &["--route", "solo"]).await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("has one endpoint, `alone`"), "{err}");
+
+    let kept = std::fs::read_to_string(world.state().join("route_drill.json")).unwrap();
+    assert!(kept.contains("\"until\""), "{kept}");
+    daemon.kill().await;
+    let mut daemon = world.run();
+    let ended = daemon.event("drill.ended").await;
+    assert_eq!(ended["reason"], "the daemon has restarted");
+    daemon.event("monitor.ready").await;
+    assert_eq!(agent_says("openai-chat\n").await, "up ready 100%\n");
+    assert!(!world.state().join("route_drill.json").exists());
+
+    // A real outage of the alternative goes before the rehearsal.
+    daemon.event("probe.completed").await;
+    let (code, out, err) = drill(&world, &["--route", "chat"]).await;
+    assert_eq!(code, Some(0), "{out}{err}");
+    let outage = "[[rule]]\npath = \"/*\"\nfault = \"openai_503\"\n";
+    world.azure.set_scenario(Scenario::parse(outage).unwrap());
+    let ended = daemon.event("drill.ended").await;
+    assert_eq!(ended["reason"], "no other endpoint of the group is healthy");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_waits_holds_nothing_back() {
+    let mut world = World::new().await;
+    let address = free_address().await;
+    let config = configured(&world, address, "");
+    // The webhook wants incidents.
+    let config = config.replace(
+        "name = \"hook\"",
+        "name = \"hook\"\nmin_status = \"degraded\"",
+    );
+    let (head, tail) = config.split_at(config.find("[[webhook]]").unwrap());
+    let tail = tail.replace(
+        "on = [\"report\"]\nafter = \"1h\"\nquiet_hours = \"00:00-23:59\"\n",
+        "",
+    );
+    world.write(&format!("{head}{tail}"));
+    world
+        .hook
+        .set_behaviour(WebhookBehaviour::Status(503, Vec::new()));
+    let mut daemon = ready(&world).await;
+    let begun = world.llmwatch(&["drill", "hook"]).spawn().unwrap();
+    daemon.event("drill.started").await;
+    daemon.event("notification.retry").await;
+    let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+    world.openai.set_scenario(Scenario::parse(outage).unwrap());
+    daemon.event("incident.opened").await;
+    daemon.event("notification.queued").await;
+    let failed = world.hook.requests().len();
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    let mut order = Vec::new();
+    for _ in 0..failed {
+        world.hook.next().await;
+    }
+    while order.len() < 2 {
+        let request = world.hook.next().await;
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        order.push(body["type"].as_str().unwrap().to_owned());
+    }
+    // The last attempt before the receiver was back may have been cut off by neither.
+    assert_eq!(order, ["incident.opened", "monitor.drill"]);
+    drop(begun);
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+fn core_config(rest: &str) -> Arc<Config> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("monitor.toml");
+    let text = format!(
+        "[[endpoint]]\nname = \"a\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\napi_key = \"k\"\n\
+         [[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
+         [[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n{rest}"
+    );
+    std::fs::write(&path, text).unwrap();
+    let settings = config::load(&path, &Environment::default()).unwrap();
+    settings.config
+}
+
+#[test]
+fn the_real_detector_decides_when_the_simulated_outage_is_one() {
+    let usual = rehearse(&core_config(""), NOON).unwrap();
+    let after = usual.opened_at.since_ms(usual.started_at);
+    assert!((0..=60_000).contains(&NOON.since_ms(usual.opened_at)));
+    assert!((60_000..=180_000).contains(&after), "{after}");
+    let slow = "[detection]\nalert_after = \"20m\"\n";
+    let late = rehearse(&core_config(slow), NOON).unwrap();
+    assert!(
+        late.opened_at.since_ms(late.started_at) >= 20 * 60_000,
+        "the settings in force count"
+    );
+    let never = "[detection]\nalert_after = \"2d\"\n";
+    assert_eq!(rehearse(&core_config(never), NOON), None);
+}
+
+#[test]
+fn drills_are_started_by_the_calendar_and_once() {
+    let config = core_config("[drill]\nevery = \"weekly\"\n");
+    let core = MonitorState::new(config.clone(), 1.0);
+    let mut desk = NotificationScheduler::default();
+    let mut due = |at: Timestamp| desk.is_drill_due(&config, &core.snapshot(at));
+    let hour = |n: i64| Timestamp(NOON.0 + n * 3_600_000);
+    assert!(!due(NOON), "the first one is the next Monday's");
+    assert!(!due(hour(24 * 5)));
+    let monday = hour(24 * 6 - 2);
+    assert!(!due(Timestamp(monday.0 - 1000)));
+    assert!(due(monday), "Monday at 10:00");
+    assert!(!due(hour(24 * 6)), "once");
+    // A clock that was a day ahead is set right: that Monday has yet to come.
+    assert!(!due(hour(24 * 5)));
+    assert!(due(hour(24 * 6)) && !due(hour(24 * 6)));
+    assert!(due(hour(24 * 13)), "the next Monday");
+}
+
+#[test]
+fn a_receiver_that_keeps_alerts_gets_the_end() {
+    let config = core_config("");
+    let core = MonitorState::new(config.clone(), 1.0);
+    let mut desk = NotificationScheduler::default();
+    let all = ["hook".to_owned(), "pager".to_owned()];
+    let incident = rehearse(&config, NOON);
+    let messages = desk.start_drill(Uuid::nil(), &all, incident.as_ref(), &config, NOON);
+    let outgoing = desk.tick(NOON, &config, &core.snapshot(NOON), &[]);
+    let seen: Vec<_> = outgoing
+        .iter()
+        .map(|o| {
+            let over = o.notice.condition.as_ref().map(|c| c.over);
+            (o.channel.as_str(), o.notice.r#type, over)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("hook", NoticeType::Drill, None),
+            ("pager", NoticeType::Drill, Some(false)),
+            ("pager", NoticeType::Drill, Some(true)),
+        ]
+    );
+    let id = messages[0].notification;
+    assert_eq!(outgoing[0].notice.id, id);
+    // The clock is set forward by a day: the time to confirm is as long as before.
+    let day = Duration::from_hours(25);
+    desk.move_along(day.as_millis() as i64);
+    assert!(
+        desk.report_unconfirmed_drills(&config, NOON + day)
+            .is_empty()
+    );
+    assert!(matches!(
+        desk.confirm_drill(id, NOON + day, "link"),
+        Confirmation::Confirmed(_)
+    ));
+    assert!(matches!(
+        desk.confirm_drill(id, NOON + day, "link"),
+        Confirmation::Already(_)
+    ));
+    assert_eq!(
+        desk.confirm_drill(Uuid::max(), NOON, "link"),
+        Confirmation::Unknown
+    );
+    let late = desk.report_unconfirmed_drills(&config, NOON + day * 2);
+    assert_eq!(late.len(), 1, "the pager's");
+    assert!(
+        desk.report_unconfirmed_drills(&config, NOON + day * 3)
+            .is_empty()
+    );
+}
+
+#[test]
+fn real_messages_go_before_a_drill() {
+    let store = Store::in_memory().unwrap();
+    let queued = |r#type, at| Outgoing {
+        channel: "mail".to_owned(),
+        not_before: None,
+        notice: notice(r#type, None, Timestamp(at)),
+        whole: false,
+    };
+    let outgoing = vec![
+        queued(NoticeType::Drill, 1000),
+        queued(NoticeType::Store, 2000),
+    ];
+    let commit = Commit {
+        outgoing,
+        ..Commit::default()
+    };
+    store.commit(&[commit]).unwrap();
+    let next = |now| store.next_pending("mail", Timestamp(now)).unwrap();
+    let first = next(3000).unwrap();
+    assert_eq!(first.notice.r#type, NoticeType::Store);
+    // It failed and is tried again soon: the drill waits for it.
+    let later = DeliveryOutcome::RetryAt(Timestamp(10_000));
+    store
+        .record_attempt(&first, Timestamp(3000), later, "{}", Some("no"), None)
+        .unwrap();
+    assert_eq!(next(4000), None);
+    let again = next(10_000).unwrap();
+    store
+        .record_attempt(
+            &again,
+            Timestamp(10_000),
+            DeliveryOutcome::Sent,
+            "{}",
+            None,
+            None,
+        )
+        .unwrap();
+    assert_eq!(next(10_001).unwrap().notice.r#type, NoticeType::Drill);
+}
