@@ -24,6 +24,10 @@ const MINUTES: u64 = 1000;
 /// Bad minutes of each endpoint that are needed for it.
 const BAD_MINUTES: u64 = 5;
 const MINUTE_MS: i64 = 60_000;
+/// Bad minutes that are no further apart belong to one trouble.
+const TROUBLE_MINUTES: i64 = 10;
+/// Both of two endpoints are bad in this share of the bad minutes of the one that has fewer, and they share most of them.
+const SHARED: f64 = 0.5;
 
 /// What the group would have saved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +46,8 @@ pub struct Failover {
     pub down_together_s: f64,
     /// How often all were bad in the same minute, as a multiple of what chance would give; `null` with too little data.
     pub independence_ratio: Option<f64>,
+    /// The first endpoint together with each of the others.
+    pub pairs: Vec<Pair>,
     /// What the samples of the alternatives cost more than the first choice's, in US dollars; `null` without prices.
     pub extra_cost_usd: Option<f64>,
     /// The changes of the choice.
@@ -55,6 +61,39 @@ pub struct Alone {
     pub name: String,
     /// Share of good samples, 0 to 1; `null` without one that counts.
     pub availability: Option<f64>,
+}
+
+/// What the first endpoint and one other would have been together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pair {
+    /// The other endpoint.
+    pub with: String,
+    /// Share of good samples of the endpoint of the two that was chosen; `null` without one that counts.
+    pub availability: Option<f64>,
+    /// How long neither worked, in seconds.
+    pub down_together_s: f64,
+    /// Whether they fail together; `null` with too little data.
+    pub independence: Option<Independence>,
+}
+
+/// How often endpoints were bad in the same minute.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Independence {
+    /// As a multiple of what chance would give.
+    pub ratio: f64,
+    /// The ratio is at least this, with 95% confidence.
+    pub low: f64,
+    /// And at most this.
+    pub high: f64,
+    /// The minutes in which all were bad, as a share of the bad minutes of the one that has fewest.
+    pub shared: f64,
+}
+
+impl Independence {
+    /// Whether they are no alternatives for each other: they fail together more often than by chance, and mostly.
+    pub fn is_shared_fate(&self) -> bool {
+        self.low > 1.0 && self.shared >= SHARED
+    }
 }
 
 /// A share of good samples.
@@ -142,14 +181,31 @@ pub struct Replay {
     down_ms: i64,
     samples: u64,
     last: Timestamp,
+    /// The first endpoint with each of the others, where there are more than one.
+    pairs: Vec<Self>,
 }
 
 impl Replay {
     /// For the endpoints of `group` in the order of the file; `None` unless there are two.
     pub fn new(group: &str, endpoints: &[Arc<Endpoint>], incidents: &[Incident]) -> Option<Self> {
+        let of_group = endpoints
+            .iter()
+            .filter(|e| e.group.as_deref() == Some(group));
+        let members: Vec<_> = of_group.cloned().collect();
+        let (first, others) = members.split_first()?;
+        let mut replay = Self::of(group, &members, incidents)?;
+        if others.len() > 1 {
+            let pair =
+                |other: &Arc<Endpoint>| Self::of(group, &[first.clone(), other.clone()], incidents);
+            replay.pairs = others.iter().filter_map(pair).collect();
+        }
+        Some(replay)
+    }
+
+    /// For these endpoints.
+    fn of(group: &str, endpoints: &[Arc<Endpoint>], incidents: &[Incident]) -> Option<Self> {
         let members: Vec<_> = endpoints
             .iter()
-            .filter(|e| e.group.as_deref() == Some(group))
             .map(|endpoint| Member {
                 incidents: incidents
                     .iter()
@@ -177,6 +233,7 @@ impl Replay {
             down_ms: 0,
             samples: 0,
             last: Timestamp(i64::MIN),
+            pairs: Vec::new(),
         })
     }
 
@@ -185,6 +242,9 @@ impl Replay {
         let Some(place) = self.place_of(&sample.endpoint) else {
             return;
         };
+        for pair in &mut self.pairs {
+            pair.add(sample);
+        }
         let length = sample.total_ms.unwrap_or(0.0).max(0.0) as u64;
         let end = sample.started_at + Duration::from_millis(length);
         self.last = self.last.max(end);
@@ -273,7 +333,20 @@ impl Replay {
             chosen.good += member.chosen.good;
             chosen.all += member.chosen.all;
         }
+        let independence = self.independence();
+        let pairs = if self.members.len() == 2 {
+            vec![Pair {
+                with: self.members[1].endpoint.name.clone(),
+                availability: chosen.availability(),
+                down_together_s: self.down_ms as f64 / 1000.0,
+                independence,
+            }]
+        } else {
+            let pairs = std::mem::take(&mut self.pairs);
+            pairs.into_iter().flat_map(|p| p.finish().pairs).collect()
+        };
         Failover {
+            pairs,
             first: self.members[0].endpoint.name.clone(),
             samples: self.samples,
             alone: self
@@ -288,7 +361,7 @@ impl Replay {
                 availability: chosen.availability(),
             },
             down_together_s: self.down_ms as f64 / 1000.0,
-            independence_ratio: self.independence_ratio(),
+            independence_ratio: independence.map(|i| i.ratio),
             extra_cost_usd: self.extra_cost(),
             switchovers: self.switchovers,
             group: self.group,
@@ -305,32 +378,49 @@ impl Replay {
         Some(extra.sum())
     }
 
-    fn independence_ratio(&self) -> Option<f64> {
+    /// From the minutes in which every endpoint was measured.
+    fn independence(&self) -> Option<Independence> {
         let (first, others) = self.members.split_first()?;
-        let measured: Vec<(bool, Vec<bool>)> = first
+        let measured: Vec<(i64, Vec<bool>)> = first
             .minutes
             .iter()
             .filter_map(|(minute, bad)| {
                 let others = others.iter().map(|m| m.minutes.get(minute).copied());
-                Some((*bad, others.collect::<Option<Vec<_>>>()?))
+                let all = std::iter::once(Some(*bad)).chain(others);
+                Some((*minute, all.collect::<Option<Vec<_>>>()?))
             })
             .collect();
         let n = measured.len() as u64;
-        let bad_of = |place: usize| {
-            let is_bad = |(first, others): &&(bool, Vec<bool>)| match place {
-                0 => *first,
-                n => others[n - 1],
-            };
-            measured.iter().filter(is_bad).count() as u64
-        };
+        let bad_of = |place: usize| measured.iter().filter(|(_, bad)| bad[place]).count() as u64;
         let bad: Vec<u64> = (0..self.members.len()).map(bad_of).collect();
-        if n < MINUTES || bad.iter().any(|b| *b < BAD_MINUTES) {
+        let fewest = bad.iter().min().copied().unwrap_or(0);
+        if n < MINUTES || fewest < BAD_MINUTES {
             return None;
         }
-        let together = measured
+        let together: Vec<i64> = measured
             .iter()
-            .filter(|(first, others)| *first && others.iter().all(|b| *b));
+            .filter(|(_, bad)| bad.iter().all(|b| *b))
+            .map(|(minute, _)| *minute)
+            .collect();
         let expected = bad.iter().map(|b| *b as f64 / n as f64).product::<f64>() * n as f64;
-        Some(together.count() as f64 / expected)
+        let ratio = together.len() as f64 / expected;
+        // Minutes of one trouble are no independent observations: the troubles are counted.
+        let apart = |pair: &&[i64]| pair[1] - pair[0] > TROUBLE_MINUTES;
+        let troubles =
+            together.windows(2).filter(apart).count() + usize::from(!together.is_empty());
+        let (low, high) = match troubles {
+            // The rule of three.
+            0 => (0.0, 3.0 / expected),
+            troubles => {
+                let factor = (1.96 / (troubles as f64).sqrt()).exp();
+                (ratio / factor, ratio * factor)
+            }
+        };
+        Some(Independence {
+            ratio,
+            low,
+            high,
+            shared: together.len() as f64 / fewest as f64,
+        })
     }
 }

@@ -10,17 +10,21 @@ use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::pipeline::reporting;
-use crate::failover::{Failover, Replay};
-use crate::store::{SampleQuery, Store, StoreError};
+use crate::failover::{Failover, Independence, Pair, Replay};
+use crate::store::{RollupQuery, SampleQuery, Store, StoreError};
 use llmwatch_core::message::values::{Locale, NONE};
-use llmwatch_core::model::{Incident, Timestamp};
+use llmwatch_core::model::{Block, Incident, Timestamp};
 use llmwatch_core::report;
+use llmwatch_core::report::chart::{self, Axis, Series};
+use llmwatch_core::report::rollup::Resolution;
 
 /// A report that ends within this long before now is one of today.
 const TODAY: Duration = Duration::from_hours(24);
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: llmwatch report --month 2026-10 --format html > october.html")]
+#[command(
+    after_help = "Examples:\n  llmwatch report --month 2026-10 --format html > october.html\n  llmwatch report --sla 99.9 --month 2026-10"
+)]
 pub(super) struct Args {
     /// Start: a duration before now (30d), a date, or RFC 3339
     #[arg(long, default_value = "30d", value_name = "WHEN")]
@@ -34,6 +38,9 @@ pub(super) struct Args {
     /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Say whether a commitment to this availability, in percent, was missed
+    #[arg(long, value_name = "PERCENT", value_parser = objective)]
+    sla: Option<f64>,
     /// Also report what each group of alternatives would have saved
     #[arg(long)]
     failover: bool,
@@ -78,15 +85,19 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     } else {
         Vec::new()
     };
-    let report = reporting::gather(&store, &config, span, &standing)?;
+    let mut report = reporting::gather(&store, &config, span, &standing)?;
+    if let Some(objective) = args.sla {
+        report = report.with_sla(objective);
+    }
     let failover = if args.failover {
         replay(&store, &config, span)?
     } else {
         Vec::new()
     };
     let format = if args.json { Format::Json } else { args.format };
+    report.parts.extend(failover_part(&failover, zone));
     let text = match format {
-        Format::Text => report.text(zone) + &failover_text(&failover, zone),
+        Format::Text => report.text(zone),
         Format::Json => {
             let mut json = serde_json::to_value(&report)?;
             if args.failover {
@@ -96,7 +107,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         }
         Format::Csv => report.csv(),
         Format::Md => report.markdown(zone),
-        Format::Html => report.html(zone),
+        Format::Html => report.html(zone, &charts(&store, &config, span)?),
     };
     print(text.trim_end());
     Ok(0)
@@ -137,34 +148,117 @@ fn replay(
     Ok(replays.into_iter().map(Replay::finish).collect())
 }
 
-/// "chat: openai-chat alone 99.41%, with the group 99.93%; all down together for 38 min".
-fn failover_text(all: &[Failover], zone: Tz) -> String {
+/// The charts of the page: a step is a day, or an hour in a period of a few days.
+fn charts(
+    store: &Store,
+    config: &Config,
+    (since, until): (Timestamp, Timestamp),
+) -> Result<String, Failure> {
+    let is_short = until.since_ms(since) <= 4 * 24 * 3_600_000;
+    let resolution = if is_short {
+        Resolution::Hour
+    } else {
+        Resolution::Day
+    };
+    let query = RollupQuery {
+        resolution,
+        endpoint: None,
+        since: resolution.begin(since),
+        until,
+        detail: true,
+    };
+    let mut rollups = store.rollups(query)?;
+    let series: Vec<_> = config
+        .endpoints
+        .iter()
+        .filter_map(|e| {
+            let steps = rollups.remove(&e.name)?;
+            let endpoint = e.name.clone();
+            Some(Series { endpoint, steps })
+        })
+        .collect();
+    let axis = Axis {
+        since: resolution.begin(since),
+        until: resolution.end(until),
+        step_ms: resolution.length().as_millis() as i64,
+        zone: config.monitor.timezone,
+    };
+    Ok(chart::html(&series, axis))
+}
+
+/// An objective in percent.
+fn objective(text: &str) -> Result<f64, String> {
+    let percent: Option<f64> = text.trim_end_matches('%').parse().ok();
+    percent
+        .filter(|p| *p > 0.0 && *p < 100.0)
+        .ok_or_else(|| "write a percentage below 100, such as 99.9".to_owned())
+}
+
+/// The first endpoint with each of the others, and which of them share its fate.
+fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
+    let head = ["with", "availability", "both down", "fail together"];
+    let row = |pair: &Pair| {
+        vec![
+            pair.with.clone(),
+            pair.availability
+                .map_or(NONE.to_owned(), |a| locale.percent(a)),
+            locale.duration(pair.down_together_s),
+            pair.independence.map_or_else(
+                || "too little data".to_owned(),
+                |i| format!("{:.1}× chance ({:.1} to {:.1})", i.ratio, i.low, i.high),
+            ),
+        ]
+    };
+    let shared = failover.pairs.iter().filter_map(|pair| {
+        let independence = pair.independence.filter(Independence::is_shared_fate)?;
+        Some(format!(
+            "{} and {} share most of their bad minutes ({}): they are no alternatives for each other.",
+            failover.first,
+            pair.with,
+            locale.percentage(independence.shared * 100.0, 0)
+        ))
+    });
+    let shared: Vec<_> = shared.collect();
+    let mut blocks = vec![Block::Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: failover.pairs.iter().map(row).collect(),
+    }];
+    if !shared.is_empty() {
+        blocks.push(Block::List(shared));
+    }
+    blocks
+}
+
+/// "openai-chat alone 99.41%, with the group 99.93%; all down together for 38 min".
+fn failover_part(all: &[Failover], zone: Tz) -> Vec<Block> {
     let locale = Locale::english(zone);
     let percent = |share: Option<f64>| share.map_or(NONE.to_owned(), |s| locale.percent(s));
-    let mut text = String::new();
+    let mut blocks = Vec::new();
     for one in all {
         let alone = one.alone.iter().find(|a| a.name == one.first);
-        text += &format!(
-            "\n\nFAILOVER: {}\n{} alone {}, with the group {}; all down together for {}",
-            one.group,
+        let mut text = format!(
+            "{} alone {}, with the group {}; all down together for {}",
             one.first,
             percent(alone.and_then(|a| a.availability)),
             percent(one.with_group.availability),
             locale.duration(one.down_together_s),
         );
-        match one.independence_ratio {
-            Some(ratio) => text += &format!(", {ratio:.1} times what chance would give"),
-            None => text += " (too little data to judge independence)",
-        }
+        text += &match one.independence_ratio {
+            Some(ratio) => format!(", {ratio:.1} times what chance would give."),
+            None => ", too little data to judge independence.".to_owned(),
+        };
         let switches = one.switchovers.len() as u64;
         text += &format!(
-            "\nbased on {}, {}",
+            " Based on {}, {}",
             locale.count(one.samples, "sample", "samples"),
             locale.count(switches, "switchover", "switchovers")
         );
         if let Some(usd) = one.extra_cost_usd {
             text += &format!(", extra cost of the alternatives {}", locale.money(usd));
         }
+        blocks.push(Block::Heading(format!("Failover: {}", one.group)));
+        blocks.push(Block::Text(text + "."));
+        blocks.extend(pairs_part(one, &locale));
     }
-    text
+    blocks
 }

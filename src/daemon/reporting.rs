@@ -40,7 +40,11 @@ pub fn gather(
             && incident.resolved_at.is_none_or(|at| at >= since)
         {
             incidents.push(Incident {
-                evidence: Evidence::default(),
+                // Of the evidence a report needs the ids only.
+                evidence: Evidence {
+                    request_ids: incident.evidence.request_ids.clone(),
+                    ..Evidence::default()
+                },
                 ..incident
             });
         }

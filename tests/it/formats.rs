@@ -897,7 +897,7 @@ proptest! {
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
         prop_assert!(!html.contains(" onload=\"") && !html.contains("src="));
         let Some(document) = &notice.document else { return Ok(()) };
-        let page = llmwatch_core::message::document::page(&text, &document.blocks);
+        let page = llmwatch_core::message::document::page(&text, &document.blocks, "");
         let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "h1", "p"];
         let foreign: Vec<_> = tag.captures_iter(&page).map(|c| c[1].to_ascii_lowercase()).filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);

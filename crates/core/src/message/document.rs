@@ -161,6 +161,7 @@ pub fn markdown(blocks: &[Block]) -> String {
 struct Page<'a> {
     title: &'a str,
     blocks: &'a [Block],
+    figures: &'a str,
     font: &'a str,
     grey: &'a str,
 }
@@ -170,12 +171,13 @@ pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Aria
 /// A grey that reads on white and on black.
 pub const GREY: &str = "#666666";
 
-/// A page of HTML that loads nothing from elsewhere, for light and dark screens.
-pub fn page(title: &str, blocks: &[Block]) -> String {
+/// A page of HTML that loads nothing from elsewhere, for light and dark screens. `figures` is HTML.
+pub fn page(title: &str, blocks: &[Block], figures: &str) -> String {
     // Writing to a string cannot fail.
     Page {
         title,
         blocks,
+        figures,
         font: FONT,
         grey: GREY,
     }
@@ -221,9 +223,9 @@ mod tests {
         let blocks = [Block::Text("<b>|*x*\n# y".to_owned())];
         assert_eq!(markdown(&blocks), "\n\\<b\\>\\|\\*x\\* \\# y\n");
         assert!(
-            page("<i>", &blocks).contains("&#60;b&#62;|*x*"),
+            page("<i>", &blocks, "").contains("&#60;b&#62;|*x*"),
             "{}",
-            page("<i>", &blocks)
+            page("<i>", &blocks, "")
         );
     }
 }

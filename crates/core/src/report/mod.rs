@@ -2,8 +2,10 @@
 //! per provider. Pure, from rollups and incidents.
 
 pub mod backtest;
+pub mod chart;
 pub mod rollup;
 pub mod routing;
+pub mod sla;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,9 +19,13 @@ use crate::message::document;
 use crate::message::values::{Locale, NONE};
 use crate::model::{Block, Document, Incident, Timestamp};
 use crate::report::rollup::Rollup;
+use crate::report::sla::Sla;
 
 /// How wide a report on a terminal may be.
 const TERMINAL: usize = 110;
+/// The request ids of an incident that a report holds, and that its text lists.
+const MOST_IDS: usize = 20;
+const IDS: usize = 5;
 
 /// A report. Durations are in milliseconds where the name ends in `_ms`, shares are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +48,9 @@ pub struct Report {
     pub daily_budget_usd: f64,
     /// What to do about it, and what stands at its end, each in a sentence.
     pub advice: Vec<String>,
+    /// More parts of the text, behind the incidents.
+    #[serde(skip)]
+    pub parts: Vec<Block>,
 }
 
 /// The figures of one endpoint or one provider.
@@ -55,8 +64,15 @@ pub struct Figures {
     pub availability: Option<f64>,
     /// The objective for that, in percent.
     pub slo: Option<f64>,
+    /// The availability in the stretch of the same length before.
+    pub availability_before: Option<f64>,
     /// How much of the error budget is left; negative when it is overdrawn.
     pub budget_left: Option<f64>,
+    /// Time in outages of the provider, from the first bad to the first good probe, in seconds.
+    pub downtime_s: f64,
+    /// The commitment that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sla: Option<Sla>,
     /// Probes that failed by the account's fault.
     pub failed_account: u32,
     /// Probes that failed by this machine's fault.
@@ -98,9 +114,12 @@ pub struct Brief {
     pub title: String,
     pub endpoints: Vec<String>,
     pub started_at: Timestamp,
+    /// The first good probe of the recovery.
     pub ended_at: Option<Timestamp>,
     pub resolved_at: Option<Timestamp>,
     pub duration_s: f64,
+    /// The vendor's ids of failed requests, for a ticket.
+    pub request_ids: Vec<String>,
 }
 
 /// A whole period as one rollup, per endpoint.
@@ -130,7 +149,8 @@ impl Report {
                 .iter()
                 .filter(|i| i.affected().any(|e| names.contains(&e.as_str())))
                 .count();
-            Figures::new(name, slo, &sum, &earlier, count)
+            let downtime_s = sla::downtime_s(incidents, (since, until), |e| names.contains(&e));
+            Figures::new(name, slo, &sum, &earlier, (count, downtime_s))
         };
         let endpoints: Vec<_> = config
             .endpoints
@@ -158,7 +178,21 @@ impl Report {
                 .collect(),
             endpoints,
             incidents: incidents.iter().map(|i| Brief::of(i, until)).collect(),
+            parts: Vec::new(),
         }
+    }
+
+    /// With what became of a commitment to `objective`, in percent, for each endpoint and provider.
+    #[must_use]
+    pub fn with_sla(mut self, objective: f64) -> Self {
+        let length = Duration::from_millis(self.until.since_ms(self.since).max(0).unsigned_abs());
+        for figures in self.endpoints.iter_mut().chain(&mut self.providers) {
+            let (availability, downtime_s) = (figures.availability, figures.downtime_s);
+            figures.sla = Some(Sla::new(objective, availability, downtime_s, length));
+        }
+        let part = sla_part(objective, &self.providers, &self.endpoints);
+        self.parts.extend(part);
+        self
     }
 
     /// One line that says the most of it.
@@ -203,7 +237,8 @@ impl Report {
     /// One line an endpoint, with a head.
     pub fn csv(&self) -> String {
         let mut out = "endpoint,probes,availability,slo,budget_left,failed_account,failed_local,first_token_ms_p50,first_token_ms_p95,\
-                       first_token_ms_p99,total_ms_p50,total_ms_p95,total_ms_p99,incidents,input_tokens,output_tokens,cost_usd\n"
+                       first_token_ms_p99,total_ms_p50,total_ms_p95,total_ms_p99,incidents,input_tokens,output_tokens,cost_usd,\
+                       availability_before,first_token_ms_p50_before,downtime_s,sla_objective,sla_allowed_s,sla_missed\n"
             .to_owned();
         let number = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
         for e in &self.endpoints {
@@ -226,15 +261,21 @@ impl Report {
                 e.input_tokens.to_string(),
                 e.output_tokens.to_string(),
                 e.cost_usd.to_string(),
+                number(e.availability_before),
+                number(e.first_token_ms_p50_before),
+                e.downtime_s.to_string(),
+                number(e.sla.map(|s| s.objective)),
+                number(e.sla.map(|s| s.allowed_s)),
+                e.sla.map(|s| s.missed.to_string()).unwrap_or_default(),
             ];
             out += &format!("{}\n", cells.join(","));
         }
         out
     }
 
-    /// A page of HTML without anything from elsewhere.
-    pub fn html(&self, zone: Tz) -> String {
-        document::page(&self.title(zone), &self.blocks(zone))
+    /// A page of HTML without anything from elsewhere; `charts` are those of [`chart::html`].
+    pub fn html(&self, zone: Tz, charts: &str) -> String {
+        document::page(&self.title(zone), &self.blocks(zone), charts)
     }
 
     /// The report as a message.
@@ -300,6 +341,7 @@ impl Report {
             .iter()
             .map(|e| e.input_tokens + e.output_tokens)
             .sum::<u64>();
+        blocks.extend(self.parts.iter().cloned());
         blocks.push(Block::Heading("Cost of probing".to_owned()));
         blocks.push(Block::Text(format!(
             "Probing cost {} for {}; the budget is {} a day.",
@@ -307,6 +349,9 @@ impl Report {
             locale.count(tokens, "token", "tokens"),
             locale.money(self.daily_budget_usd)
         )));
+        if self.endpoints.len() > 1 {
+            blocks.push(cost(&self.endpoints));
+        }
         if !self.advice.is_empty() {
             blocks.extend([
                 Block::Heading("Advice".to_owned()),
@@ -343,7 +388,7 @@ impl Figures {
         slo: Option<f64>,
         sum: &Rollup,
         before: &Rollup,
-        incidents: usize,
+        (incidents, downtime_s): (usize, f64),
     ) -> Self {
         let quantiles = |s: &crate::report::rollup::Sketch| Quantiles {
             p50: s.quantile(0.5),
@@ -360,6 +405,9 @@ impl Figures {
             name,
             probes: sum.probes(),
             availability,
+            availability_before: before.availability(),
+            downtime_s,
+            sla: None,
             slo,
             budget_left: availability
                 .zip(allowed)
@@ -398,8 +446,14 @@ impl Brief {
         } else {
             " so far"
         };
+        let end = self.ended_at.or(self.resolved_at);
+        let to = end.map_or_else(String::new, |end| format!(" to {}", when(end, zone)));
+        let ids = match self.request_ids.as_slice() {
+            [] => String::new(),
+            ids => format!("; request IDs {}", ids[..ids.len().min(IDS)].join(", ")),
+        };
         format!(
-            "#{} {}, {lasted}{so_far}: {}",
+            "#{} {}{to}, {lasted}{so_far}: {}{ids}",
             self.number,
             when(self.started_at, zone),
             self.title
@@ -417,6 +471,13 @@ impl Brief {
             started_at: i.started_at,
             ended_at: i.ended_at,
             resolved_at: i.resolved_at,
+            request_ids: i
+                .evidence
+                .request_ids
+                .iter()
+                .take(MOST_IDS)
+                .cloned()
+                .collect(),
             duration_s: end.since_ms(i.started_at).max(0) as f64 / 1000.0,
         }
     }
@@ -471,14 +532,24 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
 fn availability(all: &[Figures]) -> Block {
     // Few enough columns for a telephone.
     let locale = Locale::default();
-    let head = ["", "availability", "SLO", "budget left", "incidents"];
+    let head = [
+        "",
+        "availability",
+        "previous period",
+        "SLO",
+        "budget left",
+        "downtime",
+        "incidents",
+    ];
     let row = |f: &Figures| {
         vec![
             f.name.clone(),
             percent(f.availability),
+            percent(f.availability_before),
             f.slo
                 .map_or(NONE.to_owned(), |slo| locale.percentage(slo, 3)),
             f.budget_left.map_or(NONE.to_owned(), budget),
+            minutes(f.downtime_s),
             f.incidents.to_string(),
         ]
     };
@@ -486,6 +557,72 @@ fn availability(all: &[Figures]) -> Block {
         head: head.map(str::to_owned).to_vec(),
         rows: all.iter().map(row).collect(),
     }
+}
+
+/// What probing each endpoint cost.
+fn cost(all: &[Figures]) -> Block {
+    let locale = Locale::default();
+    let head = ["", "probes", "tokens in", "tokens out", "cost"];
+    let row = |f: &Figures| {
+        vec![
+            f.name.clone(),
+            locale.number(f.probes),
+            locale.number(f.input_tokens),
+            locale.number(f.output_tokens),
+            locale.money(f.cost_usd),
+        ]
+    };
+    Block::Table {
+        head: head.map(str::to_owned).to_vec(),
+        rows: all.iter().map(row).collect(),
+    }
+}
+
+/// A length of downtime in minutes.
+fn minutes(seconds: f64) -> String {
+    if seconds == 0.0 {
+        return "0".to_owned();
+    }
+    format!("{} min", Locale::default().decimal(seconds / 60.0, 1))
+}
+
+/// What became of a commitment, with the vendors' own terms.
+fn sla_part(objective: f64, providers: &[Figures], endpoints: &[Figures]) -> Vec<Block> {
+    let locale = Locale::default();
+    let head = ["", "availability", "downtime", "allowed", "missed"];
+    let row = |f: &Figures| {
+        let sla = f.sla?;
+        let missed = match (sla.missed, sla.excess_s()) {
+            (false, _) => "no".to_owned(),
+            (true, 0.0) => "yes, by availability".to_owned(),
+            (true, excess) => format!("yes, by {}", minutes(excess)),
+        };
+        Some(vec![
+            f.name.clone(),
+            percent(sla.availability),
+            minutes(sla.downtime_s),
+            minutes(sla.allowed_s),
+            missed,
+        ])
+    };
+    let rows = providers.iter().chain(endpoints).filter_map(row).collect();
+    vec![
+        Block::Heading(format!(
+            "Commitment of {}",
+            locale.percentage(objective, 3)
+        )),
+        Block::Table {
+            head: head.map(str::to_owned).to_vec(),
+            rows,
+        },
+        Block::Text(
+            "Downtime counts from the first failed to the first good probe of each outage of the provider. Whether a vendor \
+             owes anything is decided by its own terms: Azure https://www.microsoft.com/licensing/docs/view/Service-Level-Agreements-SLA-for-Online-Services, \
+             OpenAI https://openai.com/api-scale-tier/, Google https://cloud.google.com/vertex-ai/generative-ai/sla, Amazon \
+             https://aws.amazon.com/bedrock/sla/."
+                .to_owned(),
+        ),
+    ]
 }
 
 fn latency(all: &[Figures]) -> Block {
@@ -605,7 +742,13 @@ mod tests {
             failed_local: 7,
             ..Rollup::default()
         };
-        let figures = Figures::new("a".to_owned(), Some(99.8), &sum, &Rollup::default(), 1);
+        let figures = Figures::new(
+            "a".to_owned(),
+            Some(99.8),
+            &sum,
+            &Rollup::default(),
+            (1, 0.0),
+        );
         assert_eq!(figures.availability, Some(0.999));
         assert!(
             (figures.budget_left.unwrap() - 0.5).abs() < 1e-9,

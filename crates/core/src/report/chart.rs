@@ -1,0 +1,179 @@
+//! The charts of a report: availability and latency of each endpoint in steps, as SVG inside the page. Pure.
+
+use askama::Template;
+use chrono_tz::Tz;
+
+use super::rollup::Rollup;
+use crate::message::values::Locale;
+use crate::model::Timestamp;
+
+/// The size of a chart, in its own units.
+const WIDTH: f64 = 820.0;
+const BARS: f64 = 26.0;
+const LINES: f64 = 60.0;
+/// Availability below which a bar has another color: all good, a little less, clearly less.
+const GOOD: f64 = 0.999;
+const FAIR: f64 = 0.98;
+
+/// The rollups of one endpoint, one a step.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// In order of time.
+    pub steps: Vec<Rollup>,
+}
+
+/// The time axis that all charts share.
+#[derive(Debug, Clone, Copy)]
+pub struct Axis {
+    /// Its beginning.
+    pub since: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+    /// The length of a step, in milliseconds.
+    pub step_ms: i64,
+    /// The zone of its dates.
+    pub zone: Tz,
+}
+
+#[derive(Template)]
+#[template(path = "report/charts.html")]
+struct Charts {
+    charts: Vec<Chart>,
+    ticks: Vec<Tick>,
+    grey: &'static str,
+}
+
+struct Chart {
+    name: String,
+    summary: String,
+    bars: Vec<Bar>,
+    p50: String,
+    p95: String,
+    scale: String,
+}
+
+struct Bar {
+    x: String,
+    width: String,
+    color: &'static str,
+    title: String,
+}
+
+struct Tick {
+    x: String,
+    anchor: &'static str,
+    label: String,
+}
+
+/// The charts of `series` as HTML; empty without one.
+pub fn html(series: &[Series], axis: Axis) -> String {
+    let charts: Vec<_> = series
+        .iter()
+        .filter(|s| !s.steps.is_empty())
+        .map(|s| chart(s, axis))
+        .collect();
+    if charts.is_empty() || axis.until <= axis.since {
+        return String::new();
+    }
+    let charts = Charts {
+        charts,
+        ticks: ticks(axis),
+        grey: crate::message::document::GREY,
+    };
+    // Writing to a string cannot fail.
+    charts.render().unwrap_or_default()
+}
+
+impl Axis {
+    fn x(&self, at: Timestamp) -> f64 {
+        let length = self.until.since_ms(self.since).max(1) as f64;
+        (at.since_ms(self.since) as f64 / length * WIDTH).clamp(0.0, WIDTH)
+    }
+}
+
+fn ticks(axis: Axis) -> Vec<Tick> {
+    let locale = Locale::english(axis.zone);
+    let middle = Timestamp(i64::midpoint(axis.since.0, axis.until.0));
+    let all = [
+        (axis.since, "start"),
+        (middle, "middle"),
+        (axis.until, "end"),
+    ];
+    all.map(|(at, anchor)| Tick {
+        x: unit(axis.x(at)),
+        anchor,
+        label: locale.date(at),
+    })
+    .into()
+}
+
+fn chart(series: &Series, axis: Axis) -> Chart {
+    let locale = Locale::english(axis.zone);
+    let mut sum = Rollup::default();
+    series.steps.iter().for_each(|r| sum.merge(r));
+    let quantile = |q: f64| -> Vec<(f64, f64)> {
+        let point = |r: &Rollup| {
+            let middle = Timestamp(r.at.0 + axis.step_ms / 2);
+            Some((axis.x(middle), r.first_token.quantile(q)?))
+        };
+        series.steps.iter().filter_map(point).collect()
+    };
+    let (p50, p95) = (quantile(0.5), quantile(0.95));
+    let top = p95.iter().map(|(_, ms)| *ms).fold(1.0, f64::max);
+    let line = |points: &[(f64, f64)]| {
+        let points = points.iter().map(|(x, ms)| {
+            format!(
+                "{},{}",
+                unit(*x),
+                unit(BARS + 8.0 + LINES * (1.0 - ms / top))
+            )
+        });
+        points.collect::<Vec<_>>().join(" ")
+    };
+    let availability = sum
+        .availability()
+        .map_or("nothing measured".to_owned(), |a| locale.percent(a));
+    Chart {
+        name: series.endpoint.clone(),
+        summary: availability,
+        bars: series.steps.iter().map(|r| bar(r, axis, &locale)).collect(),
+        p50: line(&p50),
+        p95: line(&p95),
+        scale: if p95.is_empty() {
+            String::new()
+        } else {
+            locale.latency(top)
+        },
+    }
+}
+
+fn bar(step: &Rollup, axis: Axis, locale: &Locale) -> Bar {
+    let end = Timestamp(step.at.0 + axis.step_ms);
+    let (from, to) = (axis.x(step.at), axis.x(end));
+    let availability = step.availability();
+    let color = match availability {
+        None => "#9a9a9a",
+        Some(a) if a >= GOOD => "#3aa76d",
+        Some(a) if a >= FAIR => "#e0a030",
+        Some(_) => "#d93636",
+    };
+    let share = availability.map_or("nothing measured".to_owned(), |a| locale.percent(a));
+    let failed = locale.number(step.failed_provider);
+    let probes = locale.count(u64::from(step.probes()), "probe", "probes");
+    Bar {
+        x: unit(from),
+        width: unit((to - from - 1.0).max(0.5)),
+        color,
+        title: format!(
+            "{}: {share}, {failed} of {probes} failed",
+            locale.time(step.at)
+        ),
+    }
+}
+
+/// A coordinate, short.
+fn unit(value: f64) -> String {
+    format!("{value:.1}")
+}
