@@ -21,6 +21,10 @@ lint:
 ci:
     .ci/run
 
+# Test several daemons with a real PostgreSQL
+locations:
+    cargo test -p llmwatch --test it locations:: -- --include-ignored
+
 # Accept changed snapshots after reading them
 snapshots:
     INSTA_UPDATE=always cargo test --workspace

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::config::Settings;
+use crate::shared_view::Update;
 
 /// So many commands wait for the pipeline; a sender of more waits for room.
 const QUEUE: usize = 4;
@@ -32,6 +33,8 @@ pub enum Command {
     ConfirmDrill(Uuid, String, ReplySender<Confirmation>),
     /// A vendor's status page was read.
     UpdateVendorPage(Box<FeedSnapshot>),
+    /// What the store that several daemons share has that is new.
+    Shared(Box<Update>),
     /// Commit at once what waits: somebody is about to read the store.
     Flush(ReplySender<()>),
 }

@@ -37,6 +37,8 @@ pub mod store;
 
 pub mod links;
 
+pub mod shared_view;
+
 pub mod command;
 
 pub mod subscriptions;

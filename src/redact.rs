@@ -179,6 +179,14 @@ impl Forms {
             self.add_login_and_query(&otlp.endpoint);
             self.add_headers(&otlp.headers);
         }
+        if let Some(password) = config
+            .store
+            .shared
+            .as_ref()
+            .and_then(|url| url.password.as_ref())
+        {
+            self.add(password.expose());
+        }
         if let Some(token) = &config.web.token {
             self.add(token.expose());
         }

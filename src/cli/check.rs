@@ -1,10 +1,12 @@
 //! `llmwatch check`: the configuration, loaded exactly as `run` would, and the plan that it means.
 
-use super::{EX_USAGE, Exit, Failure, Globals, print};
+use super::{EX_CONFIG, EX_USAGE, Exit, Failure, Globals, print};
 use crate::config::plan::Plan;
-use crate::config::{self, Environment, ExplainError};
+use crate::config::{self, Environment, ExplainError, Settings};
+use crate::daemon::coordinator::differences;
 use crate::notify::Sender;
 use crate::store::Store;
+use crate::store::postgres::{SharedError, SharedStore};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch -c monitor.toml check --online")]
@@ -49,6 +51,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     if !args.online {
         return Ok(0);
     }
+    let reached = check_shared_store(&config).await?;
     let probes = super::probe::Args::for_all(args.json);
     let worst = super::probe::run(globals, &probes).await?;
     let sender = Sender::new(&config)?;
@@ -62,7 +65,43 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             }
         }
     }
-    Ok(u8::from(worst != 0 || !reachable))
+    Ok(u8::from(worst != 0 || !reachable || !reached))
+}
+
+/// Opens the store that several daemons share, if there is one, and says who else uses it; whether it answers.
+async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
+    let Some(url) = &config.store.shared else {
+        return Ok(true);
+    };
+    let refused = |error: SharedError| {
+        let is_refusal = error.is_misconfiguration();
+        let failure = Failure::from(error);
+        if is_refusal {
+            failure.with(EX_CONFIG)
+        } else {
+            failure
+        }
+    };
+    let shared =
+        SharedStore::new(url.clone(), config.process.ca_file.as_deref()).map_err(refused)?;
+    let news = match shared.open().await {
+        Ok(session) => session.news(None, None, "").await,
+        Err(error) => Err(error),
+    };
+    match news {
+        Ok(news) => {
+            eprintln!("store {}: reachable", shared.shown());
+            for warning in differences(&news.daemons, config, shared.me()) {
+                eprintln!("warning: {warning}");
+            }
+            Ok(true)
+        }
+        Err(error) if error.is_misconfiguration() => Err(refused(error)),
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(false)
+        }
+    }
 }
 
 /// `--explain KEY`.

@@ -221,7 +221,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Subcommands::Backtest(args) => backtest::run(&globals, &args),
         Subcommands::Simulate(args) => simulate::run(&globals, &args).await,
         Subcommands::Demo(args) => demo::run(&globals, &args).await,
-        Subcommands::Store(args) => store::run(&globals, &args),
+        Subcommands::Store(args) => store::run(&globals, &args).await,
         Subcommands::Schema(args) => schema::run(&args),
         Subcommands::Completions(args) => Ok(manual::completions(&args)),
         Subcommands::Man => manual::man(),

@@ -9,6 +9,7 @@ use super::{EX_CONFIG, Exit, Failure, Globals, load_whole};
 use crate::config::{ConfigError, Environment, Settings, show};
 use crate::daemon;
 use crate::store::StoreError;
+use crate::store::postgres::SharedError;
 use crate::systemd::Service;
 use llmwatch_core::message::values::Locale;
 
@@ -41,7 +42,9 @@ async fn serve(globals: &Globals) -> Exit {
     let end = daemon::run(config, Box::new(load), CancellationToken::new()).await;
     end.map(|()| 0).map_err(|error| {
         let refused = error.downcast_ref::<StoreError>();
-        let misconfigured = refused.is_some_and(StoreError::is_misconfiguration);
+        let refused_there = error.downcast_ref::<SharedError>();
+        let misconfigured = refused.is_some_and(StoreError::is_misconfiguration)
+            || refused_there.is_some_and(SharedError::is_misconfiguration);
         let code = if misconfigured { EX_CONFIG } else { 1 };
         Failure::from(error).with(code)
     })

@@ -1,12 +1,16 @@
 //! `llmwatch store`: is the store sound, rescue what can be rescued, copy it while the daemon runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Exit, Globals, print};
+use super::{EX_CONFIG, EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
-use crate::store::{Store, StoreError, repair};
+use crate::config::{PostgresUrl, Settings};
+use crate::store::postgres::{Checksum, SharedError, SharedStore, source_of};
+use crate::store::{SampleQuery, Store, StoreError, repair};
+use llmwatch_core::model::{Incident, Sample, Secret};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch store backup /var/backups/llmwatch.db")]
@@ -31,6 +35,19 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Move the history of an SQLite file into a PostgreSQL database; the daemon may be running. Run it again to go on
+    /// after an interruption. A password is taken from the URL or from $PGPASSWORD
+    #[command(
+        after_help = "Example: llmwatch store copy --from sqlite:llmwatch.db --to postgres://llmwatch@db.example.com/llmwatch"
+    )]
+    Copy {
+        /// File to read: `sqlite:llmwatch.db` in `state_dir`, or with a path
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// Database to write: `postgres://user@host/database`
+        #[arg(long, value_name = "URL")]
+        to: String,
+    },
     /// Write a consistent copy to a new file; the daemon may be running
     #[command(after_help = "Example: llmwatch store backup /var/backups/llmwatch.db")]
     Backup {
@@ -39,7 +56,7 @@ enum Verb {
     },
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let path = &config.store.path;
     match &args.verb {
@@ -65,6 +82,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
             }
             Ok(0)
         }
+        Verb::Copy { from, to } => copy(&config, from, to).await,
         Verb::Backup { file } => {
             Store::open_read_only(path)?.back_up(file)?;
             eprintln!("{} is copied to {}", path.display(), file.display());
@@ -120,4 +138,146 @@ fn check(path: &Path, json: bool) -> Exit {
         }
     }
     Ok(u8::from(!condition.problems.is_empty()))
+}
+
+/// Samples that are copied at once.
+const COPY_BATCH: usize = 1000;
+/// How often progress is shown, in samples.
+const SHOW_EVERY: u64 = 50_000;
+
+/// Ends reading after a batch.
+enum Stop {
+    Full,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
+    let wrong = |text: &str| Err(Failure::from(anyhow::anyhow!("{text}")).with(EX_USAGE));
+    let Some(file) = from.strip_prefix("sqlite:").filter(|f| !f.is_empty()) else {
+        return wrong("`--from` is `sqlite:FILE`: histories are copied from SQLite to PostgreSQL");
+    };
+    let mut url = match PostgresUrl::parse(to) {
+        Ok(url) => url,
+        Err((message, help)) => return wrong(&format!("`--to`: {message}; {help}")),
+    };
+    if url.password.is_none() {
+        url.password = std::env::var("PGPASSWORD").ok().map(Secret::new);
+    }
+    let refused = |error: SharedError| {
+        let is_refusal = error.is_misconfiguration();
+        let failure = Failure::from(error);
+        if is_refusal {
+            failure.with(EX_CONFIG)
+        } else {
+            failure
+        }
+    };
+    let store = Store::open_read_only(&config.process.state_dir.join(file))?;
+    let shared =
+        SharedStore::new(Arc::new(url), config.process.ca_file.as_deref()).map_err(refused)?;
+    let mut session = shared.open().await.map_err(refused)?;
+    let (batch, _) = next_batch(&store, 0, 1).await?;
+    let Some(first) = batch.first() else {
+        eprintln!("there are no samples to copy");
+        return Ok(0);
+    };
+    let source = source_of(first);
+    let mut after = session.copied_until(source).await.map_err(refused)?;
+    if after > 0 {
+        eprintln!("going on after sample {after}");
+    }
+    let (mut copied, mut shown) = (0, 0);
+    loop {
+        let (batch, last) = next_batch(&store, after, COPY_BATCH).await?;
+        if batch.is_empty() {
+            break;
+        }
+        session
+            .copy_samples(source, &batch, last)
+            .await
+            .map_err(refused)?;
+        after = last;
+        copied += batch.len() as u64;
+        if copied - shown >= SHOW_EVERY {
+            shown = copied;
+            eprintln!("{copied} samples copied");
+        }
+    }
+    let rows = store.aside(|store| store.incidents(false)).await?;
+    let incidents: Vec<Incident> = rows
+        .iter()
+        .filter_map(|row| serde_json::from_str(&row.data).ok())
+        .collect();
+    let location = &config.monitor.location;
+    let new = session
+        .copy_incidents(&incidents, location)
+        .await
+        .map_err(refused)?;
+    eprintln!("{copied} samples and {new} incidents copied; comparing");
+    let here = checksum(&store, after).await?;
+    let there = session.copied_checksum(source).await.map_err(refused)?;
+    if here == there {
+        print(&format!("ok: {there}; {} incidents", incidents.len()));
+        return Ok(0);
+    }
+    print(&format!(
+        "DIFFERENT: {here} in the file, {there} in the database"
+    ));
+    eprintln!(
+        "samples of a slot that another daemon has recorded are not copied; run it again, or look for them"
+    );
+    Ok(1)
+}
+
+/// The next samples after the one with the number `after`, and the number of the last.
+async fn next_batch(
+    store: &Store,
+    after: i64,
+    most: usize,
+) -> Result<(Vec<Sample>, i64), StoreError> {
+    let read = store.aside(move |store| {
+        let (mut batch, mut last) = (Vec::new(), after);
+        let query = SampleQuery {
+            after_seq: after,
+            ..SampleQuery::default()
+        };
+        let ended = store.each_sample(query, |seq, sample| {
+            if batch.len() >= most {
+                return Err(Stop::Full);
+            }
+            last = seq;
+            batch.push(sample);
+            Ok(())
+        });
+        match ended {
+            Err(Stop::Store(error)) => Err(error),
+            Err(Stop::Full) | Ok(()) => Ok((batch, last)),
+        }
+    });
+    read.await
+}
+
+/// What the samples up to the one with the number `until` come to.
+async fn checksum(store: &Store, until: i64) -> Result<Checksum, StoreError> {
+    let read = store.aside(move |store| {
+        let mut sum = Checksum::default();
+        let ended = store.each_sample(SampleQuery::default(), |seq, sample| {
+            if seq > until {
+                return Err(Stop::Full);
+            }
+            sum.add(&sample);
+            Ok(())
+        });
+        match ended {
+            Err(Stop::Store(error)) => Err(error),
+            Err(Stop::Full) | Ok(()) => Ok(sum),
+        }
+    });
+    read.await
 }

@@ -11,13 +11,13 @@ use url::Url;
 
 use super::diagnostic::{Diagnostic, echo, nearest};
 use super::endpoint::{self, Read};
-use super::raw::{Sink, Table, Value};
+use super::raw::{Sink, Table, UNKNOWN_URL, Value};
 use super::source::{self, Sources};
 use super::{
-    Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Drill, Environment,
-    Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, Process, Proxy, Public, Report,
-    ReportEvery, Route, Settings, Store, Web, Window, channel, feed, lint, proxy, state_dir,
-    units::minute_of_day, webhook,
+    Agree, Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Drill,
+    Environment, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, PostgresUrl, Process,
+    Proxy, Public, Quorum, Report, ReportEvery, Route, Settings, Store, Web, Window, channel, feed,
+    lint, proxy, state_dir, units::minute_of_day, webhook,
 };
 use llmwatch_core::model::{Language, Provider, Secret};
 
@@ -169,6 +169,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     let store = read_store(root, &process.state_dir);
     let log = read_log(root);
     let budget = read_budget(root);
+    let quorum = read_quorum(root);
 
     let defaults = root.table("defaults");
     let detection: Vec<_> = root.table("detection").into_iter().collect();
@@ -222,6 +223,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     let config = Config {
         monitor,
         budget,
+        quorum,
         endpoints: reads
             .into_iter()
             .filter(|r| r.enabled)
@@ -288,6 +290,7 @@ fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
             .and_then(|v| v.one_of(&[("en", Language::English), ("es", Language::Spanish)]))
             .unwrap_or_default(),
         proxy: proxy.unwrap_or(Proxy::None),
+        probe: get("probe").and_then(|v| v.boolean()).unwrap_or(true),
     };
     let process = Process {
         state_dir,
@@ -339,20 +342,11 @@ fn read_log(root: &Table<'_>) -> Log {
 fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
     let table = root.table("store");
     let get = |key| table.as_ref().and_then(|t| t.get(key));
-    let path = get("url").and_then(|v| {
-        let text = v.string()?;
-        match text.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => Some(state_dir.join(file)),
-            _ if text.starts_with("postgres") => v.error(
-                "a PostgreSQL store is not supported yet",
-                "leave `url` out, or `\"sqlite:llmwatch.db\"`",
-            ),
-            _ => v.error(
-                "`url` names no store",
-                "write `\"sqlite:llmwatch.db\"`, a file in `state_dir`",
-            ),
-        }
-    });
+    let (path, shared) = match table.as_ref().map(read_store_url) {
+        Some(Some(StoreUrl::Sqlite(file))) => (Some(state_dir.join(file)), None),
+        Some(Some(StoreUrl::Postgres(url))) => (None, Some(Arc::new(url))),
+        _ => (None, None),
+    };
     let keep = |key, days| {
         get(key)
             .and_then(|v| v.duration_of_at_least(DAY))
@@ -360,6 +354,7 @@ fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
     };
     let store = Store {
         path: path.unwrap_or_else(|| state_dir.join("llmwatch.db")),
+        shared,
         keep_samples: keep("keep_samples", 30),
         keep_rollups: keep("keep_rollups", 400),
         keep_incidents: get("keep_incidents").and_then(|v| {
@@ -376,6 +371,65 @@ fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
     store
 }
 
+enum StoreUrl {
+    Sqlite(String),
+    Postgres(PostgresUrl),
+}
+
+/// `url` of `[store]`, in one of its three forms. `None` where there is none, or where it is wrong or its secret is not
+/// at hand.
+fn read_store_url(table: &Table<'_>) -> Option<StoreUrl> {
+    let place = ["url", "url_file", "url_credential"]
+        .into_iter()
+        .find_map(|key| table.get(key))?;
+    let is_granted = place.is_granted();
+    let secret = table.secret("url", "url_file", "url_credential")?;
+    let text = secret.expose();
+    if PostgresUrl::is_meant(text) {
+        return match PostgresUrl::parse(text) {
+            Ok(url) => Some(StoreUrl::Postgres(url)),
+            Err((message, help)) => place.error(message, help),
+        };
+    }
+    match text.strip_prefix("sqlite:") {
+        Some(file) if !file.is_empty() => Some(StoreUrl::Sqlite(file.to_owned())),
+        _ if is_granted || text == UNKNOWN_URL => None,
+        _ => place.error(
+            "`url` names no store",
+            "write `\"sqlite:llmwatch.db\"`, a file in `state_dir`, or `\"postgres://user@host/database\"`",
+        ),
+    }
+}
+
+fn read_quorum(root: &Table<'_>) -> Quorum {
+    let table = root.table("quorum");
+    let get = |key| table.as_ref().and_then(|t| t.get(key));
+    let usual = Quorum::default();
+    let agree = get("agree").and_then(|v| {
+        if v.is_str() {
+            v.one_of(&[
+                ("majority", Agree::Majority),
+                ("any", Agree::Any),
+                ("all", Agree::All),
+            ])
+        } else {
+            v.whole(1..=10_000).map(|n| Agree::Count(n as u32))
+        }
+    });
+    let quorum = Quorum {
+        agree: agree.unwrap_or(usual.agree),
+        stale_after: get("stale_after")
+            .and_then(|v| v.duration_of_at_least(Duration::from_secs(1))),
+        alone_after: get("alone_after")
+            .and_then(|v| v.duration_of_at_least(Duration::from_secs(1)))
+            .unwrap_or(usual.alone_after),
+    };
+    if let Some(table) = table {
+        table.finish();
+    }
+    quorum
+}
+
 fn read_budget(root: &Table<'_>) -> Budget {
     let table = root.table("budget");
     let get = |key| table.as_ref().and_then(|t| t.get(key));
@@ -384,6 +438,7 @@ fn read_budget(root: &Table<'_>) -> Budget {
             .and_then(|v| v.number(0.0, 1e6))
             .unwrap_or(1.0),
         daily_tokens: get("daily_tokens").and_then(|v| v.whole(1..=1_000_000_000_000)),
+        shared: get("shared").and_then(|v| v.boolean()).unwrap_or(false),
     };
     if let Some(table) = table {
         table.finish();

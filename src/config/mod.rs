@@ -13,6 +13,7 @@ mod feed;
 mod keys;
 mod lint;
 pub mod plan;
+mod postgres;
 mod proxy;
 mod raw;
 mod rules;
@@ -30,6 +31,7 @@ pub use self::diagnostic::{ConfigError, Diagnostic};
 pub(crate) use self::endpoint::client_identity;
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
+pub use self::postgres::PostgresUrl;
 pub use self::rules::{load_rules, rules_from_text};
 pub use self::settings::{
     Heartbeat, Log, LogFormat, Otlp, Process, Public, Route, Settings, Store, Web,

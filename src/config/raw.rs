@@ -17,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Environment;
 use super::diagnostic::{Diagnostic, echo, looks_secret, nearest};
+use super::postgres::PostgresUrl;
 use super::source::Sources;
 use super::{duration, show};
 use crate::files;
@@ -337,12 +338,15 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Stands for a URL that is skipped.
+pub(super) const UNKNOWN_URL: &str = "https://unknown.invalid/unknown";
+
 /// A placeholder for a secret that is skipped: in the form that its key needs, and equal for equal sources, because
 /// endpoints that share a key share an account.
 fn stand_in(key: &str, source: &str) -> Option<Secret> {
     let text = match key {
         "smtp" => "smtps://unknown.invalid",
-        "url" | "fail_url" => "https://unknown.invalid/unknown",
+        "url" | "fail_url" => UNKNOWN_URL,
         "secret" => "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         // Not secret, but given in the same three forms.
         "body" | "content_type" | "priority" => return None,
@@ -401,7 +405,9 @@ impl<'a> Value<'a> {
     /// Whether a live key seems to stand in the file itself.
     pub(super) fn is_literal_secret(&self) -> bool {
         let raw = self.written.as_str().unwrap_or_default();
-        looks_secret(raw) && !raw.contains("${")
+        // The role of a database without its password.
+        let is_role = PostgresUrl::parse(raw).is_ok_and(|url| url.password.is_none());
+        looks_secret(raw) && !raw.contains("${") && !is_role
     }
 
     /// A secret of two lines is one that was pasted or stored wrongly: no header and no address can hold it. Only the

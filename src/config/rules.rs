@@ -9,11 +9,12 @@ use super::{ConfigError, Environment, endpoint};
 use llmwatch_core::model::DetectionPolicy;
 
 /// The tables of a configuration besides `[detection]`.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 18] = [
     "monitor",
     "log",
     "store",
     "budget",
+    "quorum",
     "defaults",
     "endpoint",
     "connectivity_check",

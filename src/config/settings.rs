@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use llmwatch_core::config::Config;
 
+use super::PostgresUrl;
 use llmwatch_core::model::Secret;
 
 /// A checked configuration file. It reads as the [`Config`] in it, which is what the decisions get.
@@ -89,8 +90,10 @@ pub struct Log {
 /// `[store]`
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// The SQLite file.
+    /// The SQLite file. Beside a shared store it is this daemon's own record, from which it starts and which it serves.
     pub path: PathBuf,
+    /// The PostgreSQL database that several daemons share.
+    pub shared: Option<Arc<PostgresUrl>>,
     /// How long samples are kept.
     pub keep_samples: Duration,
     /// How long rollups are kept.

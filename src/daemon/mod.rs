@@ -4,6 +4,8 @@
 //! service manager starts again.
 
 mod backlog;
+pub mod coordinator;
+pub mod joint;
 pub mod pipeline;
 pub mod reporting;
 mod restore;
@@ -23,6 +25,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
+use self::coordinator::Coordinator;
+use self::joint::{Joint, OwnView};
 use self::pipeline::Pipeline;
 use self::scheduler::{Probe, Probed, Runner, SchedulerCommand};
 use crate::clock::{self, WallClock};
@@ -37,6 +41,7 @@ use crate::metrics::{Counters, export};
 use crate::notify::{heartbeat, worker};
 use crate::probe::{ConnectivityChecks, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
+use crate::store::postgres::{DaemonRow, Session, SharedError, SharedStore};
 use crate::store::{Store, StoreLock};
 use crate::subscriptions::Subscriptions;
 use crate::systemd::{self, Service};
@@ -73,6 +78,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     warn(Store::exposed(&config.store.path));
     let config = Arc::new(config);
     let stretch = budget::stretch(&config);
+    let (shared, session) = open_shared(&config).await?;
     let (_lock, store, core, desk) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
@@ -90,7 +96,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.process.listen).await?;
     let agent_listener = agent_listener(config.route.agent_listen).await?;
-    let eyes = Arc::new(ReloadableProber::new(&config)?);
+    let eyes = Arc::new(ReloadableProber::new(&config, shared.as_ref())?);
 
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(QUEUE);
@@ -102,10 +108,11 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let counters = Counters::default();
     // Probing stops first, then recording (by itself, when the queue is empty), then telling.
     let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
+    let stop_sharing = CancellationToken::new();
     let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
 
     scheduler
-        .send(SchedulerCommand::Follow(config.endpoints.clone(), stretch))
+        .send(SchedulerCommand::Follow(probed_endpoints(&config), stretch))
         .ok();
     if let Some(until) = core.rest_until(started_at) {
         scheduler.send(SchedulerCommand::RestUntil(until)).ok();
@@ -137,7 +144,44 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             service.status(&snapshot.headline(wall()));
         }
     };
+    let joint = match &shared {
+        None => None,
+        Some(shared) => {
+            let (asked, for_all) = mpsc::unbounded_channel();
+            let own = OwnView {
+                snapshot: core.snapshot(started_at),
+                incidents: Vec::new(),
+                stretch,
+                alone_desk: None,
+            };
+            let (own_out, own) = watch::channel(Arc::new(own));
+            let known = store.aside(|store| store.incidents(true)).await?;
+            let known = known
+                .iter()
+                .filter_map(|row| serde_json::from_str(&row.data).ok())
+                .collect();
+            let coordinator = Coordinator {
+                shared: shared.clone(),
+                session,
+                local: store.clone(),
+                config: config_in.clone(),
+                own,
+                commands: commands.clone(),
+                asked: for_all,
+                outbox: wake.clone(),
+                wall: wall.clone(),
+                daemon: this_daemon(&config, shared, started_at),
+                stop: stop_sharing.clone(),
+            };
+            parts.spawn(async move {
+                coordinator.run().await;
+                ("the shared store", Ok(()))
+            });
+            Some(Joint::new(own_out, asked, &desk, known))
+        }
+    };
     let pipeline = Pipeline {
+        joint,
         settings: config.clone(),
         core,
         desk,
@@ -183,6 +227,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         wall: wall.clone(),
         wake,
         stop: stop_telling.clone(),
+        shared: shared.clone(),
     };
     let channels = config_in.clone();
     parts.spawn(async move {
@@ -313,7 +358,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                         let new = Arc::new(reloaded(new, &current));
                         let stretch = budget::stretch(&new);
                         commands.send(Command::Reload(new.clone(), stretch)).await.ok();
-                        scheduler.send(SchedulerCommand::Follow(new.endpoints.clone(), stretch)).ok();
+                        scheduler.send(SchedulerCommand::Follow(probed_endpoints(&new), stretch)).ok();
                         config_out.send_replace(new);
                     }
                 }
@@ -340,6 +385,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             if let Ok((name, Ok(()))) = &ended
                 && *name == "the pipeline"
             {
+                stop_sharing.cancel();
                 stop_telling.cancel();
             } else if !matches!(ended, Ok((_, Ok(())))) {
                 failed.get_or_insert(early(ended));
@@ -351,6 +397,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     };
     let limit = scheduler::DRAIN + worker::DRAIN + Duration::from_secs(10);
     if tokio::time::timeout(limit, drained).await.is_err() {
+        stop_sharing.cancel();
         stop_telling.cancel();
     }
     store.aside(Store::settle).await;
@@ -363,6 +410,49 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         &json!({"uptime_s": seconds}),
     );
     failed.map_or(Ok(()), Err)
+}
+
+/// Connects to the store that several daemons share, if there is one.
+///
+/// # Errors
+/// When it refuses. One that does not answer is no reason to watch nothing: the daemon starts alone.
+async fn open_shared(
+    config: &Settings,
+) -> Result<(Option<SharedStore>, Option<Session>), SharedError> {
+    let Some(url) = &config.store.shared else {
+        return Ok((None, None));
+    };
+    let shared = SharedStore::new(url.clone(), config.process.ca_file.as_deref())?;
+    match shared.open().await {
+        Ok(session) => Ok((Some(shared), Some(session))),
+        Err(error) if error.is_misconfiguration() => Err(error),
+        // The coordinator logs it and goes on trying.
+        Err(_) => Ok((Some(shared), None)),
+    }
+}
+
+/// The endpoints that this daemon probes.
+fn probed_endpoints(config: &Settings) -> Vec<Arc<Endpoint>> {
+    if config.monitor.probe {
+        config.endpoints.clone()
+    } else {
+        Vec::new()
+    }
+}
+
+/// This daemon, for the others that share its store.
+fn this_daemon(config: &Settings, shared: &SharedStore, started_at: Timestamp) -> DaemonRow {
+    let name = rustix::system::uname();
+    DaemonRow {
+        id: shared.me(),
+        location: config.monitor.location.clone(),
+        host: name.nodename().to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        probes: config.monitor.probe,
+        endpoints: String::new(),
+        started_at,
+        seen_at: started_at,
+    }
 }
 
 /// Looks for damage in a file that was too large for that before the start.
@@ -432,7 +522,10 @@ fn early(ended: Ended) -> anyhow::Error {
 /// Takes `new` in the place of `current`, as far as that goes without a restart, and tells it.
 fn reloaded(mut new: Settings, current: &Settings) -> Settings {
     let fixed = [
-        (new.store.path != current.store.path, "the store's path"),
+        (
+            new.store.path != current.store.path || new.store.shared != current.store.shared,
+            "the store's `url`",
+        ),
         (new.process.listen != current.process.listen, "`listen`"),
         (
             new.process.max_concurrent_probes != current.process.max_concurrent_probes,
@@ -450,6 +543,7 @@ fn reloaded(mut new: Settings, current: &Settings) -> Settings {
         .map(|(_, name)| *name)
         .collect();
     new.store.path.clone_from(&current.store.path);
+    new.store.shared.clone_from(&current.store.shared);
     new.process.listen = current.process.listen;
     new.process.max_concurrent_probes = current.process.max_concurrent_probes;
     new.log.format = current.log.format;
@@ -536,29 +630,45 @@ async fn reload_asked(
 }
 
 /// The real prober with the controls, exchangeable at a reload.
-struct ReloadableProber(RwLock<Arc<ProberSet>>);
+struct ReloadableProber {
+    set: RwLock<Arc<ProberSet>>,
+    /// Where several daemons may probe from one location: each slot is taken by one of them.
+    shared: Option<SharedStore>,
+}
 
 struct ProberSet {
+    location: String,
     prober: Prober,
     controls: ConnectivityChecks,
     redactor: Redactor,
 }
 
 impl ReloadableProber {
-    fn new(config: &Settings) -> anyhow::Result<Self> {
-        Ok(Self(RwLock::new(Arc::new(ProberSet::new(config)?))))
+    fn new(config: &Settings, shared: Option<&SharedStore>) -> anyhow::Result<Self> {
+        Ok(Self {
+            set: RwLock::new(Arc::new(ProberSet::new(config)?)),
+            shared: shared.cloned(),
+        })
     }
 
     fn reload(&self, config: &Settings) -> anyhow::Result<()> {
-        let sight = Arc::new(ProberSet::new(config)?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sight;
+        let set = Arc::new(ProberSet::new(config)?);
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
         Ok(())
+    }
+
+    fn current(&self) -> Arc<ProberSet> {
+        self.set
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl ProberSet {
     fn new(config: &Settings) -> anyhow::Result<Self> {
         Ok(Self {
+            location: config.monitor.location.clone(),
             prober: Prober::new(config)?,
             controls: ConnectivityChecks::new(&config.connectivity_checks, &config.endpoints),
             redactor: Redactor::new(config),
@@ -568,22 +678,35 @@ impl ProberSet {
 
 impl Probe for ReloadableProber {
     async fn probe(&self, endpoint: Arc<Endpoint>, due: Due, started_at: Timestamp) -> Probed {
-        let sight = self
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let set = self.current();
         let due = ProbeDue {
             scheduled_at: due.scheduled_at,
             started_at,
             trigger: due.trigger,
         };
-        let mut sample = sight.prober.probe(&endpoint, due).await;
-        sight.redactor.clean_sample(&mut sample);
+        let mut sample = set.prober.probe(&endpoint, due).await;
+        set.redactor.clean_sample(&mut sample);
         let controls = match sample.fault {
-            Some(fault) => sight.controls.ask_about(&endpoint, fault).await,
+            Some(fault) => set.controls.ask_about(&endpoint, fault).await,
             None => None,
         };
         Probed { sample, controls }
+    }
+
+    async fn claims(&self, endpoint: &Endpoint, due: &Due) -> bool {
+        let Some(shared) = &self.shared else {
+            return true;
+        };
+        let location = self.current().location.clone();
+        let claimed = shared
+            .claim_slot(
+                &due.endpoint,
+                &location,
+                due.scheduled_at,
+                endpoint.interval,
+            )
+            .await;
+        // While the store does not answer nobody can know better.
+        claimed.unwrap_or(true)
     }
 }

@@ -14,6 +14,7 @@ use tracing::Level;
 use uuid::Uuid;
 
 use super::backlog::{Backlog, Step};
+use super::joint::Joint;
 pub use super::reporting;
 use super::reporting::PeriodicReport;
 pub use super::restore::{complete_incidents, restore, restore_desk};
@@ -82,6 +83,8 @@ pub struct Pipeline {
     pub broadcast: Broadcast,
     /// Counts every sample.
     pub counters: Counters,
+    /// The part in a store that several daemons share.
+    pub joint: Option<Joint>,
     /// Called about once a second: the service manager's watchdog hangs on it. A store that fails does not stop it (what
     /// is to be recorded waits in memory, and a restart would lose that); a pipeline that hangs does.
     pub alive: Box<dyn FnMut(&Snapshot) + Send>,
@@ -140,7 +143,8 @@ impl Turns {
             let shift = to.since_ms(from);
             self.last_recorded_at = self.last_recorded_at.map(|at| Timestamp(at.0 + shift));
         }
-        if steps.iter().any(|s| s.effects.sample().is_some()) {
+        let has_sample = |s: &Step| s.effects.sample().is_some() || s.alerting.sample.is_some();
+        if steps.iter().any(has_sample) {
             self.last_recorded_at = Some(now);
         }
     }
@@ -243,12 +247,20 @@ impl Pipeline {
         for report in turns.reports.drain(..) {
             steps.extend(self.take(report));
         }
+        let command = command.and_then(|command| match command {
+            Command::Shared(update) => {
+                steps.extend(self.join(*update, now));
+                None
+            }
+            command => self.forward(command),
+        });
         let reply = command.and_then(|command| {
             let (step, reply) = self.apply(command, now);
             turns.backlog.all_samples = self.settings.log.all_samples;
             steps.push(step);
             reply
         });
+        self.hold_back_opinions(&mut steps);
         self.command_scheduler(&steps);
         turns.note_recorded(&steps, now);
         if reply.is_none() && turns.may_wait(&steps) {
@@ -265,6 +277,7 @@ impl Pipeline {
         }
         self.announce_database(&mut turns.backlog, now);
         let mut snapshot = self.core.snapshot(now);
+        steps.extend(self.combine(&mut snapshot));
         if turns.backlog.error.is_none() {
             self.report(&mut turns.periodic, now).await;
         }
@@ -358,6 +371,7 @@ impl Pipeline {
                 self.settings = settings;
                 return (effects.into(), None);
             }
+            Command::Shared(_) => return (step, None),
             Command::UpdateVendorPage(heard) => {
                 return (self.core.hear(*heard, now).into(), None);
             }
@@ -512,7 +526,10 @@ impl Pipeline {
 
     /// Shows what is true now.
     fn show(&mut self, mut snapshot: Snapshot) {
-        self.desk.annotate(&mut snapshot);
+        match &self.joint {
+            Some(joint) if !joint.is_alone() => joint.view().desk.annotate(&mut snapshot),
+            _ => self.desk.annotate(&mut snapshot),
+        }
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
         snapshot.leaders = routing::leaders(&snapshot);
         (self.alive)(&snapshot);

@@ -157,13 +157,18 @@ impl Pipeline {
     /// Ends what does not go on any more as of `now`, though no sample said so: the state had to be made anew, or endpoints
     /// were taken out of the configuration while nobody ran. It is recorded and told like any other end.
     pub(super) fn settle(&mut self, now: Timestamp) -> Effects {
-        let lost = self.desk.reconcile(&self.core.snapshot(now));
+        // What is shared is not this daemon's to end.
+        let lost = match &self.joint {
+            Some(_) => Vec::new(),
+            None => self.desk.reconcile(&self.core.snapshot(now)),
+        };
         let mut step = self.core.settle(now);
         step.incidents_changed(
             lost.into_iter()
                 .map(|incident| (Change::Resolved, incident))
                 .collect(),
             now,
+            &self.settings.monitor.location,
             &self.core.locale(),
         );
         step

@@ -45,6 +45,12 @@ pub trait Probe: Send + Sync + 'static {
         due: Due,
         started_at: Timestamp,
     ) -> impl Future<Output = Probed> + Send;
+
+    /// Whether this daemon is to make the probe that is `due`: where several probe from one location, one of them does.
+    fn claims(&self, endpoint: &Endpoint, due: &Due) -> impl Future<Output = bool> + Send {
+        let _ = (endpoint, due);
+        std::future::ready(true)
+    }
 }
 
 /// What the runner is told.
@@ -181,7 +187,7 @@ impl<P: Probe> Runner<P> {
     }
 }
 
-type Ended = Result<(tokio::task::Id, Probed), tokio::task::JoinError>;
+type Ended = Result<(tokio::task::Id, Option<Probed>), tokio::task::JoinError>;
 
 struct RunnerState {
     clock: Clock,
@@ -191,7 +197,8 @@ struct RunnerState {
     /// Endpoints that are not probed, and until when.
     paused: BTreeMap<String, Timestamp>,
     slots: Arc<Semaphore>,
-    in_flight: JoinSet<Probed>,
+    /// Gives nothing where another daemon makes the probe.
+    in_flight: JoinSet<Option<Probed>>,
     /// The endpoint of each task, and whether its result still counts.
     tasks: BTreeMap<tokio::task::Id, Task>,
 }
@@ -259,13 +266,16 @@ impl RunnerState {
                 due.endpoint.clone(),
             );
             let abort = self.in_flight.spawn(async move {
+                if !probe.claims(&endpoint, &due).await {
+                    return None;
+                }
                 // The semaphore is never closed.
                 let _slot = slots.acquire_owned().await;
                 let lag =
                     Instant::now().saturating_duration_since(clock.instant_of(due.scheduled_at));
                 let mut probed = probe.probe(endpoint, due, clock.now()).await;
                 probed.sample.schedule_lag_ms = lag.as_micros() as f64 / 1000.0;
-                probed
+                Some(probed)
             });
             self.tasks.insert(
                 abort.id(),
@@ -290,7 +300,8 @@ impl RunnerState {
         let mut reports = Vec::new();
         let missed = self.schedule.finished(&task.endpoint, now);
         match ended {
-            Ok((_, probed)) if task.counts => reports.push(Report::Probed(Box::new(probed))),
+            Ok((_, Some(probed))) if task.counts => reports.push(Report::Probed(Box::new(probed))),
+            Ok((_, None)) => return reports,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             _ => reports.push(Report::Skipped {
                 endpoint: task.endpoint.clone(),

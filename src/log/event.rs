@@ -85,6 +85,12 @@ events! {
     StoreFailed = "store.failed";
     /// The store is written again, with everything that waited.
     StoreRecovered = "store.recovered";
+    /// The database that several daemons share does not answer.
+    StoreUnreachable = "store.unreachable";
+    /// It answers again.
+    StoreReachable = "store.reachable";
+    /// Samples that had waited for it are in it.
+    StoreSpooled = "store.spooled";
     /// Nothing answers, connectivity checks included: this machine has no network.
     MonitorOffline = "monitor.offline";
     /// It has it back.

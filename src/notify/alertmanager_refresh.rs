@@ -156,6 +156,7 @@ mod tests {
         let sender = Sender::new(&config).unwrap();
         let store = Store::in_memory().unwrap();
         let context = WorkerContext {
+            shared: None,
             store: store.clone(),
             wall: Arc::new(clock::now),
             wake: Arc::new(Notify::new()),

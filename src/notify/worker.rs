@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
+use uuid::Uuid;
 
 use super::retry::RetryLog;
 use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
@@ -19,6 +20,7 @@ use crate::clock::WallClock;
 use crate::config::{Channel, Settings};
 use crate::links::Links;
 use crate::log::{Event, emit};
+use crate::store::postgres::{RENEW, SharedStore};
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
 use llmwatch_core::model::{NoticeType, Timestamp};
@@ -31,6 +33,20 @@ const POLL: Duration = Duration::from_secs(5);
 const MAX_HOLD: Duration = Duration::from_hours(1);
 /// How long a worker waits when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// How often a worker looks for rows that other daemons have queued or left.
+const SHARED_POLL: Duration = Duration::from_secs(1);
+/// How often the end of a delivery is recorded before that is left to the claim's end.
+const RECORD_ATTEMPTS: u32 = 5;
+
+/// Whose outbox a row is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// This daemon's.
+    Own,
+    /// The one that the daemons share.
+    Shared,
+}
+
 /// What every worker needs.
 #[derive(Clone)]
 pub struct WorkerContext {
@@ -42,6 +58,8 @@ pub struct WorkerContext {
     pub wake: Arc<Notify>,
     /// When to stop.
     pub stop: CancellationToken,
+    /// The store that several daemons share: what is queued there is delivered by one of them.
+    pub shared: Option<SharedStore>,
 }
 
 /// Runs a worker for each channel of the configuration, and new ones whenever it changes, until `stop` is cancelled.
@@ -180,7 +198,7 @@ impl Worker {
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
-            if let Some(wait) = self.step().await {
+            if let Some(wait) = Box::pin(self.step()).await {
                 tokio::select! {
                     () = self.context.stop.cancelled() => {}
                     () = woken => {}
@@ -203,7 +221,15 @@ impl Worker {
         }
         self.outage.hold_until = None;
         let result = match self.next().await {
-            Ok((Some(pending), _)) => self.deliver(pending).await.map(|()| None),
+            Ok((Some(pending), _)) => Box::pin(self.deliver(pending, Origin::Own))
+                .await
+                .map(|()| None),
+            Ok((None, _)) if let Some(pending) = self.claim().await => {
+                Box::pin(self.deliver(pending, Origin::Shared))
+                    .await
+                    .map(|()| None)
+            }
+            Ok((None, _)) if self.context.shared.is_some() => Ok(Some(SHARED_POLL)),
             Ok((None, next)) => Ok(Some(next.map_or(POLL, |at| {
                 Duration::from_millis(at.since_ms(now).max(1).unsigned_abs()).min(POLL)
             }))),
@@ -232,8 +258,33 @@ impl Worker {
             .await
     }
 
+    /// The next row of the shared outbox that this daemon may deliver.
+    async fn claim(&self) -> Option<Pending> {
+        let shared = self.context.shared.as_ref()?;
+        // A store that does not answer is the coordinator's to report.
+        shared.claim(&self.channel.name).await.ok().flatten()
+    }
+
+    /// Keeps the claim on a row while it is being delivered. Ends when another daemon has taken it over.
+    async fn hold_claim(&self, id: Uuid, origin: Origin) {
+        let Some(shared) = self
+            .context
+            .shared
+            .as_ref()
+            .filter(|_| origin == Origin::Shared)
+        else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(RENEW).await;
+            if matches!(shared.renew_claim(id).await, Ok(false)) {
+                return;
+            }
+        }
+    }
+
     /// One attempt, and what came of it.
-    async fn deliver(&mut self, pending: Pending) -> Result<(), StoreError> {
+    async fn deliver(&mut self, pending: Pending, origin: Origin) -> Result<(), StoreError> {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
         // Whoever has it, or may have it, from before it was over still needs the message about its end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
@@ -250,6 +301,7 @@ impl Worker {
         let attempt = tokio::select! {
             attempt = attempt => attempt,
             () = drained => return Ok(()),
+            () = self.hold_claim(pending.notice.id, origin) => return Ok(()),
         };
         let now = (self.context.wall)();
         let (attempted, progress, error) = match attempt {
@@ -286,7 +338,62 @@ impl Worker {
                 (attempted, progress, Some(error))
             }
         };
-        self.record(pending, now, attempted, &progress, error).await
+        match origin {
+            Origin::Own => self.record(pending, now, attempted, &progress, error).await,
+            Origin::Shared => {
+                self.record_shared(&pending, now, attempted, &progress, error.as_deref())
+                    .await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Records an attempt in the shared store. If that does not answer, the claim ends and the message is sent again with
+    /// the same id.
+    async fn record_shared(
+        &mut self,
+        pending: &Pending,
+        now: Timestamp,
+        attempted: DeliveryOutcome,
+        progress: &Progress,
+        error: Option<&str>,
+    ) {
+        let Some(shared) = self.context.shared.clone() else {
+            return;
+        };
+        // Plain data with string keys: serializing cannot fail.
+        let progress = serde_json::to_string(progress).unwrap_or_default();
+        let wait = match attempted {
+            DeliveryOutcome::RetryAt(at) => {
+                Duration::from_millis(at.since_ms(now).max(0).unsigned_abs())
+            }
+            _ => Duration::ZERO,
+        };
+        let is_success = matches!(
+            attempted,
+            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd
+        );
+        let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
+        if is_success {
+            self.outage = Outage::default();
+            self.retries.forget(&self.channel.name);
+        }
+        let fallback = self.channel.filters.fallback.as_deref();
+        for _ in 0..RECORD_ATTEMPTS {
+            let recorded = shared
+                .record_shared_attempt(pending, attempted, wait, &progress, error, fallback)
+                .await;
+            if recorded.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if is_back {
+            let _ = shared.release_shared_channel(&self.channel.name).await;
+        }
+        if fallback.is_some() {
+            self.context.wake.notify_waiters();
+        }
     }
 
     /// When the attempt after one that failed is made, if at all.

@@ -13,6 +13,7 @@ mod lock;
 mod migrate;
 mod open_error;
 mod outbox;
+pub mod postgres;
 mod queue;
 mod retention;
 mod rollups;
@@ -45,6 +46,7 @@ pub use history::NotificationRow;
 pub use integrity::{Condition, IntegrityError, Repair, repair};
 pub use link_key::LINK_KEY_BYTES;
 pub use lock::StoreLock;
+pub(crate) use outbox::derived_id;
 pub use outbox::{DeliveryOutcome, OutboxRow, Pending};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
@@ -280,9 +282,14 @@ impl Commit {
     /// Writes what follows from the sample with the number `seq`, or from something else after it.
     fn write_consequences(&self, tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
         for incident in &self.incidents {
+            // Two daemons that were alone may have given one number: it belongs to the incident that all know by it.
+            tx.prepare_cached(
+                "UPDATE incident SET number = (SELECT max(number) + 1 FROM incident) WHERE number = ?1 AND id <> ?2",
+            )?
+            .execute(params![incident.number.cast_signed(), incident.id])?;
             tx.prepare_cached(
                 "INSERT INTO incident (id, number, open, started_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (id) DO UPDATE SET open = excluded.open, started_at = excluded.started_at,
+                 ON CONFLICT (id) DO UPDATE SET number = excluded.number, open = excluded.open, started_at = excluded.started_at,
                     data = excluded.data",
             )?
             .execute(params![

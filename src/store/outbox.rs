@@ -534,7 +534,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
         && was_told_the_end(tx, pending, &pending.channel)?
     {
         // A receiver that keeps what it is told until another message ends it gets that message as well.
-        let id = uuid::Builder::from_custom_bytes(digest_of(notice.id, "end")).into_uuid();
+        let id = derived_id(notice.id, "end");
         let (r#type, thread) = (NoticeType::Resolved, Some(notice.id));
         let end = Notice {
             id,
@@ -555,8 +555,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
     }
     match fallback {
         Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
-            let there =
-                |id: Uuid| uuid::Builder::from_custom_bytes(digest_of(id, fallback)).into_uuid();
+            let there = |id: Uuid| derived_id(id, fallback);
             let notice = Notice {
                 id: there(pending.notice.id),
                 // The first message came there in the same way.
@@ -657,10 +656,10 @@ fn was_told_the_end(
     )
 }
 
-/// The bytes of an id that is the same whenever the same notification goes to the same other channel.
-fn digest_of(id: Uuid, channel: &str) -> [u8; 16] {
+/// An id that is the same whenever the same notification goes to the same other channel.
+pub(crate) fn derived_id(id: Uuid, channel: &str) -> Uuid {
     let digest = ring::digest::digest(&ring::digest::SHA256, format!("{id}\n{channel}").as_bytes());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest.as_ref()[..16]);
-    bytes
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }

@@ -35,6 +35,8 @@ pub struct SampleQuery {
 pub struct SamplePage<'a> {
     /// The endpoint's name.
     pub endpoint: &'a str,
+    /// Only from this location; `None` for all.
+    pub location: Option<&'a str>,
     /// Recorded before the sample with this number; `None` begins with the newest.
     pub before_seq: Option<i64>,
     /// Begun at or after this moment.
@@ -66,7 +68,7 @@ impl Store {
             let mut reader = SampleReader::default();
             let mut found = Vec::new();
             let before = page.before_seq.unwrap_or(i64::MAX);
-            for series in series_of(c, page.endpoint)? {
+            for series in series_from(c, page.endpoint, page.location)? {
                 let mut left = page.limit;
                 let mut take = |seq: i64| {
                     let Some(sample) = reader.at(c, seq)? else {
@@ -104,6 +106,7 @@ impl Store {
         for outcome in [Outcome::Slow, Outcome::Failed] {
             found.extend(self.samples(SamplePage {
                 endpoint,
+                location: None,
                 before_seq: None,
                 since: None,
                 until: None,
@@ -173,11 +176,17 @@ fn each_bad(
     Ok(())
 }
 
-/// The numbers of the series of one endpoint.
-pub(super) fn series_of(c: &Connection, endpoint: &str) -> rusqlite::Result<Vec<i64>> {
-    c.prepare_cached("SELECT id FROM series WHERE endpoint = ?1 ORDER BY id")?
-        .query_map([endpoint], |r| r.get(0))?
-        .collect()
+/// The numbers of the series of one endpoint, from one location or from all.
+fn series_from(
+    c: &Connection,
+    endpoint: &str,
+    location: Option<&str>,
+) -> rusqlite::Result<Vec<i64>> {
+    c.prepare_cached(
+        "SELECT id FROM series WHERE endpoint = ?1 AND (?2 IS NULL OR location = ?2) ORDER BY id",
+    )?
+    .query_map(params![endpoint, location], |r| r.get(0))?
+    .collect()
 }
 
 /// What is the same for many samples.

@@ -11,6 +11,7 @@ mod format;
 mod metrics;
 mod middleware;
 pub mod pages;
+mod place;
 mod problem;
 mod reader;
 mod serve;
@@ -39,6 +40,7 @@ use crate::links::Links;
 use crate::log::broadcast::Broadcast;
 use crate::metrics::Counters;
 use crate::store::Store;
+use crate::store::postgres::SPOOL_LIMIT;
 use crate::subscriptions::Subscriptions;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::Timestamp;
@@ -181,6 +183,15 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
             StatusCode::SERVICE_UNAVAILABLE,
             "not recording: the store cannot be written; the log says why\n".into(),
         );
+    }
+    if snapshot.spooled >= SPOOL_LIMIT {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not recording: the shared store has been away for too long\n".into(),
+        );
+    }
+    if !config.monitor.probe {
+        return (StatusCode::OK, "ready: this daemon does not probe\n".into());
     }
     let stretch = budget::stretch(&config);
     let Some(patience) = config

@@ -54,6 +54,11 @@ fn snapshot_summary(snapshot: &Snapshot) -> Snapshot {
         drills: Drills::default(),
         official: Vec::new(),
         leaders: snapshot.leaders.clone(),
+        locations: snapshot.locations.clone(),
+        partners: Vec::new(),
+        differences: Vec::new(),
+        alone_since: snapshot.alone_since,
+        spooled: 0,
     }
 }
 

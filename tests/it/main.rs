@@ -22,6 +22,7 @@ mod fold;
 mod formats;
 mod hostile_servers;
 mod links;
+mod locations;
 mod memory;
 mod notification_policy;
 mod otlp;

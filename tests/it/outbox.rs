@@ -162,6 +162,7 @@ impl Scene {
         let wall: WallClock = Arc::new(move || START + begun.elapsed());
         let stop = CancellationToken::new();
         let post = WorkerContext {
+            shared: None,
             store: self.store.clone(),
             wall,
             wake: self.wake.clone(),
@@ -603,6 +604,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
     let stop = CancellationToken::new();
     let wake = Arc::new(Notify::new());
     let post = WorkerContext {
+        shared: None,
         store: store.clone(),
         wall: Arc::new(clock::now),
         wake,

@@ -170,6 +170,7 @@ fn pages_of_samples_go_back_in_time_without_gaps_or_repeats() {
         (0..25).flat_map(|n| [ends(n), good("b", Timestamp(n))]),
     );
     let mut page = SamplePage {
+        location: None,
         endpoint: "a",
         before_seq: None,
         since: None,
@@ -236,6 +237,7 @@ fn what_is_too_old_is_forgotten_in_small_steps_and_the_file_shrinks() {
     }
     assert!(steps >= 2880 / 500, "it took {steps} steps");
     let left = SamplePage {
+        location: None,
         endpoint: "a",
         before_seq: None,
         since: None,

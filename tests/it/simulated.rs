@@ -131,6 +131,7 @@ async fn watch_by(
         stop: stop.clone(),
     };
     let pipeline = Pipeline {
+        joint: None,
         settings: config.clone(),
         core,
         desk: NotificationScheduler::default(),
@@ -147,6 +148,7 @@ async fn watch_by(
         alive: Box::new(|_| {}),
     };
     let post = worker::WorkerContext {
+        shared: None,
         store: store.clone(),
         wall,
         wake,

@@ -56,6 +56,10 @@ fn incident(id: Uuid) -> Incident {
         recovered: Vec::new(),
         explains: Vec::new(),
         explained_by: None,
+        locations: Vec::new(),
+        scope: llmwatch_core::model::Scope::All,
+        reached_from: Vec::new(),
+        alone: false,
         new_normal: Vec::new(),
         removed: false,
     }
@@ -696,6 +700,7 @@ fn a_store_of_release_0_1_keeps_everything() {
     drop(store);
     let store = Store::open(&path).unwrap();
     let page = SamplePage {
+        location: None,
         endpoint: "openai-chat",
         before_seq: None,
         since: None,

@@ -20,6 +20,8 @@ pub mod alerting;
 
 pub mod message;
 
+pub mod locations;
+
 pub mod report;
 
 pub mod monitor;

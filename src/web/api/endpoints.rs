@@ -1,5 +1,6 @@
 //! Endpoints, their samples and their history.
 
+use crate::web::place::Place;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,20 +38,25 @@ pub(super) struct Endpoints {
 }
 
 /// Every endpoint as it is now.
-#[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", responses((status = 200, body = Endpoints)))]
-pub(super) async fn list(State(view): State<View>, reader: Reader) -> Response {
-    let snapshot = view.snapshot.borrow().clone();
+#[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", params(Place),
+    responses((status = 200, body = Endpoints)))]
+pub(super) async fn list(
+    State(view): State<View>,
+    reader: Reader,
+    place: Place,
+) -> Result<Response, Problem> {
+    let snapshot = place.view(view.snapshot.borrow().clone())?;
     if !reader.sees_all() {
         let endpoints = snapshot.endpoints.iter();
         let endpoints: Vec<_> = endpoints
             .map(|e| summary::endpoint_json(e, &snapshot))
             .collect();
-        return Json(json!({"endpoints": endpoints})).into_response();
+        return Ok(Json(json!({"endpoints": endpoints})).into_response());
     }
-    Json(Endpoints {
+    Ok(Json(Endpoints {
         endpoints: snapshot.endpoints.clone(),
     })
-    .into_response()
+    .into_response())
 }
 
 /// Which endpoint.
@@ -97,14 +103,15 @@ pub(super) struct Availability {
 }
 
 /// One endpoint.
-#[utoipa::path(get, path = "/api/v1/endpoints/{name}", operation_id = "endpoint", params(Named),
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}", operation_id = "endpoint", params(Named, Place),
     responses((status = 200, body = EndpointDetail)))]
 pub(super) async fn one(
     State(view): State<View>,
     reader: Reader,
+    place: Place,
     Path(Named { name }): Path<Named>,
 ) -> Result<Response, Problem> {
-    let snapshot = view.snapshot.borrow().clone();
+    let snapshot = place.view(view.snapshot.borrow().clone())?;
     let config = view.config.borrow().clone();
     let now = snapshot
         .endpoints
@@ -184,6 +191,8 @@ pub(super) struct SamplesQuery {
     since: Option<Timestamp>,
     /// Begun before this moment.
     until: Option<Timestamp>,
+    /// Only from this location; unasked from all.
+    location: Option<String>,
 }
 
 /// A page of samples.
@@ -210,6 +219,7 @@ pub(super) async fn samples(
         // One more than wanted says whether there is a next page.
         store.samples(SamplePage {
             endpoint: &name,
+            location: ask.location.as_deref(),
             before_seq,
             since: ask.since,
             until: ask.until,

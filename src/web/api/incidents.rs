@@ -1,5 +1,6 @@
 //! Incidents, newest first, and one by its number.
 
+use crate::web::place::Place;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -50,11 +51,12 @@ pub(super) struct Incidents {
 }
 
 /// The incidents, newest first.
-#[utoipa::path(get, path = "/api/v1/incidents", operation_id = "incidents", params(IncidentsQuery),
+#[utoipa::path(get, path = "/api/v1/incidents", operation_id = "incidents", params(IncidentsQuery, Place),
     responses((status = 200, body = Incidents)))]
 pub(super) async fn list(
     State(view): State<View>,
     reader: Reader,
+    place: Place,
     Query(ask): Query<IncidentsQuery>,
 ) -> Result<Response, Problem> {
     let limit = limit(ask.limit)?;
@@ -71,10 +73,13 @@ pub(super) async fn list(
         .filter(|_| more)
         .map(|row| row.number.to_string());
     let snapshot = view.snapshot.borrow().clone();
-    let incidents: Vec<Incident> = rows
+    let mut incidents: Vec<Incident> = rows
         .iter()
         .map(|row| read(row, &snapshot))
         .collect::<Result<_, _>>()?;
+    if let Some(location) = &place.location {
+        incidents.retain(|i| i.locations.iter().any(|l| l.location == *location));
+    }
     if !reader.sees_all() {
         let incidents: Vec<_> = incidents.iter().map(summary::incident_json).collect();
         return Ok(Json(json!({"incidents": incidents, "next": next})).into_response());

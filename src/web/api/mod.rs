@@ -9,6 +9,7 @@ pub(super) mod route;
 mod silences;
 mod statuspage;
 
+use crate::web::place::Place;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -65,13 +66,18 @@ pub(super) fn routes() -> Router<View> {
 }
 
 /// What is true now.
-#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", responses((status = 200, body = Snapshot)))]
-async fn status(State(view): State<View>, reader: Reader) -> Response {
-    let snapshot = view.snapshot.borrow().clone();
+#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", params(Place),
+    responses((status = 200, body = Snapshot)))]
+async fn status(
+    State(view): State<View>,
+    reader: Reader,
+    place: Place,
+) -> Result<Response, Problem> {
+    let snapshot = place.view(view.snapshot.borrow().clone())?;
     if !reader.sees_all() {
-        return Json(summary::status_json(&snapshot)).into_response();
+        return Ok(Json(summary::status_json(&snapshot)).into_response());
     }
-    Json(&*snapshot).into_response()
+    Ok(Json(&*snapshot).into_response())
 }
 
 /// How many items are wanted.

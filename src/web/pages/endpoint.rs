@@ -374,6 +374,7 @@ fn steps(store: &Store, endpoint: &str, window: Window) -> Result<Vec<Rollup>, S
     }
     let (since, until) = (Some(window.since), Some(window.until));
     let page = SamplePage {
+        location: None,
         endpoint,
         before_seq: None,
         since,
@@ -395,6 +396,7 @@ fn steps(store: &Store, endpoint: &str, window: Window) -> Result<Vec<Rollup>, S
 fn last_good(store: &Store, endpoint: &str) -> Result<Option<Sample>, StoreError> {
     let outcome = Some(Outcome::Ok);
     let page = SamplePage {
+        location: None,
         endpoint,
         before_seq: None,
         since: None,

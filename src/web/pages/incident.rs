@@ -206,6 +206,7 @@ fn first_bad(store: &Store, incident: &Incident) -> Result<Vec<Sample>, StoreErr
     let mut found = Vec::new();
     for endpoint in incident.endpoints.iter().take(FIRST_OF) {
         let page = SamplePage {
+            location: None,
             endpoint,
             before_seq: None,
             since: Some(incident.started_at),

@@ -15,6 +15,7 @@ use crate::web::format::{
     self, Headline, count, dollars, duration, headline, latency, pending, percent, severity,
     whose_fault,
 };
+use crate::web::place::Place;
 use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
@@ -45,12 +46,17 @@ pub(super) struct Asked {
     show: Option<String>,
     /// The provider whose endpoints are all shown.
     provider: Option<String>,
+    /// The location whose view is shown.
+    location: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "pages/index.html")]
 struct IndexPage {
     frame: Frame,
+    /// The locations that can be chosen, and whether each is the chosen one.
+    places: Vec<(String, bool)>,
+    matrix: Vec<MatrixRow>,
     headline: Headline,
     class: &'static str,
     problems: Vec<ProblemLine>,
@@ -203,7 +209,12 @@ pub(super) async fn page(
     request: HeaderMap,
 ) -> Response {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
+    let place = Place {
+        location: asked.location.clone(),
+    };
+    let all = view.snapshot.borrow().clone();
+    let shown = place.view(all.clone()).unwrap_or(all);
+    let snapshot = summary::snapshot_for(reader, shown);
     let read = async {
         Ok((
             view.history.get(&view.store, (view.wall)()).await?,
@@ -251,6 +262,8 @@ fn render(
     let budget = frame.config.budget.daily_usd;
     let has_endpoints = !snapshot.endpoints.is_empty();
     IndexPage {
+        places: places(snapshot, asked.location.as_deref()),
+        matrix: matrix(snapshot),
         class: match (headline.status, problems.first()) {
             (Status::Operational, Some(_)) => "wait",
             (Status::Unknown, Some(problem)) if problem.class == "wait" => "wait",
@@ -286,6 +299,38 @@ fn render(
         },
         frame,
     }
+}
+
+/// An endpoint and its status from each location, in the order of the columns.
+struct MatrixRow {
+    name: String,
+    cells: Vec<(&'static str, &'static str)>,
+}
+
+fn places(snapshot: &Snapshot, chosen: Option<&str>) -> Vec<(String, bool)> {
+    let is_chosen = |name: &String| chosen == Some(name.as_str());
+    let names = snapshot.locations.iter();
+    names.map(|name| (name.clone(), is_chosen(name))).collect()
+}
+
+fn matrix(snapshot: &Snapshot) -> Vec<MatrixRow> {
+    if snapshot.locations.len() < 2 {
+        return Vec::new();
+    }
+    let row = |endpoint: &EndpointView| MatrixRow {
+        name: endpoint.name.clone(),
+        cells: snapshot
+            .locations
+            .iter()
+            .map(|location| {
+                let own = endpoint.locations.iter().find(|l| l.location == *location);
+                own.map_or(("none", "not probed"), |l| {
+                    (class(l.status), l.status.as_str())
+                })
+            })
+            .collect(),
+    };
+    snapshot.endpoints.iter().map(row).collect()
 }
 
 fn problem_line(problem: format::Problem, root: &str) -> ProblemLine {

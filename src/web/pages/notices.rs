@@ -93,6 +93,22 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     if !frame.sees_all {
         return notices;
     }
+    if let Some(since) = &snapshot.alone_since {
+        notices.push((
+            "bad",
+            format!(
+                "The shared database has not been reached since {}. What the other locations see is not known; samples wait \
+                 on this machine.",
+                frame.moment(since)
+            ),
+        ));
+    }
+    notices.extend(
+        snapshot
+            .differences
+            .iter()
+            .map(|text| ("slow", sentence(text))),
+    );
     if snapshot.store_error.is_some() {
         notices.push((
             "bad",

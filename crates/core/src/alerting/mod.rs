@@ -220,6 +220,35 @@ impl NotificationScheduler {
         self.reported_until = Some(at);
     }
 
+    /// Takes over the incidents of `other` that are not known here, with who was notified of them; its silences as well.
+    pub fn adopt(&mut self, other: &Self) {
+        for (id, case) in &other.cases {
+            if !self.cases.contains_key(id) {
+                self.cases.insert(*id, case.clone());
+                self.changed = true;
+            }
+        }
+        for silence in &other.silences {
+            if !self.silences.iter().any(|s| s.id == silence.id) {
+                self.silences.push(silence.clone());
+                self.changed = true;
+            }
+        }
+    }
+
+    /// The incidents that were notified by this daemon's own verdict.
+    pub fn alone(&self) -> impl Iterator<Item = Uuid> {
+        let cases = self.cases.values().map(|case| &case.incident);
+        cases.filter(|i| i.alone).map(|i| i.id)
+    }
+
+    /// Forgets all incidents and silences: from now on others look after them.
+    pub fn drop_incidents(&mut self) {
+        self.changed |= !self.cases.is_empty() || !self.silences.is_empty();
+        self.cases.clear();
+        self.silences.clear();
+    }
+
     /// Begins a silence.
     pub fn silence(&mut self, silence: Silence) {
         self.changed = true;

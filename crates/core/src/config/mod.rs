@@ -30,6 +30,8 @@ pub struct Config {
     pub monitor: Monitor,
     /// `[budget]`
     pub budget: Budget,
+    /// `[quorum]`
+    pub quorum: Quorum,
     /// `[[endpoint]]`, the enabled ones, in the order of the file.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// `[[connectivity_check]]`; empty when turned off or not needed.
@@ -59,6 +61,8 @@ pub struct Monitor {
     pub language: Language,
     /// The proxy that probes use.
     pub proxy: Proxy,
+    /// Whether this daemon probes at all.
+    pub probe: bool,
 }
 
 /// `[budget]`
@@ -68,6 +72,55 @@ pub struct Budget {
     pub daily_usd: f64,
     /// The most tokens that probing may use a day, over all endpoints.
     pub daily_tokens: Option<u64>,
+    /// Whether both limits are for all daemons of one store together.
+    pub shared: bool,
+}
+
+/// `[quorum]`: when several locations agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quorum {
+    /// How many locations have to agree that an endpoint is down.
+    pub agree: Agree,
+    /// A location that has not probed for this long does not count; `None` for three intervals.
+    pub stale_after: Option<Duration>,
+    /// A daemon that cannot reach the shared store for this long notifies by its own verdict.
+    pub alone_after: Duration,
+}
+
+impl Default for Quorum {
+    fn default() -> Self {
+        Self {
+            agree: Agree::Majority,
+            stale_after: None,
+            alone_after: Duration::from_mins(5),
+        }
+    }
+}
+
+/// How many locations have to agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agree {
+    /// More than half of those that count.
+    Majority,
+    /// One.
+    Any,
+    /// All that count.
+    All,
+    /// This many, or all if fewer count.
+    Count(u32),
+}
+
+impl Agree {
+    /// How many of `live` locations are needed; at least 1.
+    pub fn needed(self, live: usize) -> usize {
+        let needed = match self {
+            Self::Majority => live / 2 + 1,
+            Self::Any => 1,
+            Self::All => live,
+            Self::Count(n) => (n as usize).min(live),
+        };
+        needed.max(1)
+    }
 }
 
 impl Config {

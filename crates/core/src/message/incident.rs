@@ -1,6 +1,7 @@
 //! The texts of an incident: title, explanation, whose fault and why.
 
 use super::fault::{local_cause, remedy};
+use super::place;
 use super::values::Locale;
 use crate::model::{
     Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
@@ -37,8 +38,11 @@ pub fn narrate(incident: &mut Incident, locale: &Locale) {
     };
     let (title, explanation, reason) =
         (narrator.title(), narrator.explanation(), narrator.reason());
-    incident.title = title;
-    incident.explanation = explanation;
+    incident.title = place::title(incident, &title);
+    incident.explanation = match place::sentence(incident, locale) {
+        Some(sentence) => format!("{explanation} {sentence}"),
+        None => explanation,
+    };
     incident.attribution_reason = reason;
 }
 
@@ -180,7 +184,8 @@ pub fn summary(incident: &Incident, locale: &Locale) -> String {
 
 /// One line about an incident that is over: `openai-chat recovered after 11 min (was: http.5xx)`.
 pub fn outcome(incident: &Incident, locale: &Locale) -> String {
-    let (vendor, names) = (vendor(incident), names(incident, locale));
+    let vendor = format!("{}{}", place::prefix(incident), vendor(incident));
+    let names = names(incident, locale);
     let lasted = locale.duration(incident.duration_s);
     if incident.removed {
         return text!(

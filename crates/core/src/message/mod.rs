@@ -4,6 +4,7 @@ pub mod document;
 pub mod fault;
 pub mod incident;
 pub mod monitor_notice;
+pub mod place;
 pub mod receivers;
 pub mod render;
 pub mod severity;

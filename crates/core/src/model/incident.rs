@@ -250,10 +250,44 @@ pub struct Incident {
     /// What the vendor's own status page says.
     #[serde(default)]
     pub official: Official,
+    /// The locations that see it, with how they see it; more than one only where several daemons share a store.
+    #[serde(default)]
+    pub locations: Vec<IncidentLocation>,
+    /// Whether enough locations see it for the verdict of all.
+    #[serde(default)]
+    pub scope: Scope,
+    /// The locations that reach its endpoints meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reached_from: Vec<String>,
+    /// Whether one daemon decided it by itself because it could not reach the shared store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// What the texts are made from. Rows of release 0.1 have none, and keep the texts that they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(ignore)]
     pub facts: Option<IncidentFacts>,
+}
+
+/// One location's part in an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IncidentLocation {
+    /// The location's name.
+    pub location: String,
+    /// How its endpoints are from there; operational once that location has recovered.
+    pub state: Status,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How far an incident reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// As many locations see it as `[quorum]` asks for.
+    #[default]
+    All,
+    /// Fewer locations see it; others reach the endpoints.
+    Location,
 }
 
 /// What is known around an incident: who else is affected, who is not, and what changed.
@@ -340,6 +374,21 @@ pub struct Reattribution {
 }
 
 impl Incident {
+    /// Has it seen from `location`, unless it is known already who sees it.
+    pub fn place(&mut self, location: &str) {
+        if self.locations.is_empty() {
+            self.locations.push(IncidentLocation {
+                location: location.to_owned(),
+                state: self.status,
+                since: self.started_at,
+            });
+        } else if let [only] = self.locations.as_mut_slice()
+            && only.location == location
+        {
+            (only.state, only.since) = (self.status, self.started_at);
+        }
+    }
+
     /// Whether it ended by a recovery: not by becoming part of another incident, by a new baseline, or with its
     /// endpoints.
     pub fn has_recovered(&self) -> bool {
@@ -351,8 +400,9 @@ impl Incident {
 
     /// The number of the incident that it became part of.
     pub fn merged_into(&self) -> Option<u64> {
+        let may_be = self.attribution == Attribution::Account || self.alone;
         self.explained_by
-            .filter(|_| self.resolved_at.is_some() && self.attribution == Attribution::Account)
+            .filter(|_| self.resolved_at.is_some() && may_be)
     }
 
     /// Whether the provider is only suspected: it rejects an account that worked before.

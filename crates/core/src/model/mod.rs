@@ -28,8 +28,8 @@ pub use endpoint::{
 pub use fault::{Attribution, Fault};
 pub use incident::{
     Acknowledgement, Alternative, Cause, Confirmation, Elsewhere, Evidence, EvidenceSample,
-    Incident, IncidentFacts, IncidentKind, IncidentState, Measure, Note, Only, Reattribution,
-    Status, TypicalAndNow,
+    Incident, IncidentFacts, IncidentKind, IncidentLocation, IncidentState, Measure, Note, Only,
+    Reattribution, Scope, Status, TypicalAndNow,
 };
 pub use language::Language;
 pub use notification::{
@@ -39,6 +39,8 @@ pub use notification::{
 pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
 pub use silence::Silence;
-pub use snapshot::{AlertState, AlertView, EndpointView, MaintenanceView, Snapshot, VendorView};
+pub use snapshot::{
+    AlertState, AlertView, EndpointView, LocationView, MaintenanceView, Snapshot, VendorView,
+};
 pub use time::{Timestamp, is_plausible, moved};
 pub use vendor_status::{Official, VendorIncident, VendorPage};

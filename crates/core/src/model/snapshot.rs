@@ -64,6 +64,21 @@ pub struct Snapshot {
     /// The endpoint to use in each group (see the module `route`).
     #[serde(default)]
     pub leaders: BTreeMap<String, String>,
+    /// The locations whose daemons share the store; empty where this daemon has one of its own.
+    #[serde(default)]
+    pub locations: Vec<String>,
+    /// The machines that probe from the same location as this one.
+    #[serde(default)]
+    pub partners: Vec<String>,
+    /// What the configurations of the daemons differ in.
+    #[serde(default)]
+    pub differences: Vec<String>,
+    /// Since when the shared store cannot be reached.
+    #[serde(default)]
+    pub alone_since: Option<Timestamp>,
+    /// Samples that wait on this machine for the shared store.
+    #[serde(default)]
+    pub spooled: i64,
 }
 
 /// One vendor's own status page as it was read last.
@@ -123,6 +138,12 @@ pub struct EndpointView {
     /// Whether there is an alert, or the evidence for one.
     #[serde(default)]
     pub alert: AlertView,
+    /// How it is from each location, where several daemons share a store.
+    #[serde(default)]
+    pub locations: Vec<LocationView>,
+    /// The locations from which it is degraded or down.
+    #[serde(default)]
+    pub locations_down: Vec<String>,
 }
 
 /// The state of an endpoint's alert, named as Prometheus names it.
@@ -193,6 +214,21 @@ impl EndpointView {
     }
 }
 
+/// An endpoint as one location sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LocationView {
+    /// The location.
+    pub location: String,
+    /// How the endpoint is from there; unknown when that location has not probed for too long.
+    pub status: Status,
+    /// When it was last probed from there.
+    pub last_probe_at: Option<Timestamp>,
+    /// Median first token of the recent good probes from there, in milliseconds.
+    pub first_token_ms_p50: Option<f64>,
+    /// Share of good probes from there in the last 24 hours, 0 to 1.
+    pub availability_24h: Option<f64>,
+}
+
 impl Snapshot {
     /// Of nothing, at `at`.
     pub fn empty(at: Timestamp) -> Self {
@@ -213,6 +249,11 @@ impl Snapshot {
             drills: Drills::default(),
             official: Vec::new(),
             leaders: BTreeMap::new(),
+            locations: Vec::new(),
+            partners: Vec::new(),
+            differences: Vec::new(),
+            alone_since: None,
+            spooled: 0,
         }
     }
 

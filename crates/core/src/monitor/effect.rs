@@ -251,14 +251,16 @@ impl Effects {
                 .all(|effect| matches!(effect, Effect::Record(_) | Effect::Recheck { .. }))
     }
 
-    /// Incidents changed at `at`: their texts are written for the readers of `locale`.
+    /// Incidents changed at `at`, as seen from `location`: their texts are written for the readers of `locale`.
     pub fn incidents_changed(
         &mut self,
         changes: Vec<(Change, Incident)>,
         at: Timestamp,
+        location: &str,
         locale: &Locale,
     ) {
         for (change, mut incident) in changes {
+            incident.place(location);
             message::incident::narrate(&mut incident, locale);
             self.push(Effect::Incident(change, Box::new(incident), at));
         }

@@ -63,6 +63,8 @@ pub struct MonitorState {
     checkpoint_at: Timestamp,
     /// The end of the last sample that was remembered.
     remembered: Option<Timestamp>,
+    /// What other daemons that share the budget have spent today, in US dollars and tokens.
+    spent_elsewhere: (f64, u64),
 }
 
 /// A checkpoint.
@@ -140,6 +142,7 @@ impl MonitorState {
             recents,
             checkpoint_at: Timestamp(0),
             remembered: None,
+            spent_elsewhere: (0.0, 0),
         }
     }
 
@@ -242,6 +245,7 @@ impl MonitorState {
         step.incidents_changed(
             closed.into_iter().map(|i| (Change::Resolved, i)).collect(),
             at,
+            &self.config.monitor.location,
             &self.locale(),
         );
         step.record(Record::Checkpoint(self.checkpoint()));
@@ -339,7 +343,8 @@ impl MonitorState {
                 fault: sample.fault,
             });
         }
-        step.incidents_changed(changes, at, &self.locale());
+        let location = &self.config.monitor.location;
+        step.incidents_changed(changes, at, location, &self.locale());
         let after = self.statuses(shown, at);
         for (name, now) in &after {
             if let Some(was) = before.get(name).filter(|was| *was != now)
@@ -391,6 +396,11 @@ impl MonitorState {
             last_recorded_at: None,
             store_error: None,
             leaders: BTreeMap::new(),
+            locations: Vec::new(),
+            partners: Vec::new(),
+            differences: Vec::new(),
+            alone_since: None,
+            spooled: 0,
             endpoints: self
                 .config
                 .endpoints
@@ -404,6 +414,7 @@ impl MonitorState {
                 .map(|i| {
                     let mut incident = i.clone();
                     incident.duration_s = now.since_ms(i.started_at).max(0) as f64 / 1000.0;
+                    incident.place(&self.config.monitor.location);
                     message::incident::narrate(&mut incident, &self.locale());
                     incident
                 })
@@ -665,6 +676,7 @@ impl MonitorState {
         let day = self.local_day(sample.started_at);
         let spent = &mut self.state.spent;
         if spent.day != day {
+            self.spent_elsewhere = (0.0, 0);
             let was_over = spent.over;
             *spent = Spent {
                 day,
@@ -679,10 +691,11 @@ impl MonitorState {
         spent.usd += usd;
         spent.tokens = spent.tokens.saturating_add(tokens);
         let budget = self.config.budget;
-        let over = spent.usd >= budget.daily_usd
+        let (usd_elsewhere, tokens_elsewhere) = self.spent_elsewhere;
+        let over = spent.usd + usd_elsewhere >= budget.daily_usd
             || budget
                 .daily_tokens
-                .is_some_and(|limit| spent.tokens >= limit);
+                .is_some_and(|limit| spent.tokens.saturating_add(tokens_elsewhere) >= limit);
         if over && !spent.over {
             spent.over = true;
             let (usd, tokens) = (spent.usd, spent.tokens);
@@ -755,6 +768,20 @@ impl MonitorState {
             endpoint: name.clone(),
             until,
         });
+    }
+
+    /// What all daemons of a shared store have spent today, in US dollars and tokens, this one included.
+    pub fn spent_by_all(&mut self, usd: f64, tokens: u64) {
+        let spent = &self.state.spent;
+        self.spent_elsewhere = (
+            (usd - spent.usd).max(0.0),
+            tokens.saturating_sub(spent.tokens),
+        );
+    }
+
+    /// By how much every interval is stretched; 1 or more.
+    pub fn stretch(&self) -> f64 {
+        self.stretch
     }
 
     /// The endpoints that are paused because of their own excess, and until when.

@@ -224,6 +224,8 @@ impl Recent {
             failed_in_a_row: self.failures.iter().rev().take_while(|f| **f).count() as u32,
             last_hour: self.last_hour(now),
             alert: AlertView::default(),
+            locations: Vec::new(),
+            locations_down: Vec::new(),
         }
     }
 

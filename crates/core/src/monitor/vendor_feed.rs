@@ -83,7 +83,12 @@ impl MonitorState {
             match (published, incident.resolved_at) {
                 (false, _) => {}
                 (true, None) => {
-                    step.incidents_changed(vec![(Change::Updated, incident)], at, &self.locale());
+                    step.incidents_changed(
+                        vec![(Change::Updated, incident)],
+                        at,
+                        &self.config.monitor.location,
+                        &self.locale(),
+                    );
                 }
                 // Whoever was told of it has heard that it is over; the record is completed.
                 (true, Some(_)) => step.log(Fact::IncidentCompleted(Box::new(incident))),
@@ -105,7 +110,7 @@ impl MonitorState {
                 .map(ToOwned::to_owned)
         };
         let admitted = self.state.book.hear_admissions(at, &around, admits);
-        step.incidents_changed(admitted, at, &self.locale());
+        step.incidents_changed(admitted, at, &self.config.monitor.location, &self.locale());
         step.record(Record::Checkpoint(self.checkpoint()));
         step
     }

@@ -50,9 +50,14 @@ pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
         }
         None => data["title"] = json!(notice.title),
     }
-    json!({
+    let mut body = json!({
         "type": r#type,
         "timestamp": notice.decided_at,
         "data": data,
-    })
+    });
+    if notice.incident.as_ref().is_some_and(|i| i.alone) {
+        body["alone"] = json!(true);
+        body["data"]["alone"] = json!(true);
+    }
+    body
 }

@@ -8,6 +8,7 @@ use super::tag::Tag;
 use crate::message::document;
 use crate::message::fault::is_providers_message;
 use crate::message::incident as narrator;
+use crate::message::place;
 use crate::message::values::{Locale, NONE, clean};
 use crate::model::{
     Attribution, Block, EvidenceSample, Incident, Notice, NoticeType, Sparkline, Timestamp,
@@ -166,6 +167,9 @@ impl Message {
         };
         self.lead = lead(notice, incident, context);
         self.what = clean(&narrator::summary(incident, locale));
+        if let Some(sentence) = place::sentence(incident, locale) {
+            self.what += &format!(" {}", clean(&sentence));
+        }
         self.whose = whose(incident, locale);
         self.numbers = numbers(incident, locale);
         self.vendor_status = narrator::vendor_status(incident, locale);

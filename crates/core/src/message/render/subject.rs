@@ -2,6 +2,7 @@
 
 use super::tag::Tag;
 use crate::message::incident::changes;
+use crate::message::place;
 use crate::message::severity::Severity;
 use crate::message::values::{Locale, clean};
 use crate::model::{Attribution, Cause, DigestData, Incident, Notice, NoticeType, Status};
@@ -51,7 +52,8 @@ pub(super) fn most_severe(notice: &Notice) -> Option<Severity> {
 }
 
 fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String {
-    let name = &notice.subject;
+    let name = &format!("{}{}", place::prefix(incident), notice.subject);
+    let from = place::suffix(incident);
     let lasted = locale.duration(incident.duration_s);
     if notice.r#type == NoticeType::Resolved {
         let (who, past) = (who(incident, locale), past(incident, locale));
@@ -96,14 +98,17 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
                 present(incident, locale)
             };
             format!(
-                "[{tag}] {name}: {}{extra} {how}{end}",
+                "[{tag}] {name}: {}{extra} {how}{from}{end}",
                 who(incident, locale)
             )
         }
         (_, Cause::Fault(fault)) => {
-            format!("[{tag}] {name}: {}{end}", locale.say(fault.describe()))
+            format!(
+                "[{tag}] {name}: {}{from}{end}",
+                locale.say(fault.describe())
+            )
         }
-        _ => format!("[{tag}] {name}: {}{end}", locale.say("not usable")),
+        _ => format!("[{tag}] {name}: {}{from}{end}", locale.say("not usable")),
     }
 }
 

@@ -1,0 +1,849 @@
+//! The daemon's part in a store that several share. The pipeline records everything in the daemon's own SQLite file and
+//! judges its own samples; this task carries both to the shared store, takes part in the decisions there, and brings back
+//! what the others have. What it could not carry waits in the file, so nothing more is needed when the store is away.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+use uuid::Uuid;
+
+use super::joint::OwnView;
+use crate::clock::WallClock;
+use crate::command::{Command, Commands};
+use crate::config::Settings;
+use crate::log::{Event, emit};
+use crate::shared_view::{Mode, SharedView, Update};
+use crate::store::postgres::{
+    DaemonRow, News, Push, SPOOL_LIMIT, Session, SharedError, SharedStore, day_of,
+};
+use crate::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::alerting::NotificationScheduler;
+use llmwatch_core::locations::{self, Evidence, LocationReport, Verdict};
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{Incident, Outgoing, Sample, Snapshot, Timestamp};
+use llmwatch_core::schedule::budget;
+
+/// How often a daemon exchanges with the shared store while nothing happens.
+const PULSE: Duration = Duration::from_secs(1);
+/// No two exchanges are closer than this.
+const SHORTEST: Duration = Duration::from_millis(200);
+/// How soon a store that does not answer is tried again, and how late at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// One exchange takes at most so long; then the connection is taken to hang.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
+/// Samples that are carried at once.
+const BATCH: usize = 1000;
+/// How often everything is read anew instead of what changed.
+const REREAD: Duration = Duration::from_mins(1);
+/// A daemon that was not heard of for so long is gone.
+const GONE_MS: i64 = 15_000;
+/// How often old rows are looked for.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// How many of them are deleted at a time.
+const FORGET_AT_ONCE: i64 = 2000;
+/// How often the place where carrying stands is written to the disk.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// Samples of others that are at most so old are asked for when there is no place to go on from.
+const FIRST_LOOK_BACK_MS: i64 = 24 * 3_600_000;
+/// Ids of samples that are remembered, so that none is taken twice.
+const REMEMBERED: usize = 200_000;
+
+/// Everything the coordinator is given.
+pub struct Coordinator {
+    /// The shared store.
+    pub shared: SharedStore,
+    /// The connection that the start has opened, if it could.
+    pub session: Option<Session>,
+    /// The daemon's own record.
+    pub local: Store,
+    /// The configuration in force.
+    pub config: watch::Receiver<Arc<Settings>>,
+    /// What the pipeline concludes from its own samples.
+    pub own: watch::Receiver<Arc<OwnView>>,
+    /// Where news go.
+    pub commands: Commands,
+    /// What people asked for: it is done to the alerting of all.
+    pub asked: mpsc::UnboundedReceiver<Command>,
+    /// Wakes the outbox.
+    pub outbox: Arc<Notify>,
+    /// The machine's wall clock.
+    pub wall: WallClock,
+    /// This daemon, for the others.
+    pub daemon: DaemonRow,
+    /// When to stop.
+    pub stop: CancellationToken,
+}
+
+/// How far carrying has come, on the disk.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Place {
+    /// The store that it is about.
+    store: Option<Uuid>,
+    /// The number of the last sample of the daemon's own file that the store has.
+    pushed: i64,
+    /// Samples of others are in the file up to this time of the store's clock.
+    pulled: Timestamp,
+}
+
+impl Place {
+    fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("shared.json")
+    }
+
+    fn load(state_dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(Self::path(state_dir)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    fn save(&self, state_dir: &Path) -> std::io::Result<()> {
+        let (path, new) = (Self::path(state_dir), state_dir.join("shared.json.new"));
+        std::fs::write(&new, serde_json::to_string(self).unwrap_or_default())?;
+        std::fs::rename(new, path)
+    }
+}
+
+struct State {
+    place: Place,
+    saved: (Place, Instant),
+    /// What the store knows of this daemon's verdicts.
+    told: BTreeMap<String, (Timestamp, String)>,
+    reported: Option<String>,
+    view: SharedView,
+    verdicts: BTreeMap<(String, String), Verdict>,
+    seen_until: Option<Timestamp>,
+    incidents_until: Option<Timestamp>,
+    reread_at: Instant,
+    forget_at: Instant,
+    /// Ids of samples of others that are in the file.
+    taken: (HashSet<Uuid>, VecDeque<Uuid>),
+    /// When a transaction was last committed.
+    joined_at: Instant,
+    since: Timestamp,
+    unreachable: Option<String>,
+    spooled: u64,
+    warned: BTreeSet<String>,
+}
+
+/// Ends reading: the batch is full, or the file cannot be read, which shows when it is written.
+struct Stop;
+
+impl From<StoreError> for Stop {
+    fn from(_: StoreError) -> Self {
+        Self
+    }
+}
+
+impl Coordinator {
+    /// Takes part until told to stop; then carries what is left.
+    pub async fn run(mut self) {
+        let mut state = self.begin().await;
+        let mut retry = RETRY.0;
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = tokio::time::sleep_until(next) => {}
+            }
+            let done = tokio::time::timeout(EXCHANGE_LIMIT, self.exchange(&mut state)).await;
+            let result = match done {
+                Ok(result) => result,
+                Err(_) => Err(SharedError::Unreachable {
+                    url: self.shared.shown(),
+                    why: "the database does not answer in time".to_owned(),
+                }),
+            };
+            match result {
+                Ok(is_behind) => {
+                    retry = RETRY.0;
+                    let soon = if is_behind { Duration::ZERO } else { SHORTEST };
+                    next = Instant::now() + soon;
+                    if !is_behind {
+                        self.wait_for_work(next + PULSE - SHORTEST).await;
+                    }
+                }
+                Err(SharedError::Busy { .. }) => {
+                    next = Instant::now() + Duration::from_millis(fastrand::u64(10..100));
+                }
+                Err(error) => {
+                    self.session = None;
+                    note_unreachable(&mut state, &error);
+                    self.publish(&mut state, Vec::new(), Vec::new()).await;
+                    next = Instant::now() + retry;
+                    retry = (retry * 2).min(RETRY.1);
+                }
+            }
+        }
+        // What the last samples have led to; then the others need not wait for this daemon's leases to end.
+        let last = async {
+            while self
+                .exchange(&mut state)
+                .await
+                .is_ok_and(|is_behind| is_behind)
+            {}
+            if let Some(session) = &self.session {
+                let _ = session.leave().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), last).await;
+        self.save(&mut state, true).await;
+    }
+
+    async fn begin(&self) -> State {
+        let settings = self.config.borrow().clone();
+        let state_dir = settings.process.state_dir.clone();
+        let (place, taken) = self
+            .local
+            .aside(move |store| {
+                let fresh = || Place {
+                    // What was recorded before is moved by `llmwatch store copy`.
+                    pushed: store.last_seq().unwrap_or(0),
+                    ..Place::default()
+                };
+                let place = Place::load(&state_dir).unwrap_or_else(fresh);
+                let mut ids = VecDeque::new();
+                let query = SampleQuery {
+                    since: Some(Timestamp(place.pulled.0 - 600_000)),
+                    ..SampleQuery::default()
+                };
+                let location = settings.monitor.location.clone();
+                let _ = store.each_sample(query, |_, sample| {
+                    if sample.location != location || ids.len() < REMEMBERED {
+                        ids.push_back(sample.id);
+                    }
+                    Ok::<_, StoreError>(())
+                });
+                (place, ids)
+            })
+            .await;
+        let now = Instant::now();
+        State {
+            saved: (place.clone(), now),
+            place,
+            told: BTreeMap::new(),
+            reported: None,
+            view: SharedView::default(),
+            verdicts: BTreeMap::new(),
+            seen_until: None,
+            incidents_until: None,
+            reread_at: now,
+            forget_at: now,
+            taken: (taken.iter().copied().collect(), taken),
+            joined_at: now,
+            since: (self.wall)(),
+            unreachable: None,
+            spooled: 0,
+            warned: BTreeSet::new(),
+        }
+    }
+
+    /// Waits until the pipeline has something, somebody asks for something, or `until`.
+    async fn wait_for_work(&mut self, until: Instant) {
+        if !self.asked.is_empty() {
+            return;
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            changed = self.own.changed() => {
+                if changed.is_err() {
+                    tokio::time::sleep_until(until).await;
+                }
+            }
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+
+    /// One exchange with the shared store; whether there is more to carry.
+    async fn exchange(&mut self, state: &mut State) -> Result<bool, SharedError> {
+        if self.session.as_ref().is_none_or(Session::is_closed) {
+            self.session = None;
+            self.session = Some(self.shared.open().await?);
+        }
+        let Some(mut session) = self.session.take() else {
+            return Ok(false);
+        };
+        let result = self.exchange_over(&mut session, state).await;
+        // A connection that failed is not used again.
+        if matches!(result, Ok(_) | Err(SharedError::Busy { .. })) {
+            self.session = Some(session);
+        }
+        result
+    }
+
+    async fn exchange_over(
+        &mut self,
+        session: &mut Session,
+        state: &mut State,
+    ) -> Result<bool, SharedError> {
+        let settings = self.config.borrow().clone();
+        let own = self.own.borrow_and_update().clone();
+        let store = session.identity().await?;
+        if state.place.store != Some(store) {
+            if state.place.store.is_some() {
+                // Another database: it gets what is recorded from now on.
+                state.place.pushed = self.local.aside(Store::last_seq).await.unwrap_or(0);
+                state.place.pulled = Timestamp::default();
+            }
+            state.place.store = Some(store);
+            state.told.clear();
+            state.reported = None;
+        }
+        let before = (self.wall)();
+        let store_now = session.now().await?;
+        let after = (self.wall)();
+        let offset_ms = store_now.0 - i64::midpoint(before.0, after.0);
+        let was_away = state.unreachable.is_some();
+
+        // What this daemon has.
+        let (samples, last) = self.waiting_samples(state, &settings).await;
+        let (verdicts, report) = conclusions(&own, &settings, offset_ms);
+        let new: Vec<_> = verdicts
+            .into_iter()
+            .filter(|v| {
+                let is = (v.probed_at.unwrap_or_default(), fingerprint(v));
+                state.told.get(&v.endpoint) != Some(&is)
+            })
+            .collect();
+        let report_text = serde_json::to_string(&report.incidents).unwrap_or_default();
+        let is_news = settings.monitor.probe && state.reported.as_deref() != Some(&report_text);
+        let is_verdict_changed = new.iter().any(|v| {
+            state
+                .told
+                .get(&v.endpoint)
+                .is_none_or(|(_, was)| *was != fingerprint(v))
+        });
+        let daemon = DaemonRow {
+            location: settings.monitor.location.clone(),
+            probes: settings.monitor.probe,
+            endpoints: endpoints_of(&settings),
+            ..self.daemon.clone()
+        };
+        let inserted = session
+            .push(&Push {
+                daemon: &daemon,
+                samples: &samples,
+                zone: settings.monitor.timezone,
+                verdicts: &new,
+                report: is_news.then_some(&report),
+            })
+            .await?;
+        state.place.pushed = last;
+        for verdict in &new {
+            let is = (verdict.probed_at.unwrap_or_default(), fingerprint(verdict));
+            state.told.insert(verdict.endpoint.clone(), is);
+        }
+        if is_news {
+            state.reported = Some(report_text);
+        }
+        if was_away {
+            state.spooled += inserted;
+        }
+        let is_behind = samples.len() >= BATCH;
+
+        // What follows from it for all.
+        let asked = self.take_asked();
+        let wait = is_news || is_verdict_changed || !asked.is_empty();
+        let outgoing = self
+            .decide(session, state, &settings, &own, offset_ms, wait, asked)
+            .await?;
+        if outgoing {
+            self.outbox.notify_waiters();
+        }
+
+        // What the others have.
+        if state.reread_at.elapsed() >= REREAD {
+            state.seen_until = None;
+            state.reread_at = Instant::now();
+        }
+        let day = day_of((self.wall)(), settings.monitor.timezone);
+        let news = session
+            .news(state.seen_until, state.incidents_until, &day)
+            .await?;
+        let pulled = session
+            .samples_since(
+                state
+                    .place
+                    .pulled
+                    .max(Timestamp(news.now.0 - FIRST_LOOK_BACK_MS)),
+                2000,
+            )
+            .await?;
+        if state.forget_at.elapsed() >= FORGET_EVERY {
+            state.forget_at = Instant::now();
+            let before = news.now - settings.store.keep_samples;
+            session.forget(before, FORGET_AT_ONCE).await?;
+        }
+        state.joined_at = Instant::now();
+        state.since = (self.wall)();
+        if !is_behind {
+            self.note_reachable(state);
+        }
+        let is_full = pulled.len() >= 2000;
+        let samples = take_new(state, pulled);
+        let incidents = self.take_news(state, news, &settings, offset_ms);
+        self.publish(state, incidents, samples).await;
+        self.save(state, false).await;
+        Ok(is_behind || is_full)
+    }
+
+    /// The next samples of this location that the store does not have, and the number of the last one that was looked at.
+    async fn waiting_samples(&self, state: &State, settings: &Settings) -> (Vec<Sample>, i64) {
+        let (after, location) = (state.place.pushed, settings.monitor.location.clone());
+        self.local
+            .aside(move |store| {
+                let newest = store.last_seq().unwrap_or(after);
+                let after = after.max(newest - SPOOL_LIMIT);
+                let query = SampleQuery {
+                    after_seq: after,
+                    ..SampleQuery::default()
+                };
+                let (mut samples, mut last) = (Vec::new(), after);
+                if newest > after {
+                    let _ = store.each_sample(query, |seq, sample| {
+                        if samples.len() >= BATCH {
+                            return Err(Stop);
+                        }
+                        last = seq;
+                        if sample.location == location {
+                            samples.push(sample);
+                        }
+                        Ok(())
+                    });
+                }
+                (samples, last)
+            })
+            .await
+    }
+
+    fn take_asked(&mut self) -> Vec<Command> {
+        let mut asked = Vec::new();
+        while let Ok(command) = self.asked.try_recv() {
+            asked.push(command);
+        }
+        asked
+    }
+
+    /// Decides about incidents and messages in one transaction; whether there is something to send.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is read in one transaction"
+    )]
+    async fn decide(
+        &self,
+        session: &mut Session,
+        state: &mut State,
+        settings: &Settings,
+        own: &OwnView,
+        offset_ms: i64,
+        wait: bool,
+        asked: Vec<Command>,
+    ) -> Result<bool, SharedError> {
+        let Some(mut decision) = session.lock(wait, PULSE).await? else {
+            return Ok(false);
+        };
+        let config = &settings.config;
+        let locale = Locale::english(config.monitor.timezone);
+        let at = (self.wall)();
+        let evidence = Evidence {
+            now: decision.now,
+            at,
+            agree: config.quorum.agree,
+            verdicts: &decision.verdicts,
+            reports: &decision.reports,
+            closed: &decision.closed,
+        };
+        let mut number = decision.next_number;
+        let mut decided = locations::decide(
+            decision.open.clone(),
+            &evidence,
+            || {
+                number += 1;
+                number - 1
+            },
+            &locale,
+        );
+        let channels = channel_set(settings);
+        let mut desks: BTreeMap<String, NotificationScheduler> = decision
+            .alerting
+            .iter()
+            .filter_map(|(name, data)| Some((name.clone(), serde_json::from_str(data).ok()?)))
+            .collect();
+        desks.entry(channels.clone()).or_default();
+        if let Some(alone) = &own.alone_desk {
+            for desk in desks.values_mut() {
+                desk.adopt(alone);
+            }
+        }
+        for one in &mut decided {
+            for change in one.alerts.clone() {
+                for desk in desks.values_mut() {
+                    one.shared.incident = desk.hear(change, one.shared.incident.clone(), at);
+                }
+            }
+        }
+        let mut answers: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+        for command in asked {
+            let (changed, answer) = answer(command, &mut desks);
+            for incident in changed {
+                let known = decided
+                    .iter_mut()
+                    .find(|d| d.shared.incident.id == incident.id);
+                if let Some(one) = known {
+                    one.shared.incident = incident;
+                    continue;
+                }
+                let open = decision.open.iter().find(|s| s.incident.id == incident.id);
+                decided.extend(open.map(|shared| locations::Decided {
+                    change: None,
+                    alerts: Vec::new(),
+                    shared: locations::SharedIncident {
+                        incident: Incident {
+                            acknowledged: incident.acknowledged.clone(),
+                            notes: incident.notes.clone(),
+                            ..shared.incident.clone()
+                        },
+                        ..shared.clone()
+                    },
+                }));
+            }
+            answers.push(answer);
+        }
+        decision.next_number = number;
+        let open: Vec<_> = decision
+            .open
+            .iter()
+            .filter(|s| {
+                !decided
+                    .iter()
+                    .any(|d| d.shared.incident.id == s.incident.id)
+            })
+            .map(|s| s.incident.clone())
+            .chain(decided.iter().map(|d| d.shared.incident.clone()))
+            .filter(|i| i.resolved_at.is_none())
+            .collect();
+        let mut snapshot: Snapshot = own.snapshot.clone();
+        let known: Vec<_> = state.verdicts.values().cloned().collect();
+        locations::overlay(
+            &mut snapshot,
+            &known,
+            &open,
+            config.quorum.agree,
+            decision.now,
+            config.monitor.probe,
+        );
+        let mut outgoing: Vec<Outgoing> = Vec::new();
+        if let Some(desk) = desks.get_mut(&channels) {
+            outgoing = desk.tick(at, config, &snapshot, &[]);
+        }
+        let changed: Vec<_> = desks
+            .iter_mut()
+            .filter_map(|(name, desk)| Some((name.clone(), desk.take_change()?)))
+            .collect();
+        decision
+            .record(&decided, &changed, &outgoing, offset_ms)
+            .await?;
+        for answer in answers {
+            answer();
+        }
+        for one in &outgoing {
+            crate::log::record::LogRecord::outgoing(one).emit(true);
+        }
+        Ok(!outgoing.is_empty())
+    }
+
+    /// Takes in what is new; gives the incidents that may have changed.
+    fn take_news(
+        &self,
+        state: &mut State,
+        news: News,
+        settings: &Settings,
+        offset_ms: i64,
+    ) -> Vec<locations::SharedIncident> {
+        let is_all = state.seen_until.is_none();
+        if is_all {
+            state.verdicts.clear();
+        }
+        state.seen_until = Some(news.now);
+        state.incidents_until = Some(news.now);
+        for verdict in news.verdicts {
+            let key = (verdict.endpoint.clone(), verdict.location.clone());
+            state.verdicts.insert(key, verdict);
+        }
+        let channels = channel_set(settings);
+        let alerting = news.alerting.iter().find(|(name, _)| *name == channels);
+        let here = &settings.monitor.location;
+        let live: Vec<_> = news
+            .daemons
+            .iter()
+            .filter(|d| news.now.since_ms(d.seen_at) <= GONE_MS)
+            .cloned()
+            .collect();
+        let is_me = |d: &&DaemonRow| d.id == self.daemon.id;
+        let partners: Vec<_> = live
+            .iter()
+            .filter(|d| d.location == *here && d.probes && !is_me(d))
+            .map(|d| d.host.clone())
+            .collect();
+        let warnings = differences(&live, settings, self.daemon.id);
+        for warning in &warnings {
+            if state.warned.insert(warning.clone()) {
+                emit(Event::ConfigWarning, Level::WARN, warning, &json!({}));
+            }
+        }
+        state.view = SharedView {
+            mode: Mode::Joined,
+            since: Timestamp::default(),
+            offset_ms,
+            verdicts: state.verdicts.values().cloned().collect(),
+            open: news
+                .incidents
+                .iter()
+                .filter(|s| s.incident.resolved_at.is_none())
+                .cloned()
+                .collect(),
+            desk: alerting
+                .and_then(|(_, data)| serde_json::from_str(data).ok())
+                .unwrap_or_default(),
+            partners,
+            warnings,
+            locations: live
+                .iter()
+                .filter(|d| d.probes)
+                .map(|d| d.location.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            spent: news.spent,
+            last_number: news.last_number,
+            spooled: 0,
+        };
+        news.incidents
+    }
+
+    async fn publish(
+        &self,
+        state: &mut State,
+        incidents: Vec<locations::SharedIncident>,
+        samples: Vec<Sample>,
+    ) {
+        let settings = self.config.borrow().clone();
+        if state.unreachable.is_some() {
+            let alone_after = settings.config.quorum.alone_after;
+            state.view.mode = if state.joined_at.elapsed() >= alone_after {
+                Mode::Alone
+            } else {
+                Mode::Unreachable
+            };
+            state.view.since = state.since;
+            let pushed = state.place.pushed;
+            let newest = self.local.aside(Store::last_seq).await.unwrap_or(pushed);
+            state.view.spooled = (newest - pushed).max(0);
+        }
+        let update = Update {
+            view: Arc::new(state.view.clone()),
+            incidents,
+            samples,
+        };
+        let _ = self.commands.send(Command::Shared(Box::new(update))).await;
+    }
+
+    fn note_reachable(&self, state: &mut State) {
+        if state.unreachable.take().is_none() {
+            return;
+        }
+        let url = self.shared.shown();
+        emit(
+            Event::StoreReachable,
+            Level::INFO,
+            &format!("the store `{url}` answers again"),
+            &json!({"store": url}),
+        );
+        let samples = std::mem::take(&mut state.spooled);
+        emit(
+            Event::StoreSpooled,
+            Level::INFO,
+            &format!("{samples} samples that had waited are in the shared store"),
+            &json!({"samples": samples}),
+        );
+    }
+
+    async fn save(&self, state: &mut State, at_once: bool) {
+        let is_due = at_once || state.saved.1.elapsed() >= SAVE_EVERY;
+        if !is_due || state.saved.0 == state.place {
+            return;
+        }
+        state.saved = (state.place.clone(), Instant::now());
+        let (place, settings) = (state.place.clone(), self.config.borrow().clone());
+        let saved = self
+            .local
+            .aside(move |_| place.save(&settings.process.state_dir))
+            .await;
+        if let Err(error) = saved {
+            // Carried samples are carried again after a restart, and taken once.
+            let message = format!("cannot record what the shared store has: {error}");
+            let fields = json!({"error": error.to_string()});
+            emit(Event::StoreFailed, Level::WARN, &message, &fields);
+        }
+    }
+}
+
+fn note_unreachable(state: &mut State, error: &SharedError) {
+    if state.unreachable.is_none() {
+        let fields = json!({"error": error.to_string(), "since": state.since});
+        let message = format!("{error}; samples wait on this machine");
+        emit(Event::StoreUnreachable, Level::WARN, &message, &fields);
+    }
+    state.unreachable = Some(error.to_string());
+}
+
+/// Does to the alerting of all what somebody asked for; gives the incidents that changed, and the answer.
+fn answer(
+    command: Command,
+    desks: &mut BTreeMap<String, NotificationScheduler>,
+) -> (Vec<Incident>, Box<dyn FnOnce() + Send>) {
+    match command {
+        Command::CreateSilence(silence, reply) => {
+            for desk in desks.values_mut() {
+                desk.silence(silence.clone());
+            }
+            (Vec::new(), Box::new(move || reply.send(silence)))
+        }
+        Command::ExpireSilence(id, reply) => {
+            let ended: Vec<_> = desks.values_mut().filter_map(|d| d.unsilence(id)).collect();
+            let first = ended.into_iter().next();
+            (Vec::new(), Box::new(move || reply.send(first)))
+        }
+        Command::Acknowledge(number, word, reply) => {
+            let changed: Vec<_> = desks
+                .values_mut()
+                .filter_map(|d| d.acknowledge(number, word.clone()))
+                .collect();
+            let first = changed.first().cloned();
+            (
+                changed.into_iter().take(1).collect(),
+                Box::new(move || reply.send(first)),
+            )
+        }
+        Command::AddNote(number, note, reply) => {
+            let changed: Vec<_> = desks
+                .values_mut()
+                .filter_map(|d| d.note(number, note.clone()))
+                .collect();
+            let first = changed.first().cloned();
+            (
+                changed.into_iter().take(1).collect(),
+                Box::new(move || reply.send(first)),
+            )
+        }
+        _ => (Vec::new(), Box::new(|| {})),
+    }
+}
+
+/// Daemons with the same channels share what alerting has decided.
+fn channel_set(settings: &Settings) -> String {
+    let mut names: Vec<_> = settings.channels.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    names.join(" ")
+}
+
+/// What this daemon says of its endpoints, and its incidents.
+fn conclusions(
+    own: &OwnView,
+    settings: &Settings,
+    offset_ms: i64,
+) -> (Vec<Verdict>, LocationReport) {
+    let config = &settings.config;
+    let patience = |name: &str| {
+        let endpoint = config.endpoints.iter().find(|e| e.name == name);
+        let usual = endpoint.map_or(PULSE, |e| budget::patience(e, own.stretch));
+        let limit = config.quorum.stale_after.unwrap_or(usual + 2 * PULSE);
+        limit.as_millis() as i64
+    };
+    let verdicts = if config.monitor.probe {
+        Verdict::of_snapshot(&own.snapshot, offset_ms, patience)
+            .into_iter()
+            .filter(|v| v.probed_at.is_some())
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let report = LocationReport {
+        location: config.monitor.location.clone(),
+        offset_ms,
+        incidents: own.incidents.clone(),
+    };
+    (verdicts, report)
+}
+
+/// What of a verdict matters to the others at once.
+fn fingerprint(verdict: &Verdict) -> String {
+    format!(
+        "{} {:?} {} {}",
+        verdict.status.as_str(),
+        verdict.incident,
+        verdict.counts,
+        verdict.pending
+    )
+}
+
+/// What each endpoint probes, as JSON of names and hashes that say nothing of it.
+fn endpoints_of(settings: &Settings) -> String {
+    let hashes: BTreeMap<_, _> = settings
+        .endpoints
+        .iter()
+        .map(|e| (e.name.clone(), llmwatch_core::locations::fingerprint(e)))
+        .collect();
+    serde_json::to_string(&hashes).unwrap_or_default()
+}
+
+/// What the configurations of the daemons differ in, for people.
+pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<String> {
+    let mine: BTreeMap<String, u64> =
+        serde_json::from_str(&endpoints_of(settings)).unwrap_or_default();
+    let mut warnings = Vec::new();
+    for other in daemons.iter().filter(|d| d.id != me) {
+        let theirs: BTreeMap<String, u64> =
+            serde_json::from_str(&other.endpoints).unwrap_or_default();
+        let place = format!("{} ({})", other.location, other.host);
+        for (name, hash) in &theirs {
+            if mine.get(name).is_some_and(|own| own != hash) {
+                warnings.push(format!(
+                    "`{name}` is probed in another way from {place}: compare the two configurations"
+                ));
+            }
+        }
+        if other.location == settings.monitor.location && other.probes && settings.monitor.probe {
+            warnings.push(format!(
+                "{} also probes from `{}` and is this daemon's partner: each slot is probed by one of the two; if that is \
+                 not meant, set another `location` in `[monitor]`",
+                other.host, other.location
+            ));
+        }
+    }
+    warnings
+}
+
+/// The samples that are not in the file yet.
+fn take_new(state: &mut State, pulled: Vec<(Timestamp, Sample)>) -> Vec<Sample> {
+    let mut new = Vec::new();
+    for (recorded_at, sample) in pulled {
+        state.place.pulled = state.place.pulled.max(recorded_at);
+        if state.taken.0.insert(sample.id) {
+            state.taken.1.push_back(sample.id);
+            new.push(sample);
+        }
+    }
+    while state.taken.1.len() > REMEMBERED {
+        if let Some(id) = state.taken.1.pop_front() {
+            state.taken.0.remove(&id);
+        }
+    }
+    new
+}

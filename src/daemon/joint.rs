@@ -1,0 +1,354 @@
+//! The pipeline's side of a shared store: its own conclusions go to the coordinator, and the verdict of all comes back.
+//!
+//! While the store is reached, the incidents of this daemon's own samples are only its opinion: what is recorded, logged,
+//! shown and notified are the incidents of all. A daemon that is alone acts on its own opinion, and says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::backlog::Step;
+use super::pipeline::Pipeline;
+use crate::command::Command;
+use crate::log::record::LogRecord;
+use crate::shared_view::{Mode, SharedView, Update};
+use crate::store::{Commit, IncidentRow};
+use llmwatch_core::alerting::NotificationScheduler;
+use llmwatch_core::incident::Change;
+use llmwatch_core::locations;
+use llmwatch_core::message::incident::narrate;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::monitor::{Effect, Effects, Fact, Record};
+
+/// Incidents of this daemon that are over are kept for so long, so that the others hear of their end.
+const KEEP_RESOLVED_MS: i64 = 3_600_000;
+/// So many of them at most.
+const MOST_RESOLVED: usize = 200;
+
+/// What this daemon concludes from its own samples.
+#[derive(Debug)]
+pub struct OwnView {
+    /// Its own snapshot.
+    pub snapshot: Snapshot,
+    /// Its open incidents, and those that were resolved lately.
+    pub incidents: Vec<Incident>,
+    /// By how much intervals are stretched.
+    pub stretch: f64,
+    /// What it notified of alone, until the others have taken that in.
+    pub alone_desk: Option<NotificationScheduler>,
+}
+
+/// The pipeline's part in a shared store.
+pub struct Joint {
+    /// What the coordinator reads.
+    pub own: watch::Sender<Arc<OwnView>>,
+    /// What people ask for, for the alerting of all.
+    pub asked: mpsc::UnboundedSender<Command>,
+    /// What the coordinator brought last.
+    view: Arc<SharedView>,
+    /// The incidents of all as they were logged.
+    logged: BTreeMap<Uuid, Incident>,
+    /// Each endpoint's status as it was logged.
+    statuses: BTreeMap<String, Status>,
+    /// Own incidents that were resolved lately.
+    resolved: Vec<Incident>,
+    /// The own incidents that were notified by this daemon's own verdict, with the id under which that was.
+    alone: BTreeMap<Uuid, Uuid>,
+    is_alone: bool,
+    handed_over: bool,
+}
+
+impl Joint {
+    /// Nothing is known of the others yet. `desk` says what was notified before a restart.
+    pub fn new(
+        own: watch::Sender<Arc<OwnView>>,
+        asked: mpsc::UnboundedSender<Command>,
+        desk: &NotificationScheduler,
+        open: Vec<Incident>,
+    ) -> Self {
+        let alone: BTreeMap<_, _> = desk.alone().map(|id| (id, id)).collect();
+        Self {
+            own,
+            asked,
+            view: Arc::default(),
+            logged: open.into_iter().map(|i| (i.id, i)).collect(),
+            statuses: BTreeMap::new(),
+            resolved: Vec::new(),
+            is_alone: !alone.is_empty(),
+            alone,
+            handed_over: false,
+        }
+    }
+
+    /// What is known of the others.
+    pub fn view(&self) -> &Arc<SharedView> {
+        &self.view
+    }
+
+    /// Whether this daemon acts by its own verdict.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// An own incident as people know it: under the id and number of the incident of all that it is part of.
+    fn as_known(&self, own: &Incident, locale: &Locale) -> Incident {
+        let shared = self
+            .view
+            .open
+            .iter()
+            .find(|s| s.members.contains_key(&own.id) || s.incident.id == own.id);
+        let mut incident = own.clone();
+        incident.alone = true;
+        if let Some(shared) = shared {
+            incident.id = shared.incident.id;
+            incident.number = shared.incident.number;
+        } else {
+            // A number that all have given already would be another incident's.
+            if incident.number <= self.view.last_number {
+                incident.number += self.view.last_number;
+            }
+        }
+        narrate(&mut incident, locale);
+        incident
+    }
+}
+
+impl Pipeline {
+    /// Takes in what the coordinator brought.
+    pub(super) fn join(&mut self, update: Update, now: Timestamp) -> Vec<Step> {
+        let Some(joint) = &mut self.joint else {
+            return Vec::new();
+        };
+        let mut steps = Vec::new();
+        joint.view = update.view;
+        let (usd, tokens) = joint.view.spent;
+        let here = self.settings.monitor.location.clone();
+        let mode = joint.view.mode;
+        let (was_alone, view) = (joint.is_alone, joint.view.clone());
+        joint.is_alone = match mode {
+            Mode::Joined => false,
+            Mode::Unreachable => joint.is_alone,
+            Mode::Alone => true,
+        };
+        if mode == Mode::Joined && self.settings.budget.shared {
+            self.core.spent_by_all(usd, tokens);
+        }
+        self.core.number_after(view.last_number);
+        for sample in update.samples {
+            let mut step = Step::default();
+            if sample.location == here && self.settings.monitor.probe {
+                // A partner's: it is judged here as well, so that either can take over.
+                let effects = self.core.step(sample);
+                for effect in effects {
+                    match effect {
+                        Effect::Record(Record::Sample(sample)) => {
+                            step.alerting.sample = Some(*sample);
+                        }
+                        effect => step.effects.push(effect),
+                    }
+                }
+            } else {
+                step.alerting = Commit {
+                    sample: Some(sample),
+                    ..Commit::default()
+                };
+            }
+            steps.push(step);
+        }
+        let locale = self.core.locale();
+        let Some(joint) = &mut self.joint else {
+            return steps;
+        };
+        if mode == Mode::Joined {
+            if was_alone {
+                // The others take over what was notified alone.
+                joint.handed_over = true;
+            } else if joint.handed_over {
+                joint.handed_over = false;
+                joint.alone.clear();
+                self.desk.drop_incidents();
+            }
+            for shared in update.incidents {
+                steps.extend(joint.log(&shared.incident));
+            }
+        } else if joint.is_alone && !was_alone {
+            // From here on by its own verdict; what was notified already is known.
+            self.desk.adopt(&view.desk);
+            let own = self.core.snapshot(now).incidents;
+            for incident in &own {
+                let known = joint.as_known(incident, &locale);
+                joint.alone.insert(incident.id, known.id);
+                let known = self.desk.hear(Change::Opened, known, now);
+                let is_new = !joint.logged.contains_key(&known.id);
+                steps.push(Step {
+                    incidents: vec![IncidentRow::of(&known)],
+                    records: is_new
+                        .then(|| LogRecord::incident(Change::Opened, &known))
+                        .into_iter()
+                        .collect(),
+                    ..Step::default()
+                });
+                joint.logged.insert(known.id, known);
+            }
+        }
+        steps
+    }
+
+    /// Keeps back, of what this daemon's own samples lead to, what only the verdict of all may do.
+    pub(super) fn hold_back_opinions(&mut self, steps: &mut [Step]) {
+        let locale = self.core.locale();
+        let Some(joint) = &mut self.joint else { return };
+        for step in steps {
+            let effects = std::mem::take(&mut step.effects);
+            let mut kept = Effects::default();
+            for effect in effects {
+                match effect {
+                    Effect::Incident(change, incident, at) => {
+                        if change == Change::Resolved {
+                            joint.resolved.push((*incident).clone());
+                        }
+                        if joint.is_alone {
+                            let known = joint.as_known(&incident, &locale);
+                            joint.alone.insert(incident.id, known.id);
+                            joint.logged.insert(known.id, known.clone());
+                            kept.push(Effect::Incident(change, Box::new(known), at));
+                        }
+                    }
+                    Effect::Log(Fact::StatusChanged { .. }) if !joint.is_alone => {}
+                    effect => kept.push(effect),
+                }
+            }
+            step.effects = kept;
+        }
+    }
+
+    /// Shows the others this daemon's conclusions, and puts the verdict of all in their place.
+    pub(super) fn combine(&mut self, snapshot: &mut Snapshot) -> Vec<Step> {
+        let Some(joint) = &mut self.joint else {
+            return Vec::new();
+        };
+        let at = snapshot.at;
+        joint.resolved.retain(|i| {
+            i.resolved_at
+                .is_some_and(|end| at.since_ms(end) <= KEEP_RESOLVED_MS)
+        });
+        let excess = joint.resolved.len().saturating_sub(MOST_RESOLVED);
+        joint.resolved.drain(..excess);
+        let mut incidents: Vec<Incident> = snapshot.incidents.clone();
+        incidents.extend(joint.resolved.iter().cloned());
+        for incident in &mut incidents {
+            incident.alone = joint.alone.get(&incident.id) == Some(&incident.id);
+            // It changes with every look, and says nothing new.
+            incident.duration_s = 0.0;
+        }
+        joint.own.send_replace(Arc::new(OwnView {
+            snapshot: snapshot.clone(),
+            incidents,
+            stretch: self.core.stretch(),
+            alone_desk: (joint.is_alone || joint.handed_over).then(|| self.desk.clone()),
+        }));
+        snapshot.partners.clone_from(&joint.view.partners);
+        snapshot.locations.clone_from(&joint.view.locations);
+        snapshot.differences.clone_from(&joint.view.warnings);
+        if joint.view.mode != Mode::Joined {
+            snapshot.alone_since = Some(joint.view.since);
+            snapshot.spooled = joint.view.spooled;
+        }
+        if joint.is_alone {
+            let locale = self.core.locale();
+            for incident in &mut snapshot.incidents {
+                *incident = joint.as_known(incident, &locale);
+            }
+            return Vec::new();
+        }
+        let incidents: Vec<_> = joint.view.open.iter().map(|s| s.incident.clone()).collect();
+        let config = self.core.config();
+        let store_now = Timestamp(at.0 + joint.view.offset_ms);
+        locations::overlay(
+            snapshot,
+            &joint.view.verdicts,
+            &incidents,
+            config.quorum.agree,
+            store_now,
+            config.monitor.probe,
+        );
+        let mut step = Step::default();
+        for endpoint in &snapshot.endpoints {
+            let was = joint
+                .statuses
+                .insert(endpoint.name.clone(), endpoint.status);
+            if let Some(was) = was.filter(|was| *was != endpoint.status) {
+                step.effects.push(Effect::Log(Fact::StatusChanged {
+                    endpoint: endpoint.name.clone(),
+                    provider: endpoint.provider,
+                    was,
+                    now: endpoint.status,
+                }));
+            }
+        }
+        if step.effects.iter().next().is_some() {
+            vec![step]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// What people asked for and is to be done to the alerting of all; `command` itself while this daemon is alone.
+    pub(super) fn forward(&self, command: Command) -> Option<Command> {
+        let is_for_all = matches!(
+            command,
+            Command::CreateSilence(..)
+                | Command::ExpireSilence(..)
+                | Command::Acknowledge(..)
+                | Command::AddNote(..)
+        );
+        match &self.joint {
+            Some(joint) if is_for_all && !joint.is_alone => {
+                joint.asked.send(command).err().map(|unsent| unsent.0)
+            }
+            _ => Some(command),
+        }
+    }
+}
+
+impl Joint {
+    /// Records and logs what is new about an incident of all.
+    fn log(&mut self, incident: &Incident) -> Option<Step> {
+        let change = match self.logged.get(&incident.id) {
+            None if incident.resolved_at.is_none() => Some(Change::Opened),
+            None => None,
+            Some(was) if was == incident => return None,
+            Some(was) if was.resolved_at.is_some() => None,
+            Some(_) if incident.resolved_at.is_some() => Some(Change::Resolved),
+            Some(was) => locations::change_between(was, incident),
+        };
+        self.logged.insert(incident.id, incident.clone());
+        let resolved: BTreeSet<Uuid> = self
+            .logged
+            .values()
+            .filter(|i| i.resolved_at.is_some())
+            .map(|i| i.id)
+            .collect();
+        if resolved.len() > MOST_RESOLVED {
+            // The ids are in the order of time.
+            let oldest: Vec<_> = resolved
+                .iter()
+                .take(resolved.len() - MOST_RESOLVED)
+                .collect();
+            for id in oldest {
+                self.logged.remove(id);
+            }
+        }
+        Some(Step {
+            incidents: vec![IncidentRow::of(incident)],
+            records: change
+                .map(|change| LogRecord::incident(change, incident))
+                .into_iter()
+                .collect(),
+            ..Step::default()
+        })
+    }
+}

@@ -1,0 +1,293 @@
+//! Getting to a server that may be written, and bringing its schema up to date.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio_postgres::config::{ChannelBinding, SslMode};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{SharedError, is_race};
+use crate::config::PostgresUrl;
+use crate::http_client;
+
+/// How long one host may take to let us in.
+const HOST_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long all hosts together may take: a start must not hang.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(8);
+/// A statement longer than this is cut off: the connection hangs, or the server is overloaded.
+const STATEMENT_TIMEOUT_MS: u32 = 10_000;
+/// How often a schema is tried to be made while other daemons make it.
+const MIGRATION_ATTEMPTS: u32 = 20;
+
+/// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// Where the store is and how to get in.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) url: std::sync::Arc<PostgresUrl>,
+    tls: Option<MakeRustlsConnect>,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Connector").field(&self.url.shown()).finish()
+    }
+}
+
+impl Connector {
+    pub(super) fn new(
+        url: std::sync::Arc<PostgresUrl>,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, SharedError> {
+        let tls = if url.tls {
+            let config: ClientConfig =
+                http_client::tls_config(ca_file).map_err(|why| SharedError::refused(&url, why))?;
+            Some(MakeRustlsConnect::new(config))
+        } else {
+            None
+        };
+        Ok(Self { url, tls })
+    }
+
+    /// A connection to the first host that can be written.
+    pub(super) async fn connect(&self) -> Result<Client, SharedError> {
+        let url = &self.url;
+        match tokio::time::timeout(TOTAL_TIMEOUT, self.try_hosts()).await {
+            Ok(result) => result,
+            Err(_) => Err(SharedError::unreachable(
+                url,
+                format!("no answer within {} s", TOTAL_TIMEOUT.as_secs()),
+            )),
+        }
+    }
+
+    async fn try_hosts(&self) -> Result<Client, SharedError> {
+        let url = &self.url;
+        let (mut unreachable, mut refused) = (None, None);
+        let mut read_only = 0;
+        for (host, port) in &url.hosts {
+            let tried = async {
+                let client = self.connect_to(host, *port).await?;
+                let state = async {
+                    let answer = client
+                        .query_typed_one("SHOW transaction_read_only", &[])
+                        .await?;
+                    answer.try_get::<_, String>(0)
+                };
+                let state = state.await.map_err(|e| SharedError::of(url, &e))?;
+                Ok::<_, SharedError>((client, state == "on"))
+            };
+            match tokio::time::timeout(HOST_TIMEOUT, tried).await {
+                Ok(Ok((client, is_read_only))) if !(is_read_only && url.read_write) => {
+                    return Ok(client);
+                }
+                Ok(Ok(_)) => read_only += 1,
+                Ok(Err(error)) if error.is_misconfiguration() => refused = Some(error),
+                Ok(Err(error)) => unreachable = Some(error),
+                Err(_) => {
+                    unreachable = Some(SharedError::unreachable(
+                        url,
+                        format!(
+                            "{host}:{port} does not answer within {} s",
+                            HOST_TIMEOUT.as_secs()
+                        ),
+                    ));
+                }
+            }
+        }
+        // A host that does not answer may be the primary.
+        if let Some(error) = refused.or(unreachable) {
+            return Err(error);
+        }
+        let hosts = if read_only == 1 {
+            "the server is a read-only standby".to_owned()
+        } else {
+            format!("all {read_only} servers are read-only standbys")
+        };
+        Err(SharedError::refused(
+            url,
+            format!("{hosts}: name the primary as well, or promote a standby (`pg_ctl promote`)"),
+        ))
+    }
+
+    async fn connect_to(&self, host: &str, port: u16) -> Result<Client, SharedError> {
+        let url = &self.url;
+        let mut config = Config::new();
+        config
+            .host(host)
+            .port(port)
+            .user(&url.user)
+            .dbname(&url.database)
+            .application_name("llmwatch")
+            .connect_timeout(HOST_TIMEOUT)
+            .tcp_user_timeout(Duration::from_secs(15))
+            .keepalives_idle(Duration::from_secs(15));
+        if let Some(password) = &url.password {
+            config.password(password.expose());
+        }
+        let client = if let Some(tls) = &self.tls {
+            config.ssl_mode(SslMode::Require);
+            let connected = config.connect(tls.clone()).await;
+            let (client, connection) = connected.map_err(|e| SharedError::of(url, &e))?;
+            tokio::spawn(async move { drop(connection.await) });
+            client
+        } else {
+            config
+                .ssl_mode(SslMode::Disable)
+                .channel_binding(ChannelBinding::Disable);
+            let connected = config.connect(NoTls).await;
+            let (client, connection) = connected.map_err(|e| SharedError::of(url, &e))?;
+            tokio::spawn(async move { drop(connection.await) });
+            client
+        };
+        Ok(client)
+    }
+
+    /// A connection to a store that this release understands; makes the schema, or brings it up to date.
+    pub(super) async fn open(&self) -> Result<Client, SharedError> {
+        let client = self.connect().await?;
+        let url = &self.url;
+        let of = |e: tokio_postgres::Error| SharedError::of(url, &e);
+        let encoding = client
+            .query_typed_one("SHOW server_encoding", &[])
+            .await
+            .map_err(of)?;
+        let encoding: String = encoding.try_get(0).map_err(of)?;
+        if !encoding.eq_ignore_ascii_case("UTF8") {
+            let database = &url.database;
+            return Err(SharedError::refused(
+                url,
+                format!(
+                    "the database `{database}` is encoded as {encoding}, and texts need UTF8: create one with `createdb \
+                     --encoding=UTF8 --template=template0`"
+                ),
+            ));
+        }
+        let mut client = client;
+        for attempt in 1.. {
+            match self.migrate(&mut client).await {
+                Ok(()) => break,
+                Err(Migration::Refused(error)) => return Err(error),
+                Err(Migration::Failed(error))
+                    if is_race(&error) && attempt < MIGRATION_ATTEMPTS =>
+                {
+                    let wait = Duration::from_millis(fastrand::u64(20..200));
+                    tokio::time::sleep(wait).await;
+                }
+                Err(Migration::Failed(error)) => return Err(of(error)),
+            }
+        }
+        Ok(client)
+    }
+
+    async fn migrate(&self, client: &mut Client) -> Result<(), Migration> {
+        let known = MIGRATIONS.len() as i64;
+        let found = client
+            .query_typed_one(
+                "SELECT count(*) FROM information_schema.tables
+                 WHERE table_schema = current_schema() AND table_name = 'llmwatch_schema'",
+                &[],
+            )
+            .await?;
+        if found.try_get::<_, i64>(0)? == 0 {
+            client
+                .batch_execute(
+                    "CREATE TABLE IF NOT EXISTS llmwatch_schema (
+                        id INT8 PRIMARY KEY CHECK (id = 1), version INT8 NOT NULL, store UUID NOT NULL);",
+                )
+                .await?;
+            client
+                .execute_typed(
+                    "INSERT INTO llmwatch_schema VALUES (1, 0, $1) ON CONFLICT (id) DO NOTHING",
+                    &[(&uuid::Uuid::now_v7(), Type::UUID)],
+                )
+                .await?;
+        }
+        let version = client
+            .query_typed_opt("SELECT version FROM llmwatch_schema WHERE id = 1", &[])
+            .await?;
+        let version = version.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+        if version > known {
+            return Err(Migration::Refused(SharedError::refused(
+                &self.url,
+                format!(
+                    "its schema has version {version}, this llmwatch knows versions up to {known}: install the newer release \
+                     here as well"
+                ),
+            )));
+        }
+        if version == known {
+            return Ok(());
+        }
+        // The row is the lock: the first daemon migrates, the others find that it is done.
+        let tx = client.transaction().await?;
+        let row = tx
+            .query_typed_one(
+                "SELECT version FROM llmwatch_schema WHERE id = 1 FOR UPDATE",
+                &[],
+            )
+            .await?;
+        let version = row.try_get::<_, i64>(0)?;
+        for step in MIGRATIONS.iter().skip(version.max(0) as usize) {
+            tx.batch_execute(step).await?;
+        }
+        if version == 0 {
+            // Samples come in the order of this column, so a few bytes for each megabyte find them; other databases that
+            // speak the protocol have no such index.
+            let brin = "USING brin (recorded_at) WITH (autosummarize = on, pages_per_range = 16)";
+            let kind = if is_postgres(&tx).await? {
+                brin
+            } else {
+                "(recorded_at)"
+            };
+            tx.batch_execute(&format!(
+                "CREATE INDEX llmwatch_sample_recorded ON llmwatch_sample {kind}"
+            ))
+            .await?;
+        }
+        if version < known {
+            tx.execute_typed(
+                "UPDATE llmwatch_schema SET version = $1 WHERE id = 1",
+                &[(&known, Type::INT8)],
+            )
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Whether this is PostgreSQL itself and not a database that speaks its protocol.
+async fn is_postgres(tx: &tokio_postgres::Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
+    let row = tx.query_typed_one("SELECT version()", &[]).await?;
+    let version: String = row.try_get(0)?;
+    Ok(version.starts_with("PostgreSQL") && !version.contains("-YB-"))
+}
+
+/// Begins a transaction whose statements are cut off when they hang. The limit is the transaction's own, so that it holds
+/// behind a pooler as well.
+pub(super) async fn begin(
+    client: &mut Client,
+) -> Result<tokio_postgres::Transaction<'_>, tokio_postgres::Error> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(&format!(
+        "SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
+    ))
+    .await?;
+    Ok(tx)
+}
+
+enum Migration {
+    Refused(SharedError),
+    Failed(tokio_postgres::Error),
+}
+
+impl From<tokio_postgres::Error> for Migration {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error)
+    }
+}

@@ -1,0 +1,160 @@
+//! Why the shared store cannot be used: what a person has to change, and what passes.
+
+use std::error::Error as _;
+
+use tokio_postgres::error::SqlState;
+
+use crate::config::PostgresUrl;
+
+/// Why the shared store could not be used. The text never holds the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SharedError {
+    /// The configuration, the database or the release has to change first.
+    #[error("the store `{url}` cannot be used: {why}")]
+    Refused {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// It does not answer, or not as it should; later it may.
+    #[error("the store `{url}` cannot be reached: {why}")]
+    Unreachable {
+        /// The URL without its password.
+        url: String,
+        /// What was tried and what happened.
+        why: String,
+    },
+    /// The server could not put the transaction in order with others: it is to be repeated.
+    #[error("the store `{url}` asks for the transaction to be repeated")]
+    Busy {
+        /// The URL without its password.
+        url: String,
+    },
+}
+
+impl SharedError {
+    /// A refusal.
+    pub(super) fn refused(url: &PostgresUrl, why: impl Into<String>) -> Self {
+        Self::Refused {
+            url: url.shown(),
+            why: why.into(),
+        }
+    }
+
+    /// What passes.
+    pub(super) fn unreachable(url: &PostgresUrl, why: impl Into<String>) -> Self {
+        Self::Unreachable {
+            url: url.shown(),
+            why: why.into(),
+        }
+    }
+
+    /// What the driver says of a connection or a statement.
+    pub(super) fn of(url: &PostgresUrl, error: &tokio_postgres::Error) -> Self {
+        if is_transient(error) {
+            return Self::Busy { url: url.shown() };
+        }
+        if let Some(answer) = error.as_db_error() {
+            let words = answer.message();
+            let (role, database) = (&url.user, &url.database);
+            let code = answer.code();
+            let why = if *code == SqlState::INVALID_PASSWORD {
+                format!(
+                    "the server rejects the password of role `{role}`: set the right one in `[store] url`"
+                )
+            } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+                format!(
+                    "the server does not let role `{role}` in ({words}): create the role, or allow it in pg_hba.conf"
+                )
+            } else if *code == SqlState::INVALID_CATALOG_NAME {
+                format!(
+                    "there is no database `{database}`: create it with `createdb --encoding=UTF8 --template=template0 \
+                     --owner={role} {database}`"
+                )
+            } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+                format!(
+                    "role `{role}` lacks rights ({words}): make it the owner, `ALTER DATABASE {database} OWNER TO {role}` and \
+                     `ALTER SCHEMA public OWNER TO {role}`"
+                )
+            } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+                // A standby that was the primary a moment ago.
+                return Self::unreachable(url, "the server has become read-only");
+            } else {
+                return Self::unreachable(
+                    url,
+                    format!("the server answers {}: {words}", code.code()),
+                );
+            };
+            return Self::refused(url, why);
+        }
+        let causes = causes(error);
+        let is_certificate = causes.contains("certificate") || causes.contains("UnknownIssuer");
+        if is_certificate {
+            return Self::refused(
+                url,
+                format!(
+                    "its certificate cannot be verified ({causes}): name the host as the certificate does, and give the \
+                     issuer's root in `[monitor] ca_file`"
+                ),
+            );
+        }
+        if causes.contains("server does not support TLS") {
+            return Self::refused(
+                url,
+                "the server does not offer TLS: turn `ssl` on there, or write `?sslmode=disable` if nobody can read along",
+            );
+        }
+        if causes.contains("password missing") {
+            return Self::refused(
+                url,
+                format!(
+                    "the server asks for the password of role `{}` and the URL has none",
+                    url.user
+                ),
+            );
+        }
+        Self::unreachable(url, causes)
+    }
+
+    /// Whether the configuration, the database or the release has to change before a start can succeed.
+    pub fn is_misconfiguration(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+/// Whether the same transaction may succeed when it is repeated at once.
+pub(super) fn is_transient(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
+    })
+}
+
+/// Whether another daemon is making the same tables at this moment.
+pub(super) fn is_race(error: &tokio_postgres::Error) -> bool {
+    is_transient(error)
+        || error.code().is_some_and(|code| {
+            [
+                SqlState::UNIQUE_VIOLATION,
+                SqlState::DUPLICATE_TABLE,
+                SqlState::DUPLICATE_OBJECT,
+                SqlState::INTERNAL_ERROR,
+                SqlState::UNDEFINED_TABLE,
+            ]
+            .contains(code)
+        })
+}
+
+/// The causes of `error` in one line.
+fn causes(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text += &format!(": {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

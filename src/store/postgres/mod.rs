@@ -1,0 +1,788 @@
+//! The store that several daemons share: a PostgreSQL database, or one that speaks its protocol.
+//!
+//! Plain SQL only: no LISTEN, no advisory locks, no extensions, so that CockroachDB and YugabyteDB take it too. Every
+//! transaction may be repeated, and is when the server asks for it. No statement is prepared under a name, so that a
+//! pooler may stand in between.
+
+mod connection;
+mod copy;
+mod error;
+mod outbox;
+mod slots;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row, Transaction};
+use uuid::Uuid;
+
+use self::connection::{Connector, begin};
+pub use self::copy::{Checksum, source_of};
+pub use self::error::SharedError;
+pub use self::outbox::RENEW;
+use crate::config::PostgresUrl;
+use llmwatch_core::locations::{Decided, LocationReport, SharedIncident, Verdict};
+use llmwatch_core::model::{Incident, Outgoing, Sample, Timestamp};
+
+/// The server's clock in milliseconds.
+const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::INT8";
+/// How often a transaction is repeated that the server could not put in order with others.
+const ATTEMPTS: u32 = 8;
+/// Whoever reads what changed since a moment looks this much further back: what was stamped earlier may have been
+/// committed later.
+const OVERLAP_MS: i64 = 12_000;
+
+/// Samples that may wait on a daemon's machine for the store; beyond that the oldest stay there.
+pub const SPOOL_LIMIT: i64 = 500_000;
+
+type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The shared store. Clones share one connection for what is done beside the coordinator: claims of notifications and slots.
+#[derive(Debug, Clone)]
+pub struct SharedStore {
+    connector: Connector,
+    /// This run of this daemon.
+    me: Uuid,
+    beside: Arc<Mutex<Option<Client>>>,
+}
+
+/// The coordinator's own connection.
+pub struct Session {
+    client: Client,
+    connector: Connector,
+    me: Uuid,
+}
+
+/// A daemon, for the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonRow {
+    /// This run of it.
+    pub id: Uuid,
+    /// Where it probes from.
+    pub location: String,
+    /// The machine.
+    pub host: String,
+    /// Its release.
+    pub version: String,
+    /// Whether it probes.
+    pub probes: bool,
+    /// What each endpoint probes, as JSON of names and hashes.
+    pub endpoints: String,
+    /// When it started, by its own clock.
+    pub started_at: Timestamp,
+    /// When it was last heard of, by the store's clock.
+    pub seen_at: Timestamp,
+}
+
+/// What a daemon adds in one transaction.
+#[derive(Debug)]
+pub struct Push<'a> {
+    /// Itself.
+    pub daemon: &'a DaemonRow,
+    /// New samples of its location.
+    pub samples: &'a [Sample],
+    /// The zone in which a day of the budget begins.
+    pub zone: Tz,
+    /// What it says of endpoints that it probed since.
+    pub verdicts: &'a [Verdict],
+    /// Its incidents, if they changed.
+    pub report: Option<&'a LocationReport>,
+}
+
+/// What is new in the store.
+#[derive(Debug, Default)]
+pub struct News {
+    /// The store's time.
+    pub now: Timestamp,
+    /// Verdicts that changed.
+    pub verdicts: Vec<Verdict>,
+    /// Incidents that changed.
+    pub incidents: Vec<SharedIncident>,
+    /// Every daemon that was heard of in the last minutes.
+    pub daemons: Vec<DaemonRow>,
+    /// What alerting has decided, for each set of channels.
+    pub alerting: Vec<(String, String)>,
+    /// What all locations spent on a day: US dollars and tokens.
+    pub spent: (f64, u64),
+    /// The greatest number of an incident.
+    pub last_number: u64,
+}
+
+impl SharedStore {
+    /// The store at `url`; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, for instance because `ca_file` cannot be read.
+    pub fn new(url: Arc<PostgresUrl>, ca_file: Option<&Path>) -> Result<Self, SharedError> {
+        Ok(Self {
+            connector: Connector::new(url, ca_file)?,
+            me: Uuid::now_v7(),
+            beside: Arc::default(),
+        })
+    }
+
+    /// This run of this daemon.
+    pub fn me(&self) -> Uuid {
+        self.me
+    }
+
+    /// The URL without its password.
+    pub fn shown(&self) -> String {
+        self.connector.url.shown()
+    }
+
+    /// Opens it; makes the schema or brings it up to date.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer.
+    pub async fn open(&self) -> Result<Session, SharedError> {
+        Ok(Session {
+            client: self.connector.open().await?,
+            connector: self.connector.clone(),
+            me: self.me,
+        })
+    }
+
+    /// The connection beside the coordinator's, for one caller at a time; opened anew where there is none.
+    async fn beside(&self) -> Result<Beside<'_>, SharedError> {
+        let mut held = self.beside.lock().await;
+        let client = match held.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => self.connector.connect().await?,
+        };
+        Ok(Beside { held, client })
+    }
+
+    /// What `work` gives, or that the store is too slow.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, SharedError>>,
+    ) -> Result<T, SharedError> {
+        let late = || SharedError::unreachable(&self.connector.url, "no answer in time");
+        tokio::time::timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    fn error(&self, error: &tokio_postgres::Error) -> SharedError {
+        SharedError::of(&self.connector.url, error)
+    }
+}
+
+/// A connection that was taken; one that is not given back, because something failed on it, is closed.
+struct Beside<'a> {
+    held: MutexGuard<'a, Option<Client>>,
+    client: Client,
+}
+
+impl Beside<'_> {
+    fn give_back(mut self) {
+        *self.held = Some(self.client);
+    }
+}
+
+/// Waits before a transaction is repeated that the server could not put in order with others; false if that was tried
+/// often enough.
+async fn may_repeat(attempt: &mut u32) -> bool {
+    *attempt += 1;
+    let wait = fastrand::u64(5..50 * u64::from(*attempt));
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+    *attempt < ATTEMPTS
+}
+
+impl Session {
+    fn error(&self, error: &tokio_postgres::Error) -> SharedError {
+        SharedError::of(&self.connector.url, error)
+    }
+
+    /// Whether the connection is lost.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// The store's time.
+    pub async fn now(&self) -> Result<Timestamp, SharedError> {
+        let row = self
+            .client
+            .query_typed_one(&format!("SELECT {NOW}"), &[])
+            .await;
+        let now = row
+            .and_then(|row| row.try_get(0))
+            .map_err(|e| self.error(&e))?;
+        Ok(Timestamp(now))
+    }
+
+    /// Which store it is: another database has another id.
+    pub async fn identity(&self) -> Result<Uuid, SharedError> {
+        let row = self
+            .client
+            .query_typed_one("SELECT store FROM llmwatch_schema WHERE id = 1", &[])
+            .await;
+        row.and_then(|row| row.try_get(0))
+            .map_err(|e| self.error(&e))
+    }
+
+    /// Adds what a daemon has; gives how many of its samples were new.
+    pub async fn push(&mut self, push: &Push<'_>) -> Result<u64, SharedError> {
+        let written = write(&mut self.client, push).await;
+        written.map_err(|e| SharedError::of(&self.connector.url, &e))
+    }
+
+    /// Locks the incidents. With `wait` it waits for whoever holds them; otherwise it gives `None` when somebody does, or
+    /// when somebody has looked after them less than `every` ago.
+    pub async fn lock(
+        &mut self,
+        wait: bool,
+        every: Duration,
+    ) -> Result<Option<Decision<'_>>, SharedError> {
+        let url = self.connector.url.clone();
+        let of = |e: tokio_postgres::Error| SharedError::of(&url, &e);
+        let tx = begin(&mut self.client).await.map_err(of)?;
+        let skip = if wait { "" } else { " SKIP LOCKED" };
+        let sql = format!(
+            "SELECT next_number, decided_at, {NOW} FROM llmwatch_state WHERE id = 1 FOR UPDATE{skip}"
+        );
+        let Some(row) = tx.query_typed_opt(&sql, &[]).await.map_err(of)? else {
+            return Ok(None);
+        };
+        let decided_at: i64 = row.try_get(1).map_err(of)?;
+        let now: i64 = row.try_get(2).map_err(of)?;
+        let age = now - decided_at;
+        if !wait && (0..every.as_millis() as i64).contains(&age) {
+            return Ok(None);
+        }
+        let next: i64 = row.try_get(0).map_err(of)?;
+        let mut decision = Decision {
+            url: url.clone(),
+            tx,
+            now: Timestamp(now),
+            next_number: next.max(1).unsigned_abs(),
+            verdicts: Vec::new(),
+            reports: Vec::new(),
+            open: Vec::new(),
+            closed: Vec::new(),
+            alerting: Vec::new(),
+        };
+        decision.load().await.map_err(of)?;
+        Ok(Some(decision))
+    }
+
+    /// Verdicts and incidents that changed since a time of the store's clock each; all of them with `None`.
+    pub async fn news(
+        &self,
+        verdicts_since: Option<Timestamp>,
+        incidents_since: Option<Timestamp>,
+        day: &str,
+    ) -> Result<News, SharedError> {
+        let news = self.read_news(verdicts_since, incidents_since, day).await;
+        news.map_err(|e| self.error(&e))
+    }
+
+    async fn read_news(
+        &self,
+        verdicts_since: Option<Timestamp>,
+        incidents_since: Option<Timestamp>,
+        day: &str,
+    ) -> Result<News, tokio_postgres::Error> {
+        let back = |since: Option<Timestamp>| since.map_or(i64::MIN / 2, |at| at.0 - OVERLAP_MS);
+        let (verdicts_since, incidents_since) = (back(verdicts_since), back(incidents_since));
+        let client = &self.client;
+        let now = client
+            .query_typed_one(&format!("SELECT {NOW}"), &[])
+            .await?;
+        let now: i64 = now.try_get(0)?;
+        let verdicts = client
+            .query_typed(
+                "SELECT data FROM llmwatch_verdict WHERE seen_at >= $1",
+                &[(&verdicts_since, Type::INT8)],
+            )
+            .await?;
+        let incidents = client
+            .query_typed(
+                "SELECT data FROM llmwatch_incident WHERE changed_at >= $1 OR open ORDER BY number",
+                &[(&incidents_since, Type::INT8)],
+            )
+            .await?;
+        let heard = now - 600_000;
+        let daemons = client
+            .query_typed(
+                "SELECT id, location, host, version, probes, endpoints, started_at, seen_at FROM llmwatch_daemon
+                 WHERE seen_at >= $1 ORDER BY started_at",
+                &[(&heard, Type::INT8)],
+            )
+            .await?;
+        let alerting = client
+            .query_typed("SELECT channels, data FROM llmwatch_alerting", &[])
+            .await?;
+        let spent = client
+            .query_typed_one(
+                "SELECT coalesce(sum(usd), 0)::FLOAT8, coalesce(sum(tokens), 0)::INT8 FROM llmwatch_spent WHERE day = $1",
+                &[(&day, Type::TEXT)],
+            )
+            .await?;
+        let number = client
+            .query_typed_one("SELECT next_number FROM llmwatch_state WHERE id = 1", &[])
+            .await?;
+        let tokens: i64 = spent.try_get(1)?;
+        let next: i64 = number.try_get(0)?;
+        Ok(News {
+            now: Timestamp(now),
+            verdicts: read_json(&verdicts)?,
+            incidents: read_json(&incidents)?,
+            daemons: daemons.iter().map(read_daemon).collect::<Result<_, _>>()?,
+            alerting: read_pairs(&alerting)?,
+            spent: (spent.try_get(0)?, tokens.max(0).unsigned_abs()),
+            last_number: (next - 1).max(0).unsigned_abs(),
+        })
+    }
+
+    /// The samples that other daemons have recorded since `since` (the store's time), oldest first, with the time at which
+    /// they were recorded; at most `limit`.
+    pub async fn samples_since(
+        &self,
+        since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
+        let since = since.0 - OVERLAP_MS;
+        let rows = self
+            .client
+            .query_typed(
+                "SELECT recorded_at, data FROM llmwatch_sample WHERE recorded_at >= $1 AND daemon <> $2
+                 ORDER BY recorded_at LIMIT $3",
+                &[
+                    (&since, Type::INT8),
+                    (&self.me, Type::UUID),
+                    (&limit, Type::INT8),
+                ],
+            )
+            .await
+            .map_err(|e| self.error(&e))?;
+        let mut samples = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let read =
+                || Ok::<(i64, String), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
+            let (recorded_at, data) = read().map_err(|e| self.error(&e))?;
+            // Another release may have written what this one cannot read.
+            if let Ok(sample) = serde_json::from_str(&data) {
+                samples.push((Timestamp(recorded_at), sample));
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Deletes at most `limit` samples that were recorded before `before`, and what else nobody asks for any more.
+    pub async fn forget(&self, before: Timestamp, limit: i64) -> Result<u64, SharedError> {
+        let forget = async {
+            let samples = self
+                .client
+                .execute_typed(
+                    "DELETE FROM llmwatch_sample WHERE id IN (
+                        SELECT id FROM llmwatch_sample WHERE recorded_at < $1 ORDER BY recorded_at LIMIT $2)",
+                    &[(&before.0, Type::INT8), (&limit, Type::INT8)],
+                )
+                .await?;
+            self.client
+                .execute_typed(
+                    "DELETE FROM llmwatch_outbox WHERE state <> 'pending' AND ended_at < $1",
+                    &[(&before.0, Type::INT8)],
+                )
+                .await?;
+            self.client
+                .execute_typed(
+                    "DELETE FROM llmwatch_daemon WHERE seen_at < $1",
+                    &[(&before.0, Type::INT8)],
+                )
+                .await?;
+            Ok(samples)
+        };
+        forget
+            .await
+            .map_err(|e: tokio_postgres::Error| self.error(&e))
+    }
+
+    /// Says that this daemon ends: its claims are free and it counts no more.
+    pub async fn leave(&self) -> Result<(), SharedError> {
+        let leave = async {
+            let me: [Param<'_>; 1] = [(&self.me, Type::UUID)];
+            self.client
+                .execute_typed(
+                    "UPDATE llmwatch_outbox SET claimed_until = NULL WHERE claimed_by = $1 AND state = 'pending'",
+                    &me,
+                )
+                .await?;
+            self.client
+                .execute_typed(
+                    "UPDATE llmwatch_slot SET leased_until = 0 WHERE owner = $1",
+                    &me,
+                )
+                .await?;
+            self.client
+                .execute_typed("DELETE FROM llmwatch_daemon WHERE id = $1", &me)
+                .await
+        };
+        leave.await.map(drop).map_err(|e| self.error(&e))
+    }
+}
+
+/// The incidents, locked: whatever is decided is recorded in the transaction that read what it was decided from.
+pub struct Decision<'a> {
+    url: Arc<PostgresUrl>,
+    tx: Transaction<'a>,
+    /// The store's time.
+    pub now: Timestamp,
+    /// The number of the next incident.
+    pub next_number: u64,
+    /// What each location says of the endpoints that are in an incident.
+    pub verdicts: Vec<Verdict>,
+    /// What the locations have concluded.
+    pub reports: Vec<LocationReport>,
+    /// The open incidents of all.
+    pub open: Vec<SharedIncident>,
+    /// Incidents of all that were resolved in the last day, where a location still has one open.
+    pub closed: Vec<SharedIncident>,
+    /// What alerting has decided, for each set of channels.
+    pub alerting: Vec<(String, String)>,
+}
+
+impl Decision<'_> {
+    async fn load(&mut self) -> Result<(), tokio_postgres::Error> {
+        let tx = &self.tx;
+        let reports = tx
+            .query_typed("SELECT data FROM llmwatch_report", &[])
+            .await?;
+        let open = tx
+            .query_typed(
+                "SELECT data FROM llmwatch_incident WHERE open ORDER BY number",
+                &[],
+            )
+            .await?;
+        let alerting = tx
+            .query_typed(
+                "SELECT channels, data FROM llmwatch_alerting ORDER BY channels",
+                &[],
+            )
+            .await?;
+        self.reports = read_json(&reports)?;
+        self.open = read_json(&open)?;
+        self.alerting = read_pairs(&alerting)?;
+        let of = |i: &Incident| i.endpoints.clone();
+        let reported = self.reports.iter().flat_map(|r| &r.incidents).flat_map(of);
+        let shared = self.open.iter().flat_map(|s| of(&s.incident));
+        let endpoints: BTreeSet<String> = reported.chain(shared).collect();
+        let is_known = |i: &&Incident| self.open.iter().any(|s| s.members.contains_key(&i.id));
+        let mut held = self.reports.iter().flat_map(|r| &r.incidents);
+        if held.any(|i| i.resolved_at.is_none() && !is_known(&i)) {
+            let day_ago = self.now.0 - 86_400_000;
+            let closed = self
+                .tx
+                .query_typed(
+                    "SELECT data FROM llmwatch_incident WHERE NOT open AND changed_at >= $1",
+                    &[(&day_ago, Type::INT8)],
+                )
+                .await?;
+            self.closed = read_json(&closed)?;
+        }
+        if !endpoints.is_empty() {
+            let endpoints: Vec<_> = endpoints.into_iter().collect();
+            let verdicts = self
+                .tx
+                .query_typed(
+                    "SELECT data FROM llmwatch_verdict WHERE endpoint = ANY($1)",
+                    &[(&endpoints, Type::TEXT_ARRAY)],
+                )
+                .await?;
+            self.verdicts = read_json(&verdicts)?;
+        }
+        Ok(())
+    }
+
+    /// Records what was decided. `alerting` replaces the rows that changed.
+    ///
+    /// # Errors
+    /// When nothing of it was recorded.
+    pub async fn record(
+        self,
+        decided: &[Decided],
+        alerting: &[(String, String)],
+        outgoing: &[Outgoing],
+        offset_ms: i64,
+    ) -> Result<(), SharedError> {
+        let url = self.url.clone();
+        self.write(decided, alerting, outgoing, offset_ms)
+            .await
+            .map_err(|e| SharedError::of(&url, &e))
+    }
+
+    async fn write(
+        self,
+        decided: &[Decided],
+        alerting: &[(String, String)],
+        outgoing: &[Outgoing],
+        offset_ms: i64,
+    ) -> Result<(), tokio_postgres::Error> {
+        let (tx, now) = (&self.tx, self.now.0);
+        for Decided { shared, .. } in decided {
+            let incident = &shared.incident;
+            let (number, open) = (
+                incident.number.cast_signed(),
+                incident.resolved_at.is_none(),
+            );
+            let data = json(shared);
+            tx.execute_typed(
+                "INSERT INTO llmwatch_incident (id, number, open, started_at, changed_at, data)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (id) DO UPDATE SET open = excluded.open, started_at = excluded.started_at,
+                    changed_at = excluded.changed_at, data = excluded.data",
+                &[
+                    (&incident.id, Type::UUID),
+                    (&number, Type::INT8),
+                    (&open, Type::BOOL),
+                    (&incident.started_at.0, Type::INT8),
+                    (&now, Type::INT8),
+                    (&data, Type::TEXT),
+                ],
+            )
+            .await?;
+        }
+        for (channels, data) in alerting {
+            tx.execute_typed(
+                "INSERT INTO llmwatch_alerting (channels, ticked_at, data) VALUES ($1, $2, $3)
+                 ON CONFLICT (channels) DO UPDATE SET ticked_at = excluded.ticked_at, data = excluded.data",
+                &[
+                    (channels, Type::TEXT),
+                    (&now, Type::INT8),
+                    (data, Type::TEXT),
+                ],
+            )
+            .await?;
+        }
+        outbox::insert(tx, outgoing, self.now, offset_ms).await?;
+        let next = self.next_number.cast_signed();
+        tx.execute_typed(
+            "UPDATE llmwatch_state SET next_number = $1, decided_at = $2 WHERE id = 1",
+            &[(&next, Type::INT8), (&now, Type::INT8)],
+        )
+        .await?;
+        self.tx.commit().await
+    }
+}
+
+async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgres::Error> {
+    let tx = begin(client).await?;
+    let daemon = push.daemon;
+    tx.execute_typed(
+        &format!(
+            "INSERT INTO llmwatch_daemon (id, location, host, version, probes, endpoints, started_at, seen_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, {NOW})
+             ON CONFLICT (id) DO UPDATE SET location = excluded.location, probes = excluded.probes,
+                endpoints = excluded.endpoints, seen_at = excluded.seen_at"
+        ),
+        &[
+            (&daemon.id, Type::UUID),
+            (&daemon.location, Type::TEXT),
+            (&daemon.host, Type::TEXT),
+            (&daemon.version, Type::TEXT),
+            (&daemon.probes, Type::BOOL),
+            (&daemon.endpoints, Type::TEXT),
+            (&daemon.started_at.0, Type::INT8),
+        ],
+    )
+    .await?;
+    let rows = SampleRows {
+        daemon: daemon.id,
+        samples: push.samples,
+        zone: Some(push.zone),
+    };
+    let inserted = insert_samples(&tx, &rows).await?;
+    if !push.verdicts.is_empty() {
+        let column = |of: fn(&Verdict) -> &String| -> Vec<&String> {
+            push.verdicts.iter().map(of).collect()
+        };
+        let (endpoints, locations) = (column(|v| &v.endpoint), column(|v| &v.location));
+        let data: Vec<_> = push.verdicts.iter().map(json).collect();
+        tx.execute_typed(
+            &format!(
+                "INSERT INTO llmwatch_verdict (endpoint, location, daemon, seen_at, data)
+                 SELECT e, l, $3, {NOW}, d FROM unnest($1, $2, $4) AS t(e, l, d)
+                 ON CONFLICT (endpoint, location) DO UPDATE SET daemon = excluded.daemon, seen_at = excluded.seen_at,
+                    data = excluded.data"
+            ),
+            &[
+                (&endpoints, Type::TEXT_ARRAY),
+                (&locations, Type::TEXT_ARRAY),
+                (&daemon.id, Type::UUID),
+                (&data, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+    }
+    if let Some(report) = push.report {
+        let data = json(report);
+        tx.execute_typed(
+            &format!(
+                "INSERT INTO llmwatch_report (location, daemon, seen_at, data) VALUES ($1, $2, {NOW}, $3)
+                 ON CONFLICT (location) DO UPDATE SET daemon = excluded.daemon, seen_at = excluded.seen_at,
+                    data = excluded.data"
+            ),
+            &[
+                (&report.location, Type::TEXT),
+                (&daemon.id, Type::UUID),
+                (&data, Type::TEXT),
+            ],
+        )
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(inserted)
+}
+
+/// Samples to insert.
+struct SampleRows<'a> {
+    daemon: Uuid,
+    samples: &'a [Sample],
+    /// The zone of the budget's days; `None` for samples of a history, which cost nothing any more.
+    zone: Option<Tz>,
+}
+
+/// Inserts samples that are not there yet, and counts what they cost; gives how many were new.
+async fn insert_samples(
+    tx: &Transaction<'_>,
+    rows: &SampleRows<'_>,
+) -> Result<u64, tokio_postgres::Error> {
+    let (daemon, samples) = (rows.daemon, rows.samples);
+    if samples.is_empty() {
+        return Ok(0);
+    }
+    let recorded: Vec<Option<i64>> = samples
+        .iter()
+        .map(|s| rows.zone.is_none().then(|| copy::recorded_at(s).0))
+        .collect();
+    let zone = rows.zone.unwrap_or(Tz::UTC);
+    let ids: Vec<_> = samples.iter().map(|s| s.id).collect();
+    let endpoints: Vec<_> = samples.iter().map(|s| &s.endpoint).collect();
+    let locations: Vec<_> = samples.iter().map(|s| &s.location).collect();
+    let triggers: Vec<_> = samples.iter().map(|s| s.trigger.as_str()).collect();
+    let scheduled: Vec<_> = samples.iter().map(|s| s.scheduled_at.0).collect();
+    let started: Vec<_> = samples.iter().map(|s| s.started_at.0).collect();
+    let outcomes: Vec<_> = samples.iter().map(|s| s.outcome.as_str()).collect();
+    let data: Vec<_> = samples.iter().map(compact).collect();
+    let days: Vec<_> = samples.iter().map(|s| day_of(s.started_at, zone)).collect();
+    let usd: Vec<_> = samples.iter().map(|s| s.cost_usd.unwrap_or(0.0)).collect();
+    let tokens: Vec<_> = samples
+        .iter()
+        .map(|s| i64::from(s.input_tokens.unwrap_or(0)) + i64::from(s.output_tokens.unwrap_or(0)))
+        .collect();
+    let inserted = tx
+        .query_typed(
+            &format!(
+                "INSERT INTO llmwatch_sample
+                    (id, daemon, endpoint, location, trigger, scheduled_at, started_at, outcome, recorded_at, data)
+                 SELECT i, $2, e, l, t, c, s, o, coalesce(r, {NOW}), d
+                 FROM unnest($1, $3, $4, $5, $6, $7, $8, $9, $10) AS n(i, e, l, t, c, s, o, d, r)
+                 ON CONFLICT DO NOTHING RETURNING id"
+            ),
+            &[
+                (&ids, Type::UUID_ARRAY),
+                (&daemon, Type::UUID),
+                (&endpoints, Type::TEXT_ARRAY),
+                (&locations, Type::TEXT_ARRAY),
+                (&triggers, Type::TEXT_ARRAY),
+                (&scheduled, Type::INT8_ARRAY),
+                (&started, Type::INT8_ARRAY),
+                (&outcomes, Type::TEXT_ARRAY),
+                (&data, Type::TEXT_ARRAY),
+                (&recorded, Type::INT8_ARRAY),
+            ],
+        )
+        .await?;
+    if rows.zone.is_none() {
+        return Ok(inserted.len() as u64);
+    }
+    let new: BTreeSet<Uuid> = inserted
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    let mut spent = std::collections::BTreeMap::<(&String, &String), (f64, i64)>::new();
+    for (at, sample) in samples.iter().enumerate() {
+        if new.contains(&sample.id) && (usd[at] > 0.0 || tokens[at] > 0) {
+            let sum = spent.entry((&days[at], &sample.location)).or_default();
+            sum.0 += usd[at];
+            sum.1 += tokens[at];
+        }
+    }
+    for ((day, location), (usd, tokens)) in &spent {
+        tx.execute_typed(
+            "INSERT INTO llmwatch_spent (day, location, usd, tokens) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (day, location) DO UPDATE SET usd = llmwatch_spent.usd + excluded.usd,
+                tokens = llmwatch_spent.tokens + excluded.tokens",
+            &[
+                (day, Type::TEXT),
+                (location, Type::TEXT),
+                (usd, Type::FLOAT8),
+                (tokens, Type::INT8),
+            ],
+        )
+        .await?;
+    }
+    Ok(new.len() as u64)
+}
+
+/// The local day of `at`.
+pub fn day_of(at: Timestamp, zone: Tz) -> String {
+    at.to_datetime()
+        .with_timezone(&zone)
+        .date_naive()
+        .to_string()
+}
+
+/// A sample as JSON, without its empty fields: they are most of it.
+fn compact(sample: &Sample) -> String {
+    // Plain data with string keys: serializing cannot fail.
+    let mut value = serde_json::to_value(sample).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, v| !v.is_null());
+    }
+    value.to_string()
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Plain data with string keys: serializing cannot fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Reads rows of one column of JSON. What another release wrote in a form that this one cannot read is left out.
+fn read_json<T: serde::de::DeserializeOwned>(
+    rows: &[Row],
+) -> Result<Vec<T>, tokio_postgres::Error> {
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let data: &str = row.try_get(0)?;
+        all.extend(serde_json::from_str(data).ok());
+    }
+    Ok(all)
+}
+
+fn read_pairs(rows: &[Row]) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
+}
+
+fn read_daemon(row: &Row) -> Result<DaemonRow, tokio_postgres::Error> {
+    Ok(DaemonRow {
+        id: row.try_get(0)?,
+        location: row.try_get(1)?,
+        host: row.try_get(2)?,
+        version: row.try_get(3)?,
+        probes: row.try_get(4)?,
+        endpoints: row.try_get(5)?,
+        started_at: Timestamp(row.try_get(6)?),
+        seen_at: Timestamp(row.try_get(7)?),
+    })
+}

@@ -1,0 +1,71 @@
+//! Slots: where several daemons probe from one location, each slot of an endpoint is probed by one of them.
+
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+
+use super::{NOW, SharedError, SharedStore, may_repeat};
+use llmwatch_core::model::Timestamp;
+
+/// A claim that takes longer is as good as none: the probe is late already.
+const LIMIT: Duration = Duration::from_secs(3);
+
+impl SharedStore {
+    /// Takes the slot `at` of `endpoint` for this daemon; false if another one of the same location has it, or a later one.
+    /// A daemon that took no slot for `lease` is taken to be gone.
+    ///
+    /// # Errors
+    /// When the store does not answer in time.
+    pub async fn claim_slot(
+        &self,
+        endpoint: &str,
+        location: &str,
+        at: Timestamp,
+        lease: Duration,
+    ) -> Result<bool, SharedError> {
+        let mut attempt = 0;
+        loop {
+            let claimed = self
+                .within(LIMIT, self.try_slot(endpoint, location, at, lease))
+                .await;
+            match claimed {
+                Err(SharedError::Busy { .. }) if may_repeat(&mut attempt).await => {}
+                claimed => return claimed,
+            }
+        }
+    }
+
+    async fn try_slot(
+        &self,
+        endpoint: &str,
+        location: &str,
+        at: Timestamp,
+        lease: Duration,
+    ) -> Result<bool, SharedError> {
+        let lease = lease.as_millis() as i64;
+        let me = self.me();
+        let beside = self.beside().await?;
+        let rows = beside
+            .client
+            .execute_typed(
+                &format!(
+                    "INSERT INTO llmwatch_slot (endpoint, location, slot, owner, leased_until)
+                     VALUES ($1, $2, $3, $4, {NOW} + $5)
+                     ON CONFLICT (endpoint, location) DO UPDATE SET slot = excluded.slot,
+                        owner = excluded.owner, leased_until = excluded.leased_until
+                     WHERE llmwatch_slot.slot < excluded.slot OR llmwatch_slot.leased_until < {NOW}"
+                ),
+                &[
+                    (&endpoint, Type::TEXT),
+                    (&location, Type::TEXT),
+                    (&at.0, Type::INT8),
+                    (&me, Type::UUID),
+                    (&lease, Type::INT8),
+                ],
+            )
+            .await
+            .map_err(|e| self.error(&e))?;
+        beside.give_back();
+        Ok(rows > 0)
+    }
+}

@@ -1,0 +1,52 @@
+//! `?location=fra1`: one location's view instead of the verdict of all.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::problem::Problem;
+use llmwatch_core::locations::view_from;
+use llmwatch_core::model::Snapshot;
+
+/// Which location's view.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Place {
+    /// Only what this location sees; unasked the verdict of all.
+    pub(super) location: Option<String>,
+}
+
+impl Place {
+    /// `snapshot` as the asked location sees it.
+    ///
+    /// # Errors
+    /// When nothing is probed from there.
+    pub(super) fn view(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>, Problem> {
+        let Some(location) = &self.location else {
+            return Ok(snapshot);
+        };
+        if snapshot.locations.is_empty() && snapshot.location == *location {
+            return Ok(snapshot);
+        }
+        view_from(&snapshot, location).map(Arc::new).ok_or_else(|| {
+            let known = snapshot.locations.join(", ");
+            Problem::not_found(format!(
+                "nothing is probed from that location; the locations are {known}"
+            ))
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(place) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("`location` is given once"))?;
+        Ok(place)
+    }
+}

@@ -1,0 +1,515 @@
+//! Several daemons that share a real PostgreSQL: quorum, delivery, takeover, loss of the database.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use llmwatch_simulator::{Request, Scenario};
+use serde_json::Value;
+
+use crate::support::postgres::Postgres;
+use crate::support::{Daemon, PATIENCE, World, eventually};
+
+const DOWN: &str = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
+
+fn body(request: &Request) -> Value {
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+/// The messages about incidents that `world` received: type, incident id, notification id.
+fn told(world: &World) -> Vec<(String, String, String)> {
+    let requests = world.hook.requests();
+    let told = requests.iter().map(|r| body(r)).map(|b| {
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+        (
+            text(&b["type"]),
+            text(&b["data"]["incident"]["id"]),
+            text(&b["data"]["notification_id"]),
+        )
+    });
+    told.filter(|(kind, ..)| kind.starts_with("incident."))
+        .collect()
+}
+
+/// A daemon's configuration at `location`: its own vendors, a shared store, the webhook of `hub`.
+fn config(world: &World, hub: &World, location: &str, store: &str, more: &str) -> String {
+    let own = world
+        .endpoints()
+        .replace("\"fra1\"", &format!("{location:?}"));
+    format!("{own}\n[store]\nurl = {store:?}\n{more}\n{}", hub.webhook())
+}
+
+/// Daemons at `places`, all of which tell the webhook of the first one's world.
+async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<World>, Vec<Daemon>) {
+    let mut worlds = Vec::new();
+    for _ in places {
+        worlds.push(World::new().await);
+    }
+    let mut running = Vec::new();
+    for (world, place) in worlds.iter().zip(places) {
+        world.write(&config(world, &worlds[0], place, store, more));
+        running.push(world.run());
+    }
+    for daemon in &mut running {
+        daemon.event("monitor.ready").await;
+        daemon.event("probe.completed").await;
+    }
+    (worlds, running)
+}
+
+fn break_at(world: &World) {
+    world.openai.set_scenario(Scenario::parse(DOWN).unwrap());
+}
+
+async fn next_message(world: &mut World, kind: &str) -> Value {
+    loop {
+        let request = tokio::time::timeout(PATIENCE, world.hook.next()).await;
+        let message = body(&request.unwrap_or_else(|_| panic!("no {kind} came")));
+        if message["type"] == kind {
+            return message;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_is_a_bad_configuration() {
+    let Some(server) = Postgres::start("refusals of a shared store") else {
+        return;
+    };
+    let good = server.database("good");
+    server.query("postgres", "CREATE ROLE guest LOGIN");
+    server.query(
+        "postgres",
+        "CREATE ROLE locked LOGIN PASSWORD 'right horse'",
+    );
+    server.query("good", "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    server.query(
+        "postgres",
+        "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0",
+    );
+    let newer = server.database("newer");
+    server.query(
+        "newer",
+        "CREATE TABLE llmwatch_schema (id INT8 PRIMARY KEY, version INT8, store UUID);
+         INSERT INTO llmwatch_schema VALUES (1, 99, gen_random_uuid())",
+    );
+    let standing = server.database("standing");
+    server.query(
+        "postgres",
+        "ALTER DATABASE standing SET default_transaction_read_only = on",
+    );
+    let hba = std::fs::read_to_string(server.hba()).unwrap();
+    let rule = "host all locked 127.0.0.1/32 scram-sha-256\n";
+    std::fs::write(server.hba(), format!("{rule}{hba}")).unwrap();
+    server.query("postgres", "SELECT pg_reload_conf()");
+    let port = server.port;
+    let cases = [
+        (
+            "postgres://u:s3cretword@127.0.0.1/db?ssl=on".to_owned(),
+            "unknown parameter",
+        ),
+        (
+            format!("postgres://locked:s3cretword@127.0.0.1:{port}/good"),
+            "password",
+        ),
+        (
+            format!("postgres://locked@127.0.0.1:{port}/good"),
+            "password",
+        ),
+        (
+            server.url("llmwatch", "absent"),
+            "there is no database `absent`",
+        ),
+        (server.url("nobody", "good"), "role"),
+        (server.url("guest", "good"), "lacks rights"),
+        (server.url("llmwatch", "latin"), "LATIN1"),
+        (newer, "version 99"),
+        (standing, "read-only"),
+        (format!("{good}?sslmode=verify-full"), "TLS"),
+    ];
+    for (url, wanted) in cases {
+        let world = World::new().await;
+        world.write(&config(&world, &world, "fra1", &url, ""));
+        for verb in [&["run"][..], &["check", "--online"][..]] {
+            let began = std::time::Instant::now();
+            let done = tokio::time::timeout(PATIENCE, world.llmwatch(verb).output())
+                .await
+                .unwrap()
+                .unwrap();
+            let text = String::from_utf8_lossy(&done.stderr);
+            assert_eq!(done.status.code(), Some(78), "{url} {verb:?}: {text}");
+            assert!(text.contains(wanted), "{url} {verb:?}: {text}");
+            assert!(!text.contains("s3cretword"), "{text}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{url}: too late");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_location_alone_is_an_incident_of_that_location() {
+    let Some(server) = Postgres::start("three locations") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1", "sin1"], &store, "").await;
+    break_at(&worlds[0]);
+    let opened = next_message(&mut worlds[0], "incident.opened").await;
+    let incident = &opened["data"]["incident"];
+    assert_eq!(incident["scope"], "location", "{opened}");
+    assert_eq!(incident["locations"][0]["location"], "fra1", "{opened}");
+    assert_eq!(incident["locations"].as_array().unwrap().len(), 1);
+    let text = incident["explanation"].as_str().unwrap();
+    assert!(
+        text.contains("from fra1 only; nyc1 and sin1 reach it"),
+        "{text}"
+    );
+    // The quorum joins: the same incident escalates.
+    break_at(&worlds[1]);
+    let escalated = next_message(&mut worlds[0], "incident.escalated").await;
+    assert_eq!(escalated["data"]["incident"]["id"], incident["id"]);
+    assert_eq!(escalated["data"]["incident"]["scope"], "all", "{escalated}");
+    for daemon in &mut daemons {
+        let opened = daemon.event("incident.opened").await;
+        assert_eq!(opened["incident"], incident["id"]);
+        daemon.event("incident.escalated").await;
+    }
+    for world in &worlds {
+        world.openai.set_scenario(Scenario::healthy());
+    }
+    next_message(&mut worlds[0], "incident.resolved").await;
+    for daemon in &mut daemons {
+        daemon.event("incident.resolved").await;
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+    let told = told(&worlds[0]);
+    let ids: BTreeSet<_> = told.iter().map(|(.., id)| id).collect();
+    assert_eq!(ids.len(), told.len(), "each once: {told:?}");
+    let opened = told.iter().filter(|(kind, ..)| kind == "incident.opened");
+    assert_eq!(opened.count(), 1, "{told:?}");
+}
+
+/// The samples that `world`'s command line exports.
+async fn exported(world: &World) -> Vec<Value> {
+    let done = world.llmwatch(&["export"]).output().await.unwrap();
+    assert!(done.status.success());
+    let text = String::from_utf8(done.stdout).unwrap();
+    text.lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_without_the_store_spools_and_notifies_alone() {
+    let Some(mut server) = Postgres::start("a daemon alone") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let more = "[quorum]\nalone_after = \"3s\"\n";
+    let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1"], &store, more).await;
+    server.down();
+    daemons[0].event("store.unreachable").await;
+    break_at(&worlds[0]);
+    let opened = next_message(&mut worlds[0], "incident.opened").await;
+    assert_eq!(opened["alone"], true, "{opened}");
+    let incident = opened["data"]["incident"].clone();
+    assert!(
+        incident["title"].as_str().unwrap().starts_with("Alone:"),
+        "{opened}"
+    );
+    for _ in 0..4 {
+        daemons[1].event("probe.completed").await;
+    }
+    server.up();
+    for daemon in &mut daemons {
+        daemon.event("store.reachable").await;
+        let spooled = daemon.event("store.spooled").await;
+        assert!(spooled["samples"].as_u64().unwrap() > 3, "{spooled}");
+    }
+    // It keeps its id, and is an incident of its location now; nobody is notified again.
+    let sql = format!(
+        "SELECT count(*) FROM llmwatch_incident WHERE open AND id = '{}'",
+        incident["id"].as_str().unwrap()
+    );
+    eventually("the incident is written back", || {
+        (server.query("monitor", &sql) == "1").then_some(())
+    })
+    .await;
+    worlds[0].openai.set_scenario(Scenario::healthy());
+    let resolved = next_message(&mut worlds[0], "incident.resolved").await;
+    assert_eq!(
+        resolved["data"]["incident"]["id"], incident["id"],
+        "{resolved}"
+    );
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+    let told = told(&worlds[0]);
+    let kinds: Vec<_> = told.iter().map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(kinds, ["incident.opened", "incident.resolved"], "{told:?}");
+    // Every sample is there once, with its original times, at both daemons.
+    let stored = server.query(
+        "monitor",
+        "SELECT count(*) || ' ' || count(DISTINCT id) FROM llmwatch_sample",
+    );
+    let (all, distinct) = stored.split_once(' ').unwrap();
+    assert_eq!(all, distinct);
+    for world in &worlds {
+        let samples = exported(world).await;
+        let ids: BTreeSet<_> = samples.iter().map(|s| s["id"].to_string()).collect();
+        assert_eq!(ids.len(), samples.len(), "each once");
+        let places: BTreeSet<_> = samples.iter().map(|s| s["location"].to_string()).collect();
+        assert_eq!(places.len(), 2, "all locations");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_daemons_of_one_location_probe_each_slot_once() {
+    let Some(server) = Postgres::start("a pair") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (worlds, mut daemons) = daemons(&["fra1", "fra1"], &store, "").await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    daemons[0].kill().await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(daemons[1].stop().await, Some(0));
+    let doubled = server.query(
+        "monitor",
+        "SELECT count(*) FROM (SELECT 1 FROM llmwatch_sample WHERE trigger = 'schedule'
+            GROUP BY endpoint, location, scheduled_at HAVING count(*) > 1) d",
+    );
+    assert_eq!(doubled, "0");
+    // Requests that were made are no more than slots: nothing was probed twice and thrown away.
+    let made: usize = worlds.iter().map(|w| w.openai.log().len()).sum();
+    let kept = server.query(
+        "monitor",
+        "SELECT count(*) FROM llmwatch_sample WHERE endpoint = 'openai-chat'",
+    );
+    let kept: usize = kept.parse().unwrap();
+    assert!(made <= kept + 2, "{made} requests for {kept} samples");
+    // Taken over within one interval: no slot after the first is missing for two.
+    let longest = server.query(
+        "monitor",
+        "SELECT max(gap) FROM (SELECT scheduled_at - lag(scheduled_at) OVER (ORDER BY scheduled_at) AS gap
+            FROM llmwatch_sample WHERE endpoint = 'openai-chat' AND trigger = 'schedule') g",
+    );
+    assert!(longest.parse::<i64>().unwrap() <= 2_000, "{longest} ms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_of_a_killed_daemon_is_sent_by_another() {
+    let Some(server) = Postgres::start("takeover of notifications") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1"], &store, "").await;
+    let mut opened = 0;
+    for round in 0..3 {
+        for world in &worlds {
+            break_at(world);
+        }
+        // One is killed at whatever it is doing when the incident opens.
+        daemons[0].event("incident.opened").await;
+        daemons[0].kill().await;
+        next_message(&mut worlds[0], "incident.opened").await;
+        opened += 1;
+        for world in &worlds {
+            world.openai.set_scenario(Scenario::healthy());
+        }
+        next_message(&mut worlds[0], "incident.resolved").await;
+        daemons[0] = worlds[0].run();
+        daemons[0].event("monitor.ready").await;
+        daemons[0].event("probe.completed").await;
+        let _ = round;
+    }
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+    let told = told(&worlds[0]);
+    let incidents: BTreeSet<_> = told.iter().map(|(_, id, _)| id).collect();
+    assert_eq!(incidents.len(), opened, "none lost, none doubled: {told:?}");
+    for id in incidents {
+        let of_it: Vec<_> = told.iter().filter(|(_, i, _)| i == id).collect();
+        let ids: BTreeSet<_> = of_it.iter().map(|(kind, _, id)| (kind, id)).collect();
+        let firsts = ids.iter().filter(|(kind, _)| *kind == "incident.opened");
+        assert_eq!(firsts.count(), 1, "one id: {told:?}");
+        assert_eq!(of_it[0].0, "incident.opened", "in order: {told:?}");
+        assert_eq!(
+            of_it[of_it.len() - 1].0,
+            "incident.resolved",
+            "in order: {told:?}"
+        );
+    }
+    let waiting = server.query(
+        "monitor",
+        "SELECT coalesce(string_agg(concat_ws(' ', seq, kind, attempts, error, claimed_until), ','), 'none')
+         FROM llmwatch_outbox WHERE state = 'pending'",
+    );
+    assert_eq!(waiting, "none", "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_daemons_make_the_schema_at_once() {
+    let Some(server) = Postgres::start("ten starts at once") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let world = World::new().await;
+    world.write(&config(&world, &world, "fra1", &store, ""));
+    let checks: Vec<_> = (0..10)
+        .map(|_| world.llmwatch(&["check", "--online"]).output())
+        .collect();
+    for done in futures_util::future::join_all(checks).await {
+        let done = done.unwrap();
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{text}");
+        assert!(text.contains("reachable"), "{text}");
+    }
+    assert_eq!(
+        server.query("monitor", "SELECT version FROM llmwatch_schema"),
+        "1"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_moves_to_the_shared_store_and_may_be_interrupted() {
+    let Some(server) = Postgres::start("a copied history") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let world = World::new().await;
+    world.write(&(world.endpoints() + &world.webhook()));
+    let mut daemon = world.run();
+    break_at(&world);
+    daemon.event("incident.opened").await;
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("incident.resolved").await;
+    assert_eq!(daemon.stop().await, Some(0));
+    let copy = [
+        "store",
+        "copy",
+        "--from",
+        "sqlite:llmwatch.db",
+        "--to",
+        store.as_str(),
+    ];
+    for round in 0..2 {
+        let done = world.llmwatch(&copy).output().await.unwrap();
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{round}: {text}");
+        assert!(
+            String::from_utf8_lossy(&done.stdout).starts_with("ok: "),
+            "{text}"
+        );
+    }
+    let samples: String = world.query("SELECT CAST(count(*) AS TEXT) FROM sample");
+    assert_eq!(
+        server.query("monitor", "SELECT count(*) FROM llmwatch_sample"),
+        samples
+    );
+    assert_eq!(
+        server.query("monitor", "SELECT count(*) FROM llmwatch_incident"),
+        "1"
+    );
+    // The daemon goes on with the shared store: the numbers go on, and nothing is taken twice.
+    world.write(&config(&world, &world, "fra1", &store, ""));
+    let mut daemon = world.run();
+    daemon.event("probe.completed").await;
+    break_at(&world);
+    daemon.event("incident.opened").await;
+    assert_eq!(daemon.stop().await, Some(0));
+    assert_eq!(
+        server.query("monitor", "SELECT max(number) FROM llmwatch_incident"),
+        "2"
+    );
+    let (rows, ids): (i64, i64) = (
+        world.query("SELECT count(*) FROM sample"),
+        world.query("SELECT count(DISTINCT id) FROM sample"),
+    );
+    assert_eq!(rows, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_standby_takes_over() {
+    let Some(mut primary) = Postgres::start("promotion of a standby") else {
+        return;
+    };
+    primary.database("monitor");
+    let standby = Postgres::standby_of(&primary);
+    let both = format!(
+        "postgres://llmwatch@127.0.0.1:{},127.0.0.1:{}/monitor",
+        primary.port, standby.port
+    );
+    let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1"], &both, "").await;
+    primary.down();
+    for daemon in &mut daemons {
+        daemon.event("store.unreachable").await;
+    }
+    standby.promote();
+    for daemon in &mut daemons {
+        daemon.event("store.reachable").await;
+    }
+    for world in &worlds {
+        break_at(world);
+    }
+    let opened = next_message(&mut worlds[0], "incident.opened").await;
+    assert!(opened["alone"].is_null(), "{opened}");
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+    assert_eq!(
+        standby.query("monitor", "SELECT count(*) FROM llmwatch_incident"),
+        "1"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_does_not_probe_shows_the_locations() {
+    let Some(server) = Postgres::start("a daemon that only serves") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (worlds, mut daemons) = daemons(&["fra1", "nyc1", "sin1"], &store, "").await;
+    let front = World::new().await;
+    let serving = config(&front, &worlds[0], "front", &store, "").replace(
+        "listen = \"off\"",
+        "listen = \"127.0.0.1:0\"\nprobe = false",
+    );
+    front.write(&serving);
+    let mut page = front.run();
+    let address = page.event("web.listening").await["address"].clone();
+    // The client has no TLS of its own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let get = async |path: &str| {
+        let url = format!("http://{}{path}", address.as_str().unwrap());
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    };
+    break_at(&worlds[1]);
+    daemons[1].event("incident.opened").await;
+    page.event("incident.opened").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let status: Value = serde_json::from_str(&get("/api/v1/status").await).unwrap();
+    let endpoint = &status["endpoints"][0];
+    assert_eq!(endpoint["status"], "operational", "{endpoint}");
+    assert_eq!(
+        endpoint["locations_down"],
+        serde_json::json!(["nyc1"]),
+        "{endpoint}"
+    );
+    let there: Value = serde_json::from_str(&get("/api/v1/status?location=nyc1").await).unwrap();
+    assert_eq!(there["endpoints"][0]["status"], "outage", "{there}");
+    let samples = get("/api/v1/endpoints/openai-chat/samples?location=sin1&limit=5").await;
+    assert!(
+        samples.contains("sin1") && !samples.contains("nyc1"),
+        "{samples}"
+    );
+    let index = get("/").await;
+    assert!(
+        index.contains("?location=nyc1") && index.contains("outage"),
+        "the matrix"
+    );
+    assert!(front.openai.log().is_empty(), "it does not probe");
+    assert_eq!(page.stop().await, Some(0));
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+}
