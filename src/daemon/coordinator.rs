@@ -449,7 +449,7 @@ impl Coordinator {
             return Ok(false);
         };
         let config = &settings.config;
-        let locale = Locale::english(config.monitor.timezone);
+        let locale = Locale::of(config);
         let at = (self.wall)();
         let evidence = Evidence {
             now: decision.now,
