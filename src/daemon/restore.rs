@@ -117,6 +117,7 @@ fn recovery_of(
         return Ok(None);
     };
     let newest_first = store.samples(SamplePage {
+        location: None,
         endpoint,
         before_seq: None,
         since: Some(incident.started_at),
