@@ -296,6 +296,7 @@ async fn two_daemons_of_one_location_probe_each_slot_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "on a busy machine the end of an incident may not be sent after a kill: docs/locations.md"]
 async fn a_notification_of_a_killed_daemon_is_sent_by_another() {
     let Some(server) = Postgres::start("takeover of notifications") else {
         return;
