@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// Send alerts to this email address; needs --smtp
     #[arg(long, value_name = "ADDRESS", requires = "smtp")]
     to: Option<String>,
-    /// Sender of the mails [default: llmwatch@ and the domain of --to]
+    /// Sender of the mails (default: llmwatch@ and the domain of --to)
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     from: Option<String>,
     /// Mail server, such as `smtps://user:${SMTP_PASSWORD}@smtp.example.com`
