@@ -13,10 +13,10 @@ use llmwatch::log::Event;
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
+use llmwatch_core::model::{AlertState, AlertView, EndpointView, Snapshot};
 use llmwatch_core::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
 };
-use llmwatch_core::model::{EndpointView, Snapshot};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
@@ -223,6 +223,13 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
         "pending" => {
             for view in &mut snapshot.endpoints[..2] {
                 view.failed_in_a_row = 4;
+                view.alert = AlertView {
+                    state: AlertState::Pending,
+                    failed: 4,
+                    probes: 4,
+                    since: Some(Timestamp(now.0 - 3 * MINUTE)),
+                    ..AlertView::default()
+                };
                 view.last_fault = Some(Fault::Http5xx);
             }
         }
