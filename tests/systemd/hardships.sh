@@ -157,7 +157,7 @@ StartLimitIntervalSec=0"
   equal "every message that was queued came" "$(comm -23 "$work/queued" <(sort -u "$work/ids") | grep -c .)" 0
   # Each incident begins under one id and ends under one, however often these came; a beginning that was told only
   # after the end says both.
-  sed 's/.*"type":"incident\.\([a-z]*\)".*"notification_id":"\([^"]*\)".*"incident":{"id":"\([^"]*\)".*"state":"\([a-z]*\)".*/\3 \1 \4 \2/; t; d' \
+  sed 's/.*"type":"incident\.\([a-z]*\)".*"notification_id":"\([^"]*\)".*"incident":{"id":"\([^"]*\)","number":[0-9]*,"state":"\([a-z]*\)".*/\3 \1 \4 \2/; t; d' \
     "$work/came" | sort -u >"$work/told"
   local incidents; incidents=$(query incidents --json | grep -c '"number":')
   equal "each incident began once" "$(grep -c ' opened ' "$work/told") $(grep ' opened ' "$work/told" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
