@@ -282,7 +282,7 @@ mod tests {
           |
         2 | fault = "openai_418"
           |         ^^^^^^^^^^^^
-        unknown variant `openai_418`, expected one of `openai_400_unsupported_parameter`, `openai_401`, `openai_401_missing_key`, `openai_403_region`, `openai_404_model`, `openai_429_rate_limit`, `openai_429_quota`, `openai_429_load_shedding`, `openai_500`, `openai_502_edge`, `openai_503`, `azure_400_content_filter`, `azure_401`, `azure_404_deployment`, `azure_429_rate_limit`, `azure_429_high_demand`, `azure_500`, `azure_503`, `cloudflare_403_challenge`, `cloudflare_502`, `cloudflare_520`, `cloudflare_524`, `cloudflare_530`
+        unknown variant `openai_418`, expected one of `openai_400_unsupported_parameter`, `openai_401`, `openai_401_missing_key`, `openai_403_region`, `openai_404_model`, `openai_429_rate_limit`, `openai_429_quota`, `openai_429_load_shedding`, `openai_500`, `openai_502_edge`, `openai_503`, `azure_400_content_filter`, `azure_401`, `azure_404_deployment`, `azure_429_rate_limit`, `azure_429_high_demand`, `azure_500`, `azure_503`, `bedrock_403_signature`, `bedrock_403_access`, `bedrock_429_throttling`, `bedrock_429_daily_quota`, `bedrock_503`, `vertex_401`, `vertex_403_billing`, `vertex_429_exhausted`, `vertex_503`, `cloudflare_403_challenge`, `cloudflare_502`, `cloudflare_520`, `cloudflare_524`, `cloudflare_530`
         "#);
         assert_snapshot!(refusal("[[rule]]\nfrom = \"2m\"\nto = \"60s\"\n"), @"line 1, rule 1: `to` must be later than `from`");
         assert_snapshot!(refusal("[[rule]]\nramp = \"delays\"\n"), @"line 1, rule 1: `ramp` needs a `to`: it grows over the window");
