@@ -383,14 +383,7 @@ fn invented(
     let measured = |ms: f64| (!failed).then_some(ms);
     Sample {
         id: Uuid::now_v7(),
-        endpoint: endpoint.name.clone(),
-        provider: endpoint.provider,
-        api: endpoint.api,
         model: endpoint.model.clone(),
-        location: "fra1".to_owned(),
-        scheduled_at: at,
-        started_at: at,
-        trigger: Trigger::Schedule,
         outcome: if failed {
             Outcome::Failed
         } else if slow {
@@ -401,7 +394,6 @@ fn invented(
         fault: failed.then_some(fault),
         attribution: failed.then(|| fault.attribution()),
         http_status: Some(if failed { 503 } else { 200 }),
-        auth_ms: None,
         dns_ms: Some(2.0 + rng.f64() * 3.0),
         tcp_ms: Some(9.0 + rng.f64() * 4.0),
         tls_ms: Some(18.0 + rng.f64() * 6.0),
@@ -420,7 +412,6 @@ fn invented(
         events: measured(5.0).map(|e| e as u32),
         input_tokens: Some(14),
         output_tokens: Some(3),
-        reasoning_tokens: None,
         cost_usd: Some(0.000_021),
         finish_reason: (!failed).then(|| "stop".to_owned()),
         response_model: endpoint.model.as_ref().map(|m| format!("{m}-2026-10-01")),
@@ -430,20 +421,19 @@ fn invented(
         edge: Some("FRA".to_owned()),
         ratelimit_remaining_requests: Some(9_988),
         ratelimit_remaining_tokens: Some(1_999_700),
-        retry_after_ms: None,
         remote_addr: Some("192.0.2.17:443".to_owned()),
         http_version: Some("HTTP/2".to_owned()),
         error: failed.then(|| {
             format!("{{\"error\": {{\"message\": \"The server had an error. {HOSTILE}\"}}}}")
         }),
-        tls_expires_at: None,
-        organization: None,
-        load_ms: None,
-        proxy_ms: None,
-        warnings: Vec::new(),
-        model_retires_at: None,
-        ratelimit_headroom: None,
-        answer: None,
+        ..Sample::unmeasured(
+            &endpoint.name,
+            endpoint.provider,
+            endpoint.api,
+            "fra1",
+            at,
+            Trigger::Schedule,
+        )
     }
 }
 

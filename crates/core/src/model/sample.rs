@@ -206,6 +206,69 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// A probe of `endpoint` at `at` of which nothing is measured: outcome `ok`, no model, no id, and not a single time.
+    pub fn unmeasured(
+        endpoint: &str,
+        provider: Provider,
+        api: Api,
+        location: &str,
+        at: Timestamp,
+        trigger: Trigger,
+    ) -> Self {
+        Self {
+            id: Uuid::nil(),
+            endpoint: endpoint.to_owned(),
+            provider,
+            api,
+            model: None,
+            location: location.to_owned(),
+            scheduled_at: at,
+            started_at: at,
+            trigger,
+            outcome: Outcome::Ok,
+            fault: None,
+            attribution: None,
+            http_status: None,
+            auth_ms: None,
+            dns_ms: None,
+            tcp_ms: None,
+            tls_ms: None,
+            headers_ms: None,
+            first_event_ms: None,
+            first_token_ms: None,
+            first_any_token_ms: None,
+            max_gap_ms: None,
+            tpot_ms: None,
+            total_ms: None,
+            schedule_lag_ms: 0.0,
+            events: None,
+            input_tokens: None,
+            output_tokens: None,
+            reasoning_tokens: None,
+            cost_usd: None,
+            finish_reason: None,
+            response_model: None,
+            system_fingerprint: None,
+            request_id: None,
+            organization: None,
+            server_ms: None,
+            edge: None,
+            ratelimit_remaining_requests: None,
+            ratelimit_remaining_tokens: None,
+            retry_after_ms: None,
+            remote_addr: None,
+            http_version: None,
+            tls_expires_at: None,
+            model_retires_at: None,
+            ratelimit_headroom: None,
+            load_ms: None,
+            proxy_ms: None,
+            warnings: Vec::new(),
+            error: None,
+            answer: None,
+        }
+    }
+
     /// When the probe ended.
     pub fn ended_at(&self) -> Timestamp {
         Timestamp(self.started_at.0 + self.total_ms.unwrap_or(0.0).round() as i64)

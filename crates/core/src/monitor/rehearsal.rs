@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
-use uuid::Uuid;
 
 use super::{Effect, MonitorState};
 use crate::config::Config;
@@ -102,66 +101,38 @@ fn run(config: &Arc<Config>, from: Timestamp) -> Option<Incident> {
 }
 
 fn sample(config: &Config, at: Timestamp, trigger: Trigger, fault: Option<Fault>) -> Sample {
-    let total_ms = if fault.is_some() {
-        FAILED_MS
-    } else {
-        TYPICAL_MS
-    };
-    let good = |ms: f64| fault.is_none().then_some(ms);
-    Sample {
-        id: Uuid::nil(),
-        endpoint: NAME.to_owned(),
-        provider: Provider::OpenAiCompatible,
-        api: Api::Chat,
-        model: None,
-        location: config.monitor.location.clone(),
-        scheduled_at: at,
-        started_at: at,
+    let blank = Sample::unmeasured(
+        NAME,
+        Provider::OpenAiCompatible,
+        Api::Chat,
+        &config.monitor.location,
+        at,
         trigger,
-        outcome: if fault.is_some() {
-            Outcome::Failed
-        } else {
-            Outcome::Ok
-        },
-        fault,
-        attribution: None,
-        http_status: Some(if fault.is_some() { 503 } else { 200 }),
-        auth_ms: None,
+    );
+    let connected = Sample {
         dns_ms: Some(1.0),
         tcp_ms: Some(8.0),
         tls_ms: Some(16.0),
         headers_ms: Some(80.0),
-        first_event_ms: good(TYPICAL_MS - 20.0),
-        first_token_ms: good(TYPICAL_MS - 20.0),
-        first_any_token_ms: good(TYPICAL_MS - 20.0),
-        max_gap_ms: None,
-        tpot_ms: None,
-        total_ms: Some(total_ms),
-        schedule_lag_ms: 0.0,
-        events: None,
-        input_tokens: None,
-        output_tokens: None,
-        reasoning_tokens: None,
-        cost_usd: None,
-        finish_reason: None,
-        response_model: None,
-        system_fingerprint: None,
-        request_id: None,
-        organization: None,
-        server_ms: None,
-        edge: None,
-        ratelimit_remaining_requests: None,
-        ratelimit_remaining_tokens: None,
-        retry_after_ms: None,
-        remote_addr: None,
-        http_version: None,
-        tls_expires_at: None,
-        model_retires_at: None,
-        ratelimit_headroom: None,
-        load_ms: None,
-        proxy_ms: None,
-        warnings: Vec::new(),
-        error: fault.map(|_| "made up by the drill".to_owned()),
-        answer: None,
+        ..blank
+    };
+    if fault.is_some() {
+        return Sample {
+            outcome: Outcome::Failed,
+            fault,
+            http_status: Some(503),
+            total_ms: Some(FAILED_MS),
+            error: Some("made up by the drill".to_owned()),
+            ..connected
+        };
+    }
+    let first_token_ms = Some(TYPICAL_MS - 20.0);
+    Sample {
+        http_status: Some(200),
+        first_event_ms: first_token_ms,
+        first_token_ms,
+        first_any_token_ms: first_token_ms,
+        total_ms: Some(TYPICAL_MS),
+        ..connected
     }
 }
