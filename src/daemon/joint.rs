@@ -3,7 +3,7 @@
 //! While the store is reached, the incidents of this daemon's own samples are only its opinion: what is recorded, logged,
 //! shown and notified are the incidents of all. A daemon that is alone acts on its own opinion, and says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -326,21 +326,12 @@ impl Joint {
             Some(was) => locations::change_between(was, incident),
         };
         self.logged.insert(incident.id, incident.clone());
-        let resolved: BTreeSet<Uuid> = self
-            .logged
-            .values()
-            .filter(|i| i.resolved_at.is_some())
-            .map(|i| i.id)
-            .collect();
-        if resolved.len() > MOST_RESOLVED {
-            // The ids are in the order of time.
-            let oldest: Vec<_> = resolved
-                .iter()
-                .take(resolved.len() - MOST_RESOLVED)
-                .collect();
-            for id in oldest {
-                self.logged.remove(id);
-            }
+        // The ids are in the order of time.
+        let resolved = self.logged.values().filter(|i| i.resolved_at.is_some());
+        let excess = resolved.clone().count().saturating_sub(MOST_RESOLVED);
+        let oldest: Vec<Uuid> = resolved.take(excess).map(|i| i.id).collect();
+        for id in &oldest {
+            self.logged.remove(id);
         }
         Some(Step {
             incidents: vec![IncidentRow::of(incident)],

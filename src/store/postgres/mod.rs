@@ -170,6 +170,24 @@ impl SharedStore {
             .unwrap_or_else(|_| Err(late()))
     }
 
+    /// The same, repeated while the server cannot put it in order with other transactions; each time it has `limit`.
+    async fn repeated_within<T, F>(
+        &self,
+        limit: Duration,
+        mut work: impl FnMut() -> F,
+    ) -> Result<T, SharedError>
+    where
+        F: Future<Output = Result<T, SharedError>>,
+    {
+        let mut attempt = 0;
+        loop {
+            match self.within(limit, work()).await {
+                Err(SharedError::Busy { .. }) if may_repeat(&mut attempt).await => {}
+                done => return done,
+            }
+        }
+    }
+
     fn error(&self, error: &tokio_postgres::Error) -> SharedError {
         SharedError::of(&self.connector.url, error)
     }

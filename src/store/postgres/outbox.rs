@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
-use super::{NOW, SharedError, SharedStore, begin, json, may_repeat};
+use super::{NOW, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, Pending, derived_id};
 use llmwatch_core::model::{Notice, NoticeType, Outgoing, Timestamp};
 
@@ -57,13 +57,8 @@ impl SharedStore {
     /// # Errors
     /// When the store does not answer.
     pub async fn claim(&self, channel: &str) -> Result<Option<Pending>, SharedError> {
-        let mut attempt = 0;
-        loop {
-            match self.within(LIMIT, self.try_claim(channel)).await {
-                Err(SharedError::Busy { .. }) if may_repeat(&mut attempt).await => {}
-                claimed => return claimed,
-            }
-        }
+        self.repeated_within(LIMIT, || self.try_claim(channel))
+            .await
     }
 
     async fn try_claim(&self, channel: &str) -> Result<Option<Pending>, SharedError> {

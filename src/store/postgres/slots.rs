@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::{NOW, SharedError, SharedStore, may_repeat};
+use super::{NOW, SharedError, SharedStore};
 use llmwatch_core::model::Timestamp;
 
 /// A claim that takes longer is as good as none: the probe is late already.
@@ -23,16 +23,8 @@ impl SharedStore {
         at: Timestamp,
         lease: Duration,
     ) -> Result<bool, SharedError> {
-        let mut attempt = 0;
-        loop {
-            let claimed = self
-                .within(LIMIT, self.try_slot(endpoint, location, at, lease))
-                .await;
-            match claimed {
-                Err(SharedError::Busy { .. }) if may_repeat(&mut attempt).await => {}
-                claimed => return claimed,
-            }
-        }
+        self.repeated_within(LIMIT, || self.try_slot(endpoint, location, at, lease))
+            .await
     }
 
     async fn try_slot(

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::link::Answer;
 use super::{Frame, Problem, View, html};
 use crate::links::{Action, LinkError};
-use crate::subscriptions::{self, SignUp, Subscription, SubscriptionRequest};
+use crate::subscriptions::{self, Reply, SignUp, Subscription, SubscriptionRequest};
 use crate::web::reader::Reader;
 
 /// A longer form is not one of ours.
@@ -181,25 +181,13 @@ pub(super) async fn show_unsubscribe(
     token: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
-    let answer = match subscription(&view, token) {
-        Err(error) => Answer::refused(error),
-        Ok(id) => {
-            let found = view
-                .subscriptions
-                .request(|reply| SubscriptionRequest::Look(id, reply))
-                .await;
-            match found {
-                Ok(Some(Subscription::None)) => ended_before(),
-                Ok(Some(_)) => Answer::plain(
-                    StatusCode::OK,
-                    "Unsubscribe?",
-                    "You will get no more mails, and your address is deleted.",
-                )
-                .with_button("Unsubscribe"),
-                Ok(None) | Err(_) => Answer::unavailable(),
-            }
-        }
-    };
+    let question = Answer::plain(
+        StatusCode::OK,
+        "Unsubscribe?",
+        "You will get no more mails, and your address is deleted.",
+    )
+    .with_button("Unsubscribe");
+    let answer = unsubscribing(&view, token, SubscriptionRequest::Look, question).await;
     answer.render(&view, &request)
 }
 
@@ -208,25 +196,31 @@ pub(super) async fn unsubscribe(
     token: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
-    let answer = match subscription(&view, token) {
-        Err(error) => Answer::refused(error),
-        Ok(id) => {
-            let done = view
-                .subscriptions
-                .request(|reply| SubscriptionRequest::End(id, reply))
-                .await;
-            match done {
-                Ok(Some(Subscription::None)) => ended_before(),
-                Ok(Some(_)) => Answer::plain(
-                    StatusCode::OK,
-                    "You are unsubscribed.",
-                    "You will get no more mails, and your address was deleted.",
-                ),
-                Ok(None) | Err(_) => Answer::unavailable(),
-            }
-        }
-    };
+    let done = Answer::plain(
+        StatusCode::OK,
+        "You are unsubscribed.",
+        "You will get no more mails, and your address was deleted.",
+    );
+    let answer = unsubscribing(&view, token, SubscriptionRequest::End, done).await;
     answer.render(&view, &request)
+}
+
+/// What the link of `token` answers: `answer` where `ask` finds a subscription.
+async fn unsubscribing(
+    view: &View,
+    token: Result<Path<String>, PathRejection>,
+    ask: impl FnOnce(Uuid, Reply<Subscription>) -> SubscriptionRequest,
+    answer: Answer,
+) -> Answer {
+    let id = match subscription(view, token) {
+        Ok(id) => id,
+        Err(error) => return Answer::refused(error),
+    };
+    match view.subscriptions.request(|reply| ask(id, reply)).await {
+        Ok(Some(Subscription::None)) => ended_before(),
+        Ok(Some(_)) => answer,
+        Ok(None) | Err(_) => Answer::unavailable(),
+    }
 }
 
 fn ended_before() -> Answer {

@@ -8,8 +8,7 @@ const ALONE: &str = "Alone: ";
 
 /// `title`, with the locations if only some see it, and marked if one daemon decided it by itself.
 pub fn title(incident: &Incident, title: &str) -> String {
-    let alone = if incident.alone { ALONE } else { "" };
-    format!("{alone}{title}{}", suffix(incident))
+    format!("{}{title}{}", prefix(incident), suffix(incident))
 }
 
 /// What stands in front of everything that a daemon says by its own verdict.
