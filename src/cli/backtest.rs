@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 use serde_json::json;
 
 use super::point_in_time::point_in_time;
-use super::{EX_CONFIG, Exit, Failure, Globals, trace_files};
+use super::{EX_CONFIG, Exit, Failure, Globals, daemon_client, trace_files};
 use crate::clock;
 use crate::config::{self, Environment, Settings};
 use crate::files;
@@ -47,7 +47,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let now = clock::now();
     let zone = optional_config(globals)?.map_or(chrono_tz::UTC, |c| c.monitor.timezone);
     let moment = |text: &String| point_in_time(text, now, zone);
@@ -94,6 +94,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
                 until: window.until,
                 ..SampleQuery::default()
             };
+            daemon_client::flush(&config).await;
             Store::open_read_only(&config.store.path)?.each_sample(query, |_, sample| {
                 samples.push(&sample);
                 Ok::<_, StoreError>(())

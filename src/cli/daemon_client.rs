@@ -11,6 +11,8 @@ use crate::config::Settings;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reader of the database waits for the daemon to commit what it holds.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a daemon on another machine is.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -120,6 +122,21 @@ impl Daemon {
             ))
         })
     }
+}
+
+/// Has the daemon of this configuration commit what it holds in memory, so that a reader of the database sees every probe
+/// that has ended. Without a daemon, or with one that does not answer, at most the samples of the last second are missing,
+/// which is no reason to refuse to read.
+pub(super) async fn flush(config: &Settings) {
+    let socket = config.process.state_dir.join("control.sock");
+    if !socket.exists() {
+        return;
+    }
+    let client = Client::builder().no_proxy().unix_socket(socket).build();
+    let Ok(client) = client else { return };
+    let flush = client.post("http://localhost/api/v1/flush");
+    // Nothing to do about a failure, as said above.
+    let _ = flush.timeout(FLUSH_PATIENCE).send().await;
 }
 
 /// What is wrong, without the wrappers around it.

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::point_in_time::point_in_time;
-use super::{Exit, Failure, Globals};
+use super::{Exit, Failure, Globals, daemon_client};
 use crate::clock;
 
 use crate::store::{SampleQuery, Store, StoreError};
@@ -45,7 +45,7 @@ enum Stop {
     Json(#[from] serde_json::Error),
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let now = clock::now();
     let zone = config.monitor.timezone;
@@ -55,6 +55,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         until: args.until.as_ref().map(moment).transpose()?,
         ..SampleQuery::default()
     };
+    daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let csv = args.format == Format::Csv && !args.json;

@@ -1,6 +1,6 @@
 //! `llmwatch incidents`: the list, or one incident's story.
 
-use super::{Exit, Globals, print, table};
+use super::{Exit, Globals, daemon_client, print, table};
 use crate::clock;
 use crate::store::Store;
 use llmwatch_core::message::values::Locale;
@@ -16,8 +16,9 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
+    daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
     let locale = Locale::of(&config);
     let mut incidents = Vec::new();

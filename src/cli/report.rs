@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::point_in_time::point_in_time;
-use super::{EX_USAGE, Exit, Failure, Globals, print};
+use super::{EX_USAGE, Exit, Failure, Globals, daemon_client, print};
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::pipeline::reporting;
@@ -58,7 +58,7 @@ enum Format {
     Html,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
     let (zone, now) = (config.monitor.timezone, clock::now());
     let usage = |text: String| Failure {
@@ -77,6 +77,7 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     if span.1 <= span.0 {
         return Err(usage("`--until` is not after `--since`".to_owned()));
     }
+    daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
     let config = config.config;
     // Advice that is current today does not concern a period that ended earlier.

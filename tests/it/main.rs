@@ -10,6 +10,7 @@ mod backtest;
 mod clouds;
 mod config;
 mod connection;
+mod costs;
 mod daemon;
 mod delivery;
 mod detect;
