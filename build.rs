@@ -1,4 +1,4 @@
-//! Tells the binary which commit it was built from, when it is built from a checkout.
+//! Compiles the commit into the binary, when it is built from a checkout.
 
 use std::path::Path;
 use std::process::Command;

@@ -138,7 +138,7 @@ async fn run(count: usize) {
         ("metrics", "/metrics".to_owned(), 0, 50.0),
     ] {
         let mut times = Vec::new();
-        let (mut whole, mut sent) = (0, 0);
+        let (mut unpacked_len, mut sent) = (0, 0);
         for _ in 0..ROUNDS {
             ahead.fetch_add(step_ms, Ordering::Relaxed);
             let began = Instant::now();
@@ -151,13 +151,13 @@ async fn run(count: usize) {
             let body = answer.bytes().await.expect("a body");
             times.push(began.elapsed().as_secs_f64() * 1000.0);
             sent = body.len();
-            whole = if packed { unpacked(&body) } else { sent };
+            unpacked_len = if packed { unpacked(&body) } else { sent };
         }
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
         let (p50, p99) = (at(0.5), at(0.99));
         println!(
-            "{what:44} {p50:9.2} {p99:9.2} {whole:10} {sent:10}   promised {promise_ms} ms, used {:.0} %",
+            "{what:44} {p50:9.2} {p99:9.2} {unpacked_len:10} {sent:10}   promised {promise_ms} ms, used {:.0} %",
             p50 / promise_ms * 100.0
         );
     }
@@ -204,8 +204,8 @@ async fn weigh(client: &reqwest::Client, site: &str) {
 }
 
 fn unpacked(body: &[u8]) -> usize {
-    let mut whole = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body), &mut whole).unwrap_or(0)
+    let mut unpacked = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body), &mut unpacked).unwrap_or(0)
 }
 
 fn configured(directory: &Path, count: usize) -> Settings {
@@ -323,7 +323,7 @@ fn a_samples_weight() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = Store::open(&directory.path().join("llmwatch.db")).expect("a store");
     let size = || {
-        store.settle();
+        store.checkpoint_wal();
         std::fs::metadata(directory.path().join("llmwatch.db")).map_or(0, |m| m.len())
     };
     let (before, mut rng, count) = (size(), fastrand::Rng::with_seed(3), 7 * 24 * 60);
@@ -342,7 +342,7 @@ fn a_samples_weight() {
     );
 }
 
-/// Thirty days are forgotten in steps while samples go on being written.
+/// Thirty days are forgotten in steps while samples are still being written.
 fn forgetting() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("llmwatch.db");
@@ -361,7 +361,7 @@ fn forgetting() {
             ..Commit::default()
         }])
         .expect("room");
-    store.settle();
+    store.checkpoint_wal();
     let before = std::fs::metadata(&path).map_or(0, |m| m.len());
     let end = Timestamp(30 * DAY);
     let horizon = Horizon {
@@ -385,7 +385,7 @@ fn forgetting() {
             break;
         }
     }
-    store.settle();
+    store.checkpoint_wal();
     let after = std::fs::metadata(&path).map_or(0, |m| m.len());
     let longest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
     let mib = |bytes: u64| bytes as f64 / 1_048_576.0;

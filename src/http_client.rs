@@ -16,7 +16,7 @@ use url::Url;
 use crate::config::{Proxy, Settings, is_local};
 use crate::files;
 
-/// The most bytes of `ca_file`; a whole system's bundle has about 250 KiB.
+/// The most bytes of `ca_file`; a system's bundle has about 250 KiB.
 const MAX_CA_FILE: u64 = 4 << 20;
 
 /// Finishes `builder` for the way out that `settings` describe.
@@ -122,7 +122,7 @@ pub fn error_text(error: &reqwest::Error, who: &str) -> String {
             | io::ErrorKind::UnexpectedEof,
         ) => return format!("{who} closed the connection"),
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
-            return format!("{who} cannot be reached from here");
+            return format!("{who} is unreachable from here");
         }
         _ => innermost(error),
     };
@@ -131,7 +131,7 @@ pub fn error_text(error: &reqwest::Error, who: &str) -> String {
     } else if error.is_timeout() {
         return format!("connecting to {who} timed out");
     } else if error.is_connect() {
-        format!("{who} cannot be reached")
+        format!("{who} is unreachable")
     } else {
         format!("the request to {who} failed")
     };

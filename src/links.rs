@@ -1,6 +1,6 @@
 //! One-click links in messages: a signed token for one thing and one action, valid for seven days.
 //!
-//! The token is `base64url(version ‖ action ‖ id ‖ end ‖ first 16 bytes of HMAC-SHA256)`. It is a secret: whoever has it can
+//! The token is `base64url(version ‖ action ‖ id ‖ end ‖ first 16 bytes of HMAC-SHA256)`. It is a secret: anyone who has it can
 //! act, so it never stands in a log.
 
 use std::sync::Arc;

@@ -32,12 +32,12 @@ pub struct SharedView {
     /// The open incidents of all.
     pub open: Vec<SharedIncident>,
     /// What alerting has decided.
-    pub desk: NotificationScheduler,
+    pub notifications: NotificationScheduler,
     /// Machines that probe from the same location.
     pub partners: Vec<String>,
     /// What the configurations of the daemons differ in.
     pub warnings: Vec<String>,
-    /// The locations whose daemons were heard of lately.
+    /// The locations whose daemons have reported lately.
     pub locations: Vec<String>,
     /// What all daemons spent today: US dollars and tokens.
     pub spent: (f64, u64),

@@ -24,7 +24,7 @@ use truth::{Server, Truth};
 
 /// All at once, so many.
 const CONCURRENCY: [usize; 3] = [1, 50, 200];
-/// Requests of either at each level, unless told otherwise.
+/// Requests of either at each level, by default.
 const REQUESTS: usize = 300;
 
 /// Values in milliseconds, per measure.

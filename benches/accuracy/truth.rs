@@ -163,10 +163,10 @@ pub(crate) fn serve() {
         let spans = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let spans_at = spans.local_addr().expect("its address");
         let handshakes = Handshakes::default();
-        let told = handshakes.clone();
+        let kept = handshakes.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = spans.accept().await {
-                let list = std::mem::take(&mut *told.lock().expect("the list"));
+                let list = std::mem::take(&mut *kept.lock().expect("the list"));
                 let _ = stream
                     .write_all(
                         list.iter()

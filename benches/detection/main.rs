@@ -441,7 +441,7 @@ fn print(rows: &[Row]) {
     let short = |k: &str| k.replace("latency_", "slow_").replace('_', " ");
     let head = |i: usize| format!("{}, {}", short(DELAYS[i].0), DELAYS[i].1);
     table("caught, and how soon", rows, 0..13, head, |r| &r.delays);
-    table("a whole provider", rows, 13..20, head, |r| &r.delays);
+    table("an entire provider", rows, 13..20, head, |r| &r.delays);
     table(
         "noise: false alerts per endpoint-month (by background failures), then mails per incident",
         rows,

@@ -107,7 +107,7 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
     let count = world.endpoints();
     let names: Vec<_> = (0..count).map(name).collect();
     let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER));
-    let roster: BTreeMap<_, _> = (0..count).map(|e| (names[e].clone(), policy(e))).collect();
+    let policies: BTreeMap<_, _> = (0..count).map(|e| (names[e].clone(), policy(e))).collect();
     let mut flights: Vec<_> = (0..count)
         .map(|e| {
             let at = world.scheduled(e, first(world, e, interval), interval);
@@ -135,7 +135,7 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
         }
         let tick = flight.tick;
         let result = match flight.probe.outcome {
-            Outcome::Blind => ProbeResult::Offline,
+            Outcome::Offline => ProbeResult::Offline,
             Outcome::Good => ProbeResult::Good(Some(LatencyReading {
                 first_token_ms: flight.probe.first_token_ms,
                 total_ms: flight.probe.total_ms,
@@ -158,7 +158,7 @@ fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy
             next_tick: Timestamp(tick),
             result,
         };
-        let verdict = detector.observe(&roster, &seen);
+        let verdict = detector.observe(&policies, &seen);
         let mut next = tick;
         for (name, at) in &verdict.rechecks {
             if *name == names[e] {

@@ -3,7 +3,7 @@
 //! A pure function of (seed, endpoint, time): nothing is drawn while a rule runs, so every rule meets the same world,
 //! however often and whenever it probes. First tokens are log-normal with rare spikes, a day and a week, and random swings
 //! of load; failures have a background rate. On top lie nuisances that must not alert (error bursts of up to a minute and
-//! a half, congestion of a few minutes) and, in a world with incidents, what a user would want to hear of.
+//! a half, congestion of a few minutes) and, in a world with incidents, what a user would want to be notified of.
 
 use std::f64::consts::PI;
 
@@ -127,7 +127,7 @@ pub(crate) enum Outcome {
     /// Nothing came in time.
     TimedOut,
     /// The monitor's own network is gone, and its controls say so.
-    Blind,
+    Offline,
 }
 
 /// What one probe showed.
@@ -307,7 +307,10 @@ impl World {
             let ramp = |minutes: i64| ((t - e.start) as f64 / (minutes * MINUTE) as f64).min(1.0);
             match e.kind {
                 Kind::Local => {
-                    return failed(Outcome::Blind, if dice.u(1) < 0.6 { 30.0 } else { 5000.0 });
+                    return failed(
+                        Outcome::Offline,
+                        if dice.u(1) < 0.6 { 30.0 } else { 5000.0 },
+                    );
                 }
                 Kind::Hard | Kind::Hang | Kind::Flapping => share = 1.0,
                 Kind::Partial20

@@ -210,7 +210,7 @@ fn replay_traces(
     window: Window,
 ) -> Result<Replays, Failure> {
     if window.since.is_some() || window.until.is_some() {
-        eprintln!("llmwatch: a trace is replayed as a whole; --since and --until are for samples");
+        eprintln!("llmwatch: a trace is replayed completely; --since and --until are for samples");
     }
     let standard = DetectionPolicy::default();
     let policies: Vec<_> = std::iter::once(&standard).chain(rules).collect();

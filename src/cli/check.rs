@@ -84,14 +84,14 @@ async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
     };
     let shared =
         SharedStore::new(url.clone(), config.process.ca_file.as_deref()).map_err(refused)?;
-    let news = match shared.open().await {
-        Ok(session) => session.news(None, None, "").await,
+    let updates = match shared.open().await {
+        Ok(session) => session.updates(None, None, "").await,
         Err(error) => Err(error),
     };
-    match news {
-        Ok(news) => {
+    match updates {
+        Ok(updates) => {
             eprintln!("store {}: reachable", shared.shown());
-            for warning in differences(&news.daemons, config, shared.me()) {
+            for warning in differences(&updates.daemons, config, shared.me()) {
                 eprintln!("warning: {warning}");
             }
             Ok(true)

@@ -153,7 +153,7 @@ pub(super) fn refused(status: StatusCode, answer: &Value) -> Failure {
     let detail = answer["detail"].as_str().unwrap_or("the daemon refused");
     match status {
         StatusCode::UNAUTHORIZED => failed(
-            "the daemon wants its web token: set LLMWATCH_TOKEN and `--url`, or run this as the daemon's user or root"
+            "the daemon requires its web token: set LLMWATCH_TOKEN and `--url`, or run this as the daemon's user or root"
                 .to_owned(),
         ),
         StatusCode::FORBIDDEN => failed(

@@ -1,7 +1,7 @@
-//! `llmwatch demo`: everything at once with no account and no network, told as it happens.
+//! `llmwatch demo`: everything at once with no account and no network, printed as it happens.
 //!
 //! Two simulated vendors, a mail server and a webhook receiver on loopback; the real daemon with short intervals
-//! between them. One vendor fails, is noticed, told about, recovers, is told about again.
+//! between them. One vendor fails: the outage is detected and notified, and so is its recovery.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -28,7 +28,7 @@ pub(super) fn man() -> Exit {
     )?))
 }
 
-/// The whole manual as one page: the subcommands with their options, the exit codes, the files.
+/// The complete manual as one page: the subcommands with their options, the exit codes, the files.
 fn page(mut command: Command) -> io::Result<Vec<u8>> {
     // How many values an argument takes, and so how it is written, is known only then.
     command.build();

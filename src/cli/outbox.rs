@@ -110,7 +110,7 @@ fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
             }
             several => {
                 let text = format!(
-                    "llmwatch: {} notifications start with `{text}`: give more of the id",
+                    "llmwatch: {} notifications start with `{text}`: use more characters of the id",
                     several.len()
                 );
                 return Err(Failure {

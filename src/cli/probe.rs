@@ -261,7 +261,7 @@ fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
         .iter()
         .filter(|s| s.outcome == Outcome::Failed)
         .collect();
-    let told = match failed.as_slice() {
+    let detail = match failed.as_slice() {
         [] => format!("{} probes good", samples.len()),
         some => {
             let list: Vec<_> = some
@@ -300,7 +300,7 @@ fn plugin_line(status: Status, all: &[Vec<Sample>]) -> String {
     // The bar separates text from data, so it cannot stand in the text.
     format!(
         "LLMWATCH {word} - {} | {}",
-        told.replace('|', "/"),
+        detail.replace('|', "/"),
         data.join(" ")
     )
 }

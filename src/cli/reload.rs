@@ -29,7 +29,7 @@ pub(super) async fn run(globals: &Globals, _: &Args) -> Exit {
             code: REJECTED,
             text: failure.text.replacen(
                 "llmwatch: ",
-                "llmwatch: the daemon rejects the new configuration, the old one stays in force: ",
+                "llmwatch: the daemon rejected the new configuration, the old one stays in effect: ",
                 1,
             ),
         }

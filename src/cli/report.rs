@@ -213,7 +213,7 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
     let shared = failover.pairs.iter().filter_map(|pair| {
         let independence = pair.independence.filter(Independence::is_shared_fate)?;
         Some(format!(
-            "{} and {} share most of their bad minutes ({}): they are no alternatives for each other.",
+            "{} and {} share most of their bad minutes ({}): they are not independent alternatives.",
             failover.first,
             pair.with,
             locale.percentage(independence.shared * 100.0, 0)

@@ -61,46 +61,48 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
 async fn look(config: &Settings) -> Result<Snapshot, super::Failure> {
     let why = match ask(config).await {
         Ok(snapshot) => return Ok(snapshot),
-        Err(Unheard::Silent) => "the daemon does not answer",
-        Err(Unheard::Refused) => "the daemon wants a token that is not to be had here",
+        Err(StatusError::Silent) => "the daemon does not answer",
+        Err(StatusError::Refused) => "the daemon requires a token that is not configured here",
     };
     let store = Store::open_read_only(&config.store.path)?;
     let config = config.config.clone();
-    let stretch = budget::stretch(&config);
+    let interval_multiplier = budget::interval_multiplier(&config);
     eprintln!("{why}; this is what it recorded last");
     let now = clock::now();
     let outbox = store.channel_stats()?;
-    let drills = pipeline::restore_desk(&store)?.drills().clone();
+    let drills = pipeline::restore_notifications(&store)?.drills().clone();
     Ok(Snapshot {
         outbox,
         drills,
-        ..pipeline::restore(&store, config, stretch, now)?.snapshot(now)
+        ..pipeline::restore(&store, config, interval_multiplier, now)?.snapshot(now)
     })
 }
 
-/// Why nothing was heard from the daemon.
-pub(super) enum Unheard {
+/// Why there is no status from the daemon.
+pub(super) enum StatusError {
     /// There is none, or it says nothing that can be understood.
     Silent,
     /// It does not take our token.
     Refused,
 }
 
-pub(super) async fn ask(config: &Settings) -> Result<Snapshot, Unheard> {
+pub(super) async fn ask(config: &Settings) -> Result<Snapshot, StatusError> {
     let body = async {
-        let answer = get(config, "/api/v1/status").await.ok_or(Unheard::Silent)?;
+        let answer = get(config, "/api/v1/status")
+            .await
+            .ok_or(StatusError::Silent)?;
         if matches!(
             answer.status(),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
         ) {
-            return Err(Unheard::Refused);
+            return Err(StatusError::Refused);
         }
-        answer.bytes().await.map_err(|_| Unheard::Silent)
+        answer.bytes().await.map_err(|_| StatusError::Silent)
     };
     let body = tokio::time::timeout(PATIENCE, body)
         .await
-        .map_err(|_| Unheard::Silent)??;
-    serde_json::from_slice(&body).map_err(|_| Unheard::Silent)
+        .map_err(|_| StatusError::Silent)??;
+    serde_json::from_slice(&body).map_err(|_| StatusError::Silent)
 }
 
 async fn get(config: &Settings, path: &str) -> Option<reqwest::Response> {

@@ -35,7 +35,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Move the history of an SQLite file into a PostgreSQL database; the daemon may be running. Run it again to go on
+    /// Move the history of an SQLite file into a PostgreSQL database; the daemon may be running. Run it again to continue
     /// after an interruption. A password is taken from the URL or from $PGPASSWORD
     #[command(
         after_help = "Example: llmwatch store copy --from sqlite:llmwatch.db --to postgres://llmwatch@db.example.com/llmwatch"
@@ -160,7 +160,9 @@ impl From<StoreError> for Stop {
 async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
     let wrong = |text: &str| Err(Failure::from(anyhow::anyhow!("{text}")).with(EX_USAGE));
     let Some(file) = from.strip_prefix("sqlite:").filter(|f| !f.is_empty()) else {
-        return wrong("`--from` is `sqlite:FILE`: histories are copied from SQLite to PostgreSQL");
+        return wrong(
+            "`--from` must be `sqlite:FILE`: history is copied from SQLite to PostgreSQL",
+        );
     };
     let mut url = match PostgresUrl::parse(to) {
         Ok(url) => url,
@@ -190,7 +192,7 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
     let source = source_of(first);
     let mut after = session.copied_until(source).await.map_err(refused)?;
     if after > 0 {
-        eprintln!("going on after sample {after}");
+        eprintln!("continuing after sample {after}");
     }
     let (mut copied, mut shown) = (0, 0);
     loop {
@@ -209,7 +211,7 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
             eprintln!("{copied} samples copied");
         }
     }
-    let rows = store.aside(|store| store.incidents(false)).await?;
+    let rows = store.run_blocking(|store| store.incidents(false)).await?;
     let incidents: Vec<Incident> = rows
         .iter()
         .filter_map(|row| serde_json::from_str(&row.data).ok())
@@ -230,7 +232,7 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
         "DIFFERENT: {here} in the file, {there} in the database"
     ));
     eprintln!(
-        "samples of a slot that another daemon has recorded are not copied; run it again, or look for them"
+        "samples of a slot that another daemon has recorded are not copied; run it again, or compare them"
     );
     Ok(1)
 }
@@ -241,7 +243,7 @@ async fn next_batch(
     after: i64,
     most: usize,
 ) -> Result<(Vec<Sample>, i64), StoreError> {
-    let read = store.aside(move |store| {
+    let read = store.run_blocking(move |store| {
         let (mut batch, mut last) = (Vec::new(), after);
         let query = SampleQuery {
             after_seq: after,
@@ -265,7 +267,7 @@ async fn next_batch(
 
 /// What the samples up to the one with the number `until` come to.
 async fn checksum(store: &Store, until: i64) -> Result<Checksum, StoreError> {
-    let read = store.aside(move |store| {
+    let read = store.run_blocking(move |store| {
         let mut sum = Checksum::default();
         let ended = store.each_sample(SampleQuery::default(), |seq, sample| {
             if seq > until {

@@ -90,7 +90,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
     if to.is_empty() {
         table.sink().error(
             Some(table.span.clone()),
-            "an email channel without recipients",
+            "missing recipients in `[[email]]`",
             Some("fill `to`".to_owned()),
         );
     }
@@ -142,7 +142,7 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
             .and_then(|(a, b)| Some((minute_of_day(a.trim())?, minute_of_day(b.trim())?)));
         hours.or_else(|| {
             v.error(
-                format!("{} are no quiet hours", echo(&text)),
+                format!("invalid quiet hours {}", echo(&text)),
                 "write `\"22:00-07:00\"`",
             )
         })
@@ -220,7 +220,7 @@ fn address(value: &Value<'_>) -> Option<String> {
     match text.parse::<Address>() {
         Ok(_) => Some(text),
         Err(_) => value.error(
-            format!("invalid mail address {}", echo(&text)),
+            format!("invalid email address {}", echo(&text)),
             "the bare address: `oncall@example.com`",
         ),
     }
@@ -232,7 +232,7 @@ fn sender(value: &Value<'_>) -> Option<(Option<String>, String)> {
     match text.parse::<Mailbox>() {
         Ok(sender) => Some((sender.name, sender.email.to_string())),
         Err(_) => value.error(
-            format!("{} is no mail address", echo(&text)),
+            format!("invalid email address {}", echo(&text)),
             "write `llmwatch@example.com` or `Name <llmwatch@example.com>`",
         ),
     }
@@ -256,7 +256,7 @@ fn hello(value: &Value<'_>) -> Option<String> {
         return Some(text);
     }
     value.error(
-        format!("{} is no name for EHLO", echo(&text)),
+        format!("invalid EHLO name {}", echo(&text)),
         "write this machine's full name, such as `monitor.example.com`, or an address in brackets",
     )
 }

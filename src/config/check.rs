@@ -1,4 +1,4 @@
-//! The file as a whole: every table, then what only shows between them.
+//! The entire file: every table, then what only shows between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -296,7 +296,7 @@ fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
         state_dir,
         listen,
         max_concurrent_probes: get("max_concurrent_probes")
-            .and_then(|v| v.whole(1..=10_000))
+            .and_then(|v| v.integer(1..=10_000))
             .unwrap_or(64) as usize,
         ca_file: get("ca_file").and_then(|v| v.path()),
     };
@@ -395,7 +395,7 @@ fn read_store_url(table: &Table<'_>) -> Option<StoreUrl> {
         Some(file) if !file.is_empty() => Some(StoreUrl::Sqlite(file.to_owned())),
         _ if is_granted || text == UNKNOWN_URL => None,
         _ => place.error(
-            "`url` names no store",
+            "`url` is not the URL of a store",
             "write `\"sqlite:llmwatch.db\"`, a file in `state_dir`, or `\"postgres://user@host/database\"`",
         ),
     }
@@ -413,7 +413,7 @@ fn read_quorum(root: &Table<'_>) -> Quorum {
                 ("all", Agree::All),
             ])
         } else {
-            v.whole(1..=10_000).map(|n| Agree::Count(n as u32))
+            v.integer(1..=10_000).map(|n| Agree::Count(n as u32))
         }
     });
     let quorum = Quorum {
@@ -437,7 +437,7 @@ fn read_budget(root: &Table<'_>) -> Budget {
         daily_usd: get("daily_usd")
             .and_then(|v| v.number(0.0, 1e6))
             .unwrap_or(1.0),
-        daily_tokens: get("daily_tokens").and_then(|v| v.whole(1..=1_000_000_000_000)),
+        daily_tokens: get("daily_tokens").and_then(|v| v.integer(1..=1_000_000_000_000)),
         shared: get("shared").and_then(|v| v.boolean()).unwrap_or(false),
     };
     if let Some(table) = table {
@@ -545,7 +545,7 @@ fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
             if to <= from {
                 return end.error(
                     "the maintenance ends before it begins",
-                    "exchange `start` and `end`",
+                    "swap `start` and `end`",
                 );
             }
             Window::Once {
@@ -571,7 +571,7 @@ fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
             let help = "give `start` and `end`, or `every` and `for`";
             table.sink().error(
                 Some(table.span.clone()),
-                "a maintenance without a time",
+                "missing time of a `[[maintenance]]`",
                 Some(help.to_owned()),
             );
             return None;
@@ -830,7 +830,10 @@ fn read_origins(table: &Table<'_>) -> Vec<String> {
         match own.map(|u| u.origin().ascii_serialization()) {
             Some(own) if own == origin.trim_end_matches('/') => read.push(own),
             Some(own) => {
-                let message = format!("{} in `cors_origins` is more than an origin", echo(&origin));
+                let message = format!(
+                    "{} in `cors_origins` has more than scheme, host and port",
+                    echo(&origin)
+                );
                 value.error::<()>(message, format!("write `{own}`"));
             }
             None => {
@@ -868,7 +871,7 @@ fn name_endpoints(reads: &mut [Read<'_>]) {
                 .table
                 .get("name")
                 .map_or(read.table.span.clone(), |v| v.span);
-            let help = "names tell endpoints apart: change one of them";
+            let help = "endpoint names must be unique: change one of them";
             let message = format!("two endpoints are called `{}`", read.endpoint.name);
             read.table
                 .sink()
@@ -883,7 +886,7 @@ fn name_endpoints(reads: &mut [Read<'_>]) {
             .clone()
             .or_else(|| e.base_url.host_str().map(str::to_owned))
             .unwrap_or_default();
-        let whole = format!("{}-{model}", e.provider);
+        let full_name = format!("{}-{model}", e.provider);
         let fits = |c: char| {
             if c.is_ascii_alphanumeric() || "._-".contains(c) {
                 c
@@ -891,7 +894,7 @@ fn name_endpoints(reads: &mut [Read<'_>]) {
                 '-'
             }
         };
-        let stem: String = whole.chars().map(fits).take(60).collect();
+        let stem: String = full_name.chars().map(fits).take(60).collect();
         let numbered = (2..).map(|n| format!("{stem}-{n}"));
         let free = std::iter::once(stem.clone())
             .chain(numbered)
@@ -908,7 +911,7 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
             if let Some(name) = table.get("name") {
                 let message = format!("two channels are called `{}`", channel.name);
                 let _: Option<()> =
-                    name.error(message, "names tell channels apart: change one of them");
+                    name.error(message, "channel names must be unique: change one of them");
             }
             // One more number than names are taken: one of them is free.
             let free = (2..=taken.len() + 2)

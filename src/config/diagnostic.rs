@@ -14,7 +14,7 @@ use super::source::Sources;
 pub struct Diagnostic {
     /// What is wrong.
     pub message: String,
-    /// Where, in the offsets of the configuration's files; `None` when it concerns the main file as a whole.
+    /// Where, in the offsets of the configuration's files; `None` when it concerns the entire main file.
     pub span: Option<Range<usize>>,
     /// What to do.
     pub help: Option<String>,
@@ -38,7 +38,7 @@ impl ConfigError {
         }
     }
 
-    /// One problem of the file at `path` as a whole.
+    /// One problem of the entire file at `path`.
     pub(crate) fn of_file(path: &Path, message: String, help: Option<String>) -> Self {
         let diagnostic = Diagnostic {
             message,

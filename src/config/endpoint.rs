@@ -1,4 +1,4 @@
-//! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a whole [`Endpoint`].
+//! `[[endpoint]]`, `[defaults]` and `[detection]`: from what was written to a complete [`Endpoint`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -170,7 +170,7 @@ pub(super) fn read<'a>(
         prompt: prompt.unwrap_or(default_prompt),
         max_tokens: layers
             .get("max_tokens")
-            .and_then(|v| v.whole(1..=100_000))
+            .and_then(|v| v.integer(1..=100_000))
             .map_or_else(
                 || catalog::default_max_tokens(model.as_deref()),
                 |n| n as u32,
@@ -231,7 +231,7 @@ pub(super) fn read<'a>(
     endpoint.expected_tokens = expected_tokens(&endpoint);
     let long = read_long(&layers, &endpoint);
     own.finish();
-    check_whole(
+    check_combinations(
         own,
         &layers,
         provider?,
@@ -289,7 +289,7 @@ fn read_long(layers: &Layers<'_, '_>, endpoint: &Endpoint) -> Option<Long> {
     let every = inner
         .get("every")
         .and_then(|v| v.duration_of_at_least(Duration::from_mins(1)));
-    let max_tokens = inner.get("max_tokens").and_then(|v| v.whole(50..=10_000));
+    let max_tokens = inner.get("max_tokens").and_then(|v| v.integer(50..=10_000));
     tables.iter().for_each(Table::finish);
     let table = tables.first()?;
     let is_own = table.name.starts_with("endpoint.");
@@ -314,7 +314,7 @@ fn read_long(layers: &Layers<'_, '_>, endpoint: &Endpoint) -> Option<Long> {
 fn expected_tokens(e: &Endpoint) -> (u32, u32) {
     match e.api {
         Api::Http | Api::Models | Api::Mcp => (0, 0),
-        // A word spoken, and half a second heard.
+        // A word spoken, and half a second of audio transcribed.
         Api::Speech => (4, 30),
         Api::Transcription => (10, 5),
         _ if e.body.is_none() && e.prompt == catalog::PROMPT => catalog::PROMPT_TOKENS,
@@ -328,7 +328,7 @@ fn expected_tokens(e: &Endpoint) -> (u32, u32) {
 }
 
 /// What only shows when everything is there.
-fn check_whole(
+fn check_combinations(
     own: &Table<'_>,
     layers: &Layers<'_, '_>,
     provider: Provider,
@@ -422,7 +422,7 @@ fn refuse_others(tables: &[Table<'_>], provider: Option<Provider>, cloud: Provid
             && table.name.starts_with("endpoint.")
         {
             let key = table.name.rsplit('.').next().unwrap_or_default();
-            let message = format!("`{key}` means nothing to provider `{provider}`");
+            let message = format!("`{key}` does not apply to provider `{provider}`");
             let help = format!("leave it out, or set `provider = \"{cloud}\"`");
             table
                 .sink()
@@ -466,7 +466,7 @@ fn checked_base_url(value: &Value<'_>) -> Option<Url> {
     }
     if !url.username().is_empty() || url.password().is_some() {
         return value.error(
-            "`base_url` holds a name or password",
+            "`base_url` contains a user name or password",
             "give it in `api_key` or `headers`",
         );
     }
@@ -498,7 +498,7 @@ fn checked_path(value: &Value<'_>) -> Option<String> {
 }
 
 fn statuses(value: &Value<'_>) -> Option<Vec<u16>> {
-    let one = |v: &Value<'_>| v.whole(100..=599).map(|n| n as u16);
+    let one = |v: &Value<'_>| v.integer(100..=599).map(|n| n as u16);
     if value.is_list() {
         value.items()?.iter().map(one).collect()
     } else {
@@ -574,7 +574,7 @@ fn read_entra(layers: &Layers<'_, '_>) -> Option<Entra> {
     let (Some(client_id), Some(client_secret), Some(token_url)) =
         (client_id, client_secret, token_url.or(of_tenant))
     else {
-        let help = "it wants `tenant`, `client_id` and `client_secret` (or its `_file` or `_credential` form)";
+        let help = "it needs `tenant`, `client_id` and `client_secret` (or its `_file` or `_credential` form)";
         table.sink().error(
             Some(table.span.clone()),
             "`entra` is not complete",
@@ -671,7 +671,7 @@ fn read_price(layers: &Layers<'_, '_>) -> Option<Price> {
 
 fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
     let tables = layers.tables("expect");
-    // Conditions belong together: the most particular table counts as a whole.
+    // Conditions belong together: the most specific table replaces the others.
     let Some(table) = tables.first() else {
         let contains = builtin.then(|| catalog::ANSWER.to_owned());
         return Expect {
@@ -691,7 +691,7 @@ fn read_expect(layers: &Layers<'_, '_>, builtin: bool) -> Expect {
         json_schema: table.get("json_schema").and_then(|v| read_schema(&v)),
         min_tokens: table
             .get("min_tokens")
-            .and_then(|v| v.whole(1..=100_000))
+            .and_then(|v| v.integer(1..=100_000))
             .map(|n| n as u32),
         tool: table.get("tool").and_then(|v| checked_tool(&v)),
     };
@@ -723,7 +723,7 @@ fn checked_service_tier(value: &Value<'_>, provider: Provider) -> Option<String>
         Provider::Bedrock => &["default", "flex", "priority", "reserved"],
         Provider::Gemini | Provider::Vertex | Provider::Mcp | Provider::Http => {
             return value.error(
-                format!("`service_tier` means nothing to provider `{provider}`"),
+                format!("`service_tier` does not apply to provider `{provider}`"),
                 "leave it out",
             );
         }
@@ -824,7 +824,7 @@ fn read_schema(value: &Value<'_>) -> Option<serde_json::Value> {
             let help =
                 "docs/providers.md lists the keywords that are; leave it out, or use `matches`";
             value.error(
-                format!("`{keyword}` of the schema (at `{path}`) is not checked, or its value has no meaning"),
+                format!("unsupported JSON Schema keyword `{keyword}` at `{path}`, or an invalid value of it"),
                 help,
             )
         }
@@ -839,7 +839,7 @@ fn read_detection(layers: &Layers<'_, '_>, general: &[Table<'_>]) -> DetectionPo
     let length = |key, default| given(key).unwrap_or(default);
     let times = |key| {
         all.get(key)
-            .and_then(|v| v.whole(1..=1000))
+            .and_then(|v| v.integer(1..=1000))
             .map(|n| n as u32)
     };
     let flag = |key| all.get(key).and_then(|v| v.boolean()).unwrap_or(true);

@@ -89,7 +89,7 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
                 let help = Some("give both `url` and `kind`".to_owned());
                 table.sink().error(
                     Some(table.span.clone()),
-                    "a status feed without its address or platform",
+                    "missing `url` or `kind` in `[[status_feed]]`",
                     help,
                 );
                 continue;

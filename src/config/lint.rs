@@ -86,7 +86,7 @@ fn base_url(endpoint: &Endpoint) -> Option<String> {
                     .or_else(|| path.strip_suffix("/api"))?;
                 (
                     right.to_owned(),
-                    "Ollama's native chat wants the bare address",
+                    "Ollama's native chat API takes the address without a path",
                 )
             }
             Provider::OpenAi | Provider::OpenAiCompatible if path.is_empty() && !at_root(url) => (
@@ -132,7 +132,7 @@ fn without_request_path(path: &str) -> Option<&str> {
 fn plain_http(endpoint: &Endpoint) -> Option<String> {
     let exposed = endpoint.api_key.is_some() && leaves_in_the_clear(&endpoint.base_url);
     exposed.then(|| {
-        "the API key is sent over `http://` to another machine, where anybody on the way can read it: use `https://`"
+        "the API key is sent over `http://` to another machine, where anyone on the network path can read it: use `https://`"
             .to_owned()
     })
 }
@@ -199,7 +199,7 @@ fn missing_kind(webhook: &Webhook) -> Option<String> {
 fn webhook_in_the_clear(webhook: &Webhook) -> Option<String> {
     let url = Url::parse(webhook.url.expose()).ok()?;
     leaves_in_the_clear(&url).then(|| {
-        "notifications are sent over `http://` to another machine, where anybody on the way can read them: use `https://`"
+        "notifications are sent over `http://` to another machine, where anyone on the network path can read them: use `https://`"
             .to_owned()
     })
 }

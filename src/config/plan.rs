@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{ChannelKind, Settings, WebhookKind, show, webhook};
 use llmwatch_core::model::Endpoint;
-use llmwatch_core::schedule::budget::{Load, load, stretch, total};
+use llmwatch_core::schedule::budget::{Load, interval_multiplier, load, total};
 
 /// The plan of a configuration.
 #[derive(Debug, Clone, Serialize)]
@@ -19,14 +19,14 @@ pub struct Plan {
     pub listen: Option<String>,
     /// Each endpoint.
     pub endpoints: Vec<EndpointPlan>,
-    /// Over all endpoints, before any stretching.
+    /// Over all endpoints, at their configured intervals.
     pub total: Load,
     /// The most that may be spent a day, in USD.
     pub budget_usd: f64,
     /// The most tokens that may be used a day.
     pub budget_tokens: Option<u64>,
-    /// By how much every interval is stretched to fit the budget; 1 when it fits.
-    pub stretch: f64,
+    /// By how much every interval is multiplied to fit the budget; 1 when it fits.
+    pub interval_multiplier: f64,
     /// Each channel.
     pub channels: Vec<ChannelPlan>,
     /// What deserves a word.
@@ -64,7 +64,7 @@ pub struct ChannelPlan {
     pub kind: String,
     /// The recipients, or the host of the webhook.
     pub to: String,
-    /// The reasons that it is told.
+    /// The reasons for which it is notified.
     pub on: Vec<String>,
 }
 
@@ -73,10 +73,10 @@ impl Plan {
     pub fn of(config: &Settings) -> Self {
         let endpoints: Vec<_> = config.endpoints.iter().map(|e| endpoint_plan(e)).collect();
         let mut warnings = config.warnings.clone();
-        let stretch = stretch(config);
-        if stretch > 1.0 {
+        let interval_multiplier = interval_multiplier(config);
+        if interval_multiplier > 1.0 {
             warnings.push(format!(
-                "probing as configured costs more than the budget: every interval is stretched {stretch:.1}-fold; raise \
+                "probing as configured exceeds the budget: every interval is multiplied by {interval_multiplier:.1}; raise \
                  `[budget]`, lengthen `interval` or probe a cheaper model"
             ));
         }
@@ -96,7 +96,7 @@ impl Plan {
             total: total(config),
             budget_usd: config.budget.daily_usd,
             budget_tokens: config.budget.daily_tokens,
-            stretch,
+            interval_multiplier,
             channels: config.channels.iter().map(|c| channel_plan(c)).collect(),
             endpoints,
             warnings,

@@ -190,7 +190,7 @@ impl<'a> Table<'a> {
             if text.trim().is_empty() {
                 let table = &self.name;
                 self.sink.warn(format!(
-                    "`{key}` of `[{table}]` is empty: its variable is set to nothing"
+                    "`{key}` of `[{table}]` is empty: its variable is set but empty"
                 ));
             }
             if first.is_literal_secret() {
@@ -269,7 +269,7 @@ impl<'a> Table<'a> {
             Some(directory) => Ok(Path::new(directory).join(text)),
             None => Err((
                 format!(
-                    "`{}` wants $CREDENTIALS_DIRECTORY, which is not set",
+                    "`{}` needs $CREDENTIALS_DIRECTORY, which is not set",
                     value.key
                 ),
                 "systemd sets it for a unit with `LoadCredential=`, and \
@@ -415,7 +415,7 @@ impl<'a> Value<'a> {
     fn refuse_lines(&self, key: &str, secret: &str) -> Option<()> {
         if key != "body" && secret.contains(char::is_control) {
             let message = format!(
-                "what `{}` gives holds a line break or another control character",
+                "the value of `{}` contains a line break or another control character",
                 self.key
             );
             return self.error(
@@ -475,7 +475,7 @@ impl<'a> Value<'a> {
         Some(filled + &text[at..])
     }
 
-    /// A text, or a whole number taken as one: people write numeric ids without quotes.
+    /// A string, or an integer taken as one: people write numeric ids without quotes.
     pub(super) fn word(&self) -> Option<String> {
         match self.written {
             DeValue::Integer(i) if i.radix() == 10 => Some(i.as_str().to_owned()),
@@ -495,7 +495,7 @@ impl<'a> Value<'a> {
         if self.written.is_integer() || self.written.is_float() {
             return self.error(
                 format!("`{}` has no unit", self.key),
-                "write it as a text: `\"30s\"`",
+                "write it as a string: `\"30s\"`",
             );
         }
         let text = self.string()?;
@@ -533,19 +533,19 @@ impl<'a> Value<'a> {
             .or_else(|| self.wrong_type("`true` or `false`"))
     }
 
-    pub(super) fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let number = self
             .written
             .as_integer()
             .and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
         let Some(number) = number else {
-            return self.wrong_type("a whole number");
+            return self.wrong_type("an integer");
         };
         match u64::try_from(number) {
             Ok(n) if range.contains(&n) => Some(n),
             _ => self.error(
                 format!("`{}` is out of range", self.key),
-                format!("from {} to {} is possible", range.start(), range.end()),
+                format!("expected {} to {}", range.start(), range.end()),
             ),
         }
     }
@@ -560,7 +560,7 @@ impl<'a> Value<'a> {
             Ok(n) if n.is_finite() && n >= least && n <= most => Some(n),
             _ => self.error(
                 format!("`{}` is out of range", self.key),
-                format!("from {least} to {most} is possible"),
+                format!("expected {least} to {most}"),
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! The files that make up a configuration: the main one, and those that its `include` names.
 //!
-//! Every file has its own stretch of offsets, so that a span says which file it is in as well as where. A file is parsed
-//! behind as many spaces as there are bytes before its stretch: the parser then gives spans in these offsets by itself.
+//! Every file has its own range of offsets, so that a span says which file it is in as well as where. A file is parsed
+//! behind as many spaces as there are bytes before its range: the parser then gives spans in these offsets by itself.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -218,14 +218,16 @@ pub(crate) fn read_file(path: &Path) -> Result<String, (String, &'static str)> {
 /// # Errors
 /// Why the directory cannot be listed.
 pub(crate) fn matching_files(directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let whole = directory.join(pattern);
-    let (Some(parent), Some(name)) = (whole.parent(), whole.file_name().and_then(|n| n.to_str()))
-    else {
+    let full_pattern = directory.join(pattern);
+    let (Some(parent), Some(name)) = (
+        full_pattern.parent(),
+        full_pattern.file_name().and_then(|n| n.to_str()),
+    ) else {
         return Err("it names no file".to_owned());
     };
     if !name.contains(['*', '?']) {
-        let exists = whole.exists();
-        return Ok(exists.then(|| whole.clone()).into_iter().collect());
+        let exists = full_pattern.exists();
+        return Ok(exists.then(|| full_pattern.clone()).into_iter().collect());
     }
     let entries = match std::fs::read_dir(parent) {
         Ok(entries) => entries,

@@ -38,7 +38,7 @@ fn default(sink: &Sink<'_>) -> PathBuf {
     };
     let home = || set("HOME").map(|d| Path::new(d).join(".local/state/llmwatch"));
     given.or_else(xdg).or_else(home).unwrap_or_else(|| {
-        sink.warn("neither `state_dir` nor $HOME says where the store belongs: it lies in the current directory");
+        sink.warn("neither `state_dir` nor $HOME is set: the store is in the current directory");
         PathBuf::from(".")
     })
 }

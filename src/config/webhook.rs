@@ -108,7 +108,10 @@ fn needs(kind: WebhookKind) -> Needs {
             true,
         ),
         WebhookKind::Template => (
-            &[("body", "a text with `{{data.incident.title}}` and the like")],
+            &[(
+                "body",
+                "a text with placeholders such as `{{data.incident.title}}`",
+            )],
             &["content_type", "method"],
             false,
         ),
@@ -255,8 +258,8 @@ fn extra(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<(String, Secret)> 
                 );
             }
             (Some(written), None) if !needs.optional.contains(&key) => {
-                let message = format!("`{written}` says nothing to the kind `{}`", kind_name(kind));
-                let help = "take it out, or correct `kind`".to_owned();
+                let message = format!("`{written}` does not apply to kind `{}`", kind_name(kind));
+                let help = "remove it, or correct `kind`".to_owned();
                 table
                     .sink()
                     .error(Some(table.key_span(written)), message, Some(help));
@@ -354,7 +357,7 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
         }
         (Some(WebhookKind::Exec) | None, Some(_)) | (_, None) => {}
         (kind, Some(_)) => {
-            let message = format!("`command` says nothing to the kind `{}`", kind_name(kind));
+            let message = format!("`command` does not apply to kind `{}`", kind_name(kind));
             let help = "remove it, or write `kind = \"exec\"`".to_owned();
             table
                 .sink()
@@ -368,7 +371,7 @@ fn command(table: &Table<'_>, kind: Option<WebhookKind>) -> Vec<String> {
     if let (Some(value), Some(program)) = (&written, command.first())
         && !program.starts_with('/')
     {
-        let help = "write the program's whole path: it is not searched for, and no shell is asked";
+        let help = "write the program's full path: there is no search path and no shell";
         let _: Option<()> = value.error("`command` begins with a path".to_owned(), help);
     }
     if let (Some(value), true) = (&written, command.is_empty()) {
@@ -437,7 +440,7 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
         );
     } else if kind == Some(WebhookKind::Exec) && url.is_some() {
         complain(
-            "`url` says nothing to the kind `exec`",
+            "`url` does not apply to kind `exec`",
             "remove it: the program stands in `command`",
         );
     } else if kind == Some(WebhookKind::Webex) && path.is_empty() && !(has("token") && has("room"))
@@ -449,11 +452,11 @@ fn url(table: &Table<'_>, kind: Option<WebhookKind>, extra: &[(String, Secret)])
     } else if kind == Some(WebhookKind::IncidentIo) && path.is_empty() && !has("source") {
         complain(
             "missing key `source` for kind `incident_io`",
-            "add the id of the HTTP alert source, or put its whole address into `url`",
+            "add the id of the HTTP alert source, or put its full URL into `url`",
         );
     } else if kind == Some(WebhookKind::Ntfy) && path.is_empty() && !has("topic") {
         complain(
-            "a webhook of kind `ntfy` without a topic",
+            "missing `topic` for kind `ntfy`",
             "add `topic = \"…\"`, or put it at the end of `url`",
         );
     }
@@ -474,7 +477,7 @@ fn without_placeholders(url: &str) -> String {
     filled.unwrap_or_else(|_| url.to_owned())
 }
 
-/// The template's body and headers, each read once so that a mistake is told before anything is to be sent.
+/// The template's body and headers, each read once so that a mistake is reported before anything is sent.
 fn template(table: &Table<'_>, webhook: &Webhook) -> Option<Template> {
     let complain = |key: &str, what: &str, why: String| {
         let span = table.key_span(key);

@@ -217,9 +217,12 @@ impl Backlog {
         for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
             commit.checkpoint = None;
         }
-        let newest = self.commits.iter().rposition(|c| c.desk.is_some());
+        let newest = self
+            .commits
+            .iter()
+            .rposition(|c| c.notification_state.is_some());
         for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
-            commit.desk = None;
+            commit.notification_state = None;
         }
         let excess = self.commits.len().saturating_sub(LIMIT);
         for commit in self.commits.iter_mut().take(excess) {

@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::log::{Event, emit};
 use crate::shared_view::{Mode, SharedView, Update};
 use crate::store::postgres::{
-    DaemonRow, News, Push, SPOOL_LIMIT, Session, SharedError, SharedStore, day_of,
+    DaemonRow, Push, SPOOL_LIMIT, Session, SharedError, SharedStore, Updates, day_of,
 };
 use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
@@ -43,7 +43,7 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
 const BATCH: usize = 1000;
 /// How often everything is read anew instead of what changed.
 const REREAD: Duration = Duration::from_mins(1);
-/// A daemon that was not heard of for so long is gone.
+/// A daemon that has not reported for so long is considered gone.
 const GONE_MS: i64 = 15_000;
 /// How often old rows are looked for.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -51,7 +51,7 @@ const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_AT_ONCE: i64 = 2000;
 /// How often the place where carrying stands is written to the disk.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// Samples of others that are at most so old are asked for when there is no place to go on from.
+/// Samples of others that are at most so old are asked for when there is no position to resume from.
 const FIRST_LOOK_BACK_MS: i64 = 24 * 3_600_000;
 /// Ids of samples that are remembered, so that none is taken twice.
 const REMEMBERED: usize = 200_000;
@@ -68,7 +68,7 @@ pub struct Coordinator {
     pub config: watch::Receiver<Arc<Settings>>,
     /// What the pipeline concludes from its own samples.
     pub own: watch::Receiver<Arc<OwnView>>,
-    /// Where news go.
+    /// Where updates go.
     pub commands: Commands,
     /// What people asked for: it is done to the alerting of all.
     pub asked: mpsc::UnboundedReceiver<Command>,
@@ -114,7 +114,7 @@ struct State {
     place: Place,
     saved: (Place, Instant),
     /// What the store knows of this daemon's verdicts.
-    told: BTreeMap<String, (Timestamp, String)>,
+    pushed_verdicts: BTreeMap<String, (Timestamp, String)>,
     reported: Option<String>,
     view: SharedView,
     verdicts: BTreeMap<(String, String), Verdict>,
@@ -142,7 +142,7 @@ impl From<StoreError> for Stop {
 }
 
 impl Coordinator {
-    /// Takes part until told to stop; then carries what is left.
+    /// Takes part until the shutdown; then pushes what is left.
     pub async fn run(mut self) {
         let mut state = self.begin().await;
         let mut retry = RETRY.0;
@@ -201,7 +201,7 @@ impl Coordinator {
         let state_dir = settings.process.state_dir.clone();
         let (place, taken) = self
             .local
-            .aside(move |store| {
+            .run_blocking(move |store| {
                 let fresh = || Place {
                     // What was recorded before is moved by `llmwatch store copy`.
                     pushed: store.last_seq().unwrap_or(0),
@@ -227,7 +227,7 @@ impl Coordinator {
         State {
             saved: (place.clone(), now),
             place,
-            told: BTreeMap::new(),
+            pushed_verdicts: BTreeMap::new(),
             reported: None,
             view: SharedView::default(),
             verdicts: BTreeMap::new(),
@@ -288,11 +288,11 @@ impl Coordinator {
         if state.place.store != Some(store) {
             if state.place.store.is_some() {
                 // Another database: it gets what is recorded from now on.
-                state.place.pushed = self.local.aside(Store::last_seq).await.unwrap_or(0);
+                state.place.pushed = self.local.run_blocking(Store::last_seq).await.unwrap_or(0);
                 state.place.pulled = Timestamp::default();
             }
             state.place.store = Some(store);
-            state.told.clear();
+            state.pushed_verdicts.clear();
             state.reported = None;
         }
         let before = (self.wall)();
@@ -308,14 +308,14 @@ impl Coordinator {
             .into_iter()
             .filter(|v| {
                 let is = (v.probed_at.unwrap_or_default(), fingerprint(v));
-                state.told.get(&v.endpoint) != Some(&is)
+                state.pushed_verdicts.get(&v.endpoint) != Some(&is)
             })
             .collect();
         let report_text = serde_json::to_string(&report.incidents).unwrap_or_default();
-        let is_news = settings.monitor.probe && state.reported.as_deref() != Some(&report_text);
+        let is_changed = settings.monitor.probe && state.reported.as_deref() != Some(&report_text);
         let is_verdict_changed = new.iter().any(|v| {
             state
-                .told
+                .pushed_verdicts
                 .get(&v.endpoint)
                 .is_none_or(|(_, was)| *was != fingerprint(v))
         });
@@ -331,15 +331,15 @@ impl Coordinator {
                 samples: &samples,
                 zone: settings.monitor.timezone,
                 verdicts: &new,
-                report: is_news.then_some(&report),
+                report: is_changed.then_some(&report),
             })
             .await?;
         state.place.pushed = last;
         for verdict in &new {
             let is = (verdict.probed_at.unwrap_or_default(), fingerprint(verdict));
-            state.told.insert(verdict.endpoint.clone(), is);
+            state.pushed_verdicts.insert(verdict.endpoint.clone(), is);
         }
-        if is_news {
+        if is_changed {
             state.reported = Some(report_text);
         }
         if was_away {
@@ -349,7 +349,7 @@ impl Coordinator {
 
         // What follows from it for all.
         let asked = self.take_asked();
-        let wait = is_news || is_verdict_changed || !asked.is_empty();
+        let wait = is_changed || is_verdict_changed || !asked.is_empty();
         let outgoing = self
             .decide(session, state, &settings, &own, offset_ms, wait, asked)
             .await?;
@@ -363,21 +363,21 @@ impl Coordinator {
             state.reread_at = Instant::now();
         }
         let day = day_of((self.wall)(), settings.monitor.timezone);
-        let news = session
-            .news(state.seen_until, state.incidents_until, &day)
+        let updates = session
+            .updates(state.seen_until, state.incidents_until, &day)
             .await?;
         let pulled = session
             .samples_since(
                 state
                     .place
                     .pulled
-                    .max(Timestamp(news.now.0 - FIRST_LOOK_BACK_MS)),
+                    .max(Timestamp(updates.now.0 - FIRST_LOOK_BACK_MS)),
                 2000,
             )
             .await?;
         if state.forget_at.elapsed() >= FORGET_EVERY {
             state.forget_at = Instant::now();
-            let before = news.now - settings.store.keep_samples;
+            let before = updates.now - settings.store.keep_samples;
             session.forget(before, FORGET_AT_ONCE).await?;
         }
         state.joined_at = Instant::now();
@@ -387,7 +387,7 @@ impl Coordinator {
         }
         let is_full = pulled.len() >= 2000;
         let samples = take_new(state, pulled);
-        let incidents = self.take_news(state, news, &settings, offset_ms);
+        let incidents = self.take_updates(state, updates, &settings, offset_ms);
         self.publish(state, incidents, samples).await;
         self.save(state, false).await;
         Ok(is_behind || is_full)
@@ -397,7 +397,7 @@ impl Coordinator {
     async fn waiting_samples(&self, state: &State, settings: &Settings) -> (Vec<Sample>, i64) {
         let (after, location) = (state.place.pushed, settings.monitor.location.clone());
         self.local
-            .aside(move |store| {
+            .run_blocking(move |store| {
                 let newest = store.last_seq().unwrap_or(after);
                 let after = after.max(newest - SPOOL_LIMIT);
                 let query = SampleQuery {
@@ -470,27 +470,28 @@ impl Coordinator {
             &locale,
         );
         let channels = channel_set(settings);
-        let mut desks: BTreeMap<String, NotificationScheduler> = decision
+        let mut schedulers: BTreeMap<String, NotificationScheduler> = decision
             .alerting
             .iter()
             .filter_map(|(name, data)| Some((name.clone(), serde_json::from_str(data).ok()?)))
             .collect();
-        desks.entry(channels.clone()).or_default();
-        if let Some(alone) = &own.alone_desk {
-            for desk in desks.values_mut() {
-                desk.adopt(alone);
+        schedulers.entry(channels.clone()).or_default();
+        if let Some(alone) = &own.alone_notifications {
+            for notifications in schedulers.values_mut() {
+                notifications.adopt(alone);
             }
         }
         for one in &mut decided {
             for change in one.alerts.clone() {
-                for desk in desks.values_mut() {
-                    one.shared.incident = desk.hear(change, one.shared.incident.clone(), at);
+                for notifications in schedulers.values_mut() {
+                    one.shared.incident =
+                        notifications.record_change(change, one.shared.incident.clone(), at);
                 }
             }
         }
         let mut answers: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
         for command in asked {
-            let (changed, answer) = answer(command, &mut desks);
+            let (changed, answer) = answer(command, &mut schedulers);
             for incident in changed {
                 let known = decided
                     .iter_mut()
@@ -539,12 +540,12 @@ impl Coordinator {
             config.monitor.probe,
         );
         let mut outgoing: Vec<Outgoing> = Vec::new();
-        if let Some(desk) = desks.get_mut(&channels) {
-            outgoing = desk.tick(at, config, &snapshot, &[]);
+        if let Some(notifications) = schedulers.get_mut(&channels) {
+            outgoing = notifications.tick(at, config, &snapshot, &[]);
         }
-        let changed: Vec<_> = desks
+        let changed: Vec<_> = schedulers
             .iter_mut()
-            .filter_map(|(name, desk)| Some((name.clone(), desk.take_change()?)))
+            .filter_map(|(name, notifications)| Some((name.clone(), notifications.take_change()?)))
             .collect();
         decision
             .record(&decided, &changed, &outgoing, offset_ms)
@@ -559,10 +560,10 @@ impl Coordinator {
     }
 
     /// Takes in what is new; gives the incidents that may have changed.
-    fn take_news(
+    fn take_updates(
         &self,
         state: &mut State,
-        news: News,
+        updates: Updates,
         settings: &Settings,
         offset_ms: i64,
     ) -> Vec<locations::SharedIncident> {
@@ -570,19 +571,19 @@ impl Coordinator {
         if is_all {
             state.verdicts.clear();
         }
-        state.seen_until = Some(news.now);
-        state.incidents_until = Some(news.now);
-        for verdict in news.verdicts {
+        state.seen_until = Some(updates.now);
+        state.incidents_until = Some(updates.now);
+        for verdict in updates.verdicts {
             let key = (verdict.endpoint.clone(), verdict.location.clone());
             state.verdicts.insert(key, verdict);
         }
         let channels = channel_set(settings);
-        let alerting = news.alerting.iter().find(|(name, _)| *name == channels);
+        let alerting = updates.alerting.iter().find(|(name, _)| *name == channels);
         let here = &settings.monitor.location;
-        let live: Vec<_> = news
+        let live: Vec<_> = updates
             .daemons
             .iter()
-            .filter(|d| news.now.since_ms(d.seen_at) <= GONE_MS)
+            .filter(|d| updates.now.since_ms(d.seen_at) <= GONE_MS)
             .cloned()
             .collect();
         let is_me = |d: &&DaemonRow| d.id == self.daemon.id;
@@ -602,13 +603,13 @@ impl Coordinator {
             since: Timestamp::default(),
             offset_ms,
             verdicts: state.verdicts.values().cloned().collect(),
-            open: news
+            open: updates
                 .incidents
                 .iter()
                 .filter(|s| s.incident.resolved_at.is_none())
                 .cloned()
                 .collect(),
-            desk: alerting
+            notifications: alerting
                 .and_then(|(_, data)| serde_json::from_str(data).ok())
                 .unwrap_or_default(),
             partners,
@@ -620,11 +621,11 @@ impl Coordinator {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
-            spent: news.spent,
-            last_number: news.last_number,
+            spent: updates.spent,
+            last_number: updates.last_number,
             spooled: 0,
         };
-        news.incidents
+        updates.incidents
     }
 
     async fn publish(
@@ -643,7 +644,11 @@ impl Coordinator {
             };
             state.view.since = state.since;
             let pushed = state.place.pushed;
-            let newest = self.local.aside(Store::last_seq).await.unwrap_or(pushed);
+            let newest = self
+                .local
+                .run_blocking(Store::last_seq)
+                .await
+                .unwrap_or(pushed);
             state.view.spooled = (newest - pushed).max(0);
         }
         let update = Update {
@@ -662,14 +667,14 @@ impl Coordinator {
         emit(
             Event::StoreReachable,
             Level::INFO,
-            &format!("the store `{url}` answers again"),
+            &format!("the store `{url}` is reachable again"),
             &json!({"store": url}),
         );
         let samples = std::mem::take(&mut state.spooled);
         emit(
             Event::StoreSpooled,
             Level::INFO,
-            &format!("{samples} samples that had waited are in the shared store"),
+            &format!("{samples} buffered samples were written to the shared store"),
             &json!({"samples": samples}),
         );
     }
@@ -683,7 +688,7 @@ impl Coordinator {
         let (place, settings) = (state.place.clone(), self.config.borrow().clone());
         let saved = self
             .local
-            .aside(move |_| place.save(&settings.process.state_dir))
+            .run_blocking(move |_| place.save(&settings.process.state_dir))
             .await;
         if let Err(error) = saved {
             // Carried samples are carried again after a restart, and taken once.
@@ -706,22 +711,25 @@ fn note_unreachable(state: &mut State, error: &SharedError) {
 /// Does to the alerting of all what somebody asked for; gives the incidents that changed, and the answer.
 fn answer(
     command: Command,
-    desks: &mut BTreeMap<String, NotificationScheduler>,
+    schedulers: &mut BTreeMap<String, NotificationScheduler>,
 ) -> (Vec<Incident>, Box<dyn FnOnce() + Send>) {
     match command {
         Command::CreateSilence(silence, reply) => {
-            for desk in desks.values_mut() {
-                desk.silence(silence.clone());
+            for notifications in schedulers.values_mut() {
+                notifications.silence(silence.clone());
             }
             (Vec::new(), Box::new(move || reply.send(silence)))
         }
         Command::ExpireSilence(id, reply) => {
-            let ended: Vec<_> = desks.values_mut().filter_map(|d| d.unsilence(id)).collect();
+            let ended: Vec<_> = schedulers
+                .values_mut()
+                .filter_map(|d| d.unsilence(id))
+                .collect();
             let first = ended.into_iter().next();
             (Vec::new(), Box::new(move || reply.send(first)))
         }
         Command::Acknowledge(number, word, reply) => {
-            let changed: Vec<_> = desks
+            let changed: Vec<_> = schedulers
                 .values_mut()
                 .filter_map(|d| d.acknowledge(number, word.clone()))
                 .collect();
@@ -732,7 +740,7 @@ fn answer(
             )
         }
         Command::AddNote(number, note, reply) => {
-            let changed: Vec<_> = desks
+            let changed: Vec<_> = schedulers
                 .values_mut()
                 .filter_map(|d| d.note(number, note.clone()))
                 .collect();
@@ -762,7 +770,7 @@ fn conclusions(
     let config = &settings.config;
     let patience = |name: &str| {
         let endpoint = config.endpoints.iter().find(|e| e.name == name);
-        let usual = endpoint.map_or(PULSE, |e| budget::patience(e, own.stretch));
+        let usual = endpoint.map_or(PULSE, |e| budget::patience(e, own.interval_multiplier));
         let limit = config.quorum.stale_after.unwrap_or(usual + 2 * PULSE);
         limit.as_millis() as i64
     };
@@ -815,7 +823,7 @@ pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<
         for (name, hash) in &theirs {
             if mine.get(name).is_some_and(|own| own != hash) {
                 warnings.push(format!(
-                    "`{name}` is probed in another way from {place}: compare the two configurations"
+                    "`{name}` is probed differently from {place}: compare the two configurations"
                 ));
             }
         }

@@ -23,7 +23,7 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::monitor::{Effect, Effects, Fact, Record};
 
-/// Incidents of this daemon that are over are kept for so long, so that the others hear of their end.
+/// Incidents of this daemon that are over are kept for so long, so that the others learn of their end.
 const KEEP_RESOLVED_MS: i64 = 3_600_000;
 /// So many of them at most.
 const MOST_RESOLVED: usize = 200;
@@ -35,10 +35,10 @@ pub struct OwnView {
     pub snapshot: Snapshot,
     /// Its open incidents, and those that were resolved lately.
     pub incidents: Vec<Incident>,
-    /// By how much intervals are stretched.
-    pub stretch: f64,
+    /// By how much intervals are multiplied.
+    pub interval_multiplier: f64,
     /// What it notified of alone, until the others have taken that in.
-    pub alone_desk: Option<NotificationScheduler>,
+    pub alone_notifications: Option<NotificationScheduler>,
 }
 
 /// The pipeline's part in a shared store.
@@ -62,14 +62,14 @@ pub struct Joint {
 }
 
 impl Joint {
-    /// Nothing is known of the others yet. `desk` says what was notified before a restart.
+    /// Nothing is known of the others yet. `notifications` says what was notified before a restart.
     pub fn new(
         own: watch::Sender<Arc<OwnView>>,
         asked: mpsc::UnboundedSender<Command>,
-        desk: &NotificationScheduler,
+        notifications: &NotificationScheduler,
         open: Vec<Incident>,
     ) -> Self {
-        let alone: BTreeMap<_, _> = desk.alone().map(|id| (id, id)).collect();
+        let alone: BTreeMap<_, _> = notifications.alone().map(|id| (id, id)).collect();
         Self {
             own,
             asked,
@@ -169,19 +169,19 @@ impl Pipeline {
             } else if joint.handed_over {
                 joint.handed_over = false;
                 joint.alone.clear();
-                self.desk.drop_incidents();
+                self.notifications.drop_incidents();
             }
             for shared in update.incidents {
                 steps.extend(joint.log(&shared.incident));
             }
         } else if joint.is_alone && !was_alone {
             // From here on by its own verdict; what was notified already is known.
-            self.desk.adopt(&view.desk);
+            self.notifications.adopt(&view.notifications);
             let own = self.core.snapshot(now).incidents;
             for incident in &own {
                 let known = joint.as_known(incident, &locale);
                 joint.alone.insert(incident.id, known.id);
-                let known = self.desk.hear(Change::Opened, known, now);
+                let known = self.notifications.record_change(Change::Opened, known, now);
                 let is_new = !joint.logged.contains_key(&known.id);
                 steps.push(Step {
                     incidents: vec![IncidentRow::of(&known)],
@@ -247,8 +247,9 @@ impl Pipeline {
         joint.own.send_replace(Arc::new(OwnView {
             snapshot: snapshot.clone(),
             incidents,
-            stretch: self.core.stretch(),
-            alone_desk: (joint.is_alone || joint.handed_over).then(|| self.desk.clone()),
+            interval_multiplier: self.core.interval_multiplier(),
+            alone_notifications: (joint.is_alone || joint.handed_over)
+                .then(|| self.notifications.clone()),
         }));
         snapshot.partners.clone_from(&joint.view.partners);
         snapshot.locations.clone_from(&joint.view.locations);

@@ -1,6 +1,6 @@
 //! The composition root: builds the parts, starts them, says READY, waits for a signal, drains.
 //!
-//! Any part that ends before it was told to ends the process: a monitor that half works is worse than one that the
+//! Any part that ends before the shutdown ends the process: a monitor that half works is worse than one that the
 //! service manager starts again.
 
 mod backlog;
@@ -59,7 +59,7 @@ pub type Reload = Box<dyn Fn() -> Result<Settings, ConfigError> + Send>;
 /// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
 ///
 /// # Errors
-/// When a part cannot be started, or ends before it was told to.
+/// When a part cannot be started, or ends before the shutdown.
 pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> anyhow::Result<()> {
     let service = Service::from_env();
     let wall: WallClock = Arc::new(clock::now);
@@ -77,17 +77,22 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     warn(Plan::of(&config).warnings);
     warn(Store::exposed(&config.store.path));
     let config = Arc::new(config);
-    let stretch = budget::stretch(&config);
+    let interval_multiplier = budget::interval_multiplier(&config);
     let (shared, session) = open_shared(&config).await?;
-    let (_lock, store, core, desk) = {
+    let (_lock, store, core, notifications) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
             let lock = StoreLock::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
-            let core = pipeline::restore(&store, config.config.clone(), stretch, started_at)?;
-            let desk = pipeline::restore_desk(&store)?;
+            let core = pipeline::restore(
+                &store,
+                config.config.clone(),
+                interval_multiplier,
+                started_at,
+            )?;
+            let notifications = pipeline::restore_notifications(&store)?;
             pipeline::complete_incidents(&store)?;
-            Ok((lock, store, core, desk))
+            Ok((lock, store, core, notifications))
         };
         service
             .patiently("opening the store", tokio::task::spawn_blocking(open))
@@ -106,13 +111,16 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let wake = Arc::new(Notify::new());
     let broadcast = Broadcast::new(started_at);
     let counters = Counters::default();
-    // Probing stops first, then recording (by itself, when the queue is empty), then telling.
-    let (stop_probing, stop_telling) = (CancellationToken::new(), CancellationToken::new());
+    // Probing stops first, then recording (by itself, when the queue is empty), then notifying.
+    let (stop_probing, stop_notifying) = (CancellationToken::new(), CancellationToken::new());
     let stop_sharing = CancellationToken::new();
     let mut parts: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
 
     scheduler
-        .send(SchedulerCommand::Follow(probed_endpoints(&config), stretch))
+        .send(SchedulerCommand::Follow(
+            probed_endpoints(&config),
+            interval_multiplier,
+        ))
         .ok();
     if let Some(until) = core.rest_until(started_at) {
         scheduler.send(SchedulerCommand::RestUntil(until)).ok();
@@ -151,11 +159,11 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             let own = OwnView {
                 snapshot: core.snapshot(started_at),
                 incidents: Vec::new(),
-                stretch,
-                alone_desk: None,
+                interval_multiplier,
+                alone_notifications: None,
             };
             let (own_out, own) = watch::channel(Arc::new(own));
-            let known = store.aside(|store| store.incidents(true)).await?;
+            let known = store.run_blocking(|store| store.incidents(true)).await?;
             let known = known
                 .iter()
                 .filter_map(|row| serde_json::from_str(&row.data).ok())
@@ -177,14 +185,14 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                 coordinator.run().await;
                 ("the shared store", Ok(()))
             });
-            Some(Joint::new(own_out, asked, &desk, known))
+            Some(Joint::new(own_out, asked, &notifications, known))
         }
     };
     let pipeline = Pipeline {
         joint,
         settings: config.clone(),
         core,
-        desk,
+        notifications,
         store: store.clone(),
         wall: wall.clone(),
         uptime: Arc::new(clock::uptime),
@@ -226,7 +234,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         store: store.clone(),
         wall: wall.clone(),
         wake,
-        stop: stop_telling.clone(),
+        stop: stop_notifying.clone(),
         shared: shared.clone(),
     };
     let channels = config_in.clone();
@@ -242,7 +250,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         counters: counters.clone(),
         wall: wall.clone(),
         started_at,
-        stop: stop_telling.clone(),
+        stop: stop_notifying.clone(),
     };
     parts.spawn(async move {
         ("the export of metrics", {
@@ -250,15 +258,15 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             Ok(())
         })
     });
-    let read_only = store.aside(Store::reader).await?;
-    let links = Links::new(&store.aside(Store::link_key).await?);
+    let read_only = store.run_blocking(Store::reader).await?;
+    let links = Links::new(&store.run_blocking(Store::link_key).await?);
     let (subscriptions, requests) = Subscriptions::channel();
     let subscribers = subscribers::Subscribers {
         store: store.clone(),
         links: links.clone(),
         wall: wall.clone(),
         config: config_in.clone(),
-        stop: stop_telling.clone(),
+        stop: stop_notifying.clone(),
     }
     .run(requests, snapshot.clone());
     parts.spawn(async move {
@@ -274,7 +282,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         wall: wall.clone(),
         started_at,
         store: read_only,
-        stop: stop_telling.clone(),
+        stop: stop_notifying.clone(),
         history: web::pages::HistoryCache::default(),
         traffic: web::traffic::Traffic::stored(&config.process.state_dir),
         links,
@@ -286,7 +294,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         view.traffic.clone(),
         snapshot,
         config_in,
-        stop_telling.clone(),
+        stop_notifying.clone(),
     );
     parts.spawn(async move {
         weights.await;
@@ -349,16 +357,16 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                 counters.reloaded(new.is_ok());
                 if let Some(reply) = reply {
                     let result = new.as_ref().map(|_| ()).map_err(|error| first_error(error));
-                    // Whoever asked may have gone.
+                    // The client may have disconnected.
                     let _ = reply.send(result);
                 }
                 match new {
                     Err(error) => rejected(&error),
                     Ok(new) => {
                         let new = Arc::new(reloaded(new, &current));
-                        let stretch = budget::stretch(&new);
-                        commands.send(Command::Reload(new.clone(), stretch)).await.ok();
-                        scheduler.send(SchedulerCommand::Follow(probed_endpoints(&new), stretch)).ok();
+                        let interval_multiplier = budget::interval_multiplier(&new);
+                        commands.send(Command::Reload(new.clone(), interval_multiplier)).await.ok();
+                        scheduler.send(SchedulerCommand::Follow(probed_endpoints(&new), interval_multiplier)).ok();
                         config_out.send_replace(new);
                     }
                 }
@@ -367,7 +375,9 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         }
     };
     service.stopping();
-    let reason = why.as_ref().map_or("a part has ended", |signal| *signal);
+    let reason = why
+        .as_ref()
+        .map_or("a component has ended", |signal| *signal);
     emit(
         Event::MonitorStopping,
         Level::INFO,
@@ -386,7 +396,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
                 && *name == "the pipeline"
             {
                 stop_sharing.cancel();
-                stop_telling.cancel();
+                stop_notifying.cancel();
             } else if !matches!(ended, Ok((_, Ok(())))) {
                 failed.get_or_insert(early(ended));
             }
@@ -398,9 +408,9 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let limit = scheduler::DRAIN + worker::DRAIN + Duration::from_secs(10);
     if tokio::time::timeout(limit, drained).await.is_err() {
         stop_sharing.cancel();
-        stop_telling.cancel();
+        stop_notifying.cancel();
     }
-    store.aside(Store::settle).await;
+    store.run_blocking(Store::checkpoint_wal).await;
     let stopped_at: Timestamp = wall();
     let seconds = stopped_at.since_ms(started_at) as f64 / 1000.0;
     emit(
@@ -426,7 +436,7 @@ async fn open_shared(
     match shared.open().await {
         Ok(session) => Ok((Some(shared), Some(session))),
         Err(error) if error.is_misconfiguration() => Err(error),
-        // The coordinator logs it and goes on trying.
+        // The coordinator logs it and keeps trying.
         Err(_) => Ok((Some(shared), None)),
     }
 }
@@ -515,11 +525,11 @@ fn early(ended: Ended) -> anyhow::Error {
     match ended {
         Ok((name, Ok(()))) => anyhow::anyhow!("{name} has ended unexpectedly"),
         Ok((name, Err(error))) => error.context(format!("{name} has failed")),
-        Err(error) => anyhow::anyhow!("a part of the daemon has panicked: {error}"),
+        Err(error) => anyhow::anyhow!("a component of the daemon has panicked: {error}"),
     }
 }
 
-/// Takes `new` in the place of `current`, as far as that goes without a restart, and tells it.
+/// Takes `new` in the place of `current`, as far as that goes without a restart, and logs it.
 fn reloaded(mut new: Settings, current: &Settings) -> Settings {
     let fixed = [
         (
@@ -554,10 +564,10 @@ fn reloaded(mut new: Settings, current: &Settings) -> Settings {
         new.channels.len()
     );
     if !needs_restart.is_empty() {
-        message += &format!("; after a restart also {}", needs_restart.join(", "));
+        message += &format!("; a restart is needed for {}", needs_restart.join(", "));
     }
     let fields = json!({"endpoints": new.endpoints.len(), "channels": new.channels.len(), "needs_restart": needs_restart});
-    // Who turns the log up or down sees that it was heard.
+    // A change of the log level is logged at the more verbose of both levels.
     log::set_level(new.log.level.max(current.log.level));
     emit(
         Event::ConfigReloaded,
@@ -587,7 +597,7 @@ fn rejected(error: &str) {
     emit(
         Event::ConfigRejected,
         Level::ERROR,
-        &format!("the new configuration is rejected, the old one stays in force: {first}"),
+        &format!("the new configuration was rejected, the old one stays in effect: {first}"),
         &json!({"error": error}),
     );
 }

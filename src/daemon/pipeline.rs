@@ -2,7 +2,7 @@
 //!
 //! [`MonitorState`] decides, purely; this shell commits, then logs, then has the scheduler recheck, publishes the
 //! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
-//! as there is room again; probing, detection and notifying go on meanwhile.
+//! as there is room again; probing, detection and notifying continue meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::backlog::{Backlog, Step};
 use super::joint::Joint;
 pub use super::reporting;
 use super::reporting::PeriodicReport;
-pub use super::restore::{complete_incidents, restore, restore_desk};
+pub use super::restore::{complete_incidents, restore, restore_notifications};
 use super::scheduler::{Report, SchedulerCommand};
 use crate::clock::{ClockMonitor, Uptime, WallClock};
 use crate::command::Command;
@@ -61,8 +61,8 @@ pub struct Pipeline {
     pub settings: Arc<Settings>,
     /// The folded state.
     pub core: MonitorState,
-    /// Who was told what.
-    pub desk: NotificationScheduler,
+    /// What was sent to which channel.
+    pub notifications: NotificationScheduler,
     /// Where it is recorded.
     pub store: Store,
     /// The machine's wall clock.
@@ -79,7 +79,7 @@ pub struct Pipeline {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Wakes the outbox.
     pub outbox: Arc<Notify>,
-    /// Tells those who listen what happens.
+    /// Publishes what happens to listeners.
     pub broadcast: Broadcast,
     /// Counts every sample.
     pub counters: Counters,
@@ -206,7 +206,7 @@ impl Deliveries {
             return;
         }
         // A store that cannot be read shows when it cannot be written.
-        if let Ok(tallies) = store.aside(Store::channel_stats).await {
+        if let Ok(tallies) = store.run_blocking(Store::channel_stats).await {
             self.tallies = tallies;
         }
         self.counted_at = Some(Instant::now());
@@ -270,7 +270,10 @@ impl Pipeline {
         turns.deliveries.refresh(&self.store).await;
         if turns.backlog.error.is_none() && self.store.sums_are_due() {
             // What fails stays in memory, and shows when samples cannot be written either.
-            let _ = self.store.aside(|store| store.write_sums(false)).await;
+            let _ = self
+                .store
+                .run_blocking(|store| store.write_sums(false))
+                .await;
         }
         if Instant::now() >= turns.forget_at && turns.backlog.error.is_none() {
             turns.forget_at = Instant::now() + self.forget(now).await;
@@ -292,7 +295,7 @@ impl Pipeline {
         snapshot.store_error.clone_from(&turns.backlog.error);
         snapshot.outbox.clone_from(&turns.deliveries.tallies);
         self.show(snapshot);
-        // Whoever asked for a change finds it in the snapshot.
+        // A client that asked for a change finds it in the snapshot.
         if let Some(reply) = reply {
             reply();
         }
@@ -300,7 +303,7 @@ impl Pipeline {
         self.publish(&mut turns.backlog);
     }
 
-    /// One reading of the clock for the whole turn, and what follows from a clock that was set. The first turn also
+    /// One reading of the clock for the entire turn, and what follows from a clock that was set. The first turn also
     /// closes the incidents of endpoints that were removed meanwhile.
     fn follow_clock(&mut self, turns: &mut Turns) -> (Timestamp, Vec<Step>) {
         let mut steps = Vec::with_capacity(turns.reports.len() + 3);
@@ -320,7 +323,7 @@ impl Pipeline {
     /// The clock was set: what is open or waits keeps its distance from now.
     fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> Step {
         let effects = self.core.move_along(from, to);
-        let moved = self.desk.move_along(to.since_ms(from));
+        let moved = self.notifications.move_along(to.since_ms(from));
         Step {
             incidents: moved.iter().map(IncidentRow::of).collect(),
             ..effects.into()
@@ -351,7 +354,7 @@ impl Pipeline {
             Report::Asleep { from, to } => {
                 let seconds = to.since_ms(from) as f64 / 1000.0;
                 let message = format!(
-                    "this machine was asleep for {seconds:.0} s; what happened meanwhile is unknown"
+                    "this machine was suspended for {seconds:.0} s; nothing was measured meanwhile"
                 );
                 let fields = json!({"from": from, "to": to, "duration_s": seconds});
                 log::emit(log::Event::MonitorAsleep, Level::WARN, &message, &fields);
@@ -364,24 +367,26 @@ impl Pipeline {
     fn apply(&mut self, command: Command, now: Timestamp) -> (Step, Option<SendReply>) {
         let mut step = Step::default();
         let reply: SendReply = match command {
-            Command::Reload(settings, stretch) => {
+            Command::Reload(settings, interval_multiplier) => {
                 self.counters
                     .retain(|name| settings.endpoints.iter().any(|e| e.name == name));
-                let effects = self.core.follow(settings.config.clone(), stretch, now);
+                let effects = self
+                    .core
+                    .follow(settings.config.clone(), interval_multiplier, now);
                 self.settings = settings;
                 return (effects.into(), None);
             }
             Command::Shared(_) => return (step, None),
-            Command::UpdateVendorPage(heard) => {
-                return (self.core.hear(*heard, now).into(), None);
+            Command::UpdateVendorPage(snapshot) => {
+                return (self.core.apply_status_feed(*snapshot, now).into(), None);
             }
             Command::Flush(reply) => Box::new(move || reply.send(())),
             Command::CreateSilence(silence, reply) => {
-                self.desk.silence(silence.clone());
+                self.notifications.silence(silence.clone());
                 Box::new(move || reply.send(silence))
             }
             Command::ExpireSilence(id, reply) => {
-                let expired = self.desk.unsilence(id);
+                let expired = self.notifications.unsilence(id);
                 Box::new(move || reply.send(expired))
             }
             Command::Drill(channels, reply) => {
@@ -392,19 +397,19 @@ impl Pipeline {
                 Box::new(move || reply.send(started))
             }
             Command::ConfirmDrill(notification, by, reply) => {
-                let confirmation = self.desk.confirm_drill(notification, now, &by);
+                let confirmation = self.notifications.confirm_drill(notification, now, &by);
                 if let Confirmation::Confirmed(message) = &confirmation {
                     step.records.push(LogRecord::drill_confirmed(message));
                 }
                 Box::new(move || reply.send(confirmation))
             }
             Command::Acknowledge(number, acknowledgement, reply) => {
-                let incident = self.desk.acknowledge(number, acknowledgement);
+                let incident = self.notifications.acknowledge(number, acknowledgement);
                 step.update(incident.as_ref());
                 Box::new(move || reply.send(incident))
             }
             Command::AddNote(number, note, reply) => {
-                let incident = self.desk.note(number, note);
+                let incident = self.notifications.note(number, note);
                 step.update(incident.as_ref());
                 Box::new(move || reply.send(incident))
             }
@@ -437,15 +442,17 @@ impl Pipeline {
         let location = &self.settings.monitor.location;
         let locale = Locale::of(&self.settings);
         if let Some(error) = backlog.worth_announcing() {
-            self.desk.announce(monitor_notice::database_failing(
-                location, error, now, &locale,
-            ));
+            self.notifications
+                .announce(monitor_notice::database_failing(
+                    location, error, now, &locale,
+                ));
         }
         if let Some(length) = backlog.recovered_after() {
             let seconds = length.as_secs_f64();
-            self.desk.announce(monitor_notice::database_recovered(
-                location, seconds, now, &locale,
-            ));
+            self.notifications
+                .announce(monitor_notice::database_recovered(
+                    location, seconds, now, &locale,
+                ));
         }
     }
 
@@ -455,21 +462,27 @@ impl Pipeline {
             for effect in &step.effects {
                 match effect {
                     Effect::Incident(change, incident, at) => {
-                        let incident = self.desk.hear(*change, (**incident).clone(), *at);
+                        let incident =
+                            self.notifications
+                                .record_change(*change, (**incident).clone(), *at);
                         step.incidents.push(IncidentRow::of(&incident));
                     }
-                    Effect::Announce(announcement) => self.desk.announce((**announcement).clone()),
+                    Effect::Announce(announcement) => {
+                        self.notifications.announce((**announcement).clone());
+                    }
                     _ => {}
                 }
             }
         }
         let config = self.core.config().clone();
-        let outgoing = self.desk.tick(snapshot.at, &config, snapshot, deliveries);
+        let outgoing = self
+            .notifications
+            .tick(snapshot.at, &config, snapshot, deliveries);
         steps.push(Step {
             records: outgoing.iter().map(LogRecord::outgoing).collect(),
             alerting: Commit {
                 outgoing,
-                desk: self.desk.take_change(),
+                notification_state: self.notifications.take_change(),
                 ..Commit::default()
             },
             ..Step::default()
@@ -480,12 +493,14 @@ impl Pipeline {
     fn drill(&mut self, snapshot: &Snapshot) -> Step {
         let config = self.core.config().clone();
         let mut step = Step::default();
-        if self.desk.is_drill_due(&config, snapshot)
+        if self.notifications.is_drill_due(&config, snapshot)
             && let Ok(messages) = self.start_drill(&[], snapshot.at)
         {
             step.records.push(LogRecord::drill_started(&messages));
         }
-        let late = self.desk.report_unconfirmed_drills(&config, snapshot.at);
+        let late = self
+            .notifications
+            .report_unconfirmed_drills(&config, snapshot.at);
         step.records
             .extend(late.iter().map(LogRecord::drill_unconfirmed));
         step
@@ -520,15 +535,15 @@ impl Pipeline {
         let id = Uuid::now_v7();
         let chosen = chosen.unwrap_or_default();
         Ok(self
-            .desk
+            .notifications
             .start_drill(id, chosen, incident.as_ref(), &config, now))
     }
 
     /// Shows what is true now.
     fn show(&mut self, mut snapshot: Snapshot) {
         match &self.joint {
-            Some(joint) if !joint.is_alone() => joint.view().desk.annotate(&mut snapshot),
-            _ => self.desk.annotate(&mut snapshot),
+            Some(joint) if !joint.is_alone() => joint.view().notifications.annotate(&mut snapshot),
+            _ => self.notifications.annotate(&mut snapshot),
         }
         snapshot.leaders.clone_from(&self.snapshot.borrow().leaders);
         snapshot.leaders = routing::leaders(&snapshot);
@@ -542,7 +557,7 @@ impl Pipeline {
         for record in backlog.logged.drain(..) {
             if has_listeners || record.event != log::Event::ProbeCompleted {
                 self.broadcast
-                    .tell(record.event, &record.message, &record.fields);
+                    .publish(record.event, &record.message, &record.fields);
             } else {
                 self.broadcast.skip(1);
             }
@@ -554,14 +569,14 @@ impl Pipeline {
         let horizon = Horizon::at(now, &self.settings.store);
         match self
             .store
-            .aside(move |store| store.forget(horizon, FORGET_AT_ONCE))
+            .run_blocking(move |store| store.forget(horizon, FORGET_AT_ONCE))
             .await
         {
             Ok(FORGET_AT_ONCE) => PULSE,
             Ok(_) => FORGET_EVERY,
             Err(error) => {
                 let error = error.to_string();
-                let message = format!("cannot delete what is older than it is kept for: {error}");
+                let message = format!("cannot delete expired records: {error}");
                 log::emit(
                     log::Event::StoreFailed,
                     Level::ERROR,
@@ -599,7 +614,7 @@ impl Pipeline {
             let result = store.commit(&commits);
             (commits, result)
         };
-        let (commits, result) = self.store.aside(work).await;
+        let (commits, result) = self.store.run_blocking(work).await;
         let notifies = commits.iter().any(|c| !c.outgoing.is_empty());
         let shifts = commits.iter().any(|c| c.clock_set.is_some());
         match result {
@@ -625,7 +640,7 @@ fn warn_if_slow(took: Duration, commits: usize) {
         log::emit(
             log::Event::StoreSlow,
             Level::WARN,
-            "the store is slow to write",
+            "database write is slow",
             &json!({"duration_s": took.as_secs_f64(), "commits": commits}),
         );
     }

@@ -70,12 +70,12 @@ pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, Stor
     Ok(core.map(|core| core.advice()).unwrap_or_default())
 }
 
-/// The periodic report while it is made, on a thread and a connection of its own: probing and recording go on meanwhile.
+/// The periodic report while it is made, on a thread and a connection of its own: probing and recording continue meanwhile.
 #[derive(Default)]
 pub(super) struct PeriodicReport(Option<JoinHandle<Result<Report, StoreError>>>);
 
 impl Pipeline {
-    /// Has the desk send the periodic report once its period is over: once, also over restarts, since the desk remembers
+    /// Queues the periodic report once its period is over: once, also over restarts, since the notification state records
     /// what it sent. The first period ends after the daemon first ran with `[report]`.
     pub(super) async fn report(&mut self, periodic: &mut PeriodicReport, now: Timestamp) {
         let config = self.core.config().clone();
@@ -84,15 +84,15 @@ impl Pipeline {
         let Some(span) = last_period(report, zone, now) else {
             return;
         };
-        match self.desk.reported_until() {
+        match self.notifications.reported_until() {
             Some(sent) if sent >= span.1 && sent <= now => return,
             Some(sent) if sent <= now => {}
             // There was none yet, or the clock was wrong when it was sent.
-            _ => return self.desk.report_from(now),
+            _ => return self.notifications.report_from(now),
         }
         let Some(job) = periodic.0.take_if(|job| job.is_finished()) else {
             if periodic.0.is_none() && self.may_try_report(now) {
-                self.desk.try_report(now);
+                self.notifications.try_report(now);
                 let (store, standing) = (self.store.clone(), self.core.advice());
                 let make = move || gather(&store.reader()?, &config, span, &standing);
                 periodic.0 = Some(tokio::task::spawn_blocking(make));
@@ -100,11 +100,13 @@ impl Pipeline {
             return;
         };
         match job.await {
-            Ok(Ok(made)) if (made.since, made.until) == span => self.desk.announce(Announcement {
-                document: Some(made.document(zone)),
-                only: (!report.to.is_empty()).then(|| report.to.clone()),
-                ..Announcement::new(NoticeType::Report, made.title(zone), span.1)
-            }),
+            Ok(Ok(made)) if (made.since, made.until) == span => {
+                self.notifications.announce(Announcement {
+                    document: Some(made.document(zone)),
+                    only: (!report.to.is_empty()).then(|| report.to.clone()),
+                    ..Announcement::new(NoticeType::Report, made.title(zone), span.1)
+                });
+            }
             // The settings have changed since: it is made anew.
             Ok(Ok(_)) => {}
             Ok(Err(error)) => report_failed(&error.to_string()),
@@ -113,7 +115,7 @@ impl Pipeline {
     }
 
     fn may_try_report(&self, now: Timestamp) -> bool {
-        let tried_at = self.desk.report_tried_at();
+        let tried_at = self.notifications.report_tried_at();
         tried_at.is_none_or(|at| at > now || now >= at + RETRY_AFTER)
     }
 }

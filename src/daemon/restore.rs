@@ -30,16 +30,18 @@ const MOST_RECOVERING: u32 = 500;
 pub fn restore(
     store: &Store,
     config: Arc<Config>,
-    stretch: f64,
+    interval_multiplier: f64,
     now: Timestamp,
 ) -> Result<MonitorState, StoreError> {
     let (seq, mut core) = match store.checkpoint()? {
-        None => (0, MonitorState::new(config, stretch)),
-        Some((seq, state)) => match MonitorState::resume(config.clone(), stretch, &state, now) {
-            Ok(core) => (seq, core),
-            // Another release's form: the samples say the same, it only takes longer.
-            Err(_) => (0, MonitorState::new(config, stretch)),
-        },
+        None => (0, MonitorState::new(config, interval_multiplier)),
+        Some((seq, state)) => {
+            match MonitorState::resume(config.clone(), interval_multiplier, &state, now) {
+                Ok(core) => (seq, core),
+                // Another release's form: the samples say the same, it only takes longer.
+                Err(_) => (0, MonitorState::new(config, interval_multiplier)),
+            }
+        }
     };
     if seq > 0 && !core.has_recents() {
         // A checkpoint of release 0.1: what is at hand of recent samples comes from the last hour of them.
@@ -142,26 +144,26 @@ fn recovery_of(
     Ok(None)
 }
 
-/// What was told and is owed, as the store has it.
+/// What was sent and is pending, as the store has it.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn restore_desk(store: &Store) -> Result<NotificationScheduler, StoreError> {
-    // Another release's form: what is open is told again, under ids that the receivers know.
+pub fn restore_notifications(store: &Store) -> Result<NotificationScheduler, StoreError> {
+    // Another release's form: what is open is sent again, under ids that the receivers know.
     Ok(store
-        .desk()?
+        .notification_state()?
         .and_then(|state| serde_json::from_str(&state).ok())
         .unwrap_or_default())
 }
 
 impl Pipeline {
-    /// Ends what does not go on any more as of `now`, though no sample said so: the state had to be made anew, or endpoints
-    /// were taken out of the configuration while nobody ran. It is recorded and told like any other end.
+    /// Ends what is over as of `now`, though no sample said so: the state had to be made anew, or endpoints
+    /// were taken out of the configuration while nobody ran. It is recorded and notified like any other end.
     pub(super) fn settle(&mut self, now: Timestamp) -> Effects {
         // What is shared is not this daemon's to end.
         let lost = match &self.joint {
             Some(_) => Vec::new(),
-            None => self.desk.reconcile(&self.core.snapshot(now)),
+            None => self.notifications.reconcile(&self.core.snapshot(now)),
         };
         let mut step = self.core.settle(now);
         step.incidents_changed(

@@ -18,7 +18,7 @@ use crate::clock::{Clock, ClockMonitor, ClockReading, Uptime, WallClock};
 use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Sample, Timestamp, canonical_order};
 use llmwatch_core::schedule::{Due, Schedule};
 
-/// How long probes in flight may go on after the daemon is told to stop; what is not finished then is abandoned.
+/// How long probes in flight may continue after the shutdown begins; what is not finished then is abandoned.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// The loop wakes at least this often, to notice a machine that slept.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -53,10 +53,10 @@ pub trait Probe: Send + Sync + 'static {
     }
 }
 
-/// What the runner is told.
+/// A command to the runner.
 #[derive(Debug)]
 pub enum SchedulerCommand {
-    /// Probe these endpoints from now on, each interval stretched by the factor (1 or more).
+    /// Probe these endpoints from now on, each interval multiplied by the factor (1 or more).
     Follow(Vec<Arc<Endpoint>>, f64),
     /// Probe these again at these moments.
     Recheck(Vec<(String, Timestamp)>),
@@ -66,7 +66,7 @@ pub enum SchedulerCommand {
     Pause(String, Timestamp),
 }
 
-/// What the runner tells.
+/// A report from the runner.
 #[derive(Debug)]
 pub enum Report {
     /// A probe has run.
@@ -133,7 +133,7 @@ pub struct Runner<P> {
 }
 
 impl<P: Probe> Runner<P> {
-    /// Probes until told to stop; then lets the probes in flight finish for [`DRAIN`].
+    /// Probes until the shutdown; then lets the probes in flight finish for [`DRAIN`].
     pub async fn run(mut self) {
         let mut state = RunnerState {
             clock: Clock::starting_at((self.wall)()),
@@ -213,12 +213,17 @@ impl RunnerState {
     fn obey(&mut self, command: SchedulerCommand) {
         let now = self.clock.now();
         match command {
-            SchedulerCommand::Follow(endpoints, stretch) => {
-                let roster: Vec<_> = endpoints
+            SchedulerCommand::Follow(endpoints, interval_multiplier) => {
+                let policies: Vec<_> = endpoints
                     .iter()
-                    .map(|e| (e.name.clone(), e.interval.mul_f64(stretch.max(1.0))))
+                    .map(|e| {
+                        (
+                            e.name.clone(),
+                            e.interval.mul_f64(interval_multiplier.max(1.0)),
+                        )
+                    })
                     .collect();
-                self.schedule.follow(&roster, now);
+                self.schedule.follow(&policies, now);
                 self.endpoints = endpoints.into_iter().map(|e| (e.name.clone(), e)).collect();
                 for task in self
                     .tasks

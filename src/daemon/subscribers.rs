@@ -1,4 +1,4 @@
-//! Subscribers: takes their requests, tells them about incidents, and sends their mails. Off the way of the probes and of
+//! Subscribers: takes their requests, notifies them of incidents, and sends their mails. Off the way of the probes and of
 //! the channels of the operators.
 
 use std::collections::HashMap;
@@ -56,16 +56,16 @@ impl Subscribers {
         snapshot: watch::Receiver<Arc<Snapshot>>,
     ) {
         let queued = Arc::new(Notify::new());
-        let desk = Announcer {
+        let announcer = Announcer {
             context: self.clone(),
             queued: queued.clone(),
             clients: HashMap::new(),
             known: HashMap::new(),
         };
-        tokio::join!(desk.run(requests, snapshot), self.send_all(&queued));
+        tokio::join!(announcer.run(requests, snapshot), self.send_all(&queued));
     }
 
-    /// Sends what is due until told to stop.
+    /// Sends what is due until the shutdown.
     async fn send_all(&self, queued: &Notify) {
         let mut config = self.config.clone();
         let mut mailer = SubscriberMailer::new(&config.borrow_and_update().clone());
@@ -100,7 +100,7 @@ impl Subscribers {
         let now = (self.wall)();
         let due = self
             .store
-            .aside(move |store| store.due_subscriber_mails(now, BATCH))
+            .run_blocking(move |store| store.due_subscriber_mails(now, BATCH))
             .await?;
         let is_full = due.len() == BATCH as usize;
         for mail in due {
@@ -144,7 +144,7 @@ impl Subscribers {
         let Err(refusal) = sent else {
             return self
                 .store
-                .aside(move |store| store.finish_subscriber_mail(mail.id))
+                .run_blocking(move |store| store.finish_subscriber_mail(mail.id))
                 .await;
         };
         let now = (self.wall)();
@@ -167,12 +167,15 @@ impl Subscribers {
         });
         if refusal.is_transient && at < mail.queued_at + GIVE_UP_AFTER {
             if mail.attempts == 0 {
-                let message = format!("a mail to a subscriber: {}; trying again", refusal.text);
+                let message = format!(
+                    "cannot send a mail to a subscriber, will retry: {}",
+                    refusal.text
+                );
                 emit(Event::NotificationRetry, Level::WARN, &message, &fields);
             }
             return self
                 .store
-                .aside(move |store| store.retry_subscriber_mail(mail.id, at))
+                .run_blocking(move |store| store.retry_subscriber_mail(mail.id, at))
                 .await;
         }
         let event = if refusal.is_transient {
@@ -183,7 +186,7 @@ impl Subscribers {
         let message = format!("a mail to a subscriber was not delivered: {}", refusal.text);
         emit(event, Level::WARN, &message, &fields);
         self.store
-            .aside(move |store| store.finish_subscriber_mail(mail.id))
+            .run_blocking(move |store| store.finish_subscriber_mail(mail.id))
             .await
     }
 }
@@ -227,7 +230,7 @@ impl Announcer {
         mut requests: mpsc::Receiver<SubscriptionRequest>,
         mut snapshot: watch::Receiver<Arc<Snapshot>>,
     ) {
-        match self.context.store.aside(Store::announced).await {
+        match self.context.store.run_blocking(Store::announced).await {
             Ok(known) => self.known = known.into_iter().map(|a| (a.incident, a)).collect(),
             Err(error) => store_failed(&error),
         }
@@ -250,23 +253,25 @@ impl Announcer {
 
     async fn answer(&mut self, request: SubscriptionRequest) {
         let (store, now) = (self.context.store.clone(), (self.context.wall)());
-        // Whoever does not wait for the reply any more misses nothing else.
+        // A client that has stopped waiting for the reply misses nothing else.
         match request {
             SubscriptionRequest::SignUp(address, client, reply) => {
                 let _ = reply.send(self.sign_up(&address, client, now).await);
             }
             SubscriptionRequest::Look(id, reply) => {
-                let found = store.aside(move |store| store.subscription(id)).await;
+                let found = store
+                    .run_blocking(move |store| store.subscription(id))
+                    .await;
                 let _ = reply.send(usable(found));
             }
             SubscriptionRequest::Confirm(id, reply) => {
                 let done = store
-                    .aside(move |store| store.confirm_subscription(id, now))
+                    .run_blocking(move |store| store.confirm_subscription(id, now))
                     .await;
                 let _ = reply.send(usable(done));
             }
             SubscriptionRequest::End(id, reply) => {
-                let done = store.aside(move |store| store.unsubscribe(id)).await;
+                let done = store.run_blocking(move |store| store.unsubscribe(id)).await;
                 let _ = reply.send(usable(done));
             }
         }
@@ -288,7 +293,7 @@ impl Announcer {
         let done = self
             .context
             .store
-            .aside(move |store| store.sign_up(&address, &mail.subject, &mail.body, now))
+            .run_blocking(move |store| store.sign_up(&address, &mail.subject, &mail.body, now))
             .await;
         self.queued.notify_one();
         usable(done)
@@ -316,13 +321,19 @@ impl Announcer {
     ) -> Result<(), StoreError> {
         for incident in &snapshot.incidents {
             let known = self.known.get(&incident.id).copied();
-            let told = known.map_or(0, |k| k.notes as usize);
+            let announced = known.map_or(0, |k| k.notes as usize);
             let mut events: Vec<_> = if known.is_none() {
                 vec![PublicEvent::Opened]
             } else {
                 Vec::new()
             };
-            events.extend(incident.notes.iter().skip(told).map(PublicEvent::Noted));
+            events.extend(
+                incident
+                    .notes
+                    .iter()
+                    .skip(announced)
+                    .map(PublicEvent::Noted),
+            );
             if !events.is_empty() {
                 self.queue(incident, &events, settings).await?;
             }
@@ -338,7 +349,7 @@ impl Announcer {
             let data = self
                 .context
                 .store
-                .aside(move |store| store.incident_data_by_id(id))
+                .run_blocking(move |store| store.incident_data_by_id(id))
                 .await?;
             let incident = data.and_then(|data| serde_json::from_str::<Incident>(&data).ok());
             // What is not committed yet is looked at again.
@@ -374,7 +385,7 @@ impl Announcer {
         let now = (self.context.wall)();
         self.context
             .store
-            .aside(move |store| store.announce(known, &mails, now))
+            .run_blocking(move |store| store.announce(known, &mails, now))
             .await?;
         if known.over {
             self.known.remove(&known.incident);

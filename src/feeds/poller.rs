@@ -1,4 +1,4 @@
-//! Asks each status page at its own rhythm and tells the pipeline what it says.
+//! Polls each status page at its own interval and passes what it says to the pipeline.
 //!
 //! One task per feed, so that a page that hangs delays no other. A page that cannot be read is asked more and more
 //! rarely, said once in the log, and forgotten by the pipeline after a few attempts: what it said last may be wrong by
@@ -102,7 +102,7 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
             Err(trouble) => Err(trouble.clone()),
         };
         let mut asked = None;
-        let news = match page {
+        let page = match page {
             Ok(mut page) => {
                 failures = 0;
                 redactor.clean_page(&mut page);
@@ -114,7 +114,7 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
                 asked = trouble.retry_after;
                 if failures == 1 {
                     let message = format!(
-                        "the status page of {} cannot be read: {}",
+                        "cannot read the status page of {}: {}",
                         feed.provider, trouble.words
                     );
                     let fields = json!({"provider": feed.provider, "url": feed.url.as_str(), "error": trouble.words});
@@ -123,15 +123,15 @@ async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
                 (failures == LOST_AFTER).then_some(None)
             }
         };
-        if let Some(page) = news {
-            let heard = FeedSnapshot {
+        if let Some(page) = page {
+            let snapshot = FeedSnapshot {
                 feed: feed.key(),
                 provider: feed.provider,
                 page,
             };
             // The pipeline is gone only when the process is about to end.
             let _ = commands
-                .send(Command::UpdateVendorPage(Box::new(heard)))
+                .send(Command::UpdateVendorPage(Box::new(snapshot)))
                 .await;
         }
         tokio::time::sleep(wait(feed.interval, failures, asked, fastrand::f64())).await;

@@ -1,6 +1,6 @@
-//! What has just happened, for whoever listens: the last events in a ring, and a channel for those to come.
+//! What has just happened, for listeners: the last events in a ring, and a channel for those to come.
 //!
-//! The pipeline never waits for a listener. One that does not keep up is told so and has to come again; with the id of
+//! The pipeline never waits for a listener. One that does not keep up is disconnected with that reason and has to reconnect; with the id of
 //! the last event that it saw it then gets what it missed, as far as the ring still holds it.
 
 use std::collections::VecDeque;
@@ -73,7 +73,7 @@ impl Broadcast {
         }))
     }
 
-    /// Whether everybody may hear of events of this kind.
+    /// Whether events of this kind are public.
     pub fn carries(event: Event) -> bool {
         matches!(
             event,
@@ -90,8 +90,8 @@ impl Broadcast {
         )
     }
 
-    /// Tells everybody who listens, and keeps it for those who come again.
-    pub fn tell(&self, event: Event, message: &str, fields: &Value) {
+    /// Sends it to every listener, and keeps it for those that reconnect.
+    pub fn publish(&self, event: Event, message: &str, fields: &Value) {
         let mut data = fields.clone();
         if let Value::Object(map) = &mut data {
             map.insert("message".to_owned(), message.into());
@@ -127,7 +127,7 @@ impl Broadcast {
         listened_at.is_some_and(|at| at.elapsed() < COMES_AGAIN)
     }
 
-    /// Leaves out `events` that nobody listened to; whoever comes again after that has a gap.
+    /// Leaves out `events` that nobody listened to; a listener that reconnects after that has a gap.
     pub fn skip(&self, events: u64) {
         if events > 0 {
             let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,10 +173,10 @@ mod tests {
 
     use super::*;
 
-    fn told(n: usize) -> Broadcast {
+    fn broadcast_of(n: usize) -> Broadcast {
         let broadcast = Broadcast::new(Timestamp(7));
         for n in 0..n {
-            broadcast.tell(Event::StatusChanged, "it changed", &json!({"n": n}));
+            broadcast.publish(Event::StatusChanged, "it changed", &json!({"n": n}));
         }
         broadcast
     }
@@ -187,13 +187,13 @@ mod tests {
 
     #[test]
     fn who_comes_again_gets_what_was_missed_and_nothing_twice() {
-        let broadcast = told(5);
+        let broadcast = broadcast_of(5);
         let mut listening = broadcast.listen(Some("7-2"));
         assert_eq!(
             (ids(&listening), listening.gap),
             (vec!["7-3", "7-4"], false)
         );
-        broadcast.tell(Event::StatusChanged, "it changed", &json!({"n": 5}));
+        broadcast.publish(Event::StatusChanged, "it changed", &json!({"n": 5}));
         let next = listening.coming.try_recv().unwrap();
         assert_eq!(
             (next.id.as_str(), next.data.as_str()),
@@ -204,12 +204,12 @@ mod tests {
 
     #[test]
     fn who_comes_for_the_first_time_gets_only_what_is_new() {
-        assert!(told(5).listen(None).missed.is_empty());
+        assert!(broadcast_of(5).listen(None).missed.is_empty());
     }
 
     #[test]
     fn what_fell_out_of_the_ring_is_a_gap_and_so_is_another_life() {
-        let broadcast = told(KEPT + 10);
+        let broadcast = broadcast_of(KEPT + 10);
         let late = broadcast.listen(Some("7-3"));
         assert_eq!((late.missed.len(), late.gap), (KEPT, true));
         let elsewhere = broadcast.listen(Some("6-2050"));
@@ -224,10 +224,10 @@ mod tests {
 
     #[test]
     fn a_slow_listener_is_dropped_and_never_waited_for() {
-        let broadcast = told(0);
+        let broadcast = broadcast_of(0);
         let mut listening = broadcast.listen(None);
         for n in 0..=LAG {
-            broadcast.tell(Event::ProbeCompleted, "it ran", &json!({"n": n}));
+            broadcast.publish(Event::ProbeCompleted, "it ran", &json!({"n": n}));
         }
         assert!(matches!(
             listening.coming.try_recv(),

@@ -23,7 +23,7 @@ events! {
     MonitorStarted = "monitor.started";
     /// Store open, listener bound, probing.
     MonitorReady = "monitor.ready";
-    /// Told to stop, or a part has ended.
+    /// The shutdown has begun, or a part has ended.
     MonitorStopping = "monitor.stopping";
     /// The end.
     MonitorStopped = "monitor.stopped";

@@ -64,14 +64,14 @@ impl Journal {
             }
             entry
         };
-        let whole = entry(LONGEST_ENTRY);
-        let sent = self.socket.send(&whole).or_else(|error| {
+        let full_entry = entry(LONGEST_ENTRY);
+        let sent = self.socket.send(&full_entry).or_else(|error| {
             if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) {
                 return self.socket.send(&entry(SHORT_ENTRY));
             }
             // A journal that was restarted has a new socket under the old name.
             self.socket.connect(&self.path)?;
-            self.socket.send(&whole)
+            self.socket.send(&full_entry)
         });
         if sent.is_err() {
             self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);

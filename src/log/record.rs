@@ -145,7 +145,7 @@ impl LogRecord {
                 Event::BudgetSpent,
                 Level::WARN,
                 format!(
-                    "{endpoint} is paused until {}: its provider reports more usage than the bytes allow, \
+                    "{endpoint} is paused until {}: its provider reports more tokens than the response size allows, \
                      {} and {} today",
                     LOCALE.time(*until),
                     LOCALE.money(*usd),
@@ -192,8 +192,8 @@ impl LogRecord {
             Fact::VendorStatus {
                 provider,
                 vendor,
-                news,
-            } => Self::vendor_status(*provider, vendor, news),
+                diff,
+            } => Self::vendor_status(*provider, vendor, diff),
             Fact::IncidentCompleted(incident) => Self::incident(Change::Updated, incident),
         }
     }
@@ -340,22 +340,22 @@ impl LogRecord {
         Self::new(Event::MonitorClockSet, Level::WARN, message, fields)
     }
 
-    fn vendor_status(provider: Provider, vendor: &str, news: &FeedDiff) -> Self {
+    fn vendor_status(provider: Provider, vendor: &str, diff: &FeedDiff) -> Self {
         let name = |status: Option<Status>| status.map_or("unknown", Status::as_str);
         let mut message = format!(
-            "the status page of {vendor} says {} (was {})",
-            name(news.now),
-            name(news.was)
+            "the status page of {vendor} reports {} (was {})",
+            name(diff.now),
+            name(diff.was)
         );
-        let first = news.published.first();
+        let first = diff.published.first();
         if let Some(theirs) = first {
             message += &format!(": {}", theirs.name);
         }
         let fields = json!({
-            "provider": provider, "status": name(news.now), "was": name(news.was), "url": news.url,
+            "provider": provider, "status": name(diff.now), "was": name(diff.was), "url": diff.url,
             "official_incident": first.map(|i| &i.name), "published_at": first.and_then(|i| i.published_at),
-            "published": news.published.iter().map(|i| &i.name).collect::<Vec<_>>(),
-            "closed": news.closed.iter().map(|(i, _)| &i.name).collect::<Vec<_>>(),
+            "published": diff.published.iter().map(|i| &i.name).collect::<Vec<_>>(),
+            "closed": diff.closed.iter().map(|(i, _)| &i.name).collect::<Vec<_>>(),
         });
         Self::new(Event::FeedChanged, Level::INFO, message, fields)
     }

@@ -98,13 +98,14 @@ pub async fn run(mut export: Export) {
                 emit(
                     Event::OtlpRecovered,
                     Level::INFO,
-                    "the collector takes metrics again",
+                    "the collector accepts metrics again",
                     &json!({}),
                 );
             }
             Err(error) if !failing => {
-                let message =
-                    format!("the collector does not take metrics, trying again each time: {error}");
+                let message = format!(
+                    "the collector does not accept metrics, retrying at each interval: {error}"
+                );
                 emit(
                     Event::OtlpFailed,
                     Level::WARN,

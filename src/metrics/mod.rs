@@ -92,7 +92,7 @@ pub const TOKEN_BOUNDS: [u64; 14] = {
 pub struct TokenHistogram {
     /// Operations per bucket, the last one beyond every bound.
     pub buckets: [u64; TOKEN_BOUNDS.len() + 1],
-    /// All operations whose tokens were told.
+    /// All operations whose tokens are known.
     pub count: u64,
     /// All tokens.
     pub sum: u64,
@@ -122,7 +122,7 @@ pub struct EndpointCounters {
     pub provider: Provider,
     /// Its model; empty if it has none.
     pub model: String,
-    /// Whether the last probe was good.
+    /// Whether the last probe succeeded.
     pub success: bool,
     /// Probes by how they ended.
     pub probes: BTreeMap<(Outcome, Option<Fault>, Option<Attribution>), u64>,
@@ -151,7 +151,7 @@ pub struct EndpointCounters {
 pub struct Counted {
     /// By endpoint.
     pub endpoints: BTreeMap<String, EndpointCounters>,
-    /// How late probes began.
+    /// Delay of probes behind their schedule.
     pub schedule_lag: Histogram,
     /// Whether the last reload of the configuration succeeded.
     pub reload_successful: bool,
@@ -254,7 +254,7 @@ impl Counters {
     }
 }
 
-/// How many incidents go on, by provider and attribution; every pair that is possible is there.
+/// How many incidents are open, by provider and attribution; every possible pair is there.
 fn incidents_open(snapshot: &Snapshot) -> BTreeMap<(&str, &str), u64> {
     let mut open: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for e in &snapshot.endpoints {

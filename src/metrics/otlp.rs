@@ -34,19 +34,23 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch.probe.success",
         "",
-        "Whether the last probe was good.",
+        "Whether the last probe succeeded.",
     ),
     (
         "llmwatch.probes",
         "{probe}",
-        "Probes by how they ended; fault and attribution are empty if good.",
+        "Probes by outcome; fault and attribution are empty if good.",
     ),
     (
         "llmwatch.stage.duration",
         "s",
         "Time per stage of the probes; total of good probes only.",
     ),
-    ("llmwatch.schedule.lag", "s", "How late probes began."),
+    (
+        "llmwatch.schedule.lag",
+        "s",
+        "Delay of probes behind their schedule.",
+    ),
     (
         "llmwatch.endpoint.status",
         "",
@@ -57,17 +61,13 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "",
         "1 for the state of an endpoint's alert (inactive, pending, firing), 0 for the others.",
     ),
-    (
-        "llmwatch.incidents.open",
-        "{incident}",
-        "Incidents that go on.",
-    ),
+    ("llmwatch.incidents.open", "{incident}", "Open incidents."),
     ("llmwatch.tokens", "{token}", "Tokens used by probes."),
-    ("llmwatch.cost.usd", "", "What probes cost, in USD."),
+    ("llmwatch.cost.usd", "", "Cost of probes, in USD."),
     (
         "llmwatch.ratelimit.remaining",
         "",
-        "What is left of the rate limit, as the provider said last.",
+        "Remaining rate limit, as last reported by the provider.",
     ),
     (
         "llmwatch.tls.expiry",
@@ -82,17 +82,17 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch.notifications",
         "{notification}",
-        "Notifications by how they ended, since the store was made.",
+        "Notifications by result, since the store was created.",
     ),
     (
         "llmwatch.outbox.pending",
         "{notification}",
-        "Notifications that wait to be delivered.",
+        "Notifications waiting for delivery.",
     ),
     (
         "llmwatch.outbox.oldest",
         "s",
-        "Age of the oldest waiting notification; 0 if none waits.",
+        "Age of the oldest waiting notification; 0 if there is none.",
     ),
     (
         "llmwatch.config.last_reload_successful",
@@ -143,7 +143,7 @@ pub struct Source<'a> {
     pub now: Timestamp,
 }
 
-/// Writes the whole request.
+/// Writes the complete request.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -270,7 +270,7 @@ fn write_endpoints<W: Write>(
     };
     out.gauge(
         "llmwatch.probe.success",
-        each().map(|(n, e)| points.whole(&labels(n, e), u64::from(e.success))),
+        each().map(|(n, e)| points.integer(&labels(n, e), u64::from(e.success))),
     )?;
     let probes = each().flat_map(|(name, e)| {
         e.probes
@@ -284,7 +284,7 @@ fn write_endpoints<W: Write>(
                         attribution.map_or("", Attribution::as_str).into(),
                     ),
                 ];
-                points.whole(&[labels(name, e).as_slice(), &how].concat(), *count)
+                points.integer(&[labels(name, e).as_slice(), &how].concat(), *count)
             })
     });
     out.sum("llmwatch.probes", probes)?;
@@ -310,7 +310,7 @@ fn write_endpoints<W: Write>(
     let tokens = each().flat_map(|(name, e)| {
         [("input", e.input.sum), ("output", e.output.sum)].map(|(direction, count)| {
             let direction = [("direction", direction.into())];
-            points.whole(&[of(name), direction].concat(), count)
+            points.integer(&[of(name), direction].concat(), count)
         })
     });
     out.sum("llmwatch.tokens", tokens)?;
@@ -325,7 +325,7 @@ fn write_endpoints<W: Write>(
         ];
         kinds.into_iter().filter_map(move |(kind, left)| {
             let labels = [of(name), [("kind", kind.into())]].concat();
-            Some(points.whole(&labels, left?.max(0).cast_unsigned()))
+            Some(points.integer(&labels, left?.max(0).cast_unsigned()))
         })
     });
     out.gauge("llmwatch.ratelimit.remaining", left)?;
@@ -356,7 +356,7 @@ fn write_state<W: Write>(
                 ("endpoint", e.name.as_str().into()),
                 ("status", status.as_str().into()),
             ];
-            points.whole(&labels, u64::from(e.status == *status))
+            points.integer(&labels, u64::from(e.status == *status))
         })
     });
     out.gauge("llmwatch.endpoint.status", statuses)?;
@@ -366,13 +366,13 @@ fn write_state<W: Write>(
                 ("endpoint", e.name.as_str().into()),
                 ("state", state.as_str().into()),
             ];
-            points.whole(&labels, u64::from(e.alert.state == state))
+            points.integer(&labels, u64::from(e.alert.state == state))
         })
     });
     out.gauge("llmwatch.endpoint.alert_state", alerts)?;
     let open = super::incidents_open(snapshot);
     let open = open.iter().map(|((provider, attribution), count)| {
-        points.whole(
+        points.integer(
             &[
                 ("provider", (*provider).into()),
                 ("attribution", (*attribution).into()),
@@ -393,7 +393,7 @@ fn write_state<W: Write>(
             ("expired", t.expired),
         ];
         results.map(|(result, count)| {
-            since_ever.whole(
+            since_ever.integer(
                 &[
                     ("channel", t.channel.as_str().into()),
                     ("result", result.into()),
@@ -406,7 +406,7 @@ fn write_state<W: Write>(
     let pending = snapshot
         .outbox
         .iter()
-        .map(|t| points.whole(&[("channel", t.channel.as_str().into())], t.pending));
+        .map(|t| points.integer(&[("channel", t.channel.as_str().into())], t.pending));
     out.gauge("llmwatch.outbox.pending", pending)?;
     let oldest = super::oldest_waiting_s(snapshot);
     out.gauge("llmwatch.outbox.oldest", [points.number(&[], oldest)])?;
@@ -536,14 +536,14 @@ fn provider(provider: Provider) -> &'static str {
     }
 }
 
-/// Points of one stretch of time.
+/// Points of one period.
 struct Points {
     from: String,
     at: String,
 }
 
 impl Points {
-    fn whole(&self, labels: &[(&str, Value)], value: u64) -> Value {
+    fn integer(&self, labels: &[(&str, Value)], value: u64) -> Value {
         self.point(labels, json!({"asInt": value}))
     }
 

@@ -41,7 +41,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch_build_info",
         "gauge",
-        "The version and commit that runs; always 1.",
+        "Version and commit of this process; always 1.",
     ),
     (
         "llmwatch_config_last_reload_successful",
@@ -51,12 +51,12 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch_probe_success",
         "gauge",
-        "Whether the last probe was good.",
+        "Whether the last probe succeeded.",
     ),
     (
         "llmwatch_probes_total",
         "counter",
-        "Probes by how they ended; fault and attribution are empty if good.",
+        "Probes by outcome; fault and attribution are empty if good.",
     ),
     (
         "llmwatch_stage_duration_seconds",
@@ -66,7 +66,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch_schedule_lag_seconds",
         "histogram",
-        "How late probes began.",
+        "Delay of probes behind their schedule.",
     ),
     (
         "llmwatch_endpoint_status",
@@ -78,17 +78,17 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "gauge",
         "1 for the state of an endpoint's alert (inactive, pending, firing), 0 for the others.",
     ),
-    ("llmwatch_incidents_open", "gauge", "Incidents that go on."),
+    ("llmwatch_incidents_open", "gauge", "Open incidents."),
     ("llmwatch_tokens_total", "counter", "Tokens used by probes."),
     (
         "llmwatch_cost_usd_total",
         "counter",
-        "What probes cost, in USD.",
+        "Cost of probes, in USD.",
     ),
     (
         "llmwatch_ratelimit_remaining",
         "gauge",
-        "What is left of the rate limit, as the provider said last.",
+        "Remaining rate limit, as last reported by the provider.",
     ),
     (
         "llmwatch_tls_expiry_days",
@@ -103,7 +103,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch_notifications_total",
         "counter",
-        "Notifications by how they ended, since the store was made.",
+        "Notifications by result, since the store was created.",
     ),
     (
         "llmwatch_channel_last_confirmed_timestamp_seconds",
@@ -113,12 +113,12 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "llmwatch_outbox_pending",
         "gauge",
-        "Notifications that wait to be delivered.",
+        "Notifications waiting for delivery.",
     ),
     (
         "llmwatch_outbox_oldest_seconds",
         "gauge",
-        "Age of the oldest waiting notification; 0 if none waits.",
+        "Age of the oldest waiting notification; 0 if there is none.",
     ),
     (
         "process_cpu_seconds_total",
@@ -131,12 +131,12 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     (
         "process_max_fds",
         "gauge",
-        "The most files and sockets it may open.",
+        "Maximum number of open files and sockets.",
     ),
     (
         "process_start_time_seconds",
         "gauge",
-        "When the process began, in seconds since the Unix epoch.",
+        "Start time of the process, in seconds since the Unix epoch.",
     ),
 ];
 

@@ -47,7 +47,7 @@ async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, ret
     let name = channel.name.clone();
     let firing = match context
         .store
-        .aside(move |store| store.told_and_open(&name))
+        .run_blocking(move |store| store.firing_notifications(&name))
         .await
     {
         Ok(firing) => firing,
@@ -102,7 +102,7 @@ mod tests {
     use llmwatch_simulator::WebhookSink;
 
     /// An incident that `channel` was notified of.
-    fn tell(store: &Store, channel: &str, r#type: NoticeType, open: bool) {
+    fn record_sent(store: &Store, channel: &str, r#type: NoticeType, open: bool) {
         let notice = specimen(r#type, Uuid::now_v7(), "fra1", None, clock::now());
         let incident = notice.incident.clone().unwrap();
         let row = IncidentRow {
@@ -116,7 +116,7 @@ mod tests {
             channel: channel.to_owned(),
             not_before: None,
             notice,
-            whole: false,
+            supersedes_opening: false,
         }];
         store
             .commit(&[Commit {
@@ -165,8 +165,8 @@ mod tests {
         let channel = &config.channels[0];
         assert!(is_needed(channel));
 
-        tell(&store, "am", NoticeType::Opened, true);
-        tell(&store, "am", NoticeType::Escalated, true);
+        record_sent(&store, "am", NoticeType::Opened, true);
+        record_sent(&store, "am", NoticeType::Escalated, true);
         let before = clock::now();
         repeat(channel, &sender, &context, &RetryLog::default()).await;
         let alerts: Value = serde_json::from_slice(&sink.next().await.body).unwrap();
@@ -182,7 +182,7 @@ mod tests {
             "it lives on: {alerts}"
         );
 
-        tell(&store, "am", NoticeType::Resolved, false);
+        record_sent(&store, "am", NoticeType::Resolved, false);
         repeat(channel, &sender, &context, &RetryLog::default()).await;
         assert_eq!(sink.requests().len(), 1, "and ends with it");
     }

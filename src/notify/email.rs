@@ -219,7 +219,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// The time is over: whoever has no result yet has none.
+    /// The time is over: recipients without a result get none.
     fn time_out(&mut self) {
         self.session = None;
         let error = SmtpError {

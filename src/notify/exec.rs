@@ -51,7 +51,7 @@ impl Program {
         let program = self.command.first().map_or("", String::as_str);
         match std::fs::metadata(program) {
             Ok(found) if found.is_file() => Ok(()),
-            Ok(_) => Err(format!("`{program}` is no file")),
+            Ok(_) => Err(format!("`{program}` is not a file")),
             Err(error) => Err(format!("`{program}` cannot be run: {}", reason(&error))),
         }
     }
@@ -71,7 +71,7 @@ impl Program {
                 let stderr: String = stderr.trim().chars().take(MAX_SHOWN).collect();
                 let what = match ended.code {
                     Some(code) => format!("the program ended with exit code {code}"),
-                    None => "the program was ended by a signal".to_owned(),
+                    None => "the program was killed by a signal".to_owned(),
                 };
                 let separator = if stderr.is_empty() { "" } else { ": " };
                 let permanent = ended.code.is_some_and(|code| PERMANENT.contains(&code));
@@ -170,7 +170,7 @@ async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<Ended> {
         let status = child.wait().await?;
         Ok::<_, std::io::Error>(status)
     };
-    let heard = async {
+    let output = async {
         tokio::pin!(listen);
         tokio::pin!(wait);
         tokio::select! {
@@ -181,7 +181,7 @@ async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<Ended> {
             }
         }
     };
-    let ((), (kept, status)) = tokio::join!(feed, heard);
+    let ((), (kept, status)) = tokio::join!(feed, output);
     Ok(Ended {
         code: status?.code(),
         stderr: String::from_utf8_lossy(&kept)

@@ -60,8 +60,8 @@ impl Pulse {
         if now < self.not_before && self.not_before <= now + longest {
             return None;
         }
-        let stretch = budget::stretch(config);
-        let patience = |e: &Endpoint| budget::patience(e, stretch);
+        let interval_multiplier = budget::interval_multiplier(config);
+        let patience = |e: &Endpoint| budget::patience(e, interval_multiplier);
         let shortest = config.endpoints.iter().map(|e| patience(e)).min()?;
         let last = snapshot.last_recorded_at.unwrap_or(self.begun_at);
         if snapshot.store_error.is_some() || now > last + shortest {
@@ -117,7 +117,7 @@ pub async fn run(
             Err(error) => {
                 let error = Redactor::new(&current).clean(&error);
                 if failure.as_ref() != Some(&error) {
-                    let message = format!("the heartbeat could not be sent: {error}");
+                    let message = format!("cannot send the heartbeat: {error}");
                     emit(
                         Event::HeartbeatFailed,
                         Level::WARN,

@@ -47,8 +47,8 @@ pub struct Progress {
     pub delivered: Vec<String>,
     /// These refused it for good, with their words.
     pub refused: Vec<(String, String)>,
-    /// The receiver may have it: it was sent whole, and no answer came in time. It knows a repeat by its id and leaves
-    /// it aside, with whatever the repeat says that is new.
+    /// The receiver may have it: it was sent completely, and no answer came in time. It knows a repeat by its id and ignores
+    /// it, with anything new that the repeat says.
     pub perhaps: bool,
 }
 
@@ -209,7 +209,7 @@ impl Sender {
             Some(Transport::Exec(program)) => program.attempt(notice, setting, progress).await,
             None => Attempt::Failed {
                 progress,
-                error: "the channel is not configured any more".to_owned(),
+                error: "the channel is no longer configured".to_owned(),
             },
         }
     }

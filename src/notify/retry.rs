@@ -88,7 +88,7 @@ impl RetryLog {
         }
     }
 
-    /// The channel delivers again: its next failure is news.
+    /// The channel delivers again: its next failure is reported anew.
     pub(super) fn forget(&self, channel: &str) {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = logged.get_mut(channel) {

@@ -25,7 +25,7 @@ use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
 use llmwatch_core::model::{NoticeType, Timestamp};
 
-/// How long an attempt under way may go on after the daemon begins to stop. What is cut off is sent again later.
+/// How long an attempt in progress may continue after the shutdown begins. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// A worker reads its rows at least this often, woken or not: `llmwatch outbox` changes them from another process.
 const POLL: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ pub async fn run(
 
 /// What signs the links in mails. Without it they name the commands only.
 async fn links(context: &WorkerContext) -> Option<Links> {
-    match context.store.aside(Store::link_key).await {
+    match context.store.run_blocking(Store::link_key).await {
         Ok(key) => Some(Links::new(&key)),
         Err(error) => {
             store_failed(&error, "every channel");
@@ -143,18 +143,18 @@ async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
     );
     match context
         .store
-        .aside(move |store| store.give_up_all_but(&known, now))
+        .run_blocking(move |store| store.give_up_all_but(&known, now))
         .await
     {
         Ok(lost) => {
             for row in lost {
                 let message = format!(
-                    "{} to {}: the channel is not configured any more",
+                    "{} to {}: the channel is no longer configured",
                     row.r#type, row.channel
                 );
                 let fields = json!({
                     "notification": row.id, "channel": row.channel, "type": row.r#type, "attempt": row.attempts,
-                    "error": "the channel is not configured any more",
+                    "error": "the channel is no longer configured",
                 });
                 emit(Event::NotificationFailed, Level::ERROR, &message, &fields);
             }
@@ -246,7 +246,7 @@ impl Worker {
         let (channel, now) = (self.channel.name.clone(), (self.context.wall)());
         self.context
             .store
-            .aside(move |store| {
+            .run_blocking(move |store| {
                 let pending = store.next_pending(&channel, now)?;
                 let next = if pending.is_some() {
                     None
@@ -286,7 +286,7 @@ impl Worker {
     /// One attempt, and what came of it.
     async fn deliver(&mut self, pending: Pending, origin: Origin) -> Result<(), StoreError> {
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
-        // Whoever has it, or may have it, from before it was over still needs the message about its end.
+        // A receiver that has it, or may have it, from before it was over still needs the message about its end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
         let attempt = self.sender.attempt(
             &self.channel,
@@ -318,7 +318,7 @@ impl Worker {
                 (attempted, progress, refused)
             }
             Attempt::Failed { progress, error } => {
-                let message = format!("refused for good: {error}");
+                let message = format!("permanently rejected: {error}");
                 self.log(
                     Event::NotificationFailed,
                     Level::ERROR,
@@ -415,7 +415,7 @@ impl Worker {
         let wait = backoff(number, obstacle, failing_for, retry_after, fastrand::f64());
         let at = now + wait;
         if at > pending.queued_at + self.channel.filters.give_up_after {
-            let message = format!("given up: {error}");
+            let message = format!("gave up: {error}");
             self.log(
                 Event::NotificationExpired,
                 Level::ERROR,
@@ -429,7 +429,7 @@ impl Worker {
             self.outage.hold_until = Some(at);
         }
         if let Some(suppressed) = self.retries.is_due(&self.channel.name, now) {
-            let message = format!("{error}; trying again");
+            let message = format!("{error}; will retry");
             let more = json!({"error": error, "next_attempt_at": at, "suppressed": suppressed});
             self.log(
                 Event::NotificationRetry,
@@ -510,7 +510,7 @@ impl Worker {
             }
             Ok(())
         };
-        let recorded = self.context.store.aside(work).await;
+        let recorded = self.context.store.run_blocking(work).await;
         // There may be something for the fallback now.
         if self.channel.filters.fallback.is_some() {
             self.context.wake.notify_waiters();

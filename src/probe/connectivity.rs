@@ -75,12 +75,12 @@ impl ConnectivityChecks {
         endpoint: &Endpoint,
         fault: Fault,
     ) -> Option<ConnectivityCheckResult> {
-        let tell = self
+        let can_tell = self
             .targets
             .iter()
             .any(|t| ConnectivityCheck::covers(&t.url, &endpoint.base_url));
         let ask = async {
-            if fault.is_transport() && tell {
+            if fault.is_transport() && can_tell {
                 self.ask().await
             } else {
                 None
@@ -145,7 +145,7 @@ impl ConnectivityChecks {
         if self.targets.is_empty() {
             return None;
         }
-        // Whoever comes while they are being asked waits for that answer.
+        // A caller that comes while they are being probed waits for that result.
         let mut last = self.last.lock().await;
         if let Some((at, reach)) = *last
             && at.elapsed() < FRESH
@@ -202,7 +202,7 @@ fn name_of(check: &ConnectivityCheck) -> Option<String> {
         .name
         .clone()
         .or_else(|| {
-            // `tcp` is no special scheme, so the URL parser does not tell names from addresses.
+            // `tcp` is no special scheme, so the URL parser does not distinguish names from addresses.
             let is_name = address_of(&check.url).is_none();
             check.url.host_str().filter(|_| is_name).map(str::to_owned)
         })

@@ -37,7 +37,7 @@ pub(super) struct Line {
     pub(super) tls_expires_at: Option<Timestamp>,
 }
 
-/// What moves the bytes between the socket and whoever waits for them.
+/// What moves the bytes between the socket and the request.
 enum Driver {
     /// Runs while something is waited for.
     Here(Fuse<BoxFuture<'static, ()>>),
@@ -107,7 +107,7 @@ impl Line {
             if let Poll::Ready(output) = wanted.as_mut().poll(context) {
                 return Poll::Ready(output);
             }
-            // When it has ended, whoever waits is told by what they wait for.
+            // When it has ended, the pending request fails with the error.
             let _ = driver.poll_unpin(context);
             wanted.as_mut().poll(context)
         })

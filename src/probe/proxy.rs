@@ -132,7 +132,7 @@ impl Address {
         target: &Url,
         port: u16,
     ) -> Result<(), String> {
-        let broken = |e: std::io::Error| format!("it broke off: {e}");
+        let broken = |e: std::io::Error| format!("the connection broke: {e}");
         let without_user = self.user.is_empty();
         let greeting: &[u8] = if without_user {
             &[5, 1, NO_LOGIN]
@@ -145,7 +145,9 @@ impl Address {
         match chosen {
             [5, NO_LOGIN] => {}
             [5, LOGIN] if !without_user => self.log_in(stream).await?,
-            [5, _] => return Err("it wants another login than a name and a password".to_owned()),
+            [5, _] => {
+                return Err("it requires another login than a user name and password".to_owned());
+            }
             _ => return Err("it does not speak SOCKS version 5".to_owned()),
         }
         let mut request = vec![5, 1, 0];
@@ -188,7 +190,7 @@ impl Address {
         &self,
         stream: &mut S,
     ) -> Result<(), String> {
-        let broken = |e: std::io::Error| format!("it broke off: {e}");
+        let broken = |e: std::io::Error| format!("the connection broke: {e}");
         let mut login = vec![1];
         login.extend(with_length(&self.user)?);
         login.extend(with_length(&self.password)?);
@@ -198,7 +200,7 @@ impl Address {
         if answer[1] == 0 {
             Ok(())
         } else {
-            Err("it refuses the name or the password".to_owned())
+            Err("it rejects the user name or password".to_owned())
         }
     }
 
@@ -212,7 +214,8 @@ impl Address {
         if let Some((name, value)) = self.authorization() {
             request += &format!("{name}: {value}\r\n");
         }
-        let failed = |e: std::io::Error| format!("the proxy {} broke off: {e}", self.name());
+        let failed =
+            |e: std::io::Error| format!("the connection to the proxy {} broke: {e}", self.name());
         stream
             .write_all(format!("{request}\r\n").as_bytes())
             .await
@@ -221,7 +224,7 @@ impl Address {
         // Byte by byte: what follows the head belongs to the target.
         while !head.ends_with(b"\r\n\r\n") {
             if head.len() == MOST_HEAD {
-                return Err(format!("the proxy {} answers without an end", self.name()).into());
+                return Err(format!("the proxy {} sends an endless answer", self.name()).into());
             }
             head.push(stream.read_u8().await.map_err(failed)?);
         }
@@ -284,14 +287,14 @@ fn with_length(text: &str) -> Result<Vec<u8>, String> {
 fn socks_refusal(code: u8) -> String {
     match code {
         1 => "it failed".to_owned(),
-        2 => "its rules do not allow the connection".to_owned(),
+        2 => "its rules forbid the connection".to_owned(),
         3 => "it cannot reach the target's network".to_owned(),
         4 => "it cannot reach the target".to_owned(),
         5 => "the target refuses its connection".to_owned(),
         6 => "its connection to the target timed out".to_owned(),
         7 => "it opens no connections".to_owned(),
-        8 => "it does not know this kind of address".to_owned(),
-        other => format!("it refuses with code {other}"),
+        8 => "it does not support this kind of address".to_owned(),
+        other => format!("it refuses the connection with code {other}"),
     }
 }
 

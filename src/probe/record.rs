@@ -207,7 +207,7 @@ pub(super) fn moment(text: &str) -> Option<Timestamp> {
         .ok()
 }
 
-/// Words that look like somebody's live key are not repeated, whoever's they are.
+/// Words that look like a live key are not repeated, ours or not.
 fn hide_keys(text: &str) -> String {
     let is_key = |word: &str| {
         let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());

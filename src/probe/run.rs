@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
         if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name) {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
             match self.exchange_and_keep(request, line, sample).await {
-                // The other side had closed it meanwhile, which is its right: only a new connection tells.
+                // The other side had closed it meanwhile, which is its right: only a new connection shows more.
                 Err(End::Broken(Fault::TcpReset, _)) => self.stages = Stages::default(),
                 Err(end) | Ok(end) => return end,
             }
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
                     let data = frame.into_data().unwrap_or_default();
                     exchange.take(&data, self.since_start(line.arrivals.last()));
                     if !share.used(data.len()).await {
-                        let message = format!("more than {MAX_FRAMES} pieces");
+                        let message = format!("more than {MAX_FRAMES} frames");
                         broken = Some((Fault::BodyTooLarge, message));
                         break;
                     }

@@ -304,7 +304,7 @@ async fn to_address(address: SocketAddr, source: Option<IpAddr>) -> io::Result<T
         )?;
     }
     match connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
-        // Interrupted, it goes on by itself.
+        // Interrupted, it continues by itself.
         Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }

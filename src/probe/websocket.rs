@@ -18,7 +18,7 @@ use llmwatch_core::protocol::dialect::{self, Dialect};
 use llmwatch_core::protocol::response::ResponseReader;
 use llmwatch_core::protocol::response_head;
 
-/// A message has no more bytes; an answer as a whole has a limit of its own.
+/// A message has no more bytes; a complete answer has a limit of its own.
 const MAX_MESSAGE: usize = 1024 * 1024;
 /// What the server appends to the key of the handshake.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -192,7 +192,7 @@ fn of_websocket(error: &Error) -> (Fault, String) {
         ),
         Error::Protocol(problem) => (
             Fault::StreamTruncated,
-            format!("the WebSocket was broken off: {problem}"),
+            format!("the WebSocket connection broke: {problem}"),
         ),
         Error::Capacity(problem) => (Fault::BodyTooLarge, problem.to_string()),
         Error::Io(problem) => (
@@ -201,7 +201,7 @@ fn of_websocket(error: &Error) -> (Fault, String) {
         ),
         other => (
             Fault::StreamTruncated,
-            format!("the WebSocket was broken off: {other}"),
+            format!("the WebSocket connection broke: {other}"),
         ),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A sample is one row at the end of its table. What is kept per series (its rollups, and the numbers of its samples)
 //! would change a page of the file at a random place for each sample, so it is held in memory and written for many
-//! samples of a series at once. The file says up to which sample that has happened: whoever opens it, after a crash or
+//! samples of a series at once. The file says up to which sample that has happened: a daemon that opens it, after a crash or
 //! beside the daemon, adds the samples after that.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What the pages tell of the past beside the rollups: the last bad probes, the incidents, and what was told about them.
+//! What the pages show of the past beside the rollups: the last bad probes, the incidents, and their notifications.
 
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
@@ -70,11 +70,11 @@ impl Store {
         })
     }
 
-    /// What was told about an incident, in the order of the decisions.
+    /// The notifications about an incident, in the order of the decisions.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn told(&self, incident: Uuid) -> Result<Vec<NotificationRow>, StoreError> {
+    pub fn notifications_of(&self, incident: Uuid) -> Result<Vec<NotificationRow>, StoreError> {
         self.run(|c| {
             c.prepare_cached(
                 "SELECT channel, json_extract(notice, '$.type'), state, decided_at, ended_at, attempts, error FROM outbox

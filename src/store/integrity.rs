@@ -53,7 +53,7 @@ pub enum IntegrityError {
         path: PathBuf,
     },
     /// A file would be written over.
-    #[error("`{path}` exists already: name a file that does not", path = path.display())]
+    #[error("`{path}` already exists: name a new file", path = path.display())]
     Exists {
         /// The file.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum IntegrityError {
 }
 
 impl Store {
-    /// Looks through the whole file. A reader beside a running daemon may do this.
+    /// Checks the entire file. A reader beside a running daemon may do this.
     ///
     /// # Errors
     /// When it cannot even be asked.
@@ -118,7 +118,7 @@ impl Store {
 
     /// Folds the write-ahead log into the file, so that the file alone holds everything once the daemon has ended. The
     /// empty log and its index stay: a disk that is full at the next start would have no room for new ones.
-    pub fn settle(&self) {
+    pub fn checkpoint_wal(&self) {
         // What fails stays in the log, where the next start finds it.
         while self.write_sums(true).unwrap_or(false) {}
         let _ = self.run(|c| {
@@ -270,7 +270,7 @@ fn rescue(
             let Ok(mut scan) = select.query([]) else {
                 continue;
             };
-            let whole = loop {
+            let is_complete = loop {
                 match scan.next() {
                     Ok(Some(row)) => {
                         let values = (0..width)
@@ -290,7 +290,7 @@ fn rescue(
                     Err(_) => break false,
                 }
             };
-            if whole {
+            if is_complete {
                 break;
             }
         }

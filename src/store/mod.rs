@@ -98,7 +98,7 @@ pub enum StoreError {
     },
     /// A database, but not one of ours.
     #[error(
-        "`{path}` is an SQLite database that llmwatch did not make: it has tables but no version. Move it away, or name \
+        "`{path}` is an SQLite database that llmwatch did not create: it has tables but no version. Move it away, or name \
          another file in `[store] url`",
         path = path.display()
     )]
@@ -109,7 +109,7 @@ pub enum StoreError {
     /// Written by a later release.
     #[error(
         "the store `{path}` has version {found}, this llmwatch knows versions up to {known}: install the newer release \
-         again, or move the file away to begin a new one",
+         again, or move the file away to start a new one",
         path = path.display()
     )]
     TooNew {
@@ -135,7 +135,7 @@ pub enum StoreError {
         known: usize,
     },
     /// Nobody has recorded anything yet.
-    #[error("there is no store at `{path}` yet: `llmwatch run` makes it", path = path.display())]
+    #[error("there is no store at `{path}` yet: `llmwatch run` creates it", path = path.display())]
     Missing {
         /// Where it would be.
         path: PathBuf,
@@ -150,7 +150,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The directory cannot be made.
-    #[error("the state directory `{path}` cannot be made: {source}", path = path.display())]
+    #[error("cannot create the state directory `{path}`: {source}", path = path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -158,7 +158,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Something in the file is not what this module wrote.
-    #[error("the store `{path}` holds {what} that cannot be read: {source}", path = path.display())]
+    #[error("the store `{path}` contains {what} that cannot be read: {source}", path = path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -259,8 +259,8 @@ pub struct Commit {
     pub outgoing: Vec<Outgoing>,
     /// The state of detection after this sample, now and then.
     pub checkpoint: Option<String>,
-    /// What was told and is owed, whenever that changes.
-    pub desk: Option<String>,
+    /// What was sent and is pending, whenever that changes.
+    pub notification_state: Option<String>,
     /// The clock would have read the first and was set to the second.
     pub clock_set: Option<(Timestamp, Timestamp)>,
 }
@@ -273,7 +273,7 @@ impl Commit {
             && self.officials.is_empty()
             && self.outgoing.is_empty()
             && self.checkpoint.is_none()
-            && self.desk.is_none()
+            && self.notification_state.is_none()
             && self.clock_set.is_none()
     }
 }
@@ -320,9 +320,9 @@ impl Commit {
             )?
             .execute(params![seq, packed(state)])?;
         }
-        if let Some(state) = &self.desk {
+        if let Some(state) = &self.notification_state {
             tx.prepare_cached(
-                "INSERT INTO desk (id, state) VALUES (1, ?1)
+                "INSERT INTO notification_state (id, state) VALUES (1, ?1)
                  ON CONFLICT (id) DO UPDATE SET state = excluded.state",
             )?
             .execute([state])?;
@@ -338,11 +338,11 @@ pub struct IncidentRow {
     pub id: Uuid,
     /// Counts from 1.
     pub number: u64,
-    /// Whether it goes on.
+    /// Whether it is open.
     pub open: bool,
     /// The first bad probe.
     pub started_at: Timestamp,
-    /// The whole incident as JSON, in the form of the module `incident`.
+    /// The complete incident as JSON, in the form of the module `incident`.
     pub data: String,
 }
 
@@ -414,7 +414,7 @@ impl Store {
     /// When the file cannot be opened, was written by a later release, or is damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         make_directory_of(path)?;
-        Self::open_file(path).map_err(open_error::told)
+        Self::open_file(path).map_err(open_error::explain)
     }
 
     fn open_file(path: &Path) -> Result<Self, StoreError> {
@@ -507,7 +507,7 @@ impl Store {
     }
 
     /// Does `work` with the store on a thread of its own, so that a slow disk holds up nobody but the caller.
-    pub async fn aside<T: Send + 'static>(
+    pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> T {
@@ -712,18 +712,18 @@ impl Store {
         self.run(blocks::last_seq)
     }
 
-    /// What was told and is owed, as it was last recorded.
+    /// What was sent and is pending, as it was last recorded.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn desk(&self) -> Result<Option<String>, StoreError> {
+    pub fn notification_state(&self) -> Result<Option<String>, StoreError> {
         self.run(|c| {
-            c.query_row("SELECT state FROM desk", [], |r| r.get(0))
+            c.query_row("SELECT state FROM notification_state", [], |r| r.get(0))
                 .optional()
         })
     }
 
-    /// Every incident that goes on (`open`) or every one at all, oldest first.
+    /// Every open incident (`open`) or every one at all, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -758,7 +758,7 @@ impl Store {
         })
     }
 
-    /// The last `limit` incidents with a number below `before`, newest first; only those that go on, or only those that
+    /// The last `limit` incidents with a number below `before`, newest first; only the open ones, or only those that
     /// are over, if `open` says so.
     ///
     /// # Errors
@@ -893,13 +893,13 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let mut connection = self.lock();
-        let whole = || {
+        let insert_all = || {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&tx)?;
             tx.commit()?;
             Ok(value)
         };
-        whole().map_err(|source| self.failed(source))
+        insert_all().map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: rusqlite::Error) -> StoreError {
@@ -925,7 +925,7 @@ mod tests {
         then: None,
     };
 
-    /// A store of the release that knew only the first step, with an incident that goes on.
+    /// A store of the release that knew only the first step, with an open incident.
     fn earlier(path: &Path) -> IncidentRow {
         let store = Store::with(path, Connection::open(path)).unwrap();
         store.migrate(&[FIRST]).unwrap();

@@ -5,7 +5,7 @@ use rusqlite::ErrorCode;
 use super::StoreError;
 
 /// SQLite's complaint about the place as one of ours; any other error as it is.
-pub(super) fn told(error: StoreError) -> StoreError {
+pub(super) fn explain(error: StoreError) -> StoreError {
     let StoreError::Sqlite { path, source } = error else {
         return error;
     };
@@ -18,11 +18,11 @@ pub(super) fn told(error: StoreError) -> StoreError {
 fn why(error: &rusqlite::Error) -> Option<&'static str> {
     match error.sqlite_error_code()? {
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
-            Some("the file cannot be made or opened")
+            Some("the file cannot be created or opened")
         }
         ErrorCode::ReadOnly => Some("it is read-only"),
         ErrorCode::DiskFull => Some("the disk is full"),
-        ErrorCode::SystemIoFailure => Some("the disk does not take it"),
+        ErrorCode::SystemIoFailure => Some("the disk rejects writes"),
         _ => None,
     }
 }

@@ -199,11 +199,11 @@ impl Store {
         })))
     }
 
-    /// The last notification that `channel` took about each incident that goes on.
+    /// The last notification that `channel` took about each open incident.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn told_and_open(&self, channel: &str) -> Result<Vec<Notice>, StoreError> {
+    pub fn firing_notifications(&self, channel: &str) -> Result<Vec<Notice>, StoreError> {
         let rows: Vec<String> = self.run(|c| {
             c.prepare_cached(
                 "SELECT o.notice FROM outbox o JOIN incident i ON i.id = o.incident AND i.open
@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
-    /// has it of its own accord; whoever learned there that an incident began learns there that it is over.
+    /// has it of its own accord; a channel that was notified of the beginning is notified of the end.
     ///
     /// While the file cannot be written this is remembered, and recorded as soon as it can be.
     ///
@@ -277,7 +277,7 @@ impl Store {
         Ok(())
     }
 
-    /// A receiver is back: everything that was tried in vain on `channel` is due at `now`.
+    /// A receiver is back: everything that failed on `channel` is due at `now`.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -472,7 +472,7 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
         outgoing.not_before.map(|at| at.0),
         notice.r#type == NoticeType::Digest,
     ])?;
-    if let (Some(condition), true) = (&notice.condition, outgoing.whole) {
+    if let (Some(condition), true) = (&notice.condition, outgoing.supersedes_opening) {
         tx.prepare_cached(
             "UPDATE outbox SET state = 'merged', ended_at = ?4
              WHERE state = 'pending' AND channel = ?1 AND incident IS NULL AND id <> ?2
@@ -501,18 +501,22 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
     };
     let rows = tx
         .prepare_cached(
-            // What was merged while it was being sent in vain stays so.
+            // What was merged during a failed attempt stays so.
             "UPDATE outbox SET state = CASE WHEN state = 'merged' AND ?2 <> 'sent' THEN state ELSE ?2 END,
                 attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
                 next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
                 ended_at = CASE WHEN ?2 = 'pending' AND state <> 'merged' THEN NULL ELSE ?6 END WHERE id = ?1",
         )?
         .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
-    // Whoever heard of the beginning through the fallback hears of the end when that is sent.
-    let heard = |fallback: &String| {
-        told(tx, pending, fallback, NoticeType::Opened).map(|(_, through_us)| through_us)
+    // A beginning that the fallback delivered has its end delivered there too.
+    let began_elsewhere = |fallback: &String| {
+        sent_to(tx, pending, fallback, NoticeType::Opened).map(|(_, through_us)| through_us)
     };
-    let elsewhere = fallback.as_ref().map(heard).transpose()?.unwrap_or(false);
+    let elsewhere = fallback
+        .as_ref()
+        .map(began_elsewhere)
+        .transpose()?
+        .unwrap_or(false);
     if *attempted == DeliveryOutcome::SentWithEnd && rows > 0 && !elsewhere {
         tx.prepare_cached(
             "UPDATE outbox SET state = 'merged', ended_at = ?3
@@ -531,9 +535,9 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
     if *attempted == DeliveryOutcome::Sent
         && rows > 0
         && in_its_place
-        && was_told_the_end(tx, pending, &pending.channel)?
+        && resolved_already_sent(tx, pending, &pending.channel)?
     {
-        // A receiver that keeps what it is told until another message ends it gets that message as well.
+        // A receiver that keeps an alert open until it is resolved gets that message as well.
         let id = derived_id(notice.id, "end");
         let (r#type, thread) = (NoticeType::Resolved, Some(notice.id));
         let end = Notice {
@@ -549,7 +553,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
                 channel: pending.channel.clone(),
                 not_before: Some(*at),
                 notice: end,
-                whole: false,
+                supersedes_opening: false,
             },
         )?;
     }
@@ -569,7 +573,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
                     channel: fallback.clone(),
                     not_before: Some(*at),
                     notice,
-                    whole: false,
+                    supersedes_opening: false,
                 },
             )?;
         }
@@ -586,12 +590,12 @@ fn is_for_fallback(
     fallback: &str,
 ) -> rusqlite::Result<bool> {
     let notice = &pending.notice;
-    // One step aside, never a second one, and never in a circle.
+    // One fallback, never a second one, and never in a circle.
     if notice.instead_of.is_some() || fallback == pending.channel {
         return Ok(false);
     }
-    let (by_itself, through_us) = told(tx, pending, fallback, notice.r#type)?;
-    if notice.r#type == NoticeType::Resolved && was_told_the_end(tx, pending, fallback)? {
+    let (by_itself, through_us) = sent_to(tx, pending, fallback, notice.r#type)?;
+    if notice.r#type == NoticeType::Resolved && resolved_already_sent(tx, pending, fallback)? {
         return Ok(false);
     }
     let once = matches!(notice.r#type, NoticeType::Opened | NoticeType::Resolved);
@@ -600,7 +604,7 @@ fn is_for_fallback(
             Ok(!(by_itself || once && through_us))
         }
         DeliveryOutcome::Sent if notice.r#type == NoticeType::Resolved => {
-            let (_, began_through_us) = told(tx, pending, fallback, NoticeType::Opened)?;
+            let (_, began_through_us) = sent_to(tx, pending, fallback, NoticeType::Opened)?;
             Ok(began_through_us && !by_itself && !through_us)
         }
         DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd | DeliveryOutcome::RetryAt(_) => {
@@ -609,9 +613,9 @@ fn is_for_fallback(
     }
 }
 
-/// Whether `fallback` was told a thing of this type about what `pending` is about: of its own accord, and because the
+/// Whether `fallback` was sent this type about what `pending` is about: of its own accord, and because the
 /// channel of `pending` could not.
-fn told(
+fn sent_to(
     tx: &Transaction<'_>,
     pending: &Pending,
     fallback: &str,
@@ -637,7 +641,7 @@ fn told(
 }
 
 /// Whether `fallback` learned that the incident began from a message that said that it was over.
-fn was_told_the_end(
+fn resolved_already_sent(
     tx: &Transaction<'_>,
     pending: &Pending,
     fallback: &str,

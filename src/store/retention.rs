@@ -23,7 +23,7 @@ pub struct Horizon {
 }
 
 /// Rollups of five minutes are as many bytes as the samples of an endpoint probed each minute, so they are not kept for
-/// as long as those of hours and days, which tell the same about long ranges.
+/// as long as those of hours and days, which say the same about long ranges.
 const FINE_ROLLUPS: Duration = Duration::from_hours(90 * 24);
 
 impl Horizon {

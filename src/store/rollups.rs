@@ -67,8 +67,8 @@ impl Store {
         Ok(found)
     }
 
-    /// What each endpoint did from `since` to `until` as one rollup, with faults and latencies. The edges are whole five
-    /// minutes, or the whole hours in the period where five minutes are not kept any more.
+    /// What each endpoint did from `since` to `until` as one rollup, with faults and latencies. The edges are full five
+    /// minutes, or the full hours in the period where five minutes are not kept any more.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -142,7 +142,7 @@ impl Store {
     }
 }
 
-/// The period from `since` to `until` as whole days, the whole hours beside them, and five minutes at the edges: few rows,
+/// The period from `since` to `until` as full days, the full hours beside them, and five minutes at the edges: few rows,
 /// however long it is.
 fn pieces(since: Timestamp, until: Timestamp) -> Vec<(Resolution, Timestamp, Timestamp)> {
     let mut pieces = Vec::new();
@@ -266,7 +266,7 @@ fn joined(rollups: Vec<Rollup>, step: Duration) -> Vec<Rollup> {
     steps
 }
 
-/// Adds a rollup to what the file has for the same stretch of time.
+/// Adds a rollup to what the file has for the same period.
 pub(super) fn add(
     tx: &Transaction<'_>,
     resolution: Resolution,
@@ -332,7 +332,7 @@ pub(super) fn add(
 }
 
 fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
-    let whole = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     // A sketch that cannot be read is left out: the counts beside it are still right.
     let sketch = |column| -> rusqlite::Result<Sketch> {
         Ok(
@@ -347,14 +347,14 @@ fn read(row: &Row<'_>, detail: bool) -> rusqlite::Result<Rollup> {
         failed_provider: row.get(3)?,
         failed_account: row.get(4)?,
         failed_local: row.get(5)?,
-        input_tokens: whole(6)?,
-        output_tokens: whole(7)?,
+        input_tokens: count(6)?,
+        output_tokens: count(7)?,
         cost_usd: row.get(8)?,
         stages: StageSums {
-            dns_us: whole(9)?,
-            tcp_us: whole(10)?,
-            tls_us: whole(11)?,
-            headers_us: whole(12)?,
+            dns_us: count(9)?,
+            tcp_us: count(10)?,
+            tls_us: count(11)?,
+            headers_us: count(12)?,
         },
         ..Rollup::default()
     };

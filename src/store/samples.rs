@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// Hands every sample of `query` to `each`, in the order in which they were recorded, with its number.
-    /// Rows are read one by one: the whole history never stands in memory.
+    /// Rows are read one by one: the full history is never in memory.
     ///
     /// # Errors
     /// When the store cannot be read, or as `each` says.

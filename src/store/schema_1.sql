@@ -63,8 +63,8 @@ CREATE INDEX sample_series ON sample (series, seq);
 -- The pages show the last bad ones of an endpoint, which may be very long ago.
 CREATE INDEX sample_bad ON sample (series, seq) WHERE outcome <> 'ok';
 
--- What the samples of one series that began in one stretch of time say together: a fold over them, in the same
--- transaction. step is the stretch's length in seconds (300, 3600, 86400), at its beginning.
+-- What the samples of one series that began in one period say together: a fold over them, in the same
+-- transaction. step is the period's length in seconds (300, 3600, 86400), at its beginning.
 CREATE TABLE rollup (
     step INTEGER NOT NULL,
     series INTEGER NOT NULL REFERENCES series (id),
@@ -86,7 +86,7 @@ CREATE TABLE rollup (
     PRIMARY KEY (step, series, at)
 ) STRICT, WITHOUT ROWID;
 
--- The failed ones among them; most stretches have none.
+-- The failed ones among them; most periods have none.
 CREATE TABLE rollup_fault (
     step INTEGER NOT NULL,
     series INTEGER NOT NULL REFERENCES series (id),
@@ -104,7 +104,7 @@ CREATE TABLE checkpoint (
     state TEXT NOT NULL
 ) STRICT;
 
--- Who was told what, what is owed, and what people said.
+-- What was sent, what is pending, and what people said.
 CREATE TABLE desk (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     state TEXT NOT NULL

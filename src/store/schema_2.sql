@@ -83,7 +83,9 @@ INSERT INTO checkpoint SELECT id, seq, CAST(state AS BLOB) FROM checkpoint_1;
 DROP TABLE checkpoint_1;
 
 -- Old names that may still wait to be sent.
-UPDATE outbox SET notice = json_set(notice, '$.type', 'monitor.offline')
+UPDATE outbox SET notice = json_replace(notice, '$.type', 'monitor.offline', '$.condition.key', 'offline')
     WHERE json_extract(notice, '$.type') = 'monitor.blind';
-UPDATE outbox SET notice = json_set(notice, '$.type', 'monitor.online')
+UPDATE outbox SET notice = json_replace(notice, '$.type', 'monitor.online', '$.condition.key', 'offline')
     WHERE json_extract(notice, '$.type') = 'monitor.sighted';
+
+ALTER TABLE desk RENAME TO notification_state;

@@ -77,7 +77,7 @@ impl WriteBehind {
         self.attempts.push(made);
     }
 
-    /// What was tried in vain on `channel` is due at `now`.
+    /// What failed on `channel` is due at `now`.
     pub(super) fn release(&mut self, channel: &str, now: Timestamp) {
         for made in &mut self.attempts {
             if let DeliveryOutcome::RetryAt(at) = &mut made.attempted

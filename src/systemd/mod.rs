@@ -132,17 +132,17 @@ mod tests {
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         let service = Service::at(path.as_os_str());
-        let heard = || {
+        let received = || {
             let mut buffer = [0; 256];
             let n = manager.recv(&mut buffer).unwrap();
             String::from_utf8_lossy(&buffer[..n]).into_owned()
         };
         service.ready();
-        assert_eq!(heard(), "READY=1");
+        assert_eq!(received(), "READY=1");
         service.status("2 endpoints,\n1 outage");
-        assert_eq!(heard(), "STATUS=2 endpoints,1 outage");
+        assert_eq!(received(), "STATUS=2 endpoints,1 outage");
         service.reloading();
-        let reloading = heard();
+        let reloading = received();
         assert!(
             reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
             "{reloading}"
@@ -161,13 +161,13 @@ mod tests {
             .patiently("opening", tokio::time::sleep(Duration::from_secs(50)))
             .await;
         let mut buffer = [0; 256];
-        let heard: Vec<_> = std::iter::from_fn(|| {
+        let received: Vec<_> = std::iter::from_fn(|| {
             let n = manager.recv(&mut buffer).ok()?;
             Some(String::from_utf8_lossy(&buffer[..n]).into_owned())
         })
         .collect();
         let extend = "EXTEND_TIMEOUT_USEC=60000000";
-        assert_eq!(heard, ["STATUS=opening", extend, extend, extend]);
+        assert_eq!(received, ["STATUS=opening", extend, extend, extend]);
     }
 
     #[test]

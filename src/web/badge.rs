@@ -17,7 +17,7 @@ use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Status, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
-/// Longer ranges than this are told by days rather than hours.
+/// Longer ranges than this are shown by days rather than hours.
 const BY_HOURS: Duration = Duration::from_hours(7 * 24);
 /// The longest range: as long as rollups are kept unless configured otherwise.
 const LONGEST: Duration = Duration::from_hours(400 * 24);
@@ -31,7 +31,7 @@ pub(super) struct Asked {
     range: Option<String>,
 }
 
-/// What a badge tells.
+/// What a badge shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Metric {
     Uptime,
@@ -82,7 +82,7 @@ pub(super) async fn serve(
         let now = (view.wall)();
         let read = view
             .store
-            .aside(move |store| sum(store, &names, now, length, metric == Metric::Latency));
+            .run_blocking(move |store| sum(store, &names, now, length, metric == Metric::Latency));
         match read.await {
             Ok(sum) => figure(name, range, metric, &sum),
             Err(_) => {
@@ -226,7 +226,7 @@ struct Badge {
 
 impl Badge {
     fn new(label: &str, value: &str, colour: &'static str) -> Self {
-        // Wide enough for what a browser's font needs, which the text is then stretched to exactly.
+        // Wide enough for what a browser's font needs, which the text is then scaled to exactly.
         let wide = |text: &str| (text.chars().count() * 67).div_ceil(10);
         let (label_text, value_text) = (wide(label), wide(value));
         let (label_width, value_width) = (label_text + 12, value_text + 12);

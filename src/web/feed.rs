@@ -45,7 +45,7 @@ pub(super) async fn serve(
     let config = view.config.borrow().clone();
     let Ok(rows) = view
         .store
-        .aside(|store| store.last_incidents(None, ENTRIES))
+        .run_blocking(|store| store.last_incidents(None, ENTRIES))
         .await
     else {
         return (

@@ -59,7 +59,7 @@ pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
             advice: "Add an [[endpoint]] to monitor.toml and reload.".to_owned(),
         };
     }
-    if let Some(since) = snapshot.blind_since {
+    if let Some(since) = snapshot.offline_since {
         return Headline {
             status: Status::Unknown,
             sentence: "This monitor is offline.".to_owned(),
@@ -437,7 +437,7 @@ pub(crate) fn duration(incident: &Incident) -> String {
     }
 }
 
-/// A stretch of time: "12 min".
+/// A duration: "12 min".
 pub(crate) fn seconds(s: f64) -> String {
     plain().duration(s)
 }

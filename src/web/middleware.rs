@@ -216,7 +216,7 @@ async fn admit(middleware: &Middleware, request: Request) -> Result<Request, Ref
         if !take(&mut rates, client_prefix(peer.ip()), Instant::now()) {
             let problem = Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
-                "too many requests from your address; wait a second",
+                "too many requests from your IP address; wait a second",
             );
             return Err(Refused {
                 problem,
@@ -239,7 +239,7 @@ async fn admit(middleware: &Middleware, request: Request) -> Result<Request, Ref
     let body = match all {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("a body has at most {BODY_BYTES} bytes");
+            let detail = format!("the body must have at most {BODY_BYTES} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
         }
         Ok(Err(_)) => return Err(Problem::bad_request("the body is incomplete").into()),
@@ -270,7 +270,7 @@ fn check_host(request: &Request, config: &Settings) -> Result<(), Problem> {
     {
         return Ok(());
     }
-    let detail = "this name is not ours; add it to `trusted_hosts` in `[web]`, or set `public_url` in `[monitor]`";
+    let detail = "unknown host name; add it to `trusted_hosts` in `[web]`, or set `public_url` in `[monitor]`";
     Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
 }
 
@@ -446,7 +446,7 @@ fn take(rates: &mut HashMap<IpAddr, Bucket>, ip: IpAddr, now: Instant) -> bool {
     admitted
 }
 
-/// Gives a whole JSON answer its `ETag`, or 304 if the client has it already.
+/// Gives a complete JSON answer its `ETag`, or 304 if the client has it already.
 async fn tagged(response: Response, if_none_match: Option<&HeaderValue>) -> Response {
     let is_json = response
         .headers()

@@ -148,13 +148,13 @@ fn paths(view: View) -> Router {
         .with_state(view)
 }
 
-/// Serves until told to stop.
+/// Serves until the shutdown.
 pub async fn run(listener: TcpListener, view: View) {
     let stop = view.stop.clone();
     serve::run(listener, router(view), stop).await;
 }
 
-/// Serves the control socket at `path`, for the daemon's own user and root, until told to stop.
+/// Serves the control socket at `path`, for the daemon's own user and root, until the shutdown.
 ///
 /// # Errors
 /// When the socket cannot be made.
@@ -181,23 +181,23 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
         // Asked without a token: what the store says names a path of this machine.
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            "not recording: the store cannot be written; the log says why\n".into(),
+            "not recording: the store cannot be written; see the log\n".into(),
         );
     }
     if snapshot.spooled >= SPOOL_LIMIT {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            "not recording: the shared store has been away for too long\n".into(),
+            "not recording: the shared store has been unreachable for too long\n".into(),
         );
     }
     if !config.monitor.probe {
         return (StatusCode::OK, "ready: this daemon does not probe\n".into());
     }
-    let stretch = budget::stretch(&config);
+    let interval_multiplier = budget::interval_multiplier(&config);
     let Some(patience) = config
         .endpoints
         .iter()
-        .map(|e| budget::patience(e, stretch))
+        .map(|e| budget::patience(e, interval_multiplier))
         .min()
     else {
         return (

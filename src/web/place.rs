@@ -34,7 +34,7 @@ impl Place {
         view_from(&snapshot, location).map(Arc::new).ok_or_else(|| {
             let known = snapshot.locations.join(", ");
             Problem::not_found(format!(
-                "nothing is probed from that location; the locations are {known}"
+                "no daemon probes from that location; the locations are {known}"
             ))
         })
     }
@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(place) = Query::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::bad_request("`location` is given once"))?;
+            .map_err(|_| Problem::bad_request("give `location` only once"))?;
         Ok(place)
     }
 }

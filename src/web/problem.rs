@@ -97,7 +97,7 @@ pub(super) async fn worded(response: Response, method: &Method, path: &str) -> R
         StatusCode::NOT_FOUND if text.is_empty() => {
             format!("there is no `{path}`; `/api/v1/openapi.json` lists every path")
         }
-        StatusCode::METHOD_NOT_ALLOWED => format!("`{path}` does not answer {method}"),
+        StatusCode::METHOD_NOT_ALLOWED => format!("`{path}` does not allow {method}"),
         _ => String::from_utf8_lossy(&text).into_owned(),
     };
     let problem = Problem::new(status, detail).into_response();

@@ -42,7 +42,7 @@ const HEADERS: usize = 64;
 /// Bytes of an answer that the kernel may keep for a client who does not read them; it would take megabytes, and say only
 /// after a third of them was read that there is room again.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How long open requests may go on after the daemon is told to stop.
+/// How long open requests may continue after the shutdown begins.
 const DRAIN: Duration = Duration::from_secs(2);
 /// After an error of `accept` (no file descriptors left): a short wait instead of a busy loop.
 const BREATH: Duration = Duration::from_millis(100);

@@ -36,7 +36,7 @@ fn snapshot_summary(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         at: snapshot.at,
         location: snapshot.location.clone(),
-        blind_since: snapshot.blind_since,
+        offline_since: snapshot.offline_since,
         budget_spent: false,
         spent_today_usd: 0.0,
         last_recorded_at: snapshot.last_recorded_at,

@@ -119,7 +119,7 @@ fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<Target> {
     if endpoint.status == Status::Maintenance {
         return Some(Target::Drain);
     }
-    if snapshot.blind_since.is_some() {
+    if snapshot.offline_since.is_some() {
         return None;
     }
     let is_down =
@@ -200,7 +200,7 @@ impl RouteDrill {
                 first.name
             ));
         }
-        if snapshot.blind_since.is_some() {
+        if snapshot.offline_since.is_some() {
             return conflict(
                 "this machine is offline, so nothing is known about the endpoints".to_owned(),
             );
@@ -211,13 +211,13 @@ impl RouteDrill {
             .any(|r| r.endpoint == first.name && r.usable);
         if !is_usable {
             return conflict(format!(
-                "the first choice of `{group}`, `{}`, is not healthy: the real incident goes first",
+                "the first choice of `{group}`, `{}`, is not healthy: a drill cannot run during a real incident",
                 first.name
             ));
         }
         let Some(instead) = instead_of(&first.name, ranking) else {
             return conflict(format!(
-                "no other endpoint of `{group}` is healthy: a drill would leave it without one"
+                "no other endpoint of `{group}` is healthy: a drill would leave none"
             ));
         };
         Ok(Self {
@@ -229,7 +229,7 @@ impl RouteDrill {
         })
     }
 
-    /// Whether it goes on at `now`; a clock that was set back ends it.
+    /// Whether it is active at `now`; a clock that was set back ends it.
     fn is_active(&self, now: Timestamp) -> bool {
         self.started_at <= now && now < self.until
     }
@@ -278,7 +278,7 @@ impl Traffic {
             Event::DrillStarted,
             Level::INFO,
             &format!(
-                "drill of the route {}: {} counts as down until {}, {} is used instead",
+                "route drill of {}: {} counts as down until {}, {} is used instead",
                 drill.group, drill.endpoint, drill.until, drill.instead
             ),
             &json!(drill),
@@ -288,7 +288,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// The drill that goes on at `now`.
+    /// The drill that is active at `now`.
     pub(super) fn drill(&self, now: Timestamp) -> Option<RouteDrill> {
         lock(&self.drill).clone().filter(|d| d.is_active(now))
     }
@@ -422,7 +422,7 @@ fn log_drill_end(drill: &RouteDrill, reason: &str) {
     emit(
         Event::DrillEnded,
         Level::INFO,
-        &format!("the drill of the route {} has ended: {reason}", drill.group),
+        &format!("the route drill of {} has ended: {reason}", drill.group),
         &json!({"group": drill.group, "endpoint": drill.endpoint, "reason": reason}),
     );
 }
@@ -449,7 +449,7 @@ pub async fn run(
             let reason = if drill.is_active(snapshot.at) {
                 "no other endpoint of the group is healthy"
             } else {
-                "its time is over"
+                "its time has expired"
             };
             log_drill_end(&drill, reason);
         }
@@ -483,7 +483,7 @@ mod tests {
     fn snapshot(minute: i64, status: &str) -> Snapshot {
         let at = Timestamp(minute * 60_000);
         serde_json::from_value(json!({
-            "at": at, "location": "fra1", "blind_since": null, "budget_spent": false,
+            "at": at, "location": "fra1", "offline_since": null, "budget_spent": false,
             "last_recorded_at": at, "store_error": null, "incidents": [],
             "endpoints": [{
                 "name": "a", "provider": "openai", "title": "OpenAI", "api": "chat", "model": null, "group": "chat",

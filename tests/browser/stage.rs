@@ -3,7 +3,10 @@
 //! `twelve`, `thirty`, `sixty`, `many`, `names`, `incident`, `sixty-incident`, `account`, `fresh`, `pending`, `announced`,
 //! `budget`, `offline`, `token`. Prints the address.
 
-#![allow(clippy::unwrap_used, reason = "a stage that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a stage that cannot continue should stop"
+)]
 
 use std::sync::Arc;
 
@@ -79,7 +82,7 @@ async fn main() {
             record(&store, &incident);
             next.incidents.push(incident);
             publish.send_replace(Arc::new(next));
-            broadcast.tell(
+            broadcast.publish(
                 Event::StatusChanged,
                 "it changed",
                 &json!({"status": "outage"}),
@@ -159,7 +162,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
     });
     // Through its serialised form, so that a field that it gains has its default here.
     let mut snapshot: Snapshot = serde_json::from_value(json!({
-        "at": now, "location": "fra1", "blind_since": null, "budget_spent": false, "spent_today_usd": 0.4213,
+        "at": now, "location": "fra1", "offline_since": null, "budget_spent": false, "spent_today_usd": 0.4213,
         "last_recorded_at": (!fresh).then_some(now), "store_error": null, "endpoints": views.collect::<Vec<_>>(),
         "incidents": [],
     }))
@@ -234,7 +237,7 @@ fn snapshot_of(state: &str, endpoints: &[Arc<Endpoint>], now: Timestamp) -> Snap
             }
         }
         "offline" => {
-            snapshot.blind_since = Some(Timestamp(now.0 - 5 * MINUTE));
+            snapshot.offline_since = Some(Timestamp(now.0 - 5 * MINUTE));
             snapshot
                 .endpoints
                 .iter_mut()

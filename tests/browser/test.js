@@ -189,7 +189,7 @@ await test("the keyboard reaches everything and walks along the bars", async () 
   await page.waitForURL(new RegExp(`/endpoints/${reached}\\?range=24h&until=`));
   await close();
 });
-await test("bars that the keyboard scrolls to tell their day, and it stays beside them", async () => {
+await test("bars that the keyboard scrolls to show their day, and it stays beside them", async () => {
   const { page, close } = await open(show, "/", { viewport: { width: 1280, height: 300 } });
   const scrolled = () => page.evaluate(() => new Promise((done) => {
     addEventListener("scroll", () => requestAnimationFrame(() => done(scrollY)), { once: true });
@@ -211,14 +211,14 @@ await test("bars that the keyboard scrolls to tell their day, and it stays besid
   assert.ok((await beside()) < 12);
   await close();
 });
-await test("a bar tells its day under the pointer", async () => {
+await test("a bar shows its day under the pointer", async () => {
   const { page, close } = await open(show, "/");
   await unfold(page, "azure-chat-8");
   await hoverBars(page, "azure-chat-8");
   await page.waitForSelector("#tip:not([hidden]) svg");
   await close();
 });
-await test("tables stay legible on a phone, and names in a headline whole", async () => {
+await test("tables stay legible on a phone, and names in a headline are not broken", async () => {
   const show = await stage("incident");
   const phone = { viewport: { width: 320, height: 900 } };
   const { page, close } = await open(show, "/incidents/900", phone);

@@ -51,9 +51,9 @@ fn a_model_that_is_about_to_be_shut_down_is_told_at_each_step() {
         model_retires_at: Some(end),
         ..quiet(NOW)
     };
-    let told = texts(&mut advisor, &endpoint, &looked_up);
+    let reported = texts(&mut advisor, &endpoint, &looked_up);
     assert_eq!(
-        told,
+        reported,
         ["e: the model gpt-5-nano will be shut down in 19 days, on 2026-12-13"]
     );
     assert!(

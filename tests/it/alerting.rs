@@ -1,4 +1,4 @@
-//! Who is told what, and when: stories in simulated time, second by second, told as a channel's reader would.
+//! Which channel is notified of what, and when: scenarios in simulated time, second by second, from a reader's view.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ const NOON: Timestamp = Timestamp(1_795_521_600_000);
 struct Story {
     config: Arc<Config>,
     core: MonitorState,
-    desk: NotificationScheduler,
+    notifications: NotificationScheduler,
     second: i64,
     incidents: Vec<Incident>,
-    told: Vec<(i64, String, Notice)>,
+    reported: Vec<(i64, String, Notice)>,
     outbox: Vec<ChannelStats>,
 }
 
@@ -55,14 +55,15 @@ fn story(filters: &str) -> Story {
 fn story_of(rest: &str) -> Story {
     let config = configured(rest);
     let core = MonitorState::new(config.clone(), 1.0);
-    let (desk, incidents, told) = (NotificationScheduler::default(), Vec::new(), Vec::new());
+    let (notifications, incidents, reported) =
+        (NotificationScheduler::default(), Vec::new(), Vec::new());
     Story {
         config,
         core,
-        desk,
+        notifications,
         second: 0,
         incidents,
-        told,
+        reported,
         outbox: Vec::new(),
     }
 }
@@ -75,13 +76,16 @@ impl Story {
     fn tick(&mut self) {
         let now = self.now();
         let snapshot = self.core.snapshot(now);
-        for outgoing in self.desk.tick(now, &self.config, &snapshot, &self.outbox) {
-            self.told
+        for outgoing in self
+            .notifications
+            .tick(now, &self.config, &snapshot, &self.outbox)
+        {
+            self.reported
                 .push((self.second, outgoing.channel, outgoing.notice));
         }
     }
 
-    /// Time goes on to this second.
+    /// Advances the time to this second.
     fn until(mut self, second: i64) -> Self {
         while self.second < second {
             self.second += 1;
@@ -95,7 +99,7 @@ impl Story {
         let incident = &mut self.incidents[number - 1];
         edit(incident);
         let incident = incident.clone();
-        self.desk.hear(change, incident, at);
+        self.notifications.record_change(change, incident, at);
         self.tick();
         self
     }
@@ -158,7 +162,7 @@ impl Story {
     }
 
     fn silenced(mut self, endpoints: &[&str], seconds: u64) -> Self {
-        self.desk.silence(Silence {
+        self.notifications.silence(Silence {
             id: Uuid::from_u128(7),
             created_at: self.now(),
             until: self.now() + Duration::from_secs(seconds),
@@ -177,23 +181,23 @@ impl Story {
             by: "ann".to_owned(),
             note: String::new(),
         };
-        assert!(self.desk.acknowledge(number, word).is_some());
+        assert!(self.notifications.acknowledge(number, word).is_some());
         self.tick();
         self
     }
 
     /// The process is killed and starts again from what it recorded.
     fn restarts(mut self) -> Self {
-        let record = serde_json::to_string(&self.desk).unwrap();
-        self.desk = serde_json::from_str(&record).unwrap();
+        let record = serde_json::to_string(&self.notifications).unwrap();
+        self.notifications = serde_json::from_str(&record).unwrap();
         self
     }
 
     /// `second channel type #number`, or the title where there is no incident.
     #[track_caller]
-    fn told(self, expected: &[&str]) -> Self {
-        let told: Vec<_> = self
-            .told
+    fn reported(self, expected: &[&str]) -> Self {
+        let reported: Vec<_> = self
+            .reported
             .iter()
             .map(|(second, channel, notice)| {
                 let about = notice
@@ -207,7 +211,7 @@ impl Story {
                 )
             })
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         self
     }
 }
@@ -219,8 +223,8 @@ fn the_first_message_waits_for_others_to_join_it() {
         .until(5)
         .joins(1, "b")
         .until(60);
-    let story = story.told(&["5 hook opened #1"]);
-    let notice = &story.told[0].2;
+    let story = story.reported(&["5 hook opened #1"]);
+    let notice = &story.reported[0].2;
     assert_eq!(notice.incident.as_ref().unwrap().endpoints, ["a", "b"]);
     assert_eq!(
         notice.decided_at, NOON,
@@ -235,8 +239,8 @@ fn group_wait_ends_when_no_other_endpoint_could_join() {
             .opens(endpoints, Status::Outage)
             .until(60)
     };
-    waits(&["a"]).told(&["20 hook opened #1"]);
-    waits(&["a", "b"]).told(&["0 hook opened #1"]);
+    waits(&["a"]).reported(&["20 hook opened #1"]);
+    waits(&["a", "b"]).reported(&["0 hook opened #1"]);
 }
 
 #[test]
@@ -249,18 +253,18 @@ fn what_is_over_while_it_waits_is_told_as_over() {
             .until(60)
     };
     let story = story_of_over("");
-    story.told(&["5 hook opened #1 over"]);
+    story.reported(&["5 hook opened #1 over"]);
     let only_ends = story_of_over("on = [\"resolved\"]");
-    only_ends.told(&["5 hook resolved #1"]);
-    // What keeps an incident until it is told that it is over is told both.
+    only_ends.reported(&["5 hook resolved #1"]);
+    // A receiver that keeps an alert until it is resolved gets both.
     let duty = "[[webhook]]\nname = \"duty\"\nkind = \"pagerduty\"\nrouting_key = \"k\"\n";
     let duty = story_of(duty)
         .opens(&["a"], Status::Outage)
         .until(5)
         .ends(1)
         .until(60);
-    let duty = duty.told(&["5 duty opened #1 over", "5 duty resolved #1"]);
-    assert_eq!(duty.told[1].2.thread, Some(duty.told[0].2.id));
+    let duty = duty.reported(&["5 duty opened #1 over", "5 duty resolved #1"]);
+    assert_eq!(duty.reported[1].2.thread, Some(duty.reported[0].2.id));
 }
 
 #[test]
@@ -269,20 +273,20 @@ fn an_escalation_channel_is_told_only_what_lasts() {
         .opens(&["a"], Status::Outage)
         .until(300)
         .ends(1);
-    short.until(1_000).told(&[]);
+    short.until(1_000).reported(&[]);
     let long = story("after = \"10m\"")
         .opens(&["a"], Status::Outage)
         .until(900)
         .ends(1)
         .until(1_000);
-    long.told(&["600 hook opened #1", "900 hook resolved #1"]);
+    long.reported(&["600 hook opened #1", "900 hook resolved #1"]);
     let taken = story("after = \"10m\"")
         .opens(&["a"], Status::Outage)
         .until(300)
         .acknowledged(1)
         .until(900)
         .ends(1);
-    taken.until(1_000).told(&[]);
+    taken.until(1_000).reported(&[]);
 }
 
 #[test]
@@ -295,15 +299,15 @@ fn reminders_grow_apart_and_outlive_a_restart_and_end_with_an_acknowledgement() 
         .until(7 * 3600 - 1)
         .restarts()
         .until(8 * 3600);
-    let story = story.told(&[
+    let story = story.reported(&[
         "0 hook opened #1",
         "3600 hook reminder #1",
         "10800 hook reminder #1",
         "25200 hook reminder #1",
     ]);
-    let count = story.told.len();
+    let count = story.reported.len();
     let story = story.acknowledged(1).until(40 * 3600);
-    assert_eq!(story.told.len(), count, "somebody is on it");
+    assert_eq!(story.reported.len(), count, "somebody is on it");
 }
 
 #[test]
@@ -312,7 +316,7 @@ fn a_day_is_the_longest_between_reminders() {
         .opens(&["a"], Status::Outage)
         .until(5 * 86_400);
     let hours: Vec<_> = story
-        .told
+        .reported
         .iter()
         .map(|(second, ..)| second / 3600)
         .collect();
@@ -327,7 +331,7 @@ fn an_incident_becomes_news_when_it_becomes_bad_enough() {
         .until(60)
         .ends(1)
         .until(120);
-    mild.told(&[]);
+    mild.reported(&[]);
     let grave = story(filters)
         .opens(&["a"], Status::Degraded)
         .until(60)
@@ -336,7 +340,7 @@ fn an_incident_becomes_news_when_it_becomes_bad_enough() {
         .ends(1);
     grave
         .until(120)
-        .told(&["60 hook opened #1", "100 hook resolved #1"]);
+        .reported(&["60 hook opened #1", "100 hook resolved #1"]);
 }
 
 #[test]
@@ -352,19 +356,19 @@ fn on_says_which_changes_are_told() {
             .until(30)
             .ends(1)
     };
-    story_of_all(all).told(&[
+    story_of_all(all).reported(&[
         "0 hook opened #1",
         "10 hook updated #1",
         "20 hook escalated #1",
         "30 hook resolved #1",
     ]);
-    story_of_all("group_wait = \"0s\"").told(&[
+    story_of_all("group_wait = \"0s\"").reported(&[
         "0 hook opened #1",
         "20 hook escalated #1",
         "30 hook resolved #1",
     ]);
-    story_of_all("group_wait = \"0s\"\non = [\"resolved\"]").told(&["30 hook resolved #1"]);
-    story_of_all("group_wait = \"0s\"\non = [\"monitor\"]").told(&[]);
+    story_of_all("group_wait = \"0s\"\non = [\"resolved\"]").reported(&["30 hook resolved #1"]);
+    story_of_all("group_wait = \"0s\"\non = [\"monitor\"]").reported(&[]);
 }
 
 #[test]
@@ -376,7 +380,7 @@ fn scopes_choose_incidents_by_their_endpoints() {
         .opens(&["a", "b"], Status::Outage)
         .opens(&["c"], Status::Outage)
         .until(60);
-    story.told(&["0 openai opened #1", "0 c opened #2"]);
+    story.reported(&["0 openai opened #1", "0 c opened #2"]);
 }
 
 #[test]
@@ -390,14 +394,14 @@ fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
     };
     story_of(quiet)
         .until(3_700)
-        .told(&["0 hook opened #1", "3600 hook opened #2"]);
+        .reported(&["0 hook opened #1", "3600 hook opened #2"]);
     let all = "group_wait = \"0s\"\nquiet_hours = \"11:00-13:00\"\nquiet_hours_all = true";
     let over = story_of(all).ends(2).until(3_700);
-    let over = over.told(&["3600 hook opened #1", "3600 hook opened #2 over"]);
+    let over = over.reported(&["3600 hook opened #1", "3600 hook opened #2 over"]);
     assert_eq!(
-        over.told[0].2.decided_at,
+        over.reported[0].2.decided_at,
         over.now() - Duration::from_secs(100),
-        "it is not late: it was to be told now"
+        "it is not late: it was due now"
     );
 }
 
@@ -411,19 +415,19 @@ fn a_silence_holds_back_what_begins_in_it_and_what_is_over_before_it_ends_is_nev
         .until(60)
         .ends(1)
         .until(700)
-        .told(&["0 hook opened #2"]);
+        .reported(&["0 hook opened #2"]);
     let lasting = story("group_wait = \"0s\"")
         .silenced(&["a"], 600)
         .opens(&["a"], Status::Outage)
         .until(800)
         .ends(1);
-    lasting.told(&["600 hook opened #1", "800 hook resolved #1"]);
+    lasting.reported(&["600 hook opened #1", "800 hook resolved #1"]);
     let wider = story("group_wait = \"0s\"")
         .silenced(&["a"], 600)
         .opens(&["a"], Status::Outage)
         .until(60)
         .joins(1, "b");
-    wider.told(&["60 hook opened #1"]);
+    wider.reported(&["60 hook opened #1"]);
 }
 
 #[test]
@@ -433,7 +437,7 @@ fn whoever_heard_that_it_began_hears_that_it_is_over_silence_or_not() {
         .until(10)
         .silenced(&[], 600);
     let story = story.until(60).worsens(1).until(100).ends(1).until(700);
-    story.told(&["0 hook opened #1", "100 hook resolved #1"]);
+    story.reported(&["0 hook opened #1", "100 hook resolved #1"]);
 }
 
 #[test]
@@ -443,11 +447,11 @@ fn a_silence_can_be_ended_early() {
         .opens(&["a"], Status::Outage)
         .until(30);
     assert!(
-        story.desk.unsilence(Uuid::from_u128(8)).is_none(),
+        story.notifications.unsilence(Uuid::from_u128(8)).is_none(),
         "there is no such silence"
     );
-    assert!(story.desk.unsilence(Uuid::from_u128(7)).is_some());
-    story.until(40).told(&["31 hook opened #1"]);
+    assert!(story.notifications.unsilence(Uuid::from_u128(7)).is_some());
+    story.until(40).reported(&["31 hook opened #1"]);
 }
 
 #[test]
@@ -461,20 +465,20 @@ fn nothing_is_told_in_a_maintenance_and_what_is_still_broken_is_told_at_its_end(
         .until(300)
         .ends(1)
         .until(800);
-    before.told(&["0 hook opened #1", "660 hook resolved #1"]);
+    before.reported(&["0 hook opened #1", "660 hook resolved #1"]);
     let within = story_of(window)
         .until(100)
         .opens(&["a"], Status::Outage)
         .until(300)
         .ends(1)
         .until(800);
-    within.told(&[]);
+    within.reported(&[]);
     let beyond = story_of(window)
         .until(100)
         .opens(&["a"], Status::Outage)
         .opens(&["c"], Status::Outage)
         .until(800);
-    beyond.told(&["100 hook opened #2", "660 hook opened #1"]);
+    beyond.reported(&["100 hook opened #2", "660 hook opened #1"]);
 }
 
 #[test]
@@ -483,7 +487,7 @@ fn two_that_fail_one_after_the_other_are_both_told() {
         .opens(&["a"], Status::Outage)
         .until(60)
         .opens(&["c"], Status::Outage);
-    story.until(90).ends(1).until(120).ends(2).told(&[
+    story.until(90).ends(1).until(120).ends(2).reported(&[
         "0 hook opened #1",
         "60 hook opened #2",
         "90 hook resolved #1",
@@ -513,12 +517,12 @@ fn a_storm_is_a_handful_of_messages_that_name_everything() {
         let story = story.until(next);
         let limit = if wait == "20s" { 12 } else { 24 };
         assert!(
-            story.told.len() <= limit,
+            story.reported.len() <= limit,
             "{wait}: {} messages",
-            story.told.len()
+            story.reported.len()
         );
         let mut named = std::collections::BTreeSet::new();
-        for (.., notice) in &story.told {
+        for (.., notice) in &story.reported {
             named.extend(notice.incident.iter().map(|i| i.number));
             let listed = notice
                 .document
@@ -549,7 +553,7 @@ fn what_alone_is_too_much_waits_a_little_and_is_told_as_any_message() {
     }
     let story = story.until(60).ends(13).until(90);
     expected.push("60 hook resolved #13".to_owned());
-    story.told(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+    story.reported(&expected.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]
@@ -568,7 +572,7 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
         last_sent_at: Some(story.now()),
         ..failing(None)
     }];
-    story.until(3_000).told(&[
+    story.until(3_000).reported(&[
         "300 other delivery the channel `hook` is failing: HTTP 500",
         "2001 other delivery the channel `hook` recovered after 33 min",
     ]);
@@ -589,10 +593,11 @@ fn a_recipient_that_refuses_is_told_about_once_a_day() {
     story = story.until(200);
     story.second = 90_000;
     story.outbox = vec![refused(story.now())];
-    let told = "delivery the channel `hook` does not reach every recipient: bob@example.com: no such mailbox";
-    story
-        .until(90_010)
-        .told(&[&format!("1 hook {told}"), &format!("90001 hook {told}")]);
+    let reported = "delivery the channel `hook` does not reach every recipient: bob@example.com: no such mailbox";
+    story.until(90_010).reported(&[
+        &format!("1 hook {reported}"),
+        &format!("90001 hook {reported}"),
+    ]);
 }
 
 #[test]
@@ -613,23 +618,23 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
             ratelimit_headroom: None,
             ..crate::support::good(name, at)
         };
-        let told = advisor.consider(&endpoint, &sample);
-        Announcement::advice(&told[0], vec!["asks".to_owned()], at)
+        let reported = advisor.consider(&endpoint, &sample);
+        Announcement::advice(&reported[0], vec!["asks".to_owned()], at)
     };
     let mut story = story_of(channels);
-    story.desk.announce(said("a", NOON));
+    story.notifications.announce(said("a", NOON));
     story.tick();
     story
-        .desk
+        .notifications
         .announce(said("b", NOON + Duration::from_secs(10)));
     story.tick();
     let mut story = story.restarts().until(100);
-    story.desk.announce(said("c", story.now()));
-    let story = story.until(200).told(&[
+    story.notifications.announce(said("c", story.now()));
+    let story = story.until(200).reported(&[
         "20 asks given 2 early warnings at fra1",
         "120 asks given c: the server's certificate expires in 2 days, on 2026-11-27",
     ]);
-    let first = story.told[0].2.document.as_ref().unwrap();
+    let first = story.reported[0].2.document.as_ref().unwrap();
     assert_eq!(first.data["advice"][1]["endpoint"], "b");
     assert!(llmwatch_core::message::document::text(&first.blocks, 76).contains("renew it"));
 }
@@ -639,14 +644,14 @@ fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
                     [[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\non = [\"opened\"]\n";
     let mut story = story_of(channels);
-    story.desk.announce(Announcement::new(
+    story.notifications.announce(Announcement::new(
         NoticeType::Offline,
         "fra1 has lost its network".to_owned(),
         NOON,
     ));
     story
         .until(1)
-        .told(&["1 hook offline fra1 has lost its network"]);
+        .reported(&["1 hook offline fra1 has lost its network"]);
 }
 
 #[test]
@@ -656,10 +661,10 @@ fn an_incident_that_is_gone_after_a_restart_is_told_as_over() {
         .until(10)
         .restarts();
     let snapshot = story.core.snapshot(story.now());
-    story.desk.reconcile(&snapshot);
+    story.notifications.reconcile(&snapshot);
     story
         .until(11)
-        .told(&["0 hook opened #1", "11 hook resolved #1"]);
+        .reported(&["0 hook opened #1", "11 hook resolved #1"]);
 }
 
 #[test]
@@ -670,11 +675,11 @@ fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
         .restarts();
     let mut snapshot = story.core.snapshot(story.now());
     snapshot.endpoints.retain(|e| e.name != "a");
-    story.desk.reconcile(&snapshot);
+    story.notifications.reconcile(&snapshot);
     let story = story
         .until(11)
-        .told(&["0 hook opened #1", "11 hook resolved #1"]);
-    let incident = story.told[1].2.incident.clone().unwrap();
+        .reported(&["0 hook opened #1", "11 hook resolved #1"]);
+    let incident = story.reported[1].2.incident.clone().unwrap();
     assert!(incident.removed, "{incident:?}");
     assert!(
         incident
@@ -685,7 +690,7 @@ fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
     );
     let notice = Notice {
         incident: Some(incident),
-        ..story.told[1].2.clone()
+        ..story.reported[1].2.clone()
     };
     let subject = llmwatch_core::message::render::subject(&notice, &Locale::default());
     assert!(
@@ -697,7 +702,7 @@ fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever happens: per incident, a channel hears of the beginning first and once, of the end last and once.
+    /// Whatever happens: per incident, a channel is notified of the beginning first and once, of the end last and once.
     #[test]
     fn an_end_is_never_told_without_its_beginning(
         steps in prop::collection::vec((0usize..7, 1usize..5, 1i64..400), 1..40),
@@ -726,17 +731,17 @@ proptest! {
             story = story.until(next);
         }
         for incident in &story.incidents {
-            let told: Vec<_> = story.told.iter().map(|t| &t.2)
+            let reported: Vec<_> = story.reported.iter().map(|t| &t.2)
                 .filter(|n| n.incident.as_ref().is_some_and(|i| i.id == incident.id)).collect();
-            if let [first, rest @ ..] = told.as_slice() {
+            if let [first, rest @ ..] = reported.as_slice() {
                 prop_assert_eq!(first.r#type, NoticeType::Opened);
                 prop_assert!(rest.iter().all(|n| n.r#type != NoticeType::Opened));
                 prop_assert!(rest.iter().rev().skip(1).all(|n| n.r#type != NoticeType::Resolved));
             }
         }
-        let mut ids: Vec<_> = story.told.iter().map(|t| t.2.id).collect();
+        let mut ids: Vec<_> = story.reported.iter().map(|t| t.2.id).collect();
         ids.sort();
         ids.dedup();
-        prop_assert_eq!(ids.len(), story.told.len(), "every message has an id of its own");
+        prop_assert_eq!(ids.len(), story.reported.len(), "every message has an id of its own");
     }
 }

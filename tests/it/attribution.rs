@@ -234,11 +234,11 @@ fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incide
     watch.minutes(5, CUT_OFF, |_| Some(Fault::TcpTimeout));
     assert_eq!(watch.open(), [], "nobody's downtime");
     assert_eq!(watch.status("openai-chat").0, Status::Unknown);
-    let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
-    assert_eq!(told, [NoticeType::Offline]);
+    let reported: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
+    assert_eq!(reported, [NoticeType::Offline]);
     watch.well(2);
-    let told: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
-    assert_eq!(told, [NoticeType::Offline, NoticeType::Online]);
+    let reported: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
+    assert_eq!(reported, [NoticeType::Offline, NoticeType::Online]);
     let title = &watch.announcements[1].title;
     assert!(
         title.starts_with("fra1 is online again after ") && title.ends_with("probes missed"),
@@ -380,18 +380,18 @@ fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_t
     watch.minutes(5, CUT_OFF, |name| {
         (name != "ollama").then_some(Fault::TcpTimeout)
     });
-    let blind = watch
+    let offline = watch
         .log
         .iter()
         .filter(|l| l.contains("MonitorOffline"))
         .count();
-    let sighted = watch
+    let online = watch
         .log
         .iter()
         .filter(|l| l.contains("MonitorOnline"))
         .count();
     assert_eq!(
-        (blind, sighted),
+        (offline, online),
         (1, 0),
         "what answers from this machine is no view of the world"
     );
@@ -476,7 +476,7 @@ fn keys_of_two_accounts_rejected_at_once_suspect_the_provider() {
     assert_eq!(
         watch.opened().len(),
         1,
-        "nobody is told that the account is at fault: {:?}",
+        "nobody is notified that the account is at fault: {:?}",
         watch.opened()
     );
 }
@@ -650,9 +650,9 @@ fn endpoints_that_fail_one_after_the_other_are_one_incident_that_grows() {
     watch.minutes(5, None, |_| Some(Fault::Http5xx));
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(incident.endpoints, ["a", "b", "c"]);
-    let told: Vec<_> = watch.changes.iter().map(|(c, _)| *c).collect();
+    let reported: Vec<_> = watch.changes.iter().map(|(c, _)| *c).collect();
     assert_eq!(
-        told,
+        reported,
         [Change::Opened, Change::Escalated, Change::Updated],
         "it turns out to be the provider's once"
     );
@@ -802,7 +802,7 @@ fn a_vendor_that_speaks_first_has_a_negative_lead() {
     let at = Timestamp(START + watch.now * 1000);
     watch
         .core
-        .hear(page(Provider::OpenAi, Some(&at.to_string())), at);
+        .apply_status_feed(page(Provider::OpenAi, Some(&at.to_string())), at);
     watch.minutes(5, None, |name| {
         (name == "openai-chat").then_some(Fault::Http5xx)
     });

@@ -189,11 +189,11 @@ fn an_export_is_replayed_in_any_order_of_one_instant() {
         said.iter().map(key).collect::<Vec<_>>(),
         other.iter().map(key).collect::<Vec<_>>()
     );
-    let told: Vec<_> = said
+    let reported: Vec<_> = said
         .iter()
         .map(|s| (s.endpoint.as_str(), s.event.as_str()))
         .collect();
-    assert_eq!(told, [("chat", "open"), ("chat", "resolved")]);
+    assert_eq!(reported, [("chat", "open"), ("chat", "resolved")]);
     assert_eq!(
         said[0].text,
         "4 of the last 4 probes failed; typically 0.75%"

@@ -478,7 +478,7 @@ fn what_cannot_be_written_to_stdout_is_no_success() {
         server("200 OK")
     );
     std::fs::write(&file, endpoint).unwrap();
-    // What is probed is good, but a monitoring system does not hear of it.
+    // What is probed is good, but a monitoring system does not learn of it.
     let verbs: [(&[&str], i32); 4] = [
         (&["check"], 1),
         (&["man"], 1),

@@ -304,7 +304,7 @@ async fn the_server_is_told_which_name_is_meant() {
     );
 }
 
-/// A proxy that tunnels for whoever shows this, and what it was asked.
+/// A proxy that tunnels for clients that show this, and what it was asked.
 async fn proxy(wanted: &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     let (listener, log) = (listener().await, Arc::new(Mutex::new(Vec::new())));
     let port = listener.local_addr().unwrap().port();
@@ -401,7 +401,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
     assert_eq!(
         sample.http_status,
         Some(407),
-        "it tells a proxy that is up from one that is not"
+        "it distinguishes a proxy that is up from one that is down"
     );
     assert!(sample.error.is_some_and(|words| words.contains("407")));
 

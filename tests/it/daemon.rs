@@ -175,8 +175,8 @@ async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
     let control = |address: &str| format!("\n[[connectivity_check]]\nurl = \"tcp://{address}\"\n");
     world.write(&(dead.clone() + &control(nobody)));
     let mut daemon = world.run();
-    let blind = daemon.event("monitor.offline").await;
-    assert_eq!(blind["fault"], "tcp.refused");
+    let offline = daemon.event("monitor.offline").await;
+    assert_eq!(offline["fault"], "tcp.refused");
     for _ in 0..8 {
         assert_eq!(
             daemon.event("probe.completed").await["attribution"],
@@ -444,14 +444,14 @@ async fn an_endpoint_that_was_removed_while_nobody_ran_has_its_incident_closed()
                 .contains("removed from the configuration"),
             "{closed}"
         );
-        let mut told = Vec::new();
-        while !told.contains(&"incident.resolved".to_owned()) {
+        let mut reported = Vec::new();
+        while !reported.contains(&"incident.resolved".to_owned()) {
             let hook: Value =
                 serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body)
                     .unwrap();
-            told.push(hook["type"].as_str().unwrap().to_owned());
+            reported.push(hook["type"].as_str().unwrap().to_owned());
         }
-        assert_eq!(told, ["incident.opened", "incident.resolved"]);
+        assert_eq!(reported, ["incident.opened", "incident.resolved"]);
         let (open, removed) = (
             "SELECT count(*) FROM incident WHERE open",
             "SELECT json_extract(data, '$.removed') FROM incident",
@@ -500,7 +500,7 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
         );
     }
     world.write(&config);
-    // One whole incident before the kills and one after them, whatever chance makes of those between.
+    // One complete incident before the kills and one after them, whatever happens to those between.
     world.openai.set_scenario(outage());
     let mut daemon = world.run();
     daemon.event("incident.opened").await;
@@ -560,21 +560,29 @@ async fn fifty_kills_lose_nothing_and_open_nothing_twice() {
     }
     let incidents: i64 = world.query("SELECT count(*) FROM incident");
     assert!(incidents >= 2, "{incidents}");
-    assert_eq!(received.len() as i64, incidents, "every incident was told");
-    for (incident, told) in &received {
+    assert_eq!(
+        received.len() as i64,
+        incidents,
+        "every incident was reported"
+    );
+    for (incident, reported) in &received {
         for wanted in ["incident.opened", "incident.resolved"] {
-            let mut ids: Vec<_> = told
+            let mut ids: Vec<_> = reported
                 .iter()
                 .filter(|(t, _)| t == wanted)
                 .map(|(_, id)| id)
                 .collect();
             ids.dedup();
-            assert_eq!(ids.len(), 1, "{incident}: {wanted} under one id: {told:?}");
+            assert_eq!(
+                ids.len(),
+                1,
+                "{incident}: {wanted} under one id: {reported:?}"
+            );
         }
-        let place = |wanted: &str| told.iter().position(|(t, _)| t == wanted);
+        let place = |wanted: &str| reported.iter().position(|(t, _)| t == wanted);
         assert!(
             place("incident.opened") < place("incident.resolved"),
-            "{incident}: {told:?}"
+            "{incident}: {reported:?}"
         );
     }
 }
@@ -645,13 +653,13 @@ async fn a_store_that_cannot_be_made_is_told_once_and_to_the_service_manager_too
         "llmwatch: the store `{}` cannot be opened for writing: ",
         store.display()
     );
-    let told: Vec<_> = stderr
+    let reported: Vec<_> = stderr
         .lines()
         .filter(|line| line.starts_with(&what))
         .collect();
-    assert_eq!(told.len(), 1, "{stderr}");
+    assert_eq!(reported.len(), 1, "{stderr}");
     assert!(
-        told[0].contains("df -h") && told[0].matches("opened").count() == 2,
+        reported[0].contains("df -h") && reported[0].matches("opened").count() == 2,
         "{stderr}"
     );
     let mut said = vec![0; 4096];
@@ -659,5 +667,5 @@ async fn a_store_that_cannot_be_made_is_told_once_and_to_the_service_manager_too
     while let Ok(n) = manager.recv(&mut said) {
         last = String::from_utf8_lossy(&said[..n]).into_owned();
     }
-    assert_eq!(last, format!("STATUS={}", told[0]));
+    assert_eq!(last, format!("STATUS={}", reported[0]));
 }

@@ -51,7 +51,7 @@ async fn watched(world: &World, extra: &str) -> Daemon {
     daemon
 }
 
-/// A: the receiver is down, the failure is detected, the monitor is killed; it goes on failing.
+/// A: the receiver is down, the failure is detected, the monitor is killed; the vendor keeps failing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_before_it_could_tell() {
     let mut world = World::new().await;
@@ -95,27 +95,31 @@ async fn b_killed_before_it_could_tell_and_over_before_it_came_back() {
     world.hook.set_behaviour(WebhookBehaviour::Ok);
     let mut daemon = world.run();
     let resolved = daemon.event("incident.resolved").await;
-    eventually("all is told", || {
+    eventually("all is sent", || {
         (world.query::<i64>("SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'merged')")
             == 0)
             .then_some(())
     })
     .await;
-    // It may be told while the incident is not over yet as far as the monitor knows; then its end is told as well.
-    let told = world.hook.requests();
-    let last = body(told.last().unwrap());
+    // It may be sent while the incident is not over yet as far as the monitor knows; then its end is sent as well.
+    let reported = world.hook.requests();
+    let last = body(reported.last().unwrap());
     assert_eq!(
         last["data"]["incident"]["resolved_at"],
         resolved["resolved_at"]
     );
     assert!(
-        [vec!["opened"], vec!["opened", "resolved"]]
-            .contains(&types(&told[refused..]).iter().map(String::as_str).collect())
+        [vec!["opened"], vec!["opened", "resolved"]].contains(
+            &types(&reported[refused..])
+                .iter()
+                .map(String::as_str)
+                .collect()
+        )
     );
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// C: told, killed, restarted, still failing, recovers later: one alert, one end.
+/// C: notified, killed, restarted, still failing, recovers later: one alert, one end.
 #[tokio::test(flavor = "multi_thread")]
 async fn c_killed_after_it_told() {
     let world = World::new().await;
@@ -139,7 +143,7 @@ async fn c_killed_after_it_told() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// D: the receiver is down for the whole outage. What is late is told all the same, and says that it is over.
+/// D: the receiver is down for the entire outage. The late message is sent all the same, and says that it is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn d_receiver_down_for_the_whole_outage() {
     let world = World::new().await;
@@ -157,27 +161,27 @@ async fn d_receiver_down_for_the_whole_outage() {
             .then_some(())
     })
     .await;
-    let told = world.hook.requests();
-    let ids: BTreeSet<_> = told[refused..]
+    let reported = world.hook.requests();
+    let ids: BTreeSet<_> = reported[refused..]
         .iter()
         .map(|r| body(r)["data"]["notification_id"].to_string())
         .collect();
     assert_eq!(ids.len(), 1, "one message says both");
-    let told = body(told.last().unwrap());
-    assert_eq!(told["type"], "incident.opened");
+    let reported = body(reported.last().unwrap());
+    assert_eq!(reported["type"], "incident.opened");
     assert_eq!(
-        told["timestamp"], opened["opened_at"],
+        reported["timestamp"], opened["opened_at"],
         "it carries the time of the decision"
     );
     assert_eq!(
-        told["data"]["incident"]["state"], "resolved",
+        reported["data"]["incident"]["state"], "resolved",
         "and says that it is over"
     );
-    assert!(told["data"]["incident"]["resolved_at"].is_string());
+    assert!(reported["data"]["incident"]["resolved_at"].is_string());
     assert_eq!(daemon.stop().await, Some(0));
 }
 
-/// F: the receiver is down for a while, the outage goes on, the monitor lives.
+/// F: the receiver is down for a while, the outage continues, the monitor lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn f_receiver_down_for_a_while() {
     let world = World::new().await;
@@ -252,11 +256,15 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
         (world.query::<i64>("SELECT count(*) FROM outbox WHERE state <> 'sent'") == 0).then_some(())
     })
     .await;
-    let told = types(&world.hook.requests());
-    assert_eq!(told[told.len() - 2..], ["opened", "resolved"], "{told:?}");
+    let reported = types(&world.hook.requests());
+    assert_eq!(
+        reported[reported.len() - 2..],
+        ["opened", "resolved"],
+        "{reported:?}"
+    );
     let mail = tokio::time::timeout(PATIENCE, world.mail.next())
         .await
-        .expect("whoever heard of it hears of its end");
+        .expect("a channel with the beginning gets the end");
     assert!(String::from_utf8_lossy(&mail.data).contains("Subject: [RESOLVED"));
     let empty = world.llmwatch(&["outbox"]).output().await.unwrap();
     assert!(
@@ -326,15 +334,15 @@ async fn ten_endpoints_of_a_vendor_that_fail_together_are_one_message_that_names
     daemon.event("monitor.ready").await;
     daemon.event("probe.completed").await;
     world.openai.set_scenario(outage());
-    let told = next(&mut world).await;
-    assert_eq!(told["type"], "incident.opened");
+    let reported = next(&mut world).await;
+    assert_eq!(reported["type"], "incident.opened");
     assert_eq!(
-        told["data"]["incident"]["endpoints"]
+        reported["data"]["incident"]["endpoints"]
             .as_array()
             .unwrap()
             .len(),
         10,
-        "{told}"
+        "{reported}"
     );
     world.openai.set_scenario(Scenario::healthy());
     assert_eq!(next(&mut world).await["type"], "incident.resolved");
@@ -354,12 +362,12 @@ async fn a_maintenance_is_silent_and_its_end_is_not() {
     let mut daemon = watched(&world, &window).await;
     world.openai.set_scenario(outage());
     daemon.event("incident.opened").await;
-    let told = next(&mut world).await;
-    assert_eq!(told["type"], "incident.opened");
-    let at = chrono::DateTime::parse_from_rfc3339(told["timestamp"].as_str().unwrap()).unwrap();
+    let reported = next(&mut world).await;
+    assert_eq!(reported["type"], "incident.opened");
+    let at = chrono::DateTime::parse_from_rfc3339(reported["timestamp"].as_str().unwrap()).unwrap();
     assert!(
         at >= end,
-        "nothing is told before the end of the window: {at}"
+        "nothing is sent before the end of the window: {at}"
     );
     assert_eq!(daemon.stop().await, Some(0));
 }
@@ -409,24 +417,24 @@ async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
     let lock = rusqlite::Connection::open(world.store()).unwrap();
     lock.busy_timeout(PATIENCE).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let told = next(&mut world).await;
-    assert_eq!(told["type"], "monitor.store");
+    let reported = next(&mut world).await;
+    assert_eq!(reported["type"], "monitor.store");
     assert!(
-        told["data"]["title"]
+        reported["data"]["title"]
             .as_str()
             .unwrap()
             .contains("cannot write its database"),
-        "{told}"
+        "{reported}"
     );
     lock.execute_batch("COMMIT").unwrap();
-    let told = next(&mut world).await;
-    assert_eq!(told["type"], "monitor.store");
+    let reported = next(&mut world).await;
+    assert_eq!(reported["type"], "monitor.store");
     assert!(
-        told["data"]["title"]
+        reported["data"]["title"]
             .as_str()
             .unwrap()
             .contains("database writes recovered after"),
-        "{told}"
+        "{reported}"
     );
     assert_eq!(daemon.stop().await, Some(0));
 }

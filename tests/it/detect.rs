@@ -65,7 +65,7 @@ fn the_traces_give_the_golden_events() {
 
 const DOMAINS: [&str; 4] = ["alpha", "alpha", "alpha", "beta"];
 
-fn roster() -> BTreeMap<String, Policy> {
+fn policies() -> BTreeMap<String, Policy> {
     let policy = |i: usize| {
         let thresholds = (i == 3).then_some(3);
         let policy = DetectionPolicy {
@@ -119,31 +119,31 @@ fn observations(history: Vec<(i64, usize, ProbeResult)>) -> Vec<Observation> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Going on from a checkpoint is the same as never having stopped.
+    /// Resuming from a checkpoint is the same as never having stopped.
     #[test]
     fn state_is_a_fold(history in prop::collection::vec(probe(), 1..300), cut in 0.0..1.0_f64) {
         let seen = observations(history);
         let cut = (seen.len() as f64 * cut) as usize;
-        let roster = roster();
-        let mut whole = Detector::default();
+        let policies = policies();
+        let mut uninterrupted = Detector::default();
         let mut parts = Detector::default();
         for (i, observation) in seen.iter().enumerate() {
             if i == cut {
                 parts = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
             }
-            prop_assert_eq!(whole.observe(&roster, observation), parts.observe(&roster, observation));
+            prop_assert_eq!(uninterrupted.observe(&policies, observation), parts.observe(&policies, observation));
         }
-        prop_assert_eq!(whole, parts);
+        prop_assert_eq!(uninterrupted, parts);
     }
 
     /// Never two open alerts of an endpoint, and nothing is resolved that was not open.
     #[test]
     fn what_is_opened_is_resolved_before_it_opens_again(history in prop::collection::vec(probe(), 1..400)) {
-        let roster = roster();
+        let policies = policies();
         let mut detector = Detector::default();
         let mut open: BTreeMap<(String, bool), bool> = BTreeMap::new();
         for observation in observations(history) {
-            for note in detector.observe(&roster, &observation).notes {
+            for note in detector.observe(&policies, &observation).notes {
                 let account = note.cause == DetectedCause::Account;
                 let is_open = open.entry((note.endpoint.clone(), account)).or_default();
                 match note.event {
@@ -180,7 +180,7 @@ proptest! {
             .collect();
         let mut running = Detector::default();
         for observation in before {
-            running.observe(&roster(), observation);
+            running.observe(&policies(), observation);
         }
         let checkpoint = serde_json::to_string(&running).unwrap();
         let mut restarted: Detector = serde_json::from_str(&checkpoint).unwrap();
@@ -212,11 +212,11 @@ proptest! {
                 arrived.sort_by(|a, b| {
                     canonical_order(a.end, &a.endpoint).cmp(&canonical_order(b.end, &b.endpoint))
                 });
-                arrived.iter().map(|o| detector.observe(&roster(), o)).collect::<Vec<_>>()
+                arrived.iter().map(|o| detector.observe(&policies(), o)).collect::<Vec<_>>()
             };
-            let told = fold(&mut one, arrived.clone());
+            let reported = fold(&mut one, arrived.clone());
             arrived.rotate_left(turn);
-            prop_assert_eq!(told, fold(&mut other, arrived));
+            prop_assert_eq!(reported, fold(&mut other, arrived));
         }
         prop_assert_eq!(one, other);
     }
@@ -237,9 +237,9 @@ proptest! {
                 result: ProbeResult::Good(Some(reading)),
             }));
         }
-        let (roster, mut detector) = (roster(), Detector::default());
+        let (policies, mut detector) = (policies(), Detector::default());
         let mut open = BTreeSet::new();
-        for note in seen.iter().flat_map(|o| detector.observe(&roster, o).notes) {
+        for note in seen.iter().flat_map(|o| detector.observe(&policies, o).notes) {
             let key = (note.endpoint, note.cause == DetectedCause::Account);
             match note.event {
                 DetectorEventKind::Open | DetectorEventKind::Join | DetectorEventKind::Escalate => drop(open.insert(key)),
@@ -253,10 +253,10 @@ proptest! {
     /// A look is never arranged in the past, nor after the grid would look anyway.
     #[test]
     fn looks_lie_between_now_and_the_grid(history in prop::collection::vec(probe(), 1..300)) {
-        let roster = roster();
+        let policies = policies();
         let mut detector = Detector::default();
         for observation in observations(history) {
-            for (endpoint, at) in detector.observe(&roster, &observation).rechecks {
+            for (endpoint, at) in detector.observe(&policies, &observation).rechecks {
                 prop_assert!(at > observation.end);
                 if endpoint == observation.endpoint {
                     prop_assert!(at < observation.next_tick);
@@ -273,12 +273,12 @@ fn consecutive_failures_for_those_who_want_them() {
         success_threshold: Some(2),
         ..DetectionPolicy::default()
     };
-    let roster = BTreeMap::from([(
+    let policies = BTreeMap::from([(
         "e".to_owned(),
         Policy::new(&policy, Duration::from_mins(1), "d".to_owned()),
     )]);
     let mut detector = Detector::default();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for (i, good) in [true, false, false, true, false, false, false, true, true]
         .into_iter()
         .enumerate()
@@ -300,15 +300,15 @@ fn consecutive_failures_for_those_who_want_them() {
             next_tick: at + Duration::from_mins(1),
             result,
         };
-        let verdict = detector.observe(&roster, &seen);
+        let verdict = detector.observe(&policies, &seen);
         assert!(
             verdict.rechecks.is_empty(),
             "consecutive probes of the grid"
         );
-        told.extend(verdict.notes.into_iter().map(|n| (i, n.event)));
+        reported.extend(verdict.notes.into_iter().map(|n| (i, n.event)));
     }
     assert_eq!(
-        told,
+        reported,
         [
             (6, DetectorEventKind::Open),
             (8, DetectorEventKind::Resolved)
@@ -320,7 +320,7 @@ fn consecutive_failures_for_those_who_want_them() {
 /// what the hours are remembered to be like must not make the level faster than any probe was.
 #[test]
 fn a_rush_that_has_ended_makes_no_other_hour_slow() {
-    let roster = BTreeMap::from([(
+    let policies = BTreeMap::from([(
         "e".to_owned(),
         Policy::new(
             &DetectionPolicy::default(),
@@ -344,7 +344,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
             next_tick: start + Duration::from_mins(1),
             result: ProbeResult::Good(Some(reading)),
         };
-        detector.observe(&roster, &seen).notes
+        detector.observe(&policies, &seen).notes
     };
     // The epoch was a Thursday: Monday is day 4.
     for day in 4..9 {
@@ -364,7 +364,7 @@ fn minutes(
     policy: &DetectionPolicy,
     readings: impl Iterator<Item = (f64, Option<bool>)>,
 ) -> Vec<(usize, DetectorEventKind, bool)> {
-    let roster = BTreeMap::from([(
+    let policies = BTreeMap::from([(
         "e".to_owned(),
         Policy::new(policy, Duration::from_mins(1), "d".to_owned()),
     )]);
@@ -390,7 +390,7 @@ fn minutes(
         };
         noted.extend(
             detector
-                .observe(&roster, &seen)
+                .observe(&policies, &seen)
                 .notes
                 .into_iter()
                 .map(|n| (i, n.event, n.new_normal)),
@@ -470,7 +470,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
             sensitivity,
             ..DetectionPolicy::default()
         };
-        let roster = BTreeMap::from([(
+        let policies = BTreeMap::from([(
             "e".to_owned(),
             Policy::new(&policy, Duration::from_mins(1), "d".to_owned()),
         )]);
@@ -494,7 +494,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
                 result,
             };
             detector
-                .observe(&roster, &seen)
+                .observe(&policies, &seen)
                 .notes
                 .iter()
                 .any(|n| n.event == DetectorEventKind::Open)
@@ -511,7 +511,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
         Duration::from_mins(1),
         "d".to_owned(),
     );
-    let roster = BTreeMap::from([("e".to_owned(), policy)]);
+    let policies = BTreeMap::from([("e".to_owned(), policy)]);
     let mut detector = Detector::default();
     let mut opened = Vec::new();
     let usual = (-2160..0).map(|minute| (minute * 60, false, 1));
@@ -534,7 +534,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
             next_tick,
             result,
         };
-        let notes = detector.observe(&roster, &seen).notes;
+        let notes = detector.observe(&policies, &seen).notes;
         opened.extend(
             notes
                 .iter()
@@ -630,7 +630,7 @@ fn a_refusal_that_passes_is_a_blip() {
         Duration::from_mins(1),
         "d".to_owned(),
     );
-    let roster = BTreeMap::from([("e".to_owned(), policy)]);
+    let policies = BTreeMap::from([("e".to_owned(), policy)]);
     let mut detector = Detector::default();
     let refused = ProbeResult::Account {
         rate_limited: false,
@@ -657,7 +657,7 @@ fn a_refusal_that_passes_is_a_blip() {
             next_tick,
             result,
         };
-        let verdict = detector.observe(&roster, &seen);
+        let verdict = detector.observe(&policies, &seen);
         assert_eq!(verdict.notes, []);
         verdict
             .blips

@@ -201,16 +201,16 @@ async fn an_unconfirmed_drill_is_reported_once_to_others() {
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(out.contains("oncall"), "{out}");
     daemon.event("drill.unconfirmed").await;
-    let told = loop {
+    let reported = loop {
         let request = world.hook.next().await;
         let hook: Value = serde_json::from_slice(&request.body).unwrap();
         if hook["data"]["details"]["drill"].is_string() {
             break hook;
         }
     };
-    assert_eq!(told["type"], "monitor.delivery");
+    assert_eq!(reported["type"], "monitor.delivery");
     assert_eq!(
-        told["data"]["title"],
+        reported["data"]["title"],
         "nobody confirmed the drill of the channel `oncall`"
     );
     assert_eq!(daemon.stop().await, Some(0));
@@ -364,8 +364,8 @@ fn the_real_detector_decides_when_the_simulated_outage_is_one() {
 fn drills_are_started_by_the_calendar_and_once() {
     let config = core_config("[drill]\nevery = \"weekly\"\n");
     let core = MonitorState::new(config.clone(), 1.0);
-    let mut desk = NotificationScheduler::default();
-    let mut due = |at: Timestamp| desk.is_drill_due(&config, &core.snapshot(at));
+    let mut notifications = NotificationScheduler::default();
+    let mut due = |at: Timestamp| notifications.is_drill_due(&config, &core.snapshot(at));
     let hour = |n: i64| Timestamp(NOON.0 + n * 3_600_000);
     assert!(!due(NOON), "the first one is the next Monday's");
     assert!(!due(hour(24 * 5)));
@@ -383,11 +383,11 @@ fn drills_are_started_by_the_calendar_and_once() {
 fn a_receiver_that_keeps_alerts_gets_the_end() {
     let config = core_config("");
     let core = MonitorState::new(config.clone(), 1.0);
-    let mut desk = NotificationScheduler::default();
+    let mut notifications = NotificationScheduler::default();
     let all = ["hook".to_owned(), "pager".to_owned()];
     let incident = rehearse(&config, NOON);
-    let messages = desk.start_drill(Uuid::nil(), &all, incident.as_ref(), &config, NOON);
-    let outgoing = desk.tick(NOON, &config, &core.snapshot(NOON), &[]);
+    let messages = notifications.start_drill(Uuid::nil(), &all, incident.as_ref(), &config, NOON);
+    let outgoing = notifications.tick(NOON, &config, &core.snapshot(NOON), &[]);
     let seen: Vec<_> = outgoing
         .iter()
         .map(|o| {
@@ -407,27 +407,29 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
     assert_eq!(outgoing[0].notice.id, id);
     // The clock is set forward by a day: the time to confirm is as long as before.
     let day = Duration::from_hours(25);
-    desk.move_along(day.as_millis() as i64);
+    notifications.move_along(day.as_millis() as i64);
     assert!(
-        desk.report_unconfirmed_drills(&config, NOON + day)
+        notifications
+            .report_unconfirmed_drills(&config, NOON + day)
             .is_empty()
     );
     assert!(matches!(
-        desk.confirm_drill(id, NOON + day, "link"),
+        notifications.confirm_drill(id, NOON + day, "link"),
         Confirmation::Confirmed(_)
     ));
     assert!(matches!(
-        desk.confirm_drill(id, NOON + day, "link"),
+        notifications.confirm_drill(id, NOON + day, "link"),
         Confirmation::Already(_)
     ));
     assert_eq!(
-        desk.confirm_drill(Uuid::max(), NOON, "link"),
+        notifications.confirm_drill(Uuid::max(), NOON, "link"),
         Confirmation::Unknown
     );
-    let late = desk.report_unconfirmed_drills(&config, NOON + day * 2);
+    let late = notifications.report_unconfirmed_drills(&config, NOON + day * 2);
     assert_eq!(late.len(), 1, "the pager's");
     assert!(
-        desk.report_unconfirmed_drills(&config, NOON + day * 3)
+        notifications
+            .report_unconfirmed_drills(&config, NOON + day * 3)
             .is_empty()
     );
 }
@@ -439,7 +441,7 @@ fn real_messages_go_before_a_drill() {
         channel: "mail".to_owned(),
         not_before: None,
         notice: notice(r#type, None, Timestamp(at)),
-        whole: false,
+        supersedes_opening: false,
     };
     let outgoing = vec![
         queued(NoticeType::Drill, 1000),

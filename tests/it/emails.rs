@@ -48,7 +48,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
             },
         ),
         (
-            "over before it was told",
+            "over before it was sent",
             Notice {
                 already_over: true,
                 incident: resolved,

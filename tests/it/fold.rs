@@ -61,16 +61,16 @@ fn shot() -> impl Strategy<Value = Shot> {
     )
 }
 
-/// Stretches in which one endpoint, or all of a provider, behaves in one way: what random shots alone hardly make.
+/// Periods in which one endpoint, or all of a provider, behaves in one way: random samples alone hardly make them.
 fn history() -> impl Strategy<Value = Vec<Sample>> {
-    let stretch = (
+    let period = (
         prop::collection::vec(shot(), 1..60),
         prop::option::of((0_usize..4, prop::option::of(shot()))),
     );
-    prop::collection::vec(stretch, 1..6).prop_map(|stretches| {
+    prop::collection::vec(period, 1..6).prop_map(|periods| {
         let mut at = START;
         let mut samples = Vec::new();
-        for (shots, same) in stretches {
+        for (shots, same) in periods {
             for (seconds, endpoint, ms, fault) in shots {
                 at = at + Duration::from_secs(seconds.unsigned_abs());
                 let (endpoint, ms, fault) = match &same {
@@ -125,19 +125,19 @@ proptest! {
     fn a_restart_changes_nothing(samples in history(), cut in 0.0..1.0_f64) {
         let config = configuration("");
         let cut = (samples.len() as f64 * cut) as usize;
-        let mut whole = MonitorState::new(config.clone(), 1.0);
+        let mut uninterrupted = MonitorState::new(config.clone(), 1.0);
         let mut parts = MonitorState::new(config.clone(), 1.0);
         for (i, sample) in samples.iter().enumerate() {
             if i == cut {
                 parts = MonitorState::resume(config.clone(), 1.0, &parts.checkpoint(), sample.started_at).unwrap();
             }
-            let (a, b) = (whole.step(sample.clone()), parts.step(sample.clone()));
+            let (a, b) = (uninterrupted.step(sample.clone()), parts.step(sample.clone()));
             prop_assert_eq!(trace(&a), trace(&b));
         }
-        prop_assert_eq!(whole.checkpoint(), parts.checkpoint());
+        prop_assert_eq!(uninterrupted.checkpoint(), parts.checkpoint());
     }
 
-    /// Other settings from some moment on: the same whether the daemon was told to reload or started anew with them.
+    /// Other settings from some moment on: the same whether the daemon reloaded or restarted with them.
     #[test]
     fn a_reload_is_a_restart_with_other_settings(samples in history(), cut in 0.0..1.0_f64) {
         let (before, after) = (configuration(""), configuration("alert_after = \"30s\"\nsensitivity = \"high\""));
@@ -155,7 +155,7 @@ proptest! {
         }
     }
 
-    /// Every incident is opened once and is resolved once or goes on; no endpoint is in two of one kind.
+    /// Every incident is opened once and is resolved once or stays open; no endpoint is in two of one kind.
     #[test]
     fn incidents_are_opened_once_and_end_once(samples in history()) {
         let mut core = MonitorState::new(configuration(""), 1.0);
@@ -202,7 +202,7 @@ proptest! {
     }
 }
 
-/// People know that it is midnight; a pager that was told that the budget is spent keeps that until it is told otherwise.
+/// People know that it is midnight; a pager keeps the alert about the budget until it is resolved.
 #[test]
 fn the_end_of_a_spent_budget_is_told_only_to_receivers_that_keep_its_beginning() {
     let pager = "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";

@@ -332,16 +332,16 @@ fn every_receiver_gets_every_notice_in_its_own_format() {
 #[test]
 fn payloads_are_what_the_receivers_own_schemas_ask_for() {
     let card = |body: &Value| body["attachments"][0]["content"].clone();
-    let whole = |body: &Value| body.clone();
+    let unchanged = |body: &Value| body.clone();
     let checks: [(&str, jsonschema::Validator, Pick<'_>); 4] = [
-        ("slack", schema("slack-webhook", None), &whole),
-        ("discord", schema("discord-webhook", None), &whole),
+        ("slack", schema("slack-webhook", None), &unchanged),
+        ("discord", schema("discord-webhook", None), &unchanged),
         (
             "teams",
             schema("adaptive-card-1.5", Some("#/definitions/AdaptiveCard")),
             &card,
         ),
-        ("pagerduty", schema("pagerduty-events-v2", None), &whole),
+        ("pagerduty", schema("pagerduty-events-v2", None), &unchanged),
     ];
     let long = "words \"and\" <more> & ".repeat(2000);
     for (name, webhook) in webhooks() {
@@ -410,7 +410,7 @@ fn an_escalation_ends_alertmanagers_milder_alert_unless_it_is_that_alert() {
         .iter()
         .find(|(name, _)| name == "alertmanager")
         .unwrap();
-    let told = |attribution| {
+    let reported = |attribution| {
         let mut worse = notice(NoticeType::Escalated);
         let incident = worse.incident.as_mut().unwrap();
         (incident.status, incident.attribution) = (Status::Outage, attribution);
@@ -433,10 +433,13 @@ fn an_escalation_ends_alertmanagers_milder_alert_unless_it_is_that_alert() {
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        told(Attribution::Provider),
+        reported(Attribution::Provider),
         alerts(&[("critical", false), ("warning", true)])
     );
-    assert_eq!(told(Attribution::Account), alerts(&[("warning", false)]));
+    assert_eq!(
+        reported(Attribution::Account),
+        alerts(&[("warning", false)])
+    );
 }
 
 #[test]
@@ -475,9 +478,9 @@ fn an_address_without_a_path_gets_the_receivers_own() {
         shown("telegram", &format!("{local}token = \"1:a\"\nchat_id = 7")),
         "http://127.0.0.1:8080/bot1:a/sendMessage"
     );
-    let whole = "url = \"http://127.0.0.1:8080/bot1:a/sendMessage\"\nchat_id = \"@ops\"";
+    let complete = "url = \"http://127.0.0.1:8080/bot1:a/sendMessage\"\nchat_id = \"@ops\"";
     assert_eq!(
-        shown("telegram", whole),
+        shown("telegram", complete),
         "http://127.0.0.1:8080/bot1:a/sendMessage"
     );
     assert_eq!(
@@ -514,7 +517,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
         .contains("1 to 5")
     );
     assert!(error("kind = \"exec\"").contains("missing key `command`"));
-    assert!(error("kind = \"exec\"\ncommand = [\"notify\"]").contains("whole path"));
+    assert!(error("kind = \"exec\"\ncommand = [\"notify\"]").contains("full path"));
     assert!(error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` says nothing"));
     assert!(error("kind = \"webex\"").contains("missing keys `token` and `room`"));
     let matrix = format!("kind = \"matrix\"\n{url}\ntoken = \"t\"\nroom = \"#ops:example.org\"");

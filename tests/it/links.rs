@@ -15,7 +15,7 @@ pub(crate) fn decoded(mail: &[u8]) -> String {
     text.replace("=3D", "=").replace("\r\n", "\n")
 }
 
-/// The status and the whole answer of one request.
+/// The status and the complete answer of one request.
 pub(crate) async fn ask(
     address: SocketAddr,
     method: &str,

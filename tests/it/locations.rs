@@ -16,9 +16,9 @@ fn body(request: &Request) -> Value {
 }
 
 /// The messages about incidents that `world` received: type, incident id, notification id.
-fn told(world: &World) -> Vec<(String, String, String)> {
+fn reported(world: &World) -> Vec<(String, String, String)> {
     let requests = world.hook.requests();
-    let told = requests.iter().map(|r| body(r)).map(|b| {
+    let reported = requests.iter().map(|r| body(r)).map(|b| {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         (
             text(&b["type"]),
@@ -26,7 +26,8 @@ fn told(world: &World) -> Vec<(String, String, String)> {
             text(&b["data"]["notification_id"]),
         )
     });
-    told.filter(|(kind, ..)| kind.starts_with("incident."))
+    reported
+        .filter(|(kind, ..)| kind.starts_with("incident."))
         .collect()
 }
 
@@ -38,7 +39,7 @@ fn config(world: &World, hub: &World, location: &str, store: &str, more: &str) -
     format!("{own}\n[store]\nurl = {store:?}\n{more}\n{}", hub.webhook())
 }
 
-/// Daemons at `places`, all of which tell the webhook of the first one's world.
+/// Daemons at `places`, all of which notify the webhook of the first one's world.
 async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<World>, Vec<Daemon>) {
     let mut worlds = Vec::new();
     for _ in places {
@@ -180,11 +181,13 @@ async fn one_location_alone_is_an_incident_of_that_location() {
         daemon.event("incident.resolved").await;
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }
-    let told = told(&worlds[0]);
-    let ids: BTreeSet<_> = told.iter().map(|(.., id)| id).collect();
-    assert_eq!(ids.len(), told.len(), "each once: {told:?}");
-    let opened = told.iter().filter(|(kind, ..)| kind == "incident.opened");
-    assert_eq!(opened.count(), 1, "{told:?}");
+    let reported = reported(&worlds[0]);
+    let ids: BTreeSet<_> = reported.iter().map(|(.., id)| id).collect();
+    assert_eq!(ids.len(), reported.len(), "each once: {reported:?}");
+    let opened = reported
+        .iter()
+        .filter(|(kind, ..)| kind == "incident.opened");
+    assert_eq!(opened.count(), 1, "{reported:?}");
 }
 
 /// The samples that `world`'s command line exports.
@@ -242,9 +245,13 @@ async fn a_daemon_without_the_store_spools_and_notifies_alone() {
     for daemon in &mut daemons {
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }
-    let told = told(&worlds[0]);
-    let kinds: Vec<_> = told.iter().map(|(kind, ..)| kind.as_str()).collect();
-    assert_eq!(kinds, ["incident.opened", "incident.resolved"], "{told:?}");
+    let reported = reported(&worlds[0]);
+    let kinds: Vec<_> = reported.iter().map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["incident.opened", "incident.resolved"],
+        "{reported:?}"
+    );
     // Every sample is there once, with its original times, at both daemons.
     let stored = server.query(
         "monitor",
@@ -325,19 +332,23 @@ async fn a_notification_of_a_killed_daemon_is_sent_by_another() {
     for daemon in &mut daemons {
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }
-    let told = told(&worlds[0]);
-    let incidents: BTreeSet<_> = told.iter().map(|(_, id, _)| id).collect();
-    assert_eq!(incidents.len(), opened, "none lost, none doubled: {told:?}");
+    let reported = reported(&worlds[0]);
+    let incidents: BTreeSet<_> = reported.iter().map(|(_, id, _)| id).collect();
+    assert_eq!(
+        incidents.len(),
+        opened,
+        "none lost, none doubled: {reported:?}"
+    );
     for id in incidents {
-        let of_it: Vec<_> = told.iter().filter(|(_, i, _)| i == id).collect();
+        let of_it: Vec<_> = reported.iter().filter(|(_, i, _)| i == id).collect();
         let ids: BTreeSet<_> = of_it.iter().map(|(kind, _, id)| (kind, id)).collect();
         let firsts = ids.iter().filter(|(kind, _)| *kind == "incident.opened");
-        assert_eq!(firsts.count(), 1, "one id: {told:?}");
-        assert_eq!(of_it[0].0, "incident.opened", "in order: {told:?}");
+        assert_eq!(firsts.count(), 1, "one id: {reported:?}");
+        assert_eq!(of_it[0].0, "incident.opened", "in order: {reported:?}");
         assert_eq!(
             of_it[of_it.len() - 1].0,
             "incident.resolved",
-            "in order: {told:?}"
+            "in order: {reported:?}"
         );
     }
     let waiting = server.query(
@@ -345,7 +356,7 @@ async fn a_notification_of_a_killed_daemon_is_sent_by_another() {
         "SELECT coalesce(string_agg(concat_ws(' ', seq, kind, attempts, error, claimed_until), ','), 'none')
          FROM llmwatch_outbox WHERE state = 'pending'",
     );
-    assert_eq!(waiting, "none", "{told:?}");
+    assert_eq!(waiting, "none", "{reported:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,7 +422,7 @@ async fn a_history_moves_to_the_shared_store_and_may_be_interrupted() {
         server.query("monitor", "SELECT count(*) FROM llmwatch_incident"),
         "1"
     );
-    // The daemon goes on with the shared store: the numbers go on, and nothing is taken twice.
+    // The daemon continues with the shared store: the numbers continue, and nothing is taken twice.
     world.write(&config(&world, &world, "fra1", &store, ""));
     let mut daemon = world.run();
     daemon.event("probe.completed").await;

@@ -1,6 +1,9 @@
 //! One binary for all integration tests, so that they link once.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot continue should stop"
+)]
 
 mod advice;
 mod alerting;

@@ -43,7 +43,7 @@ fn latencies(probes: u32, seed: u64) -> Vec<u8> {
     sketch.to_bytes()
 }
 
-/// Gives each endpoint of the world one rollup of `resolution` for each of the last `count` stretches.
+/// Gives each endpoint of the world one rollup of `resolution` for each of the last `count` periods.
 fn history(world: &World, endpoints: usize, resolution: Resolution, count: i64) {
     drop(Store::open(&world.store()).unwrap());
     let mut connection = rusqlite::Connection::open(world.store()).unwrap();
@@ -155,7 +155,7 @@ fn due_since(world: &World, at: Timestamp) {
     let state = serde_json::json!({"reported_until": at}).to_string();
     connection
         .execute(
-            "INSERT INTO desk (id, state) VALUES (1, ?1)
+            "INSERT INTO notification_state (id, state) VALUES (1, ?1)
              ON CONFLICT (id) DO UPDATE SET state = excluded.state",
             [state],
         )

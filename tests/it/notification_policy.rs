@@ -1,4 +1,4 @@
-//! Who is told what, with the real binary: advice, escalation, reminders, quiet hours.
+//! Which channel gets what, with the real binary: advice, escalation, reminders, quiet hours.
 
 use chrono::{TimeDelta, Timelike};
 use llmwatch_simulator::{Request, Scenario};
@@ -22,26 +22,26 @@ async fn advice_reaches_whoever_asks_for_it_once() {
     for _ in 0..6 {
         daemon.event("probe.completed").await;
     }
-    let told = body(
+    let reported = body(
         &tokio::time::timeout(PATIENCE, world.hook.next())
             .await
             .expect("advice comes"),
     );
     assert_eq!(
-        (&told["type"], &told["data"]["reason"]),
+        (&reported["type"], &reported["data"]["reason"]),
         (&"advice.given".into(), &"advice".into())
     );
-    let advice = &told["data"]["details"]["advice"][0];
+    let advice = &reported["data"]["details"]["advice"][0];
     assert_eq!(
         (&advice["endpoint"], &advice["kind"]),
         (&"openai-chat".into(), &"headroom".into())
     );
     assert!(
-        told["data"]["title"]
+        reported["data"]["title"]
             .as_str()
             .unwrap()
             .contains("4% of the account's rate limit"),
-        "{told}"
+        "{reported}"
     );
     assert_eq!(world.hook.requests().len(), 1, "not with every probe");
     assert!(world.mail.messages().is_empty(), "nobody else is bothered");
@@ -90,7 +90,7 @@ async fn one_hears_at_once_and_again_another_only_if_it_lasts_and_nobody_in_quie
     let opened_at =
         chrono::DateTime::parse_from_rfc3339(opened["opened_at"].as_str().unwrap()).unwrap();
     let waited = mail.received_at.0 - opened_at.timestamp_millis();
-    assert!(waited >= 5_000, "it is told after its time: {waited} ms");
+    assert!(waited >= 5_000, "it is sent after its time: {waited} ms");
     let types = || {
         world
             .hook
@@ -110,7 +110,7 @@ async fn one_hears_at_once_and_again_another_only_if_it_lasts_and_nobody_in_quie
     daemon.event("incident.resolved").await;
     let end = tokio::time::timeout(PATIENCE, world.mail.next())
         .await
-        .expect("its end is told as well");
+        .expect("its end is sent as well");
     assert!(String::from_utf8_lossy(&end.data).contains("Subject: [RESOLVED"));
     assert!(
         world.hook.requests().iter().all(|r| r.path == "/alerts"),

@@ -41,7 +41,7 @@ fn labels(point: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn whole(value: &Value) -> u64 {
+fn integer(value: &Value) -> u64 {
     value.as_u64().unwrap()
 }
 
@@ -124,9 +124,9 @@ async fn a_collector_gets_the_metrics_under_the_names_of_the_conventions() {
             .as_array()
             .unwrap()
             .iter()
-            .map(whole)
+            .map(integer)
             .collect();
-        assert_eq!(counts.iter().sum::<u64>(), whole(&point["count"]));
+        assert_eq!(counts.iter().sum::<u64>(), integer(&point["count"]));
         assert_eq!(point["explicitBounds"][0], 0.01);
         assert_eq!(
             (

@@ -86,7 +86,7 @@ async fn receive(
     });
     if kill {
         receiver.kills.send(()).unwrap();
-        // The sender dies before it hears an answer.
+        // The sender dies before it gets an answer.
         std::future::pending::<()>().await;
     }
     match answer {
@@ -197,7 +197,7 @@ impl Scene {
             channel: channel.to_owned(),
             not_before: None,
             notice: notice.clone(),
-            whole: false,
+            supersedes_opening: false,
         }];
         self.store
             .commit(&[Commit {
@@ -310,7 +310,7 @@ fn queued(channel: &str, notice: Notice) -> Commit {
         channel: channel.to_owned(),
         not_before: None,
         notice,
-        whole: false,
+        supersedes_opening: false,
     }];
     Commit {
         outgoing,
@@ -469,8 +469,8 @@ fn answers() -> impl Strategy<Value = Vec<(Answer, bool)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever fails and whenever it is killed: each decided notice is told at least once, in its order for its channel
-    /// and incident, and what comes again comes under the same id. A beginning that is told after the end says so, and
+    /// Whatever fails and whenever it is killed: each decided notice is sent at least once, in its order for its channel
+    /// and incident, and what comes again comes under the same id. A beginning that is sent after the end says so, and
     /// stands for all.
     #[test]
     fn each_notice_is_told_at_least_once_in_order_and_repeats_keep_their_id(decided in decisions(), plan in answers()) {
@@ -498,17 +498,17 @@ proptest! {
                     .iter()
                     .filter(|c| c.taken && c.path == channel && c.body["data"]["incident"]["number"] == number)
                     .collect();
-                let mut told: Vec<_> = taken.iter().map(|c| c.id.clone()).collect();
-                told.dedup();
+                let mut reported: Vec<_> = taken.iter().map(|c| c.id.clone()).collect();
+                reported.dedup();
                 let over = taken.last().is_some_and(|c| c.body["data"]["incident"]["state"] == "resolved");
-                let stands_for_all = told.len() == 1 && over && told.first() == wanted.first();
-                prop_assert!(told == wanted || stands_for_all, "{channel} {number}: {told:?} of {wanted:?}");
+                let stands_for_all = reported.len() == 1 && over && reported.first() == wanted.first();
+                prop_assert!(reported == wanted || stands_for_all, "{channel} {number}: {reported:?} of {wanted:?}");
             }
         }
     }
 }
 
-/// A receiver that took the beginning but could not say so in time leaves the repeat aside, since it knows its id: what
+/// A receiver that took the beginning but could not say so in time ignores the repeat, since it knows its id: what
 /// the repeat says of the end would be lost on it.
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_may_have_the_beginning_is_told_the_end_as_well() {
@@ -528,7 +528,7 @@ async fn a_receiver_that_may_have_the_beginning_is_told_the_end_as_well() {
     assert_eq!(kept, ["incident.opened", "incident.resolved"]);
 }
 
-/// Of two recipients one got the beginning at once, the other only when it was over: the first one hears of the end too.
+/// Of two recipients one got the beginning at once, the other only when it was over: the first one gets the end too.
 #[tokio::test]
 async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_not() {
     let mut sink = MailSink::start(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
@@ -559,7 +559,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
             channel: "a".to_owned(),
             not_before: None,
             notice,
-            whole: false,
+            supersedes_opening: false,
         }];
         store
             .commit(&[Commit {
@@ -621,12 +621,12 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
         came.push((mail.to[0].clone(), over));
     }
     came[1..].sort();
-    let told = [
+    let reported = [
         ("bob@example.com", false),
         ("ann@example.com", true),
         ("bob@example.com", true),
     ];
-    assert_eq!(came, told.map(|(who, over)| (who.to_owned(), over)));
+    assert_eq!(came, reported.map(|(who, over)| (who.to_owned(), over)));
     stop.cancel();
     worker.await.unwrap().unwrap();
 }

@@ -75,7 +75,8 @@ impl Events {
             let chunk = timeout(PATIENCE, self.answer.chunk())
                 .await
                 .unwrap_or_else(|_| panic!("no `{name}` came"));
-            self.text += std::str::from_utf8(&chunk.unwrap().expect("the stream goes on")).unwrap();
+            self.text +=
+                std::str::from_utf8(&chunk.unwrap().expect("the stream continues")).unwrap();
         }
     }
 

@@ -1,4 +1,4 @@
-//! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is told
+//! An account that is refused may be the provider's mistake; a vendor may speak late; slowness may never end. What is reported
 //! of each is held to what is true.
 
 use llmwatch_core::incident::Change;
@@ -39,7 +39,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-fn told(watch: &Watch) -> Vec<(Change, u64, Attribution)> {
+fn reported(watch: &Watch) -> Vec<(Change, u64, Attribution)> {
     watch
         .changes
         .iter()
@@ -88,7 +88,7 @@ fn two_accounts_that_are_rejected_together_suspect_the_provider() {
         assert!(text.contains("Probably the provider."), "{text}");
         watch.well(10);
         assert_eq!(watch.open(), [], "{fault}");
-        assert_eq!(watch.opened().len(), 1, "{fault}: {:?}", told(&watch));
+        assert_eq!(watch.opened().len(), 1, "{fault}: {:?}", reported(&watch));
     }
 }
 
@@ -181,11 +181,11 @@ fn a_page_that_admits_it_makes_it_the_providers() {
         let [before] = watch.open().try_into().unwrap();
         assert_eq!(before.attribution, Attribution::Account, "{title}");
         let at = Timestamp(START + watch.now * 1000);
-        let mut heard = page(Provider::OpenAi, Some(&at.to_string()));
-        if let Some(page) = &mut heard.page {
+        let mut snapshot = page(Provider::OpenAi, Some(&at.to_string()));
+        if let Some(page) = &mut snapshot.page {
             page.incidents[0].name = title.to_owned();
         }
-        let step = watch.core.hear(heard, at);
+        let step = watch.core.apply_status_feed(snapshot, at);
         let escalated = step.incidents().any(|(change, incident, _)| {
             change == Change::Escalated && incident.attribution == Attribution::Provider
         });
@@ -477,7 +477,10 @@ fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_ref
     watch.minutes(2, None, |name| {
         (name == "opus").then_some(Fault::AccountAuth)
     });
-    assert_eq!(told(&watch), [(Change::Opened, 1, Attribution::Account)]);
+    assert_eq!(
+        reported(&watch),
+        [(Change::Opened, 1, Attribution::Account)]
+    );
     watch.minutes(4, None, |_| Some(Fault::AccountAuth));
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(
@@ -494,9 +497,9 @@ fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_ref
         incident.title
     );
     assert_eq!(
-        told(&watch)[1],
+        reported(&watch)[1],
         (Change::Escalated, 1, Attribution::Provider),
-        "whoever was told hears of it"
+        "notified channels learn of it"
     );
     watch.well(10);
     assert_eq!(watch.open(), []);
@@ -519,7 +522,7 @@ fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
         watch.open(),
         [],
         "refused from {at_last} on: {:?}",
-        told(&watch)
+        reported(&watch)
     );
 }
 
@@ -568,7 +571,7 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
     assert_eq!(
         turned.0,
         Change::Escalated,
-        "whoever was told of the provider hears of it"
+        "channels notified of the provider learn of it"
     );
     let subject = render::subject(&mail(NoticeType::Escalated, &turned.1), &Locale::default());
     assert!(subject.starts_with("[YOUR ACCOUNT] "), "{subject}");
@@ -578,9 +581,9 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
             && !text.contains("become worse"),
         "{text}"
     );
-    assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
+    assert_eq!(watch.opened().len(), 1, "{:?}", reported(&watch));
 
-    // Whatever else happens to it then is told as always.
+    // Later changes are notified as always.
     watch.minutes(8, None, |name| (name == "opus").then_some(Fault::Http5xx));
     let [outage] = watch.open().try_into().unwrap();
     assert_eq!(
@@ -588,7 +591,7 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
         (Attribution::Provider, "http.5xx")
     );
     watch.well(12);
-    assert_eq!(watch.open(), [], "{:?}", told(&watch));
+    assert_eq!(watch.open(), [], "{:?}", reported(&watch));
 }
 
 #[test]
@@ -619,7 +622,7 @@ fn a_suspicion_ends_when_another_key_of_the_provider_is_let_in() {
     );
     watch.well(3);
     assert_eq!(watch.open(), []);
-    assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
+    assert_eq!(watch.opened().len(), 1, "{:?}", reported(&watch));
 }
 
 #[test]
@@ -662,7 +665,7 @@ fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_fi
         watch.open()[0].attribution,
         Attribution::Provider,
         "{:?}",
-        told(&watch)
+        reported(&watch)
     );
     watch.minutes(6, None, |name| {
         (name == "opus").then_some(Fault::AccountAuth)
@@ -681,7 +684,7 @@ fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_fi
     );
     watch.well(3);
     assert_eq!(watch.open(), []);
-    assert_eq!(watch.opened().len(), 1, "{:?}", told(&watch));
+    assert_eq!(watch.opened().len(), 1, "{:?}", reported(&watch));
 }
 
 #[test]
@@ -722,7 +725,7 @@ fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
             .iter()
             .all(|(change, _)| *change == Change::Updated),
         "{:?}",
-        told(&watch)
+        reported(&watch)
     );
 }
 
@@ -833,7 +836,7 @@ fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
             (Attribution::Provider, names(&["shop"]))
         ],
         "{:?}",
-        told(&watch)
+        reported(&watch)
     );
     let (_, part) = watch
         .changes
@@ -853,7 +856,7 @@ fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
         .collect();
     assert!(
         !lines.is_empty() && lines.iter().all(|l| !l.contains("recovered after")),
-        "it goes on: {lines:?}"
+        "it continues: {lines:?}"
     );
     watch.well(12);
     assert_eq!(watch.open(), []);
@@ -962,10 +965,10 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
     assert_eq!(
         json["new_normal"],
         serde_json::json!(["openai-chat"]),
-        "a machine can tell it from a recovery"
+        "a machine can distinguish it from a recovery"
     );
     watch.well(60);
-    assert_eq!(watch.opened().len(), over.len(), "told once");
+    assert_eq!(watch.opened().len(), over.len(), "notified once");
 }
 
 #[test]
@@ -973,7 +976,9 @@ fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
     let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"m\""));
     watch.well(5);
     let now = |watch: &Watch| Timestamp(START + watch.now * 1000);
-    watch.core.hear(page(Provider::OpenAi, None), now(&watch));
+    watch
+        .core
+        .apply_status_feed(page(Provider::OpenAi, None), now(&watch));
     watch.minutes(5, None, |_| Some(Fault::Http5xx));
     let [incident] = watch.open().try_into().unwrap();
     watch.well(8);
@@ -981,7 +986,7 @@ fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
     let at = now(&watch);
     let step = watch
         .core
-        .hear(page(Provider::OpenAi, Some(&at.to_string())), at);
+        .apply_status_feed(page(Provider::OpenAi, Some(&at.to_string())), at);
     let statuses: Vec<_> = step.vendor_statuses().collect();
     let [(id, official)] = statuses.as_slice() else {
         panic!("{statuses:?}")
@@ -996,9 +1001,11 @@ fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
     );
     assert!(
         step.incidents().next().is_none(),
-        "it is over: nobody is told again"
+        "it is over: nobody is notified again"
     );
-    let later = watch.core.hear(page(Provider::OpenAi, None), at);
+    let later = watch
+        .core
+        .apply_status_feed(page(Provider::OpenAi, None), at);
     assert!(
         later.vendor_statuses().next().is_none(),
         "what was published stays in the record"
@@ -1011,9 +1018,9 @@ fn a_page_that_only_changes_its_colour_is_recorded_and_told_to_nobody() {
     watch.well(5);
     let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
     watch.minutes(5, None, |_| Some(Fault::Http5xx));
-    let mut heard = page(Provider::OpenAi, None);
-    heard.page.as_mut().unwrap().status = Status::Degraded;
-    let step = watch.core.hear(heard, at(&watch));
+    let mut snapshot = page(Provider::OpenAi, None);
+    snapshot.page.as_mut().unwrap().status = Status::Degraded;
+    let step = watch.core.apply_status_feed(snapshot, at(&watch));
     let statuses: Vec<_> = step.vendor_statuses().collect();
     let [(_, official)] = statuses.as_slice() else {
         panic!("{statuses:?}")

@@ -108,14 +108,14 @@ async fn one_refused_of_three_costs_the_others_nothing() {
     assert_eq!(progress.refused[0].0, "bob@example.com");
     assert!(progress.refused[0].1.contains("550"), "{progress:?}");
 
-    // Whoever looks at the outbox learns who does not have it.
+    // The outbox lists who does not have it.
     let store = llmwatch::store::Store::in_memory().unwrap();
     let (channel, notice) = ("mail".to_owned(), opened());
     let outgoing = vec![llmwatch_core::model::Outgoing {
         channel,
         not_before: None,
         notice,
-        whole: false,
+        supersedes_opening: false,
     }];
     store
         .commit(&[llmwatch::store::Commit {
@@ -235,7 +235,7 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
     );
 }
 
-/// A certificate for `name` that ends in this year, and what a server needs to show it; PEM for whoever is to trust it.
+/// A certificate for `name` that ends in this year, and what a server needs to show it; PEM for clients that trust it.
 pub(crate) fn certificate(name: &str, year: i32) -> (Arc<rustls::ServerConfig>, String) {
     let mut wanted = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     wanted.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -298,7 +298,7 @@ async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
 
         let (expired, expired_pem) = certificate("127.0.0.1", 2021);
         let (other, other_pem) = certificate("mail.example.org", 2060);
-        for (config, trusted, told) in [
+        for (config, trusted, reported) in [
             (config, None, "issuer is unknown"),
             (expired, Some(&expired_pem), "expired"),
             (other, Some(&other_pem), "not valid for name"),
@@ -306,9 +306,9 @@ async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
             let (attempt, arrived) = encrypted(tls(config), trusted.map(String::as_str)).await;
             // A person mends it, and wants what waited then.
             let Attempt::Retry { error, .. } = attempt else {
-                panic!("{told}: {attempt:?}")
+                panic!("{reported}: {attempt:?}")
             };
-            assert!(error.contains(told), "{told}: {error}");
+            assert!(error.contains(reported), "{reported}: {error}");
             assert!(error.contains("certificate"), "{error}");
             assert_eq!(arrived, 0, "nothing is sent to it");
         }

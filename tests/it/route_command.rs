@@ -76,7 +76,7 @@ async fn a_watch_writes_the_choice_and_runs_the_program() {
     eventually("two runs", || (read(&runs) == expected).then_some(())).await;
     assert!(!world.directory.path().join("endpoint.new").exists());
 
-    // While the daemon is away the last choice stays, and the watch goes on after.
+    // While the daemon is away the last choice stays, and the watch continues afterwards.
     daemon.kill().await;
     assert_eq!(read(&file), changed);
     let mut daemon = world.run();

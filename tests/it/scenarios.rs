@@ -280,7 +280,7 @@ impl Play {
                 break;
             }
             while read_at <= at {
-                let step = core.hear(self.page(read_at), read_at);
+                let step = core.apply_status_feed(self.page(read_at), read_at);
                 for (id, official) in step.vendor_statuses() {
                     incidents
                         .values_mut()
@@ -441,12 +441,12 @@ fn every_recorded_outage_is_detected_and_attributed() {
     for Expected(id, most, provider, cause, endpoints, soon_s) in RECORD {
         let play = Play::of(id);
         let incidents = play.watch();
-        let told: Vec<_> = incidents
+        let reported: Vec<_> = incidents
             .iter()
             .map(|i| format!("{} {} {:?}", i.opened_at, i.title, i.endpoints))
             .collect();
         let Some(first) = incidents.iter().find(|i| i.provider == provider) else {
-            wrong.push(format!("{id}: not noticed: {told:#?}"));
+            wrong.push(format!("{id}: not noticed: {reported:#?}"));
             continue;
         };
         let mut concerned = first.endpoints.clone();
@@ -463,7 +463,7 @@ fn every_recorded_outage_is_detected_and_attributed() {
             && over.is_some_and(|over| over >= play.end());
         if !is_right {
             wrong.push(format!(
-                "{id}: noticed after {delay_s} s as {}, over at {over:?}: {told:#?}",
+                "{id}: noticed after {delay_s} s as {}, over at {over:?}: {reported:#?}",
                 first.cause
             ));
         }
@@ -529,7 +529,7 @@ fn limits_and_keys_that_are_in_order_are_the_providers_once_confirmed() {
         ),
         (
             "anthropic-2026-04-28",
-            "The provider's own status page admits it: \"Authentication errors\".",
+            "The provider's own status page confirms it: \"Authentication errors\".",
         ),
     ] {
         let incident = &Play::of(id).watch()[0];

@@ -37,7 +37,7 @@ fn forms(text: &str) -> String {
         .collect()
 }
 
-/// An HTTP server that answers every request with 404 and the whole request, and a status page with it as JSON.
+/// An HTTP server that answers every request with 404 and the complete request, and a status page with it as JSON.
 async fn parrot(received: Received) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -37,14 +37,14 @@ pub(crate) fn streaming() -> String {
     )
 }
 
-/// What a raw client heard until the connection ended.
-pub(crate) struct Heard {
+/// What a raw client got until the connection ended.
+pub(crate) struct ClientTranscript {
     pub(crate) bytes: Vec<u8>,
     /// How the connection ended, if not in an orderly way.
     pub(crate) broken: Option<std::io::ErrorKind>,
 }
 
-impl Heard {
+impl ClientTranscript {
     pub(crate) fn head(&self) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         text.split("\r\n\r\n").next().unwrap_or_default().to_owned()
@@ -83,7 +83,7 @@ impl Heard {
 }
 
 /// Sends `request` and listens until the connection ends.
-pub(crate) async fn send(simulator: &Simulator, request: &str) -> Heard {
+pub(crate) async fn send(simulator: &Simulator, request: &str) -> ClientTranscript {
     let mut stream = TcpStream::connect(simulator.addr()).await.unwrap();
     // A connection that is reset at once may fail here already; reading then says the same.
     let _ = stream.write_all(request.as_bytes()).await;
@@ -93,22 +93,22 @@ pub(crate) async fn send(simulator: &Simulator, request: &str) -> Heard {
         .await
         .err()
         .map(|error| error.kind());
-    Heard { bytes, broken }
+    ClientTranscript { bytes, broken }
 }
 
 async fn ask(simulator: &Simulator, path: &str) -> (String, Value) {
-    let heard = send(simulator, &format!("GET {path} HTTP/1.1\r\n\r\n")).await;
+    let got = send(simulator, &format!("GET {path} HTTP/1.1\r\n\r\n")).await;
     (
-        heard.head(),
-        serde_json::from_str(&heard.body()).unwrap_or_default(),
+        got.head(),
+        serde_json::from_str(&got.body()).unwrap_or_default(),
     )
 }
 
 #[tokio::test]
 async fn a_stream_is_what_openai_sends() {
     let simulator = simulator(prompt("")).await;
-    let heard = send(&simulator, &streaming()).await;
-    assert!(heard.head().starts_with("HTTP/1.1 200 OK\r\n"));
+    let got = send(&simulator, &streaming()).await;
+    assert!(got.head().starts_with("HTTP/1.1 200 OK\r\n"));
     for header in [
         "text/event-stream",
         "x-request-id: req_",
@@ -117,12 +117,12 @@ async fn a_stream_is_what_openai_sends() {
         "x-ratelimit-",
     ] {
         assert!(
-            heard.head().contains(header),
+            got.head().contains(header),
             "{header} is missing in {}",
-            heard.head()
+            got.head()
         );
     }
-    let mut events = heard.events();
+    let mut events = got.events();
     assert_eq!(events.pop().as_deref(), Some("[DONE]"));
     let shapes: Vec<String> = events
         .iter()
@@ -153,14 +153,14 @@ async fn the_record_accounts_for_every_byte() {
     use WriteKind::{Done, Finish, Headers, Role, Token, Usage};
 
     let simulator = simulator(Scenario::healthy()).await;
-    let heard = send(&simulator, &streaming()).await;
+    let got = send(&simulator, &streaming()).await;
     simulator.answered(1).await;
     let exchange = &simulator.log()[0];
     let kinds: Vec<WriteKind> = exchange.writes.iter().map(|write| write.kind).collect();
     assert_eq!(kinds, [Headers, Role, Token, Token, Finish, Usage, Done]);
     assert_eq!(
         exchange.writes.iter().map(|write| write.bytes).sum::<u64>(),
-        heard.bytes.len() as u64
+        got.bytes.len() as u64
     );
     assert!(exchange.writes.is_sorted_by_key(|write| write.after));
     assert!(exchange.first(Token).unwrap() >= Scenario::healthy().healthy.first_token_after);
@@ -183,12 +183,12 @@ async fn azure_begins_with_filter_results_and_says_its_region() {
         "/openai/deployments/luna/chat/completions?api-version=2024-10-21",
         "/openai/v1/chat/completions",
     ] {
-        let heard = send(&simulator, &chat(path, &body)).await;
+        let got = send(&simulator, &chat(path, &body)).await;
         assert!(
-            heard.head().contains("x-ms-region: Sweden Central")
-                && heard.head().contains("apim-request-id: ")
+            got.head().contains("x-ms-region: Sweden Central")
+                && got.head().contains("apim-request-id: ")
         );
-        let events: Vec<Value> = heard
+        let events: Vec<Value> = got
             .events()
             .iter()
             .filter_map(|event| serde_json::from_str(event).ok())
@@ -199,7 +199,7 @@ async fn azure_begins_with_filter_results_and_says_its_region() {
             events[2]["choices"][0]["content_filter_results"]["hate"]["severity"],
             "safe"
         );
-        assert_eq!(heard.text(), "pong");
+        assert_eq!(got.text(), "pong");
     }
     simulator.answered(2).await;
     assert_eq!(
@@ -215,7 +215,7 @@ async fn without_streaming_the_answer_is_one_body() {
         "[[rule]]\nanswer = \"fine\"\ntokens = 3\nfinish_reason = \"length\"",
     ))
     .await;
-    let heard = send(
+    let got = send(
         &simulator,
         &chat(
             "/v1/chat/completions",
@@ -223,7 +223,7 @@ async fn without_streaming_the_answer_is_one_body() {
         ),
     )
     .await;
-    let body: Value = serde_json::from_str(&heard.body()).unwrap();
+    let body: Value = serde_json::from_str(&got.body()).unwrap();
     assert_eq!(body["object"], "chat.completion");
     assert_eq!(body["choices"][0]["message"]["content"], "fine");
     assert_eq!(body["choices"][0]["finish_reason"], "length");

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::simulate::{Heard, chat, prompt, send, simulator, streaming};
+use crate::simulate::{ClientTranscript, chat, prompt, send, simulator, streaming};
 
-/// What a client hears that asks for a stream while this one rule holds.
-async fn with_rule(keys: &str) -> Heard {
+/// What a client receives that asks for a stream while this one rule holds.
+async fn with_rule(keys: &str) -> ClientTranscript {
     send(
         &simulator(prompt(&format!("[[rule]]\n{keys}"))).await,
         &streaming(),
@@ -20,7 +20,7 @@ async fn with_rule(keys: &str) -> Heard {
 }
 
 /// As [`with_rule`], without asking for a stream.
-async fn at_once_with_rule(keys: &str) -> Heard {
+async fn at_once_with_rule(keys: &str) -> ClientTranscript {
     let request = chat(
         "/v1/chat/completions",
         &json!({"model": "m", "messages": []}),
@@ -41,7 +41,7 @@ async fn hang_up_after(simulator: &Simulator, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// The record of a client that asks for a stream, hears `count` bytes of it and hangs up.
+/// The record of a client that asks for a stream, reads `count` bytes of it and hangs up.
 async fn abandoned(keys: &str, count: usize) -> (Vec<u8>, Arc<Exchange>) {
     let simulator = simulator(prompt(&format!("[[rule]]\n{keys}"))).await;
     let bytes = hang_up_after(&simulator, count).await;
@@ -98,35 +98,35 @@ async fn error_replies_are_those_of_the_vendors() {
         ("cloudflare_524", 524, "A timeout occurred"),
         ("cloudflare_530", 530, "error code: 1033"),
     ] {
-        let heard = with_rule(&format!("fault = \"{fault}\"")).await;
+        let got = with_rule(&format!("fault = \"{fault}\"")).await;
         assert!(
-            heard.head().starts_with(&format!("HTTP/1.1 {status} ")),
+            got.head().starts_with(&format!("HTTP/1.1 {status} ")),
             "{fault}: {}",
-            heard.head()
+            got.head()
         );
-        assert!(heard.body().contains(says), "{fault}: {}", heard.body());
+        assert!(got.body().contains(says), "{fault}: {}", got.body());
         let from_edge = fault.starts_with("cloudflare")
             || fault.ends_with("edge")
             || fault.ends_with("shedding");
         assert_eq!(
-            heard.head().contains("x-request-id"),
+            got.head().contains("x-request-id"),
             !from_edge,
             "{fault}: {}",
-            heard.head()
+            got.head()
         );
     }
 }
 
 #[tokio::test]
 async fn any_reply_can_be_scripted() {
-    let heard = with_rule(
+    let got = with_rule(
         "status = 418\nbody = \"short\"\nresponse_headers = { retry-after = \"7\", x-request-id = \"\", server = \"pot\" }",
     )
     .await;
-    assert!(heard.head().starts_with("HTTP/1.1 418 I'm a teapot\r\n"));
-    assert!(heard.head().contains("retry-after: 7") && heard.head().contains("server: pot"));
-    assert!(!heard.head().contains("x-request-id") && !heard.head().contains("cloudflare"));
-    assert_eq!(heard.body(), "short");
+    assert!(got.head().starts_with("HTTP/1.1 418 I'm a teapot\r\n"));
+    assert!(got.head().contains("retry-after: 7") && got.head().contains("server: pot"));
+    assert!(!got.head().contains("x-request-id") && !got.head().contains("cloudflare"));
+    assert_eq!(got.body(), "short");
     let error: Value = serde_json::from_str(&with_rule("status = 500").await.body()).unwrap();
     assert_eq!(
         error["error"]["type"], "server_error",
@@ -136,16 +136,15 @@ async fn any_reply_can_be_scripted() {
 
 #[tokio::test]
 async fn an_error_can_come_in_the_stream() {
-    let heard = with_rule("stream_error = { after_tokens = 1 }").await;
-    assert!(heard.head().starts_with("HTTP/1.1 200"));
-    assert_eq!(heard.text(), "po");
+    let got = with_rule("stream_error = { after_tokens = 1 }").await;
+    assert!(got.head().starts_with("HTTP/1.1 200"));
+    assert_eq!(got.text(), "po");
     assert!(
-        heard
-            .events()
+        got.events()
             .last()
             .is_some_and(|event| event.starts_with(r#"{"error":"#))
     );
-    assert!(heard.body().ends_with(LAST_CHUNK));
+    assert!(got.body().ends_with(LAST_CHUNK));
 
     let own = at_once_with_rule(r#"stream_error = { body = '{"error":{"code":502}}' }"#).await;
     assert!(own.head().starts_with("HTTP/1.1 200"));
@@ -154,9 +153,9 @@ async fn an_error_can_come_in_the_stream() {
 
 #[tokio::test]
 async fn a_truncated_stream_ends_in_an_orderly_way_without_its_terminal() {
-    let heard = with_rule("truncate_after_tokens = 1").await;
-    assert_eq!(heard.text(), "po");
-    assert!(heard.body().ends_with(LAST_CHUNK) && !heard.body().contains("[DONE]"));
+    let got = with_rule("truncate_after_tokens = 1").await;
+    assert_eq!(got.text(), "po");
+    assert!(got.body().ends_with(LAST_CHUNK) && !got.body().contains("[DONE]"));
 
     let all_but_the_end = with_rule("truncate_after_tokens = 9").await;
     assert_eq!(all_but_the_end.text(), "pong");
@@ -172,9 +171,9 @@ async fn a_truncated_stream_ends_in_an_orderly_way_without_its_terminal() {
 
 #[tokio::test]
 async fn a_closed_stream_ends_inside_its_http_body() {
-    let heard = with_rule("close_after_tokens = 1").await;
-    assert_eq!((heard.text().as_str(), heard.broken), ("po", None));
-    assert!(!heard.body().ends_with(LAST_CHUNK));
+    let got = with_rule("close_after_tokens = 1").await;
+    assert_eq!((got.text().as_str(), got.broken), ("po", None));
+    assert!(!got.body().ends_with(LAST_CHUNK));
 
     let cut = at_once_with_rule("close_after_tokens = 0").await;
     assert!(cut.body().is_empty() && !cut.head().contains("content-length: 0"));
@@ -188,9 +187,9 @@ async fn a_reset_strikes_where_it_is_told() {
         ("po", Some(ErrorKind::ConnectionReset))
     );
     for at in ["accept", "headers"] {
-        let heard = with_rule(&format!("reset_at = \"{at}\"")).await;
+        let got = with_rule(&format!("reset_at = \"{at}\"")).await;
         assert_eq!(
-            (heard.bytes.len(), heard.broken),
+            (got.bytes.len(), got.broken),
             (0, Some(ErrorKind::ConnectionReset)),
             "{at}"
         );
@@ -217,8 +216,8 @@ async fn headers_can_take_for_ever() {
 
 #[tokio::test]
 async fn bytes_can_drip() {
-    let heard = with_rule("drip = \"1ms\"\nbody = \"drop by drop\"").await;
-    assert_eq!(heard.body(), "drop by drop");
+    let got = with_rule("drip = \"1ms\"\nbody = \"drop by drop\"").await;
+    assert_eq!(got.body(), "drop by drop");
 }
 
 #[tokio::test]
@@ -231,8 +230,8 @@ async fn comments_can_go_on_for_ever() {
 
 #[tokio::test]
 async fn a_body_can_be_of_any_length() {
-    let whole = with_rule("huge_body = \"100KB\"").await;
-    assert_eq!(whole.body(), " ".repeat(100_000));
+    let intact = with_rule("huge_body = \"100KB\"").await;
+    assert_eq!(intact.body(), " ".repeat(100_000));
     let (bytes, exchange) = abandoned("huge_body = \"10GB\"", 1_000_000).await;
     assert!(String::from_utf8_lossy(&bytes).contains("content-length: 10000000000"));
     assert_eq!(exchange.end, End::ClientGone);
@@ -247,29 +246,29 @@ async fn headers_can_be_without_end() {
 
 #[tokio::test]
 async fn a_small_body_can_swell() {
-    let heard = with_rule("gzip_bomb = \"1MB\"").await;
-    assert!(heard.head().contains("content-encoding: gzip"));
-    let start = heard
+    let got = with_rule("gzip_bomb = \"1MB\"").await;
+    assert!(got.head().contains("content-encoding: gzip"));
+    let start = got
         .bytes
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .unwrap()
         + 4;
     let mut swollen = vec![0; 1_000_000];
-    flate2::read::GzDecoder::new(&heard.bytes[start..])
+    flate2::read::GzDecoder::new(&got.bytes[start..])
         .read_exact(&mut swollen)
         .unwrap();
-    assert!(heard.bytes.len() < 25_000);
+    assert!(got.bytes.len() < 25_000);
 }
 
 #[tokio::test]
 async fn the_text_can_be_no_utf8() {
-    for heard in [
+    for got in [
         with_rule("invalid_utf8 = true").await,
         at_once_with_rule("invalid_utf8 = true").await,
     ] {
-        assert!(String::from_utf8(heard.bytes).is_err());
-        assert_eq!(heard.broken, None);
+        assert!(String::from_utf8(got.bytes).is_err());
+        assert_eq!(got.broken, None);
     }
 }
 

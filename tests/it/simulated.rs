@@ -134,7 +134,7 @@ async fn watch_by(
         joint: None,
         settings: config.clone(),
         core,
-        desk: NotificationScheduler::default(),
+        notifications: NotificationScheduler::default(),
         store: store.clone(),
         wall: wall.clone(),
         uptime: uptime(),
@@ -155,9 +155,9 @@ async fn watch_by(
         stop: stop.clone(),
     };
     let parts = tokio::spawn(async move {
-        let (told, (), ()) =
+        let (reported, (), ()) =
             tokio::join!(worker::run(post, config_in), runner.run(), pipeline.run());
-        told.unwrap();
+        reported.unwrap();
     });
     tokio::time::sleep(length).await;
     stop.cancel();
@@ -284,7 +284,7 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
         Arc::new(move || awake() + *slept.lock().unwrap())
     };
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
-    let (reports, mut told) = mpsc::channel(1024);
+    let (reports, mut reported) = mpsc::channel(1024);
     let stop = CancellationToken::new();
     let config = configuration(10, "");
     scheduler
@@ -305,16 +305,16 @@ async fn a_machine_that_slept_says_so_and_catches_nothing_up() {
     };
     let running = tokio::spawn(runner.run());
     tokio::time::sleep(Duration::from_mins(2)).await;
-    while told.try_recv().is_ok() {}
+    while reported.try_recv().is_ok() {}
 
     *slept.lock().unwrap() = Duration::from_hours(8);
-    let Some(Report::Asleep { from, to }) = told.recv().await else {
+    let Some(Report::Asleep { from, to }) = reported.recv().await else {
         panic!("it slept")
     };
     assert!((to.since_ms(from) - 8 * 3_600_000).abs() <= 2_000);
     tokio::time::sleep(Duration::from_secs(61)).await;
     let mut probes = 0;
-    while let Ok(report) = told.try_recv() {
+    while let Ok(report) = reported.try_recv() {
         probes += usize::from(matches!(report, Report::Probed(_)));
     }
     assert!(
@@ -358,12 +358,12 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
             )
             .await;
             let rows = store.outbox_rows(true).unwrap();
-            let told: Vec<_> = rows
+            let reported: Vec<_> = rows
                 .iter()
                 .map(|r| (r.r#type.as_str(), r.attempts > 0))
                 .collect();
             assert_eq!(
-                told,
+                reported,
                 [("incident.opened", true)],
                 "{when}: five minutes into the outage"
             );
@@ -376,13 +376,13 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
                 length,
             )
             .await;
-            let told: Vec<_> = store
+            let reported: Vec<_> = store
                 .outbox_rows(true)
                 .unwrap()
                 .iter()
                 .map(|r| r.r#type.clone())
                 .collect();
-            assert_eq!(told, ["incident.opened", "incident.resolved"], "{when}");
+            assert_eq!(reported, ["incident.opened", "incident.resolved"], "{when}");
             let rows = store.incidents(false).unwrap();
             let incidents: Vec<Incident> = rows
                 .iter()
@@ -399,7 +399,10 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
                 .iter()
                 .filter(|s| s.trigger == Trigger::Schedule)
                 .count();
-            assert!(scheduled >= 55, "{when}: the schedule goes on: {scheduled}");
+            assert!(
+                scheduled >= 55,
+                "{when}: the schedule continues: {scheduled}"
+            );
         }
     }
 }
@@ -441,7 +444,7 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
     let config = configuration(3, "");
     let (_, store) = watch_for(config.clone(), script, Duration::from_mins(25)).await;
     let (config, now) = (config.config, START + Duration::from_mins(25));
-    let whole = {
+    let uninterrupted = {
         let mut core = MonitorState::new(config.clone(), 1.0);
         let all = store.each_sample(SampleQuery::default(), |_, s| {
             core.step(s);
@@ -451,7 +454,7 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
         core
     };
     let restored = pipeline::restore(&store, config, 1.0, now).unwrap();
-    assert_eq!(restored.checkpoint(), whole.checkpoint());
+    assert_eq!(restored.checkpoint(), uninterrupted.checkpoint());
     assert_eq!(restored.snapshot(now).incidents.len(), 1);
 }
 

@@ -132,7 +132,7 @@ async fn the_mail_server_can_fall_silent_after_its_greeting() {
     let mut greeting = [0; 3];
     stream.read_exact(&mut greeting).await.unwrap();
     assert_eq!(&greeting, b"220");
-    // A dialogue that goes on for ever cannot be told from one that is slow, but it can be told from one that ends.
+    // An endless dialogue cannot be distinguished from a slow one, but from one that ends.
     let sent = tokio::time::timeout(
         std::time::Duration::from_millis(50),
         mailer(&sink).send(mail()),

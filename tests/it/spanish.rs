@@ -35,7 +35,7 @@ fn literals(text: &str) -> Vec<String> {
     while let Some(c) = chars.next() {
         match (&mut current, c) {
             (Some(literal), '\\') => match chars.next() {
-                // A line that goes on: the spaces before the next word do not count.
+                // A continued line: the spaces before the next word do not count.
                 Some('\n') => {
                     let rest = chars.as_str().trim_start();
                     chars = rest.chars();

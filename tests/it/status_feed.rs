@@ -1,4 +1,4 @@
-//! The vendors' own status pages, read over HTTP by the real daemon: who was first, and who is told.
+//! The vendors' own status pages, read over HTTP by the real daemon: who was first, and who is notified.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,12 +112,12 @@ async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
         &(world.endpoints() + &world.email() + &hook + &feed(&world.openai.addr().to_string())),
     );
     let mut daemon = world.run();
-    let told = next_hook(&mut world).await;
-    assert_eq!(told["type"], "feed.changed");
-    let title = told["data"]["title"].as_str().unwrap();
+    let reported = next_hook(&mut world).await;
+    assert_eq!(reported["type"], "feed.changed");
+    let title = reported["data"]["title"].as_str().unwrap();
     assert!(
         title.contains("Elevated error rates") && title.contains("our probes are unaffected"),
-        "{told}"
+        "{reported}"
     );
     world.openai.set_scenario(Scenario::healthy());
     let over = next_hook(&mut world).await;
@@ -143,7 +143,7 @@ async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
 /// A page that hands out a tag, then fails, then comes back.
 #[derive(Default)]
 struct Page {
-    whole: AtomicUsize,
+    fetched: AtomicUsize,
     unchanged: AtomicUsize,
     broken: AtomicUsize,
 }
@@ -161,7 +161,7 @@ async fn page(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
         page.unchanged.fetch_add(1, Ordering::SeqCst);
         return StatusCode::NOT_MODIFIED.into_response();
     }
-    page.whole.fetch_add(1, Ordering::SeqCst);
+    page.fetched.fetch_add(1, Ordering::SeqCst);
     let body = include_str!("../fixtures/status/statuspage_summary_degraded.json");
     ([("etag", TAG), ("content-type", "application/json")], body).into_response()
 }
@@ -185,7 +185,7 @@ async fn a_page_is_fetched_whole_once_and_its_failure_is_said_once() {
         (state.unchanged.load(Ordering::SeqCst) >= 2).then_some(())
     })
     .await;
-    assert_eq!(state.whole.load(Ordering::SeqCst), 1);
+    assert_eq!(state.fetched.load(Ordering::SeqCst), 1);
 
     state.broken.store(1, Ordering::SeqCst);
     let failed = daemon.event("feed.failed").await;
@@ -232,11 +232,11 @@ fn a_page_of_one_compatible_server_says_nothing_of_another() {
     let at = |watch: &Watch| Timestamp(START + watch.now * 1000);
     let key = watch.core.config().status_feeds[0].key();
     let published = at(&watch).to_string();
-    let heard = FeedSnapshot {
+    let snapshot = FeedSnapshot {
         feed: key,
         ..attribution::page(Provider::OpenAiCompatible, Some(&published))
     };
-    watch.core.hear(heard, at(&watch));
+    watch.core.apply_status_feed(snapshot, at(&watch));
     let shown: Vec<_> = watch
         .core
         .snapshot(at(&watch))

@@ -71,7 +71,7 @@ fn queue(store: &Store, channel: &str, r#type: NoticeType, about: Uuid, at: i64)
         channel: channel.to_owned(),
         not_before: None,
         notice,
-        whole: false,
+        supersedes_opening: false,
     }];
     store
         .commit(&[Commit {
@@ -109,7 +109,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
         channel: "mail".to_owned(),
         not_before: None,
         notice: notice(NoticeType::Opened, Some(incident(about)), Timestamp(0)),
-        whole: false,
+        supersedes_opening: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(0))),
@@ -216,9 +216,9 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
 #[test]
 fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_back() {
     let store = Store::in_memory().unwrap();
-    let queue = |channel: &str, r#type, at, whole| {
+    let queue = |channel: &str, r#type, at, supersedes_opening| {
         let condition = Some(Condition {
-            key: "blind".to_owned(),
+            key: "offline".to_owned(),
             over: r#type == NoticeType::Online,
         });
         let notice = Notice {
@@ -229,7 +229,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
             channel: channel.to_owned(),
             not_before: None,
             notice,
-            whole,
+            supersedes_opening,
         }];
         store
             .commit(&[Commit {
@@ -256,7 +256,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
         .unwrap();
     queue("mail", NoticeType::Online, 200, true);
     queue("local", NoticeType::Online, 200, true);
-    // What keeps an alert open until another message ends it is told both.
+    // A receiver that keeps an alert open until it is resolved gets both.
     queue("pager", NoticeType::Online, 200, false);
     // An attempt that was under way meanwhile fails: it is not made again.
     let later = DeliveryOutcome::RetryAt(Timestamp(500));
@@ -304,7 +304,7 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
 }
 
 /// A counter that goes down looks like a restart to Prometheus, and what was lost long ago like a new loss.
-/// A report of quiet hours waits for the morning. That this machine is blind does not wait for it; that it sees again waits
+/// A report of quiet hours waits for the morning. That this machine is offline does not wait for it; that it is online again waits
 /// for that. In the file and in memory, while the file cannot be written.
 #[test]
 fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
@@ -315,7 +315,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         let outgoing = |r#type, at, not_before: Option<i64>| {
             let of_sight = matches!(r#type, NoticeType::Offline | NoticeType::Online);
             let condition = Condition {
-                key: "blind".to_owned(),
+                key: "offline".to_owned(),
                 over: r#type == NoticeType::Online,
             };
             let notice = Notice {
@@ -326,7 +326,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
                 channel: "pager".to_owned(),
                 not_before: not_before.map(Timestamp),
                 notice,
-                whole: false,
+                supersedes_opening: false,
             }
         };
         let commit = |outgoing| Commit {
@@ -350,9 +350,9 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
             Some(Timestamp(2_000)),
             "in memory: {in_memory}"
         );
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
-            told.push(pending.notice.r#type);
+            reported.push(pending.notice.r#type);
             store
                 .record_attempt(
                     &pending,
@@ -365,7 +365,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
                 .unwrap();
         }
         assert_eq!(
-            told,
+            reported,
             [NoticeType::Offline, NoticeType::Online],
             "in memory: {in_memory}"
         );
@@ -504,9 +504,9 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
             )
             .unwrap();
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
-        told.push(pending.notice.r#type);
+        reported.push(pending.notice.r#type);
         store
             .record_attempt(
                 &pending,
@@ -518,7 +518,7 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
             )
             .unwrap();
     }
-    assert_eq!(told, [NoticeType::Opened, NoticeType::Resolved]);
+    assert_eq!(reported, [NoticeType::Opened, NoticeType::Resolved]);
 }
 
 /// Another process holds the file: nothing can be written until this is dropped.
@@ -539,7 +539,7 @@ fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
         channel: "mail".to_owned(),
         not_before: None,
         notice: notice(r#type, Some(incident(about)), Timestamp(at)),
-        whole: false,
+        supersedes_opening: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(7))),

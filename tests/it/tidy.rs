@@ -115,7 +115,7 @@ fn pure_modules_touch_nothing() {
         let of_it: Vec<_> = files.iter().filter(|(file, _)| is_of(file, pure)).collect();
         assert!(
             !of_it.is_empty(),
-            "there is no module {pure} any more: mend this list"
+            "there is no module {pure} any more: update this list"
         );
         for (file, source) in of_it {
             let code = code(source);

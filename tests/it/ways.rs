@@ -281,8 +281,11 @@ async fn a_socks_proxy_is_passed_and_its_failures_are_its_own() {
         assert!(sample["proxy_ms"].as_f64().unwrap() > 0.0);
         assert_eq!(sample["tls_ms"].is_number(), scheme == "https");
         for (login, said) in [
-            ("", "it wants another login than a name and a password"),
-            ("me:wong@", "it refuses the name or the password"),
+            (
+                "",
+                "it requires another login than a user name and password",
+            ),
+            ("me:wong@", "it rejects the user name or password"),
         ] {
             let sample = probe(&world, &via(login), &endpoint).await;
             assert_eq!(sample["fault"], "local.proxy", "{sample}");

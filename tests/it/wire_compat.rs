@@ -304,7 +304,7 @@ fn the_ends_of_a_response() {
     };
     for (events, fault) in [
         (vec![delta.to_owned(), ends("completed", r#""status":"completed""#)], None),
-        // The text only whole.
+        // The text only at the end.
         (
             vec![
                 r#"{"type":"response.output_text.done","text":"pong"}"#.to_owned(),
@@ -360,21 +360,23 @@ fn the_ends_of_a_response() {
         let events: Vec<&str> = events.iter().map(String::as_str).collect();
         assert_fault(RESPONSES, 200, &[], &stream(&events), fault);
     }
-    let whole = |more: &str| format!(r#"{{"id":"r","object":"response",{more}}}"#).into_bytes();
+    let complete = |more: &str| format!(r#"{{"id":"r","object":"response",{more}}}"#).into_bytes();
     let keys = format!("{RESPONSES}\nstream = false");
     for (body, fault) in [
         (
-            whole(r#""status":"failed","error":{"code":"server_error","message":"m"},"output":[]"#),
+            complete(
+                r#""status":"failed","error":{"code":"server_error","message":"m"},"output":[]"#,
+            ),
             Fault::HttpUnexpected,
         ),
         (
-            whole(
+            complete(
                 r#""status":"incomplete","error":null,"incomplete_details":{"reason":"max_output_tokens"},"output":[{"type":"reasoning","summary":[]}]"#,
             ),
             Fault::RequestTooFewTokens,
         ),
         (
-            whole(
+            complete(
                 r#""status":"completed","output":[{"type":"message","content":[{"type":"refusal","refusal":"no"}]}]"#,
             ),
             Fault::AnswerRefused,
@@ -450,12 +452,12 @@ fn the_ends_of_a_message() {
         &called,
         None,
     );
-    let whole = r#"{"type":"message","role":"assistant","model":"m","content":[{"type":"thinking","thinking":"x"},{"type":"text","text":"pong"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":10,"output_tokens":5}}"#;
+    let complete = r#"{"type":"message","role":"assistant","model":"m","content":[{"type":"thinking","thinking":"x"},{"type":"text","text":"pong"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":10,"output_tokens":5}}"#;
     let read = outcome(
         &format!("{ANTHROPIC}\nstream = false"),
         200,
         &[],
-        whole.as_bytes(),
+        complete.as_bytes(),
     );
     assert_eq!((read.fault, read.answer.input_tokens), (None, Some(13)));
 }
@@ -593,9 +595,9 @@ fn lines_of_ollama() {
         assert_fault(OLLAMA, 200, &[], lines.join("\r\n").as_bytes(), fault);
     }
     // Not streamed all the same, on one line or on many.
-    let whole = serde_json::json!({"model": "m", "message": {"content": "pong"}, "done": true, "done_reason": "stop"});
-    assert_fault(OLLAMA, 200, &[], whole.to_string().as_bytes(), None);
-    assert_fault(OLLAMA, 200, &[], format!("{whole:#}\n").as_bytes(), None);
+    let complete = serde_json::json!({"model": "m", "message": {"content": "pong"}, "done": true, "done_reason": "stop"});
+    assert_fault(OLLAMA, 200, &[], complete.to_string().as_bytes(), None);
+    assert_fault(OLLAMA, 200, &[], format!("{complete:#}\n").as_bytes(), None);
     assert_fault(
         OLLAMA,
         200,
@@ -642,12 +644,12 @@ fn a_good_status_with_something_else_in_it() {
         };
         assert_fault(&format!("{OPENAI}\nstream = false"), 200, &[], body, Some(without_stream));
     }
-    let whole = br#"{"choices":[{"message":{"content":"pong"},"finish_reason":"stop"}]}"#;
+    let complete = br#"{"choices":[{"message":{"content":"pong"},"finish_reason":"stop"}]}"#;
     assert_fault(
         OPENAI,
         200,
         &[("content-type", "application/json")],
-        whole,
+        complete,
         None,
     );
     // Blank lines while it waits in a queue.
@@ -655,14 +657,14 @@ fn a_good_status_with_something_else_in_it() {
         OPENAI,
         200,
         &[],
-        &[b"\n\n\r\n  ", &whole[..]].concat(),
+        &[b"\n\n\r\n  ", &complete[..]].concat(),
         None,
     );
     assert_fault(
         &format!("{OPENAI}\nstream = false"),
         200,
         &[],
-        &["\u{feff}".as_bytes(), whole].concat(),
+        &["\u{feff}".as_bytes(), complete].concat(),
         None,
     );
     let called =
@@ -793,7 +795,7 @@ fn errors_of_status_and_body() {
     }
 }
 
-/// Whoever reads the error sees what came, as far as it is worth repeating.
+/// The error quotes what came, as far as it is worth repeating.
 #[test]
 fn what_cannot_be_read_is_quoted() {
     let words = |keys: &str, status, headers: &[_], body: &[u8]| {
@@ -1299,10 +1301,10 @@ fn an_error_object_that_says_nothing_is_no_error() {
         "0",
         "\"None\"",
     ] {
-        let whole = format!(
+        let complete = format!(
             r#"{{"choices":[{{"message":{{"content":"pong"}},"finish_reason":"stop"}}],"error":{nothing}}}"#
         );
-        assert_fault(OPENAI, 200, &[], whole.as_bytes(), None);
+        assert_fault(OPENAI, 200, &[], complete.as_bytes(), None);
         let chunk = format!(
             r#"{{"choices":[{{"delta":{{"content":"pong"}},"finish_reason":"stop"}}],"error":{nothing}}}"#
         );

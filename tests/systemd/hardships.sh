@@ -26,30 +26,30 @@ clock_set() {
   clock -3h; clock_noticed 2
   clock +0; clock_noticed 3
   sleep 5
-  equal "nothing is told of it" "$(hooks | paste -sd,)" ""
+  equal "nothing is sent about it" "$(hooks | paste -sd,)" ""
   # In an outage, while a message waits for a receiver that is not there.
   X systemctl stop sinks
   vendor outage
   within "an incident opens" seen EVENT=incident.opened
-  within "its message is tried in vain" seen EVENT=notification.retry
+  within "its message fails to send" seen EVENT=notification.retry
   clock -6h; clock_noticed 4
   X systemctl start sinks
   within "the message that waited comes all the same" hooked incident.opened
   clock +20h; clock_noticed 5
   clock +1h; clock_noticed 6
   vendor healthy
-  within "the end is told" hooked incident.resolved
-  equal "nothing was told twice, and nobody reminded" "$(hooks | paste -sd,)" "incident.opened,incident.resolved"
+  within "the end is sent" hooked incident.resolved
+  equal "nothing was sent twice, and nobody reminded" "$(hooks | paste -sd,)" "incident.opened,incident.resolved"
   local lasted; lasted=$(last_hook incident.resolved | grep -o '"duration_s":[0-9]*' | head -n 1 | cut -d: -f2)
   holds "it lasted as long as it did, not hours ($lasted s)" [ "${lasted:-9999}" -lt 3000 ]
   # A clock that was wrong all the time and is right at the next start.
   vendor outage
-  within "a second outage is told" hooked incident.opened 2
+  within "a second outage is notified" hooked incident.opened 2
   X systemctl stop llmwatch; clock -4h; start
   within "the clock is behind the store: it notices" at_least 7 EVENT=monitor.clock_set
   probing
   vendor healthy
-  within "the second end is told" hooked incident.resolved 2
+  within "the second end is sent" hooked incident.resolved 2
   equal "the process was never lost" "$(show NRestarts) $(show ActiveState)" "0 active"
   holds "the store is sound" query store check
 }
@@ -61,7 +61,7 @@ suspend() {
   start; probing
   begun=$SECONDS
   X systemctl kill -s STOP llmwatch; sleep "$pause"; X systemctl kill -s CONT llmwatch
-  # A busy machine takes its time to stop it and to let it go on.
+  # A busy machine takes its time to stop it and to resume it.
   local most=$((SECONDS - begun + 2))
   within "it says that it slept" seen EVENT=monitor.asleep
   local slept; slept=$(X journalctl -q -u llmwatch --since="$since" EVENT=monitor.asleep -o json -n 1 | grep -o '"DURATION_S":"[0-9]*' | grep -o '[0-9]*$')
@@ -75,7 +75,7 @@ suspend() {
     say "skip  $scenario: control groups cannot be frozen here"
   fi
   sleep 5
-  equal "nobody is told anything" "$(hooks | paste -sd,)" ""
+  equal "nobody is notified" "$(hooks | paste -sd,)" ""
   equal "no incident" "$(count EVENT=incident.opened)" 0
   # The time is a gap: no sample claims to know how things were.
   query export 2>/dev/null | grep -o '"started_at":"[^"]*' | cut -d'"' -f4 | sort | X sh -c 'cat >/tmp/starts'
@@ -94,7 +94,7 @@ cpu_steal() {
   local made=$(($(count EVENT=probe.completed) - since_n))
   # Of two a second; how many more depends on the machine.
   holds "it probed on ($made probes)" [ $made -ge $((${STEAL:-20} / 4)) ]
-  equal "nobody was told anything" "$(hooks | paste -sd,)" ""
+  equal "nobody was notified" "$(hooks | paste -sd,)" ""
   equal "no incident" "$(count EVENT=incident.opened)" 0
   probing
 }
@@ -114,7 +114,7 @@ ipv6_black_hole() {
   start; probing
   within "the name is probed by its other address" at_least 3 EVENT=probe.completed ENDPOINT=one OUTCOME=ok REMOTE_ADDR=127.0.0.1:8787
   equal "no probe fails" "$(count EVENT=probe.completed OUTCOME=failed)" 0
-  equal "nobody is told anything" "$(hooks | paste -sd,)" ""
+  equal "nobody is notified" "$(hooks | paste -sd,)" ""
   X systemctl stop crowd hole.socket hole.service; X ip -6 addr del fd00:1::2/128 dev lo
 }
 
@@ -145,7 +145,7 @@ StartLimitIntervalSec=0"
   within "active again" state_is active
   vendor healthy
   probing
-  within "no incident goes on" status_says 'no incident'
+  within "no incident is open" status_says 'no incident'
   sleep 5
   within "nothing waits to be delivered" nothing_waits
   equal "no sample that was recorded is gone" "$(sort -u "$work/recorded" | comm -23 - <(samples | sort -u) | grep -c .)" 0
@@ -155,13 +155,13 @@ StartLimitIntervalSec=0"
   X journalctl -q -a --no-pager -o cat --since="$since" -u sinks | grep -o '{.*"notification_id".*' >"$work/came"
   grep -o '"notification_id":"[^"]*"' "$work/came" | cut -d'"' -f4 | sort >"$work/ids"
   equal "every message that was queued came" "$(comm -23 "$work/queued" <(sort -u "$work/ids") | grep -c .)" 0
-  # Each incident begins under one id and ends under one, however often these came; a beginning that was told only
+  # Each incident begins under one id and ends under one, however often these came; a beginning that was sent only
   # after the end says both.
   sed 's/.*"type":"incident\.\([a-z]*\)".*"notification_id":"\([^"]*\)".*"incident":{"id":"\([^"]*\)","number":[0-9]*,"state":"\([a-z]*\)".*/\3 \1 \4 \2/; t; d' \
-    "$work/came" | sort -u >"$work/told"
+    "$work/came" | sort -u >"$work/sent"
   local incidents; incidents=$(query incidents --json | grep -c '"number":')
-  equal "each incident began once" "$(grep -c ' opened ' "$work/told") $(grep ' opened ' "$work/told" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
-  equal "each ended once" "$(grep -c ' resolved [0-9a-f]' "$work/told") $(grep ' resolved [0-9a-f]' "$work/told" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
+  equal "each incident began once" "$(grep -c ' opened ' "$work/sent") $(grep ' opened ' "$work/sent" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
+  equal "each ended once" "$(grep -c ' resolved [0-9a-f]' "$work/sent") $(grep ' resolved [0-9a-f]' "$work/sent" | cut -d' ' -f1 | sort -u | grep -c .)" "$incidents $incidents"
   say "      $rounds kills: $(show NRestarts) restarts, $incidents incidents, $(wc -l <"$work/queued") messages queued for one channel, $(wc -l <"$work/ids") came, $(samples | wc -l) samples"
 }
 samples() { query export 2>/dev/null | grep -o '^{"id":"[^"]*"' | cut -d'"' -f4; }
@@ -190,7 +190,7 @@ TimeoutAbortSec=60s"
     within "it is started again" restarted_to 1
     probing
     holds "the store is sound" query store check
-    equal "nobody is told anything about a vendor" "$(hooks | grep -c '^incident')" 0
+    equal "nobody is notified about a vendor" "$(hooks | grep -c '^incident')" 0
     X systemctl stop llmwatch; X umount /var/lib/llmwatch
   else
     bad "the file system is mounted"

@@ -69,7 +69,7 @@ impl Verdict {
                 location: snapshot.location.clone(),
                 status: e.status,
                 incident: incident.map(|i| i.id),
-                counts: snapshot.blind_since.is_none() && (is_measured || is_account),
+                counts: snapshot.offline_since.is_none() && (is_measured || is_account),
                 pending: incident.is_none() && e.failed_in_a_row > 0,
                 probed_at: e.last_probe_at.map(|at| Timestamp(at.0 + offset_ms)),
                 patience_ms: patience_ms(&e.name),
@@ -140,7 +140,7 @@ pub struct Evidence<'a> {
 
 impl Evidence<'_> {
     /// Whether `location` still probes what is in `own`: the last report of a daemon that is gone says nothing of now.
-    fn hears(&self, location: &str, own: &Incident) -> bool {
+    fn counts_incident(&self, location: &str, own: &Incident) -> bool {
         self.verdicts.iter().any(|v| {
             v.location == location && own.endpoints.contains(&v.endpoint) && v.is_fresh(self.now)
         })
@@ -208,7 +208,8 @@ pub fn decide(
             if own.state != IncidentState::Open && !own.alone {
                 continue;
             }
-            if own.state == IncidentState::Open && !evidence.hears(&report.location, own) {
+            if own.state == IncidentState::Open && !evidence.counts_incident(&report.location, own)
+            {
                 continue;
             }
             let Some(id) = evidence.new_id(own) else {
@@ -239,8 +240,8 @@ pub fn decide(
     changed.chain(absorbed).collect()
 }
 
-/// An incident that a daemon notified alone, while the others had opened one of the same outage: whoever was notified of
-/// it learns that it goes on under the number of theirs.
+/// An incident that a daemon notified alone, while the others had opened one of the same outage: a channel that was notified of
+/// it learns that it continues under the number of theirs.
 fn absorb(
     report: &LocationReport,
     own: &Incident,
@@ -363,15 +364,15 @@ impl Draft {
             .cloned()
             .collect();
         // A location that is gone holds nothing open while others know better.
-        let heard: Vec<_> = open
+        let counted: Vec<_> = open
             .iter()
-            .filter(|(location, own)| evidence.hears(location, own))
+            .filter(|(location, own)| evidence.counts_incident(location, own))
             .cloned()
             .collect();
-        if heard.is_empty() {
+        if counted.is_empty() {
             return self.resolve(evidence, !open.is_empty(), locale);
         }
-        let open = heard;
+        let open = counted;
         let base = open
             .iter()
             .find(|(_, own)| own.id == was.id)

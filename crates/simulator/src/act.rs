@@ -52,9 +52,9 @@ pub enum WriteKind {
     Usage,
     /// `data: [DONE]` and the end of the HTTP body.
     Done,
-    /// An error: in a stream, or as a whole body.
+    /// An error: in a stream, or as a complete body.
     Error,
-    /// Any other whole body.
+    /// Any other complete body.
     Body,
     /// What no healthy server sends: comments without end, bombs, garbage.
     Hostile,

@@ -104,7 +104,7 @@ pub(crate) fn converse_metadata(usage: &Value) -> Value {
     json!({"metadata": {"usage": usage, "metrics": {"latencyMs": 120}}})
 }
 
-/// A whole answer of Converse.
+/// A complete answer of Converse.
 pub(crate) fn converse(text: &str, reason: &str, usage: &Value) -> Value {
     json!({
         "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
@@ -124,7 +124,7 @@ fn converse_reason(reason: &str) -> &str {
     }
 }
 
-/// A whole answer of `generateContent`, or a part of a stream: `reason` and `usage` stand in the last one only.
+/// A complete answer of `generateContent`, or a part of a stream: `reason` and `usage` stand in the last one only.
 pub(crate) fn generate(model: &str, text: &str, reason: Option<&str>, usage: &Value) -> Value {
     let mut candidate =
         json!({"content": {"role": "model", "parts": [{"text": text}]}, "index": 0});

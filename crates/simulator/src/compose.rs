@@ -37,7 +37,7 @@ pub(crate) struct Order<'a> {
 /// What there is at the path that was asked.
 enum Resource {
     Chat(Box<Completion>),
-    Whole(Reply),
+    Reply(Reply),
 }
 
 const SSE: &str = "text/event-stream; charset=utf-8";
@@ -47,8 +47,8 @@ impl Order<'_> {
     /// The answer, step by step.
     pub(crate) fn compose(&self, rng: &mut Rng) -> Vec<Act> {
         let mut acts = match self.fault {
-            Fault::Reply(reply) => self.whole(reply, rng),
-            Fault::Preset(preset) => self.whole(&preset.reply(self.model()), rng),
+            Fault::Reply(reply) => self.complete(reply, rng),
+            Fault::Preset(preset) => self.complete(&preset.reply(self.model()), rng),
             Fault::Reset(ResetAt::Headers | ResetAt::Accept) => vec![Act::Reset {
                 due: self.manner.headers_after,
             }],
@@ -72,7 +72,7 @@ impl Order<'_> {
             | Fault::InvalidUtf8 => match self.resource(rng) {
                 Resource::Chat(completion) if completion.streaming => self.stream(&completion, rng),
                 Resource::Chat(completion) => self.at_once(&completion, rng),
-                Resource::Whole(reply) => self.whole(&reply, rng),
+                Resource::Reply(reply) => self.complete(&reply, rng),
             },
         };
         if self.request.method == "HEAD" {
@@ -84,17 +84,17 @@ impl Order<'_> {
     fn resource(&self, rng: &mut Rng) -> Resource {
         let Request { method, path, .. } = self.request;
         if let Some(document) = self.page.document(path) {
-            return Resource::Whole(reply(200, document.to_string()));
+            return Resource::Reply(reply(200, document.to_string()));
         }
         if method == "POST" && path == "/token" {
-            return Resource::Whole(reply(200, clouds::token(self.api_key).to_string()));
+            return Resource::Reply(reply(200, clouds::token(self.api_key).to_string()));
         }
         let is_api = path.ends_with("/models") || Dialect::of(path) == Dialect::Realtime;
         if matches!(method.as_str(), "GET" | "HEAD") && !is_api {
-            return Resource::Whole(reply(200, WEB_PAGE.to_owned()));
+            return Resource::Reply(reply(200, WEB_PAGE.to_owned()));
         }
         if let Some(refusal) = self.refusal() {
-            return Resource::Whole(refusal.reply(self.model()));
+            return Resource::Reply(refusal.reply(self.model()));
         }
         match (method.as_str(), path) {
             ("POST", path)
@@ -116,7 +116,7 @@ impl Order<'_> {
                             rng,
                         )))
                     }
-                    None => Resource::Whole(invalid_request(
+                    None => Resource::Reply(invalid_request(
                         400,
                         "We could not parse the JSON body of your request.",
                     )),
@@ -124,7 +124,7 @@ impl Order<'_> {
             }
             ("GET", path) if Dialect::of(path) == Dialect::Realtime => {
                 if websocket::accept(self.request).is_none() {
-                    return Resource::Whole(invalid_request(426, "A WebSocket is expected here."));
+                    return Resource::Reply(invalid_request(426, "A WebSocket is expected here."));
                 }
                 let now = self.page.now;
                 let asked = &json!({"model": self.request.query_value("model")});
@@ -137,30 +137,30 @@ impl Order<'_> {
                 )))
             }
             ("POST", path) if path.ends_with("/mcp") => {
-                Resource::Whole(mcp::reply(self.asked, &self.manner.answer))
+                Resource::Reply(mcp::reply(self.asked, &self.manner.answer))
             }
             ("DELETE", path) if path.ends_with("/mcp") => {
-                Resource::Whole(reply(204, String::new()))
+                Resource::Reply(reply(204, String::new()))
             }
             ("POST", path) if path.ends_with("/audio/speech") => {
                 let mut sound = reply(200, format!("ID3{}", "\u{4}".repeat(2000)));
                 sound
                     .headers
                     .push(("content-type".to_owned(), "audio/mpeg".to_owned()));
-                Resource::Whole(sound)
+                Resource::Reply(sound)
             }
             ("POST", path) if path.ends_with("/audio/transcriptions") => {
                 let usage = json!({"type": "tokens", "input_tokens": 5, "output_tokens": 2, "total_tokens": 7});
                 let body = json!({"text": self.manner.answer, "usage": usage});
-                Resource::Whole(reply(200, body.to_string()))
+                Resource::Reply(reply(200, body.to_string()))
             }
             ("POST", path) if path.ends_with("/embeddings") => {
-                Resource::Whole(reply(200, embeddings(self.asked).to_string()))
+                Resource::Reply(reply(200, embeddings(self.asked).to_string()))
             }
             ("GET", path) if path.ends_with("/models") => {
-                Resource::Whole(reply(200, models(self.page.now).to_string()))
+                Resource::Reply(reply(200, models(self.page.now).to_string()))
             }
-            _ => Resource::Whole(invalid_request(
+            _ => Resource::Reply(invalid_request(
                 404,
                 &format!("Invalid URL ({method} {path})"),
             )),
@@ -311,7 +311,7 @@ impl Order<'_> {
         }
     }
 
-    /// An answer that isn't streamed: it comes as a whole when its last token would have come.
+    /// An answer that isn't streamed: it is sent at once when its last token would have come.
     fn at_once(&self, completion: &Completion, rng: &mut Rng) -> Vec<Act> {
         let last = completion.tokens().saturating_sub(1);
         let due = self.manner.headers_after.max(self.token_due(last)) + self.jitter(rng);
@@ -320,7 +320,7 @@ impl Order<'_> {
     }
 
     /// Any other reply.
-    fn whole(&self, reply: &Reply, rng: &mut Rng) -> Vec<Act> {
+    fn complete(&self, reply: &Reply, rng: &mut Rng) -> Vec<Act> {
         self.body_at(self.manner.headers_after + self.jitter(rng), reply, 1, rng)
     }
 

@@ -26,7 +26,7 @@ pub struct Exchange {
     pub authorization_present: bool,
     /// The rule that applied: its name, else its number from 1.
     pub rule: Option<String>,
-    /// From accepting the connection to having read the whole request.
+    /// From accepting the connection to having read the complete request.
     #[serde(rename = "request_us", serialize_with = "microseconds")]
     pub request_after: Duration,
     /// What was written.
@@ -40,7 +40,7 @@ pub struct Exchange {
 pub struct Write {
     /// What they are.
     pub kind: WriteKind,
-    /// From the request's arrival (the whole of it) to handing the first of these bytes to the system, taken just
+    /// From the request's arrival (all of it) to handing the first of these bytes to the system, taken just
     /// before the call, so that no client can have seen them sooner.
     #[serde(rename = "after_us", serialize_with = "microseconds")]
     pub after: Duration,

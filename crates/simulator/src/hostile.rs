@@ -31,7 +31,7 @@ pub(crate) fn header_lines(bytes: u64) -> Vec<Act> {
 /// A gzip stream that swells to at least `bytes` spaces; it never ends properly, for nobody should get that far.
 ///
 /// One deflate block (RFC 1951 §3.2.6, the fixed codes): the literal space, then copies of 258 bytes at distance 1.
-/// A copy takes 13 bits, 8 bits for length symbol 285 and 5 for distance symbol 0, so 8 copies are 13 whole bytes.
+/// A copy takes 13 bits, 8 bits for length symbol 285 and 5 for distance symbol 0, so 8 copies are exactly 13 bytes.
 /// The head, 3 bits of block header, 8 of the literal and one copy, is 24 bits: what is repeated starts on a byte.
 pub(crate) fn gzip_bomb(bytes: u64) -> Vec<Act> {
     const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];

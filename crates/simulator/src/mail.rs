@@ -49,7 +49,7 @@ pub enum MailStage {
     Mail,
     /// In answer to each `RCPT TO`.
     Rcpt,
-    /// In answer to the message, when it has come as a whole.
+    /// In answer to the message, when all of it has arrived.
     Data,
 }
 

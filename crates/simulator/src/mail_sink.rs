@@ -37,7 +37,7 @@ pub enum MailTls {
 }
 
 impl MailSink {
-    /// Serves whoever connects to `listener`, from within a tokio runtime.
+    /// Serves every connection to `listener`, from within a tokio runtime.
     ///
     /// # Errors
     /// When the listener cannot say its address.

@@ -8,7 +8,7 @@ use crate::reply::Reply;
 pub(crate) fn reply(message: &Value, answer: &str) -> Reply {
     let id = &message["id"];
     let result = match message["method"].as_str().unwrap_or_default() {
-        method if method.starts_with("notifications/") => return whole(202, String::new()),
+        method if method.starts_with("notifications/") => return json_reply(202, String::new()),
         "initialize" => json!({
             "protocolVersion": message["params"]["protocolVersion"],
             "capabilities": {"tools": {"listChanged": false}},
@@ -26,10 +26,10 @@ pub(crate) fn reply(message: &Value, answer: &str) -> Reply {
         method => {
             let error = json!({"code": -32601, "message": format!("Method not found: {method}")});
             let body = json!({"jsonrpc": "2.0", "id": id, "error": error});
-            return whole(200, body.to_string());
+            return json_reply(200, body.to_string());
         }
     };
-    let mut reply = whole(
+    let mut reply = json_reply(
         200,
         json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
     );
@@ -41,7 +41,7 @@ pub(crate) fn reply(message: &Value, answer: &str) -> Reply {
     reply
 }
 
-fn whole(status: u16, body: String) -> Reply {
+fn json_reply(status: u16, body: String) -> Reply {
     Reply {
         status,
         body,

@@ -40,7 +40,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Serves `scenario` to whoever connects to `listener`, from within a tokio runtime.
+    /// Serves `scenario` on every connection to `listener`, from within a tokio runtime.
     ///
     /// # Errors
     /// When the listener cannot say its address.
@@ -245,7 +245,7 @@ impl Stage {
         });
     }
 
-    /// Answers what is no request that can be read, if anybody is there to hear it.
+    /// Answers a request that cannot be parsed, if the client still reads.
     async fn refuse(&self, stream: TcpStream, at: Timestamp, accepted: Instant, error: &ReadError) {
         let arrived = Instant::now();
         let status = match error {

@@ -24,7 +24,7 @@ pub struct Request {
     pub query: Option<String>,
     /// Names in lower case, in the order sent.
     pub headers: Vec<(String, String)>,
-    /// The whole body.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 

@@ -28,7 +28,7 @@ pub struct Rule {
 /// What a rule looks at; what is `None` always matches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleMatch {
-    /// A prefix of the path, or a pattern for the whole of it if it has a `*`.
+    /// A prefix of the path, or a pattern for all of it if it has a `*`.
     pub path: Option<String>,
     /// The model, or a pattern for it if it has a `*`.
     pub model: Option<String>,
@@ -63,24 +63,24 @@ pub enum Fault {
     Preset(Preset),
     /// An error object in the stream, then an orderly end. Without streaming: the error as the body, under 200.
     StreamError {
-        /// Whole tokens before it.
+        /// Complete tokens before it.
         after_tokens: usize,
         /// The `data:` of the error event; `None` for OpenAI's `server_error`.
         body: Option<String>,
     },
     /// The HTTP body ends in an orderly way, but the answer in it isn't finished.
     Truncate {
-        /// Whole tokens before the end.
+        /// Complete tokens before the end.
         after_tokens: usize,
     },
     /// The connection is closed before the HTTP body has ended.
     Close {
-        /// Whole tokens before the end.
+        /// Complete tokens before the end.
         after_tokens: usize,
     },
     /// Silence, with the connection left open.
     Stall {
-        /// Whole tokens before the silence.
+        /// Complete tokens before the silence.
         after_tokens: usize,
     },
     /// A TCP reset.
@@ -116,7 +116,7 @@ pub enum Arrival<'a> {
         /// The label of the listener.
         vendor: &'a str,
     },
-    /// A whole request.
+    /// A complete request.
     Request {
         /// The label of the listener.
         vendor: &'a str,
@@ -221,7 +221,7 @@ fn path_matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Whether `text` as a whole is as `pattern` says, where each `*` stands for any number of characters.
+/// Whether all of `text` matches `pattern`, where each `*` stands for any number of characters.
 fn glob_matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;

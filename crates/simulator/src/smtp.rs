@@ -37,7 +37,7 @@ pub(crate) struct Session<'a> {
     to: Vec<String>,
 }
 
-/// Whether the dialogue goes on.
+/// Whether the dialogue continues.
 enum Next {
     Command,
     Encrypt,

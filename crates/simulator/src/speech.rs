@@ -228,7 +228,7 @@ impl Completion {
         self.pieces.len()
     }
 
-    /// The whole answer as one body.
+    /// The complete answer as one body.
     pub(crate) fn body(&self) -> Value {
         let text = self.pieces.concat();
         match self.dialect {

@@ -49,7 +49,7 @@ pub enum ComponentStatus {
     MajorOutage,
 }
 
-/// Statuspage's words for how bad an incident, or the whole page, is.
+/// Statuspage's words for how bad an incident, or the entire page, is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "Statuspage's own words")]
@@ -231,7 +231,7 @@ fn chat() -> String {
 }
 
 impl Notice {
-    /// What it makes of the page as a whole: the worse of the component's state and the incident's impact.
+    /// The state of the entire page: the worse of the component's state and the incident's impact.
     fn indicator(&self) -> Impact {
         let of_component = match self.status {
             ComponentStatus::Operational => Impact::None,

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that keeps what it gets, and answers as it is told.
+//! A receiver of webhooks that keeps what it gets, and answers as configured.
 
 use std::future::pending;
 use std::io;
@@ -25,7 +25,7 @@ const HUGE: u64 = 10_000_000_000;
 pub struct WebhookSink {
     addr: SocketAddr,
     next: usize,
-    desk: Arc<Desk>,
+    state: Arc<SinkState>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -48,30 +48,30 @@ pub enum WebhookBehaviour {
 }
 
 #[derive(Debug)]
-struct Desk {
+struct SinkState {
     requests: Inbox<Request>,
     behaviour: Mutex<WebhookBehaviour>,
 }
 
 impl WebhookSink {
-    /// Serves whoever connects to `listener`, from within a tokio runtime.
+    /// Serves every connection to `listener`, from within a tokio runtime.
     ///
     /// # Errors
     /// When the listener cannot say its address.
     pub fn start(listener: TcpListener) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let desk = Arc::new(Desk {
+        let state = Arc::new(SinkState {
             requests: Inbox::new(),
             behaviour: Mutex::default(),
         });
-        let served = Arc::clone(&desk);
+        let served = Arc::clone(&state);
         let task = tokio::spawn(accept(listener, move |stream| {
             serve(stream, Arc::clone(&served))
         }));
         Ok(Self {
             addr,
             next: 0,
-            desk,
+            state,
             task: AbortOnDropHandle::new(task),
         })
     }
@@ -91,7 +91,7 @@ impl WebhookSink {
     /// Answers in this way the requests that are recorded from now on.
     pub fn set_behaviour(&self, behaviour: WebhookBehaviour) {
         *self
-            .desk
+            .state
             .behaviour
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = behaviour;
@@ -99,29 +99,29 @@ impl WebhookSink {
 
     /// The next request that this method has not given yet, once it is here, whatever it is then answered.
     pub async fn next(&mut self) -> Arc<Request> {
-        let (request, next) = self.desk.requests.nth(self.next).await;
+        let (request, next) = self.state.requests.nth(self.next).await;
         self.next = next;
         request
     }
 
     /// Everything received, in order; the last 10,000.
     pub fn requests(&self) -> Vec<Arc<Request>> {
-        self.desk.requests.all()
+        self.state.requests.all()
     }
 }
 
-async fn serve(mut stream: TcpStream, desk: Arc<Desk>) {
+async fn serve(mut stream: TcpStream, state: Arc<SinkState>) {
     // What isn't a request that can be read is not worth an answer.
     let Ok(request) = read(&mut stream).await else {
         return;
     };
-    // Chosen before the request is seen: whoever has seen it can change how the next one is answered.
-    let behaviour = desk
+    // Chosen before the request is visible: a test that has seen it can change how the next one is answered.
+    let behaviour = state
         .behaviour
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    desk.requests.push(request);
+    state.requests.push(request);
     let acts = match behaviour {
         WebhookBehaviour::Ok => vec![head(200, &[], 3), body(b"ok\n")],
         WebhookBehaviour::Status(status, headers) => vec![head(status, &headers, 0)],

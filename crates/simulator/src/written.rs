@@ -13,7 +13,7 @@ use crate::reply::{Reply, ResetAt};
 use crate::rule::{Fault, MannerChanges, Ramp, Rule, RuleMatch};
 use crate::status_page::Notice;
 
-/// A whole file.
+/// A complete file.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WrittenScenario {

@@ -50,10 +50,10 @@ impl ChannelBlock {
         Self::new(config, &head, "smtp", smtp, has_password)
     }
 
-    /// A webhook, of the kind that its host tells.
+    /// A webhook, of the kind that its host implies.
     pub(super) fn webhook(config: &Path, url: &str) -> Self {
         let head = format!("[[webhook]]\nkind = {}\n", quoted(kind(url)));
-        // Whoever knows the address of a webhook can post to it.
+        // Anyone who knows the URL of a webhook can post to it.
         Self::new(config, &head, "url", url, true)
     }
 
@@ -71,7 +71,7 @@ impl ChannelBlock {
         let name = format!("{stem}.{key}");
         Self {
             text: format!(
-                "{head}{key}_file = {}   # holds the address with its secret\n",
+                "{head}{key}_file = {}   # contains the URL with its secret\n",
                 quoted(&name)
             ),
             secrets: vec![SecretFile {

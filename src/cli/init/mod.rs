@@ -180,13 +180,13 @@ async fn probe_all(
 /// Who may read a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Secrecy {
-    /// Whoever the umask lets.
+    /// As the umask allows.
     Public,
     /// Its owner.
     Private,
 }
 
-/// Writes a file whole; an existing one only if `overwrite`.
+/// Writes a file atomically; an existing one only if `overwrite`.
 fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let failed = |error: std::io::Error| Failure {

@@ -10,7 +10,7 @@ use llmwatch_core::model::{Outcome, Sample, Timestamp};
 /// The most characters of an error in a comment.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// The whole file.
+/// The complete file.
 pub(super) fn render(
     probed: &[Probed],
     channel: Option<&ChannelBlock>,
@@ -21,7 +21,7 @@ pub(super) fn render(
     let mut text = format!(
         "# Written by `llmwatch init` on {}. A commented key shows its default or an example.\n\
          # `llmwatch check` shows what this file means and costs; `llmwatch schema` describes every key.\n\
-         # `${{NAME}}` is an environment variable: the keys themselves do not stand here.\n\n",
+         # `${{NAME}}` is an environment variable: the file contains no key itself.\n\n",
         locale.date(now)
     );
     text += &monitor(surroundings);

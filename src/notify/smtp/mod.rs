@@ -231,7 +231,7 @@ fn io_text(error: &io::Error) -> String {
         | io::ErrorKind::BrokenPipe => "the mail server closed the connection".to_owned(),
         io::ErrorKind::TimedOut => "the mail server did not answer in time".to_owned(),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "the mail server cannot be reached from here".to_owned()
+            "the mail server is unreachable from here".to_owned()
         }
         _ => {
             let text = error.to_string();
@@ -302,8 +302,7 @@ impl Session {
         if !from.is_ascii() || !to.is_ascii() {
             if !self.extensions.utf8 {
                 return Err(SmtpError {
-                    text: "the mail server takes no addresses with other than ASCII characters"
-                        .to_owned(),
+                    text: "the mail server accepts only ASCII addresses".to_owned(),
                     kind: SmtpErrorKind::Permanent,
                 });
             }
@@ -345,7 +344,7 @@ impl Session {
     fn with_advice(&self, mut error: SmtpError) -> SmtpError {
         if error.text.starts_with("530") && !self.encrypted && self.extensions.starttls {
             error.text +=
-                "; the mail server wants STARTTLS: add `?tls=required` to the URL of `smtp`";
+                "; the mail server requires STARTTLS: add `?tls=required` to the URL of `smtp`";
         }
         error
     }

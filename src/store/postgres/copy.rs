@@ -1,5 +1,5 @@
 //! Moves the history of an SQLite file into the shared store, while a daemon may be writing the file. What is there already
-//! is skipped, so a copy that was interrupted goes on where it stood.
+//! is skipped, so a copy that was interrupted resumes where it stopped.
 
 use std::collections::BTreeMap;
 
@@ -211,7 +211,7 @@ pub fn source_of(first: &Sample) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// When a copied sample counts as recorded: other daemons do not take it for news.
+/// When a copied sample counts as recorded: other daemons do not take it for a new sample.
 pub(super) fn recorded_at(sample: &Sample) -> Timestamp {
     sample.ended_at()
 }

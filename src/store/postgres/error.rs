@@ -65,7 +65,7 @@ impl SharedError {
                 )
             } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
                 format!(
-                    "the server does not let role `{role}` in ({words}): create the role, or allow it in pg_hba.conf"
+                    "the server refuses role `{role}` ({words}): create the role, or allow it in pg_hba.conf"
                 )
             } else if *code == SqlState::INVALID_CATALOG_NAME {
                 format!(
@@ -102,7 +102,7 @@ impl SharedError {
         if causes.contains("server does not support TLS") {
             return Self::refused(
                 url,
-                "the server does not offer TLS: turn `ssl` on there, or write `?sslmode=disable` if nobody can read along",
+                "the server does not offer TLS: turn `ssl` on there, or write `?sslmode=disable` on a trusted network",
             );
         }
         if causes.contains("password missing") {

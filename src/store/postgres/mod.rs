@@ -33,7 +33,7 @@ use llmwatch_core::model::{Incident, Outgoing, Sample, Timestamp};
 const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::INT8";
 /// How often a transaction is repeated that the server could not put in order with others.
 const ATTEMPTS: u32 = 8;
-/// Whoever reads what changed since a moment looks this much further back: what was stamped earlier may have been
+/// A reader of what changed since a moment looks this much further back: what was stamped earlier may have been
 /// committed later.
 const OVERLAP_MS: i64 = 12_000;
 
@@ -75,7 +75,7 @@ pub struct DaemonRow {
     pub endpoints: String,
     /// When it started, by its own clock.
     pub started_at: Timestamp,
-    /// When it was last heard of, by the store's clock.
+    /// When it last reported, by the store's clock.
     pub seen_at: Timestamp,
 }
 
@@ -96,14 +96,14 @@ pub struct Push<'a> {
 
 /// What is new in the store.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct Updates {
     /// The store's time.
     pub now: Timestamp,
     /// Verdicts that changed.
     pub verdicts: Vec<Verdict>,
     /// Incidents that changed.
     pub incidents: Vec<SharedIncident>,
-    /// Every daemon that was heard of in the last minutes.
+    /// Every daemon that has reported in the last minutes.
     pub daemons: Vec<DaemonRow>,
     /// What alerting has decided, for each set of channels.
     pub alerting: Vec<(String, String)>,
@@ -252,7 +252,7 @@ impl Session {
         written.map_err(|e| SharedError::of(&self.connector.url, &e))
     }
 
-    /// Locks the incidents. With `wait` it waits for whoever holds them; otherwise it gives `None` when somebody does, or
+    /// Locks the incidents. With `wait` it waits for the holder; otherwise it gives `None` when somebody does, or
     /// when somebody has looked after them less than `every` ago.
     pub async fn lock(
         &mut self,
@@ -292,22 +292,24 @@ impl Session {
     }
 
     /// Verdicts and incidents that changed since a time of the store's clock each; all of them with `None`.
-    pub async fn news(
+    pub async fn updates(
         &self,
         verdicts_since: Option<Timestamp>,
         incidents_since: Option<Timestamp>,
         day: &str,
-    ) -> Result<News, SharedError> {
-        let news = self.read_news(verdicts_since, incidents_since, day).await;
-        news.map_err(|e| self.error(&e))
+    ) -> Result<Updates, SharedError> {
+        let updates = self
+            .read_updates(verdicts_since, incidents_since, day)
+            .await;
+        updates.map_err(|e| self.error(&e))
     }
 
-    async fn read_news(
+    async fn read_updates(
         &self,
         verdicts_since: Option<Timestamp>,
         incidents_since: Option<Timestamp>,
         day: &str,
-    ) -> Result<News, tokio_postgres::Error> {
+    ) -> Result<Updates, tokio_postgres::Error> {
         let back = |since: Option<Timestamp>| since.map_or(i64::MIN / 2, |at| at.0 - OVERLAP_MS);
         let (verdicts_since, incidents_since) = (back(verdicts_since), back(incidents_since));
         let client = &self.client;
@@ -327,12 +329,12 @@ impl Session {
                 &[(&incidents_since, Type::INT8)],
             )
             .await?;
-        let heard = now - 600_000;
+        let seen_after = now - 600_000;
         let daemons = client
             .query_typed(
                 "SELECT id, location, host, version, probes, endpoints, started_at, seen_at FROM llmwatch_daemon
                  WHERE seen_at >= $1 ORDER BY started_at",
-                &[(&heard, Type::INT8)],
+                &[(&seen_after, Type::INT8)],
             )
             .await?;
         let alerting = client
@@ -349,7 +351,7 @@ impl Session {
             .await?;
         let tokens: i64 = spent.try_get(1)?;
         let next: i64 = number.try_get(0)?;
-        Ok(News {
+        Ok(Updates {
             now: Timestamp(now),
             verdicts: read_json(&verdicts)?,
             incidents: read_json(&incidents)?,

@@ -97,7 +97,7 @@ impl SharedStore {
             beside.give_back();
             return Ok(None);
         };
-        // An incident that is over by now is told as one message that says both.
+        // An incident that is over by now gets one message that says both.
         if pending.notice.r#type == NoticeType::Opened {
             let incident: Option<Uuid> = row.try_get(5).map_err(of)?;
             let end = beside
@@ -183,7 +183,7 @@ impl SharedStore {
         self.within(LIMIT, record).await
     }
 
-    /// A receiver is back: everything that was tried in vain on `channel` is due.
+    /// A receiver is back: everything that failed on `channel` is due.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -298,7 +298,7 @@ async fn hand_on(
             ..notice.clone()
         },
         not_before: None,
-        whole: false,
+        supersedes_opening: false,
     };
     insert(tx, &[handed], Timestamp(now.try_get(0)?), 0).await
 }

@@ -1,7 +1,7 @@
 -- What several daemons share. Times are milliseconds since 1970; `recorded_at`, `seen_at`, `changed_at` and the leases are
 -- by the server's clock, the rest by the clock of the daemon that wrote it.
 
--- One row: whoever decides about incidents locks it. `next_number` numbers them.
+-- One row: the daemon that decides about incidents locks it. `next_number` numbers them.
 CREATE TABLE llmwatch_state (
     id INT8 PRIMARY KEY CHECK (id = 1),
     next_number INT8 NOT NULL,

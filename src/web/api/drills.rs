@@ -124,7 +124,7 @@ pub(super) async fn confirm(
     match ask(&view, |reply| Command::ConfirmDrill(id, by, reply)).await? {
         Confirmation::Confirmed(message) | Confirmation::Already(message) => Ok(Json(message)),
         Confirmation::Unknown => Err(Problem::not_found(
-            "there is no drill message with this id; it stands in the message",
+            "there is no drill message with this id; the message contains it",
         )),
     }
 }
@@ -161,7 +161,7 @@ async fn receipts(view: &View, messages: Vec<DrillMessage>) -> Result<Receipts, 
     let ids: Vec<_> = messages.iter().map(|m| m.notification).collect();
     let rows = view
         .store
-        .aside(move |store| store.outbox_rows_of(&ids))
+        .run_blocking(move |store| store.outbox_rows_of(&ids))
         .await?;
     let receipt = |message: DrillMessage| {
         let row = rows.iter().find(|r| r.id == message.notification);

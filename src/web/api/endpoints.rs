@@ -126,7 +126,7 @@ pub(super) async fn one(
         .ok_or_else(|| no_endpoint(&name))?;
     let today = Resolution::Day.begin((view.wall)());
     let wanted = name.clone();
-    let days = view.store.aside(move |store| {
+    let days = view.store.run_blocking(move |store| {
         let query = RollupQuery {
             resolution: Resolution::Day,
             endpoint: Some(&wanted),
@@ -215,7 +215,7 @@ pub(super) async fn samples(
     let limit = limit(ask.limit)?;
     let before_seq = cursor(ask.cursor.as_deref())?.map(u64::cast_signed);
     known(&view, &name).await?;
-    let found = view.store.aside(move |store| {
+    let found = view.store.run_blocking(move |store| {
         // One more than wanted says whether there is a next page.
         store.samples(SamplePage {
             endpoint: &name,
@@ -272,7 +272,7 @@ pub(super) struct Series {
     until: Timestamp,
     /// The length of a step, in seconds.
     step_s: u64,
-    /// The whole range as one.
+    /// The entire range as one.
     summary: Point,
     /// The steps in which something was probed, oldest first.
     points: Vec<Point>,
@@ -396,7 +396,7 @@ pub(super) async fn series(
 ) -> Result<Json<Series>, Problem> {
     let length = |key: &str, text: &str| {
         let wrong =
-            |why: String| Problem::bad_request(format!("`{key}` is no length of time: {why}"));
+            |why: String| Problem::bad_request(format!("`{key}` is not a valid duration: {why}"));
         duration(text).map_err(|why| wrong(why.to_string()))
     };
     let range = ask
@@ -404,14 +404,14 @@ pub(super) async fn series(
         .as_deref()
         .map_or(Ok(Duration::from_hours(24)), |t| length("range", t))?;
     if range < SHORTEST_STEP || range > LONGEST {
-        return Err(Problem::bad_request("`range` is from 5m to 1000d"));
+        return Err(Problem::bad_request("`range` must be from 5m to 1000d"));
     }
     let step = match &ask.step {
         Some(text) => length("step", text)?,
         None => round_step(range, USUAL_POINTS),
     };
     if step < SHORTEST_STEP || !step.as_millis().is_multiple_of(SHORTEST_STEP.as_millis()) {
-        return Err(Problem::bad_request("`step` is a multiple of 5m"));
+        return Err(Problem::bad_request("`step` must be a multiple of 5m"));
     }
     let step = step.max(round_step(range, POINTS));
     known(&view, &name).await?;
@@ -420,7 +420,7 @@ pub(super) async fn series(
     let wanted = name.clone();
     let found = view
         .store
-        .aside(move |store| store.series(&wanted, since, until, step))
+        .run_blocking(move |store| store.series(&wanted, since, until, step))
         .await?;
     let mut summary = Rollup::beginning(floor(since, step));
     for rollup in &found {
@@ -457,7 +457,7 @@ async fn known(view: &View, name: &str) -> Result<(), Problem> {
     {
         return Ok(());
     }
-    let recorded = view.store.aside(Store::known_endpoints).await?;
+    let recorded = view.store.run_blocking(Store::known_endpoints).await?;
     if recorded.iter().any(|known| known == name) {
         Ok(())
     } else {

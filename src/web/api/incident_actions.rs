@@ -80,7 +80,7 @@ pub(super) async fn note(
     let snapshot = view.snapshot.borrow().clone();
     let open = snapshot.incidents.iter().find(|i| i.number == number);
     if open.is_some_and(|i| i.notes.len() >= Note::MOST) {
-        let detail = format!("incident {number} has {} notes already", Note::MOST);
+        let detail = format!("incident {number} already has {} notes", Note::MOST);
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     ask(&view, |reply| Command::AddNote(number, note, reply))

@@ -28,7 +28,7 @@ pub(super) struct IncidentsQuery {
     /// At most so many, from 1 to 1000; 100 unasked.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Only those that go on, or only those that are over.
+    /// Only the open ones, or only those that are over.
     state: Option<IncidentState>,
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn list(
     let open = ask.state.map(|s| s == IncidentState::Open);
     let mut rows = view
         .store
-        .aside(move |store| store.incidents_before(before, open, limit + 1))
+        .run_blocking(move |store| store.incidents_before(before, open, limit + 1))
         .await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
@@ -97,7 +97,7 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let row = view
         .store
-        .aside(move |store| store.incident(number))
+        .run_blocking(move |store| store.incident(number))
         .await?;
     let row = row.ok_or_else(|| {
         Problem::not_found(format!(
@@ -112,14 +112,14 @@ pub(super) async fn one(
     Ok(Json(incident).into_response())
 }
 
-/// The incident of a stored row; one that goes on is as the snapshot has it, since that is newer.
+/// The incident of a stored row; an open one is as the snapshot has it, since that is newer.
 pub(super) fn read(row: &IncidentRow, snapshot: &Snapshot) -> Result<Incident, Problem> {
     if let Some(now) = snapshot.incidents.iter().find(|i| i.number == row.number) {
         return Ok(now.clone());
     }
     serde_json::from_str(&row.data).map_err(|_| {
         let detail = format!(
-            "incident {} was recorded in a form that this release does not read",
+            "incident {} was recorded in a format that this release cannot read",
             row.number
         );
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)

@@ -84,7 +84,9 @@ async fn status(
 fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     match asked.unwrap_or(USUAL) {
         n @ 1..=MOST => Ok(n),
-        _ => Err(Problem::bad_request(format!("`limit` is from 1 to {MOST}"))),
+        _ => Err(Problem::bad_request(format!(
+            "`limit` must be from 1 to {MOST}"
+        ))),
     }
 }
 
@@ -96,7 +98,7 @@ fn cursor(given: Option<&str>) -> Result<Option<u64>, Problem> {
             .ok()
             .filter(|n: &u64| i64::try_from(*n).is_ok());
         number.ok_or_else(|| {
-            Problem::bad_request("`cursor` is the `next` of the page before, as it stands there")
+            Problem::bad_request("`cursor` must be the `next` of the previous page, unchanged")
         })
     };
     given.map(parse).transpose()

@@ -15,7 +15,7 @@ use crate::web::problem::Problem;
 #[openapi(
     info(
         title = "llmwatch",
-        description = "What a synthetic uptime monitor of LLM APIs knows. Times are RFC 3339 in UTC, durations milliseconds \
+        description = "The state of a synthetic uptime monitor for LLM APIs. Times are RFC 3339 in UTC, durations milliseconds \
                        where the name ends in `_ms`, seconds where it ends in `_s`."
     ),
     paths(

@@ -166,7 +166,7 @@ pub(super) fn body_of<T: Default + for<'a> Deserialize<'a>>(body: &[u8]) -> Resu
         if error.starts_with("unknown field `comment`") {
             return Problem::bad_request("`comment` is now `note`".to_owned());
         }
-        Problem::bad_request(format!("the body is not as expected: {error}"))
+        Problem::bad_request(format!("invalid body: {error}"))
     })
 }
 

@@ -196,7 +196,7 @@ pub(super) async fn incidents(
     let site = Site::of(&view, reader);
     let rows = view
         .store
-        .aside(|store| store.incidents_before(None, None, INCIDENTS))
+        .run_blocking(|store| store.incidents_before(None, None, INCIDENTS))
         .await?;
     let incidents: Vec<_> = rows
         .iter()

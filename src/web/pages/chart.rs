@@ -72,7 +72,7 @@ impl Level {
         })
     }
 
-    /// How much of the bar is drawn in its color, so that the level can be told without color too.
+    /// How much of the bar is drawn in its color, so that the level is visible without color too.
     fn height(self) -> usize {
         match self {
             Self::Good | Self::Major => BAR_HEIGHT,
@@ -157,24 +157,24 @@ pub(crate) fn course(
     let y = |value: f64| ((1.0 - (value / top).clamp(0.0, 1.0)) * height as f64).round() as i64;
     let mut place = 0;
     while place < points.len() {
-        let stretch: Vec<_> = points[place..].iter().map_while(|p| *p).collect();
-        if let [only] = stretch.as_slice() {
+        let run: Vec<_> = points[place..].iter().map_while(|p| *p).collect();
+        if let [only] = run.as_slice() {
             // One point alone is a short dash.
             let _ = write!(course.line, "M{} {}h2", (x(place) - 1).max(0), y(only.p50));
-        } else if !stretch.is_empty() {
+        } else if !run.is_empty() {
             let mut upper = String::new();
-            for (n, spread) in stretch.iter().enumerate() {
+            for (n, spread) in run.iter().enumerate() {
                 let letter = if n == 0 { "M" } else { " " };
                 let _ = write!(course.line, "{letter}{} {}", x(place + n), y(spread.p50));
                 let _ = write!(upper, "{letter}{} {}", x(place + n), y(spread.p95));
             }
-            for (n, spread) in stretch.iter().enumerate().rev() {
+            for (n, spread) in run.iter().enumerate().rev() {
                 let _ = write!(upper, " {} {}", x(place + n), y(spread.p50));
             }
             course.band += &upper;
             course.band.push('z');
         }
-        place += stretch.len().max(1);
+        place += run.len().max(1);
     }
     course
 }
@@ -220,7 +220,7 @@ pub(crate) struct Ticks {
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// The round moments of a stretch as the clock and the calendar of `zone` have them: quarters of an hour, hours, days, weeks
+/// The round moments of a period as the clock and the calendar of `zone` have them: quarters of an hour, hours, days, weeks
 /// or halves of a month, whatever gives a handful.
 pub(crate) fn ticks(
     (since, until): (Timestamp, Timestamp),

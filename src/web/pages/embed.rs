@@ -21,7 +21,7 @@ struct Embed {
 }
 
 pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Response {
-    // A banner is for everybody, whoever looks at it.
+    // A banner is public.
     let snapshot = summary::snapshot_for(Reader::Public, view.snapshot.borrow().clone());
     let frame = Frame::new(&view, &snapshot, "", Reader::Public);
     let origins = frame.config.web.cors_origins.join(" ");

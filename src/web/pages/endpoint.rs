@@ -29,7 +29,7 @@ use llmwatch_core::model::{
 };
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
-/// The size of a chart's drawing; the page stretches it.
+/// The size of a chart's drawing; the page scales it.
 const CHART: (usize, usize) = (720, 120);
 /// How many bad probes are shown.
 const BAD: u32 = 10;
@@ -231,7 +231,7 @@ pub(super) async fn page(
         .iter()
         .find(|i| i.endpoints.contains(&name));
     let incident = incident.map(|i| i.number);
-    let read = view.store.aside(move |store| {
+    let read = view.store.run_blocking(move |store| {
         Ok::<_, StoreError>(Read {
             days: rollups_of(store, &name, Resolution::Day, first_day(now), now)?,
             steps: steps(store, &name, window)?,
@@ -261,7 +261,7 @@ pub(super) async fn page(
 pub(super) async fn days(State(view): State<View>, Path(name): Path<String>) -> Response {
     let now = view.snapshot.borrow().at;
     let first = first_day(now);
-    let read = view.store.aside(move |store| {
+    let read = view.store.run_blocking(move |store| {
         let days = rollups_of(store, &name, Resolution::Day, first, now)?;
         Ok::<_, StoreError>((
             days,
@@ -407,7 +407,7 @@ fn last_good(store: &Store, endpoint: &str) -> Result<Option<Sample>, StoreError
     Ok(store.samples(page)?.pop().map(|(_, sample)| sample))
 }
 
-/// The stretch that is shown.
+/// The range that is shown.
 #[derive(Clone, Copy)]
 struct Window {
     range: Range,

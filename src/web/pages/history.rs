@@ -84,7 +84,7 @@ impl Day {
 #[derive(Debug, Clone, Default)]
 pub struct HistoryCache {
     history: Arc<Mutex<Arc<History>>>,
-    /// Held by whoever reads it anew, so that a crowd reads it once.
+    /// Held by the request that reads it anew, so that a crowd reads it once.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -111,7 +111,7 @@ impl HistoryCache {
         } else {
             self.turn.clone().lock_owned().await
         };
-        // Whoever had the turn before has read it meanwhile, perhaps a moment later than this look.
+        // Another request has read it meanwhile, perhaps a moment later than this look.
         let newest = self.lock().clone();
         if now.since_ms(newest.read_at).abs() < FRESH.as_millis() as i64 {
             return Ok(newest);
@@ -120,7 +120,7 @@ impl HistoryCache {
         // A task of its own: it ends even if who asked for it goes away.
         let reading = tokio::spawn(async move {
             let read = store
-                .aside(move |store| read(store, now, &newest))
+                .run_blocking(move |store| read(store, now, &newest))
                 .await
                 .map(Arc::new);
             if let Ok(history) = &read {
@@ -132,7 +132,7 @@ impl HistoryCache {
         if good_enough {
             return Ok(known);
         }
-        // It ends early only with the whole daemon.
+        // It ends early only with the daemon.
         reading.await.unwrap_or(Ok(known))
     }
 
@@ -144,7 +144,7 @@ impl HistoryCache {
 /// The last incidents, newest first. What another release wrote in another form is left out rather than fatal.
 pub(crate) async fn incidents(store: &Store) -> Result<Vec<Incident>, StoreError> {
     let rows = store
-        .aside(|store| store.last_incidents(None, INCIDENTS))
+        .run_blocking(|store| store.last_incidents(None, INCIDENTS))
         .await?;
     Ok(rows
         .iter()
@@ -165,20 +165,20 @@ pub(crate) struct Pace {
 
 impl Pace {
     fn of(hours: &[Rollup]) -> Self {
-        let whole = |sketch: fn(&Rollup) -> &Sketch| {
-            let mut whole = Sketch::default();
+        let merged = |sketch: fn(&Rollup) -> &Sketch| {
+            let mut all = Sketch::default();
             for hour in hours {
-                whole.merge(sketch(hour));
+                all.merge(sketch(hour));
             }
-            MedianAndP95::of(&whole)
+            MedianAndP95::of(&all)
         };
         Self {
             hours: hours
                 .iter()
                 .filter_map(|hour| Some((hour.at, MedianAndP95::of(&hour.first_token)?)))
                 .collect(),
-            first_token: whole(|r| &r.first_token),
-            total: whole(|r| &r.total),
+            first_token: merged(|r| &r.first_token),
+            total: merged(|r| &r.total),
         }
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn list(
     let before = asked.before.and_then(|number| number.parse().ok());
     let rows = match view
         .store
-        .aside(move |store| store.last_incidents(before, PAGE))
+        .run_blocking(move |store| store.last_incidents(before, PAGE))
         .await
     {
         Ok(rows) => rows,
@@ -154,14 +154,14 @@ pub(super) async fn page(
         return Problem::Missing("incident").page(&view, &request, reader);
     };
     let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
-    let read = view.store.aside(move |store| {
+    let read = view.store.run_blocking(move |store| {
         let Some(data) = store.incident_data(number)? else {
             return Ok::<_, StoreError>(None);
         };
         let Ok(incident) = serde_json::from_str::<Incident>(&data) else {
             return Ok(None);
         };
-        let notified = store.told(incident.id)?;
+        let notified = store.notifications_of(incident.id)?;
         let first = first_bad(store, &incident)?;
         Ok(Some((incident, notified, first)))
     });

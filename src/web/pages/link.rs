@@ -84,7 +84,7 @@ impl Answer {
         let snapshot = view.snapshot.borrow().clone();
         let status = self.status;
         let page = LinkPage {
-            // Whoever has the link sees what the page says and nothing else.
+            // The link shows what the page says and nothing else.
             frame: Frame::new(view, &snapshot, "Link", Reader::Public).into_link(),
             class: self.class,
             sentence: self.sentence,
@@ -148,7 +148,7 @@ async fn incident(view: &View, id: Uuid) -> Result<Option<Incident>, StoreError>
     }
     let data = view
         .store
-        .aside(move |store| store.incident_data_by_id(id))
+        .run_blocking(move |store| store.incident_data_by_id(id))
         .await?;
     Ok(data.and_then(|data| serde_json::from_str(&data).ok()))
 }

@@ -115,7 +115,7 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             "The database cannot be written. Samples wait in memory until it can.".to_owned(),
         ));
     }
-    if snapshot.budget_spent && snapshot.blind_since.is_none() {
+    if snapshot.budget_spent && snapshot.offline_since.is_none() {
         notices.push((
             "slow",
             "Today’s probing budget is used up. Probing is paused until midnight.".to_owned(),

@@ -74,7 +74,7 @@ pub(super) async fn sign_up(
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let client = peer.map(|ConnectInfo(peer)| client(peer.ip(), &headers));
     let Some(address) = fields(to_bytes(body, MAX_BODY_BYTES).await.ok(), &headers) else {
-        let error = "This is not a mail address that can be used, such as name@example.com.";
+        let error = "This is not a valid email address, such as name@example.com.";
         return with_error(&view, &headers, reader, StatusCode::BAD_REQUEST, error);
     };
     let done = view
@@ -120,7 +120,7 @@ fn client(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         .filter(|_| peer.is_loopback())
         .and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     match last.unwrap_or(peer) {
-        // A customer gets a whole network of them.
+        // A customer gets an entire network of them.
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
         ip @ IpAddr::V4(_) => ip,
     }

@@ -162,7 +162,7 @@ impl Drop for Permit {
     }
 }
 
-/// Who counts as one visitor: a host has one address of IPv4, but a whole network of IPv6.
+/// Who counts as one visitor: a host has one address of IPv4, but an entire network of IPv6.
 pub(in crate::web) fn client_prefix(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),

@@ -1,4 +1,4 @@
-//! A world to watch: simulated vendors, sinks for what is told, and the real binary in between.
+//! A world to watch: simulated vendors, sinks for notifications, and the real binary in between.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

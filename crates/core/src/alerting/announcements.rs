@@ -59,13 +59,14 @@ impl NotificationScheduler {
             let not_before = context
                 .closed_until()
                 .max(context.quiet_until(channel, is_urgent));
-            // Whoever was not reached when it began is notified of all of it at the end, once.
-            let whole = condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
+            // A channel that was not reached at the beginning gets one message at the end that covers both.
+            let supersedes_opening =
+                condition.as_ref().is_some_and(|c| c.over) && !ends_by_message(channel);
             outgoing.push(Outgoing {
                 channel: channel.name.clone(),
                 not_before,
                 notice,
-                whole,
+                supersedes_opening,
             });
         }
     }
@@ -104,7 +105,7 @@ impl NotificationScheduler {
             channel: channel.name.clone(),
             not_before,
             notice,
-            whole: false,
+            supersedes_opening: false,
         });
     }
 }

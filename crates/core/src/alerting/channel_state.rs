@@ -132,7 +132,7 @@ impl ChannelState {
             return self.decide_first(now, incident, filters, suppressions, company);
         }
         if let Some((kind, at)) = self.pending {
-            // Whoever was notified of the beginning is notified of the end, silence or not.
+            // A channel that was notified of the beginning is notified of the end, even during a silence.
             let suppression = match kind {
                 NoticeType::Resolved => suppressions.beyond_silence(),
                 _ => suppressions.first(),

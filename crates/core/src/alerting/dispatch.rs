@@ -220,7 +220,7 @@ impl Turn<'_> {
             channel: self.channel.name.clone(),
             not_before: None,
             notice,
-            whole: false,
+            supersedes_opening: false,
         }
     }
 }

@@ -57,7 +57,7 @@ impl NotificationScheduler {
         let last = Timestamp(last.timestamp_millis());
         match self.drilled_until {
             Some(done) if done <= now => {
-                let is_calm = snapshot.blind_since.is_none() && snapshot.incidents.is_empty();
+                let is_calm = snapshot.offline_since.is_none() && snapshot.incidents.is_empty();
                 if done >= last || !is_calm {
                     return false;
                 }
@@ -219,7 +219,7 @@ fn messages_to(
             condition: condition(over),
             ..context.bare(id, NoticeType::Drill, message.sent_at, title(over))
         },
-        whole: false,
+        supersedes_opening: false,
     };
     let mut all = vec![notice(message.notification, false)];
     if is_kept {
@@ -258,7 +258,7 @@ fn document(message: &DrillMessage, incident: Option<&Incident>, config: &Config
     };
     let mut blocks = vec![
         Block::Text(format!(
-            "This is a drill of the channel `{}`. It took the same way as an alert.",
+            "This is a drill of the channel `{}`. It was sent the same way as an alert.",
             message.channel
         )),
         Block::Text(what),

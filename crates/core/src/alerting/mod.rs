@@ -38,7 +38,7 @@ use crate::model::{
     Incident, IncidentState, Note, NoticeType, Outgoing, Silence, Snapshot, Timestamp, moved,
 };
 
-/// Everything that was told, is owed and was asked for.
+/// What was sent, what is pending, and what people asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NotificationScheduler {
@@ -47,11 +47,11 @@ pub struct NotificationScheduler {
     paces: BTreeMap<String, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
     counsels: BTreeMap<String, AdviceBatch>,
-    /// Channels that do not deliver, as far as the others were told.
+    /// Channels that do not deliver, as far as the others were notified.
     failing: BTreeMap<String, Timestamp>,
-    /// Until when the dead letters of a channel are told.
+    /// Until when the dead letters of a channel have been reported.
     dead: BTreeMap<String, Timestamp>,
-    /// When it was last told that somebody of a channel refuses.
+    /// When a recipient's refusal was last reported, by channel.
     refused: BTreeMap<String, Timestamp>,
     /// Counts the messages that are about no incident, so that each has its own id.
     announced: u64,
@@ -71,7 +71,7 @@ pub struct NotificationScheduler {
     changed: bool,
 }
 
-/// An incident, as it was last heard of, and who was told.
+/// An incident, as it was last reported, and the state of each channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Case {
     incident: Incident,
@@ -79,7 +79,7 @@ struct Case {
     threads: BTreeMap<String, ChannelState>,
 }
 
-/// Something to be told that is about no incident.
+/// A message that is about no incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Announcement {
     /// What kind.
@@ -102,8 +102,8 @@ impl Announcement {
     /// One line, for every channel that wants this type.
     pub fn new(r#type: NoticeType, title: String, at: Timestamp) -> Self {
         let condition = match r#type {
-            NoticeType::Offline => Some(("blind", false)),
-            NoticeType::Online => Some(("blind", true)),
+            NoticeType::Offline => Some(("offline", false)),
+            NoticeType::Online => Some(("offline", true)),
             NoticeType::Budget => Some(("budget", false)),
             NoticeType::Store => Some(("store", false)),
             _ => None,
@@ -153,7 +153,12 @@ impl Announcement {
 
 impl NotificationScheduler {
     /// Takes in a change of an incident at `at`; gives the incident with what people said about it.
-    pub fn hear(&mut self, change: Change, mut incident: Incident, at: Timestamp) -> Incident {
+    pub fn record_change(
+        &mut self,
+        change: Change,
+        mut incident: Incident,
+        at: Timestamp,
+    ) -> Incident {
         self.changed = true;
         let changed_at = if change == Change::Opened {
             incident.opened_at
@@ -173,13 +178,13 @@ impl NotificationScheduler {
         });
         case.incident = incident.clone();
         case.changed_at = changed_at;
-        let owed = match change {
+        let pending = match change {
             Change::Opened => None,
             Change::Updated => Some(NoticeType::Updated),
             Change::Escalated => Some(NoticeType::Escalated),
             Change::Resolved => Some(NoticeType::Resolved),
         };
-        if let Some(r#type) = owed {
+        if let Some(r#type) = pending {
             case.threads
                 .values_mut()
                 .for_each(|t| t.set_pending(r#type, at));
@@ -187,7 +192,7 @@ impl NotificationScheduler {
         incident
     }
 
-    /// Has something told about the monitor itself, or a report.
+    /// Queues a message about the monitor itself, or a report.
     pub fn announce(&mut self, announcement: Announcement) {
         if announcement.r#type == NoticeType::Report {
             self.reported_until = Some(announcement.at);
@@ -262,7 +267,7 @@ impl NotificationScheduler {
         Some(self.silences.remove(place))
     }
 
-    /// Records that somebody is on the incident of this number; `None` when no such incident goes on.
+    /// Records that somebody works on the incident of this number; `None` when no such incident is open.
     pub fn acknowledge(&mut self, number: u64, word: Acknowledgement) -> Option<Incident> {
         let open =
             |c: &&mut Case| c.incident.number == number && c.incident.state == IncidentState::Open;
@@ -295,7 +300,7 @@ impl NotificationScheduler {
     }
 
     /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
-    /// people and the calendar said (silences, the periods of reports) stays. Gives the incidents that go on.
+    /// people and the calendar said (silences, the periods of reports) stays. Gives the open incidents.
     pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
         if let Some(moved) = moved(
             &*self,
@@ -342,7 +347,7 @@ impl NotificationScheduler {
         }
     }
 
-    /// Closes what does not go on any more though nobody said so: after the state of detection had to be made anew. What
+    /// Closes what is over although no change said so: after the state of detection had to be made anew. What
     /// concerned only endpoints that are not watched any more is closed as removed. Gives what it closed.
     pub fn reconcile(&mut self, snapshot: &Snapshot) -> Vec<Incident> {
         let at = snapshot.at;
@@ -408,14 +413,14 @@ impl NotificationScheduler {
         outgoing
     }
 
-    /// The whole record, if it has changed since the last call.
+    /// The complete record, if it has changed since the last call.
     pub fn take_change(&mut self) -> Option<String> {
         // Plain data with string keys: serialising cannot fail.
         std::mem::take(&mut self.changed).then(|| serde_json::to_string(self).unwrap_or_default())
     }
 }
 
-/// An id that is the same whenever the same thing is told: what is repeated after a crash cannot be told twice.
+/// An id that is the same whenever the same message is decided: a step repeated after a crash cannot notify twice.
 fn stable_id(parts: &[&str]) -> Uuid {
     let digest = Sha256::digest(parts.join("\n").as_bytes());
     let mut bytes = [0; 16];

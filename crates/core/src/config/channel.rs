@@ -169,9 +169,9 @@ impl Webhook {
 pub struct Filters {
     /// The reasons, such as `opened`.
     pub on: Vec<String>,
-    /// The least bad status that is told.
+    /// The least bad status that is notified.
     pub min_status: Status,
-    /// Whose faults are told.
+    /// Whose faults are notified.
     pub attribution: Vec<Attribution>,
     /// Only these endpoints; empty for all.
     pub endpoints: Vec<String>,
@@ -189,7 +189,7 @@ pub struct Filters {
     pub give_up_after: Duration,
     /// The channel to use after that.
     pub fallback: Option<String>,
-    /// When only outages are told, as local `(start, end)` minutes of the day.
+    /// When only outages are notified, as local `(start, end)` minutes of the day.
     pub quiet_hours: Option<(u16, u16)>,
     /// Whether quiet hours hold back outages too.
     pub quiet_hours_all: bool,

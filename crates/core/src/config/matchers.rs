@@ -1,4 +1,4 @@
-//! Who is told? Pure: a channel's filters against a notice.
+//! Which channels does a notice go to? Pure: a channel's filters against a notice.
 
 use std::sync::Arc;
 

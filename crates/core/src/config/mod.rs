@@ -196,7 +196,7 @@ pub struct StatusFeed {
 }
 
 impl StatusFeed {
-    /// What tells it from the other feeds.
+    /// What distinguishes it from the other feeds.
     pub fn key(&self) -> String {
         format!("{} {}", self.provider, self.url)
     }

@@ -1,7 +1,7 @@
 //! The URL, headers and body of a `template` webhook: text with `{{path}}` where a value of the notification goes in.
 //!
 //! What a value may contain is escaped for the place where it stands, so that no endpoint's name and no provider's words
-//! can change the structure around them: inside a JSON string its characters, elsewhere in JSON a whole JSON value.
+//! can change the structure around them: inside a JSON string its characters, elsewhere in JSON a complete JSON value.
 
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ impl Template {
             let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
             if path.is_empty() || !path.chars().all(is_path) {
                 return Err(
-                    "between `{{` and `}}` stands a path such as `data.incident.title`".to_owned(),
+                    "`{{` and `}}` must enclose a path such as `data.incident.title`".to_owned(),
                 );
             }
             in_string = is_in_string(before, in_string);
@@ -89,7 +89,7 @@ impl Template {
         if syntax == Syntax::Json {
             let filled = template.fill(&Value::Null);
             serde_json::from_str::<Value>(&filled)
-                .map_err(|e| format!("it is not JSON, whatever its placeholders hold: {e}"))?;
+                .map_err(|e| format!("it is not valid JSON with any placeholder values: {e}"))?;
         }
         Ok(template)
     }

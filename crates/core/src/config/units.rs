@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Reads a length of time: a whole or decimal number and a unit, `500ms`, `30s`, `1.5h`, or several, `1h30m`.
+/// Reads a duration: an integer or decimal number and a unit, `500ms`, `30s`, `1.5h`, or several, `1h30m`.
 ///
 /// # Errors
 /// A few words on what is wrong.
@@ -40,7 +40,7 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     Ok(Duration::from_micros((total * 1e6).round() as u64))
 }
 
-/// A length of time as [`duration`] reads it, in its largest whole unit.
+/// A duration as [`duration`] reads it, in the largest unit that divides it.
 pub fn show(d: Duration) -> String {
     let ms = d.as_millis();
     [

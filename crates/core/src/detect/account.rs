@@ -78,7 +78,7 @@ impl Account {
         self.open
     }
 
-    /// The faults that go on and are too few for an alert yet, and when one may come at the earliest.
+    /// The current faults that are too few for an alert yet, and when one may come at the earliest.
     pub(super) fn pending(&self, policy: &Policy, next_start: i64) -> Option<(Episode, i64)> {
         let earliest = if self.rate_limited {
             next_start.max(self.since + policy.alert_after_ms)

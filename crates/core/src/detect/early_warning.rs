@@ -10,7 +10,7 @@ use crate::message::values::Locale;
 use crate::model::{Advice, AdviceKind, Endpoint, Provider, Sample, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
-/// Days before the end of a model or a certificate at which it is told again.
+/// Days before the end of a model or a certificate at which the advice is repeated.
 const MODEL_DAYS: [i64; 5] = [60, 30, 14, 7, 1];
 const CERTIFICATE_DAYS: [i64; 4] = [14, 7, 3, 1];
 /// Less headroom than this is worth a word; more than the other takes it back.
@@ -18,11 +18,11 @@ const HEADROOM_LOW: f64 = 0.10;
 const HEADROOM_FINE: f64 = 0.20;
 /// A provider serves a model from several backends at once; so many fingerprints are known as usual.
 const FINGERPRINTS: usize = 16;
-/// What comes and goes is told once in this time: a provider may serve two models, or a limit fill up, by turns.
+/// Advice about what comes and goes is given once in this time: a provider may serve two models, or a limit fill up, by turns.
 const QUIET_MS: i64 = DAY_MS;
 /// What recurs is advised once in this time: a pattern may come and go.
 const PATTERN_QUIET_MS: i64 = 90 * DAY_MS;
-/// How long a changed fingerprint stays news.
+/// How long a changed fingerprint is reported as a change.
 const NEWS_MS: i64 = DAY_MS;
 
 /// What is known about the endpoints, and what was advised.
@@ -31,9 +31,10 @@ pub struct Advisor {
     standing: Vec<Advice>,
     fingerprints: BTreeMap<String, BTreeSet<String>>,
     retires_at: BTreeMap<String, Timestamp>,
-    /// What was told, when and at which step: by endpoint and kind.
+    /// What was advised, when and at which step: by endpoint and kind.
     #[serde(default)]
-    told: BTreeMap<String, BTreeMap<AdviceKind, (Timestamp, i64)>>,
+    #[serde(rename = "told")]
+    given: BTreeMap<String, BTreeMap<AdviceKind, (Timestamp, i64)>>,
 }
 
 /// What a sample says about one kind.
@@ -42,7 +43,7 @@ enum Finding {
     Silent,
     /// All is well.
     Fine,
-    /// Something to tell, at this step.
+    /// Advice to give, at this step.
     Worth(i64, String),
 }
 
@@ -57,10 +58,10 @@ impl Advisor {
         self.standing.retain(|a| is_known(&a.endpoint));
         self.fingerprints.retain(|name, _| is_known(name));
         self.retires_at.retain(|name, _| is_known(name));
-        self.told.retain(|name, _| is_known(name));
+        self.given.retain(|name, _| is_known(name));
     }
 
-    /// Takes a sample in; gives what is to be told because of it.
+    /// Takes a sample in; gives the advice that follows from it.
     pub fn consider(&mut self, endpoint: &Endpoint, sample: &Sample) -> Vec<Advice> {
         let now = sample.ended_at();
         if let Some(at) = sample.model_retires_at {
@@ -144,7 +145,7 @@ impl Advisor {
         findings: [(AdviceKind, Finding); N],
         now: Timestamp,
     ) -> Vec<Advice> {
-        let mut told = Vec::new();
+        let mut due = Vec::new();
         for (kind, finding) in findings {
             let place = self
                 .standing
@@ -164,8 +165,8 @@ impl Advisor {
                         step,
                     };
                     self.standing.push(advice.clone());
-                    if self.is_news(&advice, now) {
-                        told.push(advice);
+                    if self.should_repeat(&advice, now) {
+                        due.push(advice);
                     }
                 }
                 (Some(place), Finding::Worth(step, text)) => {
@@ -173,19 +174,19 @@ impl Advisor {
                     advice.text = text;
                     if step != std::mem::replace(&mut advice.step, step) {
                         let advice = advice.clone();
-                        if self.is_news(&advice, now) {
-                            told.push(advice);
+                        if self.should_repeat(&advice, now) {
+                            due.push(advice);
                         }
                     }
                 }
             }
         }
-        told
+        due
     }
 
-    /// Whether it is told now, remembered as told if so: not again within a day what is no nearer than it was.
-    fn is_news(&mut self, advice: &Advice, now: Timestamp) -> bool {
-        let known = self.told.entry(advice.endpoint.clone()).or_default();
+    /// Whether to give it now, and records that if so: not again within a day unless it has come nearer.
+    fn should_repeat(&mut self, advice: &Advice, now: Timestamp) -> bool {
+        let known = self.given.entry(advice.endpoint.clone()).or_default();
         let same = |step: i64| step == advice.step || advice.kind == AdviceKind::Fingerprint;
         if known.get(&advice.kind).is_some_and(|(at, step)| {
             same(*step) && (0..quiet_ms(advice.kind)).contains(&now.since_ms(*at))
@@ -233,12 +234,12 @@ impl Advisor {
             );
             return Finding::Worth(now.0, text);
         }
-        let news = self
+        let known = self
             .standing
             .iter()
             .find(|a| a.endpoint == endpoint.name && a.kind == AdviceKind::Fingerprint);
-        match news {
-            Some(news) if now.since_ms(Timestamp(news.step)) > NEWS_MS => Finding::Fine,
+        match known {
+            Some(known) if now.since_ms(Timestamp(known.step)) > NEWS_MS => Finding::Fine,
             _ => Finding::Silent,
         }
     }
@@ -351,9 +352,9 @@ fn name_tokens(name: &str) -> Vec<String> {
         .unwrap_or(name)
         .to_ascii_lowercase();
     // `…-00001-of-00003.gguf` is a part of the file.
-    let whole = file.split("-00001-of-").next().unwrap_or(&file);
+    let model_file = file.split("-00001-of-").next().unwrap_or(&file);
     let mut tokens = Vec::new();
-    for token in whole.split(|c: char| !c.is_alphanumeric()) {
+    for token in model_file.split(|c: char| !c.is_alphanumeric()) {
         // `q4_k_m`, `iq4_xs`: everything after it describes the storage as well.
         let digits = token.trim_start_matches('i').strip_prefix('q');
         if digits.is_some_and(|d| d.len() == 1 && d.chars().all(|c| c.is_ascii_digit())) {

@@ -33,7 +33,7 @@ const HOUR_SCALE: f64 = 2.5;
 /// Of the share of failures that an hour of the week usually has, so much is chance, and so much is believed.
 const HOUR_SLACK: f64 = 0.03;
 const HOUR_CEILING: f64 = 0.3;
-/// Failures of a blip times good probes since that tell a burst from trouble that goes on: eight good ones after two
+/// Failures of a blip times good probes since that distinguish a burst from continuing trouble: eight good ones after two
 /// failures (once in sixty times while two probes in five fail), four after four.
 const OVER: u32 = 15;
 /// All have failed in a blip of which no more than one in so many was good.
@@ -137,7 +137,7 @@ impl ErrorMeter {
         self.until
     }
 
-    /// What has been going on since the meter left zero.
+    /// What has happened since the meter left zero.
     pub(super) fn excursion(&self) -> Option<Episode> {
         let (since, until) = (self.since?, self.last_failed?);
         Some(Episode {

@@ -19,7 +19,7 @@ pub(super) struct NoteFigures {
     pub(super) first_token_ms: Option<f64>,
 }
 
-/// A stretch in which a meter stood above zero.
+/// A period in which a meter stood above zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Episode {
     pub(super) since: i64,

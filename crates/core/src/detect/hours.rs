@@ -115,7 +115,7 @@ impl<const DAYS: usize> Hours<DAYS> {
         lower_median(&mut week).unwrap_or(0.0)
     }
 
-    /// The longest stretch of hours in which weekdays are at least `factor` times slower than usual.
+    /// The longest run of hours in which weekdays are at least `factor` times slower than usual.
     pub(super) fn rush(&self, factor: f64) -> Option<Rush> {
         let day = self.hour.div_euclid(HOURS_A_DAY);
         let monday = day - (day + 3).rem_euclid(7);
@@ -137,11 +137,11 @@ impl<const DAYS: usize> Hours<DAYS> {
         let mut best: &[f64] = &[];
         let mut from = 0;
         let mut start = 0;
-        for stretch in levels.split(|level| !is_slow(level)) {
-            if stretch.len() > best.len() {
-                (best, from) = (stretch, start);
+        for run in levels.split(|level| !is_slow(level)) {
+            if run.len() > best.len() {
+                (best, from) = (run, start);
             }
-            start += stretch.len() + 1;
+            start += run.len() + 1;
         }
         let worst = best.iter().copied().reduce(f64::max)?;
         Some(Rush {

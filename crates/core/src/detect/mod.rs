@@ -236,7 +236,7 @@ struct Domain {
     open: u32,
     /// The incident is known to concern the domain.
     escalated: bool,
-    /// It was told that what was slow is failing now.
+    /// It was reported that what was slow is failing now.
     down: bool,
 }
 
@@ -248,10 +248,10 @@ enum AlertKind {
 }
 
 impl Detector {
-    /// Folds one observation in. Nothing happens when the endpoint is not in `roster`.
-    pub fn observe(&mut self, roster: &BTreeMap<String, Policy>, seen: &Observation) -> Verdict {
+    /// Folds one observation in. Nothing happens when the endpoint is not in `policies`.
+    pub fn observe(&mut self, policies: &BTreeMap<String, Policy>, seen: &Observation) -> Verdict {
         let mut verdict = Verdict::default();
-        let Some(policy) = roster.get(&seen.endpoint) else {
+        let Some(policy) = policies.get(&seen.endpoint) else {
             return verdict;
         };
         let (start, end, tick) = (seen.start.0, seen.end.0, seen.next_tick.0);
@@ -317,7 +317,7 @@ impl Detector {
                         },
                     );
                 }
-                self.judge(roster, policy, &mut own, seen, &mut verdict);
+                self.judge(policies, policy, &mut own, seen, &mut verdict);
             }
         }
         if own.looking.next_start < tick {
@@ -358,10 +358,10 @@ impl Detector {
         }
     }
 
-    /// The bad probes of an endpoint of `roster` that are not enough for an alert yet. Bad probes that lie further back than
-    /// an alert takes are not counted as going on.
-    pub fn pending(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Option<Pending> {
-        let (watched, policy) = self.endpoints.get(endpoint).zip(roster.get(endpoint))?;
+    /// The bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad probes that lie further back than
+    /// an alert takes are not counted as current.
+    pub fn pending(&self, policies: &BTreeMap<String, Policy>, endpoint: &str) -> Option<Pending> {
+        let (watched, policy) = self.endpoints.get(endpoint).zip(policies.get(endpoint))?;
         watched.pending(policy)
     }
 
@@ -384,9 +384,9 @@ impl Detector {
         })
     }
 
-    /// What is typical for an endpoint of `roster`.
-    pub fn typical(&self, roster: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
-        let known = self.endpoints.get(endpoint).zip(roster.get(endpoint));
+    /// What is typical for an endpoint of `policies`.
+    pub fn typical(&self, policies: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
+        let known = self.endpoints.get(endpoint).zip(policies.get(endpoint));
         known
             .map(|(w, policy)| w.typical(policy))
             .unwrap_or_default()
@@ -395,7 +395,7 @@ impl Detector {
     /// The meters, the alert and the looks of one observation that says something about the provider.
     fn judge(
         &mut self,
-        roster: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<String, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         seen: &Observation,
@@ -441,8 +441,8 @@ impl Detector {
             fire = None;
             alert.turn_to_errors(&own.errors, end);
             let domain = self.domains.entry(policy.domain.clone()).or_default();
-            let told = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
-            let event = if told {
+            let is_join = alert.grouped.is_some() && std::mem::replace(&mut domain.down, true);
+            let event = if is_join {
                 DetectorEventKind::Join
             } else {
                 DetectorEventKind::Escalate
@@ -492,14 +492,14 @@ impl Detector {
                 fire = Some(DetectedCause::Slow);
             }
             if fire.is_none() && policy.siblings {
-                fire = self.corroborated(roster, policy, own, failed, lagging, end);
+                fire = self.corroborated(policies, policy, own, failed, lagging, end);
             }
             if let Some(cause) = fire {
-                self.open(roster, policy, own, seen, cause, reading, verdict);
+                self.open(policies, policy, own, seen, cause, reading, verdict);
             }
         }
         own.learn(policy, end, reading, failed);
-        self.look(roster, policy, own, seen, lagging, verdict);
+        self.look(policies, policy, own, seen, lagging, verdict);
     }
 
     /// Whether the probe is held back because the server may have been cold. Counts the one before
@@ -544,7 +544,7 @@ impl Detector {
     /// Whether the other endpoints of the domain make an alert of what would not yet be one alone.
     fn corroborated(
         &self,
-        roster: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<String, Policy>,
         policy: &Policy,
         own: &EndpointState,
         failed: bool,
@@ -553,7 +553,7 @@ impl Detector {
     ) -> Option<DetectedCause> {
         let h = policy.evidence;
         let siblings = || {
-            self.siblings(roster, &policy.domain)
+            self.siblings(policies, &policy.domain)
                 .map(|(_, w)| w)
                 .chain([own])
         };
@@ -595,11 +595,11 @@ impl Detector {
     /// Opens the alert that `cause` calls for, alone or with the others of the domain.
     #[expect(
         clippy::too_many_arguments,
-        reason = "the whole situation of one decision"
+        reason = "all that one decision depends on"
     )]
     fn open(
         &mut self,
-        roster: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<String, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         seen: &Observation,
@@ -619,7 +619,7 @@ impl Detector {
         match cause {
             DetectedCause::ProviderErrors | DetectedCause::ProviderSlow => {
                 let siblings: Vec<_> = self
-                    .siblings(roster, &policy.domain)
+                    .siblings(policies, &policy.domain)
                     .map(|(name, _)| name.clone())
                     .collect();
                 let mut all = Shared {
@@ -630,7 +630,7 @@ impl Detector {
                 };
                 for name in &siblings {
                     let (Some(mate), Some(policy)) =
-                        (self.endpoints.get_mut(name), roster.get(name))
+                        (self.endpoints.get_mut(name), policies.get(name))
                     else {
                         continue;
                     };
@@ -665,7 +665,7 @@ impl Detector {
             }
             _ if policy.siblings => {
                 let open: Vec<_> = self
-                    .siblings(roster, &policy.domain)
+                    .siblings(policies, &policy.domain)
                     .filter(|(_, m)| m.alert.is_some())
                     .map(|(name, _)| name.clone())
                     .collect();
@@ -709,11 +709,11 @@ impl Detector {
     /// The other endpoints of a domain. The one that is being judged has been taken out.
     fn siblings<'a>(
         &'a self,
-        roster: &'a BTreeMap<String, Policy>,
+        policies: &'a BTreeMap<String, Policy>,
         domain: &'a str,
     ) -> impl Iterator<Item = (&'a String, &'a EndpointState)> {
         self.endpoints.iter().filter(move |(name, _)| {
-            roster
+            policies
                 .get(*name)
                 .is_some_and(|p| p.domain == domain && p.siblings)
         })

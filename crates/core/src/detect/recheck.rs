@@ -1,7 +1,7 @@
 //! When to look again, between two ticks of the grid.
 //!
 //! After a failure at once (a second look that follows a failure is free), then every quarter of a minute until it is
-//! clear what is going on; a look out of mere suspicion costs a token of a bucket that fills with a tenth of the
+//! settle the question; a recheck on weak evidence costs a token of a bucket that fills with a tenth of the
 //! scheduled rate. Quick looks are correlated with each other, so they only ever sharpen what the time floors decide.
 
 use std::collections::BTreeMap;
@@ -103,7 +103,7 @@ impl Detector {
     /// Decides when `own` is looked at again, and wakes its siblings at its second failure.
     pub(super) fn look(
         &mut self,
-        roster: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<String, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         seen: &Observation,
@@ -126,23 +126,23 @@ impl Detector {
             && own.errors.failures() == 2
             && own.looking.tokens >= 1.0
         {
-            self.wake_siblings(roster, policy, own, end, verdict);
+            self.wake_siblings(policies, policy, own, end, verdict);
         }
         own.looking.next_start = next.max(end + 1);
     }
 
     fn wake_siblings(
         &mut self,
-        roster: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<String, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         end: i64,
         verdict: &mut Verdict,
     ) {
         // Each decides for itself whether it is probed before its time.
-        let wakes = |name: &&String| roster.get(*name).is_some_and(|p| p.recheck);
+        let wakes = |name: &&String| policies.get(*name).is_some_and(|p| p.recheck);
         let siblings = self
-            .siblings(roster, &policy.domain)
+            .siblings(policies, &policy.domain)
             .map(|(name, _)| name)
             .filter(wakes);
         let siblings: Vec<_> = siblings.cloned().collect();

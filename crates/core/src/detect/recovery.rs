@@ -10,7 +10,7 @@ use super::{AlertKind, DAY_MS, EndpointState, LatencyReading, Policy};
 pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
 /// Each time it comes back the hold doubles, at most so often.
 pub(super) const MOST_FLAPS: u32 = 3;
-/// The chance of taking an incident for over while it goes on.
+/// The chance of taking an incident for over while it continues.
 const ALPHA: f64 = 0.01;
 /// Good probes in a row, at the least.
 const LEAST_GOOD: u32 = 3;

@@ -17,7 +17,7 @@ pub struct Reader<'a> {
     pub interval: Duration,
     /// Its absolute limits.
     pub limits: &'a SlowLimits,
-    /// Whether controls stand ready to tell that the monitor's own network is gone.
+    /// Whether connectivity checks can detect that the monitor's own network is down.
     pub controls: bool,
 }
 

@@ -47,7 +47,7 @@ const WANDER_PRIOR_MS: f64 = 21_600_000.0;
 const LEAST_SIGMA: f64 = 0.15;
 /// The spread of a first token of which only the usual value is known.
 const EXPECTED_SIGMA: f64 = 0.35;
-/// A stretch that never held this share of the evidence was an ordinary spike, not worth a word.
+/// A slow period that never reached this share of the evidence was an ordinary spike and is not reported.
 const BLIP_FROM: f64 = 0.3;
 /// From this share of the evidence on nothing is learned, lest the level climbs after what is slow; and from this one on
 /// the recent level falls back to the long-term one. Between them it stands: that is where an evening rush ends up too.
@@ -194,7 +194,7 @@ impl Slowness {
         (self.leading().k, self.leading().n)
     }
 
-    /// What has been going on since the meter left zero, if it was more than a spike.
+    /// What has happened since the meter left zero, if it was more than a spike.
     pub(super) fn excursion(&self) -> Option<Episode> {
         self.leading().excursion()
     }

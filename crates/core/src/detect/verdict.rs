@@ -104,11 +104,11 @@ pub struct Shared {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DetectorEventKind {
-    /// An alert that nobody was told of before.
+    /// An alert that was not notified before.
     Open,
-    /// An endpoint comes into an incident that was told already.
+    /// An endpoint joins an incident that was notified already.
     Join,
-    /// An incident concerns the whole domain, or what was slow is failing now.
+    /// An incident concerns all of the domain, or what was slow is failing now.
     Escalate,
     /// The endpoint has recovered.
     Resolved,

@@ -36,7 +36,7 @@ pub struct Context {
     /// through it since this endpoint began to fail.
     pub proxy_reaches_others: bool,
     /// Whether this machine's network is known to be gone.
-    pub blind: bool,
+    pub offline: bool,
     /// Whether something independent of the account confirms that the provider rejects it wrongly.
     pub is_confirmed: bool,
 }
@@ -45,7 +45,7 @@ pub struct Context {
 ///
 /// - A failure below HTTP while no control answers either is this machine's, unless another provider answers meanwhile:
 ///   then it is the controls that cannot be reached from here.
-/// - Whatever breaks off or waits in vain while this machine's network is gone is this machine's.
+/// - A break or a timeout while this machine's network is down is this machine's fault.
 /// - A DNS failure is local until an unrelated name has resolved after it: then the provider's zone is broken.
 /// - A target that the proxy cannot reach while it reaches others is the one that is gone.
 /// - A fault of the account is suspected to be the provider's mistake when something independent confirms that.
@@ -62,7 +62,7 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
         }
         Some(reach) if fault == Fault::LocalDns && reach.by_name => Attribution::Provider,
         _ if fault == Fault::LocalProxy && context.proxy_reaches_others => Attribution::Provider,
-        None if fault.is_network() && context.blind => Attribution::Local,
+        None if fault.is_network() && context.offline => Attribution::Local,
         _ if context.is_confirmed && by_default == Attribution::Account => Attribution::Provider,
         _ => by_default,
     }
@@ -212,12 +212,15 @@ mod tests {
 
     #[test]
     fn a_stream_that_breaks_off_when_the_network_goes_is_ours() {
-        let blind = Context {
-            blind: true,
+        let offline = Context {
+            offline: true,
             ..Context::default()
         };
-        assert_eq!(attribute(Fault::TimeoutTokenGap, blind), Attribution::Local);
-        assert_eq!(attribute(Fault::Http5xx, blind), Attribution::Provider);
+        assert_eq!(
+            attribute(Fault::TimeoutTokenGap, offline),
+            Attribution::Local
+        );
+        assert_eq!(attribute(Fault::Http5xx, offline), Attribution::Provider);
         assert_eq!(
             attribute(Fault::TimeoutTokenGap, Context::default()),
             Attribution::Provider

@@ -118,7 +118,7 @@ fn models<'a>(endpoints: &[&'a Endpoint]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// What alone is affected, when the rest of the provider answers: a region if that tells them apart, else a model, else
+/// What alone is affected, when the rest of the provider answers: a region if that distinguishes them, else a model, else
 /// the endpoint.
 fn only(
     incident: &Incident,

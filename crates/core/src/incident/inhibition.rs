@@ -1,17 +1,17 @@
 //! What depends on something else fails with it: a product of one's own whose vendor has an incident is explained by
-//! that, and gets an incident of its own only if it goes on failing when the vendor is well again.
+//! that, and gets an incident of its own only if it still fails when the vendor has recovered.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Book, Change, Environment, OUTAGE_SHARE, Open, tally_of};
+use super::{Change, Environment, IncidentTracker, OUTAGE_SHARE, Open, tally_of};
 use crate::detect::DetectorEvent;
 use crate::model::{Attribution, Endpoint, IncidentKind, Outcome, Sample, Status, Timestamp};
 
 /// An endpoint whose trouble another incident explains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Explained {
-    /// That incident, while it goes on.
+    /// That incident, while it is open.
     pub(super) by: Option<Uuid>,
     /// What the detector noted; its figures are counted anew once nothing explains them.
     note: DetectorEvent,
@@ -30,7 +30,7 @@ impl Explained {
     }
 }
 
-impl Book {
+impl IncidentTracker {
     /// Lets an endpoint join the incident of something that it depends on, if there is one.
     pub(super) fn join_cause(
         &mut self,
@@ -49,7 +49,7 @@ impl Book {
         }
         let mut note = note.clone();
         if status == Status::Outage {
-            // Kept as it is told: a join of what was failing before counts as failing.
+            // Kept as it is reported: a join of what was failing before counts as failing.
             note.k = note.k.max(note.n.div_ceil(2));
         }
         let explained = Explained {
@@ -61,7 +61,7 @@ impl Book {
         Some((Change::Updated, open.incident.id))
     }
 
-    /// The incident `id` has just begun: what was failing before because of it, and was told already, says so now.
+    /// The incident `id` has just begun: incidents that were open before because of it, and were notified, name it now.
     pub(super) fn explain_others(
         &mut self,
         id: Uuid,

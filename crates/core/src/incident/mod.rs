@@ -1,6 +1,6 @@
 //! From the detector's notes to incidents: opened, updated, escalated, resolved. Pure.
 //!
-//! The book holds the incidents that go on. It is part of the folded state: the same samples give the same incidents,
+//! The tracker holds the open incidents. It is part of the folded state: the same samples give the same incidents,
 //! ids included, in the daemon, after a restart and in a replay. So an incident has the id of the sample that opened
 //! it.
 //!
@@ -34,27 +34,27 @@ const OUTAGE_RUN: u32 = 10;
 /// A vendor that publishes this long after ours was over means something else.
 const PUBLISHED_LATE_MS: i64 = 7_200_000;
 /// So many incidents that are over wait at most for the vendor's word.
-const MOST_UNSAID: usize = 50;
+const MAX_AWAITING_VENDOR: usize = 50;
 /// A total that is so many times the usual one is the measure that decided, if the first token is not.
 const TELLING: f64 = 1.3;
 
-/// The incidents that go on, and the number of the last one.
+/// The open incidents, and the number of the last one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Book {
+pub struct IncidentTracker {
     open: Vec<Open>,
     /// Incidents that are over and of which the vendor has said nothing yet.
-    #[serde(default)]
-    unsaid: Vec<Incident>,
+    #[serde(default, rename = "unsaid")]
+    awaiting_vendor: Vec<Incident>,
     last_number: u64,
     /// Endpoints whose trouble another incident explains.
     #[serde(default)]
     explained: BTreeMap<String, Explained>,
-    /// Endpoints whose failures have turned out to be no failures of the provider's, until the detector is told.
+    /// Endpoints whose failures have turned out not to be the provider's, until the detector knows.
     #[serde(skip)]
     withdrawn: Vec<String>,
 }
 
-/// An incident that goes on.
+/// An open incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Open {
     incident: Incident,
@@ -181,14 +181,14 @@ pub enum Change {
     Opened,
     /// Its extent grew.
     Updated,
-    /// It became worse, or turned out to concern the whole provider, or to be somebody else's fault.
+    /// It became worse, or turned out to concern the entire provider, or to be somebody else's fault.
     Escalated,
     /// It is over.
     Resolved,
 }
 
 impl Change {
-    /// Of two changes of one incident at once, the one that is told.
+    /// Of two changes of one incident at once, the one that is notified.
     fn weight(self) -> u8 {
         match self {
             Self::Updated => 0,
@@ -208,7 +208,7 @@ pub struct Usual {
     pub tokens_per_second: Option<f64>,
 }
 
-/// What the book needs to know of the world around a note.
+/// What the tracker needs to know beside a note.
 pub trait Environment {
     /// The endpoint of this name, if it is still configured.
     fn endpoint(&self, name: &str) -> Option<&Endpoint>;
@@ -230,8 +230,8 @@ pub trait Environment {
     fn confirmation(&self) -> Option<Confirmation>;
 }
 
-impl Book {
-    /// The incidents that go on, oldest first.
+impl IncidentTracker {
+    /// The open incidents, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Incident> {
         self.open.iter().map(|o| &o.incident)
     }
@@ -255,7 +255,7 @@ impl Book {
         Some((explained.status(), by))
     }
 
-    /// Whether a sample of `endpoint` counts for anything that goes on.
+    /// Whether a sample of `endpoint` concerns an open incident.
     pub fn concerns(&self, endpoint: &str) -> bool {
         self.of(endpoint).is_some() || self.explained.contains_key(endpoint)
     }
@@ -306,15 +306,15 @@ impl Book {
         at: Timestamp,
         around: &impl Environment,
     ) -> Vec<(Change, Incident)> {
-        let mut told: Vec<(Change, Uuid)> = Vec::new();
+        let mut merged: Vec<(Change, Uuid)> = Vec::new();
         for (change, id) in changes {
-            match told.iter_mut().find(|(_, known)| *known == id) {
+            match merged.iter_mut().find(|(_, known)| *known == id) {
                 Some((known, _)) if known.weight() < change.weight() => *known = change,
                 Some(_) => {}
-                None => told.push((change, id)),
+                None => merged.push((change, id)),
             }
         }
-        let told: Vec<_> = told
+        let merged: Vec<_> = merged
             .into_iter()
             .filter_map(|(change, id)| {
                 let open = self.open.iter_mut().find(|o| o.incident.id == id)?;
@@ -329,34 +329,38 @@ impl Book {
             .filter(|i| i.state == IncidentState::Resolved);
         let provider =
             |i: &&Incident| i.attribution == Attribution::Provider && i.official.incident.is_none();
-        self.unsaid.extend(over.filter(provider).cloned());
-        self.unsaid
-            .drain(..self.unsaid.len().saturating_sub(MOST_UNSAID));
+        self.awaiting_vendor.extend(over.filter(provider).cloned());
+        self.awaiting_vendor.drain(
+            ..self
+                .awaiting_vendor
+                .len()
+                .saturating_sub(MAX_AWAITING_VENDOR),
+        );
         self.open
             .retain(|o| o.incident.state == IncidentState::Open);
-        told
+        merged
     }
 
-    /// Asks `about` anew for what the vendors' pages say about the incidents that go on, and about those that were over
+    /// Asks `about` anew for what the vendors' pages say about the open incidents, and about those that were over
     /// before the vendor said anything. Returns those of which something else is said than before.
-    pub fn hear(
+    pub fn update_official(
         &mut self,
         at: Timestamp,
         about: impl Fn(&Incident) -> Official,
     ) -> Vec<VendorUpdate> {
         let mut changed = Vec::new();
-        self.unsaid.retain(|i| {
+        self.awaiting_vendor.retain(|i| {
             i.resolved_at
                 .is_some_and(|over| at.since_ms(over) <= PUBLISHED_LATE_MS)
         });
-        // What the vendor publishes while another one goes on is about that one.
+        // What the vendor publishes while another incident is open is about that one.
         let busy: BTreeSet<_> = self
             .open
             .iter()
             .map(|o| o.incident.provider.clone())
             .collect();
         let over = self
-            .unsaid
+            .awaiting_vendor
             .iter_mut()
             .filter(|i| !busy.contains(&i.provider));
         for incident in self.open.iter_mut().map(|o| &mut o.incident).chain(over) {
@@ -371,13 +375,14 @@ impl Book {
                 });
             }
         }
-        self.unsaid.retain(|i| i.official.incident.is_none());
+        self.awaiting_vendor
+            .retain(|i| i.official.incident.is_none());
         changed
     }
 
     /// Lets incidents of the account be the provider's, at `at`, whose page admits what they are about. `admits` gives the
     /// title of the vendor's incident. Returns what changed.
-    pub fn hear_admissions(
+    pub fn apply_admissions(
         &mut self,
         at: Timestamp,
         around: &impl Environment,

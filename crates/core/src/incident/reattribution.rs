@@ -1,12 +1,12 @@
-//! A refused key that turns out to be refused at several endpoints at once: what was told as the account's fault becomes
-//! the provider's incident, or a part of the one that goes on already. And back: once nobody else is refused any more,
-//! whoever still is has trouble of its own.
+//! A refused key that turns out to be refused at several endpoints at once: what was notified as the account's fault becomes
+//! the provider's incident, or a part of the one that is open already. And back: once no other account is refused any more,
+//! an endpoint that still is has a fault of its own.
 
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Book, Change, Environment, Open, close};
+use super::{Change, Environment, IncidentTracker, Open, close};
 use crate::model::{
     Attribution, Confirmation, Endpoint, Fault, Incident, IncidentKind, IncidentState,
     Reattribution, Sample, Status, Timestamp,
@@ -96,7 +96,7 @@ impl Open {
     }
 }
 
-impl Book {
+impl IncidentTracker {
     /// Revises the incidents of the account when `sample` shows that the provider refuses several endpoints at once.
     pub(super) fn suspect(
         &mut self,

@@ -30,8 +30,9 @@ pub struct VendorPages(BTreeMap<String, KnownPage>);
 struct KnownPage {
     provider: Provider,
     page: VendorPage,
-    /// The vendor's incidents that somebody was told of on their own.
-    told: BTreeSet<String>,
+    /// The vendor's incidents that were notified on their own.
+    #[serde(rename = "told")]
+    notified: BTreeSet<String>,
 }
 
 /// What is new since the look before.
@@ -43,7 +44,7 @@ pub struct FeedDiff {
     pub now: Option<Status>,
     /// Incidents that the vendor has published.
     pub published: Vec<VendorIncident>,
-    /// Incidents that are not on the page any more, and whether somebody was told of them.
+    /// Incidents that are not on the page any more, and whether they were notified.
     pub closed: Vec<(VendorIncident, bool)>,
     /// The page for people.
     pub url: String,
@@ -51,10 +52,10 @@ pub struct FeedDiff {
 
 impl VendorPages {
     /// Takes one look in; `None` when it says nothing new.
-    pub fn hear(&mut self, heard: FeedSnapshot) -> Option<FeedDiff> {
-        let before = self.0.remove(&heard.feed);
+    pub fn update(&mut self, snapshot: FeedSnapshot) -> Option<FeedDiff> {
+        let before = self.0.remove(&snapshot.feed);
         let was = before.as_ref().map(|p| p.page.status);
-        let Some(mut page) = heard.page else {
+        let Some(mut page) = snapshot.page else {
             let before = before?;
             return Some(FeedDiff {
                 was,
@@ -62,8 +63,8 @@ impl VendorPages {
                 ..FeedDiff::default()
             });
         };
-        let (old, told) = before
-            .map(|p| (p.page.incidents, p.told))
+        let (old, notified) = before
+            .map(|p| (p.page.incidents, p.notified))
             .unwrap_or_default();
         for incident in &mut page.incidents {
             let known = old
@@ -86,7 +87,7 @@ impl VendorPages {
         let closed = old
             .iter()
             .filter(|i| !of(&page.incidents, &i.id))
-            .map(|i| (i.clone(), told.contains(&i.id)));
+            .map(|i| (i.clone(), notified.contains(&i.id)));
         let closed: Vec<_> = closed.collect();
         let phases = |list: &[VendorIncident]| {
             list.iter()
@@ -94,32 +95,32 @@ impl VendorPages {
                 .collect::<BTreeSet<_>>()
         };
         let is_new = was != Some(page.status) || phases(&old) != phases(&page.incidents);
-        let news = FeedDiff {
+        let diff = FeedDiff {
             was,
             now: Some(page.status),
             published,
             closed,
             url: page.url.clone(),
         };
-        let told = told
+        let notified = notified
             .into_iter()
             .filter(|id| of(&page.incidents, id))
             .collect();
         self.0.insert(
-            heard.feed,
+            snapshot.feed,
             KnownPage {
-                provider: heard.provider,
+                provider: snapshot.provider,
                 page,
-                told,
+                notified,
             },
         );
-        is_new.then_some(news)
+        is_new.then_some(diff)
     }
 
-    /// Somebody was told of this incident on its own, and wants to hear of its end.
-    pub fn was_told(&mut self, feed: &str, id: &str) {
+    /// Records that this incident was notified on its own, so its end will be as well.
+    pub fn record_notified(&mut self, feed: &str, id: &str) {
         if let Some(page) = self.0.get_mut(feed) {
-            page.told.insert(id.to_owned());
+            page.notified.insert(id.to_owned());
         }
     }
 

@@ -4,7 +4,7 @@ use askama::Template;
 
 use crate::model::Block;
 
-/// The widest line that every mail program shows whole.
+/// The widest line that every mail program shows in full.
 pub const WIDTH: usize = 76;
 
 /// Plain text in lines of at most `width` characters; a single word may be longer. A table that is too wide is set with

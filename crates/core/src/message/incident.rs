@@ -697,7 +697,7 @@ impl Narrator<'_> {
                 }
                 None => self
                     .locale
-                    .say("the provider turned out to reject others as well")
+                    .say("the provider rejects other accounts as well")
                     .to_owned(),
             };
             return text!(
@@ -1065,7 +1065,7 @@ impl Narrator<'_> {
                 let title = super::values::clean(title);
                 text!(
                     self.locale,
-                    "The provider's own status page admits it: \"{title}\".",
+                    "The provider's own status page confirms it: \"{title}\".",
                     title
                 )
             }

@@ -287,7 +287,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "posible fallo del proveedor, ",
     ),
     (
-        "the provider turned out to reject others as well",
+        "the provider rejects other accounts as well",
         "resultó que el proveedor también rechaza otros",
     ),
     (
@@ -936,7 +936,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "Se rechaza una clave que funcionaba y, al mismo tiempo, la de otra organización en {other}.",
     ),
     (
-        "The provider's own status page admits it: \"{title}\".",
+        "The provider's own status page confirms it: \"{title}\".",
         "La propia página de estado del proveedor lo reconoce: \"{title}\".",
     ),
     (

@@ -86,6 +86,6 @@ pub struct Advice {
     pub text: String,
     /// When it was first given.
     pub since: Timestamp,
-    /// The step at which it was told, so that the next one tells it again.
+    /// The step at which it was given, so that the next step repeats it.
     pub(crate) step: i64,
 }

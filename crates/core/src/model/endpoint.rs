@@ -556,7 +556,7 @@ pub struct Endpoint {
     pub service_tier: Option<String>,
     /// What the answer must be.
     pub expect: Expect,
-    /// A whole request body instead of the built one.
+    /// A complete request body instead of the built one.
     pub body: Option<String>,
     /// For `http`: the method.
     pub method: String,

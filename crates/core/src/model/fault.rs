@@ -161,7 +161,7 @@ impl Fault {
 
 impl Fault {
     /// Whether a network that fails in the middle of a probe can look like this: whatever [`is_transport`](Self::is_transport)
-    /// is, and every wait that was in vain.
+    /// is, and every timeout.
     pub fn is_network(self) -> bool {
         self.is_transport()
             || matches!(
@@ -183,7 +183,7 @@ impl fmt::Display for Fault {
 
 /// The text is no fault code.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no fault code")]
+#[error("`{0}` is not a fault code")]
 pub struct UnknownFault(String);
 
 impl FromStr for Fault {

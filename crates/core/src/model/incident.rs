@@ -302,7 +302,7 @@ pub struct IncidentFacts {
     pub only: Option<Only>,
     /// Endpoints of the same provider that answer.
     pub unaffected: Vec<String>,
-    /// How many other models of the provider answer; 0 if models do not tell them apart.
+    /// How many other models of the provider answer; 0 if models do not distinguish them.
     pub unaffected_models: usize,
     /// Other vendors that answer.
     pub other_vendors: Vec<String>,

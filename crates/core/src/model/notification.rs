@@ -21,7 +21,7 @@ pub enum NoticeType {
     /// It is over.
     #[serde(rename = "incident.resolved")]
     Resolved,
-    /// It still goes on.
+    /// It is still open.
     #[serde(rename = "incident.reminder")]
     Reminder,
     /// A vendor's own status page says something that the probes do not feel.
@@ -36,10 +36,10 @@ pub enum NoticeType {
     /// The probing budget of the day is spent.
     #[serde(rename = "monitor.budget")]
     Budget,
-    /// The store cannot be written; probing and telling go on.
+    /// The store cannot be written; probing and notifying continue.
     #[serde(rename = "monitor.store")]
     Store,
-    /// A channel does not deliver, or delivers again: told through the others.
+    /// A channel does not deliver, or delivers again: notified through the others.
     #[serde(rename = "monitor.delivery")]
     Delivery,
     /// More at once than anybody can read: one message instead of many.
@@ -102,16 +102,16 @@ impl NoticeType {
         Self::Drill,
     ];
 
-    /// Why it is told, in a word: the last part of the name, unless a channel's `on` has a better one.
+    /// Why it is sent, in a word: the last part of the name, unless a channel's `on` has a better one.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Official => "official",
             Self::Advice => "advice",
-            told => told.as_str().rsplit('.').next().unwrap_or_default(),
+            other => other.as_str().rsplit('.').next().unwrap_or_default(),
         }
     }
 
-    /// Whether it tells of an incident rather than of the monitor.
+    /// Whether it is about an incident rather than the monitor.
     pub fn is_about_incident(self) -> bool {
         self.as_str().starts_with("incident.")
     }
@@ -143,7 +143,7 @@ impl NoticeType {
 /// says the same as the first attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
-    /// The same on every attempt; the receiver can tell a repeat by it.
+    /// The same on every attempt; the receiver can recognize a repeat by it.
     pub id: Uuid,
     /// What kind.
     pub r#type: NoticeType,
@@ -227,10 +227,10 @@ impl From<&Incident> for Extent {
     }
 }
 
-/// A condition of the monitor itself, for receivers that keep what is told to them until it is over.
+/// A condition of the monitor itself, for receivers that keep an alert open until it is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// The same at the beginning and at the end, for instance `blind` or `delivery/slack`.
+    /// The same at the beginning and at the end, for instance `offline` or `delivery/slack`.
     pub key: String,
     /// Whether this is the end.
     pub over: bool,
@@ -353,7 +353,7 @@ pub struct Outgoing {
     pub notice: Notice,
     /// Whether it says all that there is to say about the [condition](Notice::condition) that it ends: a word of the
     /// beginning that was not delivered by then is not sent any more.
-    pub whole: bool,
+    pub supersedes_opening: bool,
 }
 
 /// How the outbox of one channel stands.
@@ -365,7 +365,7 @@ pub struct ChannelStats {
     pub pending: u64,
     /// When the oldest waiting one was decided.
     pub oldest: Option<Timestamp>,
-    /// Since when a waiting one has been tried in vain.
+    /// Since when a pending one has failed.
     pub failing_since: Option<Timestamp>,
     /// Delivered.
     pub sent: u64,

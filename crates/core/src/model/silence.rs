@@ -1,7 +1,7 @@
-//! Silences: for a while, nothing is told about these endpoints. Pure.
+//! Silences: for a while, nothing is notified about these endpoints. Pure.
 //!
-//! Probing and detection go on. What began during a silence and is over before it ends was never told and never will
-//! be; what still goes on when the silence ends is told then.
+//! Probing and detection continue. What began during a silence and is over before it ends was never notified and never will
+//! be; what is still open when the silence ends is notified then.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

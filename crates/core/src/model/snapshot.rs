@@ -18,7 +18,7 @@ const STRIPS: usize = 4;
 const NAMED: usize = 3;
 /// From so many failed probes on an endpoint is named as failing as well.
 const CONVINCING: u32 = 2;
-/// How many alternatives a notice names: whoever is woken needs a few good ones.
+/// How many alternatives a notice names: an on-call engineer needs a few good ones.
 const ALTERNATIVES: usize = 5;
 
 /// The state of everything that is watched.
@@ -29,7 +29,7 @@ pub struct Snapshot {
     /// Where the daemon probes from.
     pub location: String,
     /// Since when the monitor's own network is gone.
-    pub blind_since: Option<Timestamp>,
+    pub offline_since: Option<Timestamp>,
     /// Whether the probing budget of the day is spent.
     pub budget_spent: bool,
     /// What was spent on probes today, in US dollars.
@@ -41,7 +41,7 @@ pub struct Snapshot {
     pub store_error: Option<String>,
     /// Every endpoint, in the order of the configuration.
     pub endpoints: Vec<EndpointView>,
-    /// The incidents that go on, oldest first.
+    /// The open incidents, oldest first.
     pub incidents: Vec<Incident>,
     /// What deserves a word before it becomes a failure.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Snapshot {
     /// The maintenance windows that are open.
     #[serde(default)]
     pub maintenance: Vec<MaintenanceView>,
-    /// How delivery goes, per channel that was ever told something.
+    /// The state of delivery, per channel that was ever sent something.
     #[serde(default)]
     pub outbox: Vec<ChannelStats>,
     /// The drills of the channels, and when each was last confirmed.
@@ -235,7 +235,7 @@ impl Snapshot {
         Self {
             at,
             location: String::new(),
-            blind_since: None,
+            offline_since: None,
             budget_spent: false,
             spent_today_usd: 0.0,
             last_recorded_at: None,
@@ -275,7 +275,7 @@ impl Snapshot {
         let mut line = locale.count(n, "endpoint", "endpoints");
         if self.endpoints.is_empty() {
             line = "no endpoint is configured".to_owned();
-        } else if let Some(since) = self.blind_since {
+        } else if let Some(since) = self.offline_since {
             line += &format!(", offline since {}", locale.time(since));
         } else if self.incidents.is_empty() {
             line += ", no incident";

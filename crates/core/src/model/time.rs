@@ -1,4 +1,4 @@
-//! A moment of wall-clock time, in whole milliseconds.
+//! A moment of wall-clock time, in milliseconds.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -67,7 +67,7 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// Whole numbers in a record between these are moments in milliseconds since the epoch (the years 2001 to 5138): no
+/// Integers in a record between these are moments in milliseconds since the epoch (the years 2001 to 5138): no
 /// duration in milliseconds and no count is so large.
 const MOMENTS_MS: std::ops::Range<i64> = 1_000_000_000_000..100_000_000_000_000;
 

@@ -11,7 +11,7 @@ use super::{Status, Timestamp};
 pub struct VendorPage {
     /// The worst of what the page says about the components that matter.
     pub status: Status,
-    /// The incidents that go on, as the page lists them.
+    /// The open incidents, as the page lists them.
     pub incidents: Vec<VendorIncident>,
     /// The page for people.
     pub url: String,
@@ -29,7 +29,7 @@ pub struct VendorIncident {
     /// How far it is, in the vendor's word (`investigating`, `monitoring` …).
     pub phase: String,
     /// When it appeared on the page. Its own start, which vendors date back, is not that moment. `None` when the page
-    /// does not tell.
+    /// does not say.
     pub published_at: Option<Timestamp>,
     /// Its page for people.
     pub url: Option<String>,

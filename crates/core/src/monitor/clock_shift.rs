@@ -1,9 +1,9 @@
-//! A clock that is set: what began before it and goes on keeps its length.
+//! A clock that is set: what began before it and is still open keeps its length.
 //!
 //! The daemon notices a clock that is set while it runs, and moves the state along, which is recorded as a checkpoint. A
 //! clock that was set back shows in the samples themselves, which then end before those that came before them; so a
 //! replay, and a start after the clock was put right, come to the same. One that was set forwards while nobody looked
-//! cannot be told from a time in which nothing was probed, and is treated as that.
+//! cannot be distinguished from a time in which nothing was probed, and is treated as that.
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use crate::model::{Endpoint, Fault, Sample, Timestamp};
 pub(super) struct OfflineState {
     pub(super) since: Timestamp,
     /// Whether a notice was queued: a blink is not worth one.
-    told: bool,
+    #[serde(rename = "told")]
+    is_notified: bool,
     /// Probes that could not measure anything.
     #[serde(default)]
     missed: u32,
@@ -32,62 +33,62 @@ impl MonitorState {
         let at = sample.ended_at();
         if offline {
             let alert_after = endpoint.detection.alert_after().as_millis() as i64;
-            self.lose_sight(step, sample, at, alert_after);
+            self.go_offline(step, sample, at, alert_after);
         } else if self.config.is_outside(endpoint) {
             // An answer from this machine itself says nothing about the world.
-            self.regain_sight(step, at);
+            self.go_online(step, at);
         }
     }
 
-    fn lose_sight(&mut self, step: &mut Effects, sample: &Sample, at: Timestamp, alert_after: i64) {
+    fn go_offline(&mut self, step: &mut Effects, sample: &Sample, at: Timestamp, alert_after: i64) {
         let (location, locale) = (&self.config.monitor.location, self.locale());
         let nameless = sample.fault == Some(Fault::LocalDns);
-        let begins = self.state.blind.is_none();
+        let begins = self.state.offline.is_none();
         let fresh = OfflineState {
             since: sample.started_at,
-            told: false,
+            is_notified: false,
             missed: 0,
             nameless,
         };
-        let blind = self.state.blind.get_or_insert(fresh);
-        blind.missed += 1;
-        blind.nameless &= nameless;
+        let offline = self.state.offline.get_or_insert(fresh);
+        offline.missed += 1;
+        offline.nameless &= nameless;
         if begins {
             step.log(Fact::Offline {
                 endpoint: sample.endpoint.clone(),
                 fault: sample.fault,
                 since: sample.started_at,
-                dns_only: blind.nameless,
+                dns_only: offline.nameless,
             });
         }
-        if !blind.told && at.since_ms(blind.since) >= alert_after {
-            blind.told = true;
+        if !offline.is_notified && at.since_ms(offline.since) >= alert_after {
+            offline.is_notified = true;
             step.announce(monitor_notice::offline(
                 location,
-                blind.since,
+                offline.since,
                 sample.fault,
-                blind.nameless,
+                offline.nameless,
                 at,
                 &locale,
             ));
         }
     }
 
-    fn regain_sight(&mut self, step: &mut Effects, at: Timestamp) {
-        let Some(blind) = self.state.blind.take() else {
+    fn go_online(&mut self, step: &mut Effects, at: Timestamp) {
+        let Some(offline) = self.state.offline.take() else {
             return;
         };
         step.log(Fact::Online {
-            since: blind.since,
-            duration_s: at.since_ms(blind.since) as f64 / 1000.0,
-            missed_probes: blind.missed,
+            since: offline.since,
+            duration_s: at.since_ms(offline.since) as f64 / 1000.0,
+            missed_probes: offline.missed,
         });
-        if blind.told {
+        if offline.is_notified {
             step.announce(monitor_notice::online(
                 &self.config.monitor.location,
-                blind.since,
-                blind.missed,
-                blind.nameless,
+                offline.since,
+                offline.missed,
+                offline.nameless,
                 at,
                 &self.locale(),
             ));

@@ -31,7 +31,7 @@ impl MonitorState {
             controls,
             others_answer: self.others_answer(sample, |_| true),
             proxy_reaches_others: self.proxy_reaches_others(sample, fault),
-            blind: self.state.blind.is_some(),
+            offline: self.state.offline.is_some(),
             is_confirmed: self.confirmation(sample, fault).is_some(),
         }
     }
@@ -137,7 +137,7 @@ impl MonitorState {
             // Those that are suspected together stay so, whatever interrupted one of them meanwhile.
             let together = self
                 .state
-                .book
+                .incidents
                 .are_suspected_together(&endpoint.name, &e.name);
             let at = began(&e.name)
                 .filter(|at| refused && (together || own.since_ms(*at).abs() <= at_once))?;

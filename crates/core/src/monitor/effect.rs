@@ -158,7 +158,7 @@ pub enum Fact {
         /// The vendor's name, as people know it.
         vendor: String,
         /// What is new.
-        news: FeedDiff,
+        diff: FeedDiff,
     },
     /// The record of a resolved incident was completed.
     IncidentCompleted(Box<Incident>),

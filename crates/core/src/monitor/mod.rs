@@ -32,7 +32,7 @@ use crate::detect::early_warning::Advisor;
 use crate::detect::{Blip, Detector, LAG_LIMIT_MS, Observation, Policy, ProbeResult, Reader};
 use crate::incident::attribution::attribute;
 use crate::incident::vendor_status::VendorPages;
-use crate::incident::{Book, Change, Environment, Usual};
+use crate::incident::{Change, Environment, IncidentTracker, Usual};
 use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
@@ -52,10 +52,10 @@ const CHECKPOINT_EVERY_MS: i64 = 60_000;
 #[derive(Debug)]
 pub struct MonitorState {
     config: Arc<Config>,
-    /// How much every interval is stretched to fit the budget.
-    stretch: f64,
+    /// By how much every interval is multiplied to fit the budget.
+    interval_multiplier: f64,
     /// What each endpoint is judged by: made once for a configuration, not for every sample.
-    roster: BTreeMap<String, Policy>,
+    policies: BTreeMap<String, Policy>,
     /// The endpoints by their names, for the same reason.
     by_name: HashMap<String, Arc<Endpoint>>,
     state: State,
@@ -84,8 +84,10 @@ struct CheckpointView<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
     detector: Detector,
-    book: Book,
-    blind: Option<OfflineState>,
+    #[serde(rename = "book")]
+    incidents: IncidentTracker,
+    #[serde(rename = "blind")]
+    offline: Option<OfflineState>,
     spent: Spent,
     /// What the vendors' own pages said last.
     #[serde(default)]
@@ -126,8 +128,8 @@ struct Excess {
 
 impl MonitorState {
     /// A state that has seen nothing yet.
-    pub fn new(config: Arc<Config>, stretch: f64) -> Self {
-        let roster = roster(&config, stretch);
+    pub fn new(config: Arc<Config>, interval_multiplier: f64) -> Self {
+        let policies = policies(&config, interval_multiplier);
         let state = State {
             fingerprints: fingerprints(&config),
             ..State::default()
@@ -136,8 +138,8 @@ impl MonitorState {
         Self {
             by_name: by_name(&config),
             config,
-            stretch,
-            roster,
+            interval_multiplier,
+            policies,
             state,
             recents,
             checkpoint_at: Timestamp(0),
@@ -153,18 +155,18 @@ impl MonitorState {
     /// When the checkpoint was written by another release in another form; the fold then begins from the samples.
     pub fn resume(
         config: Arc<Config>,
-        stretch: f64,
+        interval_multiplier: f64,
         checkpoint: &str,
         at: Timestamp,
     ) -> Result<Self, serde_json::Error> {
-        let mut core = Self::new(config, stretch);
+        let mut core = Self::new(config, interval_multiplier);
         match serde_json::from_str::<Checkpoint>(checkpoint) {
             Ok(checkpoint) => {
                 core.state = checkpoint.state;
                 core.recents = checkpoint.recents;
                 core.remembered = core.state.latest;
-                let roster = &core.roster;
-                core.recents.retain(|name, _| roster.contains_key(name));
+                let policies = &core.policies;
+                core.recents.retain(|name, _| policies.contains_key(name));
             }
             Err(_) => core.state = serde_json::from_str(checkpoint)?,
         }
@@ -219,18 +221,27 @@ impl MonitorState {
     }
 
     /// The same state under another configuration. Incidents of endpoints that are gone are closed.
-    pub fn follow(&mut self, config: Arc<Config>, stretch: f64, at: Timestamp) -> Effects {
-        self.roster = roster(&config, stretch);
+    pub fn follow(
+        &mut self,
+        config: Arc<Config>,
+        interval_multiplier: f64,
+        at: Timestamp,
+    ) -> Effects {
+        self.policies = policies(&config, interval_multiplier);
         self.by_name = by_name(&config);
-        (self.config, self.stretch) = (config, stretch);
+        (self.config, self.interval_multiplier) = (config, interval_multiplier);
         self.notice_changes(at);
-        let roster = &self.roster;
-        self.state.detector.retain(|name| roster.contains_key(name));
-        self.recents.retain(|name, _| roster.contains_key(name));
-        self.state.advisor.retain(|name| roster.contains_key(name));
+        let policies = &self.policies;
+        self.state
+            .detector
+            .retain(|name| policies.contains_key(name));
+        self.recents.retain(|name, _| policies.contains_key(name));
+        self.state
+            .advisor
+            .retain(|name| policies.contains_key(name));
         self.state
             .configured
-            .retain(|name, _| roster.contains_key(name));
+            .retain(|name, _| policies.contains_key(name));
         let feeds: Vec<_> = self
             .config
             .status_feeds
@@ -240,7 +251,10 @@ impl MonitorState {
         self.state
             .pages
             .retain(|feed| feeds.iter().any(|f| f == feed));
-        let closed = self.state.book.forget(at, |name| roster.contains_key(name));
+        let closed = self
+            .state
+            .incidents
+            .forget(at, |name| policies.contains_key(name));
         let mut step = Effects::default();
         step.incidents_changed(
             closed.into_iter().map(|i| (Change::Resolved, i)).collect(),
@@ -255,7 +269,7 @@ impl MonitorState {
     /// The same under the configuration that it has: ends the incidents of endpoints that were taken out of it while nobody
     /// ran.
     pub fn settle(&mut self, at: Timestamp) -> Effects {
-        self.follow(self.config.clone(), self.stretch, at)
+        self.follow(self.config.clone(), self.interval_multiplier, at)
     }
 
     /// Gives a fresh sample what only the context can give: whose fault it is, and whether it was slow.
@@ -267,7 +281,10 @@ impl MonitorState {
         if let Some(fault) = sample.fault {
             sample.attribution = Some(attribute(fault, self.context(&sample, fault, controls)));
         } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
-            let typical = self.state.detector.typical(&self.roster, &sample.endpoint);
+            let typical = self
+                .state
+                .detector
+                .typical(&self.policies, &sample.endpoint);
             let factor = endpoint.detection.slow_factor;
             let beyond = |now: Option<f64>, typical: Option<f64>| {
                 now.zip(typical)
@@ -293,31 +310,32 @@ impl MonitorState {
         let at = sample.ended_at();
         self.follow_back(at);
         // The network concerns all.
-        let wide = self.state.blind.is_some() || sample.attribution == Some(Attribution::Local);
+        let wide = self.state.offline.is_some() || sample.attribution == Some(Attribution::Local);
         let shown = (!wide).then_some(endpoint.name.as_str());
         let before = self.statuses(shown, at);
         let observation = self.observation(&endpoint, &sample);
         let pending_before = self.state.detector.pending_since(&endpoint.name);
-        let verdict = self.state.detector.observe(&self.roster, &observation);
+        let verdict = self.state.detector.observe(&self.policies, &observation);
         self.remember(&sample);
-        let changes = if verdict.notes.is_empty() && !self.state.book.concerns(&sample.endpoint) {
-            Vec::new()
-        } else {
-            let confirmation = sample
-                .fault
-                .filter(|_| sample.attribution == Some(Attribution::Provider))
-                .and_then(|fault| self.confirmation(&sample, fault));
-            let around = Around {
-                config: &self.config,
-                by_name: &self.by_name,
-                recents: &self.recents,
-                pages: &self.state.pages,
-                book_free: self.free_of_incidents(),
-                confirmation,
+        let changes =
+            if verdict.notes.is_empty() && !self.state.incidents.concerns(&sample.endpoint) {
+                Vec::new()
+            } else {
+                let confirmation = sample
+                    .fault
+                    .filter(|_| sample.attribution == Some(Attribution::Provider))
+                    .and_then(|fault| self.confirmation(&sample, fault));
+                let around = Around {
+                    config: &self.config,
+                    by_name: &self.by_name,
+                    recents: &self.recents,
+                    pages: &self.state.pages,
+                    without_incidents: self.free_of_incidents(),
+                    confirmation,
+                };
+                self.state.incidents.apply(&verdict.notes, &sample, &around)
             };
-            self.state.book.apply(&verdict.notes, &sample, &around)
-        };
-        for name in self.state.book.take_withdrawn() {
+        for name in self.state.incidents.take_withdrawn() {
             self.state.detector.withdraw(&name);
         }
         self.see(
@@ -334,7 +352,7 @@ impl MonitorState {
         for blip in verdict.blips {
             step.log(self.detection_cleared(&endpoint, blip));
         }
-        let pending = self.state.detector.pending(&self.roster, &endpoint.name);
+        let pending = self.state.detector.pending(&self.policies, &endpoint.name);
         if let Some(pending) = pending.filter(|p| pending_before != Some(p.since)) {
             step.log(Fact::DetectionPending {
                 endpoint: endpoint.name.clone(),
@@ -386,7 +404,7 @@ impl MonitorState {
         Snapshot {
             at: now,
             location: self.config.monitor.location.clone(),
-            blind_since: self.state.blind.as_ref().map(|b| b.since),
+            offline_since: self.state.offline.as_ref().map(|b| b.since),
             budget_spent: self.state.spent.over,
             spent_today_usd: if self.state.spent.day == self.local_day(now) {
                 self.state.spent.usd
@@ -409,7 +427,7 @@ impl MonitorState {
                 .collect(),
             incidents: self
                 .state
-                .book
+                .incidents
                 .open()
                 .map(|i| {
                     let mut incident = i.clone();
@@ -430,7 +448,7 @@ impl MonitorState {
 
     /// Since when this machine is offline.
     pub fn offline_since(&self) -> Option<Timestamp> {
-        self.state.blind.as_ref().map(|b| b.since)
+        self.state.offline.as_ref().map(|b| b.since)
     }
 
     /// What was advised and still holds, in sentences.
@@ -472,7 +490,7 @@ impl MonitorState {
 
     /// The next incident has a number after `last`.
     pub fn number_after(&mut self, last: u64) {
-        self.state.book.number_after(last);
+        self.state.incidents.number_after(last);
     }
 
     /// Until when nothing may be probed because the day's budget is spent.
@@ -500,7 +518,7 @@ impl MonitorState {
     }
 
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
-        let interval = endpoint.interval.mul_f64(self.stretch);
+        let interval = endpoint.interval.mul_f64(self.interval_multiplier);
         let controls = self.config.checks_cover(endpoint);
         Reader {
             interval,
@@ -512,8 +530,8 @@ impl MonitorState {
 
     fn free_of_incidents(&self) -> Vec<String> {
         let answers = |e: &&Arc<Endpoint>| {
-            self.state.book.of(&e.name).is_none()
-                && self.state.book.explained(&e.name).is_none()
+            self.state.incidents.of(&e.name).is_none()
+                && self.state.incidents.explained(&e.name).is_none()
                 && self
                     .recents
                     .get(&e.name)
@@ -538,7 +556,7 @@ impl MonitorState {
         let typical = self
             .state
             .detector
-            .typical(&self.roster, &endpoint.name)
+            .typical(&self.policies, &endpoint.name)
             .first_token_ms;
         let none = Recent::default();
         let mut view = self
@@ -559,7 +577,7 @@ impl MonitorState {
 
     /// Whether there is an alert for the endpoint of this name, or the evidence for one.
     fn alert_of(&self, name: &str) -> AlertView {
-        if let Some(incident) = self.state.book.of(name) {
+        if let Some(incident) = self.state.incidents.of(name) {
             return AlertView {
                 state: AlertState::Firing,
                 failed: incident.evidence.failed,
@@ -569,16 +587,16 @@ impl MonitorState {
                 is_slow: incident.cause.is_slow(),
             };
         }
-        if self.state.book.explained(name).is_some() {
+        if self.state.incidents.explained(name).is_some() {
             return AlertView {
                 state: AlertState::Firing,
                 ..AlertView::default()
             };
         }
-        if self.state.blind.is_some() {
+        if self.state.offline.is_some() {
             return AlertView::default();
         }
-        let pending = self.state.detector.pending(&self.roster, name);
+        let pending = self.state.detector.pending(&self.policies, name);
         pending.map_or_else(AlertView::default, |pending| AlertView {
             state: AlertState::Pending,
             failed: pending.failed,
@@ -607,10 +625,10 @@ impl MonitorState {
                 )),
             );
         }
-        if self.state.blind.is_some() {
+        if self.state.offline.is_some() {
             return unknown("this machine is offline");
         }
-        if let Some(incident) = self.state.book.of(&endpoint.name) {
+        if let Some(incident) = self.state.incidents.of(&endpoint.name) {
             // A refused key or a broken resolver says nothing about the provider.
             let measured = incident.attribution == Attribution::Provider;
             return (
@@ -622,7 +640,7 @@ impl MonitorState {
                 Some(message::incident::title(incident, &self.locale())),
             );
         }
-        if let Some((status, by)) = self.state.book.explained(&endpoint.name) {
+        if let Some((status, by)) = self.state.incidents.explained(&endpoint.name) {
             let why = match by {
                 Some(incident) => format!("caused by incident {} (dependency)", incident.number),
                 None => "still failing after its dependency recovered".to_owned(),
@@ -643,7 +661,8 @@ impl MonitorState {
         if outcome == Outcome::Failed && recent.and_then(Recent::good_at).is_none() {
             return unknown("no good probe yet");
         }
-        let patience = endpoint.interval.mul_f64(self.stretch * 3.0) + endpoint.timeouts.total;
+        let patience =
+            endpoint.interval.mul_f64(self.interval_multiplier * 3.0) + endpoint.timeouts.total;
         if now > last + patience {
             unknown("no recent probe")
         } else {
@@ -683,7 +702,7 @@ impl MonitorState {
                 ..Spent::default()
             };
             if was_over {
-                step.announce(self.budget_is_whole(sample.started_at));
+                step.announce(self.budget_reset(sample.started_at));
             }
         }
         let (usd, tokens) = self.believable_use(step, sample);
@@ -779,9 +798,9 @@ impl MonitorState {
         );
     }
 
-    /// By how much every interval is stretched; 1 or more.
-    pub fn stretch(&self) -> f64 {
-        self.stretch
+    /// By how much every interval is multiplied; 1 or more.
+    pub fn interval_multiplier(&self) -> f64 {
+        self.interval_multiplier
     }
 
     /// The endpoints that are paused because of their own excess, and until when.
@@ -795,8 +814,8 @@ impl MonitorState {
             .collect()
     }
 
-    /// People know that it is midnight; a receiver that keeps what it is told until another message ends it does not.
-    fn budget_is_whole(&self, at: Timestamp) -> Announcement {
+    /// People know that it is midnight; a receiver that keeps an alert open until it is resolved does not.
+    fn budget_reset(&self, at: Timestamp) -> Announcement {
         let channels = self.config.channels.iter();
         let keepers =
             channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
@@ -834,9 +853,14 @@ fn by_name(config: &Config) -> HashMap<String, Arc<Endpoint>> {
 }
 
 /// What each endpoint of `config` is judged by.
-fn roster(config: &Config, stretch: f64) -> BTreeMap<String, Policy> {
-    let policy =
-        |e: &Arc<Endpoint>| Policy::new(&e.detection, e.interval.mul_f64(stretch), e.domain());
+fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<String, Policy> {
+    let policy = |e: &Arc<Endpoint>| {
+        Policy::new(
+            &e.detection,
+            e.interval.mul_f64(interval_multiplier),
+            e.domain(),
+        )
+    };
     config
         .endpoints
         .iter()
@@ -858,7 +882,7 @@ struct Around<'a> {
     by_name: &'a HashMap<String, Arc<Endpoint>>,
     recents: &'a BTreeMap<String, Recent>,
     pages: &'a VendorPages,
-    book_free: Vec<String>,
+    without_incidents: Vec<String>,
     confirmation: Option<Confirmation>,
 }
 
@@ -875,7 +899,7 @@ impl Environment for Around<'_> {
     }
 
     fn working(&self) -> Vec<&Endpoint> {
-        self.book_free
+        self.without_incidents
             .iter()
             .filter_map(|name| self.endpoint(name))
             .collect()

@@ -37,7 +37,7 @@ pub struct Recent {
     resolved_at: Option<Timestamp>,
     /// When it last answered rightly, as it is configured now.
     good_at: Option<Timestamp>,
-    /// When the failures in a row that go on began.
+    /// When the current run of failures began.
     failing_since: Option<Timestamp>,
     /// Whose the key is, as far as an answer has named it.
     #[serde(default)]
@@ -173,7 +173,7 @@ impl Recent {
         self.good_at
     }
 
-    /// When the failures in a row that go on began; `None` when the last probe was good.
+    /// When the current run of failures began; `None` when the last probe was good.
     pub fn failing_since(&self) -> Option<Timestamp> {
         self.failing_since
     }

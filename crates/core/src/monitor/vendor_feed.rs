@@ -1,4 +1,4 @@
-//! What a vendor's own page says, taken into the state: logged, shown beside what goes on here, told to those who ask.
+//! What a vendor's own page says, taken into the state: logged, shown beside our incidents, sent to channels that ask.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ use crate::model::{
 };
 
 impl MonitorState {
-    /// Takes in what a vendor's own page says. It changes what is told about the incidents that go on, never what is
+    /// Takes in what a vendor's own page says. It changes what is said about the open incidents, never what is
     /// healthy.
-    pub fn hear(&mut self, heard: FeedSnapshot, at: Timestamp) -> Effects {
+    pub fn apply_status_feed(&mut self, snapshot: FeedSnapshot, at: Timestamp) -> Effects {
         let mut step = Effects::default();
-        let (feed, provider) = (heard.feed.clone(), heard.provider);
+        let (feed, provider) = (snapshot.feed.clone(), snapshot.provider);
         let config = &self.config;
         let Some(configured) = config.status_feeds.iter().find(|f| f.key() == feed) else {
             // It was on its way when the configuration changed.
@@ -28,20 +28,20 @@ impl MonitorState {
             .into_iter()
             .collect::<Vec<_>>()
             .join(", ");
-        let Some(news) = self.state.pages.hear(heard) else {
+        let Some(diff) = self.state.pages.update(snapshot) else {
             return step;
         };
         step.log(Fact::VendorStatus {
             provider,
             vendor: whose.clone(),
-            news: news.clone(),
+            diff: diff.clone(),
         });
         let concerned = |incident: &Incident| {
             feeds_about(config, incident).filter(|feeds| feeds.contains(&feed))
         };
-        let felt = self
+        let is_affected = self
             .state
-            .book
+            .incidents
             .open()
             .any(|i| i.attribution == Attribution::Provider && concerned(i).is_some());
         let asking: Vec<_> = config
@@ -53,19 +53,19 @@ impl MonitorState {
             .collect();
         let locale = self.locale();
         if !asking.is_empty() {
-            let tell = |theirs: &VendorIncident, began: bool| {
+            let notice = |theirs: &VendorIncident, began: bool| {
                 monitor_notice::vendor(provider, &whose, theirs, began, asking.clone(), at, &locale)
             };
-            for theirs in news.published.iter().filter(|_| !felt) {
-                step.announce(tell(theirs, true));
-                self.state.pages.was_told(&feed, &theirs.id);
+            for theirs in diff.published.iter().filter(|_| !is_affected) {
+                step.announce(notice(theirs, true));
+                self.state.pages.record_notified(&feed, &theirs.id);
             }
-            for (theirs, _) in news.closed.iter().filter(|(_, told)| *told) {
-                step.announce(tell(theirs, false));
+            for (theirs, _) in diff.closed.iter().filter(|(_, notified)| *notified) {
+                step.announce(notice(theirs, false));
             }
         }
         let pages = &self.state.pages;
-        let said = self.state.book.hear(at, |incident| {
+        let said = self.state.incidents.update_official(at, |incident| {
             concerned(incident).map_or_else(
                 || incident.official.clone(),
                 |feeds| pages.about(incident, &feeds),
@@ -90,7 +90,7 @@ impl MonitorState {
                         &self.locale(),
                     );
                 }
-                // Whoever was told of it has heard that it is over; the record is completed.
+                // Its end was notified; only the record is completed.
                 (true, Some(_)) => step.log(Fact::IncidentCompleted(Box::new(incident))),
             }
         }
@@ -99,7 +99,7 @@ impl MonitorState {
             by_name: &self.by_name,
             recents: &self.recents,
             pages: &self.state.pages,
-            book_free: self.free_of_incidents(),
+            without_incidents: self.free_of_incidents(),
             confirmation: None,
         };
         let admits = |incident: &Incident, fault: Fault| {
@@ -109,7 +109,7 @@ impl MonitorState {
                 .find(|title| is_admitted(fault, title))
                 .map(ToOwned::to_owned)
         };
-        let admitted = self.state.book.hear_admissions(at, &around, admits);
+        let admitted = self.state.incidents.apply_admissions(at, &around, admits);
         step.incidents_changed(admitted, at, &self.config.monitor.location, &self.locale());
         step.record(Record::Checkpoint(self.checkpoint()));
         step

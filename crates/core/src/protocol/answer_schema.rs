@@ -1,6 +1,6 @@
 //! As much of JSON Schema as a probe's answer is held to: what structured output may say, and no references. Pure.
 //!
-//! A validator of the whole standard weighs more than the rest of the prober; a schema that says more than this is refused when
+//! A validator of the full standard weighs more than the rest of the prober; a schema that says more than this is refused when
 //! the configuration is read, so that nothing is ever taken for checked that is not.
 
 use serde_json::Value;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     proptest! {
-        /// A validator of the whole standard agrees about every schema of the subset.
+        /// A validator of the full standard agrees about every schema of the subset.
         #[test]
         fn the_subset_is_read_as_the_standard_has_it(schema in schema(), value in value()) {
             prop_assert_eq!(unknown_keyword(&schema), None);

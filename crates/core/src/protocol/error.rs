@@ -396,7 +396,7 @@ const RATE_LIMIT: &[&str] = &[
     "频繁",
     "每分钟",
 ];
-/// Windows of time that a rate limit is counted in, as whole tokens of a text.
+/// Windows of time that a rate limit is counted in, as complete tokens of a text.
 const WINDOWS: &[&str] = &["rpm", "tpm", "rpd", "tpd", "rps", "qps", "ipm", "daily"];
 const WINDOW_UNITS: &[&str] = &["second", "minute", "min", "hour", "day"];
 /// Capacity that all customers share.

@@ -1,5 +1,5 @@
 //! AWS's binary framing of streams (`application/vnd.amazon.eventstream`): messages of headers and a payload, with a
-//! checksum over the lengths and one over the whole. Pure.
+//! checksum over the lengths and one over all of it. Pure.
 
 /// A longer message is not read.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -73,7 +73,7 @@ fn message_length(bytes: &[u8]) -> Result<Option<usize>, String> {
     Ok(Some(length))
 }
 
-/// Reads one whole message.
+/// Reads one complete message.
 fn read(message: &[u8]) -> Result<(String, bool), String> {
     let (content, checksum) = message.split_at(message.len() - CHECKSUM);
     if number(checksum) != Some(crc32fast::hash(content) as usize) {

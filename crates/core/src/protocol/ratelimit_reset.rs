@@ -1,4 +1,4 @@
-//! When a rate limit is whole again, in the four ways in which vendors write that. Pure.
+//! When a rate limit resets, in the four ways in which vendors write that. Pure.
 //!
 //! OpenAI and most compatible servers give a duration as Go prints one (`6m0s`, `8.64s`, `12ms`), Azure a number of seconds,
 //! Anthropic a moment (RFC 3339), `OpenRouter` a moment in milliseconds since the Unix epoch.

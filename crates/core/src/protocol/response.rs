@@ -49,7 +49,7 @@ enum BodyFormat {
     /// Messages that come apart already.
     Frames,
     Audio,
-    Whole(Vec<u8>),
+    Document(Vec<u8>),
 }
 
 impl BodyFormat {
@@ -58,11 +58,11 @@ impl BodyFormat {
     /// help, since it is wrong as often as not.
     fn sniff(expected: Framing, byte: u8) -> Self {
         match (expected, byte) {
-            (Framing::Audio, b'{' | b'<') => Self::Whole(Vec::new()),
+            (Framing::Audio, b'{' | b'<') => Self::Document(Vec::new()),
             (Framing::Audio, _) => Self::Audio,
             (Framing::Lines, b'{') => Self::FirstLine(Vec::new()),
-            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Frames | Framing::Whole, _) => {
-                Self::Whole(Vec::new())
+            (_, b'{' | b'[' | b'<') | (Framing::Lines | Framing::Frames | Framing::Document, _) => {
+                Self::Document(Vec::new())
             }
             (Framing::Events, _) => Self::Events(Sse::default()),
             (Framing::Messages, _) => Self::Messages(EventStream::default()),
@@ -114,7 +114,7 @@ impl<'e> ResponseReader<'e> {
         let mut reader = Self {
             endpoint,
             dialect,
-            body: BodyFormat::Whole(Vec::new()),
+            body: BodyFormat::Document(Vec::new()),
             decoder: None,
             answer: Answer::default(),
             broken: None,
@@ -124,7 +124,7 @@ impl<'e> ResponseReader<'e> {
             head,
         };
         let is_wanted = reader.is_wanted();
-        let is_stream = dialect.framing(endpoint) != Framing::Whole;
+        let is_stream = dialect.framing(endpoint) != Framing::Document;
         if is_wanted && is_stream {
             reader.body = match dialect.framing(endpoint) {
                 Framing::Frames => BodyFormat::Frames,
@@ -173,7 +173,7 @@ impl<'e> ResponseReader<'e> {
 
     /// Whether events are waited for, and so a first token.
     pub fn is_stream(&self) -> bool {
-        !matches!(self.body, BodyFormat::Whole(_) | BodyFormat::Ignored)
+        !matches!(self.body, BodyFormat::Document(_) | BodyFormat::Ignored)
     }
 
     /// Takes a message of a WebSocket in that arrived at `at`.
@@ -258,7 +258,7 @@ impl<'e> ResponseReader<'e> {
         Some(part)
     }
 
-    /// A line of objects is told from a document over several lines by its first line; `None` while that is not complete.
+    /// The first line distinguishes lines of objects from one document over several lines; `None` while that is not complete.
     fn complete_first_line<'p>(&mut self, part: &'p [u8]) -> Option<Cow<'p, [u8]>> {
         let BodyFormat::FirstLine(line) = &mut self.body else {
             return Some(Cow::Borrowed(part));
@@ -271,7 +271,7 @@ impl<'e> ResponseReader<'e> {
         self.body = if is_object {
             BodyFormat::Lines(NdjsonReader::default())
         } else {
-            BodyFormat::Whole(Vec::new())
+            BodyFormat::Document(Vec::new())
         };
         Some(Cow::Owned(first))
     }
@@ -293,7 +293,7 @@ impl<'e> ResponseReader<'e> {
                 progress.sound(part.len());
                 Ok(())
             }
-            BodyFormat::Whole(body) => {
+            BodyFormat::Document(body) => {
                 body.extend_from_slice(part);
                 Ok(())
             }
@@ -379,7 +379,7 @@ impl<'e> ResponseReader<'e> {
         if matches!(self.body, BodyFormat::Ignored) {
             return None;
         }
-        if let BodyFormat::Whole(bytes) = &mut self.body {
+        if let BodyFormat::Document(bytes) = &mut self.body {
             let bytes = std::mem::take(bytes);
             if let Some(fault) = self.fault_of_document(bytes) {
                 return fault;
@@ -493,7 +493,7 @@ impl<'e> ResponseReader<'e> {
 
     /// An error that came with a good status is one of the stream or an unexpected answer, never a server's status.
     fn of_good_status(&self, found: Classified) -> Classified {
-        let is_stream = self.dialect.framing(self.endpoint) != Framing::Whole;
+        let is_stream = self.dialect.framing(self.endpoint) != Framing::Document;
         let fault = match found.fault {
             Fault::Http5xx | Fault::HttpUnexpected | Fault::StreamError if is_stream => {
                 Fault::StreamError
@@ -613,9 +613,9 @@ impl Progress<'_> {
 
     /// What was left unfinished may be a last error; half an event is no malformed one.
     fn last_event(&mut self, data: &str, is_error: bool) {
-        let is_whole =
+        let is_complete =
             data.starts_with("[DONE]") || serde_json::from_str::<IgnoredAny>(data).is_ok();
-        if is_whole || is_error {
+        if is_complete || is_error {
             self.event(data, is_error);
         }
     }

@@ -1,4 +1,4 @@
-//! What the head of an answer tells: ids for a support ticket, limits, where it came from. Pure.
+//! What the head of an answer says: ids for a support ticket, limits, where it came from. Pure.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ pub fn read(
         .and_then(|s| s.parse::<f64>().ok())
         .map(|ms| ms / 1000.0);
     let seconds = text("retry-after").and_then(|s| s.parse::<f64>().ok());
-    // Without a word of the server's own, a limit of ours that is used up says when it is whole again.
+    // Without a `Retry-After`, a limit of ours that is used up says when it resets.
     let reset = || {
         let of = |kind: &str| {
             let name = |what: &str| {

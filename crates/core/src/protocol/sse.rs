@@ -53,11 +53,11 @@ impl Sse {
                 self.end_line(line, &mut each)?;
             } else {
                 // The room is used again: a stream of many events allocates once.
-                let mut whole = std::mem::take(&mut self.line);
-                whole.extend_from_slice(line);
-                let ended = self.end_line(&whole, &mut each);
-                whole.clear();
-                self.line = whole;
+                let mut joined = std::mem::take(&mut self.line);
+                joined.extend_from_slice(line);
+                let ended = self.end_line(&joined, &mut each);
+                joined.clear();
+                self.line = joined;
                 ended?;
             }
         }

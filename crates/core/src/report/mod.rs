@@ -1,4 +1,4 @@
-//! What a stretch of time was like: availability, faults, latency, incidents, objectives and spending, per endpoint and
+//! The report of a period: availability, faults, latency, incidents, objectives and spending, per endpoint and
 //! per provider. Pure, from rollups and incidents.
 
 pub mod backtest;
@@ -40,7 +40,7 @@ pub struct Report {
     pub endpoints: Vec<Figures>,
     /// Each failure domain: its endpoints together.
     pub providers: Vec<Figures>,
-    /// What went on in this time, oldest first.
+    /// The incidents in this period, oldest first.
     pub incidents: Vec<Brief>,
     /// What probing cost.
     pub cost_usd: f64,
@@ -64,7 +64,7 @@ pub struct Figures {
     pub availability: Option<f64>,
     /// The objective for that, in percent.
     pub slo: Option<f64>,
-    /// The availability in the stretch of the same length before.
+    /// The availability in the previous period of the same length.
     pub availability_before: Option<f64>,
     /// How much of the error budget is left; negative when it is overdrawn.
     pub budget_left: Option<f64>,
@@ -83,7 +83,7 @@ pub struct Figures {
     pub first_token_ms: Quantiles,
     /// Totals of the good probes.
     pub total_ms: Quantiles,
-    /// The median first token in the stretch of the same length before.
+    /// The median first token in the previous period of the same length.
     pub first_token_ms_p50_before: Option<f64>,
     /// Incidents in this time.
     pub incidents: usize,
@@ -122,7 +122,7 @@ pub struct Brief {
     pub request_ids: Vec<String>,
 }
 
-/// A whole period as one rollup, per endpoint.
+/// The entire period as one rollup, per endpoint.
 pub type Sums = BTreeMap<String, Rollup>;
 
 impl Report {
@@ -483,7 +483,7 @@ impl Brief {
     }
 }
 
-/// The period that `[report]` should have told about as of `now`: the last one that is whole.
+/// The period that `[report]` should have covered as of `now`: the last complete one.
 pub fn last_period(
     report: &config::Report,
     zone: Tz,

@@ -1,7 +1,7 @@
-//! What many samples say together: counts, sums and mergeable sketches of latency per stretch of time. Pure.
+//! What many samples say together: counts, sums and mergeable sketches of latency per period. Pure.
 //!
 //! A [`Rollup`] of five minutes, an hour or a day is a fold over the samples that began in it, and merging the rollups
-//! of two stretches equals the rollup of both. Latencies are kept as a [`Sketch`]: every quantile is within 1 % of the
+//! of two periods equals the rollup of both. Latencies are kept as a [`Sketch`]: every quantile is within 1 % of the
 //! true one, however many are merged.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::{Attribution, Fault, Outcome, Sample, Timestamp};
 
-/// How long a stretch one rollup covers. Stretches begin at multiples of their length since the Unix epoch, so days
+/// How long a period one rollup covers. Periods begin at multiples of their length since the Unix epoch, so days
 /// are those of UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
@@ -25,7 +25,7 @@ impl Resolution {
     /// Every resolution, finest first.
     pub const ALL: [Self; 3] = [Self::FiveMinutes, Self::Hour, Self::Day];
 
-    /// The length of a stretch.
+    /// The length of a period.
     pub const fn length(self) -> Duration {
         match self {
             Self::FiveMinutes => Duration::from_mins(5),
@@ -34,12 +34,12 @@ impl Resolution {
         }
     }
 
-    /// The beginning of the stretch that `at` lies in.
+    /// The beginning of the period that `at` lies in.
     pub fn begin(self, at: Timestamp) -> Timestamp {
         floor(at, self.length())
     }
 
-    /// The first beginning of a stretch at or after `at`.
+    /// The first beginning of a period at or after `at`.
     pub fn end(self, at: Timestamp) -> Timestamp {
         let begin = self.begin(at);
         if begin < at {
@@ -319,10 +319,10 @@ mod portable {
     }
 }
 
-/// The samples of one endpoint that began in one stretch of time.
+/// The samples of one endpoint that began in one period.
 #[derive(Debug, Clone, Default)]
 pub struct Rollup {
-    /// When the stretch begins.
+    /// When the period begins.
     pub at: Timestamp,
     /// Good probes in the usual time.
     pub ok: u32,
@@ -435,7 +435,7 @@ impl Rollup {
         self.ok + self.slow
     }
 
-    /// Probes that failed, whoever's fault it was.
+    /// Probes that failed, whatever the attribution.
     pub fn failed(&self) -> u32 {
         self.failed_provider + self.failed_account + self.failed_local
     }
@@ -453,10 +453,10 @@ impl Rollup {
     }
 }
 
-/// How many probes of one endpoint ended how in one stretch of time: the part of a [`Rollup`] that bars are drawn from.
+/// How many probes of one endpoint ended how in one period: the part of a [`Rollup`] that bars are drawn from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
-    /// When the stretch begins.
+    /// When the period begins.
     pub at: Timestamp,
     /// Good probes, slow ones included.
     pub good: u32,

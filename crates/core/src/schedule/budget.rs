@@ -1,4 +1,4 @@
-//! What probing uses a day, and by how much intervals are stretched to keep to the budget.
+//! What probing uses a day, and by how much intervals are multiplied to keep to the budget.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub struct Load {
     pub usd_per_day: f64,
 }
 
-/// By how much every interval is stretched so that a day of probing fits the budget; 1 or more.
-pub fn stretch(config: &Config) -> f64 {
+/// By how much every interval is multiplied so that a day of probing fits the budget; 1 or more.
+pub fn interval_multiplier(config: &Config) -> f64 {
     let load = total(config);
     let ratio = |used: f64, limit: f64| {
         if used <= limit {
@@ -41,14 +41,14 @@ pub fn stretch(config: &Config) -> f64 {
     money.max(tokens).min(1e4)
 }
 
-/// How long nothing need be recorded of `e` when every interval is stretched by `stretch`: three intervals, and no less
+/// How long nothing need be recorded of `e` when every interval is multiplied by `interval_multiplier`: three intervals, and no less
 /// than what a probe that hangs takes beyond its own.
-pub fn patience(e: &Endpoint, stretch: f64) -> Duration {
-    let interval = e.interval.mul_f64(stretch);
+pub fn patience(e: &Endpoint, interval_multiplier: f64) -> Duration {
+    let interval = e.interval.mul_f64(interval_multiplier);
     (interval * 3).max(interval + e.timeouts.total)
 }
 
-/// What all endpoints together use, before any stretching.
+/// What all endpoints together use, at their configured intervals.
 pub fn total(config: &Config) -> Load {
     config
         .endpoints
@@ -61,7 +61,7 @@ pub fn total(config: &Config) -> Load {
         })
 }
 
-/// What one endpoint uses, before any stretching.
+/// What one endpoint uses, at its configured interval.
 pub fn load(e: &Endpoint) -> Load {
     let probes_per_day = DAY_S / e.interval.as_secs_f64();
     let (input, output) = e.expected_tokens;

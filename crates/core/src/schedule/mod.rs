@@ -46,12 +46,12 @@ struct Entry {
 }
 
 impl Schedule {
-    /// Follows `roster` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
+    /// Follows `policies` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
     /// place, a recheck that is already arranged included. A new one is probed at once, and then on its grid.
-    pub fn follow(&mut self, roster: &[(String, Duration)], now: Timestamp) {
-        let names: BTreeSet<&str> = roster.iter().map(|(name, _)| name.as_str()).collect();
+    pub fn follow(&mut self, policies: &[(String, Duration)], now: Timestamp) {
+        let names: BTreeSet<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
         self.entries.retain(|name, _| names.contains(name.as_str()));
-        let new: Vec<_> = roster
+        let new: Vec<_> = policies
             .iter()
             .filter(|(name, _)| !self.entries.contains_key(name))
             .collect();
@@ -64,7 +64,7 @@ impl Schedule {
             };
             self.entries.insert(name.clone(), entry);
         }
-        for (name, interval) in roster {
+        for (name, interval) in policies {
             if let Some(entry) = self.entries.get_mut(name)
                 && entry.interval != *interval
             {
@@ -203,8 +203,8 @@ mod tests {
 
     fn schedule(names: &[&str], now: i64) -> Schedule {
         let mut schedule = Schedule::default();
-        let roster: Vec<_> = names.iter().map(|n| ((*n).to_owned(), MINUTE)).collect();
-        schedule.follow(&roster, Timestamp(now));
+        let policies: Vec<_> = names.iter().map(|n| ((*n).to_owned(), MINUTE)).collect();
+        schedule.follow(&policies, Timestamp(now));
         schedule
     }
 

@@ -16,7 +16,7 @@ const LIFE: Duration = Duration::from_mins(5);
 /// The monitor's own conditions are not repeated.
 const OWN_LIFE: Duration = Duration::from_hours(1);
 /// Alertmanager passes annotations on to receivers of its own, the strictest of which (Pushover) takes 1024 characters
-/// with all labels; what is longer it refuses or cuts anywhere. The whole text is behind the alert's link.
+/// with all labels; what is longer it refuses or cuts anywhere. The full text is behind the alert's link.
 const ANNOTATION: usize = 600;
 
 pub(super) fn call(material: &Material<'_>) -> Call {
@@ -78,7 +78,7 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
         Some(at) if is_over => at.max(starts),
         _ => now + LIFE,
     };
-    // One that is over before it could be told lives all the same: Alertmanager never tells of an alert that it gets with
+    // One that is over before it could be notified is sent as firing: Alertmanager never notifies of an alert that it gets with
     // its end. Its words say that it is over, and its end comes by itself.
     let mut alerts = vec![alert(
         material,

@@ -9,7 +9,7 @@ use super::{Call, Material};
 
 const CONTENT: usize = 2000;
 const TITLE: usize = 256;
-/// Of 4096: what is broken is told in a sentence or two, the room is the fields'.
+/// Of 4096: a sentence or two say what is broken, the fields need the rest.
 const DESCRIPTION: usize = 1500;
 const FIELD: usize = 1024;
 const FOOTER: usize = 300;

@@ -36,7 +36,7 @@ use crate::model::{Attribution, Notice, NoticeType, Secret, Status};
 pub struct Call {
     /// `POST`, or what the receiver wants instead.
     pub method: &'static str,
-    /// The whole address, often a secret in itself.
+    /// The full URL, often a secret in itself.
     pub url: Secret,
     /// Besides those of every request.
     pub headers: Vec<(String, Secret)>,
@@ -54,7 +54,7 @@ struct Material<'a> {
     message: Message,
 }
 
-/// The request that tells the receiver behind `webhook` about `notice`.
+/// The request that carries `notice` to the receiver behind `webhook`.
 pub fn call(webhook: &Webhook, notice: &Notice, context: RenderContext<'_>) -> Call {
     let material = Material {
         webhook,

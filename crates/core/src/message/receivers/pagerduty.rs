@@ -12,7 +12,7 @@ use crate::model::{NoticeType, Secret};
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://events.pagerduty.com";
 const SUMMARY: usize = 1024;
-/// Every text beside the summary; the whole event may have 512 KB.
+/// Every text beside the summary; the complete event may have 512 KB.
 const DETAIL: usize = 8000;
 const DEDUP_KEY: usize = 255;
 

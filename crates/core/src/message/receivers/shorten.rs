@@ -54,7 +54,7 @@ pub(super) fn escaped(text: &str, limit: usize, escape: impl Fn(char, &mut Strin
     out
 }
 
-/// As many of `parts` as fit into `limit` units, with `between` between them; whole parts only. `last` always fits in and
+/// As many of `parts` as fit into `limit` units, with `between` between them; complete parts only. `last` always fits in and
 /// stands at the end.
 pub(super) fn fitting(parts: &[String], last: Option<&str>, between: &str, limit: usize) -> String {
     let last = last.filter(|last| length(last) + length(between) < limit);

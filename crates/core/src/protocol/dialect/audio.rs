@@ -82,8 +82,8 @@ fn tone() -> Vec<u8> {
 }
 
 /// A transcript. A tone has no words, so an empty one is an answer as well.
-pub(super) fn transcript(answer: &mut Answer, whole: &Value) {
-    let Some(text) = whole["text"].as_str() else {
+pub(super) fn transcript(answer: &mut Answer, document: &Value) {
+    let Some(text) = document["text"].as_str() else {
         answer.malformed = true;
         return;
     };
@@ -92,7 +92,7 @@ pub(super) fn transcript(answer: &mut Answer, whole: &Value) {
     } else {
         text.to_owned()
     };
-    answer.model = text_of(&whole["model"]);
-    chat::usage(answer, &whole["usage"]);
+    answer.model = text_of(&document["model"]);
+    chat::usage(answer, &document["usage"]);
     answer.complete = true;
 }

@@ -106,12 +106,12 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     }
 }
 
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    common(answer, whole);
+pub(super) fn body(answer: &mut Answer, document: &Value) {
+    common(answer, document);
     if answer.error.is_some() {
         return;
     }
-    let Some(choice) = whole["choices"].get(0) else {
+    let Some(choice) = document["choices"].get(0) else {
         answer.malformed = true;
         return;
     };
@@ -140,7 +140,7 @@ fn has_calls(message: &Value) -> bool {
         || message["function_call"].is_object()
 }
 
-/// What a chunk and a whole body have in common.
+/// What a chunk and a complete body have in common.
 fn common(answer: &mut Answer, value: &Value) {
     for place in [value, &value["choices"][0]] {
         if answer.error.is_none() {

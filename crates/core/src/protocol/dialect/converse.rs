@@ -100,8 +100,8 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
     }
 }
 
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    let Some(content) = whole["output"]["message"]["content"].as_array() else {
+pub(super) fn body(answer: &mut Answer, document: &Value) {
+    let Some(content) = document["output"]["message"]["content"].as_array() else {
         answer.malformed = true;
         return;
     };
@@ -109,8 +109,8 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
         append(&mut answer.text, &block["text"]);
         answer.note_tool(&block["toolUse"]["name"]);
     }
-    usage(answer, &whole["usage"]);
-    stop(answer, &whole["stopReason"]);
+    usage(answer, &document["usage"]);
+    stop(answer, &document["stopReason"]);
     answer.complete = true;
 }
 

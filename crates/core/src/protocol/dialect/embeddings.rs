@@ -24,12 +24,12 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     })
 }
 
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    answer.model = text_of(&whole["model"]);
-    chat::usage(answer, &whole["usage"]);
+pub(super) fn body(answer: &mut Answer, document: &Value) {
+    answer.model = text_of(&document["model"]);
+    chat::usage(answer, &document["usage"]);
     // Of a batch each input has one; they are alike, so the first is looked at.
-    let inputs = whole["data"].as_array().map_or(0, Vec::len);
-    match &whole["data"][0]["embedding"] {
+    let inputs = document["data"].as_array().map_or(0, Vec::len);
+    match &document["data"][0]["embedding"] {
         Value::Array(numbers) if numbers.iter().all(Value::is_number) => {
             if !numbers.is_empty() {
                 answer.text = if inputs > 1 {

@@ -155,19 +155,19 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
     brought
 }
 
-/// A whole body; without `alt=sse` a stream is one too, the list of its chunks.
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    if whole["object"] == "interaction" || whole["steps"].is_array() {
+/// A complete body; without `alt=sse` a stream is one too, the list of its chunks.
+pub(super) fn body(answer: &mut Answer, document: &Value) {
+    if document["object"] == "interaction" || document["steps"].is_array() {
         interaction(
             answer,
             "interaction.completed",
-            &json!({"interaction": whole}),
+            &json!({"interaction": document}),
         );
         return;
     }
-    let chunks = whole
+    let chunks = document
         .as_array()
-        .map_or(std::slice::from_ref(whole), Vec::as_slice);
+        .map_or(std::slice::from_ref(document), Vec::as_slice);
     let is_ours = |c: &Value| c["candidates"].is_array() || c["promptFeedback"].is_object();
     if !chunks.iter().any(is_ours) {
         answer.malformed = true;
@@ -178,7 +178,7 @@ pub(super) fn body(answer: &mut Answer, whole: &Value) {
             return;
         }
     }
-    answer.complete |= !whole.is_array();
+    answer.complete |= !document.is_array();
 }
 
 /// Thinking is billed as output but counted apart.
@@ -203,29 +203,30 @@ fn interaction(answer: &mut Answer, kind: &str, event: &Value) -> StreamEvent {
             StreamEvent::Reasoning
         }
         "interaction.completed" => {
-            let whole = &event["interaction"];
+            let interaction = &event["interaction"];
             if answer.text.is_empty() {
                 // Not streamed: all the text is here.
                 for step in ["steps", "outputs"]
                     .iter()
-                    .filter_map(|k| whole[k].as_array())
+                    .filter_map(|k| interaction[k].as_array())
                     .flatten()
                 {
                     append(&mut answer.text, &step["text"]);
                     append(&mut answer.text, &step["content"]);
                 }
             }
-            answer.model = text_of(&whole["model"]).or(answer.model.take());
-            let usage = &whole["usage"];
+            answer.model = text_of(&interaction["model"]).or(answer.model.take());
+            let usage = &interaction["usage"];
             answer.input_tokens = count(&usage["total_input_tokens"]);
             answer.output_tokens = count(&usage["total_output_tokens"]);
             answer.reasoning_tokens = count(&usage["total_thought_tokens"]);
             answer.reasoning_apart = answer.reasoning_tokens.is_some();
-            answer.cut_by_length = whole["status"] == "incomplete";
-            answer.finish_reason = text_of(&whole["status"]);
-            if whole["status"] == "failed" || whole["status"] == "cancelled" {
-                answer.error =
-                    Some(json!({"message": format!("the interaction is {}", whole["status"])}));
+            answer.cut_by_length = interaction["status"] == "incomplete";
+            answer.finish_reason = text_of(&interaction["status"]);
+            if interaction["status"] == "failed" || interaction["status"] == "cancelled" {
+                answer.error = Some(
+                    json!({"message": format!("the interaction is {}", interaction["status"])}),
+                );
             }
             answer.complete = true;
             StreamEvent::End

@@ -209,7 +209,7 @@ impl Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// At once.
-    Whole,
+    Document,
     /// As server-sent events.
     Events,
     /// As one JSON object a line.
@@ -287,7 +287,7 @@ impl Dialect {
             Self::Realtime => Framing::Frames,
             Self::Speech => Framing::Audio,
             Self::Mcp => Framing::Events,
-            _ => Framing::Whole,
+            _ => Framing::Document,
         }
     }
 
@@ -406,29 +406,29 @@ impl Dialect {
         StreamEvent::End
     }
 
-    /// Takes a whole body into the answer.
+    /// Takes a complete body into the answer.
     pub fn body(self, answer: &mut Answer, body: &str) {
         // Some servers send blank lines while a request waits in their queue.
-        let Some(whole) = parse_json(body.trim_start_matches('\u{feff}').trim()) else {
+        let Some(document) = parse_json(body.trim_start_matches('\u{feff}').trim()) else {
             answer.malformed = true;
             return;
         };
-        if let Some(error) = error_in(&whole) {
+        if let Some(error) = error_in(&document) {
             answer.error = Some(error);
             return;
         }
         match self {
-            Self::Chat => chat::body(answer, &whole),
-            Self::Responses => responses::body(answer, &whole),
-            Self::Embeddings => embeddings::body(answer, &whole),
-            Self::Moderations => moderations::body(answer, &whole),
-            Self::Models => models::body(answer, &whole),
-            Self::Messages => messages::body(answer, &whole),
-            Self::Generate => generate::body(answer, &whole),
-            Self::Ollama => ollama::body(answer, &whole),
-            Self::Converse => converse::body(answer, &whole),
-            Self::Transcription => audio::transcript(answer, &whole),
-            Self::Mcp => mcp::body(answer, &whole),
+            Self::Chat => chat::body(answer, &document),
+            Self::Responses => responses::body(answer, &document),
+            Self::Embeddings => embeddings::body(answer, &document),
+            Self::Moderations => moderations::body(answer, &document),
+            Self::Models => models::body(answer, &document),
+            Self::Messages => messages::body(answer, &document),
+            Self::Generate => generate::body(answer, &document),
+            Self::Ollama => ollama::body(answer, &document),
+            Self::Converse => converse::body(answer, &document),
+            Self::Transcription => audio::transcript(answer, &document),
+            Self::Mcp => mcp::body(answer, &document),
             // Neither is answered with a document.
             Self::Realtime | Self::Speech => answer.malformed = true,
             Self::Http => {}
@@ -564,7 +564,7 @@ impl ProbeRequest<'_> {
         deployment.or(endpoint.model.as_deref())
     }
 
-    /// The schema of the answer, for APIs that can be told it.
+    /// The schema of the answer, for APIs that accept one.
     fn schema(&self) -> Option<&Value> {
         self.endpoint.expect.json_schema.as_ref()
     }
@@ -586,7 +586,7 @@ fn joined(base: &Url, path: &str) -> Url {
 }
 
 /// The same for the path of an API. What both have in common where they meet stands once: people paste a
-/// `base_url` with the version, or with the whole path, from a vendor's example.
+/// `base_url` with the version, or with the full path, from a vendor's example.
 fn below(base: &Url, path: &str) -> Url {
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query)),

@@ -29,11 +29,11 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     }
 }
 
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
+pub(super) fn body(answer: &mut Answer, document: &Value) {
     let Some(list) = ["data", "models"]
         .iter()
-        .find_map(|key| whole[key].as_array())
-        .or(whole.as_array())
+        .find_map(|key| document[key].as_array())
+        .or(document.as_array())
     else {
         answer.malformed = true;
         return;

@@ -12,9 +12,9 @@ pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     )
 }
 
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    answer.model = text_of(&whole["model"]);
-    let Some(flagged) = whole["results"][0]["flagged"].as_bool() else {
+pub(super) fn body(answer: &mut Answer, document: &Value) {
+    answer.model = text_of(&document["model"]);
+    let Some(flagged) = document["results"][0]["flagged"].as_bool() else {
         answer.malformed = true;
         return;
     };

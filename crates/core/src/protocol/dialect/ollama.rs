@@ -95,11 +95,11 @@ pub(super) fn event(answer: &mut Answer, line: &Value) -> StreamEvent {
     }
 }
 
-pub(super) fn body(answer: &mut Answer, whole: &Value) {
-    if !whole["message"].is_object() && whole["done"].is_null() {
+pub(super) fn body(answer: &mut Answer, document: &Value) {
+    if !document["message"].is_object() && document["done"].is_null() {
         answer.malformed = true;
         return;
     }
-    event(answer, whole);
+    event(answer, document);
     answer.complete |= answer.error.is_none();
 }

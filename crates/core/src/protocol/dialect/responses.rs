@@ -24,7 +24,7 @@ fn body_of(ask: &ProbeRequest<'_>) -> Value {
         "model": ask.model(),
         "input": ask.prompt(),
         "max_output_tokens": endpoint.max_tokens.max(LEAST_TOKENS),
-        // Kept for a month unless told otherwise.
+        // Stored for a month unless the request says otherwise.
         "store": false,
     });
     if let Some(effort) = &endpoint.reasoning_effort {
@@ -62,7 +62,7 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
     let delta = &event["delta"];
     match kind {
         "response.output_text.delta" if append(&mut answer.text, delta) => answer.appended(),
-        // A server that sends the text only whole.
+        // A server that sends the text only at the end.
         "response.output_text.done"
             if answer.text.is_empty() && append(&mut answer.text, &event["text"]) =>
         {
@@ -83,7 +83,7 @@ pub(super) fn event(answer: &mut Answer, event: &Value) -> StreamEvent {
             StreamEvent::Text
         }
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-            whole(answer, &event["response"]);
+            complete_response(answer, &event["response"]);
             if kind != "response.completed"
                 && kind != "response.incomplete"
                 && answer.error.is_none()
@@ -113,12 +113,12 @@ pub(super) fn body(answer: &mut Answer, response: &Value) {
         answer.malformed = true;
         return;
     }
-    whole(answer, response);
+    complete_response(answer, response);
     answer.complete = true;
 }
 
 /// Takes a response object in, as it stands in the last event of a stream or is the body.
-fn whole(answer: &mut Answer, response: &Value) {
+fn complete_response(answer: &mut Answer, response: &Value) {
     answer.model = text_of(&response["model"]).or(answer.model.take());
     chat::usage(answer, &response["usage"]);
     if is_something(&response["error"]) {

@@ -91,14 +91,14 @@ mod tests {
         fn borders_between_parts_do_not_matter(
             parts in prop::collection::vec("(<think>|</think>|<th|ink>|é|pong| ){0,3}", 0..8)
         ) {
-            let whole = parts.concat();
+            let joined = parts.concat();
             let mut thoughts = Thoughts::default();
             let mut text = String::new();
             for part in &parts {
                 text.push_str(part);
                 thoughts.read(&text);
             }
-            prop_assert_eq!(thoughts.visible(&text), visible(&whole));
+            prop_assert_eq!(thoughts.visible(&text), visible(&joined));
         }
     }
 }

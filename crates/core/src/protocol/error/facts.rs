@@ -47,7 +47,7 @@ const NESTED_KEYS: [&str; 12] = [
     "cause",
     "metadata",
 ];
-/// Keys that hold a text, the most telling first. An `error` that is an object or a list comes before them all.
+/// Keys that hold a text, the most informative first. An `error` that is an object or a list comes before them all.
 const TEXT_KEYS: [&str; 17] = [
     "message",
     "Message",

@@ -1,4 +1,4 @@
-//! AWS Health's public events (`/public/currentevents`): a list of what is going on, in UTF-16.
+//! AWS Health's public events (`/public/currentevents`): a list of current events, in UTF-16.
 
 use std::collections::BTreeMap;
 

@@ -48,7 +48,7 @@ struct Affected {
     status: Code,
 }
 
-/// What the document says: of the wanted resources, or of the page as a whole.
+/// What the document says: of the wanted resources, or of the entire page.
 pub(super) fn page(document: &Document, wanted: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let page = document
         .data

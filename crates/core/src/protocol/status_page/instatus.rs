@@ -1,4 +1,4 @@
-//! Instatus: `/summary.json` has the page's state and what is going on now.
+//! Instatus: `/summary.json` has the page's state and the current incidents.
 
 use serde::Deserialize;
 

@@ -1,6 +1,6 @@
 //! The vendors' own status pages: what they admit, and when they admitted it.
 //!
-//! [`read`] turns the documents of several platforms into one shape, purely; `feeds` fetches them, politely, and tells
+//! [`read`] turns the documents of several platforms into one shape, purely; `feeds` fetches them, politely, and informs
 //! the pipeline. What a page says is shown beside what we measure and never counted as health: pages are late, and
 //! `incident.lead_s` is the figure that shows by how much.
 
@@ -167,7 +167,7 @@ fn component_status(word: &str) -> Status {
     }
 }
 
-/// Their words for a page as a whole, and for how bad an incident is.
+/// Their words for an entire page, and for how bad an incident is.
 fn impact_status(word: &str) -> Status {
     match word {
         "maintenance" => Status::Maintenance,

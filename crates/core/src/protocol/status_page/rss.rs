@@ -1,4 +1,4 @@
-//! Any status page's feed, RSS 2.0 or Atom: an item whose title and text do not say that it is over is going on.
+//! Any status page's feed, RSS 2.0 or Atom: an item whose title and text do not say that it is over is open.
 
 use chrono::DateTime;
 

@@ -14,7 +14,7 @@ const MAX_PAGE_INCIDENTS: usize = 100;
 /// More updates of one incident, and more components of one update, are left out.
 const MAX_UPDATES: usize = 50;
 
-/// `summary.json`, `incidents.json` or `components.json`, or incident.io's own summary, which is told by its `summary`.
+/// `summary.json`, `incidents.json` or `components.json`, or incident.io's own summary, recognized by its `summary`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Document {
@@ -118,7 +118,7 @@ pub(super) fn page(
         .iter()
         .filter(|m| matches!(m.status.as_str(), "in_progress" | "verifying"))
         .any(concerns_us);
-    // The indicator is of the whole page, and at times `none` while an incident is open.
+    // The indicator is of the entire page, and at times `none` while an incident is open.
     let mut status = of_components;
     if let (true, Some(page)) = (wanted.is_everything(), &document.status) {
         status = status.worse(impact_status(page.indicator.as_str()));

@@ -154,7 +154,7 @@ fn incident_io_s_imitation_has_null_lists_and_publishing_times_in_its_ids() {
     assert_eq!(
         page.incidents[0].published_at.unwrap(),
         at("2026-09-23T09:13:00.673Z"),
-        "the id tells, a start is dated back"
+        "the id carries the time, a start is dated back"
     );
 }
 

@@ -1,5 +1,5 @@
 //! The moment that a ULID carries: its first ten characters are milliseconds since the epoch
-//! (<https://github.com/ulid/spec>). incident.io's ids tell by that when something was really published.
+//! (<https://github.com/ulid/spec>). incident.io's ids show by that when something was really published.
 
 use crate::model::Timestamp;
 

@@ -35,7 +35,7 @@ pub enum ReplayError {
         source: std::io::Error,
     },
     /// The manifest is not as it should be.
-    #[error("`{path}` is no manifest of traces", path = path.display())]
+    #[error("`{path}` is not a manifest of traces", path = path.display())]
     Manifest {
         /// The file.
         path: PathBuf,
@@ -124,7 +124,7 @@ impl TraceReplay {
         }
     }
 
-    fn hear(&mut self, verdict: &Verdict) {
+    fn record(&mut self, verdict: &Verdict) {
         let trace = &self.watched.trace;
         self.said
             .extend(verdict.notes.iter().map(|note| say(trace, note)));

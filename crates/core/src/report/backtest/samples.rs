@@ -10,9 +10,9 @@ use crate::model::{
     DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger, canonical_order,
 };
 
-/// How many distances between scheduled probes tell an interval that no configuration names.
+/// How many distances between scheduled probes reveal an interval that no configuration names.
 const DISTANCES: usize = 1001;
-/// The interval when there is nothing to tell it from.
+/// The interval when nothing reveals it.
 const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Samples that are to be replayed: about 70 bytes each.
@@ -45,7 +45,7 @@ struct Row {
 
 impl Samples {
     /// None yet. What `configured` says of an endpoint (interval, limits, failure domain, settings) is believed; others
-    /// are judged by what their samples show. `controls`: whether the monitor could tell that its network was gone.
+    /// are judged by what their samples show. `controls`: whether the monitor could detect that its network was down.
     pub fn new(trace: &str, configured: &[Arc<Endpoint>], controls: bool) -> Self {
         Self {
             trace: trace.to_owned(),
@@ -135,7 +135,7 @@ impl Samples {
                 Policy::new(policy, *interval, seen.domain.clone()),
             )
         };
-        let roster: BTreeMap<_, _> = self.seen.iter().zip(&intervals).map(policy).collect();
+        let policies: BTreeMap<_, _> = self.seen.iter().zip(&intervals).map(policy).collect();
         let (first, last) = (
             self.rows.iter().map(|r| r.start.0).min(),
             self.rows.iter().map(|r| r.end.0).max(),
@@ -161,7 +161,7 @@ impl Samples {
                 next_tick: row.end + intervals[row.place],
                 result: row.result.clone(),
             };
-            tale.hear(&detector.observe(&roster, &seen));
+            tale.record(&detector.observe(&policies, &seen));
         }
         let mut replay = Replay::default();
         replay.take(tale);

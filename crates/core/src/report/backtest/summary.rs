@@ -17,7 +17,7 @@ pub struct Summary<'a> {
     replay: &'a Replay,
 }
 
-/// One incident as it would have been told.
+/// One incident as it would have been notified.
 struct AlertRow<'a> {
     domain: &'a str,
     opened: &'a ReplayEvent,
@@ -41,7 +41,7 @@ impl<'a> Summary<'a> {
             .iter()
             .map(|(e, d)| (e.as_str(), d.as_str()))
             .collect();
-        let mut told: Vec<AlertRow<'a>> = Vec::new();
+        let mut rows: Vec<AlertRow<'a>> = Vec::new();
         // Within one instant those that are taken along are named before the one that opens.
         let mut all: Vec<_> = self
             .replay
@@ -63,7 +63,7 @@ impl<'a> Summary<'a> {
                     && (said.event != "resolved" || t.still.contains(&said.endpoint.as_str()))
             };
             match said.event.as_str() {
-                "open" => told.push(AlertRow {
+                "open" => rows.push(AlertRow {
                     domain,
                     opened: said,
                     endpoints: vec![&said.endpoint],
@@ -73,7 +73,7 @@ impl<'a> Summary<'a> {
                     resolved_ms: None,
                 }),
                 "join" | "escalate" => {
-                    let Some(incident) = told.iter_mut().rev().find(going_on) else {
+                    let Some(incident) = rows.iter_mut().rev().find(going_on) else {
                         continue;
                     };
                     incident.alerts += usize::from(said.notify);
@@ -84,7 +84,7 @@ impl<'a> Summary<'a> {
                     incident.still.push(&said.endpoint);
                 }
                 "resolved" => {
-                    if let Some(incident) = told.iter_mut().rev().find(going_on) {
+                    if let Some(incident) = rows.iter_mut().rev().find(going_on) {
                         incident.still.retain(|e| *e != said.endpoint);
                         if incident.still.is_empty() {
                             incident.resolved_ms = Some(said.t_ms);
@@ -94,7 +94,7 @@ impl<'a> Summary<'a> {
                 _ => {}
             }
         }
-        told
+        rows
     }
 
     fn write_trace(&self, f: &mut fmt::Formatter<'_>, watched: &'a WatchedTrace) -> fmt::Result {
@@ -166,8 +166,8 @@ impl<'a> Summary<'a> {
         }
         writeln!(f)?;
         for (cause, noun) in [
-            (DetectedCause::Errors, "blip of errors"),
-            (DetectedCause::Slow, "blip of slowness"),
+            (DetectedCause::Errors, "burst of errors"),
+            (DetectedCause::Slow, "burst of slowness"),
         ] {
             let of = |b: &&(String, Blip)| b.0 == watched.trace && b.1.cause == cause;
             let found = self.replay.blips.iter().filter(of);
@@ -180,7 +180,7 @@ impl<'a> Summary<'a> {
                 let many = count(lengths.len(), noun);
                 writeln!(
                     f,
-                    "  {many} not told: {median} long (median), {p95} (p95), {} (longest)",
+                    "  {many} without an alert: median {median}, p95 {p95}, longest {}",
                     lasted(*longest)
                 )?;
             }

@@ -43,7 +43,7 @@ struct Row {
     error: String,
     first_token_ms: f64,
     total_ms: f64,
-    sighted: bool,
+    is_online: bool,
 }
 
 /// The manifest of a folder of traces.
@@ -127,19 +127,19 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
             if line != COLUMNS {
                 return Err(bad(
                     index,
-                    &format!("the columns of a trace are wanted: `{COLUMNS}`"),
+                    &format!("expected the columns of a trace: `{COLUMNS}`"),
                 ));
             }
             continue;
         }
         let cells: Vec<&str> = line.split(',').collect();
         let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
-            return Err(bad(index, "eight columns are wanted"));
+            return Err(bad(index, "expected eight columns"));
         };
         rows.entry(endpoint.to_owned()).or_default().push(Row {
             at: at
                 .parse()
-                .map_err(|_| bad(index, "`unix_ms` is no whole number"))?,
+                .map_err(|_| bad(index, "`unix_ms` is not an integer"))?,
             scheduled: slot == "s",
             error: if outcome == "error" {
                 kind.to_owned()
@@ -149,8 +149,8 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
             first_token_ms: first.parse().unwrap_or(-1.0),
             total_ms: total
                 .parse()
-                .map_err(|_| bad(index, "`total_ms` is no number"))?,
-            sighted: net != "0",
+                .map_err(|_| bad(index, "`total_ms` is not a number"))?,
+            is_online: net != "0",
         });
     }
     for rows in rows.values_mut() {
@@ -162,7 +162,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
 /// Replays one trace under `policy`, into `replay`.
 pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut Replay) {
     let interval = Duration::from_millis(trace.interval_ms.unsigned_abs());
-    let roster: BTreeMap<String, Policy> = trace
+    let policies: BTreeMap<String, Policy> = trace
         .endpoints
         .iter()
         .zip(&trace.providers)
@@ -216,7 +216,7 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
         let Some(observation) = runs[i].observe(trace.interval_ms.max(1)) else {
             break;
         };
-        let verdict = detector.observe(&roster, &observation);
+        let verdict = detector.observe(&policies, &observation);
         let mut own = observation.next_tick.0;
         for (name, at) in &verdict.rechecks {
             if *name == observation.endpoint {
@@ -226,7 +226,7 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
             }
         }
         runs[i].launch(own);
-        tale.hear(&verdict);
+        tale.record(&verdict);
     }
     replay.take(tale);
 }
@@ -260,7 +260,7 @@ impl Run<'_> {
         while self.tick <= end {
             self.tick += interval;
         }
-        let result = if !row.sighted && row.error == "connect" {
+        let result = if !row.is_online && row.error == "connect" {
             ProbeResult::Offline
         } else if row.error.is_empty() {
             let first_token_ms = row.first_token_ms.max(1.0);
