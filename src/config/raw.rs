@@ -545,7 +545,7 @@ impl<'a> Value<'a> {
             Ok(n) if range.contains(&n) => Some(n),
             _ => self.error(
                 format!("`{}` is out of range", self.key),
-                format!("expected {} to {}", range.start(), range.end()),
+                format!("expected a number from {} to {}", range.start(), range.end()),
             ),
         }
     }
@@ -560,7 +560,7 @@ impl<'a> Value<'a> {
             Ok(n) if n.is_finite() && n >= least && n <= most => Some(n),
             _ => self.error(
                 format!("`{}` is out of range", self.key),
-                format!("expected {least} to {most}"),
+                format!("expected a number from {least} to {most}"),
             ),
         }
     }

@@ -249,7 +249,7 @@ fn mistakes_are_named_with_their_place() {
     assert_eq!(output.status.code(), Some(1));
     assert!(
         String::from_utf8_lossy(&output.stderr)
-            .contains("line 1: the columns of a trace are wanted"),
+            .contains("line 1: expected the columns of a trace"),
         "{output:?}"
     );
 }

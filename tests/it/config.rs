@@ -438,7 +438,7 @@ fn a_daemon_that_wants_a_token_is_not_taken_for_silent() {
     llmwatch::store::Store::open(&directory.path().join("llmwatch.db")).unwrap();
     let (_, _, stderr) = llmwatch(&file, &["status"]);
     assert!(
-        stderr.contains("wants a token that is not to be had here"),
+        stderr.contains("requires a token that is not configured here"),
         "{stderr}"
     );
 }

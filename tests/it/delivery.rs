@@ -290,7 +290,7 @@ async fn what_waits_for_a_channel_that_is_gone_becomes_a_dead_letter_and_the_log
         failed["message"]
             .as_str()
             .unwrap()
-            .contains("not configured any more"),
+            .contains("no longer configured"),
         "{failed}"
     );
     let state: String = world.query("SELECT state FROM outbox");

@@ -505,10 +505,10 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     assert!(error("kind = \"pagerduty\"").contains("missing key `routing_key`"));
     assert!(error("kind = \"telegram\"\nchat_id = 1").contains("missing key `token`"));
     assert!(error("kind = \"opsgenie\"").contains("missing key `api_key`"));
-    assert!(error(&format!("kind = \"ntfy\"\n{url}")).contains("without a topic"));
+    assert!(error(&format!("kind = \"ntfy\"\n{url}")).contains("missing `topic`"));
     assert!(
         error(&format!("kind = \"slack\"\n{url}\nchat_id = 1"))
-            .contains("says nothing to the kind `slack`")
+            .contains("does not apply to kind `slack`")
     );
     assert!(
         error(&format!(
@@ -518,7 +518,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     );
     assert!(error("kind = \"exec\"").contains("missing key `command`"));
     assert!(error("kind = \"exec\"\ncommand = [\"notify\"]").contains("full path"));
-    assert!(error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` says nothing"));
+    assert!(error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` does not apply"));
     assert!(error("kind = \"webex\"").contains("missing keys `token` and `room`"));
     let matrix = format!("kind = \"matrix\"\n{url}\ntoken = \"t\"\nroom = \"#ops:example.org\"");
     assert!(error(&matrix).contains("internal id"));
@@ -531,7 +531,7 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     let template = error(&format!(
         "kind = \"template\"\n{url}\nbody = '{{\"a\": {{{{x}}}}'"
     ));
-    assert!(template.contains("not JSON"), "{template}");
+    assert!(template.contains("not valid JSON"), "{template}");
 }
 
 /// Every string in `value`, by the name of the field that it stands in.

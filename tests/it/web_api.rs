@@ -371,7 +371,7 @@ async fn a_method_that_a_path_does_not_know_is_a_problem_too() {
     );
     assert_eq!(
         answer.json()["detail"],
-        "`/api/v1/status` does not answer POST"
+        "`/api/v1/status` does not allow POST"
     );
 }
 
