@@ -545,7 +545,11 @@ impl<'a> Value<'a> {
             Ok(n) if range.contains(&n) => Some(n),
             _ => self.error(
                 format!("`{}` is out of range", self.key),
-                format!("expected a number from {} to {}", range.start(), range.end()),
+                format!(
+                    "expected a number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
             ),
         }
     }

@@ -248,8 +248,7 @@ fn mistakes_are_named_with_their_place() {
     let output = place.backtest(&[&"--samples", &file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        String::from_utf8_lossy(&output.stderr)
-            .contains("line 1: expected the columns of a trace"),
+        String::from_utf8_lossy(&output.stderr).contains("line 1: expected the columns of a trace"),
         "{output:?}"
     );
 }

@@ -518,7 +518,9 @@ fn a_kind_asks_for_its_own_keys_and_for_no_others() {
     );
     assert!(error("kind = \"exec\"").contains("missing key `command`"));
     assert!(error("kind = \"exec\"\ncommand = [\"notify\"]").contains("full path"));
-    assert!(error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` does not apply"));
+    assert!(
+        error(&format!("{url}\ncommand = [\"/bin/true\"]")).contains("`command` does not apply")
+    );
     assert!(error("kind = \"webex\"").contains("missing keys `token` and `room`"));
     let matrix = format!("kind = \"matrix\"\n{url}\ntoken = \"t\"\nroom = \"#ops:example.org\"");
     assert!(error(&matrix).contains("internal id"));
