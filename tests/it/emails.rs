@@ -180,3 +180,25 @@ fn an_endpoint_with_a_new_baseline_has_not_recovered() {
         "{text}"
     );
 }
+
+/// Request ids of OpenAI and Azure have 36 characters.
+#[test]
+fn failed_probes_stand_in_one_line_each_though_request_ids_are_long() {
+    let id = "d3d864b1-9313-43fb-b085-8a6e0737cbc2";
+    let mut notice = notice(NoticeType::Opened);
+    let samples = &mut notice.incident.as_mut().unwrap().evidence.samples;
+    for sample in samples.iter_mut() {
+        sample.request_id = Some(id.to_owned());
+    }
+    let line = format!("http.5xx (HTTP 503)  {id}");
+    let text = render::text(&notice, setting());
+    assert_eq!(text.matches(&line).count(), 3, "{text}");
+    // Two endpoints have to be told apart.
+    let samples = &mut notice.incident.as_mut().unwrap().evidence.samples;
+    samples[0].endpoint = "openai-responses".to_owned();
+    let text = render::text(&notice, setting());
+    assert!(
+        text.contains(&format!("openai-responses  {line}")),
+        "{text}"
+    );
+}

@@ -316,6 +316,8 @@ fn an_outage_ends_with_the_first_good_probe() {
     assert_eq!(over.started_at, at(started));
     assert_eq!(over.ended_at, Some(at(recovered)));
     assert!(over.resolved_at > over.ended_at);
+    // The good probes of the recovery are not counted as part of the outage.
+    assert_eq!(over.evidence.probes, over.evidence.failed);
     assert!(
         (over.duration_s - (recovered - started) as f64).abs() < 0.001,
         "{}",
@@ -1030,4 +1032,25 @@ fn a_page_that_only_changes_its_colour_is_recorded_and_told_to_nobody() {
         (Some(Status::Degraded), None)
     );
     assert!(step.incidents().next().is_none());
+}
+
+/// More failures than samples are kept as evidence.
+#[test]
+fn every_failure_before_the_alert_is_in_the_counts() {
+    let slow_to_alert = "[detection]\nalert_after = \"30m\"\n";
+    let mut watch = Watch::new(&(azure("azure-chat", "contoso", "gpt-5") + slow_to_alert));
+    watch.well(5);
+    let faults = [Fault::Http5xx, Fault::Http5xx, Fault::TimeoutHeaders];
+    for minute in 0..40 {
+        watch.minutes(1, None, |_| Some(faults[minute % 3]));
+    }
+    let [incident] = watch.open().try_into().unwrap();
+    let counted = &incident.evidence.faults;
+    assert!(
+        incident.evidence.failed > 30,
+        "{}",
+        incident.evidence.failed
+    );
+    assert_eq!(counted.values().sum::<u32>(), incident.evidence.failed);
+    assert!(counted[&Fault::Http5xx] > counted[&Fault::TimeoutHeaders]);
 }

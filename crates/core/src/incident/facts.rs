@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Environment, Open};
 use crate::model::{
-    Cause, Elsewhere, Endpoint, Incident, IncidentFacts, IncidentKind, Only, Timestamp,
+    Cause, Elsewhere, Endpoint, Incident, IncidentFacts, IncidentKind, IncidentState, Only,
+    Timestamp,
 };
 
 /// How many bad samples an incident shows.
@@ -31,11 +32,17 @@ pub(super) fn recount(open: &mut Open) {
     for (fault, n) in tallies().flat_map(|tally| &tally.faults) {
         *faults.entry(*fault).or_default() += n;
     }
-    let (probes, failed) = tallies().fold((0, 0), |(probes, failed), tally| {
-        (probes + tally.probes, failed + tally.bad)
-    });
+    let probes = tallies().map(|tally| tally.probes).sum::<u32>();
+    let failed = tallies().map(|tally| tally.bad).sum();
+    let is_over = incident.state == IncidentState::Resolved;
+    let recovery = if is_over {
+        tallies().map(|tally| tally.good_run).sum()
+    } else {
+        0
+    };
     incident.evidence.faults = faults;
-    (incident.evidence.probes, incident.evidence.failed) = (probes, failed);
+    incident.evidence.probes = probes.saturating_sub(recovery);
+    incident.evidence.failed = failed;
     incident.cause = match open.kind {
         // It is about one fault, whatever else its endpoints have.
         IncidentKind::Fault(fault) => Cause::Fault(fault),

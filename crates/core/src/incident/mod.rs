@@ -67,7 +67,7 @@ struct Open {
     joined: Vec<String>,
     /// What was counted of each of them.
     #[serde(default)]
-    tallies: BTreeMap<String, ChannelStats>,
+    tallies: BTreeMap<String, ProbeCounts>,
     /// Of the unconfirmed ones, the start of the first good probe since the last bad one.
     #[serde(default)]
     good_since: BTreeMap<String, Timestamp>,
@@ -98,18 +98,21 @@ struct Open {
 
 /// What was counted of one endpoint in an incident.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct ChannelStats {
+struct ProbeCounts {
     /// Probes since its first bad one.
     probes: u32,
     /// Of these, failed, or slow in an incident of slowness.
     bad: u32,
+    /// Good probes since the last bad one: once the incident is over, they belong to the recovery.
+    #[serde(default)]
+    good_run: u32,
     /// How often each fault was seen.
     faults: BTreeMap<Fault, u32>,
 }
 
 impl Open {
     /// Takes an endpoint in.
-    fn join(&mut self, name: &str, tally: ChannelStats) {
+    fn join(&mut self, name: &str, tally: ProbeCounts) {
         self.bad.insert(name.to_owned());
         self.good_since.remove(name);
         if !self.joined.iter().any(|known| known == name) {
@@ -118,6 +121,7 @@ impl Open {
         let known = self.tallies.entry(name.to_owned()).or_default();
         known.probes += tally.probes;
         known.bad += tally.bad;
+        known.good_run = 0;
         for (fault, n) in tally.faults {
             *known.faults.entry(fault).or_default() += n;
         }
@@ -147,9 +151,10 @@ impl Open {
         }
         self.joined.clone_from(&self.incident.endpoints);
         let evidence = &self.incident.evidence;
-        let tally = ChannelStats {
+        let tally = ProbeCounts {
             probes: evidence.probes,
             bad: evidence.failed,
+            good_run: 0,
             faults: evidence.faults.clone(),
         };
         if let Some(first) = self.joined.iter().find(|name| self.bad.contains(*name)) {
@@ -214,6 +219,8 @@ pub trait Environment {
     fn endpoint(&self, name: &str) -> Option<&Endpoint>;
     /// The bad samples of an endpoint since `from`, oldest first.
     fn bad_samples(&self, name: &str, from: Timestamp) -> Vec<EvidenceSample>;
+    /// How often an endpoint failed with each fault since `from`.
+    fn faults(&self, name: &str, from: Timestamp) -> BTreeMap<Fault, u32>;
     /// The endpoints that answer at this moment and are in no incident.
     fn working(&self) -> Vec<&Endpoint>;
     /// How many endpoints of a failure domain are watched.
@@ -447,6 +454,7 @@ impl IncidentTracker {
             let bad = failed || (slow && sample.outcome == Outcome::Slow);
             tally.probes += 1;
             tally.bad += u32::from(bad);
+            tally.good_run = if bad { 0 } else { tally.good_run + 1 };
             if let Some(fault) = sample.fault {
                 *tally.faults.entry(fault).or_default() += 1;
             }
@@ -722,15 +730,11 @@ fn kind_of(note: &DetectorEvent, sample: &Sample, around: &impl Environment) -> 
 }
 
 /// What the detector had counted of an endpoint when it noted it.
-fn tally_of(note: &DetectorEvent, around: &impl Environment) -> ChannelStats {
-    let mut faults = BTreeMap::new();
-    let samples = around.bad_samples(&note.endpoint, note.started_at);
-    for fault in samples.iter().filter_map(|s| s.fault) {
-        *faults.entry(fault).or_default() += 1;
-    }
-    ChannelStats {
+fn tally_of(note: &DetectorEvent, around: &impl Environment) -> ProbeCounts {
+    ProbeCounts {
         probes: note.n,
         bad: note.k,
-        faults,
+        good_run: 0,
+        faults: around.faults(&note.endpoint, note.started_at),
     }
 }

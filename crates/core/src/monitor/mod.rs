@@ -898,6 +898,13 @@ impl Environment for Around<'_> {
             .unwrap_or_default()
     }
 
+    fn faults(&self, name: &str, from: Timestamp) -> BTreeMap<Fault, u32> {
+        self.recents
+            .get(name)
+            .map(|r| r.faults_since(from))
+            .unwrap_or_default()
+    }
+
     fn working(&self) -> Vec<&Endpoint> {
         self.without_incidents
             .iter()

@@ -1,6 +1,6 @@
 //! What is kept at hand of each endpoint's last samples.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ const LATENCIES: usize = 60;
 const OUTCOMES: usize = 20;
 /// How many bad samples are kept at hand as evidence.
 const BAD: usize = 10;
+/// How many runs of one fault are counted.
+const FAULT_RUNS: usize = 100;
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
 /// The minutes of a strip.
@@ -31,6 +33,9 @@ pub struct Recent {
     total: Latencies,
     tokens_per_second: Latencies,
     bad: VecDeque<EvidenceSample>,
+    /// Failures in a row with one fault: when the first began, and how many they are.
+    #[serde(default)]
+    fault_runs: VecDeque<(Timestamp, Fault, u32)>,
     /// Whether each of the last probes failed.
     failures: VecDeque<bool>,
     last: Option<(Timestamp, Outcome, Option<Fault>)>,
@@ -98,6 +103,9 @@ impl Recent {
             ),
         }
         let failed = sample.outcome == Outcome::Failed;
+        if let Some(fault) = sample.fault {
+            self.count_fault(sample.started_at, fault);
+        }
         if sample.attribution != Some(Attribution::Local) {
             keep(&mut self.failures, Some(failed), OUTCOMES);
         }
@@ -138,6 +146,27 @@ impl Recent {
         }
     }
 
+    /// Counts a failure. Call it before `failing_since` takes the sample into account.
+    fn count_fault(&mut self, started_at: Timestamp, fault: Fault) {
+        match self.fault_runs.back_mut() {
+            Some((_, last, n)) if *last == fault && self.failing_since.is_some() => *n += 1,
+            _ => keep(
+                &mut self.fault_runs,
+                Some((started_at, fault, 1)),
+                FAULT_RUNS,
+            ),
+        }
+    }
+
+    /// How often each fault was seen since `from`, the start of the first failure in question.
+    pub fn faults_since(&self, from: Timestamp) -> BTreeMap<Fault, u32> {
+        let mut faults = BTreeMap::new();
+        for (_, fault, n) in self.fault_runs.iter().filter(|(first, ..)| *first >= from) {
+            *faults.entry(*fault).or_default() += n;
+        }
+        faults
+    }
+
     /// Follows a clock that was set by `by_ms`; what was counted by the hour and the minute stays where it was.
     pub fn move_along(&mut self, by_ms: i64) {
         let moved = |at: &mut Timestamp| at.0 += by_ms;
@@ -151,6 +180,9 @@ impl Recent {
         self.bad
             .iter_mut()
             .for_each(|bad| moved(&mut bad.started_at));
+        self.fault_runs
+            .iter_mut()
+            .for_each(|(first, ..)| moved(first));
     }
 
     /// The last bad samples since `from`, oldest first.

@@ -9,6 +9,8 @@ use crate::model::{Block, Notice, NoticeType, Sparkline};
 
 /// The width of the names in front of values, in columns.
 const NAME_WIDTH: usize = 12;
+/// The widest table of probes, in columns: request ids of most vendors have 36.
+const WIDEST_TABLE: usize = 100;
 
 #[derive(Template)]
 #[template(path = "mail/body.txt", escape = "none")]
@@ -78,15 +80,23 @@ impl Text<'_> {
             .to_owned()
     }
 
-    /// The table of probes, or one line a cell if it is too wide.
+    /// The table of probes: without the endpoint if that makes it fit and all have the same, else a little wider than
+    /// the text, else one line a cell.
     fn probes(table: &ProbeTable) -> String {
         let all = || std::iter::once(&table.head).chain(&table.rows);
-        let width = |column: usize| {
-            let cells = all().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..table.head.len()).map(width).collect();
-        if widths.iter().map(|w| w + 2).sum::<usize>() > WIDTH {
+        let widths: Vec<_> = (0..table.head.len())
+            .map(|column| {
+                let cells = all().filter_map(|row| row.get(column));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        let needed = widths.iter().map(|w| w + 2).sum::<usize>();
+        if needed > WIDTH
+            && let Some(narrower) = table.without_endpoint()
+        {
+            return Self::probes(&narrower);
+        }
+        if needed > WIDEST_TABLE {
             let block = Block::Table {
                 head: table.head.clone(),
                 rows: table.rows.clone(),

@@ -93,6 +93,31 @@ pub(in crate::message) struct ProbeTable {
     pub(in crate::message) errors: Vec<String>,
 }
 
+impl ProbeTable {
+    /// How many columns it has, and which of them names the endpoint.
+    const COLUMNS: usize = 4;
+    const ENDPOINT: usize = 1;
+
+    /// Head and rows without the endpoint's name, if there is only one.
+    pub(in crate::message) fn without_endpoint(&self) -> Option<Self> {
+        let first = self.rows.first()?.get(Self::ENDPOINT)?;
+        let only_one = self
+            .rows
+            .iter()
+            .all(|row| row.get(Self::ENDPOINT) == Some(first));
+        let narrower = |row: &Vec<String>| {
+            let cells = row.iter().enumerate().filter(|(i, _)| *i != Self::ENDPOINT);
+            cells.map(|(_, cell)| cell.clone()).collect()
+        };
+        (only_one && self.head.len() == Self::COLUMNS).then(|| Self {
+            heading: self.heading,
+            head: narrower(&self.head),
+            rows: self.rows.iter().map(narrower).collect(),
+            errors: Vec::new(),
+        })
+    }
+}
+
 impl Message {
     /// The message about `notice`.
     pub(in crate::message) fn new(notice: &Notice, context: RenderContext<'_>) -> Self {
