@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::values::Locale;
 use crate::model::Block;
 
 /// The widest line that every mail program shows in full.
@@ -162,6 +163,7 @@ struct Page<'a> {
     title: &'a str,
     blocks: &'a [Block],
     figures: &'a str,
+    lang: &'static str,
     font: &'a str,
     grey: &'a str,
 }
@@ -172,12 +174,13 @@ pub const FONT: &str = "font-family:-apple-system,Segoe UI,Roboto,Helvetica,Aria
 pub const GREY: &str = "#666666";
 
 /// A page of HTML that loads nothing from elsewhere, for light and dark screens. `figures` is HTML.
-pub fn page(title: &str, blocks: &[Block], figures: &str) -> String {
+pub fn page(title: &str, blocks: &[Block], figures: &str, locale: &Locale) -> String {
     // Writing to a string cannot fail.
     Page {
         title,
         blocks,
         figures,
+        lang: locale.lang(),
         font: FONT,
         grey: GREY,
     }
@@ -223,9 +226,9 @@ mod tests {
         let blocks = [Block::Text("<b>|*x*\n# y".to_owned())];
         assert_eq!(markdown(&blocks), "\n\\<b\\>\\|\\*x\\* \\# y\n");
         assert!(
-            page("<i>", &blocks, "").contains("&#60;b&#62;|*x*"),
+            page("<i>", &blocks, "", &Locale::default()).contains("&#60;b&#62;|*x*"),
             "{}",
-            page("<i>", &blocks, "")
+            page("<i>", &blocks, "", &Locale::default())
         );
     }
 }

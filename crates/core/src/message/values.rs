@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::config::Config;
 pub use crate::model::Language;
-use crate::model::Timestamp;
+use crate::model::{Status, Timestamp};
 use chrono::{DateTime, Datelike};
 use chrono_tz::Tz;
 
@@ -128,9 +128,51 @@ impl Locale {
         }
     }
 
+    /// A status in a word. Its stable name, for programs, is [`Status::as_str`].
+    pub fn status(&self, status: Status) -> &'static str {
+        self.say(match status {
+            Status::Operational => "operational",
+            Status::Degraded => "degraded",
+            Status::Outage => "outage",
+            Status::Unknown => "unknown",
+            Status::Maintenance => "maintenance",
+        })
+    }
+
     /// A date: `2026-11-29`.
     pub fn date(&self, at: Timestamp) -> String {
         self.local(at).format("%Y-%m-%d").to_string()
+    }
+
+    /// A day of the last months, for the axis of a chart: `29 Nov`.
+    pub fn day_tick(&self, at: Timestamp) -> String {
+        self.day_and_month(&self.local(at))
+    }
+
+    /// A day of the last week, for the axis of a chart: `Sun 29`.
+    pub fn weekday_tick(&self, at: Timestamp) -> String {
+        let local = self.local(at);
+        match self.language {
+            Language::English => local.format("%a %-d").to_string(),
+            Language::Spanish => {
+                let weekday = WEEKDAYS_ES[local.weekday().num_days_from_monday() as usize];
+                let short: String = weekday.chars().take(3).collect();
+                format!("{short} {}", local.day())
+            }
+        }
+    }
+
+    /// A date with its weekday: `Sunday, 29 November 2026`.
+    pub fn date_full(&self, at: Timestamp) -> String {
+        let local = self.local(at);
+        match self.language {
+            Language::English => local.format("%A, %-d %B %Y").to_string(),
+            Language::Spanish => {
+                let weekday = WEEKDAYS_ES[local.weekday().num_days_from_monday() as usize];
+                let month = MONTHS_ES[local.month0() as usize];
+                format!("{weekday}, {} de {month} de {}", local.day(), local.year())
+            }
+        }
     }
 
     /// The time of day to the second, for columns whose heading names date and zone: `23:03:57`.
@@ -336,6 +378,16 @@ const MONTHS_ES: [&str; 12] = [
     "octubre",
     "noviembre",
     "diciembre",
+];
+
+const WEEKDAYS_ES: [&str; 7] = [
+    "lunes",
+    "martes",
+    "miércoles",
+    "jueves",
+    "viernes",
+    "sábado",
+    "domingo",
 ];
 
 /// Two units, without the second if it is zero.

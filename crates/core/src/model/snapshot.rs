@@ -11,6 +11,7 @@ use super::{
 };
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
+use crate::text;
 
 /// How many sparklines a notice shows at most: a mail stays small.
 const STRIPS: usize = 4;
@@ -20,6 +21,8 @@ const NAMED: usize = 3;
 const CONVINCING: u32 = 2;
 /// How many alternatives a notice names: an on-call engineer needs a few good ones.
 const ALTERNATIVES: usize = 5;
+/// Smaller differences of availability do not decide between alternatives.
+const AVAILABILITY_STEP: f64 = 0.005;
 
 /// The state of everything that is watched.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -204,12 +207,22 @@ impl EndpointView {
             ..
         } = self.alert;
         (state == AlertState::Pending).then(|| {
-            let bad = if is_slow { "were slow" } else { "failed" };
-            let (failed, probes) = (
-                locale.number(failed),
-                locale.count(probes.into(), "probe", "probes"),
-            );
-            format!("{failed} of the last {probes} {bad}")
+            let (failed, all) = (locale.number(failed), locale.number(probes));
+            if is_slow {
+                text!(
+                    locale,
+                    probes => "{failed} of the last {all} probe was slow",
+                    "{failed} of the last {all} probes were slow";
+                    failed, all
+                )
+            } else {
+                text!(
+                    locale,
+                    probes => "{failed} of the last {all} probe failed",
+                    "{failed} of the last {all} probes failed";
+                    failed, all
+                )
+            }
         })
     }
 }
@@ -334,7 +347,8 @@ impl Snapshot {
     }
 
     /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
-    /// of the same kind of API; the quickest first token first. One whose last probe failed is no alternative.
+    /// of the same kind of API. Those of another vendor come first, then the more available in 24 hours, then the quicker
+    /// first token. One whose last probe failed is no alternative.
     pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
         let works = |e: &&EndpointView| e.status == Status::Operational && e.failed_in_a_row == 0;
         let mut found: Vec<_> = self
@@ -349,8 +363,25 @@ impl Snapshot {
                 availability_24h: e.availability_24h,
             })
             .collect();
+        let failing: BTreeSet<_> = self
+            .endpoints
+            .iter()
+            .filter(|e| affected.contains(&e.name))
+            .map(|e| e.title.clone())
+            .collect();
+        let is_related = |a: &Alternative| failing.contains(&a.title);
+        // A difference of a few probes says nothing: availability counts in steps.
+        let unavailable = |a: &Alternative| {
+            let share = 1.0 - a.availability_24h.unwrap_or(1.0);
+            (share / AVAILABILITY_STEP).floor()
+        };
         let speed = |a: &Alternative| a.first_token_ms_p50.unwrap_or(f64::INFINITY);
-        found.sort_by(|a, b| speed(a).total_cmp(&speed(b)));
+        found.sort_by(|a, b| {
+            is_related(a)
+                .cmp(&is_related(b))
+                .then(unavailable(a).total_cmp(&unavailable(b)))
+                .then(speed(a).total_cmp(&speed(b)))
+        });
         found.truncate(ALTERNATIVES);
         found
     }

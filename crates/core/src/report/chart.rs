@@ -1,11 +1,11 @@
 //! The charts of a report: availability and latency of each endpoint in steps, as SVG inside the page. Pure.
 
 use askama::Template;
-use chrono_tz::Tz;
 
 use super::rollup::Rollup;
 use crate::message::values::Locale;
 use crate::model::Timestamp;
+use crate::text;
 
 /// The size of a chart, in its own units.
 const WIDTH: f64 = 820.0;
@@ -33,8 +33,8 @@ pub struct Axis {
     pub until: Timestamp,
     /// The length of a step, in milliseconds.
     pub step_ms: i64,
-    /// The zone of its dates.
-    pub zone: Tz,
+    /// The reader's language and zone.
+    pub locale: Locale,
 }
 
 #[derive(Template)]
@@ -42,6 +42,7 @@ pub struct Axis {
 struct Charts {
     charts: Vec<Chart>,
     ticks: Vec<Tick>,
+    locale: Locale,
     grey: &'static str,
 }
 
@@ -80,6 +81,7 @@ pub fn html(series: &[Series], axis: Axis) -> String {
     let charts = Charts {
         charts,
         ticks: ticks(axis),
+        locale: axis.locale,
         grey: crate::message::document::GREY,
     };
     // Writing to a string cannot fail.
@@ -94,7 +96,7 @@ impl Axis {
 }
 
 fn ticks(axis: Axis) -> Vec<Tick> {
-    let locale = Locale::english(axis.zone);
+    let locale = axis.locale;
     let middle = Timestamp(i64::midpoint(axis.since.0, axis.until.0));
     let all = [
         (axis.since, "start"),
@@ -110,7 +112,7 @@ fn ticks(axis: Axis) -> Vec<Tick> {
 }
 
 fn chart(series: &Series, axis: Axis) -> Chart {
-    let locale = Locale::english(axis.zone);
+    let locale = axis.locale;
     let mut sum = Rollup::default();
     series.steps.iter().for_each(|r| sum.merge(r));
     let quantile = |q: f64| -> Vec<(f64, f64)> {
@@ -134,7 +136,9 @@ fn chart(series: &Series, axis: Axis) -> Chart {
     };
     let availability = sum
         .availability()
-        .map_or("nothing measured".to_owned(), |a| locale.percent(a));
+        .map_or(locale.say("nothing measured").to_owned(), |a| {
+            locale.percent(a)
+        });
     Chart {
         name: series.endpoint.clone(),
         summary: availability,
@@ -159,16 +163,20 @@ fn bar(step: &Rollup, axis: Axis, locale: &Locale) -> Bar {
         Some(a) if a >= FAIR => "#e0a030",
         Some(_) => "#d93636",
     };
-    let share = availability.map_or("nothing measured".to_owned(), |a| locale.percent(a));
-    let failed = locale.number(step.failed_provider);
-    let probes = locale.count(u64::from(step.probes()), "probe", "probes");
+    let share = availability.map_or(locale.say("nothing measured").to_owned(), |a| {
+        locale.percent(a)
+    });
+    let (failed, n) = (locale.number(step.failed_provider), step.probes());
+    let (at, probes) = (locale.time(step.at), locale.number(n));
     Bar {
         x: unit(from),
         width: unit((to - from - 1.0).max(0.5)),
         color,
-        title: format!(
-            "{}: {share}, {failed} of {probes} failed",
-            locale.time(step.at)
+        title: text!(
+            locale,
+            n => "{at}: {share}, {failed} of {probes} probe failed",
+            "{at}: {share}, {failed} of {probes} probes failed";
+            at, share, failed, probes
         ),
     }
 }

@@ -20,6 +20,7 @@ use crate::message::values::{Locale, NONE};
 use crate::model::{Block, Document, Incident, Timestamp};
 use crate::report::rollup::Rollup;
 use crate::report::sla::Sla;
+use crate::text;
 
 /// How wide a report on a terminal may be.
 const TERMINAL: usize = 110;
@@ -171,7 +172,9 @@ impl Report {
             until,
             cost_usd: endpoints.iter().map(|e| e.cost_usd).sum(),
             daily_budget_usd: config.budget.daily_usd,
-            advice: advice(&endpoints).chain(standing.iter().cloned()).collect(),
+            advice: advice(&endpoints, &Locale::of(config))
+                .chain(standing.iter().cloned())
+                .collect(),
             providers: domains
                 .into_iter()
                 .map(|(title, names)| figures(title, &names, None))
@@ -184,51 +187,51 @@ impl Report {
 
     /// With what became of a commitment to `objective`, in percent, for each endpoint and provider.
     #[must_use]
-    pub fn with_sla(mut self, objective: f64) -> Self {
+    pub fn with_sla(mut self, objective: f64, locale: &Locale) -> Self {
         let length = Duration::from_millis(self.until.since_ms(self.since).max(0).unsigned_abs());
         for figures in self.endpoints.iter_mut().chain(&mut self.providers) {
             let (availability, downtime_s) = (figures.availability, figures.downtime_s);
             figures.sla = Some(Sla::new(objective, availability, downtime_s, length));
         }
-        let part = sla_part(objective, &self.providers, &self.endpoints);
+        let part = sla_part(objective, &self.providers, &self.endpoints, locale);
         self.parts.extend(part);
         self
     }
 
     /// One line that says the most of it.
-    pub fn title(&self, zone: Tz) -> String {
+    pub fn title(&self, locale: &Locale) -> String {
         let worst = self
             .endpoints
             .iter()
             .filter_map(|e| e.availability)
             .reduce(f64::min);
-        let worst = worst.map_or("nothing measured".to_owned(), |a| {
-            format!("lowest availability {}", percent(Some(a)))
-        });
-        let n = self.incidents.len();
-        let day = |at: Timestamp| Locale::english(zone).date(at);
-        let (from, to) = (day(self.since), day(self.until));
+        let worst = match worst {
+            None => locale.say("nothing measured").to_owned(),
+            Some(share) => {
+                let share = locale.percent(share);
+                text!(locale, "lowest availability {share}", share)
+            }
+        };
+        let (from, to) = (locale.date(self.since), locale.date(self.until));
         let span = if from == to {
             from
         } else {
-            format!("{from} to {to}")
+            text!(locale, "{from} to {to}", from, to)
         };
-        format!(
-            "{} {span}: {worst}, {n} incident{}",
-            self.location,
-            if n == 1 { "" } else { "s" }
-        )
+        let (location, n) = (&self.location, self.incidents.len());
+        let incidents = text!(locale, n => "{n} incident", "{n} incidents"; n);
+        format!("{location} {span}: {worst}, {incidents}")
     }
 
     /// Plain text.
-    pub fn text(&self, zone: Tz) -> String {
-        document::text(&self.blocks(zone), TERMINAL)
+    pub fn text(&self, locale: &Locale) -> String {
+        document::text(&self.blocks(locale), TERMINAL)
     }
 
     /// Markdown.
-    pub fn markdown(&self, zone: Tz) -> String {
-        let mut blocks = self.blocks(zone);
-        blocks.insert(0, Block::Heading(self.title(zone)));
+    pub fn markdown(&self, locale: &Locale) -> String {
+        let mut blocks = self.blocks(locale);
+        blocks.insert(0, Block::Heading(self.title(locale)));
         document::markdown(&blocks)
             .trim_start()
             .replacen("## ", "# ", 1)
@@ -274,43 +277,41 @@ impl Report {
     }
 
     /// A page of HTML without anything from elsewhere; `charts` are those of [`chart::html`].
-    pub fn html(&self, zone: Tz, charts: &str) -> String {
-        document::page(&self.title(zone), &self.blocks(zone), charts)
+    pub fn html(&self, locale: &Locale, charts: &str) -> String {
+        document::page(&self.title(locale), &self.blocks(locale), charts, locale)
     }
 
     /// The report as a message.
-    pub fn document(&self, zone: Tz) -> Document {
+    pub fn document(&self, locale: &Locale) -> Document {
         // Plain data with string keys: serialising cannot fail.
         Document {
-            blocks: self.blocks(zone),
+            blocks: self.blocks(locale),
             data: serde_json::to_value(self).unwrap_or_default(),
         }
     }
 
-    fn blocks(&self, zone: Tz) -> Vec<Block> {
-        let locale = Locale::english(zone);
-        let (since, until) = (when(self.since, zone), when(self.until, zone));
-        let probes = self
+    fn blocks(&self, locale: &Locale) -> Vec<Block> {
+        let heading = |text: &str| Block::Heading(text.to_owned());
+        let (since, until) = (locale.time(self.since), locale.time(self.until));
+        let n = self
             .endpoints
             .iter()
             .map(|e| u64::from(e.probes))
             .sum::<u64>();
-        let mut blocks = vec![Block::Text(format!(
-            "From {since} to {until}; {} from {}.",
-            Locale::english(zone).count(probes, "probe", "probes"),
-            self.location
+        let (probes, location) = (locale.number(n), &self.location);
+        let mut blocks = vec![Block::Text(text!(
+            locale,
+            n => "From {since} to {until}; {probes} probe from {location}.",
+            "From {since} to {until}; {probes} probes from {location}.";
+            since, until, probes, location
         ))];
         blocks.extend([
-            Block::Heading("Availability".to_owned()),
-            availability(&self.endpoints),
-        ]);
-        blocks.extend([
-            Block::Heading("Availability by provider".to_owned()),
-            availability(&self.providers),
-        ]);
-        blocks.extend([
-            Block::Heading("Latency of successful probes (ms)".to_owned()),
-            latency(&self.endpoints),
+            heading(locale.say("Availability")),
+            availability(&self.endpoints, locale),
+            heading(locale.say("Availability by provider")),
+            availability(&self.providers, locale),
+            heading(locale.say("Latency of successful probes (ms)")),
+            latency(&self.endpoints, locale),
         ]);
         let faults: Vec<_> = self
             .endpoints
@@ -319,64 +320,59 @@ impl Report {
             .map(Figures::tally)
             .collect();
         if !faults.is_empty() {
-            blocks.extend([Block::Heading("Faults".to_owned()), Block::List(faults)]);
+            blocks.push(heading(locale.say("Faults")));
+            blocks.push(Block::List(faults));
         }
-        blocks.push(Block::Heading(format!(
-            "Incidents ({})",
-            self.incidents.len()
-        )));
-        blocks.push(
-            match self
-                .incidents
-                .iter()
-                .map(|i| i.line(zone))
-                .collect::<Vec<_>>()
-            {
-                none if none.is_empty() => Block::Text("None.".to_owned()),
-                some => Block::List(some),
-            },
-        );
-        let tokens = self
+        let n = self.incidents.len();
+        blocks.push(Block::Heading(text!(locale, "Incidents ({n})", n)));
+        blocks.push(if self.incidents.is_empty() {
+            Block::Text(locale.say("None.").to_owned())
+        } else {
+            Block::List(self.incidents.iter().map(|i| i.line(locale)).collect())
+        });
+        blocks.extend(self.parts.iter().cloned());
+        blocks.push(heading(locale.say("Cost of probing")));
+        let n = self
             .endpoints
             .iter()
             .map(|e| e.input_tokens + e.output_tokens)
             .sum::<u64>();
-        blocks.extend(self.parts.iter().cloned());
-        blocks.push(Block::Heading("Cost of probing".to_owned()));
-        blocks.push(Block::Text(format!(
-            "Probing cost {} for {}; the budget is {} a day.",
+        let (tokens, spent, budget) = (
+            locale.number(n),
             locale.money(self.cost_usd),
-            locale.count(tokens, "token", "tokens"),
-            locale.money(self.daily_budget_usd)
+            locale.money(self.daily_budget_usd),
+        );
+        blocks.push(Block::Text(text!(
+            locale,
+            n => "Probing cost {spent} for {tokens} token; the budget is {budget} a day.",
+            "Probing cost {spent} for {tokens} tokens; the budget is {budget} a day.";
+            spent, tokens, budget
         )));
         if self.endpoints.len() > 1 {
-            blocks.push(cost(&self.endpoints));
+            blocks.push(cost(&self.endpoints, locale));
         }
         if !self.advice.is_empty() {
-            blocks.extend([
-                Block::Heading("Advice".to_owned()),
-                Block::List(self.advice.clone()),
-            ]);
+            blocks.push(heading(locale.say("Advice")));
+            blocks.push(Block::List(self.advice.clone()));
         }
         blocks
     }
 }
 
 /// What to do about the figures.
-fn advice(endpoints: &[Figures]) -> impl Iterator<Item = String> {
-    endpoints.iter().flat_map(|e| {
-        let overdrawn = e
-            .budget_left
-            .is_some_and(|left| left < 0.0)
-            .then(|| format!("{} has used more than its error budget.", e.name));
+fn advice<'a>(endpoints: &'a [Figures], locale: &'a Locale) -> impl Iterator<Item = String> + 'a {
+    endpoints.iter().flat_map(move |e| {
         let (n, name) = (e.failed_account, &e.name);
-        let probes = if n == 1 {
-            "1 probe".to_owned()
-        } else {
-            format!("{n} probes")
-        };
+        let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(
+            || text!(locale, "{name} has used more than its error budget.", name),
+        );
         let refused = (n > 0).then(|| {
-            format!("{name}: {probes} failed because of your account: check key, quota and limits.")
+            text!(
+                locale,
+                n => "{name}: {n} probe failed because of your account: check key, quota and limits.",
+                "{name}: {n} probes failed because of your account: check key, quota and limits.";
+                name, n
+            )
         });
         overdrawn.into_iter().chain(refused)
     })
@@ -439,25 +435,34 @@ impl Figures {
 }
 
 impl Brief {
-    fn line(&self, zone: Tz) -> String {
-        let lasted = Locale::default().duration(self.duration_s);
-        let so_far = if self.resolved_at.is_some() {
-            ""
+    fn line(&self, locale: &Locale) -> String {
+        let lasted = if self.resolved_at.is_some() {
+            locale.duration(self.duration_s)
         } else {
-            " so far"
+            locale.duration_so_far(self.duration_s)
         };
-        let end = self.ended_at.or(self.resolved_at);
-        let to = end.map_or_else(String::new, |end| format!(" to {}", when(end, zone)));
-        let ids = match self.request_ids.as_slice() {
-            [] => String::new(),
-            ids => format!("; request IDs {}", ids[..ids.len().min(IDS)].join(", ")),
+        let (number, title) = (self.number, &self.title);
+        let from = locale.time(self.started_at);
+        let mut line = match self.ended_at.or(self.resolved_at) {
+            Some(end) => {
+                let to = locale.time(end);
+                text!(
+                    locale,
+                    "#{number} {from} to {to}, {lasted}: {title}",
+                    number,
+                    from,
+                    to,
+                    lasted,
+                    title
+                )
+            }
+            None => format!("#{number} {from}, {lasted}: {title}"),
         };
-        format!(
-            "#{} {}{to}, {lasted}{so_far}: {}{ids}",
-            self.number,
-            when(self.started_at, zone),
-            self.title
-        )
+        if let ids @ [_, ..] = self.request_ids.as_slice() {
+            let ids = ids[..ids.len().min(IDS)].join(", ");
+            line += &text!(locale, "; request IDs {ids}", ids);
+        }
+        line
     }
 
     fn of(i: &Incident, until: Timestamp) -> Self {
@@ -529,27 +534,27 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
     Some(Timestamp(found.timestamp_millis()))
 }
 
-fn availability(all: &[Figures]) -> Block {
+fn availability(all: &[Figures], locale: &Locale) -> Block {
     // Few enough columns for a telephone.
-    let locale = Locale::default();
     let head = [
         "",
-        "availability",
-        "previous period",
-        "SLO",
-        "budget left",
-        "downtime",
-        "incidents",
+        locale.say("availability"),
+        locale.say("previous period"),
+        locale.say("SLO"),
+        locale.say("budget left"),
+        locale.say("downtime"),
+        locale.say("incidents"),
     ];
     let row = |f: &Figures| {
         vec![
             f.name.clone(),
-            percent(f.availability),
-            percent(f.availability_before),
+            percent(f.availability, locale),
+            percent(f.availability_before, locale),
             f.slo
                 .map_or(NONE.to_owned(), |slo| locale.percentage(slo, 3)),
-            f.budget_left.map_or(NONE.to_owned(), budget),
-            minutes(f.downtime_s),
+            f.budget_left
+                .map_or(NONE.to_owned(), |left| budget(left, locale)),
+            minutes(f.downtime_s, locale),
             f.incidents.to_string(),
         ]
     };
@@ -560,9 +565,14 @@ fn availability(all: &[Figures]) -> Block {
 }
 
 /// What probing each endpoint cost.
-fn cost(all: &[Figures]) -> Block {
-    let locale = Locale::default();
-    let head = ["", "probes", "tokens in", "tokens out", "cost"];
+fn cost(all: &[Figures], locale: &Locale) -> Block {
+    let head = [
+        "",
+        locale.say("probes"),
+        locale.say("tokens in"),
+        locale.say("tokens out"),
+        locale.say("cost"),
+    ];
     let row = |f: &Figures| {
         vec![
             f.name.clone(),
@@ -579,61 +589,71 @@ fn cost(all: &[Figures]) -> Block {
 }
 
 /// A length of downtime in minutes.
-fn minutes(seconds: f64) -> String {
+fn minutes(seconds: f64, locale: &Locale) -> String {
     if seconds == 0.0 {
         return "0".to_owned();
     }
-    format!("{} min", Locale::default().decimal(seconds / 60.0, 1))
+    format!("{} min", locale.decimal(seconds / 60.0, 1))
 }
 
 /// What became of a commitment, with the vendors' own terms.
-fn sla_part(objective: f64, providers: &[Figures], endpoints: &[Figures]) -> Vec<Block> {
-    let locale = Locale::default();
-    let head = ["", "availability", "downtime", "allowed", "missed"];
+fn sla_part(
+    objective: f64,
+    providers: &[Figures],
+    endpoints: &[Figures],
+    locale: &Locale,
+) -> Vec<Block> {
+    let head = [
+        "",
+        locale.say("availability"),
+        locale.say("downtime"),
+        locale.say("allowed"),
+        locale.say("missed"),
+    ];
     let row = |f: &Figures| {
         let sla = f.sla?;
         let missed = match (sla.missed, sla.excess_s()) {
-            (false, _) => "no".to_owned(),
-            (true, 0.0) => "yes, by availability".to_owned(),
-            (true, excess) => format!("yes, by {}", minutes(excess)),
+            (false, _) => locale.say("no").to_owned(),
+            (true, 0.0) => locale.say("yes, by availability").to_owned(),
+            (true, excess) => {
+                let excess = minutes(excess, locale);
+                text!(locale, "yes, by {excess}", excess)
+            }
         };
         Some(vec![
             f.name.clone(),
-            percent(sla.availability),
-            minutes(sla.downtime_s),
-            minutes(sla.allowed_s),
+            percent(sla.availability, locale),
+            minutes(sla.downtime_s, locale),
+            minutes(sla.allowed_s, locale),
             missed,
         ])
     };
     let rows = providers.iter().chain(endpoints).filter_map(row).collect();
+    let objective = locale.percentage(objective, 3);
     vec![
-        Block::Heading(format!(
-            "Commitment of {}",
-            locale.percentage(objective, 3)
-        )),
+        Block::Heading(text!(locale, "Commitment of {objective}", objective)),
         Block::Table {
             head: head.map(str::to_owned).to_vec(),
             rows,
         },
         Block::Text(
-            "Downtime counts from the first failed to the first good probe of each outage of the provider. Whether a vendor \
+            locale.say("Downtime counts from the first failed to the first good probe of each outage of the provider. Whether a vendor \
              owes anything is decided by its own terms: Azure https://www.microsoft.com/licensing/docs/view/Service-Level-Agreements-SLA-for-Online-Services, \
              OpenAI https://openai.com/api-scale-tier/, Google https://cloud.google.com/vertex-ai/generative-ai/sla, Amazon \
-             https://aws.amazon.com/bedrock/sla/."
+             https://aws.amazon.com/bedrock/sla/.")
                 .to_owned(),
         ),
     ]
 }
 
-fn latency(all: &[Figures]) -> Block {
-    let locale = Locale::default();
+fn latency(all: &[Figures], locale: &Locale) -> Block {
     let head = [
         "",
-        "first token p50",
-        "previous period",
+        locale.say("first token p50"),
+        locale.say("previous period"),
         "p95",
         "p99",
-        "total p50",
+        locale.say("total p50"),
     ];
     let ms = |v: Option<f64>| v.map_or(NONE.to_owned(), |v| locale.number(v.round()));
     let row = |f: &Figures| {
@@ -656,27 +676,19 @@ fn latency(all: &[Figures]) -> Block {
 }
 
 /// What is left of an error budget; of one that is overspent, also how many times it was used.
-fn budget(left: f64) -> String {
-    let locale = Locale::default();
+fn budget(left: f64, locale: &Locale) -> String {
     let (percent, used) = ((left * 100.0).round(), 1.0 - left);
     if percent >= 0.0 {
         // Half a percent below zero is rounded to a zero that has a sign.
         return locale.percentage(percent.abs(), 0);
     }
     let digits = usize::from(used < 9.95);
-    format!(
-        "−{} (budget used {}×)",
-        locale.percentage(-percent, 0),
-        locale.decimal(used, digits)
-    )
+    let (over, times) = (locale.percentage(-percent, 0), locale.decimal(used, digits));
+    text!(locale, "−{over} (budget used {times}×)", over, times)
 }
 
-fn percent(share: Option<f64>) -> String {
-    share.map_or(NONE.to_owned(), |s| Locale::default().percent(s))
-}
-
-fn when(at: Timestamp, zone: Tz) -> String {
-    Locale::english(zone).time(at)
+fn percent(share: Option<f64>, locale: &Locale) -> String {
+    share.map_or(NONE.to_owned(), |s| locale.percent(s))
 }
 
 #[cfg(test)]
@@ -758,7 +770,8 @@ mod tests {
 
     #[test]
     fn an_overspent_budget_shows_how_many_times_it_was_used() {
-        let of = [1.0, 0.304, 0.0, -0.004, -0.02, -0.5, -86.38].map(budget);
+        let of = [1.0, 0.304, 0.0, -0.004, -0.02, -0.5, -86.38]
+            .map(|left| budget(left, &Locale::default()));
         assert_eq!(
             of,
             [
