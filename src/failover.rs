@@ -1,16 +1,19 @@
-//! What a group of alternatives would have saved: the samples of a period replayed through the routing of `/api/v1/route`. Pure.
+//! What a group of alternatives would have saved: the samples of a period replayed through the routing of `/api/v1/route`.
 //!
 //! A decision counts from the end of the sample that caused it, so the delay of detection is in every figure. Samples with faults
 //! of the account or of this machine say nothing about a provider and are left out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::store::{SampleQuery, Store, StoreError};
+use llmwatch_core::config::Config;
 use llmwatch_core::model::{
-    Attribution, Endpoint, EndpointView, Incident, Outcome, Sample, Snapshot, Status, Timestamp,
+    Attribution, Endpoint, EndpointView, FailoverOutcome, Incident, Outcome, Sample, Snapshot,
+    Status, Timestamp,
 };
 use llmwatch_core::monitor::Recent;
 use llmwatch_core::report::routing::{leaders, rank};
@@ -23,6 +26,8 @@ const SWITCHOVERS: usize = 1000;
 const MINUTES: u64 = 1000;
 /// Bad minutes of each endpoint that are needed for it.
 const BAD_MINUTES: u64 = 5;
+/// A longer incident is not replayed for its message: `report --failover` has its figures.
+const LONGEST_INCIDENT: Duration = Duration::from_hours(48);
 const MINUTE_MS: i64 = 60_000;
 /// Bad minutes that are no further apart belong to one trouble.
 const TROUBLE_MINUTES: i64 = 10;
@@ -52,6 +57,99 @@ pub struct Failover {
     pub extra_cost_usd: Option<f64>,
     /// The changes of the choice.
     pub switchovers: Vec<Switchover>,
+}
+
+/// Replays the samples of `span` through the routing of each group that `wanted` names; a group of one is left out. `step`
+/// learns of each sample when it has been replayed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn replay(
+    store: &Store,
+    config: &Config,
+    span: (Timestamp, Timestamp),
+    wanted: impl Fn(&str) -> bool,
+    mut step: impl FnMut(&Sample),
+) -> Result<Vec<Failover>, StoreError> {
+    let incidents: Vec<Incident> = store
+        .incidents(false)?
+        .iter()
+        .filter_map(|row| serde_json::from_str(&row.data).ok())
+        .filter(|i: &Incident| i.opened_at < span.1 && i.resolved_at.is_none_or(|end| end > span.0))
+        .collect();
+    let groups: BTreeSet<&str> = config
+        .endpoints
+        .iter()
+        .filter_map(|e| e.group.as_deref())
+        .filter(|group| wanted(group))
+        .collect();
+    let mut replays: Vec<Replay> = groups
+        .into_iter()
+        .filter_map(|group| Replay::new(group, &config.endpoints, &incidents))
+        .collect();
+    if replays.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = SampleQuery {
+        after_seq: 0,
+        since: Some(span.0),
+        until: Some(span.1),
+    };
+    store.each_sample(query, |_, sample| {
+        for replay in &mut replays {
+            replay.add(&sample);
+        }
+        step(&sample);
+        Ok::<_, StoreError>(())
+    })?;
+    Ok(replays.into_iter().map(Replay::finish).collect())
+}
+
+/// What the group of the failing first choice would have saved during `incident`, which is over; `None` where the incident
+/// is not a provider's, not about the first choice of a group, or too long to be replayed before a message is sent.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn of_incident(
+    store: &Store,
+    config: &Config,
+    incident: &Incident,
+) -> Result<Option<FailoverOutcome>, StoreError> {
+    let Some(end) = incident.end() else {
+        return Ok(None);
+    };
+    let length = end.since_ms(incident.started_at);
+    let is_short = (0..LONGEST_INCIDENT.as_millis() as i64).contains(&length);
+    if incident.attribution != Attribution::Provider || !is_short {
+        return Ok(None);
+    }
+    let first_of = |group: &str| {
+        let mut members = config.endpoints.iter();
+        members
+            .find(|e| e.group.as_deref() == Some(group))
+            .map(|e| e.name.clone())
+    };
+    let groups = config.endpoints.iter().filter_map(|e| e.group.as_deref());
+    let concerned = groups
+        .filter(|g| first_of(g).is_some_and(|first| incident.affected().any(|e| *e == first)));
+    let Some(group) = concerned.map(str::to_owned).next() else {
+        return Ok(None);
+    };
+    let span = (incident.started_at, end);
+    let found = replay(store, config, span, |g| g == group, |_| {})?
+        .into_iter()
+        .next();
+    Ok(found.and_then(|failover| {
+        let alone = failover.alone.first()?.availability?;
+        let moved = failover.switchovers.first();
+        Some(FailoverOutcome {
+            alone,
+            with_group: failover.with_group.availability.unwrap_or(alone),
+            moved: moved.map(|s| (s.to.clone(), s.at)),
+            first: failover.first,
+            group: failover.group,
+        })
+    }))
 }
 
 /// The availability of one endpoint.

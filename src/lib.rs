@@ -31,9 +31,9 @@ pub mod probe;
 
 pub mod metrics;
 
-pub mod failover;
-
 pub mod store;
+
+pub mod failover;
 
 pub mod links;
 

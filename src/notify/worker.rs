@@ -18,12 +18,13 @@ use super::retry::RetryLog;
 use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
 use crate::clock::WallClock;
 use crate::config::{Channel, Settings};
+use crate::failover;
 use crate::links::Links;
 use crate::log::{Event, emit};
 use crate::store::postgres::{RENEW, SharedStore};
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
-use llmwatch_core::model::{NoticeType, Timestamp};
+use llmwatch_core::model::{FailoverOutcome, Notice, NoticeType, Timestamp};
 
 /// How long an attempt in progress may continue after the shutdown begins. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -92,6 +93,7 @@ pub async fn run(
                 },
                 retries: retries.clone(),
                 outage: Outage::default(),
+                settings: current.clone(),
             };
             if alertmanager_refresh::is_needed(channel) {
                 workers.spawn(alertmanager_refresh::run(
@@ -189,6 +191,7 @@ struct Worker {
     context: WorkerContext,
     retries: RetryLog,
     outage: Outage,
+    settings: Arc<Settings>,
 }
 
 impl Worker {
@@ -283,8 +286,21 @@ impl Worker {
         }
     }
 
+    /// What the alternatives would have saved, if this is about the end of an incident. A store that cannot be read now
+    /// does not hold the message back.
+    async fn failover(&self, notice: &Notice) -> Option<FailoverOutcome> {
+        let is_end = notice.r#type == NoticeType::Resolved || notice.already_over;
+        let incident = notice.incident.clone().filter(|_| is_end)?;
+        let config = self.settings.config.clone();
+        let store = &self.context.store;
+        let found =
+            store.run_blocking(move |store| failover::of_incident(store, &config, &incident));
+        found.await.ok().flatten()
+    }
+
     /// One attempt, and what came of it.
-    async fn deliver(&mut self, pending: Pending, origin: Origin) -> Result<(), StoreError> {
+    async fn deliver(&mut self, mut pending: Pending, origin: Origin) -> Result<(), StoreError> {
+        pending.notice.failover = self.failover(&pending.notice).await;
         let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
         // A receiver that has it, or may have it, from before it was over still needs the message about its end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;

@@ -74,6 +74,13 @@ async fn an_outage_is_told_and_so_is_its_end() {
         "{second}"
     );
     assert_eq!(header(&second, "In-Reply-To"), header(&first, "Message-ID"));
+    // What the group would have saved.
+    let text = crate::links::decoded(second.as_bytes());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("the route of group chat moved to azure-chat"),
+        "{text}"
+    );
     let hook: Value =
         serde_json::from_slice(&patiently("the webhook", world.hook.next()).await.body).unwrap();
     assert_eq!(hook["type"], "incident.resolved");

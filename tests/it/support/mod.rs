@@ -94,6 +94,7 @@ pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timesta
         recent: Vec::new(),
         test: false,
         instead_of: None,
+        failover: None,
         document: None,
         condition: None,
         before: None,

@@ -133,6 +133,7 @@ impl TickContext<'_> {
             recent: Vec::new(),
             test: false,
             instead_of: None,
+            failover: None,
             document: None,
             condition: None,
             before: None,

@@ -111,6 +111,7 @@ pub fn specimen(
         }],
         test: true,
         instead_of: None,
+        failover: None,
         document: document(r#type),
         condition: match r#type {
             NoticeType::Delivery => Some(Condition {

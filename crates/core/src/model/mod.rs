@@ -33,8 +33,8 @@ pub use incident::{
 };
 pub use language::Language;
 pub use notification::{
-    Block, ChannelStats, Condition, DigestData, DigestIncident, Document, Extent, Notice,
-    NoticeType, Outgoing, Sparkline,
+    Block, ChannelStats, Condition, DigestData, DigestIncident, Document, Extent, FailoverOutcome,
+    Notice, NoticeType, Outgoing, Sparkline,
 };
 pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;

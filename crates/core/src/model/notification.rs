@@ -189,6 +189,25 @@ pub struct Notice {
     /// The condition of the monitor that this is about, if it is one that begins and ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+    /// What the alternatives would have saved, of an incident that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<FailoverOutcome>,
+}
+
+/// What the group of a failing first choice would have saved during one incident: its samples replayed through the
+/// routing of `/api/v1/route`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailoverOutcome {
+    /// The group.
+    pub group: String,
+    /// Its first choice, which failed.
+    pub first: String,
+    /// The endpoint that the routing moved to, and when; `None` if no other was better.
+    pub moved: Option<(String, Timestamp)>,
+    /// Share of good samples of the first choice during the incident, 0 to 1.
+    pub alone: f64,
+    /// Share of good samples of the endpoint that was chosen, 0 to 1.
+    pub with_group: f64,
 }
 
 /// What a message said of an incident, so that the next one can say what has changed.

@@ -11,7 +11,8 @@ use crate::message::incident as narrator;
 use crate::message::place;
 use crate::message::values::{Locale, NONE, clean};
 use crate::model::{
-    Attribution, Block, EvidenceSample, Incident, Notice, NoticeType, Sparkline, Timestamp,
+    Attribution, Block, EvidenceSample, FailoverOutcome, Incident, Notice, NoticeType, Sparkline,
+    Timestamp,
 };
 use crate::text;
 
@@ -197,6 +198,10 @@ impl Message {
         }
         self.whose = whose(incident, locale);
         self.numbers = numbers(incident, locale);
+        if let Some(failover) = &notice.failover {
+            let saved = saved(failover, incident, locale);
+            self.numbers.push((locale.say("failover"), saved));
+        }
         self.vendor_status = narrator::vendor_status(incident, locale);
         if let Some(url) = &incident.official.url {
             self.links
@@ -480,6 +485,39 @@ fn whose(incident: &Incident, locale: &Locale) -> String {
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" ")
+}
+
+/// What the alternatives would have saved: "group chat: azure-chat from 09:13:20 UTC on, 65 s after the first failed probe;
+/// 12% of the probes succeeded without it, 97% with it".
+fn saved(failover: &FailoverOutcome, incident: &Incident, locale: &Locale) -> String {
+    let (group, first) = (clean(&failover.group), clean(&failover.first));
+    let (alone, with) = (
+        locale.percent(failover.alone),
+        locale.percent(failover.with_group),
+    );
+    match &failover.moved {
+        Some((name, at)) => {
+            let after = at.since_ms(incident.started_at).max(0) as f64 / 1000.0;
+            let (name, after) = (clean(name), locale.duration(after));
+            text!(
+                locale,
+                "the route of group {group} moved to {name} {after} after the first failed probe: {with} of the probes succeeded there, {alone} of those of {first}",
+                group,
+                name,
+                after,
+                with,
+                alone,
+                first
+            )
+        }
+        None => text!(
+            locale,
+            "group {group} had nothing better than {first}: {alone} of the probes succeeded",
+            group,
+            first,
+            alone
+        ),
+    }
 }
 
 fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> {
