@@ -307,6 +307,7 @@ async fn serve(
         broadcast: Broadcast::new(now),
         counters,
         history: web::pages::HistoryCache::default(),
+        replays: web::pages::ReplayCache::default(),
         traffic: web::traffic::Traffic::default(),
         links: llmwatch::links::Links::new(&[7; 32]),
         reload: web::Reload::default(),

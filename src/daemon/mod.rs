@@ -284,6 +284,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         store: read_only,
         stop: stop_notifying.clone(),
         history: web::pages::HistoryCache::default(),
+        replays: web::pages::ReplayCache::default(),
         traffic: web::traffic::Traffic::stored(&config.process.state_dir),
         links,
         reload: reload_request,

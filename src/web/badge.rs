@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::View;
 use super::feed::clean;
-use super::format::{latency, percent};
 use super::reader::Reader;
 use crate::store::{RollupQuery, Store, StoreError};
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Status, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
@@ -162,7 +162,7 @@ fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
         } else {
             &sum.total
         };
-        let median = sketch.quantile(0.5).map(latency);
+        let median = sketch.quantile(0.5).map(|ms| Locale::default().latency(ms));
         return Badge::new(
             &label,
             median.as_deref().unwrap_or("no data"),
@@ -177,7 +177,7 @@ fn figure(name: &str, range: &str, metric: Metric, sum: &Rollup) -> Badge {
         s if s >= 0.99 => AMBER,
         _ => RED,
     };
-    Badge::new(&label, &percent(share), colour)
+    Badge::new(&label, &Locale::default().percent(share), colour)
 }
 
 /// Colours on which white text has enough contrast.

@@ -1,13 +1,13 @@
 //! The state of everything in one sentence and a list, and how times and numbers are written on the pages. Pure.
 
-use std::fmt::Display;
-
-use chrono_tz::Tz;
-
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Attribution, Cause, EndpointView, Incident, Snapshot, Status, Timestamp,
 };
+use llmwatch_core::text;
+
+/// Names that are listed one by one.
+const NAMES: usize = 3;
 
 /// The headline of the index page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,27 +49,37 @@ pub(crate) struct Problem {
     pub(crate) acknowledged: Option<String>,
 }
 
-/// The state at `snapshot.at` for a reader in `zone`.
-pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
-    let now = snapshot.at;
+/// The state at `snapshot.at`, in the reader's language.
+pub(crate) fn headline(snapshot: &Snapshot, locale: &Locale) -> Headline {
     if snapshot.endpoints.is_empty() {
         return Headline {
             status: Status::Unknown,
-            sentence: "No endpoint is configured.".to_owned(),
-            advice: "Add an [[endpoint]] to monitor.toml and reload.".to_owned(),
+            sentence: locale.say("No endpoint is configured.").to_owned(),
+            advice: locale
+                .say("Add an [[endpoint]] to monitor.toml and reload.")
+                .to_owned(),
         };
     }
     if let Some(since) = snapshot.offline_since {
+        let since = locale.time_short(since, snapshot.at);
         return Headline {
             status: Status::Unknown,
-            sentence: "This monitor is offline.".to_owned(),
-            advice: format!(
-                "No network since {}. The status of every provider is unknown, not down.",
-                moment(since, now, zone)
+            sentence: locale.say("This monitor is offline.").to_owned(),
+            advice: text!(
+                locale,
+                "No network since {since}. The status of every provider is unknown, not down.",
+                since
             ),
         };
     }
-    let (sentence, advice) = sentence(snapshot);
+    let (sentence, advice) = match snapshot.incidents.as_slice() {
+        [] => quiet(snapshot, locale),
+        [one] => (
+            one_incident(snapshot, one, locale),
+            advice(snapshot, locale),
+        ),
+        many => (several_incidents(many, locale), advice(snapshot, locale)),
+    };
     Headline {
         status: snapshot.overall(),
         sentence,
@@ -77,60 +87,101 @@ pub(crate) fn headline(snapshot: &Snapshot, zone: Tz) -> Headline {
     }
 }
 
-fn sentence(snapshot: &Snapshot) -> (String, String) {
-    match snapshot.incidents.as_slice() {
-        [] => quiet(snapshot),
-        [one] => (one_incident(snapshot, one), advice(snapshot)),
-        many => {
-            let kinds = ["outage", "degraded", "account fault", "local fault"];
-            let counts = kinds.iter().filter_map(|kind| {
-                let n = many.iter().filter(|i| severity(i) == *kind).count();
-                let noun = if *kind == "degraded" {
-                    "degradation"
-                } else {
-                    kind
-                };
-                (n > 0).then(|| count(n, noun))
-            });
-            (
-                format!("{}.", list(&counts.collect::<Vec<_>>())),
-                advice(snapshot),
-            )
+/// "1 outage and 2 degradations.", worst first.
+fn several_incidents(many: &[Incident], locale: &Locale) -> String {
+    let with = |wanted: Kind| many.iter().filter(|i| Kind::of(i) == wanted).count();
+    let counts = Kind::ALL.into_iter().filter_map(|kind| {
+        let n = with(kind);
+        (n > 0).then(|| kind.counted(n, locale))
+    });
+    format!("{}.", locale.list(&counts.collect::<Vec<_>>()))
+}
+
+/// How bad an open incident is. What the provider refuses to this account, or what this machine cannot reach, is not an
+/// outage of the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Outage,
+    Degraded,
+    Account,
+    Local,
+    /// Its attribution is hidden from this reader.
+    Hidden,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Outage,
+        Self::Degraded,
+        Self::Account,
+        Self::Local,
+        Self::Hidden,
+    ];
+
+    fn of(incident: &Incident) -> Self {
+        match (incident.attribution, incident.status) {
+            _ if hides_attribution(incident) => Self::Hidden,
+            (Attribution::Account, _) => Self::Account,
+            (Attribution::Local, _) => Self::Local,
+            (Attribution::Provider, Status::Degraded) => Self::Degraded,
+            (Attribution::Provider, _) => Self::Outage,
+        }
+    }
+
+    fn counted(self, n: usize, locale: &Locale) -> String {
+        let number = locale.number(n);
+        match self {
+            Self::Outage => text!(locale, n => "{number} outage", "{number} outages"; number),
+            Self::Degraded => {
+                text!(locale, n => "{number} degradation", "{number} degradations"; number)
+            }
+            Self::Account => {
+                text!(locale, n => "{number} account fault", "{number} account faults"; number)
+            }
+            Self::Local => {
+                text!(locale, n => "{number} local fault", "{number} local faults"; number)
+            }
+            Self::Hidden => {
+                text!(locale, n => "{number} failing check", "{number} failing checks"; number)
+            }
         }
     }
 }
 
-fn one_incident(snapshot: &Snapshot, incident: &Incident) -> String {
+fn one_incident(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -> String {
+    if hides_attribution(incident) {
+        let names = locale.list_at_most(&incident.endpoints, NAMES);
+        return text!(locale, "Checks of {names} are failing.", names);
+    }
     let title = title_of(snapshot, incident);
     let of_domain = snapshot.endpoints.iter().filter(|e| e.title == title);
+    let all = of_domain.clone().count();
     let is_part = of_domain
         .clone()
         .any(|e| !incident.endpoints.contains(&e.name));
     let what = match incident.endpoints.as_slice() {
         [one] if is_part => format!("{title} ({one})"),
         many if is_part => {
-            format!(
-                "{title} ({} of {} endpoints)",
-                many.len(),
-                of_domain.count()
-            )
+            let n = many.len();
+            text!(locale, "{title} ({n} of {all} endpoints)", title, n, all)
         }
         _ => title.to_owned(),
     };
-    if hides_attribution(incident) {
-        return format!("Checks of {} are failing.", listed(&incident.endpoints, 3));
-    }
     match (incident.attribution, incident.status) {
-        (Attribution::Account, _) => format!("{what} is rejecting your requests."),
-        (Attribution::Local, _) => format!("{what} cannot be reached from this machine."),
-        (_, Status::Degraded) if incident.cause.is_slow() => format!("{what} is slow."),
-        (_, Status::Degraded) => format!("{what} is failing intermittently."),
-        _ => format!("{what} is down."),
+        (Attribution::Account, _) => text!(locale, "{what} is rejecting your requests.", what),
+        (Attribution::Local, _) => {
+            text!(locale, "{what} cannot be reached from this machine.", what)
+        }
+        (_, Status::Degraded) if incident.cause.is_slow() => {
+            text!(locale, "{what} is slow.", what)
+        }
+        (_, Status::Degraded) => text!(locale, "{what} is failing intermittently.", what),
+        _ => text!(locale, "{what} is down.", what),
     }
 }
 
 /// Without an incident.
-fn quiet(snapshot: &Snapshot) -> (String, String) {
+fn quiet(snapshot: &Snapshot, locale: &Locale) -> (String, String) {
     let all = snapshot.endpoints.len();
     let with = |status| {
         snapshot
@@ -142,57 +193,74 @@ fn quiet(snapshot: &Snapshot) -> (String, String) {
     let pending: Vec<_> = snapshot
         .endpoints
         .iter()
-        .filter(|e| pending(e).is_some())
+        .filter(|e| pending(e, locale).is_some())
         .collect();
     let (unknown, paused) = (with(Status::Unknown), with(Status::Maintenance));
-    let of_all = |n: usize| format!("{n} of {}", count(all, "endpoint"));
+    let others = |n: usize| match n {
+        0 => String::new(),
+        1 => locale.say("The other endpoint is operational.").to_owned(),
+        n => text!(locale, "The other {n} are operational.", n),
+    };
     if snapshot.budget_spent {
-        (
-            "Today’s probing budget is used up.".to_owned(),
-            "Probing is paused until midnight. Until then every status is unknown.".to_owned(),
-        )
-    } else if snapshot.last_recorded_at.is_none() && unknown == all {
-        (
-            "No probe has completed yet.".to_owned(),
-            "Every endpoint is probed within ten seconds of the start.".to_owned(),
-        )
-    } else if let [first, rest @ ..] = pending.as_slice() {
-        let sentence = if rest.is_empty() {
-            format!("Checking {}.", first.name)
-        } else {
-            format!("Checking {}.", count(pending.len(), "endpoint"))
-        };
-        let advice = "Recent probes failed; there is not enough evidence for an alert yet.";
-        (sentence, advice.to_owned())
-    } else if unknown > 0 {
-        (
-            format!("{} without a recent result.", of_all(unknown)),
-            match all - unknown - paused {
-                0 => String::new(),
-                1 => "The other endpoint is operational.".to_owned(),
-                n => format!("The other {n} are operational."),
-            },
-        )
-    } else if paused > 0 {
-        (
-            format!("{} in maintenance.", of_all(paused)),
-            match all - paused {
-                0 => String::new(),
-                1 => "The other endpoint is operational.".to_owned(),
-                n => format!("The other {n} are operational."),
-            },
-        )
-    } else {
-        let sentence = match snapshot.endpoints.as_slice() {
-            [one] => format!("{} is operational.", one.name),
-            [_, _] => "Both endpoints are operational.".to_owned(),
-            many => format!("All {} endpoints are operational.", many.len()),
-        };
-        (sentence, "Correct answers in the usual time.".to_owned())
+        return (
+            locale.say("Today’s probing budget is used up.").to_owned(),
+            locale
+                .say("Probing is paused until midnight. Until then every status is unknown.")
+                .to_owned(),
+        );
     }
+    if snapshot.last_recorded_at.is_none() && unknown == all {
+        return (
+            locale.say("No probe has completed yet.").to_owned(),
+            locale
+                .say("Every endpoint is probed within ten seconds of the start.")
+                .to_owned(),
+        );
+    }
+    if let [first, rest @ ..] = pending.as_slice() {
+        let (name, n) = (&first.name, pending.len());
+        let sentence = if rest.is_empty() {
+            text!(locale, "Checking {name}.", name)
+        } else {
+            text!(locale, "Checking {n} endpoints.", n)
+        };
+        let advice =
+            locale.say("Recent probes failed; there is not enough evidence for an alert yet.");
+        return (sentence, advice.to_owned());
+    }
+    if unknown > 0 {
+        let n = unknown;
+        let sentence = text!(
+            locale,
+            all => "{n} of {all} endpoint without a recent result.",
+            "{n} of {all} endpoints without a recent result.";
+            n, all
+        );
+        return (sentence, others(all - unknown - paused));
+    }
+    if paused > 0 {
+        let n = paused;
+        let sentence = text!(
+            locale,
+            all => "{n} of {all} endpoint in maintenance.",
+            "{n} of {all} endpoints in maintenance.";
+            n, all
+        );
+        return (sentence, others(all - paused));
+    }
+    let sentence = match snapshot.endpoints.as_slice() {
+        [one] => {
+            let name = &one.name;
+            text!(locale, "{name} is operational.", name)
+        }
+        [_, _] => locale.say("Both endpoints are operational.").to_owned(),
+        _ => text!(locale, "All {all} endpoints are operational.", all),
+    };
+    let advice = locale.say("Correct answers in the usual time.");
+    (sentence, advice.to_owned())
 }
 
-fn advice(snapshot: &Snapshot) -> String {
+fn advice(snapshot: &Snapshot, locale: &Locale) -> String {
     let broken = snapshot
         .incidents
         .iter()
@@ -200,35 +268,39 @@ fn advice(snapshot: &Snapshot) -> String {
         .min_by_key(|i| rank(i));
     if let Some(incident) = broken {
         return match snapshot.alternatives(&incident.endpoints).first() {
-            Some(best) => format!("Use {} instead.", best.endpoint),
-            None => "No healthy alternative is configured.".to_owned(),
+            Some(best) => {
+                let name = &best.endpoint;
+                text!(locale, "Use {name} instead.", name)
+            }
+            None => locale
+                .say("No healthy alternative is configured.")
+                .to_owned(),
         };
     }
-    match snapshot.incidents.first() {
-        Some(incident) if hides_attribution(incident) => String::new(),
+    let text = match snapshot.incidents.first() {
+        Some(incident) if hides_attribution(incident) => return String::new(),
         Some(incident) if incident.attribution == Attribution::Account => {
-            "The provider answers. Check the API key, the quota and the model name.".to_owned()
+            locale.say("The provider answers. Check the API key, the quota and the model name.")
         }
-        _ => "The cause is this machine or its network, not the provider.".to_owned(),
-    }
+        _ => locale.say("The cause is this machine or its network, not the provider."),
+    };
+    text.to_owned()
 }
 
 /// Everything that is wrong now, worst first: a provider's outages, its degradations, pending failures, faults of the account,
 /// faults of this machine.
-pub(crate) fn problems(snapshot: &Snapshot) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = snapshot
-        .incidents
-        .iter()
-        .map(|i| incident_problem(snapshot, i))
+pub(crate) fn problems(snapshot: &Snapshot, locale: &Locale) -> Vec<Problem> {
+    let of_incidents = snapshot.incidents.iter();
+    let mut problems: Vec<Problem> = of_incidents
+        .map(|i| incident_problem(snapshot, i, locale))
         .collect();
-    problems.extend(snapshot.endpoints.iter().filter_map(pending_problem));
+    let pending = snapshot.endpoints.iter();
+    problems.extend(pending.filter_map(|e| pending_problem(e, locale)));
     problems.sort_by(|a, b| (a.rank, a.since, &a.subject).cmp(&(b.rank, b.since, &b.subject)));
     problems
 }
 
-fn incident_problem(snapshot: &Snapshot, incident: &Incident) -> Problem {
-    let title = title_of(snapshot, incident);
-    let names = listed(&incident.endpoints, 3);
+fn incident_problem(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -> Problem {
     let instead = (incident.attribution == Attribution::Provider)
         .then(|| snapshot.alternatives(&incident.endpoints))
         .and_then(|found| found.into_iter().next())
@@ -237,31 +309,37 @@ fn incident_problem(snapshot: &Snapshot, incident: &Incident) -> Problem {
         rank: rank(incident),
         number: Some(incident.number),
         endpoint: String::new(),
-        subject: format!("{title}: {names}"),
-        state: severity(incident),
+        subject: subject(title_of(snapshot, incident), incident, locale),
+        state: severity(incident, locale),
         status: Some(incident.status),
-        cause: cause(incident),
-        counts: counts(incident),
+        cause: cause(incident, locale),
+        counts: counts(incident, locale),
         since: Some(incident.started_at),
-        so_far: plain().duration(incident.duration_s),
+        so_far: locale.duration(incident.duration_s),
         instead,
         acknowledged: incident.acknowledged.as_ref().map(|a| a.by.clone()),
     }
 }
 
-fn pending_problem(endpoint: &EndpointView) -> Option<Problem> {
+/// "OpenAI: openai-chat and openai-realtime".
+pub(crate) fn subject(title: &str, incident: &Incident, locale: &Locale) -> String {
+    let names = locale.list_at_most(&incident.endpoints, NAMES);
+    format!("{title}: {names}")
+}
+
+fn pending_problem(endpoint: &EndpointView, locale: &Locale) -> Option<Problem> {
     Some(Problem {
         rank: 2,
         number: None,
         endpoint: endpoint.name.clone(),
         subject: format!("{}: {}", endpoint.title, endpoint.name),
-        state: "checking",
+        state: locale.say("checking"),
         status: None,
-        cause: endpoint
-            .last_fault
-            .map_or_else(String::new, |f| format!("{} ({f})", f.describe())),
-        counts: pending(endpoint)?,
-        since: None,
+        cause: endpoint.last_fault.map_or_else(String::new, |f| {
+            format!("{} ({f})", locale.say(f.describe()))
+        }),
+        counts: pending(endpoint, locale)?,
+        since: endpoint.alert.since,
         so_far: String::new(),
         instead: None,
         acknowledged: None,
@@ -278,8 +356,8 @@ fn rank(incident: &Incident) -> u8 {
 }
 
 /// "4 of the last 4 probes failed", while bad probes are not yet evidence enough for an incident.
-pub(crate) fn pending(endpoint: &EndpointView) -> Option<String> {
-    endpoint.pending(&plain())
+pub(crate) fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
+    endpoint.pending(locale)
 }
 
 /// Whether this is the summary of an incident, which has no evidence.
@@ -293,129 +371,69 @@ fn hides_attribution(incident: &Incident) -> bool {
 }
 
 /// The cause of an incident, with the code of its fault.
-pub(crate) fn cause(incident: &Incident) -> String {
+pub(crate) fn cause(incident: &Incident, locale: &Locale) -> String {
     if is_summary(incident) {
         return String::new();
     }
     match incident.cause {
-        Cause::Fault(fault) => format!("{} ({fault})", fault.describe()),
-        Cause::Slow => "slower than usual".to_owned(),
-        Cause::Failed => "failing".to_owned(),
+        Cause::Fault(fault) => format!("{} ({fault})", locale.say(fault.describe())),
+        Cause::Slow => locale.say("slower than usual").to_owned(),
+        Cause::Failed => locale.say("failing").to_owned(),
     }
 }
 
 /// "9 of the last 10 probes failed".
-pub(crate) fn counts(incident: &Incident) -> String {
+pub(crate) fn counts(incident: &Incident, locale: &Locale) -> String {
     if is_summary(incident) {
         return String::new();
     }
     let evidence = &incident.evidence;
-    let what = if incident.cause.is_slow() {
-        "were slow"
+    let (failed, all) = (
+        locale.number(evidence.failed),
+        locale.number(evidence.probes),
+    );
+    if incident.cause.is_slow() {
+        text!(
+            locale,
+            evidence.probes => "{failed} of the last {all} probe was slow",
+            "{failed} of the last {all} probes were slow";
+            failed, all
+        )
     } else {
-        "failed"
-    };
-    format!(
-        "{} of the last {} {what}",
-        evidence.failed,
-        count(evidence.probes as usize, "probe")
-    )
-}
-
-fn plain() -> Locale {
-    Locale::default()
-}
-
-/// `1 probe`, `12 probes`.
-pub(crate) fn count(n: usize, noun: &str) -> String {
-    plain().count(n as u64, noun, &format!("{noun}s"))
-}
-
-/// `A`, `A and B`, `A, B and C`.
-pub(crate) fn list(items: &[String]) -> String {
-    plain().list(items)
-}
-
-/// The first `most` of `items`, and how many more there are.
-pub(crate) fn listed(items: &[String], most: usize) -> String {
-    plain().list_at_most(items, most)
-}
-
-/// A moment as short as it can be written, with its zone: the time today, the date as well before that.
-pub(crate) fn moment(at: Timestamp, now: Timestamp, zone: Tz) -> String {
-    Locale::english(zone).time_short(at, now)
-}
-
-/// The time of day with seconds and zone.
-pub(crate) fn time_of_day(at: Timestamp, zone: Tz) -> String {
-    let locale = Locale::english(zone);
-    format!("{} {}", locale.clock_time(at), locale.zone(at))
-}
-
-/// The zone's short name at a moment: "UTC", "CET".
-pub(crate) fn zone_name(at: Timestamp, zone: Tz) -> String {
-    Locale::english(zone).zone(at)
-}
-
-/// The day, with its weekday.
-pub(crate) fn day(at: Timestamp, zone: Tz) -> String {
-    let local = at.to_datetime().with_timezone(&zone);
-    local.format("%A, %-d %B %Y").to_string()
-}
-
-/// A latency: `380 ms`, `2.41 s`.
-pub(crate) fn latency(ms: f64) -> String {
-    plain().latency(ms)
-}
-
-/// A latency on a scale: `500 ms`, `1.5 s`.
-pub(crate) fn scale(ms: f64) -> String {
-    plain().latency_tick(ms)
-}
-
-/// A share in percent, rounded down: "100%" only if nothing failed.
-pub(crate) fn percent(share: f64) -> String {
-    plain().percent(share)
-}
-
-/// US dollars.
-pub(crate) fn dollars(usd: f64) -> String {
-    plain().money(usd)
-}
-
-/// A number with separators: `1,999,700`.
-pub(crate) fn grouped(n: impl Display) -> String {
-    plain().number(n)
+        text!(
+            locale,
+            evidence.probes => "{failed} of the last {all} probe failed",
+            "{failed} of the last {all} probes failed";
+            failed, all
+        )
+    }
 }
 
 /// Whose fault an incident is; empty where that is hidden.
-pub(crate) fn whose_fault(incident: &Incident) -> &'static str {
+pub(crate) fn whose_fault(incident: &Incident, locale: &Locale) -> &'static str {
     if hides_attribution(incident) {
         ""
     } else {
-        whose(incident.attribution)
+        whose(incident.attribution, locale)
     }
 }
 
 /// Whose fault.
-pub(crate) fn whose(attribution: Attribution) -> &'static str {
-    match attribution {
+pub(crate) fn whose(attribution: Attribution, locale: &Locale) -> &'static str {
+    locale.say(match attribution {
         Attribution::Provider => "the provider",
         Attribution::Account => "your account or configuration",
         Attribution::Local => "this machine or its network",
-    }
+    })
 }
 
-/// How bad an open incident is. What the provider refuses to this account, or what this machine cannot reach, is not an outage
-/// of the provider.
-pub(crate) fn severity(incident: &Incident) -> &'static str {
-    if hides_attribution(incident) {
-        return "checks failing";
-    }
-    match incident.attribution {
-        Attribution::Provider => incident.status.as_str(),
-        Attribution::Account => "account fault",
-        Attribution::Local => "local fault",
+/// How bad an open incident is, in a word.
+pub(crate) fn severity(incident: &Incident, locale: &Locale) -> &'static str {
+    match Kind::of(incident) {
+        Kind::Hidden => locale.say("checks failing"),
+        Kind::Account => locale.say("account fault"),
+        Kind::Local => locale.say("local fault"),
+        Kind::Outage | Kind::Degraded => locale.status(incident.status),
     }
 }
 
@@ -429,15 +447,26 @@ pub(crate) fn title_of<'a>(snapshot: &'a Snapshot, incident: &'a Incident) -> &'
 }
 
 /// "12 min", and while it is open "12 min so far".
-pub(crate) fn duration(incident: &Incident) -> String {
+pub(crate) fn duration(incident: &Incident, locale: &Locale) -> String {
     if incident.resolved_at.is_some() {
-        plain().duration(incident.duration_s)
+        locale.duration(incident.duration_s)
     } else {
-        plain().duration_so_far(incident.duration_s)
+        locale.duration_so_far(incident.duration_s)
     }
 }
 
-/// A duration: "12 min".
-pub(crate) fn seconds(s: f64) -> String {
-    plain().duration(s)
+/// `1 endpoint`, `12 endpoints`.
+pub(crate) fn endpoints(n: usize, locale: &Locale) -> String {
+    let number = locale.number(n);
+    text!(locale, n => "{number} endpoint", "{number} endpoints"; number)
+}
+
+/// `A`, `A and B`, `A, B and C`; the first `most`, and how many more there are.
+pub(crate) fn listed(items: &[String], most: usize, locale: &Locale) -> String {
+    locale.list_at_most(items, most)
+}
+
+/// The time of day with seconds and zone.
+pub(crate) fn time_of_day(at: Timestamp, locale: &Locale) -> String {
+    format!("{} {}", locale.clock_time(at), locale.zone(at))
 }

@@ -69,6 +69,8 @@ pub struct View {
     pub counters: Counters,
     /// What the index page read last.
     pub history: pages::HistoryCache,
+    /// The last replays of the groups.
+    pub replays: pages::ReplayCache,
     /// How much traffic each endpoint should get.
     pub traffic: traffic::Traffic,
     /// What visitors ask about subscriptions.

@@ -63,6 +63,7 @@ async fn main() {
         store: store.clone(),
         stop: stop.clone(),
         history: web::pages::HistoryCache::default(),
+        replays: web::pages::ReplayCache::default(),
         traffic: web::traffic::Traffic::default(),
         links: llmwatch::links::Links::new(&[7; 32]),
         reload: web::Reload::default(),

@@ -145,7 +145,14 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
         page.contains("OpenAI is down.") && page.contains("Use azure-chat instead."),
         "{page}"
     );
+    let (status, _, page) = get(&address, "/groups/chat").await;
+    assert_eq!(status, 200, "{page}");
+    assert!(
+        page.contains("chat: use azure-chat.") && page.contains("First choice alone"),
+        "{page}"
+    );
     let (_, _, page) = get(&address, "/endpoints/openai-chat?range=1h").await;
+    assert!(page.contains("<a href=\"/groups/chat\">chat</a>"), "{page}");
     assert!(
         page.contains("down &#60;script&#62;alert(1)&#60;/script&#62;")
             && !page.contains("<script>alert"),
@@ -180,6 +187,7 @@ async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_fee
     assert!(text.starts_with("OpenAI: "), "{text}");
     for missing in [
         "/endpoints/nobody",
+        "/groups/nobody",
         "/endpoints/%ff",
         "/incidents/2",
         "/incidents/two",

@@ -118,6 +118,7 @@ async fn the_summary_shows_states_and_nothing_internal() {
         "/api/v1/endpoints/openai-chat/samples",
         "/api/v1/endpoints/openai-chat/series",
         "/api/v1/silences",
+        "/groups/chat",
     ] {
         assert_eq!(site.get(path).await.status, 401, "{path}");
     }

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use chrono::{Datelike, Days, NaiveTime, TimeZone, Weekday};
-use chrono_tz::Tz;
 
 use super::history::Day;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Timestamp;
 use llmwatch_core::report::rollup::Sketch;
 
@@ -220,14 +220,15 @@ pub(crate) struct Ticks {
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// The round moments of a period as the clock and the calendar of `zone` have them: quarters of an hour, hours, days, weeks
+/// The round moments of a period as the clock and the calendar of the reader have them: quarters of an hour, hours, days, weeks
 /// or halves of a month, whatever gives a handful.
 pub(crate) fn ticks(
     (since, until): (Timestamp, Timestamp),
-    zone: Tz,
+    locale: &Locale,
     (width, height): (usize, usize),
 ) -> Ticks {
     let length = until.since_ms(since);
+    let zone = locale.timezone;
     let local = |at: Timestamp| at.to_datetime().with_timezone(&zone);
     let moments: Vec<Timestamp> = if length <= DAY_MS {
         let step = if length <= HOUR_MS {
@@ -258,20 +259,19 @@ pub(crate) fn ticks(
             .map(|at| Timestamp(at.timestamp_millis()))
             .collect()
     };
-    let form = match length {
-        ..=DAY_MS => "%H:%M",
-        ms if ms <= 7 * DAY_MS => "%a %-d",
-        _ => "%-d %b",
+    let label = |at: Timestamp| match length {
+        ..=DAY_MS => locale.clock_tick(at),
+        ms if ms <= 7 * DAY_MS => locale.weekday_tick(at),
+        _ => locale.day_tick(at),
     };
     let mut ticks = Ticks::default();
     for at in moments {
         let place = at.since_ms(since) as f64 / length as f64;
         // At the very edges a label would hang over.
         if (0.02..=0.98).contains(&place) {
-            ticks.marks.push((
-                format!("{:.2}", place * 100.0),
-                local(at).format(form).to_string(),
-            ));
+            ticks
+                .marks
+                .push((format!("{:.2}", place * 100.0), label(at)));
             let _ = write!(ticks.lines, "M{:.0} 0v{height}", place * width as f64);
         }
     }
@@ -322,7 +322,7 @@ mod tests {
 
     fn labels(since: &str, until: &str) -> Vec<String> {
         let at = |text| Timestamp::parse(text).unwrap();
-        ticks((at(since), at(until)), Berlin, (720, 120))
+        ticks((at(since), at(until)), &Locale::english(Berlin), (720, 120))
             .marks
             .into_iter()
             .map(|(_, label)| label)

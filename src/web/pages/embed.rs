@@ -33,7 +33,7 @@ pub(super) async fn page(State(view): State<View>, request: HeaderMap) -> Respon
     let policy = format!(
         "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
     );
-    let sentence = format::headline(&snapshot, frame.zone).sentence;
+    let sentence = format::headline(&snapshot, &frame.locale).sentence;
     let mut response = html(&Embed { frame, sentence }, &request);
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&policy) {

@@ -9,25 +9,24 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::chart::{self, Bars, MedianAndP95, Ticks, TrendLine};
 use super::history::{DAY_MS, DAYS, Day, HOUR_MS, first_day};
-use super::index::{availability, bars_text};
+use super::index::{availability, bars_text, utc};
 use super::notices::{self, Notice};
 use super::{Frame, Problem, View, class, html};
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
-use crate::web::format::{
-    self, count, dollars, grouped, latency, pending, percent, scale, severity, whose,
-};
+use crate::web::format::{self, counts, pending, severity, whose};
 use crate::web::reader::Reader;
 use crate::web::summary;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
     Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
 };
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
+use llmwatch_core::text;
 
 /// The size of a chart's drawing; the page scales it.
 const CHART: (usize, usize) = (720, 120);
@@ -116,7 +115,7 @@ struct EndpointPage {
     view: EndpointView,
     class: &'static str,
     notices: Vec<Notice>,
-    status: String,
+    status: &'static str,
     reason: String,
     incident: Option<u64>,
     days: Bars,
@@ -138,12 +137,23 @@ struct EndpointPage {
     ticks: Ticks,
     marks: String,
     marked: Vec<Marked>,
+    /// The notes within the range, as lines of the charts.
+    notes: String,
+    noted: Vec<Noted>,
     since_ms: i64,
     until_ms: i64,
     zone_name: String,
     buckets: Vec<Line>,
     bad: Vec<BadProbe>,
     facts: Vec<(&'static str, String)>,
+    /// The group of alternatives that it belongs to.
+    group: Option<String>,
+}
+
+/// A note within the range.
+struct Noted {
+    at: Timestamp,
+    text: String,
 }
 
 /// An incident within the range.
@@ -209,7 +219,7 @@ pub(super) async fn page(
     request: HeaderMap,
 ) -> Response {
     let Ok(Path(name)) = name else {
-        return Problem::Missing("endpoint").page(&view, &request, reader);
+        return Problem::Missing("There is no such endpoint.").page(&view, &request, reader);
     };
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
@@ -217,19 +227,21 @@ pub(super) async fn page(
     let seen = snapshot.endpoints.iter().find(|e| e.name == name).cloned();
     let configured = config.endpoints.iter().find(|e| e.name == name).cloned();
     let (Some(seen), Some(configured)) = (seen, configured) else {
-        return Problem::Missing("endpoint").page(&view, &request, reader);
+        return Problem::Missing("There is no such endpoint.").page(&view, &request, reader);
     };
     let (window, is_past) = window_of(&asked, snapshot.at);
-    let (status, class) = match pending(&seen) {
-        Some(_) => ("checking".to_owned(), "wait"),
-        None => (seen.status.as_str().to_owned(), class(seen.status)),
+    let frame = Frame::new(&view, &snapshot, &name, reader);
+    let (status, class) = match pending(&seen, &frame.locale) {
+        Some(_) => (frame.say("checking"), "wait"),
+        None => (frame.locale.status(seen.status), class(seen.status)),
     };
-    let frame = Frame::new(&view, &snapshot, &name, reader).with_state(&name, &status, class);
+    let frame = frame.with_state(&name, status, class);
     let now = snapshot.at;
     let incident = snapshot
         .incidents
         .iter()
         .find(|i| i.endpoints.contains(&name));
+    let reason = reason(&seen, incident, &frame);
     let incident = incident.map(|i| i.number);
     let read = view.store.run_blocking(move |store| {
         Ok::<_, StoreError>(Read {
@@ -248,6 +260,7 @@ pub(super) async fn page(
                 class,
                 notices,
                 status,
+                reason,
                 incident,
                 ..page
             };
@@ -444,7 +457,7 @@ fn render(
     is_past: bool,
     read: Read,
 ) -> EndpointPage {
-    let zone = frame.zone;
+    let locale = frame.locale;
     let all = total(&read.steps);
     let first_day = first_day(frame.now);
     let path = format!("{}/endpoints/{}", frame.root, view.name);
@@ -463,22 +476,23 @@ fn render(
         name if later >= frame.now.0 && !name.is_empty() => format!("{path}?range={name}"),
         _ => link(later.min(frame.now.0) - 1),
     });
+    let noted = noted(&read.incidents, window);
     let days: Vec<Day> = read.days.iter().map(Day::of).collect();
     let slow_at = view
         .typical_first_token_ms
         .map(|typical| (typical, typical * endpoint.detection.slow_factor));
     EndpointPage {
         class: "none",
-        status: String::new(),
+        status: "",
         incident: None,
-        reason: reason(&view),
+        reason: String::new(),
         notices: Vec::new(),
         days: chart::bars(&days, first_day, DAYS),
         gaps: chart::gaps(DAYS),
         width: DAYS * chart::BAR,
-        days_from: first_day.to_datetime().format("%-d %b").to_string(),
-        days_text: bars_text(&days),
-        availability_90d: availability(&days).map_or("–".to_owned(), percent),
+        days_from: utc(&locale).day_tick(first_day),
+        days_text: bars_text(&days, &locale),
+        availability_90d: availability(&days).map_or("–".to_owned(), |a| locale.percent(a)),
         ranges: RANGES,
         range: window.range,
         span: format!(
@@ -488,25 +502,32 @@ fn render(
         ),
         earlier: link(window.since.0 - 1),
         later,
-        figures: figures(&view, endpoint, &all),
-        first_token: line_chart(&read.steps, window, |r| &r.first_token, slow_at),
-        total: line_chart(&read.steps, window, |r| &r.total, None),
-        errors: errors(&read.steps, window),
-        stages: stages(&read.steps, window),
-        ticks: chart::ticks((window.since, window.until), zone, CHART),
+        figures: figures(&view, endpoint, &all, &locale),
+        first_token: line_chart(&read.steps, window, |r| &r.first_token, slow_at, &locale),
+        total: line_chart(&read.steps, window, |r| &r.total, None, &locale),
+        errors: errors(&read.steps, window, &locale),
+        stages: stages(&read.steps, window, &locale),
+        ticks: chart::ticks((window.since, window.until), &locale, CHART),
         marks: marks(&read.incidents, window, frame.now),
-        marked: read.incidents.iter().map(marked).collect(),
+        marked: read.incidents.iter().map(|i| marked(i, &locale)).collect(),
+        notes: note_lines(&noted, window),
+        noted,
         since_ms: window.since.0,
         until_ms: window.until.0,
-        zone_name: format::zone_name(window.until, zone),
+        zone_name: locale.zone(window.until),
         buckets: read
             .steps
             .iter()
             .rev()
-            .map(|step| line(step, window, zone))
+            .map(|step| line(step, window, &locale))
             .collect(),
-        bad: read.bad.into_iter().map(bad_probe).collect(),
-        facts: facts(endpoint, read.good.as_ref()),
+        bad: read
+            .bad
+            .into_iter()
+            .map(|sample| bad_probe(sample, &locale))
+            .collect(),
+        group: endpoint.group.clone().filter(|_| frame.sees_all),
+        facts: facts(endpoint, read.good.as_ref(), &locale),
         view,
         frame,
     }
@@ -525,64 +546,92 @@ fn figures(
     view: &EndpointView,
     endpoint: &Endpoint,
     all: &Rollup,
+    locale: &Locale,
 ) -> Vec<(&'static str, String, String)> {
     let none = || "–".to_owned();
     let availability = all.availability();
+    let slo = locale.percentage(endpoint.slo, 4);
     let kept = match availability {
-        Some(a) if a >= endpoint.slo / 100.0 => format!("objective {}% met", endpoint.slo),
-        Some(_) => format!("objective {}% missed", endpoint.slo),
-        None => format!("objective {}%", endpoint.slo),
+        Some(a) if a >= endpoint.slo / 100.0 => text!(locale, "objective {slo} met", slo),
+        Some(_) => text!(locale, "objective {slo} missed", slo),
+        None => text!(locale, "objective {slo}", slo),
     };
-    let typical = view
-        .typical_first_token_ms
-        .map_or("usual value not learned yet".to_owned(), |ms| {
-            format!("typically {}", latency(ms))
-        });
+    let typical = match view.typical_first_token_ms {
+        None => locale.say("usual value not learned yet").to_owned(),
+        Some(ms) => {
+            let ms = locale.latency(ms);
+            text!(locale, "typically {ms}", ms)
+        }
+    };
     let (first_token, total) = (
         MedianAndP95::of(&all.first_token),
         MedianAndP95::of(&all.total),
     );
-    let p50 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| latency(s.p50));
-    let p95 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| latency(s.p95));
+    let p50 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| locale.latency(s.p50));
+    let p95 = |s: Option<MedianAndP95>| s.map_or_else(none, |s| locale.latency(s.p95));
     let cost = if endpoint.price.is_some() {
-        dollars(all.cost_usd)
+        locale.money(all.cost_usd)
     } else {
         none()
     };
+    let (failed, slow) = (locale.number(all.failed()), locale.number(all.slow));
+    let n = all.input_tokens + all.output_tokens;
+    let tokens = locale.number(n);
     vec![
         (
-            "Availability",
-            availability.map_or_else(none, percent),
+            locale.say("Availability"),
+            availability.map_or_else(none, |a| locale.percent(a)),
             kept,
         ),
         (
-            "Probes",
-            grouped(all.probes()),
-            format!("{} failed, {} slow", all.failed(), all.slow),
+            locale.say("Probes"),
+            locale.number(all.probes()),
+            text!(locale, "{failed} failed, {slow} slow", failed, slow),
         ),
-        ("First token", p50(first_token), typical),
+        (locale.say("First token"), p50(first_token), typical),
         (
-            "First token, p95",
+            locale.say("First token, p95"),
             p95(first_token),
-            "1 in 20 is slower".to_owned(),
+            locale.say("1 in 20 is slower").to_owned(),
         ),
-        ("Total", p50(total), format!("p95 {}", p95(total))),
         (
-            "Cost",
+            locale.say("Total"),
+            p50(total),
+            format!("p95 {}", p95(total)),
+        ),
+        (
+            locale.say("Cost"),
             cost,
-            count((all.input_tokens + all.output_tokens) as usize, "token"),
+            text!(locale, n => "{tokens} token", "{tokens} tokens"; tokens),
         ),
     ]
 }
 
-fn reason(view: &EndpointView) -> String {
-    match (pending(view), &view.reason) {
-        (Some(counts), _) => {
-            format!("Checking: {counts}. There is not enough evidence for an alert yet.")
-        }
-        (None, Some(reason)) => reason.clone(),
-        (None, None) => "Correct answers in the usual time.".to_owned(),
+/// The cause before the counts: "server error (http.5xx) since 09:12 UTC, 9 of the last 10 probes failed".
+fn reason(view: &EndpointView, incident: Option<&Incident>, frame: &Frame) -> String {
+    let locale = &frame.locale;
+    if let Some(counts) = pending(view, locale) {
+        return text!(
+            locale,
+            "Checking: {counts}. There is not enough evidence for an alert yet.",
+            counts
+        );
     }
+    let known = incident.filter(|i| !format::is_summary(i));
+    if let Some(incident) = known {
+        let (cause, counts) = (format::cause(incident, locale), counts(incident, locale));
+        let since = frame.moment(&incident.started_at);
+        return text!(
+            locale,
+            "{cause} since {since}, {counts}.",
+            cause,
+            since,
+            counts
+        );
+    }
+    view.reason
+        .clone()
+        .unwrap_or_else(|| locale.say("Correct answers in the usual time.").to_owned())
 }
 
 /// The incidents as areas of the charts, at least two units wide.
@@ -600,11 +649,34 @@ fn marks(incidents: &[Incident], window: Window, now: Timestamp) -> String {
     areas.collect()
 }
 
-fn marked(incident: &Incident) -> Marked {
+/// The notes of the incidents, as far as they are within the window, oldest first.
+fn noted(incidents: &[Incident], window: Window) -> Vec<Noted> {
+    let all = incidents.iter().flat_map(|i| &i.notes);
+    let mut noted: Vec<_> = all
+        .filter(|n| (window.since..window.until).contains(&n.at))
+        .map(|n| Noted {
+            at: n.at,
+            text: n.text.clone(),
+        })
+        .collect();
+    noted.sort_by_key(|n| n.at);
+    noted
+}
+
+fn note_lines(noted: &[Noted], window: Window) -> String {
+    let length = window.until.since_ms(window.since) as f64;
+    let lines = noted.iter().map(|note| {
+        let share = note.at.since_ms(window.since) as f64 / length;
+        format!("M{:.0} 0v{}", share * CHART.0 as f64, CHART.1)
+    });
+    lines.collect()
+}
+
+fn marked(incident: &Incident, locale: &Locale) -> Marked {
     Marked {
         number: incident.number,
-        severity: severity(incident),
-        cause: format::cause(incident),
+        severity: severity(incident, locale),
+        cause: format::cause(incident, locale),
         started_at: incident.started_at,
         ended_at: incident.end(),
     }
@@ -615,6 +687,7 @@ fn line_chart(
     window: Window,
     of: fn(&Rollup) -> &Sketch,
     typical: Option<(f64, f64)>,
+    locale: &Locale,
 ) -> LineChart {
     let mut points = vec![None; window.columns()];
     for step in steps {
@@ -638,13 +711,13 @@ fn line_chart(
         is_cut: peaks.last().is_some_and(|peak| *peak > top),
         course: chart::course(&points, CHART, top),
         typical: typical.map(|(typical, slow)| (y(typical), y(slow))),
-        top: scale(top),
-        middle: scale(top / 2.0),
+        top: locale.latency_tick(top),
+        middle: locale.latency_tick(top / 2.0),
     }
 }
 
 /// The classes of faults, the first part of their codes, most frequent first; what is rare is put together.
-fn errors(steps: &[Rollup], window: Window) -> StackChart {
+fn errors(steps: &[Rollup], window: Window, locale: &Locale) -> StackChart {
     const MOST: usize = 5;
     let class_of = |fault: Fault| {
         fault
@@ -662,7 +735,10 @@ fn errors(steps: &[Rollup], window: Window) -> StackChart {
     names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     if names.len() > MOST + 1 {
         let rest = names.split_off(MOST);
-        names.push(("other".to_owned(), rest.iter().map(|r| r.1).sum()));
+        names.push((
+            locale.say("other").to_owned(),
+            rest.iter().map(|r| r.1).sum(),
+        ));
     }
     let mut columns = vec![vec![0.0; names.len()]; window.columns()];
     for step in steps {
@@ -695,14 +771,14 @@ fn errors(steps: &[Rollup], window: Window) -> StackChart {
 }
 
 /// Where the time of a good probe goes: means of the connection's stages below the median of the rest.
-fn stages(steps: &[Rollup], window: Window) -> StackChart {
-    const NAMES: [&str; 6] = [
+fn stages(steps: &[Rollup], window: Window, locale: &Locale) -> StackChart {
+    let names = [
         "DNS",
         "TCP",
         "TLS",
-        "headers",
-        "first token",
-        "rest of the answer",
+        locale.say("headers"),
+        locale.say("first token"),
+        locale.say("rest of the answer"),
     ];
     let mut columns = vec![Vec::new(); window.columns()];
     for step in steps {
@@ -727,34 +803,30 @@ fn stages(steps: &[Rollup], window: Window) -> StackChart {
         .map(|c| c.iter().sum::<f64>())
         .fold(0.0, f64::max);
     let top = chart::round_up(highest);
-    let paths = chart::stacked(&columns, NAMES.len(), CHART, top);
+    let paths = chart::stacked(&columns, names.len(), CHART, top);
     let measured: Vec<_> = columns.iter().filter(|c| !c.is_empty()).collect();
     let typical = |layer: usize| {
         let mut values: Vec<f64> = measured.iter().map(|c| c[layer]).collect();
         values.sort_by(f64::total_cmp);
         values
             .get(values.len() / 2)
-            .map_or("–".to_owned(), |ms| latency(*ms))
+            .map_or("–".to_owned(), |ms| locale.latency(*ms))
     };
-    let layers = NAMES.iter().zip(paths).enumerate();
+    let layers = names.iter().zip(paths).enumerate();
     StackChart {
         layers: layers
             .map(|(n, (name, path))| ((*name).to_owned(), format!("c{}", n + 1), path, typical(n)))
             .collect(),
-        top: scale(top),
-        middle: scale(top / 2.0),
+        top: locale.latency_tick(top),
+        middle: locale.latency_tick(top / 2.0),
     }
 }
 
-fn line(step: &Rollup, window: Window, zone: Tz) -> Line {
-    let form = if window.range.step_ms < DAY_MS {
-        "%-d %b %H:%M"
-    } else {
-        "%-d %b %Y"
-    };
+fn line(step: &Rollup, window: Window, locale: &Locale) -> Line {
+    let day = locale.day_tick(step.at);
     let spread = |sketch: &Sketch| {
         MedianAndP95::of(sketch).map_or("–".to_owned(), |s| {
-            format!("{} / {}", latency(s.p50), latency(s.p95))
+            format!("{} / {}", locale.latency(s.p50), locale.latency(s.p95))
         })
     };
     let faults: Vec<_> = step
@@ -764,12 +836,11 @@ fn line(step: &Rollup, window: Window, zone: Tz) -> Line {
         .collect();
     Line {
         start: step.at,
-        at: step
-            .at
-            .to_datetime()
-            .with_timezone(&zone)
-            .format(form)
-            .to_string(),
+        at: if window.range.step_ms < DAY_MS {
+            format!("{day} {}", locale.clock_tick(step.at))
+        } else {
+            day
+        },
         probes: step.probes(),
         failed: step.failed(),
         faults: faults.join(", "),
@@ -778,30 +849,29 @@ fn line(step: &Rollup, window: Window, zone: Tz) -> Line {
     }
 }
 
-fn bad_probe(sample: Sample) -> BadProbe {
+fn bad_probe(sample: Sample, locale: &Locale) -> BadProbe {
     let reached = [
         ("DNS", sample.dns_ms),
         ("TCP", sample.tcp_ms),
         ("TLS", sample.tls_ms),
-        ("headers", sample.headers_ms),
-        ("first token after", sample.first_token_ms),
-        ("end after", sample.total_ms),
+        (locale.say("headers"), sample.headers_ms),
+        (locale.say("first token after"), sample.first_token_ms),
+        (locale.say("end after"), sample.total_ms),
     ];
     let mut facts = Vec::new();
     facts.extend(sample.remote_addr.clone());
     facts.extend(sample.http_version.clone());
-    facts.extend(sample.edge.as_ref().map(|edge| format!("edge {edge}")));
-    facts.extend(
-        sample
-            .retry_after_ms
-            .map(|ms| format!("asked to wait {}", latency(ms))),
-    );
-    facts.extend(
-        sample
-            .finish_reason
-            .as_ref()
-            .map(|why| format!("finish reason {why}")),
-    );
+    if let Some(edge) = &sample.edge {
+        facts.push(text!(locale, "edge {edge}", edge));
+    }
+    if let Some(ms) = sample.retry_after_ms {
+        let ms = locale.latency(ms);
+        facts.push(text!(locale, "asked to wait {ms}", ms));
+    }
+    if let Some(why) = &sample.finish_reason {
+        facts.push(text!(locale, "finish reason {why}", why));
+    }
+    let late = locale.say("answered correctly, but late");
     BadProbe {
         at: sample.started_at,
         class: if sample.outcome == Outcome::Slow {
@@ -809,32 +879,37 @@ fn bad_probe(sample: Sample) -> BadProbe {
         } else {
             "bad"
         },
-        what: sample.fault.map_or("slow".to_owned(), |f| f.to_string()),
-        why: sample
+        what: sample
             .fault
-            .map_or("answered correctly, but late", Fault::describe),
-        whose: sample.attribution.map_or("", whose),
+            .map_or_else(|| locale.say("slow").to_owned(), |f| f.to_string()),
+        why: sample.fault.map_or(late, |f| locale.say(f.describe())),
+        whose: sample.attribution.map_or("", |a| whose(a, locale)),
         status: sample.http_status,
         request_id: sample.request_id,
         error: sample.error,
         answer: sample.answer,
         stages: reached
             .into_iter()
-            .filter_map(|(name, ms)| Some((name, latency(ms?))))
+            .filter_map(|(name, ms)| Some((name, locale.latency(ms?))))
             .collect(),
         facts: facts.join(" · "),
     }
 }
 
-fn facts(endpoint: &Endpoint, good: Option<&Sample>) -> Vec<(&'static str, String)> {
+fn facts(
+    endpoint: &Endpoint,
+    good: Option<&Sample>,
+    locale: &Locale,
+) -> Vec<(&'static str, String)> {
+    let (title, api) = (endpoint.domain_title(), endpoint.api);
     let mut facts = vec![
         (
-            "Provider",
-            format!("{}, API {}", endpoint.domain_title(), endpoint.api),
+            locale.say("Provider"),
+            text!(locale, "{title}, API {api}", title, api),
         ),
         // Neither query nor credentials: a URL can carry keys.
         (
-            "At",
+            locale.say("Address"),
             format!(
                 "{}://{}{}",
                 endpoint.base_url.scheme(),
@@ -848,70 +923,89 @@ fn facts(endpoint: &Endpoint, good: Option<&Sample>) -> Vec<(&'static str, Strin
             .and_then(|s| s.response_model.as_ref())
             .filter(|answered| *answered != model);
         facts.push((
-            "Model",
-            answered.map_or_else(|| model.clone(), |a| format!("{model}, answered by {a}")),
-        ));
-    }
-    let every = format::seconds(endpoint.interval.as_secs_f64());
-    let how = if endpoint.connection == Connection::Fresh {
-        "a fresh connection"
-    } else {
-        "a kept connection"
-    };
-    facts.push(("Probed", format!("every {every}, over {how}")));
-    if let Some(price) = endpoint.price {
-        facts.push((
-            "Price",
-            format!(
-                "${} in, ${} out per million tokens",
-                price.input, price.output
+            locale.say("Model"),
+            answered.map_or_else(
+                || model.clone(),
+                |answered| text!(locale, "{model}, answered by {answered}", model, answered),
             ),
         ));
     }
-    if let Some(group) = &endpoint.group {
-        facts.push(("Group", group.clone()));
+    let every = locale.duration(endpoint.interval.as_secs_f64());
+    facts.push((
+        locale.say("Probed"),
+        if endpoint.connection == Connection::Fresh {
+            text!(locale, "every {every}, over a fresh connection", every)
+        } else {
+            text!(locale, "every {every}, over a kept connection", every)
+        },
+    ));
+    if let Some(price) = endpoint.price {
+        let (input, output) = (
+            locale.decimal(price.input, 4),
+            locale.decimal(price.output, 4),
+        );
+        facts.push((
+            locale.say("Price"),
+            text!(
+                locale,
+                "${input} in, ${output} out per million tokens",
+                input,
+                output
+            ),
+        ));
     }
     let Some(good) = good else { return facts };
     let connection = [
         good.http_version.clone(),
         good.remote_addr.clone(),
-        good.edge.as_ref().map(|e| format!("edge {e}")),
+        good.edge
+            .as_ref()
+            .map(|edge| text!(locale, "edge {edge}", edge)),
     ];
     let connection: Vec<_> = connection.into_iter().flatten().collect();
     if !connection.is_empty() {
-        facts.push(("Connection", connection.join(", ")));
+        facts.push((locale.say("Connection"), connection.join(", ")));
     }
-    facts.push((
-        "TLS",
-        good.tls_ms.map_or("none".to_owned(), |ms| {
-            format!("handshake in {}", latency(ms))
-        }),
-    ));
+    let tls = match good.tls_ms {
+        None => locale.say("none").to_owned(),
+        Some(ms) => {
+            let ms = locale.latency(ms);
+            text!(locale, "handshake in {ms}", ms)
+        }
+    };
+    facts.push(("TLS", tls));
     if let Some(ms) = good.server_ms {
-        facts.push(("Provider’s own time", latency(ms)));
+        facts.push((locale.say("Provider’s own time"), locale.latency(ms)));
     }
     if let Some(fingerprint) = &good.system_fingerprint {
-        facts.push(("Fingerprint", fingerprint.clone()));
+        facts.push((locale.say("Fingerprint"), fingerprint.clone()));
     }
-    let left = |n: Option<i64>, what: &str| n.map(|n| format!("{} {what}", grouped(n)));
-    let left: Vec<_> = [
-        left(good.ratelimit_remaining_requests, "requests"),
-        left(good.ratelimit_remaining_tokens, "tokens"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let mut left = Vec::new();
+    if let Some(n) = good.ratelimit_remaining_requests {
+        let n = locale.number(n);
+        left.push(text!(locale, "{n} requests left", n));
+    }
+    if let Some(n) = good.ratelimit_remaining_tokens {
+        let n = locale.number(n);
+        left.push(text!(locale, "{n} tokens left", n));
+    }
     if !left.is_empty() {
-        facts.push(("Rate limit", format!("{} left", left.join(", "))));
+        facts.push((locale.say("Rate limit"), left.join(", ")));
     }
     if let (Some(input), Some(output)) = (good.input_tokens, good.output_tokens) {
         let cost = good
             .cost_usd
-            .map(|usd| format!(", {}", dollars(usd)))
+            .map(|usd| format!(", {}", locale.money(usd)))
             .unwrap_or_default();
         facts.push((
-            "Last good probe",
-            format!("{input} tokens in, {output} out{cost}"),
+            locale.say("Last good probe"),
+            text!(
+                locale,
+                "{input} tokens in, {output} out{cost}",
+                input,
+                output,
+                cost
+            ),
         ));
     }
     facts

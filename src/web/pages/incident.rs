@@ -13,13 +13,12 @@ use super::index::IncidentLine;
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::config::ChannelKind;
 use crate::store::{NotificationRow, SamplePage, Store, StoreError};
-use crate::web::format::{
-    self, counts, duration, latency, listed, percent, severity, title_of, whose_fault,
-};
+use crate::web::format::{self, counts, duration, listed, severity, title_of, whose_fault};
 use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Attribution, Incident, Outcome, Sample, Snapshot, Timestamp};
+use llmwatch_core::model::{Attribution, Fault, Incident, Outcome, Sample, Snapshot, Timestamp};
+use llmwatch_core::text;
 
 /// Incidents on one page of the list.
 const PAGE: u32 = 50;
@@ -67,17 +66,20 @@ pub(super) async fn list(
         .iter()
         .filter_map(|data| serde_json::from_str(data).ok())
         .collect();
+    let title = Locale::of(&view.config.borrow()).say("Incidents");
+    let frame = Frame::new(&view, &snapshot, title, reader);
+    let locale = frame.locale;
     let page = ListPage {
         frame: Frame {
             here: "/incidents",
-            ..Frame::new(&view, &snapshot, "Incidents", reader)
+            ..frame
         },
         older: incidents.last().map(|i| i.number).filter(|_| full),
         newest: before.is_none(),
         incidents: incidents
             .iter()
             .map(|i| summary::incident_for(reader, current(i, &snapshot)))
-            .map(|i| IncidentLine::new(&i))
+            .map(|i| IncidentLine::new(&i, &snapshot, &locale))
             .collect(),
     };
     html(&page, &request)
@@ -151,7 +153,7 @@ pub(super) async fn page(
 ) -> Response {
     let number = number.ok().and_then(|Path(number)| number.parse().ok());
     let Some(number) = number else {
-        return Problem::Missing("incident").page(&view, &request, reader);
+        return Problem::Missing("There is no such incident.").page(&view, &request, reader);
     };
     let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
     let read = view.store.run_blocking(move |store| {
@@ -169,16 +171,15 @@ pub(super) async fn page(
         Ok(Some((incident, notified, first))) => {
             let incident = summary::incident_for(reader, current(&incident, &snapshot));
             let first = if reader.sees_all() { first } else { Vec::new() };
+            let frame = Frame::new(&view, &snapshot, "", reader);
+            let locale = frame.locale;
             let state = if incident.resolved_at.is_some() {
-                ("resolved", "ok")
+                (locale.say("resolved"), "ok")
             } else {
-                (severity(&incident), class(incident.status))
+                (severity(&incident, &locale), class(incident.status))
             };
-            let frame = Frame::new(&view, &snapshot, "", reader).with_state(
-                &format!("Incident {number}"),
-                state.0,
-                state.1,
-            );
+            let title = text!(&locale, "Incident {number}", number);
+            let frame = frame.with_state(&title, state.0, state.1);
             let frame = Frame {
                 description: incident.title.clone(),
                 ..frame
@@ -191,7 +192,7 @@ pub(super) async fn page(
             };
             html(&render(frame, shown, &snapshot), &request)
         }
-        Ok(None) => Problem::Missing("incident").page(&view, &request, reader),
+        Ok(None) => Problem::Missing("There is no such incident.").page(&view, &request, reader),
         Err(error) => Problem::from(error).page(&view, &request, reader),
     }
 }
@@ -237,20 +238,19 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
         reader,
     } = shown;
     let open = incident.resolved_at.is_none();
+    let locale = &frame.locale;
     let evidence = &incident.evidence;
     let faults: Vec<_> = evidence
         .faults_by_count()
         .into_iter()
-        .map(|(fault, n)| (fault.to_string(), n, fault.describe()))
+        .map(|(fault, n)| (fault.to_string(), n, locale.say(fault.describe())))
         .collect();
-    let last = evidence.samples.iter().rev();
+    let last = evidence.samples.iter();
     let is_first = |at: Timestamp| first.iter().any(|f| f.started_at == at);
     let samples = last.filter(|s| !is_first(s.started_at)).map(|s| Bad {
         at: s.started_at,
         endpoint: s.endpoint.clone(),
-        what: s
-            .fault
-            .map_or("slow".to_owned(), |f| format!("{f}, {}", f.describe())),
+        what: what(s.fault, locale),
         status: s.http_status,
         request_id: s.request_id.clone(),
         error: s.error.clone(),
@@ -262,19 +262,22 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
         Vec::new()
     };
     let alternatives = alternatives.into_iter().take(5).map(|a| {
-        let speed = a
-            .first_token_ms_p50
-            .map_or(String::new(), |ms| format!(", first token {}", latency(ms)));
-        let kept = a.availability_24h.map_or(String::new(), |v| {
-            format!(", {} available in 24 hours", percent(v))
-        });
-        (a.endpoint, format!("{}{speed}{kept}", a.title))
+        let mut detail = a.title;
+        if let Some(ms) = a.first_token_ms_p50 {
+            let ms = locale.latency(ms);
+            detail += &text!(locale, ", first token {ms}", ms);
+        }
+        if let Some(share) = a.availability_24h {
+            let share = locale.percent(share);
+            detail += &text!(locale, ", {share} available in 24 hours", share);
+        }
+        (a.endpoint, detail)
     });
     IncidentPage {
         class: if open { class(incident.status) } else { "ok" },
-        severity: severity(&incident),
-        cause: format::cause(&incident),
-        counts: counts(&incident),
+        severity: severity(&incident, locale),
+        cause: format::cause(&incident, locale),
+        counts: counts(&incident, locale),
         open,
         provider: title_of(snapshot, &incident).to_owned(),
         facts: facts(&incident, &frame),
@@ -282,7 +285,7 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
         why: if format::is_summary(&incident) {
             ""
         } else {
-            why(incident.attribution)
+            why(incident.attribution, locale)
         },
         endpoints: incident
             .endpoints
@@ -290,23 +293,29 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
             .map(|name| (name.clone(), known(name)))
             .collect(),
         samples: samples.collect(),
-        first: first.iter().map(bad).collect(),
+        first: first.iter().map(|s| bad(s, locale)).collect(),
         alternatives: alternatives.collect(),
-        official: official(&incident),
-        names: listed(&incident.endpoints, 3),
+        official: official(&incident, locale),
+        names: listed(&incident.endpoints, 3, locale),
         faults,
         incident,
         frame,
     }
 }
 
-fn bad(sample: &Sample) -> Bad {
+/// "http.5xx, server error".
+fn what(fault: Option<Fault>, locale: &Locale) -> String {
+    fault.map_or_else(
+        || locale.say("slow").to_owned(),
+        |f| format!("{f}, {}", locale.say(f.describe())),
+    )
+}
+
+fn bad(sample: &Sample, locale: &Locale) -> Bad {
     Bad {
         at: sample.started_at,
         endpoint: sample.endpoint.clone(),
-        what: sample
-            .fault
-            .map_or("slow".to_owned(), |f| format!("{f}, {}", f.describe())),
+        what: what(sample.fault, locale),
         status: sample.http_status,
         request_id: sample.request_id.clone(),
         error: sample.error.clone(),
@@ -314,20 +323,22 @@ fn bad(sample: &Sample) -> Bad {
 }
 
 fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
+    let locale = &frame.locale;
     let evidence = &incident.evidence;
+    let detected = between(incident.started_at, incident.opened_at, locale);
     let mut facts = vec![
-        ("Started", frame.in_full(&incident.started_at)),
+        (locale.say("Started"), frame.in_full(&incident.started_at)),
         (
-            "Detected",
-            format!(
-                "{} after the first failed probe",
-                between(incident.started_at, incident.opened_at)
-            ),
+            locale.say("Detected"),
+            text!(locale, "{detected} after the first failed probe", detected),
         ),
-        ("Duration", duration(incident)),
-        ("Attributed to", whose_fault(incident).to_owned()),
-        ("Cause", format::cause(incident)),
-        ("Probes", counts(incident)),
+        (locale.say("Duration"), duration(incident, locale)),
+        (
+            locale.say("Attributed to"),
+            whose_fault(incident, locale).to_owned(),
+        ),
+        (locale.say("Cause"), format::cause(incident, locale)),
+        (locale.say("Probes"), counts(incident, locale)),
     ];
     if format::is_summary(incident) {
         facts.retain(|(_, value)| !value.is_empty());
@@ -337,47 +348,56 @@ fn facts(incident: &Incident, frame: &Frame) -> Vec<(&'static str, String)> {
         && incident.attribution == Attribution::Provider
         && !incident.cause.is_slow()
     {
-        facts.push(("Usual failure rate", Locale::default().failure_rate(rate)));
+        facts.push((locale.say("Usual failure rate"), locale.failure_rate(rate)));
     }
-    if let Some(typical) = evidence.first_token_ms.typical {
-        let now = evidence
-            .first_token_ms
-            .now
-            .map_or("none".to_owned(), latency);
-        facts.push((
-            "First token",
-            format!("usually {}, last {now}", latency(typical)),
-        ));
+    if let Some(usual) = evidence.first_token_ms.typical {
+        let usual = locale.latency(usual);
+        let text = match evidence.first_token_ms.now {
+            Some(last) => {
+                let last = locale.latency(last);
+                text!(locale, "usually {usual}, last {last}", usual, last)
+            }
+            None => text!(locale, "usually {usual}, last none", usual),
+        };
+        facts.push((locale.say("First token"), text));
     }
     if let Some(ms) = evidence.worst_total_ms {
-        facts.push(("Longest wait", latency(ms)));
+        facts.push((locale.say("Longest wait"), locale.latency(ms)));
     }
     facts
 }
 
 /// What the vendor's own page said, and where.
-fn official(incident: &Incident) -> Option<(String, Option<String>)> {
+fn official(incident: &Incident, locale: &Locale) -> Option<(String, Option<String>)> {
     let official = &incident.official;
-    let status = official.status?.as_str();
+    let status = locale.status(official.status?);
     let text = match (&official.incident, official.lead_s) {
         (Some(title), Some(lead)) if lead >= 0.0 => {
-            format!(
-                "“{title}”, published {} after we opened this",
-                format::seconds(lead)
+            let lead = locale.duration(lead);
+            text!(
+                locale,
+                "“{title}”, published {lead} after we opened this",
+                title,
+                lead
             )
         }
-        (Some(title), Some(lead)) => format!(
-            "“{title}”, published {} before we opened this",
-            format::seconds(-lead)
-        ),
+        (Some(title), Some(lead)) => {
+            let lead = locale.duration(-lead);
+            text!(
+                locale,
+                "“{title}”, published {lead} before we opened this",
+                title,
+                lead
+            )
+        }
         (Some(title), None) => format!("“{title}”"),
-        (None, _) => format!("{status}, no incident posted"),
+        (None, _) => text!(locale, "{status}, no incident posted", status),
     };
     Some((text, official.url.as_deref().and_then(web_url)))
 }
 
-fn between(from: Timestamp, to: Timestamp) -> String {
-    format::seconds(to.since_ms(from).max(0) as f64 / 1000.0)
+fn between(from: Timestamp, to: Timestamp, locale: &Locale) -> String {
+    locale.duration(to.since_ms(from).max(0) as f64 / 1000.0)
 }
 
 /// What happened, in order and grouped by day: here, at the receivers and on the vendor's page.
@@ -387,33 +407,34 @@ fn timeline(
     frame: &Frame,
     reader: Reader,
 ) -> Vec<TimelineDay> {
+    let locale = &frame.locale;
     let moment = |at: Timestamp, class, what: &str, detail: String| {
         let sign = if at < incident.started_at { "−" } else { "+" };
         let offset = at.since_ms(incident.started_at).abs() as f64 / 1000.0;
         Moment {
             at,
-            time: format::time_of_day(at, frame.zone),
-            after: format!("{sign}{}", format::seconds(offset)),
+            time: format::time_of_day(at, locale),
+            after: format!("{sign}{}", locale.duration(offset)),
             class,
             what: what.to_owned(),
             detail,
         }
     };
     let first = if incident.cause.is_slow() {
-        "First slow probe"
+        locale.say("First slow probe")
     } else {
-        "First failed probe"
+        locale.say("First failed probe")
     };
     let mut moments = vec![
         moment(incident.started_at, "slow", first, String::new()),
         moment(
             incident.opened_at,
             "bad",
-            "Incident opened",
+            locale.say("Incident opened"),
             if format::is_summary(incident) {
                 String::new()
             } else {
-                "enough evidence".to_owned()
+                locale.say("enough evidence").to_owned()
             },
         ),
     ];
@@ -428,17 +449,19 @@ fn timeline(
         let by = if ack.by.is_empty() {
             String::new()
         } else {
-            format!("by {}", ack.by)
+            let by = &ack.by;
+            text!(locale, "by {by}", by)
         };
         let detail = [by, ack.note.clone()];
         let detail: Vec<_> = detail.into_iter().filter(|d| !d.is_empty()).collect();
-        moments.push(moment(ack.at, "rest", "Acknowledged", detail.join(": ")));
+        let what = locale.say("Acknowledged");
+        moments.push(moment(ack.at, "rest", what, detail.join(": ")));
     }
     for note in &incident.notes {
         let what = match note.by.as_str() {
-            "" => "Note".to_owned(),
-            by if reader.sees_all() => format!("Note by {by}"),
-            _ => "Note".to_owned(),
+            "" => locale.say("Note").to_owned(),
+            by if reader.sees_all() => text!(locale, "Note by {by}", by),
+            _ => locale.say("Note").to_owned(),
         };
         moments.push(moment(note.at, "rest", &what, note.text.clone()));
     }
@@ -447,24 +470,25 @@ fn timeline(
         moments.push(moment(
             at,
             "none",
-            "Posted on the vendor’s status page",
+            locale.say("Posted on the vendor’s status page"),
             detail,
         ));
     }
     if let Some(at) = incident.resolved_at {
         let what = if incident.is_new_normal() {
-            "Closed: still slow, now the usual latency"
+            locale.say("Closed: still slow, now the usual latency")
         } else {
-            "Resolved"
+            locale.say("Resolved")
         };
-        let detail = format!("after {}", format::seconds(incident.duration_s));
+        let lasted = locale.duration(incident.duration_s);
+        let detail = text!(locale, "after {lasted}", lasted);
         moments.push(moment(at, "ok", what, detail));
     }
     // Stable: what happened in one moment stays in the order of the decisions.
     moments.sort_by_key(|m| m.at);
     let mut days: Vec<TimelineDay> = Vec::new();
     for moment in moments {
-        let day = format::day(moment.at, frame.zone);
+        let day = locale.date_full(moment.at);
         match days.last_mut() {
             Some(last) if last.day == day => last.moments.push(moment),
             _ => days.push(TimelineDay {
@@ -483,18 +507,28 @@ fn delivery(
     reader: Reader,
 ) -> (&'static str, String, String) {
     let kind = one.r#type.rsplit('.').next().unwrap_or_default();
-    let channel = &one.channel;
+    let (channel, locale) = (&one.channel, &frame.locale);
     let (class, what) = match one.state.as_str() {
-        "sent" => ("ok", format!("Notified {channel}: {kind}")),
-        "pending" => ("none", format!("Waiting to notify {channel}: {kind}")),
-        _ => ("bad", format!("Could not notify {channel}: {kind}")),
+        "sent" => (
+            "ok",
+            text!(locale, "Notified {channel}: {kind}", channel, kind),
+        ),
+        "pending" => (
+            "none",
+            text!(locale, "Waiting to notify {channel}: {kind}", channel, kind),
+        ),
+        _ => (
+            "bad",
+            text!(locale, "Could not notify {channel}: {kind}", channel, kind),
+        ),
     };
     let mut details = Vec::new();
     if reader.sees_recipients() {
         details.extend(recipients(channel, frame));
     }
     if one.attempts > 1 {
-        details.push(format!("{} attempts", one.attempts));
+        let n = one.attempts;
+        details.push(text!(locale, "{n} attempts", n));
     }
     if reader.sees_recipients() && one.state != "sent" {
         details.extend(one.error.clone());
@@ -513,15 +547,16 @@ fn recipients(channel: &str, frame: &Frame) -> Option<String> {
                 .chain(&email.cc)
                 .map(ToString::to_string)
                 .collect();
-            Some(format!("to {}", listed(&all, 5)))
+            let (locale, all) = (&frame.locale, listed(&all, 5, &frame.locale));
+            Some(text!(locale, "to {all}", all))
         }
         ChannelKind::Webhook(_) => None,
     }
 }
 
 /// Why it is attributed so.
-fn why(attribution: Attribution) -> &'static str {
-    match attribution {
+fn why(attribution: Attribution, locale: &Locale) -> &'static str {
+    locale.say(match attribution {
         Attribution::Provider => {
             "Its API failed or was slow while this machine’s network worked. This counts as downtime of the provider."
         }
@@ -532,5 +567,5 @@ fn why(attribution: Attribution) -> &'static str {
             "This machine could not reach it, because of its network, resolver, clock or resources. This does not count as \
              downtime of the provider."
         }
-    }
+    })
 }

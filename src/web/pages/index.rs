@@ -1,5 +1,7 @@
 //! The index page: the state in one sentence, the problems worst first, then every endpoint with its last 90 days.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -12,13 +14,17 @@ use super::history::{DAYS, Day, HOUR_MS, History, incidents};
 use super::notices::{self, AdviceGroup, Notice};
 use super::{Frame, Problem, View, class, html, web_url};
 use crate::web::format::{
-    self, Headline, count, dollars, duration, headline, latency, pending, percent, severity,
-    whose_fault,
+    self, Headline, cause, duration, headline, pending, severity, title_of, whose_fault,
 };
 use crate::web::place::Place;
 use crate::web::reader::Reader;
 use crate::web::summary;
-use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{
+    AlertState, Attribution, EndpointView, Incident, Snapshot, Status, Timestamp,
+};
+use llmwatch_core::report::routing::rank;
+use llmwatch_core::text;
 
 /// The hours that a sparkline shows.
 const HOURS: usize = 24;
@@ -30,6 +36,10 @@ const DAYS_IN_TEXT: usize = 5;
 const ALL_OPEN: usize = 8;
 /// A provider with more endpoints shows only those with problems until it is chosen.
 const LONG: usize = 15;
+/// The same where there are more endpoints than fit on a few screens.
+const LONG_AMONG_MANY: usize = 6;
+/// From so many endpoints on.
+const MANY: usize = 40;
 /// Rows of one provider that are sent at all; beyond that the filter finds them.
 const MOST_ROWS: usize = 300;
 /// Problems that are listed before the rest is collapsed.
@@ -68,6 +78,7 @@ struct IndexPage {
     only_problems: bool,
     is_filtered: bool,
     providers: Vec<ProviderBlock>,
+    groups: Vec<GroupLine>,
     incidents: Vec<IncidentLine>,
     gaps: String,
     width: usize,
@@ -78,6 +89,12 @@ struct IndexPage {
     spent: String,
     budget: String,
     spent_percent: u32,
+}
+
+/// A group of alternatives.
+struct GroupLine {
+    name: String,
+    detail: String,
 }
 
 /// One thing that is wrong now.
@@ -105,6 +122,8 @@ struct ProviderBlock {
     bars_text: String,
     official: Option<VendorStatus>,
     is_open: bool,
+    /// Whether the headings of its columns repeat those of the provider above.
+    repeats_head: bool,
     rows: Vec<Row>,
     /// How many endpoints are not shown, and the link that shows them.
     hidden: Option<(String, String)>,
@@ -138,11 +157,11 @@ struct Pair {
     p95: String,
 }
 
-impl From<MedianAndP95> for Pair {
-    fn from(spread: MedianAndP95) -> Self {
+impl Pair {
+    fn new(spread: MedianAndP95, locale: &Locale) -> Self {
         Self {
-            p50: latency(spread.p50),
-            p95: latency(spread.p95),
+            p50: locale.latency(spread.p50),
+            p95: locale.latency(spread.p95),
         }
     }
 }
@@ -151,7 +170,8 @@ impl From<MedianAndP95> for Pair {
 pub(super) struct IncidentLine {
     pub(super) number: u64,
     pub(super) open: bool,
-    pub(super) title: String,
+    pub(super) subject: String,
+    pub(super) cause: String,
     pub(super) severity: &'static str,
     pub(super) class: &'static str,
     pub(super) whose: &'static str,
@@ -160,16 +180,27 @@ pub(super) struct IncidentLine {
 }
 
 impl IncidentLine {
-    pub(super) fn new(incident: &Incident) -> Self {
+    pub(super) fn new(incident: &Incident, snapshot: &Snapshot, locale: &Locale) -> Self {
         let open = incident.resolved_at.is_none();
+        let cause = cause(incident, locale);
         Self {
             number: incident.number,
             open,
-            title: incident.title.clone(),
-            severity: severity(incident),
+            // A summary, and what was removed from the configuration, is what its title says.
+            subject: if cause.is_empty() || incident.removed {
+                incident.title.clone()
+            } else {
+                format::subject(title_of(snapshot, incident), incident, locale)
+            },
+            cause,
+            severity: severity(incident, locale),
             class: if open { class(incident.status) } else { "none" },
-            whose: whose_fault(incident),
-            duration: duration(incident),
+            whose: if incident.attribution == Attribution::Provider {
+                ""
+            } else {
+                whose_fault(incident, locale)
+            },
+            duration: duration(incident, locale),
             started_at: incident.started_at,
         }
     }
@@ -252,21 +283,30 @@ fn render(
         provider: asked.provider.as_deref(),
         total: snapshot.endpoints.len(),
     };
-    let mut problems: Vec<_> = format::problems(snapshot)
+    let locale = frame.locale;
+    let mut problems: Vec<_> = format::problems(snapshot, &locale)
         .into_iter()
-        .map(|p| problem_line(p, &frame.root))
+        .map(|p| problem_line(p, &frame.root, &locale))
         .collect();
+    // One alternative for everything stands in the headline.
+    if let [first, rest @ ..] = problems.as_mut_slice()
+        && rest.iter().all(|p| p.instead == first.instead)
+    {
+        for problem in &mut problems {
+            problem.instead = None;
+        }
+    }
     let more_problems = problems.split_off(problems.len().min(FIRST_PROBLEMS));
     let resolved = last.iter().filter(|i| i.resolved_at.is_some());
-    let headline = headline(snapshot, frame.zone);
+    let headline = headline(snapshot, &locale);
     let budget = frame.config.budget.daily_usd;
     let has_endpoints = !snapshot.endpoints.is_empty();
     IndexPage {
         places: places(snapshot, asked.location.as_deref()),
-        matrix: matrix(snapshot),
+        matrix: matrix(snapshot, &locale),
         class: match (headline.status, problems.first()) {
             (Status::Operational, Some(_)) => "wait",
-            (Status::Unknown, Some(problem)) if problem.class == "wait" => "wait",
+            (Status::Unknown, Some(problem)) => problem.class,
             (status, _) => class(status),
         },
         headline,
@@ -279,25 +319,61 @@ fn render(
             .max(),
         notices: notices::of_all(snapshot, &frame),
         advice: notices::advice(snapshot),
+        groups: if frame.sees_all {
+            groups(snapshot, &locale)
+        } else {
+            Vec::new()
+        },
         providers: providers(&frame, snapshot, &selection, history),
         is_filtered: selection.is_filtered(),
         filter: filter.to_owned(),
         only_problems: selection.only_problems,
-        incidents: resolved.map(IncidentLine::new).collect(),
+        incidents: resolved
+            .map(|i| IncidentLine::new(i, snapshot, &locale))
+            .collect(),
         gaps: chart::gaps(DAYS),
         width: DAYS * chart::BAR,
-        first_day: history.first_day.to_datetime().format("%-d %b").to_string(),
-        endpoints: count(snapshot.endpoints.len(), "endpoint"),
+        first_day: utc(&locale).day_tick(history.first_day),
+        endpoints: format::endpoints(snapshot.endpoints.len(), &locale),
         has_endpoints,
         has_tools: snapshot.endpoints.len() > ALL_OPEN || selection.is_filtered(),
-        spent: dollars(snapshot.spent_today_usd),
-        budget: dollars(budget),
+        spent: locale.money(snapshot.spent_today_usd),
+        budget: locale.money(budget),
         spent_percent: if budget > 0.0 {
             (snapshot.spent_today_usd / budget * 100.0).clamp(0.0, 100.0) as u32
         } else {
             0
         },
         frame,
+    }
+}
+
+/// Each group of at least two endpoints, and the one to use now.
+fn groups(snapshot: &Snapshot, locale: &Locale) -> Vec<GroupLine> {
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for group in snapshot.endpoints.iter().filter_map(|e| e.group.as_deref()) {
+        *sizes.entry(group).or_default() += 1;
+    }
+    sizes.retain(|_, n| *n > 1);
+    let line = |(group, n): (&str, usize)| {
+        let endpoints = format::endpoints(n, locale);
+        let chosen = rank(snapshot, Some(group)).and_then(|r| r.endpoint);
+        GroupLine {
+            name: group.to_owned(),
+            detail: match chosen {
+                Some(name) => text!(locale, "{endpoints}, now {name}", endpoints, name),
+                None => text!(locale, "{endpoints}, none is healthy", endpoints),
+            },
+        }
+    };
+    sizes.into_iter().map(line).collect()
+}
+
+/// Days are UTC's wherever the reader is.
+pub(super) fn utc(locale: &Locale) -> Locale {
+    Locale {
+        timezone: chrono_tz::UTC,
+        ..*locale
     }
 }
 
@@ -313,7 +389,7 @@ fn places(snapshot: &Snapshot, chosen: Option<&str>) -> Vec<(String, bool)> {
     names.map(|name| (name.clone(), is_chosen(name))).collect()
 }
 
-fn matrix(snapshot: &Snapshot) -> Vec<MatrixRow> {
+fn matrix(snapshot: &Snapshot, locale: &Locale) -> Vec<MatrixRow> {
     if snapshot.locations.len() < 2 {
         return Vec::new();
     }
@@ -324,8 +400,8 @@ fn matrix(snapshot: &Snapshot) -> Vec<MatrixRow> {
             .iter()
             .map(|location| {
                 let own = endpoint.locations.iter().find(|l| l.location == *location);
-                own.map_or(("none", "not probed"), |l| {
-                    (class(l.status), l.status.as_str())
+                own.map_or(("none", locale.say("not probed")), |l| {
+                    (class(l.status), locale.status(l.status))
                 })
             })
             .collect(),
@@ -333,15 +409,16 @@ fn matrix(snapshot: &Snapshot) -> Vec<MatrixRow> {
     snapshot.endpoints.iter().map(row).collect()
 }
 
-fn problem_line(problem: format::Problem, root: &str) -> ProblemLine {
+fn problem_line(problem: format::Problem, root: &str, locale: &Locale) -> ProblemLine {
     let href = match problem.number {
         Some(number) => format!("{root}/incidents/{number}"),
         None => format!("{root}/endpoints/{}", problem.endpoint),
     };
-    let detail = match (problem.so_far.as_str(), problem.counts.as_str()) {
-        ("", counts) => counts.to_owned(),
-        (so_far, "") => format!("for {so_far}"),
-        (so_far, counts) => format!("for {so_far}, {counts}"),
+    let (so_far, counts) = (problem.so_far, problem.counts);
+    let detail = match (so_far.is_empty(), counts.is_empty()) {
+        (true, _) => counts,
+        (false, true) => text!(locale, "for {so_far}", so_far),
+        (false, false) => text!(locale, "for {so_far}, {counts}", so_far, counts),
     };
     ProblemLine {
         class: problem.status.map_or("wait", class),
@@ -377,15 +454,19 @@ impl Selection<'_> {
 }
 
 fn has_problem(endpoint: &EndpointView) -> bool {
-    endpoint.status != Status::Operational || pending(endpoint).is_some()
+    endpoint.status != Status::Operational || is_pending(endpoint)
+}
+
+fn is_pending(endpoint: &EndpointView) -> bool {
+    endpoint.alert.state == AlertState::Pending
 }
 
 /// Worst first; what is only pending before what works.
-fn rank(endpoint: &EndpointView) -> u8 {
+fn row_rank(endpoint: &EndpointView) -> u8 {
     match endpoint.status {
         Status::Outage => 0,
         Status::Degraded => 1,
-        _ if pending(endpoint).is_some() => 2,
+        _ if is_pending(endpoint) => 2,
         Status::Unknown => 3,
         Status::Maintenance => 4,
         Status::Operational => 5,
@@ -410,13 +491,21 @@ fn providers(
         }
     }
     for (_, members) in &mut groups {
-        members.sort_by_key(|e| rank(e));
+        members.sort_by_key(|e| row_rank(e));
     }
-    groups.sort_by_key(|(_, members)| members.first().map_or(u8::MAX, |e| rank(e)));
-    groups
+    groups.sort_by_key(|(_, members)| members.first().map_or(u8::MAX, |e| row_rank(e)));
+    let mut blocks: Vec<_> = groups
         .into_iter()
         .map(|(title, members)| block(frame, snapshot, selection, history, title, &members))
-        .collect()
+        .collect();
+    // The columns stand one below the other: one heading says what they are.
+    let with_rows = blocks
+        .iter_mut()
+        .filter(|b| b.is_open && !b.rows.is_empty());
+    for block in with_rows.skip(1) {
+        block.repeats_head = true;
+    }
+    blocks
 }
 
 fn block(
@@ -433,7 +522,13 @@ fn block(
     }
     let problems = members.iter().filter(|e| has_problem(e)).count();
     let is_open = problems > 0 || selection.is_filtered() || selection.total <= ALL_OPEN;
-    let wanted = if selection.is_filtered() || members.len() <= LONG {
+    let long = if selection.total >= MANY {
+        LONG_AMONG_MANY
+    } else {
+        LONG
+    };
+    let locale = &frame.locale;
+    let wanted = if selection.is_filtered() || members.len() <= long {
         MOST_ROWS
     } else {
         problems
@@ -443,26 +538,29 @@ fn block(
     let encoded: String = url::form_urlencoded::byte_serialize(title.as_bytes()).collect();
     let hidden = (left > 0 && members.len() <= MOST_ROWS).then(|| {
         let text = if shown.is_empty() {
-            format!("Show {}", count(left, "endpoint"))
+            let endpoints = format::endpoints(left, locale);
+            text!(locale, "Show {endpoints}", endpoints)
         } else {
-            format!("Show {left} more")
+            text!(locale, "Show {left} more", left)
         };
         (text, format!("{}/?provider={encoded}", frame.root))
     });
     let hidden = hidden.or_else(|| {
-        let text = format!("{} more: filter by name", count(left, "endpoint"));
+        let endpoints = format::endpoints(left, locale);
+        let text = text!(locale, "{endpoints} more: filter by name", endpoints);
         (left > 0).then(|| (text, format!("{}/?provider={encoded}#q", frame.root)))
     });
     ProviderBlock {
         id: format!("provider-{encoded}"),
         title: title.to_owned(),
         class: members.first().map_or("none", |e| row_class(e)),
-        summary: summary(members, problems),
-        availability: availability(&sum.0).map_or("–".to_owned(), percent),
+        summary: summary(members, problems, locale),
+        availability: availability(&sum.0).map_or("–".to_owned(), |a| locale.percent(a)),
         bars: chart::bars(&sum.0, history.first_day, DAYS),
-        bars_text: bars_text(&sum.0),
-        official: official(snapshot, title).filter(|_| frame.sees_all),
+        bars_text: bars_text(&sum.0, locale),
+        official: official(snapshot, title, locale).filter(|_| frame.sees_all),
         is_open,
+        repeats_head: false,
         rows: shown
             .iter()
             .map(|e| row(e, snapshot, history, frame))
@@ -471,18 +569,16 @@ fn block(
     }
 }
 
-/// "12 endpoints, all operational", "12 endpoints: 2 outage, 1 checking".
-fn summary(members: &[&EndpointView], problems: usize) -> String {
-    let all = count(members.len(), "endpoint");
+/// "12 endpoints, all operational", "12 endpoints: 2 down, 1 checking".
+fn summary(members: &[&EndpointView], problems: usize, locale: &Locale) -> String {
+    let all = format::endpoints(members.len(), locale);
     if problems == 0 {
-        return match members.len() {
-            1 => format!("{all}, operational"),
-            _ => format!("{all}, all operational"),
-        };
+        let n = members.len();
+        return text!(locale, n => "{all}, operational", "{all}, all operational"; all);
     }
     let mut parts: Vec<(&str, usize)> = Vec::new();
     for endpoint in members.iter().filter(|e| has_problem(e)) {
-        let state = row_state(endpoint);
+        let state = row_state(endpoint, locale);
         match parts.iter_mut().find(|(s, _)| *s == state) {
             Some((_, n)) => *n += 1,
             None => parts.push((state, 1)),
@@ -492,22 +588,23 @@ fn summary(members: &[&EndpointView], problems: usize) -> String {
     format!("{all}: {}", parts.join(", "))
 }
 
-fn row_state(endpoint: &EndpointView) -> &'static str {
-    match (pending(endpoint), endpoint.status) {
-        (Some(_), _) => "checking",
-        (None, Status::Outage) => "down",
-        (None, status) => status.as_str(),
+fn row_state(endpoint: &EndpointView, locale: &Locale) -> &'static str {
+    match (is_pending(endpoint), endpoint.status) {
+        (true, _) => locale.say("checking"),
+        (false, Status::Outage) => locale.say("down"),
+        (false, status) => locale.status(status),
     }
 }
 
 fn row_class(endpoint: &EndpointView) -> &'static str {
-    match pending(endpoint) {
-        Some(_) => "wait",
-        None => class(endpoint.status),
+    if is_pending(endpoint) {
+        "wait"
+    } else {
+        class(endpoint.status)
     }
 }
 
-fn official(snapshot: &Snapshot, title: &str) -> Option<VendorStatus> {
+fn official(snapshot: &Snapshot, title: &str, locale: &Locale) -> Option<VendorStatus> {
     let page = &snapshot
         .official
         .iter()
@@ -515,7 +612,7 @@ fn official(snapshot: &Snapshot, title: &str) -> Option<VendorStatus> {
         .page;
     let url = web_url(&page.url)?;
     Some(VendorStatus {
-        status: page.status.as_str(),
+        status: locale.status(page.status),
         url,
     })
 }
@@ -531,33 +628,44 @@ fn days_of<'a>(history: &'a History, name: &str) -> &'a [Day] {
 fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &Frame) -> Row {
     let days = days_of(history, &endpoint.name);
     let pace = history.paces.get(&endpoint.name).filter(|_| frame.sees_all);
+    let locale = &frame.locale;
+    let incident = snapshot
+        .incidents
+        .iter()
+        .find(|i| i.endpoints.contains(&endpoint.name));
+    Row {
+        name: endpoint.name.clone(),
+        class: row_class(endpoint),
+        state: row_state(endpoint, locale),
+        note: note(endpoint, incident, locale),
+        incident: incident.map(|i| i.number),
+        availability: availability(days).map_or("–".to_owned(), |a| locale.percent(a)),
+        bars: chart::bars(days, history.first_day, DAYS),
+        bars_text: bars_text(days, locale),
+        spark: pace.map(|p| spark(&p.hours, frame.now)).unwrap_or_default(),
+        first_token: pace
+            .and_then(|p| p.first_token)
+            .map(|s| Pair::new(s, locale)),
+        total: pace.and_then(|p| p.total).map(|s| Pair::new(s, locale)),
+    }
+}
+
+/// Why it is not operational, the cause before any count; else the model.
+fn note(endpoint: &EndpointView, incident: Option<&Incident>, locale: &Locale) -> String {
+    if let Some(counts) = pending(endpoint, locale) {
+        return text!(locale, "checking: {counts}", counts);
+    }
+    let of_incident = incident.map(|i| cause(i, locale)).filter(|c| !c.is_empty());
     // The heading above names the provider.
     let reason = endpoint.reason.as_ref().map(|r| {
         r.strip_prefix(&format!("{}: ", endpoint.title))
             .unwrap_or(r)
             .to_owned()
     });
-    let reason = pending(endpoint)
-        .map(|counts| format!("checking: {counts}"))
-        .or(reason);
-    let incident = snapshot
-        .incidents
-        .iter()
-        .find(|i| i.endpoints.contains(&endpoint.name));
-    let note = reason.or_else(|| endpoint.model.clone());
-    Row {
-        name: endpoint.name.clone(),
-        class: row_class(endpoint),
-        state: row_state(endpoint),
-        note: note.unwrap_or_else(|| endpoint.api.as_str().to_owned()),
-        incident: incident.map(|i| i.number),
-        availability: availability(days).map_or("–".to_owned(), percent),
-        bars: chart::bars(days, history.first_day, DAYS),
-        bars_text: bars_text(days),
-        spark: pace.map(|p| spark(&p.hours, frame.now)).unwrap_or_default(),
-        first_token: pace.and_then(|p| p.first_token).map(Pair::from),
-        total: pace.and_then(|p| p.total).map(Pair::from),
-    }
+    of_incident
+        .or(reason)
+        .or_else(|| endpoint.model.clone())
+        .unwrap_or_else(|| endpoint.api.as_str().to_owned())
 }
 
 fn spark(steps: &[(Timestamp, MedianAndP95)], now: Timestamp) -> TrendLine {
@@ -574,28 +682,32 @@ fn spark(steps: &[(Timestamp, MedianAndP95)], now: Timestamp) -> TrendLine {
 }
 
 /// The bars as text, for those who cannot see them.
-pub(super) fn bars_text(days: &[Day]) -> String {
+pub(super) fn bars_text(days: &[Day], locale: &Locale) -> String {
     let bad: Vec<_> = days.iter().filter(|d| d.failed > 0).collect();
     let measured = days.iter().filter(|d| d.counted() > 0).count();
     if measured == 0 {
-        return "Nothing was measured in 90 days.".to_owned();
+        return locale.say("Nothing was measured in 90 days.").to_owned();
     }
-    let mut text = format!("{} with data, ", count(measured, "day"));
+    let n = measured;
+    let text = text!(locale, n => "{n} day with data, ", "{n} days with data, "; n);
     if bad.is_empty() {
-        return text + "none with failures.";
+        return text + locale.say("none with failures.");
     }
-    text += &format!("{} with failures: ", count(bad.len(), "day"));
     let last = bad.iter().rev().take(DAYS_IN_TEXT).map(|day| {
-        let date = day.start().to_datetime().format("%-d %B");
-        let share = day.availability().map_or("–".to_owned(), percent);
+        let date = utc(locale).day_tick(day.start());
+        let share = day
+            .availability()
+            .map_or("–".to_owned(), |a| locale.percent(a));
         format!("{date} {share}")
     });
-    text += &last.collect::<Vec<_>>().join(", ");
-    text + if bad.len() > DAYS_IN_TEXT {
-        " and earlier ones."
+    let (n, last) = (bad.len(), last.collect::<Vec<_>>().join(", "));
+    let end = if n > DAYS_IN_TEXT {
+        locale.say(" and earlier ones.")
     } else {
         "."
-    }
+    };
+    text + &text!(locale, n => "{n} day with failures: {last}", "{n} days with failures: {last}"; n, last)
+        + end
 }
 
 #[cfg(test)]
@@ -616,8 +728,8 @@ mod tests {
         assert_eq!(sum.0, [day(1, 9, 1), day(2, 1, 0), day(3, 10, 10)]);
         assert_eq!(availability(&sum.0), Some(20.0 / 31.0));
         assert_eq!(
-            bars_text(&sum.0),
-            "3 days with data, 2 days with failures: 4 January 50%, 2 January 90%."
+            bars_text(&sum.0, &Locale::default()),
+            "3 days with data, 2 days with failures: 4 Jan 50%, 2 Jan 90%."
         );
     }
 }

@@ -14,7 +14,9 @@ use crate::store::StoreError;
 use crate::web::format;
 use crate::web::reader::Reader;
 use llmwatch_core::alerting::Confirmation;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident};
+use llmwatch_core::text;
 
 /// What is written as the name of somebody who used a link.
 const BY_LINK: &str = "link";
@@ -39,36 +41,54 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn plain(status: StatusCode, sentence: &str, detail: &str) -> Self {
+    pub(super) fn plain(status: StatusCode, sentence: String, detail: String) -> Self {
         Self {
             status,
             class: if status.is_success() { "ok" } else { "none" },
-            sentence: sentence.to_owned(),
-            detail: detail.to_owned(),
+            sentence,
+            detail,
             button: None,
         }
     }
 
-    pub(super) fn refused(error: LinkError) -> Self {
-        match error {
-            LinkError::Invalid => Self::plain(
-                StatusCode::NOT_FOUND,
-                "This link is not valid.",
-                "It is incomplete, or another monitor sent it.",
-            ),
-            LinkError::Expired => Self::plain(
-                StatusCode::GONE,
-                "This link has expired.",
-                "Links are valid for seven days.",
-            ),
-        }
+    /// A sentence and a detail that name nothing, in the reader's language.
+    pub(super) fn fixed(
+        status: StatusCode,
+        locale: &Locale,
+        (sentence, detail): (&'static str, &'static str),
+    ) -> Self {
+        let say = |text: &'static str| locale.say(text).to_owned();
+        Self::plain(status, say(sentence), say(detail))
     }
 
-    pub(super) fn unavailable() -> Self {
-        Self::plain(
+    pub(super) fn refused(error: LinkError, locale: &Locale) -> Self {
+        let (status, texts) = match error {
+            LinkError::Invalid => (
+                StatusCode::NOT_FOUND,
+                (
+                    locale.say("This link is not valid."),
+                    locale.say("It is incomplete, or another monitor sent it."),
+                ),
+            ),
+            LinkError::Expired => (
+                StatusCode::GONE,
+                (
+                    locale.say("This link has expired."),
+                    locale.say("Links are valid for seven days."),
+                ),
+            ),
+        };
+        Self::plain(status, texts.0.to_owned(), texts.1.to_owned())
+    }
+
+    pub(super) fn unavailable(locale: &Locale) -> Self {
+        Self::fixed(
             StatusCode::SERVICE_UNAVAILABLE,
-            "Nothing was changed.",
-            "The monitor cannot record it at the moment. Try again in a minute.",
+            locale,
+            (
+                "Nothing was changed.",
+                "The monitor cannot record it at the moment. Try again in a minute.",
+            ),
         )
     }
 
@@ -107,12 +127,13 @@ pub(super) async fn show(
     token: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
+    let locale = Locale::of(&view.config.borrow());
     let answer = match read(&view, token) {
-        Err(error) => Answer::refused(error),
-        Ok((Action::Acknowledge, id)) => show_incident(&view, id).await,
-        Ok((Action::Subscribe, id)) => subscribe::show_confirmation(&view, id).await,
-        Ok((Action::ConfirmDrill, id)) => show_drill(&view, id),
-        Ok((_, _)) => Answer::refused(LinkError::Invalid),
+        Err(error) => Answer::refused(error, &locale),
+        Ok((Action::Acknowledge, id)) => show_incident(&view, id, &locale).await,
+        Ok((Action::Subscribe, id)) => subscribe::show_confirmation(&view, id, &locale).await,
+        Ok((Action::ConfirmDrill, id)) => show_drill(&view, id, &locale),
+        Ok((_, _)) => Answer::refused(LinkError::Invalid, &locale),
     };
     answer.render(&view, &request)
 }
@@ -122,12 +143,13 @@ pub(super) async fn act(
     token: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
+    let locale = Locale::of(&view.config.borrow());
     let answer = match read(&view, token) {
-        Err(error) => Answer::refused(error),
-        Ok((Action::Acknowledge, id)) => acknowledge(&view, id).await,
-        Ok((Action::Subscribe, id)) => subscribe::confirm(&view, id).await,
-        Ok((Action::ConfirmDrill, id)) => confirm_drill(&view, id).await,
-        Ok((_, _)) => Answer::refused(LinkError::Invalid),
+        Err(error) => Answer::refused(error, &locale),
+        Ok((Action::Acknowledge, id)) => acknowledge(&view, id, &locale).await,
+        Ok((Action::Subscribe, id)) => subscribe::confirm(&view, id, &locale).await,
+        Ok((Action::ConfirmDrill, id)) => confirm_drill(&view, id, &locale).await,
+        Ok((_, _)) => Answer::refused(LinkError::Invalid, &locale),
     };
     answer.render(&view, &request)
 }
@@ -153,75 +175,89 @@ async fn incident(view: &View, id: Uuid) -> Result<Option<Incident>, StoreError>
     Ok(data.and_then(|data| serde_json::from_str(&data).ok()))
 }
 
-async fn show_incident(view: &View, id: Uuid) -> Answer {
+async fn show_incident(view: &View, id: Uuid, locale: &Locale) -> Answer {
     match incident(view, id).await {
-        Err(_) => Answer::unavailable(),
-        Ok(None) => Answer::refused(LinkError::Invalid),
-        Ok(Some(incident)) => described(&incident).unwrap_or_else(|| Answer {
-            status: StatusCode::OK,
-            class: class(incident.status),
-            sentence: format!("Acknowledge incident {}?", incident.number),
-            detail: format!("{}. Reminders and escalations end.", incident.title),
-            button: Some("Acknowledge"),
+        Err(_) => Answer::unavailable(locale),
+        Ok(None) => Answer::refused(LinkError::Invalid, locale),
+        Ok(Some(incident)) => described(&incident, locale).unwrap_or_else(|| {
+            let (number, title) = (incident.number, &incident.title);
+            Answer {
+                status: StatusCode::OK,
+                class: class(incident.status),
+                sentence: text!(locale, "Acknowledge incident {number}?", number),
+                detail: text!(locale, "{title}. Reminders and escalations end.", title),
+                button: Some(locale.say("Acknowledge")),
+            }
         }),
     }
 }
 
 /// The answer about an incident that cannot be acknowledged any more.
-fn described(incident: &Incident) -> Option<Answer> {
-    let number = incident.number;
+fn described(incident: &Incident, locale: &Locale) -> Option<Answer> {
+    let (number, title) = (incident.number, &incident.title);
     if let Some(done) = &incident.acknowledged {
-        let by = match done.by.as_str() {
-            "" | BY_LINK => String::new(),
-            by => format!(" by {by}"),
+        let detail = match done.by.as_str() {
+            "" | BY_LINK => text!(locale, "It was acknowledged: {title}.", title),
+            by => text!(locale, "It was acknowledged by {by}: {title}.", by, title),
         };
         return Some(Answer::plain(
             StatusCode::OK,
-            &format!("Incident {number} is already acknowledged."),
-            &format!("It was acknowledged{by}: {}.", incident.title),
+            text!(locale, "Incident {number} is already acknowledged.", number),
+            detail,
         ));
     }
     incident.resolved_at.map(|_| {
+        let lasted = format::duration(incident, locale);
         Answer::plain(
             StatusCode::OK,
-            &format!("Incident {number} is already resolved."),
-            &format!(
-                "It lasted {}: {}.",
-                format::duration(incident),
-                incident.title
-            ),
+            text!(locale, "Incident {number} is already resolved.", number),
+            text!(locale, "It lasted {lasted}: {title}.", lasted, title),
         )
     })
 }
 
-fn show_drill(view: &View, notification: Uuid) -> Answer {
+fn show_drill(view: &View, notification: Uuid, locale: &Locale) -> Answer {
     let snapshot = view.snapshot.borrow().clone();
     match snapshot.drills.message(notification) {
-        None => Answer::refused(LinkError::Invalid),
-        Some(message) if message.confirmed_at.is_some() => already_confirmed(message),
-        Some(message) => Answer {
-            status: StatusCode::OK,
-            class: "ok",
-            sentence: format!(
-                "Have you received the drill of the channel “{}”?",
-                message.channel
-            ),
-            detail: "Confirming records that alerts through this channel reach a person."
-                .to_owned(),
-            button: Some("Confirm"),
-        },
+        None => Answer::refused(LinkError::Invalid, locale),
+        Some(message) if message.confirmed_at.is_some() => already_confirmed(message, locale),
+        Some(message) => {
+            let channel = &message.channel;
+            Answer {
+                status: StatusCode::OK,
+                class: "ok",
+                sentence: text!(
+                    locale,
+                    "Have you received the drill of the channel “{channel}”?",
+                    channel
+                ),
+                detail: locale
+                    .say("Confirming records that alerts through this channel reach a person.")
+                    .to_owned(),
+                button: Some(locale.say("Confirm")),
+            }
+        }
     }
 }
 
-fn already_confirmed(message: &DrillMessage) -> Answer {
+fn already_confirmed(message: &DrillMessage, locale: &Locale) -> Answer {
     Answer::plain(
         StatusCode::OK,
-        "This drill is already confirmed.",
-        &format!("Alerts through the channel “{}” arrive.", message.channel),
+        locale.say("This drill is already confirmed.").to_owned(),
+        arrives(message, locale),
     )
 }
 
-async fn confirm_drill(view: &View, notification: Uuid) -> Answer {
+fn arrives(message: &DrillMessage, locale: &Locale) -> String {
+    let channel = &message.channel;
+    text!(
+        locale,
+        "Alerts through the channel “{channel}” arrive.",
+        channel
+    )
+}
+
+async fn confirm_drill(view: &View, notification: Uuid, locale: &Locale) -> Answer {
     let reply = view
         .commands
         .request(|reply| Command::ConfirmDrill(notification, BY_LINK.to_owned(), reply))
@@ -229,22 +265,22 @@ async fn confirm_drill(view: &View, notification: Uuid) -> Answer {
     match reply {
         Ok(Confirmation::Confirmed(message)) => Answer::plain(
             StatusCode::OK,
-            "Thank you: the drill is confirmed.",
-            &format!("Alerts through the channel “{}” arrive.", message.channel),
+            locale.say("Thank you: the drill is confirmed.").to_owned(),
+            arrives(&message, locale),
         ),
-        Ok(Confirmation::Already(message)) => already_confirmed(&message),
-        Ok(Confirmation::Unknown) => Answer::refused(LinkError::Invalid),
-        Err(_) => Answer::unavailable(),
+        Ok(Confirmation::Already(message)) => already_confirmed(&message, locale),
+        Ok(Confirmation::Unknown) => Answer::refused(LinkError::Invalid, locale),
+        Err(_) => Answer::unavailable(locale),
     }
 }
 
-async fn acknowledge(view: &View, id: Uuid) -> Answer {
+async fn acknowledge(view: &View, id: Uuid, locale: &Locale) -> Answer {
     let incident = match incident(view, id).await {
-        Err(_) => return Answer::unavailable(),
-        Ok(None) => return Answer::refused(LinkError::Invalid),
+        Err(_) => return Answer::unavailable(locale),
+        Ok(None) => return Answer::refused(LinkError::Invalid, locale),
         Ok(Some(incident)) => incident,
     };
-    if let Some(answer) = described(&incident) {
+    if let Some(answer) = described(&incident, locale) {
         return answer;
     }
     let acknowledgement = Acknowledgement {
@@ -256,17 +292,20 @@ async fn acknowledge(view: &View, id: Uuid) -> Answer {
         .commands
         .request(|reply| Command::Acknowledge(incident.number, acknowledgement, reply))
         .await;
+    let number = incident.number;
     match reply {
-        Ok(Some(incident)) => Answer::plain(
+        Ok(Some(_)) => Answer::plain(
             StatusCode::OK,
-            &format!("Incident {} is acknowledged.", incident.number),
-            "Reminders and escalations end. You will be notified when it is resolved.",
+            text!(locale, "Incident {number} is acknowledged.", number),
+            locale
+                .say("Reminders and escalations end. You will be notified when it is resolved.")
+                .to_owned(),
         ),
         Ok(None) => Answer::plain(
             StatusCode::OK,
-            &format!("Incident {} is already resolved.", incident.number),
-            "Nothing was changed.",
+            text!(locale, "Incident {number} is already resolved.", number),
+            locale.say("Nothing was changed.").to_owned(),
         ),
-        Err(_) => Answer::unavailable(),
+        Err(_) => Answer::unavailable(locale),
     }
 }

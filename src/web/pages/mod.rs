@@ -4,6 +4,7 @@
 mod chart;
 mod embed;
 mod endpoint;
+mod group;
 mod history;
 mod incident;
 mod index;
@@ -19,10 +20,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chrono_tz::Tz;
 use serde_json::json;
 use tracing::Level;
 
+pub use self::group::ReplayCache;
 pub use self::history::HistoryCache;
 use super::reader::Reader;
 use super::{View, assets, format};
@@ -32,6 +33,7 @@ use crate::store::StoreError;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Status, Timestamp};
+use llmwatch_core::text;
 
 /// Nothing but our own style, script, images and events.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -45,6 +47,7 @@ pub(super) fn routes() -> Router<View> {
         .route("/", get(index::page))
         .route("/endpoints/{name}", get(endpoint::page))
         .route("/endpoints/{name}/days", get(endpoint::days))
+        .route("/groups/{name}", get(group::page))
         .route("/incidents", get(incident::list))
         .route("/incidents/{number}", get(incident::page))
         .route("/embed", get(embed::page))
@@ -67,7 +70,7 @@ async fn nowhere(
         // Programs get a problem document.
         return StatusCode::NOT_FOUND.into_response();
     }
-    Problem::Missing("page").page(&view, &request, reader)
+    Problem::Missing("There is no such page.").page(&view, &request, reader)
 }
 
 /// The head, the navigation and the footer of every page.
@@ -85,7 +88,6 @@ struct Frame {
     state: &'static str,
     /// When it was rendered.
     now: Timestamp,
-    zone: Tz,
     /// The reader's language and zone.
     locale: Locale,
     config: Arc<Settings>,
@@ -109,14 +111,15 @@ impl Frame {
             .title
             .clone()
             .unwrap_or_else(|| "llmwatch".to_owned());
-        let headline = format::headline(snapshot, config.monitor.timezone);
+        let locale = Locale::of(&config);
+        let headline = format::headline(snapshot, &locale);
         let state = class(headline.status);
         let sentence = headline.sentence.trim_end_matches('.');
         Self {
             title: if title.is_empty() {
                 format!("{sentence} · {site}")
             } else {
-                format!("{title} · {} · {site}", short_state(headline.status))
+                format!("{title} · {} · {site}", locale.status(headline.status))
             },
             description: format!("{} {}", headline.sentence, headline.advice)
                 .trim()
@@ -126,8 +129,7 @@ impl Frame {
             location: snapshot.location.clone(),
             state,
             now: snapshot.at,
-            zone: config.monitor.timezone,
-            locale: Locale::of(&config),
+            locale,
             root: root_of(&config),
             config,
             sees_all: reader.sees_all(),
@@ -166,6 +168,40 @@ impl Frame {
         self.locale.lang()
     }
 
+    /// "Incident 42".
+    fn incident(&self, number: &u64) -> String {
+        text!(&self.locale, "Incident {number}", number)
+    }
+
+    /// The path of a group's page.
+    fn group(&self, name: &str) -> String {
+        let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        format!("{}/groups/{}", self.root, encoded.replace('+', "%20"))
+    }
+
+    /// "12 endpoints".
+    fn endpoints(&self, n: usize) -> String {
+        format::endpoints(n, &self.locale)
+    }
+
+    /// "4 more".
+    fn more(&self, n: usize) -> String {
+        text!(&self.locale, "{n} more", n)
+    }
+
+    /// "acknowledged by kim".
+    fn acknowledged(&self, by: &str) -> String {
+        match by {
+            "" => self.say("acknowledged").to_owned(),
+            by => text!(&self.locale, "acknowledged by {by}", by),
+        }
+    }
+
+    /// That the peaks of a chart are cut.
+    fn cut(&self, top: &str) -> String {
+        text!(&self.locale, "; peaks above {top} are cut", top)
+    }
+
     /// The parts of a headline, and whether each is a name, which is broken only where it is longer than a line.
     #[expect(clippy::unused_self, reason = "templates call it so")]
     fn parts<'a>(&self, headline: &'a str) -> Vec<(&'a str, bool)> {
@@ -187,6 +223,14 @@ impl Frame {
         clippy::trivially_copy_pass_by_ref,
         reason = "templates hand out references"
     )]
+    fn clock(&self, at: &Timestamp) -> String {
+        format::time_of_day(*at, &self.locale)
+    }
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates hand out references"
+    )]
     fn in_full(&self, at: &Timestamp) -> String {
         self.locale.time_full(*at)
     }
@@ -200,19 +244,9 @@ pub(super) fn root_of(config: &Settings) -> String {
         .unwrap_or_default()
 }
 
-fn short_state(status: Status) -> &'static str {
-    match status {
-        Status::Operational => "operational",
-        Status::Degraded => "degraded",
-        Status::Outage => "outage",
-        Status::Unknown => "unknown",
-        Status::Maintenance => "maintenance",
-    }
-}
-
 /// Why a page cannot be shown.
 enum Problem {
-    /// There is no such thing.
+    /// There is no such thing: the sentence that says so.
     Missing(&'static str),
     /// The store cannot be read.
     Store(StoreError),
@@ -228,20 +262,22 @@ impl From<StoreError> for Problem {
 #[template(path = "pages/problem.html")]
 struct ProblemPage {
     frame: Frame,
-    sentence: String,
-    advice: String,
+    sentence: &'static str,
+    advice: &'static str,
 }
 
 impl Problem {
     fn page(self, view: &View, request: &HeaderMap, reader: Reader) -> Response {
         let snapshot = view.snapshot.borrow().clone();
+        let locale = Locale::of(&view.config.borrow());
         let (status, title, sentence, advice) = match self {
-            Self::Missing(what) => (
+            Self::Missing(sentence) => (
                 StatusCode::NOT_FOUND,
-                "Not found",
-                format!("There is no such {what}."),
-                "It may have been removed from the configuration, or the address is mistyped."
-                    .to_owned(),
+                locale.say("Not found"),
+                locale.say(sentence),
+                locale.say(
+                    "It may have been removed from the configuration, or the address is mistyped.",
+                ),
             ),
             Self::Store(error) => {
                 // The cause names a path of this machine: it is for the log and not for a visitor.
@@ -254,10 +290,11 @@ impl Problem {
                 );
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "Not readable",
-                    "The store cannot be read.".to_owned(),
-                    "The current state is still at /api/v1/status; the daemon’s log has the reason."
-                        .to_owned(),
+                    locale.say("Not readable"),
+                    locale.say("The store cannot be read."),
+                    locale.say(
+                        "The current state is still at /api/v1/status; the daemon’s log has the reason.",
+                    ),
                 )
             }
         };

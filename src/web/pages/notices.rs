@@ -2,10 +2,11 @@
 
 use super::Frame;
 use super::history::DAY_MS;
-use crate::web::format::{count, listed};
+use crate::web::format::listed;
 use llmwatch_core::model::AdviceKind;
 use llmwatch_core::model::Provider;
 use llmwatch_core::model::{Silence, Snapshot};
+use llmwatch_core::text;
 
 /// Undelivered notifications are shown for a week.
 const UNDELIVERED_MS: i64 = 7 * DAY_MS;
@@ -17,19 +18,23 @@ pub(super) type Notice = (&'static str, String);
 
 /// Those of the index page.
 pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
+    let locale = &frame.locale;
     let mut notices = of_the_monitor(snapshot, frame);
     for m in &snapshot.maintenance {
         let what = if m.endpoints.len() == snapshot.endpoints.len() {
-            "everything".to_owned()
+            locale.say("everything").to_owned()
         } else {
-            listed(&m.endpoints, NAMES)
+            listed(&m.endpoints, NAMES, locale)
         };
+        let (name, until) = (&m.name, frame.moment(&m.until));
         notices.push((
             "rest",
-            format!(
-                "Maintenance “{}” until {}: {what}.",
-                m.name,
-                frame.moment(&m.until)
+            text!(
+                locale,
+                "Maintenance “{name}” until {until}: {what}.",
+                name,
+                until,
+                what
             ),
         ));
     }
@@ -50,7 +55,7 @@ pub(super) struct AdviceGroup {
 pub(super) fn advice(snapshot: &Snapshot) -> Vec<AdviceGroup> {
     let mut groups: Vec<AdviceGroup> = Vec::new();
     for advice in &snapshot.advice {
-        let text = sentence(without_name(&advice.text, &advice.endpoint));
+        let text = sentence(&capitalized(without_name(&advice.text, &advice.endpoint)));
         let same = |g: &&mut AdviceGroup| g.kind == advice.kind && g.text == text;
         match groups.iter_mut().find(same) {
             Some(group) => group.endpoints.push(advice.endpoint.clone()),
@@ -63,6 +68,12 @@ pub(super) fn advice(snapshot: &Snapshot) -> Vec<AdviceGroup> {
     }
     groups.sort_by_key(|g| g.kind);
     groups
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(chars).collect()
 }
 
 /// The sentence without the endpoint's name in front.
@@ -90,16 +101,19 @@ pub(super) fn of_endpoint(snapshot: &Snapshot, name: &str, frame: &Frame) -> Vec
 
 fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     let mut notices = Vec::new();
+    let locale = &frame.locale;
     if !frame.sees_all {
         return notices;
     }
     if let Some(since) = &snapshot.alone_since {
+        let since = frame.moment(since);
         notices.push((
             "bad",
-            format!(
-                "The shared database has not been reached since {}. What the other locations see is not known; samples wait \
+            text!(
+                locale,
+                "The shared database has not been reached since {since}. What the other locations see is not known; samples wait \
                  on this machine.",
-                frame.moment(since)
+                since
             ),
         ));
     }
@@ -112,24 +126,30 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     if snapshot.store_error.is_some() {
         notices.push((
             "bad",
-            "The database cannot be written. Samples wait in memory until it can.".to_owned(),
+            locale
+                .say("The database cannot be written. Samples wait in memory until it can.")
+                .to_owned(),
         ));
     }
     if snapshot.budget_spent && snapshot.offline_since.is_none() {
         notices.push((
             "slow",
-            "Today’s probing budget is used up. Probing is paused until midnight.".to_owned(),
+            locale
+                .say("Today’s probing budget is used up. Probing is paused until midnight.")
+                .to_owned(),
         ));
     }
     for tally in &snapshot.outbox {
         if let Some(since) = tally.failing_since {
             let since = frame.moment(&since);
+            let (channel, n) = (&tally.channel, tally.pending);
             notices.push((
                 "bad",
-                format!(
-                    "{} has not accepted messages since {since}; {} waiting.",
-                    tally.channel,
-                    count(tally.pending as usize, "message")
+                text!(
+                    locale,
+                    n => "{channel} has not accepted messages since {since}; {n} message waiting.",
+                    "{channel} has not accepted messages since {since}; {n} messages waiting.";
+                    channel, since, n
                 ),
             ));
         }
@@ -138,16 +158,14 @@ fn of_the_monitor(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
             .filter(|at| snapshot.at.since_ms(*at) < UNDELIVERED_MS)
         {
             let (dead, last) = (tally.failed + tally.expired, frame.moment(&at));
-            let was = if dead == 1 {
-                "One notification to"
-            } else {
-                "Notifications to"
-            };
+            let channel = &tally.channel;
             notices.push((
                 "bad",
-                format!(
-                    "{was} {} could not be delivered; the last one expired at {last}.",
-                    tally.channel
+                text!(
+                    locale,
+                    dead => "One notification to {channel} could not be delivered; the last one expired at {last}.",
+                    "Notifications to {channel} could not be delivered; the last one expired at {last}.";
+                    channel, last
                 ),
             ));
         }
@@ -163,20 +181,27 @@ fn drills(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     channels.extend(drills.last_confirmed.keys());
     channels.sort_unstable();
     channels.dedup();
+    let locale = &frame.locale;
     let line = |channel: &String| {
         let open = drills.last_of(channel).filter(|m| m.confirmed_at.is_none());
         let class = if open.is_some() { "slow" } else { "ok" };
-        let confirmed = match drills.last_confirmed.get(channel) {
-            Some(at) => format!("last confirmed {}", frame.moment(at)),
-            None => "never confirmed".to_owned(),
+        let mut line = match drills.last_confirmed.get(channel) {
+            Some(at) => {
+                let at = frame.moment(at);
+                text!(
+                    locale,
+                    "Drills of {channel}: last confirmed {at}",
+                    channel,
+                    at
+                )
+            }
+            None => text!(locale, "Drills of {channel}: never confirmed", channel),
         };
-        let waiting = open.map_or_else(String::new, |m| {
-            format!(
-                "; the drill of {} is not confirmed yet",
-                frame.moment(&m.sent_at)
-            )
-        });
-        (class, format!("Drills of {channel}: {confirmed}{waiting}."))
+        if let Some(message) = open {
+            let at = frame.moment(&message.sent_at);
+            line += &text!(locale, "; the drill of {at} is not confirmed yet", at);
+        }
+        (class, line + ".")
     };
     channels.into_iter().map(line).collect()
 }
@@ -191,19 +216,23 @@ fn silence(silence: &Silence, frame: &Frame) -> Notice {
                 .map(|p: &Provider| p.title().to_owned()),
         )
         .collect();
-    let about = if names.is_empty() {
-        String::new()
+    let locale = &frame.locale;
+    let until = frame.moment(&silence.until);
+    let mut text = if names.is_empty() {
+        text!(locale, "Silenced until {until}: no notifications", until)
     } else {
-        format!(" about {}", listed(&names, NAMES))
+        let about = listed(&names, NAMES, locale);
+        text!(
+            locale,
+            "Silenced until {until}: no notifications about {about}",
+            until,
+            about
+        )
     };
-    let mut text = format!(
-        "Silenced until {}: no notifications{about}",
-        frame.moment(&silence.until)
-    );
     match (silence.by.as_str(), silence.note.as_str()) {
         ("", "") => text.push('.'),
         ("", why) => text += &format!(". “{why}”"),
-        (who, "") => text += &format!(". Created by {who}."),
+        (who, "") => text += &text!(locale, ". Created by {who}.", who),
         (who, why) => text += &format!(". {who}: “{why}”"),
     }
     ("rest", text)

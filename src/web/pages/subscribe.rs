@@ -17,6 +17,7 @@ use super::{Frame, Problem, View, html};
 use crate::links::{Action, LinkError};
 use crate::subscriptions::{self, Reply, SignUp, Subscription, SubscriptionRequest};
 use crate::web::reader::Reader;
+use llmwatch_core::message::values::Locale;
 
 /// A longer form is not one of ours.
 const MAX_BODY_BYTES: usize = 4096;
@@ -36,7 +37,7 @@ struct Fields {
 
 pub(super) async fn form(State(view): State<View>, reader: Reader, request: HeaderMap) -> Response {
     if !view.config.borrow().web.subscribe {
-        return Problem::Missing("page").page(&view, &request, reader);
+        return Problem::Missing("There is no such page.").page(&view, &request, reader);
     }
     with_error(&view, &request, reader, StatusCode::OK, "")
 }
@@ -50,7 +51,7 @@ fn with_error(
 ) -> Response {
     let snapshot = view.snapshot.borrow().clone();
     let page = Form {
-        frame: Frame::new(view, &snapshot, "Subscribe", reader).into_link(),
+        frame: Frame::new(view, &snapshot, "", reader).into_link(),
         error,
     };
     let mut response = (status, html(&page, request)).into_response();
@@ -69,12 +70,13 @@ pub(super) async fn sign_up(
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     if !view.config.borrow().web.subscribe {
-        return Problem::Missing("page").page(&view, &headers, reader);
+        return Problem::Missing("There is no such page.").page(&view, &headers, reader);
     }
+    let locale = Locale::of(&view.config.borrow());
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let client = peer.map(|ConnectInfo(peer)| client(peer.ip(), &headers));
     let Some(address) = fields(to_bytes(body, MAX_BODY_BYTES).await.ok(), &headers) else {
-        let error = "This is not a valid email address, such as name@example.com.";
+        let error = locale.say("This is not a valid email address, such as name@example.com.");
         return with_error(&view, &headers, reader, StatusCode::BAD_REQUEST, error);
     };
     let done = view
@@ -82,18 +84,24 @@ pub(super) async fn sign_up(
         .request(|reply| SubscriptionRequest::SignUp(address, client, reply))
         .await;
     let answer = match done {
-        Ok(Some(SignUp::Accepted)) => Answer::plain(
+        Ok(Some(SignUp::Accepted)) => Answer::fixed(
             StatusCode::OK,
-            "Check your inbox.",
-            "If this address can be subscribed, it gets a mail with a link that confirms it. The link is valid \
+            &locale,
+            (
+                "Check your inbox.",
+                "If this address can be subscribed, it gets a mail with a link that confirms it. The link is valid \
              for seven days.",
+            ),
         ),
-        Ok(Some(SignUp::TooMany)) => Answer::plain(
+        Ok(Some(SignUp::TooMany)) => Answer::fixed(
             StatusCode::TOO_MANY_REQUESTS,
-            "Too many sign-ups.",
-            "Nothing was changed. Try again in an hour.",
+            &locale,
+            (
+                "Too many sign-ups.",
+                "Nothing was changed. Try again in an hour.",
+            ),
         ),
-        Ok(None) | Err(_) => Answer::unavailable(),
+        Ok(None) | Err(_) => Answer::unavailable(&locale),
     };
     answer.render(&view, &headers)
 }
@@ -127,51 +135,63 @@ fn client(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 }
 
 /// What a link that confirms a subscription shows.
-pub(super) async fn show_confirmation(view: &View, id: Uuid) -> Answer {
+pub(super) async fn show_confirmation(view: &View, id: Uuid, locale: &Locale) -> Answer {
     match view
         .subscriptions
         .request(|reply| SubscriptionRequest::Look(id, reply))
         .await
     {
-        Ok(Some(Subscription::Unconfirmed)) => Answer::plain(
+        Ok(Some(Subscription::Unconfirmed)) => Answer::fixed(
             StatusCode::OK,
-            "Confirm your subscription?",
-            "You will get a mail when something fails and when it has recovered.",
+            locale,
+            (
+                "Confirm your subscription?",
+                "You will get a mail when something fails and when it has recovered.",
+            ),
         )
-        .with_button("Subscribe"),
-        Ok(Some(other)) => confirmed(other),
-        Ok(None) | Err(_) => Answer::unavailable(),
+        .with_button(locale.say("Subscribe")),
+        Ok(Some(other)) => confirmed(other, locale),
+        Ok(None) | Err(_) => Answer::unavailable(locale),
     }
 }
 
 /// What a link that confirms a subscription does.
-pub(super) async fn confirm(view: &View, id: Uuid) -> Answer {
+pub(super) async fn confirm(view: &View, id: Uuid, locale: &Locale) -> Answer {
     match view
         .subscriptions
         .request(|reply| SubscriptionRequest::Confirm(id, reply))
         .await
     {
-        Ok(Some(Subscription::Unconfirmed)) => Answer::plain(
+        Ok(Some(Subscription::Unconfirmed)) => Answer::fixed(
             StatusCode::OK,
-            "You are subscribed.",
-            "Every mail has a link that ends the subscription.",
+            locale,
+            (
+                "You are subscribed.",
+                "Every mail has a link that ends the subscription.",
+            ),
         ),
-        Ok(Some(other)) => confirmed(other),
-        Ok(None) | Err(_) => Answer::unavailable(),
+        Ok(Some(other)) => confirmed(other, locale),
+        Ok(None) | Err(_) => Answer::unavailable(locale),
     }
 }
 
-fn confirmed(state: Subscription) -> Answer {
+fn confirmed(state: Subscription, locale: &Locale) -> Answer {
     match state {
-        Subscription::None => Answer::plain(
+        Subscription::None => Answer::fixed(
             StatusCode::GONE,
-            "This link is no longer valid.",
-            "The subscription has ended or was never confirmed. Subscribe again to get mails.",
+            locale,
+            (
+                "This link is no longer valid.",
+                "The subscription has ended or was never confirmed. Subscribe again to get mails.",
+            ),
         ),
-        Subscription::Confirmed | Subscription::Unconfirmed => Answer::plain(
+        Subscription::Confirmed | Subscription::Unconfirmed => Answer::fixed(
             StatusCode::OK,
-            "This subscription is already confirmed.",
-            "Nothing was changed.",
+            locale,
+            (
+                "This subscription is already confirmed.",
+                "Nothing was changed.",
+            ),
         ),
     }
 }
@@ -181,13 +201,17 @@ pub(super) async fn show_unsubscribe(
     token: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
-    let question = Answer::plain(
+    let locale = Locale::of(&view.config.borrow());
+    let question = Answer::fixed(
         StatusCode::OK,
-        "Unsubscribe?",
-        "You will get no more mails, and your address is deleted.",
+        &locale,
+        (
+            "Unsubscribe?",
+            "You will get no more mails, and your address is deleted.",
+        ),
     )
-    .with_button("Unsubscribe");
-    let answer = unsubscribing(&view, token, SubscriptionRequest::Look, question).await;
+    .with_button(locale.say("Unsubscribe"));
+    let answer = unsubscribing(&view, token, SubscriptionRequest::Look, question, &locale).await;
     answer.render(&view, &request)
 }
 
@@ -196,12 +220,16 @@ pub(super) async fn unsubscribe(
     token: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {
-    let done = Answer::plain(
+    let locale = Locale::of(&view.config.borrow());
+    let done = Answer::fixed(
         StatusCode::OK,
-        "You are unsubscribed.",
-        "You will get no more mails, and your address was deleted.",
+        &locale,
+        (
+            "You are unsubscribed.",
+            "You will get no more mails, and your address was deleted.",
+        ),
     );
-    let answer = unsubscribing(&view, token, SubscriptionRequest::End, done).await;
+    let answer = unsubscribing(&view, token, SubscriptionRequest::End, done, &locale).await;
     answer.render(&view, &request)
 }
 
@@ -211,23 +239,24 @@ async fn unsubscribing(
     token: Result<Path<String>, PathRejection>,
     ask: impl FnOnce(Uuid, Reply<Subscription>) -> SubscriptionRequest,
     answer: Answer,
+    locale: &Locale,
 ) -> Answer {
     let id = match subscription(view, token) {
         Ok(id) => id,
-        Err(error) => return Answer::refused(error),
+        Err(error) => return Answer::refused(error, locale),
     };
     match view.subscriptions.request(|reply| ask(id, reply)).await {
-        Ok(Some(Subscription::None)) => ended_before(),
+        Ok(Some(Subscription::None)) => ended_before(locale),
         Ok(Some(_)) => answer,
-        Ok(None) | Err(_) => Answer::unavailable(),
+        Ok(None) | Err(_) => Answer::unavailable(locale),
     }
 }
 
-fn ended_before() -> Answer {
-    Answer::plain(
+fn ended_before(locale: &Locale) -> Answer {
+    Answer::fixed(
         StatusCode::OK,
-        "You are already unsubscribed.",
-        "Nothing was changed.",
+        locale,
+        ("You are already unsubscribed.", "Nothing was changed."),
     )
 }
 

@@ -88,6 +88,7 @@ impl Site {
             store: Store::open_read_only(&path).unwrap(),
             stop: stop.clone(),
             history: web::pages::HistoryCache::default(),
+            replays: web::pages::ReplayCache::default(),
             traffic: web::traffic::Traffic::default(),
             links: llmwatch::links::Links::new(&[7; 32]),
             reload: web::Reload::default(),
