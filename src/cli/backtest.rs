@@ -7,6 +7,7 @@ use flate2::read::GzDecoder;
 use serde_json::json;
 
 use super::point_in_time::point_in_time;
+use super::progress::Progress;
 use super::{EX_CONFIG, Exit, Failure, Globals, daemon_client, trace_files};
 use crate::clock;
 use crate::config::{self, Environment, Settings};
@@ -95,7 +96,9 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
                 ..SampleQuery::default()
             };
             daemon_client::flush(&config).await;
+            let mut progress = Progress::new("reading", (since, window.until.unwrap_or(now)));
             Store::open_read_only(&config.store.path)?.each_sample(query, |_, sample| {
+                progress.step(sample.started_at);
                 samples.push(&sample);
                 Ok::<_, StoreError>(())
             })?;

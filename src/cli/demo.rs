@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// Time limit; when given, the page stays up until then
     #[arg(long = "for", value_name = "DURATION")]
     limit: Option<String>,
+    /// Save the mails that arrive as `alert.eml` and `recovery.eml` in this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    save: Option<PathBuf>,
     /// Address of the status page
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -63,7 +66,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     };
     let mut daemon = tokio::spawn(daemon::run(config, reload, stop.clone()));
     let outcome = tokio::select! {
-        outcome = timeout_at(ends, stage.play(&progress)) => outcome,
+        outcome = timeout_at(ends, stage.play(&progress, args.save.as_deref())) => outcome,
         ended = &mut daemon => {
             ended.context("the daemon panicked")??;
             return Err(anyhow::anyhow!("interrupted before an alert and its recovery were delivered").into());
@@ -135,7 +138,7 @@ impl Stage {
         })
     }
 
-    async fn play(mut self, progress: &Progress) -> anyhow::Result<()> {
+    async fn play(mut self, progress: &Progress, save: Option<&Path>) -> anyhow::Result<()> {
         progress.print("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
         if let Some(page) = self.config.process.listen {
             progress.print(&format!("the page is at http://{page}/"));
@@ -156,6 +159,7 @@ impl Stage {
             "detected, and mailed {:.1} s after it began:",
             injected.elapsed().as_secs_f64()
         ));
+        keep_mail(save, "alert.eml", &mail)?;
         show_mail(&mail);
         let hook = self.hook.next().await;
         expect_type(&hook, "incident.opened", progress)?;
@@ -168,6 +172,7 @@ impl Stage {
             "recovery mailed {:.1} s later:",
             recovered.elapsed().as_secs_f64()
         ));
+        keep_mail(save, "recovery.eml", &mail)?;
         show_mail(&mail);
         let hook = self.hook.next().await;
         expect_type(&hook, "incident.resolved", progress)
@@ -294,6 +299,14 @@ fn expect_type(hook: &Request, wanted: &str, progress: &Progress) -> anyhow::Res
         )),
     }
     Ok(())
+}
+
+fn keep_mail(directory: Option<&Path>, name: &str, mail: &Mail) -> anyhow::Result<()> {
+    let Some(directory) = directory else {
+        return Ok(());
+    };
+    let path = directory.join(name);
+    std::fs::write(&path, &mail.data).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn show_mail(mail: &Mail) {

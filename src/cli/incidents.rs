@@ -4,7 +4,8 @@ use super::{Exit, Globals, daemon_client, print, table};
 use crate::clock;
 use crate::store::Store;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Incident, Timestamp};
+use llmwatch_core::model::{Attribution, Incident, Timestamp};
+use llmwatch_core::text;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch incidents 42")]
@@ -41,28 +42,27 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     } else if incidents.is_empty() {
         eprintln!("no incidents recorded");
     } else {
-        let head = [
-            "number",
-            "state",
-            "status",
-            "attribution",
-            "started",
-            "duration",
-            "title",
-        ]
-        .map(str::to_owned);
-        let mut rows = vec![head.to_vec()];
+        let head = vec![
+            locale.say("number"),
+            locale.say("state"),
+            locale.say("status"),
+            locale.say("attribution"),
+            locale.say("started"),
+            locale.say("duration"),
+            locale.say("title"),
+        ];
+        let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
         rows.extend(incidents.iter().rev().map(|i| {
             vec![
                 i.number.to_string(),
                 if i.resolved_at.is_some() {
-                    "resolved"
+                    locale.say("resolved")
                 } else {
-                    "open"
+                    locale.say("open incident")
                 }
                 .to_owned(),
-                i.status.as_str().to_owned(),
-                i.attribution.to_string(),
+                locale.status(i.status).to_owned(),
+                attribution(i.attribution, &locale).to_owned(),
                 locale.time(i.started_at),
                 if i.resolved_at.is_some() {
                     locale.duration(i.duration_s)
@@ -82,41 +82,60 @@ fn seconds_since(from: Timestamp) -> f64 {
     clock::now().since_ms(from).max(0) as f64 / 1000.0
 }
 
+/// Whose fault, in a word.
+fn attribution(attribution: Attribution, locale: &Locale) -> &'static str {
+    locale.say(match attribution {
+        Attribution::Provider => "provider",
+        Attribution::Account => "account",
+        Attribution::Local => "local",
+    })
+}
+
+/// The width of the names of the facts.
+const NAME: usize = 11;
+
 fn story(i: &Incident, locale: &Locale) -> String {
-    let mut text = format!("incident {}: {}\n{}\n\n", i.number, i.title, i.explanation);
-    text += &format!(
-        "started    {}\ndetected   {}\n",
-        locale.time(i.started_at),
-        locale.time(i.opened_at)
-    );
+    let (number, title) = (i.number, &i.title);
+    let mut text = text!(locale, "incident {number}: {title}", number, title);
+    text += &format!("\n{}\n\n", i.explanation);
+    let mut fact = |name: &'static str, value: String| {
+        text += &format!("{name:NAME$}{value}\n");
+    };
+    fact(locale.say("started"), locale.time(i.started_at));
+    fact(locale.say("detected"), locale.time(i.opened_at));
     if let (Some(end), Some(resolved_at)) = (i.end(), i.resolved_at) {
-        text += &format!("ended      {}\n", locale.time(end));
+        fact(locale.say("ended"), locale.time(end));
         if end != resolved_at {
-            text += &format!("confirmed  {}\n", locale.time(resolved_at));
+            fact(locale.say("confirmed"), locale.time(resolved_at));
         }
-        text += &format!("duration   {}\n", locale.duration(i.duration_s));
+        fact(locale.say("duration"), locale.duration(i.duration_s));
     } else {
         let so_far = locale.duration_so_far(seconds_since(i.started_at));
-        text += &format!("duration   {so_far}\n");
+        fact(locale.say("duration"), so_far);
     }
-    text += &format!("endpoints  {}\n", i.endpoints.join(", "));
+    fact(locale.say("endpoints"), i.endpoints.join(", "));
     if !i.recovered.is_empty() {
-        text += &format!("recovered  {}\n", i.recovered.join(", "));
+        fact(locale.say("recovered"), i.recovered.join(", "));
     }
     if i.evidence.samples.is_empty() {
         return text;
     }
-    text += "\nlast failed probes\n";
-    let mut rows = vec![
-        ["time", "endpoint", "result", "HTTP", "request ID", "error"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    text += &format!("\n{}\n", locale.say("last failed probes"));
+    let mut rows = vec![vec![
+        locale.say("time").to_owned(),
+        locale.say("endpoint").to_owned(),
+        locale.say("result").to_owned(),
+        "HTTP".to_owned(),
+        locale.say("request ID").to_owned(),
+        locale.say("error").to_owned(),
+    ]];
     rows.extend(i.evidence.samples.iter().map(|s| {
         vec![
             locale.time(s.started_at),
             s.endpoint.clone(),
-            s.fault.map_or("slow", |f| f.as_str()).to_owned(),
+            s.fault
+                .map_or(locale.say("slow"), |f| f.as_str())
+                .to_owned(),
             s.http_status.map(|h| h.to_string()).unwrap_or_default(),
             s.request_id.clone().unwrap_or_default(),
             s.error.clone().unwrap_or_default(),

@@ -18,6 +18,7 @@ mod note;
 mod outbox;
 mod point_in_time;
 mod probe;
+mod progress;
 mod reload;
 mod report;
 mod route;
@@ -29,6 +30,7 @@ mod status;
 mod store;
 mod test_alert;
 pub mod trace_files;
+mod watch;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};

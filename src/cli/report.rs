@@ -1,22 +1,21 @@
 //! `llmwatch report`: availability, faults, latency, incidents and cost of a period.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono_tz::Tz;
-
 use super::point_in_time::point_in_time;
+use super::progress::Progress;
 use super::{EX_USAGE, Exit, Failure, Globals, daemon_client, print};
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::pipeline::reporting;
-use crate::failover::{Failover, Independence, Pair, Replay};
-use crate::store::{RollupQuery, SampleQuery, Store, StoreError};
+use crate::failover::{Failover, Independence, Pair, replay};
+use crate::store::{RollupQuery, Store};
 use llmwatch_core::message::values::{Locale, NONE};
-use llmwatch_core::model::{Block, Incident, Timestamp};
+use llmwatch_core::model::{Block, Timestamp};
 use llmwatch_core::report;
 use llmwatch_core::report::chart::{self, Axis, Series};
 use llmwatch_core::report::rollup::Resolution;
+use llmwatch_core::text;
 
 /// A report that ends within this long before now is one of today.
 const TODAY: Duration = Duration::from_hours(24);
@@ -80,6 +79,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
     let config = config.config;
+    let locale = Locale::of(&config);
     // Advice that is current today does not concern a period that ended earlier.
     let standing = if span.1 >= now - TODAY {
         reporting::standing(&store, &config)?
@@ -88,17 +88,24 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     };
     let mut report = reporting::gather(&store, &config, span, &standing)?;
     if let Some(objective) = args.sla {
-        report = report.with_sla(objective);
+        report = report.with_sla(objective, &locale);
     }
     let failover = if args.failover {
-        replay(&store, &config, span)?
+        let mut progress = Progress::new("replaying", span);
+        replay(
+            &store,
+            &config,
+            span,
+            |_| true,
+            |sample| progress.step(sample.started_at),
+        )?
     } else {
         Vec::new()
     };
     let format = if args.json { Format::Json } else { args.format };
-    report.parts.extend(failover_part(&failover, zone));
+    report.parts.extend(failover_part(&failover, &locale));
     let text = match format {
-        Format::Text => report.text(zone),
+        Format::Text => report.text(&locale),
         Format::Json => {
             let mut json = serde_json::to_value(&report)?;
             if args.failover {
@@ -107,46 +114,11 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             serde_json::to_string_pretty(&json)?
         }
         Format::Csv => report.csv(),
-        Format::Md => report.markdown(zone),
-        Format::Html => report.html(zone, &charts(&store, &config, span)?),
+        Format::Md => report.markdown(&locale),
+        Format::Html => report.html(&locale, &charts(&store, &config, span)?),
     };
     print(text.trim_end());
     Ok(0)
-}
-
-/// Replays the samples of `span` through the routing of each group.
-fn replay(
-    store: &Store,
-    config: &Config,
-    span: (Timestamp, Timestamp),
-) -> Result<Vec<Failover>, Failure> {
-    let incidents: Vec<Incident> = store
-        .incidents(false)?
-        .iter()
-        .filter_map(|row| serde_json::from_str(&row.data).ok())
-        .filter(|i: &Incident| i.opened_at < span.1 && i.resolved_at.is_none_or(|end| end > span.0))
-        .collect();
-    let groups: BTreeSet<&str> = config
-        .endpoints
-        .iter()
-        .filter_map(|e| e.group.as_deref())
-        .collect();
-    let mut replays: Vec<Replay> = groups
-        .into_iter()
-        .filter_map(|group| Replay::new(group, &config.endpoints, &incidents))
-        .collect();
-    let query = SampleQuery {
-        after_seq: 0,
-        since: Some(span.0),
-        until: Some(span.1),
-    };
-    store.each_sample(query, |_, sample| {
-        for replay in &mut replays {
-            replay.add(&sample);
-        }
-        Ok::<_, StoreError>(())
-    })?;
-    Ok(replays.into_iter().map(Replay::finish).collect())
 }
 
 /// The charts of the page: a step is a day, or an hour in a period of a few days.
@@ -182,7 +154,7 @@ fn charts(
         since: resolution.begin(since),
         until: resolution.end(until),
         step_ms: resolution.length().as_millis() as i64,
-        zone: config.monitor.timezone,
+        locale: Locale::of(config),
     };
     Ok(chart::html(&series, axis))
 }
@@ -197,26 +169,44 @@ fn objective(text: &str) -> Result<f64, String> {
 
 /// The first endpoint with each of the others, and which of them share its fate.
 fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
-    let head = ["with", "availability", "both down", "fail together"];
+    let head = [
+        locale.say("with"),
+        locale.say("availability"),
+        locale.say("both down"),
+        locale.say("fail together"),
+    ];
     let row = |pair: &Pair| {
         vec![
             pair.with.clone(),
             pair.availability
                 .map_or(NONE.to_owned(), |a| locale.percent(a)),
             locale.duration(pair.down_together_s),
-            pair.independence.map_or_else(
-                || "too little data".to_owned(),
-                |i| format!("{:.1}× chance ({:.1} to {:.1})", i.ratio, i.low, i.high),
-            ),
+            match pair.independence {
+                None => locale.say("too little data").to_owned(),
+                Some(i) => {
+                    let figures = [i.ratio, i.low, i.high].map(|f| locale.decimal(f, 1));
+                    let [ratio, low, high] = figures;
+                    text!(
+                        locale,
+                        "{ratio}× chance ({low} to {high})",
+                        ratio,
+                        low,
+                        high
+                    )
+                }
+            },
         ]
     };
     let shared = failover.pairs.iter().filter_map(|pair| {
         let independence = pair.independence.filter(Independence::is_shared_fate)?;
-        Some(format!(
-            "{} and {} share most of their bad minutes ({}): they are not independent alternatives.",
-            failover.first,
-            pair.with,
-            locale.percentage(independence.shared * 100.0, 0)
+        let (first, with) = (&failover.first, &pair.with);
+        let share = locale.percentage(independence.shared * 100.0, 0);
+        Some(text!(
+            locale,
+            "{first} and {with} share most of their bad minutes ({share}): they are not independent alternatives.",
+            first,
+            with,
+            share
         ))
     });
     let shared: Vec<_> = shared.collect();
@@ -231,35 +221,43 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
 }
 
 /// "openai-chat alone 99.41%, with the group 99.93%; all down together for 38 min".
-fn failover_part(all: &[Failover], zone: Tz) -> Vec<Block> {
-    let locale = Locale::english(zone);
+fn failover_part(all: &[Failover], locale: &Locale) -> Vec<Block> {
     let percent = |share: Option<f64>| share.map_or(NONE.to_owned(), |s| locale.percent(s));
     let mut blocks = Vec::new();
     for one in all {
         let alone = one.alone.iter().find(|a| a.name == one.first);
-        let mut text = format!(
-            "{} alone {}, with the group {}; all down together for {}",
-            one.first,
-            percent(alone.and_then(|a| a.availability)),
-            percent(one.with_group.availability),
-            locale.duration(one.down_together_s),
+        let (first, group) = (&one.first, &one.group);
+        let alone = percent(alone.and_then(|a| a.availability));
+        let with = percent(one.with_group.availability);
+        let down = locale.duration(one.down_together_s);
+        let mut text = text!(
+            locale,
+            "{first} alone {alone}, with the group {with}; all down together for {down}",
+            first,
+            alone,
+            with,
+            down
         );
         text += &match one.independence_ratio {
-            Some(ratio) => format!(", {ratio:.1} times what chance would give."),
-            None => ", too little data to judge independence.".to_owned(),
+            Some(ratio) => {
+                let ratio = locale.decimal(ratio, 1);
+                text!(locale, ", {ratio} times what chance would give.", ratio)
+            }
+            None => locale
+                .say(", too little data to judge independence.")
+                .to_owned(),
         };
-        let switches = one.switchovers.len() as u64;
-        text += &format!(
-            " Based on {}, {}",
-            locale.count(one.samples, "sample", "samples"),
-            locale.count(switches, "switchover", "switchovers")
-        );
+        let (n, switches) = (one.samples, one.switchovers.len());
+        let samples = locale.number(n);
+        text += &text!(locale, n => " Based on {samples} sample", " Based on {samples} samples"; samples);
+        text += &text!(locale, switches => ", {switches} switchover", ", {switches} switchovers"; switches);
         if let Some(usd) = one.extra_cost_usd {
-            text += &format!(", extra cost of the alternatives {}", locale.money(usd));
+            let usd = locale.money(usd);
+            text += &text!(locale, ", extra cost of the alternatives {usd}", usd);
         }
-        blocks.push(Block::Heading(format!("Failover: {}", one.group)));
+        blocks.push(Block::Heading(text!(locale, "Failover: {group}", group)));
         blocks.push(Block::Text(text + "."));
-        blocks.extend(pairs_part(one, &locale));
+        blocks.extend(pairs_part(one, locale));
     }
     blocks
 }

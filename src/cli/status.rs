@@ -1,21 +1,25 @@
 //! `llmwatch status`: what is true now, from the running daemon, else from the store.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
 use super::{
-    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table,
+    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table, watch,
 };
 use crate::clock;
 use crate::config::Settings;
 use crate::daemon::pipeline;
 use crate::store::Store;
+use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
-use llmwatch_core::model::{AlertState, ChannelStats, Drills, Snapshot};
+use llmwatch_core::model::{AlertState, ChannelStats, Drills, EndpointView, Snapshot, Status};
 use llmwatch_core::schedule::budget;
+use llmwatch_core::text;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch status --watch")]
 pub(super) struct Args {
-    /// Refresh until Ctrl-C
+    /// Follow the status: on a terminal a view that is quit with q, else a new table after each change
     #[arg(long)]
     watch: bool,
     /// Print JSON
@@ -38,9 +42,17 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         .load_without_secrets()
         .map_err(|f| f.with(UNKNOWN))?;
     let locale = Locale::of(&config);
+    let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if args.watch && !args.json && on_terminal {
+        let watched = watch::run(Arc::new(config)).await;
+        return watched.map_err(|f| f.with(UNKNOWN));
+    }
     let mut events = None;
     loop {
-        let snapshot = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
+        let (snapshot, note) = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
+        if let Some(note) = note {
+            eprintln!("{note}; this is what it recorded last");
+        }
         if args.json {
             print(&serde_json::to_string(&snapshot)?);
         } else {
@@ -58,24 +70,27 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     }
 }
 
-async fn look(config: &Settings) -> Result<Snapshot, super::Failure> {
+/// The status, and why it may be old.
+pub(super) async fn look(
+    config: &Settings,
+) -> Result<(Snapshot, Option<&'static str>), super::Failure> {
     let why = match ask(config).await {
-        Ok(snapshot) => return Ok(snapshot),
+        Ok(snapshot) => return Ok((snapshot, None)),
         Err(StatusError::Silent) => "the daemon does not answer",
         Err(StatusError::Refused) => "the daemon requires a token that is not configured here",
     };
     let store = Store::open_read_only(&config.store.path)?;
     let config = config.config.clone();
     let interval_multiplier = budget::interval_multiplier(&config);
-    eprintln!("{why}; this is what it recorded last");
     let now = clock::now();
     let outbox = store.channel_stats()?;
     let drills = pipeline::restore_notifications(&store)?.drills().clone();
-    Ok(Snapshot {
+    let snapshot = Snapshot {
         outbox,
         drills,
         ..pipeline::restore(&store, config, interval_multiplier, now)?.snapshot(now)
-    })
+    };
+    Ok((snapshot, Some(why)))
 }
 
 /// Why there is no status from the daemon.
@@ -120,7 +135,7 @@ async fn get(config: &Settings, path: &str) -> Option<reqwest::Response> {
 }
 
 /// Waits until the daemon says that something has happened; when it says nothing at all, only for a while.
-async fn change(config: &Settings, events: &mut Option<reqwest::Response>) {
+pub(super) async fn change(config: &Settings, events: &mut Option<reqwest::Response>) {
     tokio::time::sleep(AGAIN).await;
     let Some(stream) = events else {
         // What happened before it was opened is seen by the next look.
@@ -142,33 +157,107 @@ async fn change(config: &Settings, events: &mut Option<reqwest::Response>) {
     }
 }
 
+/// How bad an endpoint is: the worst first in every list.
+pub(super) fn badness(endpoint: &EndpointView) -> u8 {
+    match endpoint.status {
+        Status::Outage => 5,
+        Status::Degraded => 4,
+        _ if endpoint.alert.state == AlertState::Pending => 3,
+        Status::Unknown => 2,
+        Status::Maintenance => 1,
+        Status::Operational => 0,
+    }
+}
+
+/// The sign of an endpoint's state.
+pub(super) fn mark(endpoint: &EndpointView) -> char {
+    match endpoint.status {
+        Status::Outage => '✕',
+        Status::Degraded => '▲',
+        _ if endpoint.alert.state == AlertState::Pending => '?',
+        Status::Unknown => '-',
+        Status::Maintenance => '=',
+        Status::Operational => '●',
+    }
+}
+
+/// The state of an endpoint in a word.
+pub(super) fn word(endpoint: &EndpointView, locale: &Locale) -> &'static str {
+    match endpoint.alert.state {
+        AlertState::Pending => locale.say("pending"),
+        _ => locale.status(endpoint.status),
+    }
+}
+
+/// Why an endpoint is not operational, the cause first: "server error (http.5xx) since 09:12 UTC".
+pub(super) fn reason(endpoint: &EndpointView, snapshot: &Snapshot, locale: &Locale) -> String {
+    if let Some(counts) = endpoint.pending(locale) {
+        return counts;
+    }
+    let open = snapshot.incidents.iter();
+    let incident = open
+        .filter(|i| i.evidence.probes > 0)
+        .find(|i| i.endpoints.contains(&endpoint.name));
+    match incident {
+        Some(incident) => {
+            let cause = narrator::cause(incident, locale);
+            let since = locale.time_short(incident.started_at, snapshot.at);
+            text!(locale, "{cause} since {since}", cause, since)
+        }
+        None => endpoint.reason.clone().unwrap_or_default(),
+    }
+}
+
+/// The width of the terminal; `None` where nobody looks at it line by line.
+fn width() -> Option<usize> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let size = ratatui::crossterm::terminal::size().ok();
+    size.filter(|_| is_terminal)
+        .map(|(columns, _)| columns.into())
+}
+
 fn render(snapshot: &Snapshot, locale: &Locale) -> String {
-    let mut rows = vec![
-        ["endpoint", "status", "first token", "24 h", "reason"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    rows.extend(snapshot.endpoints.iter().map(|e| {
+    let mut rows = vec![vec![
+        locale.say("endpoint").to_owned(),
+        locale.say("status").to_owned(),
+        locale.say("1st token").to_owned(),
+        locale.say("24 h").to_owned(),
+        locale.say("reason").to_owned(),
+    ]];
+    let mut endpoints: Vec<_> = snapshot.endpoints.iter().collect();
+    endpoints.sort_by_key(|e| std::cmp::Reverse(badness(e)));
+    rows.extend(endpoints.into_iter().map(|e| {
         vec![
             e.name.clone(),
-            match e.alert.state {
-                AlertState::Pending => "pending".to_owned(),
-                _ => e.status.as_str().to_owned(),
-            },
+            word(e, locale).to_owned(),
             e.first_token_ms_p50
                 .map_or(NONE.to_owned(), |ms| locale.latency(ms)),
             e.availability_24h
                 .map_or(NONE.to_owned(), |a| locale.percent(a)),
-            e.reason.clone().unwrap_or_default(),
+            reason(e, snapshot, locale),
         ]
     }));
+    let fits = |line: &str| match width() {
+        Some(width) => cut(line, width),
+        None => line.to_owned(),
+    };
+    let lines: Vec<_> = table(&rows).lines().map(fits).collect();
     let head = paint(&snapshot.headline(clock::now()), colour(snapshot.overall()));
     format!(
         "{head}\n{}{}{}",
-        table(&rows),
+        lines.join("\n"),
         undelivered(&snapshot.outbox, locale),
         drilled(&snapshot.drills, locale)
     )
+}
+
+/// The line as far as the terminal shows it, so that no word wraps.
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 /// When each channel that was ever drilled was last confirmed to reach a person; empty if none was.
@@ -181,14 +270,24 @@ fn drilled(drills: &Drills, locale: &Locale) -> String {
         .collect();
     let line = |channel: &String| {
         let confirmed = match drills.last_confirmed.get(channel) {
-            Some(at) => format!("last confirmed by a person on {}", locale.time(*at)),
-            None => "never confirmed by a person".to_owned(),
+            Some(at) => {
+                let at = locale.time(*at);
+                text!(locale, "last confirmed by a person on {at}", at)
+            }
+            None => locale.say("never confirmed by a person").to_owned(),
         };
         let open = drills.last_of(channel).filter(|m| m.confirmed_at.is_none());
         let open = open.map_or_else(String::new, |m| {
-            format!(", drill of {} not confirmed", locale.time(m.sent_at))
+            let at = locale.time(m.sent_at);
+            text!(locale, ", drill of {at} not confirmed", at)
         });
-        format!("channel {channel}: {confirmed}{open}")
+        text!(
+            locale,
+            "channel {channel}: {confirmed}{open}",
+            channel,
+            confirmed,
+            open
+        )
     };
     let lines: Vec<_> = channels.into_iter().map(line).collect();
     if lines.is_empty() {
@@ -208,15 +307,23 @@ fn undelivered(outbox: &[ChannelStats], locale: &Locale) -> String {
             .map(|error| format!(": {error}"))
             .unwrap_or_default();
         if let Some(since) = tally.failing_since {
-            lines.push(format!(
-                "channel {name} has been failing since {}, {} pending{why}",
-                locale.time(since),
-                locale.number(tally.pending)
+            let (since, n) = (locale.time(since), locale.number(tally.pending));
+            lines.push(text!(
+                locale,
+                "channel {name} has been failing since {since}, {n} pending{why}",
+                name,
+                since,
+                n,
+                why
             ));
         } else if let Some(at) = tally.last_dead_at {
-            lines.push(format!(
-                "channel {name} has undelivered notifications, the last from {}{why}",
-                locale.time(at)
+            let at = locale.time(at);
+            lines.push(text!(
+                locale,
+                "channel {name} has undelivered notifications, the last from {at}{why}",
+                name,
+                at,
+                why
             ));
         }
     }
@@ -224,7 +331,8 @@ fn undelivered(outbox: &[ChannelStats], locale: &Locale) -> String {
         return String::new();
     }
     format!(
-        "\n\n{}\n`llmwatch outbox` lists and retries them",
-        lines.join("\n")
+        "\n\n{}\n{}",
+        lines.join("\n"),
+        locale.say("`llmwatch outbox` lists and retries them")
     )
 }

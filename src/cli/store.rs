@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{EX_CONFIG, EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::{PostgresUrl, Settings};
@@ -142,8 +143,6 @@ fn check(path: &Path, json: bool) -> Exit {
 
 /// Samples that are copied at once.
 const COPY_BATCH: usize = 1000;
-/// How often progress is shown, in samples.
-const SHOW_EVERY: u64 = 50_000;
 
 /// Ends reading after a batch.
 enum Stop {
@@ -194,7 +193,8 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
     if after > 0 {
         eprintln!("continuing after sample {after}");
     }
-    let (mut copied, mut shown) = (0, 0);
+    let mut copied = 0;
+    let mut progress = Progress::new("copying", (first.started_at, clock::now()));
     loop {
         let (batch, last) = next_batch(&store, after, COPY_BATCH).await?;
         if batch.is_empty() {
@@ -206,11 +206,11 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
             .map_err(refused)?;
         after = last;
         copied += batch.len() as u64;
-        if copied - shown >= SHOW_EVERY {
-            shown = copied;
-            eprintln!("{copied} samples copied");
+        for sample in &batch {
+            progress.step(sample.started_at);
         }
     }
+    drop(progress);
     let rows = store.run_blocking(|store| store.incidents(false)).await?;
     let incidents: Vec<Incident> = rows
         .iter()

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::log;
 use crate::store::{Store, StoreError};
 use llmwatch_core::alerting::Announcement;
+use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Evidence, Incident, NoticeType, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::report::{Report, last_period};
@@ -79,7 +80,7 @@ impl Pipeline {
     /// what it sent. The first period ends after the daemon first ran with `[report]`.
     pub(super) async fn report(&mut self, periodic: &mut PeriodicReport, now: Timestamp) {
         let config = self.core.config().clone();
-        let zone = config.monitor.timezone;
+        let (zone, locale) = (config.monitor.timezone, Locale::of(&config));
         let Some(report) = &config.report else { return };
         let Some(span) = last_period(report, zone, now) else {
             return;
@@ -102,10 +103,10 @@ impl Pipeline {
         match job.await {
             Ok(Ok(made)) if (made.since, made.until) == span => {
                 self.notifications.announce(Announcement {
-                    document: Some(made.document(zone)),
+                    document: Some(made.document(&locale)),
                     only: (!report.to.is_empty()).then(|| report.to.clone()),
-                    ..Announcement::new(NoticeType::Report, made.title(zone), span.1)
-                });
+                    ..Announcement::new(NoticeType::Report, made.title(&locale), span.1)
+                })
             }
             // The settings have changed since: it is made anew.
             Ok(Ok(_)) => {}

@@ -53,6 +53,7 @@ mod subscriptions;
 mod support;
 mod tidy;
 mod upgrade;
+mod watch;
 mod ways;
 mod web_api;
 mod web_metrics;

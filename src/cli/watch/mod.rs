@@ -1,0 +1,125 @@
+//! `llmwatch status --watch` on a terminal: a list that stays current, with sparklines, filter, sort and details.
+//!
+//! The terminal is given back whatever ends it: a key, a signal, an error, a panic.
+
+mod draw;
+mod screen;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use self::screen::{After, Screen};
+use super::status::{change, look};
+use super::{Exit, Failure, plugin_code};
+use crate::clock;
+use crate::config::Settings;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::Snapshot;
+
+/// How often durations are drawn anew.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the reader of keys looks whether it should stop.
+const KEYS: Duration = Duration::from_millis(100);
+/// Keys that may wait.
+const MOST_KEYS: usize = 64;
+
+/// What was read last: the snapshot, and why it may be old.
+type Seen = (Snapshot, Option<&'static str>);
+
+/// Shows the status until the reader quits.
+///
+/// # Errors
+/// When there is no status to show, or the terminal cannot be used.
+pub(super) async fn run(config: Arc<Settings>) -> Exit {
+    let first = look(&config).await?;
+    let (seen, mut news) = watch::channel(first);
+    let reading = tokio::spawn(keep_reading(config.clone(), seen));
+    let (send, mut keys) = mpsc::channel(MOST_KEYS);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+
+    let mut terminal = ratatui::try_init()?;
+    let reader = std::thread::spawn({
+        let stop = stop.clone();
+        move || read_keys(&send, &stop)
+    });
+    let mut screen = Screen::new(Locale::of(&config), draw::wants_color());
+    let mut tick = tokio::time::interval(TICK);
+    let ended: std::io::Result<()> = loop {
+        {
+            let (snapshot, note) = &*news.borrow_and_update();
+            screen.show(snapshot, *note, clock::now());
+        }
+        if let Err(error) = terminal.draw(|frame| draw::draw(frame, &mut screen)) {
+            break Err(error);
+        }
+        tokio::select! {
+            key = keys.recv() => match key {
+                None => break Ok(()),
+                Some(Event::Key(key)) if key.kind != KeyEventKind::Release => {
+                    if screen.press(key) == After::Quit {
+                        break Ok(());
+                    }
+                }
+                // A resize: it is drawn anew.
+                Some(_) => {}
+            },
+            changed = news.changed() => if changed.is_err() {
+                break Ok(());
+            },
+            _ = tick.tick() => {}
+            _ = terminate.recv() => break Ok(()),
+            _ = hang_up.recv() => break Ok(()),
+            _ = tokio::signal::ctrl_c() => break Ok(()),
+        }
+    };
+    ratatui::restore();
+    stop.store(true, Ordering::Relaxed);
+    reading.abort();
+    drop(keys);
+    // It ends within one look at the flag; its result says nothing.
+    drop(reader.join());
+    ended?;
+    let overall = news.borrow().0.overall();
+    Ok(plugin_code(overall))
+}
+
+/// Reads the status anew whenever the daemon says that something has happened.
+async fn keep_reading(config: Arc<Settings>, seen: watch::Sender<Seen>) {
+    let mut events = None;
+    loop {
+        change(&config, &mut events).await;
+        match look(&config).await {
+            Ok(new) => drop(seen.send_replace(new)),
+            // The last status stays, and says that it is old.
+            Err(Failure { .. }) => seen.send_modify(|(_, note)| *note = Some("no status")),
+        }
+        if seen.is_closed() {
+            return;
+        }
+    }
+}
+
+fn read_keys(send: &mpsc::Sender<Event>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match event::poll(KEYS) {
+            Ok(false) => {}
+            Ok(true) => match event::read() {
+                Ok(event) => {
+                    if send.blocking_send(event).is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            },
+            // The terminal is gone.
+            Err(_) => return,
+        }
+    }
+}
