@@ -73,6 +73,14 @@ release-check: lint test package deny sbom
     ! grep -aqF -e "$HOME" -e "$PWD" target/release/llmwatch
     packaging/checksums
 
+# Build the documentation as a site into target/docs (needs mdbook)
+docs:
+    mdbook build docs
+
+# Make the pictures of the README anew (needs Chromium and node)
+pictures:
+    tests/browser/pictures
+
 # Check the workflow and template files
 lint-github:
     tests/github

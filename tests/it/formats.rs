@@ -329,6 +329,48 @@ fn every_receiver_gets_every_notice_in_its_own_format() {
     });
 }
 
+/// The head of the page of payloads.
+const PAYLOADS: &str = "# Payloads\n\n\
+    What each kind of `[[webhook]]` sends when an incident opens: method, address, headers and body. The values are examples. The\n\
+    test `formats::the_page_of_payloads_is_true` writes this page from the code that sends; how each receiver is set up is in\n\
+    [Notification channels](channels.md).\n";
+
+#[test]
+fn the_page_of_payloads_is_true() {
+    let mut page = PAYLOADS.to_owned();
+    for (name, webhook) in webhooks() {
+        let call = call(&webhook, &notice(NoticeType::Opened), setting());
+        page += &format!(
+            "\n## {name}\n\n```text\n{} {}\n",
+            call.method,
+            call.url.expose()
+        );
+        for (header, value) in &call.headers {
+            page += &format!("{header}: {}\n", value.expose());
+        }
+        let form = if call.content_type.starts_with("application/x-www-form") {
+            ", here as the fields of the form"
+        } else {
+            ""
+        };
+        page += &format!(
+            "content-type: {}\n```\n\nBody{form}:\n\n```json\n{:#}\n```\n",
+            call.content_type,
+            body(&call)
+        );
+    }
+    page = page.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/payloads.md");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|v| v == "always") {
+        std::fs::write(&file, &page).unwrap();
+    }
+    let committed = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        committed == page,
+        "run `INSTA_UPDATE=always cargo test -p llmwatch --test it formats::the_page_of_payloads`"
+    );
+}
+
 #[test]
 fn payloads_are_what_the_receivers_own_schemas_ask_for() {
     let card = |body: &Value| body["attachments"][0]["content"].clone();
@@ -902,7 +944,7 @@ proptest! {
         prop_assert!(foreign.is_empty(), "{:?}", foreign);
         prop_assert!(!html.contains(" onload=\"") && !html.contains("src="));
         let Some(document) = &notice.document else { return Ok(()) };
-        let page = llmwatch_core::message::document::page(&text, &document.blocks, "");
+        let page = llmwatch_core::message::document::page(&text, &document.blocks, "", &Locale::default());
         let ours = ["!doctype", "html", "head", "meta", "style", "title", "body", "table", "tr", "td", "th", "h1", "p"];
         let foreign: Vec<_> = tag.captures_iter(&page).map(|c| c[1].to_ascii_lowercase()).filter(|t| !ours.contains(&t.trim_start_matches('/'))).collect();
         prop_assert!(foreign.is_empty(), "{:?}", foreign);

@@ -288,6 +288,65 @@ fn the_reference_names_every_metric_and_no_other() {
 }
 
 #[test]
+fn the_summary_of_the_site_lists_every_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages: BTreeSet<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md") && name != "SUMMARY.md")
+        .collect();
+    let link = Regex::new(r"\]\(([^)]+\.md)\)").unwrap();
+    let summary = read("docs/SUMMARY.md");
+    let listed: BTreeSet<_> = link
+        .captures_iter(&summary)
+        .map(|c| c[1].to_owned())
+        .collect();
+    assert_eq!(listed, pages);
+}
+
+/// A heading as the address of its place on the page.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>()
+        .trim()
+        .to_lowercase()
+        .replace(' ', "-")
+}
+
+#[test]
+fn links_between_pages_lead_to_headings_that_exist() {
+    let pages = ["README.md", "ARCHITECTURE.md"].map(str::to_owned);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let docs = docs
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"));
+    let link = Regex::new(r"\]\(([^)#\s]*)#([^)\s]+)\)").unwrap();
+    let mut dead = Vec::new();
+    for page in pages.into_iter().chain(docs) {
+        let text = read(&page);
+        for found in link.captures_iter(&text).filter(|c| !c[1].contains("://")) {
+            let folder = Path::new(&page).parent().unwrap_or(Path::new(""));
+            let target = if found[1].is_empty() {
+                root.join(&page)
+            } else {
+                root.join(folder).join(&found[1])
+            };
+            let target = std::fs::read_to_string(&target).unwrap_or_default();
+            let headings = target.lines().filter(|line| line.starts_with('#'));
+            let mut anchors = headings.map(|line| anchor(line.trim_start_matches('#').trim()));
+            if !anchors.any(|anchor| anchor == found[2]) {
+                dead.push(format!("{page}: {}", &found[0]));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
 fn the_reference_says_whose_fault_each_fault_is() {
     let reference = read("docs/reference.md");
     for fault in Fault::ALL {
