@@ -170,3 +170,53 @@ async fn there_is_no_form_unless_it_is_configured() {
     }
     assert_eq!(daemon.stop().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_up_survives_kill_9_before_its_confirmation() {
+    let mut world = World::new().await;
+    let (mut daemon, at) = started(&world).await;
+    let (status, _) = ask(at, "POST", "/subscribe", FORM, "email=ann%40example.org").await;
+    assert_eq!(status, 200);
+    // Killed at once: the mail is on disk, sent or not.
+    daemon.kill().await;
+    let (mut daemon, _) = started(&world).await;
+    let (to, text) = mail(&mut world).await;
+    assert_eq!(to, "ann@example.org");
+    let confirm = link(&text, "/a/");
+    daemon.kill().await;
+    let (mut daemon, at) = started(&world).await;
+    let (status, page) = ask(at, "POST", &confirm, "", "").await;
+    assert_eq!((status, confirmed(&world)), (200, 1), "{page}");
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_takes_a_hundred_sign_ups_and_the_store_20000_subscribers() {
+    let world = World::new().await;
+    let (mut daemon, at) = started(&world).await;
+    for n in 0..=100 {
+        // A proxy on this machine names another client for each ten.
+        let from = format!("{FORM}x-forwarded-for: 192.0.2.{}\r\n", n / 10);
+        let body = format!("email=ann{n}%40example.org");
+        let (status, page) = ask(at, "POST", "/subscribe", &from, &body).await;
+        assert_eq!(status, if n < 100 { 200 } else { 429 }, "{n}: {page}");
+    }
+    assert_eq!(world.query::<i64>("SELECT count(*) FROM subscriber"), 100);
+    assert_eq!(daemon.stop().await, Some(0));
+
+    let store = rusqlite::Connection::open(world.store()).unwrap();
+    store
+        .execute_batch(
+            "DELETE FROM subscriber;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+             INSERT INTO subscriber (id, address, asked_at, asked, confirmed_at)
+             SELECT randomblob(16), 'bob' || i || '@example.org', 0, 1, 1 FROM n;",
+        )
+        .unwrap();
+    drop(store);
+    let (mut daemon, at) = started(&world).await;
+    let (status, page) = ask(at, "POST", "/subscribe", FORM, "email=eve%40example.org").await;
+    assert_eq!(status, 429, "{page}");
+    assert_eq!(confirmed(&world), 20_000);
+    assert_eq!(daemon.stop().await, Some(0));
+}
