@@ -27,19 +27,26 @@ function demo() {
 
 const escape = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
+// The first lines of each mail: the rest scrolls by too quickly to be read.
+function shortened(lines) {
+  const MAIL = 12;
+  let n = 0;
+  return lines.flatMap((l) => {
+    n = l.line.startsWith("  │") ? n + 1 : 0;
+    return n <= MAIL ? [l] : n === MAIL + 1 ? [{ at: l.at, line: "  │ …" }] : [];
+  });
+}
+
 // A window of 24 lines that scrolls as the lines come, as an SVG that moves without a script.
 function recording(lines) {
   const [rows, width, height, left] = [24, 90, 17, 14];
-  const shown = lines.flatMap(({ at, line }) => (line.match(/.{1,88}/gu) ?? [""]).map((part) => ({ at, line: part })));
+  const shown = lines.flatMap(({ at, line }) => (line.match(/.{1,88}(?:\s|$)/gu) ?? [""]).map((part) => ({ at, line: part })));
   const end = shown.at(-1).at + 6;
   const share = (at) => `${((at / end) * 100).toFixed(2)}%`;
-  const steps = shown.flatMap(({ at }, n) => {
-    const up = Math.max(0, n + 1 - rows) * height;
-    return n > 0 && shown[n - 1].at === at ? [] : [[at, Math.max(0, shown.findLastIndex((s) => s.at <= at) + 1 - rows) * height, up]];
-  });
-  const scroll = steps.map(([at, up]) => `${share(at)}{transform:translateY(-${up}px)}`).join("");
-  const rules = [...new Set(shown.map((s) => s.at))].map((at, n) => `@keyframes k${n}{0%,${share(Math.max(0, at - 0.01))}{opacity:0}${share(at)},100%{opacity:1}}.k${n}{animation:k${n} ${end}s infinite}`);
   const times = [...new Set(shown.map((s) => s.at))];
+  const steps = times.map((at) => [at, Math.max(0, shown.findLastIndex((s) => s.at <= at) + 1 - rows) * height]);
+  const scroll = steps.map(([at, up]) => `${share(at)}{transform:translateY(-${up}px)}`).join("");
+  const rules = times.map((at, n) => `@keyframes k${n}{0%,${share(Math.max(0, at - 0.01))}{opacity:0}${share(at)},100%{opacity:1}}.k${n}{animation:k${n} ${end}s infinite}`);
   const tone = (line) => (line.includes("OUTAGE") ? "#ff8a82" : /RECOVERED|RESOLVED|operational|arrived/.test(line) ? "#5cc792" : "#e6eaee");
   const text = shown.map(({ at, line }, n) => `<text class="k${times.indexOf(at)}" y="${n * height}" fill="${tone(line)}">${escape(line)}</text>`);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width * 8.1 + 2 * left} ${rows * height + 2 * left}" role="img" aria-label="A recording of llmwatch demo: an outage is injected, detected, mailed, and its recovery is mailed">
@@ -63,7 +70,7 @@ function html(mail) {
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 try {
-  writeFileSync(join(to, "demo.svg"), recording(await demo()));
+  writeFileSync(join(to, "demo.svg"), recording(shortened(await demo())));
   const show = await stage("incident");
   const page = await browser.newPage({ viewport: { width: 1100, height: 720 } });
   await page.goto(show.address + "/");
