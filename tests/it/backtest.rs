@@ -202,6 +202,45 @@ fn an_export_is_replayed_in_any_order_of_one_instant() {
     assert!((180_000..=181_000).contains(&delay), "{delay}");
 }
 
+/// A key that is rejected was held for the provider's mistake at first, which its samples say. As in the daemon the alert
+/// is taken back once three answers in a row were for a reason of the account.
+#[test]
+fn a_replay_takes_an_alert_back_as_the_daemon_does() {
+    let place = Place::new();
+    let mut samples = history();
+    for (i, sample) in samples.iter_mut().enumerate() {
+        if sample.endpoint == "chat" && i / 2 >= 100 {
+            let whose = if i / 2 < 120 {
+                Attribution::Provider
+            } else {
+                Attribution::Account
+            };
+            sample.outcome = Outcome::Failed;
+            sample.fault = Some(Fault::AccountAuth);
+            sample.attribution = Some(whose);
+            sample.http_status = Some(401);
+        }
+    }
+    let file = place.write("export.jsonl", &lines(&samples));
+    let said = events(&stdout(&place.backtest(&[&"--samples", &file, &"--json"])));
+    let told: Vec<_> = said
+        .iter()
+        .map(|s| {
+            let minute = (s.t_ms - START.0) / 60_000;
+            (minute, s.event.as_str(), s.cause.as_str())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (103, "open", "errors"),
+            (121, "open", "account"),
+            (122, "resolved", "")
+        ]
+    );
+    assert_eq!(said[2].text, "it was the account's fault");
+}
+
 #[test]
 fn other_rules_show_what_they_change() {
     let place = Place::new();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use llmwatch::cli::trace_files;
 use llmwatch_core::detect::{
-    DetectedCause, Detector, DetectorEventKind, FailureReason, LatencyReading, Observation, Policy,
-    ProbeResult,
+    DetectedCause, Detector, DetectorEvent, DetectorEventKind, FailureReason, LatencyReading,
+    Observation, Policy, ProbeResult,
 };
 use llmwatch_core::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
 use llmwatch_core::report::backtest::ReplayEvent;
@@ -359,6 +359,47 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
     }
 }
 
+/// What the page draws as a band: a rush of twelve weekdays from 12:00 to 16:00 UTC, which a checkpoint keeps.
+#[test]
+fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
+    let policy = DetectionPolicy::default();
+    let policy = Policy::new(&policy, Duration::from_mins(5), "d".to_owned());
+    let policies = BTreeMap::from([("e".to_owned(), policy)]);
+    let mut detector = Detector::default();
+    assert!(detector.usual_hours("e").is_flat());
+    // The epoch was a Thursday: Monday is day 4.
+    for minute in (4 * 1440..20 * 1440).step_by(5) {
+        let (day, of_day) = (minute / 1440, minute % 1440);
+        let is_rush = (day - 4) % 7 < 5 && (720..960).contains(&of_day);
+        let ms = if is_rush { 400.0 } else { 200.0 };
+        let start = Timestamp(minute * 60_000);
+        let reading = LatencyReading {
+            first_token_ms: ms,
+            total_ms: 2.0 * ms,
+            per_token_ms: None,
+            beyond_limits: None,
+        };
+        let seen = Observation {
+            endpoint: "e".to_owned(),
+            start,
+            end: start + Duration::from_millis(100),
+            next_tick: start + Duration::from_mins(5),
+            result: ProbeResult::Good(Some(reading)),
+        };
+        detector.observe(&policies, &seen);
+    }
+    let stored = serde_json::to_string(&detector).unwrap();
+    let detector: Detector = serde_json::from_str(&stored).unwrap();
+    let usual = detector.usual_hours("e");
+    let factor = |day: i64, hour: i64| usual.factor(Timestamp((day * 24 + hour) * 3_600_000));
+    for monday in [25, 32] {
+        assert!((1.7..2.3).contains(&factor(monday, 13)), "{usual:?}");
+        assert!(factor(monday, 3) < 1.1, "{usual:?}");
+        assert!(factor(monday + 5, 13) < 1.1, "a weekend: {usual:?}");
+    }
+    assert!(stored.len() < 4096, "{} bytes", stored.len());
+}
+
 /// Folds good probes of one endpoint, one a minute, with these first tokens; gives what was noted, by minute.
 fn minutes(
     policy: &DetectionPolicy,
@@ -501,6 +542,82 @@ fn sensitivity_is_how_many_failures_are_wanted() {
         })
     });
     assert_eq!(wanted, [Some(3), Some(4), Some(5)]);
+}
+
+/// Probes three endpoints of one provider every minute for some weeks, and every 15 s during outages: (day, how many
+/// seconds it lasts, every how many-th probe fails). Gives the days on which an alert opened, with the seconds it took.
+fn days_with_alerts(policy: &DetectionPolicy, outages: &[(i64, i64, i64)]) -> Vec<(i64, i64)> {
+    let policy = Policy::new(policy, Duration::from_mins(1), "d".to_owned());
+    let policies: BTreeMap<_, _> = (0..3).map(|i| (format!("e{i}"), policy.clone())).collect();
+    let mut detector = Detector::default();
+    let mut opened = Vec::new();
+    let last_day = outages.iter().map(|o| o.0).max().unwrap_or_default();
+    for second in (0..(last_day + 1) * 86_400).step_by(5) {
+        let (day, of_day) = (second / 86_400, second % 86_400 - 36_000);
+        let outage = outages
+            .iter()
+            .find(|o| o.0 == day && (0..o.1 + 600).contains(&of_day));
+        for i in 0..3 {
+            let (gap, turn) = if outage.is_some() {
+                (15, 5 * i)
+            } else {
+                (60, 20 * i)
+            };
+            if second % gap != turn {
+                continue;
+            }
+            let failed = outage.is_some_and(|o| of_day < o.1 && (of_day / 15) % o.2 == 0);
+            let start = Timestamp(second * 1000);
+            let result = if failed {
+                ProbeResult::Failed {
+                    reason: FailureReason::Other,
+                    retry_after_ms: None,
+                }
+            } else {
+                ProbeResult::Good(None)
+            };
+            let seen = Observation {
+                endpoint: format!("e{i}"),
+                start,
+                end: start + Duration::from_secs(1),
+                next_tick: start + Duration::from_mins(1),
+                result,
+            };
+            let notes = detector.observe(&policies, &seen).notes;
+            let is_open = |n: &DetectorEvent| n.event == DetectorEventKind::Open;
+            opened.extend(notes.iter().filter(|n| is_open(n)).map(|_| (day, of_day)));
+        }
+    }
+    opened
+}
+
+/// A deploy every week in which half of the requests fail for two minutes. What is clearly worse, or lasts longer, is
+/// reported all the same.
+#[test]
+fn a_brief_partial_outage_that_recurs_is_reported_once() {
+    let outages = [
+        (8, 120, 2),
+        (15, 120, 2),
+        (22, 110, 2),
+        (23, 300, 1),
+        (29, 600, 2),
+    ];
+    let opened = days_with_alerts(&DetectionPolicy::default(), &outages);
+    let days: Vec<_> = opened.iter().map(|(day, _)| *day).collect();
+    assert_eq!(days, [8, 23, 29], "{opened:?}");
+    assert!(opened[1].1 < 120, "a complete outage: {opened:?}");
+    assert!((180..420).contains(&opened[2].1), "it lasts: {opened:?}");
+
+    let set = DetectionPolicy {
+        alert_after: Some(Duration::from_secs(90)),
+        provider_alert_after: Some(Duration::from_secs(30)),
+        ..DetectionPolicy::default()
+    };
+    let days: Vec<_> = days_with_alerts(&set, &outages)
+        .iter()
+        .map(|o| o.0)
+        .collect();
+    assert_eq!(days, [8, 15, 22, 23, 29], "a value that is set binds");
 }
 
 /// Folds a day and a half of good probes of one endpoint and then these: second, whether it failed, and how many seconds

@@ -17,6 +17,7 @@ use llmwatch_core::model::{
     Sample, Status, Timestamp, Trigger, VendorIncident, VendorPage,
 };
 use llmwatch_core::monitor::MonitorState;
+use llmwatch_core::report::backtest::Samples;
 use llmwatch_core::schedule::next_tick;
 use llmwatch_simulator::{self, Arrival, Preset, Scenario};
 use serde_json::Value;
@@ -25,6 +26,8 @@ use crate::support::good;
 
 /// How long everything is well before: enough to learn what is normal.
 const BEFORE: Duration = Duration::from_mins(90);
+/// How long a scenario is played that has no end of its own.
+const OPEN_END: Duration = Duration::from_mins(20);
 /// How long a scenario is well before it begins.
 const LEAD_IN: Duration = Duration::from_mins(5);
 
@@ -101,6 +104,22 @@ fn made_of(fault: &llmwatch_simulator::Fault) -> Option<(Fault, Option<u16>)> {
         llmwatch_simulator::Fault::Preset(
             Preset::OpenAi429LoadShedding | Preset::Azure429HighDemand,
         ) => (Fault::Overloaded, Some(429)),
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi503) => (Fault::Overloaded, Some(503)),
+        llmwatch_simulator::Fault::Preset(Preset::Cloudflare502) => (Fault::HttpEdge, Some(502)),
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi429Quota) => {
+            (Fault::AccountQuota, Some(429))
+        }
+        llmwatch_simulator::Fault::StreamError { .. } => (Fault::StreamError, Some(200)),
+        llmwatch_simulator::Fault::Truncate { .. } | llmwatch_simulator::Fault::Close { .. } => {
+            (Fault::StreamTruncated, Some(200))
+        }
+        llmwatch_simulator::Fault::Stall { .. } => (Fault::TimeoutTokenGap, Some(200)),
+        llmwatch_simulator::Fault::EndlessComments => (Fault::TimeoutFirstToken, Some(200)),
+        llmwatch_simulator::Fault::HugeBody { .. } | llmwatch_simulator::Fault::GzipBomb { .. } => {
+            (Fault::BodyTooLarge, Some(200))
+        }
+        llmwatch_simulator::Fault::HeaderBomb { .. } => (Fault::HttpUnexpected, None),
+        llmwatch_simulator::Fault::InvalidUtf8 => (Fault::StreamMalformed, Some(200)),
         llmwatch_simulator::Fault::Preset(Preset::OpenAi429RateLimit) => {
             (Fault::AccountRateLimit, Some(429))
         }
@@ -114,6 +133,8 @@ struct Play {
     facts: Value,
     scenario: Scenario,
     start: Timestamp,
+    /// The model that `chat` asks for instead of its own.
+    model: Option<String>,
 }
 
 fn folder() -> PathBuf {
@@ -141,6 +162,19 @@ impl Play {
             facts,
             scenario,
             start,
+            model: None,
+        }
+    }
+
+    /// A scenario that is shipped for everyone to play, met by a monitor that has learned what is normal.
+    fn shipped(name: &str) -> Self {
+        let path = folder().with_file_name(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        Self {
+            facts: Value::Null,
+            scenario: Scenario::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}")),
+            start: Timestamp::parse("2026-03-03T10:00:00Z").unwrap() + LEAD_IN,
+            model: None,
         }
     }
 
@@ -156,7 +190,7 @@ impl Play {
             .iter()
             .filter_map(|r| r.when.to)
             .max()
-            .unwrap();
+            .unwrap_or(OPEN_END);
         self.start + last - LEAD_IN
     }
 
@@ -167,8 +201,8 @@ impl Play {
 
     fn probe(&self, name: &str, at: Timestamp, trigger: Trigger) -> Sample {
         let (_, provider, path, model) = *ENDPOINTS.iter().find(|e| e.0 == name).unwrap();
-        let elapsed =
-            Duration::from_millis(u64::try_from(at.since_ms(self.start - LEAD_IN)).unwrap_or(0));
+        let elapsed_ms = u64::try_from(at.since_ms(self.start - LEAD_IN)).ok();
+        let elapsed = Duration::from_millis(elapsed_ms.unwrap_or(0));
         // What is drawn depends on nothing but the endpoint and the time.
         let mut rng = Rng::with_seed(name.bytes().fold(at.0.cast_unsigned(), |z, b| {
             z.wrapping_mul(31).wrapping_add(b.into())
@@ -176,7 +210,12 @@ impl Play {
         // The scenario is one vendor's; the product is a page of that vendor.
         let theirs = match self.facts["provider"].as_str() {
             Some("openai") => matches!(provider, Provider::OpenAi | Provider::Http),
-            other => other == Some(provider.as_str()),
+            Some(other) => other == provider.as_str(),
+            None => true,
+        };
+        let model = match &self.model {
+            Some(other) if name == "chat" => other,
+            _ => model,
         };
         let vendor = provider.as_str();
         let arrivals = [
@@ -189,7 +228,7 @@ impl Play {
         ];
         let rule = arrivals
             .iter()
-            .filter(|_| theirs)
+            .filter(|_| theirs && elapsed_ms.is_some())
             .find_map(|a| self.scenario.rule_at(elapsed, a, &mut rng));
         let healthy = &self.scenario.healthy;
         let manner = rule.map_or(healthy.clone(), |r| r.manner(healthy, elapsed));
@@ -199,7 +238,15 @@ impl Play {
             trigger,
             ..good(name, at)
         };
-        (sample.first_token_ms, sample.total_ms) = (Some(first_ms), Some(first_ms + 100.0));
+        let gap_ms = manner.token_gap.as_secs_f64() * 1000.0;
+        (sample.first_token_ms, sample.total_ms) =
+            (Some(first_ms), Some(first_ms + 100.0 + gap_ms));
+        if manner.headers_after > Duration::from_secs(30) {
+            sample.outcome = Outcome::Failed;
+            (sample.fault, sample.attribution) =
+                (Some(Fault::TimeoutHeaders), Some(Attribution::Provider));
+            (sample.first_token_ms, sample.total_ms) = (None, Some(30_000.0));
+        }
         if let Some((fault, status)) = rule.and_then(|r| made_of(&r.fault)) {
             sample.outcome = Outcome::Failed;
             (sample.fault, sample.attribution, sample.http_status) =
@@ -469,6 +516,174 @@ fn every_recorded_outage_is_detected_and_attributed() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What each shipped scenario is about is noticed at the default interval, as whose fault it is.
+#[test]
+fn every_shipped_scenario_is_noticed() {
+    let told = |incidents: &[Incident]| -> Vec<_> {
+        let one = |i: &Incident| {
+            (
+                i.provider.clone(),
+                i.cause.as_str().to_owned(),
+                i.attribution.as_str(),
+                i.opened_at.to_string(),
+            )
+        };
+        incidents.iter().map(one).collect()
+    };
+    let soon = |play: &Play, incident: &Incident, from: Duration, within_s: f64| {
+        let began = play.start - LEAD_IN + from;
+        (0.0..within_s).contains(&(incident.opened_at.since_ms(began) as f64 / 1000.0))
+    };
+
+    let play = Play::shipped("outage.toml");
+    let incidents = play.watch();
+    for provider in ["openai", "azure-openai"] {
+        let of: Vec<_> = incidents
+            .iter()
+            .filter(|i| i.provider == provider)
+            .collect();
+        assert!(
+            of.len() == 1
+                && of[0].cause.as_str() == "overloaded"
+                && of[0].attribution == Attribution::Provider
+                && of[0].state == IncidentState::Resolved
+                && soon(&play, of[0], Duration::from_mins(1), 100.0),
+            "{provider}: {:?}",
+            told(&incidents)
+        );
+    }
+
+    let play = Play::shipped("brownout.toml");
+    let incidents = play.watch();
+    let slow = incidents.iter().find(|i| i.cause.as_str() == "slow");
+    assert!(
+        slow.is_some_and(|i| soon(&play, i, Duration::from_mins(1), 300.0)),
+        "{:?}",
+        told(&incidents)
+    );
+
+    let play = Play::shipped("whose_fault.toml");
+    let incidents = play.watch();
+    for (provider, cause, whose) in [
+        ("openai", "account.quota", Attribution::Account),
+        ("openai", "account.auth", Attribution::Account),
+        ("openai", "http.edge", Attribution::Provider),
+        ("azure-openai", "overloaded", Attribution::Provider),
+    ] {
+        let is_it = |i: &Incident| {
+            i.provider == provider && i.cause.as_str() == cause && i.attribution == whose
+        };
+        assert!(
+            incidents.iter().any(is_it),
+            "{cause}: {:?}",
+            told(&incidents)
+        );
+    }
+    let own = |i: &&Incident| i.cause.as_str().starts_with("account.");
+    assert!(
+        incidents
+            .iter()
+            .filter(own)
+            .all(|i| i.attribution == Attribution::Account),
+        "{:?}",
+        told(&incidents)
+    );
+
+    let hostile = Play::shipped("hostile.toml");
+    let models: Vec<_> = hostile
+        .scenario
+        .rules
+        .iter()
+        .filter_map(|r| r.when.model.clone())
+        .collect();
+    assert!(models.len() >= 10, "{models:?}");
+    for model in models {
+        let play = Play {
+            model: Some(model.clone()),
+            ..Play::shipped("hostile.toml")
+        };
+        let incidents = play.watch();
+        let is_it = |i: &Incident| {
+            i.endpoints == ["chat"]
+                && i.attribution == Attribution::Provider
+                && soon(&play, i, Duration::ZERO, 400.0)
+        };
+        assert!(
+            incidents.iter().any(is_it),
+            "{model}: {:?}",
+            told(&incidents)
+        );
+    }
+}
+
+/// Connections that time out now and then on the way to all vendors alike, while connectivity checks, of which one of three
+/// is enough, get through: nobody's outage, in the fold and in a replay of its samples.
+#[test]
+fn packets_lost_on_the_way_to_all_vendors_are_nobodys_outage() {
+    let settings = configuration();
+    let interval = Duration::from_mins(1);
+    let began = Timestamp::parse("2026-03-03T10:00:00Z").unwrap();
+    let over = began + Duration::from_mins(30);
+    for share in [0.05, 0.3, 0.45] {
+        let mut core = MonitorState::new(settings.config.clone(), 1.0);
+        let probe = |name: &'static str, at: Timestamp, trigger| {
+            let mut rng = Rng::with_seed(name.bytes().fold(at.0.cast_unsigned(), |z, b| {
+                z.wrapping_mul(31).wrapping_add(b.into())
+            }));
+            let provider = ENDPOINTS.iter().find(|e| e.0 == name).unwrap().1;
+            let mut sample = Sample {
+                provider,
+                trigger,
+                ..good(name, at)
+            };
+            if (began..over).contains(&at) && rng.f64() < share {
+                sample.outcome = Outcome::Failed;
+                (sample.fault, sample.http_status) = (Some(Fault::TcpTimeout), None);
+                (sample.first_token_ms, sample.total_ms) = (None, Some(5_000.0));
+            }
+            ((sample.ended_at(), name), sample)
+        };
+        let mut flights: BTreeMap<(Timestamp, &str), Sample> = BTreeMap::new();
+        for (name, ..) in ENDPOINTS {
+            let first = next_tick(name, interval, began - BEFORE);
+            flights.extend([probe(name, first, Trigger::Schedule)]);
+        }
+        let mut replay = Samples::new("store", &settings.config.endpoints, true);
+        let mut opened = Vec::new();
+        while let Some(((at, name), sample)) = flights.pop_first() {
+            if at > over + interval * 30 {
+                break;
+            }
+            let reach = ConnectivityCheckResult {
+                any: true,
+                by_name: true,
+            };
+            let sample = core.complete(sample, Some(reach));
+            replay.push(&sample);
+            let step = core.step(sample);
+            opened.extend(step.incidents().map(|(_, incident, _)| {
+                (
+                    incident.provider.clone(),
+                    incident.attribution,
+                    incident.opened_at,
+                )
+            }));
+            let own = step.rechecks().find(|(n, _)| *n == name).map(|(_, at)| at);
+            let trigger = own.map_or(Trigger::Schedule, |_| Trigger::Recheck);
+            let next = own.unwrap_or(next_tick(name, interval, at));
+            flights.extend([probe(name, next, trigger)]);
+        }
+        let theirs = |o: &&(String, Attribution, Timestamp)| o.1 == Attribution::Provider;
+        let theirs: Vec<_> = opened.iter().filter(theirs).collect();
+        assert!(theirs.is_empty(), "{share}: {theirs:?}");
+        let alerts: Vec<_> = replay.replay(None).said;
+        assert!(
+            alerts.iter().all(|e| e.event != "open"),
+            "{share}: {alerts:?}"
+        );
+    }
 }
 
 fn names(list: &[&str]) -> Vec<String> {

@@ -23,7 +23,7 @@ use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp,
+    Connection, Endpoint, EndpointView, Fault, Incident, Outcome, Sample, Timestamp, UsualHours,
 };
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 use llmwatch_core::text;
@@ -168,13 +168,21 @@ struct Marked {
 /// A latency over time.
 struct LineChart {
     course: TrendLine,
-    /// Where the learned value lies, in units from above, and from there up to where a probe counts as slow.
-    typical: Option<(i64, i64)>,
+    /// What is usual at each time, and from there up to where a probe counts as slow.
+    typical: Option<Learned>,
     /// Whether peaks are higher than the chart.
     is_cut: bool,
     top: String,
     middle: String,
     empty: bool,
+}
+
+/// What is learned of a latency, drawn.
+struct Learned {
+    /// What is usual.
+    line: String,
+    /// From there up to where a probe counts as slow.
+    band: String,
 }
 
 /// Columns over time, layer on layer.
@@ -478,9 +486,18 @@ fn render(
     });
     let noted = noted(&read.incidents, window);
     let days: Vec<Day> = read.days.iter().map(Day::of).collect();
-    let slow_at = view
-        .typical_first_token_ms
-        .map(|typical| (typical, typical * endpoint.detection.slow_factor));
+    let learned = view.typical_first_token_ms.map(|typical_ms| Usual {
+        typical_ms,
+        slow_factor: endpoint.detection.slow_factor,
+        hours: &view.usual_hours,
+    });
+    let first_token = line_chart(
+        &read.steps,
+        window,
+        |r| &r.first_token,
+        learned.as_ref(),
+        &locale,
+    );
     EndpointPage {
         class: "none",
         status: "",
@@ -503,7 +520,7 @@ fn render(
         earlier: link(window.since.0 - 1),
         later,
         figures: figures(&view, endpoint, &all, &locale),
-        first_token: line_chart(&read.steps, window, |r| &r.first_token, slow_at, &locale),
+        first_token,
         total: line_chart(&read.steps, window, |r| &r.total, None, &locale),
         errors: errors(&read.steps, window, &locale),
         stages: stages(&read.steps, window, &locale),
@@ -682,11 +699,59 @@ fn marked(incident: &Incident, locale: &Locale) -> Marked {
     }
 }
 
+/// What is usual for a latency.
+struct Usual<'a> {
+    typical_ms: f64,
+    slow_factor: f64,
+    hours: &'a UsualHours,
+}
+
+impl Usual<'_> {
+    /// What is usual in a column, in milliseconds: the mean of its hours.
+    fn at(&self, window: Window, place: usize) -> f64 {
+        let from = window.since.0 + place as i64 * window.range.step_ms;
+        let hours = (window.range.step_ms / HOUR_MS).max(1);
+        let factor = |hour: i64| self.hours.factor(Timestamp(from + hour * HOUR_MS));
+        self.typical_ms * (0..hours).map(factor).sum::<f64>() / hours as f64
+    }
+
+    fn highest(&self, window: Window) -> f64 {
+        (0..window.columns())
+            .map(|place| self.at(window, place))
+            .fold(self.typical_ms, f64::max)
+    }
+
+    fn draw(&self, window: Window, top: f64) -> Learned {
+        let y = |ms: f64| ((1.0 - (ms / top).min(1.0)) * CHART.1 as f64).round() as i64;
+        let width = CHART.0;
+        if self.hours.is_flat() {
+            let (y, slow) = (y(self.typical_ms), y(self.typical_ms * self.slow_factor));
+            return Learned {
+                line: format!("M0 {y}h{width}"),
+                band: format!("M0 {slow}H{width}V{y}H0z"),
+            };
+        }
+        let last = window.columns().saturating_sub(1).max(1);
+        let point = |place: usize, factor: f64| {
+            let x = (place as f64 / last as f64 * width as f64).round() as i64;
+            format!("{x} {}", y(self.at(window, place) * factor))
+        };
+        let places = 0..window.columns();
+        let line: Vec<_> = places.clone().map(|place| point(place, 1.0)).collect();
+        let slow: Vec<_> = places.map(|place| point(place, self.slow_factor)).collect();
+        let back: Vec<_> = line.iter().rev().map(String::as_str).collect();
+        Learned {
+            line: format!("M{}", line.join(" ")),
+            band: format!("M{} {}z", slow.join(" "), back.join(" ")),
+        }
+    }
+}
+
 fn line_chart(
     steps: &[Rollup],
     window: Window,
     of: fn(&Rollup) -> &Sketch,
-    typical: Option<(f64, f64)>,
+    usual: Option<&Usual<'_>>,
     locale: &Locale,
 ) -> LineChart {
     let mut points = vec![None; window.columns()];
@@ -700,17 +765,14 @@ fn line_chart(
     peaks.sort_by(f64::total_cmp);
     let usual_peak = peaks.get(peaks.len() * 19 / 20).copied().unwrap_or(0.0);
     let medians = points.iter().flatten().map(|s| s.p50);
-    let highest = medians.fold(
-        usual_peak.max(typical.map_or(0.0, |(_, slow)| slow)),
-        f64::max,
-    );
+    let slow_at = usual.map_or(0.0, |usual| usual.highest(window) * usual.slow_factor);
+    let highest = medians.fold(usual_peak.max(slow_at), f64::max);
     let top = chart::round_up(highest);
-    let y = |ms: f64| ((1.0 - (ms / top).min(1.0)) * CHART.1 as f64).round() as i64;
     LineChart {
         empty: peaks.is_empty(),
         is_cut: peaks.last().is_some_and(|peak| *peak > top),
         course: chart::course(&points, CHART, top),
-        typical: typical.map(|(typical, slow)| (y(typical), y(slow))),
+        typical: usual.map(|usual| usual.draw(window, top)),
         top: locale.latency_tick(top),
         middle: locale.latency_tick(top / 2.0),
     }

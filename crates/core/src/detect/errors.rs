@@ -263,6 +263,13 @@ impl ErrorMeter {
         (self.s, self.since) = (0.0, None);
     }
 
+    /// What goes on has lasted longer than what recurs: two more failures make an alert of it.
+    pub(super) fn hold_back(&mut self, policy: &Policy) {
+        let p0 = self.background();
+        let up = (BAD_RATE.max(5.0 * p0) / p0).ln();
+        self.s = self.s.min((policy.evidence - 1.5 * up).max(0.0));
+    }
+
     fn end_blip(&mut self, policy: &Policy, up: f64) {
         if self.is_short(policy) {
             self.s = self.s.min(self.blip_s + BLIP_WORTH * up);

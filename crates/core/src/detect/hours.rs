@@ -8,6 +8,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::patterns::Rush;
+use crate::model::UsualHours;
 
 const HOUR_MS: i64 = 3_600_000;
 const HOURS_A_DAY: i64 = 24;
@@ -113,6 +114,16 @@ impl<const DAYS: usize> Hours<DAYS> {
             .filter_map(|h| self.get(h))
             .collect();
         lower_median(&mut week).unwrap_or(0.0)
+    }
+
+    /// What is usual in each hour of the week to come, beyond the level of all hours.
+    pub(super) fn week(&self) -> UsualHours {
+        let center = self.center();
+        let number = |place: i64| self.hour + (place - self.hour).rem_euclid(HOURS_A_WEEK);
+        UsualHours::new((0..HOURS_A_WEEK).map(|place| {
+            let known = self.of(number(place));
+            known.map_or(0.0, |v| (v - center).max(LEAST_USUAL))
+        }))
     }
 
     /// The longest run of hours in which weekdays are at least `factor` times slower than usual.

@@ -9,6 +9,7 @@
 //! ([`canonical_order`](crate::model::canonical_order)), so that which of two results of one instant arrived first decides nothing.
 
 mod account;
+mod brief;
 mod cold;
 pub mod early_warning;
 mod errors;
@@ -37,13 +38,14 @@ pub use verdict::{
 };
 
 use self::account::Account;
+use self::brief::BriefOutages;
 use self::cold::{ColdStarts, Pair, Probe};
 use self::errors::ErrorMeter;
 use self::events::{Episode, EventSink, NoteFigures};
 use self::recheck::RecheckState;
 use self::recovery::Alert;
 use self::slowness::{Slowness, worst};
-use crate::model::{DetectionPolicy, Sensitivity, Timestamp};
+use crate::model::{DetectionPolicy, Sensitivity, Timestamp, UsualHours};
 
 /// How long is learned before anything is called slow: 12 to 50 probes.
 const WARM_MS: i64 = 10_800_000;
@@ -176,8 +178,9 @@ pub enum FailureReason {
     RateLimited,
     /// Nothing came in time.
     TimedOut,
-    /// The connection was refused, or the name no longer exists: certain by itself.
-    Unreachable,
+    /// A second source confirms it: the connection was refused, the name no longer exists while
+    /// others do, or the vendor's page has a recent incident.
+    Confirmed,
     /// Anything else.
     Other,
 }
@@ -214,8 +217,11 @@ struct EndpointState {
     /// The next scheduled start as of the last observation.
     tick: i64,
     cold: ColdStarts,
+    /// Its failures may be a brief outage of the domain that recurs.
+    held: bool,
     /// What recurs, as of the last midnight.
     rush: Option<Rush>,
+    usual_hours: UsualHours,
     minutes: Option<FailingMinutes>,
     errors: ErrorMeter,
     slow: Slowness,
@@ -238,6 +244,8 @@ struct Domain {
     escalated: bool,
     /// It was reported that what was slow is failing now.
     down: bool,
+    /// Its outages that were over within minutes.
+    brief: BriefOutages,
 }
 
 /// What decided that an alert is due.
@@ -346,23 +354,36 @@ impl Detector {
     }
 
     /// Takes the alert of an endpoint back: what it was raised for has turned out to be no failure of the provider's.
-    pub fn withdraw(&mut self, endpoint: &str) {
-        let Some(watched) = self.endpoints.get_mut(endpoint) else {
-            return;
+    /// False when there was none.
+    pub fn withdraw(&mut self, endpoint: &str) -> bool {
+        let watched = self.endpoints.get_mut(endpoint);
+        let Some(watched) = watched.filter(|w| w.alert.is_some()) else {
+            return false;
         };
-        let end = watched.seen.unwrap_or_default();
-        if watched.alert.is_some()
-            && let Some(domain) = watched.close(end)
-        {
+        if let Some(domain) = watched.close(watched.seen.unwrap_or_default()) {
             self.leave(&domain);
         }
+        true
+    }
+
+    /// Whether an alert of failures is open for an endpoint.
+    pub fn is_failing(&self, endpoint: &str) -> bool {
+        let alert = self.endpoints.get(endpoint).and_then(|e| e.alert.as_ref());
+        alert.is_some_and(|a| a.why == AlertKind::Errors)
     }
 
     /// The bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad probes that lie further back than
     /// an alert takes are not counted as current.
     pub fn pending(&self, policies: &BTreeMap<String, Policy>, endpoint: &str) -> Option<Pending> {
         let (watched, policy) = self.endpoints.get(endpoint).zip(policies.get(endpoint))?;
-        watched.pending(policy)
+        let mut pending = watched.pending(policy)?;
+        let domain = self.domains.get(&policy.domain);
+        if let Some(until) = domain.and_then(|d| d.brief.explains_until(policy))
+            && pending.cause == DetectedCause::Errors
+        {
+            pending.earliest_alert_at = pending.earliest_alert_at.max(Timestamp(until));
+        }
+        Some(pending)
     }
 
     /// When the bad probes of an endpoint began that the detector has not settled yet.
@@ -382,6 +403,12 @@ impl Detector {
             minutes: state.minutes,
             cold_starts: state.cold.is_frequent(),
         })
+    }
+
+    /// How much slower than typical an endpoint usually is in each hour of the week.
+    pub fn usual_hours(&self, endpoint: &str) -> UsualHours {
+        let state = self.endpoints.get(endpoint);
+        state.map(|s| s.usual_hours.clone()).unwrap_or_default()
     }
 
     /// What is typical for an endpoint of `policies`.
@@ -419,20 +446,28 @@ impl Detector {
             notes: &mut verdict.notes,
         };
 
+        let domain = self.domains.entry(policy.domain.clone()).or_default();
+        let brief = &mut domain.brief;
+        brief.observe(&seen.endpoint, start, failed);
+        let until = brief.explains_until(policy);
+        let is_brief = until.is_some_and(|until| end < until);
+        if std::mem::replace(&mut own.held, is_brief) && !is_brief && until.is_some() {
+            own.errors.hold_back(policy);
+        }
         // "Slow" may become "down", so failures are counted while an alert of slowness is open.
         let mut fire = None;
         if own.alert.as_ref().is_none_or(|a| a.why == AlertKind::Slow) {
             let confirmed = matches!(
                 seen.result,
                 ProbeResult::Failed {
-                    reason: FailureReason::Unreachable,
+                    reason: FailureReason::Confirmed,
                     ..
                 }
             );
             let (due, passed) = own
                 .errors
                 .observe(policy, start, end, failed, confirmed, was_open);
-            fire = due.then_some(DetectedCause::Errors);
+            fire = (due && !is_brief).then_some(DetectedCause::Errors);
             verdict.blips.extend(
                 passed.map(|e| e.blip(&seen.endpoint, DetectedCause::Errors, Cleared::Recovered)),
             );
@@ -493,10 +528,19 @@ impl Detector {
             }
             if fire.is_none() && policy.siblings {
                 fire = self.corroborated(policies, policy, own, failed, lagging, end);
+                fire = fire.filter(|cause| cause.is_slow() || !is_brief);
             }
             if let Some(cause) = fire {
                 self.open(policies, policy, own, seen, cause, reading, verdict);
             }
+        }
+        if own
+            .alert
+            .as_ref()
+            .is_some_and(|a| a.why == AlertKind::Errors)
+        {
+            let domain = self.domains.entry(policy.domain.clone()).or_default();
+            domain.brief.alert(start);
         }
         own.learn(policy, end, reading, failed);
         self.look(policies, policy, own, seen, lagging, verdict);
@@ -702,7 +746,10 @@ impl Detector {
         let state = self.domains.entry(domain.to_owned()).or_default();
         state.open = state.open.saturating_sub(1);
         if state.open == 0 {
-            *state = Domain::default();
+            *state = Domain {
+                brief: std::mem::take(&mut state.brief),
+                ..Domain::default()
+            };
         }
     }
 
@@ -735,6 +782,7 @@ impl EndpointState {
         }
         if day > self.day {
             self.rush = self.slow.rush();
+            self.usual_hours = self.slow.usual_hours();
             self.minutes = self.errors.failing_minutes();
         }
         self.day = day;

@@ -76,7 +76,7 @@ impl Policy {
         FAST_GAP_MS.min(self.interval_ms)
     }
 
-    fn is_sparse(&self) -> bool {
+    pub(super) fn is_sparse(&self) -> bool {
         self.interval_ms >= SPARSE_MS
     }
 

@@ -68,7 +68,8 @@ fn reason(fault: Fault, status: Option<u16>) -> FailureReason {
         Fault::TimeoutHeaders | Fault::TimeoutFirstToken | Fault::TimeoutTotal => {
             FailureReason::TimedOut
         }
-        Fault::TcpRefused => FailureReason::Unreachable,
+        // A name is the provider's fault once unrelated names were resolved after it.
+        Fault::TcpRefused | Fault::LocalDns => FailureReason::Confirmed,
         _ => FailureReason::Other,
     }
 }

@@ -15,6 +15,7 @@ use super::hours::Hours;
 use super::patterns::Rush;
 use super::verdict::Typical;
 use super::{Episode, LatencyReading, Policy};
+use crate::model::UsualHours;
 
 /// How fast the level forgets.
 const HALF_LIFE_DAYS: f64 = 3.0;
@@ -51,7 +52,9 @@ const EXPECTED_SIGMA: f64 = 0.35;
 const BLIP_FROM: f64 = 0.3;
 /// From this share of the evidence on nothing is learned, lest the level climbs after what is slow; and from this one on
 /// the recent level falls back to the long-term one. Between them it stands: that is where an evening rush ends up too.
-const LEARN_BELOW: f64 = 0.4;
+const LEARN_BELOW: f64 = 0.2;
+/// The same where probes are rare: each of them moves the recent level by so much.
+const LEARN_BELOW_SPARSE: f64 = 0.1;
 const RELAX_FROM: f64 = 0.6;
 /// The quantiles are computed anew after so many probes.
 const STALE: f64 = 32.0;
@@ -288,9 +291,14 @@ impl Slowness {
         let values = measures(reading);
         self.remember(policy, end, values);
         let usual = self.usual(end);
+        let learn_below = if policy.is_sparse() {
+            LEARN_BELOW_SPARSE
+        } else {
+            LEARN_BELOW
+        };
         for (i, meter) in self.meters.iter_mut().enumerate() {
             let Some(value) = values[i] else { continue };
-            if meter.l < LEARN_BELOW * policy.evidence {
+            if meter.l < learn_below * policy.evidence {
                 meter.learn(policy, end, usual[i], value);
             } else {
                 meter.relax(policy, end, meter.l >= RELAX_FROM * policy.evidence);
@@ -335,6 +343,11 @@ impl Slowness {
                 }
             }
         }
+    }
+
+    /// How much slower than typical the first token usually is in each hour of the week.
+    pub(super) fn usual_hours(&self) -> UsualHours {
+        self.hours[0].week()
     }
 
     /// The hours of weekdays in which the first token is slower than usual.

@@ -37,6 +37,8 @@ pub struct Context {
     pub proxy_reaches_others: bool,
     /// Whether this machine's network is known to be gone.
     pub offline: bool,
+    /// Whether unrelated providers fail as they do where packets are lost, and answer in between.
+    pub is_lossy: bool,
     /// Whether something independent of the account confirms that the provider rejects it wrongly.
     pub is_confirmed: bool,
 }
@@ -46,12 +48,16 @@ pub struct Context {
 /// - A failure below HTTP while no control answers either is this machine's, unless another provider answers meanwhile:
 ///   then it is the controls that cannot be reached from here.
 /// - A break or a timeout while this machine's network is down is this machine's fault.
+/// - Packets or queries that are lost on the way to unrelated providers alike, now and then, are lost near this machine.
 /// - A DNS failure is local until an unrelated name has resolved after it: then the provider's zone is broken.
 /// - A target that the proxy cannot reach while it reaches others is the one that is gone.
 /// - A fault of the account is suspected to be the provider's mistake when something independent confirms that.
 /// - Otherwise the fault's own default holds.
 pub fn attribute(fault: Fault, context: Context) -> Attribution {
     let by_default = fault.attribution();
+    if context.is_lossy && fault.is_loss() {
+        return Attribution::Local;
+    }
     match context.controls {
         Some(ConnectivityCheckResult { any: false, .. }) if fault.is_transport() => {
             if context.others_answer && by_default != Attribution::Local {
@@ -169,6 +175,17 @@ mod tests {
             Attribution::Provider,
             "only the controls are kept away"
         );
+    }
+
+    #[test]
+    fn what_is_lost_on_the_way_to_all_is_lost_here() {
+        let lossy = Context {
+            is_lossy: true,
+            ..asked(true)
+        };
+        assert_eq!(attribute(Fault::TcpTimeout, lossy), Attribution::Local);
+        assert_eq!(attribute(Fault::TcpRefused, lossy), Attribution::Provider);
+        assert_eq!(attribute(Fault::Http5xx, lossy), Attribution::Provider);
     }
 
     #[test]

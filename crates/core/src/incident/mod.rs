@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::inhibition::Explained;
+pub use self::reattribution::REFUSALS_OF_ITS_OWN;
 use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
     Attribution, Cause, Confirmation, Endpoint, Evidence, EvidenceSample, Fault, Incident,

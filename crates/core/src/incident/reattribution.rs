@@ -15,7 +15,7 @@ use crate::model::{
 /// A refusal that began so much earlier is another one.
 const OTHER_BEFORE_MS: i64 = 300_000;
 /// Refusals of its own in a row after which an endpoint is no part of what the provider is suspected of.
-const OWN_AFTER: u32 = 3;
+pub const REFUSALS_OF_ITS_OWN: u32 = 3;
 /// Good probes in a row after which an endpoint that the detector has not noted since is well.
 const WELL_AFTER: u32 = 2;
 
@@ -65,7 +65,7 @@ impl Open {
         let own = |name: &String| {
             self.refused_alone
                 .get(name)
-                .filter(|(_, n)| *n >= OWN_AFTER)
+                .filter(|(_, n)| *n >= REFUSALS_OF_ITS_OWN)
                 .map(|(fault, _)| *fault)
         };
         let fault = self.bad.first().and_then(own)?;
@@ -253,7 +253,7 @@ impl IncidentTracker {
             let is_service = open.kind == IncidentKind::Service && !open.incident.cause.is_slow();
             let name = open.bad.iter().find(|name| {
                 let alone = open.refused_alone.get(*name);
-                is_service && alone.is_some_and(|(_, n)| *n >= OWN_AFTER)
+                is_service && alone.is_some_and(|(_, n)| *n >= REFUSALS_OF_ITS_OWN)
             })?;
             let own = others
                 .iter()

@@ -136,6 +136,17 @@ impl VendorPages {
             .map(|(feed, known)| (feed.as_str(), known.provider, &known.page))
     }
 
+    /// When the incidents on the pages of these feeds that report degraded service or worse
+    /// appeared there, where the page tells.
+    pub fn published<'a>(&'a self, feeds: &'a [String]) -> impl Iterator<Item = Timestamp> {
+        feeds
+            .iter()
+            .filter_map(|feed| self.0.get(feed))
+            .flat_map(|known| &known.page.incidents)
+            .filter(|incident| matches!(incident.status, Status::Degraded | Status::Outage))
+            .filter_map(|incident| incident.published_at)
+    }
+
     /// The titles of the incidents on the pages of these feeds.
     pub fn titles<'a>(&'a self, feeds: &'a [String]) -> impl Iterator<Item = &'a str> {
         feeds

@@ -160,6 +160,11 @@ impl Fault {
 }
 
 impl Fault {
+    /// Whether a network that loses packets or queries looks like this.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::TcpTimeout | Self::TlsHandshake | Self::LocalDns)
+    }
+
     /// Whether a network that fails in the middle of a probe can look like this: whatever [`is_transport`](Self::is_transport)
     /// is, and every timeout.
     pub fn is_network(self) -> bool {

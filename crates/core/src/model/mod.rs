@@ -16,6 +16,7 @@ mod secret;
 mod silence;
 pub mod snapshot;
 mod time;
+mod usual_hours;
 mod vendor_status;
 
 pub use advice::{Advice, AdviceKind};
@@ -43,4 +44,5 @@ pub use snapshot::{
     AlertState, AlertView, EndpointView, LocationView, MaintenanceView, Snapshot, VendorView,
 };
 pub use time::{Timestamp, is_plausible, moved};
+pub use usual_hours::UsualHours;
 pub use vendor_status::{Official, VendorIncident, VendorPage};

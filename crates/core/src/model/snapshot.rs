@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     Advice, Alternative, Api, Attribution, ChannelStats, Drills, Fault, Incident, Outcome,
-    Provider, Silence, Sparkline, Status, Timestamp, VendorPage,
+    Provider, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
 };
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
@@ -127,6 +127,9 @@ pub struct EndpointView {
     pub total_ms_p50: Option<f64>,
     /// The learned first token, in milliseconds.
     pub typical_first_token_ms: Option<f64>,
+    /// How many times slower it usually is in each hour of the week.
+    #[serde(skip)]
+    pub usual_hours: UsualHours,
     /// Share of good probes in the last 24 hours, 0 to 1; faults of the account or of this machine do not count.
     pub availability_24h: Option<f64>,
     /// Share of its last 20 probes that failed, 0 to 1; faults of this machine do not count.

@@ -1,11 +1,13 @@
 //! What stands around a fresh sample: what other endpoints, the controls and the past say about whose fault it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::MonitorState;
 use super::Recent;
+use super::recent::LOSS_MS;
 use crate::config::StatusFeed;
 use crate::incident::attribution::{
     Context, is_admitted, is_confirmed_by_accounts, is_refuted_by_headers, may_be_wrongly_refused,
@@ -16,6 +18,8 @@ use crate::model::{
 
 /// Siblings are asked so long after the first refusal of a key that worked until then.
 const ASK_SIBLINGS_AFTER_MS: i64 = 500;
+/// How long an incident on the vendor's page is news: a minor one may stand there for days.
+const PAGE_RECENT_MS: i64 = 7_200_000;
 /// Refusals further apart than this (or two intervals) are not at once.
 const AT_ONCE_MS: i64 = 300_000;
 
@@ -32,6 +36,7 @@ impl MonitorState {
             others_answer: self.others_answer(sample, |_| true),
             proxy_reaches_others: self.proxy_reaches_others(sample, fault),
             offline: self.state.offline.is_some(),
+            is_lossy: fault.is_loss() && self.is_lossy(sample),
             is_confirmed: self.confirmation(sample, fault).is_some(),
         }
     }
@@ -96,13 +101,27 @@ impl MonitorState {
             })
     }
 
+    /// The vendor's pages that are about `endpoint`.
+    fn feeds_of(&self, endpoint: &Endpoint) -> Vec<String> {
+        let feeds = self.config.status_feeds.iter();
+        feeds
+            .filter(|feed| feed.is_about(endpoint))
+            .map(StatusFeed::key)
+            .collect()
+    }
+
+    /// Whether the vendor's page has an incident that appeared within the two hours before `at`.
+    pub(super) fn is_on_vendor_page(&self, endpoint: &Endpoint, at: Timestamp) -> bool {
+        let feeds = self.feeds_of(endpoint);
+        self.state
+            .pages
+            .published(&feeds)
+            .any(|published_at| (0..=PAGE_RECENT_MS).contains(&at.since_ms(published_at)))
+    }
+
     /// The title of the incident on the vendor's page that admits `fault`.
     fn admitted(&self, endpoint: &Endpoint, fault: Fault) -> Option<String> {
-        let feeds = self.config.status_feeds.iter();
-        let feeds: Vec<_> = feeds
-            .filter(|feed| feed.provider == endpoint.provider && feed.is_about(endpoint))
-            .map(StatusFeed::key)
-            .collect();
+        let feeds = self.feeds_of(endpoint);
         let mut titles = self.state.pages.titles(&feeds);
         titles
             .find(|title| is_admitted(fault, title))
@@ -158,6 +177,46 @@ impl MonitorState {
         let is_other_key = |e: &&Arc<Endpoint>| !e.shares_key(endpoint);
         let any_works = self.siblings(endpoint).filter(is_other_key).any(works);
         (!any_works).then_some(other)
+    }
+
+    /// Whether packets are lost on the way to unrelated providers alike: at least one other, and half of those that were
+    /// probed lately, have failed in such a way, and one of all these has answered in between. Two outages at once would
+    /// have no answers in between.
+    fn is_lossy(&self, sample: &Sample) -> bool {
+        let Some(endpoint) = self.endpoint(&sample.endpoint) else {
+            return false;
+        };
+        let at = sample.started_at;
+        let within_ms = LOSS_MS.max(2 * endpoint.interval.as_millis() as i64);
+        let domain = endpoint.domain();
+        let (mut probed, mut lost) = (BTreeSet::new(), BTreeSet::new());
+        let mut answers_between = false;
+        for other in self
+            .config
+            .endpoints
+            .iter()
+            .filter(|e| self.config.is_outside(e))
+        {
+            let Some(recent) = self.recents.get(&other.name) else {
+                continue;
+            };
+            let was_lost = recent.was_lost(at, within_ms);
+            answers_between |= was_lost && recent.answers_between(at, within_ms);
+            let theirs = other.domain();
+            if theirs == domain {
+                continue;
+            }
+            if was_lost {
+                lost.insert(theirs.clone());
+            }
+            if recent
+                .last()
+                .is_some_and(|(last, ..)| at.since_ms(last) <= within_ms)
+            {
+                probed.insert(theirs);
+            }
+        }
+        answers_between && !lost.is_empty() && 2 * lost.len() >= probed.len()
     }
 
     /// Whether the proxy is up but cannot reach the target, while others answer through it.

@@ -29,7 +29,9 @@ use crate::alerting::maintenance::{self, Active};
 use crate::config::matchers::{Scope, ends_by_message, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::detect::early_warning::Advisor;
-use crate::detect::{Blip, Detector, LAG_LIMIT_MS, Observation, Policy, ProbeResult, Reader};
+use crate::detect::{
+    Blip, Detector, FailureReason, LAG_LIMIT_MS, Observation, Policy, ProbeResult, Reader,
+};
 use crate::incident::attribution::attribute;
 use crate::incident::vendor_status::VendorPages;
 use crate::incident::{Change, Environment, IncidentTracker, Usual};
@@ -520,12 +522,19 @@ impl MonitorState {
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
         let interval = endpoint.interval.mul_f64(self.interval_multiplier);
         let controls = self.config.checks_cover(endpoint);
-        Reader {
+        let reader = Reader {
             interval,
             limits: &endpoint.slow,
             controls,
+        };
+        let mut observation = reader.observe(sample);
+        if let ProbeResult::Failed { reason, .. } = &mut observation.result
+            && matches!(*reason, FailureReason::Other | FailureReason::TimedOut)
+            && self.is_on_vendor_page(endpoint, observation.end)
+        {
+            *reason = FailureReason::Confirmed;
         }
-        .observe(sample)
+        observation
     }
 
     fn free_of_incidents(&self) -> Vec<String> {
@@ -564,6 +573,7 @@ impl MonitorState {
             .get(&endpoint.name)
             .unwrap_or(&none)
             .view(endpoint, now, status, reason, typical);
+        view.usual_hours = self.state.detector.usual_hours(&endpoint.name);
         view.alert = self.alert_of(&endpoint.name);
         // What is being checked is not reported as healthy.
         if let Some(checking) = view.pending(&self.locale())

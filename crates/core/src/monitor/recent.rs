@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     AlertView, Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample, Status,
-    Timestamp,
+    Timestamp, UsualHours,
 };
 
 /// How many latencies the recent median is taken over.
@@ -19,6 +19,8 @@ const BAD: usize = 10;
 const FAULT_RUNS: usize = 100;
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
+/// For how long a failure of the network is news.
+pub(super) const LOSS_MS: i64 = 180_000;
 /// The minutes of a strip.
 const MINUTES: i64 = 60;
 
@@ -44,6 +46,11 @@ pub struct Recent {
     good_at: Option<Timestamp>,
     /// When the current run of failures began.
     failing_since: Option<Timestamp>,
+    /// When it last failed as it does where packets are lost, and when it last answered soon after that.
+    #[serde(default)]
+    lost_at: Option<Timestamp>,
+    #[serde(default)]
+    answered_after_loss: Option<Timestamp>,
     /// Whose the key is, as far as an answer has named it.
     #[serde(default)]
     organization: Option<String>,
@@ -80,6 +87,18 @@ impl Latencies {
 }
 
 impl Recent {
+    /// Whether it failed within `within_ms` before `at` as it does where packets are lost.
+    pub fn was_lost(&self, at: Timestamp, within_ms: i64) -> bool {
+        self.lost_at
+            .is_some_and(|lost| at.since_ms(lost) <= within_ms)
+    }
+
+    /// Whether it also answered between such failures, within `within_ms` before `at`.
+    pub fn answers_between(&self, at: Timestamp, within_ms: i64) -> bool {
+        let answered = self.answered_after_loss;
+        answered.is_some_and(|answered| at.since_ms(answered) <= within_ms)
+    }
+
     /// Takes a sample in.
     pub fn record(&mut self, sample: &Sample) {
         self.last = Some((sample.started_at, sample.outcome, sample.fault));
@@ -105,6 +124,11 @@ impl Recent {
         let failed = sample.outcome == Outcome::Failed;
         if let Some(fault) = sample.fault {
             self.count_fault(sample.started_at, fault);
+        }
+        if sample.fault.is_some_and(Fault::is_loss) {
+            self.lost_at = Some(sample.started_at);
+        } else if !failed && self.was_lost(sample.started_at, LOSS_MS) {
+            self.answered_after_loss = Some(sample.started_at);
         }
         if sample.attribution != Some(Attribution::Local) {
             keep(&mut self.failures, Some(failed), OUTCOMES);
@@ -250,6 +274,7 @@ impl Recent {
             first_token_ms_p50: self.first_token.median,
             total_ms_p50: self.total.median,
             typical_first_token_ms: typical,
+            usual_hours: UsualHours::default(),
             availability_24h: self.availability_24h(now),
             recent_error_rate: self.failures.iter().filter(|f| **f).count() as f64
                 / self.failures.len().max(1) as f64,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Replay, TraceReplay, WatchedTrace};
-use crate::detect::{Detector, Observation, Policy, ProbeResult, Reader};
+use super::{Replay, ReplayEvent, TraceReplay, WatchedTrace};
+use crate::detect::{Detector, DetectorEventKind, Observation, Policy, ProbeResult, Reader};
+use crate::incident::REFUSALS_OF_ITS_OWN;
 use crate::model::{
-    DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger, canonical_order,
+    Attribution, DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger,
+    canonical_order,
 };
 
 /// How many distances between scheduled probes reveal an interval that no configuration names.
@@ -41,6 +43,8 @@ struct Row {
     start: Timestamp,
     end: Timestamp,
     result: ProbeResult,
+    /// It was rejected for a reason of its account.
+    is_own: bool,
 }
 
 impl Samples {
@@ -99,6 +103,7 @@ impl Samples {
             start,
             end,
             result,
+            is_own: sample.attribution == Some(Attribution::Account),
         });
     }
 
@@ -153,6 +158,7 @@ impl Samples {
             endpoints,
         });
         let mut detector = Detector::default();
+        let mut refusals = vec![0_u32; self.seen.len()];
         for row in &self.rows {
             let seen = Observation {
                 endpoint: self.seen[row.place].name.clone(),
@@ -162,6 +168,24 @@ impl Samples {
                 result: row.result.clone(),
             };
             tale.record(&detector.observe(&policies, &seen));
+            // As in the daemon: the provider's incident was the account's all along.
+            let refused = &mut refusals[row.place];
+            *refused = if row.is_own { *refused + 1 } else { 0 };
+            if *refused >= REFUSALS_OF_ITS_OWN
+                && detector.is_failing(&seen.endpoint)
+                && detector.withdraw(&seen.endpoint)
+            {
+                tale.said.push(ReplayEvent {
+                    trace: self.trace.clone(),
+                    t_ms: row.end.0,
+                    endpoint: seen.endpoint,
+                    event: DetectorEventKind::Resolved.as_str().to_owned(),
+                    notify: true,
+                    cause: String::new(),
+                    text: "it was the account's fault".to_owned(),
+                    started_ms: row.start.0,
+                });
+            }
         }
         let mut replay = Replay::default();
         replay.take(tale);

@@ -296,7 +296,7 @@ fn reason(row: &Row) -> FailureReason {
     match row.error.as_str() {
         "http_429" => FailureReason::RateLimited,
         "timeout_first_token" | "timeout_total" => FailureReason::TimedOut,
-        "connect" if row.total_ms < REFUSED_WITHIN_MS => FailureReason::Unreachable,
+        "connect" if row.total_ms < REFUSED_WITHIN_MS => FailureReason::Confirmed,
         _ => FailureReason::Other,
     }
 }
