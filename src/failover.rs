@@ -59,7 +59,7 @@ pub struct Failover {
     pub switchovers: Vec<Switchover>,
 }
 
-/// Replays the samples of `span` through the routing of each group that `wanted` names; a group of one is left out. `step`
+/// Replays the samples of `span`, those of one location or all, through the routing of each group that `wanted` names; a group of one is left out. `step`
 /// learns of each sample when it has been replayed.
 ///
 /// # Errors
@@ -68,6 +68,7 @@ pub fn replay(
     store: &Store,
     config: &Config,
     span: (Timestamp, Timestamp),
+    location: Option<&str>,
     wanted: impl Fn(&str) -> bool,
     mut step: impl FnMut(&Sample),
 ) -> Result<Vec<Failover>, StoreError> {
@@ -75,7 +76,8 @@ pub fn replay(
         .incidents(false)?
         .iter()
         .filter_map(|row| serde_json::from_str(&row.data).ok())
-        .filter(|i: &Incident| i.opened_at < span.1 && i.resolved_at.is_none_or(|end| end > span.0))
+        .filter(|i: &Incident| location.is_none_or(|l| i.is_seen_from(l, &config.monitor.location)))
+        .filter(|i| i.opened_at < span.1 && i.resolved_at.is_none_or(|end| end > span.0))
         .collect();
     let groups: BTreeSet<&str> = config
         .endpoints
@@ -96,8 +98,10 @@ pub fn replay(
         until: Some(span.1),
     };
     store.each_sample(query, |_, sample| {
-        for replay in &mut replays {
-            replay.add(&sample);
+        if location.is_none_or(|l| sample.location == l) {
+            for replay in &mut replays {
+                replay.add(&sample);
+            }
         }
         step(&sample);
         Ok::<_, StoreError>(())
@@ -136,7 +140,7 @@ pub fn of_incident(
         return Ok(None);
     };
     let span = (incident.started_at, end);
-    let found = replay(store, config, span, |g| g == group, |_| {})?
+    let found = replay(store, config, span, None, |g| g == group, |_| {})?
         .into_iter()
         .next();
     Ok(found.and_then(|failover| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::locations::{SharedIncident, Verdict};
-use llmwatch_core::model::{Sample, Timestamp};
+use llmwatch_core::model::{ChannelStats, Sample, Timestamp};
 
 /// Whether the verdict of all is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +43,8 @@ pub struct SharedView {
     pub spent: (f64, u64),
     /// The greatest number of an incident.
     pub last_number: u64,
+    /// How the outbox of all stands.
+    pub outbox: Vec<ChannelStats>,
     /// Samples that wait on this machine for the store.
     pub spooled: i64,
 }

@@ -85,13 +85,17 @@ async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
     let shared =
         SharedStore::new(url.clone(), config.process.ca_file.as_deref()).map_err(refused)?;
     let updates = match shared.open().await {
-        Ok(session) => session.updates(None, None, "").await,
+        Ok(session) => session.updates(None, None, true, "").await,
         Err(error) => Err(error),
     };
     match updates {
         Ok(updates) => {
             eprintln!("store {}: reachable", shared.shown());
-            for warning in differences(&updates.daemons, config, shared.me()) {
+            for warning in differences(
+                updates.daemons.as_deref().unwrap_or_default(),
+                config,
+                shared.me(),
+            ) {
                 eprintln!("warning: {warning}");
             }
             Ok(true)

@@ -4,7 +4,7 @@ use super::{Exit, Globals, daemon_client, print, table};
 use crate::clock;
 use crate::store::Store;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Attribution, Incident, Timestamp};
+use llmwatch_core::model::{Attribution, Incident, Scope, Status, Timestamp};
 use llmwatch_core::text;
 
 #[derive(Debug, clap::Args)]
@@ -12,6 +12,9 @@ use llmwatch_core::text;
 pub(super) struct Args {
     /// Number or id of an incident
     id: Option<String>,
+    /// Only what was seen from this location
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    location: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -25,6 +28,9 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let mut incidents = Vec::new();
     for row in store.incidents(false)? {
         incidents.push(serde_json::from_str::<Incident>(&row.data)?);
+    }
+    if let Some(location) = &args.location {
+        incidents.retain(|i| i.is_seen_from(location, &config.monitor.location));
     }
     if let Some(id) = &args.id {
         let wanted = |i: &&Incident| i.number.to_string() == *id || i.id.to_string() == *id;
@@ -116,6 +122,24 @@ fn story(i: &Incident, locale: &Locale) -> String {
     fact(locale.say("endpoints"), i.endpoints.join(", "));
     if !i.recovered.is_empty() {
         fact(locale.say("recovered"), i.recovered.join(", "));
+    }
+    if i.locations.len() > 1 || i.scope == Scope::Location {
+        let seen = i.locations.iter().map(|l| {
+            let (name, since) = (&l.location, locale.time(l.since));
+            match l.state {
+                Status::Operational => {
+                    text!(locale, "{name} since {since}, recovered", name, since)
+                }
+                state => {
+                    let state = locale.status(state);
+                    text!(locale, "{name} since {since}, {state}", name, since, state)
+                }
+            }
+        });
+        fact(locale.say("locations"), seen.collect::<Vec<_>>().join("; "));
+        if !i.reached_from.is_empty() {
+            fact(locale.say("works from"), i.reached_from.join(", "));
+        }
     }
     if i.evidence.samples.is_empty() {
         return text;

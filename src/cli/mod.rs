@@ -210,7 +210,7 @@ async fn dispatch(cli: Cli) -> u8 {
         Subcommands::Probe(args) => probe::run(&globals, &args).await,
         Subcommands::Status(args) => status::run(&globals, &args).await,
         Subcommands::Incidents(args) => incidents::run(&globals, &args).await,
-        Subcommands::Outbox(args) => outbox::run(&globals, &args),
+        Subcommands::Outbox(args) => outbox::run(&globals, &args).await,
         Subcommands::Silence(args) => silence::run(&globals, &args).await,
         Subcommands::Ack(args) => ack::run(&globals, &args).await,
         Subcommands::Note(args) => note::run(&globals, &args).await,

@@ -1,9 +1,9 @@
 //! `llmwatch outbox`: what waits to be delivered and what was given up; has it tried again, or drops it.
 
-use uuid::Uuid;
-
 use super::{EX_USAGE, Exit, Failure, Globals, print, table};
 use crate::clock;
+use crate::config::Settings;
+use crate::store::postgres::SharedStore;
 use crate::store::{OutboxRow, Store};
 
 #[derive(Debug, clap::Args)]
@@ -40,11 +40,12 @@ enum Action {
     },
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let config = globals.load_without_secrets()?;
+    let shared = shared_store(&config)?;
     let (ids, word): (_, &str) = match &args.action {
         None | Some(Action::List) => {
-            let rows = Store::open_read_only(&config.store.path)?.outbox_rows(args.all)?;
+            let rows = rows(&config, shared.as_ref(), args.all).await?;
             if args.json {
                 print(&serde_json::to_string_pretty(&rows)?);
             } else if rows.is_empty() {
@@ -57,20 +58,20 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
         Some(Action::Retry { ids }) => (ids, "retry"),
         Some(Action::Drop { ids }) => (ids, "drop"),
     };
-    // Opened for reading first: a store that does not exist is not to be made by this.
-    let rows = Store::open_read_only(&config.store.path)?.outbox_rows(false)?;
+    let rows = rows(&config, shared.as_ref(), false).await?;
     let chosen = choose(&rows, ids)?;
     let store = Store::open(&config.store.path)?;
     let now = clock::now();
     let mut done = Vec::new();
-    for id in chosen {
-        let changed = if word == "retry" {
-            store.retry(id, now)?
-        } else {
-            store.drop_notification(id, now)?
+    for row in chosen {
+        let changed = match (shared.as_ref().filter(|_| row.shared), word) {
+            (Some(shared), "retry") => shared.retry(row.id).await?,
+            (Some(shared), _) => shared.drop_notification(row.id).await?,
+            (None, "retry") => store.retry(row.id, now)?,
+            (None, _) => store.drop_notification(row.id, now)?,
         };
         if changed {
-            done.push(id);
+            done.push(row.id);
         }
     }
     if args.json {
@@ -88,12 +89,48 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Exit {
     Ok(0)
 }
 
-/// The ids that were meant.
-fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
+/// The store that several daemons share, if there is one and its URL is at hand.
+fn shared_store(config: &Settings) -> Result<Option<SharedStore>, Failure> {
+    if config.store.is_url_unknown {
+        eprintln!(
+            "the shared store's URL cannot be read here, so only this daemon's own notifications are listed; run this as the \
+             service does, for instance `systemd-run --pipe -p LoadCredential=store:/etc/llmwatch/store-url llmwatch outbox`"
+        );
+        return Ok(None);
+    }
+    let Some(url) = &config.store.shared else {
+        return Ok(None);
+    };
+    let shared = SharedStore::new(url.clone(), config.process.ca_file.as_deref())?;
+    Ok(Some(shared))
+}
+
+/// This daemon's own notifications and those of all daemons of its store, oldest first.
+async fn rows(
+    config: &Settings,
+    shared: Option<&SharedStore>,
+    all: bool,
+) -> Result<Vec<OutboxRow>, Failure> {
+    // Opened for reading: a store that does not exist is not to be made by this.
+    let mut rows = Store::open_read_only(&config.store.path)?.outbox_rows(all)?;
+    if let Some(shared) = shared {
+        match shared.outbox_rows(all).await {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                eprintln!("{error}; only this daemon's own notifications are listed");
+            }
+        }
+        rows.sort_by_key(|row| row.decided_at);
+    }
+    Ok(rows)
+}
+
+/// The notifications that were meant.
+fn choose<'a>(rows: &'a [OutboxRow], asked: &[String]) -> Result<Vec<&'a OutboxRow>, Failure> {
     let mut chosen = Vec::new();
     for text in asked {
         if text == "all" {
-            chosen.extend(rows.iter().filter(|r| r.state != "pending").map(|r| r.id));
+            chosen.extend(rows.iter().filter(|r| r.state != "pending"));
             continue;
         }
         let found: Vec<_> = rows
@@ -101,7 +138,7 @@ fn choose(rows: &[OutboxRow], asked: &[String]) -> Result<Vec<Uuid>, Failure> {
             .filter(|r| r.id.to_string().starts_with(text.as_str()))
             .collect();
         match found.as_slice() {
-            [one] => chosen.push(one.id),
+            [one] => chosen.push(*one),
             [] => {
                 let text = format!(
                     "llmwatch: no pending or dead notification `{text}`; `llmwatch outbox` lists them"

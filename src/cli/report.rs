@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Say whether a commitment to this availability, in percent, was missed
     #[arg(long, value_name = "PERCENT", value_parser = objective)]
     sla: Option<f64>,
+    /// Only what was seen from this location
+    #[arg(long, value_name = "NAME")]
+    location: Option<String>,
     /// Also report what each group of alternatives would have saved
     #[arg(long)]
     failover: bool,
@@ -86,7 +89,17 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     } else {
         Vec::new()
     };
-    let mut report = reporting::gather(&store, &config, span, &standing)?;
+    let location = args.location.as_deref();
+    if let Some(location) = location {
+        let known = store.known_locations()?;
+        if !known.iter().any(|l| l == location) {
+            let known = known.join(", ");
+            return Err(usage(format!(
+                "nothing was recorded from `{location}`; the locations are {known}"
+            )));
+        }
+    }
+    let mut report = reporting::gather(&store, &config, span, location, &standing)?;
     if let Some(objective) = args.sla {
         report = report.with_sla(objective, &locale);
     }
@@ -96,6 +109,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             &store,
             &config,
             span,
+            location,
             |_| true,
             |sample| progress.step(sample.started_at),
         )?
@@ -115,7 +129,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         }
         Format::Csv => report.csv(),
         Format::Md => report.markdown(&locale),
-        Format::Html => report.html(&locale, &charts(&store, &config, span)?),
+        Format::Html => report.html(&locale, &charts(&store, &config, span, location)?),
     };
     print(text.trim_end());
     Ok(0)
@@ -126,6 +140,7 @@ fn charts(
     store: &Store,
     config: &Config,
     (since, until): (Timestamp, Timestamp),
+    location: Option<&str>,
 ) -> Result<String, Failure> {
     let is_short = until.since_ms(since) <= 4 * 24 * 3_600_000;
     let resolution = if is_short {
@@ -136,6 +151,7 @@ fn charts(
     let query = RollupQuery {
         resolution,
         endpoint: None,
+        location,
         since: resolution.begin(since),
         until,
         detail: true,

@@ -26,6 +26,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Args {
     /// The group to choose from; all endpoints of LLM APIs if not given
     group: Option<String>,
+    /// As this location sees the endpoints
+    #[arg(long, value_name = "NAME")]
+    location: Option<String>,
     /// Follow the choice until interrupted
     #[arg(long)]
     watch: bool,
@@ -94,6 +97,9 @@ async fn ask(daemon: &Daemon, args: &Args, known: Option<&str>) -> Result<Option
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     if let Some(group) = &args.group {
         query.append_pair("group", group);
+    }
+    if let Some(location) = &args.location {
+        query.append_pair("location", location);
     }
     if known.is_some() {
         query.append_pair("wait", WAIT);

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::daemon::pipeline;
 use crate::store::Store;
+use llmwatch_core::locations::view_from;
 use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{AlertState, ChannelStats, Drills, EndpointView, Snapshot, Status};
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Follow the status: on a terminal a view that is quit with q, else a new table after each change
     #[arg(long)]
     watch: bool,
+    /// Show how this location sees the endpoints
+    #[arg(long, value_name = "NAME")]
+    location: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -49,9 +53,12 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     }
     let mut events = None;
     loop {
-        let (snapshot, note) = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
+        let (mut snapshot, note) = look(&config).await.map_err(|f| f.with(UNKNOWN))?;
         if let Some(note) = note {
             eprintln!("{note}; this is what it recorded last");
+        }
+        if let Some(location) = &args.location {
+            snapshot = seen_from(snapshot, location)?;
         }
         if args.json {
             print(&serde_json::to_string(&snapshot)?);
@@ -68,6 +75,25 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             _ = tokio::signal::ctrl_c() => return Ok(plugin_code(snapshot.overall())),
         }
     }
+}
+
+/// `snapshot` as `location` sees it.
+fn seen_from(snapshot: Snapshot, location: &str) -> Result<Snapshot, super::Failure> {
+    if snapshot.locations.is_empty() && snapshot.location == location {
+        return Ok(snapshot);
+    }
+    view_from(&snapshot, location).ok_or_else(|| {
+        let known = match snapshot.locations.as_slice() {
+            [] => snapshot.location.clone(),
+            known => known.join(", "),
+        };
+        let text =
+            format!("llmwatch: nothing is probed from `{location}`; the locations are {known}");
+        super::Failure {
+            code: UNKNOWN,
+            text,
+        }
+    })
 }
 
 /// The status, and why it may be old.
@@ -204,7 +230,14 @@ pub(super) fn reason(endpoint: &EndpointView, snapshot: &Snapshot, locale: &Loca
             let since = locale.time_short(incident.started_at, snapshot.at);
             text!(locale, "{cause} since {since}", cause, since)
         }
-        None => endpoint.reason.clone().unwrap_or_default(),
+        None => match (&endpoint.reason, endpoint.locations_down.as_slice()) {
+            (Some(reason), _) => reason.clone(),
+            (None, []) => String::new(),
+            (None, down) => {
+                let names = down.join(", ");
+                text!(locale, "not from {names}", names)
+            }
+        },
     }
 }
 

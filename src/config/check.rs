@@ -352,7 +352,10 @@ fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
             .and_then(|v| v.duration_of_at_least(DAY))
             .unwrap_or(DAY * days)
     };
+    let keys = ["url", "url_file", "url_credential"];
+    let mut places = keys.into_iter().filter_map(get);
     let store = Store {
+        is_url_unknown: places.any(|place| place.is_granted()) && path.is_none(),
         path: path.unwrap_or_else(|| state_dir.join("llmwatch.db")),
         shared,
         keep_samples: keep("keep_samples", 30),

@@ -94,6 +94,8 @@ pub struct Store {
     pub path: PathBuf,
     /// The PostgreSQL database that several daemons share.
     pub shared: Option<Arc<PostgresUrl>>,
+    /// Whether its URL holds a secret that is not at hand here.
+    pub is_url_unknown: bool,
     /// How long samples are kept.
     pub keep_samples: Duration,
     /// How long rollups are kept.

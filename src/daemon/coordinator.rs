@@ -2,7 +2,9 @@
 //! judges its own samples; this task carries both to the shared store, takes part in the decisions there, and brings back
 //! what the others have. What it could not carry waits in the file, so nothing more is needed when the store is away.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +30,25 @@ use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::locations::{self, Evidence, LocationReport, Verdict};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Incident, Outgoing, Sample, Snapshot, Timestamp};
+use llmwatch_core::model::{ChannelStats, Incident, Outgoing, Sample, Snapshot, Timestamp};
 use llmwatch_core::schedule::budget;
 
-/// How often a daemon exchanges with the shared store while nothing happens.
+/// How often a daemon of a few exchanges with the shared store while nothing happens.
 const PULSE: Duration = Duration::from_secs(1);
+/// The same where many daemons share it.
+const LONGEST_PULSE: Duration = Duration::from_secs(3);
+/// From so many daemons on the exchanges are less frequent.
+const FEW_DAEMONS: u32 = 10;
+/// Up to so many verdicts in all, the others read each one whole after every probe.
+const FEW_VERDICTS: usize = 500;
+/// Where there are more: how often the others read all of a verdict that says the same as before.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// How often it is read which daemons there are.
+const DAEMONS_EVERY: Duration = Duration::from_secs(5);
+/// How often samples are looked for that were committed late.
+const LATE_EVERY: Duration = Duration::from_secs(6);
+/// A daemon that probes takes in the samples of all locations up to so many an hour; beyond that, those of its own only.
+const COPIED_PER_HOUR: u64 = 72_000;
 /// No two exchanges are closer than this.
 const SHORTEST: Duration = Duration::from_millis(200);
 /// How soon a store that does not answer is tried again, and how late at most.
@@ -41,10 +57,14 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
 /// Samples that are carried at once.
 const BATCH: usize = 1000;
+/// Samples that are taken in at once.
+const PULL: i64 = 2000;
 /// How often everything is read anew instead of what changed.
 const REREAD: Duration = Duration::from_mins(1);
 /// A daemon that has not reported for so long is considered gone.
 const GONE_MS: i64 = 15_000;
+/// How often deliveries are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How often old rows are looked for.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// How many of them are deleted at a time.
@@ -103,6 +123,14 @@ impl Place {
         serde_json::from_str(&text).ok()
     }
 
+    /// Nothing is carried yet. What was recorded before is moved by `llmwatch store copy`.
+    fn fresh(store: &Store) -> Self {
+        Self {
+            pushed: store.last_seq().unwrap_or(0),
+            ..Self::default()
+        }
+    }
+
     fn save(&self, state_dir: &Path) -> std::io::Result<()> {
         let (path, new) = (Self::path(state_dir), state_dir.join("shared.json.new"));
         std::fs::write(&new, serde_json::to_string(self).unwrap_or_default())?;
@@ -113,8 +141,13 @@ impl Place {
 struct State {
     place: Place,
     saved: (Place, Instant),
-    /// What the store knows of this daemon's verdicts.
-    pushed_verdicts: BTreeMap<String, (Timestamp, String)>,
+    /// What the store knows of this daemon's verdicts: the last probe, what it says, and when the others last had to read it.
+    pushed_verdicts: BTreeMap<String, (Timestamp, String, Instant)>,
+    /// What could not wait at the last exchange.
+    pressing: u64,
+    /// The daemons that have reported in the last minutes, and when they were read.
+    daemons: (Vec<DaemonRow>, Option<Instant>),
+    late_at: Instant,
     reported: Option<String>,
     view: SharedView,
     verdicts: BTreeMap<(String, String), Verdict>,
@@ -122,6 +155,8 @@ struct State {
     incidents_until: Option<Timestamp>,
     reread_at: Instant,
     forget_at: Instant,
+    /// How the shared outbox stands, and when that was counted.
+    deliveries: (Vec<ChannelStats>, Option<Instant>),
     /// Ids of samples of others that are in the file.
     taken: (HashSet<Uuid>, VecDeque<Uuid>),
     /// When a transaction was last committed.
@@ -132,6 +167,19 @@ struct State {
     warned: BTreeSet<String>,
 }
 
+impl State {
+    /// Whether more than a few daemons share the store.
+    fn is_crowded(&self) -> bool {
+        self.daemons.0.len() > FEW_DAEMONS as usize
+    }
+
+    /// How often to exchange while nothing happens: a database that many share is asked less often.
+    fn pulse(&self) -> Duration {
+        let daemons = u32::try_from(self.daemons.0.len()).unwrap_or(u32::MAX);
+        (PULSE * daemons.min(10 * FEW_DAEMONS) / FEW_DAEMONS).clamp(PULSE, LONGEST_PULSE)
+    }
+}
+
 /// Ends reading: the batch is full, or the file cannot be read, which shows when it is written.
 struct Stop;
 
@@ -139,6 +187,19 @@ impl From<StoreError> for Stop {
     fn from(_: StoreError) -> Self {
         Self
     }
+}
+
+/// Notes where carrying begins, before the first sample is recorded: a daemon that is killed soon after its first start
+/// carries then what it has recorded until then.
+pub async fn note_beginning(local: &Store, state_dir: &Path) {
+    let state_dir = state_dir.to_owned();
+    let note = move |store: &Store| {
+        if Place::load(&state_dir).is_none() {
+            // A directory that cannot be written is reported when the place is saved again.
+            let _ = Place::fresh(store).save(&state_dir);
+        }
+    };
+    local.run_blocking(note).await;
 }
 
 impl Coordinator {
@@ -166,7 +227,10 @@ impl Coordinator {
                     let soon = if is_behind { Duration::ZERO } else { SHORTEST };
                     next = Instant::now() + soon;
                     if !is_behind {
-                        self.wait_for_work(next + PULSE - SHORTEST).await;
+                        let until = next + state.pulse() - SHORTEST;
+                        // A few daemons exchange whatever is new at once.
+                        let known = state.is_crowded().then_some(state.pressing);
+                        self.wait_for_work(until, known).await;
                     }
                 }
                 Err(SharedError::Busy { .. }) => {
@@ -202,12 +266,7 @@ impl Coordinator {
         let (place, taken) = self
             .local
             .run_blocking(move |store| {
-                let fresh = || Place {
-                    // What was recorded before is moved by `llmwatch store copy`.
-                    pushed: store.last_seq().unwrap_or(0),
-                    ..Place::default()
-                };
-                let place = Place::load(&state_dir).unwrap_or_else(fresh);
+                let place = Place::load(&state_dir).unwrap_or_else(|| Place::fresh(store));
                 let mut ids = VecDeque::new();
                 let query = SampleQuery {
                     since: Some(Timestamp(place.pulled.0 - 600_000)),
@@ -228,6 +287,9 @@ impl Coordinator {
             saved: (place.clone(), now),
             place,
             pushed_verdicts: BTreeMap::new(),
+            pressing: 0,
+            daemons: (Vec::new(), None),
+            late_at: now,
             reported: None,
             view: SharedView::default(),
             verdicts: BTreeMap::new(),
@@ -235,6 +297,7 @@ impl Coordinator {
             incidents_until: None,
             reread_at: now,
             forget_at: now,
+            deliveries: (Vec::new(), None),
             taken: (taken.iter().copied().collect(), taken),
             joined_at: now,
             since: (self.wall)(),
@@ -244,19 +307,27 @@ impl Coordinator {
         }
     }
 
-    /// Waits until the pipeline has something, somebody asks for something, or `until`.
-    async fn wait_for_work(&mut self, until: Instant) {
+    /// Waits until the pipeline has something new, somebody asks for something, or `until`. With `known`, only what differs
+    /// from it in what cannot wait is new.
+    async fn wait_for_work(&mut self, until: Instant, known: Option<u64>) {
         if !self.asked.is_empty() {
             return;
         }
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            changed = self.own.changed() => {
-                if changed.is_err() {
-                    tokio::time::sleep_until(until).await;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = self.own.changed() => {
+                    if changed.is_err() {
+                        tokio::time::sleep_until(until).await;
+                        return;
+                    }
+                    let now = pressing(&self.own.borrow());
+                    if known.is_none_or(|known| known != now) {
+                        return;
+                    }
                 }
+                () = tokio::time::sleep_until(until) => return,
             }
-            () = tokio::time::sleep_until(until) => {}
         }
     }
 
@@ -294,6 +365,7 @@ impl Coordinator {
             state.place.store = Some(store);
             state.pushed_verdicts.clear();
             state.reported = None;
+            (state.seen_until, state.incidents_until) = (None, None);
         }
         let before = (self.wall)();
         let store_now = session.now().await?;
@@ -304,25 +376,29 @@ impl Coordinator {
         // What this daemon has.
         let (samples, last) = self.waiting_samples(state, &settings).await;
         let (verdicts, report) = conclusions(&own, &settings, offset_ms);
+        let is_small = state.verdicts.len() <= FEW_VERDICTS;
+        let say_again = if is_small { Duration::ZERO } else { SAY_AGAIN };
         let new: Vec<_> = verdicts
             .into_iter()
-            .filter(|v| {
-                let is = (v.probed_at.unwrap_or_default(), fingerprint(v));
-                state.pushed_verdicts.get(&v.endpoint) != Some(&is)
+            .filter_map(|verdict| {
+                let Some((probed_at, said, at)) = state.pushed_verdicts.get(&verdict.endpoint)
+                else {
+                    return Some((verdict, true));
+                };
+                let is_changed = *said != fingerprint(&verdict);
+                let is_new = is_changed || verdict.probed_at != Some(*probed_at);
+                let is_due = is_changed || at.elapsed() >= say_again;
+                is_new.then_some((verdict, is_due))
             })
             .collect();
         let report_text = serde_json::to_string(&report.incidents).unwrap_or_default();
         let is_changed = settings.monitor.probe && state.reported.as_deref() != Some(&report_text);
-        let is_verdict_changed = new.iter().any(|v| {
-            state
-                .pushed_verdicts
-                .get(&v.endpoint)
-                .is_none_or(|(_, was)| *was != fingerprint(v))
-        });
+        let pressing = pressing(&own);
         let daemon = DaemonRow {
             location: settings.monitor.location.clone(),
             probes: settings.monitor.probe,
             endpoints: endpoints_of(&settings),
+            samples_per_hour: samples_per_hour(&settings),
             ..self.daemon.clone()
         };
         let inserted = session
@@ -335,8 +411,17 @@ impl Coordinator {
             })
             .await?;
         state.place.pushed = last;
-        for verdict in &new {
-            let is = (verdict.probed_at.unwrap_or_default(), fingerprint(verdict));
+        for (verdict, is_due) in &new {
+            let before = state
+                .pushed_verdicts
+                .get(&verdict.endpoint)
+                .map(|(.., at)| *at);
+            let at = before.filter(|_| !is_due).unwrap_or_else(Instant::now);
+            let is = (
+                verdict.probed_at.unwrap_or_default(),
+                fingerprint(verdict),
+                at,
+            );
             state.pushed_verdicts.insert(verdict.endpoint.clone(), is);
         }
         if is_changed {
@@ -346,13 +431,19 @@ impl Coordinator {
             state.spooled += inserted;
         }
         let is_behind = samples.len() >= BATCH;
+        let counted_at = state.deliveries.1;
+        if counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+            state.deliveries.0 = session.channel_stats(offset_ms).await?;
+            state.deliveries.1 = Some(Instant::now());
+        }
 
         // What follows from it for all.
         let asked = self.take_asked();
-        let wait = is_changed || is_verdict_changed || !asked.is_empty();
+        let wait = state.pressing != pressing || !asked.is_empty();
         let outgoing = self
             .decide(session, state, &settings, &own, offset_ms, wait, asked)
             .await?;
+        state.pressing = pressing;
         if outgoing {
             self.outbox.notify_waiters();
         }
@@ -363,17 +454,20 @@ impl Coordinator {
             state.reread_at = Instant::now();
         }
         let day = day_of((self.wall)(), settings.monitor.timezone);
+        let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= DAEMONS_EVERY);
         let updates = session
-            .updates(state.seen_until, state.incidents_until, &day)
-            .await?;
-        let pulled = session
-            .samples_since(
-                state
-                    .place
-                    .pulled
-                    .max(Timestamp(updates.now.0 - FIRST_LOOK_BACK_MS)),
-                2000,
+            .updates(
+                state.seen_until,
+                state.incidents_until,
+                is_due(state.daemons.1),
+                &day,
             )
+            .await?;
+        if let Some(daemons) = &updates.daemons {
+            state.daemons = (daemons.clone(), Some(Instant::now()));
+        }
+        let (pulled, is_full) = self
+            .samples_of_others(session, state, &settings, updates.now)
             .await?;
         if state.forget_at.elapsed() >= FORGET_EVERY {
             state.forget_at = Instant::now();
@@ -385,7 +479,6 @@ impl Coordinator {
         if !is_behind {
             self.note_reachable(state);
         }
-        let is_full = pulled.len() >= 2000;
         let samples = take_new(state, pulled);
         let incidents = self.take_updates(state, updates, &settings, offset_ms);
         self.publish(state, incidents, samples).await;
@@ -420,6 +513,34 @@ impl Coordinator {
                 (samples, last)
             })
             .await
+    }
+
+    /// The next samples that the others have recorded, and whether there are more.
+    async fn samples_of_others(
+        &self,
+        session: &Session,
+        state: &mut State,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<(Vec<(Timestamp, Sample)>, bool), SharedError> {
+        let here = &settings.monitor.location;
+        let others = state.daemons.0.iter().filter(|d| d.location != *here);
+        let all: u64 = others.map(|d| d.samples_per_hour).sum();
+        let is_own_only = settings.monitor.probe && all > COPIED_PER_HOUR;
+        let location = is_own_only.then_some(here.as_str());
+        let since = state
+            .place
+            .pulled
+            .max(Timestamp(now.0 - FIRST_LOOK_BACK_MS));
+        let mut samples = session.samples_since(since, location, PULL).await?;
+        let is_full = samples.len() as i64 >= PULL;
+        if state.late_at.elapsed() >= LATE_EVERY {
+            state.late_at = Instant::now();
+            let taken = &state.taken.0;
+            let late = session.late_samples(since, location, |id| taken.contains(&id));
+            samples.extend(late.await?);
+        }
+        Ok((samples, is_full))
     }
 
     fn take_asked(&mut self) -> Vec<Command> {
@@ -541,7 +662,7 @@ impl Coordinator {
         );
         let mut outgoing: Vec<Outgoing> = Vec::new();
         if let Some(notifications) = schedulers.get_mut(&channels) {
-            outgoing = notifications.tick(at, config, &snapshot, &[]);
+            outgoing = notifications.tick(at, config, &snapshot, &state.deliveries.0);
         }
         let changed: Vec<_> = schedulers
             .iter_mut()
@@ -577,11 +698,17 @@ impl Coordinator {
             let key = (verdict.endpoint.clone(), verdict.location.clone());
             state.verdicts.insert(key, verdict);
         }
+        for (endpoint, location, probed_at) in updates.probed {
+            if let Some(known) = state.verdicts.get_mut(&(endpoint, location)) {
+                known.probed_at = probed_at;
+            }
+        }
         let channels = channel_set(settings);
         let alerting = updates.alerting.iter().find(|(name, _)| *name == channels);
         let here = &settings.monitor.location;
-        let live: Vec<_> = updates
+        let live: Vec<_> = state
             .daemons
+            .0
             .iter()
             .filter(|d| updates.now.since_ms(d.seen_at) <= GONE_MS)
             .cloned()
@@ -611,7 +738,7 @@ impl Coordinator {
                 .collect(),
             notifications: alerting
                 .and_then(|(_, data)| serde_json::from_str(data).ok())
-                .unwrap_or_default(),
+                .unwrap_or_else(|| std::mem::take(&mut state.view.notifications)),
             partners,
             warnings,
             locations: live
@@ -623,6 +750,7 @@ impl Coordinator {
                 .collect(),
             spent: updates.spent,
             last_number: updates.last_number,
+            outbox: state.deliveries.0.clone(),
             spooled: 0,
         };
         updates.incidents
@@ -788,6 +916,31 @@ fn conclusions(
         incidents: own.incidents.clone(),
     };
     (verdicts, report)
+}
+
+/// Stands for what of a daemon's conclusions cannot wait for the next exchange.
+fn pressing(own: &OwnView) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for endpoint in &own.snapshot.endpoints {
+        (endpoint.status, endpoint.failed_in_a_row > 0).hash(&mut hasher);
+    }
+    own.snapshot.offline_since.is_some().hash(&mut hasher);
+    for incident in &own.incidents {
+        let is_over = incident.resolved_at.is_some();
+        (incident.id, is_over, incident.status).hash(&mut hasher);
+        (incident.attribution, &incident.endpoints).hash(&mut hasher);
+    }
+    own.alone_notifications.is_some().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How many samples an hour a daemon plans to record.
+fn samples_per_hour(settings: &Settings) -> u64 {
+    if !settings.monitor.probe {
+        return 0;
+    }
+    let of = |interval: Duration| 3_600_000 / interval.as_millis().max(1) as u64;
+    settings.endpoints.iter().map(|e| of(e.interval)).sum()
 }
 
 /// What of a verdict matters to the others at once.

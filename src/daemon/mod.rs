@@ -42,7 +42,7 @@ use crate::notify::{heartbeat, worker};
 use crate::probe::{ConnectivityChecks, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
 use crate::store::postgres::{DaemonRow, Session, SharedError, SharedStore};
-use crate::store::{Store, StoreLock};
+use crate::store::{Store, StoreError, StoreLock};
 use crate::subscriptions::Subscriptions;
 use crate::systemd::{self, Service};
 use crate::web;
@@ -98,6 +98,9 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             .patiently("opening the store", tokio::task::spawn_blocking(open))
             .await??
     };
+    if let Some(session) = &session {
+        share_link_key(session, &store).await?;
+    }
     service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.process.listen).await?;
     let agent_listener = agent_listener(config.route.agent_listen).await?;
@@ -155,6 +158,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let joint = match &shared {
         None => None,
         Some(shared) => {
+            coordinator::note_beginning(&store, &config.process.state_dir).await;
             let (asked, for_all) = mpsc::unbounded_channel();
             let own = OwnView {
                 snapshot: core.snapshot(started_at),
@@ -442,6 +446,21 @@ async fn open_shared(
     }
 }
 
+/// Has the links in messages signed with the key that all daemons of the shared store have, so that each reads those of
+/// the others. A daemon that starts while the store is away keeps the key that it had.
+async fn share_link_key(session: &Session, store: &Store) -> Result<(), StoreError> {
+    let own = store.run_blocking(Store::link_key).await?;
+    let Ok(key) = session.link_key(&own).await else {
+        return Ok(());
+    };
+    if key == own {
+        return Ok(());
+    }
+    store
+        .run_blocking(move |store| store.set_link_key(&key))
+        .await
+}
+
 /// The endpoints that this daemon probes.
 fn probed_endpoints(config: &Settings) -> Vec<Arc<Endpoint>> {
     if config.monitor.probe {
@@ -461,6 +480,7 @@ fn this_daemon(config: &Settings, shared: &SharedStore, started_at: Timestamp) -
         version: env!("CARGO_PKG_VERSION").to_owned(),
         probes: config.monitor.probe,
         endpoints: String::new(),
+        samples_per_hour: 0,
         started_at,
         seen_at: started_at,
     }

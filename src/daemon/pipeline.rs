@@ -294,6 +294,9 @@ impl Pipeline {
         snapshot.last_recorded_at = turns.last_recorded_at;
         snapshot.store_error.clone_from(&turns.backlog.error);
         snapshot.outbox.clone_from(&turns.deliveries.tallies);
+        if let Some(joint) = &self.joint {
+            ChannelStats::join(&mut snapshot.outbox, &joint.view().outbox);
+        }
         self.show(snapshot);
         // A client that asked for a change finds it in the snapshot.
         if let Some(reply) = reply {

@@ -21,8 +21,8 @@ use llmwatch_core::report::{Report, last_period};
 const RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// Reads what a report of the time from `since` to `until` is made of, row by row: the memory that it takes depends on
-/// the number of endpoints and incidents, not on the length of the period. `standing` is what was advised and still
-/// holds.
+/// the number of endpoints and incidents, not on the length of the period. `location` limits it to what was seen from
+/// there. `standing` is what was advised and still holds.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -30,15 +30,19 @@ pub fn gather(
     store: &Store,
     config: &Config,
     span: (Timestamp, Timestamp),
+    location: Option<&str>,
     standing: &[String],
 ) -> Result<Report, StoreError> {
     let (since, until) = span;
-    let now = store.sums(since, until)?;
-    let before = store.sums(Timestamp(since.0 - until.since_ms(since)), since)?;
+    let now = store.sums(since, until, location)?;
+    let earlier = Timestamp(since.0 - until.since_ms(since));
+    let before = store.sums(earlier, since, location)?;
+    let here = &config.monitor.location;
     let mut incidents: Vec<Incident> = Vec::new();
     store.each_incident(until, |row| {
         if let Ok(incident) = serde_json::from_str::<Incident>(&row.data)
             && incident.resolved_at.is_none_or(|at| at >= since)
+            && location.is_none_or(|location| incident.is_seen_from(location, here))
         {
             incidents.push(Incident {
                 // Of the evidence a report needs the ids only.
@@ -95,7 +99,7 @@ impl Pipeline {
             if periodic.0.is_none() && self.may_try_report(now) {
                 self.notifications.try_report(now);
                 let (store, standing) = (self.store.clone(), self.core.advice());
-                let make = move || gather(&store.reader()?, &config, span, &standing);
+                let make = move || gather(&store.reader()?, &config, span, None, &standing);
                 periodic.0 = Some(tokio::task::spawn_blocking(make));
             }
             return;

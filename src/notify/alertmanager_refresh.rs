@@ -13,7 +13,7 @@ use super::worker::WorkerContext;
 use super::{Attempt, Progress, Sender};
 use crate::config::{Channel, ChannelKind, WebhookKind};
 use crate::log::{Event, emit};
-use llmwatch_core::model::{Notice, NoticeType};
+use llmwatch_core::model::{Notice, NoticeType, Timestamp};
 
 /// An alert lives five times as long (see the format), so four repeats in a row may fail.
 const EVERY: Duration = Duration::from_mins(1);
@@ -50,7 +50,7 @@ async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, ret
         .run_blocking(move |store| store.firing_notifications(&name))
         .await
     {
-        Ok(firing) => firing,
+        Ok(firing) => firing.into_iter().chain(shared(channel, context).await),
         Err(error) => return failed(channel, &error.to_string(), context, retries),
     };
     for notice in firing {
@@ -68,6 +68,24 @@ async fn repeat(channel: &Channel, sender: &Sender, context: &WorkerContext, ret
                 return failed(channel, &error, context, retries);
             }
         }
+    }
+}
+
+/// What the daemons of a shared store have notified `channel` of, for the one of them whose turn it is. A store that does
+/// not answer is the coordinator's to report.
+async fn shared(channel: &Channel, context: &WorkerContext) -> Vec<Notice> {
+    let Some(shared) = &context.shared else {
+        return Vec::new();
+    };
+    let minute = Timestamp((context.wall)().0.div_euclid(60_000) * 60_000);
+    // No endpoint is probed from a location without a name.
+    let turn = format!("alertmanager {}", channel.name);
+    match shared.claim_slot(&turn, "", minute, 2 * EVERY).await {
+        Ok(true) => shared
+            .firing_notifications(&channel.name)
+            .await
+            .unwrap_or_default(),
+        _ => Vec::new(),
     }
 }
 

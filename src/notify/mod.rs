@@ -47,8 +47,8 @@ pub struct Progress {
     pub delivered: Vec<String>,
     /// These refused it for good, with their words.
     pub refused: Vec<(String, String)>,
-    /// The receiver may have it: it was sent completely, and no answer came in time. It knows a repeat by its id and ignores
-    /// it, with anything new that the repeat says.
+    /// The receiver may have it: it was sent and no answer came in time, or the daemon was killed before it recorded the answer. The
+    /// receiver knows a repeat by its id and ignores it, with whatever the repeat says that is new.
     pub perhaps: bool,
 }
 

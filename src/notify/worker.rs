@@ -24,7 +24,7 @@ use crate::log::{Event, emit};
 use crate::store::postgres::{RENEW, SharedStore};
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
-use llmwatch_core::model::{FailoverOutcome, Notice, NoticeType, Timestamp};
+use llmwatch_core::model::{FailoverOutcome, Notice, NoticeType, Outgoing, Timestamp};
 
 /// How long an attempt in progress may continue after the shutdown begins. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -224,6 +224,7 @@ impl Worker {
         }
         self.outage.hold_until = None;
         let result = match self.next().await {
+            Ok((Some(pending), _)) if self.hand_over(&pending).await => Ok(None),
             Ok((Some(pending), _)) => Box::pin(self.deliver(pending, Origin::Own))
                 .await
                 .map(|()| None),
@@ -259,6 +260,29 @@ impl Worker {
                 Ok((pending, next))
             })
             .await
+    }
+
+    /// Hands a periodic report to the outbox that the daemons share, which takes it once, whichever of them made it. One that
+    /// does not answer is not waited for: receivers know a repeat by its id.
+    async fn hand_over(&self, pending: &Pending) -> bool {
+        let Some(shared) = &self.context.shared else {
+            return false;
+        };
+        if pending.notice.r#type != NoticeType::Report {
+            return false;
+        }
+        let outgoing = Outgoing {
+            channel: pending.channel.clone(),
+            not_before: None,
+            notice: pending.notice.clone(),
+            supersedes_opening: false,
+        };
+        if shared.queue_once(&outgoing).await.is_err() {
+            return false;
+        }
+        let (id, now) = (pending.notice.id, (self.context.wall)());
+        let work = move |store: &Store| store.handed_over(id, now);
+        self.context.store.run_blocking(work).await.is_ok()
     }
 
     /// The next row of the shared outbox that this daemon may deliver.
@@ -301,9 +325,13 @@ impl Worker {
     /// One attempt, and what came of it.
     async fn deliver(&mut self, mut pending: Pending, origin: Origin) -> Result<(), StoreError> {
         pending.notice.failover = self.failover(&pending.notice).await;
-        let progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
+        let mut progress = serde_json::from_str::<Progress>(&pending.progress).unwrap_or_default();
+        progress.perhaps |= pending.is_interrupted;
         // A receiver that has it, or may have it, from before it was over still needs the message about its end.
         let nobody_had_it = progress.delivered.is_empty() && !progress.perhaps;
+        if origin == Origin::Own && nobody_had_it {
+            self.begin_attempt(&pending, &progress).await;
+        }
         let attempt = self.sender.attempt(
             &self.channel,
             &pending.notice,
@@ -362,6 +390,24 @@ impl Worker {
                 Ok(())
             }
         }
+    }
+
+    /// Notes that the receiver may have the beginning of an incident from now on, in case this daemon is killed before it
+    /// records what came of it. A claim in the shared store says the same.
+    async fn begin_attempt(&self, pending: &Pending, progress: &Progress) {
+        if pending.notice.r#type != NoticeType::Opened {
+            return;
+        }
+        let perhaps = Progress {
+            perhaps: true,
+            ..progress.clone()
+        };
+        // Plain data with string keys: serializing cannot fail.
+        let perhaps = serde_json::to_string(&perhaps).unwrap_or_default();
+        let id = pending.notice.id;
+        let work = move |store: &Store| store.begin_attempt(id, &perhaps);
+        // A file that cannot be written is reported when the attempt is recorded.
+        let _ = self.context.store.run_blocking(work).await;
     }
 
     /// Records an attempt in the shared store. If that does not answer, the claim ends and the message is sent again with

@@ -36,4 +36,19 @@ impl Store {
             Ok(fresh)
         })
     }
+
+    /// Replaces the key by the one that the daemons of a shared store have.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn set_link_key(&self, key: &[u8; LINK_KEY_BYTES]) -> Result<(), StoreError> {
+        self.link_key()?;
+        self.transaction(|tx| {
+            tx.execute(
+                "UPDATE secret SET value = ?1 WHERE name = 'links'",
+                [key.as_slice()],
+            )
+            .map(drop)
+        })
+    }
 }

@@ -26,6 +26,8 @@ pub struct Pending {
     pub queued_at: Timestamp,
     /// Attempts made so far.
     pub attempts: u32,
+    /// An attempt was begun whose outcome nobody recorded: the receiver may have it.
+    pub is_interrupted: bool,
 }
 
 /// A row of the outbox, for people.
@@ -51,6 +53,8 @@ pub struct OutboxRow {
     pub ended_at: Option<Timestamp>,
     /// What went wrong last.
     pub error: Option<String>,
+    /// Whether it is in the outbox that the daemons of a store share.
+    pub shared: bool,
 }
 
 /// What an [`OutboxRow`] is read from.
@@ -71,6 +75,7 @@ impl OutboxRow {
             next_attempt_at: (state == "pending").then_some(Timestamp(r.get(7)?)),
             ended_at: r.get::<_, Option<i64>>(8)?.map(Timestamp),
             error: r.get(9)?,
+            shared: false,
             state,
         })
     }
@@ -196,6 +201,7 @@ impl Store {
             progress,
             queued_at: queued.queued_at,
             attempts,
+            is_interrupted: false,
         })))
     }
 
@@ -233,6 +239,30 @@ impl Store {
             Some(error) if due.is_none() => Err(error),
             _ => Ok(due),
         }
+    }
+
+    /// Notes that an attempt begins: `progress` holds until its outcome is recorded.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn begin_attempt(&self, id: Uuid, progress: &str) -> Result<(), StoreError> {
+        self.transaction(|tx| {
+            tx.prepare_cached("UPDATE outbox SET progress = ?2 WHERE id = ?1")?
+                .execute(params![id, progress])
+                .map(drop)
+        })
+    }
+
+    /// Another outbox has taken this notification over.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn handed_over(&self, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
+        self.transaction(|tx| {
+            tx.prepare_cached("UPDATE outbox SET state = 'merged', ended_at = ?2 WHERE id = ?1")?
+                .execute(params![id, now.0])
+                .map(drop)
+        })
     }
 
     /// Records what came of an attempt at `now`. What cannot be delivered goes to the channel `fallback`, unless that
@@ -399,20 +429,7 @@ impl Store {
                 let moment = |i| Ok::<_, rusqlite::Error>(r.get::<_, Option<i64>>(i)?.map(Timestamp));
                 let tally = tallies.entry(channel.clone()).or_default();
                 tally.channel = channel;
-                match state.as_str() {
-                    "pending" => {
-                        (tally.pending, tally.oldest, tally.failing_since) = (count, moment(3)?, moment(5)?);
-                    }
-                    "sent" => {
-                        tally.sent += count;
-                        tally.last_sent_at = tally.last_sent_at.max(moment(4)?);
-                    }
-                    "dropped" | "merged" => {}
-                    dead => {
-                        *(if dead == "failed" { &mut tally.failed } else { &mut tally.expired }) += count;
-                        tally.last_dead_at = tally.last_dead_at.max(moment(4)?);
-                    }
-                }
+                tally.count(&state, count, (moment(3)?, moment(4)?, moment(5)?));
             }
             let mut last = c.prepare_cached(
                 "SELECT error FROM outbox WHERE channel = ?1 AND error IS NOT NULL AND state <> 'sent' ORDER BY seq DESC LIMIT 1",

@@ -18,6 +18,8 @@ pub struct RollupQuery<'a> {
     pub resolution: Resolution,
     /// Of this endpoint; `None` for all.
     pub endpoint: Option<&'a str>,
+    /// Recorded at this location; `None` for all.
+    pub location: Option<&'a str>,
     /// Beginning at or after this moment.
     pub since: Timestamp,
     /// Beginning before this moment.
@@ -67,8 +69,8 @@ impl Store {
         Ok(found)
     }
 
-    /// What each endpoint did from `since` to `until` as one rollup, with faults and latencies. The edges are full five
-    /// minutes, or the full hours in the period where five minutes are not kept any more.
+    /// What each endpoint did from `since` to `until`, at one location or at all, as one rollup with faults and latencies.
+    /// The edges are full five minutes, or the full hours in the period where five minutes are not kept any more.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -76,6 +78,7 @@ impl Store {
         &self,
         since: Timestamp,
         until: Timestamp,
+        location: Option<&str>,
     ) -> Result<BTreeMap<String, Rollup>, StoreError> {
         let mut sums: BTreeMap<String, Rollup> = BTreeMap::new();
         let mut add = |endpoint: &str, rollup: Rollup| {
@@ -90,6 +93,7 @@ impl Store {
                 let query = RollupQuery {
                     resolution,
                     endpoint: None,
+                    location,
                     since: from,
                     until: to,
                     detail: true,
@@ -101,14 +105,15 @@ impl Store {
         Ok(sums)
     }
 
-    /// What `endpoint` did from `since` to `until` in steps of `step` (a multiple of five minutes), with faults and
-    /// latencies. Steps without a probe are left out.
+    /// What `endpoint` did from `since` to `until`, at one location or at all, in steps of `step` (a multiple of five
+    /// minutes), with faults and latencies. Steps without a probe are left out.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn series(
         &self,
         endpoint: &str,
+        location: Option<&str>,
         since: Timestamp,
         until: Timestamp,
         step: Duration,
@@ -117,6 +122,7 @@ impl Store {
         let query = RollupQuery {
             resolution,
             endpoint: Some(endpoint),
+            location,
             since: floor(since, step),
             until,
             detail: true,
@@ -126,6 +132,18 @@ impl Store {
             fine
         } else {
             joined(fine, step)
+        })
+    }
+
+    /// Every location that samples were ever recorded at.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn known_locations(&self) -> Result<Vec<String>, StoreError> {
+        self.run(|c| {
+            c.prepare_cached("SELECT DISTINCT location FROM series ORDER BY location")?
+                .query_map([], |r| r.get(0))?
+                .collect()
         })
     }
 
@@ -169,9 +187,10 @@ fn each_rollup(
     each: &mut impl FnMut(&str, Rollup),
 ) -> rusqlite::Result<()> {
     let mut series = c.prepare_cached(
-        "SELECT id, endpoint FROM series WHERE ?1 IS NULL OR endpoint = ?1 ORDER BY endpoint, id",
+        "SELECT id, endpoint FROM series
+         WHERE (?1 IS NULL OR endpoint = ?1) AND (?2 IS NULL OR location = ?2) ORDER BY endpoint, id",
     )?;
-    let mut series = series.query([query.endpoint])?;
+    let mut series = series.query(params![query.endpoint, query.location])?;
     while let Some(row) = series.next()? {
         let (id, endpoint): (i64, String) = (row.get(0)?, row.get(1)?);
         let RollupQuery {

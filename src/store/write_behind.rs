@@ -139,6 +139,7 @@ impl WriteBehind {
             progress: "{}".to_owned(),
             queued_at: held.not_before.unwrap_or(held.notice.decided_at),
             attempts: 0,
+            is_interrupted: false,
         }))
     }
 

@@ -136,6 +136,7 @@ fn sum(
         let query = RollupQuery {
             resolution,
             endpoint: Some(name),
+            location: None,
             since,
             until: now,
             detail,

@@ -143,6 +143,39 @@ async fn c_killed_after_it_told() {
     assert_eq!(daemon.stop().await, Some(0));
 }
 
+/// The receiver has taken the message, and the monitor is killed before it learns that: the end is a message of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_the_receiver_answers() {
+    let mut world = World::new().await;
+    world.hook.set_behaviour(WebhookBehaviour::Hang);
+    let mut daemon = watched(&world, "").await;
+    world.openai.set_scenario(outage());
+    let taken = next(&mut world).await;
+    daemon.kill().await;
+    world.hook.set_behaviour(status(503));
+    let mut daemon = world.run();
+    daemon.event("notification.retry").await;
+    world.openai.set_scenario(Scenario::healthy());
+    daemon.event("incident.resolved").await;
+    let refused = world.hook.requests().len();
+    world.hook.set_behaviour(WebhookBehaviour::Ok);
+    daemon.event("notification.sent").await;
+    daemon.event("notification.sent").await;
+    let rest = &world.hook.requests()[refused..];
+    let id = |v: &Value| v["data"]["notification_id"].clone();
+    let told = types(rest);
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("resolved"),
+        "{told:?}"
+    );
+    for repeat in rest.iter().map(|r| body(r)) {
+        let is_opened = repeat["type"] == "incident.opened";
+        assert_eq!(is_opened, id(&repeat) == id(&taken), "{repeat}");
+    }
+    assert_eq!(daemon.stop().await, Some(0));
+}
+
 /// D: the receiver is down for the entire outage. The late message is sent all the same, and says that it is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn d_receiver_down_for_the_whole_outage() {

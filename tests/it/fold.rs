@@ -24,7 +24,7 @@ const ENDPOINTS: [(&str, &str); 4] = [
     ("e3", "anthropic"),
 ];
 
-fn configuration(detection: &str) -> Arc<Config> {
+pub(crate) fn configuration(detection: &str) -> Arc<Config> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     let mut text =
@@ -62,7 +62,7 @@ fn shot() -> impl Strategy<Value = Shot> {
 }
 
 /// Periods in which one endpoint, or all of a provider, behaves in one way: random samples alone hardly make them.
-fn history() -> impl Strategy<Value = Vec<Sample>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<Sample>> {
     let period = (
         prop::collection::vec(shot(), 1..60),
         prop::option::of((0_usize..4, prop::option::of(shot()))),

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use llmwatch_simulator::{Request, Scenario};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use llmwatch_simulator::{Request, Scenario, WebhookBehaviour};
 use serde_json::Value;
 
 use crate::support::postgres::Postgres;
@@ -11,12 +13,12 @@ use crate::support::{Daemon, PATIENCE, World, eventually};
 
 const DOWN: &str = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
 
-fn body(request: &Request) -> Value {
+pub(crate) fn body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
 /// The messages about incidents that `world` received: type, incident id, notification id.
-fn reported(world: &World) -> Vec<(String, String, String)> {
+pub(crate) fn reported(world: &World) -> Vec<(String, String, String)> {
     let requests = world.hook.requests();
     let reported = requests.iter().map(|r| body(r)).map(|b| {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
@@ -32,7 +34,13 @@ fn reported(world: &World) -> Vec<(String, String, String)> {
 }
 
 /// A daemon's configuration at `location`: its own vendors, a shared store, the webhook of `hub`.
-fn config(world: &World, hub: &World, location: &str, store: &str, more: &str) -> String {
+pub(crate) fn config(
+    world: &World,
+    hub: &World,
+    location: &str,
+    store: &str,
+    more: &str,
+) -> String {
     let own = world
         .endpoints()
         .replace("\"fra1\"", &format!("{location:?}"));
@@ -40,7 +48,7 @@ fn config(world: &World, hub: &World, location: &str, store: &str, more: &str) -
 }
 
 /// Daemons at `places`, all of which notify the webhook of the first one's world.
-async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<World>, Vec<Daemon>) {
+pub(crate) async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<World>, Vec<Daemon>) {
     let mut worlds = Vec::new();
     for _ in places {
         worlds.push(World::new().await);
@@ -57,11 +65,11 @@ async fn daemons(places: &[&str], store: &str, more: &str) -> (Vec<World>, Vec<D
     (worlds, running)
 }
 
-fn break_at(world: &World) {
+pub(crate) fn break_at(world: &World) {
     world.openai.set_scenario(Scenario::parse(DOWN).unwrap());
 }
 
-async fn next_message(world: &mut World, kind: &str) -> Value {
+pub(crate) async fn next_message(world: &mut World, kind: &str) -> Value {
     loop {
         let request = tokio::time::timeout(PATIENCE, world.hook.next()).await;
         let message = body(&request.unwrap_or_else(|_| panic!("no {kind} came")));
@@ -128,21 +136,127 @@ async fn a_store_that_refuses_is_a_bad_configuration() {
         (format!("{good}?sslmode=verify-full"), "TLS"),
     ];
     for (url, wanted) in cases {
-        let world = World::new().await;
-        world.write(&config(&world, &world, "fra1", &url, ""));
-        for verb in [&["run"][..], &["check", "--online"][..]] {
-            let began = std::time::Instant::now();
-            let done = tokio::time::timeout(PATIENCE, world.llmwatch(verb).output())
-                .await
-                .unwrap()
-                .unwrap();
-            let text = String::from_utf8_lossy(&done.stderr);
-            assert_eq!(done.status.code(), Some(78), "{url} {verb:?}: {text}");
-            assert!(text.contains(wanted), "{url} {verb:?}: {text}");
-            assert!(!text.contains("s3cretword"), "{text}");
-            assert!(began.elapsed() < Duration::from_secs(10), "{url}: too late");
-        }
+        refuses(&url, "", wanted).await;
     }
+    // Another role has made the tables, and lets this one read only.
+    let world = World::new().await;
+    world.write(&config(&world, &world, "fra1", &good, ""));
+    assert_eq!(check_online(&world).await.0, Some(0));
+    server.query(
+        "good",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest",
+    );
+    let guest = server.url("guest", "good");
+    refuses(&guest, "", "no DELETE on `llmwatch_alerting`").await;
+    let standby = Postgres::standby_of(&server);
+    refuses(&standby.url("llmwatch", "good"), "", "read-only standby").await;
+}
+
+/// What `check --online` says, and its exit code.
+async fn check_online(world: &World) -> (Option<i32>, String) {
+    let output = world.llmwatch(&["check", "--online"]).output();
+    let done = tokio::time::timeout(PATIENCE, output).await.unwrap();
+    let done = done.unwrap();
+    let text = String::from_utf8_lossy(&done.stderr).into_owned();
+    (done.status.code(), text)
+}
+
+/// Neither `run` nor `check --online` accepts `url` as the store: both say `wanted` within 10 s, and no secret.
+async fn refuses(url: &str, monitor: &str, wanted: &str) {
+    let world = World::new().await;
+    let text = config(&world, &world, "fra1", url, "");
+    world.write(&text.replace("[monitor]\n", &format!("[monitor]\n{monitor}\n")));
+    for verb in [&["run"][..], &["check", "--online"][..]] {
+        let began = std::time::Instant::now();
+        let done = tokio::time::timeout(PATIENCE, world.llmwatch(verb).output())
+            .await
+            .unwrap()
+            .unwrap();
+        let text = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(78), "{url} {verb:?}: {text}");
+        assert!(text.contains(wanted), "{url} {verb:?}: {text}");
+        assert!(!text.contains("s3cretword"), "{text}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{url}: too late");
+    }
+}
+
+/// An authority, and a certificate of it for `name` that is valid until `year`, with its key.
+fn certificate(name: &str, year: i32) -> (String, String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    (root.pem(), certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_the_store_is_verified() {
+    let Some(server) = Postgres::start("TLS to a shared store") else {
+        return;
+    };
+    server.database("good");
+    server.query(
+        "postgres",
+        "CREATE ROLE locked LOGIN PASSWORD 'right horse'; ALTER DATABASE good OWNER TO locked",
+    );
+    let trusted = tempfile::tempdir().unwrap();
+    let root_file = trusted.path().join("root.pem");
+    let present = |name: &str, year: i32| {
+        let (root, certificate, key) = certificate(name, year);
+        std::fs::write(&root_file, root).unwrap();
+        server.file("server.pem", &certificate);
+        server.file("server.key", &key);
+        server.reload();
+    };
+    present("localhost", 2090);
+    server.set("ssl_cert_file", "server.pem");
+    server.set("ssl_key_file", "server.key");
+    server.set("ssl", "on");
+    // Only with TLS, and with a password.
+    let hba = std::fs::read_to_string(server.hba()).unwrap();
+    let rule = "hostssl good locked 127.0.0.1/32 scram-sha-256\nhostnossl good locked 127.0.0.1/32 reject\n";
+    std::fs::write(server.hba(), format!("{rule}{hba}")).unwrap();
+    server.query("good", "ALTER SCHEMA public OWNER TO locked");
+    server.reload();
+    let port = server.port;
+    let url = |login: &str, host: &str, more: &str| {
+        format!("postgres://{login}@{host}:{port}/good?sslmode={more}")
+    };
+    let good = url("locked:right%20horse", "localhost", "verify-full");
+    let with_root = format!("ca_file = {root_file:?}");
+
+    let world = World::new().await;
+    let text = config(&world, &world, "fra1", &good, "");
+    world.write(&text.replace("[monitor]\n", &format!("[monitor]\n{with_root}\n")));
+    let (code, text) = check_online(&world).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut daemon = world.run();
+    daemon.event("monitor.ready").await;
+    eventually("its samples are in the store", || {
+        let samples = server.try_query("good", "SELECT count(*) FROM llmwatch_sample");
+        samples.is_ok_and(|n| n != "0").then_some(())
+    })
+    .await;
+    let encrypted = "SELECT bool_and(s.ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'locked'";
+    assert_eq!(server.query("good", encrypted), "t");
+    assert_eq!(daemon.stop().await, Some(0));
+
+    refuses(&good, "", "`[monitor] ca_file`").await;
+    let by_address = url("locked:right%20horse", "127.0.0.1", "verify-full");
+    refuses(&by_address, &with_root, "name the host").await;
+    let wrong = url("locked:s3cretword", "localhost", "verify-full");
+    refuses(&wrong, &with_root, "rejects the password").await;
+    let open = url("locked:right%20horse", "127.0.0.1", "disable");
+    refuses(&open, "", "sslmode=verify-full").await;
+    present("localhost", 2020);
+    refuses(&good, &with_root, "renew it").await;
+    present("db.example.com", 2090);
+    refuses(&good, &with_root, "name the host").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,8 +416,48 @@ async fn two_daemons_of_one_location_probe_each_slot_once() {
     assert!(longest.parse::<i64>().unwrap() <= 2_000, "{longest} ms");
 }
 
+/// The receiver has taken the message, and the daemon that sent it is killed before it records that. By the time another
+/// one takes over, the incident is over: the receiver ignores the repeat of what it has, so the end is a message of its own.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "on a busy machine the end of an incident may not be sent after a kill: docs/locations.md"]
+async fn the_end_is_sent_after_a_kill_in_a_delivery() {
+    let Some(server) = Postgres::start("a kill in a delivery") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1"], &store, "").await;
+    worlds[0].hook.set_behaviour(WebhookBehaviour::Hang);
+    for world in &worlds {
+        break_at(world);
+    }
+    let opened = next_message(&mut worlds[0], "incident.opened").await;
+    let by = server.query(
+        "monitor",
+        "SELECT location FROM llmwatch_daemon d JOIN llmwatch_outbox o ON o.claimed_by = d.id",
+    );
+    let (killed, other) = if by == "fra1" { (0, 1) } else { (1, 0) };
+    daemons[killed].kill().await;
+    worlds[0].hook.set_behaviour(WebhookBehaviour::Ok);
+    for world in &worlds {
+        world.openai.set_scenario(Scenario::healthy());
+    }
+    daemons[other].event("incident.resolved").await;
+    let resolved = next_message(&mut worlds[0], "incident.resolved").await;
+    assert_eq!(
+        resolved["data"]["incident"]["id"], opened["data"]["incident"]["id"],
+        "{resolved}"
+    );
+    let reported = reported(&worlds[0]);
+    let kinds: Vec<_> = reported.iter().map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["incident.opened", "incident.opened", "incident.resolved"],
+        "{reported:?}"
+    );
+    assert_eq!(reported[0].2, reported[1].2, "one id: {reported:?}");
+    assert_eq!(daemons[other].stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_notification_of_a_killed_daemon_is_sent_by_another() {
     let Some(server) = Postgres::start("takeover of notifications") else {
         return;
@@ -521,6 +675,240 @@ async fn a_daemon_that_does_not_probe_shows_the_locations() {
     );
     assert!(front.openai.log().is_empty(), "it does not probe");
     assert_eq!(page.stop().await, Some(0));
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+}
+
+/// What a command prints, and its exit code.
+async fn output(world: &World, verb: &[&str]) -> (Option<i32>, String) {
+    let done = tokio::time::timeout(PATIENCE, world.llmwatch(verb).output()).await;
+    let done = done.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    (done.status.code(), text)
+}
+
+async fn json(world: &World, verb: &[&str]) -> Value {
+    let (_, text) = output(world, &[verb, &["--json"]].concat()).await;
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{verb:?}: {e}: {text}"))
+}
+
+/// Has the daemon of `world` serve its page; gives the address.
+fn serve(world: &World) -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    let text = std::fs::read_to_string(world.config_path()).unwrap();
+    world.write(&text.replace("listen = \"off\"", &format!("listen = \"{address}\"")));
+    address
+}
+
+async fn get(address: &str, path: &str) -> String {
+    // The client has no TLS of its own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let response = reqwest::get(format!("http://{address}{path}")).await;
+    response.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_view_tells_the_locations_apart() {
+    let Some(server) = Postgres::start("views of locations") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (worlds, mut daemons) = daemons(&["fra1", "nyc1", "sin1"], &store, "").await;
+    assert_eq!(daemons[0].stop().await, Some(0));
+    let address = serve(&worlds[0]);
+    daemons[0] = worlds[0].run();
+    break_at(&worlds[1]);
+    let opened = daemons[0].event("incident.opened").await;
+    let here = &worlds[0];
+    // Its own verdict of the location may lead by a moment.
+    let status = loop {
+        let status = json(here, &["status"]).await;
+        if status["endpoints"][0]["locations_down"][0] == "nyc1" {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(status["endpoints"][0]["status"], "operational", "{status}");
+    let (_, text) = output(here, &["status"]).await;
+    assert!(text.contains("not from nyc1"), "{text}");
+    let (code, text) = output(here, &["status", "--location", "nyc1"]).await;
+    assert_eq!(code, Some(2), "{text}");
+    let (code, text) = output(here, &["status", "--location", "sin1"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(
+        output(here, &["status", "--location", "x"]).await.0,
+        Some(3)
+    );
+
+    let is_usable = async |location| {
+        let choice = json(here, &["route", "chat", "--location", location]).await;
+        let ranking = choice["ranking"].as_array().unwrap().clone();
+        let of_it = ranking.iter().find(|r| r["endpoint"] == "openai-chat");
+        (of_it.unwrap()["usable"].clone(), choice["endpoint"].clone())
+    };
+    assert_eq!(is_usable("sin1").await.0, true);
+    assert_eq!(is_usable("nyc1").await, (false.into(), "azure-chat".into()));
+    let health = get(&address, "/api/v1/health?group=chat&location=nyc1").await;
+    assert!(health.contains("azure-chat"), "{health}");
+
+    let from = async |location| json(here, &["incidents", "--location", location]).await;
+    assert_eq!(from("nyc1").await[0]["id"], opened["incident"]);
+    assert_eq!(from("sin1").await.as_array().unwrap().len(), 0);
+    let (_, text) = output(here, &["incidents", "1"]).await;
+    assert!(text.contains("locations  nyc1 since"), "{text}");
+    assert!(text.contains("reached    from fra1, sin1"), "{text}");
+
+    let series = async |location: &str| {
+        let path = format!("/api/v1/endpoints/openai-chat/series?range=1h&location={location}");
+        let series: Value = serde_json::from_str(&get(&address, &path).await).unwrap();
+        let summary = &series["summary"];
+        let failed = summary["failed_provider"].as_u64().unwrap();
+        (failed, failed + summary["ok"].as_u64().unwrap())
+    };
+    let (failed, _) = series("nyc1").await;
+    assert!(failed > 0);
+    let (failed, probes) = series("sin1").await;
+    assert!(failed == 0 && probes > 0, "{probes}");
+
+    let availability = async |location| {
+        let report = json(here, &["report", "--since", "1h", "--location", location]).await;
+        report["endpoints"][0]["availability"].as_f64().unwrap()
+    };
+    assert!(availability("nyc1").await < 1.0);
+    assert!((availability("sin1").await - 1.0).abs() < 1e-9);
+    let unknown = output(here, &["report", "--location", "x"]).await;
+    assert_eq!(unknown.0, Some(64), "{}", unknown.1);
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shared_outbox_is_seen_and_retried() {
+    let Some(server) = Postgres::start("the outbox of all") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (mut worlds, mut daemons) = daemons(&["fra1", "nyc1"], &store, "").await;
+    assert_eq!(daemons[0].stop().await, Some(0));
+    let address = serve(&worlds[0]);
+    daemons[0] = worlds[0].run();
+    let refusing = WebhookBehaviour::Status(410, Vec::new());
+    worlds[0].hook.set_behaviour(refusing);
+    for world in &worlds {
+        break_at(world);
+    }
+    next_message(&mut worlds[0], "incident.opened").await;
+    // Either daemon may have been refused; both show it.
+    let dead = loop {
+        let rows = json(&worlds[1], &["outbox"]).await;
+        if rows[0]["state"] == "failed" {
+            break rows[0].clone();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(dead["shared"], true, "{dead}");
+    assert_eq!(dead["channel"], "hook", "{dead}");
+    let failed = "llmwatch_notifications_total{channel=\"hook\",result=\"failed\"} 1";
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !get(&address, "/metrics").await.contains(failed) {
+        assert!(tokio::time::Instant::now() < deadline, "{failed}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    worlds[0].hook.set_behaviour(WebhookBehaviour::Ok);
+    let id = dead["id"].as_str().unwrap();
+    let (code, text) = output(&worlds[1], &["outbox", "retry", id]).await;
+    assert_eq!((code, text.contains(id)), (Some(0), true), "{text}");
+    let again = next_message(&mut worlds[0], "incident.opened").await;
+    assert_eq!(again["data"]["notification_id"], dead["id"], "{again}");
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_all_daemons_spend_counts_against_a_shared_budget() {
+    let Some(server) = Postgres::start("a shared budget") else {
+        return;
+    };
+    let store = server.database("monitor");
+    let (worlds, mut daemons) = daemons(&["fra1", "nyc1"], &store, "").await;
+    assert_eq!(daemons[0].stop().await, Some(0));
+    let shared = "[budget]\nshared = true\n";
+    worlds[0].write(&config(&worlds[0], &worlds[0], "fra1", &store, shared));
+    daemons[0] = worlds[0].run();
+    daemons[0].event("probe.completed").await;
+    server.query(
+        "monitor",
+        "INSERT INTO llmwatch_spent VALUES ((now() AT TIME ZONE 'UTC')::DATE::TEXT, 'sin1', 500, 0)",
+    );
+    daemons[0].event("budget.spent").await;
+    // The other one has a budget of its own.
+    for _ in 0..6 {
+        daemons[1].event("probe.completed").await;
+    }
+    assert!(!daemons[1].log.contains("budget.spent"));
+    for daemon in &mut daemons {
+        assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
+    }
+}
+
+/// The environment in which the clock of a program begins at `start` or is ahead by so much, as `faketime` writes it.
+pub(crate) fn clock(test: &str, start: &str) -> Option<Vec<(&'static str, String)>> {
+    let libraries = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"));
+    let library = libraries
+        .into_iter()
+        .find(|l| std::path::Path::new(l).exists());
+    if library.is_none() {
+        crate::support::skipped(test, "faketime is not installed");
+    }
+    Some(vec![
+        ("LD_PRELOAD", library?),
+        ("FAKETIME", start.to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("TZ", "UTC".to_owned()),
+    ])
+}
+
+pub(crate) fn as_pairs<'a>(environment: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    environment.iter().map(|(k, v)| (*k, v.as_str())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_periodic_report_is_sent_once() {
+    let name = "a periodic report of several daemons";
+    let Some(before_eight) = clock(name, "@2026-12-03 07:59:50") else {
+        return;
+    };
+    let Some(server) = Postgres::start(name) else {
+        return;
+    };
+    let store = server.database("monitor");
+    let mut worlds = [World::new().await, World::new().await];
+    let more = "[report]\nevery = \"daily\"\nat = \"08:00\"\nto = [\"hook\"]\n";
+    let mut daemons = Vec::new();
+    for (world, place) in worlds.iter().zip(["fra1", "nyc1"]) {
+        world.write(&config(world, &worlds[0], place, &store, more));
+        daemons.push(world.run_with(&as_pairs(&before_eight)));
+    }
+    for daemon in &mut daemons {
+        while daemon.event("notification.queued").await["type"] != "report.periodic" {}
+    }
+    next_message(&mut worlds[0], "report.periodic").await;
+    for _ in 0..6 {
+        for daemon in &mut daemons {
+            daemon.event("probe.completed").await;
+        }
+    }
+    let reports = worlds[0].hook.requests();
+    let reports = reports
+        .iter()
+        .filter(|r| body(r)["type"] == "report.periodic");
+    assert_eq!(reports.count(), 1);
     for daemon in &mut daemons {
         assert_eq!(daemon.stop().await, Some(0), "{}", daemon.log);
     }

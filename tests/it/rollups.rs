@@ -38,6 +38,7 @@ fn all_of(store: &Store, endpoint: &str, resolution: Resolution) -> Vec<Rollup> 
     let query = RollupQuery {
         resolution,
         endpoint: Some(endpoint),
+        location: None,
         since,
         until,
         detail: true,
@@ -92,7 +93,7 @@ fn an_hour_with_failures_says_how_many_and_whose_fault() {
     );
 
     let quarters = store
-        .series("a", at(0), at(60), Duration::from_mins(15))
+        .series("a", None, at(0), at(60), Duration::from_mins(15))
         .unwrap();
     let counts: Vec<_> = quarters.iter().map(|r| (r.at, r.probes())).collect();
     assert_eq!(

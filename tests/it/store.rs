@@ -29,7 +29,7 @@ fn of_sample(sample: Sample) -> Commit {
     }
 }
 
-fn incident(id: Uuid) -> Incident {
+pub(crate) fn incident(id: Uuid) -> Incident {
     Incident {
         id,
         number: 1,
@@ -718,7 +718,9 @@ fn a_store_of_release_0_1_keeps_everything() {
         ..page
     };
     assert_eq!(store.samples(failed).unwrap().len(), 1);
-    let sum = &store.sums(Timestamp(300_000), Timestamp(600_000)).unwrap()["openai-chat"];
+    let sum = &store
+        .sums(Timestamp(300_000), Timestamp(600_000), None)
+        .unwrap()["openai-chat"];
     assert_eq!((sum.ok, sum.failed_provider), (2, 1));
 }
 
@@ -781,8 +783,12 @@ fn rollups_survive_a_crash_before_they_are_written() {
     record(&store, 0, 30);
     while store.write_sums(true).unwrap() {}
     record(&store, 30, 70);
-    let probes =
-        |store: &Store| store.sums(Timestamp(0), Timestamp(7_200_000)).unwrap()["a"].probes();
+    let probes = |store: &Store| {
+        store
+            .sums(Timestamp(0), Timestamp(7_200_000), None)
+            .unwrap()["a"]
+            .probes()
+    };
     assert_eq!(probes(&store), 70);
     assert_eq!(probes(&store.reader().unwrap()), 70, "another connection");
     let foreign = Store::open_read_only(&path).unwrap();

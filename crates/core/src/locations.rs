@@ -216,7 +216,10 @@ pub fn decide(
                 continue;
             };
             let key = Key::of(own, &report.location);
-            let same = all.iter_mut().find(|d| d.key == key);
+            let same = all
+                .iter_mut()
+                .filter(|d| d.key == key && !d.holds_another(report, own))
+                .max_by_key(|d| d.overlap(own));
             if own.alone
                 && own.state == IncidentState::Open
                 && let Some(draft) = same
@@ -346,6 +349,21 @@ impl Draft {
             },
             parts: Vec::new(),
         }
+    }
+
+    /// Whether another open incident of that location is part of it: what one location keeps apart stays apart.
+    fn holds_another(&self, report: &LocationReport, own: &Incident) -> bool {
+        report.incidents.iter().any(|other| {
+            let is_part =
+                self.shared.members.contains_key(&other.id) || self.shared.incident.id == other.id;
+            other.id != own.id && other.state == IncidentState::Open && is_part
+        })
+    }
+
+    /// How many endpoints are in both.
+    fn overlap(&self, own: &Incident) -> usize {
+        let known = &self.shared.incident.endpoints;
+        own.endpoints.iter().filter(|e| known.contains(e)).count()
     }
 
     fn add(&mut self, report: &LocationReport, own: &Incident) {
@@ -584,7 +602,12 @@ fn merge(was: &Incident, base: &Incident, open: &[(String, Incident)]) -> Incide
 
 /// What kind of change there is between two states of an open incident; `None` for new evidence alone.
 pub fn change_between(was: &Incident, now: &Incident) -> Option<Change> {
+    // One endpoint's trouble turns out to be the provider's.
+    let spreads = now.attribution == Attribution::Provider
+        && was.endpoints.len() == 1
+        && now.endpoints.len() > 1;
     let grew = now.status > was.status
+        || spreads
         || (was.scope == Scope::Location && now.scope == Scope::All)
         || now.attribution != was.attribution;
     if grew {

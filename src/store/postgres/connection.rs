@@ -181,7 +181,32 @@ impl Connector {
                 Err(Migration::Failed(error)) => return Err(of(error)),
             }
         }
+        self.check_rights(&client).await?;
         Ok(client)
+    }
+
+    /// Whether the role may do with the tables what a daemon does: another role may have made them.
+    async fn check_rights(&self, client: &Client) -> Result<(), SharedError> {
+        let of = |e: tokio_postgres::Error| SharedError::of(&self.url, &e);
+        let rows = client
+            .query_typed(
+                "SELECT t.table_name::TEXT, p.name FROM information_schema.tables t,
+                    unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p(name)
+                 WHERE t.table_schema = current_schema() AND t.table_name LIKE 'llmwatch%'
+                    AND NOT has_table_privilege(t.table_name, p.name) ORDER BY 1, 2 LIMIT 1",
+                &[],
+            )
+            .await
+            .map_err(of)?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let (table, right): (String, String) =
+            (row.try_get(0).map_err(of)?, row.try_get(1).map_err(of)?);
+        Err(SharedError::lacks_rights(
+            &self.url,
+            &format!("no {right} on `{table}`"),
+        ))
     }
 
     async fn migrate(&self, client: &mut Client) -> Result<(), Migration> {
@@ -200,17 +225,22 @@ impl Connector {
                         id INT8 PRIMARY KEY CHECK (id = 1), version INT8 NOT NULL, store UUID NOT NULL);",
                 )
                 .await?;
+        }
+        let version = client
+            .query_typed_opt("SELECT version FROM llmwatch_schema WHERE id = 1", &[])
+            .await?;
+        let version = if let Some(row) = version {
+            row.try_get::<_, i64>(0)?
+        } else {
+            // Whoever made the table may not have come so far.
             client
                 .execute_typed(
                     "INSERT INTO llmwatch_schema VALUES (1, 0, $1) ON CONFLICT (id) DO NOTHING",
                     &[(&uuid::Uuid::now_v7(), Type::UUID)],
                 )
                 .await?;
-        }
-        let version = client
-            .query_typed_opt("SELECT version FROM llmwatch_schema WHERE id = 1", &[])
-            .await?;
-        let version = version.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+            0
+        };
         if version > known {
             return Err(Migration::Refused(SharedError::refused(
                 &self.url,

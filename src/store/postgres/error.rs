@@ -42,6 +42,19 @@ impl SharedError {
         }
     }
 
+    /// The role may not do what a daemon does.
+    pub(super) fn lacks_rights(url: &PostgresUrl, words: &str) -> Self {
+        let (role, database) = (&url.user, &url.database);
+        Self::refused(
+            url,
+            format!(
+                "role `{role}` lacks rights ({words}): make it the owner, `ALTER DATABASE {database} OWNER TO {role}` and \
+                 `ALTER SCHEMA public OWNER TO {role}`, and of tables that another role has made, `REASSIGN OWNED BY \
+                 other_role TO {role}`"
+            ),
+        )
+    }
+
     /// What passes.
     pub(super) fn unreachable(url: &PostgresUrl, why: impl Into<String>) -> Self {
         Self::Unreachable {
@@ -63,6 +76,13 @@ impl SharedError {
                 format!(
                     "the server rejects the password of role `{role}`: set the right one in `[store] url`"
                 )
+            } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                && (words.contains("no encryption") || words.contains("SSL off"))
+            {
+                format!(
+                    "the server does not let role `{role}` in without TLS ({words}): write `?sslmode=verify-full`, or create \
+                     the role and allow it in pg_hba.conf"
+                )
             } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
                 format!(
                     "the server refuses role `{role}` ({words}): create the role, or allow it in pg_hba.conf"
@@ -73,10 +93,7 @@ impl SharedError {
                      --owner={role} {database}`"
                 )
             } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-                format!(
-                    "role `{role}` lacks rights ({words}): make it the owner, `ALTER DATABASE {database} OWNER TO {role}` and \
-                     `ALTER SCHEMA public OWNER TO {role}`"
-                )
+                return Self::lacks_rights(url, words);
             } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
                 // A standby that was the primary a moment ago.
                 return Self::unreachable(url, "the server has become read-only");
@@ -89,15 +106,8 @@ impl SharedError {
             return Self::refused(url, why);
         }
         let causes = causes(error);
-        let is_certificate = causes.contains("certificate") || causes.contains("UnknownIssuer");
-        if is_certificate {
-            return Self::refused(
-                url,
-                format!(
-                    "its certificate cannot be verified ({causes}): name the host as the certificate does, and give the \
-                     issuer's root in `[monitor] ca_file`"
-                ),
-            );
+        if causes.contains("certificate") || causes.contains("UnknownIssuer") {
+            return Self::refused(url, certificate_refused(&causes));
         }
         if causes.contains("server does not support TLS") {
             return Self::refused(
@@ -121,6 +131,20 @@ impl SharedError {
     pub fn is_misconfiguration(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
+}
+
+/// Why the server's certificate is not accepted, and what to do.
+fn certificate_refused(causes: &str) -> String {
+    let advice = if causes.contains("UnknownIssuer") || causes.contains("CaUsedAsEndEntity") {
+        "no authority that this machine trusts has signed it: give the authority's certificate in `[monitor] ca_file`"
+    } else if causes.contains("not valid for name") {
+        "name the host in the URL as the certificate does"
+    } else if causes.contains("expired") {
+        "renew it on the server"
+    } else {
+        "name the host as the certificate does, and give the authority's certificate in `[monitor] ca_file`"
+    };
+    format!("its certificate is not accepted ({causes}): {advice}")
 }
 
 /// Whether the same transaction may succeed when it is repeated at once.

@@ -26,6 +26,7 @@ pub use self::copy::{Checksum, source_of};
 pub use self::error::SharedError;
 pub use self::outbox::RENEW;
 use crate::config::PostgresUrl;
+use crate::store::LINK_KEY_BYTES;
 use llmwatch_core::locations::{Decided, LocationReport, SharedIncident, Verdict};
 use llmwatch_core::model::{Incident, Outgoing, Sample, Timestamp};
 
@@ -73,6 +74,8 @@ pub struct DaemonRow {
     pub probes: bool,
     /// What each endpoint probes, as JSON of names and hashes.
     pub endpoints: String,
+    /// How many samples an hour it plans to record.
+    pub samples_per_hour: u64,
     /// When it started, by its own clock.
     pub started_at: Timestamp,
     /// When it last reported, by the store's clock.
@@ -88,8 +91,8 @@ pub struct Push<'a> {
     pub samples: &'a [Sample],
     /// The zone in which a day of the budget begins.
     pub zone: Tz,
-    /// What it says of endpoints that it probed since.
-    pub verdicts: &'a [Verdict],
+    /// What it says of endpoints that it probed since, and whether the others need all of it.
+    pub verdicts: &'a [(Verdict, bool)],
     /// Its incidents, if they changed.
     pub report: Option<&'a LocationReport>,
 }
@@ -101,11 +104,13 @@ pub struct Updates {
     pub now: Timestamp,
     /// Verdicts that changed.
     pub verdicts: Vec<Verdict>,
+    /// Endpoints and locations whose verdict is the same, with the start of the last probe.
+    pub probed: Vec<(String, String, Option<Timestamp>)>,
     /// Incidents that changed.
     pub incidents: Vec<SharedIncident>,
-    /// Every daemon that has reported in the last minutes.
-    pub daemons: Vec<DaemonRow>,
-    /// What alerting has decided, for each set of channels.
+    /// Every daemon that has reported in the last minutes; `None` if nobody asked.
+    pub daemons: Option<Vec<DaemonRow>>,
+    /// What alerting has decided since, for each set of channels.
     pub alerting: Vec<(String, String)>,
     /// What all locations spent on a day: US dollars and tokens.
     pub spent: (f64, u64),
@@ -246,6 +251,34 @@ impl Session {
             .map_err(|e| self.error(&e))
     }
 
+    /// The key that signs the links in messages; `own` where the store has none yet.
+    pub async fn link_key(
+        &self,
+        own: &[u8; LINK_KEY_BYTES],
+    ) -> Result<[u8; LINK_KEY_BYTES], SharedError> {
+        let own = own.as_slice();
+        let read = async {
+            self.client
+                .execute_typed(
+                    "INSERT INTO llmwatch_secret VALUES ('links', $1) ON CONFLICT (name) DO NOTHING",
+                    &[(&own, Type::BYTEA)],
+                )
+                .await?;
+            let row = self
+                .client
+                .query_typed_one(
+                    "SELECT value FROM llmwatch_secret WHERE name = 'links'",
+                    &[],
+                )
+                .await?;
+            row.try_get::<_, Vec<u8>>(0)
+        };
+        let key = read.await.map_err(|e| self.error(&e))?;
+        key.try_into().map_err(|_| {
+            SharedError::unreachable(&self.connector.url, "its key for links is broken")
+        })
+    }
+
     /// Adds what a daemon has; gives how many of its samples were new.
     pub async fn push(&mut self, push: &Push<'_>) -> Result<u64, SharedError> {
         let written = write(&mut self.client, push).await;
@@ -291,23 +324,24 @@ impl Session {
         Ok(Some(decision))
     }
 
-    /// Verdicts and incidents that changed since a time of the store's clock each; all of them with `None`.
+    /// Verdicts and incidents that changed since a time of the store's clock each, all of them with `None`; and, if they
+    /// are wanted, the daemons.
     pub async fn updates(
         &self,
         verdicts_since: Option<Timestamp>,
         incidents_since: Option<Timestamp>,
+        with_daemons: bool,
         day: &str,
     ) -> Result<Updates, SharedError> {
-        let updates = self
-            .read_updates(verdicts_since, incidents_since, day)
-            .await;
+        let since = (verdicts_since, incidents_since);
+        let updates = self.read_updates(since, with_daemons, day).await;
         updates.map_err(|e| self.error(&e))
     }
 
     async fn read_updates(
         &self,
-        verdicts_since: Option<Timestamp>,
-        incidents_since: Option<Timestamp>,
+        (verdicts_since, incidents_since): (Option<Timestamp>, Option<Timestamp>),
+        with_daemons: bool,
         day: &str,
     ) -> Result<Updates, tokio_postgres::Error> {
         let back = |since: Option<Timestamp>| since.map_or(i64::MIN / 2, |at| at.0 - OVERLAP_MS);
@@ -319,7 +353,8 @@ impl Session {
         let now: i64 = now.try_get(0)?;
         let verdicts = client
             .query_typed(
-                "SELECT data FROM llmwatch_verdict WHERE seen_at >= $1",
+                "SELECT endpoint, location, probed_at, CASE WHEN changed_at >= $1 THEN data END FROM llmwatch_verdict
+                 WHERE seen_at >= $1",
                 &[(&verdicts_since, Type::INT8)],
             )
             .await?;
@@ -330,15 +365,23 @@ impl Session {
             )
             .await?;
         let seen_after = now - 600_000;
-        let daemons = client
-            .query_typed(
-                "SELECT id, location, host, version, probes, endpoints, started_at, seen_at FROM llmwatch_daemon
-                 WHERE seen_at >= $1 ORDER BY started_at",
-                &[(&seen_after, Type::INT8)],
-            )
-            .await?;
+        let daemons = if with_daemons {
+            let rows = client
+                .query_typed(
+                    "SELECT id, location, host, version, probes, endpoints, started_at, seen_at, samples_per_hour
+                     FROM llmwatch_daemon WHERE seen_at >= $1 ORDER BY started_at",
+                    &[(&seen_after, Type::INT8)],
+                )
+                .await?;
+            Some(rows.iter().map(read_daemon).collect::<Result<_, _>>()?)
+        } else {
+            None
+        };
         let alerting = client
-            .query_typed("SELECT channels, data FROM llmwatch_alerting", &[])
+            .query_typed(
+                "SELECT channels, data FROM llmwatch_alerting WHERE ticked_at >= $1",
+                &[(&incidents_since, Type::INT8)],
+            )
             .await?;
         let spent = client
             .query_typed_one(
@@ -351,11 +394,25 @@ impl Session {
             .await?;
         let tokens: i64 = spent.try_get(1)?;
         let next: i64 = number.try_get(0)?;
+        let (mut changed, mut probed) = (Vec::new(), Vec::new());
+        for row in &verdicts {
+            let data: Option<&str> = row.try_get(3)?;
+            match data.map(serde_json::from_str) {
+                Some(Ok(verdict)) => changed.push(verdict),
+                // Another release may have written what this one cannot read.
+                Some(Err(_)) => {}
+                None => {
+                    let at: Option<i64> = row.try_get(2)?;
+                    probed.push((row.try_get(0)?, row.try_get(1)?, at.map(Timestamp)));
+                }
+            }
+        }
         Ok(Updates {
             now: Timestamp(now),
-            verdicts: read_json(&verdicts)?,
+            verdicts: changed,
+            probed,
             incidents: read_json(&incidents)?,
-            daemons: daemons.iter().map(read_daemon).collect::<Result<_, _>>()?,
+            daemons,
             alerting: read_pairs(&alerting)?,
             spent: (spent.try_get(0)?, tokens.max(0).unsigned_abs()),
             last_number: (next - 1).max(0).unsigned_abs(),
@@ -363,33 +420,79 @@ impl Session {
     }
 
     /// The samples that other daemons have recorded since `since` (the store's time), oldest first, with the time at which
-    /// they were recorded; at most `limit`.
+    /// they were recorded; at most `limit`. `location` limits them to one location.
     pub async fn samples_since(
         &self,
         since: Timestamp,
+        location: Option<&str>,
         limit: i64,
     ) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
-        let since = since.0 - OVERLAP_MS;
         let rows = self
             .client
             .query_typed(
-                "SELECT recorded_at, data FROM llmwatch_sample WHERE recorded_at >= $1 AND daemon <> $2
-                 ORDER BY recorded_at LIMIT $3",
+                "SELECT recorded_at, data FROM llmwatch_sample
+                 WHERE recorded_at >= $1 AND daemon <> $2 AND ($3 IS NULL OR location = $3)
+                 ORDER BY recorded_at LIMIT $4",
                 &[
-                    (&since, Type::INT8),
+                    (&since.0, Type::INT8),
                     (&self.me, Type::UUID),
+                    (&location, Type::TEXT),
                     (&limit, Type::INT8),
                 ],
             )
             .await
             .map_err(|e| self.error(&e))?;
+        self.read_samples(&rows)
+    }
+
+    /// The samples among those of [`Session::samples_since`] that were stamped before `until` and committed after others
+    /// with a later stamp had been read: those that are not `known`.
+    pub async fn late_samples(
+        &self,
+        until: Timestamp,
+        location: Option<&str>,
+        known: impl Fn(Uuid) -> bool,
+    ) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
+        let since = until.0 - OVERLAP_MS;
+        let ids = self
+            .client
+            .query_typed(
+                "SELECT id FROM llmwatch_sample
+                 WHERE recorded_at >= $1 AND recorded_at <= $2 AND daemon <> $3 AND ($4 IS NULL OR location = $4)",
+                &[
+                    (&since, Type::INT8),
+                    (&until.0, Type::INT8),
+                    (&self.me, Type::UUID),
+                    (&location, Type::TEXT),
+                ],
+            )
+            .await
+            .map_err(|e| self.error(&e))?;
+        let ids: Result<Vec<Uuid>, _> = ids.iter().map(|row| row.try_get(0)).collect();
+        let mut late = ids.map_err(|e| self.error(&e))?;
+        late.retain(|id| !known(*id));
+        if late.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self
+            .client
+            .query_typed(
+                "SELECT recorded_at, data FROM llmwatch_sample WHERE id = ANY($1) ORDER BY recorded_at",
+                &[(&late, Type::UUID_ARRAY)],
+            )
+            .await
+            .map_err(|e| self.error(&e))?;
+        self.read_samples(&rows)
+    }
+
+    fn read_samples(&self, rows: &[Row]) -> Result<Vec<(Timestamp, Sample)>, SharedError> {
         let mut samples = Vec::with_capacity(rows.len());
-        for row in &rows {
+        for row in rows {
             let read =
-                || Ok::<(i64, String), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
+                || Ok::<(i64, &str), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?));
             let (recorded_at, data) = read().map_err(|e| self.error(&e))?;
             // Another release may have written what this one cannot read.
-            if let Ok(sample) = serde_json::from_str(&data) {
+            if let Ok(sample) = serde_json::from_str(data) {
                 samples.push((Timestamp(recorded_at), sample));
             }
         }
@@ -409,16 +512,34 @@ impl Session {
                 .await?;
             self.client
                 .execute_typed(
-                    "DELETE FROM llmwatch_outbox WHERE state <> 'pending' AND ended_at < $1",
+                    "WITH gone AS (
+                        DELETE FROM llmwatch_outbox WHERE state <> 'pending' AND ended_at < $1 RETURNING channel, state)
+                     INSERT INTO llmwatch_outbox_forgotten
+                     SELECT channel, state, count(*) FROM gone GROUP BY channel, state
+                     ON CONFLICT (channel, state)
+                        DO UPDATE SET count = llmwatch_outbox_forgotten.count + excluded.count",
                     &[(&before.0, Type::INT8)],
                 )
                 .await?;
+            // No daemon has the channel any more.
             self.client
                 .execute_typed(
-                    "DELETE FROM llmwatch_daemon WHERE seen_at < $1",
+                    &format!(
+                        "UPDATE llmwatch_outbox SET state = 'expired', ended_at = {NOW},
+                            error = 'no daemon has this channel any more'
+                         WHERE state = 'pending' AND next_attempt_at < $1"
+                    ),
                     &[(&before.0, Type::INT8)],
                 )
                 .await?;
+            for table in ["daemon", "verdict", "report"] {
+                self.client
+                    .execute_typed(
+                        &format!("DELETE FROM llmwatch_{table} WHERE seen_at < $1"),
+                        &[(&before.0, Type::INT8)],
+                    )
+                    .await?;
+            }
             Ok(samples)
         };
         forget
@@ -598,10 +719,12 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     let daemon = push.daemon;
     tx.execute_typed(
         &format!(
-            "INSERT INTO llmwatch_daemon (id, location, host, version, probes, endpoints, started_at, seen_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, {NOW})
+            "INSERT INTO llmwatch_daemon
+                (id, location, host, version, probes, endpoints, started_at, samples_per_hour, seen_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, {NOW})
              ON CONFLICT (id) DO UPDATE SET location = excluded.location, probes = excluded.probes,
-                endpoints = excluded.endpoints, seen_at = excluded.seen_at"
+                endpoints = excluded.endpoints, samples_per_hour = excluded.samples_per_hour,
+                seen_at = excluded.seen_at"
         ),
         &[
             (&daemon.id, Type::UUID),
@@ -611,6 +734,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
             (&daemon.probes, Type::BOOL),
             (&daemon.endpoints, Type::TEXT),
             (&daemon.started_at.0, Type::INT8),
+            (&daemon.samples_per_hour.cast_signed(), Type::INT8),
         ],
     )
     .await?;
@@ -622,22 +746,32 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     let inserted = insert_samples(&tx, &rows).await?;
     if !push.verdicts.is_empty() {
         let column = |of: fn(&Verdict) -> &String| -> Vec<&String> {
-            push.verdicts.iter().map(of).collect()
+            push.verdicts.iter().map(|(v, _)| of(v)).collect()
         };
         let (endpoints, locations) = (column(|v| &v.endpoint), column(|v| &v.location));
-        let data: Vec<_> = push.verdicts.iter().map(json).collect();
+        let verdicts = push.verdicts.iter();
+        let data: Vec<_> = verdicts.clone().map(|(v, _)| json(v)).collect();
+        let probed: Vec<_> = verdicts
+            .clone()
+            .map(|(v, _)| v.probed_at.map(|at| at.0))
+            .collect();
+        let changed: Vec<bool> = verdicts.map(|(_, is_changed)| *is_changed).collect();
         tx.execute_typed(
             &format!(
-                "INSERT INTO llmwatch_verdict (endpoint, location, daemon, seen_at, data)
-                 SELECT e, l, $3, {NOW}, d FROM unnest($1, $2, $4) AS t(e, l, d)
+                "INSERT INTO llmwatch_verdict (endpoint, location, daemon, seen_at, data, probed_at, changed_at)
+                 SELECT e, l, $3, {NOW}, d, p, CASE WHEN c THEN {NOW} ELSE 0 END
+                 FROM unnest($1, $2, $4, $5, $6) AS t(e, l, d, p, c)
                  ON CONFLICT (endpoint, location) DO UPDATE SET daemon = excluded.daemon, seen_at = excluded.seen_at,
-                    data = excluded.data"
+                    data = excluded.data, probed_at = excluded.probed_at,
+                    changed_at = greatest(excluded.changed_at, llmwatch_verdict.changed_at)"
             ),
             &[
                 (&endpoints, Type::TEXT_ARRAY),
                 (&locations, Type::TEXT_ARRAY),
                 (&daemon.id, Type::UUID),
                 (&data, Type::TEXT_ARRAY),
+                (&probed, Type::INT8_ARRAY),
+                (&changed, Type::BOOL_ARRAY),
             ],
         )
         .await?;
@@ -804,5 +938,6 @@ fn read_daemon(row: &Row) -> Result<DaemonRow, tokio_postgres::Error> {
         endpoints: row.try_get(5)?,
         started_at: Timestamp(row.try_get(6)?),
         seen_at: Timestamp(row.try_get(7)?),
+        samples_per_hour: row.try_get::<_, i64>(8)?.max(0).unsigned_abs(),
     })
 }

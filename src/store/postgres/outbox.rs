@@ -1,14 +1,15 @@
 //! The outbox that the daemons share: each notification is claimed by one of them, with a lease, and delivered by it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
-use super::{NOW, SharedError, SharedStore, begin, json};
-use crate::store::{DeliveryOutcome, Pending, derived_id};
-use llmwatch_core::model::{Notice, NoticeType, Outgoing, Timestamp};
+use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
+use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
+use llmwatch_core::model::{ChannelStats, Notice, NoticeType, Outgoing, Timestamp};
 
 /// A claim of a daemon that is gone is taken over after this.
 const LEASE: Duration = Duration::from_secs(20);
@@ -52,7 +53,8 @@ pub(super) async fn insert(
 }
 
 impl SharedStore {
-    /// Claims the next notification for `channel` that is due and that no earlier one about its incident holds back.
+    /// Claims the next notification for `channel` that is due and that no earlier one holds back: one about its incident, or
+    /// a digest, which is about many.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -70,16 +72,19 @@ impl SharedStore {
             .client
             .query_typed_opt(
                 &format!(
-                    "UPDATE llmwatch_outbox SET claimed_by = $2, claimed_until = {NOW} + $3
-                     WHERE id = (
-                        SELECT o.id FROM llmwatch_outbox o
+                    "UPDATE llmwatch_outbox u SET claimed_by = $2, claimed_until = {NOW} + $3
+                     FROM (
+                        SELECT o.id, o.claimed_by IS NOT NULL AS interrupted FROM llmwatch_outbox o
                         WHERE o.state = 'pending' AND o.channel = $1 AND o.next_attempt_at <= {NOW}
                             AND (o.claimed_until IS NULL OR o.claimed_until < {NOW})
                             AND NOT EXISTS (
-                                SELECT 1 FROM llmwatch_outbox e WHERE e.state = 'pending' AND e.channel = o.channel
-                                    AND e.incident = o.incident AND e.seq < o.seq)
-                        ORDER BY o.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
-                     RETURNING seq, notice, progress, queued_at, attempts, incident"
+                                SELECT 1 FROM llmwatch_outbox e
+                                WHERE e.state = 'pending' AND e.channel = o.channel AND e.seq < o.seq
+                                    AND (e.incident = o.incident OR '{DIGEST}' IN (e.kind, o.kind)))
+                        ORDER BY o.seq LIMIT 1 FOR UPDATE SKIP LOCKED) AS free
+                     WHERE u.id = free.id
+                     RETURNING u.seq, u.notice, u.progress, u.queued_at, u.attempts, u.incident, free.interrupted",
+                    DIGEST = NoticeType::Digest.as_str()
                 ),
                 &[
                     (&channel, Type::TEXT),
@@ -104,7 +109,7 @@ impl SharedStore {
                 .client
                 .query_typed_opt(
                     "SELECT notice FROM llmwatch_outbox WHERE channel = $1 AND incident = $2 AND seq > $3
-                        AND kind = 'incident.resolved' AND state = 'pending' ORDER BY seq LIMIT 1",
+                        AND kind = 'incident.resolved' ORDER BY seq LIMIT 1",
                     &[
                         (&channel, Type::TEXT),
                         (&incident, Type::UUID),
@@ -208,6 +213,209 @@ impl SharedStore {
     }
 }
 
+impl SharedStore {
+    /// Queues a notification that any daemon may decide, once: its id is the same whoever does.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn queue_once(&self, outgoing: &Outgoing) -> Result<(), SharedError> {
+        let queue = async {
+            let mut beside = self.beside().await?;
+            let add = async {
+                let tx = begin(&mut beside.client).await?;
+                let now = tx.query_typed_one(&format!("SELECT {NOW}"), &[]).await?;
+                let now = Timestamp(now.try_get(0)?);
+                insert(&tx, std::slice::from_ref(outgoing), now, 0).await?;
+                tx.commit().await
+            };
+            add.await
+                .map_err(|e: tokio_postgres::Error| self.error(&e))?;
+            beside.give_back();
+            Ok(())
+        };
+        self.within(LIMIT, queue).await
+    }
+
+    /// The last notification that `channel` took about each open incident.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn firing_notifications(&self, channel: &str) -> Result<Vec<Notice>, SharedError> {
+        let params: [Param<'_>; 1] = [(&channel, Type::TEXT)];
+        let rows = self.rows(
+            "SELECT DISTINCT ON (o.incident) o.notice FROM llmwatch_outbox o
+                JOIN llmwatch_incident i ON i.id = o.incident AND i.open
+             WHERE o.channel = $1 AND o.state = 'sent' ORDER BY o.incident, o.seq DESC",
+            &params,
+        );
+        let read = |row: &Row| serde_json::from_str(row.try_get(0).ok()?).ok();
+        Ok(rows.await?.iter().filter_map(read).collect())
+    }
+
+    /// What waits and what was given up, oldest first; with `all` also what was delivered and dropped.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn outbox_rows(&self, all: bool) -> Result<Vec<OutboxRow>, SharedError> {
+        let params: [Param<'_>; 1] = [(&all, Type::BOOL)];
+        let rows = self.rows(
+            "SELECT id, channel, kind, notice, state, decided_at, attempts, next_attempt_at, ended_at, error
+             FROM llmwatch_outbox WHERE $1 OR state NOT IN ('sent', 'merged', 'dropped') ORDER BY seq",
+            &params,
+        );
+        let rows = rows.await?;
+        let rows: Result<_, _> = rows.iter().map(read_row).collect();
+        rows.map_err(|e| self.error(&e))
+    }
+
+    /// Has a notification tried again, as if it had been queued now; whether there is one of this id that was not
+    /// delivered.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn retry(&self, id: Uuid) -> Result<bool, SharedError> {
+        self.change(
+            &format!(
+                "UPDATE llmwatch_outbox SET state = 'pending', attempts = 0, first_attempt_at = NULL, queued_at = {NOW},
+                    next_attempt_at = {NOW}, ended_at = NULL WHERE id = $1 AND state NOT IN ('sent', 'merged')"
+            ),
+            id,
+        )
+        .await
+    }
+
+    /// Drops a notification that was not delivered; whether there is one of this id.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn drop_notification(&self, id: Uuid) -> Result<bool, SharedError> {
+        self.change(
+            &format!(
+                "UPDATE llmwatch_outbox SET state = 'dropped', ended_at = {NOW}
+                 WHERE id = $1 AND state NOT IN ('sent', 'merged')"
+            ),
+            id,
+        )
+        .await
+    }
+
+    async fn change(&self, sql: &str, id: Uuid) -> Result<bool, SharedError> {
+        let change = async {
+            let beside = self.beside().await?;
+            let changed = beside
+                .client
+                .execute_typed(sql, &[(&id, Type::UUID)])
+                .await
+                .map_err(|e| self.error(&e))?;
+            beside.give_back();
+            Ok(changed > 0)
+        };
+        self.within(LIMIT, change).await
+    }
+
+    async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, SharedError> {
+        let read = async {
+            let beside = self.beside().await?;
+            let rows = beside.client.query_typed(sql, params).await;
+            let rows = rows.map_err(|e| self.error(&e))?;
+            beside.give_back();
+            Ok(rows)
+        };
+        self.within(LIMIT, read).await
+    }
+}
+
+impl Session {
+    /// How the shared outbox stands, per channel that ever had something in it. Times are by the clock of a daemon that
+    /// the store's is ahead of by `offset_ms`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn channel_stats(&self, offset_ms: i64) -> Result<Vec<ChannelStats>, SharedError> {
+        let stats = self.read_stats(offset_ms).await;
+        stats.map_err(|e| self.error(&e))
+    }
+
+    async fn read_stats(&self, offset_ms: i64) -> Result<Vec<ChannelStats>, tokio_postgres::Error> {
+        let moment = |row: &Row, column: usize| {
+            let at: Option<i64> = row.try_get(column)?;
+            Ok::<_, tokio_postgres::Error>(at.map(|at| Timestamp(at - offset_ms)))
+        };
+        let client = &self.client;
+        let counts = client
+            .query_typed(
+                "SELECT channel, state, count(*)::INT8, min(decided_at) + $1, max(ended_at),
+                    min(CASE WHEN attempts > 0 THEN first_attempt_at END) FROM llmwatch_outbox GROUP BY channel, state
+                 UNION ALL SELECT channel, state, count, NULL, NULL, NULL FROM llmwatch_outbox_forgotten",
+                &[(&offset_ms, Type::INT8)],
+            )
+            .await?;
+        let mut all = BTreeMap::<String, ChannelStats>::new();
+        for row in &counts {
+            let (channel, state): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let count: i64 = row.try_get(2)?;
+            let of_channel = all.entry(channel.clone()).or_default();
+            of_channel.channel = channel;
+            let times = (moment(row, 3)?, moment(row, 4)?, moment(row, 5)?);
+            of_channel.count(&state, count.unsigned_abs(), times);
+        }
+        let errors = client
+            .query_typed(
+                "SELECT DISTINCT ON (channel) channel, error FROM llmwatch_outbox
+                 WHERE error IS NOT NULL AND state <> 'sent' ORDER BY channel, seq DESC",
+                &[],
+            )
+            .await?;
+        for row in &errors {
+            let channel: &str = row.try_get(0)?;
+            if let Some(stats) = all.get_mut(channel)
+                && (stats.failing_since.is_some() || stats.last_dead_at.is_some())
+            {
+                stats.last_error = row.try_get(1)?;
+            }
+        }
+        let partly = client
+            .query_typed(
+                "SELECT DISTINCT ON (channel) channel, ended_at, error FROM llmwatch_outbox
+                 WHERE error IS NOT NULL AND state = 'sent' ORDER BY channel, ended_at DESC",
+                &[],
+            )
+            .await?;
+        for row in &partly {
+            let channel: &str = row.try_get(0)?;
+            if let Some(stats) = all.get_mut(channel) {
+                stats.last_refused_at = moment(row, 1)?;
+                stats.refused = row.try_get(2)?;
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+}
+
+fn read_row(row: &Row) -> Result<OutboxRow, tokio_postgres::Error> {
+    let state: String = row.try_get(4)?;
+    let notice: &str = row.try_get(3)?;
+    let notice: serde_json::Value = serde_json::from_str(notice).unwrap_or_default();
+    let title = notice["incident"]["title"].as_str();
+    let title = title.or(notice["title"].as_str()).unwrap_or_default();
+    let attempts: i64 = row.try_get(6)?;
+    let next: i64 = row.try_get(7)?;
+    let ended: Option<i64> = row.try_get(8)?;
+    Ok(OutboxRow {
+        id: row.try_get(0)?,
+        channel: row.try_get(1)?,
+        r#type: row.try_get(2)?,
+        title: title.to_owned(),
+        decided_at: Timestamp(row.try_get(5)?),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        next_attempt_at: (state == "pending").then_some(Timestamp(next)),
+        ended_at: ended.map(Timestamp),
+        error: row.try_get(9)?,
+        shared: true,
+        state,
+    })
+}
+
 /// An attempt that was made.
 struct Made<'a> {
     pending: &'a Pending,
@@ -260,10 +468,44 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
         )
         .await?;
     }
-    if let (Some(fallback), "failed" | "expired") = (made.fallback, state) {
-        hand_on(&tx, pending, incident, fallback).await?;
+    if let Some(fallback) = made
+        .fallback
+        .filter(|fallback| *fallback != pending.channel)
+    {
+        let is_given_up = matches!(state, "failed" | "expired");
+        // Whoever was notified of the beginning there is notified of the end there.
+        let is_end = made.attempted == DeliveryOutcome::Sent
+            && pending.notice.r#type == NoticeType::Resolved
+            && began_at(&tx, pending, incident, fallback).await?;
+        if is_given_up || is_end {
+            hand_on(&tx, pending, incident, fallback).await?;
+        }
     }
     tx.commit().await
+}
+
+/// Whether `fallback` was notified of the beginning of the incident in place of the channel of `pending`.
+async fn began_at(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    incident: Option<Uuid>,
+    fallback: &str,
+) -> Result<bool, tokio_postgres::Error> {
+    let rows = tx
+        .query_typed(
+            "SELECT notice FROM llmwatch_outbox WHERE channel = $1 AND incident = $2 AND kind = $3",
+            &[
+                (&fallback, Type::TEXT),
+                (&incident, Type::UUID),
+                (&NoticeType::Opened.as_str(), Type::TEXT),
+            ],
+        )
+        .await?;
+    let mut notices = rows.iter().filter_map(|row| row.try_get::<_, &str>(0).ok());
+    Ok(notices.any(|notice| {
+        let notice = serde_json::from_str::<Notice>(notice);
+        notice.is_ok_and(|n| n.instead_of.as_ref() == Some(&pending.channel))
+    }))
 }
 
 /// Hands a notification that cannot be delivered to another channel, unless that has it of its own accord.
@@ -274,6 +516,10 @@ async fn hand_on(
     fallback: &str,
 ) -> Result<(), tokio_postgres::Error> {
     let notice = &pending.notice;
+    // One step aside, never a second one.
+    if notice.instead_of.is_some() {
+        return Ok(());
+    }
     let kind = notice.r#type.as_str();
     let there = tx
         .query_typed_one(
@@ -316,5 +562,6 @@ fn read_pending(row: &Row, channel: &str) -> Result<Option<Pending>, tokio_postg
         progress: row.try_get(2)?,
         queued_at: Timestamp(row.try_get(3)?),
         attempts: u32::try_from(row.try_get::<_, i64>(4)?).unwrap_or(u32::MAX),
+        is_interrupted: row.try_get(6)?,
     }))
 }

@@ -17,6 +17,7 @@ CREATE TABLE llmwatch_daemon (
     probes BOOL NOT NULL,
     -- What each endpoint probes, as a hash that says nothing of it.
     endpoints TEXT NOT NULL,
+    samples_per_hour INT8 NOT NULL,
     started_at INT8 NOT NULL,
     seen_at INT8 NOT NULL
 );
@@ -44,6 +45,9 @@ CREATE TABLE llmwatch_verdict (
     location TEXT NOT NULL,
     daemon UUID NOT NULL,
     seen_at INT8 NOT NULL,
+    -- When it last said something else, or a minute had passed: then the others read all of it.
+    changed_at INT8 NOT NULL,
+    probed_at INT8,
     data TEXT NOT NULL,
     PRIMARY KEY (endpoint, location)
 );
@@ -121,4 +125,18 @@ CREATE TABLE llmwatch_spent (
 CREATE TABLE llmwatch_copy (
     source UUID PRIMARY KEY,
     seq INT8 NOT NULL
+);
+
+-- Notifications that were deleted, for the counts.
+CREATE TABLE llmwatch_outbox_forgotten (
+    channel TEXT NOT NULL,
+    state TEXT NOT NULL,
+    count INT8 NOT NULL,
+    PRIMARY KEY (channel, state)
+);
+
+-- What only daemons know: the key of the links in messages.
+CREATE TABLE llmwatch_secret (
+    name TEXT PRIMARY KEY,
+    value BYTEA NOT NULL
 );

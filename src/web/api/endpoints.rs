@@ -130,6 +130,7 @@ pub(super) async fn one(
         let query = RollupQuery {
             resolution: Resolution::Day,
             endpoint: Some(&wanted),
+            location: place.location.as_deref(),
             since: today - Resolution::Day.length() * 89,
             until: today + Resolution::Day.length(),
             detail: false,
@@ -259,6 +260,8 @@ pub(super) struct SeriesQuery {
     step: Option<String>,
     /// The end of the range; now if not given.
     until: Option<Timestamp>,
+    /// Only from this location; unasked from all.
+    location: Option<String>,
 }
 
 /// The history of an endpoint in steps.
@@ -420,7 +423,9 @@ pub(super) async fn series(
     let wanted = name.clone();
     let found = view
         .store
-        .run_blocking(move |store| store.series(&wanted, since, until, step))
+        .run_blocking(move |store| {
+            store.series(&wanted, ask.location.as_deref(), since, until, step)
+        })
         .await?;
     let mut summary = Rollup::beginning(floor(since, step));
     for rollup in &found {

@@ -78,7 +78,7 @@ pub(super) async fn list(
         .map(|row| read(row, &snapshot))
         .collect::<Result<_, _>>()?;
     if let Some(location) = &place.location {
-        incidents.retain(|i| i.locations.iter().any(|l| l.location == *location));
+        incidents.retain(|i| i.is_seen_from(location, &snapshot.location));
     }
     if !reader.sees_all() {
         let incidents: Vec<_> = incidents.iter().map(summary::incident_json).collect();

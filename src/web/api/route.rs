@@ -1,5 +1,6 @@
 //! Which endpoint to use now, from memory: an application may ask before each of its calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
@@ -16,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::config::duration;
 use crate::web::View;
 use crate::web::middleware::has_tag;
+use crate::web::place::Place;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::traffic::RouteAnswer;
@@ -38,6 +40,8 @@ pub(super) struct RouteQuery {
     format: Option<Format>,
     /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a minute.
     wait: Option<String>,
+    /// As this location sees the endpoints; unasked the verdict of all.
+    location: Option<String>,
 }
 
 /// The form of the answer.
@@ -91,15 +95,22 @@ pub(super) async fn route(
     let deadline = Instant::now() + wait.unwrap_or_default();
     let known = headers.get(header::IF_NONE_MATCH);
     let group = asked.group.as_deref();
+    let place = Place {
+        location: asked.location.clone(),
+    };
     let mut snapshots = view.snapshot.clone();
     loop {
-        let snapshot = snapshots.borrow_and_update().clone();
+        let all = snapshots.borrow_and_update().clone();
+        let snapshot = place.view(all)?;
         let is_summary = !reader.sees_all();
         let make = || make(&view, &snapshot, group, is_summary);
-        let answer = view
-            .traffic
-            .route_answer(&snapshot, group, is_summary, make)
-            .ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;
+        let answer = match place.location {
+            None => view
+                .traffic
+                .route_answer(&snapshot, group, is_summary, make),
+            Some(_) => make().map(Arc::new),
+        };
+        let answer = answer.ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;
         if !has_tag(known, &answer.etag) {
             return render(&answer, asked.format);
         }
@@ -238,14 +249,15 @@ pub(super) struct Health {
 }
 
 /// The state of a group for a front end: is it us or them, and what works instead.
-#[utoipa::path(get, path = "/api/v1/health", operation_id = "health", params(HealthQuery),
+#[utoipa::path(get, path = "/api/v1/health", operation_id = "health", params(HealthQuery, Place),
     responses((status = 200, body = Health)))]
 pub(super) async fn health(
     State(view): State<View>,
     reader: Reader,
+    place: Place,
     Query(asked): Query<HealthQuery>,
 ) -> Result<Response, Problem> {
-    let snapshot = view.snapshot.borrow().clone();
+    let snapshot = place.view(view.snapshot.borrow().clone())?;
     let group = asked.group.as_deref();
     let ranking =
         rank(&snapshot, group).ok_or_else(|| no_group(&snapshot, group.unwrap_or_default()))?;

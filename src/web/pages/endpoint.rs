@@ -380,6 +380,7 @@ fn rollups_of(
     let query = RollupQuery {
         resolution,
         endpoint: Some(endpoint),
+        location: None,
         since,
         until,
         detail: false,
@@ -391,7 +392,7 @@ fn rollups_of(
 fn steps(store: &Store, endpoint: &str, window: Window) -> Result<Vec<Rollup>, StoreError> {
     let step = Duration::from_millis(window.range.step_ms.unsigned_abs());
     if step >= Resolution::FiveMinutes.length() {
-        return store.series(endpoint, window.since, window.until, step);
+        return store.series(endpoint, None, window.since, window.until, step);
     }
     let (since, until) = (Some(window.since), Some(window.until));
     let page = SamplePage {

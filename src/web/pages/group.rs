@@ -69,7 +69,14 @@ impl ReplayCache {
         let replayed = view
             .store
             .run_blocking(move |store| {
-                failover::replay(store, &config, (now - SPAN, now), |g| g == name, |_| {})
+                failover::replay(
+                    store,
+                    &config,
+                    (now - SPAN, now),
+                    None,
+                    |g| g == name,
+                    |_| {},
+                )
             })
             .await?;
         let found = replayed.into_iter().next().map(Arc::new);

@@ -209,6 +209,7 @@ fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, Store
         let query = |resolution, since, detail| RollupQuery {
             resolution,
             endpoint: Some(&name),
+            location: None,
             since,
             until: now,
             detail,

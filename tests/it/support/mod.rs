@@ -1,5 +1,6 @@
 //! What many tests need: samples, notices, a sandbox with a binary in it.
 
+pub(crate) mod link;
 pub(crate) mod postgres;
 pub(crate) mod site;
 mod world;

@@ -35,6 +35,106 @@ fn programs() -> Option<PathBuf> {
         .find(|programs| needed.iter().all(|name| programs.join(name).exists()))
 }
 
+/// A pooler in transaction mode in front of a server. It ends with the test.
+pub(crate) struct Pooler {
+    child: Child,
+    pub(crate) port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// `None`, and a line about it, where none is installed.
+    pub(crate) fn start(test: &str, server: &Postgres) -> Option<Self> {
+        let program = std::path::Path::new("/usr/sbin/pgbouncer");
+        if !program.exists() {
+            super::skipped(test, "pgbouncer is not installed");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let users = directory.path().join("users");
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = 3\n",
+            server.port,
+            users.display()
+        );
+        let file = directory.path().join("pgbouncer.ini");
+        std::fs::write(&users, "\"llmwatch\" \"\"\n").unwrap();
+        std::fs::write(&file, settings).unwrap();
+        if is_root() {
+            for path in [directory.path(), &users, &file] {
+                std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        let mut command = Command::new(program);
+        command
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let pooler = Self {
+            child: command.spawn().unwrap(),
+            port,
+            _directory: directory,
+        };
+        let deadline = Instant::now() + LIMIT;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "pgbouncer did not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(pooler)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A small file system in memory, of the server's. It ends with the test.
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, and a line about it, where none may be mounted.
+    pub(crate) fn mount(test: &str, size: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let options = format!("size={size},uid={NOBODY},gid={NOBODY},mode=700");
+        let mounted = is_root()
+            && Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+                .arg(directory.path())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success());
+        if !mounted {
+            super::skipped(test, "a file system can be mounted by root only");
+            return None;
+        }
+        Some(Self(directory))
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the server may end a moment later.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// The server refuses to run as root; then it runs as `nobody`.
 const NOBODY: u32 = 65534;
 
@@ -60,11 +160,7 @@ impl Postgres {
         if is_root() {
             std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let mut server = Self {
             programs,
             directory,
@@ -109,11 +205,7 @@ impl Postgres {
         if is_root() {
             std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let mut standby = Self {
             programs: primary.programs.clone(),
             directory,
@@ -205,6 +297,30 @@ impl Postgres {
     /// The file of host-based authentication.
     pub(crate) fn hba(&self) -> PathBuf {
         self.data().join("pg_hba.conf")
+    }
+
+    /// Writes a file into the directory of its data, as only the server may read it; gives the path.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.data().join(name);
+        std::fs::write(&path, content).unwrap();
+        let secret = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, secret).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path
+    }
+
+    /// Sets what needs no restart.
+    pub(crate) fn set(&self, key: &str, value: &str) {
+        self.query("postgres", &format!("ALTER SYSTEM SET {key} = '{value}'"));
+        self.reload();
+    }
+
+    /// Has it read its configuration again.
+    pub(crate) fn reload(&self) {
+        self.query("postgres", "SELECT pg_reload_conf()");
+        std::thread::sleep(Duration::from_millis(200));
     }
 
     /// Ends it at once, as a machine that loses its power does.

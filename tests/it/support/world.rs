@@ -121,7 +121,13 @@ model = "gpt-6-luna"
 
     /// Starts the daemon.
     pub(crate) fn run(&self) -> Daemon {
+        self.run_with(&[])
+    }
+
+    /// Starts the daemon with these variables in its environment.
+    pub(crate) fn run_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = self.llmwatch(&["run"]);
+        command.envs(environment.iter().copied());
         let mut child = command
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())

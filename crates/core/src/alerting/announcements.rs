@@ -24,6 +24,11 @@ impl NotificationScheduler {
             condition,
         } = announcement;
         self.announced += 1;
+        // Several daemons of one store make the same report: it has one id, whoever has announced more or less before.
+        let count = match r#type {
+            NoticeType::Report => String::new(),
+            _ => self.announced.to_string(),
+        };
         for channel in &context.config.channels {
             let is_asked = match only {
                 Some(names) => names.contains(&channel.name),
@@ -39,12 +44,7 @@ impl NotificationScheduler {
                     .add(announcement);
                 continue;
             }
-            let id = stable_id(&[
-                &channel.name,
-                r#type.as_str(),
-                &self.announced.to_string(),
-                &at.to_string(),
-            ]);
+            let id = stable_id(&[&channel.name, r#type.as_str(), &count, &at.to_string()]);
             let bare = context.bare(id, *r#type, *at, title.clone());
             let notice = Notice {
                 document: document.clone(),

@@ -504,6 +504,17 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("detected", "detección"),
     ("closed", "cierre"),
     ("recovered", "recuperado"),
+    ("locations", "ubicaciones"),
+    ("works from", "va desde"),
+    ("not from {names}", "no desde {names}"),
+    (
+        "{name} since {since}, recovered",
+        "{name} desde {since}, recuperado",
+    ),
+    (
+        "{name} since {since}, {state}",
+        "{name} desde {since}, {state}",
+    ),
     ("confirmed", "confirmado"),
     ("duration", "duración"),
     ("acknowledged", "recibido"),

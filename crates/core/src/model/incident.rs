@@ -389,6 +389,14 @@ impl Incident {
         }
     }
 
+    /// Whether it was seen from `location`. What a daemon recorded without others was seen from where it is, `here`.
+    pub fn is_seen_from(&self, location: &str, here: &str) -> bool {
+        if self.locations.is_empty() {
+            return location == here;
+        }
+        self.locations.iter().any(|l| l.location == location)
+    }
+
     /// Whether it ended by a recovery: not by becoming part of another incident, by a new baseline, or with its
     /// endpoints.
     pub fn has_recovered(&self) -> bool {

@@ -403,3 +403,63 @@ pub struct ChannelStats {
     /// Who refused it for good, in their words.
     pub refused: Option<String>,
 }
+
+impl ChannelStats {
+    /// Counts `count` notifications of `channel` in `state`: the oldest was decided at `oldest`, the last ended at
+    /// `ended`, and one that waits has been tried in vain since `failing_since`.
+    pub fn count(
+        &mut self,
+        state: &str,
+        count: u64,
+        (oldest, ended, failing_since): (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>),
+    ) {
+        match state {
+            "pending" => {
+                (self.pending, self.oldest, self.failing_since) = (count, oldest, failing_since);
+            }
+            "sent" => {
+                self.sent += count;
+                self.last_sent_at = self.last_sent_at.max(ended);
+            }
+            "failed" => {
+                self.failed += count;
+                self.last_dead_at = self.last_dead_at.max(ended);
+            }
+            "expired" => {
+                self.expired += count;
+                self.last_dead_at = self.last_dead_at.max(ended);
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds what another outbox has for the same channel.
+    pub fn add(&mut self, other: &Self) {
+        let first = |a: Option<Timestamp>, b: Option<Timestamp>| a.into_iter().chain(b).min();
+        self.pending += other.pending;
+        self.oldest = first(self.oldest, other.oldest);
+        self.failing_since = first(self.failing_since, other.failing_since);
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.expired += other.expired;
+        self.last_sent_at = self.last_sent_at.max(other.last_sent_at);
+        if other.last_error.is_some() {
+            self.last_error.clone_from(&other.last_error);
+        }
+        self.last_dead_at = self.last_dead_at.max(other.last_dead_at);
+        if other.last_refused_at > self.last_refused_at {
+            self.last_refused_at = other.last_refused_at;
+            self.refused.clone_from(&other.refused);
+        }
+    }
+
+    /// Adds, for each channel, what `others` have.
+    pub fn join(all: &mut Vec<Self>, others: &[Self]) {
+        for other in others {
+            match all.iter_mut().find(|own| own.channel == other.channel) {
+                Some(own) => own.add(other),
+                None => all.push(other.clone()),
+            }
+        }
+    }
+}

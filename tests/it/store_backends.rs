@@ -1,0 +1,373 @@
+//! The interface that both stores share, SQLite and PostgreSQL: the same operations give the same outbox, and the same
+//! samples the same events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use llmwatch::config::PostgresUrl;
+use llmwatch::store::postgres::{DaemonRow, Push, Session, SharedStore};
+use llmwatch::store::{Commit, DeliveryOutcome, Pending, Store};
+use llmwatch_core::config::Agree;
+use llmwatch_core::incident::Change;
+use llmwatch_core::locations::{Evidence, LocationReport, Verdict, decide};
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{ChannelStats, Incident, NoticeType, Outgoing, Sample, Timestamp};
+use llmwatch_core::monitor::MonitorState;
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use uuid::Uuid;
+
+use crate::fold::{configuration, history};
+use crate::support::notice;
+use crate::support::postgres::Postgres;
+
+/// By the clock of the test, in which SQLite's outbox lives.
+const NOW: Timestamp = Timestamp(1_795_510_800_000);
+const HOUR: Duration = Duration::from_hours(1);
+
+fn shared(server: &Postgres, database: &str) -> SharedStore {
+    let url = PostgresUrl::parse(&server.database(database)).unwrap();
+    SharedStore::new(Arc::new(url), None).unwrap()
+}
+
+/// One outbox in both stores.
+struct Both {
+    sqlite: Store,
+    postgres: SharedStore,
+    session: Session,
+}
+
+impl Both {
+    async fn new(server: &Postgres, database: &str) -> Self {
+        let postgres = shared(server, database);
+        Self {
+            sqlite: Store::in_memory().unwrap(),
+            session: postgres.open().await.unwrap(),
+            postgres,
+        }
+    }
+
+    async fn queue(&self, outgoing: Outgoing) {
+        self.postgres.queue_once(&outgoing).await.unwrap();
+        let commit = Commit {
+            outgoing: vec![outgoing],
+            ..Commit::default()
+        };
+        self.sqlite.commit(&[commit]).unwrap();
+    }
+
+    /// What both would send to `channel` next.
+    async fn next(&self, channel: &str) -> Option<(Pending, Pending)> {
+        let sqlite = self.sqlite.next_pending(channel, NOW).unwrap();
+        let postgres = self.postgres.claim(channel).await.unwrap();
+        let ids = (
+            sqlite.as_ref().map(|p| p.notice.id),
+            postgres.as_ref().map(|p| p.notice.id),
+        );
+        assert_eq!(ids.0, ids.1, "next for {channel}\n{}", self.shown().await);
+        let (sqlite, postgres) = (sqlite?, postgres?);
+        assert_eq!(sqlite.notice.already_over, postgres.notice.already_over);
+        assert_eq!(sqlite.attempts, postgres.attempts);
+        Some((sqlite, postgres))
+    }
+
+    async fn record(
+        &self,
+        (sqlite, postgres): &(Pending, Pending),
+        outcome: DeliveryOutcome,
+        fallback: Option<&str>,
+    ) {
+        let error = match outcome {
+            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => None,
+            _ => Some("HTTP 503"),
+        };
+        self.sqlite
+            .record_attempt(sqlite, NOW, outcome, "{}", error, fallback)
+            .unwrap();
+        let wait = match outcome {
+            DeliveryOutcome::RetryAt(at) => Duration::from_millis(at.since_ms(NOW).unsigned_abs()),
+            _ => Duration::ZERO,
+        };
+        self.postgres
+            .record_shared_attempt(postgres, outcome, wait, "{}", error, fallback)
+            .await
+            .unwrap();
+    }
+
+    /// Id, channel, type, state and attempts of every row of each store.
+    async fn rows(&self) -> [Vec<(Uuid, String, String, String, u32)>; 2] {
+        let of = |rows: Vec<llmwatch::store::OutboxRow>| {
+            let mut rows: Vec<_> = rows
+                .into_iter()
+                .map(|r| (r.id, r.channel, r.r#type, r.state, r.attempts))
+                .collect();
+            rows.sort();
+            rows
+        };
+        let postgres = self.postgres.outbox_rows(true).await.unwrap();
+        [of(self.sqlite.outbox_rows(true).unwrap()), of(postgres)]
+    }
+
+    async fn shown(&self) -> String {
+        let [sqlite, postgres] = self.rows().await;
+        format!("SQLite: {sqlite:#?}\nPostgreSQL: {postgres:#?}")
+    }
+
+    /// Both hold the same.
+    async fn check(&self) {
+        let [sqlite, postgres] = self.rows().await;
+        assert_eq!(sqlite, postgres);
+        let counts = |stats: Vec<ChannelStats>| -> BTreeMap<String, [u64; 4]> {
+            let of = |s: ChannelStats| (s.channel, [s.pending, s.sent, s.failed, s.expired]);
+            stats.into_iter().map(of).collect()
+        };
+        let postgres = self.session.channel_stats(0).await.unwrap();
+        assert_eq!(
+            counts(self.sqlite.channel_stats().unwrap()),
+            counts(postgres)
+        );
+    }
+}
+
+fn incident(n: u64) -> Incident {
+    Incident {
+        id: Uuid::from_u128(u128::from(n)),
+        number: n,
+        ..crate::store::incident(Uuid::nil())
+    }
+}
+
+fn outgoing(channel: &str, r#type: NoticeType, about: Option<u64>) -> Outgoing {
+    let incident = about.map(|n| {
+        let is_over = r#type == NoticeType::Resolved;
+        Incident {
+            resolved_at: is_over.then_some(NOW),
+            ended_at: is_over.then_some(NOW),
+            ..incident(n)
+        }
+    });
+    Outgoing {
+        channel: channel.to_owned(),
+        not_before: None,
+        notice: notice(r#type, incident, NOW),
+        supersedes_opening: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_stores_keep_one_outbox() {
+    let Some(server) = Postgres::start("the outbox of both stores") else {
+        return;
+    };
+    let mut random = fastrand::Rng::with_seed(17);
+    for round in 0..6 {
+        let both = Both::new(&server, &format!("outbox{round}")).await;
+        let mut open: Vec<u64> = Vec::new();
+        let mut numbers = 1..;
+        for _ in 0..60 {
+            let channel = if random.bool() { "mail" } else { "hook" };
+            match random.u8(0..10) {
+                0..=2 => {
+                    let n = numbers.next().unwrap_or_default();
+                    both.queue(outgoing(channel, NoticeType::Opened, Some(n)))
+                        .await;
+                    open.push(n);
+                }
+                3 => {
+                    if let Some(n) = open.pop() {
+                        for channel in ["mail", "hook"] {
+                            both.queue(outgoing(channel, NoticeType::Resolved, Some(n)))
+                                .await;
+                        }
+                    }
+                }
+                4 if random.u8(0..4) == 0 => {
+                    both.queue(outgoing(channel, NoticeType::Digest, None))
+                        .await;
+                }
+                _ => {
+                    let Some(next) = both.next(channel).await else {
+                        continue;
+                    };
+                    let is_both = next.0.notice.already_over;
+                    let outcome = match random.u8(0..8) {
+                        0 => DeliveryOutcome::RetryAt(NOW + HOUR),
+                        1 => DeliveryOutcome::RetryAt(NOW),
+                        2 => DeliveryOutcome::Failed,
+                        3 => DeliveryOutcome::Expired,
+                        _ if is_both => DeliveryOutcome::SentWithEnd,
+                        _ => DeliveryOutcome::Sent,
+                    };
+                    let fallback = (channel == "mail").then_some("hook");
+                    both.record(&next, outcome, fallback).await;
+                }
+            }
+            both.check().await;
+        }
+        // Everything that was put off or given up is tried again.
+        let [rows, _] = both.rows().await;
+        for (id, _, _, state, _) in rows {
+            if matches!(state.as_str(), "pending" | "failed" | "expired") {
+                assert!(both.sqlite.retry(id, NOW).unwrap());
+                assert!(both.postgres.retry(id).await.unwrap());
+            }
+        }
+        for channel in ["mail", "hook"] {
+            while let Some(next) = both.next(channel).await {
+                let outcome = if next.0.notice.already_over {
+                    DeliveryOutcome::SentWithEnd
+                } else {
+                    DeliveryOutcome::Sent
+                };
+                both.record(&next, outcome, None).await;
+            }
+        }
+        both.check().await;
+        let [rows, _] = both.rows().await;
+        assert!(
+            rows.iter()
+                .all(|(.., state, _)| state == "sent" || state == "merged")
+        );
+    }
+}
+
+/// What an event says. Whether an incident that grows is updated or escalates depends on what the detector saw first, which
+/// only its own daemon knows.
+fn said(change: Change, incident: &Incident) -> String {
+    let change = match change {
+        Change::Updated => Change::Escalated,
+        change => change,
+    };
+    format!(
+        "{change:?} {} {:?} {:?} {:?} {:?} from {} to {:?}",
+        incident.id,
+        incident.status,
+        incident.attribution,
+        incident.cause,
+        incident.endpoints,
+        incident.started_at,
+        incident.ended_at,
+    )
+}
+
+fn sorted(mut events: Vec<String>) -> Vec<String> {
+    events.sort();
+    events
+}
+
+/// The incidents of all, as a daemon with a shared store and no other beside it decides them.
+struct OneOfOne {
+    session: Session,
+    daemon: DaemonRow,
+    resolved: Vec<Incident>,
+}
+
+impl OneOfOne {
+    /// Carries what `state` concludes at `at` to the database, and decides there; gives what happened.
+    async fn exchange(&mut self, state: &MonitorState, at: Timestamp) -> Vec<String> {
+        let snapshot = state.snapshot(at);
+        let offset_ms = self.session.now().await.unwrap().0 - at.0;
+        let verdicts = Verdict::of_snapshot(&snapshot, offset_ms, |_| i64::from(u32::MAX));
+        let verdicts: Vec<_> = verdicts.into_iter().map(|v| (v, true)).collect();
+        let mut incidents = snapshot.incidents.clone();
+        incidents.extend(self.resolved.iter().cloned());
+        let report = LocationReport {
+            location: snapshot.location.clone(),
+            offset_ms,
+            incidents,
+        };
+        let push = Push {
+            daemon: &self.daemon,
+            samples: &[],
+            zone: Tz::UTC,
+            verdicts: &verdicts,
+            report: Some(&report),
+        };
+        self.session.push(&push).await.unwrap();
+        let decision = self.session.lock(true, Duration::ZERO).await.unwrap();
+        let mut decision = decision.unwrap();
+        let evidence = Evidence {
+            now: decision.now,
+            at,
+            agree: Agree::Majority,
+            verdicts: &decision.verdicts,
+            reports: &decision.reports,
+            closed: &decision.closed,
+        };
+        let mut number = decision.next_number;
+        let decided = decide(
+            decision.open.clone(),
+            &evidence,
+            || {
+                number += 1;
+                number - 1
+            },
+            &Locale::english(Tz::UTC),
+        );
+        decision.next_number = number;
+        decision
+            .record(&decided, &[], &[], offset_ms)
+            .await
+            .unwrap();
+        let events = decided
+            .iter()
+            .filter_map(|d| Some((d.change?, &d.shared.incident)));
+        events
+            .map(|(change, incident)| said(change, incident))
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_stores_give_the_same_events() {
+    let Some(server) = Postgres::start("events of both stores") else {
+        return;
+    };
+    let postgres = shared(&server, "monitor");
+    let mut one = OneOfOne {
+        session: postgres.open().await.unwrap(),
+        daemon: DaemonRow {
+            id: postgres.me(),
+            location: "fra1".to_owned(),
+            host: "host".to_owned(),
+            version: "0".to_owned(),
+            probes: true,
+            endpoints: String::new(),
+            samples_per_hour: 0,
+            started_at: NOW,
+            seen_at: NOW,
+        },
+        resolved: Vec::new(),
+    };
+    let mut runner = TestRunner::deterministic();
+    let mut events = 0;
+    for case in 0..16 {
+        server.query(
+            "monitor",
+            "TRUNCATE llmwatch_verdict, llmwatch_report, llmwatch_incident",
+        );
+        one.resolved.clear();
+        let samples: Vec<Sample> = history().new_tree(&mut runner).unwrap().current();
+        let mut state = MonitorState::new(configuration(""), 1.0);
+        for sample in samples {
+            let at =
+                sample.started_at + Duration::from_millis(sample.total_ms.unwrap_or(0.0) as u64);
+            let effects = state.step(sample);
+            let mut alone: Vec<_> = effects.incidents().map(|(c, i, _)| said(c, i)).collect();
+            let over = effects
+                .incidents()
+                .filter(|(change, ..)| *change == Change::Resolved);
+            one.resolved
+                .extend(over.map(|(_, incident, _)| incident.clone()));
+            let shared = one.exchange(&state, at).await;
+            // An endpoint that fails once more in the same incident is no news to the others.
+            alone.retain(|event| !event.starts_with("Escalated") || shared.contains(event));
+            let (alone, shared) = (sorted(alone), sorted(shared));
+            assert_eq!(alone, shared, "case {case} at {at}");
+            events += alone.len();
+        }
+    }
+    assert!(events > 30, "{events} events");
+}
