@@ -48,6 +48,7 @@ use crate::systemd::{self, Service};
 use crate::web;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Endpoint, Timestamp};
+use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::schedule::{Due, budget};
 
 /// Samples that may wait for the pipeline: enough for every endpoint of a large fleet at once.
@@ -79,20 +80,18 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let config = Arc::new(config);
     let interval_multiplier = budget::interval_multiplier(&config);
     let (shared, session) = open_shared(&config).await?;
-    let (_lock, store, core, notifications) = {
+    let (_lock, store, seq, mut core) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
             let lock = StoreLock::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
-            let core = pipeline::restore(
+            let (seq, core) = pipeline::resume(
                 &store,
                 config.config.clone(),
                 interval_multiplier,
                 started_at,
             )?;
-            let notifications = pipeline::restore_notifications(&store)?;
-            pipeline::complete_incidents(&store)?;
-            Ok((lock, store, core, notifications))
+            Ok((lock, store, seq, core))
         };
         service
             .patiently("opening the store", tokio::task::spawn_blocking(open))
@@ -101,7 +100,6 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     if let Some(session) = &session {
         share_link_key(session, &store).await?;
     }
-    service.status(&core.snapshot(started_at).headline(started_at));
     let listener = listener(config.process.listen).await?;
     let agent_listener = agent_listener(config.route.agent_listen).await?;
     let eyes = Arc::new(ReloadableProber::new(&config, shared.as_ref())?);
@@ -109,7 +107,6 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(QUEUE);
     let (commands, pipeline_commands) = Commands::channel();
-    let (snapshot_out, snapshot) = watch::channel(Arc::new(core.snapshot(started_at)));
     let (config_out, config_in) = watch::channel(config.clone());
     let wake = Arc::new(Notify::new());
     let broadcast = Broadcast::new(started_at);
@@ -125,14 +122,7 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             interval_multiplier,
         ))
         .ok();
-    if let Some(until) = core.rest_until(started_at) {
-        scheduler.send(SchedulerCommand::RestUntil(until)).ok();
-    }
-    for (endpoint, until) in core.paused(started_at) {
-        scheduler
-            .send(SchedulerCommand::Pause(endpoint, until))
-            .ok();
-    }
+    hold_back(&scheduler, &core, started_at);
     let runner = Runner {
         probe: eyes.clone(),
         max_concurrent: config.process.max_concurrent_probes,
@@ -148,6 +138,25 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
             Ok(())
         })
     });
+    // Probing has begun; its results wait until what the store says after the checkpoint is read.
+    let (core, notifications) = {
+        let store = store.clone();
+        let catch_up = move || -> anyhow::Result<_> {
+            pipeline::catch_up(&store, seq, &mut core, started_at)?;
+            let notifications = pipeline::restore_notifications(&store)?;
+            pipeline::complete_incidents(&store)?;
+            Ok((core, notifications))
+        };
+        service
+            .patiently(
+                "reading the last samples",
+                tokio::task::spawn_blocking(catch_up),
+            )
+            .await??
+    };
+    hold_back(&scheduler, &core, started_at);
+    service.status(&core.snapshot(started_at).headline(started_at));
+    let (snapshot_out, snapshot) = watch::channel(Arc::new(core.snapshot(started_at)));
     let alive = {
         let (service, wall) = (service.clone(), wall.clone());
         move |snapshot: &Snapshot| {
@@ -459,6 +468,23 @@ async fn share_link_key(session: &Session, store: &Store) -> Result<(), StoreErr
     store
         .run_blocking(move |store| store.set_link_key(&key))
         .await
+}
+
+/// Has the scheduler leave out what may not be probed because a budget is spent.
+fn hold_back(
+    scheduler: &mpsc::UnboundedSender<SchedulerCommand>,
+    core: &MonitorState,
+    now: Timestamp,
+) {
+    // The scheduler lives until it is told to stop.
+    if let Some(until) = core.rest_until(now) {
+        scheduler.send(SchedulerCommand::RestUntil(until)).ok();
+    }
+    for (endpoint, until) in core.paused(now) {
+        scheduler
+            .send(SchedulerCommand::Pause(endpoint, until))
+            .ok();
+    }
 }
 
 /// The endpoints that this daemon probes.

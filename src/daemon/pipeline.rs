@@ -17,7 +17,7 @@ use super::backlog::{Backlog, Step};
 use super::joint::Joint;
 pub use super::reporting;
 use super::reporting::PeriodicReport;
-pub use super::restore::{complete_incidents, restore, restore_notifications};
+pub use super::restore::{catch_up, complete_incidents, restore, restore_notifications, resume};
 use super::scheduler::{Report, SchedulerCommand};
 use crate::clock::{ClockMonitor, Uptime, WallClock};
 use crate::command::Command;
@@ -287,7 +287,8 @@ impl Pipeline {
         steps.push(self.drill(&snapshot));
         self.alert(&mut steps, &snapshot, &turns.deliveries.tallies);
         self.queue(&mut turns.backlog, steps);
-        if !turns.backlog.commits.is_empty() {
+        // The first sample after a start is not held back by what was written without one.
+        if turns.backlog.commits.iter().any(|c| c.sample.is_some()) {
             turns.written_at = Some(Instant::now());
         }
         self.write(&mut turns.backlog).await;

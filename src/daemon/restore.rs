@@ -23,26 +23,39 @@ const MOST_COMPLETED: usize = 500;
 /// At most so many probes of one endpoint are looked at to find where its recovery began.
 const MOST_RECOVERING: u32 = 500;
 
-/// The state after the last stored sample: the checkpoint, then the samples after it.
+/// The state of the last checkpoint and the number of the last sample in it; a new state and 0 where there is none that
+/// can be read. Quick: what is to be probed is known from here on.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn restore(
+pub fn resume(
     store: &Store,
     config: Arc<Config>,
     interval_multiplier: f64,
     now: Timestamp,
-) -> Result<MonitorState, StoreError> {
-    let (seq, mut core) = match store.checkpoint()? {
-        None => (0, MonitorState::new(config, interval_multiplier)),
-        Some((seq, state)) => {
-            match MonitorState::resume(config.clone(), interval_multiplier, &state, now) {
-                Ok(core) => (seq, core),
-                // Another release's form: the samples say the same, it only takes longer.
-                Err(_) => (0, MonitorState::new(config, interval_multiplier)),
-            }
-        }
+) -> Result<(i64, MonitorState), StoreError> {
+    let Some((seq, state)) = store.checkpoint()? else {
+        return Ok((0, MonitorState::new(config, interval_multiplier)));
     };
+    Ok(
+        match MonitorState::resume(config.clone(), interval_multiplier, &state, now) {
+            Ok(core) => (seq, core),
+            // Another release's form: the samples say the same, it only takes longer.
+            Err(_) => (0, MonitorState::new(config, interval_multiplier)),
+        },
+    )
+}
+
+/// Brings `core`, which [`resume`] has read, to the last stored sample; `seq` is the number of the last one in it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn catch_up(
+    store: &Store,
+    seq: i64,
+    core: &mut MonitorState,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if seq > 0 && !core.has_recents() {
         // A checkpoint of release 0.1: what is at hand of recent samples comes from the last hour of them.
         let query = SampleQuery {
@@ -69,6 +82,21 @@ pub fn restore(
     })?;
     // Samples are forgotten before incidents: a number is never given twice.
     core.number_after(store.last_incident_number()?);
+    Ok(())
+}
+
+/// The state after the last stored sample: the checkpoint, then the samples after it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn restore(
+    store: &Store,
+    config: Arc<Config>,
+    interval_multiplier: f64,
+    now: Timestamp,
+) -> Result<MonitorState, StoreError> {
+    let (seq, mut core) = resume(store, config, interval_multiplier, now)?;
+    catch_up(store, seq, &mut core, now)?;
     Ok(core)
 }
 

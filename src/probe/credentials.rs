@@ -348,7 +348,7 @@ impl Fetch<'_> {
                 .map_err(|no| (no.fault, no.words))?;
             let of_line =
                 |error: hyper::Error| (of_hyper(&error, Fault::TcpReset), explain(&error));
-            let mut line = Line::begin(connected, stages.remote, None)
+            let mut line = Line::begin(connected, stages.remote, None, false)
                 .await
                 .map_err(of_line)?;
             let forwarder = proxies.forwarder(&request.url).filter(|_| proxy.is_some());

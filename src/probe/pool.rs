@@ -2,13 +2,16 @@
 //!
 //! What moves the bytes runs within the probe's own task. With a task of its own a request would wait for a turn among all
 //! others between being made and being sent, and many probes that start together would measure each other.
+//!
+//! Of a kept HTTP/1.1 connection only the socket (and its TLS) is kept: buffers and channels, 25 KiB for each endpoint, are
+//! made anew for each probe.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse};
@@ -20,7 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::timestamped_stream::Arrivals;
-use super::transport::Connected;
+use super::transport::{Connected, Io};
 use llmwatch_core::model::Timestamp;
 
 /// All headers of an answer together. OpenAI's take about two kilobytes.
@@ -39,13 +42,49 @@ pub(super) struct Line {
 
 /// What moves the bytes between the socket and the request.
 enum Driver {
+    /// HTTP/1.1, which runs while something is waited for and can be taken apart; `None` when it has ended.
+    Http1(Option<Box<http1::Connection<TokioIo<Io>, Full<Bytes>>>>),
     /// Runs while something is waited for.
     Here(Fuse<BoxFuture<'static, ()>>),
-    /// Runs in a task of its own: an idle connection has to notice that the other side closes it.
+    /// Runs in a task of its own: an idle HTTP/2 connection has to answer pings and notice that the other side closes it.
     Apart(
         #[expect(dead_code, reason = "held so that the task ends with the connection")]
         AbortOnDropHandle<()>,
     ),
+}
+
+impl Driver {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        match self {
+            Self::Http1(connection) => {
+                let ended = connection
+                    .as_mut()
+                    .is_some_and(|c| Pin::new(&mut **c).poll(context).is_ready());
+                if ended {
+                    *connection = None;
+                }
+            }
+            Self::Here(driver) => drop(driver.poll_unpin(context)),
+            Self::Apart(_) => {}
+        }
+    }
+
+    /// Waits for `wanted`, which comes over this connection.
+    async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
+        let mut wanted = pin!(wanted);
+        poll_fn(|context| {
+            if let Poll::Ready(output) = wanted.as_mut().poll(context) {
+                return Poll::Ready(output);
+            }
+            if matches!(self, Self::Apart(_)) {
+                return Poll::Pending;
+            }
+            // When it has ended, the pending request fails with the error.
+            self.poll(context);
+            wanted.as_mut().poll(context)
+        })
+        .await
+    }
 }
 
 enum Sender {
@@ -54,11 +93,12 @@ enum Sender {
 }
 
 impl Line {
-    /// Begins to speak HTTP on `connected`.
+    /// Begins to speak HTTP on `connected`; `upgrades` says whether it may become a WebSocket.
     pub(super) async fn begin(
         connected: Connected,
         remote: Option<SocketAddr>,
         tls_expires_at: Option<Timestamp>,
+        upgrades: bool,
     ) -> hyper::Result<Self> {
         let io = TokioIo::new(connected.io);
         let (sender, driver) = if connected.http2 {
@@ -66,20 +106,24 @@ impl Line {
             builder.max_header_list_size(MOST_HEADER_BYTES as u32);
             let (sender, driver) = builder.handshake(io).await?;
             // How it ends shows in the answer.
-            (Sender::Http2(sender), driver.map(drop).boxed())
+            let driver = Driver::Here(driver.map(drop).boxed().fuse());
+            (Sender::Http2(sender), driver)
         } else {
             let mut builder = http1::Builder::new();
             builder
                 .max_buf_size(MOST_HEADER_BYTES)
                 .max_headers(MOST_HEADERS);
             let (sender, driver) = builder.handshake(io).await?;
-            // For a WebSocket; nothing else asks for an upgrade.
-            let driver = driver.with_upgrades();
-            (Sender::Http1(sender), driver.map(drop).boxed())
+            let driver = if upgrades {
+                Driver::Here(driver.with_upgrades().map(drop).boxed().fuse())
+            } else {
+                Driver::Http1(Some(Box::new(driver)))
+            };
+            (Sender::Http1(sender), driver)
         };
         Ok(Self {
             sender,
-            driver: Driver::Here(driver.fuse()),
+            driver,
             arrivals: connected.arrivals,
             remote,
             tls_expires_at,
@@ -99,19 +143,7 @@ impl Line {
 
     /// Waits for `wanted`, which comes over this connection.
     pub(super) async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
-        let mut wanted = pin!(wanted);
-        let Driver::Here(driver) = &mut self.driver else {
-            return wanted.await;
-        };
-        poll_fn(|context| {
-            if let Poll::Ready(output) = wanted.as_mut().poll(context) {
-                return Poll::Ready(output);
-            }
-            // When it has ended, the pending request fails with the error.
-            let _ = driver.poll_unpin(context);
-            wanted.as_mut().poll(context)
-        })
-        .await
+        self.driver.drive(wanted).await
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -127,9 +159,53 @@ impl Line {
     }
 }
 
+impl Line {
+    /// What of the connection is kept until the next probe; `None` when it takes no further request.
+    fn rest(mut self) -> Option<Kept> {
+        let sender = match &mut self.sender {
+            Sender::Http2(_) => {
+                if let Driver::Here(driver) = self.driver {
+                    self.driver = Driver::Apart(AbortOnDropHandle::new(tokio::spawn(driver)));
+                }
+                return Some(Kept::Http2(self));
+            }
+            Sender::Http1(sender) => sender,
+        };
+        // Polled once more, the connection notes that the answer is over.
+        let is_ready = self.driver.drive(sender.ready()).now_or_never();
+        let Driver::Http1(Some(connection)) = self.driver else {
+            return None;
+        };
+        let parts = connection.into_parts();
+        let is_idle = matches!(is_ready, Some(Ok(()))) && parts.read_buf.is_empty();
+        is_idle.then(|| {
+            Kept::Http1(Box::new(IdleSocket {
+                io: parts.io.into_inner(),
+                arrivals: self.arrivals,
+                remote: self.remote,
+                tls_expires_at: self.tls_expires_at,
+            }))
+        })
+    }
+}
+
+/// A connection between two probes.
+enum Kept {
+    Http1(Box<IdleSocket>),
+    Http2(Line),
+}
+
+/// An HTTP/1.1 connection without what is only needed during an exchange.
+struct IdleSocket {
+    io: Io,
+    arrivals: Arrivals,
+    remote: Option<SocketAddr>,
+    tls_expires_at: Option<Timestamp>,
+}
+
 /// The kept connections, at most one an endpoint.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<HashMap<String, Line>>);
+pub(super) struct Pool(Mutex<HashMap<String, Kept>>);
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -139,19 +215,33 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     /// The kept connection of an endpoint, if it is still good.
-    pub(super) fn take(&self, endpoint: &str) -> Option<Line> {
-        self.lines().remove(endpoint).filter(Line::is_ready)
+    pub(super) async fn take(&self, endpoint: &str) -> Option<Line> {
+        let kept = self.lines().remove(endpoint)?;
+        match kept {
+            Kept::Http2(line) => Some(line).filter(Line::is_ready),
+            Kept::Http1(mut idle) => {
+                if !idle.io.is_quiet() {
+                    return None;
+                }
+                let connected = Connected {
+                    io: idle.io,
+                    arrivals: idle.arrivals,
+                    http2: false,
+                };
+                let line = Line::begin(connected, idle.remote, idle.tls_expires_at, false);
+                line.await.ok()
+            }
+        }
     }
 
     /// Keeps a connection for the next probe of an endpoint.
-    pub(super) fn keep(&self, endpoint: &str, mut line: Line) {
-        if let Driver::Here(driver) = line.driver {
-            line.driver = Driver::Apart(AbortOnDropHandle::new(tokio::spawn(driver)));
+    pub(super) fn keep(&self, endpoint: &str, line: Line) {
+        if let Some(kept) = line.rest() {
+            self.lines().insert(endpoint.to_owned(), kept);
         }
-        self.lines().insert(endpoint.to_owned(), line);
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
+    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
         let keeps = self.endpoint.connection == Connection::Reuse;
         // The probe begins now: a token's fetch is reported apart, and making the request is our own affair.
         self.start = Instant::now();
-        if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name) {
+        if keeps && let Some(line) = self.prober.pool.take(&self.endpoint.name).await {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
             match self.exchange_and_keep(request, line, sample).await {
                 // The other side had closed it meanwhile, which is its right: only a new connection shows more.
@@ -177,7 +177,12 @@ impl<'a> Run<'a> {
         )
         .await
         .map_err(|no| End::Broken(no.fault, no.words))?;
-        let begin = Line::begin(connected, self.stages.remote, self.stages.tls_expires_at);
+        let begin = Line::begin(
+            connected,
+            self.stages.remote,
+            self.stages.tls_expires_at,
+            self.endpoint.api == Api::Realtime,
+        );
         match tokio::time::timeout_at(deadline, begin).await {
             Err(_) => Err(End::Broken(Fault::TcpTimeout, String::new())),
             Ok(Err(error)) => Err(End::Broken(

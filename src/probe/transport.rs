@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use std::os::fd::AsRawFd;
@@ -473,6 +473,18 @@ pub(super) enum Io {
     Plain(TimestampedStream),
     Tls(Box<TlsStream<TimestampedStream>>),
     Nested(Box<TlsStream<TlsStream<TimestampedStream>>>),
+}
+
+impl Io {
+    /// Whether nothing has come since the last answer, not even the end of the connection.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(self)
+            .poll_read(&mut context, &mut buffer)
+            .is_pending()
+    }
 }
 
 macro_rules! through {

@@ -393,7 +393,9 @@ impl MonitorState {
             });
         }
         self.spend(&mut step, &sample);
-        if at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
+        // A restart begins to probe as the checkpoint says, before it has read the samples after it: a pause is in it.
+        let pauses = step.pause_until().is_some() || step.pauses().next().is_some();
+        if pauses || at.since_ms(self.checkpoint_at).abs() >= CHECKPOINT_EVERY_MS {
             self.checkpoint_at = at;
             step.record(Record::Checkpoint(self.checkpoint()));
         }
