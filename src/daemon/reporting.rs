@@ -110,7 +110,7 @@ impl Pipeline {
                     document: Some(made.document(&locale)),
                     only: (!report.to.is_empty()).then(|| report.to.clone()),
                     ..Announcement::new(NoticeType::Report, made.title(&locale), span.1)
-                })
+                });
             }
             // The settings have changed since: it is made anew.
             Ok(Ok(_)) => {}
