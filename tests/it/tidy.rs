@@ -287,13 +287,17 @@ fn the_reference_names_every_metric_and_no_other() {
     }
 }
 
+fn is_page(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "md")
+}
+
 #[test]
 fn the_summary_of_the_site_lists_every_page() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let pages: BTreeSet<_> = std::fs::read_dir(root)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".md") && name != "SUMMARY.md")
+        .filter(|name| is_page(name) && name != "SUMMARY.md")
         .collect();
     let link = Regex::new(r"\]\(([^)]+\.md)\)").unwrap();
     let summary = read("docs/SUMMARY.md");
@@ -322,7 +326,7 @@ fn links_between_pages_lead_to_headings_that_exist() {
     let docs = std::fs::read_dir(root.join("docs")).unwrap();
     let docs = docs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let docs = docs
-        .filter(|name| name.ends_with(".md"))
+        .filter(|name| is_page(name))
         .map(|name| format!("docs/{name}"));
     let link = Regex::new(r"\]\(([^)#\s]*)#([^)\s]+)\)").unwrap();
     let mut dead = Vec::new();
