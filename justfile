@@ -23,7 +23,7 @@ ci:
 
 # Test several daemons with a real PostgreSQL
 locations:
-    cargo test -p llmwatch --test it locations:: -- --include-ignored
+    cargo test -p llmwatch --test it -- --include-ignored locations:: locations_failures::
 
 # Accept changed snapshots after reading them
 snapshots:
