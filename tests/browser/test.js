@@ -109,6 +109,7 @@ for (const [state, sentences] of Object.entries(states)) {
   }
   if (["incident", "names", "account", "sixty-incident"].includes(state)) paths.push("/incidents/900");
   if (state !== "nothing" && state !== "fresh") paths.push("/incidents/3");
+  if (["two", "incident"].includes(state)) paths.push("/groups/chat");
   for (const path of paths) {
     await test(`${state} ${path}`, async () => {
       const { page, close } = await open(show, path);

@@ -1921,4 +1921,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         ", coste adicional de las alternativas {usd}",
     ),
     ("Failover: {group}", "Conmutación: {group}"),
+    (
+        "Table of the first and last failed probes",
+        "Tabla de los primeros y últimos sondeos fallidos",
+    ),
+    ("Table of the alternatives", "Tabla de las alternativas"),
+    ("Table of the pairs", "Tabla de las parejas"),
 ];
