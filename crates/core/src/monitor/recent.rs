@@ -37,7 +37,7 @@ pub struct Recent {
     bad: VecDeque<EvidenceSample>,
     /// Failures in a row with one fault: when the first began, and how many they are.
     #[serde(default)]
-    fault_runs: VecDeque<(Timestamp, Fault, u32)>,
+    fault_runs: VecDeque<FaultRun>,
     /// Whether each of the last probes failed.
     failures: VecDeque<bool>,
     last: Option<(Timestamp, Outcome, Option<Fault>)>,
@@ -86,6 +86,15 @@ impl Latencies {
     }
 }
 
+/// Failures in a row with one fault. Those of this machine are a run of their own: what follows them is another failure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct FaultRun {
+    first: Timestamp,
+    fault: Fault,
+    is_local: bool,
+    count: u32,
+}
+
 impl Recent {
     /// Whether it failed within `within_ms` before `at` as it does where packets are lost.
     pub fn was_lost(&self, at: Timestamp, within_ms: i64) -> bool {
@@ -123,7 +132,7 @@ impl Recent {
         }
         let failed = sample.outcome == Outcome::Failed;
         if let Some(fault) = sample.fault {
-            self.count_fault(sample.started_at, fault);
+            self.count_fault(sample, fault);
         }
         if sample.fault.is_some_and(Fault::is_loss) {
             self.lost_at = Some(sample.started_at);
@@ -171,22 +180,33 @@ impl Recent {
     }
 
     /// Counts a failure. Call it before `failing_since` takes the sample into account.
-    fn count_fault(&mut self, started_at: Timestamp, fault: Fault) {
+    fn count_fault(&mut self, sample: &Sample, fault: Fault) {
+        let is_local = sample.attribution == Some(Attribution::Local);
         match self.fault_runs.back_mut() {
-            Some((_, last, n)) if *last == fault && self.failing_since.is_some() => *n += 1,
-            _ => keep(
-                &mut self.fault_runs,
-                Some((started_at, fault, 1)),
-                FAULT_RUNS,
-            ),
+            Some(run)
+                if run.fault == fault
+                    && run.is_local == is_local
+                    && self.failing_since.is_some() =>
+            {
+                run.count += 1;
+            }
+            _ => {
+                let run = FaultRun {
+                    first: sample.started_at,
+                    fault,
+                    is_local,
+                    count: 1,
+                };
+                keep(&mut self.fault_runs, Some(run), FAULT_RUNS);
+            }
         }
     }
 
     /// How often each fault was seen since `from`, the start of the first failure in question.
     pub fn faults_since(&self, from: Timestamp) -> BTreeMap<Fault, u32> {
         let mut faults = BTreeMap::new();
-        for (_, fault, n) in self.fault_runs.iter().filter(|(first, ..)| *first >= from) {
-            *faults.entry(*fault).or_default() += n;
+        for run in self.fault_runs.iter().filter(|run| run.first >= from) {
+            *faults.entry(run.fault).or_default() += run.count;
         }
         faults
     }
@@ -206,7 +226,7 @@ impl Recent {
             .for_each(|bad| moved(&mut bad.started_at));
         self.fault_runs
             .iter_mut()
-            .for_each(|(first, ..)| moved(first));
+            .for_each(|run| moved(&mut run.first));
     }
 
     /// The last bad samples since `from`, oldest first.
