@@ -6,6 +6,7 @@ use url::Url;
 
 use super::Proxy;
 use super::raw::Value;
+use llmwatch_core::config::no_proxy_rules;
 use llmwatch_core::model::Secret;
 
 const HELP: &str = "write it as `\"http://proxy.example.com:3128\"`, `\"https://…\"` or `\"socks5://proxy.example.com:1080\"`";
@@ -42,13 +43,12 @@ fn of_environment(value: &Value<'_>, vars: &HashMap<String, String>) -> Option<P
         };
     let http = address(&["http_proxy", "all_proxy", "ALL_PROXY"])?;
     let https = address(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?;
-    let except = first(&["no_proxy", "NO_PROXY"])
-        .map(|(_, text)| text.split(',').map(|h| h.trim().to_ascii_lowercase()));
+    let except = first(&["no_proxy", "NO_PROXY"]);
     Some(Proxy::Env {
         http,
         https,
         except: except
-            .map(|hosts| hosts.filter(|h| !h.is_empty()).collect())
+            .map(|(_, rules)| no_proxy_rules(rules))
             .unwrap_or_default(),
     })
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_proxy_is_said_without_its_password() {
+    fn invalid_proxy_error_hides_the_password() {
         for (text, why) in [
             (
                 "socks4a://me:secret@proxy.test:1080",

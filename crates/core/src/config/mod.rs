@@ -18,7 +18,7 @@ pub use self::channel::{
     Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, Webhook, WebhookKind,
 };
 pub use self::distance::{Distance, address_of, is_local};
-pub use self::proxy::Proxy;
+pub use self::proxy::{Proxy, no_proxy_rules};
 pub use self::template::{Syntax, Template};
 pub use self::units::{duration, show};
 use crate::model::{Endpoint, Language, Provider, Timestamp};

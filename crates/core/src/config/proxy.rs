@@ -47,12 +47,22 @@ impl Proxy {
     }
 }
 
+/// The rules of a value of `NO_PROXY`: separated by commas or blanks, as curl takes them.
+pub fn no_proxy_rules(value: &str) -> Vec<String> {
+    value
+        .split([',', ' ', '\t'])
+        .filter(|rule| !rule.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect()
+}
+
 /// Whether `NO_PROXY` means this target: a name and what is below it, an address, a network, or `*`.
 fn is_excepted(target: &Url, except: &[String]) -> bool {
     let host = target
         .host_str()
         .unwrap_or_default()
         .trim_matches(['[', ']'])
+        .trim_end_matches('.')
         .to_ascii_lowercase();
     except.iter().any(|rule| {
         if let (Ok(address), Some((network, bits))) = (host.parse(), rule.split_once('/')) {
@@ -63,7 +73,7 @@ fn is_excepted(target: &Url, except: &[String]) -> bool {
         }
         let rule = rule
             .trim_start_matches('*')
-            .trim_start_matches('.')
+            .trim_matches('.')
             .trim_matches(['[', ']']);
         host == rule
             || host
@@ -140,5 +150,68 @@ mod tests {
             is_within([1, 2, 3, 4].into(), "0.0.0.0", "0")
                 && !is_within([1, 2, 3, 4].into(), "0.0.0.0", "33")
         );
+    }
+
+    /// `NO_PROXY`, host, whether curl 7.88.1 reaches the host directly: what it did with `http_proxy` set.
+    const CURL: &[(&str, &str, bool)] = &[
+        ("example.com", "example.com", true),
+        ("example.com", "www.example.com", true),
+        ("example.com", "notexample.com", false),
+        (".example.com", "example.com", true),
+        (".example.com", "www.example.com", true),
+        ("example.com.", "example.com", true),
+        ("example.com", "example.com.", true),
+        ("EXAMPLE.com", "example.COM", true),
+        ("*.example.com", "www.example.com", false),
+        ("*.example.com", "example.com", false),
+        ("*", "example.com", true),
+        ("*", "10.1.2.3", true),
+        ("example.org,example.com", "example.com", true),
+        ("example.org, example.com", "example.com", true),
+        ("example.org example.com", "example.com", true),
+        (" example.com ", "example.com", true),
+        ("localhost", "localhost", true),
+        ("localhost", "127.0.0.1", false),
+        ("127.0.0.1", "127.0.0.1", true),
+        ("10.0.0.0/8", "10.1.2.3", true),
+        ("10.0.0.0/8", "11.1.2.3", false),
+        ("10.1.2.3/32", "10.1.2.3", true),
+        ("10.0.0.0/33", "10.1.2.3", false),
+        ("10.0.0.0/0", "11.1.2.3", false),
+        ("10.0.0.0/", "10.0.0.0", true),
+        ("0.0.0.0/0", "10.1.2.3", false),
+        ("10.", "10.1.2.3", false),
+        ("::1", "[::1]", true),
+        ("[::1]", "[::1]", true),
+        ("fd00::/8", "[fd12::1]", true),
+        ("fd00::/8", "[fe80::1]", true),
+        ("[fd00::]/8", "[fd12::1]", true),
+        ("example.com:80", "example.com", false),
+        ("www.example.com", "example.com", false),
+        ("com", "example.com", true),
+        (",,example.com", "example.com", true),
+    ];
+
+    /// Where we differ from that curl, each on purpose: `*.` is common in practice; a network of no bits is every
+    /// address; that curl compared only the first bits of an IPv6 network; a network needs its bits.
+    const DIFFERENT: &[(&str, &str)] = &[
+        ("*.example.com", "www.example.com"),
+        ("*.example.com", "example.com"),
+        ("10.0.0.0/0", "11.1.2.3"),
+        ("10.0.0.0/", "10.0.0.0"),
+        ("0.0.0.0/0", "10.1.2.3"),
+        ("fd00::/8", "[fe80::1]"),
+    ];
+
+    #[test]
+    fn no_proxy_means_what_curl_takes_it_for() {
+        let mut different = Vec::new();
+        for (rules, host, is_direct) in CURL {
+            let target = Url::parse(&format!("http://{host}/")).unwrap();
+            if is_excepted(&target, &no_proxy_rules(rules)) != *is_direct {
+                different.push((*rules, *host));
+            }
+        }
+        assert_eq!(different, DIFFERENT);
     }
 }
