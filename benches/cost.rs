@@ -4,11 +4,13 @@
 //! `cargo bench --bench cost [-- ENDPOINTS [SECONDS]]`. The server is in this process; daemon and floor are processes of
 //! their own, one after the other, so a machine that is busy with other work slows both.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
@@ -19,19 +21,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
+use support::Process;
+
 const INTERVAL: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(15);
 /// Makes this program the floor: the address, how many endpoints, and whether connections are kept.
 const FLOOR: &str = "--floor";
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,7 +59,7 @@ async fn run(count: usize, measured: Duration) {
         drop(floor);
         let directory = tempfile::tempdir().expect("a directory");
         let config = configure(directory.path(), &address, count, connection);
-        let daemon = start(&config, Stdio::null());
+        let daemon = Process::daemon(&config, Stdio::null());
         let ours = measure(&daemon, measured).await;
         let probes = count as f64 * measured.as_secs_f64() / INTERVAL.as_secs_f64();
         println!(
@@ -163,17 +158,6 @@ fn configure(
     path
 }
 
-fn start(config: &Path, log: Stdio) -> Process {
-    let daemon = Command::new(env!("CARGO_BIN_EXE_llmwatch"))
-        .arg("-c")
-        .arg(config)
-        .args(["--log-format", "json", "run"])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    Process(daemon.expect("the daemon"))
-}
-
 struct Cost {
     cpu_s: f64,
     peak_mib: u64,
@@ -182,15 +166,12 @@ struct Cost {
 
 async fn measure(process: &Process, measured: Duration) -> Cost {
     tokio::time::sleep(WARM_UP).await;
-    let (cpu, written) = (
-        cpu_s(&process.0),
-        proc_number(&process.0, "io", "write_bytes:"),
-    );
+    let (cpu, written) = (process.cpu_s(), process.proc_number("io", "write_bytes:"));
     tokio::time::sleep(measured).await;
     Cost {
-        cpu_s: cpu_s(&process.0) - cpu,
-        peak_mib: proc_number(&process.0, "status", "VmHWM:") / 1024,
-        written: proc_number(&process.0, "io", "write_bytes:") - written,
+        cpu_s: process.cpu_s() - cpu,
+        peak_mib: process.proc_number("status", "VmHWM:") / 1024,
+        written: process.proc_number("io", "write_bytes:") - written,
     }
 }
 
@@ -216,7 +197,7 @@ fn restart(config: &Path, count: usize) {
     let began = Instant::now();
     let text = std::fs::read_to_string(config).expect("a configuration");
     std::fs::write(config, text.replace("\"failures\"", "\"all\"")).expect("room");
-    let mut daemon = start(config, Stdio::piped());
+    let mut daemon = Process::daemon(config, Stdio::piped());
     let log = BufReader::new(daemon.0.stderr.take().expect("a log"));
     let mut seen = BTreeSet::new();
     let mut first = None;
@@ -238,23 +219,4 @@ fn restart(config: &Path, count: usize) {
         seen.len(),
         began.elapsed().as_secs_f64()
     );
-}
-
-fn cpu_s(child: &Child) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("a process");
-    let fields: Vec<f64> = stat
-        .rsplit_once(')')
-        .map_or("", |s| s.1)
-        .split_whitespace()
-        .filter_map(|f| f.parse().ok())
-        .collect();
-    // The state, a letter, was left out: user and system time are the eleventh and twelfth of the numbers.
-    (fields[10] + fields[11]) / 100.0
-}
-
-fn proc_number(child: &Child, file: &str, key: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix(key));
-    let number = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-    number.unwrap_or(0)
 }

@@ -4,9 +4,10 @@
 //! `cargo bench --bench fleet [-- ENDPOINTS]`. The simulator runs in this process and takes its share of the machine; the
 //! daemon's processor time is its own.
 
-use std::io::Write;
+mod support;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use llmwatch::clock;
@@ -16,19 +17,12 @@ use llmwatch_simulator::{Scenario, Simulator};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use support::{Process, free_address, openai_endpoints, quantile};
+
 const WARM_UP: Duration = Duration::from_secs(15);
 const MEASURED: Duration = Duration::from_secs(40);
 const INTERVAL_S: usize = 10;
 const SCENARIO: &str = "[healthy]\nheaders_after = \"10ms\"\nfirst_token_after = \"30ms\"\ntoken_gap = \"5ms\"\ntokens = 3\n";
-
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn main() {
     // Plain HTTP, but the client wants to know.
@@ -46,41 +40,19 @@ async fn run(count: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let simulator = Simulator::start(listener, Scenario::parse(SCENARIO).expect("a scenario"))
         .expect("a simulator");
-    let page = TcpListener::bind("127.0.0.1:0")
-        .await
-        .and_then(|l| l.local_addr())
-        .expect("a free port");
+    let page = free_address().await;
     for connection in ["reuse", "fresh"] {
         let state = directory.path().join(connection);
         let config = directory.path().join(format!("{connection}.toml"));
-        let mut file = std::fs::File::create(&config).expect("a file");
-        let top = format!(
+        let text = format!(
             "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\nlisten = \"{page}\"\nmax_concurrent_probes = 1000\n\
-             [defaults]\ninterval = \"{INTERVAL_S}s\"\nconnection = \"{connection}\"\ngroup = \"chat\"\nprice = {{ input = 0.0, output = 0.0 }}\n",
-            state.display()
+             [defaults]\ninterval = \"{INTERVAL_S}s\"\nconnection = \"{connection}\"\ngroup = \"chat\"\n\
+             price = {{ input = 0.0, output = 0.0 }}\n{}",
+            state.display(),
+            openai_endpoints(count, simulator.addr())
         );
-        file.write_all(top.as_bytes()).expect("room");
-        for n in 0..count {
-            let one = format!(
-                "[[endpoint]]\nname = \"e{n}\"\nprovider = \"openai\"\nmodel = \"m{n}\"\napi_key = \"none\"\nbase_url = \"http://{}/v1\"\n",
-                simulator.addr()
-            );
-            file.write_all(one.as_bytes()).expect("room");
-        }
-        let daemon = Daemon(
-            Command::new(env!("CARGO_BIN_EXE_llmwatch"))
-                .args([
-                    "-c".as_ref(),
-                    config.as_os_str(),
-                    "--log-format".as_ref(),
-                    "json".as_ref(),
-                    "run".as_ref(),
-                ])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("the daemon"),
-        );
+        std::fs::write(&config, text).expect("room");
+        let daemon = Process::daemon(&config, Stdio::null());
         tokio::time::sleep(WARM_UP).await;
         println!("{count} endpoints, each every {INTERVAL_S} s, connection = \"{connection}\"");
         measure("left alone", &daemon, &state).await;
@@ -104,24 +76,23 @@ async fn run(count: usize) {
     }
 }
 
-async fn measure(what: &str, daemon: &Daemon, state: &Path) {
-    let (from, cpu) = (clock::now(), cpu_s(&daemon.0));
+async fn measure(what: &str, daemon: &Process, state: &Path) {
+    let (from, cpu) = (clock::now(), daemon.cpu_s());
     let began = Instant::now();
     tokio::time::sleep(MEASURED).await;
-    let (used, seconds) = (cpu_s(&daemon.0) - cpu, began.elapsed().as_secs_f64());
+    let (used, seconds) = (daemon.cpu_s() - cpu, began.elapsed().as_secs_f64());
     let mut lags = lags(state, from);
     assert!(!lags.is_empty(), "nothing was probed");
     lags.sort_by(f64::total_cmp);
-    let at = |share: f64| lags[((lags.len() - 1) as f64 * share) as usize];
     let per_thousand = used / lags.len() as f64 * 1000.0;
     println!(
         "  {what}: {:.1} probes/s, {per_thousand:.2} CPU s per 1,000 probes ({:.0} % of a core), {} MiB resident, began late by {:.1} / {:.1} / {:.1} ms (median, 99 %, most)",
         lags.len() as f64 / seconds,
         used / seconds * 100.0,
-        resident_mib(&daemon.0),
-        at(0.5),
-        at(0.99),
-        at(1.0)
+        daemon.proc_number("status", "VmRSS:") / 1024,
+        quantile(&lags, 0.5),
+        quantile(&lags, 0.99),
+        quantile(&lags, 1.0)
     );
 }
 
@@ -138,33 +109,6 @@ fn lags(state: &Path, from: Timestamp) -> Vec<f64> {
     });
     each.expect("samples");
     lags
-}
-
-fn cpu_s(child: &Child) -> f64 {
-    let stat =
-        std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("a running daemon");
-    let fields: Vec<f64> = stat
-        .rsplit_once(')')
-        .map_or("", |s| s.1)
-        .split_whitespace()
-        .filter_map(|f| f.parse().ok())
-        .collect();
-    // The state, a letter, was left out: user and system time are the eleventh and twelfth of the numbers.
-    (fields[10] + fields[11]) / 100.0
-}
-
-fn resident_mib(child: &Child) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmRSS:"))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .next()
-        .and_then(|kib| kib.parse::<u64>().ok())
-        .unwrap_or(0)
-        / 1024
 }
 
 /// Follows the events.

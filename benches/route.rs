@@ -4,8 +4,9 @@
 //! `cargo bench --bench route [-- REQUESTS_PER_SECOND]`. The clients run in this process; the daemon's processor time is its
 //! own, less what it spends when nobody asks. The promise is 50 µs a request.
 
-use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use llmwatch_simulator::{Scenario, Simulator};
@@ -13,19 +14,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use support::{Process, free_address, openai_endpoints, quantile};
+
 const CONNECTIONS: u64 = 20;
 const WARM_UP: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(20);
 const PROMISE_US: f64 = 50.0;
-
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn main() {
     let rate = std::env::args()
@@ -40,43 +34,22 @@ async fn run(rate: u64) {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let simulator = Simulator::start(listener, Scenario::healthy()).expect("a simulator");
-    let page = TcpListener::bind("127.0.0.1:0")
-        .await
-        .and_then(|l| l.local_addr())
-        .expect("a free port");
+    let page = free_address().await;
     let config = directory.path().join("monitor.toml");
-    let mut text = format!(
-        "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\nlisten = \"{page}\"\n[defaults]\ninterval = \"10s\"\ngroup = \"chat\"\n",
-        directory.path().display()
+    let text = format!(
+        "[monitor]\nlocation = \"fra1\"\nstate_dir = \"{}\"\nlisten = \"{page}\"\n\
+         [defaults]\ninterval = \"10s\"\ngroup = \"chat\"\n{}",
+        directory.path().display(),
+        openai_endpoints(3, simulator.addr())
     );
-    for n in 0..3 {
-        text += &format!(
-            "[[endpoint]]\nname = \"e{n}\"\nprovider = \"openai\"\nmodel = \"m{n}\"\napi_key = \"none\"\nbase_url = \"http://{}/v1\"\n",
-            simulator.addr()
-        );
-    }
-    let mut file = std::fs::File::create(&config).expect("a file");
-    file.write_all(text.as_bytes()).expect("room");
-    let daemon = Daemon(
-        Command::new(env!("CARGO_BIN_EXE_llmwatch"))
-            .args([
-                "-c".as_ref(),
-                config.as_os_str(),
-                "--log-format".as_ref(),
-                "json".as_ref(),
-                "run".as_ref(),
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the daemon"),
-    );
+    std::fs::write(&config, text).expect("room");
+    let daemon = Process::daemon(&config, Stdio::null());
     tokio::time::sleep(WARM_UP).await;
-    let (began, cpu) = (Instant::now(), cpu_s(&daemon.0));
+    let (began, cpu) = (Instant::now(), daemon.cpu_s());
     tokio::time::sleep(MEASURED / 2).await;
-    let idle = (cpu_s(&daemon.0) - cpu) / began.elapsed().as_secs_f64();
+    let idle = (daemon.cpu_s() - cpu) / began.elapsed().as_secs_f64();
 
-    let (began, cpu) = (Instant::now(), cpu_s(&daemon.0));
+    let (began, cpu) = (Instant::now(), daemon.cpu_s());
     let mut clients = JoinSet::new();
     for n in 0..CONNECTIONS {
         let share = rate / CONNECTIONS;
@@ -87,17 +60,16 @@ async fn run(rate: u64) {
         times.extend(done.expect("a client that was answered"));
     }
     let seconds = began.elapsed().as_secs_f64();
-    let used = cpu_s(&daemon.0) - cpu - idle * seconds;
+    let used = daemon.cpu_s() - cpu - idle * seconds;
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let us = used * 1e6 / times.len() as f64;
     println!(
         "{:.0} requests/s over {CONNECTIONS} connections: {us:.1} µs of CPU a request (promise {PROMISE_US}, {:.0} % used); \
          answered within {:.2} / {:.2} ms (median, 99 %); idle {:.2} % of a core",
         times.len() as f64 / seconds,
         us / PROMISE_US * 100.0,
-        at(0.5),
-        at(0.99),
+        quantile(&times, 0.5),
+        quantile(&times, 0.99),
         idle * 100.0
     );
 }
@@ -146,17 +118,4 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
             return;
         }
     }
-}
-
-fn cpu_s(child: &Child) -> f64 {
-    let stat =
-        std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("a running daemon");
-    let fields: Vec<f64> = stat
-        .rsplit_once(')')
-        .map_or("", |s| s.1)
-        .split_whitespace()
-        .filter_map(|f| f.parse().ok())
-        .collect();
-    // The state, a letter, was left out: user and system time are the eleventh and twelfth of the numbers.
-    (fields[10] + fields[11]) / 100.0
 }
