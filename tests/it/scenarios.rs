@@ -99,13 +99,14 @@ fn made_of(fault: &llmwatch_simulator::Fault) -> Option<(Fault, Option<u16>)> {
         }
         llmwatch_simulator::Fault::Reply(reply) => (Fault::HttpUnexpected, Some(reply.status)),
         llmwatch_simulator::Fault::Preset(Preset::OpenAi500) => (Fault::Http5xx, Some(500)),
-        llmwatch_simulator::Fault::Preset(Preset::OpenAi502Edge) => (Fault::HttpEdge, Some(502)),
+        llmwatch_simulator::Fault::Preset(Preset::OpenAi502Edge | Preset::Cloudflare502) => {
+            (Fault::HttpEdge, Some(502))
+        }
         llmwatch_simulator::Fault::Preset(Preset::Cloudflare530) => (Fault::HttpEdge, Some(530)),
         llmwatch_simulator::Fault::Preset(
             Preset::OpenAi429LoadShedding | Preset::Azure429HighDemand,
         ) => (Fault::Overloaded, Some(429)),
         llmwatch_simulator::Fault::Preset(Preset::OpenAi503) => (Fault::Overloaded, Some(503)),
-        llmwatch_simulator::Fault::Preset(Preset::Cloudflare502) => (Fault::HttpEdge, Some(502)),
         llmwatch_simulator::Fault::Preset(Preset::OpenAi429Quota) => {
             (Fault::AccountQuota, Some(429))
         }
