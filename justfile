@@ -43,6 +43,14 @@ bench-detection:
 bench-accuracy:
     cargo bench --bench accuracy
 
+# Measure the cost of a probe beside a bare client
+bench-cost *ARGS:
+    cargo bench --bench cost -- {{ARGS}}
+
+# Probe 500 times a second for MINUTES and watch memory, files and lateness
+soak MINUTES="30":
+    cargo bench --bench soak -- {{MINUTES}}
+
 # Check licenses, advisories, bans and sources of dependencies
 deny:
     cargo deny check

@@ -236,6 +236,8 @@ fn history(store: &Store, config: &Settings, now: Timestamp) {
         }
         store.commit(&commits).expect("room");
     }
+    // As after a clean stop: every rollup is in the file.
+    store.checkpoint_wal();
 }
 
 fn recorded(sample: Sample) -> Commit {

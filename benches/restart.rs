@@ -1,0 +1,149 @@
+//! How soon a killed daemon probes again: the first probe, and every endpoint, after `kill -9`, with the checkpoint and
+//! without it, on a store with history.
+//!
+//! `cargo bench --bench restart [-- ENDPOINTS [DAYS [INTERVAL_S]]]`: 200 endpoints with 30 days of a probe every two
+//! minutes unless it says otherwise; 0 days for a store that the daemon has just made. Making the history takes a minute.
+
+mod floor;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use llmwatch::clock;
+use llmwatch::store::{Commit, Store};
+use llmwatch_core::model::{Api, Outcome, Provider, Sample, Timestamp, Trigger};
+
+use self::floor::{Work, configure, serve, start};
+
+const ROUNDS: usize = 5;
+const DAY_MS: i64 = 86_400_000;
+const HISTORY_EVERY_MS: i64 = 120_000;
+/// The daemon runs for so long before it is killed: at least one checkpoint is written.
+const RUNS_FOR: Duration = Duration::from_secs(65);
+const AT_MOST: Duration = Duration::from_mins(1);
+
+fn main() {
+    let mut numbers = std::env::args().filter_map(|a| a.parse::<usize>().ok());
+    let count = numbers.next().unwrap_or(200);
+    let days = numbers.next().unwrap_or(30);
+    let interval = numbers.next().unwrap_or(10);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(run(count, days, Duration::from_secs(interval as u64)));
+}
+
+async fn run(count: usize, days: usize, interval: Duration) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("llmwatch.db");
+    let began = Instant::now();
+    history(&file, count, days as i64);
+    let mib = std::fs::metadata(&file).map_or(0, |m| m.len()) >> 20;
+    println!(
+        "{count} endpoints each {} s, {days} days of history: {mib} MiB, made in {:.0} s",
+        interval.as_secs(),
+        began.elapsed().as_secs_f64()
+    );
+    let server = serve(Work::Kept, directory.path()).await;
+    let config = configure(
+        directory.path(),
+        &server,
+        Work::Kept,
+        count,
+        interval,
+        "all",
+    );
+    let log = std::fs::File::create(directory.path().join("log")).expect("room");
+    let daemon = start(&config, Stdio::from(log));
+    tokio::time::sleep(RUNS_FOR).await;
+    drop(daemon);
+    for what in ["with the checkpoint", "without a checkpoint"] {
+        let mut firsts = Vec::new();
+        let mut alls = Vec::new();
+        for _ in 0..ROUNDS {
+            if what.starts_with("without") {
+                let store = rusqlite::Connection::open(&file).expect("a store");
+                store.execute("DELETE FROM checkpoint", []).expect("room");
+            }
+            let (first, all) = restart(&config, count);
+            firsts.push(first);
+            alls.push(all);
+        }
+        firsts.sort_by(f64::total_cmp);
+        alls.sort_by(f64::total_cmp);
+        println!(
+            "{what}: first probe recorded after {:.2} s (least {:.2}, most {:.2}), every endpoint after {:.1} s (most {:.1})",
+            firsts[ROUNDS / 2],
+            firsts[0],
+            firsts[ROUNDS - 1],
+            alls[ROUNDS / 2],
+            alls[ROUNDS - 1]
+        );
+    }
+}
+
+/// Starts on what the killed daemon left, and kills it: seconds until the first probe was recorded, and until every
+/// endpoint was probed.
+fn restart(config: &Path, count: usize) -> (f64, f64) {
+    let began = Instant::now();
+    let mut daemon = start(config, Stdio::piped());
+    let log = BufReader::new(daemon.0.stderr.take().expect("a log"));
+    let mut seen = BTreeSet::new();
+    let mut first = f64::NAN;
+    for line in log.lines().map_while(Result::ok) {
+        if !line.contains("\"event\":\"probe.completed\"") {
+            continue;
+        }
+        if seen.is_empty() {
+            first = began.elapsed().as_secs_f64();
+        }
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        seen.insert(line["endpoint"].as_str().unwrap_or_default().to_owned());
+        if seen.len() == count || began.elapsed() > AT_MOST {
+            break;
+        }
+    }
+    (first, began.elapsed().as_secs_f64())
+}
+
+/// Good samples of each endpoint for `days` days until now.
+fn history(file: &Path, count: usize, days: i64) {
+    let store = Store::open(file).expect("a store");
+    let now = clock::now().0;
+    let mut rng = fastrand::Rng::with_seed(5);
+    for step in 0..days * DAY_MS / HISTORY_EVERY_MS {
+        let at = now - days * DAY_MS + step * HISTORY_EVERY_MS;
+        let commits: Vec<_> = (0..count)
+            .map(|n| Commit {
+                sample: Some(sample(&format!("e{n}"), at + n as i64, &mut rng)),
+                ..Commit::default()
+            })
+            .collect();
+        store.commit(&commits).expect("room");
+        if store.sums_are_due() {
+            store.write_sums(false).expect("room");
+        }
+    }
+    store.checkpoint_wal();
+}
+
+fn sample(endpoint: &str, at: i64, rng: &mut fastrand::Rng) -> Sample {
+    let at = Timestamp(at);
+    let total = 1.0 + rng.f64();
+    Sample {
+        id: uuid::Uuid::now_v7(),
+        outcome: Outcome::Ok,
+        http_status: Some(200),
+        headers_ms: Some(total),
+        total_ms: Some(total),
+        ..Sample::unmeasured(
+            endpoint,
+            Provider::Http,
+            Api::Http,
+            "fra1",
+            at,
+            Trigger::Schedule,
+        )
+    }
+}
