@@ -3,10 +3,9 @@
 //!
 //! The domain's failures are cut into stretches by quiet time. A stretch that concerned several
 //! endpoints, or led to an alert, and was brief is remembered. Once there were two on different
-//! days, or one at this time of the week, a new one has to outlast the longest of them, unless it
-//! is clearly worse than they were: where half of the requests failed, nine failures in a row are
-//! something else. An outage in which nearly all requests failed is never remembered: the next
-//! complete outage is reported as early as the first.
+//! days, or one at this time of the week, a new one has to outlast the longest of them, unless
+//! nothing but failures is seen: a complete outage is reported as early as ever, and an outage in
+//! which nearly all requests failed is never remembered.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +18,7 @@ const LONGEST_MS: i64 = 200_000;
 const SHORTEST_MS: i64 = 30_000;
 /// So much longer than the longest one a stretch has to last: its length is known to a probe or so.
 const MARGIN_MS: i64 = 60_000;
-/// How many are remembered, for how long, and how far apart two have to be.
+/// How many are remembered, for how long, and how far apart two have to be, or one from an outage that was not brief.
 const MOST: usize = 4;
 const REMEMBERED_MS: i64 = 35 * DAY_MS;
 const APART_MS: i64 = DAY_MS / 2;
@@ -32,9 +31,9 @@ const CONCERNED_FROM: u32 = 2;
 const MOST_ENDPOINTS: usize = 4;
 /// No more than this share of the requests has failed in what is remembered.
 const MOST_FAILED: f32 = 0.8;
-/// The share of failures of an outage that is worse, and the evidence that it is one, in nats.
-const WORSE_SHARE: f64 = 0.95;
-const WORSE_FROM: f64 = 4.6;
+/// So many failures in a row are a complete outage; so many are when they have lasted for `alert_after`.
+const COMPLETE_FROM: u32 = 7;
+const COMPLETE_FROM_LASTING: u32 = 3;
 
 /// The brief outages of one failure domain.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +41,8 @@ const WORSE_FROM: f64 = 4.6;
 pub(super) struct BriefOutages {
     current: Option<Stretch>,
     known: Vec<Known>,
+    /// When the last outage ended that was not brief.
+    long_until: Option<i64>,
 }
 
 /// Failures that go on.
@@ -55,8 +56,10 @@ struct Stretch {
     failed: u32,
     probes: u32,
     good: u32,
-    /// The evidence that it is worse than those before it.
-    worse: f64,
+    /// Failures in a row, when the first of them began, and when the last one ended.
+    run: u32,
+    run_since: i64,
+    run_until: i64,
     endpoints: Vec<(String, u32)>,
     alerted: bool,
 }
@@ -66,24 +69,20 @@ struct Stretch {
 struct Known {
     at: i64,
     length_ms: i64,
-    failed_share: f32,
 }
 
 impl BriefOutages {
     /// Counts one probe of the domain.
-    pub(super) fn observe(&mut self, endpoint: &str, start: i64, failed: bool) {
+    pub(super) fn observe(&mut self, endpoint: &str, (start, end): (i64, i64), failed: bool) {
         let is_over = |s: &Stretch| start - s.last.max(s.open) > QUIET_MS;
         if self.current.as_ref().is_some_and(is_over) {
             self.finish();
         }
-        let share = self.known.iter().map(|k| k.failed_share);
-        let share = f64::from(share.fold(0.0, f32::max)).clamp(0.05, WORSE_SHARE);
         if !failed {
             let concerned = |s: &&mut Stretch| s.endpoints.iter().any(|(name, _)| name == endpoint);
             if let Some(stretch) = self.current.as_mut().filter(concerned) {
                 stretch.good += 1;
-                let step = ((1.0 - WORSE_SHARE) / (1.0 - share)).ln();
-                stretch.worse = (stretch.worse + step).max(0.0);
+                stretch.run = 0;
             }
             return;
         }
@@ -101,7 +100,11 @@ impl BriefOutages {
         }
         stretch.failed += 1;
         stretch.probes += 1 + std::mem::take(&mut stretch.good);
-        stretch.worse += (WORSE_SHARE / share).ln();
+        if stretch.run == 0 {
+            stretch.run_since = start;
+        }
+        stretch.run += 1;
+        stretch.run_until = end;
     }
 
     /// An alert of failures is open at `start`.
@@ -116,8 +119,11 @@ impl BriefOutages {
     pub(super) fn explains_until(&self, policy: &Policy) -> Option<i64> {
         let stretch = self.current.as_ref().filter(|_| policy.may_hasten)?;
         let longest_ms = self.longest(stretch.since)?;
-        let is_same = !stretch.alerted && stretch.worse < WORSE_FROM;
-        is_same.then_some(stretch.since + longest_ms + MARGIN_MS)
+        let lasts = stretch.run_until - stretch.run_since >= policy.alert_after_ms;
+        let is_complete =
+            stretch.run >= COMPLETE_FROM || (lasts && stretch.run >= COMPLETE_FROM_LASTING);
+        let may_be_it = !stretch.alerted && !is_complete;
+        may_be_it.then_some(stretch.since + longest_ms + MARGIN_MS)
     }
 
     /// How long what recurs at `at` has lasted at the most, in milliseconds.
@@ -142,20 +148,29 @@ impl BriefOutages {
         let length_ms = stretch.last - stretch.since;
         let concerned = stretch.endpoints.iter();
         let is_shared = concerned.filter(|(_, n)| *n >= CONCERNED_FROM).count() >= 2;
-        let is_brief = (SHORTEST_MS..=LONGEST_MS).contains(&length_ms);
+        if !(is_shared || stretch.alerted) {
+            return;
+        }
+        if length_ms > LONGEST_MS {
+            // What was brief shortly before it was its beginning.
+            self.known.retain(|k| stretch.since - k.at >= APART_MS);
+            self.long_until = Some(stretch.last);
+            return;
+        }
         let failed_share = stretch.failed as f32 / stretch.probes.max(1) as f32;
-        if !is_brief || failed_share > MOST_FAILED || !(is_shared || stretch.alerted) {
+        let is_rest = self
+            .long_until
+            .is_some_and(|at| stretch.since - at < APART_MS);
+        if length_ms < SHORTEST_MS || failed_share > MOST_FAILED || is_rest {
             return;
         }
         match self.known.last_mut() {
             Some(last) if stretch.since - last.at < APART_MS => {
                 last.length_ms = last.length_ms.max(length_ms);
-                last.failed_share = last.failed_share.max(failed_share);
             }
             _ => self.known.push(Known {
                 at: stretch.since,
                 length_ms,
-                failed_share,
             }),
         }
         if self.known.len() > MOST {

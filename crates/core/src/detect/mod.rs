@@ -448,7 +448,7 @@ impl Detector {
 
         let domain = self.domains.entry(policy.domain.clone()).or_default();
         let brief = &mut domain.brief;
-        brief.observe(&seen.endpoint, start, failed);
+        brief.observe(&seen.endpoint, (start, end), failed);
         let until = brief.explains_until(policy);
         let is_brief = until.is_some_and(|until| end < until);
         if std::mem::replace(&mut own.held, is_brief) && !is_brief && until.is_some() {
