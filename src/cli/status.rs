@@ -110,7 +110,9 @@ pub(super) async fn look(
     let interval_multiplier = budget::interval_multiplier(&config);
     let now = clock::now();
     let outbox = store.channel_stats()?;
-    let drills = pipeline::restore_notifications(&store)?.drills().clone();
+    let drills = pipeline::restore_notifications(&store, None)?
+        .drills()
+        .clone();
     let snapshot = Snapshot {
         outbox,
         drills,

@@ -1,12 +1,12 @@
 //! What waits to be recorded, and what is logged once it is.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::Level;
 
+use super::waiting::{Batch, Waiting};
 use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::log::{self, Event};
@@ -15,15 +15,12 @@ use llmwatch_core::incident::Change;
 use llmwatch_core::model::{Incident, Sample};
 use llmwatch_core::monitor::{Effect, Effects, Record};
 
-/// Samples that may wait for the store: at one probe a second, more than two hours. Beyond that samples are dropped
-/// (with a count in the log), incidents and notifications never.
-const LIMIT: usize = 10_000;
 /// A store that fails for less long is not worth a message: a backup may have held it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A store that fails now and then is not worth a message more often than this.
 const ANNOUNCE_EVERY: Duration = Duration::from_hours(1);
-/// How often the number of dropped samples is logged.
-const LOG_DROPPED_EVERY: Duration = Duration::from_mins(1);
+/// How often a store that fails, or the number of dropped samples, is logged.
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// What one sample, or one thing that was asked for, has led to.
 #[derive(Debug, Default)]
@@ -95,16 +92,25 @@ pub(super) struct Backlog {
     /// Whether good samples are logged as well.
     pub(super) all_samples: bool,
     /// What waits for the store.
-    pub(super) commits: VecDeque<Commit>,
+    pub(super) waiting: Waiting,
+    /// Whether something waits that must survive this process: more than samples.
+    pub(super) is_unsaved: bool,
     /// What was logged and is published to listeners next.
     pub(super) logged: Vec<LogRecord>,
     /// Why the store cannot be written, while it cannot.
     pub(super) error: Option<String>,
-    waiting: Vec<LogRecord>,
+    unlogged: Vec<LogRecord>,
     failing_since: Option<Instant>,
     announced_at: Option<Instant>,
     /// When the failure that was announced last began, until its end is announced.
     announced_since: Option<Instant>,
+    /// When the log was last told that the store fails, how often it has failed since then, and whether the last failure is in
+    /// the log.
+    failure_logged_at: Option<Instant>,
+    failures: u64,
+    is_failure_logged: bool,
+    /// Commits that were written since the store can be written again.
+    flushed: usize,
     /// Samples that were dropped, how many of them the log has, and when it got that.
     dropped: u64,
     dropped_logged: u64,
@@ -133,12 +139,13 @@ impl Backlog {
                 Effect::Record(Record::Sample(sample)) => is_logged(sample),
                 _ => true,
             });
-            self.waiting
+            self.unlogged
                 .extend(logged.filter_map(|effect| LogRecord::of(effect, location)));
-            self.waiting.append(&mut step.records);
+            self.unlogged.append(&mut step.records);
             let commit = step.commit();
             if !commit.is_empty() {
-                self.commits.push_back(commit);
+                self.is_unsaved |= !commit.is_ordinary();
+                self.waiting.push(commit);
             }
         }
     }
@@ -167,37 +174,63 @@ impl Backlog {
         self.announced_since.take().map(|since| since.elapsed())
     }
 
-    /// Everything that waited is recorded.
+    /// `commits` are recorded.
     pub(super) fn recorded(&mut self, commits: usize) {
-        if self.error.take().is_some() {
+        self.flushed += commits;
+        if !self.waiting.is_empty() {
+            return;
+        }
+        let flushed = std::mem::take(&mut self.flushed);
+        // A failure that is not in the log, because one shortly before is, has no end there either.
+        if self.error.take().is_some() && std::mem::take(&mut self.is_failure_logged) {
             log::emit(
                 Event::StoreRecovered,
                 Level::INFO,
-                &format!("database writable again; flushed {commits} buffered commits"),
-                &json!({"commits": commits}),
+                &format!("database writable again; flushed {flushed} buffered commits"),
+                &json!({"commits": flushed}),
             );
         }
         self.failing_since = None;
         self.log_waiting();
     }
 
-    /// Nothing of `commits` could be recorded at `began`; they wait.
-    pub(super) fn failed(&mut self, commits: Vec<Commit>, error: String, began: Instant) {
-        if self.error.is_none() {
-            let fields = json!({"error": error, "waiting": commits.len()});
-            let message = format!("cannot record, keeping samples in memory: {error}");
-            log::emit(Event::StoreFailed, Level::ERROR, &message, &fields);
-        }
-        self.error = Some(error);
-        self.failing_since.get_or_insert(began);
+    /// Nothing of `batch` could be recorded at `began`; it waits.
+    pub(super) fn failed(&mut self, batch: Batch, error: String, began: Instant) {
         // It is decided and notified, even if it is not recorded.
         self.log_waiting();
-        self.commits = commits.into();
-        self.trim();
+        self.dropped += self.waiting.put_back(batch) as u64;
+        self.failing_since.get_or_insert(began);
+        self.failures += 1;
+        self.log_failure(&error);
+        self.error = Some(error);
+        self.log_dropped();
+    }
+
+    /// Logs at most once a minute that the store fails.
+    fn log_failure(&mut self, error: &str) {
+        let is_recent = self
+            .failure_logged_at
+            .is_some_and(|at| at.elapsed() < LOG_EVERY);
+        if is_recent {
+            return;
+        }
+        let (waiting, count) = (self.waiting.len(), std::mem::take(&mut self.failures));
+        self.failure_logged_at = Some(Instant::now());
+        self.is_failure_logged = true;
+        let times = match count {
+            1 => String::new(),
+            count => format!(" ({count} attempts failed)"),
+        };
+        log::emit(
+            Event::StoreFailed,
+            Level::ERROR,
+            &format!("cannot record, keeping samples in memory{times}: {error}"),
+            &json!({"error": error, "waiting": waiting, "count": count}),
+        );
     }
 
     fn log_waiting(&mut self) {
-        let records = std::mem::take(&mut self.waiting);
+        let records = std::mem::take(&mut self.unlogged);
         self.log(records);
     }
 
@@ -211,28 +244,10 @@ impl Backlog {
         }
     }
 
-    /// Drops what a longer wait would only pile up: states that later ones replace, and samples beyond the limit.
-    fn trim(&mut self) {
-        let newest = self.commits.iter().rposition(|c| c.checkpoint.is_some());
-        for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
-            commit.checkpoint = None;
-        }
-        let newest = self
-            .commits
-            .iter()
-            .rposition(|c| c.notification_state.is_some());
-        for commit in self.commits.iter_mut().take(newest.unwrap_or(0)) {
-            commit.notification_state = None;
-        }
-        let excess = self.commits.len().saturating_sub(LIMIT);
-        for commit in self.commits.iter_mut().take(excess) {
-            self.dropped += u64::from(commit.sample.take().is_some());
-        }
-        self.commits.retain(|c| !c.is_empty());
-        let logged_lately = self
-            .dropped_at
-            .is_some_and(|at| at.elapsed() < LOG_DROPPED_EVERY);
-        if self.dropped == self.dropped_logged || logged_lately {
+    /// Logs at most once a minute how many samples were dropped.
+    fn log_dropped(&mut self) {
+        let is_recent = self.dropped_at.is_some_and(|at| at.elapsed() < LOG_EVERY);
+        if self.dropped == self.dropped_logged || is_recent {
             return;
         }
         self.dropped_logged = self.dropped;

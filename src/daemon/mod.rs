@@ -11,6 +11,7 @@ pub mod reporting;
 mod restore;
 pub mod scheduler;
 mod subscribers;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -42,7 +43,7 @@ use crate::notify::{heartbeat, worker};
 use crate::probe::{ConnectivityChecks, Due as ProbeDue, Prober};
 use crate::redact::Redactor;
 use crate::store::postgres::{DaemonRow, Session, SharedError, SharedStore};
-use crate::store::{Store, StoreError, StoreLock};
+use crate::store::{Reserve, Store, StoreError, StoreLock};
 use crate::subscriptions::Subscriptions;
 use crate::systemd::{self, Service};
 use crate::web;
@@ -80,18 +81,21 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
     let config = Arc::new(config);
     let interval_multiplier = budget::interval_multiplier(&config);
     let (shared, session) = open_shared(&config).await?;
-    let (_lock, store, seq, mut core) = {
+    let (_lock, store, reserve, unrecorded, seq, mut core) = {
         let config = config.clone();
         let open = move || -> anyhow::Result<_> {
             let lock = StoreLock::take(&config.store.path)?;
             let store = Store::open(&config.store.path)?;
+            let reserve = Reserve::open(&config.store.path, config.endpoints.len());
+            let unrecorded = pipeline::recover(&store, &reserve)?;
             let (seq, core) = pipeline::resume(
                 &store,
+                unrecorded.as_ref(),
                 config.config.clone(),
                 interval_multiplier,
                 started_at,
             )?;
-            Ok((lock, store, seq, core))
+            Ok((lock, store, reserve, unrecorded, seq, core))
         };
         service
             .patiently("opening the store", tokio::task::spawn_blocking(open))
@@ -139,13 +143,16 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         })
     });
     // Probing has begun; its results wait until what the store says after the checkpoint is read.
-    let (core, notifications) = {
+    let (core, notifications, unrecorded) = {
         let store = store.clone();
         let catch_up = move || -> anyhow::Result<_> {
             pipeline::catch_up(&store, seq, &mut core, started_at)?;
-            let notifications = pipeline::restore_notifications(&store)?;
-            pipeline::complete_incidents(&store)?;
-            Ok((core, notifications))
+            let notifications = pipeline::restore_notifications(&store, unrecorded.as_ref())?;
+            match &unrecorded {
+                None => pipeline::complete_incidents(&store)?,
+                Some(commit) => pipeline::number_after(commit, &mut core),
+            }
+            Ok((core, notifications, unrecorded))
         };
         service
             .patiently(
@@ -207,6 +214,9 @@ pub async fn run(config: Settings, reload: Reload, stop: CancellationToken) -> a
         core,
         notifications,
         store: store.clone(),
+        reserve,
+        is_saved: unrecorded.is_some(),
+        unrecorded,
         wall: wall.clone(),
         uptime: Arc::new(clock::uptime),
         reports: pipeline_reports,

@@ -4,6 +4,7 @@
 //! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
 //! as there is room again; probing, detection and notifying continue meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use super::backlog::{Backlog, Step};
 use super::joint::Joint;
 pub use super::reporting;
 use super::reporting::PeriodicReport;
-pub use super::restore::{catch_up, complete_incidents, restore, restore_notifications, resume};
+pub use super::restore::{
+    catch_up, complete_incidents, number_after, recover, restore, restore_notifications, resume,
+};
 use super::scheduler::{Report, SchedulerCommand};
 use crate::clock::{ClockMonitor, Uptime, WallClock};
 use crate::command::Command;
@@ -26,7 +29,7 @@ use crate::log;
 use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::metrics::Counters;
-use crate::store::{Commit, Horizon, IncidentRow, Store};
+use crate::store::{Commit, Horizon, IncidentRow, Reserve, Store, Unrecorded};
 use llmwatch_core::alerting::{Confirmation, NotificationScheduler};
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
@@ -65,6 +68,12 @@ pub struct Pipeline {
     pub notifications: NotificationScheduler,
     /// Where it is recorded.
     pub store: Store,
+    /// Room on the disk for what the store cannot record.
+    pub reserve: Reserve,
+    /// What a daemon that was killed could not record, and the store still cannot.
+    pub unrecorded: Option<Commit>,
+    /// Whether the reserve holds something; true at the start of one that may.
+    pub is_saved: bool,
     /// The machine's wall clock.
     pub wall: WallClock,
     /// How long the machine is up.
@@ -154,7 +163,7 @@ impl Turns {
         !steps.is_empty()
             && steps.iter().all(Step::is_ordinary)
             && self.written_at.is_some_and(|at| at.elapsed() < PULSE)
-            && self.backlog.commits.len() < BATCH
+            && self.backlog.waiting.len() < BATCH
     }
 }
 
@@ -211,12 +220,24 @@ impl Deliveries {
         }
         self.counted_at = Some(Instant::now());
     }
+
+    /// Follows a clock that was set by `by_ms`. The outbox follows with the next commit, so it is counted later.
+    fn move_along(&mut self, by_ms: i64) {
+        let tallies = self.tallies.iter_mut();
+        for at in tallies.flat_map(|t| [&mut t.failing_since, &mut t.oldest]) {
+            *at = at.map(|at| Timestamp(at.0 + by_ms));
+        }
+        self.counted_at = Some(Instant::now());
+    }
 }
 
 impl Pipeline {
     /// Records until the scheduler ends; then writes a last checkpoint.
     pub async fn run(mut self) {
         let mut turns = Turns::new(&self);
+        if let Some(unrecorded) = self.unrecorded.take() {
+            turns.backlog.waiting.push(unrecorded);
+        }
         loop {
             match self.wait(&mut turns).await {
                 Wake::Ended => break,
@@ -288,7 +309,7 @@ impl Pipeline {
         self.alert(&mut steps, &snapshot, &turns.deliveries.tallies);
         self.queue(&mut turns.backlog, steps);
         // The first sample after a start is not held back by what was written without one.
-        if turns.backlog.commits.iter().any(|c| c.sample.is_some()) {
+        if turns.backlog.waiting.has_sample() {
             turns.written_at = Some(Instant::now());
         }
         self.write(&mut turns.backlog).await;
@@ -313,6 +334,7 @@ impl Pipeline {
         let mut steps = Vec::with_capacity(turns.reports.len() + 3);
         let (now, set) = turns.clock.read();
         if let Some((from, to)) = set {
+            turns.deliveries.move_along(to.since_ms(from));
             steps.push(self.set_clock(from, to));
         }
         if !std::mem::replace(&mut turns.is_settled, true) {
@@ -579,14 +601,8 @@ impl Pipeline {
             Ok(FORGET_AT_ONCE) => PULSE,
             Ok(_) => FORGET_EVERY,
             Err(error) => {
-                let error = error.to_string();
                 let message = format!("cannot delete expired records: {error}");
-                log::emit(
-                    log::Event::StoreFailed,
-                    Level::ERROR,
-                    &message,
-                    &json!({"error": error}),
-                );
+                log::store_failed("retention", &message, &error);
                 FORGET_EVERY
             }
         }
@@ -607,35 +623,71 @@ impl Pipeline {
         self.broadcast.skip(skipped);
     }
 
-    /// Commits everything that waits, in order, in one transaction.
+    /// Commits everything that waits, in order. Without a failure before, that is one transaction.
     async fn write(&mut self, backlog: &mut Backlog) {
-        if backlog.commits.is_empty() {
+        while let Some(mut batch) = backlog.waiting.take() {
+            let commits = std::mem::take(&mut batch.commits);
+            // What waits behind it is sent as well, if the store fails.
+            let later: Vec<_> = backlog.waiting.outgoing().cloned().collect();
+            let notifies = !later.is_empty() || commits.iter().any(|c| !c.outgoing.is_empty());
+            let shifts = commits.iter().any(|c| c.clock_set.is_some());
+            let began = Instant::now();
+            let work = move |store: &Store| {
+                let result = store.commit_first(&commits, &later);
+                (commits, result)
+            };
+            let (commits, result) = self.store.run_blocking(work).await;
+            if notifies || (shifts && result.is_ok()) {
+                self.outbox.notify_waiters();
+            }
+            match result {
+                Ok(()) => {
+                    warn_if_slow(began.elapsed(), commits.len());
+                    backlog.recorded(commits.len());
+                }
+                Err(error) => {
+                    batch.commits = commits;
+                    backlog.failed(batch, error.to_string(), began);
+                    self.save(backlog).await;
+                    return;
+                }
+            }
+        }
+        if std::mem::take(&mut self.is_saved) {
+            let reserve = self.reserve.clone();
+            // A failure to clear it is harmless: the next sample in the store makes it out of date.
+            let _ = self.store.run_blocking(move |_| reserve.clear()).await;
+        }
+    }
+
+    /// Writes what must survive this process into the reserve, while the store cannot be written.
+    async fn save(&mut self, backlog: &mut Backlog) {
+        if !std::mem::take(&mut backlog.is_unsaved) {
             return;
         }
-        let commits: Vec<_> = backlog.commits.drain(..).collect();
-        let began = Instant::now();
-        let work = move |store: &Store| {
-            let result = store.commit(&commits);
-            (commits, result)
+        let last: BTreeMap<_, _> = backlog
+            .waiting
+            .incidents()
+            .map(|row| (row.number, row))
+            .collect();
+        let mut unrecorded = Unrecorded {
+            last_seq: 0,
+            checkpoint: Some(self.core.checkpoint()),
+            notification_state: backlog.waiting.notification_state().cloned(),
+            incidents: last.into_values().cloned().collect(),
+            outgoing: backlog.waiting.outgoing().cloned().collect(),
         };
-        let (commits, result) = self.store.run_blocking(work).await;
-        let notifies = commits.iter().any(|c| !c.outgoing.is_empty());
-        let shifts = commits.iter().any(|c| c.clock_set.is_some());
-        match result {
-            Ok(()) => {
-                warn_if_slow(began.elapsed(), commits.len());
-                backlog.recorded(commits.len());
-                if notifies || shifts {
-                    self.outbox.notify_waiters();
-                }
+        let reserve = self.reserve.clone();
+        let work = move |store: &Store| {
+            store.retain_undelivered(&mut unrecorded.outgoing);
+            if let Ok(last_seq) = store.last_seq() {
+                unrecorded.last_seq = last_seq;
+                // Without room in the reserve it waits in memory only; the log has the store's error already.
+                let _ = reserve.write(&unrecorded);
             }
-            Err(error) => {
-                backlog.failed(commits, error.to_string(), began);
-                if notifies {
-                    self.outbox.notify_waiters();
-                }
-            }
-        }
+        };
+        self.store.run_blocking(work).await;
+        self.is_saved = true;
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pipeline::Pipeline;
 use crate::config::Config;
-use crate::store::{Commit, IncidentRow, SamplePage, SampleQuery, Store, StoreError};
+use crate::store::{Commit, IncidentRow, Reserve, SamplePage, SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::incident::Change;
 use llmwatch_core::model::{Incident, Outcome, Timestamp};
@@ -23,17 +23,55 @@ const MOST_COMPLETED: usize = 500;
 /// At most so many probes of one endpoint are looked at to find where its recovery began.
 const MOST_RECOVERING: u32 = 500;
 
+/// Records what a daemon that was killed could not record, if there is anything; gives it back when the store still cannot be
+/// written.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn recover(store: &Store, reserve: &Reserve) -> Result<Option<Commit>, StoreError> {
+    let Some(unrecorded) = reserve.read() else {
+        return Ok(None);
+    };
+    if unrecorded.last_seq == store.last_seq()? {
+        let commit = unrecorded.commit();
+        match store.commit(std::slice::from_ref(&commit)) {
+            Err(error) if error.is_temporary() => return Ok(Some(commit)),
+            // What cannot be recorded for another reason would stop everything after it.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    // A failure to clear it is harmless: the next sample in the store makes it out of date.
+    let _ = reserve.clear();
+    Ok(None)
+}
+
+/// Has `core` number its incidents after those of `unrecorded`.
+pub fn number_after(unrecorded: &Commit, core: &mut MonitorState) {
+    for row in &unrecorded.incidents {
+        core.number_after(row.number);
+    }
+}
+
 /// The state of the last checkpoint and the number of the last sample in it; a new state and 0 where there is none that
-/// can be read. Quick: what is to be probed is known from here on.
+/// can be read. Quick: what is to be probed is known from here on. That of `unrecorded`, which
+/// the store does not have, comes after every stored sample.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn resume(
     store: &Store,
+    unrecorded: Option<&Commit>,
     config: Arc<Config>,
     interval_multiplier: f64,
     now: Timestamp,
 ) -> Result<(i64, MonitorState), StoreError> {
+    let unrecorded = unrecorded.and_then(|commit| commit.checkpoint.as_deref());
+    let resumed = unrecorded.and_then(|state| {
+        MonitorState::resume(config.clone(), interval_multiplier, state, now).ok()
+    });
+    if let Some(core) = resumed {
+        return Ok((store.last_seq()?, core));
+    }
     let Some((seq, state)) = store.checkpoint()? else {
         return Ok((0, MonitorState::new(config, interval_multiplier)));
     };
@@ -95,7 +133,7 @@ pub fn restore(
     interval_multiplier: f64,
     now: Timestamp,
 ) -> Result<MonitorState, StoreError> {
-    let (seq, mut core) = resume(store, config, interval_multiplier, now)?;
+    let (seq, mut core) = resume(store, None, config, interval_multiplier, now)?;
     catch_up(store, seq, &mut core, now)?;
     Ok(core)
 }
@@ -172,14 +210,20 @@ fn recovery_of(
     Ok(None)
 }
 
-/// What was sent and is pending, as the store has it.
+/// What was sent and is pending, as the store has it, or what it could not record.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn restore_notifications(store: &Store) -> Result<NotificationScheduler, StoreError> {
+pub fn restore_notifications(
+    store: &Store,
+    unrecorded: Option<&Commit>,
+) -> Result<NotificationScheduler, StoreError> {
     // Another release's form: what is open is sent again, under ids that the receivers know.
-    Ok(store
-        .notification_state()?
+    let state = match unrecorded.and_then(|commit| commit.notification_state.clone()) {
+        Some(state) => Some(state),
+        None => store.notification_state()?,
+    };
+    Ok(state
         .and_then(|state| serde_json::from_str(&state).ok())
         .unwrap_or_default())
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::clock::WallClock;
 use crate::config::Settings;
 use crate::links::{Action, Links};
-use crate::log::{Event, emit};
+use crate::log::{self, Event, emit};
 use crate::notify::subscriber_mail::{Refusal, SubscriberMailer};
 use crate::notify::{Obstacle, backoff};
 use crate::store::{Announced, SignUp, Store, StoreError, SubscriberMail};
@@ -209,9 +209,8 @@ fn locale(settings: &Settings) -> Locale {
 }
 
 fn store_failed(error: &StoreError) {
-    let fields = json!({"channel": CHANNEL, "error": error.to_string()});
     let message = format!("subscriptions cannot be used: {error}");
-    emit(Event::StoreFailed, Level::ERROR, &message, &fields);
+    log::store_failed("subscriptions", &message, error);
 }
 
 /// Takes requests and announces incidents.

@@ -9,13 +9,17 @@ mod journal;
 pub mod record;
 mod render;
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -32,6 +36,16 @@ static LEVEL: AtomicU8 = AtomicU8::new(2);
 /// Where lines go; none before the log is installed.
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
+/// When the failure of the store was logged last, and how often it has failed since, by the part that met it.
+static STORE_FAILURES: Mutex<BTreeMap<&str, StoreFailure>> = Mutex::new(BTreeMap::new());
+const STORE_FAILURE_EVERY: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Default)]
+struct StoreFailure {
+    logged_at: Option<Instant>,
+    count: u64,
+}
+
 /// Writes one event. `fields` is an object; its null fields are left out.
 ///
 /// It does not go through `tracing`, which would turn the fields to text, read them again, and turn them to text once more.
@@ -47,6 +61,28 @@ pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) 
     };
     fields.retain(|_, value| !value.is_null());
     writer.write(level, event.as_str(), message, &fields);
+}
+
+/// Writes that the store failed for `part` of the daemon, at most once a minute for each part, with the `count` of failures
+/// since the last line: a full disk fails every attempt.
+pub fn store_failed(part: &'static str, message: &str, error: &impl Display) {
+    let count = {
+        let mut failures = STORE_FAILURES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let failure = failures.entry(part).or_default();
+        failure.count += 1;
+        if failure
+            .logged_at
+            .is_some_and(|at| at.elapsed() < STORE_FAILURE_EVERY)
+        {
+            return;
+        }
+        failure.logged_at = Some(Instant::now());
+        std::mem::take(&mut failure.count)
+    };
+    let fields = json!({"part": part, "error": error.to_string(), "count": count});
+    emit(Event::StoreFailed, Level::ERROR, message, &fields);
 }
 
 /// Says on stderr why a verb could not do its work: in the journal each line is an error, with its priority.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::clock::WallClock;
 use crate::config::{Channel, Settings};
 use crate::failover;
 use crate::links::Links;
-use crate::log::{Event, emit};
+use crate::log::{self, Event, emit};
 use crate::store::postgres::{RENEW, SharedStore};
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
@@ -167,20 +168,15 @@ async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
 }
 
 fn store_failed(error: &StoreError, channel: &str) {
-    let fields = json!({"channel": channel, "error": error.to_string()});
-    emit(
-        Event::StoreFailed,
-        Level::ERROR,
-        &format!("the outbox cannot be used: {error}"),
-        &fields,
-    );
+    let message = format!("the outbox of {channel} cannot be used: {error}");
+    log::store_failed("outbox", &message, error);
 }
 
 /// What the worker remembers of a receiver that fails.
 #[derive(Debug, Clone, Copy, Default)]
 struct Outage {
     /// Since when every attempt has failed.
-    since: Option<Timestamp>,
+    since: Option<Instant>,
     /// Nothing is sent before this: the receiver asked for it, or nothing listens there.
     hold_until: Option<Timestamp>,
 }
@@ -469,11 +465,18 @@ impl Worker {
     ) -> DeliveryOutcome {
         let number = pending.attempts + 1;
         // What was attempted before the daemon started has been failing for as long as it waits.
-        let earlier = (pending.attempts > 0).then_some(pending.queued_at);
-        let since = self.outage.since.into_iter().chain(earlier).min();
-        let since = since.unwrap_or(now).min(now);
-        self.outage.since = Some(since);
-        let failing_for = Duration::from_millis(now.since_ms(since).unsigned_abs());
+        let failing_for = match self.outage.since {
+            Some(since) => since.elapsed(),
+            None if pending.attempts > 0 => {
+                let waiting_ms = now.since_ms(pending.queued_at).max(0);
+                Duration::from_millis(waiting_ms.unsigned_abs())
+            }
+            None => Duration::ZERO,
+        };
+        if self.outage.since.is_none() {
+            let began = Instant::now();
+            self.outage.since = Some(began.checked_sub(failing_for).unwrap_or(began));
+        }
         let wait = backoff(number, obstacle, failing_for, retry_after, fastrand::f64());
         let at = now + wait;
         if at > pending.queued_at + self.channel.filters.give_up_after {

@@ -15,6 +15,7 @@ mod open_error;
 mod outbox;
 pub mod postgres;
 mod queue;
+mod reserve;
 mod retention;
 mod rollups;
 mod samples;
@@ -36,6 +37,7 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior,
     params,
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::blocks::{Unsummed, UnsummedSeries};
@@ -48,6 +50,7 @@ pub use link_key::LINK_KEY_BYTES;
 pub use lock::StoreLock;
 pub(crate) use outbox::derived_id;
 pub use outbox::{DeliveryOutcome, OutboxRow, Pending};
+pub use reserve::{Reserve, Unrecorded};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
 pub use samples::{SamplePage, SampleQuery};
@@ -176,6 +179,20 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether it is about the file and its place, and nothing is wrong with what was to be written.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                None | Some(ErrorCode::ConstraintViolation)
+            ),
+            _ => false,
+        }
+    }
+}
+
 fn store_error(path: &Path, source: rusqlite::Error) -> StoreError {
     let path = path.to_owned();
     if matches!(
@@ -266,6 +283,17 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// Whether it is a sample and nothing else.
+    pub fn is_ordinary(&self) -> bool {
+        self.sample.is_some()
+            && self.incidents.is_empty()
+            && self.officials.is_empty()
+            && self.outgoing.is_empty()
+            && self.checkpoint.is_none()
+            && self.notification_state.is_none()
+            && self.clock_set.is_none()
+    }
+
     /// Whether there is nothing to record.
     pub fn is_empty(&self) -> bool {
         self.sample.is_none()
@@ -332,7 +360,7 @@ impl Commit {
 }
 
 /// An incident as the store keeps it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRow {
     /// Stable and unique.
     pub id: Uuid,
@@ -448,6 +476,7 @@ impl Store {
         store.foreign = true;
         store.read_only = true;
         store.run(|c| c.busy_timeout(BUSY_TIMEOUT))?;
+        store.refuse_unknown()?;
         let (found, known) = (store.refuse_newer(MIGRATIONS)?, MIGRATIONS.len());
         if found < known {
             return Err(StoreError::TooOld {
@@ -528,6 +557,14 @@ impl Store {
     /// # Errors
     /// When nothing of it was recorded.
     pub fn commit(&self, commits: &[Commit]) -> Result<(), StoreError> {
+        self.commit_first(commits, &[])
+    }
+
+    /// As [`Store::commit`], before others whose notifications are `later`: these are sent as well when it fails.
+    ///
+    /// # Errors
+    /// When nothing of it was recorded.
+    pub fn commit_first(&self, commits: &[Commit], later: &[Outgoing]) -> Result<(), StoreError> {
         let mut unwritten = self.unwritten();
         let written = {
             let mut connection = self.lock();
@@ -546,12 +583,21 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                if WriteBehind::is_for(&error) {
-                    unwritten.hold(commits);
+                if error.is_temporary() {
+                    unwritten.hold(commits.iter().flat_map(|c| &c.outgoing).chain(later));
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Drops those of `outgoing` that were delivered, or given up, while the store could not be written.
+    pub fn retain_undelivered(&self, outgoing: &mut Vec<Outgoing>) {
+        let unwritten = self.unwritten();
+        outgoing.retain(|o| match unwritten.outcome(o.notice.id) {
+            None | Some(DeliveryOutcome::RetryAt(_)) => true,
+            Some(_) => false,
+        });
     }
 
     /// Opens the file again after an `error` that the old connection would give for ever: a file system that could not be

@@ -301,7 +301,7 @@ impl Store {
         });
         match recorded {
             Ok(before) => unwritten.recorded(&before),
-            Err(error) if WriteBehind::is_for(&error) => unwritten.keep(made),
+            Err(error) if error.is_temporary() => unwritten.keep(made),
             Err(error) => return Err(error),
         }
         Ok(())

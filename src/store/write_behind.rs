@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use rusqlite::Transaction;
 use uuid::Uuid;
 
+use super::Commit;
 use super::outbox::{self, DeliveryOutcome, Pending};
 use super::queue::Queued;
-use super::{Commit, StoreError};
 use llmwatch_core::model::{Outgoing, Timestamp};
 
 /// See the module.
@@ -36,21 +36,9 @@ pub(super) struct AttemptRecord {
 }
 
 impl WriteBehind {
-    /// Whether `error` is the kind that passes: nothing is wrong with what was to be written.
-    pub(super) fn is_for(error: &StoreError) -> bool {
-        match error {
-            StoreError::Damaged { .. } => true,
-            StoreError::Sqlite { source, .. } => !matches!(
-                source.sqlite_error_code(),
-                None | Some(rusqlite::ErrorCode::ConstraintViolation)
-            ),
-            _ => false,
-        }
-    }
-
     /// Keeps the notifications of commits that failed; each once, however often it fails.
-    pub(super) fn hold(&mut self, commits: &[Commit]) {
-        for outgoing in commits.iter().flat_map(|c| &c.outgoing) {
+    pub(super) fn hold<'a>(&mut self, outgoing: impl Iterator<Item = &'a Outgoing>) {
+        for outgoing in outgoing {
             if !self.holds(outgoing.notice.id) {
                 self.held.push(outgoing.clone());
             }

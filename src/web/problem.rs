@@ -57,13 +57,7 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         // The path of the store is nobody's business outside; the log has it.
-        let fields = serde_json::json!({"error": error.to_string()});
-        crate::log::emit(
-            crate::log::Event::StoreFailed,
-            tracing::Level::ERROR,
-            "the store cannot be read",
-            &fields,
-        );
+        crate::log::store_failed("api", "the store cannot be read", &error);
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the store cannot be read at the moment; try again",

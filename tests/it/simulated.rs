@@ -11,7 +11,7 @@ use llmwatch::config::{self, Environment, Settings};
 use llmwatch::daemon::pipeline::{self, Pipeline};
 use llmwatch::daemon::scheduler::{Probe, Probed, Report, Runner, SchedulerCommand};
 use llmwatch::notify::worker;
-use llmwatch::store::{Commit, IncidentRow, SampleQuery, Store, StoreError};
+use llmwatch::store::{Commit, IncidentRow, Reserve, SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Timestamp, Trigger,
@@ -136,6 +136,9 @@ async fn watch_by(
         core,
         notifications: NotificationScheduler::default(),
         store: store.clone(),
+        reserve: Reserve::default(),
+        unrecorded: None,
+        is_saved: false,
         wall: wall.clone(),
         uptime: uptime(),
         reports: pipeline_reports,

@@ -20,15 +20,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::json;
-use tracing::Level;
 
 pub use self::group::ReplayCache;
 pub use self::history::HistoryCache;
 use super::reader::Reader;
 use super::{View, assets, format};
 use crate::config::Settings;
-use crate::log::{Event, emit};
+use crate::log;
 use crate::store::StoreError;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Snapshot;
@@ -282,12 +280,7 @@ impl Problem {
             Self::Store(error) => {
                 // The cause names a path of this machine: it is for the log and not for a visitor.
                 let message = format!("cannot show a page: {error}");
-                emit(
-                    Event::StoreFailed,
-                    Level::ERROR,
-                    &message,
-                    &json!({"error": error.to_string()}),
-                );
+                log::store_failed("pages", &message, &error);
                 (
                     StatusCode::INTERNAL_SERVER_ERROR,
                     locale.say("Not readable"),

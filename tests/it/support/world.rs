@@ -128,23 +128,8 @@ model = "gpt-6-luna"
     pub(crate) fn run_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = self.llmwatch(&["run"]);
         command.envs(environment.iter().copied());
-        let mut child = command
-            .stderr(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (lines, events) = mpsc::unbounded_channel();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = stderr.next_line().await {
-                let _ = lines.send(line);
-            }
-        });
-        Daemon {
-            child,
-            events,
-            log: String::new(),
-        }
+        command.stderr(Stdio::piped()).stdout(Stdio::piped());
+        Daemon::start(command)
     }
 
     /// A value from the store.
@@ -172,6 +157,27 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Starts `command`, whose stderr is the log.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (lines, events) = mpsc::unbounded_channel();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stderr.next_line().await {
+                let _ = lines.send(line);
+            }
+        });
+        Self {
+            child,
+            events,
+            log: String::new(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the daemon runs")
+    }
+
     /// The next log event of this name.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         loop {

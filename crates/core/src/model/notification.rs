@@ -362,7 +362,7 @@ impl Block {
 }
 
 /// A notification to be kept for one channel.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The channel's name.
     pub channel: String,

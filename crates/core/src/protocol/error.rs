@@ -53,6 +53,8 @@ pub struct ErrorContext<'a> {
 const QUOTA: &[&str] = &[
     "accountoverdueerror",
     "allocationquota.freetieronly",
+    "insufficient_user_balance",
+    "not_enough_balance",
     "arrearage",
     "billing_disabled",
     "billing_error",
@@ -102,6 +104,7 @@ const QUOTA: &[&str] = &[
 ];
 const AUTH: &[&str] = &[
     "access_token_expired",
+    "invalid_iam_token",
     "account_deactivated",
     "api_key_invalid",
     "authentication_error",
@@ -138,7 +141,10 @@ const PERMISSION: &[&str] = &[
     "permission_error",
     "service_disabled",
     "team_model_access_denied",
+    "unauthorizedoperation",
 ];
+/// Codes of a key that is good but not for this model, at any status: gateways send them with 401 too.
+const KEY_WITHOUT_MODEL: &[&str] = &["key_model_access_denied", "team_model_access_denied"];
 const FILTERED: &[&str] = &[
     "bio_policy",
     "content_filter",
@@ -146,10 +152,15 @@ const FILTERED: &[&str] = &[
     "content_policy_violation",
     "data_inspection_failed",
     "datainspectionfailed",
+    "inputtextriskdetection",
+    "inputtextsensitivecontentdetected",
     "invalid_prompt",
     "misalignment_policy_violation",
     "moderation_blocked",
+    "outputtextriskdetection",
+    "outputtextsensitivecontentdetected",
     "responsibleaipolicyviolation",
+    "sensitivecontentdetected",
     // Zhipu's number.
     "1301",
 ];
@@ -163,6 +174,7 @@ const MODEL: &[&str] = &[
     "invalid_model",
     "invalid_model_error",
     "model_decommissioned",
+    "model_not_available",
     "model_not_exist",
     "model_not_found",
     "model_not_supported",
@@ -194,7 +206,8 @@ const OVERLOADED: &[&str] = &[
     "server_is_overloaded",
     "server_overloaded",
     "serveroverloaded",
-    // Zhipu's number for a model that too many use.
+    // Zhipu's numbers for a model that too many use.
+    "1305",
     "1312",
 ];
 /// Codes that say so only together with a 503 or inside a stream.
@@ -202,6 +215,7 @@ const UNAVAILABLE: &[&str] = &[
     "service_unavailable_error",
     "service_unavailable",
     "slow_down",
+    "temporarily_unavailable",
     "unavailable",
 ];
 const EDGE: &[&str] = &["cf_bad_gateway", "cf_service_unavailable"];
@@ -291,6 +305,10 @@ const MONEY: &[&str] = &[
     "budget exceeded",
     "budget has been exceeded",
     "budget limit",
+    "calls / month",
+    "calls per month",
+    "cloud credits",
+    "credit has been",
     "credit balance",
     "credit limit",
     "credits are exhausted",
@@ -298,9 +316,11 @@ const MONEY: &[&str] = &[
     "credits exhausted",
     "credits have been",
     "exceeded budget",
+    "exceededbudget",
     "exceeded your budget",
     "failure to pay",
     "free quota",
+    "free trial quota",
     "free tier of the model has been exhausted",
     "good standing",
     "included credits",
@@ -320,11 +340,13 @@ const MONEY: &[&str] = &[
     "out of call volume quota",
     "out of credit",
     "outstanding balance",
+    "over budget",
     "outstanding invoice",
     "overdue",
     "past invoice",
     "payment instrument",
     "payment required",
+    "premium request allowance",
     "prepaid balance",
     "purchase credits",
     "purchase more credits",
@@ -341,6 +363,7 @@ const MONEY: &[&str] = &[
     "subscription expired",
     "subscription has ended",
     "subscription is not active",
+    "weekly usage limit",
     "top up",
     "top-up",
     "trial has",
@@ -397,7 +420,9 @@ const RATE_LIMIT: &[&str] = &[
     "每分钟",
 ];
 /// Windows of time that a rate limit is counted in, as complete tokens of a text.
-const WINDOWS: &[&str] = &["rpm", "tpm", "rpd", "tpd", "rps", "qps", "ipm", "daily"];
+const WINDOWS: &[&str] = &[
+    "rpm", "tpm", "rpd", "tpd", "rps", "qps", "ipm", "daily", "hourly",
+];
 const WINDOW_UNITS: &[&str] = &["second", "minute", "min", "hour", "day"];
 /// Capacity that all customers share.
 const CROWDED: &[&str] = &[
@@ -408,7 +433,9 @@ const CROWDED: &[&str] = &[
     "capacity exceeded",
     "capacity temporarily",
     "currently overloaded",
+    "degraded function cannot be invoked",
     "currently under load",
+    "failed to find target pod",
     "heavy load",
     "heavy traffic",
     "high demand",
@@ -423,6 +450,7 @@ const CROWDED: &[&str] = &[
     "no capacity",
     "no deployments available",
     "no healthy deployment",
+    "no slot available",
     "not ready for inference",
     "out of capacity",
     "over capacity",
@@ -430,8 +458,11 @@ const CROWDED: &[&str] = &[
     "rate-limited upstream",
     "server is busy",
     "server busy",
+    "server overload",
+    "temporarily overloaded",
     "temporarily unable to process",
     "too busy",
+    "worker local total request limit",
     "服务繁忙",
     "访问量过大",
     "负载",
@@ -462,7 +493,11 @@ const NO_SUCH_MODEL: &[&str] = &[
     "模型不存在",
 ];
 const BAD_KEY: &[&str] = &[
+    "access token expired",
+    "access token has expired",
     "access token invalid",
+    "api key has expired",
+    "api token has expired",
     "api key expired",
     "api key invalid",
     "api key is invalid",
@@ -479,8 +514,11 @@ const BAD_KEY: &[&str] = &[
     "invalid authentication",
     "invalid proxy server token",
     "invalid token",
+    "key has expired",
     "no api key",
+    "token has expired",
     "token invalid",
+    "token is expired",
     "reported as leaked",
     "security token included in the request is",
     "signature we calculated does not match",
@@ -490,10 +528,26 @@ const BAD_KEY: &[&str] = &[
     "身份验证",
     "鉴权失败",
 ];
-const NO_PERMISSION: &[&str] = &["no permission", "permission denied", "无权", "没有权限"];
+const NO_PERMISSION: &[&str] = &[
+    "no permission",
+    "permission denied",
+    "无权",
+    "没有权限",
+    "未开通",
+    "未实名",
+];
+/// A guardrail of the account's own in front of the model.
+const GUARDRAIL: &[&str] = &[
+    "blocked by guardrail",
+    "blocked due to security configurations",
+    "guardrail intervened",
+    "guardrail_intervened",
+    "violated guardrail",
+];
 /// A limit of the account's, in texts that say so only together with a 429.
 const LIMIT_ON_429: &[&str] = &[
     "limit exceeded",
+    "limit is exceeded",
     "limited to",
     "reached the limit",
     "limit reached",
@@ -569,6 +623,9 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     }
     // A server's own trouble may quote such words.
     let is_clients = in_stream || status < 500;
+    if facts.has(KEY_WITHOUT_MODEL) {
+        return Some(Fault::AccountPermission);
+    }
     if is_clients && status != 429 {
         if facts.says(ACCOUNT_BLOCKED) || facts.has(PERMISSION) && status != 401 {
             return Some(Fault::AccountPermission);
@@ -582,7 +639,7 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     } else if facts.has(AUTH) && status != 429 {
         return Some(Fault::AccountAuth);
     }
-    if facts.has(FILTERED) || facts.is_moderated {
+    if facts.has(FILTERED) || facts.is_moderated || facts.says(GUARDRAIL) {
         return Some(Fault::AnswerFiltered);
     }
     let is_outside = facts.has(REGION)
@@ -612,7 +669,9 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     if is_limit {
         return Some(Fault::AccountRateLimit);
     }
-    if (in_stream && facts.has(REJECTED)) || facts.has(&["conflict_error"]) {
+    // llama.cpp says with 501 what it was not started for.
+    let is_unsupported = status == 501 && facts.has(&["not_supported_error"]);
+    if (in_stream && facts.has(REJECTED)) || is_unsupported || facts.has(&["conflict_error"]) {
         return Some(Fault::RequestRejected);
     }
     None
@@ -663,7 +722,11 @@ fn is_crowded(status: u16, facts: &Facts) -> bool {
     if matches!(status, 498 | 529) || facts.has(OVERLOADED) {
         return true;
     }
-    let may_be = in_stream || matches!(status, 408 | 424 | 429) || status >= 500;
+    // NVIDIA answers 400 while a function cannot be called.
+    let may_be = in_stream
+        || matches!(status, 408 | 424 | 429)
+        || status >= 500
+        || facts.says(&["degraded function"]);
     if may_be && facts.says(CROWDED) {
         return true;
     }
@@ -741,6 +804,16 @@ fn page(status: u16, body: &str, context: ErrorContext<'_>) -> Fault {
         return Fault::LocalProxy;
     }
     if is_challenge {
+        return Fault::HttpEdge;
+    }
+    // A tunnel without its server, and Envoy without its cluster.
+    let envoy = [
+        "no healthy upstream",
+        "upstream connect error",
+        "upstream request timeout",
+    ];
+    let is_envoy = matches!(status, 502..=504) && envoy.iter().any(|text| lower.contains(text));
+    if is_envoy || lower.contains("err_ngrok_") {
         return Fault::HttpEdge;
     }
     if status == 200 {

@@ -127,7 +127,12 @@ impl Facts {
         let code = code.split(":http").next().unwrap_or_default();
         let code = code.rsplit('#').next().unwrap_or_default().trim();
         if !code.is_empty() && self.codes.len() < MAX_CODES {
-            self.codes.push(code.to_lowercase());
+            let code = code.to_lowercase();
+            // `RequestLimitExceeded.UinLimitExceeded`: the family says it where the member is not known.
+            if let Some((family, _)) = code.split_once('.') {
+                self.codes.push(family.to_owned());
+            }
+            self.codes.push(code);
         }
     }
 

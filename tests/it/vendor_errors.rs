@@ -1,0 +1,501 @@
+//! Errors of vendors and gateways in the shapes in which they send them, in words of our own.
+
+use llmwatch_core::model::Fault::{
+    self, AccountAuth, AccountPermission, AccountQuota, AccountRateLimit, AnswerFiltered, Http5xx,
+    HttpEdge, HttpUnexpected, Overloaded, RequestModelNotFound, RequestRejected,
+};
+use llmwatch_core::protocol::error::{ErrorContext, error_answer};
+
+/// What it is, the status, the body, and the faults that it may be.
+type Case = (&'static str, u16, &'static str, &'static [Fault]);
+
+const CASES: &[Case] = &[
+    // OpenRouter
+    (
+        "credits",
+        402,
+        r#"{"error":{"message":"More credits are needed for this request: 4,096 tokens asked, 12 affordable","code":402}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "free models of a day",
+        429,
+        r#"{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits for more","code":429}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "upstream",
+        429,
+        r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"provider_name":"Some","raw":"m is temporarily rate-limited upstream"}}}"#,
+        &[Overloaded],
+    ),
+    (
+        "upstream 502",
+        502,
+        r#"{"error":{"message":"Provider returned error","code":502,"metadata":{"provider_name":"Some"}}}"#,
+        &[Http5xx],
+    ),
+    // LiteLLM
+    (
+        "cooldown",
+        429,
+        r#"{"error":{"message":"No deployments available for selected model, try again in 5 seconds. cooldown_list=['a']","type":"None","code":"429"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "user budget",
+        400,
+        r#"{"error":{"message":"ExceededBudget: User=default over budget. Spend=1.02, Budget=1.0","type":"None","code":"400"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "key budget",
+        429,
+        r#"{"error":{"message":"Budget has been exceeded! Current cost: 2.5, Max budget: 2.0","type":"budget_exceeded","code":"429"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "key without the model",
+        401,
+        r#"{"error":{"message":"Key not allowed to use this one. Allowed: ['a']","type":"key_model_access_denied","code":"401"}}"#,
+        &[AccountPermission],
+    ),
+    (
+        "parallel requests",
+        429,
+        r#"{"error":{"message":"Crossed TPM / RPM / max parallel request limit for the key","type":"None","code":"429"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "no such name",
+        400,
+        r#"{"error":{"message":"{'error': '/chat/completions: Invalid model name passed in model=gpt-x'}","code":"400"}}"#,
+        &[RequestModelNotFound],
+    ),
+    // vLLM, llama.cpp, TGI, Ollama, inference gateways
+    (
+        "unknown to vLLM",
+        404,
+        r#"{"object":"error","message":"The model `m` does not exist.","type":"NotFoundError","param":null,"code":404}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "engine of vLLM",
+        500,
+        r#"{"object":"error","message":"EngineCore met an issue","type":"InternalServerError","code":500}"#,
+        &[Http5xx],
+    ),
+    (
+        "context of vLLM",
+        400,
+        r#"{"object":"error","message":"This model's maximum context length is 4096 tokens","type":"BadRequestError","code":400}"#,
+        &[RequestRejected],
+    ),
+    (
+        "loading",
+        503,
+        r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
+        &[Http5xx, Overloaded],
+    ),
+    (
+        "slots",
+        503,
+        r#"{"error":{"code":503,"message":"no slot available","type":"unavailable_error"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "not started for it",
+        501,
+        r#"{"error":{"code":501,"message":"This server does not support embeddings","type":"not_supported_error"}}"#,
+        &[RequestRejected],
+    ),
+    (
+        "TGI",
+        429,
+        r#"{"error":"Model is overloaded","error_type":"overloaded"}"#,
+        &[Overloaded],
+    ),
+    (
+        "queue of Ollama",
+        503,
+        r#"{"error":"server busy, please try again. maximum pending requests exceeded"}"#,
+        &[Overloaded],
+    ),
+    (
+        "hour of Ollama's cloud",
+        429,
+        r#"{"error":"you have reached your hourly usage limit"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "week of Ollama's cloud",
+        429,
+        r#"{"error":"you have reached your weekly usage limit"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "inference gateway",
+        429,
+        "inference gateway: ResourceExhausted - failed to find target pod",
+        &[Overloaded],
+    ),
+    ("Envoy", 503, "no healthy upstream", &[HttpEdge]),
+    (
+        "Envoy's connection",
+        503,
+        "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+        &[HttpEdge],
+    ),
+    (
+        "ngrok",
+        404,
+        "<!DOCTYPE html><html><body>The endpoint is offline. ERR_NGROK_3200</body></html>",
+        &[HttpEdge],
+    ),
+    // Gateways in front of vendors
+    (
+        "Portkey's limit of a key",
+        412,
+        r#"{"status":"failure","message":"Usage limits exceeded"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Portkey's rate",
+        429,
+        r#"{"status":"failure","message":"Rate limits exceeded"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Cloudflare's gateway",
+        429,
+        r#"{"success":false,"result":[],"messages":[],"error":[{"code":2003,"message":"Rate limited"}]}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Cloudflare's guardrail",
+        424,
+        r#"{"success":false,"error":[{"code":2016,"message":"Prompt blocked due to security configurations"}]}"#,
+        &[AnswerFiltered],
+    ),
+    (
+        "Workers AI's capacity",
+        429,
+        r#"{"errors":[{"code":3040,"message":"Capacity temporarily exceeded, please try again."}],"success":false}"#,
+        &[Overloaded],
+    ),
+    (
+        "Workers AI's allocation",
+        429,
+        r#"{"errors":[{"code":4006,"message":"You have used up your daily free allocation of neurons"}],"success":false}"#,
+        &[AccountQuota],
+    ),
+    (
+        "APIM's tokens",
+        429,
+        r#"{"statusCode":429,"message":"Token limit is exceeded. Try again in 54 seconds."}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "APIM's volume",
+        403,
+        r#"{"statusCode":403,"message":"Out of call volume quota. Quota will be replenished in 12:10:05."}"#,
+        &[AccountQuota],
+    ),
+    (
+        "APIM's key",
+        401,
+        r#"{"statusCode":401,"message":"Access denied due to invalid subscription key."}"#,
+        &[AccountAuth],
+    ),
+    (
+        "Kong",
+        429,
+        r#"{"message":"AI token rate limit exceeded for provider(s): openai"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Kong's routes",
+        404,
+        r#"{"message":"no Route matched with those values"}"#,
+        &[RequestRejected],
+    ),
+    (
+        "Kong's upstream",
+        502,
+        r#"{"message":"An invalid response was received from the upstream server"}"#,
+        &[Http5xx, HttpEdge],
+    ),
+    // Clouds
+    (
+        "Bedrock's rate",
+        429,
+        r#"{"__type":"com.amazon.coral.service#ThrottlingException","message":"Wait before you send more"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Bedrock's model",
+        400,
+        r#"{"__type":"ValidationException","message":"The provided model identifier is invalid."}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "Bedrock's access",
+        403,
+        r#"{"__type":"AccessDeniedException","message":"You don't have access to the model with the specified model ID."}"#,
+        &[AccountPermission],
+    ),
+    (
+        "Bedrock's token",
+        403,
+        r#"{"message":"The security token included in the request is expired"}"#,
+        &[AccountAuth],
+    ),
+    (
+        "Vertex's quota",
+        429,
+        r#"{"error":{"code":429,"message":"Quota exceeded for aiplatform.googleapis.com/generate_content_requests_per_minute_per_project_per_base_model","status":"RESOURCE_EXHAUSTED"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Vertex's capacity",
+        429,
+        r#"{"error":{"code":429,"message":"Resource exhausted. Try again later.","status":"RESOURCE_EXHAUSTED"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "Vertex's model",
+        404,
+        r#"{"error":{"code":404,"message":"Publisher Model `p/m` was not found","status":"NOT_FOUND"}}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "Databricks' rate",
+        429,
+        r#"{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"Exceeded workspace rate limit for m"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Databricks' endpoint",
+        503,
+        r#"{"error_code":"TEMPORARILY_UNAVAILABLE","message":"Not ready"}"#,
+        &[Overloaded],
+    ),
+    (
+        "Databricks' key",
+        403,
+        r#"{"error_code":403,"message":"Invalid access token. [ReqId: 1]"}"#,
+        &[AccountAuth],
+    ),
+    (
+        "NVIDIA's credits",
+        402,
+        r#"{"status":402,"title":"Payment Required","detail":"Account 'x': Cloud credits expired"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "NVIDIA's function",
+        400,
+        r#"{"type":"urn:x","title":"Bad Request","status":400,"detail":"Function id 'x': DEGRADED function cannot be invoked"}"#,
+        &[Overloaded, HttpUnexpected],
+    ),
+    (
+        "NVIDIA's worker",
+        429,
+        r#"{"status":429,"title":"ResourceExhausted","detail":"Worker local total request limit reached (16/16)"}"#,
+        &[Overloaded],
+    ),
+    (
+        "Hugging Face's credits",
+        402,
+        r#"{"error":"You have exceeded your monthly included credits for Inference Providers."}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Azure's demand",
+        429,
+        r#"{"error":{"code":"NoCapacity","message":"The system is experiencing high demand and cannot process your request."}}"#,
+        &[Overloaded],
+    ),
+    // China
+    (
+        "Qianfan's rate",
+        200,
+        r#"{"error_code":18,"error_msg":"Open api qps request limit reached"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Qianfan's day",
+        200,
+        r#"{"error_code":17,"error_msg":"Open api daily request limit reached"}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Qianfan's token",
+        200,
+        r#"{"error_code":111,"error_msg":"Access token expired"}"#,
+        &[AccountAuth],
+    ),
+    (
+        "Qianfan v2",
+        401,
+        r#"{"error":{"code":"invalid_iam_token","message":"IAM certification failed","type":"invalid_request_error"}}"#,
+        &[AccountAuth],
+    ),
+    (
+        "Tencent's rate",
+        200,
+        r#"{"Response":{"Error":{"Code":"RequestLimitExceeded.UinLimitExceeded","Message":"m"},"RequestId":"r"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Tencent's service",
+        200,
+        r#"{"Response":{"Error":{"Code":"FailedOperation.ServiceNotActivated","Message":"服务未开通，请前往控制台开通"},"RequestId":"r"}}"#,
+        &[AccountPermission],
+    ),
+    (
+        "Tencent's packs",
+        200,
+        r#"{"Response":{"Error":{"Code":"FailedOperation.ResourcePackExhausted","Message":"m"},"RequestId":"r"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Ark's trial",
+        429,
+        r#"{"error":{"code":"QuotaExceeded","message":"Your account has exhausted its free trial quota for the model","type":"TooManyRequests"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Ark's load",
+        429,
+        r#"{"error":{"code":"ServerOverloaded","message":"Unable to handle additional requests due to server overload","type":"TooManyRequests"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "Ark's rate",
+        429,
+        r#"{"error":{"code":"RateLimitExceeded.EndpointRPMExceeded","message":"The requests per minute (RPM) limit of the endpoint is exceeded"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Ark's filter",
+        400,
+        r#"{"error":{"code":"SensitiveContentDetected","message":"The text may hold sensitive information","type":"BadRequest"}}"#,
+        &[AnswerFiltered],
+    ),
+    (
+        "SiliconFlow's balance",
+        403,
+        r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#,
+        &[AccountQuota],
+    ),
+    (
+        "SiliconFlow's rate",
+        429,
+        r#"{"message":"Request was rejected due to rate limiting. Details: TPM limit reached.","data":null}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "SiliconFlow's load",
+        503,
+        r#"{"code":50505,"message":"Model service overloaded. Please try again later.","data":null}"#,
+        &[Overloaded],
+    ),
+    (
+        "Zhipu's load",
+        429,
+        r#"{"error":{"code":"1305","message":"The service may be temporarily overloaded, please try again later"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "DashScope's burst",
+        429,
+        r#"{"code":"Throttling.BurstRate","message":"Request rate increased too quickly","request_id":"r"}"#,
+        &[AccountRateLimit],
+    ),
+    // Others
+    (
+        "Replicate's credit",
+        402,
+        r#"{"title":"Insufficient credit","detail":"You have insufficient credit to run this","status":402}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Replicate's rate",
+        429,
+        r#"{"detail":"Request was throttled. Expected available in 1 second.","status":429}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "AI21's token",
+        401,
+        r#"{"detail":"Forbidden: bad or missing API token."}"#,
+        &[AccountAuth],
+    ),
+    (
+        "Upstage's credit",
+        403,
+        r#"{"error":{"message":"Your credit has been exhausted","type":"invalid_request_error","code":"forbidden"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Nebius' balance",
+        402,
+        r#"{"detail":"Your balance does not suffice"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "SambaNova's day",
+        429,
+        r#"{"error":{"message":"Requests per day limit reached","type":"x"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Together's model",
+        404,
+        r#"{"error":{"message":"Unable to access m","type":"invalid_request_error","code":"model_not_available"}}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "Cohere's trial",
+        429,
+        r#"{"message":"You are using a Trial key, limited to 1000 API calls / month"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "Mistral's plan",
+        401,
+        r#"{"detail":"Inactive subscription or usage limit reached"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "GitHub's day",
+        429,
+        r#"{"error":{"code":"RateLimitReached","message":"Rate limit of 50 per 86400s exceeded for UserByModelByDay"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Novita's balance",
+        403,
+        r#"{"code":403,"reason":"NOT_ENOUGH_BALANCE","message":"m"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a key past its date",
+        403,
+        r#"{"error":{"message":"The API key has expired"}}"#,
+        &[AccountAuth],
+    ),
+];
+
+#[test]
+fn errors_of_vendors_and_gateways() {
+    let wrong: Vec<_> = CASES
+        .iter()
+        .filter_map(|(name, status, body, wanted)| {
+            let fault = error_answer(*status, body, ErrorContext::default()).fault;
+            (!wanted.contains(&fault)).then(|| format!("{name}: {fault:?}, not {wanted:?}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
