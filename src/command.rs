@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmwatch_core::alerting::Confirmation;
+use llmwatch_core::alerting::DrillConfirmation;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident, Note, Silence};
 use tokio::sync::{mpsc, oneshot};
@@ -30,7 +30,7 @@ pub enum Command {
     /// Drill these channels, or those of `[drill]` if there are none. The reply is the messages, or why none was sent.
     Drill(Vec<String>, ReplySender<Result<Vec<DrillMessage>, String>>),
     /// A person, by this name, has received the drill message of this notification.
-    ConfirmDrill(Uuid, String, ReplySender<Confirmation>),
+    ConfirmDrill(Uuid, String, ReplySender<DrillConfirmation>),
     /// A vendor's status page was read.
     UpdateVendorPage(Box<FeedSnapshot>),
     /// What the store that several daemons share has that is new.

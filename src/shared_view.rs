@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use llmwatch_core::alerting::NotificationScheduler;
-use llmwatch_core::locations::{SharedIncident, Verdict};
+use llmwatch_core::locations::{LocationVerdict, SharedIncident};
 use llmwatch_core::model::{ChannelStats, Sample, Timestamp};
 
 /// Whether the verdict of all is known.
@@ -28,7 +28,7 @@ pub struct SharedView {
     /// How far the store's clock is ahead of this machine's, in milliseconds.
     pub offset_ms: i64,
     /// Every location's verdicts.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<LocationVerdict>,
     /// The open incidents of all.
     pub open: Vec<SharedIncident>,
     /// What alerting has decided.

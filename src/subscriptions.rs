@@ -12,19 +12,19 @@ pub use crate::store::{SignUp, Subscription};
 const QUEUE: usize = 16;
 
 /// Where the reply to a request goes. `None` is a store that fails.
-pub type Reply<T> = oneshot::Sender<Option<T>>;
+pub type SubscriptionReply<T> = oneshot::Sender<Option<T>>;
 
 /// A request of a visitor.
 #[derive(Debug)]
 pub enum SubscriptionRequest {
     /// Sign this address up; the client's own address counts against a limit.
-    SignUp(String, Option<IpAddr>, Reply<SignUp>),
+    SignUp(String, Option<IpAddr>, SubscriptionReply<SignUp>),
     /// What is known of the subscription of this id.
-    Look(Uuid, Reply<Subscription>),
+    Look(Uuid, SubscriptionReply<Subscription>),
     /// Confirm it. The reply is what was known before.
-    Confirm(Uuid, Reply<Subscription>),
+    Confirm(Uuid, SubscriptionReply<Subscription>),
     /// End it. The reply is what was known before.
-    End(Uuid, Reply<Subscription>),
+    End(Uuid, SubscriptionReply<Subscription>),
 }
 
 /// Sends requests about subscriptions.
@@ -44,7 +44,7 @@ impl Subscriptions {
     /// When the daemon is stopping.
     pub async fn request<T>(
         &self,
-        request: impl FnOnce(Reply<T>) -> SubscriptionRequest,
+        request: impl FnOnce(SubscriptionReply<T>) -> SubscriptionRequest,
     ) -> Result<Option<T>, Stopping> {
         let (sender, reply) = oneshot::channel();
         self.0.send(request(sender)).await.map_err(|_| Stopping)?;

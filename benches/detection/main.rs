@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use llmwatch_core::model::{DetectionPolicy, Sensitivity};
-use llmwatch_core::report::backtest::{Figures, Label, Replay, Score, WatchedTrace};
+use llmwatch_core::report::backtest::{Label, Replay, Score, ScoreFigures, WatchedTrace};
 
 use self::rules::{Consecutive, Rule, Run, name};
 use self::weeks::Weeks;
@@ -428,7 +428,7 @@ impl Row {
     }
 }
 
-fn delay(f: &Figures) -> String {
+fn delay(f: &ScoreFigures) -> String {
     let seconds = |s: Option<f64>| s.map_or_else(|| "–".to_owned(), |s| format!("{s:.0}"));
     let share = 100.0 * f.caught;
     match f.median_s {

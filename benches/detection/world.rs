@@ -126,7 +126,7 @@ pub(crate) enum Outcome {
     Throttled,
     /// Nothing came in time.
     TimedOut,
-    /// The monitor's own network is gone, and its controls say so.
+    /// The monitor's own network is gone, and its connectivity checks say so.
     Offline,
 }
 

@@ -9,7 +9,7 @@ use super::{Exit, Globals, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch ack 42 --note \"calling the vendor\"")]
-pub(super) struct Args {
+pub(super) struct AckArgs {
     /// The number of the incident
     number: u64,
     /// Note, shown on the incident's page
@@ -27,7 +27,7 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &AckArgs) -> Exit {
     let daemon = Daemon::of(globals, &args.remote)?;
     let path = format!("/api/v1/incidents/{}/ack", args.number);
     let body = json!({"by": args.by, "note": args.note});

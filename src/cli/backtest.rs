@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 use serde_json::json;
 
 use super::point_in_time::point_in_time;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::{EX_CONFIG, Exit, Failure, Globals, daemon_client, trace_files};
 use crate::clock;
 use crate::config::{self, Environment, Settings};
@@ -23,7 +23,7 @@ const USUAL: &str = "30d";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch backtest --since 7d --rules stricter.toml")]
-pub(super) struct Args {
+pub(super) struct BacktestArgs {
     /// Start: a duration before now (30d), a date, or RFC 3339 [default: 30d, or all of a file]
     #[arg(long)]
     since: Option<String>,
@@ -48,11 +48,11 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &BacktestArgs) -> Exit {
     let now = clock::now();
     let zone = optional_config(globals)?.map_or(chrono_tz::UTC, |c| c.monitor.timezone);
     let moment = |text: &String| point_in_time(text, now, zone);
-    let window = Window {
+    let window = ReplayWindow {
         since: args.since.as_ref().map(moment).transpose()?,
         until: args.until.as_ref().map(moment).transpose()?,
     };
@@ -96,7 +96,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
                 ..SampleQuery::default()
             };
             daemon_client::flush(&config).await;
-            let mut progress = Progress::new("reading", (since, window.until.unwrap_or(now)));
+            let mut progress = ProgressLine::new("reading", (since, window.until.unwrap_or(now)));
             Store::open_read_only(&config.store.path)?.each_sample(query, |_, sample| {
                 progress.step(sample.started_at);
                 samples.push(&sample);
@@ -124,7 +124,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
 
 /// From when to when.
 #[derive(Clone, Copy)]
-struct Window {
+struct ReplayWindow {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
 }
@@ -149,9 +149,9 @@ fn optional_config(globals: &Globals) -> Result<Option<Settings>, Failure> {
 }
 
 fn samples_of(name: &str, config: Option<&Settings>) -> Samples {
-    // Without a configuration nothing is known of controls; what was attributed to this machine was so for a reason.
-    let controls = config.is_none_or(|c| !c.connectivity_checks.is_empty());
-    Samples::new(name, config.map_or(&[], |c| &c.endpoints), controls)
+    // Without a configuration nothing is known of connectivity checks; what was attributed to this machine was so for a reason.
+    let has_checks = config.is_none_or(|c| !c.connectivity_checks.is_empty());
+    Samples::new(name, config.map_or(&[], |c| &c.endpoints), has_checks)
 }
 
 /// What was said under the current rules, and then under each of the given ones.
@@ -210,7 +210,7 @@ impl Candidates {
 fn replay_traces(
     path: &Path,
     rules: &[DetectionPolicy],
-    window: Window,
+    window: ReplayWindow,
 ) -> Result<Replays, Failure> {
     if window.since.is_some() || window.until.is_some() {
         eprintln!("llmwatch: a trace is replayed completely; --since and --until are for samples");
@@ -237,7 +237,7 @@ fn replay_samples(mut samples: Samples, rules: &[DetectionPolicy]) -> Result<Rep
     Ok(replays)
 }
 
-fn read_file(path: &Path, mut samples: Samples, window: Window) -> Result<Samples, Failure> {
+fn read_file(path: &Path, mut samples: Samples, window: ReplayWindow) -> Result<Samples, Failure> {
     let failed = |source| ReplayError::Read {
         path: path.to_owned(),
         source,

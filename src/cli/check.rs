@@ -14,7 +14,7 @@ use crate::store::postgres::{SharedError, SharedStore};
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
 )]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     /// Do not touch the network (the default)
     #[arg(long, conflicts_with = "online")]
     offline: bool,
@@ -32,7 +32,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &CheckArgs) -> Exit {
     if let Some(key) = &args.explain {
         return explain(globals, key, args.json);
     }
@@ -52,7 +52,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         return Ok(0);
     }
     let reached = check_shared_store(&config).await?;
-    let probes = super::probe::Args::for_all(args.json);
+    let probes = super::probe::ProbeArgs::for_all(args.json);
     let worst = super::probe::run(globals, &probes).await?;
     let sender = Sender::new(&config)?;
     let mut reachable = true;

@@ -32,7 +32,7 @@ fault = "openai_503"
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch demo --for 10m --listen 127.0.0.1:8686")]
-pub(super) struct Args {
+pub(super) struct DemoArgs {
     /// Time limit; when given, the page stays up until then
     #[arg(long = "for", value_name = "DURATION")]
     limit: Option<String>,
@@ -44,7 +44,7 @@ pub(super) struct Args {
     listen: SocketAddr,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &DemoArgs) -> Exit {
     let given = match &args.limit {
         Some(text) => Some(duration(text).map_err(|why| anyhow::anyhow!("`--for {text}`: {why}"))?),
         None => None,
@@ -53,7 +53,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     globals.install_log(None);
     let level = globals.level.unwrap_or(tracing::Level::ERROR);
     log::set_level(level);
-    let progress = Progress {
+    let progress = DemoProgress {
         began: Instant::now(),
     };
     let stage = Stage::build(args.listen).await?;
@@ -138,7 +138,7 @@ impl Stage {
         })
     }
 
-    async fn play(mut self, progress: &Progress, save: Option<&Path>) -> anyhow::Result<()> {
+    async fn play(mut self, progress: &DemoProgress, save: Option<&Path>) -> anyhow::Result<()> {
         progress.print("two vendors are up: `openai-chat` and the same model at `azure-chat`, probed every second");
         if let Some(page) = self.config.process.listen {
             progress.print(&format!("the page is at http://{page}/"));
@@ -264,11 +264,11 @@ impl Drop for Scratch {
 }
 
 /// Prints each line with the seconds since the demo began.
-struct Progress {
+struct DemoProgress {
     began: Instant,
 }
 
-impl Progress {
+impl DemoProgress {
     fn print(&self, line: &str) {
         print(&format!(
             "{:6.1} s  {line}",
@@ -277,7 +277,7 @@ impl Progress {
     }
 }
 
-fn expect_type(hook: &Request, wanted: &str, progress: &Progress) -> anyhow::Result<()> {
+fn expect_type(hook: &Request, wanted: &str, progress: &DemoProgress) -> anyhow::Result<()> {
     let body: Value =
         serde_json::from_slice(&hook.body).context("the webhook's body is not JSON")?;
     if body["type"] != wanted {

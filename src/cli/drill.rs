@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(300);
 #[command(
     after_help = "Examples:\n  llmwatch drill\n  llmwatch drill oncall\n  llmwatch drill --route chat"
 )]
-pub(super) struct Args {
+pub(super) struct DrillArgs {
     /// Channels to drill [default: those of `[drill]`, else all]
     channels: Vec<String>,
     /// Mark the first choice of this group down for a minute, for `route` and agent checks only
@@ -39,7 +39,7 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &DrillArgs) -> Exit {
     let daemon = Daemon::of(globals, &args.remote)?;
     if let Some(id) = &args.confirm {
         return confirm(&daemon, args, id).await;
@@ -74,7 +74,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     Ok(u8::from(!all_accepted))
 }
 
-async fn confirm(daemon: &Daemon, args: &Args, id: &str) -> Exit {
+async fn confirm(daemon: &Daemon, args: &DrillArgs, id: &str) -> Exit {
     let path = format!("/api/v1/drills/{id}/confirm");
     let body = json!({"by": args.by});
     let message = daemon.call(Method::POST, &path, Some(body)).await?;
@@ -87,7 +87,7 @@ async fn confirm(daemon: &Daemon, args: &Args, id: &str) -> Exit {
     Ok(0)
 }
 
-async fn drill_route(daemon: &Daemon, args: &Args, group: &str) -> Result<(), Failure> {
+async fn drill_route(daemon: &Daemon, args: &DrillArgs, group: &str) -> Result<(), Failure> {
     let body = json!({"group": group});
     let drill = daemon
         .call(Method::POST, "/api/v1/drills/route", Some(body))

@@ -14,7 +14,7 @@ use llmwatch_core::model::Sample;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch export --since 24h --format csv > samples.csv")]
-pub(super) struct Args {
+pub(super) struct ExportArgs {
     /// Start: a duration before now (24h), a date, or RFC 3339 [default: everything]
     #[arg(long)]
     since: Option<String>,
@@ -23,20 +23,20 @@ pub(super) struct Args {
     until: Option<String>,
     /// Output format
     #[arg(long, value_enum, default_value = "jsonl")]
-    format: Format,
+    format: ExportFormat,
     /// Same as --format jsonl
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
+enum ExportFormat {
     Jsonl,
     Csv,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Stop {
+enum ExportStop {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot write: {0}")]
@@ -45,7 +45,7 @@ enum Stop {
     Json(#[from] serde_json::Error),
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &ExportArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let now = clock::now();
     let zone = config.monitor.timezone;
@@ -58,25 +58,27 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let csv = args.format == Format::Csv && !args.json;
+    let csv = args.format == ExportFormat::Csv && !args.json;
     let mut head = csv;
     let written = store.each_sample(query, |_, sample| {
         if csv {
             write_csv(&mut out, &sample, std::mem::take(&mut head))
         } else {
             serde_json::to_writer(&mut out, &sample)?;
-            out.write_all(b"\n").map_err(Stop::from)
+            out.write_all(b"\n").map_err(ExportStop::from)
         }
     });
-    match written.and_then(|()| out.flush().map_err(Stop::from)) {
+    match written.and_then(|()| out.flush().map_err(ExportStop::from)) {
         // `export | head` has read enough.
-        Err(Stop::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
-        Err(Stop::Json(error)) if error.io_error_kind() == Some(ErrorKind::BrokenPipe) => Ok(0),
+        Err(ExportStop::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+        Err(ExportStop::Json(error)) if error.io_error_kind() == Some(ErrorKind::BrokenPipe) => {
+            Ok(0)
+        }
         other => other.map(|()| 0).map_err(Failure::from),
     }
 }
 
-fn write_csv(out: &mut impl Write, sample: &Sample, head: bool) -> Result<(), Stop> {
+fn write_csv(out: &mut impl Write, sample: &Sample, head: bool) -> Result<(), ExportStop> {
     let Value::Object(fields) = serde_json::to_value(sample)? else {
         return Ok(());
     };

@@ -9,7 +9,7 @@ use llmwatch_core::text;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch incidents 42")]
-pub(super) struct Args {
+pub(super) struct IncidentsArgs {
     /// Number or id of an incident
     id: Option<String>,
     /// Only what was seen from this location
@@ -20,7 +20,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &IncidentsArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     daemon_client::flush(&config).await;
     let store = Store::open_read_only(&config.store.path)?;

@@ -30,7 +30,6 @@ mod status;
 mod store;
 mod test_alert;
 pub mod trace_files;
-mod watch;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -84,7 +83,7 @@ struct Cli {
         value_name = "FORMAT",
         help_heading = "Global options"
     )]
-    log_format: Option<Format>,
+    log_format: Option<LogFormatArg>,
     /// Minimum log level (overrides `[log] level`): error, warn, info, debug or trace
     #[arg(
         long,
@@ -98,7 +97,7 @@ struct Cli {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+enum LogFormatArg {
     Auto,
     Json,
     Pretty,
@@ -108,47 +107,47 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     /// Run the daemon in the foreground
-    Run(run::Args),
+    Run(run::RunArgs),
     /// Write a configuration from what is found on this machine
-    Init(init::Args),
+    Init(init::InitArgs),
     /// Validate the configuration and print the plan: endpoints, requests, tokens and cost per day
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Probe endpoints once, now, without the daemon
-    Probe(probe::Args),
+    Probe(probe::ProbeArgs),
     /// Show current status (from the daemon, else the database)
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// List incidents, or show one with its timeline and evidence
-    Incidents(incidents::Args),
+    Incidents(incidents::IncidentsArgs),
     /// List, retry or drop undelivered notifications
-    Outbox(outbox::Args),
+    Outbox(outbox::OutboxArgs),
     /// Create, list or expire silences
-    Silence(silence::Args),
+    Silence(silence::SilenceArgs),
     /// Acknowledge an incident (stops reminders)
-    Ack(ack::Args),
+    Ack(ack::AckArgs),
     /// Add a note to an incident, for the page and the next message
-    Note(note::Args),
+    Note(note::NoteArgs),
     /// Have the daemon reload its configuration; fails when the daemon rejects it
-    Reload(reload::Args),
+    Reload(reload::ReloadArgs),
     /// The endpoint to use now
-    Route(route::Args),
+    Route(route::RouteArgs),
     /// Availability report for a period: faults, latency, incidents, SLO and cost
-    Report(report::Args),
+    Report(report::ReportArgs),
     /// Send a clearly marked test notification through each channel
-    TestAlert(test_alert::Args),
+    TestAlert(test_alert::TestAlertArgs),
     /// Rehearse the alarm, or the switch to another endpoint
-    Drill(drill::Args),
+    Drill(drill::DrillArgs),
     /// Export recorded samples to stdout
-    Export(export::Args),
+    Export(export::ExportArgs),
     /// Replay recorded samples through the detector, with the current or other settings
-    Backtest(backtest::Args),
+    Backtest(backtest::BacktestArgs),
     /// Run the fault-injecting provider
-    Simulate(simulate::Args),
+    Simulate(simulate::SimulateArgs),
     /// Run a self-contained demo: no account, no network
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Check, repair or back up the database
-    Store(store::Args),
+    Store(store::StoreArgs),
     /// Print the JSON Schema of monitor.toml
-    Schema(schema::Args),
+    Schema(schema::SchemaArgs),
     /// Print shell completions
     Completions(manual::CompletionsArgs),
     /// Print the man page
@@ -273,7 +272,7 @@ type Exit = Result<u8, Failure>;
 /// Options that every subcommand takes.
 struct Globals {
     config: Option<PathBuf>,
-    format: Option<Format>,
+    format: Option<LogFormatArg>,
     level: Option<tracing::Level>,
 }
 
@@ -325,7 +324,7 @@ impl Globals {
     /// Whether the log is written for programs even on a terminal.
     fn is_for_machines(&self, configured: LogFormat) -> bool {
         match self.format {
-            Some(format) => matches!(format, Format::Json | Format::Journald),
+            Some(format) => matches!(format, LogFormatArg::Json | LogFormatArg::Journald),
             None => matches!(configured, LogFormat::Json | LogFormat::Journald),
         }
     }
@@ -333,10 +332,10 @@ impl Globals {
     /// Installs the log, as the configuration and the command line say.
     fn install_log(&self, config: Option<&config::Log>) {
         let format = match self.format {
-            Some(Format::Json) => LogFormat::Json,
-            Some(Format::Pretty) => LogFormat::Pretty,
-            Some(Format::Journald) => LogFormat::Journald,
-            Some(Format::Auto) => LogFormat::Auto,
+            Some(LogFormatArg::Json) => LogFormat::Json,
+            Some(LogFormatArg::Pretty) => LogFormat::Pretty,
+            Some(LogFormatArg::Journald) => LogFormat::Journald,
+            Some(LogFormatArg::Auto) => LogFormat::Auto,
             None => config.map_or(LogFormat::Auto, |c| c.format),
         };
         let level = self

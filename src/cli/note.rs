@@ -8,7 +8,7 @@ use super::{Exit, Globals, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch note 42 \"the vendor has confirmed it\"")]
-pub(super) struct Args {
+pub(super) struct NoteArgs {
     /// The number of the incident
     number: u64,
     /// The note: one line
@@ -23,7 +23,7 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &NoteArgs) -> Exit {
     let daemon = Daemon::of(globals, &args.remote)?;
     let path = format!("/api/v1/incidents/{}/notes", args.number);
     let body = json!({"by": args.by, "text": args.text});

@@ -8,9 +8,9 @@ use crate::store::{OutboxRow, Store};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch outbox retry all")]
-pub(super) struct Args {
+pub(super) struct OutboxArgs {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<OutboxAction>,
     /// Include delivered and dropped notifications
     #[arg(long)]
     all: bool,
@@ -20,7 +20,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Action {
+enum OutboxAction {
     /// List pending and dead notifications (the default)
     #[command(after_help = "Example: llmwatch outbox list --json")]
     List,
@@ -40,11 +40,11 @@ enum Action {
     },
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &OutboxArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let shared = shared_store(&config)?;
     let (ids, word): (_, &str) = match &args.action {
-        None | Some(Action::List) => {
+        None | Some(OutboxAction::List) => {
             let rows = rows(&config, shared.as_ref(), args.all).await?;
             if args.json {
                 print(&serde_json::to_string_pretty(&rows)?);
@@ -55,8 +55,8 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
             }
             return Ok(0);
         }
-        Some(Action::Retry { ids }) => (ids, "retry"),
-        Some(Action::Drop { ids }) => (ids, "drop"),
+        Some(OutboxAction::Retry { ids }) => (ids, "retry"),
+        Some(OutboxAction::Drop { ids }) => (ids, "drop"),
     };
     let rows = rows(&config, shared.as_ref(), false).await?;
     let chosen = choose(&rows, ids)?;
@@ -172,7 +172,7 @@ fn listing(rows: &[OutboxRow]) -> String {
         vec![
             r.id.to_string(),
             r.channel.clone(),
-            r.r#type.clone(),
+            r.kind.clone(),
             r.state.clone(),
             r.decided_at.to_string(),
             r.attempts.to_string(),

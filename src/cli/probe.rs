@@ -14,7 +14,7 @@ use llmwatch_core::model::{Attribution, Endpoint, Fault, Outcome, Sample, Status
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch probe openai-chat --count 3")]
-pub(super) struct Args {
+pub(super) struct ProbeArgs {
     /// Endpoints to probe [default: all]
     names: Vec<String>,
     /// Number of probes per endpoint, one after the other
@@ -28,7 +28,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-impl Args {
+impl ProbeArgs {
     pub(super) fn for_all(json: bool) -> Self {
         Self {
             names: Vec::new(),
@@ -39,7 +39,7 @@ impl Args {
     }
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &ProbeArgs) -> Exit {
     let done = probe(globals, args).await;
     if let Err(failure) = &done
         && args.nagios
@@ -54,7 +54,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     done
 }
 
-async fn probe(globals: &Globals, args: &Args) -> Exit {
+async fn probe(globals: &Globals, args: &ProbeArgs) -> Exit {
     let config = globals.load().map_err(|f| f.with(UNKNOWN))?;
     let mut chosen: Vec<Arc<Endpoint>> = Vec::new();
     for name in &args.names {
@@ -107,14 +107,14 @@ pub(super) async fn samples(
     count: u32,
 ) -> Result<Vec<Vec<Sample>>, Failure> {
     let prober = Arc::new(Prober::new(config)?);
-    let controls = Arc::new(ConnectivityChecks::new(
+    let checks = Arc::new(ConnectivityChecks::new(
         &config.connectivity_checks,
         &config.endpoints,
     ));
     let redactor = Redactor::new(config);
     let mut tasks = JoinSet::new();
     for (place, endpoint) in endpoints.iter().cloned().enumerate() {
-        let (prober, controls, count) = (prober.clone(), controls.clone(), count);
+        let (prober, checks, count) = (prober.clone(), checks.clone(), count);
         let redactor = redactor.clone();
         tasks.spawn(async move {
             let mut samples = Vec::new();
@@ -128,9 +128,9 @@ pub(super) async fn samples(
                 let mut sample = prober.probe(&endpoint, due).await;
                 redactor.clean_sample(&mut sample);
                 if let Some(fault) = sample.fault {
-                    let asked = controls.ask_about(&endpoint, fault).await;
+                    let asked = checks.ask_about(&endpoint, fault).await;
                     let context = Context {
-                        controls: asked,
+                        connectivity: asked,
                         ..Context::default()
                     };
                     sample.attribution = Some(attribute(fault, context));

@@ -10,7 +10,7 @@ const WIDTH: usize = 30;
 const EVERY: u64 = 2000;
 
 /// How far work on the samples of a span of time is.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     what: &'static str,
     span: (Timestamp, Timestamp),
     steps: u64,
@@ -18,7 +18,7 @@ pub(super) struct Progress {
     is_drawn: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// For `what`, which goes through the samples of `span` in the order of time.
     pub(super) fn new(what: &'static str, span: (Timestamp, Timestamp)) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.is_drawn {
             drop(write!(std::io::stderr(), "\r\x1b[K"));

@@ -10,9 +10,9 @@ const REJECTED: u8 = 78;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch -c /etc/llmwatch/monitor.toml reload")]
-pub(super) struct Args {}
+pub(super) struct ReloadArgs {}
 
-pub(super) async fn run(globals: &Globals, _: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, _: &ReloadArgs) -> Exit {
     let daemon = Daemon::of(globals, &Remote::default())?;
     let response = daemon
         .send(|client, base| client.request(Method::POST, format!("{base}/api/v1/reload")))

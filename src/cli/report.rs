@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::point_in_time::point_in_time;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::{EX_USAGE, Exit, Failure, Globals, daemon_client, print};
 use crate::clock;
 use crate::config::Config;
@@ -24,7 +24,7 @@ const TODAY: Duration = Duration::from_hours(24);
 #[command(
     after_help = "Examples:\n  llmwatch report --month 2026-10 --format html > october.html\n  llmwatch report --sla 99.9 --month 2026-10"
 )]
-pub(super) struct Args {
+pub(super) struct ReportArgs {
     /// Start: a duration before now (30d), a date, or RFC 3339
     #[arg(long, default_value = "30d", value_name = "WHEN")]
     since: String,
@@ -36,7 +36,7 @@ pub(super) struct Args {
     month: Option<String>,
     /// Output format
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: ReportFormat,
     /// Say whether a commitment to this availability, in percent, was missed
     #[arg(long, value_name = "PERCENT", value_parser = objective)]
     sla: Option<f64>,
@@ -52,7 +52,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum ReportFormat {
     Text,
     Json,
     Csv,
@@ -60,7 +60,7 @@ enum Format {
     Html,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &ReportArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let (zone, now) = (config.monitor.timezone, clock::now());
     let usage = |text: String| Failure {
@@ -104,7 +104,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
         report = report.with_sla(objective, &locale);
     }
     let failover = if args.failover {
-        let mut progress = Progress::new("replaying", span);
+        let mut progress = ProgressLine::new("replaying", span);
         replay(
             &store,
             &config,
@@ -116,20 +116,24 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     } else {
         Vec::new()
     };
-    let format = if args.json { Format::Json } else { args.format };
+    let format = if args.json {
+        ReportFormat::Json
+    } else {
+        args.format
+    };
     report.parts.extend(failover_part(&failover, &locale));
     let text = match format {
-        Format::Text => report.text(&locale),
-        Format::Json => {
+        ReportFormat::Text => report.text(&locale),
+        ReportFormat::Json => {
             let mut json = serde_json::to_value(&report)?;
             if args.failover {
                 json["failover"] = serde_json::to_value(&failover)?;
             }
             serde_json::to_string_pretty(&json)?
         }
-        Format::Csv => report.csv(),
-        Format::Md => report.markdown(&locale),
-        Format::Html => report.html(&locale, &charts(&store, &config, span, location)?),
+        ReportFormat::Csv => report.csv(),
+        ReportFormat::Md => report.markdown(&locale),
+        ReportFormat::Html => report.html(&locale, &charts(&store, &config, span, location)?),
     };
     print(text.trim_end());
     Ok(0)

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 #[command(
     after_help = "Examples:\n  llmwatch route chat\n  llmwatch route chat --watch --write /run/llm-endpoint --exec /usr/local/bin/reload-proxy"
 )]
-pub(super) struct Args {
+pub(super) struct RouteArgs {
     /// The group to choose from; all endpoints of LLM APIs if not given
     group: Option<String>,
     /// As this location sees the endpoints
@@ -53,7 +53,7 @@ struct Choice {
     etag: Option<String>,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &RouteArgs) -> Exit {
     let daemon = Daemon::of(globals, &args.remote)?;
     if args.watch {
         return tokio::select! {
@@ -69,7 +69,7 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
 }
 
 /// Follows the choice; a daemon that goes away is waited for, and nothing changes meanwhile.
-async fn watch(daemon: &Daemon, args: &Args) -> Failure {
+async fn watch(daemon: &Daemon, args: &RouteArgs) -> Failure {
     let mut etag = None;
     let mut has_answered = false;
     loop {
@@ -93,7 +93,11 @@ async fn watch(daemon: &Daemon, args: &Args) -> Failure {
 }
 
 /// The choice; `None` if it is still that of `known`.
-async fn ask(daemon: &Daemon, args: &Args, known: Option<&str>) -> Result<Option<Choice>, Failure> {
+async fn ask(
+    daemon: &Daemon,
+    args: &RouteArgs,
+    known: Option<&str>,
+) -> Result<Option<Choice>, Failure> {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     if let Some(group) = &args.group {
         query.append_pair("group", group);
@@ -134,7 +138,7 @@ async fn ask(daemon: &Daemon, args: &Args, known: Option<&str>) -> Result<Option
 
 /// Prints the choice, writes it and runs the program. Where no endpoint is healthy the file stays as it is: the last choice
 /// is better than none.
-async fn act(args: &Args, choice: &Choice) -> Result<(), Failure> {
+async fn act(args: &RouteArgs, choice: &Choice) -> Result<(), Failure> {
     if args.json {
         print(choice.json.trim_end());
     }

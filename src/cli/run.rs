@@ -15,9 +15,9 @@ use llmwatch_core::message::values::Locale;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch -c monitor.toml run")]
-pub(super) struct Args {}
+pub(super) struct RunArgs {}
 
-pub(super) async fn run(globals: &Globals, _: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, _: &RunArgs) -> Exit {
     let end = serve(globals).await;
     if let Err(failure) = &end {
         // What `systemctl status` shows from then on, beside the exit status.

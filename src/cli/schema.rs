@@ -23,19 +23,19 @@ type Tables = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch schema > monitor.schema.json")]
-pub(super) struct Args {
+pub(super) struct SchemaArgs {
     /// Output format: the JSON Schema, or the configuration reference as Markdown
     #[arg(long, value_enum, default_value = "json")]
-    format: Format,
+    format: SchemaFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum SchemaFormat {
     Json,
     Markdown,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &SchemaArgs) -> Exit {
     let surroundings = Environment {
         hostname: "here".to_owned(),
         ..Environment::default()
@@ -51,8 +51,8 @@ pub(super) fn run(args: &Args) -> Exit {
         }
     }
     match args.format {
-        Format::Json => print(&serde_json::to_string_pretty(&schema(&tables))?),
-        Format::Markdown => print(reference(&tables).trim_end()),
+        SchemaFormat::Json => print(&serde_json::to_string_pretty(&schema(&tables))?),
+        SchemaFormat::Markdown => print(reference(&tables).trim_end()),
     }
     Ok(0)
 }

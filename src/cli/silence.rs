@@ -9,7 +9,7 @@ use llmwatch_core::model::Silence;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch silence --for 2h --endpoint openai-chat")]
-pub(super) struct Args {
+pub(super) struct SilenceArgs {
     /// Duration of a new silence, such as `2h`; without it, active silences are listed
     #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
     length: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &SilenceArgs) -> Exit {
     let daemon = Daemon::of(globals, &args.remote)?;
     if let Some(id) = &args.end {
         let path = format!("/api/v1/silences/{id}");

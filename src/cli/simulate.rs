@@ -14,7 +14,7 @@ use llmwatch_simulator::{self, MailSink, Scenario, WebhookSink};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch simulate --scenario scenarios/outage.toml")]
-pub(super) struct Args {
+pub(super) struct SimulateArgs {
     /// Scenario file with the faults to inject [default: none, always healthy]
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub(super) struct Args {
 /// The most bytes of a scenario.
 const MAX_SCENARIO: u64 = 1 << 20;
 
-pub(super) async fn run(_: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(_: &Globals, args: &SimulateArgs) -> Exit {
     let scenario = match &args.scenario {
         None => Scenario::healthy(),
         Some(path) => {

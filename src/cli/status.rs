@@ -1,5 +1,7 @@
 //! `llmwatch status`: what is true now, from the running daemon, else from the store.
 
+mod watch;
+
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -9,13 +11,14 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use super::{
-    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table, watch,
+    Exit, Globals, READER_GONE, UNKNOWN, UNWRITTEN, colour, paint, plugin_code, print, table,
 };
 use crate::clock;
 use crate::config::Settings;
 use crate::daemon::pipeline;
 use crate::store::Store;
 use llmwatch_core::locations::view_from;
+use llmwatch_core::message::headline::headline;
 use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
 use llmwatch_core::model::{AlertState, ChannelStats, Drills, EndpointView, Snapshot, Status};
@@ -29,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch status --watch")]
-pub(super) struct Args {
+pub(super) struct StatusArgs {
     /// Follow the status: on a terminal a view that is quit with q, else a new table after each change
     #[arg(long)]
     watch: bool,
@@ -41,7 +44,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &StatusArgs) -> Exit {
     let config = globals
         .load_without_secrets()
         .map_err(|f| f.with(UNKNOWN))?;
@@ -219,7 +222,7 @@ pub(super) fn word(endpoint: &EndpointView, locale: &Locale) -> &'static str {
 
 /// Why an endpoint is not operational, the cause first: "server error (http.5xx) since 09:12 UTC".
 pub(super) fn reason(endpoint: &EndpointView, snapshot: &Snapshot, locale: &Locale) -> String {
-    if let Some(counts) = endpoint.pending(locale) {
+    if let Some(counts) = llmwatch_core::message::headline::pending(endpoint, locale) {
         return counts;
     }
     let open = snapshot.incidents.iter();
@@ -277,7 +280,10 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
         None => line.to_owned(),
     };
     let lines: Vec<_> = table(&rows).lines().map(fits).collect();
-    let head = paint(&snapshot.headline(clock::now()), colour(snapshot.overall()));
+    let head = paint(
+        &headline(snapshot, clock::now()),
+        colour(snapshot.overall()),
+    );
     format!(
         "{head}\n{}{}{}",
         lines.join("\n"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::{EX_CONFIG, EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::{PostgresUrl, Settings};
@@ -15,7 +15,7 @@ use llmwatch_core::model::{Incident, Sample, Secret};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch store backup /var/backups/llmwatch.db")]
-pub(super) struct Args {
+pub(super) struct StoreArgs {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -57,7 +57,7 @@ enum Verb {
     },
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &StoreArgs) -> Exit {
     let config = globals.load_without_secrets()?;
     let path = &config.store.path;
     match &args.verb {
@@ -145,12 +145,12 @@ fn check(path: &Path, json: bool) -> Exit {
 const COPY_BATCH: usize = 1000;
 
 /// Ends reading after a batch.
-enum Stop {
+enum CopyStop {
     Full,
     Store(StoreError),
 }
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for CopyStop {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -194,7 +194,7 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
         eprintln!("continuing after sample {after}");
     }
     let mut copied = 0;
-    let mut progress = Progress::new("copying", (first.started_at, clock::now()));
+    let mut progress = ProgressLine::new("copying", (first.started_at, clock::now()));
     loop {
         let (batch, last) = next_batch(&store, after, COPY_BATCH).await?;
         if batch.is_empty() {
@@ -251,15 +251,15 @@ async fn next_batch(
         };
         let ended = store.each_sample(query, |seq, sample| {
             if batch.len() >= most {
-                return Err(Stop::Full);
+                return Err(CopyStop::Full);
             }
             last = seq;
             batch.push(sample);
             Ok(())
         });
         match ended {
-            Err(Stop::Store(error)) => Err(error),
-            Err(Stop::Full) | Ok(()) => Ok((batch, last)),
+            Err(CopyStop::Store(error)) => Err(error),
+            Err(CopyStop::Full) | Ok(()) => Ok((batch, last)),
         }
     });
     read.await
@@ -271,14 +271,14 @@ async fn checksum(store: &Store, until: i64) -> Result<Checksum, StoreError> {
         let mut sum = Checksum::default();
         let ended = store.each_sample(SampleQuery::default(), |seq, sample| {
             if seq > until {
-                return Err(Stop::Full);
+                return Err(CopyStop::Full);
             }
             sum.add(&sample);
             Ok(())
         });
         match ended {
-            Err(Stop::Store(error)) => Err(error),
-            Err(Stop::Full) | Ok(()) => Ok(sum),
+            Err(CopyStop::Store(error)) => Err(error),
+            Err(CopyStop::Full) | Ok(()) => Ok(sum),
         }
     });
     read.await

@@ -10,11 +10,11 @@ use crate::clock;
 use crate::config::Channel;
 use crate::notify::{Attempt, Progress, Sender};
 use llmwatch_core::message::test_notice::specimen;
-use llmwatch_core::model::{Notice, NoticeType};
+use llmwatch_core::model::{Notice, NoticeKind};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch test-alert email --reason opened --reason resolved")]
-pub(super) struct Args {
+pub(super) struct TestAlertArgs {
     /// Channels to test [default: all]
     channels: Vec<String>,
     /// Kind of notification to imitate: test, opened, updated, escalated, resolved, reminder, offline, …;
@@ -31,19 +31,19 @@ pub(super) struct Args {
 
 /// One `--reason`.
 #[derive(Debug, Clone)]
-struct Reasons(Vec<NoticeType>);
+struct Reasons(Vec<NoticeKind>);
 
 fn reasons(word: &str) -> Result<Reasons, String> {
-    let named = |t: &&NoticeType| ["all", t.reason(), t.as_str(), t.filter_word()].contains(&word);
-    let found: Vec<_> = NoticeType::ALL.iter().filter(named).copied().collect();
+    let named = |t: &&NoticeKind| ["all", t.reason(), t.as_str(), t.filter_word()].contains(&word);
+    let found: Vec<_> = NoticeKind::ALL.iter().filter(named).copied().collect();
     if found.is_empty() {
-        let known: Vec<_> = NoticeType::ALL.iter().map(|t| t.reason()).collect();
+        let known: Vec<_> = NoticeKind::ALL.iter().map(|t| t.reason()).collect();
         return Err(format!("expected one of: all, {}", known.join(", ")));
     }
     Ok(Reasons(found))
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &TestAlertArgs) -> Exit {
     let config = globals.load_whole()?;
     if config.channels.is_empty() {
         let text =
@@ -70,9 +70,9 @@ pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
     let mut all_delivered = true;
     for channel in chosen {
         let mut thread = None;
-        for r#type in args.reasons.iter().flat_map(|r| &r.0) {
+        for kind in args.reasons.iter().flat_map(|r| &r.0) {
             let now = clock::now();
-            let mut notice = specimen(*r#type, Uuid::now_v7(), &config.monitor.location, url, now);
+            let mut notice = specimen(*kind, Uuid::now_v7(), &config.monitor.location, url, now);
             if notice.incident.is_some() {
                 notice.thread = thread;
                 thread.get_or_insert(notice.id);
@@ -117,7 +117,7 @@ fn write(
             '_'
         }
     };
-    let name: String = format!("{}-{}", channel.name, notice.r#type.reason())
+    let name: String = format!("{}-{}", channel.name, notice.kind.reason())
         .chars()
         .map(plain)
         .collect();
@@ -131,11 +131,16 @@ fn write(
     Ok(paths)
 }
 
-fn report(args: &Args, channel: &Channel, notice: &Notice, outcome: &Result<Vec<PathBuf>, String>) {
+fn report(
+    args: &TestAlertArgs,
+    channel: &Channel,
+    notice: &Notice,
+    outcome: &Result<Vec<PathBuf>, String>,
+) {
     let error = outcome.as_ref().err();
     if args.json {
         let mut line = serde_json::json!({
-            "channel": channel.name, "type": notice.r#type, "delivered": args.preview.is_none() && error.is_none(),
+            "channel": channel.name, "type": notice.kind, "delivered": args.preview.is_none() && error.is_none(),
             "notification": notice.id, "error": error,
         });
         if let (Some(_), Ok(paths)) = (&args.preview, outcome) {
@@ -144,9 +149,9 @@ fn report(args: &Args, channel: &Channel, notice: &Notice, outcome: &Result<Vec<
         print(&line.to_string());
         return;
     }
-    let what = match notice.r#type {
-        NoticeType::Test => channel.name.clone(),
-        r#type => format!("{} ({})", channel.name, r#type.reason()),
+    let what = match notice.kind {
+        NoticeKind::Test => channel.name.clone(),
+        kind => format!("{} ({})", channel.name, kind.reason()),
     };
     match (outcome, &args.preview) {
         (Ok(paths), Some(_)) => {

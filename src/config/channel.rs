@@ -6,6 +6,7 @@ use url::Url;
 
 use super::diagnostic::echo;
 use super::endpoint::checked_name;
+use super::percent::percent_decoded;
 use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
 use llmwatch_core::model::{Attribution, Provider, Secret, Status};
@@ -262,9 +263,9 @@ fn hello(value: &Value<'_>) -> Option<String> {
 }
 
 /// What is wrong with a mail server's URL, and what to do; neither ever holds the URL.
-type SmtpError = (&'static str, &'static str);
+type SmtpUrlError = (&'static str, &'static str);
 
-fn smtp(url: &Secret) -> Result<Smtp, SmtpError> {
+fn smtp(url: &Secret) -> Result<Smtp, SmtpUrlError> {
     const FORM: &str = "write `smtps://user:${PASSWORD}@host`, `smtp://user:${PASSWORD}@host:587` or `smtp://127.0.0.1:25`; \
                         percent-encode special characters of the password";
     let url =
@@ -332,27 +333,11 @@ fn smtp(url: &Secret) -> Result<Smtp, SmtpError> {
     })
 }
 
-pub(super) fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            let code = std::str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(code, 16).ok()?);
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(url: &str) -> Result<Smtp, SmtpError> {
+    fn read(url: &str) -> Result<Smtp, SmtpUrlError> {
         smtp(&Secret::new(url))
     }
 

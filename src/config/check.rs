@@ -9,15 +9,16 @@ use chrono_tz::Tz;
 use croner::parser::CronParser;
 use url::Url;
 
-use super::diagnostic::{Diagnostic, echo, nearest};
-use super::endpoint::{self, Read};
-use super::raw::{Sink, Table, UNKNOWN_URL, Value};
+use super::diagnostic::{Diagnostic, echo};
+use super::endpoint::{self, CheckedEndpoint};
+use super::raw::{Sink, Table, UNKNOWN_URL, Value, reference};
 use super::source::{self, Sources};
 use super::{
     Agree, Budget, Channel, ChannelKind, Config, ConfigError, ConnectivityCheck, Drill,
-    Environment, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, PostgresUrl, Process,
-    Proxy, Public, Quorum, Report, ReportEvery, Route, Settings, Store, Web, Window, channel, feed,
-    lint, proxy, state_dir, units::minute_of_day, webhook,
+    Environment, Heartbeat, Log, LogFormat, Maintenance, Monitor, Otlp, PostgresUrl,
+    ProcessSettings, Proxy, Public, Quorum, ReportEvery, ReportSettings, RouteSettings, Settings,
+    StoreSettings, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
+    webhook,
 };
 use llmwatch_core::model::{Language, Provider, Secret};
 
@@ -141,13 +142,13 @@ fn include(
 }
 
 /// The keys of each table, as the reader asks for them.
-pub(super) type Asked = BTreeMap<String, BTreeSet<&'static str>>;
+pub(super) type KnownKeys = BTreeMap<String, BTreeSet<&'static str>>;
 
 /// Checks what the files say.
 pub(super) fn parse(
     sources: &Sources,
     surroundings: &Environment,
-) -> Result<(Settings, Asked), Vec<Diagnostic>> {
+) -> Result<(Settings, KnownKeys), Vec<Diagnostic>> {
     let sink = Sink::new(sources, surroundings);
     let (document, problems) = sources.merged()?;
     sink.diagnostics.borrow_mut().extend(problems);
@@ -174,7 +175,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     let defaults = root.table("defaults");
     let detection: Vec<_> = root.table("detection").into_iter().collect();
     let tables = root.tables("endpoint");
-    let mut reads: Vec<Read<'_>> = tables
+    let mut reads: Vec<CheckedEndpoint<'_>> = tables
         .iter()
         .filter_map(|t| endpoint::read(t, defaults.as_ref(), &detection))
         .collect();
@@ -250,7 +251,7 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
     }
 }
 
-fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
+fn read_monitor(root: &Table<'_>) -> (Monitor, ProcessSettings) {
     let sink = root.sink();
     let vars = &sink.surroundings.vars;
     let table = root.table("monitor");
@@ -292,7 +293,7 @@ fn read_monitor(root: &Table<'_>) -> (Monitor, Process) {
         proxy: proxy.unwrap_or(Proxy::None),
         probe: get("probe").and_then(|v| v.boolean()).unwrap_or(true),
     };
-    let process = Process {
+    let process = ProcessSettings {
         state_dir,
         listen,
         max_concurrent_probes: get("max_concurrent_probes")
@@ -339,7 +340,7 @@ fn read_log(root: &Table<'_>) -> Log {
     log
 }
 
-fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
+fn read_store(root: &Table<'_>, state_dir: &Path) -> StoreSettings {
     let table = root.table("store");
     let get = |key| table.as_ref().and_then(|t| t.get(key));
     let (path, shared) = match table.as_ref().map(read_store_url) {
@@ -354,7 +355,7 @@ fn read_store(root: &Table<'_>, state_dir: &Path) -> Store {
     };
     let keys = ["url", "url_file", "url_credential"];
     let mut places = keys.into_iter().filter_map(get);
-    let store = Store {
+    let store = StoreSettings {
         is_url_unknown: places.any(|place| place.is_granted()) && path.is_none(),
         path: path.unwrap_or_else(|| state_dir.join("llmwatch.db")),
         shared,
@@ -449,7 +450,10 @@ fn read_budget(root: &Table<'_>) -> Budget {
     budget
 }
 
-fn read_connectivity_checks(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<ConnectivityCheck> {
+fn read_connectivity_checks(
+    root: &Table<'_>,
+    reads: &[CheckedEndpoint<'_>],
+) -> Vec<ConnectivityCheck> {
     let tables = root.tables("connectivity_check");
     let mut checks = Vec::new();
     let mut enabled = true;
@@ -612,7 +616,7 @@ fn read_heartbeat(root: &Table<'_>) -> Option<Heartbeat> {
     })
 }
 
-fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Report> {
+fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<ReportSettings> {
     let table = root.table("report")?;
     let rhythms = [
         ("off", None),
@@ -640,7 +644,7 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
         .filter_map(|v| reference(v, "channel", &known))
         .collect();
     table.finish();
-    Some(Report {
+    Some(ReportSettings {
         every: every?,
         at: at?,
         to,
@@ -848,25 +852,25 @@ fn read_origins(table: &Table<'_>) -> Vec<String> {
     read
 }
 
-fn read_route(root: &Table<'_>) -> Route {
+fn read_route(root: &Table<'_>) -> RouteSettings {
     let Some(table) = root.table("route") else {
-        return Route::default();
+        return RouteSettings::default();
     };
     let help = "write an address and a port, such as `127.0.0.1:8687`";
     let listen = table.get("agent_listen");
-    let route = Route {
+    let route = RouteSettings {
         agent_listen: listen.and_then(|v| v.parse("address", help)),
         ramp: table
             .get("ramp")
             .and_then(|v| v.duration())
-            .unwrap_or(Route::default().ramp),
+            .unwrap_or(RouteSettings::default().ramp),
     };
     table.finish();
     route
 }
 
 /// Endpoints without a name get one from provider and model; two of one name are refused.
-fn name_endpoints(reads: &mut [Read<'_>]) {
+fn name_endpoints(reads: &mut [CheckedEndpoint<'_>]) {
     let mut taken: Vec<String> = Vec::new();
     for read in reads.iter().filter(|r| !r.endpoint.name.is_empty()) {
         if taken.contains(&read.endpoint.name) {
@@ -926,21 +930,7 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
     }
 }
 
-/// A name that must be one of `known`.
-pub(super) fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option<String> {
-    let name = value.string()?;
-    if known.contains(&name.as_str()) {
-        return Some(name);
-    }
-    let help = match nearest(&name, known.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None if known.is_empty() => format!("no {what} is configured"),
-        None => format!("configured: {}", known.join(", ")),
-    };
-    value.error(format!("unknown {what} {}", echo(&name)), help)
-}
-
-fn check_references(reads: &[Read<'_>], channels: &[(Table<'_>, Channel)]) {
+fn check_references(reads: &[CheckedEndpoint<'_>], channels: &[(Table<'_>, Channel)]) {
     let endpoints: Vec<_> = reads.iter().map(|r| r.endpoint.name.as_str()).collect();
     let groups: Vec<_> = reads
         .iter()

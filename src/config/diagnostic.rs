@@ -3,11 +3,7 @@
 //! All are shown at once. The line that is shown never reveals a secret: quoted text after a key that may hold one, and
 //! anything that looks like a key by itself, is replaced by stars.
 
-use std::fmt;
 use std::ops::Range;
-use std::path::Path;
-
-use super::source::Sources;
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,88 +14,6 @@ pub struct Diagnostic {
     pub span: Option<Range<usize>>,
     /// What to do.
     pub help: Option<String>,
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug)]
-pub struct ConfigError {
-    sources: Sources,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl ConfigError {
-    /// The problems of these files, in the order of the files, each once.
-    pub(crate) fn new(sources: Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
-        diagnostics.dedup();
-        Self {
-            sources,
-            diagnostics,
-        }
-    }
-
-    /// One problem of the entire file at `path`.
-    pub(crate) fn of_file(path: &Path, message: String, help: Option<String>) -> Self {
-        let diagnostic = Diagnostic {
-            message,
-            span: None,
-            help,
-        };
-        Self::new(Sources::unread(path), vec![diagnostic])
-    }
-
-    /// Problems of what the file at `path` configures, such as a key file that cannot be used.
-    pub(crate) fn of_parts(path: &Path, problems: Vec<String>) -> Self {
-        let diagnostic = |message| Diagnostic {
-            message,
-            span: None,
-            help: None,
-        };
-        let diagnostics = problems.into_iter().map(diagnostic).collect();
-        Self::new(Sources::unread(path), diagnostics)
-    }
-
-    /// The problems.
-    pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.diagnostics
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.diagnostics {
-            writeln!(f, "error: {}", diagnostic.message)?;
-            match &diagnostic.span {
-                None => writeln!(f, " --> {}", self.sources.path().display())?,
-                Some(span) => self.show(f, span)?,
-            }
-            if let Some(help) = &diagnostic.help {
-                writeln!(f, "  help: {help}")?;
-            }
-            writeln!(f)?;
-        }
-        let path = self.sources.path().display();
-        match self.diagnostics.len() {
-            1 => write!(f, "1 error in {path}"),
-            n => write!(f, "{n} errors in {path}"),
-        }
-    }
-}
-
-impl ConfigError {
-    fn show(&self, f: &mut fmt::Formatter<'_>, span: &Range<usize>) -> fmt::Result {
-        let place = self.sources.place(span);
-        let number = place.line;
-        let gutter = number.to_string().len();
-        let path = place.path.display();
-        writeln!(f, "{:gutter$}--> {path}:{number}:{}", "", place.column)?;
-        writeln!(f, "{:gutter$} |", "")?;
-        writeln!(f, "{number} | {}", masked(place.text))?;
-        let (before, carets) = (place.column - 1, "^".repeat(place.width));
-        writeln!(f, "{:gutter$} | {:before$}{carets}", "", "")
-    }
 }
 
 /// Parts of the names of keys whose values may be secret.
@@ -118,7 +32,7 @@ const SENSITIVE: [&str; 11] = [
 ];
 
 /// A line with stars in place of anything that may be secret; as long as the line itself.
-fn masked(line: &str) -> String {
+pub(super) fn masked(line: &str) -> String {
     let key = line
         .split('=')
         .next()

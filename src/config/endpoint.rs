@@ -15,8 +15,8 @@ use super::diagnostic::echo;
 use super::is_local;
 use super::raw::{Table, Value};
 use llmwatch_core::model::{
-    Api, ClientIdentity, Connection, DetectionPolicy, Endpoint, Entra, Expect, Price, Provider,
-    Secret, Sensitivity, SlowLimits, Timeouts,
+    Api, Aws, ClientIdentity, Connection, DetectionPolicy, Endpoint, Entra, Expect, Google, Price,
+    Provider, Secret, Sensitivity, SlowLimits, Timeouts,
 };
 use llmwatch_core::protocol::{answer_schema, catalog};
 
@@ -52,7 +52,7 @@ pub(super) struct Long {
 }
 
 /// A checked endpoint, with the place of its table for what can only be checked against the others.
-pub(super) struct Read<'a> {
+pub(super) struct CheckedEndpoint<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) enabled: bool,
     /// A second probe for the rate of tokens.
@@ -60,186 +60,22 @@ pub(super) struct Read<'a> {
     pub(super) table: Table<'a>,
 }
 
-/// Reads one `[[endpoint]]`. `None` when something essential is missing; the problems are in the sink.
+/// Reads one `[[endpoint]]` in three steps: what is written, each key by itself; the defaults of what is not; what only
+/// shows when everything is there. `None` when something essential is missing; the problems are in the sink.
 pub(super) fn read<'a>(
     own: &Table<'a>,
     defaults: Option<&Table<'a>>,
     detection: &[Table<'a>],
-) -> Option<Read<'a>> {
+) -> Option<CheckedEndpoint<'a>> {
     let layers = Layers([Some(own), defaults].into_iter().flatten().collect());
-    let enabled = layers
-        .get("enabled")
-        .and_then(|v| v.boolean())
-        .unwrap_or(true);
-    let name = own.get("name").and_then(|v| checked_name(&v));
-    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
-    let provider = layers.get("provider");
-    if provider.is_none() {
-        let names: Vec<_> = providers.iter().map(|(n, _)| *n).collect();
-        let help = format!("add `provider = …`: {}", names.join(", "));
-        own.sink().error(
-            Some(own.span.clone()),
-            "missing key `provider` in `[[endpoint]]`",
-            Some(help),
-        );
-    }
-    let provider = provider.and_then(|v| v.one_of(&providers));
-    // Everything else is read all the same, so that all its problems are shown at once.
-    let fallback = provider.unwrap_or(Provider::Http);
-    let apis: Vec<_> = Api::ALL.iter().map(|a| (a.as_str(), *a)).collect();
-    let api_value = layers.get("api");
-    let api = api_value
-        .as_ref()
-        .map_or(Some(catalog::default_api(fallback)), |v| v.one_of(&apis));
-    if let (Some(provider), Some(api), Some(value)) = (provider, api, &api_value)
-        && !catalog::apis(provider).contains(&api)
-    {
-        let known: Vec<_> = catalog::apis(provider).iter().map(|a| a.as_str()).collect();
-        let message = format!("provider `{provider}` has no api `{api}`");
-        own.sink().error(
-            Some(value.span.clone()),
-            message,
-            Some(format!("it has: {}", known.join(", "))),
-        );
-    }
-    let api_or = api.unwrap_or(catalog::default_api(fallback));
-
-    let base_url = layers.get("base_url").map(|v| checked_base_url(&v));
-    let given_model = layers.get("model").and_then(|v| v.string());
-    let deployment = layers.get("deployment").and_then(|v| v.string());
-    let model = given_model
-        .clone()
-        .or_else(|| deployment.clone())
-        .or_else(|| catalog::default_model(fallback, api_or).map(str::to_owned))
-        .filter(|_| !matches!(api_or, Api::Http | Api::Mcp));
-    let api_version = layers.get("api_version").and_then(|v| v.string());
-    let api_key = layered_secret(&layers);
-    let prompt = layers.get("prompt").and_then(|v| v.string());
-    let custom_body = layers.get("body").and_then(|v| v.string());
-    let builtin = prompt.is_none() && custom_body.is_none() && catalog::talks(api_or);
-    let expect = read_expect(&layers, builtin);
-    let headers = read_headers(&layers);
-    let written_url = base_url.clone().flatten();
-    let circumstances = cloud::Circumstances {
-        base_url: written_url.as_ref(),
-        is_authorized: api_key.is_some() || headers.iter().any(|(name, _)| authorizes(name)),
-        is_local: written_url.as_ref().is_some_and(is_local),
-    };
-    let (of_aws, of_google) = (layers.tables("aws"), layers.tables("google"));
-    let aws = (fallback == Provider::Bedrock)
-        .then(|| cloud::aws(own, &of_aws, circumstances))
-        .flatten();
-    let google = (fallback == Provider::Vertex)
-        .then(|| cloud::google(own, &of_google, circumstances))
-        .flatten();
-    refuse_others(&of_aws, provider, Provider::Bedrock);
-    refuse_others(&of_google, provider, Provider::Vertex);
-    let default_prompt = match &expect.tool {
-        Some(tool) => format!("Call the tool `{tool}` once. (probe {{nonce}})"),
-        None => catalog::prompt(api_or).to_owned(),
-    };
-    let timeouts = read_timeouts(&layers);
-    let mut endpoint = Endpoint {
-        name: name.unwrap_or_default(),
-        provider: fallback,
-        api: api_or,
-        base_url: base_url
-            .clone()
-            .flatten()
-            .or_else(|| catalog::base_url(fallback).and_then(|u| Url::parse(u).ok()))
-            .or_else(|| cloud::bedrock_url(&aws.as_ref()?.region))
-            .or_else(|| cloud::vertex_url(&google.as_ref()?.location))
-            .unwrap_or_else(placeholder_url),
-        deployment,
-        api_version: api_version
-            .or_else(|| catalog::default_api_version(fallback, api_or).map(str::to_owned)),
-        entra: read_entra(&layers),
-        aws,
-        google,
-        api_key,
-        headers,
-        group: layers.get("group").and_then(|v| v.string()),
-        interval: layers
-            .get("interval")
-            .and_then(|v| v.duration_of_at_least(SECOND))
-            .unwrap_or(Duration::from_mins(1)),
-        stream: layers
-            .get("stream")
-            .and_then(|v| v.boolean())
-            .unwrap_or(true),
-        prompt: prompt.unwrap_or(default_prompt),
-        max_tokens: layers
-            .get("max_tokens")
-            .and_then(|v| v.integer(1..=100_000))
-            .map_or_else(
-                || catalog::default_max_tokens(model.as_deref()),
-                |n| n as u32,
-            ),
-        reasoning_effort: match layers.get("reasoning_effort") {
-            Some(value) => value.string().filter(|effort| !effort.is_empty()),
-            None if matches!(fallback, Provider::OpenAi | Provider::AzureOpenAi) => model
-                .as_deref()
-                .and_then(catalog::default_effort)
-                .map(str::to_owned),
-            None => None,
-        },
-        service_tier: layers
-            .get("service_tier")
-            .and_then(|v| checked_service_tier(&v, fallback)),
-        client: read_client(&layers),
-        resolve: layers
-            .get("resolve")
-            .and_then(|v| checked_addresses(&v))
-            .unwrap_or_default(),
-        source_address: layers
-            .get("source_address")
-            .and_then(|v| v.parse("IP address", "write it as `192.0.2.1` or `2001:db8::1`")),
-        expect,
-        body: custom_body,
-        method: layers
-            .get("method")
-            .and_then(|v| checked_method(&v))
-            .unwrap_or_else(|| "GET".to_owned()),
-        path: layers
-            .get("path")
-            .and_then(|v| checked_path(&v))
-            .unwrap_or_default(),
-        expect_status: layers
-            .get("expect_status")
-            .and_then(|v| statuses(&v))
-            .unwrap_or_default(),
-        connection: layers
-            .get("connection")
-            .and_then(|v| v.one_of(&[("fresh", Connection::Fresh), ("reuse", Connection::Reuse)]))
-            .unwrap_or(Connection::Fresh),
-        timeouts,
-        slow: read_slow(&layers),
-        slo: layers
-            .get("slo")
-            .and_then(|v| v.number(0.0, 100.0))
-            .unwrap_or(99.9),
-        price: read_price(&layers).or_else(|| model.as_deref().and_then(catalog::price)),
-        depends_on: layers
-            .get("depends_on")
-            .and_then(|v| v.strings())
-            .unwrap_or_default(),
-        labels: read_labels(&layers),
-        detection: read_detection(&layers, detection),
-        expected_tokens: (0, 0),
-        model,
-    };
-    endpoint.expected_tokens = expected_tokens(&endpoint);
-    let long = read_long(&layers, &endpoint);
+    let written = WrittenEndpoint::read(own, &layers, detection);
     own.finish();
-    check_combinations(
-        own,
-        &layers,
-        provider?,
-        &endpoint,
-        base_url.is_some(),
-        given_model.is_some(),
-    );
-    Some(Read {
+    let (enabled, given) = (written.enabled, written.given);
+    let (provider, written_long) = (written.provider, written.long.clone());
+    let endpoint = written.complete();
+    let long = written_long.and_then(|long| long.checked(&endpoint));
+    check_combinations(own, provider?, &endpoint, given);
+    Some(CheckedEndpoint {
         endpoint,
         enabled,
         long,
@@ -247,9 +83,255 @@ pub(super) fn read<'a>(
     })
 }
 
+/// Which essential keys are written, valid or not.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    base_url: bool,
+    model: bool,
+    api_key: bool,
+}
+
+/// What the file says of an endpoint. `None` is what it does not say, or says wrongly.
+struct WrittenEndpoint<'a> {
+    enabled: bool,
+    given: Given,
+    name: Option<String>,
+    provider: Option<Provider>,
+    api: Option<Api>,
+    base_url: Option<Url>,
+    model: Option<String>,
+    deployment: Option<String>,
+    api_version: Option<String>,
+    entra: Option<Entra>,
+    aws: Option<Aws>,
+    google: Option<Google>,
+    api_key: Option<Secret>,
+    headers: Vec<(String, Secret)>,
+    group: Option<String>,
+    interval: Option<Duration>,
+    stream: Option<bool>,
+    prompt: Option<String>,
+    max_tokens: Option<u32>,
+    /// Written and empty is none at all.
+    reasoning_effort: Option<String>,
+    service_tier: Option<String>,
+    client: Option<ClientIdentity>,
+    resolve: Option<Vec<IpAddr>>,
+    source_address: Option<IpAddr>,
+    expect: Expect,
+    body: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+    expect_status: Option<Vec<u16>>,
+    connection: Option<Connection>,
+    timeouts: Timeouts,
+    slow: SlowLimits,
+    slo: Option<f64>,
+    price: Option<Price>,
+    depends_on: Option<Vec<String>>,
+    labels: BTreeMap<String, String>,
+    detection: DetectionPolicy,
+    long: Option<WrittenLong<'a>>,
+}
+
+impl<'a> WrittenEndpoint<'a> {
+    /// Reads every key, so that all problems are shown at once.
+    fn read(own: &Table<'a>, layers: &Layers<'_, 'a>, detection: &[Table<'a>]) -> Self {
+        let string = |key| layers.get(key).and_then(|v| v.string());
+        let provider = read_provider(own, layers);
+        let fallback = provider.unwrap_or(Provider::Http);
+        let api = read_api(own, layers, provider);
+        let base_url = layers.get("base_url");
+        let given = Given {
+            base_url: base_url.is_some(),
+            model: string("model").is_some(),
+            api_key: ["api_key", "api_key_file", "api_key_credential"]
+                .iter()
+                .any(|k| layers.0.iter().any(|t| t.get(k).is_some())),
+        };
+        let base_url = base_url.and_then(|v| checked_base_url(&v));
+        let api_key = layered_secret(layers);
+        let headers = read_headers(layers);
+        let (prompt, body) = (string("prompt"), string("body"));
+        let talks = catalog::talks(api.unwrap_or(catalog::default_api(fallback)));
+        let expect = read_expect(layers, prompt.is_none() && body.is_none() && talks);
+        let circumstances = cloud::Circumstances {
+            base_url: base_url.as_ref(),
+            is_authorized: api_key.is_some() || headers.iter().any(|(name, _)| authorizes(name)),
+            is_local: base_url.as_ref().is_some_and(is_local),
+        };
+        let (of_aws, of_google) = (layers.tables("aws"), layers.tables("google"));
+        let aws = (fallback == Provider::Bedrock)
+            .then(|| cloud::aws(own, &of_aws, circumstances))
+            .flatten();
+        let google = (fallback == Provider::Vertex)
+            .then(|| cloud::google(own, &of_google, circumstances))
+            .flatten();
+        refuse_others(&of_aws, provider, Provider::Bedrock);
+        refuse_others(&of_google, provider, Provider::Vertex);
+        Self {
+            enabled: layers
+                .get("enabled")
+                .and_then(|v| v.boolean())
+                .unwrap_or(true),
+            given,
+            name: own.get("name").and_then(|v| checked_name(&v)),
+            provider,
+            api,
+            model: string("model"),
+            deployment: string("deployment"),
+            api_version: string("api_version"),
+            entra: read_entra(layers),
+            aws,
+            google,
+            api_key,
+            headers,
+            group: string("group"),
+            interval: layers
+                .get("interval")
+                .and_then(|v| v.duration_of_at_least(SECOND)),
+            stream: layers.get("stream").and_then(|v| v.boolean()),
+            prompt,
+            max_tokens: layers
+                .get("max_tokens")
+                .and_then(|v| v.integer(1..=100_000))
+                .map(|n| n as u32),
+            reasoning_effort: string("reasoning_effort"),
+            service_tier: layers
+                .get("service_tier")
+                .and_then(|v| checked_service_tier(&v, fallback)),
+            client: read_client(layers),
+            resolve: layers.get("resolve").and_then(|v| checked_addresses(&v)),
+            source_address: layers
+                .get("source_address")
+                .and_then(|v| v.parse("IP address", "write it as `192.0.2.1` or `2001:db8::1`")),
+            expect,
+            body,
+            method: layers.get("method").and_then(|v| checked_method(&v)),
+            path: layers.get("path").and_then(|v| checked_path(&v)),
+            expect_status: layers.get("expect_status").and_then(|v| statuses(&v)),
+            connection: layers.get("connection").and_then(|v| {
+                v.one_of(&[("fresh", Connection::Fresh), ("reuse", Connection::Reuse)])
+            }),
+            timeouts: read_timeouts(layers),
+            slow: read_slow(layers),
+            slo: layers.get("slo").and_then(|v| v.number(0.0, 100.0)),
+            price: read_price(layers),
+            depends_on: layers.get("depends_on").and_then(|v| v.strings()),
+            labels: read_labels(layers),
+            detection: read_detection(layers, detection),
+            long: WrittenLong::read(layers),
+            base_url,
+        }
+    }
+
+    /// Fills in what is not written, by provider, API and model.
+    fn complete(self) -> Endpoint {
+        let provider = self.provider.unwrap_or(Provider::Http);
+        let api = self.api.unwrap_or(catalog::default_api(provider));
+        let model = self
+            .model
+            .or_else(|| self.deployment.clone())
+            .or_else(|| catalog::default_model(provider, api).map(str::to_owned))
+            .filter(|_| !matches!(api, Api::Http | Api::Mcp));
+        let default_prompt = match &self.expect.tool {
+            Some(tool) => format!("Call the tool `{tool}` once. (probe {{nonce}})"),
+            None => catalog::prompt(api).to_owned(),
+        };
+        let default_effort = match provider {
+            Provider::OpenAi | Provider::AzureOpenAi => {
+                model.as_deref().and_then(catalog::default_effort)
+            }
+            _ => None,
+        };
+        let mut endpoint = Endpoint {
+            name: self.name.unwrap_or_default(),
+            provider,
+            api,
+            base_url: self
+                .base_url
+                .or_else(|| catalog::base_url(provider).and_then(|u| Url::parse(u).ok()))
+                .or_else(|| cloud::bedrock_url(&self.aws.as_ref()?.region))
+                .or_else(|| cloud::vertex_url(&self.google.as_ref()?.location))
+                .unwrap_or_else(placeholder_url),
+            deployment: self.deployment,
+            api_version: self
+                .api_version
+                .or_else(|| catalog::default_api_version(provider, api).map(str::to_owned)),
+            entra: self.entra,
+            aws: self.aws,
+            google: self.google,
+            api_key: self.api_key,
+            headers: self.headers,
+            group: self.group,
+            interval: self.interval.unwrap_or(Duration::from_mins(1)),
+            stream: self.stream.unwrap_or(true),
+            prompt: self.prompt.unwrap_or(default_prompt),
+            max_tokens: self
+                .max_tokens
+                .unwrap_or_else(|| catalog::default_max_tokens(model.as_deref())),
+            reasoning_effort: self
+                .reasoning_effort
+                .or_else(|| default_effort.map(str::to_owned))
+                .filter(|effort| !effort.is_empty()),
+            service_tier: self.service_tier,
+            client: self.client,
+            resolve: self.resolve.unwrap_or_default(),
+            source_address: self.source_address,
+            expect: self.expect,
+            body: self.body,
+            method: self.method.unwrap_or_else(|| "GET".to_owned()),
+            path: self.path.unwrap_or_default(),
+            expect_status: self.expect_status.unwrap_or_default(),
+            connection: self.connection.unwrap_or(Connection::Fresh),
+            timeouts: self.timeouts,
+            slow: self.slow,
+            slo: self.slo.unwrap_or(99.9),
+            price: self
+                .price
+                .or_else(|| model.as_deref().and_then(catalog::price)),
+            depends_on: self.depends_on.unwrap_or_default(),
+            labels: self.labels,
+            detection: self.detection,
+            expected_tokens: (0, 0),
+            model,
+        };
+        endpoint.expected_tokens = expected_tokens(&endpoint);
+        endpoint
+    }
+}
+
+fn read_provider(own: &Table<'_>, layers: &Layers<'_, '_>) -> Option<Provider> {
+    let providers: Vec<_> = Provider::ALL.iter().map(|p| (p.as_str(), *p)).collect();
+    let Some(value) = layers.get("provider") else {
+        let names: Vec<_> = providers.iter().map(|(n, _)| *n).collect();
+        let help = format!("add `provider = …`: {}", names.join(", "));
+        let message = "missing key `provider` in `[[endpoint]]`";
+        own.sink()
+            .error(Some(own.span.clone()), message, Some(help));
+        return None;
+    };
+    value.one_of(&providers)
+}
+
+fn read_api(own: &Table<'_>, layers: &Layers<'_, '_>, provider: Option<Provider>) -> Option<Api> {
+    let apis: Vec<_> = Api::ALL.iter().map(|a| (a.as_str(), *a)).collect();
+    let value = layers.get("api")?;
+    let api = value.one_of(&apis)?;
+    if let Some(provider) = provider
+        && !catalog::apis(provider).contains(&api)
+    {
+        let known: Vec<_> = catalog::apis(provider).iter().map(|a| a.as_str()).collect();
+        let message = format!("provider `{provider}` has no api `{api}`");
+        let help = format!("it has: {}", known.join(", "));
+        own.sink().error(Some(value.span), message, Some(help));
+    }
+    Some(api)
+}
+
 /// The second probe of an endpoint, a long answer at long intervals: an endpoint of its own, so that its times are never
 /// compared with those of the short one.
-pub(super) fn long_of<'a>(read: &Read<'a>) -> Option<Read<'a>> {
+pub(super) fn long_of<'a>(read: &CheckedEndpoint<'a>) -> Option<CheckedEndpoint<'a>> {
     let Long { every, max_tokens } = read.long?;
     let short = &read.endpoint;
     let timeouts = Timeouts {
@@ -275,7 +357,7 @@ pub(super) fn long_of<'a>(read: &Read<'a>) -> Option<Read<'a>> {
         ..short.clone()
     };
     endpoint.expected_tokens = expected_tokens(&endpoint);
-    Some(Read {
+    Some(CheckedEndpoint {
         endpoint,
         enabled: read.enabled,
         long: None,
@@ -283,30 +365,47 @@ pub(super) fn long_of<'a>(read: &Read<'a>) -> Option<Read<'a>> {
     })
 }
 
-fn read_long(layers: &Layers<'_, '_>, endpoint: &Endpoint) -> Option<Long> {
-    let tables = layers.tables("long");
-    let inner = Layers(tables.iter().collect());
-    let every = inner
-        .get("every")
-        .and_then(|v| v.duration_of_at_least(Duration::from_mins(1)));
-    let max_tokens = inner.get("max_tokens").and_then(|v| v.integer(50..=10_000));
-    tables.iter().for_each(Table::finish);
-    let table = tables.first()?;
-    let is_own = table.name.starts_with("endpoint.");
-    if !catalog::talks(endpoint.api) || !endpoint.stream || endpoint.body.is_some() {
-        if is_own {
-            table.sink().error(
-                Some(table.span.clone()),
+/// What the file says of `long`, with its most specific table.
+#[derive(Clone)]
+struct WrittenLong<'a> {
+    table: Table<'a>,
+    every: Option<Duration>,
+    max_tokens: Option<u64>,
+}
+
+impl<'a> WrittenLong<'a> {
+    fn read(layers: &Layers<'_, 'a>) -> Option<Self> {
+        let tables = layers.tables("long");
+        let inner = Layers(tables.iter().collect());
+        let every = inner
+            .get("every")
+            .and_then(|v| v.duration_of_at_least(Duration::from_mins(1)));
+        let max_tokens = inner.get("max_tokens").and_then(|v| v.integer(50..=10_000));
+        tables.iter().for_each(Table::finish);
+        Some(Self {
+            table: tables.first()?.clone(),
+            every,
+            max_tokens,
+        })
+    }
+
+    /// With its defaults, where `endpoint` can have a long answer. In `[defaults]` it is for those that can.
+    fn checked(self, endpoint: &Endpoint) -> Option<Long> {
+        if catalog::talks(endpoint.api) && endpoint.stream && endpoint.body.is_none() {
+            return Some(Long {
+                every: self.every.unwrap_or(Duration::from_hours(1)),
+                max_tokens: self.max_tokens.map_or(200, |n| n as u32),
+            });
+        }
+        if self.table.name.starts_with("endpoint.") {
+            self.table.sink().error(
+                Some(self.table.span.clone()),
                 "`long` measures the rate of tokens, which needs a streamed answer to a prompt",
                 Some("leave it out, or remove `stream = false` or `body`".to_owned()),
             );
         }
-        return None;
+        None
     }
-    Some(Long {
-        every: every.unwrap_or(Duration::from_hours(1)),
-        max_tokens: max_tokens.map_or(200, |n| n as u32),
-    })
 }
 
 /// What one probe is expected to use. About four bytes make a token; an answer to a prompt of the user's own may be as
@@ -328,14 +427,7 @@ fn expected_tokens(e: &Endpoint) -> (u32, u32) {
 }
 
 /// What only shows when everything is there.
-fn check_combinations(
-    own: &Table<'_>,
-    layers: &Layers<'_, '_>,
-    provider: Provider,
-    endpoint: &Endpoint,
-    has_base_url: bool,
-    has_model: bool,
-) {
+fn check_combinations(own: &Table<'_>, provider: Provider, endpoint: &Endpoint, given: Given) {
     let missing = |key: &str, why: &str| {
         let help = format!("add `{key} = …`: {why}");
         own.sink().error(
@@ -346,7 +438,7 @@ fn check_combinations(
     };
     let is_known = catalog::base_url(provider).is_some()
         || matches!(provider, Provider::Bedrock | Provider::Vertex);
-    if !has_base_url && !is_known {
+    if !given.base_url && !is_known {
         let example = match provider {
             Provider::AzureOpenAi => "the resource, such as https://NAME.openai.azure.com",
             Provider::Http => "the address of the page",
@@ -363,7 +455,7 @@ fn check_combinations(
     if provider == Provider::AzureOpenAi
         && endpoint.api != Api::Http
         && endpoint.deployment.is_none()
-        && !(v1 && has_model)
+        && !(v1 && given.model)
     {
         missing("deployment", "the name that you gave the model on Azure");
     }
@@ -381,14 +473,11 @@ fn check_combinations(
             | Provider::Mcp
             | Provider::Http
     );
-    let given = ["api_key", "api_key_file", "api_key_credential"]
-        .iter()
-        .any(|k| layers.0.iter().any(|t| t.get(k).is_some()));
     let authorised = endpoint.headers.iter().any(|(name, _)| authorizes(name));
     if wants_key
         && endpoint.entra.is_none()
         && endpoint.api != Api::Http
-        && !given
+        && !given.api_key
         && !authorised
         && !is_local(&endpoint.base_url)
     {

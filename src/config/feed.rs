@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::check::reference;
-use super::endpoint::Read;
-use super::raw::{Table, Value};
+use super::endpoint::CheckedEndpoint;
+use super::raw::{Table, Value, reference};
 use super::{FeedKind, StatusFeed, catalog};
 use llmwatch_core::model::Provider;
 use llmwatch_core::protocol::presets::{self, StatusPage};
 
 /// Reads the status feeds; providers without one get the one that is known, if they are probed at their own address.
-pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
+pub(super) fn read(root: &Table<'_>, reads: &[CheckedEndpoint<'_>]) -> Vec<StatusFeed> {
     let kinds = [
         ("statuspage", FeedKind::Statuspage),
         ("incident_io", FeedKind::IncidentIo),
@@ -110,7 +109,7 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
         let own = catalog::base_url(*provider)
             .and_then(|u| Url::parse(u).ok())
             .and_then(|u| u.domain().map(str::to_owned));
-        let probed = |r: &Read<'_>| {
+        let probed = |r: &CheckedEndpoint<'_>| {
             let host = r.endpoint.base_url.domain().unwrap_or_default();
             let is_azure =
                 *provider == Provider::AzureOpenAi && host.ends_with(".openai.azure.com");
@@ -129,7 +128,11 @@ pub(super) fn read(root: &Table<'_>, reads: &[Read<'_>]) -> Vec<StatusFeed> {
 }
 
 /// The endpoints of `provider` that are listed.
-fn endpoints_of(listed: &[Value<'_>], provider: Provider, reads: &[Read<'_>]) -> Vec<String> {
+fn endpoints_of(
+    listed: &[Value<'_>],
+    provider: Provider,
+    reads: &[CheckedEndpoint<'_>],
+) -> Vec<String> {
     let of_provider = reads.iter().filter(|r| r.endpoint.provider == provider);
     let known: Vec<_> = of_provider.map(|r| r.endpoint.name.as_str()).collect();
     let what = format!("`{provider}` endpoint");
@@ -140,7 +143,7 @@ fn endpoints_of(listed: &[Value<'_>], provider: Provider, reads: &[Read<'_>]) ->
 }
 
 /// Servers that have nothing in common have no common page.
-fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[Read<'_>]) {
+fn warn_of_strangers(table: &Table<'_>, feed: &StatusFeed, reads: &[CheckedEndpoint<'_>]) {
     if !feed.endpoints.is_empty()
         || !matches!(feed.provider, Provider::OpenAiCompatible | Provider::Http)
     {

@@ -8,10 +8,12 @@ mod check;
 mod cloud;
 mod diagnostic;
 mod endpoint;
+mod error;
 mod explain;
 mod feed;
 mod keys;
 mod lint;
+mod percent;
 pub mod plan;
 mod postgres;
 mod proxy;
@@ -27,14 +29,16 @@ use std::path::Path;
 
 pub use self::check::{load, load_text};
 pub(crate) use self::cloud::service_key;
-pub use self::diagnostic::{ConfigError, Diagnostic};
+pub use self::diagnostic::Diagnostic;
 pub(crate) use self::endpoint::client_identity;
+pub use self::error::ConfigError;
 pub use self::explain::{ExplainError, Explanation, explain};
 pub(crate) use self::keys::{Key, describe, is_other_form};
 pub use self::postgres::PostgresUrl;
 pub use self::rules::{load_rules, rules_from_text};
 pub use self::settings::{
-    Heartbeat, Log, LogFormat, Otlp, Process, Public, Route, Settings, Store, Web,
+    Heartbeat, Log, LogFormat, Otlp, ProcessSettings, Public, RouteSettings, Settings,
+    StoreSettings, Web,
 };
 use self::source::Sources;
 pub use self::webhook::signing_key;

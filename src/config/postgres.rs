@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::channel::percent_decoded;
+use super::percent::percent_decoded;
 use llmwatch_core::model::Secret;
 
 /// How the URL is written.
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remote_server_has_to_prove_who_it_is_unless_told_otherwise() {
+    fn remote_postgres_is_verified_by_default() {
         let read = |url: &str| PostgresUrl::parse(url).unwrap();
         let remote = read("postgres://llmwatch:p%40ss@db1,db2:5433/monitor");
         assert_eq!(

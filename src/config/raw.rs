@@ -694,3 +694,17 @@ fn to_json(value: &DeValue<'_>) -> serde_json::Value {
             .into(),
     }
 }
+
+/// A name that must be one of `known`.
+pub(super) fn reference(value: &Value<'_>, what: &str, known: &[&str]) -> Option<String> {
+    let name = value.string()?;
+    if known.contains(&name.as_str()) {
+        return Some(name);
+    }
+    let help = match nearest(&name, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if known.is_empty() => format!("no {what} is configured"),
+        None => format!("configured: {}", known.join(", ")),
+    };
+    value.error(format!("unknown {what} {}", echo(&name)), help)
+}

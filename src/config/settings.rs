@@ -19,11 +19,11 @@ pub struct Settings {
     /// The file it came from.
     pub path: PathBuf,
     /// What the process needs of `[monitor]`.
-    pub process: Process,
+    pub process: ProcessSettings,
     /// `[log]`
     pub log: Log,
     /// `[store]`
-    pub store: Store,
+    pub store: StoreSettings,
     /// `[heartbeat]`
     pub heartbeat: Option<Heartbeat>,
     /// `[otlp]`
@@ -31,7 +31,7 @@ pub struct Settings {
     /// `[web]`
     pub web: Web,
     /// `[route]`
-    pub route: Route,
+    pub route: RouteSettings,
     /// Early warnings about what is valid: keys without effect, literal keys, no channel.
     pub warnings: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl DerefMut for Settings {
 
 /// What the process needs of `[monitor]`.
 #[derive(Debug, Clone)]
-pub struct Process {
+pub struct ProcessSettings {
     /// The directory of the store.
     pub state_dir: PathBuf,
     /// Where the pages and the API listen; `None` when off.
@@ -89,7 +89,7 @@ pub struct Log {
 
 /// `[store]`
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct StoreSettings {
     /// The SQLite file. Beside a shared store it is this daemon's own record, from which it starts and which it serves.
     pub path: PathBuf,
     /// The PostgreSQL database that several daemons share.
@@ -159,14 +159,14 @@ pub enum Public {
 
 /// `[route]`
 #[derive(Debug, Clone, Copy)]
-pub struct Route {
+pub struct RouteSettings {
     /// Where HAProxy's agent checks are answered.
     pub agent_listen: Option<SocketAddr>,
     /// How long a recovered endpoint takes to get its full weight back.
     pub ramp: Duration,
 }
 
-impl Default for Route {
+impl Default for RouteSettings {
     fn default() -> Self {
         Self {
             agent_listen: None,

@@ -19,14 +19,14 @@ const MAX_FILES: usize = 1_000;
 
 /// One file of a configuration.
 #[derive(Debug)]
-struct File {
+struct SourceFile {
     path: PathBuf,
     /// Spaces up to the offset at which the file starts, then its text.
     padded: String,
     start: usize,
 }
 
-impl File {
+impl SourceFile {
     fn text(&self) -> &str {
         &self.padded[self.start..]
     }
@@ -50,7 +50,7 @@ pub(crate) struct Place<'s> {
 /// All files of a configuration; the main one is the first.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    files: Vec<File>,
+    files: Vec<SourceFile>,
 }
 
 impl Sources {
@@ -61,7 +61,7 @@ impl Sources {
 
     /// A main file with this text.
     pub(crate) fn of_text(path: &Path, text: String) -> Self {
-        let main = File {
+        let main = SourceFile {
             path: path.to_owned(),
             padded: text,
             start: 0,
@@ -80,7 +80,7 @@ impl Sources {
         let start = self.files.last().map_or(0, |f| f.padded.len() + 1);
         let mut padded = " ".repeat(start);
         padded += text;
-        self.files.push(File {
+        self.files.push(SourceFile {
             path: path.to_owned(),
             padded,
             start,
@@ -143,7 +143,7 @@ impl Sources {
         Ok((main, problems))
     }
 
-    fn file_of(&self, offset: usize) -> &File {
+    fn file_of(&self, offset: usize) -> &SourceFile {
         let after = self.files.partition_point(|f| f.start <= offset);
         &self.files[after.saturating_sub(1)]
     }

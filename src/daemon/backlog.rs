@@ -24,7 +24,7 @@ const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// What one sample, or one thing that was asked for, has led to.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub(super) struct PipelineStep {
     pub(super) effects: Effects,
     /// Rows of incidents that changed.
     pub(super) incidents: Vec<IncidentRow>,
@@ -34,7 +34,7 @@ pub(super) struct Step {
     pub(super) records: Vec<LogRecord>,
 }
 
-impl From<Effects> for Step {
+impl From<Effects> for PipelineStep {
     fn from(effects: Effects) -> Self {
         Self {
             effects,
@@ -43,7 +43,7 @@ impl From<Effects> for Step {
     }
 }
 
-impl Step {
+impl PipelineStep {
     /// Records an incident that somebody changed.
     pub(super) fn update(&mut self, incident: Option<&Incident>) {
         if let Some(incident) = incident {
@@ -130,7 +130,7 @@ impl Backlog {
     /// since most of them may interest nobody.
     pub(super) fn add(
         &mut self,
-        steps: Vec<Step>,
+        steps: Vec<PipelineStep>,
         location: &str,
         mut is_logged: impl FnMut(&Sample) -> bool,
     ) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use uuid::Uuid;
 
-use super::joint::OwnView;
+use super::pipeline::joint::OwnView;
 use crate::clock::WallClock;
 use crate::command::{Command, Commands};
 use crate::config::Settings;
@@ -28,7 +28,7 @@ use crate::store::postgres::{
 };
 use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
-use llmwatch_core::locations::{self, Evidence, LocationReport, Verdict};
+use llmwatch_core::locations::{self, LocationEvidence, LocationReport, LocationVerdict};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{ChannelStats, Incident, Outgoing, Sample, Snapshot, Timestamp};
 use llmwatch_core::schedule::budget;
@@ -104,7 +104,7 @@ pub struct Coordinator {
 
 /// How far carrying has come, on the disk.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-struct Place {
+struct SyncPosition {
     /// The store that it is about.
     store: Option<Uuid>,
     /// The number of the last sample of the daemon's own file that the store has.
@@ -113,7 +113,7 @@ struct Place {
     pulled: Timestamp,
 }
 
-impl Place {
+impl SyncPosition {
     fn path(state_dir: &Path) -> PathBuf {
         state_dir.join("shared.json")
     }
@@ -138,9 +138,9 @@ impl Place {
     }
 }
 
-struct State {
-    place: Place,
-    saved: (Place, Instant),
+struct SyncState {
+    place: SyncPosition,
+    saved: (SyncPosition, Instant),
     /// What the store knows of this daemon's verdicts: the last probe, what it says, and when the others last had to read it.
     pushed_verdicts: BTreeMap<String, (Timestamp, String, Instant)>,
     /// What could not wait at the last exchange.
@@ -150,7 +150,7 @@ struct State {
     late_at: Instant,
     reported: Option<String>,
     view: SharedView,
-    verdicts: BTreeMap<(String, String), Verdict>,
+    verdicts: BTreeMap<(String, String), LocationVerdict>,
     seen_until: Option<Timestamp>,
     incidents_until: Option<Timestamp>,
     reread_at: Instant,
@@ -167,7 +167,7 @@ struct State {
     warned: BTreeSet<String>,
 }
 
-impl State {
+impl SyncState {
     /// Whether more than a few daemons share the store.
     fn is_crowded(&self) -> bool {
         self.daemons.0.len() > FEW_DAEMONS as usize
@@ -181,9 +181,9 @@ impl State {
 }
 
 /// Ends reading: the batch is full, or the file cannot be read, which shows when it is written.
-struct Stop;
+struct BatchFull;
 
-impl From<StoreError> for Stop {
+impl From<StoreError> for BatchFull {
     fn from(_: StoreError) -> Self {
         Self
     }
@@ -194,9 +194,9 @@ impl From<StoreError> for Stop {
 pub async fn note_beginning(local: &Store, state_dir: &Path) {
     let state_dir = state_dir.to_owned();
     let note = move |store: &Store| {
-        if Place::load(&state_dir).is_none() {
+        if SyncPosition::load(&state_dir).is_none() {
             // A directory that cannot be written is reported when the place is saved again.
-            let _ = Place::fresh(store).save(&state_dir);
+            let _ = SyncPosition::fresh(store).save(&state_dir);
         }
     };
     local.run_blocking(note).await;
@@ -260,13 +260,14 @@ impl Coordinator {
         self.save(&mut state, true).await;
     }
 
-    async fn begin(&self) -> State {
+    async fn begin(&self) -> SyncState {
         let settings = self.config.borrow().clone();
         let state_dir = settings.process.state_dir.clone();
         let (place, taken) = self
             .local
             .run_blocking(move |store| {
-                let place = Place::load(&state_dir).unwrap_or_else(|| Place::fresh(store));
+                let place =
+                    SyncPosition::load(&state_dir).unwrap_or_else(|| SyncPosition::fresh(store));
                 let mut ids = VecDeque::new();
                 let query = SampleQuery {
                     since: Some(Timestamp(place.pulled.0 - 600_000)),
@@ -283,7 +284,7 @@ impl Coordinator {
             })
             .await;
         let now = Instant::now();
-        State {
+        SyncState {
             saved: (place.clone(), now),
             place,
             pushed_verdicts: BTreeMap::new(),
@@ -332,7 +333,7 @@ impl Coordinator {
     }
 
     /// One exchange with the shared store; whether there is more to carry.
-    async fn exchange(&mut self, state: &mut State) -> Result<bool, SharedError> {
+    async fn exchange(&mut self, state: &mut SyncState) -> Result<bool, SharedError> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
             self.session = Some(self.shared.open().await?);
@@ -351,7 +352,7 @@ impl Coordinator {
     async fn exchange_over(
         &mut self,
         session: &mut Session,
-        state: &mut State,
+        state: &mut SyncState,
     ) -> Result<bool, SharedError> {
         let settings = self.config.borrow().clone();
         let own = self.own.borrow_and_update().clone();
@@ -487,7 +488,7 @@ impl Coordinator {
     }
 
     /// The next samples of this location that the store does not have, and the number of the last one that was looked at.
-    async fn waiting_samples(&self, state: &State, settings: &Settings) -> (Vec<Sample>, i64) {
+    async fn waiting_samples(&self, state: &SyncState, settings: &Settings) -> (Vec<Sample>, i64) {
         let (after, location) = (state.place.pushed, settings.monitor.location.clone());
         self.local
             .run_blocking(move |store| {
@@ -501,7 +502,7 @@ impl Coordinator {
                 if newest > after {
                     let _ = store.each_sample(query, |seq, sample| {
                         if samples.len() >= BATCH {
-                            return Err(Stop);
+                            return Err(BatchFull);
                         }
                         last = seq;
                         if sample.location == location {
@@ -519,7 +520,7 @@ impl Coordinator {
     async fn samples_of_others(
         &self,
         session: &Session,
-        state: &mut State,
+        state: &mut SyncState,
         settings: &Settings,
         now: Timestamp,
     ) -> Result<(Vec<(Timestamp, Sample)>, bool), SharedError> {
@@ -559,7 +560,7 @@ impl Coordinator {
     async fn decide(
         &self,
         session: &mut Session,
-        state: &mut State,
+        state: &mut SyncState,
         settings: &Settings,
         own: &OwnView,
         offset_ms: i64,
@@ -572,7 +573,7 @@ impl Coordinator {
         let config = &settings.config;
         let locale = Locale::of(config);
         let at = (self.wall)();
-        let evidence = Evidence {
+        let evidence = LocationEvidence {
             now: decision.now,
             at,
             agree: config.quorum.agree,
@@ -683,7 +684,7 @@ impl Coordinator {
     /// Takes in what is new; gives the incidents that may have changed.
     fn take_updates(
         &self,
-        state: &mut State,
+        state: &mut SyncState,
         updates: Updates,
         settings: &Settings,
         offset_ms: i64,
@@ -758,7 +759,7 @@ impl Coordinator {
 
     async fn publish(
         &self,
-        state: &mut State,
+        state: &mut SyncState,
         incidents: Vec<locations::SharedIncident>,
         samples: Vec<Sample>,
     ) {
@@ -787,7 +788,7 @@ impl Coordinator {
         let _ = self.commands.send(Command::Shared(Box::new(update))).await;
     }
 
-    fn note_reachable(&self, state: &mut State) {
+    fn note_reachable(&self, state: &mut SyncState) {
         if state.unreachable.take().is_none() {
             return;
         }
@@ -807,7 +808,7 @@ impl Coordinator {
         );
     }
 
-    async fn save(&self, state: &mut State, at_once: bool) {
+    async fn save(&self, state: &mut SyncState, at_once: bool) {
         let is_due = at_once || state.saved.1.elapsed() >= SAVE_EVERY;
         if !is_due || state.saved.0 == state.place {
             return;
@@ -827,7 +828,7 @@ impl Coordinator {
     }
 }
 
-fn note_unreachable(state: &mut State, error: &SharedError) {
+fn note_unreachable(state: &mut SyncState, error: &SharedError) {
     if state.unreachable.is_none() {
         let fields = json!({"error": error.to_string(), "since": state.since});
         let message = format!("{error}; samples wait on this machine");
@@ -894,7 +895,7 @@ fn conclusions(
     own: &OwnView,
     settings: &Settings,
     offset_ms: i64,
-) -> (Vec<Verdict>, LocationReport) {
+) -> (Vec<LocationVerdict>, LocationReport) {
     let config = &settings.config;
     let patience = |name: &str| {
         let endpoint = config.endpoints.iter().find(|e| e.name == name);
@@ -903,7 +904,7 @@ fn conclusions(
         limit.as_millis() as i64
     };
     let verdicts = if config.monitor.probe {
-        Verdict::of_snapshot(&own.snapshot, offset_ms, patience)
+        LocationVerdict::of_snapshot(&own.snapshot, offset_ms, patience)
             .into_iter()
             .filter(|v| v.probed_at.is_some())
             .collect()
@@ -944,7 +945,7 @@ fn samples_per_hour(settings: &Settings) -> u64 {
 }
 
 /// What of a verdict matters to the others at once.
-fn fingerprint(verdict: &Verdict) -> String {
+fn fingerprint(verdict: &LocationVerdict) -> String {
     format!(
         "{} {:?} {} {}",
         verdict.status.as_str(),
@@ -992,7 +993,7 @@ pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<
 }
 
 /// The samples that are not in the file yet.
-fn take_new(state: &mut State, pulled: Vec<(Timestamp, Sample)>) -> Vec<Sample> {
+fn take_new(state: &mut SyncState, pulled: Vec<(Timestamp, Sample)>) -> Vec<Sample> {
     let mut new = Vec::new();
     for (recorded_at, sample) in pulled {
         state.place.pulled = state.place.pulled.max(recorded_at);

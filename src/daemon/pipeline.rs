@@ -4,6 +4,10 @@
 //! snapshot and wakes the outbox. When the store fails, what is to be recorded waits in memory and is written as soon
 //! as there is room again; probing, detection and notifying continue meanwhile.
 
+pub mod joint;
+pub mod reporting;
+mod restore;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +18,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::Level;
 use uuid::Uuid;
 
-use super::backlog::{Backlog, Step};
-use super::joint::Joint;
-pub use super::reporting;
-use super::reporting::PeriodicReport;
-pub use super::restore::{
+use self::joint::Joint;
+use self::reporting::PeriodicReport;
+pub use self::restore::{
     catch_up, complete_incidents, number_after, recover, restore, restore_notifications, resume,
 };
+use super::backlog::{Backlog, PipelineStep};
 use super::scheduler::{Report, SchedulerCommand};
 use crate::clock::{ClockMonitor, Uptime, WallClock};
 use crate::command::Command;
@@ -30,7 +33,7 @@ use crate::log::broadcast::Broadcast;
 use crate::log::record::LogRecord;
 use crate::metrics::Counters;
 use crate::store::{Commit, Horizon, IncidentRow, Reserve, Store, Unrecorded};
-use llmwatch_core::alerting::{Confirmation, NotificationScheduler};
+use llmwatch_core::alerting::{DrillConfirmation, NotificationScheduler};
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
@@ -147,21 +150,22 @@ impl Turns {
     }
 
     /// Notes when samples were last recorded, in the time of a clock that was set.
-    fn note_recorded(&mut self, steps: &[Step], now: Timestamp) {
+    fn note_recorded(&mut self, steps: &[PipelineStep], now: Timestamp) {
         for (from, to) in steps.iter().filter_map(|s| s.effects.clock_set()) {
             let shift = to.since_ms(from);
             self.last_recorded_at = self.last_recorded_at.map(|at| Timestamp(at.0 + shift));
         }
-        let has_sample = |s: &Step| s.effects.sample().is_some() || s.alerting.sample.is_some();
+        let has_sample =
+            |s: &PipelineStep| s.effects.sample().is_some() || s.alerting.sample.is_some();
         if steps.iter().any(has_sample) {
             self.last_recorded_at = Some(now);
         }
     }
 
     /// Whether nothing but figures changed: that is written with others at the next pulse, or with what does not wait.
-    fn may_wait(&self, steps: &[Step]) -> bool {
+    fn may_wait(&self, steps: &[PipelineStep]) -> bool {
         !steps.is_empty()
-            && steps.iter().all(Step::is_ordinary)
+            && steps.iter().all(PipelineStep::is_ordinary)
             && self.written_at.is_some_and(|at| at.elapsed() < PULSE)
             && self.backlog.waiting.len() < BATCH
     }
@@ -330,7 +334,7 @@ impl Pipeline {
 
     /// One reading of the clock for the entire turn, and what follows from a clock that was set. The first turn also
     /// closes the incidents of endpoints that were removed meanwhile.
-    fn follow_clock(&mut self, turns: &mut Turns) -> (Timestamp, Vec<Step>) {
+    fn follow_clock(&mut self, turns: &mut Turns) -> (Timestamp, Vec<PipelineStep>) {
         let mut steps = Vec::with_capacity(turns.reports.len() + 3);
         let (now, set) = turns.clock.read();
         if let Some((from, to)) = set {
@@ -347,20 +351,20 @@ impl Pipeline {
     }
 
     /// The clock was set: what is open or waits keeps its distance from now.
-    fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> Step {
-        let effects = self.core.move_along(from, to);
-        let moved = self.notifications.move_along(to.since_ms(from));
-        Step {
+    fn set_clock(&mut self, from: Timestamp, to: Timestamp) -> PipelineStep {
+        let effects = self.core.follow_clock(from, to);
+        let moved = self.notifications.follow_clock(to.since_ms(from));
+        PipelineStep {
             incidents: moved.iter().map(IncidentRow::of).collect(),
             ..effects.into()
         }
     }
 
     /// Folds a report; logs at once what concerns no sample.
-    fn take(&mut self, report: Report) -> Option<Step> {
+    fn take(&mut self, report: Report) -> Option<PipelineStep> {
         match report {
             Report::Probed(probed) => {
-                let sample = self.core.complete(probed.sample, probed.controls);
+                let sample = self.core.complete(probed.sample, probed.connectivity);
                 self.counters.count(&sample);
                 Some(self.core.step(sample).into())
             }
@@ -390,8 +394,8 @@ impl Pipeline {
     }
 
     /// Applies a command; gives the reply that is due once that is recorded.
-    fn apply(&mut self, command: Command, now: Timestamp) -> (Step, Option<SendReply>) {
-        let mut step = Step::default();
+    fn apply(&mut self, command: Command, now: Timestamp) -> (PipelineStep, Option<SendReply>) {
+        let mut step = PipelineStep::default();
         let reply: SendReply = match command {
             Command::Reload(settings, interval_multiplier) => {
                 self.counters
@@ -424,7 +428,7 @@ impl Pipeline {
             }
             Command::ConfirmDrill(notification, by, reply) => {
                 let confirmation = self.notifications.confirm_drill(notification, now, &by);
-                if let Confirmation::Confirmed(message) = &confirmation {
+                if let DrillConfirmation::Confirmed(message) = &confirmation {
                     step.records.push(LogRecord::drill_confirmed(message));
                 }
                 Box::new(move || reply.send(confirmation))
@@ -444,7 +448,7 @@ impl Pipeline {
     }
 
     /// Rechecks and pauses do not wait for the disk.
-    fn command_scheduler(&self, steps: &[Step]) {
+    fn command_scheduler(&self, steps: &[PipelineStep]) {
         let rechecks: Vec<_> = steps
             .iter()
             .flat_map(|s| s.effects.rechecks())
@@ -483,7 +487,12 @@ impl Pipeline {
     }
 
     /// Hands what changed to alerting, which decides who is notified as of now.
-    fn alert(&mut self, steps: &mut Vec<Step>, snapshot: &Snapshot, deliveries: &[ChannelStats]) {
+    fn alert(
+        &mut self,
+        steps: &mut Vec<PipelineStep>,
+        snapshot: &Snapshot,
+        deliveries: &[ChannelStats],
+    ) {
         for step in steps.iter_mut() {
             for effect in &step.effects {
                 match effect {
@@ -504,21 +513,21 @@ impl Pipeline {
         let outgoing = self
             .notifications
             .tick(snapshot.at, &config, snapshot, deliveries);
-        steps.push(Step {
+        steps.push(PipelineStep {
             records: outgoing.iter().map(LogRecord::outgoing).collect(),
             alerting: Commit {
                 outgoing,
                 notification_state: self.notifications.take_change(),
                 ..Commit::default()
             },
-            ..Step::default()
+            ..PipelineStep::default()
         });
     }
 
     /// Starts the drill of the channels that is due, and reports those that nobody has confirmed in time.
-    fn drill(&mut self, snapshot: &Snapshot) -> Step {
+    fn drill(&mut self, snapshot: &Snapshot) -> PipelineStep {
         let config = self.core.config().clone();
-        let mut step = Step::default();
+        let mut step = PipelineStep::default();
         if self.notifications.is_drill_due(&config, snapshot)
             && let Ok(messages) = self.start_drill(&[], snapshot.at)
         {
@@ -609,7 +618,7 @@ impl Pipeline {
     }
 
     /// Has `steps` wait for the next commit.
-    fn queue(&self, backlog: &mut Backlog, steps: Vec<Step>) {
+    fn queue(&self, backlog: &mut Backlog, steps: Vec<PipelineStep>) {
         let has_listeners = self.broadcast.has_listeners();
         let mut skipped = 0;
         backlog.add(steps, &self.settings.monitor.location, |sample| {

@@ -27,13 +27,13 @@ const ASLEEP: Duration = Duration::from_secs(5);
 /// A clock that is slewed may run away so far before the schedule follows it.
 const DRIFT_MS: u64 = 5_000;
 
-/// A probe that has run, and what the controls said if they were asked.
+/// A probe that has run, and what the connectivity checks found if they were asked.
 #[derive(Debug)]
 pub struct Probed {
     /// The record.
     pub sample: Sample,
-    /// What the controls said; `None` when they were not asked.
-    pub controls: Option<ConnectivityCheckResult>,
+    /// What the connectivity checks found; `None` when they were not asked.
+    pub connectivity: Option<ConnectivityCheckResult>,
 }
 
 /// What can probe: the real prober, or a script in a simulation.
@@ -187,7 +187,7 @@ impl<P: Probe> Runner<P> {
     }
 }
 
-type Ended = Result<(tokio::task::Id, Option<Probed>), tokio::task::JoinError>;
+type ProbeTaskResult = Result<(tokio::task::Id, Option<Probed>), tokio::task::JoinError>;
 
 struct RunnerState {
     clock: Clock,
@@ -293,7 +293,7 @@ impl RunnerState {
         }
     }
 
-    fn take(&mut self, ended: Ended) -> Vec<Report> {
+    fn take(&mut self, ended: ProbeTaskResult) -> Vec<Report> {
         let now = self.clock.now();
         let id = match &ended {
             Ok((id, _)) => *id,

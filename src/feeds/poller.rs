@@ -45,13 +45,13 @@ pub struct Poller {
 }
 
 /// A feed as it is asked; a reload leaves alone what is the same.
-type Asked = (StatusFeed, Proxy, Option<std::path::PathBuf>);
+type FeedRequest = (StatusFeed, Proxy, Option<std::path::PathBuf>);
 
 impl Poller {
     /// Asks until `stop` is cancelled.
     pub async fn run(mut self) {
         let mut tasks = JoinSet::new();
-        let mut running: BTreeMap<(Provider, Url), (Asked, AbortHandle)> = BTreeMap::new();
+        let mut running: BTreeMap<(Provider, Url), (FeedRequest, AbortHandle)> = BTreeMap::new();
         loop {
             let config = self.config.borrow_and_update().clone();
             let asked = |feed: &StatusFeed| {
@@ -91,7 +91,7 @@ impl Poller {
 
 /// Asks one feed for ever.
 async fn follow(feed: StatusFeed, settings: Arc<Settings>, commands: Commands) {
-    let mut source = Source::new(&feed);
+    let mut source = FeedDocuments::new(&feed);
     let client = fetch::client(&settings);
     let redactor = Redactor::new(&settings);
     let mut failures = 0_u32;
@@ -149,7 +149,7 @@ fn wait(interval: Duration, failures: u32, asked: Option<Duration>, random: f64)
 }
 
 /// The documents of one feed.
-struct Source {
+struct FeedDocuments {
     main: Document,
     /// incident.io's summary leaves components out that its list has.
     components: Option<Document>,
@@ -157,7 +157,7 @@ struct Source {
     fallback: Option<Document>,
 }
 
-impl Source {
+impl FeedDocuments {
     fn new(feed: &StatusFeed) -> Self {
         let max_bytes = status_page::max_bytes(feed.kind);
         let list = |url: &Url| {

@@ -33,10 +33,10 @@ pub struct Happening {
 
 /// The sending end and the ring. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Broadcast(Arc<Shared>);
+pub struct Broadcast(Arc<SharedRing>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedRing {
     epoch: i64,
     ring: Mutex<Ring>,
     sender: broadcast::Sender<Arc<Happening>>,
@@ -65,7 +65,7 @@ pub struct Listening {
 impl Broadcast {
     /// For a daemon that began at `started_at`.
     pub fn new(started_at: Timestamp) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedRing {
             epoch: started_at.0,
             ring: Mutex::default(),
             sender: broadcast::channel(LAG).0,

@@ -57,7 +57,7 @@ pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) 
     // Plain data with string keys: serialising cannot fail.
     let mut fields = match serde_json::to_value(fields) {
         Ok(Value::Object(fields)) => fields,
-        _ => Fields::new(),
+        _ => FieldMap::new(),
     };
     fields.retain(|_, value| !value.is_null());
     writer.write(level, event.as_str(), message, &fields);
@@ -152,7 +152,7 @@ fn stderr_is_journal() -> bool {
 }
 
 impl Writer {
-    fn write(&self, level: Level, event: &str, message: &str, fields: &Fields) {
+    fn write(&self, level: Level, event: &str, message: &str, fields: &FieldMap) {
         let now = clock::now();
         let text = match self {
             Self::Json => render::json(now, level, event, message, fields),
@@ -185,12 +185,12 @@ impl<S: Subscriber> Layer<S> for Libraries {
     }
 }
 
-type Fields = serde_json::Map<String, Value>;
+type FieldMap = serde_json::Map<String, Value>;
 
 #[derive(Default)]
 struct Visited {
     message: String,
-    fields: Fields,
+    fields: FieldMap,
 }
 
 impl Visit for Visited {

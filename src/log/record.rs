@@ -260,9 +260,9 @@ impl LogRecord {
         let Outgoing {
             channel, notice, ..
         } = outgoing;
-        let message = format!("{} is queued for {channel}", notice.r#type.as_str());
+        let message = format!("{} is queued for {channel}", notice.kind.as_str());
         let fields = json!({
-            "notification": notice.id, "channel": channel, "type": notice.r#type,
+            "notification": notice.id, "channel": channel, "type": notice.kind,
             "incident": notice.incident.as_ref().map(|i| i.id),
         });
         Self::new(Event::NotificationQueued, Level::INFO, message, fields)

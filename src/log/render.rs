@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tracing::Level;
 
-use super::Fields;
+use super::FieldMap;
 use llmwatch_core::message::values::escape_invisible;
 use llmwatch_core::model::Timestamp;
 
@@ -39,7 +39,7 @@ pub(super) fn json(
     level: Level,
     event: &str,
     message: &str,
-    fields: &Fields,
+    fields: &FieldMap,
 ) -> String {
     let text = |text: &str| Value::from(text).to_string();
     let level = level.as_str().to_ascii_lowercase();
@@ -63,7 +63,7 @@ pub(super) fn pretty(
     level: Level,
     event: &str,
     message: &str,
-    fields: &Fields,
+    fields: &FieldMap,
     colour: bool,
 ) -> String {
     let paint = |text: &str, code: u8| {
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn fields() -> Fields {
+    fn fields() -> FieldMap {
         let Value::Object(fields) =
             json!({"endpoint": "openai-chat", "total_ms": 812.5, "error": "bad\u{1b}[2J\nnews"})
         else {

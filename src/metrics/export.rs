@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::Counters;
-use super::otlp::{self, Source};
-use super::process::Process;
+use super::otlp::{self, ExportSource};
+use super::process::ProcessStats;
 use crate::clock::WallClock;
 use crate::config::{Otlp, Settings};
 use crate::http_client;
@@ -127,8 +127,8 @@ async fn body(export: &Export, config: &Arc<Settings>) -> Vec<u8> {
     let (snapshot, counted) = (export.snapshot.borrow().clone(), export.counters.read());
     let (now, started_at, config) = ((export.wall)(), export.started_at, config.clone());
     let work = move || {
-        let process = Process::read(started_at);
-        let source = Source {
+        let process = ProcessStats::read(started_at);
+        let source = ExportSource {
             snapshot: &snapshot,
             counted: &counted,
             process: &process,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::process::Process;
+use super::process::ProcessStats;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, TOKEN_BOUNDS, TokenHistogram};
 use llmwatch_core::model::{AlertState, Snapshot};
 use llmwatch_core::model::{Api, Attribution, Endpoint, Provider, Status, Timestamp};
@@ -126,13 +126,13 @@ const FINER: usize = 2;
 
 /// What an export is made from.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub struct ExportSource<'a> {
     /// What is true now.
     pub snapshot: &'a Snapshot,
     /// What was counted since `started_at`.
     pub counted: &'a Counted,
     /// What the operating system says.
-    pub process: &'a Process,
+    pub process: &'a ProcessStats,
     /// What is configured.
     pub endpoints: &'a [Arc<Endpoint>],
     /// `VERSION (COMMIT)`.
@@ -147,7 +147,7 @@ pub struct Source<'a> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(source: &Source<'_>, out: &mut impl Write) -> io::Result<()> {
+pub fn write(source: &ExportSource<'_>, out: &mut impl Write) -> io::Result<()> {
     let version = source.version.split(' ').next().unwrap_or_default();
     let resource = attributes(&[
         ("service.name", "llmwatch".into()),
@@ -180,13 +180,13 @@ pub fn write(source: &Source<'_>, out: &mut impl Write) -> io::Result<()> {
 
 /// What kind of metric it is, with what stands beside its points.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum MetricKind {
     Gauge,
     Sum,
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     fn name(self) -> &'static str {
         match self {
             Self::Gauge => "gauge",
@@ -206,7 +206,7 @@ impl<W: Write> MetricWriter<'_, W> {
     /// A metric without a point is not written.
     fn metric(
         &mut self,
-        kind: Kind,
+        kind: MetricKind,
         name: &str,
         points: impl IntoIterator<Item = Value>,
     ) -> io::Result<()> {
@@ -227,10 +227,10 @@ impl<W: Write> MetricWriter<'_, W> {
             "{{\"name\":{name},\"unit\":{unit},\"description\":{description},\"{}\":{{",
             kind.name()
         )?;
-        if !matches!(kind, Kind::Gauge) {
+        if !matches!(kind, MetricKind::Gauge) {
             write!(self.out, "\"aggregationTemporality\":{CUMULATIVE},")?;
         }
-        if matches!(kind, Kind::Sum) {
+        if matches!(kind, MetricKind::Sum) {
             self.out.write_all(b"\"isMonotonic\":true,")?;
         }
         write!(self.out, "\"dataPoints\":[{first}")?;
@@ -241,21 +241,21 @@ impl<W: Write> MetricWriter<'_, W> {
     }
 
     fn gauge(&mut self, name: &str, points: impl IntoIterator<Item = Value>) -> io::Result<()> {
-        self.metric(Kind::Gauge, name, points)
+        self.metric(MetricKind::Gauge, name, points)
     }
 
     fn sum(&mut self, name: &str, points: impl IntoIterator<Item = Value>) -> io::Result<()> {
-        self.metric(Kind::Sum, name, points)
+        self.metric(MetricKind::Sum, name, points)
     }
 
     fn histogram(&mut self, name: &str, points: impl IntoIterator<Item = Value>) -> io::Result<()> {
-        self.metric(Kind::Histogram, name, points)
+        self.metric(MetricKind::Histogram, name, points)
     }
 }
 
 /// What was counted of each endpoint.
 fn write_endpoints<W: Write>(
-    source: &Source<'_>,
+    source: &ExportSource<'_>,
     points: &Points,
     out: &mut MetricWriter<'_, W>,
 ) -> io::Result<()> {
@@ -345,7 +345,7 @@ fn write_endpoints<W: Write>(
 
 /// What is true now.
 fn write_state<W: Write>(
-    source: &Source<'_>,
+    source: &ExportSource<'_>,
     points: &Points,
     out: &mut MetricWriter<'_, W>,
 ) -> io::Result<()> {
@@ -419,7 +419,7 @@ fn write_state<W: Write>(
 
 /// What the operating system says of this process.
 fn write_process<W: Write>(
-    source: &Source<'_>,
+    source: &ExportSource<'_>,
     points: &Points,
     out: &mut MetricWriter<'_, W>,
 ) -> io::Result<()> {
@@ -445,7 +445,7 @@ fn write_process<W: Write>(
 
 /// What the conventions for generative AI name.
 fn write_operations<W: Write>(
-    source: &Source<'_>,
+    source: &ExportSource<'_>,
     points: &Points,
     out: &mut MetricWriter<'_, W>,
 ) -> io::Result<()> {

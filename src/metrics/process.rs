@@ -4,7 +4,7 @@ use llmwatch_core::model::Timestamp;
 
 /// How much this process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Process {
+pub struct ProcessStats {
     /// Processor time used, in seconds.
     pub cpu_seconds: f64,
     /// Memory in use, in bytes.
@@ -19,7 +19,7 @@ pub struct Process {
     pub started_s: f64,
 }
 
-impl Process {
+impl ProcessStats {
     /// Reads `/proc/self` (`proc_pid_stat(5)`); what cannot be read is 0.
     pub fn read(started_at: Timestamp) -> Self {
         let read =

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::process::Process;
+use super::process::ProcessStats;
 use super::{BOUNDS, Counted, EndpointCounters, Histogram, STAGES, bucket};
 use llmwatch_core::model::{AlertState, Snapshot};
 use llmwatch_core::model::{Attribution, Outcome, Status, Timestamp};
@@ -144,11 +144,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
 pub fn render(
     snapshot: &Snapshot,
     counted: &Counted,
-    process: &Process,
+    process: &ProcessStats,
     version: &str,
     format: Format,
 ) -> String {
-    let mut page = Page {
+    let mut page = ExpositionWriter {
         format,
         text: String::new(),
     };
@@ -345,12 +345,12 @@ pub fn render(
     page.text
 }
 
-struct Page {
+struct ExpositionWriter {
     format: Format,
     text: String,
 }
 
-impl Page {
+impl ExpositionWriter {
     fn family(&mut self, name: &str) {
         let Some((_, kind, help)) = METRICS.iter().find(|(n, ..)| *n == name) else {
             return;

@@ -15,7 +15,7 @@ use lettre::message::header::{self, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart};
 use uuid::Uuid;
 
-use super::smtp::{Session, SmtpError, SmtpErrorKind, SmtpServer};
+use super::smtp::{SmtpError, SmtpErrorKind, SmtpServer, SmtpSession};
 use super::{Attempt, Obstacle, Progress, summary};
 use crate::config::{Dkim, Email};
 use crate::files;
@@ -164,7 +164,7 @@ struct Delivery<'a> {
     /// Who does not have it, and why.
     failures: Vec<(String, String)>,
     /// Open from one recipient to the next.
-    session: Option<Session>,
+    session: Option<SmtpSession>,
     /// What every failure so far was.
     obstacle: Obstacle,
 }

@@ -32,7 +32,7 @@ pub(super) struct Program {
 }
 
 /// How a run ended.
-struct Ended {
+struct ProgramExit {
     code: Option<i32>,
     stderr: String,
 }
@@ -65,7 +65,7 @@ impl Program {
     ) -> Attempt {
         let body = render::json(notice, setting).to_string();
         let (error, permanent) = match self.run(notice, body.as_bytes()).await {
-            Ok(Some(Ended { code: Some(0), .. })) => return Attempt::Delivered { progress },
+            Ok(Some(ProgramExit { code: Some(0), .. })) => return Attempt::Delivered { progress },
             Ok(Some(ended)) => {
                 let stderr = self.redactor.clean_cut(&ended.stderr);
                 let stderr: String = stderr.trim().chars().take(MAX_SHOWN).collect();
@@ -103,7 +103,7 @@ impl Program {
     }
 
     /// `None` when its time was over.
-    async fn run(&self, notice: &Notice, body: &[u8]) -> std::io::Result<Option<Ended>> {
+    async fn run(&self, notice: &Notice, body: &[u8]) -> std::io::Result<Option<ProgramExit>> {
         let mut child = self.spawn(notice)?;
         let group = child.id();
         let ended = timeout(self.timeout, finish(&mut child, body)).await;
@@ -128,7 +128,7 @@ impl Program {
         command
             .args(arguments)
             .env_clear()
-            .env("LLMWATCH_TYPE", notice.r#type.as_str())
+            .env("LLMWATCH_TYPE", notice.kind.as_str())
             .env("LLMWATCH_NOTIFICATION_ID", notice.id.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -145,7 +145,7 @@ impl Program {
 }
 
 /// Feeds the program and waits for its end.
-async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<Ended> {
+async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<ProgramExit> {
     let stdin = child.stdin.take();
     let stderr = child.stderr.take();
     let feed = async {
@@ -182,7 +182,7 @@ async fn finish(child: &mut Child, body: &[u8]) -> std::io::Result<Ended> {
         }
     };
     let ((), (kept, status)) = tokio::join!(feed, output);
-    Ok(Ended {
+    Ok(ProgramExit {
         code: status?.code(),
         stderr: String::from_utf8_lossy(&kept)
             .chars()

@@ -1,6 +1,7 @@
 //! Delivery: one attempt to send a notice through a channel, and the worker that empties the outbox.
 
 mod alertmanager_refresh;
+mod context;
 mod email;
 mod exec;
 pub mod heartbeat;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::context::WorkerContext;
 use self::email::Mailer;
 use self::exec::Program;
 pub use self::retry::{Obstacle, backoff};
@@ -27,12 +29,12 @@ use llmwatch_core::message::receivers;
 use llmwatch_core::message::render;
 use llmwatch_core::message::render::Setting;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Notice, NoticeType, Timestamp};
+use llmwatch_core::model::{Notice, NoticeKind, Timestamp};
 
 /// Why a channel cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 #[error("channel `{channel}`: {why}")]
-pub struct SetupError {
+pub struct SenderSetupError {
     /// The channel's name.
     pub channel: String,
     /// What is wrong, and what to do.
@@ -130,11 +132,11 @@ impl Sender {
     ///
     /// # Errors
     /// When a channel cannot be used at all.
-    pub fn new(config: &Settings) -> Result<Self, SetupError> {
+    pub fn new(config: &Settings) -> Result<Self, SenderSetupError> {
         let redactor = Redactor::new(config);
         let mut transports = BTreeMap::new();
         for channel in &config.channels {
-            let failed = |why: String| SetupError {
+            let failed = |why: String| SenderSetupError {
                 channel: channel.name.clone(),
                 why,
             };
@@ -175,7 +177,7 @@ impl Sender {
     /// The link that confirms a drill. Every attempt has the same.
     fn confirm_url(&self, notice: &Notice) -> Option<String> {
         let (links, public_url) = (self.links.as_ref()?, self.public_url.as_deref()?);
-        (notice.r#type == NoticeType::Drill && !notice.test).then(|| {
+        (notice.kind == NoticeKind::Drill && !notice.test).then(|| {
             let action = Action::ConfirmDrill;
             links.url(public_url, action, notice.id, notice.decided_at)
         })

@@ -9,7 +9,7 @@ use lettre::message::{Mailbox, Message};
 use uuid::Uuid;
 
 use super::email::{AutoSubmitted, ListUnsubscribe, ListUnsubscribePost, signing};
-use super::smtp::{Session, SmtpError, SmtpErrorKind, SmtpServer};
+use super::smtp::{SmtpError, SmtpErrorKind, SmtpServer, SmtpSession};
 use crate::config::{ChannelKind, Email, Settings};
 use crate::redact::Redactor;
 use crate::store::SubscriberMail;
@@ -34,7 +34,7 @@ pub struct SubscriberMailer {
     email: Email,
     dkim: Option<DkimConfig>,
     redactor: Redactor,
-    session: Option<Session>,
+    session: Option<SmtpSession>,
 }
 
 impl std::fmt::Debug for SubscriberMailer {

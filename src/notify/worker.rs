@@ -8,24 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use uuid::Uuid;
 
+use super::context::WorkerContext;
 use super::retry::RetryLog;
 use super::{Attempt, Obstacle, Progress, Sender, alertmanager_refresh, backoff};
-use crate::clock::WallClock;
 use crate::config::{Channel, Settings};
 use crate::failover;
 use crate::links::Links;
 use crate::log::{self, Event, emit};
-use crate::store::postgres::{RENEW, SharedStore};
+use crate::store::postgres::RENEW;
 use crate::store::{DeliveryOutcome, Pending, Store, StoreError};
 use llmwatch_core::config::matchers::ends_by_message;
-use llmwatch_core::model::{FailoverOutcome, Notice, NoticeType, Outgoing, Timestamp};
+use llmwatch_core::model::{FailoverOutcome, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// How long an attempt in progress may continue after the shutdown begins. What is cut off is sent again later.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -49,21 +48,6 @@ enum Origin {
     Shared,
 }
 
-/// What every worker needs.
-#[derive(Clone)]
-pub struct WorkerContext {
-    /// The outbox.
-    pub store: Store,
-    /// The machine's wall clock.
-    pub wall: WallClock,
-    /// Woken when rows were added.
-    pub wake: Arc<Notify>,
-    /// When to stop.
-    pub stop: CancellationToken,
-    /// The store that several daemons share: what is queued there is delivered by one of them.
-    pub shared: Option<SharedStore>,
-}
-
 /// Runs a worker for each channel of the configuration, and new ones whenever it changes, until `stop` is cancelled.
 ///
 /// # Errors
@@ -71,7 +55,7 @@ pub struct WorkerContext {
 pub async fn run(
     context: WorkerContext,
     mut config: watch::Receiver<Arc<Settings>>,
-) -> Result<(), super::SetupError> {
+) -> Result<(), super::SenderSetupError> {
     let retries = RetryLog::default();
     let links = links(&context).await;
     loop {
@@ -153,10 +137,10 @@ async fn expire_removed_channels(context: &WorkerContext, config: &Settings) {
             for row in lost {
                 let message = format!(
                     "{} to {}: the channel is no longer configured",
-                    row.r#type, row.channel
+                    row.kind, row.channel
                 );
                 let fields = json!({
-                    "notification": row.id, "channel": row.channel, "type": row.r#type, "attempt": row.attempts,
+                    "notification": row.id, "channel": row.channel, "type": row.kind, "attempt": row.attempts,
                     "error": "the channel is no longer configured",
                 });
                 emit(Event::NotificationFailed, Level::ERROR, &message, &fields);
@@ -264,7 +248,7 @@ impl Worker {
         let Some(shared) = &self.context.shared else {
             return false;
         };
-        if pending.notice.r#type != NoticeType::Report {
+        if pending.notice.kind != NoticeKind::Report {
             return false;
         }
         let outgoing = Outgoing {
@@ -309,7 +293,7 @@ impl Worker {
     /// What the alternatives would have saved, if this is about the end of an incident. A store that cannot be read now
     /// does not hold the message back.
     async fn failover(&self, notice: &Notice) -> Option<FailoverOutcome> {
-        let is_end = notice.r#type == NoticeType::Resolved || notice.already_over;
+        let is_end = notice.kind == NoticeKind::Resolved || notice.already_over;
         let incident = notice.incident.clone().filter(|_| is_end)?;
         let config = self.settings.config.clone();
         let store = &self.context.store;
@@ -391,7 +375,7 @@ impl Worker {
     /// Notes that the receiver may have the beginning of an incident from now on, in case this daemon is killed before it
     /// records what came of it. A claim in the shared store says the same.
     async fn begin_attempt(&self, pending: &Pending, progress: &Progress) {
-        if pending.notice.r#type != NoticeType::Opened {
+        if pending.notice.kind != NoticeKind::Opened {
             return;
         }
         let perhaps = Progress {
@@ -521,7 +505,7 @@ impl Worker {
     fn log(&self, event: Event, level: Level, pending: &Pending, message: &str, more: Value) {
         let notice = &pending.notice;
         let mut fields = json!({
-            "notification": notice.id, "channel": self.channel.name, "type": notice.r#type,
+            "notification": notice.id, "channel": self.channel.name, "type": notice.kind,
             "attempt": pending.attempts + 1, "incident": notice.incident.as_ref().map(|i| i.id),
         });
         if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
@@ -529,7 +513,7 @@ impl Worker {
         }
         let message = format!(
             "{} to {}: {message}",
-            notice.r#type.as_str(),
+            notice.kind.as_str(),
             self.channel.name
         );
         emit(event, level, &message, &fields);
@@ -546,8 +530,8 @@ impl Worker {
         // Plain data with string keys: serializing cannot fail.
         let progress = serde_json::to_string(progress).unwrap_or_default();
         // A drill is of this channel, and of no other.
-        let fallback = match pending.notice.r#type {
-            NoticeType::Drill => None,
+        let fallback = match pending.notice.kind {
+            NoticeKind::Drill => None,
             _ => self.channel.filters.fallback.clone(),
         };
         let is_success = matches!(

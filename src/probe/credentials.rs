@@ -14,10 +14,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Prober;
-use super::pool::Line;
-use super::record::End;
-use super::run::{explain, message, of_hyper};
-use super::transport::{self, Route, Stages};
+use super::end::{End, explain, message, of_hyper};
+use super::pool::HttpConnection;
+use super::transport::{self, ConnectionTimes, ProxyRoute};
 use crate::clock::uptime;
 use crate::config::service_key;
 use crate::files;
@@ -69,15 +68,15 @@ impl Held {
 
 /// Where something kept came from. It may hold secrets, so it does not show itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Source(String);
+struct CredentialSource(String);
 
-impl fmt::Debug for Source {
+impl fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Source")
     }
 }
 
-impl Source {
+impl CredentialSource {
     fn of(endpoint: &Endpoint) -> Option<Self> {
         if let Some(entra) = &endpoint.entra {
             let secret = entra.client_secret.expose();
@@ -113,17 +112,17 @@ impl Source {
 /// What all endpoints have fetched, by where it came from, and until when it is good: by the time the machine is up, since
 /// a token ages while the machine sleeps as well.
 #[derive(Debug, Default)]
-pub(super) struct Credentials(Mutex<BTreeMap<Source, (Held, Duration)>>);
+pub(super) struct Credentials(Mutex<BTreeMap<CredentialSource, (Held, Duration)>>);
 
 impl Credentials {
-    async fn kept(&self, source: &Source) -> Option<Held> {
+    async fn kept(&self, source: &CredentialSource) -> Option<Held> {
         let kept = self.0.lock().await;
         kept.get(source)
             .filter(|(_, until)| *until > uptime())
             .map(|(held, _)| held.clone())
     }
 
-    async fn keep(&self, source: Source, held: Held, life: Duration) {
+    async fn keep(&self, source: CredentialSource, held: Held, life: Duration) {
         // One that lives shorter than the spare is used for half its life.
         let until = uptime() + life.saturating_sub(SPARE).max(life / 2);
         self.0.lock().await.insert(source, (held, until));
@@ -143,7 +142,7 @@ pub(super) async fn obtain(
     {
         return (Ok(Held::Aws(keys.clone())), None);
     }
-    let Some(source) = Source::of(endpoint) else {
+    let Some(source) = CredentialSource::of(endpoint) else {
         return (Ok(Held::Configured), None);
     };
     if let Some(held) = prober.credentials.kept(&source).await {
@@ -193,7 +192,7 @@ impl Fetch<'_> {
     /// A token of OAuth 2.0.
     async fn token(&self, request: &Request) -> Fetched {
         let (status, body) = self
-            .send(request, Way::Usual)
+            .send(request, MetadataRoute::Usual)
             .await
             .map_err(|(fault, words)| (fault, format!("the identity provider: {words}")))?;
         let (token, life) = entra_token::read(status, &body)?;
@@ -228,7 +227,7 @@ impl Fetch<'_> {
             }
             GoogleSource::Metadata { url } => {
                 let (status, body) = self
-                    .send(&google_token::of_metadata(url), Way::Metadata)
+                    .send(&google_token::of_metadata(url), MetadataRoute::Metadata)
                     .await
                     .map_err(|(_, words)| {
                         (
@@ -265,7 +264,7 @@ impl Fetch<'_> {
                 let token = Secret::new(read_file(token_file).await?.trim());
                 let request = aws_credentials::assume_role(sts_url, role_arn, session_name, &token);
                 let (status, body) = self
-                    .send(&request, Way::Usual)
+                    .send(&request, MetadataRoute::Usual)
                     .await
                     .map_err(|(fault, words)| (fault, format!("AWS STS: {words}")))?;
                 self.keys(aws_credentials::of_sts(status, &body, self.now))
@@ -310,7 +309,7 @@ impl Fetch<'_> {
 
     /// Asks a service beside this machine for AWS keys.
     async fn metadata(&self, request: &Request) -> Result<(u16, String), (Fault, String)> {
-        self.send(request, Way::Metadata).await.map_err(|(_, words)| {
+        self.send(request, MetadataRoute::Metadata).await.map_err(|(_, words)| {
             let host = request.url.host_str().unwrap_or_default();
             (
                 Fault::AccountAuth,
@@ -323,7 +322,11 @@ impl Fetch<'_> {
     }
 
     /// One request and the status and body of its answer.
-    async fn send(&self, request: &Request, way: Way) -> Result<(u16, String), (Fault, String)> {
+    async fn send(
+        &self,
+        request: &Request,
+        way: MetadataRoute,
+    ) -> Result<(u16, String), (Fault, String)> {
         let Prober {
             proxies,
             tls,
@@ -331,11 +334,11 @@ impl Fetch<'_> {
             ..
         } = self.prober;
         let (proxy, within) = match way {
-            Way::Usual => (proxies.towards(&request.url), WITHIN),
-            Way::Metadata => (None, METADATA_WITHIN),
+            MetadataRoute::Usual => (proxies.towards(&request.url), WITHIN),
+            MetadataRoute::Metadata => (None, METADATA_WITHIN),
         };
-        let mut stages = Stages::default();
-        let route = Route {
+        let mut stages = ConnectionTimes::default();
+        let route = ProxyRoute {
             proxy,
             proxy_tls,
             resolve: &[],
@@ -348,7 +351,7 @@ impl Fetch<'_> {
                 .map_err(|no| (no.fault, no.words))?;
             let of_line =
                 |error: hyper::Error| (of_hyper(&error, Fault::TcpReset), explain(&error));
-            let mut line = Line::begin(connected, stages.remote, None, false)
+            let mut line = HttpConnection::begin(connected, stages.remote, None, false)
                 .await
                 .map_err(of_line)?;
             let forwarder = proxies.forwarder(&request.url).filter(|_| proxy.is_some());
@@ -372,7 +375,7 @@ impl Fetch<'_> {
 
 /// How a service is reached.
 #[derive(Clone, Copy)]
-enum Way {
+enum MetadataRoute {
     /// As the endpoints are.
     Usual,
     /// Without a proxy and at once: it is on this machine or beside it.

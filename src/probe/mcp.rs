@@ -3,11 +3,11 @@
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::pool::Line;
-use super::record::End;
-use super::run::{REST, Run, explain, message, of_hyper};
+use super::end::{End, explain, message, of_hyper};
+use super::pool::HttpConnection;
+use super::run::{REST, Run};
 use llmwatch_core::model::{Endpoint, Fault, Sample};
-use llmwatch_core::protocol::dialect::mcp::{Session, Step};
+use llmwatch_core::protocol::dialect::mcp::{McpStep, Session};
 use llmwatch_core::protocol::dialect::{self, ProbeRequest};
 
 impl Run<'_> {
@@ -19,7 +19,7 @@ impl Run<'_> {
         let end = match self.steps(ask, &mut session, &mut line, sample).await {
             Ok(end) | Err(end) => end,
         };
-        let line = line.filter(Line::is_ready);
+        let line = line.filter(HttpConnection::is_ready);
         if let (Some(mut line), Some(request)) = (line, session.end(ask)) {
             // It is polite to end a session, and nothing follows if that fails.
             let _ = tokio::time::timeout(REST, self.notify(&request, &mut line)).await;
@@ -31,7 +31,7 @@ impl Run<'_> {
         &mut self,
         ask: &ProbeRequest<'_>,
         session: &mut Session,
-        kept: &mut Option<Line>,
+        kept: &mut Option<HttpConnection>,
         sample: &mut Sample,
     ) -> Result<End, End> {
         let endpoint = self.endpoint;
@@ -42,13 +42,13 @@ impl Run<'_> {
         loop {
             let request = session.request(ask);
             self.sent += request.body.len();
-            let mut line = match kept.take().filter(Line::is_ready) {
+            let mut line = match kept.take().filter(HttpConnection::is_ready) {
                 Some(line) => line,
                 None => self.connect(&request).await?,
             };
             // The stages are those of the first connection.
             self.stages = *first.get_or_insert(self.stages);
-            if session.step == Step::Ready {
+            if session.step == McpStep::Ready {
                 self.notify(&request, &mut line).await?;
                 session.advance(None, &dialect::Answer::default(), calls);
                 *kept = Some(line);
@@ -80,7 +80,11 @@ impl Run<'_> {
     }
 
     /// Sends what has no answer but a status.
-    async fn notify(&mut self, request: &dialect::Request, line: &mut Line) -> Result<(), End> {
+    async fn notify(
+        &mut self,
+        request: &dialect::Request,
+        line: &mut HttpConnection,
+    ) -> Result<(), End> {
         let limits = self.endpoint.timeouts;
         let deadline = (self.start + limits.total).min(Instant::now() + limits.headers);
         let forwarder = self.prober.proxies.forwarder(&request.url);

@@ -5,6 +5,7 @@
 
 mod connectivity;
 mod credentials;
+mod end;
 mod mcp;
 mod pool;
 mod proxy;
@@ -44,7 +45,7 @@ const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why nothing can be probed.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
+pub enum ProberSetupError {
     /// The extra roots cannot be read.
     #[error("cannot use `ca_file` `{path}`: {why}", path = path.display())]
     Roots {
@@ -101,7 +102,7 @@ impl Prober {
     ///
     /// # Errors
     /// When `ca_file` cannot be read or TLS cannot be set up.
-    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+    pub fn new(settings: &Settings) -> Result<Self, ProberSetupError> {
         let roots = roots(settings)?;
         let mut tls_with = BTreeMap::new();
         for identity in settings.endpoints.iter().filter_map(|e| e.client.as_ref()) {
@@ -207,12 +208,12 @@ impl Prober {
 }
 
 /// What is trusted: the system's roots and those of `ca_file`.
-fn roots(settings: &Settings) -> Result<RootCertStore, SetupError> {
+fn roots(settings: &Settings) -> Result<RootCertStore, ProberSetupError> {
     let mut roots = RootCertStore::empty();
     // A system without roots still reaches plain HTTP and whatever `ca_file` vouches for.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &settings.process.ca_file {
-        let failed = |why: String| SetupError::Roots {
+        let failed = |why: String| ProberSetupError::Roots {
             path: path.clone(),
             why,
         };
@@ -234,7 +235,7 @@ fn roots(settings: &Settings) -> Result<RootCertStore, SetupError> {
 fn tls_config(
     roots: &RootCertStore,
     identity: Option<&ClientIdentity>,
-) -> Result<ClientConfig, SetupError> {
+) -> Result<ClientConfig, ProberSetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -242,7 +243,7 @@ fn tls_config(
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let failed = |why: String| SetupError::ClientCertificate {
+            let failed = |why: String| ProberSetupError::ClientCertificate {
                 path: identity.certificate.clone(),
                 why,
             };

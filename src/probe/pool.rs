@@ -32,8 +32,8 @@ const MOST_HEADER_BYTES: usize = 64 * 1024;
 const MOST_HEADERS: usize = 128;
 
 /// A connection that speaks HTTP. Dropping it closes it.
-pub(super) struct Line {
-    sender: Sender,
+pub(super) struct HttpConnection {
+    sender: HttpSender,
     driver: Driver,
     pub(super) arrivals: Arrivals,
     pub(super) remote: Option<SocketAddr>,
@@ -87,12 +87,12 @@ impl Driver {
     }
 }
 
-enum Sender {
+enum HttpSender {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-impl Line {
+impl HttpConnection {
     /// Begins to speak HTTP on `connected`; `upgrades` says whether it may become a WebSocket.
     pub(super) async fn begin(
         connected: Connected,
@@ -107,7 +107,7 @@ impl Line {
             let (sender, driver) = builder.handshake(io).await?;
             // How it ends shows in the answer.
             let driver = Driver::Here(driver.map(drop).boxed().fuse());
-            (Sender::Http2(sender), driver)
+            (HttpSender::Http2(sender), driver)
         } else {
             let mut builder = http1::Builder::new();
             builder
@@ -119,7 +119,7 @@ impl Line {
             } else {
                 Driver::Http1(Some(Box::new(driver)))
             };
-            (Sender::Http1(sender), driver)
+            (HttpSender::Http1(sender), driver)
         };
         Ok(Self {
             sender,
@@ -135,8 +135,8 @@ impl Line {
         message: Request<Full<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
         let answer = match &mut self.sender {
-            Sender::Http1(sender) => sender.send_request(message).left_future(),
-            Sender::Http2(sender) => sender.send_request(message).right_future(),
+            HttpSender::Http1(sender) => sender.send_request(message).left_future(),
+            HttpSender::Http2(sender) => sender.send_request(message).right_future(),
         };
         self.drive(answer).await
     }
@@ -147,29 +147,29 @@ impl Line {
     }
 
     pub(super) fn is_http2(&self) -> bool {
-        matches!(self.sender, Sender::Http2(_))
+        matches!(self.sender, HttpSender::Http2(_))
     }
 
     /// Whether another request can be sent on it.
     pub(super) fn is_ready(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready(),
+            HttpSender::Http1(sender) => sender.is_ready(),
+            HttpSender::Http2(sender) => sender.is_ready(),
         }
     }
 }
 
-impl Line {
+impl HttpConnection {
     /// What of the connection is kept until the next probe; `None` when it takes no further request.
     fn rest(mut self) -> Option<Kept> {
         let sender = match &mut self.sender {
-            Sender::Http2(_) => {
+            HttpSender::Http2(_) => {
                 if let Driver::Here(driver) = self.driver {
                     self.driver = Driver::Apart(AbortOnDropHandle::new(tokio::spawn(driver)));
                 }
                 return Some(Kept::Http2(self));
             }
-            Sender::Http1(sender) => sender,
+            HttpSender::Http1(sender) => sender,
         };
         // Polled once more, the connection notes that the answer is over.
         let is_ready = self.driver.drive(sender.ready()).now_or_never();
@@ -192,7 +192,7 @@ impl Line {
 /// A connection between two probes.
 enum Kept {
     Http1(Box<IdleSocket>),
-    Http2(Line),
+    Http2(HttpConnection),
 }
 
 /// An HTTP/1.1 connection without what is only needed during an exchange.
@@ -215,10 +215,10 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     /// The kept connection of an endpoint, if it is still good.
-    pub(super) async fn take(&self, endpoint: &str) -> Option<Line> {
+    pub(super) async fn take(&self, endpoint: &str) -> Option<HttpConnection> {
         let kept = self.lines().remove(endpoint)?;
         match kept {
-            Kept::Http2(line) => Some(line).filter(Line::is_ready),
+            Kept::Http2(line) => Some(line).filter(HttpConnection::is_ready),
             Kept::Http1(mut idle) => {
                 if !idle.io.is_quiet() {
                     return None;
@@ -228,14 +228,15 @@ impl Pool {
                     arrivals: idle.arrivals,
                     http2: false,
                 };
-                let line = Line::begin(connected, idle.remote, idle.tls_expires_at, false);
+                let line =
+                    HttpConnection::begin(connected, idle.remote, idle.tls_expires_at, false);
                 line.await.ok()
             }
         }
     }
 
     /// Keeps a connection for the next probe of an endpoint.
-    pub(super) fn keep(&self, endpoint: &str, line: Line) {
+    pub(super) fn keep(&self, endpoint: &str, line: HttpConnection) {
         if let Some(kept) = line.rest() {
             self.lines().insert(endpoint.to_owned(), kept);
         }

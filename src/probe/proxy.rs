@@ -41,7 +41,7 @@ impl From<String> for NoTunnel {
 
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ProxyKind {
     /// HTTP, in the clear or over TLS.
     Http,
     /// SOCKS version 5 (RFC 1928).
@@ -53,7 +53,7 @@ enum Kind {
 pub(super) struct Address {
     /// Where to connect to; `https` when the proxy itself is reached over TLS.
     pub(super) url: Url,
-    kind: Kind,
+    kind: ProxyKind,
     user: String,
     password: String,
     authorization: Option<String>,
@@ -69,13 +69,13 @@ impl Address {
     fn new(text: &str) -> Option<Self> {
         let written = Url::parse(text).ok()?;
         let (kind, scheme) = match written.scheme() {
-            "https" => (Kind::Http, "https"),
-            "socks5" | "socks5h" => (Kind::Socks, "http"),
-            _ => (Kind::Http, "http"),
+            "https" => (ProxyKind::Http, "https"),
+            "socks5" | "socks5h" => (ProxyKind::Socks, "http"),
+            _ => (ProxyKind::Http, "http"),
         };
         let port = match kind {
-            Kind::Socks => written.port().unwrap_or(SOCKS_PORT),
-            Kind::Http => written.port_or_known_default()?,
+            ProxyKind::Socks => written.port().unwrap_or(SOCKS_PORT),
+            ProxyKind::Http => written.port_or_known_default()?,
         };
         let url = Url::parse(&format!("{scheme}://{}:{port}", written.host_str()?)).ok()?;
         let user = percent_decoded(written.username());
@@ -93,7 +93,7 @@ impl Address {
 
     /// Whether it passes a plain HTTP request on by itself.
     pub(super) fn forwards(&self) -> bool {
-        self.kind == Kind::Http
+        self.kind == ProxyKind::Http
     }
 
     /// Host and port.
@@ -117,8 +117,8 @@ impl Address {
         let host = &target[url::Position::BeforeHost..url::Position::AfterHost];
         let port = target.port_or_known_default().unwrap_or(443);
         match self.kind {
-            Kind::Http => self.connect(stream, &format!("{host}:{port}")).await,
-            Kind::Socks => self
+            ProxyKind::Http => self.connect(stream, &format!("{host}:{port}")).await,
+            ProxyKind::Socks => self
                 .socks(stream, target, port)
                 .await
                 .map_err(|words| format!("the proxy {}: {words}", self.name()).into()),
@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_may_want_a_name_and_a_password_and_never_shows_them() {
+    fn proxy_credentials_are_sent_and_never_shown() {
         let address = Address::new("http://me:p%40ss@proxy.example.com:3128").unwrap();
         assert_eq!(
             address.authorization().map(|(_, v)| v),

@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::Due;
 use super::credentials::Held;
-use super::transport::Stages;
+use super::end::End;
+use super::transport::ConnectionTimes;
 use llmwatch_core::model::{
     Aws, Endpoint, Fault, Google, Outcome, Sample, Secret, Timestamp, Warning,
 };
 use llmwatch_core::protocol::dialect::Answer;
-use llmwatch_core::protocol::response::{Outcome as Ended, Times};
+use llmwatch_core::protocol::response::{ResponseOutcome, Times};
 use llmwatch_core::protocol::response_head::ResponseHead;
 use llmwatch_core::schedule::budget::MAX_ADDED_TOKENS;
 
@@ -19,22 +20,12 @@ use llmwatch_core::schedule::budget::MAX_ADDED_TOKENS;
 const MOST_WORDS: usize = 500;
 const MOST_ANSWER: usize = 200;
 
-/// How a probe came to its end.
-pub(super) enum End {
-    /// With an answer, right or wrong.
-    Answered(ResponseHead, Times, Ended),
-    /// Before there was one.
-    Broken(Fault, String),
-    /// With a part of one.
-    BrokenOff(ResponseHead, Times, Ended, Fault, String),
-}
-
 /// What a probe of an endpoint is recorded by.
 pub(super) struct Recorder<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// What stood for the key.
     pub(super) held: &'a Held,
-    pub(super) stages: Stages,
+    pub(super) stages: ConnectionTimes,
     pub(super) total: Duration,
     /// The bytes of the request's body.
     pub(super) sent: usize,
@@ -49,7 +40,7 @@ fn most_tokens(bytes: usize) -> u32 {
 
 impl Recorder<'_> {
     pub(super) fn record(&self, sample: &mut Sample, end: End) {
-        let Stages {
+        let ConnectionTimes {
             dns,
             tcp,
             tls,
@@ -94,7 +85,13 @@ impl Recorder<'_> {
         sample.error = words.map(|w| self.presentable(&w, MOST_WORDS));
     }
 
-    fn record_answer(&self, sample: &mut Sample, head: ResponseHead, times: Times, ended: &Ended) {
+    fn record_answer(
+        &self,
+        sample: &mut Sample,
+        head: ResponseHead,
+        times: Times,
+        ended: &ResponseOutcome,
+    ) {
         sample.http_status = Some(head.status);
         sample.http_version = Some(head.http_version);
         sample.request_id = head.request_id.map(|id| self.presentable(&id, 128));
@@ -261,7 +258,7 @@ mod tests {
     use crate::config::{self, Environment};
 
     #[test]
-    fn a_key_that_is_repeated_is_not_recorded_in_whatever_form_it_was_sent() {
+    fn echoed_key_is_redacted_in_every_form() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("monitor.toml");
         let keys = "provider = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"key-of-mine\"\n\
@@ -272,7 +269,7 @@ mod tests {
         let recorder = Recorder {
             endpoint: &config.endpoints[0],
             held: &held,
-            stages: Stages::default(),
+            stages: ConnectionTimes::default(),
             total: Duration::ZERO,
             sent: 0,
         };

@@ -1,22 +1,20 @@
 //! One probe as it runs: connect, send, read, each stage within its limit.
 
-use std::io;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::Request;
-use hyper::body::{Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::Level;
 
 use super::Prober;
 use super::credentials::{self, Held};
-use super::pool::Line;
-use super::proxy::Address;
-use super::record::{End, Recorder, ms};
-use super::transport::{self, Route, Stages};
+use super::end::{End, explain, message, of_hyper};
+use super::pool::HttpConnection;
+use super::record::{Recorder, ms};
+use super::transport::{self, ConnectionTimes, ProxyRoute};
 use crate::log::{Event, emit};
 use llmwatch_core::model::{Api, Connection, Endpoint, Fault, Sample, Timestamp};
 use llmwatch_core::protocol::dialect::{self, Adaptation, Adaptations, Dialect, ProbeRequest};
@@ -39,7 +37,7 @@ pub(super) struct Run<'a> {
     pub(super) start: Instant,
     /// When the answer had ended, if it did.
     pub(super) end: Option<Instant>,
-    pub(super) stages: Stages,
+    pub(super) stages: ConnectionTimes,
     /// The bytes of the request's body.
     pub(super) sent: usize,
 }
@@ -53,7 +51,7 @@ impl<'a> Run<'a> {
             now,
             start: Instant::now(),
             end: None,
-            stages: Stages::default(),
+            stages: ConnectionTimes::default(),
             sent: 0,
         }
     }
@@ -70,7 +68,7 @@ impl<'a> Run<'a> {
                 Recorder {
                     endpoint: self.endpoint,
                     held: &Held::Configured,
-                    stages: Stages::default(),
+                    stages: ConnectionTimes::default(),
                     total,
                     sent: 0,
                 }
@@ -104,7 +102,7 @@ impl<'a> Run<'a> {
             adaptations.adopt(&adaptation);
             self.remember(adaptations.clone(), &adaptation);
             // The two agree on a form of the request: the probe begins anew.
-            (self.end, self.stages) = (None, Stages::default());
+            (self.end, self.stages) = (None, ConnectionTimes::default());
         }
         let total = self
             .end
@@ -129,7 +127,7 @@ impl<'a> Run<'a> {
             (self.stages.remote, self.stages.tls_expires_at) = (line.remote, line.tls_expires_at);
             match self.exchange_and_keep(request, line, sample).await {
                 // The other side had closed it meanwhile, which is its right: only a new connection shows more.
-                Err(End::Broken(Fault::TcpReset, _)) => self.stages = Stages::default(),
+                Err(End::Broken(Fault::TcpReset, _)) => self.stages = ConnectionTimes::default(),
                 Err(end) | Ok(end) => return end,
             }
         }
@@ -146,7 +144,7 @@ impl<'a> Run<'a> {
     async fn exchange_and_keep(
         &mut self,
         request: &dialect::Request,
-        mut line: Line,
+        mut line: HttpConnection,
         sample: &mut Sample,
     ) -> Result<End, End> {
         let (end, is_drained) = self
@@ -158,11 +156,14 @@ impl<'a> Run<'a> {
         Ok(end)
     }
 
-    pub(super) async fn connect(&mut self, request: &dialect::Request) -> Result<Line, End> {
+    pub(super) async fn connect(
+        &mut self,
+        request: &dialect::Request,
+    ) -> Result<HttpConnection, End> {
         let limits = self.endpoint.timeouts;
         let deadline = self.start + limits.connect.min(limits.total);
         let proxy = self.prober.proxies.towards(&request.url);
-        let route = Route {
+        let route = ProxyRoute {
             proxy,
             proxy_tls: &self.prober.proxy_tls,
             resolve: &self.endpoint.resolve,
@@ -177,7 +178,7 @@ impl<'a> Run<'a> {
         )
         .await
         .map_err(|no| End::Broken(no.fault, no.words))?;
-        let begin = Line::begin(
+        let begin = HttpConnection::begin(
             connected,
             self.stages.remote,
             self.stages.tls_expires_at,
@@ -199,7 +200,7 @@ impl<'a> Run<'a> {
         &mut self,
         endpoint: &Endpoint,
         request: &dialect::Request,
-        line: &mut Line,
+        line: &mut HttpConnection,
         sample: &mut Sample,
     ) -> Result<(End, bool), End> {
         let limits = self.endpoint.timeouts;
@@ -248,7 +249,7 @@ impl<'a> Run<'a> {
         endpoint: &Endpoint,
         head: ResponseHead,
         body: &mut Incoming,
-        line: &mut Line,
+        line: &mut HttpConnection,
         total: Instant,
     ) -> End {
         let mut exchange = ResponseReader::new(endpoint, Dialect::of(endpoint), head.clone());
@@ -406,90 +407,4 @@ fn earlier(own: (Instant, Fault), total: Instant) -> (Instant, Fault) {
     } else {
         (total, Fault::TimeoutTotal)
     }
-}
-
-/// The request as hyper takes it; `proxy` is one that is asked to pass it on.
-pub(super) fn message(
-    request: &dialect::Request,
-    http2: bool,
-    proxy: Option<&Address>,
-) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
-    let url = &request.url;
-    let target = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let mut message = Request::builder().method(request.method.as_str());
-    // HTTP/2 carries the authority in the target, as HTTP/1.1 does towards a proxy; else it stands in a header.
-    if http2 || proxy.is_some() {
-        message = message.uri(format!("{}://{authority}{target}", url.scheme()));
-    } else {
-        message = message.uri(target);
-    }
-    if !http2 {
-        message = message.header("host", authority);
-    }
-    if let Some((name, value)) = proxy.and_then(Address::authorization) {
-        message = message.header(name, value);
-    }
-    for (name, value) in &request.headers {
-        message = message.header(name, value);
-    }
-    message.body(Full::new(Bytes::from(request.body.clone())))
-}
-
-/// What went wrong below the answer; `cut` when the connection was simply closed.
-pub(super) fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
-    if transport::tls_error(error).is_some() {
-        return Fault::TlsHandshake;
-    }
-    if let Some(fault) = io_error(error).and_then(transport::of_errno) {
-        return fault;
-    }
-    if error.is_parse_too_large() {
-        Fault::BodyTooLarge
-    } else if error.is_parse() {
-        Fault::BodyMalformed
-    } else {
-        cut
-    }
-}
-
-/// What happened, in plain English: the library's own text names its types and manuals.
-pub(super) fn explain(error: &hyper::Error) -> String {
-    if let Some(tls) = transport::tls_error(error) {
-        return transport::describe_tls(tls);
-    }
-    if let Some(io) = io_error(error) {
-        return match io.kind() {
-            io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
-            _ => transport::describe_io(io),
-        };
-    }
-    if error.is_incomplete_message() {
-        return "the connection was closed before the answer was complete".to_owned();
-    }
-    if error.is_parse_too_large() {
-        return "the response headers are too large".to_owned();
-    }
-    if error.is_parse() {
-        return format!("the answer is not valid HTTP: {error}");
-    }
-    match std::error::Error::source(error) {
-        Some(source) => source.to_string(),
-        None => error.to_string(),
-    }
-}
-
-/// The operating system's error inside one of HTTP, however deep.
-fn io_error(error: &hyper::Error) -> Option<&io::Error> {
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
 }

@@ -39,7 +39,7 @@ const IN_TIME: &str = "timed out";
 
 /// How long each stage of the connection took; `None` for a stage that there was not or that was not finished.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stages {
+pub(super) struct ConnectionTimes {
     pub(super) dns: Option<Duration>,
     pub(super) tcp: Option<Duration>,
     pub(super) tls: Option<Duration>,
@@ -53,7 +53,7 @@ pub(super) struct Stages {
 
 /// The way to a target.
 #[derive(Clone, Copy)]
-pub(super) struct Route<'a> {
+pub(super) struct ProxyRoute<'a> {
     /// Through this proxy.
     pub(super) proxy: Option<&'a Address>,
     /// The TLS of proxies that are reached over it.
@@ -82,10 +82,10 @@ pub(super) struct Connected {
 /// goes.
 pub(super) async fn connect(
     url: &Url,
-    route: Route<'_>,
+    route: ProxyRoute<'_>,
     tls: &Arc<ClientConfig>,
     deadline: Instant,
-    stages: &mut Stages,
+    stages: &mut ConnectionTimes,
 ) -> Result<Connected, NoConnection> {
     let began_all = Instant::now();
     let proxy = route.proxy;
@@ -102,22 +102,22 @@ pub(super) async fn connect(
             None => no,
         })?;
     let arrivals = Arrivals::default();
-    let mut way = Way::Plain(TimestampedStream::new(stream, arrivals.clone()));
+    let mut way = ProxyStream::Plain(TimestampedStream::new(stream, arrivals.clone()));
     if let Some(proxy) = proxy {
         let began = Instant::now();
         if proxy.url.scheme() == "https"
-            && let Way::Plain(stream) = way
+            && let ProxyStream::Plain(stream) = way
         {
             let secured = secure(stream, &proxy.url, route.proxy_tls, deadline)
                 .await
                 .map_err(|no| of_proxy(proxy, no))?;
-            way = Way::Tls(Box::new(secured));
+            way = ProxyStream::Tls(Box::new(secured));
         }
         if url.scheme() == "https" || !proxy.forwards() {
             let tunnel = async {
                 match &mut way {
-                    Way::Plain(stream) => proxy.open_tunnel(stream, url).await,
-                    Way::Tls(stream) => proxy.open_tunnel(stream, url).await,
+                    ProxyStream::Plain(stream) => proxy.open_tunnel(stream, url).await,
+                    ProxyStream::Tls(stream) => proxy.open_tunnel(stream, url).await,
                 }
             };
             let opened = tokio::time::timeout_at(deadline, tunnel)
@@ -136,8 +136,8 @@ pub(super) async fn connect(
     if url.scheme() != "https" {
         return Ok(Connected {
             io: match way {
-                Way::Plain(stream) => Io::Plain(stream),
-                Way::Tls(stream) => Io::Tls(stream),
+                ProxyStream::Plain(stream) => Io::Plain(stream),
+                ProxyStream::Tls(stream) => Io::Tls(stream),
             },
             arrivals,
             http2: false,
@@ -145,8 +145,10 @@ pub(super) async fn connect(
     }
     let began = Instant::now();
     let io = match way {
-        Way::Plain(stream) => Io::Tls(Box::new(secure(stream, url, tls, deadline).await?)),
-        Way::Tls(stream) => Io::Nested(Box::new(secure(*stream, url, tls, deadline).await?)),
+        ProxyStream::Plain(stream) => Io::Tls(Box::new(secure(stream, url, tls, deadline).await?)),
+        ProxyStream::Tls(stream) => {
+            Io::Nested(Box::new(secure(*stream, url, tls, deadline).await?))
+        }
     };
     stages.tls = Some(began.elapsed());
     let session = match &io {
@@ -190,9 +192,9 @@ async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
 /// Opens a TCP connection to the host of `url`.
 async fn open(
     url: &Url,
-    route: Route<'_>,
+    route: ProxyRoute<'_>,
     deadline: Instant,
-    stages: &mut Stages,
+    stages: &mut ConnectionTimes,
 ) -> Result<TcpStream, NoConnection> {
     let port = url.port_or_known_default().unwrap_or(443);
     let fixed = if route.proxy.is_none() {
@@ -463,7 +465,7 @@ fn of_handshake(error: &io::Error) -> NoConnection {
 }
 
 /// The way to a target as far as the proxy, if there is one.
-enum Way {
+enum ProxyStream {
     Plain(TimestampedStream),
     Tls(Box<TlsStream<TimestampedStream>>),
 }

@@ -10,8 +10,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::record::{End, ms};
-use super::run::{FairShare, MAX_FRAMES, REST, Run, explain, message, of_hyper};
+use super::end::{End, explain, message, of_hyper};
+use super::record::ms;
+use super::run::{FairShare, MAX_FRAMES, REST, Run};
 use super::transport;
 use llmwatch_core::model::{Fault, Sample};
 use llmwatch_core::protocol::dialect::{self, Dialect};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rollups;
-use super::samples::SampleReader;
+use super::sample_rows::SampleReader;
 use llmwatch_core::model::{Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
@@ -452,7 +452,7 @@ pub(super) fn ranges(
 /// that lie outside of the span of time are left out.
 pub(super) fn each_of_series(
     c: &Connection,
-    pending: &super::Shared,
+    pending: &super::SharedState,
     series: i64,
     before: i64,
     (since, until): (Option<Timestamp>, Option<Timestamp>),

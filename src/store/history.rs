@@ -12,7 +12,7 @@ pub struct NotificationRow {
     /// The channel's name.
     pub channel: String,
     /// For instance `incident.opened`.
-    pub r#type: String,
+    pub kind: String,
     /// `pending`, `sent`, `failed` or `expired`.
     pub state: String,
     /// When it was decided.
@@ -83,7 +83,7 @@ impl Store {
             .query_map([incident], |r| {
                 Ok(NotificationRow {
                     channel: r.get(0)?,
-                    r#type: r.get::<_, Option<String>>(1)?.unwrap_or_default(),
+                    kind: r.get::<_, Option<String>>(1)?.unwrap_or_default(),
                     state: r.get(2)?,
                     decided_at: Timestamp(r.get(3)?),
                     ended_at: r.get::<_, Option<i64>>(4)?.map(Timestamp),

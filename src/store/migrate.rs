@@ -3,15 +3,15 @@
 use rusqlite::Transaction;
 
 use super::blocks;
-use super::samples::{KnownSeries, SampleWriter, read_version_1};
+use super::sample_rows::{KnownSeries, SampleWriter, read_version_1};
 
 /// The schema, step by step; a store of version `n` has run the first `n` steps. A step is never edited once released.
-pub(super) const MIGRATIONS: &[Step] = &[
-    Step {
+pub(super) const MIGRATIONS: &[MigrationStep] = &[
+    MigrationStep {
         sql: include_str!("schema_1.sql"),
         then: None,
     },
-    Step {
+    MigrationStep {
         sql: include_str!("schema_2.sql"),
         then: Some(compact_samples),
     },
@@ -19,13 +19,13 @@ pub(super) const MIGRATIONS: &[Step] = &[
 
 /// One step from a version of the schema to the next, in one transaction.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+pub(super) struct MigrationStep {
     pub(super) sql: &'static str,
     /// What SQL alone cannot do.
     pub(super) then: Option<fn(&Transaction<'_>) -> rusqlite::Result<()>>,
 }
 
-impl Step {
+impl MigrationStep {
     pub(super) fn run(self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         tx.execute_batch(self.sql)?;
         self.then.map_or(Ok(()), |then| then(tx))

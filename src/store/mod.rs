@@ -6,6 +6,7 @@
 //! write-ahead log.
 
 mod blocks;
+mod delivery;
 mod history;
 mod integrity;
 mod link_key;
@@ -18,6 +19,7 @@ mod queue;
 mod reserve;
 mod retention;
 mod rollups;
+mod sample_rows;
 mod samples;
 mod subscribers;
 mod write_behind;
@@ -41,15 +43,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::blocks::{Unsummed, UnsummedSeries};
-use self::migrate::{MIGRATIONS, Step};
-use self::samples::{KnownSeries, SampleWriter};
+use self::migrate::{MIGRATIONS, MigrationStep};
+use self::sample_rows::{KnownSeries, SampleWriter};
 use self::write_behind::WriteBehind;
+pub(crate) use delivery::derived_id;
+pub use delivery::{DeliveryOutcome, Pending};
 pub use history::NotificationRow;
 pub use integrity::{Condition, IntegrityError, Repair, repair};
 pub use link_key::LINK_KEY_BYTES;
 pub use lock::StoreLock;
-pub(crate) use outbox::derived_id;
-pub use outbox::{DeliveryOutcome, OutboxRow, Pending};
+pub use outbox::OutboxRow;
 pub use reserve::{Reserve, Unrecorded};
 pub use retention::Horizon;
 pub use rollups::RollupQuery;
@@ -336,10 +339,10 @@ impl Commit {
             .execute(params![id, official])?;
         }
         if let Some((from, to)) = self.clock_set {
-            outbox::move_along(tx, from, to)?;
+            delivery::follow_clock(tx, from, to)?;
         }
         for outgoing in &self.outgoing {
-            outbox::insert(tx, outgoing)?;
+            delivery::insert(tx, outgoing)?;
         }
         if let Some(state) = &self.checkpoint {
             tx.prepare_cached(
@@ -405,7 +408,7 @@ pub struct Store {
     connection: Arc<Mutex<Connection>>,
     /// Locked before the connection, where both are.
     unwritten: Arc<Mutex<WriteBehind>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     /// Another process may write the file.
     foreign: bool,
     read_only: bool,
@@ -413,7 +416,7 @@ pub struct Store {
 
 /// What all connections of this process to the store share: what the file does not say yet.
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedState {
     /// Held for writing while what is pending goes to the file, and for reading while both are read. Locked before the
     /// connection.
     agreement: RwLock<()>,
@@ -424,7 +427,7 @@ struct Shared {
     known: Mutex<KnownSeries>,
 }
 
-impl Shared {
+impl SharedState {
     fn lock(&self) -> MutexGuard<'_, Unsummed> {
         locked(&self.unsummed)
     }
@@ -704,13 +707,13 @@ impl Store {
     /// Reads the file together with what it does not say yet.
     fn reading<T>(
         &self,
-        work: impl FnOnce(&Connection, &Shared) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Connection, &SharedState) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         if self.foreign {
             return self.run(|c| {
                 // One state of the file for everything that is read.
                 let tx = c.unchecked_transaction()?;
-                let shared = Shared::default();
+                let shared = SharedState::default();
                 *shared.lock() = Unsummed::read(&tx)?;
                 work(&tx, &shared)
             });
@@ -893,7 +896,7 @@ impl Store {
         Ok(())
     }
 
-    fn refuse_newer(&self, steps: &[Step]) -> Result<usize, StoreError> {
+    fn refuse_newer(&self, steps: &[MigrationStep]) -> Result<usize, StoreError> {
         let found: i64 = self.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
         let found = usize::try_from(found).unwrap_or(usize::MAX);
         if found > steps.len() {
@@ -908,7 +911,7 @@ impl Store {
 
     /// Runs the steps that the store has not seen, each with its number in one transaction: what is interrupted is done
     /// again at the next start.
-    fn migrate(&self, steps: &[Step]) -> Result<(), StoreError> {
+    fn migrate(&self, steps: &[MigrationStep]) -> Result<(), StoreError> {
         let from = self.refuse_newer(steps)?;
         for (version, step) in steps.iter().enumerate().skip(from) {
             self.transaction(|tx| {
@@ -965,8 +968,8 @@ impl Store {
 mod tests {
     use super::*;
 
-    const FIRST: Step = MIGRATIONS[0];
-    const SECOND: Step = Step {
+    const FIRST: MigrationStep = MIGRATIONS[0];
+    const SECOND: MigrationStep = MigrationStep {
         sql: "ALTER TABLE incident ADD COLUMN closed_by TEXT; CREATE INDEX by_end ON outbox (ended_at)",
         then: None,
     };
@@ -991,7 +994,7 @@ mod tests {
         row
     }
 
-    fn reopened(path: &Path, steps: &[Step]) -> (Result<(), StoreError>, Store) {
+    fn reopened(path: &Path, steps: &[MigrationStep]) -> (Result<(), StoreError>, Store) {
         let store = Store::with(path, Connection::open(path)).unwrap();
         (store.migrate(steps), store)
     }
@@ -1003,7 +1006,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_keeps_the_incidents_that_go_on_and_a_downgrade_is_refused() {
+    fn upgrade_keeps_open_incidents_and_downgrade_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
         let row = earlier(&path);
@@ -1033,11 +1036,11 @@ mod tests {
     }
 
     #[test]
-    fn a_migration_that_fails_half_way_leaves_the_store_as_it_was() {
+    fn failed_migration_leaves_the_store_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
         let row = earlier(&path);
-        let broken = Step {
+        let broken = MigrationStep {
             then: Some(|tx| tx.execute_batch("INSERT INTO nowhere VALUES (1)")),
             ..SECOND
         };

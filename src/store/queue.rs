@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use llmwatch_core::model::{NoticeType, Outgoing, Timestamp};
+use llmwatch_core::model::{NoticeKind, Outgoing, Timestamp};
 
 /// A drill waits while something real is due, or is tried again, within this time.
 const REAL_FIRST: Duration = Duration::from_secs(30);
@@ -38,11 +38,11 @@ impl Queued {
             seq: None,
             id: notice.id,
             incident: notice.incident.as_ref().map(|i| i.id),
-            digest: notice.r#type == NoticeType::Digest,
+            digest: notice.kind == NoticeKind::Digest,
             queued_at,
             due: queued_at,
             condition: notice.condition.as_ref().map(|c| c.key.clone()),
-            is_drill: notice.r#type == NoticeType::Drill,
+            is_drill: notice.kind == NoticeKind::Drill,
         }
     }
 }

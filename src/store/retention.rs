@@ -28,7 +28,7 @@ const FINE_ROLLUPS: Duration = Duration::from_hours(90 * 24);
 
 impl Horizon {
     /// What `[store]` says at `now`.
-    pub fn at(now: Timestamp, store: &config::Store) -> Self {
+    pub fn at(now: Timestamp, store: &config::StoreSettings) -> Self {
         Self {
             samples: now - store.keep_samples,
             fine_rollups: now - store.keep_rollups.min(FINE_ROLLUPS),

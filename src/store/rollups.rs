@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
-use super::samples::word;
-use super::{Shared, Store, StoreError};
+use super::sample_rows::word;
+use super::{SharedState, Store, StoreError};
 use llmwatch_core::model::{Attribution, Fault, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
@@ -182,7 +182,7 @@ fn pieces(since: Timestamp, until: Timestamp) -> Vec<(Resolution, Timestamp, Tim
 
 fn each_rollup(
     c: &Connection,
-    pending: &Shared,
+    pending: &SharedState,
     query: RollupQuery<'_>,
     each: &mut impl FnMut(&str, Rollup),
 ) -> rusqlite::Result<()> {
@@ -262,9 +262,9 @@ fn each_stored(
     Ok(())
 }
 
-type FaultCount = (Timestamp, (Fault, Attribution), u32);
+type FaultRow = (Timestamp, (Fault, Attribution), u32);
 
-fn next_fault(rows: &mut Rows<'_>) -> rusqlite::Result<Option<FaultCount>> {
+fn next_fault(rows: &mut Rows<'_>) -> rusqlite::Result<Option<FaultRow>> {
     let Some(row) = rows.next()? else {
         return Ok(None);
     };

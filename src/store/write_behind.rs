@@ -11,7 +11,7 @@ use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::Commit;
-use super::outbox::{self, DeliveryOutcome, Pending};
+use super::delivery::{self, AttemptRecord, DeliveryOutcome, Pending};
 use super::queue::Queued;
 use llmwatch_core::model::{Outgoing, Timestamp};
 
@@ -22,17 +22,6 @@ pub(super) struct WriteBehind {
     held: Vec<Outgoing>,
     /// Attempts at rows and at held ones, in the order in which they were made.
     attempts: Vec<AttemptRecord>,
-}
-
-/// An attempt and what came of it.
-#[derive(Debug, Clone)]
-pub(super) struct AttemptRecord {
-    pub(super) pending: Pending,
-    pub(super) at: Timestamp,
-    pub(super) attempted: DeliveryOutcome,
-    pub(super) progress: String,
-    pub(super) error: Option<String>,
-    pub(super) fallback: Option<String>,
 }
 
 impl WriteBehind {
@@ -80,7 +69,7 @@ impl WriteBehind {
     pub(super) fn record(&self, tx: &Transaction<'_>) -> rusqlite::Result<BTreeSet<Uuid>> {
         let mut recorded = BTreeSet::new();
         for made in &self.attempts {
-            if outbox::record(tx, made)? {
+            if delivery::record(tx, made)? {
                 recorded.insert(made.pending.notice.id);
             }
         }

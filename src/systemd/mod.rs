@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_manager_hears_what_happens() {
+    fn service_manager_is_notified() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();

@@ -26,7 +26,7 @@ const FRESH: &str = "max-age=60";
 
 /// What stands after the `?`.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct BadgeQuery {
     metric: Option<String>,
     range: Option<String>,
 }
@@ -43,7 +43,7 @@ pub(super) async fn serve(
     State(view): State<View>,
     reader: Reader,
     Path(file): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<BadgeQuery>,
 ) -> Response {
     let name = file.strip_suffix(".svg").unwrap_or(&file);
     let metric = match asked.metric.as_deref() {

@@ -39,7 +39,7 @@ pub(super) struct Message {
 }
 
 /// What a stream still has to say.
-struct Reader {
+struct EventQueue {
     queue: VecDeque<Event>,
     coming: Receiver<Arc<Happening>>,
     stop: CancellationToken,
@@ -63,7 +63,7 @@ pub(super) async fn events(State(view): State<View>, request: HeaderMap) -> Resp
         queue.push_back(Event::default().event("gap").data("{}"));
     }
     queue.extend(missed.iter().map(|happening| event(happening)));
-    let reader = Reader {
+    let reader = EventQueue {
         queue,
         coming,
         stop: view.stop.clone(),

@@ -24,10 +24,10 @@ struct Feed {
     lang: &'static str,
     version: &'static str,
     updated: Timestamp,
-    entries: Vec<Entry>,
+    entries: Vec<FeedEntry>,
 }
 
-struct Entry {
+struct FeedEntry {
     id: Uuid,
     number: u64,
     title: String,
@@ -115,13 +115,13 @@ fn changed(incident: &Incident) -> Timestamp {
     incident.resolved_at.unwrap_or(incident.opened_at)
 }
 
-fn entry(incident: &Incident) -> Entry {
+fn entry(incident: &Incident) -> FeedEntry {
     let prefix = if incident.resolved_at.is_some() {
         "Resolved: "
     } else {
         ""
     };
-    Entry {
+    FeedEntry {
         id: incident.id,
         number: incident.number,
         title: format!("{prefix}{}", clean(&incident.title)),

@@ -22,7 +22,7 @@ pub(crate) struct Headline {
 
 /// One thing that is wrong now: an open incident, or an endpoint whose failures are still being checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct CurrentProblem {
     /// Its place in the list: provider's outages first.
     rank: u8,
     /// The number of the incident; `None` while it is only pending.
@@ -289,9 +289,9 @@ fn advice(snapshot: &Snapshot, locale: &Locale) -> String {
 
 /// Everything that is wrong now, worst first: a provider's outages, its degradations, pending failures, faults of the account,
 /// faults of this machine.
-pub(crate) fn problems(snapshot: &Snapshot, locale: &Locale) -> Vec<Problem> {
+pub(crate) fn problems(snapshot: &Snapshot, locale: &Locale) -> Vec<CurrentProblem> {
     let of_incidents = snapshot.incidents.iter();
-    let mut problems: Vec<Problem> = of_incidents
+    let mut problems: Vec<CurrentProblem> = of_incidents
         .map(|i| incident_problem(snapshot, i, locale))
         .collect();
     let pending = snapshot.endpoints.iter();
@@ -300,12 +300,12 @@ pub(crate) fn problems(snapshot: &Snapshot, locale: &Locale) -> Vec<Problem> {
     problems
 }
 
-fn incident_problem(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -> Problem {
+fn incident_problem(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -> CurrentProblem {
     let instead = (incident.attribution == Attribution::Provider)
         .then(|| snapshot.alternatives(&incident.endpoints))
         .and_then(|found| found.into_iter().next())
         .map(|best| best.endpoint);
-    Problem {
+    CurrentProblem {
         rank: rank(incident),
         number: Some(incident.number),
         endpoint: String::new(),
@@ -327,8 +327,8 @@ pub(crate) fn subject(title: &str, incident: &Incident, locale: &Locale) -> Stri
     format!("{title}: {names}")
 }
 
-fn pending_problem(endpoint: &EndpointView, locale: &Locale) -> Option<Problem> {
-    Some(Problem {
+fn pending_problem(endpoint: &EndpointView, locale: &Locale) -> Option<CurrentProblem> {
+    Some(CurrentProblem {
         rank: 2,
         number: None,
         endpoint: endpoint.name.clone(),
@@ -357,7 +357,7 @@ fn rank(incident: &Incident) -> u8 {
 
 /// "4 of the last 4 probes failed", while bad probes are not yet evidence enough for an incident.
 pub(crate) fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
-    endpoint.pending(locale)
+    llmwatch_core::message::headline::pending(endpoint, locale)
 }
 
 /// Whether this is the summary of an incident, which has no evidence.

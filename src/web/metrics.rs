@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 
 use super::{View, pages};
-use crate::metrics::process::Process;
+use crate::metrics::process::ProcessStats;
 use crate::metrics::text::{Format, render};
 
 pub(super) async fn metrics(State(view): State<View>, request: HeaderMap) -> impl IntoResponse {
@@ -15,7 +15,7 @@ pub(super) async fn metrics(State(view): State<View>, request: HeaderMap) -> imp
         .unwrap_or_default();
     let format = Format::asked_by(accept);
     let snapshot = view.snapshot.borrow().clone();
-    let process = Process::read(view.started_at);
+    let process = ProcessStats::read(view.started_at);
     let text = render(
         &snapshot,
         &view.counters.read(),

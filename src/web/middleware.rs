@@ -20,7 +20,7 @@ use url::Host;
 
 use super::problem::{self, Problem};
 use super::reader::Reader;
-use super::serve::client_prefix;
+use super::serve::{LocalUser, client_prefix};
 use super::{View, assets};
 use crate::config::{Public, Settings};
 use crate::log::{Event, emit};
@@ -94,10 +94,6 @@ const WITHOUT_TOKEN: [&str; 4] = ["/a/", "/unsubscribe/", "/confirm/", "/assets/
 const WORTH_COMPRESSING: u64 = 2048;
 /// Larger ones are compressed off the async workers.
 const LARGE: usize = 64 * 1024;
-
-/// A connection over the control socket: file permissions have checked the user.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LocalUser;
 
 /// What the middleware knows.
 #[derive(Clone)]

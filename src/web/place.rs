@@ -14,12 +14,12 @@ use llmwatch_core::model::Snapshot;
 /// Which location's view.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Place {
+pub(super) struct LocationQuery {
     /// Only what this location sees; unasked the verdict of all.
     pub(super) location: Option<String>,
 }
 
-impl Place {
+impl LocationQuery {
     /// `snapshot` as the asked location sees it.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Place {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Place {
+impl<S: Send + Sync> FromRequestParts<S> for LocationQuery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {

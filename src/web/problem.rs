@@ -14,7 +14,7 @@ use crate::store::StoreError;
 pub(super) struct Problem {
     /// Always `about:blank`: the status says what kind of problem it is.
     #[serde(rename = "type")]
-    r#type: &'static str,
+    problem_type: &'static str,
     /// The status in words.
     title: &'static str,
     /// The HTTP status.
@@ -26,7 +26,7 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
-            r#type: "about:blank",
+            problem_type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),

@@ -20,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use utoipa::ToSchema;
 
-use super::api::route::no_group;
 use super::problem::Problem;
 use crate::config::Settings;
 use crate::log::{Event, emit};
 use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Ranking, rank};
 
+/// The groups that an error lists.
+const GROUPS: usize = 20;
 /// The share of traffic that an endpoint gets at once when it has recovered, in percent.
 const FIRST_SHARE: f64 = 10.0;
 /// The share of a degraded endpoint, in percent.
@@ -39,7 +40,7 @@ const CAUSE_BYTES: usize = 60;
 /// What a load balancer should do with an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Target {
+enum TrafficTarget {
     /// Send it traffic.
     Up,
     /// Send it less.
@@ -52,26 +53,26 @@ enum Target {
 
 /// The state of one endpoint; stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct State {
-    target: Target,
+struct EndpointTraffic {
+    target: TrafficTarget,
     /// When it came back from being down, while its share still grows.
     recovered_at: Option<Timestamp>,
 }
 
 /// A reply of the agent check: "up ready 100%", "down #http.5xx", "drain".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum AgentReply {
     Up(u32),
     Down(String),
     Drain,
 }
 
-impl Reply {
+impl AgentReply {
     /// What is answered about an endpoint of which nothing is known.
     pub(super) const UNKNOWN: Self = Self::Up(100);
 }
 
-impl fmt::Display for Reply {
+impl fmt::Display for AgentReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Up(percent) => write!(f, "up ready {percent}%"),
@@ -81,25 +82,26 @@ impl fmt::Display for Reply {
     }
 }
 
-impl State {
-    fn reply(&self, now: Timestamp, ramp: Duration) -> Reply {
+impl EndpointTraffic {
+    fn reply(&self, now: Timestamp, ramp: Duration) -> AgentReply {
         let share = match &self.target {
-            Target::Up => 100,
-            Target::Degraded => DEGRADED_SHARE,
-            Target::Down(cause) => return Reply::Down(cause.clone()),
-            Target::Drain => return Reply::Drain,
+            TrafficTarget::Up => 100,
+            TrafficTarget::Degraded => DEGRADED_SHARE,
+            TrafficTarget::Down(cause) => return AgentReply::Down(cause.clone()),
+            TrafficTarget::Drain => return AgentReply::Drain,
         };
         let Some(since) = self.recovered_at.filter(|_| !ramp.is_zero()) else {
-            return Reply::Up(share);
+            return AgentReply::Up(share);
         };
         let passed = now.since_ms(since).max(0) as f64 / ramp.as_millis() as f64;
         let grown = FIRST_SHARE + (100.0 - FIRST_SHARE) * passed;
-        Reply::Up(share.min(grown.min(100.0) as u32))
+        AgentReply::Up(share.min(grown.min(100.0) as u32))
     }
 
     /// The state after `target` was seen.
-    fn followed_by(&self, target: Target, now: Timestamp, ramp: Duration) -> Self {
-        let takes_none = |t: &Target| matches!(t, Target::Down(_) | Target::Drain);
+    fn followed_by(&self, target: TrafficTarget, now: Timestamp, ramp: Duration) -> Self {
+        let takes_none =
+            |t: &TrafficTarget| matches!(t, TrafficTarget::Down(_) | TrafficTarget::Drain);
         let recovered_at = match (takes_none(&self.target), takes_none(&target)) {
             (_, true) => None,
             (true, false) => Some(now),
@@ -115,9 +117,9 @@ impl State {
 }
 
 /// What to do with `endpoint`; `None` while that is unknown.
-fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<Target> {
+fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<TrafficTarget> {
     if endpoint.status == Status::Maintenance {
-        return Some(Target::Drain);
+        return Some(TrafficTarget::Drain);
     }
     if snapshot.offline_since.is_some() {
         return None;
@@ -126,10 +128,10 @@ fn target(endpoint: &EndpointView, snapshot: &Snapshot) -> Option<Target> {
         |i: &&Incident| i.status == Status::Outage && i.endpoints.contains(&endpoint.name);
     let outage = snapshot.incidents.iter().find(is_down);
     match (endpoint.status, outage) {
-        (_, Some(incident)) => Some(Target::Down(one_word(incident.cause.as_str()))),
-        (Status::Outage, None) => Some(Target::Down("outage".to_owned())),
-        (Status::Degraded, None) => Some(Target::Degraded),
-        (Status::Operational, None) => endpoint.last_probe_at.map(|_| Target::Up),
+        (_, Some(incident)) => Some(TrafficTarget::Down(one_word(incident.cause.as_str()))),
+        (Status::Outage, None) => Some(TrafficTarget::Down("outage".to_owned())),
+        (Status::Degraded, None) => Some(TrafficTarget::Degraded),
+        (Status::Operational, None) => endpoint.last_probe_at.map(|_| TrafficTarget::Up),
         (Status::Unknown | Status::Maintenance, None) => None,
     }
 }
@@ -244,7 +246,7 @@ fn instead_of(endpoint: &str, mut ranking: Ranking) -> Option<String> {
 /// The states of all endpoints. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Traffic {
-    states: Arc<Mutex<BTreeMap<String, State>>>,
+    states: Arc<Mutex<BTreeMap<String, EndpointTraffic>>>,
     cache: Arc<Mutex<RouteCache>>,
     drill: Arc<Mutex<Option<RouteDrill>>>,
     path: Option<PathBuf>,
@@ -329,7 +331,7 @@ impl Traffic {
                 continue;
             };
             let known = states.get(&endpoint.name);
-            let first = State {
+            let first = EndpointTraffic {
                 target: target.clone(),
                 recovered_at: None,
             };
@@ -345,20 +347,20 @@ impl Traffic {
     }
 
     /// The reply about the endpoint of this name.
-    pub(super) fn reply(&self, name: &str, now: Timestamp, ramp: Duration) -> Reply {
+    pub(super) fn reply(&self, name: &str, now: Timestamp, ramp: Duration) -> AgentReply {
         if self.drill(now).is_some_and(|d| d.endpoint == name) {
-            return Reply::Down("drill".to_owned());
+            return AgentReply::Down("drill".to_owned());
         }
         lock(&self.states)
             .get(name)
-            .map_or(Reply::UNKNOWN, |state| state.reply(now, ramp))
+            .map_or(AgentReply::UNKNOWN, |state| state.reply(now, ramp))
     }
 
     /// The share of traffic of the endpoint of this name, in percent.
     pub(super) fn weight(&self, name: &str, now: Timestamp, ramp: Duration) -> u32 {
         match self.reply(name, now, ramp) {
-            Reply::Up(percent) => percent,
-            Reply::Down(_) | Reply::Drain => 0,
+            AgentReply::Up(percent) => percent,
+            AgentReply::Down(_) | AgentReply::Drain => 0,
         }
     }
 
@@ -472,6 +474,17 @@ pub async fn run(
             changed = snapshots.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// The refusal of a group that is not configured.
+pub(super) fn no_group(snapshot: &Snapshot, group: &str) -> Problem {
+    let groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
+    let known = if groups.is_empty() {
+        "no endpoint has a `group`".to_owned()
+    } else {
+        format!("known: {}", groups[..groups.len().min(GROUPS)].join(", "))
+    };
+    Problem::not_found(format!("there is no group `{group}`; {known}"))
 }
 
 #[cfg(test)]

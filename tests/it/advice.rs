@@ -43,7 +43,7 @@ fn texts(advisor: &mut Advisor, endpoint: &Endpoint, sample: &Sample) -> Vec<Str
 }
 
 #[test]
-fn a_model_that_is_about_to_be_shut_down_is_told_at_each_step() {
+fn model_retirement_is_advised_at_each_step() {
     let endpoint = endpoint("provider = \"openai\"\nmodel = \"gpt-5-nano\"");
     let mut advisor = Advisor::default();
     let end = Timestamp(NOW.0 + 20 * DAY);
@@ -66,7 +66,7 @@ fn a_model_that_is_about_to_be_shut_down_is_told_at_each_step() {
 }
 
 #[test]
-fn an_answer_from_another_model_stands_until_the_right_one_answers() {
+fn model_mismatch_advice_stands_until_the_model_answers() {
     for (asked, answered, is_other) in [
         ("gpt-6-luna", "gpt-6-luna-2026-09-22", false),
         ("gpt-6-luna", "gpt-6-luna-mini", true),

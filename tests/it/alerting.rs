@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmwatch::config::{self, Config, Environment};
-use llmwatch_core::alerting::{Announcement, NotificationScheduler};
+use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::detect::early_warning::Advisor;
 use llmwatch_core::incident::Change;
 use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::Announcement;
 use llmwatch_core::model::Silence;
 use llmwatch_core::model::{
     Acknowledgement, Attribution, ChannelStats, Evidence, Incident, IncidentState, Notice,
-    NoticeType, Official, Sample, Status, Timestamp,
+    NoticeKind, Official, Sample, Status, Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
@@ -207,7 +208,7 @@ impl Story {
                 let over = if notice.already_over { " over" } else { "" };
                 format!(
                     "{second} {channel} {} {about}{over}",
-                    notice.r#type.as_str().rsplit('.').next().unwrap()
+                    notice.kind.as_str().rsplit('.').next().unwrap()
                 )
             })
             .collect();
@@ -244,7 +245,7 @@ fn group_wait_ends_when_no_other_endpoint_could_join() {
 }
 
 #[test]
-fn what_is_over_while_it_waits_is_told_as_over() {
+fn incident_over_while_waiting_is_sent_as_over() {
     let story_of_over = |filters: &str| {
         story(&format!("group_wait = \"20s\"\n{filters}"))
             .opens(&["a"], Status::Outage)
@@ -268,7 +269,7 @@ fn what_is_over_while_it_waits_is_told_as_over() {
 }
 
 #[test]
-fn an_escalation_channel_is_told_only_what_lasts() {
+fn escalation_channel_gets_only_lasting_incidents() {
     let short = story("after = \"10m\"")
         .opens(&["a"], Status::Outage)
         .until(300)
@@ -290,7 +291,7 @@ fn an_escalation_channel_is_told_only_what_lasts() {
 }
 
 #[test]
-fn reminders_grow_apart_and_outlive_a_restart_and_end_with_an_acknowledgement() {
+fn reminders_back_off_survive_restart_and_end_with_ack() {
     let story = story("group_wait = \"0s\"\nremind_every = \"1h\"")
         .opens(&["a"], Status::Outage)
         .until(2 * 3600);
@@ -344,7 +345,7 @@ fn an_incident_becomes_news_when_it_becomes_bad_enough() {
 }
 
 #[test]
-fn on_says_which_changes_are_told() {
+fn on_selects_the_notified_changes() {
     let all = "group_wait = \"0s\"\non = [\"opened\", \"updated\", \"escalated\", \"resolved\"]";
     let story_of_all = |filters| {
         story(filters)
@@ -384,7 +385,7 @@ fn scopes_choose_incidents_by_their_endpoints() {
 }
 
 #[test]
-fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
+fn quiet_hours_pass_outages_and_hold_the_rest() {
     let quiet = "group_wait = \"0s\"\nquiet_hours = \"12:00-13:00\"";
     let story_of = |filters| {
         story(filters)
@@ -406,7 +407,7 @@ fn quiet_hours_let_outages_through_and_keep_the_rest_for_the_morning() {
 }
 
 #[test]
-fn a_silence_holds_back_what_begins_in_it_and_what_is_over_before_it_ends_is_never_told() {
+fn silenced_incident_that_ends_during_the_silence_is_not_sent() {
     let begun = story("group_wait = \"0s\"")
         .silenced(&["a"], 600)
         .opens(&["a"], Status::Outage)
@@ -431,7 +432,7 @@ fn a_silence_holds_back_what_begins_in_it_and_what_is_over_before_it_ends_is_nev
 }
 
 #[test]
-fn whoever_heard_that_it_began_hears_that_it_is_over_silence_or_not() {
+fn notified_channel_gets_the_end_despite_a_silence() {
     let story = story("group_wait = \"0s\"")
         .opens(&["a"], Status::Degraded)
         .until(10)
@@ -455,7 +456,7 @@ fn a_silence_can_be_ended_early() {
 }
 
 #[test]
-fn nothing_is_told_in_a_maintenance_and_what_is_still_broken_is_told_at_its_end() {
+fn maintenance_holds_alerts_until_its_end() {
     let window = "[[maintenance]]\nstart = \"2026-11-24T12:01:00Z\"\nend = \"2026-11-24T12:11:00Z\"\nproviders = [\"openai\"]\n\
                   [[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\ngroup_wait = \"0s\"\n";
     let noon = Timestamp::parse("2026-11-24T12:00:00Z").unwrap();
@@ -482,7 +483,7 @@ fn nothing_is_told_in_a_maintenance_and_what_is_still_broken_is_told_at_its_end(
 }
 
 #[test]
-fn two_that_fail_one_after_the_other_are_both_told() {
+fn two_failures_in_turn_are_both_notified() {
     let story = story("group_wait = \"0s\"")
         .opens(&["a"], Status::Outage)
         .until(60)
@@ -540,7 +541,7 @@ fn a_storm_is_a_handful_of_messages_that_name_everything() {
 }
 
 #[test]
-fn what_alone_is_too_much_waits_a_little_and_is_told_as_any_message() {
+fn single_rate_limited_incident_is_sent_as_a_normal_message() {
     let mut story = story("group_wait = \"0s\"");
     let mut expected = Vec::new();
     for n in 1..=13 {
@@ -557,7 +558,7 @@ fn what_alone_is_too_much_waits_a_little_and_is_told_as_any_message() {
 }
 
 #[test]
-fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
+fn failing_channel_is_reported_once_through_the_others() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n[[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\n";
     let mut story = story_of(channels);
     let failing = |since| ChannelStats {
@@ -579,7 +580,7 @@ fn a_channel_that_does_not_deliver_is_told_about_through_the_others_once() {
 }
 
 #[test]
-fn a_recipient_that_refuses_is_told_about_once_a_day() {
+fn rejecting_recipient_is_reported_once_a_day() {
     let mut story = story("remind_every = \"off\"");
     let refused = |at| ChannelStats {
         channel: "hook".to_owned(),
@@ -640,12 +641,12 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
 }
 
 #[test]
-fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
+fn monitor_notices_are_sent_at_once_to_their_channels() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n\
                     [[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\non = [\"opened\"]\n";
     let mut story = story_of(channels);
     story.notifications.announce(Announcement::new(
-        NoticeType::Offline,
+        NoticeKind::Offline,
         "fra1 has lost its network".to_owned(),
         NOON,
     ));
@@ -655,7 +656,7 @@ fn the_monitors_own_notices_come_at_once_to_those_that_want_them() {
 }
 
 #[test]
-fn an_incident_that_is_gone_after_a_restart_is_told_as_over() {
+fn incident_missing_after_restart_is_resolved() {
     let mut story = story("group_wait = \"0s\"")
         .opens(&["a"], Status::Outage)
         .until(10)
@@ -668,7 +669,7 @@ fn an_incident_that_is_gone_after_a_restart_is_told_as_over() {
 }
 
 #[test]
-fn an_incident_whose_endpoint_is_gone_after_a_restart_is_told_as_removed() {
+fn incident_of_a_removed_endpoint_is_closed_after_restart() {
     let mut story = story("group_wait = \"0s\"")
         .opens(&["a"], Status::Outage)
         .until(10)
@@ -704,7 +705,7 @@ proptest! {
 
     /// Whatever happens: per incident, a channel is notified of the beginning first and once, of the end last and once.
     #[test]
-    fn an_end_is_never_told_without_its_beginning(
+    fn resolved_is_never_sent_without_opened(
         steps in prop::collection::vec((0usize..7, 1usize..5, 1i64..400), 1..40),
         filters in prop::sample::select(vec![
             "group_wait = \"0s\"", "group_wait = \"20s\"", "after = \"5m\"", "quiet_hours = \"12:10-12:40\"",
@@ -734,9 +735,9 @@ proptest! {
             let reported: Vec<_> = story.reported.iter().map(|t| &t.2)
                 .filter(|n| n.incident.as_ref().is_some_and(|i| i.id == incident.id)).collect();
             if let [first, rest @ ..] = reported.as_slice() {
-                prop_assert_eq!(first.r#type, NoticeType::Opened);
-                prop_assert!(rest.iter().all(|n| n.r#type != NoticeType::Opened));
-                prop_assert!(rest.iter().rev().skip(1).all(|n| n.r#type != NoticeType::Resolved));
+                prop_assert_eq!(first.kind, NoticeKind::Opened);
+                prop_assert!(rest.iter().all(|n| n.kind != NoticeKind::Opened));
+                prop_assert!(rest.iter().rev().skip(1).all(|n| n.kind != NoticeKind::Resolved));
             }
         }
         let mut ids: Vec<_> = story.reported.iter().map(|t| t.2.id).collect();

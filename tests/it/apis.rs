@@ -80,7 +80,7 @@ async fn realtime_answers_over_a_websocket() {
 }
 
 #[tokio::test]
-async fn realtime_faults_are_told_apart() {
+async fn realtime_faults_are_distinguished() {
     let world = World::new().await;
     for (rule, fault) in [
         ("stream_error = { after_tokens = 1 }", "stream.error"),
@@ -308,7 +308,7 @@ async fn a_long_probe_measures_the_rate_of_tokens_apart() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_model_is_looked_up_once_a_day_where_it_is_known() {
+async fn model_retirement_is_looked_up_once_a_day() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::log::record::LogRecord;
-use llmwatch_core::alerting::Announcement;
 use llmwatch_core::incident::Change;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
+use llmwatch_core::model::Announcement;
 use llmwatch_core::model::{
-    Attribution, Block, ConnectivityCheckResult, Fault, Incident, IncidentState, NoticeType,
+    Attribution, Block, ConnectivityCheckResult, Fault, Incident, IncidentState, NoticeKind,
     Outcome, Provider, Sample, Status, Timestamp, VendorIncident, VendorPage,
 };
 use llmwatch_core::monitor::MonitorState;
@@ -139,12 +139,12 @@ impl Watch {
         &mut self,
         name: &str,
         fault: Option<Fault>,
-        controls: Option<ConnectivityCheckResult>,
+        connectivity: Option<ConnectivityCheckResult>,
     ) -> Vec<String> {
         let sample = self.sample(name, fault);
         let sample = self.core.complete(
             sample,
-            controls.filter(|_| fault.is_some_and(Fault::is_transport)),
+            connectivity.filter(|_| fault.is_some_and(Fault::is_transport)),
         );
         let step = self.core.step(sample);
         self.changes.extend(
@@ -166,7 +166,7 @@ impl Watch {
     pub(crate) fn minutes(
         &mut self,
         minutes: i64,
-        controls: Option<ConnectivityCheckResult>,
+        connectivity: Option<ConnectivityCheckResult>,
         fault: impl Fn(&str) -> Option<Fault>,
     ) {
         let names: Vec<_> = self
@@ -179,13 +179,13 @@ impl Watch {
         for _ in 0..minutes {
             let mut again = Vec::new();
             for name in &names {
-                again.extend(self.probe(name, fault(name), controls));
+                again.extend(self.probe(name, fault(name), connectivity));
                 self.now += 1;
             }
             self.now += 10;
             for _ in 0..3 {
                 for name in std::mem::take(&mut again) {
-                    again.extend(self.probe(&name, fault(&name), controls));
+                    again.extend(self.probe(&name, fault(&name), connectivity));
                 }
                 self.now += 10;
             }
@@ -228,17 +228,17 @@ pub(crate) fn chat_and_azure() -> String {
 }
 
 #[test]
-fn when_nothing_can_be_reached_this_machine_is_blind_and_no_vendor_has_an_incident() {
+fn offline_machine_opens_no_vendor_incident() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.minutes(5, CUT_OFF, |_| Some(Fault::TcpTimeout));
     assert_eq!(watch.open(), [], "nobody's downtime");
     assert_eq!(watch.status("openai-chat").0, Status::Unknown);
-    let reported: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
-    assert_eq!(reported, [NoticeType::Offline]);
+    let reported: Vec<_> = watch.announcements.iter().map(|a| a.kind).collect();
+    assert_eq!(reported, [NoticeKind::Offline]);
     watch.well(2);
-    let reported: Vec<_> = watch.announcements.iter().map(|a| a.r#type).collect();
-    assert_eq!(reported, [NoticeType::Offline, NoticeType::Online]);
+    let reported: Vec<_> = watch.announcements.iter().map(|a| a.kind).collect();
+    assert_eq!(reported, [NoticeKind::Offline, NoticeKind::Online]);
     let title = &watch.announcements[1].title;
     assert!(
         title.starts_with("fra1 is online again after ") && title.ends_with("probes missed"),
@@ -302,7 +302,7 @@ fn where_no_name_is_resolved_the_notice_says_that() {
 }
 
 #[test]
-fn a_stream_that_breaks_off_when_the_cable_is_pulled_is_not_the_vendors_either() {
+fn stream_broken_by_the_local_network_is_a_local_fault() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.probe("openai-chat", Some(Fault::TcpTimeout), CUT_OFF);
@@ -314,7 +314,7 @@ fn a_stream_that_breaks_off_when_the_cable_is_pulled_is_not_the_vendors_either()
 }
 
 #[test]
-fn one_vendor_that_cannot_be_reached_while_the_controls_can_has_an_incident() {
+fn unreachable_vendor_opens_an_incident_while_checks_answer() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.minutes(5, CONNECTED, |name| {
@@ -339,7 +339,7 @@ fn one_vendor_that_cannot_be_reached_while_the_controls_can_has_an_incident() {
 }
 
 #[test]
-fn controls_that_a_firewall_keeps_away_do_not_hide_a_vendors_outage() {
+fn blocked_connectivity_checks_do_not_hide_an_outage() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.minutes(8, CUT_OFF, |name| {
@@ -353,7 +353,7 @@ fn controls_that_a_firewall_keeps_away_do_not_hide_a_vendors_outage() {
 }
 
 #[test]
-fn a_name_that_is_not_resolved_while_others_are_is_its_owners() {
+fn unresolved_name_is_a_provider_fault_while_others_resolve() {
     let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"gpt-6-luna\""));
     watch.well(5);
     watch.minutes(5, CONNECTED, |_| Some(Fault::LocalDns));
@@ -369,7 +369,7 @@ fn a_name_that_is_not_resolved_while_others_are_is_its_owners() {
 }
 
 #[test]
-fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_the_network() {
+fn loopback_endpoint_says_nothing_about_the_network() {
     let local = endpoint(
         "ollama",
         "openai-compatible",
@@ -408,7 +408,7 @@ fn an_endpoint_on_this_machine_fails_on_its_own_and_its_answers_say_nothing_of_t
 }
 
 #[test]
-fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern() {
+fn rejected_key_has_its_own_title_and_advice() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.minutes(3, None, |name| {
@@ -441,7 +441,7 @@ fn a_refused_key_has_its_own_title_and_advice_and_says_whom_it_does_not_concern(
 }
 
 #[test]
-fn keys_of_two_accounts_rejected_at_once_suspect_the_provider() {
+fn keys_of_two_accounts_rejected_at_once_suspect_it() {
     let both = endpoint("opus", "anthropic", "model = \"claude-opus\"")
         + &endpoint(
             "haiku",
@@ -482,7 +482,7 @@ fn keys_of_two_accounts_rejected_at_once_suspect_the_provider() {
 }
 
 #[test]
-fn a_sibling_whose_key_is_accepted_clears_the_provider_of_suspicion() {
+fn accepted_sibling_key_clears_the_provider() {
     let both = endpoint("opus", "anthropic", "model = \"claude-opus\"")
         + &endpoint(
             "haiku",
@@ -583,7 +583,7 @@ fn a_model_that_was_there_until_now_may_have_been_retired() {
 }
 
 #[test]
-fn trouble_of_one_model_names_it_and_says_that_the_others_are_fine() {
+fn fault_of_one_model_names_it_and_the_unaffected() {
     let models = [
         "gpt-6-luna",
         "gpt-6-mini",
@@ -632,7 +632,7 @@ fn trouble_of_one_region_says_which_answers() {
 }
 
 #[test]
-fn endpoints_that_fail_one_after_the_other_are_one_incident_that_grows() {
+fn endpoints_failing_in_turn_join_one_incident() {
     let text: String = ["a", "b", "c"]
         .iter()
         .map(|m| {
@@ -691,7 +691,7 @@ fn shop() -> String {
 }
 
 #[test]
-fn a_product_that_fails_because_of_its_vendor_has_no_incident_of_its_own() {
+fn dependent_endpoint_is_inhibited_by_its_vendor() {
     let mut watch = Watch::new(&shop());
     watch.well(5);
     watch.minutes(5, None, |name| {
@@ -725,7 +725,7 @@ fn a_product_that_fails_because_of_its_vendor_has_no_incident_of_its_own() {
 }
 
 #[test]
-fn a_product_that_goes_on_failing_when_its_vendor_is_well_gets_its_own_incident() {
+fn dependent_still_failing_gets_its_own_incident() {
     let mut watch = Watch::new(&shop());
     watch.well(5);
     watch.minutes(9, None, |name| {
@@ -743,7 +743,7 @@ fn a_product_that_goes_on_failing_when_its_vendor_is_well_gets_its_own_incident(
 }
 
 #[test]
-fn an_endpoint_that_is_removed_has_its_incident_closed_as_removed() {
+fn removed_endpoint_closes_its_incident_as_removed() {
     let mut watch = Watch::new(&chat_and_azure());
     watch.well(5);
     watch.minutes(5, None, |name| {
@@ -833,7 +833,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn never_are_there_two_open_incidents_for_one_cause_and_every_opened_one_ends_or_goes_on(
+    fn one_open_incident_per_cause_and_each_ends_or_stays_open(
         troubles in troubles(),
         cut_off in any::<bool>(),
         siblings in any::<bool>(),
@@ -850,10 +850,10 @@ proptest! {
         let names = ["a", "b", "c", "d", "e"];
         let mut watch = Watch::new(&text);
         watch.well(3);
-        let controls = if cut_off { CUT_OFF } else { CONNECTED };
+        let connectivity = if cut_off { CUT_OFF } else { CONNECTED };
         for (which, minutes, fault) in troubles {
             // The sixth is everybody.
-            watch.minutes(minutes, controls, |name| (which == 5 || names[which] == name).then_some(fault));
+            watch.minutes(minutes, connectivity, |name| (which == 5 || names[which] == name).then_some(fault));
             let mut keys: BTreeMap<_, u32> = BTreeMap::new();
             for incident in watch.open() {
                 let family = if incident.attribution == Attribution::Provider { "" } else { incident.cause.as_str() };

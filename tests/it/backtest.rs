@@ -113,7 +113,7 @@ fn labels_give_the_score() {
 
 /// One file of the folder is a trace as well; without a manifest beside it, it describes itself.
 #[test]
-fn a_single_trace_says_what_it_says_in_its_folder() {
+fn single_trace_replays_as_in_its_folder() {
     let place = Place::new();
     let all = events(&stdout(&place.backtest(&[
         &"--samples",

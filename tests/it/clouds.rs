@@ -68,7 +68,7 @@ fn keys(secret: &str) -> String {
 }
 
 #[tokio::test]
-async fn bedrock_answers_signed_requests_streamed_and_whole() {
+async fn bedrock_answers_signed_requests_with_and_without_stream() {
     let (world, simulator) = (World::new().await, provider("").await);
     for stream in ["true", "false"] {
         world.write(&bedrock(
@@ -101,7 +101,7 @@ async fn bedrock_answers_signed_requests_streamed_and_whole() {
 }
 
 #[tokio::test]
-async fn bedrock_faults_are_told_apart() {
+async fn bedrock_faults_are_distinguished() {
     let world = World::new().await;
     for (rule, fault, words) in [
         (
@@ -462,7 +462,7 @@ async fn vertex_uses_application_default_credentials() {
 }
 
 #[tokio::test]
-async fn vertex_faults_are_told_apart() {
+async fn vertex_faults_are_distinguished() {
     let world = World::new().await;
     for (name, fault) in [
         ("vertex_401", "account.auth"),

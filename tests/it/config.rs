@@ -253,7 +253,7 @@ fn a_file_that_is_not_utf8_is_refused_at_its_place() {
 }
 
 #[test]
-fn a_key_file_that_nothing_can_be_built_of_is_a_bad_configuration() {
+fn unusable_key_file_is_a_bad_configuration() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     std::fs::write(directory.path().join("no.pem"), "nothing of the kind\n").unwrap();
@@ -313,7 +313,7 @@ fn a_key_that_stands_in_a_header_draws_a_warning_too() {
 }
 
 #[test]
-fn the_store_lies_where_the_environment_says_if_it_says_anything() {
+fn state_dir_follows_the_environment() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     let place = |config: &str, vars: &[(&str, &str)]| {
@@ -358,7 +358,7 @@ fn the_store_lies_where_the_environment_says_if_it_says_anything() {
 }
 
 #[test]
-fn an_empty_name_of_the_file_in_the_environment_counts_as_none() {
+fn empty_llmwatch_config_counts_as_unset() {
     let directory = tempfile::tempdir().unwrap();
     let check = |named: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmwatch"));
@@ -444,7 +444,7 @@ fn a_daemon_that_wants_a_token_is_not_taken_for_silent() {
 }
 
 #[test]
-fn what_a_monitoring_system_calls_answers_on_stdout_whatever_is_wrong() {
+fn nagios_output_is_on_stdout_even_for_errors() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("monitor.toml");
     std::fs::write(

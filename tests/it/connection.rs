@@ -17,7 +17,7 @@ use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch::probe::{Due, Prober};
 use llmwatch_core::message::test_notice::specimen;
-use llmwatch_core::model::{Attribution, Fault, NoticeType, Sample, Timestamp, Trigger};
+use llmwatch_core::model::{Attribution, Fault, NoticeKind, Sample, Timestamp, Trigger};
 use llmwatch_simulator::WebhookSink;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -140,7 +140,7 @@ async fn a_kept_connection_has_no_stages_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_server_has_closed_is_no_fault_of_its() {
+async fn closed_idle_connection_is_not_a_fault() {
     let listener = listener().await;
     let config = load(&format!(
         "[[endpoint]]\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\nconnection = \"reuse\"\n",
@@ -267,7 +267,7 @@ async fn an_address_of_ipv6_is_reached_and_recorded() {
 }
 
 #[tokio::test]
-async fn the_server_is_told_which_name_is_meant() {
+async fn sni_carries_the_host_name() {
     let listener = listener().await;
     let port = listener.local_addr().unwrap().port();
     let named = tokio::spawn(async move {
@@ -361,7 +361,7 @@ async fn messages_pass_the_proxy_too_but_not_to_what_is_near() {
     let sender = Sender::new(&config).unwrap();
     for channel in &config.channels {
         let notice = specimen(
-            NoticeType::Opened,
+            NoticeKind::Opened,
             Uuid::now_v7(),
             "here",
             None,
@@ -456,7 +456,7 @@ async fn a_proxy_is_passed_and_its_failures_are_its_own() {
 }
 
 #[test]
-fn a_proxy_of_the_environment_that_cannot_be_used_is_refused_and_not_gone_around() {
+fn unusable_environment_proxy_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     std::fs::write(

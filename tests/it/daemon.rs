@@ -27,7 +27,7 @@ fn header<'a>(mail: &'a str, name: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_told_and_so_is_its_end() {
+async fn outage_and_recovery_are_notified() {
     let mut world = World::new().await;
     world.write(&(world.endpoints() + &world.email() + &world.webhook()));
     let mut daemon = world.run();
@@ -88,7 +88,7 @@ async fn an_outage_is_told_and_so_is_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_server_that_is_down_for_the_whole_outage_gets_one_mail_afterwards_that_says_both() {
+async fn mail_server_down_for_an_entire_outage_gets_one_mail() {
     let mut world = World::new().await;
     world.mail.set_fault(MailFault::Refuse);
     world.write(&(world.endpoints() + &world.email()));
@@ -168,7 +168,7 @@ async fn a_refused_key_is_the_accounts_and_not_the_providers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
+async fn connectivity_check_on_loopback_attributes_local_faults() {
     let world = World::new().await;
     let (openai, azure) = (
         world.openai.addr().to_string(),
@@ -209,7 +209,7 @@ async fn a_control_that_is_as_near_as_the_endpoints_tells_whose_fault_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_file_at_reload_changes_nothing_and_a_good_one_keeps_what_it_knows() {
+async fn reload_ignores_a_bad_file_and_keeps_state_with_a_good_one() {
     let world = World::new().await;
     world.write(&world.endpoints());
     let mut daemon = world.run();
@@ -244,7 +244,7 @@ async fn a_bad_file_at_reload_changes_nothing_and_a_good_one_keeps_what_it_knows
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_file_that_went_bad_is_refused_at_a_reload_and_the_level_of_the_log_follows() {
+async fn reload_refuses_a_bad_key_file_and_follows_the_log_level() {
     let world = World::new().await;
     world.openai.set_scenario(outage());
     let good = world.endpoints() + &world.email();
@@ -375,7 +375,7 @@ async fn a_watch_ends_when_nobody_reads_it_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_never_answered_is_unknown_until_it_is_an_outage() {
+async fn endpoint_that_never_answered_is_unknown_until_its_outage() {
     let world = World::new().await;
     world.openai.set_scenario(outage());
     let unpriced = format!(
@@ -402,7 +402,7 @@ async fn an_endpoint_that_never_answered_is_unknown_until_it_is_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
+async fn removing_an_endpoint_closes_its_incident() {
     let world = World::new().await;
     world.write(&world.endpoints());
     let mut daemon = world.run();
@@ -421,7 +421,7 @@ async fn an_endpoint_that_is_no_longer_configured_has_its_incident_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_was_removed_while_nobody_ran_has_its_incident_closed() {
+async fn endpoint_removed_while_stopped_has_its_incident_closed() {
     for killed in [false, true] {
         let mut world = World::new().await;
         let config = world.endpoints() + &world.webhook();
@@ -473,7 +473,7 @@ async fn an_endpoint_that_was_removed_while_nobody_ran_has_its_incident_closed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_in_the_middle_of_an_outage_repeats_nothing_and_loses_nothing() {
+async fn restart_during_an_outage_repeats_and_loses_nothing() {
     let mut world = World::new().await;
     world.write(&(world.endpoints() + &world.webhook()));
     let mut daemon = world.run();
@@ -640,7 +640,7 @@ async fn the_key_is_seen_nowhere_but_on_the_wire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_cannot_be_made_is_told_once_and_to_the_service_manager_too() {
+async fn uncreatable_store_is_reported_once_and_to_systemd() {
     let world = World::new().await;
     let store = world.store();
     // Not even root can write a file where a directory is.

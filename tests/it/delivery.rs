@@ -53,7 +53,7 @@ async fn watched(world: &World, extra: &str) -> Daemon {
 
 /// A: the receiver is down, the failure is detected, the monitor is killed; the vendor keeps failing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_before_it_could_tell() {
+async fn a_killed_before_it_could_notify() {
     let mut world = World::new().await;
     world.hook.set_behaviour(status(503));
     let mut daemon = watched(&world, "").await;
@@ -82,7 +82,7 @@ async fn a_killed_before_it_could_tell() {
 
 /// B: the same, but everything works again before the monitor does.
 #[tokio::test(flavor = "multi_thread")]
-async fn b_killed_before_it_could_tell_and_over_before_it_came_back() {
+async fn b_killed_before_sending_and_over_before_the_restart() {
     let world = World::new().await;
     world.hook.set_behaviour(status(503));
     let mut daemon = watched(&world, "").await;
@@ -121,7 +121,7 @@ async fn b_killed_before_it_could_tell_and_over_before_it_came_back() {
 
 /// C: notified, killed, restarted, still failing, recovers later: one alert, one end.
 #[tokio::test(flavor = "multi_thread")]
-async fn c_killed_after_it_told() {
+async fn c_killed_after_it_notified() {
     let world = World::new().await;
     let mut daemon = watched(&world, "").await;
     world.openai.set_scenario(outage());
@@ -178,7 +178,7 @@ async fn killed_while_the_receiver_answers() {
 
 /// D: the receiver is down for the entire outage. The late message is sent all the same, and says that it is over.
 #[tokio::test(flavor = "multi_thread")]
-async fn d_receiver_down_for_the_whole_outage() {
+async fn d_receiver_down_for_the_entire_outage() {
     let world = World::new().await;
     world.hook.set_behaviour(WebhookBehaviour::Reset);
     let mut daemon = watched(&world, "").await;
@@ -243,7 +243,7 @@ async fn f_receiver_down_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_letter() {
+async fn permanent_failure_goes_to_fallback_and_dead_letters() {
     let mut world = World::new().await;
     world.hook.set_behaviour(status(410));
     let fallback = "fallback = \"oncall\"\n".to_owned() + &world.email() + "on = []\n";
@@ -309,7 +309,7 @@ async fn what_is_refused_for_good_goes_to_the_fallback_and_stays_as_a_dead_lette
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_channel_that_is_gone_becomes_a_dead_letter_and_the_log_says_so() {
+async fn pending_rows_of_a_removed_channel_become_dead_letters() {
     let world = World::new().await;
     world.hook.set_behaviour(status(500));
     let mut daemon = watched(&world, "").await;
@@ -353,7 +353,7 @@ async fn an_edited_threshold_neither_repeats_nor_loses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_endpoints_of_a_vendor_that_fail_together_are_one_message_that_names_them() {
+async fn ten_endpoints_failing_together_are_one_message() {
     let mut world = World::new().await;
     let mut more = String::new();
     for i in 0..9 {
@@ -406,7 +406,7 @@ async fn a_maintenance_is_silent_and_its_end_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
+async fn heartbeat_is_sent_only_while_recording() {
     let mut world = World::new().await;
     let address = world.hook.addr();
     let heartbeat = format!(
@@ -443,7 +443,7 @@ async fn the_dead_mans_switch_hears_from_us_only_while_we_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
+async fn store_failure_and_recovery_are_notified() {
     let mut world = World::new().await;
     let mut daemon = watched(&world, "").await;
     // Somebody holds it.
@@ -473,7 +473,7 @@ async fn that_the_store_cannot_be_written_is_told_and_that_it_can_be_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_can_silence_and_acknowledge_through_the_running_daemon() {
+async fn silence_and_ack_through_the_running_daemon() {
     let world = World::new().await;
     let page = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await

@@ -252,7 +252,7 @@ proptest! {
 
     /// A look is never arranged in the past, nor after the grid would look anyway.
     #[test]
-    fn looks_lie_between_now_and_the_grid(history in prop::collection::vec(probe(), 1..300)) {
+    fn rechecks_lie_between_now_and_the_grid(history in prop::collection::vec(probe(), 1..300)) {
         let policies = policies();
         let mut detector = Detector::default();
         for observation in observations(history) {
@@ -441,7 +441,7 @@ fn minutes(
 }
 
 #[test]
-fn slow_from_the_first_probe_on_shows_against_what_is_expected() {
+fn slow_from_the_first_probe_shows_against_the_limit() {
     let readings =
         || std::iter::repeat_n((2400.0, None), 40).chain(std::iter::repeat_n((800.0, None), 40));
     assert_eq!(
@@ -485,7 +485,7 @@ fn a_limit_of_the_user_counts_from_the_first_probe_on() {
 }
 
 #[test]
-fn slowness_that_lasts_a_day_is_the_new_normal_and_told_once() {
+fn day_long_slowness_becomes_the_baseline_once() {
     let usual = std::iter::repeat_n((400.0, None), 300);
     let noted = minutes(
         &DetectionPolicy::default(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use llmwatch::config::{self, Config, Environment};
 use llmwatch::store::{Commit, DeliveryOutcome, Store};
-use llmwatch_core::alerting::{Confirmation, NotificationScheduler};
-use llmwatch_core::model::{NoticeType, Outgoing, Timestamp};
+use llmwatch_core::alerting::{DrillConfirmation, NotificationScheduler};
+use llmwatch_core::model::{NoticeKind, Outgoing, Timestamp};
 use llmwatch_core::monitor::{MonitorState, rehearse};
 use llmwatch_simulator::{MailFault, MailStage, Scenario, WebhookBehaviour};
 use serde_json::Value;
@@ -345,7 +345,7 @@ fn core_config(rest: &str) -> Arc<Config> {
 }
 
 #[test]
-fn the_real_detector_decides_when_the_simulated_outage_is_one() {
+fn drill_outage_is_decided_by_the_real_detector() {
     let usual = rehearse(&core_config(""), NOON).unwrap();
     let after = usual.opened_at.since_ms(usual.started_at);
     assert!((0..=60_000).contains(&NOON.since_ms(usual.opened_at)));
@@ -392,22 +392,22 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
         .iter()
         .map(|o| {
             let over = o.notice.condition.as_ref().map(|c| c.over);
-            (o.channel.as_str(), o.notice.r#type, over)
+            (o.channel.as_str(), o.notice.kind, over)
         })
         .collect();
     assert_eq!(
         seen,
         [
-            ("hook", NoticeType::Drill, None),
-            ("pager", NoticeType::Drill, Some(false)),
-            ("pager", NoticeType::Drill, Some(true)),
+            ("hook", NoticeKind::Drill, None),
+            ("pager", NoticeKind::Drill, Some(false)),
+            ("pager", NoticeKind::Drill, Some(true)),
         ]
     );
     let id = messages[0].notification;
     assert_eq!(outgoing[0].notice.id, id);
     // The clock is set forward by a day: the time to confirm is as long as before.
     let day = Duration::from_hours(25);
-    notifications.move_along(day.as_millis() as i64);
+    notifications.follow_clock(day.as_millis() as i64);
     assert!(
         notifications
             .report_unconfirmed_drills(&config, NOON + day)
@@ -415,15 +415,15 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
     );
     assert!(matches!(
         notifications.confirm_drill(id, NOON + day, "link"),
-        Confirmation::Confirmed(_)
+        DrillConfirmation::Confirmed(_)
     ));
     assert!(matches!(
         notifications.confirm_drill(id, NOON + day, "link"),
-        Confirmation::Already(_)
+        DrillConfirmation::Already(_)
     ));
     assert_eq!(
         notifications.confirm_drill(Uuid::max(), NOON, "link"),
-        Confirmation::Unknown
+        DrillConfirmation::Unknown
     );
     let late = notifications.report_unconfirmed_drills(&config, NOON + day * 2);
     assert_eq!(late.len(), 1, "the pager's");
@@ -437,15 +437,15 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
 #[test]
 fn real_messages_go_before_a_drill() {
     let store = Store::in_memory().unwrap();
-    let queued = |r#type, at| Outgoing {
+    let queued = |kind, at| Outgoing {
         channel: "mail".to_owned(),
         not_before: None,
-        notice: notice(r#type, None, Timestamp(at)),
+        notice: notice(kind, None, Timestamp(at)),
         supersedes_opening: false,
     };
     let outgoing = vec![
-        queued(NoticeType::Drill, 1000),
-        queued(NoticeType::Store, 2000),
+        queued(NoticeKind::Drill, 1000),
+        queued(NoticeKind::Store, 2000),
     ];
     let commit = Commit {
         outgoing,
@@ -454,7 +454,7 @@ fn real_messages_go_before_a_drill() {
     store.commit(&[commit]).unwrap();
     let next = |now| store.next_pending("mail", Timestamp(now)).unwrap();
     let first = next(3000).unwrap();
-    assert_eq!(first.notice.r#type, NoticeType::Store);
+    assert_eq!(first.notice.kind, NoticeKind::Store);
     // It failed and is tried again soon: the drill waits for it.
     let later = DeliveryOutcome::RetryAt(Timestamp(10_000));
     store
@@ -472,5 +472,5 @@ fn real_messages_go_before_a_drill() {
             None,
         )
         .unwrap();
-    assert_eq!(next(10_001).unwrap().notice.r#type, NoticeType::Drill);
+    assert_eq!(next(10_001).unwrap().notice.kind, NoticeKind::Drill);
 }

@@ -4,7 +4,7 @@
 use llmwatch_core::message::render;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeType, Status,
+    Acknowledgement, Attribution, Cause, Condition, Fault, Measure, Notice, NoticeKind, Status,
 };
 
 use crate::formats::{notice, now, setting};
@@ -13,7 +13,7 @@ use crate::formats::{notice, now, setting};
 fn occasions() -> Vec<(&'static str, Notice)> {
     let opened = || Notice {
         test: false,
-        ..notice(NoticeType::Opened)
+        ..notice(NoticeKind::Opened)
     };
     let with = |change: &dyn Fn(&mut llmwatch_core::model::Incident)| {
         let mut notice = opened();
@@ -23,7 +23,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
     let ended = |change: &dyn Fn(&mut llmwatch_core::model::Incident)| {
         let mut notice = Notice {
             test: false,
-            ..notice(NoticeType::Resolved)
+            ..notice(NoticeKind::Resolved)
         };
         change(notice.incident.as_mut().unwrap());
         notice
@@ -33,7 +33,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         by: "ann".to_owned(),
         note: "calling them".to_owned(),
     };
-    let resolved = notice(NoticeType::Resolved).incident;
+    let resolved = notice(NoticeKind::Resolved).incident;
     let delivered = Some(Condition {
         key: "delivery/slack".to_owned(),
         over: true,
@@ -73,7 +73,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         (
             "somebody is on it",
             Notice {
-                r#type: NoticeType::Updated,
+                kind: NoticeKind::Updated,
                 ..with(&|i| i.acknowledged = Some(taken.clone()))
             },
         ),
@@ -132,7 +132,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
                 title,
                 condition: delivered,
                 test: false,
-                ..notice(NoticeType::Delivery)
+                ..notice(NoticeKind::Delivery)
             },
         ),
     ]
@@ -142,13 +142,13 @@ fn occasions() -> Vec<(&'static str, Notice)> {
 fn a_mail_says_it_all_in_order() {
     insta::with_settings!({filters => vec![(r"llmwatch \d+\.\d+\.\d+", "llmwatch VERSION")]}, {
         let mut shown = String::new();
-        for r#type in NoticeType::ALL {
-            let notice = notice(*r#type);
-            shown += &format!("### {}\nSubject: {}\n\n{}\n", r#type.as_str(), render::subject(&notice, &Locale::default()), render::text(&notice, setting()));
+        for kind in NoticeKind::ALL {
+            let notice = notice(*kind);
+            shown += &format!("### {}\nSubject: {}\n\n{}\n", kind.as_str(), render::subject(&notice, &Locale::default()), render::text(&notice, setting()));
         }
         insta::assert_snapshot!("mail_text", shown);
-        insta::assert_snapshot!("mail_html", render::html(&notice(NoticeType::Resolved), setting()));
-        insta::assert_snapshot!("mail_html_report", render::html(&notice(NoticeType::Report), setting()));
+        insta::assert_snapshot!("mail_html", render::html(&notice(NoticeKind::Resolved), setting()));
+        insta::assert_snapshot!("mail_html_report", render::html(&notice(NoticeKind::Report), setting()));
         let mut shown = String::new();
         for (what, notice) in occasions() {
             shown += &format!("### {what}\nSubject: {}\n\n{}\n", render::subject(&notice, &Locale::default()), render::text(&notice, setting()));
@@ -161,7 +161,7 @@ fn a_mail_says_it_all_in_order() {
 fn an_endpoint_with_a_new_baseline_has_not_recovered() {
     let mut over = Notice {
         test: false,
-        ..notice(NoticeType::Resolved)
+        ..notice(NoticeKind::Resolved)
     };
     let incident = over.incident.as_mut().unwrap();
     (incident.status, incident.cause) = (Status::Degraded, Cause::Slow);
@@ -185,7 +185,7 @@ fn an_endpoint_with_a_new_baseline_has_not_recovered() {
 #[test]
 fn failed_probes_stand_in_one_line_each_though_request_ids_are_long() {
     let id = "d3d864b1-9313-43fb-b085-8a6e0737cbc2";
-    let mut notice = notice(NoticeType::Opened);
+    let mut notice = notice(NoticeKind::Opened);
     let samples = &mut notice.incident.as_mut().unwrap().evidence.samples;
     for sample in samples.iter_mut() {
         sample.request_id = Some(id.to_owned());

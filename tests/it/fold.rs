@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use llmwatch::config::{self, Config, Environment};
 use llmwatch_core::model::{
-    Attribution, Fault, Incident, IncidentState, NoticeType, Outcome, Sample, Timestamp,
+    Attribution, Fault, Incident, IncidentState, NoticeKind, Outcome, Sample, Timestamp,
 };
 use llmwatch_core::monitor::{Effects, MonitorState};
 use llmwatch_core::report::backtest::Samples;
 use proptest::prelude::*;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::good;
@@ -117,6 +118,35 @@ fn trace(step: &Effects) -> String {
     )
 }
 
+/// Moves every moment of `state` by `by_ms`: RFC 3339, or integers of the years 2001 to 5138 in milliseconds. Fields that
+/// go by the calendar stay, and all below them.
+fn shift_moments(state: &mut Value, by_ms: i64) {
+    const CALENDAR: [&str; 4] = ["pages", "official", "advisor", "fingerprints"];
+    let is_moment = |ms: &i64| (1_000_000_000_000..100_000_000_000_000).contains(ms);
+    match state {
+        Value::Object(fields) => {
+            let moving = fields
+                .iter_mut()
+                .filter(|(name, _)| !CALENDAR.contains(&name.as_str()));
+            moving.for_each(|(_, value)| shift_moments(value, by_ms));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|v| shift_moments(v, by_ms)),
+        Value::Number(number) => {
+            if let Some(ms) = number.as_i64().filter(is_moment) {
+                *state = Value::from(ms + by_ms);
+            }
+        }
+        Value::String(text) => {
+            if let Ok(at) = Timestamp::parse(text)
+                && at.to_string() == *text
+            {
+                *text = Timestamp(at.0 + by_ms).to_string();
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -153,6 +183,22 @@ proptest! {
         for sample in &samples[cut..] {
             prop_assert_eq!(trace(&reloaded.step(sample.clone())), trace(&restarted.step(sample.clone())));
         }
+    }
+
+    /// A clock that is set moves every moment of the state, and nothing that the calendar says.
+    #[test]
+    fn a_set_clock_shifts_every_moment(samples in history(), minutes in -600_i64..600) {
+        let mut core = MonitorState::new(configuration(""), 1.0);
+        for sample in samples {
+            core.step(sample);
+        }
+        let state = |core: &MonitorState| {
+            serde_json::from_str::<Value>(&core.checkpoint()).unwrap()["state"].take()
+        };
+        let mut expected = state(&core);
+        shift_moments(&mut expected, minutes * 60_000);
+        core.follow_clock(START, Timestamp(START.0 + minutes * 60_000));
+        prop_assert_eq!(state(&core), expected);
     }
 
     /// Every incident is opened once and is resolved once or stays open; no endpoint is in two of one kind.
@@ -204,7 +250,7 @@ proptest! {
 
 /// People know that it is midnight; a pager keeps the alert about the budget until it is resolved.
 #[test]
-fn the_end_of_a_spent_budget_is_told_only_to_receivers_that_keep_its_beginning() {
+fn budget_reset_is_sent_only_to_stateful_receivers() {
     let pager = "[[webhook]]\nname = \"pager\"\nkind = \"pagerduty\"\nrouting_key = \"0123456789abcdef0123456789abcdef\"\n";
     let mut core = MonitorState::new(configuration(pager), 1.0);
     let costly = Sample {
@@ -214,17 +260,16 @@ fn the_end_of_a_spent_budget_is_told_only_to_receivers_that_keep_its_beginning()
     let step = core.step(costly);
     let said = step.announcements();
     assert_eq!(
-        said.map(|a| (a.r#type, a.only.is_none()))
-            .collect::<Vec<_>>(),
-        [(NoticeType::Budget, true)]
+        said.map(|a| (a.kind, a.only.is_none())).collect::<Vec<_>>(),
+        [(NoticeKind::Budget, true)]
     );
     let step = core.step(sample(1, START + Duration::from_hours(24), 0, 300.0, None));
     let said: Vec<_> = step
         .announcements()
-        .map(|a| (a.r#type, a.only.clone(), a.condition.clone().unwrap().over))
+        .map(|a| (a.kind, a.only.clone(), a.condition.clone().unwrap().over))
         .collect();
     assert_eq!(
         said,
-        [(NoticeType::Budget, Some(vec!["pager".to_owned()]), true)]
+        [(NoticeKind::Budget, Some(vec!["pager".to_owned()]), true)]
     );
 }

@@ -11,7 +11,7 @@ use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::message::test_notice::specimen;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeType, Only, Status,
+    Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeKind, Only, Status,
     Timestamp,
 };
 use proptest::prelude::*;
@@ -211,10 +211,10 @@ pub(crate) fn setting() -> Setting<'static> {
     }
 }
 
-pub(crate) fn notice(r#type: NoticeType) -> Notice {
+pub(crate) fn notice(notice_kind: NoticeKind) -> Notice {
     let id = Uuid::from_u128(0x7000_8000_0000_0000_0002);
     specimen(
-        r#type,
+        notice_kind,
         id,
         "fra1",
         Some("https://status.example.com"),
@@ -223,8 +223,8 @@ pub(crate) fn notice(r#type: NoticeType) -> Notice {
 }
 
 /// `notice` with `text` wherever something from outside stands.
-fn hostile(r#type: NoticeType, text: &str) -> Notice {
-    let mut notice = notice(r#type);
+fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
+    let mut notice = notice(notice_kind);
     for place in [&mut notice.title, &mut notice.subject, &mut notice.location] {
         *place = text.to_owned();
     }
@@ -316,9 +316,9 @@ fn every_receiver_gets_every_notice_in_its_own_format() {
     ]}, {
         for (name, webhook) in webhooks() {
             let mut shown = String::new();
-            for r#type in NoticeType::ALL {
-                let call = call(&webhook, &notice(*r#type), setting());
-                shown += &format!("### {}\n{} {}\n", r#type.as_str(), call.method, call.url.expose());
+            for notice_kind in NoticeKind::ALL {
+                let call = call(&webhook, &notice(*notice_kind), setting());
+                shown += &format!("### {}\n{} {}\n", notice_kind.as_str(), call.method, call.url.expose());
                 for (header, value) in &call.headers {
                     shown += &format!("{header}: {}\n", value.expose());
                 }
@@ -339,7 +339,7 @@ const PAYLOADS: &str = "# Payloads\n\n\
 fn the_page_of_payloads_is_true() {
     let mut page = PAYLOADS.to_owned();
     for (name, webhook) in webhooks() {
-        let call = call(&webhook, &notice(NoticeType::Opened), setting());
+        let call = call(&webhook, &notice(NoticeKind::Opened), setting());
         page += &format!(
             "\n## {name}\n\n```text\n{} {}\n",
             call.method,
@@ -390,8 +390,8 @@ fn payloads_are_what_the_receivers_own_schemas_ask_for() {
         let Some((_, schema, pick)) = checks.iter().find(|(kind, ..)| *kind == name) else {
             continue;
         };
-        for r#type in NoticeType::ALL {
-            for notice in [notice(*r#type), hostile(*r#type, &long)] {
+        for notice_kind in NoticeKind::ALL {
+            for notice in [notice(*notice_kind), hostile(*notice_kind, &long)] {
                 let payload = pick(&body(&call(&webhook, &notice, setting())));
                 let errors: Vec<_> = schema
                     .iter_errors(&payload)
@@ -400,7 +400,7 @@ fn payloads_are_what_the_receivers_own_schemas_ask_for() {
                 assert!(
                     errors.is_empty(),
                     "{name}, {}: {errors:#?}\n{payload:#}",
-                    r#type.as_str()
+                    notice_kind.as_str()
                 );
             }
         }
@@ -408,22 +408,22 @@ fn payloads_are_what_the_receivers_own_schemas_ask_for() {
 }
 
 #[test]
-fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began() {
+fn pagerduty_and_opsgenie_resolve_under_the_opening_key() {
     let webhooks = webhooks();
-    let of = |kind: &str, r#type| {
+    let of = |kind: &str, notice_kind| {
         let (_, webhook) = webhooks.iter().find(|(name, _)| name == kind).unwrap();
-        call(webhook, &notice(r#type), setting())
+        call(webhook, &notice(notice_kind), setting())
     };
     let (begin, end) = (
-        body(&of("pagerduty", NoticeType::Opened)),
-        body(&of("pagerduty", NoticeType::Resolved)),
+        body(&of("pagerduty", NoticeKind::Opened)),
+        body(&of("pagerduty", NoticeKind::Resolved)),
     );
     assert_eq!(
         (&begin["event_action"], &end["event_action"]),
         (&json!("trigger"), &json!("resolve"))
     );
     assert_eq!(begin["dedup_key"], end["dedup_key"]);
-    let mut taken = notice(NoticeType::Updated);
+    let mut taken = notice(NoticeKind::Updated);
     taken.incident.as_mut().unwrap().acknowledged = Some(llmwatch_core::model::Acknowledgement {
         at: now(),
         by: "ann".to_owned(),
@@ -438,22 +438,22 @@ fn an_incident_of_pagerduty_and_opsgenie_ends_under_the_key_under_which_it_began
         "acknowledge"
     );
 
-    let begin = of("opsgenie", NoticeType::Opened);
+    let begin = of("opsgenie", NoticeKind::Opened);
     let alias = body(&begin)["alias"].as_str().unwrap().to_owned();
     assert_eq!(begin.url.expose(), "https://api.opsgenie.com/v2/alerts");
     let close = format!("https://api.opsgenie.com/v2/alerts/{alias}/close?identifierType=alias");
-    assert_eq!(of("opsgenie", NoticeType::Resolved).url.expose(), close);
+    assert_eq!(of("opsgenie", NoticeKind::Resolved).url.expose(), close);
 }
 
 #[test]
-fn an_escalation_ends_alertmanagers_milder_alert_unless_it_is_that_alert() {
+fn escalation_resolves_alertmanagers_milder_alert() {
     let webhooks = webhooks();
     let (_, alertmanager) = webhooks
         .iter()
         .find(|(name, _)| name == "alertmanager")
         .unwrap();
     let reported = |attribution| {
-        let mut worse = notice(NoticeType::Escalated);
+        let mut worse = notice(NoticeKind::Escalated);
         let incident = worse.incident.as_mut().unwrap();
         (incident.status, incident.attribution) = (Status::Outage, attribution);
         let alerts = body(&call(alertmanager, &worse, setting()));
@@ -494,7 +494,7 @@ fn an_address_without_a_path_gets_the_receivers_own() {
         let ChannelKind::Webhook(webhook) = &config.channels[0].kind else {
             panic!("a webhook")
         };
-        call(webhook, &notice(NoticeType::Opened), setting())
+        call(webhook, &notice(NoticeKind::Opened), setting())
             .url
             .expose()
             .to_owned()
@@ -843,8 +843,8 @@ fn check_receiver(kind: &str, call: &Call) {
     }
 }
 
-fn any_type() -> impl Strategy<Value = NoticeType> {
-    proptest::sample::select(NoticeType::ALL.to_vec())
+fn any_type() -> impl Strategy<Value = NoticeKind> {
+    proptest::sample::select(NoticeKind::ALL.to_vec())
 }
 
 /// Texts made of what acts in one format or another, and of anything else.
@@ -894,8 +894,8 @@ fn google_chat_keeps_its_limit_with_wide_characters() {
     let webhooks = webhooks();
     let (kind, webhook) = webhooks.iter().find(|(k, _)| k == "google_chat").unwrap();
     for text in ["語".repeat(5000), "\"".repeat(9000), "🔥&<".repeat(4000)] {
-        for r#type in NoticeType::ALL {
-            let notice = hostile(*r#type, &text);
+        for notice_kind in NoticeKind::ALL {
+            let notice = hostile(*notice_kind, &text);
             check_receiver(kind, &call(webhook, &notice, setting()));
         }
     }
@@ -905,16 +905,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn nothing_from_outside_acts_at_any_receiver_and_every_limit_is_kept(text in outside(), r#type in any_type()) {
-        let notice = hostile(r#type, &text);
+    fn foreign_text_is_inert_and_within_limits_everywhere(text in outside(), notice_kind in any_type()) {
+        let notice = hostile(notice_kind, &text);
         for (kind, webhook) in webhooks() {
             check_receiver(&kind, &call(&webhook, &notice, setting()));
         }
     }
 
     #[test]
-    fn nothing_from_outside_becomes_a_header_or_a_tag_of_a_mail(text in outside(), r#type in any_type()) {
-        let notice = hostile(r#type, &text);
+    fn nothing_from_outside_becomes_a_header_or_a_tag_of_a_mail(text in outside(), notice_kind in any_type()) {
+        let notice = hostile(notice_kind, &text);
         // Mail's connections want a runtime to be dropped in.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _entered = runtime.enter();

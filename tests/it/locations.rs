@@ -537,7 +537,7 @@ async fn ten_daemons_make_the_schema_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_moves_to_the_shared_store_and_may_be_interrupted() {
+async fn store_copy_can_be_interrupted_and_resumed() {
     let Some(server) = Postgres::start("a copied history") else {
         return;
     };

@@ -11,7 +11,7 @@ fn body(request: &Request) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn advice_reaches_whoever_asks_for_it_once() {
+async fn advice_reaches_its_channels_once() {
     let mut world = World::new().await;
     let little = "[[rule]]\npath = \"/v1/*\"\n\
                   response_headers = { x-ratelimit-limit-requests = \"100\", x-ratelimit-remaining-requests = \"4\" }\n";
@@ -57,7 +57,7 @@ async fn advice_reaches_whoever_asks_for_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_hears_at_once_and_again_another_only_if_it_lasts_and_nobody_in_quiet_hours() {
+async fn reminders_escalation_and_quiet_hours_by_channel() {
     let mut world = World::new().await;
     let now = llmwatch::clock::now().to_datetime();
     let clock = |at: chrono::DateTime<chrono::Utc>| format!("{:02}:{:02}", at.hour(), at.minute());

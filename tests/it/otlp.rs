@@ -52,7 +52,7 @@ async fn next(world: &mut World) -> std::sync::Arc<Request> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_gets_the_metrics_under_the_names_of_the_conventions() {
+async fn otlp_metrics_follow_the_semantic_conventions() {
     let mut world = World::new().await;
     world.openai.set_scenario(
         Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap(),
@@ -167,7 +167,7 @@ async fn a_collector_gets_the_metrics_under_the_names_of_the_conventions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_fails_is_told_once_and_disturbs_nothing() {
+async fn failing_collector_is_logged_once() {
     let mut world = World::new().await;
     world
         .hook

@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use llmwatch::clock::{self, WallClock};
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::Progress;
-use llmwatch::notify::worker::{self, WorkerContext};
+use llmwatch::notify::{WorkerContext, worker};
 use llmwatch::store::{Commit, DeliveryOutcome, IncidentRow, Store};
 use llmwatch_core::message::test_notice::specimen;
-use llmwatch_core::model::{IncidentState, Notice, NoticeType, Outgoing, Timestamp};
+use llmwatch_core::model::{IncidentState, Notice, NoticeKind, Outgoing, Timestamp};
 use llmwatch_simulator::MailSink;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -239,10 +239,10 @@ fn now(scene: &Scene) -> Timestamp {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_fails_for_ten_minutes_gets_it_then_under_the_same_id() {
+async fn failing_receiver_gets_the_message_later_under_its_id() {
     let mut scene = Scene::new(Vec::new(), Answer::Fail, "").await;
     let notice = specimen(
-        NoticeType::Opened,
+        NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",
         None,
@@ -274,7 +274,7 @@ async fn a_success_releases_all_that_waits_on_the_channel() {
         let notice = Notice {
             incident: None,
             ..specimen(
-                NoticeType::Offline,
+                NoticeKind::Offline,
                 Uuid::now_v7(),
                 "fra1",
                 None,
@@ -319,12 +319,12 @@ fn queued(channel: &str, notice: Notice) -> Commit {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_delivered_is_given_up_after_its_time_and_kept() {
+async fn undeliverable_notification_expires_and_is_kept() {
     let mut scene = Scene::new(Vec::new(), Answer::Fail, "give_up_after = \"10m\"").await;
     scene.decide(
         "a",
         &specimen(
-            NoticeType::Opened,
+            NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
             None,
@@ -347,7 +347,7 @@ async fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
     scene.decide(
         "a",
         &specimen(
-            NoticeType::Opened,
+            NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
             None,
@@ -375,7 +375,7 @@ async fn a_channel_that_hangs_delays_no_other() {
     scene.decide(
         "a",
         &specimen(
-            NoticeType::Opened,
+            NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
             None,
@@ -386,7 +386,7 @@ async fn a_channel_that_hangs_delays_no_other() {
     scene.decide(
         "b",
         &specimen(
-            NoticeType::Opened,
+            NoticeKind::Opened,
             Uuid::now_v7(),
             "fra1",
             None,
@@ -405,12 +405,12 @@ async fn a_channel_that_hangs_delays_no_other() {
 }
 
 /// The notices of one incident, in the order in which they are decided.
-fn tale(number: u64, middle: &[NoticeType], ends: bool) -> Vec<Notice> {
-    let types = std::iter::once(NoticeType::Opened).chain(middle.iter().copied());
-    let types = types.chain(ends.then_some(NoticeType::Resolved));
+fn tale(number: u64, middle: &[NoticeKind], ends: bool) -> Vec<Notice> {
+    let types = std::iter::once(NoticeKind::Opened).chain(middle.iter().copied());
+    let types = types.chain(ends.then_some(NoticeKind::Resolved));
     types
-        .map(|r#type| {
-            let mut notice = specimen(r#type, Uuid::now_v7(), "fra1", None, START);
+        .map(|kind| {
+            let mut notice = specimen(kind, Uuid::now_v7(), "fra1", None, START);
             let incident = notice.incident.as_mut().unwrap();
             (incident.id, incident.number) = (Uuid::from_u128(u128::from(number)), number);
             notice
@@ -421,7 +421,7 @@ fn tale(number: u64, middle: &[NoticeType], ends: bool) -> Vec<Notice> {
 /// Notices of incidents to two channels, with seconds before each.
 fn decisions() -> impl Strategy<Value = Vec<(u64, &'static str, Notice)>> {
     let middle = prop::collection::vec(
-        prop::sample::select(vec![NoticeType::Escalated, NoticeType::Updated]),
+        prop::sample::select(vec![NoticeKind::Escalated, NoticeKind::Updated]),
         0..3,
     );
     let tales = prop::collection::vec(
@@ -473,7 +473,7 @@ proptest! {
     /// and incident, and what comes again comes under the same id. A beginning that is sent after the end says so, and
     /// stands for all.
     #[test]
-    fn each_notice_is_told_at_least_once_in_order_and_repeats_keep_their_id(decided in decisions(), plan in answers()) {
+    fn notices_are_sent_in_order_at_least_once_under_one_id(decided in decisions(), plan in answers()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let came = runtime.block_on(async {
             let mut scene = Scene::new(plan.clone(), Answer::Take, "").await;
@@ -511,7 +511,7 @@ proptest! {
 /// A receiver that took the beginning but could not say so in time ignores the repeat, since it knows its id: what
 /// the repeat says of the end would be lost on it.
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_may_have_the_beginning_is_told_the_end_as_well() {
+async fn receiver_that_may_have_the_opening_gets_the_end() {
     let mut scene = Scene::new(vec![(Answer::TakeAndHang, false)], Answer::Fail, "").await;
     let tale = tale(1, &[], true);
     scene.decide("a", &tale[0]);
@@ -530,7 +530,7 @@ async fn a_receiver_that_may_have_the_beginning_is_told_the_end_as_well() {
 
 /// Of two recipients one got the beginning at once, the other only when it was over: the first one gets the end too.
 #[tokio::test]
-async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_not() {
+async fn recipient_with_the_opening_gets_the_end() {
     let mut sink = MailSink::start(TcpListener::bind("127.0.0.1:0").await.unwrap()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
@@ -570,7 +570,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
             .unwrap();
     };
     decide(specimen(
-        NoticeType::Opened,
+        NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",
         None,
@@ -594,7 +594,7 @@ async fn whoever_got_the_beginning_in_time_hears_of_the_end_though_others_did_no
         )
         .unwrap();
     decide(specimen(
-        NoticeType::Resolved,
+        NoticeKind::Resolved,
         Uuid::now_v7(),
         "fra1",
         None,

@@ -90,7 +90,7 @@ impl Events {
 }
 
 #[tokio::test]
-async fn an_outage_is_seen_on_the_page_in_the_events_on_the_badge_and_in_the_feed() {
+async fn outage_shows_on_page_events_badge_and_feed() {
     let world = World::new().await;
     world.write(
         &world

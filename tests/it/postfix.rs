@@ -159,7 +159,7 @@ fn test_alert(directory: &Path, port: u16, password: &str, to: &str) -> std::pro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_mail_server_takes_the_mails_over_starttls_with_a_login() {
+async fn postfix_accepts_mails_over_starttls_with_login() {
     if let Some(why) = missing() {
         skipped("a real Postfix", why);
         return;

@@ -2,10 +2,11 @@
 //! of each is held to what is true.
 
 use llmwatch_core::incident::Change;
+use llmwatch_core::message::headline::headline;
 use llmwatch_core::message::render;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    AlertState, Attribution, Fault, Incident, IncidentState, Notice, NoticeType, Provider, Status,
+    AlertState, Attribution, Fault, Incident, IncidentState, Notice, NoticeKind, Provider, Status,
     Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
@@ -47,18 +48,18 @@ fn reported(watch: &Watch) -> Vec<(Change, u64, Attribution)> {
         .collect()
 }
 
-fn mail(r#type: NoticeType, incident: &Incident) -> Notice {
+fn mail(kind: NoticeKind, incident: &Incident) -> Notice {
     let title = incident.title.clone();
     Notice {
         incident: Some(incident.clone()),
         title,
         test: false,
-        ..notice(r#type)
+        ..notice(kind)
     }
 }
 
 #[test]
-fn two_accounts_that_are_rejected_together_suspect_the_provider() {
+fn two_accounts_rejected_together_suspect_the_provider() {
     let refusals = Fault::ALL
         .iter()
         .filter(|f| f.as_str().starts_with("account.") && **f != Fault::AccountQuota);
@@ -79,12 +80,12 @@ fn two_accounts_that_are_rejected_together_suspect_the_provider() {
             "{}",
             incident.attribution_reason
         );
-        let subject = render::subject(&mail(NoticeType::Opened, &incident), &Locale::default());
+        let subject = render::subject(&mail(NoticeKind::Opened, &incident), &Locale::default());
         assert!(
             subject.contains(&format!("failing ({fault}), suspected provider fault")),
             "{subject}"
         );
-        let text = render::text(&mail(NoticeType::Opened, &incident), setting());
+        let text = render::text(&mail(NoticeKind::Opened, &incident), setting());
         assert!(text.contains("Probably the provider."), "{text}");
         watch.well(10);
         assert_eq!(watch.open(), [], "{fault}");
@@ -289,7 +290,7 @@ fn an_incident_is_about_the_endpoints_that_fail_now() {
         .unwrap();
     let notice = Notice {
         before: Some(llmwatch_core::model::Extent::from(&before)),
-        ..mail(NoticeType::Updated, update)
+        ..mail(NoticeKind::Updated, update)
     };
     let subject = render::subject(&notice, &Locale::default());
     assert!(
@@ -473,7 +474,7 @@ fn a_refused_model_or_request_is_never_the_providers_fault() {
 }
 
 #[test]
-fn what_was_told_as_the_accounts_fault_becomes_the_providers_when_others_are_refused_too() {
+fn account_fault_is_reattributed_when_others_are_rejected() {
     let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(2, None, |name| {
@@ -529,7 +530,7 @@ fn a_suspicion_that_passes_at_once_leaves_nothing_open() {
 }
 
 #[test]
-fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_trouble() {
+fn reattribution_reverts_when_only_one_account_is_rejected() {
     let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(6, None, |_| Some(Fault::AccountAuth));
@@ -575,9 +576,9 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
         Change::Escalated,
         "channels notified of the provider learn of it"
     );
-    let subject = render::subject(&mail(NoticeType::Escalated, &turned.1), &Locale::default());
+    let subject = render::subject(&mail(NoticeKind::Escalated, &turned.1), &Locale::default());
     assert!(subject.starts_with("[YOUR ACCOUNT] "), "{subject}");
-    let text = render::text(&mail(NoticeType::Escalated, &turned.1), setting());
+    let text = render::text(&mail(NoticeKind::Escalated, &turned.1), setting());
     assert!(
         text.contains("Correction: this is not the provider's fault.")
             && !text.contains("become worse"),
@@ -597,7 +598,7 @@ fn a_suspicion_that_all_but_one_recover_from_turns_back_into_that_ones_own_troub
 }
 
 #[test]
-fn a_suspicion_ends_when_another_key_of_the_provider_is_let_in() {
+fn reattribution_ends_when_another_key_is_accepted() {
     let sonnet = "model = \"claude-sonnet\"\napi_key = \"k-2222222\"";
     let mut watch = two_accounts(&endpoint("sonnet", "anthropic", sonnet));
     watch.well(5);
@@ -654,8 +655,7 @@ fn a_suspicion_stands_beside_the_outage_of_the_provider() {
 }
 
 #[test]
-fn a_suspicion_that_came_from_one_minute_of_anothers_refusals_ends_though_the_first_was_told_long_ago()
- {
+fn brief_sibling_rejections_do_not_pin_reattribution() {
     let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(4, None, |name| {
@@ -708,7 +708,7 @@ fn one_good_probe_in_between_does_not_keep_a_suspicion_up() {
 }
 
 #[test]
-fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
+fn one_accepted_probe_does_not_split_a_reattribution() {
     let mut watch = two_accounts("");
     watch.well(5);
     watch.minutes(30, None, |_| Some(Fault::AccountAuth));
@@ -732,7 +732,7 @@ fn who_is_suspected_together_stays_so_when_one_of_them_is_let_in_once() {
 }
 
 #[test]
-fn an_endpoint_that_was_removed_is_not_said_to_be_let_in_again() {
+fn removed_endpoint_is_not_reported_as_accepted() {
     let sonnet = "model = \"claude-sonnet\"\napi_key = \"k-2222222\"";
     let sonnet = endpoint("sonnet", "anthropic", sonnet);
     let mut watch = two_accounts(&sonnet);
@@ -794,7 +794,7 @@ fn a_refused_key_of_what_is_slow_is_a_trouble_of_its_own() {
 }
 
 #[test]
-fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
+fn inhibited_incident_stands_alone_after_reattribution() {
     let sonnet = endpoint(
         "sonnet",
         "anthropic",
@@ -871,7 +871,7 @@ fn what_a_suspicion_explained_stands_alone_once_it_is_the_accounts_trouble() {
 }
 
 #[test]
-fn what_the_proxy_does_not_reach_while_it_reaches_others_is_the_vendors_trouble() {
+fn target_only_the_proxy_cannot_reach_is_a_provider_fault() {
     let text = "proxy = \"http://proxy.example.com:3128\"\n".to_owned()
         + &endpoint("opus", "anthropic", "model = \"claude-opus\"")
         + &endpoint("openai-chat", "openai", "model = \"m\"");
@@ -898,10 +898,8 @@ fn what_the_proxy_does_not_reach_while_it_reaches_others_is_the_vendors_trouble(
         "{:?}",
         watch.open()
     );
-    let headline = watch
-        .core
-        .snapshot(Timestamp(START + watch.now * 1000))
-        .headline(Timestamp(START + watch.now * 1000));
+    let now = Timestamp(START + watch.now * 1000);
+    let headline = headline(&watch.core.snapshot(now), now);
     assert!(
         headline.starts_with("2 endpoints, 1 local fault; "),
         "no vendor's name stands beside it: {headline}"
@@ -909,7 +907,7 @@ fn what_the_proxy_does_not_reach_while_it_reaches_others_is_the_vendors_trouble(
 }
 
 #[test]
-fn two_keys_that_are_refused_hours_apart_have_nothing_to_do_with_each_other() {
+fn rejections_hours_apart_are_not_connected() {
     let mut watch = Watch::new(&two_keys());
     watch.well(5);
     watch.minutes(90, None, |name| {
@@ -924,7 +922,7 @@ fn two_keys_that_are_refused_hours_apart_have_nothing_to_do_with_each_other() {
 }
 
 #[test]
-fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
+fn new_baseline_is_not_reported_as_recovery() {
     let mut watch = Watch::new(
         &(endpoint("openai-chat", "openai", "model = \"m\"") + &azure("azure-chat", "one", "m")),
     );
@@ -956,7 +954,7 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
         .find(|l| l.contains("IncidentResolved") && l.contains("openai-chat still slow"))
         .unwrap();
     assert!(!line.contains("recovered after"), "{line}");
-    let mail = mail(NoticeType::Resolved, incident);
+    let mail = mail(NoticeKind::Resolved, incident);
     insta::assert_snapshot!(render::subject(&mail, &Locale::default()), @"[RESOLVED after 24 h 8 min] OpenAI: openai-chat still slow, now the baseline");
     let text = render::text(&mail, setting());
     assert!(
@@ -974,7 +972,7 @@ fn slowness_that_became_the_new_normal_is_not_said_to_have_recovered() {
 }
 
 #[test]
-fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
+fn late_vendor_incident_still_gives_the_lead() {
     let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"m\""));
     watch.well(5);
     let now = |watch: &Watch| Timestamp(START + watch.now * 1000);
@@ -1015,7 +1013,7 @@ fn a_vendor_that_publishes_when_it_is_over_here_still_gives_the_lead() {
 }
 
 #[test]
-fn a_page_that_only_changes_its_colour_is_recorded_and_told_to_nobody() {
+fn status_page_color_change_notifies_nobody() {
     let mut watch = Watch::new(&endpoint("openai-chat", "openai", "model = \"m\""));
     watch.well(5);
     let at = |watch: &Watch| Timestamp(START + watch.now * 1000);

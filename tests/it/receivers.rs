@@ -8,7 +8,7 @@ use llmwatch::clock;
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch::notify::{Attempt, Progress, Sender};
 use llmwatch_core::message::test_notice::specimen;
-use llmwatch_core::model::{Notice, NoticeType};
+use llmwatch_core::model::{Notice, NoticeKind};
 use llmwatch_simulator::{MailFault, MailSink, MailStage, MailTls, WebhookBehaviour, WebhookSink};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
@@ -33,7 +33,7 @@ async fn listener() -> TcpListener {
 
 pub(crate) fn opened() -> Notice {
     specimen(
-        NoticeType::Opened,
+        NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",
         None,
@@ -64,7 +64,7 @@ fn hook(sink: &WebhookSink) -> Settings {
 }
 
 #[tokio::test]
-async fn a_greylisting_server_is_tried_again_and_everybody_gets_the_same_message_once() {
+async fn greylisting_is_retried_and_each_recipient_gets_one_mail() {
     let sink = MailSink::start(listener().await).unwrap();
     let (config, notice) = (mail(&sink), opened());
     for stage in [MailStage::Mail, MailStage::Rcpt, MailStage::Data] {
@@ -152,7 +152,7 @@ async fn what_is_refused_by_all_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn a_connection_lost_in_the_message_is_tried_again_under_the_same_id() {
+async fn smtp_connection_lost_in_data_is_retried_under_its_id() {
     let sink = MailSink::start(listener().await).unwrap();
     let (config, notice) = (mail(&sink), opened());
     sink.set_fault(MailFault::DisconnectInData);
@@ -282,7 +282,7 @@ async fn encrypted(tls: MailTls, trusted: Option<&str>) -> (Attempt, usize) {
 }
 
 #[tokio::test]
-async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
+async fn mail_server_certificate_is_verified() {
     for implicit in [false, true] {
         let tls = |config| {
             if implicit {
@@ -316,7 +316,7 @@ async fn a_mail_server_is_believed_only_with_a_certificate_that_holds() {
 }
 
 #[tokio::test]
-async fn a_mail_server_without_starttls_gets_nothing_when_it_is_required() {
+async fn required_starttls_sends_nothing_without_it() {
     let (attempt, arrived) = {
         let sink = MailSink::start(listener().await).unwrap();
         let config = load(&format!(
@@ -347,7 +347,7 @@ async fn a_mail_server_that_is_slow_gets_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mail_server_that_drips_holds_the_worker_for_so_long_and_no_longer() {
+async fn dripping_mail_server_is_cut_off() {
     let sink = MailSink::start(listener().await).unwrap();
     sink.set_fault(MailFault::Drip(Duration::from_secs(5)));
     let began = tokio::time::Instant::now();
@@ -368,7 +368,7 @@ async fn a_mail_server_that_drips_holds_the_worker_for_so_long_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mail_server_that_says_nothing_more_is_tried_again() {
+async fn silent_mail_server_is_retried() {
     let sink = MailSink::start(listener().await).unwrap();
     sink.set_fault(MailFault::HangAfterBanner);
     let attempt = attempt(&mail(&sink), &opened(), Progress::default()).await;

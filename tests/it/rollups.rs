@@ -105,7 +105,7 @@ fn an_hour_with_failures_says_how_many_and_whose_fault() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn rollups_are_the_fold_over_the_samples_however_they_were_committed(
+    fn rollups_equal_the_fold_over_any_commit_batches(
         samples in prop::collection::vec((0i64..3 * DAY_MS, 20.0f64..20_000.0, 0..4u8), 1..80),
         batch in 1usize..9,
     ) {
@@ -196,7 +196,7 @@ fn pages_of_samples_go_back_in_time_without_gaps_or_repeats() {
 }
 
 #[test]
-fn what_is_too_old_is_forgotten_in_small_steps_and_the_file_shrinks() {
+fn retention_deletes_in_small_steps_and_shrinks_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("llmwatch.db");
     let store = Store::open(&path).unwrap();

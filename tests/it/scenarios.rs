@@ -738,7 +738,7 @@ fn two_waves_are_two_incidents() {
 
 /// Wrongful rejections are not taken for ours once the headers or the page say so.
 #[test]
-fn limits_and_keys_that_are_in_order_are_the_providers_once_confirmed() {
+fn refuted_limits_and_keys_are_provider_faults() {
     for (id, reason) in [
         (
             "openai-2025-02-27",

@@ -152,7 +152,7 @@ async fn an_error_can_come_in_the_stream() {
 }
 
 #[tokio::test]
-async fn a_truncated_stream_ends_in_an_orderly_way_without_its_terminal() {
+async fn truncated_stream_closes_cleanly_without_terminal_event() {
     let got = with_rule("truncate_after_tokens = 1").await;
     assert_eq!(got.text(), "po");
     assert!(got.body().ends_with(LAST_CHUNK) && !got.body().contains("[DONE]"));
@@ -180,7 +180,7 @@ async fn a_closed_stream_ends_inside_its_http_body() {
 }
 
 #[tokio::test]
-async fn a_reset_strikes_where_it_is_told() {
+async fn reset_happens_at_the_configured_place() {
     let after_a_token = with_rule("reset_at = \"token:1\"").await;
     assert_eq!(
         (after_a_token.text().as_str(), after_a_token.broken),
@@ -221,7 +221,7 @@ async fn bytes_can_drip() {
 }
 
 #[tokio::test]
-async fn comments_can_go_on_for_ever() {
+async fn endless_sse_comments_are_survived() {
     let (bytes, exchange) = abandoned("endless_comments = true", 100_000).await;
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("\r\n: still working on it\n\n") && !text.contains("data:"));

@@ -78,7 +78,7 @@ impl Probe for Play {
         };
         Probed {
             sample,
-            controls: None,
+            connectivity: None,
         }
     }
 }
@@ -150,7 +150,7 @@ async fn watch_by(
         counters: llmwatch::metrics::Counters::default(),
         alive: Box::new(|_| {}),
     };
-    let post = worker::WorkerContext {
+    let post = llmwatch::notify::WorkerContext {
         shared: None,
         store: store.clone(),
         wall,
@@ -254,7 +254,7 @@ async fn waiting_for_a_slot_shows_as_lag_and_never_as_latency() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_looked_at_again_within_seconds() {
+async fn failure_is_rechecked_within_seconds() {
     let script = Script {
         latency: Duration::from_millis(400),
         fails: 600..780,
@@ -339,7 +339,7 @@ fn set_after(seconds: u64, hours: i64) -> WallClock {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
+async fn clock_set_during_an_outage_delays_and_repeats_nothing() {
     let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let extra = format!(
         "[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n",
@@ -363,7 +363,7 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
             let rows = store.outbox_rows(true).unwrap();
             let reported: Vec<_> = rows
                 .iter()
-                .map(|r| (r.r#type.as_str(), r.attempts > 0))
+                .map(|r| (r.kind.as_str(), r.attempts > 0))
                 .collect();
             assert_eq!(
                 reported,
@@ -383,7 +383,7 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
                 .outbox_rows(true)
                 .unwrap()
                 .iter()
-                .map(|r| r.r#type.clone())
+                .map(|r| r.kind.clone())
                 .collect();
             assert_eq!(reported, ["incident.opened", "incident.resolved"], "{when}");
             let rows = store.incidents(false).unwrap();
@@ -411,7 +411,7 @@ async fn a_clock_that_is_set_in_an_outage_delays_and_repeats_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_put_right_while_nobody_ran_holds_nothing_back() {
+async fn clock_corrected_while_stopped_holds_nothing_back() {
     let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let extra = format!(
         "[[webhook]]\nname = \"hole\"\nurl = \"http://{}/\"\n",
@@ -428,7 +428,7 @@ async fn a_clock_put_right_while_nobody_ran_holds_nothing_back() {
     let (from, to) = core.set_back(now).expect("the samples end after the start");
     assert_eq!(to, now);
     let mut core = core;
-    core.move_along(from, to);
+    core.follow_clock(from, to);
     assert_eq!(core.set_back(now), None);
     let incident = core.snapshot(now).incidents.remove(0);
     assert!(
@@ -462,7 +462,7 @@ async fn a_restart_continues_exactly_where_the_samples_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_is_never_given_twice_although_the_samples_of_its_incident_are_forgotten() {
+async fn incident_numbers_are_never_reused_after_retention() {
     let script = Script {
         latency: Duration::from_millis(400),
         fails: 900..2000,
@@ -497,7 +497,7 @@ async fn a_number_is_never_given_twice_although_the_samples_of_its_incident_are_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_periodic_report_is_told_once_when_its_hour_comes() {
+async fn periodic_report_is_sent_once_at_its_hour() {
     let extra = "[report]\nevery = \"daily\"\nat = \"10:00\"\nto = [\"hole\"]\n\
                  [[webhook]]\nname = \"hole\"\nurl = \"http://127.0.0.1:9/\"\non = []\n";
     let script = Script {
@@ -508,7 +508,7 @@ async fn a_periodic_report_is_told_once_when_its_hour_comes() {
     let rows = store.outbox_rows(true).unwrap();
     let reports: Vec<_> = rows
         .iter()
-        .filter(|r| r.r#type == "report.periodic")
+        .filter(|r| r.kind == "report.periodic")
         .collect();
     assert_eq!(reports.len(), 1, "{rows:?}");
     assert!(

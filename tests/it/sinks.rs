@@ -201,7 +201,7 @@ async fn post(sink: SocketAddr) -> reqwest::Result<reqwest::Response> {
 }
 
 #[tokio::test]
-async fn a_webhook_is_recorded_and_answered_as_told() {
+async fn webhook_sink_records_and_answers_as_configured() {
     let mut sink = webhook_sink().await;
     assert_eq!(
         post(sink.addr()).await.unwrap().text().await.unwrap(),

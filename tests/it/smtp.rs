@@ -226,7 +226,7 @@ async fn the_name_of_hello_and_the_senders_name_are_sent() {
     assert_eq!(received[1], "MAIL FROM:<llmwatch@example.com>");
     let sender = Sender::new(&config).unwrap();
     let notice = specimen(
-        llmwatch_core::model::NoticeType::Opened,
+        llmwatch_core::model::NoticeKind::Opened,
         Uuid::now_v7(),
         "fra1",
         None,
@@ -273,7 +273,7 @@ async fn a_login_that_the_server_repeats_is_masked() {
 }
 
 #[tokio::test]
-async fn a_port_that_speaks_plain_smtp_or_no_smtp_says_so() {
+async fn plain_or_foreign_port_is_named_in_the_error() {
     let port = Script::new(&[]).serve().await;
     let (error, _) = error_of(&channel(&format!("smtps://127.0.0.1:{port}"), "")).await;
     assert!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use llmwatch_core::message::render;
 use llmwatch_core::message::values::{Language, Locale};
-use llmwatch_core::model::{Fault, Notice, NoticeType};
+use llmwatch_core::model::{Fault, Notice, NoticeKind};
 use llmwatch_simulator::Scenario;
 
 use crate::formats::{notice, setting};
@@ -112,16 +112,16 @@ fn no_sentence_is_missing() {
 #[test]
 fn every_mail_reads_as_spanish() {
     let mut shown = String::new();
-    for r#type in [
-        NoticeType::Opened,
-        NoticeType::Escalated,
-        NoticeType::Resolved,
-        NoticeType::Reminder,
-        NoticeType::Offline,
+    for kind in [
+        NoticeKind::Opened,
+        NoticeKind::Escalated,
+        NoticeKind::Resolved,
+        NoticeKind::Reminder,
+        NoticeKind::Offline,
     ] {
         let notice = Notice {
             test: false,
-            ..notice(r#type)
+            ..notice(kind)
         };
         let context = render::RenderContext {
             locale: SPANISH,
@@ -129,7 +129,7 @@ fn every_mail_reads_as_spanish() {
         };
         shown += &format!(
             "### {}\nSubject: {}\n\n{}\n",
-            r#type.as_str(),
+            kind.as_str(),
             render::subject(&notice, &SPANISH),
             render::text(&notice, context)
         );

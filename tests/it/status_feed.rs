@@ -41,7 +41,7 @@ async fn next_hook(world: &mut World) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lead_is_known_as_soon_as_the_vendor_admits_an_outage_that_we_saw_first() {
+async fn lead_is_known_when_the_vendor_publishes_later() {
     let mut world = World::new().await;
     let hook = world.webhook() + "on = [\"opened\", \"updated\", \"resolved\"]\n";
     world.write(
@@ -104,7 +104,7 @@ async fn the_lead_is_known_as_soon_as_the_vendor_admits_an_outage_that_we_saw_fi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_that_only_the_vendor_speaks_of_is_told_to_those_who_ask() {
+async fn vendor_only_outage_is_sent_to_channels_that_ask() {
     let mut world = World::new().await;
     world.openai.set_scenario(scenario(ADMITTED));
     let hook = world.webhook() + "on = [\"opened\", \"official\"]\n";
@@ -167,7 +167,7 @@ async fn page(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_fetched_whole_once_and_its_failure_is_said_once() {
+async fn status_page_is_fetched_once_and_fails_once_in_the_log() {
     let state = Arc::new(Page::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -223,7 +223,7 @@ fn compatible(name: &str, host: &str) -> String {
 }
 
 #[test]
-fn a_page_of_one_compatible_server_says_nothing_of_another() {
+fn status_page_of_one_server_does_not_cover_another() {
     let text = compatible("groq", "api.groq.test")
         + &compatible("fireworks", "api.fireworks.test")
         + "[[status_feed]]\nprovider = \"openai-compatible\"\nurl = \"https://status.groq.test\"\nkind = \"statuspage\"\nendpoints = [\"groq\"]\n";
@@ -267,7 +267,7 @@ fn a_page_of_one_compatible_server_says_nothing_of_another() {
 }
 
 #[test]
-fn a_page_that_counts_for_servers_of_different_operators_is_warned_of() {
+fn status_feed_for_foreign_hosts_draws_a_warning() {
     let feed = "[[status_feed]]\nprovider = \"openai-compatible\"\nurl = \"https://status.groq.test\"\nkind = \"statuspage\"\n";
     let groq = compatible("groq", "api.groq.test");
     let both = groq.clone() + &compatible("fireworks", "api.fireworks.test") + feed;

@@ -4,7 +4,7 @@ use llmwatch::store::{
     Commit, DeliveryOutcome, Horizon, IncidentRow, SamplePage, SampleQuery, Store, StoreError,
 };
 use llmwatch_core::model::{
-    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeType, Official,
+    Attribution, Condition, Evidence, Fault, Incident, IncidentState, Notice, NoticeKind, Official,
     Outcome, Outgoing, Sample, Status, Timestamp,
 };
 use proptest::prelude::*;
@@ -65,8 +65,8 @@ pub(crate) fn incident(id: Uuid) -> Incident {
     }
 }
 
-fn queue(store: &Store, channel: &str, r#type: NoticeType, about: Uuid, at: i64) {
-    let notice = notice(r#type, Some(incident(about)), Timestamp(at));
+fn queue(store: &Store, channel: &str, kind: NoticeKind, about: Uuid, at: i64) {
+    let notice = notice(kind, Some(incident(about)), Timestamp(at));
     let outgoing = vec![Outgoing {
         channel: channel.to_owned(),
         not_before: None,
@@ -108,7 +108,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     let twice = Outgoing {
         channel: "mail".to_owned(),
         not_before: None,
-        notice: notice(NoticeType::Opened, Some(incident(about)), Timestamp(0)),
+        notice: notice(NoticeKind::Opened, Some(incident(about)), Timestamp(0)),
         supersedes_opening: false,
     };
     let commit = Commit {
@@ -122,12 +122,12 @@ fn a_commit_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
+fn resolved_never_overtakes_its_opened() {
     let store = Store::in_memory().unwrap();
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
-    queue(&store, "mail", NoticeType::Opened, first, 100);
-    queue(&store, "mail", NoticeType::Resolved, first, 200);
-    queue(&store, "mail", NoticeType::Opened, second, 300);
+    queue(&store, "mail", NoticeKind::Opened, first, 100);
+    queue(&store, "mail", NoticeKind::Resolved, first, 200);
+    queue(&store, "mail", NoticeKind::Opened, second, 300);
 
     let opened = store
         .next_pending("mail", Timestamp(1_000))
@@ -135,10 +135,10 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         .unwrap();
     assert_eq!(
         (
-            opened.notice.r#type,
+            opened.notice.kind,
             opened.notice.incident.as_ref().unwrap().id
         ),
-        (NoticeType::Opened, first)
+        (NoticeKind::Opened, first)
     );
     assert!(
         opened.notice.already_over,
@@ -199,7 +199,7 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
         .next_pending("mail", Timestamp(9_001))
         .unwrap()
         .unwrap();
-    assert_eq!(resolved.notice.r#type, NoticeType::Resolved);
+    assert_eq!(resolved.notice.kind, NoticeKind::Resolved);
     store
         .record_attempt(
             &resolved,
@@ -214,16 +214,16 @@ fn a_resolved_never_overtakes_its_opened_and_other_incidents_do_not_wait() {
 }
 
 #[test]
-fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_back() {
+fn unreachable_channel_gets_one_message_when_online() {
     let store = Store::in_memory().unwrap();
-    let queue = |channel: &str, r#type, at, supersedes_opening| {
+    let queue = |channel: &str, kind, at, supersedes_opening| {
         let condition = Some(Condition {
             key: "offline".to_owned(),
-            over: r#type == NoticeType::Online,
+            over: kind == NoticeKind::Online,
         });
         let notice = Notice {
             condition,
-            ..notice(r#type, None, Timestamp(at))
+            ..notice(kind, None, Timestamp(at))
         };
         let outgoing = vec![Outgoing {
             channel: channel.to_owned(),
@@ -239,10 +239,10 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
             .unwrap();
     };
     let next = |channel| store.next_pending(channel, Timestamp(1_000)).unwrap();
-    let types = |channel| next(channel).map(|p| p.notice.r#type);
-    queue("mail", NoticeType::Offline, 100, false);
-    queue("pager", NoticeType::Offline, 100, false);
-    queue("local", NoticeType::Offline, 100, false);
+    let types = |channel| next(channel).map(|p| p.notice.kind);
+    queue("mail", NoticeKind::Offline, 100, false);
+    queue("pager", NoticeKind::Offline, 100, false);
+    queue("local", NoticeKind::Offline, 100, false);
     let in_flight = next("mail").unwrap();
     store
         .record_attempt(
@@ -254,10 +254,10 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
             None,
         )
         .unwrap();
-    queue("mail", NoticeType::Online, 200, true);
-    queue("local", NoticeType::Online, 200, true);
+    queue("mail", NoticeKind::Online, 200, true);
+    queue("local", NoticeKind::Online, 200, true);
     // A receiver that keeps an alert open until it is resolved gets both.
-    queue("pager", NoticeType::Online, 200, false);
+    queue("pager", NoticeKind::Online, 200, false);
     // An attempt that was under way meanwhile fails: it is not made again.
     let later = DeliveryOutcome::RetryAt(Timestamp(500));
     store
@@ -270,9 +270,9 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
             None,
         )
         .unwrap();
-    assert_eq!(types("mail"), Some(NoticeType::Online));
-    assert_eq!(types("local"), Some(NoticeType::Online));
-    assert_eq!(types("pager"), Some(NoticeType::Offline));
+    assert_eq!(types("mail"), Some(NoticeKind::Online));
+    assert_eq!(types("local"), Some(NoticeKind::Online));
+    assert_eq!(types("pager"), Some(NoticeKind::Offline));
     store
         .record_attempt(
             &next("mail").unwrap(),
@@ -307,20 +307,20 @@ fn whoever_could_not_be_told_that_sight_was_lost_hears_of_it_once_when_it_is_bac
 /// A report of quiet hours waits for the morning. That this machine is offline does not wait for it; that it is online again waits
 /// for that. In the file and in memory, while the file cannot be written.
 #[test]
-fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
+fn message_held_by_quiet_hours_does_not_block_others() {
     for in_memory in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("llmwatch.db");
         let store = Store::open(&path).unwrap();
-        let outgoing = |r#type, at, not_before: Option<i64>| {
-            let of_sight = matches!(r#type, NoticeType::Offline | NoticeType::Online);
+        let outgoing = |kind, at, not_before: Option<i64>| {
+            let of_sight = matches!(kind, NoticeKind::Offline | NoticeKind::Online);
             let condition = Condition {
                 key: "offline".to_owned(),
-                over: r#type == NoticeType::Online,
+                over: kind == NoticeKind::Online,
             };
             let notice = Notice {
                 condition: of_sight.then_some(condition),
-                ..notice(r#type, None, Timestamp(at))
+                ..notice(kind, None, Timestamp(at))
             };
             Outgoing {
                 channel: "pager".to_owned(),
@@ -334,14 +334,14 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
             ..Commit::default()
         };
         store
-            .commit(&[commit(vec![outgoing(NoticeType::Report, 100, Some(7_000))])])
+            .commit(&[commit(vec![outgoing(NoticeKind::Report, 100, Some(7_000))])])
             .unwrap();
         let other = in_memory.then(|| held(&path));
         let later = vec![
-            outgoing(NoticeType::Official, 150, Some(6_000)),
-            outgoing(NoticeType::Offline, 200, Some(2_000)),
+            outgoing(NoticeKind::Official, 150, Some(6_000)),
+            outgoing(NoticeKind::Offline, 200, Some(2_000)),
             // What was to be kept back is not any more: the file was edited meanwhile.
-            outgoing(NoticeType::Online, 300, None),
+            outgoing(NoticeKind::Online, 300, None),
         ];
         assert_eq!(store.commit(&[commit(later)]).is_err(), in_memory);
         assert_eq!(store.next_pending("pager", Timestamp(1_000)).unwrap(), None);
@@ -352,7 +352,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         );
         let mut reported = Vec::new();
         while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
-            reported.push(pending.notice.r#type);
+            reported.push(pending.notice.kind);
             store
                 .record_attempt(
                     &pending,
@@ -366,7 +366,7 @@ fn what_waits_for_the_end_of_quiet_hours_holds_nothing_graver_back() {
         }
         assert_eq!(
             reported,
-            [NoticeType::Offline, NoticeType::Online],
+            [NoticeKind::Offline, NoticeKind::Online],
             "in memory: {in_memory}"
         );
         assert_eq!(
@@ -386,7 +386,7 @@ fn what_is_forgotten_still_counts() {
         (200, DeliveryOutcome::Failed),
         (300, DeliveryOutcome::Sent),
     ] {
-        queue(&store, "mail", NoticeType::Opened, Uuid::now_v7(), at);
+        queue(&store, "mail", NoticeKind::Opened, Uuid::now_v7(), at);
         let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
         store
             .record_attempt(&pending, Timestamp(at), ended, "{}", None, None)
@@ -412,7 +412,7 @@ fn what_is_forgotten_still_counts() {
 #[test]
 fn channels_do_not_wait_for_each_other() {
     let store = Store::in_memory().unwrap();
-    queue(&store, "hook", NoticeType::Opened, Uuid::now_v7(), 100);
+    queue(&store, "hook", NoticeKind::Opened, Uuid::now_v7(), 100);
     assert_eq!(store.next_pending("mail", Timestamp(1_000)).unwrap(), None);
     assert_eq!(store.channel_stats().unwrap()[0].channel, "hook");
 }
@@ -486,11 +486,11 @@ proptest! {
 }
 
 #[test]
-fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_could_be_told() {
+fn fallback_pager_receives_resolve_for_short_incident() {
     let store = Store::in_memory().unwrap();
     let id = Uuid::now_v7();
-    queue(&store, "mail", NoticeType::Opened, id, 100);
-    queue(&store, "mail", NoticeType::Resolved, id, 200);
+    queue(&store, "mail", NoticeKind::Opened, id, 100);
+    queue(&store, "mail", NoticeKind::Resolved, id, 200);
     for at in [1_000, 1_001] {
         let pending = store.next_pending("mail", Timestamp(at)).unwrap().unwrap();
         store
@@ -506,7 +506,7 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
     }
     let mut reported = Vec::new();
     while let Some(pending) = store.next_pending("pager", Timestamp(2_000)).unwrap() {
-        reported.push(pending.notice.r#type);
+        reported.push(pending.notice.kind);
         store
             .record_attempt(
                 &pending,
@@ -518,7 +518,7 @@ fn a_pager_that_stands_in_for_a_mail_hears_the_end_of_what_was_over_before_it_co
             )
             .unwrap();
     }
-    assert_eq!(reported, [NoticeType::Opened, NoticeType::Resolved]);
+    assert_eq!(reported, [NoticeKind::Opened, NoticeKind::Resolved]);
 }
 
 /// Another process holds the file: nothing can be written until this is dropped.
@@ -529,23 +529,23 @@ fn held(path: &std::path::Path) -> rusqlite::Connection {
 }
 
 #[test]
-fn what_cannot_be_written_is_sent_all_the_same_once_and_recorded_later() {
+fn unwritable_notification_is_sent_once_and_recorded_later() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("llmwatch.db");
     let store = Store::open(&path).unwrap();
     let (stored, fresh) = (Uuid::now_v7(), Uuid::now_v7());
-    queue(&store, "mail", NoticeType::Opened, stored, 100);
-    let outgoing = |r#type, about, at| Outgoing {
+    queue(&store, "mail", NoticeKind::Opened, stored, 100);
+    let outgoing = |kind, about, at| Outgoing {
         channel: "mail".to_owned(),
         not_before: None,
-        notice: notice(r#type, Some(incident(about)), Timestamp(at)),
+        notice: notice(kind, Some(incident(about)), Timestamp(at)),
         supersedes_opening: false,
     };
     let commit = Commit {
         sample: Some(good("openai-chat", Timestamp(7))),
         outgoing: vec![
-            outgoing(NoticeType::Resolved, stored, 200),
-            outgoing(NoticeType::Opened, fresh, 300),
+            outgoing(NoticeKind::Resolved, stored, 200),
+            outgoing(NoticeKind::Opened, fresh, 300),
         ],
         ..Commit::default()
     };
@@ -630,7 +630,7 @@ fn store_of_release_0_1(path: &std::path::Path) {
     c.execute_batch(include_str!("../../src/store/schema_1.sql"))
         .unwrap();
     let notice = notice(
-        NoticeType::Opened,
+        NoticeKind::Opened,
         Some(incident(Uuid::from_u128(7))),
         Timestamp(2_000),
     );

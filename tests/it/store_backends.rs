@@ -11,9 +11,9 @@ use llmwatch::store::postgres::{DaemonRow, Push, Session, SharedStore};
 use llmwatch::store::{Commit, DeliveryOutcome, Pending, Store};
 use llmwatch_core::config::Agree;
 use llmwatch_core::incident::Change;
-use llmwatch_core::locations::{Evidence, LocationReport, Verdict, decide};
+use llmwatch_core::locations::{LocationEvidence, LocationReport, LocationVerdict, decide};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{ChannelStats, Incident, NoticeType, Outgoing, Sample, Timestamp};
+use llmwatch_core::model::{ChannelStats, Incident, NoticeKind, Outgoing, Sample, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
@@ -101,7 +101,7 @@ impl Both {
         let of = |rows: Vec<llmwatch::store::OutboxRow>| {
             let mut rows: Vec<_> = rows
                 .into_iter()
-                .map(|r| (r.id, r.channel, r.r#type, r.state, r.attempts))
+                .map(|r| (r.id, r.channel, r.kind, r.state, r.attempts))
                 .collect();
             rows.sort();
             rows
@@ -139,9 +139,9 @@ fn incident(n: u64) -> Incident {
     }
 }
 
-fn outgoing(channel: &str, r#type: NoticeType, about: Option<u64>) -> Outgoing {
+fn outgoing(channel: &str, kind: NoticeKind, about: Option<u64>) -> Outgoing {
     let incident = about.map(|n| {
-        let is_over = r#type == NoticeType::Resolved;
+        let is_over = kind == NoticeKind::Resolved;
         Incident {
             resolved_at: is_over.then_some(NOW),
             ended_at: is_over.then_some(NOW),
@@ -151,7 +151,7 @@ fn outgoing(channel: &str, r#type: NoticeType, about: Option<u64>) -> Outgoing {
     Outgoing {
         channel: channel.to_owned(),
         not_before: None,
-        notice: notice(r#type, incident, NOW),
+        notice: notice(kind, incident, NOW),
         supersedes_opening: false,
     }
 }
@@ -171,20 +171,20 @@ async fn both_stores_keep_one_outbox() {
             match random.u8(0..10) {
                 0..=2 => {
                     let n = numbers.next().unwrap_or_default();
-                    both.queue(outgoing(channel, NoticeType::Opened, Some(n)))
+                    both.queue(outgoing(channel, NoticeKind::Opened, Some(n)))
                         .await;
                     open.push(n);
                 }
                 3 => {
                     if let Some(n) = open.pop() {
                         for channel in ["mail", "hook"] {
-                            both.queue(outgoing(channel, NoticeType::Resolved, Some(n)))
+                            both.queue(outgoing(channel, NoticeKind::Resolved, Some(n)))
                                 .await;
                         }
                     }
                 }
                 4 if random.u8(0..4) == 0 => {
-                    both.queue(outgoing(channel, NoticeType::Digest, None))
+                    both.queue(outgoing(channel, NoticeKind::Digest, None))
                         .await;
                 }
                 _ => {
@@ -269,7 +269,7 @@ impl OneOfOne {
     async fn exchange(&mut self, state: &MonitorState, at: Timestamp) -> Vec<String> {
         let snapshot = state.snapshot(at);
         let offset_ms = self.session.now().await.unwrap().0 - at.0;
-        let verdicts = Verdict::of_snapshot(&snapshot, offset_ms, |_| i64::from(u32::MAX));
+        let verdicts = LocationVerdict::of_snapshot(&snapshot, offset_ms, |_| i64::from(u32::MAX));
         let verdicts: Vec<_> = verdicts.into_iter().map(|v| (v, true)).collect();
         let mut incidents = snapshot.incidents.clone();
         incidents.extend(self.resolved.iter().cloned());
@@ -288,7 +288,7 @@ impl OneOfOne {
         self.session.push(&push).await.unwrap();
         let decision = self.session.lock(true, Duration::ZERO).await.unwrap();
         let mut decision = decision.unwrap();
-        let evidence = Evidence {
+        let evidence = LocationEvidence {
             now: decision.now,
             at,
             agree: Agree::Majority,

@@ -83,7 +83,7 @@ fn a_damaged_store_is_refused_left_alone_and_rescued_from() {
 }
 
 #[test]
-fn what_is_no_store_at_all_is_refused_too_and_replaced_by_an_empty_one() {
+fn file_that_is_no_store_is_refused_and_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("llmwatch.db");
     std::fs::write(&path, "a shopping list\n".repeat(1000)).unwrap();

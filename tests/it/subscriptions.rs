@@ -45,7 +45,7 @@ fn confirmed(world: &World) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visitor_confirms_gets_the_summary_and_unsubscribes_with_one_click() {
+async fn subscriber_confirms_gets_mail_and_unsubscribes() {
     let mut world = World::new().await;
     let (mut daemon, at) = started(&world).await;
     let (status, page) = ask(at, "GET", "/subscribe", "", "").await;
@@ -115,7 +115,7 @@ async fn a_visitor_confirms_gets_the_summary_and_unsubscribes_with_one_click() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_bombed_counted_or_tricked_through_the_form() {
+async fn sign_up_form_cannot_be_abused() {
     let mut world = World::new().await;
     let (mut daemon, at) = started(&world).await;
     let bad = [

@@ -71,9 +71,9 @@ fn code(source: &str) -> String {
         .join("\n")
 }
 
-/// The modules in the order of lib.rs.
-fn declared() -> Vec<String> {
-    let lib = read("src/lib.rs");
+/// The modules in the order of the lib.rs of the crate below `folder`.
+fn declared(folder: &str) -> Vec<String> {
+    let lib = read(Path::new(folder).join("lib.rs"));
     Regex::new(r"(?m)^(?:pub )?mod (\w+);")
         .unwrap()
         .captures_iter(&lib)
@@ -83,23 +83,181 @@ fn declared() -> Vec<String> {
 
 #[test]
 fn a_module_uses_only_modules_declared_above_it() {
-    let order = declared();
-    assert!(order.len() > 10, "{order:?}");
-    let mut wrong = Vec::new();
     let used = Regex::new(r"\bcrate::(\w+)").unwrap();
-    for (file, source) in rust_files("src") {
-        let own = file.split(['/', '.']).next().unwrap_or_default();
-        let Some(place) = order.iter().position(|m| m == own) else {
-            continue;
+    let mut wrong = Vec::new();
+    for folder in ["src", "crates/core/src"] {
+        let order = declared(folder);
+        assert!(order.len() > 10, "{order:?}");
+        let place = |module: &str| order.iter().position(|m| m == module);
+        for (file, source) in rust_files(folder) {
+            let own = file.split(['/', '.']).next().unwrap_or_default();
+            let Some(own_place) = place(own) else {
+                continue;
+            };
+            for name in used.captures_iter(&code(&source)).map(|c| c[1].to_owned()) {
+                if place(&name).is_some_and(|at| at > own_place) {
+                    wrong.push(format!(
+                        "{folder}/{file} uses crate::{name}, which is declared below `{own}`"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A module by its path in the crate, such as `["web", "api"]`.
+type ModulePath = Vec<String>;
+
+/// The modules of the crate below `folder`, each with its code.
+fn modules(folder: &str) -> BTreeMap<ModulePath, String> {
+    let module = |file: &str| {
+        let mut path: ModulePath = file
+            .trim_end_matches(".rs")
+            .split('/')
+            .map(ToOwned::to_owned)
+            .collect();
+        if path
+            .last()
+            .is_some_and(|l| ["mod", "lib", "main"].contains(&l.as_str()))
+        {
+            path.pop();
+        }
+        path
+    };
+    rust_files(folder)
+        .into_iter()
+        .filter(|(file, _)| !file.ends_with("tests.rs"))
+        .map(|(file, source)| (module(&file), code(&source)))
+        .collect()
+}
+
+/// The modules that `code` of the module `own` names by `crate::…`, `super::…` or `self::…`.
+fn named(
+    own: &ModulePath,
+    code: &str,
+    known: &BTreeMap<ModulePath, String>,
+) -> BTreeSet<ModulePath> {
+    let path = Regex::new(r"\b(crate|super|self)((?:::\w+)*)(?:::\{([^;{}]*)\})?").unwrap();
+    let mut found = BTreeSet::new();
+    for c in path.captures_iter(code) {
+        let mut base = match &c[1] {
+            "crate" => Vec::new(),
+            "super" => own[..own.len().saturating_sub(1)].to_vec(),
+            _ => own.clone(),
         };
-        for name in used.captures_iter(&code(&source)).map(|c| c[1].to_owned()) {
-            if order
-                .iter()
-                .position(|m| *m == name)
-                .is_some_and(|at| at > place)
-            {
+        let mut segments: Vec<_> = c[2].split("::").filter(|s| !s.is_empty()).collect();
+        while segments.first() == Some(&"super") {
+            segments.remove(0);
+            base.pop();
+        }
+        let members = c.get(3).map_or("", |m| m.as_str());
+        for member in members.split(',') {
+            let member = member
+                .trim()
+                .split(['\n', ':', ' '])
+                .next()
+                .unwrap_or_default();
+            let mut module = base.clone();
+            for segment in segments.iter().copied().chain([member]) {
+                module.push(segment.to_owned());
+                if !known.contains_key(&module) {
+                    module.pop();
+                    break;
+                }
+            }
+            found.insert(module);
+        }
+    }
+    found
+}
+
+/// Whether `to` can be reached from `from`.
+fn reaches(
+    graph: &BTreeMap<String, BTreeSet<String>>,
+    from: &str,
+    to: &str,
+    seen: &mut BTreeSet<String>,
+) -> bool {
+    from == to
+        || graph
+            .get(from)
+            .into_iter()
+            .flatten()
+            .any(|next| seen.insert(next.clone()) && reaches(graph, next, to, seen))
+}
+
+#[test]
+fn no_two_modules_of_a_folder_use_each_other() {
+    let mut wrong = BTreeSet::new();
+    for folder in ["src", "crates/core/src", "crates/simulator/src"] {
+        let modules = modules(folder);
+        // By parent: which of its children use which others, themselves or by what is below them.
+        let mut graphs: BTreeMap<ModulePath, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for (own, code) in &modules {
+            for other in named(own, code, &modules) {
+                let common = own.iter().zip(&other).take_while(|(a, b)| a == b).count();
+                if let (Some(from), Some(to)) = (own.get(common), other.get(common)) {
+                    let graph = graphs.entry(own[..common].to_vec()).or_default();
+                    graph.entry(from.clone()).or_default().insert(to.clone());
+                }
+            }
+        }
+        for (parent, graph) in &graphs {
+            for (from, uses) in graph {
+                for to in uses
+                    .iter()
+                    .filter(|to| reaches(graph, to, from, &mut BTreeSet::new()))
+                {
+                    let parent = parent.join("/");
+                    wrong.insert(format!(
+                        "{folder}/{parent}: `{from}` uses `{to}`, which leads back to it"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}",
+        wrong.into_iter().collect::<Vec<_>>().join("\n")
+    );
+}
+
+/// Names of std that a type of ours would hide.
+const STD_NAMES: &[&str] = &[
+    "Box", "Error", "Option", "Ordering", "Rc", "Arc", "Result", "String", "Vec",
+];
+
+#[test]
+fn a_type_name_means_one_thing_in_a_crate() {
+    let pattern = r"(?m)^(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)";
+    let defined = Regex::new(pattern).unwrap();
+    let mut wrong = Vec::new();
+    for folder in ["src", "crates/core/src", "crates/simulator/src"] {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (file, source) in rust_files(folder) {
+            if file.ends_with("tests.rs") {
+                continue;
+            }
+            for c in defined.captures_iter(&code(&source)) {
+                places
+                    .entry(c[1].to_owned())
+                    .or_default()
+                    .push(file.clone());
+            }
+        }
+        for (name, files) in places {
+            if files.len() > 1 {
                 wrong.push(format!(
-                    "src/{file} uses crate::{name}, which is declared below `{own}`"
+                    "{folder}: `{name}` is defined in {}",
+                    files.join(", ")
+                ));
+            }
+            if STD_NAMES.contains(&name.as_str()) {
+                wrong.push(format!(
+                    "{folder}: `{name}` of {} hides std's",
+                    files.join(", ")
                 ));
             }
         }
@@ -264,7 +422,7 @@ fn documented(heading: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_reference_names_every_fault_and_every_log_event_and_no_other() {
+fn reference_lists_exactly_our_faults_and_log_events() {
     let faults: BTreeSet<_> = Fault::ALL.iter().map(|f| f.as_str().to_owned()).collect();
     assert_eq!(documented("Faults"), faults);
     let events: BTreeSet<_> = Event::ALL.iter().map(|e| e.as_str().to_owned()).collect();
@@ -390,7 +548,7 @@ const LICENCES: &[&str] = &[
 ];
 
 #[test]
-fn dependencies_are_few_in_kind_freely_licensed_and_from_the_registry() {
+fn dependencies_have_accepted_licenses_and_sources() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = std::process::Command::new(cargo)
         .args([

@@ -189,7 +189,7 @@ async fn probe(world: &World, monitor: &str, endpoint: &str) -> Value {
 }
 
 #[tokio::test]
-async fn fixed_addresses_keep_the_name_and_the_source_address_is_used() {
+async fn fixed_addresses_keep_sni_and_source_address_is_used() {
     let world = World::new().await;
     let authority = Authority::new(world.directory.path());
     let (port, seen) = provider(None).await;

@@ -102,7 +102,7 @@ async fn samples_come_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_reader_of_pages_loses_and_repeats_nothing_while_samples_arrive() {
+async fn pagination_is_stable_while_samples_arrive() {
     let mut site = site().await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -162,7 +162,7 @@ async fn a_step_too_short_for_the_range_is_widened_and_said() {
 }
 
 #[tokio::test]
-async fn one_endpoint_shows_how_it_is_and_how_it_is_configured_but_no_key() {
+async fn endpoint_shows_state_and_settings_without_the_key() {
     let answer = site().await.get("/api/v1/endpoints/openai-chat").await;
     let one = answer.json();
     assert_eq!(one["base_url"], "http://127.0.0.1:1/v1");
@@ -198,8 +198,7 @@ async fn the_route_leads_to_the_one_that_works_and_says_why() {
 }
 
 #[tokio::test]
-async fn the_route_does_not_flap_between_two_that_are_about_as_good_but_leaves_one_that_fails_at_once()
- {
+async fn route_does_not_flap_but_leaves_a_failing_endpoint() {
     let mut site = Site::new(&two(), NOW).await;
     // Every second, so that all of it is of the last few minutes.
     let at = |n: i64| Timestamp(NOW.0 - (250 - n) * 900);

@@ -258,7 +258,7 @@ async fn large_json_is_compressed_for_those_who_take_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_socket_takes_notes_without_a_token_and_agents_learn_the_outage() {
+async fn control_socket_takes_notes_and_agents_see_the_outage() {
     let world = World::new().await;
     let agent = TcpListener::bind("127.0.0.1:0")
         .await

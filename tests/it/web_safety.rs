@@ -231,7 +231,7 @@ async fn stopping_ends_idle_and_open_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_never_finish_their_request_are_cut_off_while_probes_stay_on_schedule() {
+async fn unfinished_requests_are_cut_off_without_delaying_probes() {
     let world = World::new().await;
     let config = world
         .endpoints()

@@ -6,7 +6,7 @@ use hyper::{HeaderMap, Version};
 use llmwatch::config::{self, Environment};
 use llmwatch_core::model::{Endpoint, Fault, Timestamp, Warning};
 use llmwatch_core::protocol::dialect::Dialect;
-use llmwatch_core::protocol::response::{Outcome, ResponseReader};
+use llmwatch_core::protocol::response::{ResponseOutcome, ResponseReader};
 use llmwatch_core::protocol::response_head as head;
 
 const OPENAI: &str = "provider = \"openai\"";
@@ -38,7 +38,7 @@ fn outcome(
     status: u16,
     headers: &[(&'static str, &'static str)],
     body: &[u8],
-) -> Outcome {
+) -> ResponseOutcome {
     let endpoint = endpoint(keys);
     let headers: HeaderMap = headers
         .iter()
@@ -1292,7 +1292,7 @@ fn the_text_of_an_error_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn an_error_object_that_says_nothing_is_no_error() {
+fn empty_error_object_is_not_an_error() {
     for nothing in [
         r#"{"message":"","type":"","param":"","code":null}"#,
         "\"\"",

@@ -11,7 +11,7 @@ use llmwatch::config::{self, Environment};
 use llmwatch_core::model::{Api, Attribution, Endpoint, Expect, Fault, Provider, Timestamp};
 use llmwatch_core::protocol::dialect::{Answer, Dialect};
 use llmwatch_core::protocol::error::{ErrorContext, error_answer};
-use llmwatch_core::protocol::response::{Outcome, ResponseReader, Times};
+use llmwatch_core::protocol::response::{ResponseOutcome, ResponseReader, Times};
 use llmwatch_core::protocol::response_head as head;
 
 #[derive(Deserialize)]
@@ -92,7 +92,12 @@ fn headers(fixture: &Fixture) -> HeaderMap {
     fixture.headers.iter().filter_map(pair).collect()
 }
 
-fn replay(endpoint: &Endpoint, fixture: &Fixture, body: &[u8], piece: usize) -> (Times, Outcome) {
+fn replay(
+    endpoint: &Endpoint,
+    fixture: &Fixture,
+    body: &[u8],
+    piece: usize,
+) -> (Times, ResponseOutcome) {
     let head = head::read(
         fixture.status,
         Version::HTTP_11,
@@ -146,7 +151,7 @@ fn check(name: &str, fixture: &Fixture, fault: Option<Fault>) {
 }
 
 #[test]
-fn answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
+fn recorded_answers_parse_at_every_chunk_size() {
     let mut read = 0;
     for (name, fixture, body) in fixtures() {
         let Some(endpoint) = endpoint(&name, &fixture) else {
@@ -182,7 +187,7 @@ fn answers_are_read_as_their_manifest_says_in_pieces_of_every_size() {
 }
 
 #[test]
-fn a_stream_asked_for_and_a_document_got_is_read_all_the_same() {
+fn document_instead_of_a_stream_is_read() {
     for (name, fixture, body) in fixtures()
         .into_iter()
         .filter(|(n, f, _)| n.contains(".200.") && f.outcome == "ok")
@@ -201,7 +206,7 @@ fn a_stream_asked_for_and_a_document_got_is_read_all_the_same() {
 }
 
 #[test]
-fn a_stream_cut_off_anywhere_is_truncated_and_never_malformed() {
+fn cut_stream_is_truncated_never_malformed() {
     for (name, fixture, body) in fixtures().into_iter().filter(|(_, f, _)| f.outcome == "ok") {
         let Some(endpoint) = endpoint(&name, &fixture).filter(|e| e.stream && e.api != Api::Models)
         else {
@@ -223,7 +228,7 @@ proptest! {
 
     /// What a fuzzer would reach: fixtures of every dialect with bytes changed, removed, doubled, in pieces of any size.
     #[test]
-    fn any_mutation_of_any_answer_reads_the_same_in_pieces_as_at_once(
+    fn mutated_answers_parse_the_same_at_any_chunking(
         choice in any::<prop::sample::Index>(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 0..12),
         piece in 1..200usize,
@@ -352,7 +357,7 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
 }
 
 #[test]
-fn error_bodies_of_every_vendor_are_classified_as_their_manifest_says() {
+fn recorded_error_bodies_are_classified() {
     for (name, fixture, body) in fixtures()
         .into_iter()
         .filter(|(_, f, _)| f.outcome == "http_error" && f.status != 200)

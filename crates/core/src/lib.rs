@@ -12,13 +12,13 @@ pub mod protocol;
 
 pub mod schedule;
 
+pub mod message;
+
 pub mod detect;
 
 pub mod incident;
 
 pub mod alerting;
-
-pub mod message;
 
 pub mod locations;
 

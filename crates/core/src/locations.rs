@@ -1,6 +1,6 @@
 //! Several locations, one verdict. Pure: what each location says goes in, the incidents of all come out.
 //!
-//! Every daemon judges its own samples. What it concludes is a [`Verdict`] for each endpoint and a [`LocationReport`] with
+//! Every daemon judges its own samples. What it concludes is a [`LocationVerdict`] for each endpoint and a [`LocationReport`] with
 //! its open incidents. [`decide`] makes the incidents of all of them: an endpoint is down when as many locations say so as
 //! `[quorum]` asks for; what fewer say is an incident of these locations.
 
@@ -25,7 +25,7 @@ const PENDING_LIMIT_MS: i64 = 120_000;
 
 /// What one location says of one endpoint. Times are those of the shared store's clock.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct LocationVerdict {
     /// The endpoint's name.
     pub endpoint: String,
     /// The location.
@@ -46,7 +46,7 @@ pub struct Verdict {
     pub view: EndpointView,
 }
 
-impl Verdict {
+impl LocationVerdict {
     /// What the snapshot of a daemon says of each endpoint. `offset_ms` is how far the store's clock is ahead of the
     /// daemon's, `patience_ms` how long a verdict of an endpoint is good for.
     pub fn of_snapshot(
@@ -123,7 +123,7 @@ pub struct SharedIncident {
 
 /// What is known when an incident is decided.
 #[derive(Debug, Clone)]
-pub struct Evidence<'a> {
+pub struct LocationEvidence<'a> {
     /// By the store's clock.
     pub now: Timestamp,
     /// By the clock of the daemon that decides.
@@ -131,14 +131,14 @@ pub struct Evidence<'a> {
     /// How many locations have to agree.
     pub agree: Agree,
     /// Every verdict, stale ones included.
-    pub verdicts: &'a [Verdict],
+    pub verdicts: &'a [LocationVerdict],
     /// Every location's report.
     pub reports: &'a [LocationReport],
     /// Incidents of all that were resolved lately.
     pub closed: &'a [SharedIncident],
 }
 
-impl Evidence<'_> {
+impl LocationEvidence<'_> {
     /// Whether `location` still probes what is in `own`: the last report of a daemon that is gone says nothing of now.
     fn counts_incident(&self, location: &str, own: &Incident) -> bool {
         self.verdicts.iter().any(|v| {
@@ -189,7 +189,7 @@ pub struct Decided {
 /// incident that changed.
 pub fn decide(
     open: Vec<SharedIncident>,
-    evidence: &Evidence<'_>,
+    evidence: &LocationEvidence<'_>,
     mut number: impl FnMut() -> u64,
     locale: &Locale,
 ) -> Vec<Decided> {
@@ -249,7 +249,7 @@ fn absorb(
     report: &LocationReport,
     own: &Incident,
     into: &Draft,
-    evidence: &Evidence<'_>,
+    evidence: &LocationEvidence<'_>,
     number: u64,
     locale: &Locale,
 ) -> Decided {
@@ -324,7 +324,7 @@ impl Draft {
     fn new(
         report: &LocationReport,
         own: &Incident,
-        evidence: &Evidence<'_>,
+        evidence: &LocationEvidence<'_>,
         id: Uuid,
         number: u64,
     ) -> Self {
@@ -373,7 +373,7 @@ impl Draft {
         self.shared.began_at = self.shared.began_at.min(began_at);
     }
 
-    fn finish(mut self, evidence: &Evidence<'_>, locale: &Locale) -> Option<Decided> {
+    fn finish(mut self, evidence: &LocationEvidence<'_>, locale: &Locale) -> Option<Decided> {
         let was = self.before.clone();
         let open: Vec<_> = self
             .parts
@@ -426,14 +426,15 @@ impl Draft {
     }
 
     /// Who sees it, who reaches its endpoints, and whether that is enough for all.
-    fn judge(&mut self, evidence: &Evidence<'_>, open: &[(String, Incident)]) {
+    fn judge(&mut self, evidence: &LocationEvidence<'_>, open: &[(String, Incident)]) {
         let mut reached: Option<BTreeSet<String>> = None;
         let mut is_agreed = false;
         let members = &self.shared.members;
         for name in open.iter().flat_map(|(_, own)| &own.endpoints) {
             let of_it = evidence.verdicts.iter().filter(|v| v.endpoint == *name);
             let live: Vec<_> = of_it.filter(|v| v.is_live(evidence.now)).collect();
-            let is_in = |v: &&&Verdict| v.incident.is_some_and(|id| members.contains_key(&id));
+            let is_in =
+                |v: &&&LocationVerdict| v.incident.is_some_and(|id| members.contains_key(&id));
             let down = live.iter().filter(is_in).count();
             is_agreed |= down > 0 && down >= evidence.agree.needed(live.len());
             let good = live
@@ -464,7 +465,7 @@ impl Draft {
     }
 
     /// Whether it is time for the first message: enough locations agree, or every other one has probed since.
-    fn is_confirmed(&self, evidence: &Evidence<'_>) -> bool {
+    fn is_confirmed(&self, evidence: &LocationEvidence<'_>) -> bool {
         let incident = &self.shared.incident;
         if incident.scope == Scope::All || incident.attribution == Attribution::Local {
             return true;
@@ -490,7 +491,7 @@ impl Draft {
     /// No location that can be asked has it any more.
     fn resolve(
         mut self,
-        evidence: &Evidence<'_>,
+        evidence: &LocationEvidence<'_>,
         is_left: bool,
         locale: &Locale,
     ) -> Option<Decided> {
@@ -648,7 +649,7 @@ pub fn fingerprint(endpoint: &Endpoint) -> u64 {
 /// The verdict of all locations on one endpoint: the status that enough of them share, and every location's own.
 pub fn verdict_of_all(
     endpoint: &str,
-    verdicts: &[Verdict],
+    verdicts: &[LocationVerdict],
     agree: Agree,
     now: Timestamp,
 ) -> Option<(Status, Vec<LocationView>)> {
@@ -692,7 +693,7 @@ pub fn verdict_of_all(
 /// the `incidents` of all.
 pub fn overlay(
     snapshot: &mut Snapshot,
-    verdicts: &[Verdict],
+    verdicts: &[LocationVerdict],
     incidents: &[Incident],
     agree: Agree,
     now: Timestamp,

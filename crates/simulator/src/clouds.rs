@@ -73,7 +73,7 @@ pub(crate) fn is_signed_with(request: &Request, secret: &Secret) -> bool {
             secret_access_key: secret.clone(),
             session_token: request.header("x-amz-security-token").map(Secret::new),
         };
-        let scope = sigv4::Scope { region, service };
+        let scope = sigv4::SigningScope { region, service };
         let now = Timestamp(time.and_utc().timestamp_millis());
         let headers = sigv4::headers(&signed, &keys, scope, now);
         headers

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_request_is_refused_in_words() {
+    async fn unparseable_request_is_refused_with_a_message() {
         for (bytes, said) in [
             (
                 &b"\x16\x03\x01\x02\x00"[..],

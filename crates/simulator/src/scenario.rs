@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strikes_before_the_request_is_chosen_at_the_connection() {
+    fn faults_before_the_request_are_chosen_at_connect() {
         let scenario = Scenario::parse("[[rule]]\nreset_at = \"accept\"").unwrap();
         assert_eq!(
             rule_after(&scenario, 0.0, &Arrival::Connection { vendor: "openai" }).as_deref(),

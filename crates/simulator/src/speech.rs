@@ -506,7 +506,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_pieces_begin_with_the_whole_text(text in ".{0,30}", count in 1_usize..40) {
+        fn pieces_begin_with_the_full_text(text in ".{0,30}", count in 1_usize..40) {
             let pieces = pieces(&text, count);
             prop_assert_eq!(pieces.len(), count);
             prop_assert!(pieces.concat().starts_with(&text));

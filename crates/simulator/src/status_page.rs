@@ -263,7 +263,7 @@ mod tests {
     use crate::Scenario;
 
     #[test]
-    fn the_page_admits_an_outage_in_its_window_and_resolves_it_after() {
+    fn simulated_page_shows_an_outage_in_its_window() {
         let scenario = Scenario::parse(
             r#"
             [[status_page]]

@@ -16,7 +16,7 @@ use crate::config::{self, Environment};
 use llmwatch_core::model::{Outcome, Sample};
 
 /// Probed endpoints and what their first probe showed.
-struct Probed {
+struct ProbedCandidate {
     candidate: Candidate,
     name: String,
     sample: Sample,
@@ -26,7 +26,7 @@ struct Probed {
 #[command(
     after_help = "Examples:\n  OPENAI_API_KEY=… llmwatch init\n  llmwatch init --yes --to oncall@example.com --smtp smtp://127.0.0.1:25 --output /etc/llmwatch/monitor.toml"
 )]
-pub(super) struct Args {
+pub(super) struct InitArgs {
     /// Ask nothing: write what is found
     #[arg(long, short)]
     yes: bool,
@@ -50,13 +50,13 @@ pub(super) struct Args {
     webhook: Option<String>,
 }
 
-impl Args {
+impl InitArgs {
     fn asks(&self) -> bool {
         !self.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 }
 
-pub(super) async fn run(globals: &Globals, args: &Args) -> Exit {
+pub(super) async fn run(globals: &Globals, args: &InitArgs) -> Exit {
     let _ = globals;
     let path = &args.output;
     if !args.force && path.symlink_metadata().is_ok() {
@@ -138,7 +138,7 @@ fn is_usable(path: &Path, candidate: &Candidate, surroundings: &Environment) -> 
 
 fn channel_of_flags(
     path: &Path,
-    args: &Args,
+    args: &InitArgs,
     surroundings: &Environment,
 ) -> Result<Option<ChannelBlock>, Failure> {
     let block = match (&args.to, &args.smtp, &args.webhook) {
@@ -159,7 +159,7 @@ async fn probe_all(
     path: &Path,
     candidates: Vec<Candidate>,
     surroundings: &Environment,
-) -> Result<Vec<Probed>, Failure> {
+) -> Result<Vec<ProbedCandidate>, Failure> {
     let blocks: String = candidates.iter().map(Candidate::block).collect();
     let settings = config::load_text(path, blocks, surroundings)
         .map_err(|error| Failure::misconfigured(&error).with(1))?;
@@ -168,7 +168,7 @@ async fn probe_all(
     Ok(probed
         .filter_map(|((candidate, samples), endpoint)| {
             let sample = samples.into_iter().next()?;
-            Some(Probed {
+            Some(ProbedCandidate {
                 candidate,
                 name: endpoint.name.clone(),
                 sample,
@@ -220,7 +220,7 @@ fn write(path: &Path, content: &str, secrecy: Secrecy, overwrite: bool) -> Resul
     result.map_err(failed)
 }
 
-fn next_steps(path: &Path, probed: &[Probed], channel: Option<&ChannelBlock>) {
+fn next_steps(path: &Path, probed: &[ProbedCandidate], channel: Option<&ChannelBlock>) {
     let shown = path.display();
     let option = if path == Path::new("monitor.toml") {
         String::new()

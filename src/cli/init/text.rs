@@ -1,6 +1,6 @@
 //! The text of a new configuration.
 
-use super::Probed;
+use super::ProbedCandidate;
 use super::channel::ChannelBlock;
 use crate::config::Environment;
 use llmwatch_core::message::fault::is_providers_message;
@@ -12,7 +12,7 @@ const MAX_ERROR_CHARS: usize = 300;
 
 /// The complete file.
 pub(super) fn render(
-    probed: &[Probed],
+    probed: &[ProbedCandidate],
     channel: Option<&ChannelBlock>,
     surroundings: &Environment,
     now: Timestamp,

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use self::hello::Hello;
-use self::reply::{Reply, ReplyReader};
+use self::reply::{ReplyReader, SmtpReply};
 use crate::config::{Email, Smtp, SmtpTls};
 use crate::http_client;
 
@@ -64,9 +64,9 @@ impl SmtpError {
     }
 
     /// The server's refusal of `step`. A refused login is corrected by a person, who wants the mail then.
-    fn refusal(step: Step, reply: &Reply) -> Self {
+    fn refusal(step: SmtpStep, reply: &SmtpReply) -> Self {
         let about_login = matches!(reply.code, 530 | 534 | 535 | 538);
-        let permanent = step == Step::Message && reply.is_permanent() && !about_login;
+        let permanent = step == SmtpStep::Message && reply.is_permanent() && !about_login;
         Self {
             text: reply.to_string(),
             kind: if permanent {
@@ -91,7 +91,7 @@ impl SmtpError {
 
 /// What a command is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum SmtpStep {
     /// Greeting, EHLO, STARTTLS and AUTH concern the server and not a recipient.
     Session,
     /// MAIL, RCPT and DATA.
@@ -116,10 +116,10 @@ impl SmtpServer {
     }
 
     /// Connects, encrypts as configured and logs in.
-    pub(super) async fn connect(&self) -> Result<Session, SmtpError> {
+    pub(super) async fn connect(&self) -> Result<SmtpSession, SmtpError> {
         let stream = self.tcp().await?;
         let local = stream.local_addr().ok();
-        let mut session = Session {
+        let mut session = SmtpSession {
             stream: Box::new(stream),
             reader: ReplyReader::default(),
             extensions: Extensions::default(),
@@ -165,14 +165,14 @@ impl SmtpServer {
 
     /// Asks for STARTTLS and encrypts. What the server sent after its reply, before TLS, would be read as the answers
     /// to what is sent through TLS: somebody on the way can put it there, so it ends the connection.
-    async fn starttls(&self, mut session: Session) -> Result<Session, SmtpError> {
+    async fn starttls(&self, mut session: SmtpSession) -> Result<SmtpSession, SmtpError> {
         if !session.extensions.starttls {
             return Err(SmtpError::transient(
                 "the mail server does not offer STARTTLS, which `smtp` requires: \
                  write `smtps://` if its port expects TLS at once, or add `?tls=none` to send unencrypted",
             ));
         }
-        session.command("STARTTLS", Step::Session).await?;
+        session.command("STARTTLS", SmtpStep::Session).await?;
         if !session.reader.is_empty() {
             return Err(SmtpError::transient(
                 "the mail server, or somebody on the way, sent data between its reply to STARTTLS and TLS; \
@@ -182,7 +182,7 @@ impl SmtpServer {
         self.encrypt(session).await
     }
 
-    async fn encrypt(&self, session: Session) -> Result<Session, SmtpError> {
+    async fn encrypt(&self, session: SmtpSession) -> Result<SmtpSession, SmtpError> {
         let name = ServerName::try_from(self.smtp.host.clone()).map_err(|_| {
             SmtpError::transient("the mail server's name cannot be in a certificate")
         })?;
@@ -191,7 +191,7 @@ impl SmtpServer {
             .await
             .map_err(|_| SmtpError::transient("TLS with the mail server timed out"))?
             .map_err(|error| SmtpError::transient(self.tls_text(&error)))?;
-        Ok(Session {
+        Ok(SmtpSession {
             stream: Box::new(stream),
             reader: ReplyReader::default(),
             extensions: Extensions::default(),
@@ -256,7 +256,7 @@ struct Extensions {
 }
 
 impl Extensions {
-    fn of(reply: &Reply) -> Self {
+    fn of(reply: &SmtpReply) -> Self {
         let mut offered = Self::default();
         for line in reply.lines.iter().skip(1) {
             let line = line.to_ascii_uppercase();
@@ -280,14 +280,14 @@ impl Extensions {
 }
 
 /// An open connection, ready for messages.
-pub(super) struct Session {
+pub(super) struct SmtpSession {
     stream: Box<dyn Duplex>,
     reader: ReplyReader,
     extensions: Extensions,
     encrypted: bool,
 }
 
-impl Session {
+impl SmtpSession {
     /// Sends one message to one recipient. After an error that is not about the recipient the session is of no more use.
     pub(super) async fn send(
         &mut self,
@@ -311,7 +311,7 @@ impl Session {
         let result = self.transaction(from, to, &parameters, message).await;
         match result {
             Err(error) if error.kind == SmtpErrorKind::Permanent => {
-                self.command("RSET", Step::Session).await?;
+                self.command("RSET", SmtpStep::Session).await?;
                 Err(error)
             }
             result => result,
@@ -326,17 +326,17 @@ impl Session {
         message: &[u8],
     ) -> Result<(), SmtpError> {
         let mail = format!("MAIL FROM:<{from}>{parameters}");
-        let accepted = self.command(&mail, Step::Message).await;
+        let accepted = self.command(&mail, SmtpStep::Message).await;
         accepted.map_err(|error| self.with_advice(error))?;
         let rcpt = format!("RCPT TO:<{to}>");
-        self.command(&rcpt, Step::Message).await?;
-        self.command("DATA", Step::Message).await?;
+        self.command(&rcpt, SmtpStep::Message).await?;
+        self.command("DATA", SmtpStep::Message).await?;
         self.write(&dot_stuffed(message)).await?;
         let reply = self.reply().await?;
         if reply.is_positive() {
             Ok(())
         } else {
-            Err(SmtpError::refusal(Step::Message, &reply))
+            Err(SmtpError::refusal(SmtpStep::Message, &reply))
         }
     }
 
@@ -371,7 +371,7 @@ impl Session {
         if greeting.is_positive() {
             Ok(())
         } else {
-            Err(SmtpError::refusal(Step::Session, &greeting))
+            Err(SmtpError::refusal(SmtpStep::Session, &greeting))
         }
     }
 
@@ -383,11 +383,14 @@ impl Session {
             return Ok(());
         }
         if !reply.is_permanent() {
-            return Err(SmtpError::refusal(Step::Session, &reply));
+            return Err(SmtpError::refusal(SmtpStep::Session, &reply));
         }
         // RFC 5321, section 3.2: a server that knows no EHLO may know HELO.
         self.extensions = Extensions::default();
-        match self.command(&format!("HELO {name}"), Step::Session).await {
+        match self
+            .command(&format!("HELO {name}"), SmtpStep::Session)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) => Err(SmtpError::transient(format!(
                 "the mail server refuses the name `{name}`: {}; set `hello` in `[[email]]`",
@@ -399,14 +402,15 @@ impl Session {
     async fn login(&mut self, user: &str, password: &str) -> Result<(), SmtpError> {
         if self.extensions.plain {
             let response = STANDARD.encode(format!("\0{user}\0{password}"));
-            self.command(&format!("AUTH PLAIN {response}"), Step::Session)
+            self.command(&format!("AUTH PLAIN {response}"), SmtpStep::Session)
                 .await?;
             return Ok(());
         }
         if self.extensions.login {
-            self.command("AUTH LOGIN", Step::Session).await?;
-            self.command(&STANDARD.encode(user), Step::Session).await?;
-            self.command(&STANDARD.encode(password), Step::Session)
+            self.command("AUTH LOGIN", SmtpStep::Session).await?;
+            self.command(&STANDARD.encode(user), SmtpStep::Session)
+                .await?;
+            self.command(&STANDARD.encode(password), SmtpStep::Session)
                 .await?;
             return Ok(());
         }
@@ -420,7 +424,7 @@ impl Session {
         )))
     }
 
-    async fn command(&mut self, command: &str, step: Step) -> Result<Reply, SmtpError> {
+    async fn command(&mut self, command: &str, step: SmtpStep) -> Result<SmtpReply, SmtpError> {
         self.write(format!("{command}\r\n").as_bytes()).await?;
         let reply = self.reply().await?;
         if reply.is_positive() {
@@ -438,7 +442,7 @@ impl Session {
         written.await.map_err(|e| SmtpError::io(&e))
     }
 
-    async fn reply(&mut self) -> Result<Reply, SmtpError> {
+    async fn reply(&mut self) -> Result<SmtpReply, SmtpError> {
         self.reader.next(&mut self.stream).await
     }
 }
@@ -491,7 +495,7 @@ mod tests {
 
     #[test]
     fn extensions_are_read_in_any_case_and_the_old_form_of_auth() {
-        let reply = Reply {
+        let reply = SmtpReply {
             code: 250,
             lines: [
                 "STARTTLS",

@@ -16,13 +16,13 @@ const CHUNK: usize = 2048;
 
 /// One reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct SmtpReply {
     pub(super) code: u16,
     /// The text of each line, without the code.
     pub(super) lines: Vec<String>,
 }
 
-impl Reply {
+impl SmtpReply {
     /// Accepted, or to be continued.
     pub(super) fn is_positive(&self) -> bool {
         (200..400).contains(&self.code)
@@ -34,7 +34,7 @@ impl Reply {
     }
 }
 
-impl fmt::Display for Reply {
+impl fmt::Display for SmtpReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{} {}", self.code, self.lines.join(" "));
         let text = text
@@ -62,7 +62,7 @@ impl ReplyReader {
     pub(super) async fn next(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
-    ) -> Result<Reply, SmtpError> {
+    ) -> Result<SmtpReply, SmtpError> {
         let mut lines = Vec::new();
         let mut size = 0;
         loop {
@@ -73,7 +73,7 @@ impl ReplyReader {
             let (code, is_last, text) = parse(text)?;
             lines.push(text.to_owned());
             if is_last {
-                return Ok(Reply { code, lines });
+                return Ok(SmtpReply { code, lines });
             }
         }
     }
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(bytes: &[u8]) -> Result<Reply, SmtpError> {
+    async fn read(bytes: &[u8]) -> Result<SmtpReply, SmtpError> {
         ReplyReader::default().next(&mut &*bytes).await
     }
 

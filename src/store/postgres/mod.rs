@@ -27,7 +27,7 @@ pub use self::error::SharedError;
 pub use self::outbox::RENEW;
 use crate::config::PostgresUrl;
 use crate::store::LINK_KEY_BYTES;
-use llmwatch_core::locations::{Decided, LocationReport, SharedIncident, Verdict};
+use llmwatch_core::locations::{Decided, LocationReport, LocationVerdict, SharedIncident};
 use llmwatch_core::model::{Incident, Outgoing, Sample, Timestamp};
 
 /// The server's clock in milliseconds.
@@ -92,7 +92,7 @@ pub struct Push<'a> {
     /// The zone in which a day of the budget begins.
     pub zone: Tz,
     /// What it says of endpoints that it probed since, and whether the others need all of it.
-    pub verdicts: &'a [(Verdict, bool)],
+    pub verdicts: &'a [(LocationVerdict, bool)],
     /// Its incidents, if they changed.
     pub report: Option<&'a LocationReport>,
 }
@@ -103,7 +103,7 @@ pub struct Updates {
     /// The store's time.
     pub now: Timestamp,
     /// Verdicts that changed.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<LocationVerdict>,
     /// Endpoints and locations whose verdict is the same, with the start of the last probe.
     pub probed: Vec<(String, String, Option<Timestamp>)>,
     /// Incidents that changed.
@@ -580,7 +580,7 @@ pub struct Decision<'a> {
     /// The number of the next incident.
     pub next_number: u64,
     /// What each location says of the endpoints that are in an incident.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<LocationVerdict>,
     /// What the locations have concluded.
     pub reports: Vec<LocationReport>,
     /// The open incidents of all.
@@ -745,7 +745,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     };
     let inserted = insert_samples(&tx, &rows).await?;
     if !push.verdicts.is_empty() {
-        let column = |of: fn(&Verdict) -> &String| -> Vec<&String> {
+        let column = |of: fn(&LocationVerdict) -> &String| -> Vec<&String> {
             push.verdicts.iter().map(|(v, _)| of(v)).collect()
         };
         let (endpoints, locations) = (column(|v| &v.endpoint), column(|v| &v.location));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
-use llmwatch_core::model::{ChannelStats, Notice, NoticeType, Outgoing, Timestamp};
+use llmwatch_core::model::{ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// A claim of a daemon that is gone is taken over after this.
 const LEASE: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ pub(super) async fn insert(
     for one in outgoing {
         let notice = &one.notice;
         let data = json(notice);
-        let kind = notice.r#type.as_str();
+        let kind = notice.kind.as_str();
         let incident = notice.incident.as_ref().map(|i| i.id);
         let due = one.not_before.map_or(now.0, |at| at.0 + offset_ms);
         tx.execute_typed(
@@ -84,7 +84,7 @@ impl SharedStore {
                         ORDER BY o.seq LIMIT 1 FOR UPDATE SKIP LOCKED) AS free
                      WHERE u.id = free.id
                      RETURNING u.seq, u.notice, u.progress, u.queued_at, u.attempts, u.incident, free.interrupted",
-                    DIGEST = NoticeType::Digest.as_str()
+                    DIGEST = NoticeKind::Digest.as_str()
                 ),
                 &[
                     (&channel, Type::TEXT),
@@ -103,7 +103,7 @@ impl SharedStore {
             return Ok(None);
         };
         // An incident that is over by now gets one message that says both.
-        if pending.notice.r#type == NoticeType::Opened {
+        if pending.notice.kind == NoticeKind::Opened {
             let incident: Option<Uuid> = row.try_get(5).map_err(of)?;
             let end = beside
                 .client
@@ -404,7 +404,7 @@ fn read_row(row: &Row) -> Result<OutboxRow, tokio_postgres::Error> {
     Ok(OutboxRow {
         id: row.try_get(0)?,
         channel: row.try_get(1)?,
-        r#type: row.try_get(2)?,
+        kind: row.try_get(2)?,
         title: title.to_owned(),
         decided_at: Timestamp(row.try_get(5)?),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
@@ -475,7 +475,7 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
         let is_given_up = matches!(state, "failed" | "expired");
         // Whoever was notified of the beginning there is notified of the end there.
         let is_end = made.attempted == DeliveryOutcome::Sent
-            && pending.notice.r#type == NoticeType::Resolved
+            && pending.notice.kind == NoticeKind::Resolved
             && began_at(&tx, pending, incident, fallback).await?;
         if is_given_up || is_end {
             hand_on(&tx, pending, incident, fallback).await?;
@@ -497,7 +497,7 @@ async fn began_at(
             &[
                 (&fallback, Type::TEXT),
                 (&incident, Type::UUID),
-                (&NoticeType::Opened.as_str(), Type::TEXT),
+                (&NoticeKind::Opened.as_str(), Type::TEXT),
             ],
         )
         .await?;
@@ -520,7 +520,7 @@ async fn hand_on(
     if notice.instead_of.is_some() {
         return Ok(());
     }
-    let kind = notice.r#type.as_str();
+    let kind = notice.kind.as_str();
     let there = tx
         .query_typed_one(
             "SELECT count(*) FROM llmwatch_outbox WHERE channel = $1 AND incident = $2 AND kind = $3",

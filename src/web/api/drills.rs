@@ -16,7 +16,7 @@ use crate::web::middleware::MayWrite;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::traffic::RouteDrill;
-use llmwatch_core::alerting::Confirmation;
+use llmwatch_core::alerting::DrillConfirmation;
 use llmwatch_core::model::{DrillMessage, Timestamp};
 
 /// A drill of channels.
@@ -122,8 +122,10 @@ pub(super) async fn confirm(
     let new: NewConfirmation = body_of(&body)?;
     let by = short(&new.by);
     match ask(&view, |reply| Command::ConfirmDrill(id, by, reply)).await? {
-        Confirmation::Confirmed(message) | Confirmation::Already(message) => Ok(Json(message)),
-        Confirmation::Unknown => Err(Problem::not_found(
+        DrillConfirmation::Confirmed(message) | DrillConfirmation::Already(message) => {
+            Ok(Json(message))
+        }
+        DrillConfirmation::Unknown => Err(Problem::not_found(
             "there is no drill message with this id; the message contains it",
         )),
     }

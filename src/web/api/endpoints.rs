@@ -1,6 +1,6 @@
 //! Endpoints, their samples and their history.
 
-use crate::web::place::Place;
+use crate::web::place::LocationQuery;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,12 +38,12 @@ pub(super) struct Endpoints {
 }
 
 /// Every endpoint as it is now.
-#[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", params(Place),
+#[utoipa::path(get, path = "/api/v1/endpoints", operation_id = "endpoints", params(LocationQuery),
     responses((status = 200, body = Endpoints)))]
 pub(super) async fn list(
     State(view): State<View>,
     reader: Reader,
-    place: Place,
+    place: LocationQuery,
 ) -> Result<Response, Problem> {
     let snapshot = place.view(view.snapshot.borrow().clone())?;
     if !reader.sees_all() {
@@ -103,12 +103,12 @@ pub(super) struct Availability {
 }
 
 /// One endpoint.
-#[utoipa::path(get, path = "/api/v1/endpoints/{name}", operation_id = "endpoint", params(Named, Place),
+#[utoipa::path(get, path = "/api/v1/endpoints/{name}", operation_id = "endpoint", params(Named, LocationQuery),
     responses((status = 200, body = EndpointDetail)))]
 pub(super) async fn one(
     State(view): State<View>,
     reader: Reader,
-    place: Place,
+    place: LocationQuery,
     Path(Named { name }): Path<Named>,
 ) -> Result<Response, Problem> {
     let snapshot = place.view(view.snapshot.borrow().clone())?;

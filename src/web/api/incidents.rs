@@ -1,6 +1,6 @@
 //! Incidents, newest first, and one by its number.
 
-use crate::web::place::Place;
+use crate::web::place::LocationQuery;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -51,12 +51,12 @@ pub(super) struct Incidents {
 }
 
 /// The incidents, newest first.
-#[utoipa::path(get, path = "/api/v1/incidents", operation_id = "incidents", params(IncidentsQuery, Place),
+#[utoipa::path(get, path = "/api/v1/incidents", operation_id = "incidents", params(IncidentsQuery, LocationQuery),
     responses((status = 200, body = Incidents)))]
 pub(super) async fn list(
     State(view): State<View>,
     reader: Reader,
-    place: Place,
+    place: LocationQuery,
     Query(ask): Query<IncidentsQuery>,
 ) -> Result<Response, Problem> {
     let limit = limit(ask.limit)?;

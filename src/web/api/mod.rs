@@ -9,7 +9,7 @@ pub(super) mod route;
 mod silences;
 mod statuspage;
 
-use crate::web::place::Place;
+use crate::web::place::LocationQuery;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -66,12 +66,12 @@ pub(super) fn routes() -> Router<View> {
 }
 
 /// What is true now.
-#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", params(Place),
+#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", params(LocationQuery),
     responses((status = 200, body = Snapshot)))]
 async fn status(
     State(view): State<View>,
     reader: Reader,
-    place: Place,
+    place: LocationQuery,
 ) -> Result<Response, Problem> {
     let snapshot = place.view(view.snapshot.borrow().clone())?;
     if !reader.sees_all() {

@@ -17,17 +17,15 @@ use utoipa::{IntoParams, ToSchema};
 use crate::config::duration;
 use crate::web::View;
 use crate::web::middleware::has_tag;
-use crate::web::place::Place;
+use crate::web::place::LocationQuery;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
-use crate::web::traffic::RouteAnswer;
+use crate::web::traffic::{RouteAnswer, no_group};
 use llmwatch_core::model::{Attribution, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Rank, Ranking, rank};
 
 /// The longest wait for a change.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// The groups that an error lists.
-const GROUPS: usize = 20;
 
 /// What is asked.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,7 +35,7 @@ pub(super) struct RouteQuery {
     group: Option<String>,
     /// `text` answers with the bare name.
     #[param(inline)]
-    format: Option<Format>,
+    format: Option<RouteFormat>,
     /// How long to wait for another choice than that of `If-None-Match`, such as `30s`; at most a minute.
     wait: Option<String>,
     /// As this location sees the endpoints; unasked the verdict of all.
@@ -47,7 +45,7 @@ pub(super) struct RouteQuery {
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Format {
+pub(super) enum RouteFormat {
     /// The ranking with its reasons.
     Json,
     /// The bare name of the endpoint to use.
@@ -95,7 +93,7 @@ pub(super) async fn route(
     let deadline = Instant::now() + wait.unwrap_or_default();
     let known = headers.get(header::IF_NONE_MATCH);
     let group = asked.group.as_deref();
-    let place = Place {
+    let place = LocationQuery {
         location: asked.location.clone(),
     };
     let mut snapshots = view.snapshot.clone();
@@ -129,16 +127,6 @@ fn wait_of(text: &str) -> Result<Duration, Problem> {
     duration(text)
         .map(|wait| wait.min(LONGEST_WAIT))
         .map_err(|why| Problem::bad_request(format!("`wait` is not a valid duration: {why}")))
-}
-
-pub(in crate::web) fn no_group(snapshot: &Snapshot, group: &str) -> Problem {
-    let groups: Vec<_> = snapshot.leaders.keys().map(String::as_str).collect();
-    let known = if groups.is_empty() {
-        "no endpoint has a `group`".to_owned()
-    } else {
-        format!("known: {}", groups[..groups.len().min(GROUPS)].join(", "))
-    };
-    Problem::not_found(format!("there is no group `{group}`; {known}"))
 }
 
 fn make(
@@ -205,13 +193,13 @@ fn cached(etag: &str) -> HeaderMap {
     headers
 }
 
-fn render(answer: &RouteAnswer, format: Option<Format>) -> Result<Response, Problem> {
+fn render(answer: &RouteAnswer, format: Option<RouteFormat>) -> Result<Response, Problem> {
     let headers = cached(&answer.etag);
     match (&answer.endpoint, format) {
-        (Some(endpoint), Some(Format::Text)) => {
+        (Some(endpoint), Some(RouteFormat::Text)) => {
             Ok((headers, format!("{endpoint}\n")).into_response())
         }
-        (None, Some(Format::Text)) => Err(Problem::new(
+        (None, Some(RouteFormat::Text)) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no endpoint is healthy; without `format=text` the ranking says why",
         )),
@@ -249,12 +237,12 @@ pub(super) struct Health {
 }
 
 /// The state of a group for a front end: is it us or them, and what works instead.
-#[utoipa::path(get, path = "/api/v1/health", operation_id = "health", params(HealthQuery, Place),
+#[utoipa::path(get, path = "/api/v1/health", operation_id = "health", params(HealthQuery, LocationQuery),
     responses((status = 200, body = Health)))]
 pub(super) async fn health(
     State(view): State<View>,
     reader: Reader,
-    place: Place,
+    place: LocationQuery,
     Query(asked): Query<HealthQuery>,
 ) -> Result<Response, Problem> {
     let snapshot = place.view(view.snapshot.borrow().clone())?;

@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 
 use chrono::{Datelike, Days, NaiveTime, TimeZone, Weekday};
 
-use super::history::Day;
+use super::history::{Day, MedianAndP95};
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Timestamp;
-use llmwatch_core::report::rollup::Sketch;
 
 /// The width of one bar in units of its drawing; the rightmost one is the gap.
 pub(crate) const BAR: usize = 4;
@@ -16,25 +15,6 @@ pub(crate) const BAR: usize = 4;
 const BAR_HEIGHT: usize = 20;
 /// From this share of slow probes on, a day is drawn as slow.
 const SLOW_SHARE: f64 = 0.1;
-
-/// The median and the 95th percentile of a latency, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct MedianAndP95 {
-    /// The median.
-    pub(crate) p50: f64,
-    /// The 95th percentile.
-    pub(crate) p95: f64,
-}
-
-impl MedianAndP95 {
-    /// That of a sketch; `None` when it holds nothing.
-    pub(crate) fn of(sketch: &Sketch) -> Option<Self> {
-        Some(Self {
-            p50: sketch.quantile(0.5)?,
-            p95: sketch.quantile(0.95)?,
-        })
-    }
-}
 
 /// A row of bars, one a day: one path per level, since 200 endpoints × 90 days would be heavy as elements.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -330,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_stand_at_round_moments_of_the_local_clock_and_calendar() {
+    fn axis_ticks_are_round_in_local_time() {
         let hour = labels("2026-11-26T01:20:00Z", "2026-11-26T02:20:00Z");
         assert_eq!(hour, ["02:30", "02:45", "03:00", "03:15"]);
         let day = labels("2026-11-25T01:30:00Z", "2026-11-26T01:30:00Z");

@@ -12,11 +12,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::chart::{self, Bars, MedianAndP95, Ticks, TrendLine};
-use super::history::{DAY_MS, DAYS, Day, HOUR_MS, first_day};
+use super::chart::{self, Bars, Ticks, TrendLine};
+use super::history::{DAY_MS, DAYS, Day, HOUR_MS, MedianAndP95, first_day};
 use super::index::{availability, bars_text, utc};
 use super::notices::{self, Notice};
-use super::{Frame, Problem, View, class, html};
+use super::{Frame, PageError, View, class, html};
 use crate::store::{RollupQuery, SamplePage, Store, StoreError};
 use crate::web::format::{self, counts, pending, severity, whose};
 use crate::web::reader::Reader;
@@ -38,7 +38,7 @@ const MINUTE_MS: i64 = 60_000;
 
 /// What stands after the `?`.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct EndpointQuery {
     range: Option<String>,
     since: Option<String>,
     until: Option<String>,
@@ -143,7 +143,7 @@ struct EndpointPage {
     since_ms: i64,
     until_ms: i64,
     zone_name: String,
-    buckets: Vec<Line>,
+    buckets: Vec<HistoryRow>,
     bad: Vec<BadProbe>,
     facts: Vec<(&'static str, String)>,
     /// The group of alternatives that it belongs to.
@@ -194,7 +194,7 @@ struct StackChart {
 }
 
 /// A row of the table below the charts.
-struct Line {
+struct HistoryRow {
     start: Timestamp,
     at: String,
     probes: u32,
@@ -223,11 +223,11 @@ pub(super) async fn page(
     State(view): State<View>,
     reader: Reader,
     name: Result<Path<String>, PathRejection>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<EndpointQuery>, QueryRejection>,
     request: HeaderMap,
 ) -> Response {
     let Ok(Path(name)) = name else {
-        return Problem::Missing("There is no such endpoint.").page(&view, &request, reader);
+        return PageError::Missing("There is no such endpoint.").page(&view, &request, reader);
     };
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
@@ -235,7 +235,7 @@ pub(super) async fn page(
     let seen = snapshot.endpoints.iter().find(|e| e.name == name).cloned();
     let configured = config.endpoints.iter().find(|e| e.name == name).cloned();
     let (Some(seen), Some(configured)) = (seen, configured) else {
-        return Problem::Missing("There is no such endpoint.").page(&view, &request, reader);
+        return PageError::Missing("There is no such endpoint.").page(&view, &request, reader);
     };
     let (window, is_past) = window_of(&asked, snapshot.at);
     let frame = Frame::new(&view, &snapshot, &name, reader);
@@ -252,7 +252,7 @@ pub(super) async fn page(
     let reason = reason(&seen, incident, &frame);
     let incident = incident.map(|i| i.number);
     let read = view.store.run_blocking(move |store| {
-        Ok::<_, StoreError>(Read {
+        Ok::<_, StoreError>(EndpointHistory {
             days: rollups_of(store, &name, Resolution::Day, first_day(now), now)?,
             steps: steps(store, &name, window)?,
             bad: store.last_bad(&name, BAD)?,
@@ -274,7 +274,7 @@ pub(super) async fn page(
             };
             html(&page, &request)
         }
-        Err(error) => Problem::from(error).page(&view, &request, reader),
+        Err(error) => PageError::from(error).page(&view, &request, reader),
     }
 }
 
@@ -310,7 +310,7 @@ pub(super) async fn days(State(view): State<View>, Path(name): Path<String>) -> 
 }
 
 /// The window that was asked for, and whether it ends before now.
-fn window_of(asked: &Asked, now: Timestamp) -> (Window, bool) {
+fn window_of(asked: &EndpointQuery, now: Timestamp) -> (ChartWindow, bool) {
     let parse = |text: &Option<String>| {
         let at = text.as_deref().and_then(|t| Timestamp::parse(t).ok());
         at.filter(|at| *at < now)
@@ -329,7 +329,7 @@ fn window_of(asked: &Asked, now: Timestamp) -> (Window, bool) {
     // The step that holds the end is complete.
     let end = until.unwrap_or(now).0;
     let until_ms = end.div_euclid(range.step_ms) * range.step_ms + range.step_ms;
-    let window = Window {
+    let window = ChartWindow {
         range,
         since: Timestamp(until_ms - range.length_ms),
         until: Timestamp(until_ms),
@@ -356,7 +356,7 @@ fn free_range(length_ms: i64) -> Range {
 fn incidents_in(
     store: &Store,
     endpoint: &str,
-    window: Window,
+    window: ChartWindow,
 ) -> Result<Vec<Incident>, StoreError> {
     let mut found: Vec<Incident> = store
         .last_incidents(None, INCIDENTS)?
@@ -389,7 +389,7 @@ fn rollups_of(
 }
 
 /// The steps of the window. Those that are shorter than the finest rollup are made from the samples themselves.
-fn steps(store: &Store, endpoint: &str, window: Window) -> Result<Vec<Rollup>, StoreError> {
+fn steps(store: &Store, endpoint: &str, window: ChartWindow) -> Result<Vec<Rollup>, StoreError> {
     let step = Duration::from_millis(window.range.step_ms.unsigned_abs());
     if step >= Resolution::FiveMinutes.length() {
         return store.series(endpoint, None, window.since, window.until, step);
@@ -431,13 +431,13 @@ fn last_good(store: &Store, endpoint: &str) -> Result<Option<Sample>, StoreError
 
 /// The range that is shown.
 #[derive(Clone, Copy)]
-struct Window {
+struct ChartWindow {
     range: Range,
     since: Timestamp,
     until: Timestamp,
 }
 
-impl Window {
+impl ChartWindow {
     fn columns(self) -> usize {
         (self.range.length_ms / self.range.step_ms) as usize
     }
@@ -450,7 +450,7 @@ impl Window {
 }
 
 /// What was read of the endpoint.
-struct Read {
+struct EndpointHistory {
     days: Vec<Rollup>,
     steps: Vec<Rollup>,
     bad: Vec<Sample>,
@@ -462,9 +462,9 @@ fn render(
     frame: Frame,
     view: EndpointView,
     endpoint: &Endpoint,
-    window: Window,
+    window: ChartWindow,
     is_past: bool,
-    read: Read,
+    read: EndpointHistory,
 ) -> EndpointPage {
     let locale = frame.locale;
     let all = total(&read.steps);
@@ -653,7 +653,7 @@ fn reason(view: &EndpointView, incident: Option<&Incident>, frame: &Frame) -> St
 }
 
 /// The incidents as areas of the charts, at least two units wide.
-fn marks(incidents: &[Incident], window: Window, now: Timestamp) -> String {
+fn marks(incidents: &[Incident], window: ChartWindow, now: Timestamp) -> String {
     let length = window.until.since_ms(window.since) as f64;
     let x = |at: Timestamp| {
         let share = at.since_ms(window.since) as f64 / length;
@@ -668,7 +668,7 @@ fn marks(incidents: &[Incident], window: Window, now: Timestamp) -> String {
 }
 
 /// The notes of the incidents, as far as they are within the window, oldest first.
-fn noted(incidents: &[Incident], window: Window) -> Vec<Noted> {
+fn noted(incidents: &[Incident], window: ChartWindow) -> Vec<Noted> {
     let all = incidents.iter().flat_map(|i| &i.notes);
     let mut noted: Vec<_> = all
         .filter(|n| (window.since..window.until).contains(&n.at))
@@ -681,7 +681,7 @@ fn noted(incidents: &[Incident], window: Window) -> Vec<Noted> {
     noted
 }
 
-fn note_lines(noted: &[Noted], window: Window) -> String {
+fn note_lines(noted: &[Noted], window: ChartWindow) -> String {
     let length = window.until.since_ms(window.since) as f64;
     let lines = noted.iter().map(|note| {
         let share = note.at.since_ms(window.since) as f64 / length;
@@ -709,20 +709,20 @@ struct Usual<'a> {
 
 impl Usual<'_> {
     /// What is usual in a column, in milliseconds: the mean of its hours.
-    fn at(&self, window: Window, place: usize) -> f64 {
+    fn at(&self, window: ChartWindow, place: usize) -> f64 {
         let from = window.since.0 + place as i64 * window.range.step_ms;
         let hours = (window.range.step_ms / HOUR_MS).max(1);
         let factor = |hour: i64| self.hours.factor(Timestamp(from + hour * HOUR_MS));
         self.typical_ms * (0..hours).map(factor).sum::<f64>() / hours as f64
     }
 
-    fn highest(&self, window: Window) -> f64 {
+    fn highest(&self, window: ChartWindow) -> f64 {
         (0..window.columns())
             .map(|place| self.at(window, place))
             .fold(self.typical_ms, f64::max)
     }
 
-    fn draw(&self, window: Window, top: f64) -> Learned {
+    fn draw(&self, window: ChartWindow, top: f64) -> Learned {
         let y = |ms: f64| ((1.0 - (ms / top).min(1.0)) * CHART.1 as f64).round() as i64;
         let width = CHART.0;
         if self.hours.is_flat() {
@@ -750,7 +750,7 @@ impl Usual<'_> {
 
 fn line_chart(
     steps: &[Rollup],
-    window: Window,
+    window: ChartWindow,
     of: fn(&Rollup) -> &Sketch,
     usual: Option<&Usual<'_>>,
     locale: &Locale,
@@ -780,7 +780,7 @@ fn line_chart(
 }
 
 /// The classes of faults, the first part of their codes, most frequent first; what is rare is put together.
-fn errors(steps: &[Rollup], window: Window, locale: &Locale) -> StackChart {
+fn errors(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart {
     const MOST: usize = 5;
     let class_of = |fault: Fault| {
         fault
@@ -834,7 +834,7 @@ fn errors(steps: &[Rollup], window: Window, locale: &Locale) -> StackChart {
 }
 
 /// Where the time of a good probe goes: means of the connection's stages below the median of the rest.
-fn stages(steps: &[Rollup], window: Window, locale: &Locale) -> StackChart {
+fn stages(steps: &[Rollup], window: ChartWindow, locale: &Locale) -> StackChart {
     let names = [
         "DNS",
         "TCP",
@@ -885,7 +885,7 @@ fn stages(steps: &[Rollup], window: Window, locale: &Locale) -> StackChart {
     }
 }
 
-fn line(step: &Rollup, window: Window, locale: &Locale) -> Line {
+fn line(step: &Rollup, window: ChartWindow, locale: &Locale) -> HistoryRow {
     let day = locale.day_tick(step.at);
     let spread = |sketch: &Sketch| {
         MedianAndP95::of(sketch).map_or("–".to_owned(), |s| {
@@ -897,7 +897,7 @@ fn line(step: &Rollup, window: Window, locale: &Locale) -> Line {
         .iter()
         .map(|((fault, _), n)| format!("{n} × {fault}"))
         .collect();
-    Line {
+    HistoryRow {
         start: step.at,
         at: if window.range.step_ms < DAY_MS {
             format!("{day} {}", locale.clock_tick(step.at))

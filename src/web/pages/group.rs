@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use super::{Frame, Problem, View, class, html};
+use super::{Frame, PageError, View, class, html};
 use crate::failover::{self, Failover, Independence, Pair};
 use crate::store::StoreError;
 use crate::web::format;
@@ -31,12 +31,12 @@ const MOST_KEPT: usize = 64;
 const LEAST_USD: f64 = 0.001;
 
 /// Per group, when it was replayed, and what came out.
-type Kept = BTreeMap<String, (Timestamp, Arc<Failover>)>;
+type KeptReplays = BTreeMap<String, (Timestamp, Arc<Failover>)>;
 
 /// The last replay of each group. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct ReplayCache {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<KeptReplays>>,
     /// Held by whoever replays: one at a time, however many visitors there are.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -98,12 +98,12 @@ struct GroupPage {
     class: &'static str,
     sentence: String,
     advice: String,
-    members: Vec<Member>,
+    members: Vec<GroupMember>,
     failover: Option<Saved>,
 }
 
 /// An endpoint of the group.
-struct Member {
+struct GroupMember {
     name: String,
     is_chosen: bool,
     class: &'static str,
@@ -135,7 +135,7 @@ pub(super) async fn page(
     request: HeaderMap,
 ) -> Response {
     let snapshot = view.snapshot.borrow().clone();
-    let missing = Problem::Missing("There is no such group.");
+    let missing = PageError::Missing("There is no such group.");
     let Ok(Path(name)) = name else {
         return missing.page(&view, &request, reader);
     };
@@ -151,7 +151,7 @@ pub(super) async fn page(
                 &request,
             )
         }
-        Err(error) => Problem::from(error).page(&view, &request, reader),
+        Err(error) => PageError::from(error).page(&view, &request, reader),
     }
 }
 
@@ -227,8 +227,13 @@ fn why(view: &EndpointView, place: &Rank, snapshot: &Snapshot, locale: &Locale) 
     rest.join(", ")
 }
 
-fn member(endpoint: &EndpointView, is_chosen: bool, reasons: String, locale: &Locale) -> Member {
-    Member {
+fn member(
+    endpoint: &EndpointView,
+    is_chosen: bool,
+    reasons: String,
+    locale: &Locale,
+) -> GroupMember {
+    GroupMember {
         name: endpoint.name.clone(),
         is_chosen,
         class: match endpoint.status {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::chart::MedianAndP95;
 use crate::store::{RollupQuery, Store, StoreError};
 use llmwatch_core::model::{Incident, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch};
@@ -234,4 +233,23 @@ fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, Store
         }
     }
     Ok(history)
+}
+
+/// The median and the 95th percentile of a latency, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct MedianAndP95 {
+    /// The median.
+    pub(crate) p50: f64,
+    /// The 95th percentile.
+    pub(crate) p95: f64,
+}
+
+impl MedianAndP95 {
+    /// That of a sketch; `None` when it holds nothing.
+    pub(crate) fn of(sketch: &Sketch) -> Option<Self> {
+        Some(Self {
+            p50: sketch.quantile(0.5)?,
+            p95: sketch.quantile(0.95)?,
+        })
+    }
 }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::index::IncidentLine;
-use super::{Frame, Problem, View, class, html, web_url};
+use super::{Frame, PageError, View, class, html, web_url};
 use crate::config::ChannelKind;
 use crate::store::{NotificationRow, SamplePage, Store, StoreError};
 use crate::web::format::{self, counts, duration, listed, severity, title_of, whose_fault};
@@ -31,7 +31,7 @@ const FIRST_OF: usize = 10;
 
 /// What stands after the `?`.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct PastIncidentsQuery {
     before: Option<String>,
 }
 
@@ -47,7 +47,7 @@ struct ListPage {
 pub(super) async fn list(
     State(view): State<View>,
     reader: Reader,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<PastIncidentsQuery>, QueryRejection>,
     request: HeaderMap,
 ) -> Response {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
@@ -59,7 +59,7 @@ pub(super) async fn list(
         .await
     {
         Ok(rows) => rows,
-        Err(error) => return Problem::from(error).page(&view, &request, reader),
+        Err(error) => return PageError::from(error).page(&view, &request, reader),
     };
     let full = rows.len() == PAGE as usize;
     let incidents: Vec<Incident> = rows
@@ -153,7 +153,7 @@ pub(super) async fn page(
 ) -> Response {
     let number = number.ok().and_then(|Path(number)| number.parse().ok());
     let Some(number) = number else {
-        return Problem::Missing("There is no such incident.").page(&view, &request, reader);
+        return PageError::Missing("There is no such incident.").page(&view, &request, reader);
     };
     let snapshot = summary::snapshot_for(reader, view.snapshot.borrow().clone());
     let read = view.store.run_blocking(move |store| {
@@ -192,8 +192,8 @@ pub(super) async fn page(
             };
             html(&render(frame, shown, &snapshot), &request)
         }
-        Ok(None) => Problem::Missing("There is no such incident.").page(&view, &request, reader),
-        Err(error) => Problem::from(error).page(&view, &request, reader),
+        Ok(None) => PageError::Missing("There is no such incident.").page(&view, &request, reader),
+        Err(error) => PageError::from(error).page(&view, &request, reader),
     }
 }
 
@@ -506,7 +506,7 @@ fn delivery(
     frame: &Frame,
     reader: Reader,
 ) -> (&'static str, String, String) {
-    let kind = one.r#type.rsplit('.').next().unwrap_or_default();
+    let kind = one.kind.rsplit('.').next().unwrap_or_default();
     let (channel, locale) = (&one.channel, &frame.locale);
     let (class, what) = match one.state.as_str() {
         "sent" => (

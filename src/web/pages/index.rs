@@ -9,14 +9,14 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::chart::{self, Bars, MedianAndP95, TrendLine};
-use super::history::{DAYS, Day, HOUR_MS, History, incidents};
+use super::chart::{self, Bars, TrendLine};
+use super::history::{DAYS, Day, HOUR_MS, History, MedianAndP95, incidents};
 use super::notices::{self, AdviceGroup, Notice};
-use super::{Frame, Problem, View, class, html, web_url};
+use super::{Frame, PageError, View, class, html, web_url};
 use crate::web::format::{
     self, Headline, cause, duration, headline, pending, severity, title_of, whose_fault,
 };
-use crate::web::place::Place;
+use crate::web::place::LocationQuery;
 use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::message::values::Locale;
@@ -49,7 +49,7 @@ const LONGEST_FILTER: usize = 100;
 
 /// What stands after the `?`.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct IndexQuery {
     /// A part of a name.
     q: Option<String>,
     /// `problems` shows only endpoints with a problem.
@@ -147,17 +147,17 @@ struct Row {
     bars: Bars,
     bars_text: String,
     spark: TrendLine,
-    first_token: Option<Pair>,
-    total: Option<Pair>,
+    first_token: Option<LatencyPair>,
+    total: Option<LatencyPair>,
 }
 
 /// A median and a 95th percentile.
-struct Pair {
+struct LatencyPair {
     p50: String,
     p95: String,
 }
 
-impl Pair {
+impl LatencyPair {
     fn new(spread: MedianAndP95, locale: &Locale) -> Self {
         Self {
             p50: locale.latency(spread.p50),
@@ -236,11 +236,11 @@ pub(super) fn availability(days: &[Day]) -> Option<f64> {
 pub(super) async fn page(
     State(view): State<View>,
     reader: Reader,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<IndexQuery>, QueryRejection>,
     request: HeaderMap,
 ) -> Response {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let place = Place {
+    let place = LocationQuery {
         location: asked.location.clone(),
     };
     let all = view.snapshot.borrow().clone();
@@ -264,14 +264,14 @@ pub(super) async fn page(
             };
             html(&render(frame, &snapshot, &asked, &history, &last), &request)
         }
-        Err(error) => Problem::Store(error).page(&view, &request, reader),
+        Err(error) => PageError::Store(error).page(&view, &request, reader),
     }
 }
 
 fn render(
     frame: Frame,
     snapshot: &Snapshot,
-    asked: &Asked,
+    asked: &IndexQuery,
     history: &History,
     last: &[Incident],
 ) -> IndexPage {
@@ -409,7 +409,7 @@ fn matrix(snapshot: &Snapshot, locale: &Locale) -> Vec<MatrixRow> {
     snapshot.endpoints.iter().map(row).collect()
 }
 
-fn problem_line(problem: format::Problem, root: &str, locale: &Locale) -> ProblemLine {
+fn problem_line(problem: format::CurrentProblem, root: &str, locale: &Locale) -> ProblemLine {
     let href = match problem.number {
         Some(number) => format!("{root}/incidents/{number}"),
         None => format!("{root}/endpoints/{}", problem.endpoint),
@@ -645,8 +645,10 @@ fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &
         spark: pace.map(|p| spark(&p.hours, frame.now)).unwrap_or_default(),
         first_token: pace
             .and_then(|p| p.first_token)
-            .map(|s| Pair::new(s, locale)),
-        total: pace.and_then(|p| p.total).map(|s| Pair::new(s, locale)),
+            .map(|s| LatencyPair::new(s, locale)),
+        total: pace
+            .and_then(|p| p.total)
+            .map(|s| LatencyPair::new(s, locale)),
     }
 }
 

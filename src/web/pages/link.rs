@@ -1,126 +1,25 @@
 //! The pages of one-click links: GET shows one button and changes nothing, since mail scanners follow links; POST acts.
 
-use askama::Template;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use uuid::Uuid;
 
-use super::{Frame, View, class, html, subscribe};
+use super::answer::Answer;
+use super::{View, class, subscribe};
 use crate::command::Command;
 use crate::links::{Action, LinkError};
 use crate::store::StoreError;
 use crate::web::format;
 use crate::web::reader::Reader;
-use llmwatch_core::alerting::Confirmation;
+use llmwatch_core::alerting::DrillConfirmation;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident};
 use llmwatch_core::text;
 
 /// What is written as the name of somebody who used a link.
 const BY_LINK: &str = "link";
-
-#[derive(Template)]
-#[template(path = "pages/link.html")]
-struct LinkPage {
-    frame: Frame,
-    class: &'static str,
-    sentence: String,
-    detail: String,
-    button: Option<&'static str>,
-}
-
-/// What a page of a link says.
-pub(super) struct Answer {
-    status: StatusCode,
-    class: &'static str,
-    sentence: String,
-    detail: String,
-    button: Option<&'static str>,
-}
-
-impl Answer {
-    pub(super) fn plain(status: StatusCode, sentence: String, detail: String) -> Self {
-        Self {
-            status,
-            class: if status.is_success() { "ok" } else { "none" },
-            sentence,
-            detail,
-            button: None,
-        }
-    }
-
-    /// A sentence and a detail that name nothing, in the reader's language.
-    pub(super) fn fixed(
-        status: StatusCode,
-        locale: &Locale,
-        (sentence, detail): (&'static str, &'static str),
-    ) -> Self {
-        let say = |text: &'static str| locale.say(text).to_owned();
-        Self::plain(status, say(sentence), say(detail))
-    }
-
-    pub(super) fn refused(error: LinkError, locale: &Locale) -> Self {
-        let (status, texts) = match error {
-            LinkError::Invalid => (
-                StatusCode::NOT_FOUND,
-                (
-                    locale.say("This link is not valid."),
-                    locale.say("It is incomplete, or another monitor sent it."),
-                ),
-            ),
-            LinkError::Expired => (
-                StatusCode::GONE,
-                (
-                    locale.say("This link has expired."),
-                    locale.say("Links are valid for seven days."),
-                ),
-            ),
-        };
-        Self::plain(status, texts.0.to_owned(), texts.1.to_owned())
-    }
-
-    pub(super) fn unavailable(locale: &Locale) -> Self {
-        Self::fixed(
-            StatusCode::SERVICE_UNAVAILABLE,
-            locale,
-            (
-                "Nothing was changed.",
-                "The monitor cannot record it at the moment. Try again in a minute.",
-            ),
-        )
-    }
-
-    /// The same with a button that acts.
-    pub(super) fn with_button(self, button: &'static str) -> Self {
-        Self {
-            button: Some(button),
-            ..self
-        }
-    }
-
-    pub(super) fn render(self, view: &View, request: &HeaderMap) -> Response {
-        let snapshot = view.snapshot.borrow().clone();
-        let status = self.status;
-        let page = LinkPage {
-            // The link shows what the page says and nothing else.
-            frame: Frame::new(view, &snapshot, "Link", Reader::Public).into_link(),
-            class: self.class,
-            sentence: self.sentence,
-            detail: self.detail,
-            button: self.button,
-        };
-        let mut response = (status, html(&page, request)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("no-referrer"),
-        );
-        response
-    }
-}
 
 pub(super) async fn show(
     State(view): State<View>,
@@ -263,13 +162,13 @@ async fn confirm_drill(view: &View, notification: Uuid, locale: &Locale) -> Answ
         .request(|reply| Command::ConfirmDrill(notification, BY_LINK.to_owned(), reply))
         .await;
     match reply {
-        Ok(Confirmation::Confirmed(message)) => Answer::plain(
+        Ok(DrillConfirmation::Confirmed(message)) => Answer::plain(
             StatusCode::OK,
             locale.say("Thank you: the drill is confirmed.").to_owned(),
             arrives(&message, locale),
         ),
-        Ok(Confirmation::Already(message)) => already_confirmed(&message, locale),
-        Ok(Confirmation::Unknown) => Answer::refused(LinkError::Invalid, locale),
+        Ok(DrillConfirmation::Already(message)) => already_confirmed(&message, locale),
+        Ok(DrillConfirmation::Unknown) => Answer::refused(LinkError::Invalid, locale),
         Err(_) => Answer::unavailable(locale),
     }
 }

@@ -1,6 +1,7 @@
 //! The pages for people, rendered on the server from the snapshot and the store. They work without a script; a small
 //! one keeps them live. Templates escape everything that comes from outside.
 
+mod answer;
 mod chart;
 mod embed;
 mod endpoint;
@@ -68,7 +69,7 @@ async fn nowhere(
         // Programs get a problem document.
         return StatusCode::NOT_FOUND.into_response();
     }
-    Problem::Missing("There is no such page.").page(&view, &request, reader)
+    PageError::Missing("There is no such page.").page(&view, &request, reader)
 }
 
 /// The head, the navigation and the footer of every page.
@@ -243,14 +244,14 @@ pub(super) fn root_of(config: &Settings) -> String {
 }
 
 /// Why a page cannot be shown.
-enum Problem {
+enum PageError {
     /// There is no such thing: the sentence that says so.
     Missing(&'static str),
     /// The store cannot be read.
     Store(StoreError),
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for PageError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -264,7 +265,7 @@ struct ProblemPage {
     advice: &'static str,
 }
 
-impl Problem {
+impl PageError {
     fn page(self, view: &View, request: &HeaderMap, reader: Reader) -> Response {
         let snapshot = view.snapshot.borrow().clone();
         let locale = Locale::of(&view.config.borrow());

@@ -12,10 +12,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::link::Answer;
-use super::{Frame, Problem, View, html};
+use super::answer::Answer;
+use super::{Frame, PageError, View, html};
 use crate::links::{Action, LinkError};
-use crate::subscriptions::{self, Reply, SignUp, Subscription, SubscriptionRequest};
+use crate::subscriptions::{self, SignUp, Subscription, SubscriptionReply, SubscriptionRequest};
 use crate::web::reader::Reader;
 use llmwatch_core::message::values::Locale;
 
@@ -30,14 +30,14 @@ struct Form {
 }
 
 #[derive(Deserialize)]
-struct Fields {
+struct SignUpForm {
     #[serde(alias = "address")]
     email: String,
 }
 
 pub(super) async fn form(State(view): State<View>, reader: Reader, request: HeaderMap) -> Response {
     if !view.config.borrow().web.subscribe {
-        return Problem::Missing("There is no such page.").page(&view, &request, reader);
+        return PageError::Missing("There is no such page.").page(&view, &request, reader);
     }
     with_error(&view, &request, reader, StatusCode::OK, "")
 }
@@ -70,7 +70,7 @@ pub(super) async fn sign_up(
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     if !view.config.borrow().web.subscribe {
-        return Problem::Missing("There is no such page.").page(&view, &headers, reader);
+        return PageError::Missing("There is no such page.").page(&view, &headers, reader);
     }
     let locale = Locale::of(&view.config.borrow());
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
@@ -112,7 +112,7 @@ fn fields(body: Option<axum::body::Bytes>, headers: &HeaderMap) -> Option<String
     let kind = headers.get(header::CONTENT_TYPE);
     let is_json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     let email = if is_json {
-        serde_json::from_slice::<Fields>(&body).ok()?.email
+        serde_json::from_slice::<SignUpForm>(&body).ok()?.email
     } else {
         let mut pairs = url::form_urlencoded::parse(&body);
         let found = pairs.find(|(name, _)| name == "email" || name == "address")?;
@@ -237,7 +237,7 @@ pub(super) async fn unsubscribe(
 async fn unsubscribing(
     view: &View,
     token: Result<Path<String>, PathRejection>,
-    ask: impl FnOnce(Uuid, Reply<Subscription>) -> SubscriptionRequest,
+    ask: impl FnOnce(Uuid, SubscriptionReply<Subscription>) -> SubscriptionRequest,
     answer: Answer,
     locale: &Locale,
 ) -> Answer {

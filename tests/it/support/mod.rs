@@ -8,7 +8,7 @@ mod world;
 pub(crate) use world::{Daemon, KEY, PATIENCE, World, eventually};
 
 use llmwatch_core::model::{
-    Api, Incident, Notice, NoticeType, Outcome, Provider, Sample, Timestamp, Trigger,
+    Api, Incident, Notice, NoticeKind, Outcome, Provider, Sample, Timestamp, Trigger,
 };
 use uuid::Uuid;
 
@@ -77,10 +77,10 @@ pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
 }
 
 /// A notice of `type` about `incident`, decided at `at`.
-pub(crate) fn notice(r#type: NoticeType, incident: Option<Incident>, at: Timestamp) -> Notice {
+pub(crate) fn notice(kind: NoticeKind, incident: Option<Incident>, at: Timestamp) -> Notice {
     Notice {
         id: Uuid::now_v7(),
-        r#type,
+        kind,
         decided_at: at,
         location: "fra1".to_owned(),
         incident,

@@ -5,19 +5,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Announcement;
 use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::values::Locale;
-use crate::model::{Block, Document, Timestamp};
+use crate::model::Announcement;
+use crate::model::{Block, Document, ShiftClock, Timestamp};
 
 /// What waits for one channel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct AdviceBatch {
-    entries: Vec<Entry>,
+    entries: Vec<AdviceEntry>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Entry {
+struct AdviceEntry {
     at: Timestamp,
     title: String,
     todo: String,
@@ -37,7 +37,7 @@ impl AdviceBatch {
             }
         });
         let todo = texts.collect::<Vec<_>>().join(" ");
-        self.entries.push(Entry {
+        self.entries.push(AdviceEntry {
             at: announcement.at,
             title: announcement.title.clone(),
             todo,
@@ -57,7 +57,7 @@ impl AdviceBatch {
         let at = self.entries.first().map_or(Timestamp(0), |first| first.at);
         let data = json!({"advice": self.entries.iter().map(|e| &e.data).collect::<Vec<_>>()});
         let n = self.entries.len();
-        if let [Entry { title, todo, .. }] = self.entries.as_slice() {
+        if let [AdviceEntry { title, todo, .. }] = self.entries.as_slice() {
             return (
                 at,
                 title.clone(),
@@ -82,5 +82,30 @@ impl AdviceBatch {
                 data,
             },
         )
+    }
+}
+
+impl ShiftClock for AdviceBatch {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self { entries } = self;
+        entries.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for AdviceEntry {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            at,
+            title: _,
+            todo: _,
+            data,
+        } = self;
+        at.shift_clock(by_ms);
+        if let Some(Value::String(since)) = data.get_mut("since")
+            && let Ok(mut moment) = Timestamp::parse(since)
+        {
+            moment.shift_clock(by_ms);
+            *since = moment.to_string();
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Messages that are about no incident: the monitor itself, reports, advice and vendors' incidents.
 
 use super::context::TickContext;
-use super::{Announcement, NotificationScheduler, stable_id};
+use super::{NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{ends_by_message, wants_type};
-use crate::model::{Notice, NoticeType, Outgoing};
+use crate::model::Announcement;
+use crate::model::{Notice, NoticeKind, Outgoing};
 
 impl NotificationScheduler {
     /// Puts an announcement into the outbox of each channel that wants it.
@@ -15,7 +16,7 @@ impl NotificationScheduler {
         outgoing: &mut Vec<Outgoing>,
     ) {
         let Announcement {
-            r#type,
+            kind,
             title,
             at,
             document,
@@ -25,27 +26,27 @@ impl NotificationScheduler {
         } = announcement;
         self.announced += 1;
         // Several daemons of one store make the same report: it has one id, whoever has announced more or less before.
-        let count = match r#type {
-            NoticeType::Report => String::new(),
+        let count = match kind {
+            NoticeKind::Report => String::new(),
             _ => self.announced.to_string(),
         };
         for channel in &context.config.channels {
             let is_asked = match only {
                 Some(names) => names.contains(&channel.name),
-                None => wants_type(&channel.filters, *r#type),
+                None => wants_type(&channel.filters, *kind),
             };
             if !is_asked || except.as_ref() == Some(&channel.name) {
                 continue;
             }
-            if *r#type == NoticeType::Advice {
+            if *kind == NoticeKind::Advice {
                 self.counsels
                     .entry(channel.name.clone())
                     .or_default()
                     .add(announcement);
                 continue;
             }
-            let id = stable_id(&[&channel.name, r#type.as_str(), &count, &at.to_string()]);
-            let bare = context.bare(id, *r#type, *at, title.clone());
+            let id = stable_id(&[&channel.name, kind.as_str(), &count, &at.to_string()]);
+            let bare = context.bare(id, *kind, *at, title.clone());
             let notice = Notice {
                 document: document.clone(),
                 condition: condition.clone(),
@@ -53,8 +54,8 @@ impl NotificationScheduler {
             };
             // That the monitor is offline, or a channel broken, is as urgent as an outage; the rest can wait.
             let is_urgent = matches!(
-                r#type,
-                NoticeType::Offline | NoticeType::Online | NoticeType::Store | NoticeType::Delivery
+                kind,
+                NoticeKind::Offline | NoticeKind::Online | NoticeKind::Store | NoticeKind::Delivery
             );
             let not_before = context
                 .closed_until()
@@ -96,7 +97,7 @@ impl NotificationScheduler {
         ]);
         let notice = Notice {
             document: Some(document),
-            ..context.bare(id, NoticeType::Advice, at, title)
+            ..context.bare(id, NoticeKind::Advice, at, title)
         };
         let not_before = context
             .closed_until()

@@ -9,7 +9,7 @@ use super::stable_id;
 use super::suppression::{Suppression, Suppressions};
 use crate::config::Filters;
 use crate::config::matchers::wants_type;
-use crate::model::{Extent, Incident, NoticeType, Timestamp};
+use crate::model::{Extent, Incident, NoticeKind, ShiftClock, Timestamp};
 
 /// The longest interval between two reminders.
 const MAX_REMINDER: Duration = Duration::from_hours(24);
@@ -38,7 +38,7 @@ pub(super) struct ChannelState {
     reminders: u32,
     /// What happened since that the channel does not know yet, and when.
     #[serde(rename = "owed")]
-    pending: Option<(NoticeType, Timestamp)>,
+    pending: Option<(NoticeKind, Timestamp)>,
     /// What the last message said of the incident.
     #[serde(default)]
     known: Option<Extent>,
@@ -54,7 +54,7 @@ pub(super) enum Decision {
     /// There is something to send, and something suppresses it.
     Suppress(Suppression),
     /// Send this; it was decided then.
-    Notify(NoticeType, Timestamp),
+    Notify(NoticeKind, Timestamp),
     /// Nothing will ever be sent again.
     Done,
 }
@@ -105,10 +105,10 @@ impl ChannelState {
 
     /// The incident has changed. What is worse or final replaces what is pending already. A channel that knows nothing
     /// yet will be notified of the incident as it is then.
-    pub(super) fn set_pending(&mut self, kind: NoticeType, at: Timestamp) {
-        let weight = |kind: NoticeType| match kind {
-            NoticeType::Resolved => 2,
-            NoticeType::Escalated => 1,
+    pub(super) fn set_pending(&mut self, kind: NoticeKind, at: Timestamp) {
+        let weight = |kind: NoticeKind| match kind {
+            NoticeKind::Resolved => 2,
+            NoticeKind::Escalated => 1,
             _ => 0,
         };
         let replaces = self
@@ -134,7 +134,7 @@ impl ChannelState {
         if let Some((kind, at)) = self.pending {
             // A channel that was notified of the beginning is notified of the end, even during a silence.
             let suppression = match kind {
-                NoticeType::Resolved => suppressions.beyond_silence(),
+                NoticeKind::Resolved => suppressions.beyond_silence(),
                 _ => suppressions.first(),
             };
             return match suppression {
@@ -146,7 +146,7 @@ impl ChannelState {
             return Decision::Done;
         }
         if self.is_reminder_due(now, incident, filters) && suppressions.first().is_none() {
-            return Decision::Notify(NoticeType::Reminder, now);
+            return Decision::Notify(NoticeKind::Reminder, now);
         }
         Decision::Idle
     }
@@ -189,7 +189,7 @@ impl ChannelState {
         } else {
             self.since
         };
-        Decision::Notify(NoticeType::Opened, decided_at)
+        Decision::Notify(NoticeKind::Opened, decided_at)
     }
 
     fn is_reminder_due(&self, now: Timestamp, incident: &Incident, filters: &Filters) -> bool {
@@ -200,7 +200,7 @@ impl ChannelState {
             .saturating_mul(1 << self.reminders.min(20))
             .min(first.max(MAX_REMINDER));
         incident.acknowledged.is_none()
-            && wants_type(filters, NoticeType::Reminder)
+            && wants_type(filters, NoticeKind::Reminder)
             && now >= self.last_at + interval
     }
 
@@ -214,7 +214,7 @@ impl ChannelState {
         &self,
         channel: &str,
         incident: &Incident,
-        kind: NoticeType,
+        kind: NoticeKind,
         at: Timestamp,
     ) -> Uuid {
         let incident = incident.id.to_string();
@@ -225,7 +225,7 @@ impl ChannelState {
     /// Records that message `id` left at `now`.
     pub(super) fn record_sent(
         &mut self,
-        kind: NoticeType,
+        kind: NoticeKind,
         id: Uuid,
         now: Timestamp,
         incident: &Incident,
@@ -240,12 +240,12 @@ impl ChannelState {
         self.messages += u32::from(is_sent);
         self.was_suppressed = false;
         self.pending = None;
-        self.reminders += u32::from(kind == NoticeType::Reminder);
+        self.reminders += u32::from(kind == NoticeKind::Reminder);
         if is_first {
             self.is_notified = true;
             self.first = (delivery == Delivery::Single).then_some(id);
             self.in_digest = delivery == Delivery::Digest;
-            self.pending = incident.resolved_at.map(|at| (NoticeType::Resolved, at));
+            self.pending = incident.resolved_at.map(|at| (NoticeKind::Resolved, at));
         }
     }
 
@@ -253,7 +253,7 @@ impl ChannelState {
     pub(super) fn skip_resolved(&mut self) {
         self.pending = self
             .pending
-            .filter(|(kind, _)| *kind != NoticeType::Resolved);
+            .filter(|(kind, _)| *kind != NoticeKind::Resolved);
     }
 
     /// It was the only one in its digest and is sent as any message, as `id`; what follows is sent so as well.
@@ -270,5 +270,27 @@ impl ChannelState {
     /// Whether it began in a digest; then what follows is in digests too.
     pub(super) fn in_digest(&self) -> bool {
         self.in_digest
+    }
+}
+
+impl ShiftClock for ChannelState {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            since,
+            was_suppressed: _,
+            is_notified: _,
+            first: _,
+            in_digest: _,
+            messages: _,
+            last_at,
+            reminders: _,
+            pending,
+            known: _,
+        } = self;
+        since.shift_clock(by_ms);
+        last_at.shift_clock(by_ms);
+        if let Some((_, at)) = pending {
+            at.shift_clock(by_ms);
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::suppression::Suppressions;
 use crate::config::{Channel, Config, Filters};
 use crate::model::Silence;
 use crate::model::Snapshot;
-use crate::model::{Attribution, Endpoint, Incident, Notice, NoticeType, Status, Timestamp};
+use crate::model::{Attribution, Endpoint, Incident, Notice, NoticeKind, Status, Timestamp};
 
 /// The surroundings of one tick.
 pub(super) struct TickContext<'a> {
@@ -69,7 +69,7 @@ impl TickContext<'_> {
     pub(super) fn notice(
         &self,
         id: Uuid,
-        r#type: NoticeType,
+        kind: NoticeKind,
         at: Timestamp,
         incident: &Incident,
         thread: Option<Uuid>,
@@ -98,27 +98,21 @@ impl TickContext<'_> {
                 .as_ref()
                 .map(|u| format!("{u}/incidents/{}", incident.number)),
             thread,
-            already_over: r#type == NoticeType::Opened && incident.resolved_at.is_some(),
+            already_over: kind == NoticeKind::Opened && incident.resolved_at.is_some(),
             incident: Some(Incident {
                 duration_s,
                 official,
                 ..incident.clone()
             }),
-            ..self.bare(id, r#type, at, incident.title.clone())
+            ..self.bare(id, kind, at, incident.title.clone())
         }
     }
 
     /// A message about no incident.
-    pub(super) fn bare(
-        &self,
-        id: Uuid,
-        r#type: NoticeType,
-        at: Timestamp,
-        title: String,
-    ) -> Notice {
+    pub(super) fn bare(&self, id: Uuid, kind: NoticeKind, at: Timestamp, title: String) -> Notice {
         Notice {
             id,
-            r#type,
+            kind,
             decided_at: at,
             location: self.config.monitor.location.clone(),
             incident: None,

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Announcement, NotificationScheduler};
+use super::NotificationScheduler;
 use crate::config::Config;
 use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::values::Locale;
-use crate::model::{ChannelStats, Condition, NoticeType, Timestamp};
+use crate::model::Announcement;
+use crate::model::{ChannelStats, Condition, NoticeKind, Timestamp};
 
 /// A channel that has been failing for this long is announced through the others.
 const FAILING: Duration = Duration::from_mins(5);
@@ -47,7 +48,7 @@ impl NotificationScheduler {
                 self.refused.insert(name.clone(), at);
                 let notice = MonitorNotice::RecipientsRejected { channel: name, who };
                 let title = monitor_notice::title(&notice, location, &locale);
-                self.announce(Announcement::new(NoticeType::Delivery, title, now));
+                self.announce(Announcement::new(NoticeKind::Delivery, title, now));
             }
             let title = match (self.failing.get(name).copied(), in_vain.or(dead)) {
                 (None, Some(since)) => {
@@ -76,7 +77,7 @@ impl NotificationScheduler {
             self.announce(Announcement {
                 except,
                 condition,
-                ..Announcement::new(NoticeType::Delivery, title, now)
+                ..Announcement::new(NoticeKind::Delivery, title, now)
             });
         }
         self.failing

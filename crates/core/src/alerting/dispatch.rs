@@ -10,7 +10,7 @@ use super::rate_limiter::{Digest, RateLimiter};
 use super::{Case, NotificationScheduler, stable_id};
 use crate::config::Channel;
 use crate::config::matchers::{concerns, ends_by_message, is_machine, wants_type};
-use crate::model::{IncidentState, Notice, NoticeType, Outgoing};
+use crate::model::{IncidentState, Notice, NoticeKind, Outgoing};
 
 /// More first messages at once than this are one message. Ten endpoints of one vendor are one incident anyway.
 const DIGEST_THRESHOLD: usize = 12;
@@ -78,7 +78,7 @@ impl NotificationScheduler {
         let mut waiting = 0;
         for case in concerned.iter().filter_map(|id| self.cases.get(id)) {
             match self.decide(case, channel, context, false) {
-                Some(Decision::Notify(NoticeType::Opened, _)) => due += 1,
+                Some(Decision::Notify(NoticeKind::Opened, _)) => due += 1,
                 Some(Decision::Group) => waiting += 1,
                 _ => {}
             }
@@ -151,7 +151,7 @@ impl NotificationScheduler {
         let id = stable_id(&[&turn.channel.name, "digest", &count, &now]);
         let notice = self.single(&digest, id, turn).unwrap_or_else(|| Notice {
             document: Some(digest.document),
-            ..context.bare(id, NoticeType::Digest, context.now, digest.title)
+            ..context.bare(id, NoticeKind::Digest, context.now, digest.title)
         });
         outgoing.push(turn.outgoing(notice));
     }
@@ -173,7 +173,7 @@ impl Turn<'_> {
     fn send(
         &mut self,
         case: &mut Case,
-        kind: NoticeType,
+        kind: NoticeKind,
         at: crate::model::Timestamp,
         outgoing: &mut Vec<Outgoing>,
     ) {
@@ -198,12 +198,12 @@ impl Turn<'_> {
         }
         state.record_sent(kind, id, now, incident, delivery);
         let says_the_end = delivery == Delivery::Single && !ends_by_message(self.channel);
-        if says_the_end && kind == NoticeType::Opened {
+        if says_the_end && kind == NoticeKind::Opened {
             state.skip_resolved();
         }
     }
 
-    fn delivery(&self, state: &ChannelState, kind: NoticeType) -> Delivery {
+    fn delivery(&self, state: &ChannelState, kind: NoticeKind) -> Delivery {
         if !wants_type(&self.channel.filters, kind) {
             Delivery::Unwanted
         } else if is_machine(self.channel) {

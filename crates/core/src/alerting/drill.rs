@@ -7,14 +7,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::context::TickContext;
-use super::{Announcement, NotificationScheduler, stable_id};
+use super::{NotificationScheduler, stable_id};
 use crate::config::matchers::is_machine;
 use crate::config::{Channel, Config};
 use crate::message::incident as narrator;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
+use crate::model::Announcement;
 use crate::model::{
-    Block, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeType, Outgoing,
+    Block, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeKind, Outgoing,
     Snapshot, Timestamp,
 };
 
@@ -27,7 +28,7 @@ const MOST: usize = 500;
 
 /// What came of a confirmation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Confirmation {
+pub enum DrillConfirmation {
     /// It is confirmed now.
     Confirmed(DrillMessage),
     /// It was confirmed before; nothing has changed.
@@ -109,17 +110,22 @@ impl NotificationScheduler {
     }
 
     /// Records that a person has received the drill message `notification`.
-    pub fn confirm_drill(&mut self, notification: Uuid, at: Timestamp, by: &str) -> Confirmation {
+    pub fn confirm_drill(
+        &mut self,
+        notification: Uuid,
+        at: Timestamp,
+        by: &str,
+    ) -> DrillConfirmation {
         let message = self
             .drills
             .messages
             .iter_mut()
             .find(|m| m.notification == notification);
         let Some(message) = message else {
-            return Confirmation::Unknown;
+            return DrillConfirmation::Unknown;
         };
         if message.confirmed_at.is_some() {
-            return Confirmation::Already(message.clone());
+            return DrillConfirmation::Already(message.clone());
         }
         self.changed = true;
         message.confirmed_at = Some(at);
@@ -128,7 +134,7 @@ impl NotificationScheduler {
         self.drills
             .last_confirmed
             .insert(message.channel.clone(), at);
-        Confirmation::Confirmed(message)
+        DrillConfirmation::Confirmed(message)
     }
 
     /// The messages that nobody has confirmed within `[drill] confirm_within`, each once; the channels of `escalate_to` are
@@ -217,7 +223,7 @@ fn messages_to(
         notice: Notice {
             document: Some(document.clone()),
             condition: condition(over),
-            ..context.bare(id, NoticeType::Drill, message.sent_at, title(over))
+            ..context.bare(id, NoticeKind::Drill, message.sent_at, title(over))
         },
         supersedes_opening: false,
     };

@@ -3,7 +3,7 @@
 use chrono::TimeZone;
 use chrono_tz::Tz;
 
-use crate::config::matchers::Scope;
+use crate::config::matchers::EndpointScope;
 use crate::config::{Config, Maintenance, Window};
 use crate::model::{MaintenanceView, Timestamp};
 
@@ -20,14 +20,14 @@ pub struct Active<'a> {
 
 impl Active<'_> {
     /// The endpoints that it is about.
-    pub fn scope(&self) -> Scope<'_> {
+    pub fn scope(&self) -> EndpointScope<'_> {
         let Maintenance {
             endpoints,
             providers,
             groups,
             ..
         } = self.maintenance;
-        Scope {
+        EndpointScope {
             endpoints,
             providers,
             groups,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_comes_again_is_open_from_its_hour_on_and_for_its_length() {
+    fn recurring_maintenance_opens_on_time_for_its_length() {
         let at = |text: &str| {
             span(
                 &weekly(),

@@ -27,15 +27,15 @@ use uuid::Uuid;
 use self::advice_batch::AdviceBatch;
 use self::channel_state::ChannelState;
 use self::context::TickContext;
-pub use self::drill::Confirmation;
+pub use self::drill::DrillConfirmation;
 use self::rate_limiter::RateLimiter;
 use crate::config::Config;
 use crate::incident::{Change, close_as_removed};
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Acknowledgement, Advice, Block, ChannelStats, Condition, Document, DrillMessage, Drills,
-    Incident, IncidentState, Note, NoticeType, Outgoing, Silence, Snapshot, Timestamp, moved,
+    Acknowledgement, Announcement, ChannelStats, Document, DrillMessage, Drills, Incident,
+    IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence, Snapshot, Timestamp,
 };
 
 /// What was sent, what is pending, and what people asked for.
@@ -79,78 +79,6 @@ struct Case {
     threads: BTreeMap<String, ChannelState>,
 }
 
-/// A message that is about no incident.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Announcement {
-    /// What kind.
-    pub r#type: NoticeType,
-    /// One line.
-    pub title: String,
-    /// When it was decided.
-    pub at: Timestamp,
-    /// The rest, if one line does not say it all.
-    pub document: Option<Document>,
-    /// Only to these channels; `None` for all that want this type.
-    pub only: Option<Vec<String>>,
-    /// Not to this channel.
-    pub except: Option<String>,
-    /// What it begins or ends.
-    pub condition: Option<Condition>,
-}
-
-impl Announcement {
-    /// One line, for every channel that wants this type.
-    pub fn new(r#type: NoticeType, title: String, at: Timestamp) -> Self {
-        let condition = match r#type {
-            NoticeType::Offline => Some(("offline", false)),
-            NoticeType::Online => Some(("offline", true)),
-            NoticeType::Budget => Some(("budget", false)),
-            NoticeType::Store => Some(("store", false)),
-            _ => None,
-        };
-        let condition = condition.map(|(key, over)| Condition {
-            key: key.to_owned(),
-            over,
-        });
-        Self {
-            r#type,
-            title,
-            at,
-            document: None,
-            only: None,
-            except: None,
-            condition,
-        }
-    }
-
-    /// The end of what it begins otherwise.
-    #[must_use]
-    pub fn over(self) -> Self {
-        let condition = self.condition.map(|condition| Condition {
-            over: true,
-            ..condition
-        });
-        Self { condition, ..self }
-    }
-
-    /// A word before something fails, to the channels that want it.
-    pub fn advice(advice: &Advice, channels: Vec<String>, at: Timestamp) -> Self {
-        let data = serde_json::json!({
-            "endpoint": advice.endpoint, "kind": advice.kind, "text": advice.text, "since": advice.since,
-        });
-        let document = Document {
-            blocks: vec![Block::Text(advice.kind.remedy().to_owned())],
-            data,
-        };
-        let said = Self::new(NoticeType::Advice, advice.text.clone(), at);
-        Self {
-            document: Some(document),
-            only: Some(channels),
-            ..said
-        }
-    }
-}
-
 impl NotificationScheduler {
     /// Takes in a change of an incident at `at`; gives the incident with what people said about it.
     pub fn record_change(
@@ -180,21 +108,21 @@ impl NotificationScheduler {
         case.changed_at = changed_at;
         let pending = match change {
             Change::Opened => None,
-            Change::Updated => Some(NoticeType::Updated),
-            Change::Escalated => Some(NoticeType::Escalated),
-            Change::Resolved => Some(NoticeType::Resolved),
+            Change::Updated => Some(NoticeKind::Updated),
+            Change::Escalated => Some(NoticeKind::Escalated),
+            Change::Resolved => Some(NoticeKind::Resolved),
         };
-        if let Some(r#type) = pending {
+        if let Some(kind) = pending {
             case.threads
                 .values_mut()
-                .for_each(|t| t.set_pending(r#type, at));
+                .for_each(|t| t.set_pending(kind, at));
         }
         incident
     }
 
     /// Queues a message about the monitor itself, or a report.
     pub fn announce(&mut self, announcement: Announcement) {
-        if announcement.r#type == NoticeType::Report {
+        if announcement.kind == NoticeKind::Report {
             self.reported_until = Some(announcement.at);
             self.report_tried_at = None;
         }
@@ -277,7 +205,7 @@ impl NotificationScheduler {
         case.incident.acknowledged = Some(word);
         case.threads
             .values_mut()
-            .for_each(|t| t.set_pending(NoticeType::Updated, at));
+            .for_each(|t| t.set_pending(NoticeKind::Updated, at));
         Some(case.incident.clone())
     }
 
@@ -295,36 +223,15 @@ impl NotificationScheduler {
         case.incident.notes.push(note);
         case.threads
             .values_mut()
-            .for_each(|t| t.set_pending(NoticeType::Updated, at));
+            .for_each(|t| t.set_pending(NoticeKind::Updated, at));
         Some(case.incident.clone())
     }
 
     /// Follows a clock that was set by `by_ms`: what waits and what is to be repeated keeps its distance from now. What
     /// people and the calendar said (silences, the periods of reports) stays. Gives the open incidents.
-    pub fn move_along(&mut self, by_ms: i64) -> Vec<Incident> {
-        if let Some(moved) = moved(
-            &*self,
-            by_ms,
-            &[
-                "silences",
-                "reported_until",
-                "report_tried_at",
-                "official",
-                "dead",
-                "refused",
-                "last_confirmed",
-                "drilled_until",
-            ],
-        ) {
-            let announcements = std::mem::take(&mut self.announcements);
-            let waiting_drills = std::mem::take(&mut self.waiting_drills);
-            *self = Self {
-                announcements,
-                waiting_drills,
-                changed: true,
-                ..moved
-            };
-        }
+    pub fn follow_clock(&mut self, by_ms: i64) -> Vec<Incident> {
+        self.shift_clock(by_ms);
+        self.changed = true;
         let open = |case: &&Case| case.incident.state == IncidentState::Open;
         self.cases
             .values()
@@ -371,7 +278,7 @@ impl NotificationScheduler {
             }
             case.threads
                 .values_mut()
-                .for_each(|t| t.set_pending(NoticeType::Resolved, at));
+                .for_each(|t| t.set_pending(NoticeKind::Resolved, at));
             closed.push(case.incident.clone());
         }
         closed
@@ -426,6 +333,47 @@ fn stable_id(parts: &[&str]) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+impl ShiftClock for NotificationScheduler {
+    fn shift_clock(&mut self, by_ms: i64) {
+        // What people and the calendar said stays: silences, the periods of reports, drills and dead letters.
+        let Self {
+            cases,
+            paces,
+            counsels,
+            failing,
+            drills,
+            silences: _,
+            dead: _,
+            refused: _,
+            announced: _,
+            reported_until: _,
+            report_tried_at: _,
+            drilled_until: _,
+            waiting_drills: _,
+            announcements: _,
+            changed: _,
+        } = self;
+        cases.shift_clock(by_ms);
+        paces.shift_clock(by_ms);
+        counsels.shift_clock(by_ms);
+        failing.shift_clock(by_ms);
+        drills.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Case {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            incident,
+            changed_at,
+            threads,
+        } = self;
+        incident.shift_clock(by_ms);
+        changed_at.shift_clock(by_ms);
+        threads.shift_clock(by_ms);
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
 use crate::model::{
-    Attribution, Block, DigestData, DigestIncident, Document, Incident, NoticeType, Status,
-    Timestamp,
+    Attribution, Block, DigestData, DigestIncident, Document, Incident, NoticeKind, ShiftClock,
+    Status, Timestamp,
 };
 
 /// So many messages in a row are sent as they are…
@@ -27,15 +27,15 @@ pub(super) struct RateLimiter {
     room: f64,
     at: Timestamp,
     since: Option<Timestamp>,
-    entries: Vec<Entry>,
+    entries: Vec<DigestEntry>,
 }
 
 /// One incident in a digest, as it was last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Entry {
+struct DigestEntry {
     id: Uuid,
     number: u64,
-    reason: NoticeType,
+    reason: NoticeKind,
     status: Status,
     attribution: Attribution,
     title: String,
@@ -92,10 +92,10 @@ impl RateLimiter {
 
     /// Keeps something for the digest. What is newer of the same incident replaces what is older, but that it began is
     /// still news.
-    pub(super) fn enqueue(&mut self, now: Timestamp, reason: NoticeType, incident: &Incident) {
+    pub(super) fn enqueue(&mut self, now: Timestamp, reason: NoticeKind, incident: &Incident) {
         self.since.get_or_insert(now);
         let end = incident.end().unwrap_or(now);
-        let entry = Entry {
+        let entry = DigestEntry {
             id: incident.id,
             number: incident.number,
             reason,
@@ -108,8 +108,8 @@ impl RateLimiter {
             duration_s: end.since_ms(incident.started_at).max(0) as f64 / 1000.0,
         };
         match self.entries.iter_mut().find(|e| e.id == entry.id) {
-            Some(known) if known.reason == NoticeType::Opened => {
-                *known = Entry {
+            Some(known) if known.reason == NoticeKind::Opened => {
+                *known = DigestEntry {
                     reason: known.reason,
                     ..entry
                 }
@@ -158,7 +158,7 @@ impl RateLimiter {
             ]);
         }
         let data = json!(DigestData {
-            incidents: entries.iter().take(NAMED).map(Entry::data).collect(),
+            incidents: entries.iter().take(NAMED).map(DigestEntry::data).collect(),
             going_on,
             over,
         });
@@ -181,10 +181,10 @@ pub(super) struct Digest {
     pub(super) title: String,
     pub(super) document: Document,
     /// The incident, and what of it, if there is only one: that needs no digest.
-    pub(super) only: Option<(Uuid, NoticeType)>,
+    pub(super) only: Option<(Uuid, NoticeKind)>,
 }
 
-impl Entry {
+impl DigestEntry {
     fn line(&self) -> String {
         let tag = match (self.resolved_at, self.attribution) {
             (Some(_), _) => format!("after {}", Locale::default().duration(self.duration_s)),
@@ -211,5 +211,38 @@ impl Entry {
             resolved_at: self.resolved_at,
             duration_s: self.duration_s,
         }
+    }
+}
+
+impl ShiftClock for RateLimiter {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            at,
+            since,
+            entries,
+            room: _,
+        } = self;
+        at.shift_clock(by_ms);
+        since.shift_clock(by_ms);
+        entries.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for DigestEntry {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            started_at,
+            resolved_at,
+            id: _,
+            number: _,
+            reason: _,
+            status: _,
+            attribution: _,
+            title: _,
+            endpoints: _,
+            duration_s: _,
+        } = self;
+        started_at.shift_clock(by_ms);
+        resolved_at.shift_clock(by_ms);
     }
 }

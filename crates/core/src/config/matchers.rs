@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
-use crate::model::{Attribution, Endpoint, Incident, NoticeType, Provider, Silence};
+use crate::model::{Attribution, Endpoint, Incident, NoticeKind, Provider, Silence};
 
 /// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
 #[derive(Debug, Clone, Copy)]
-pub struct Scope<'a> {
+pub struct EndpointScope<'a> {
     /// These endpoints.
     pub endpoints: &'a [String],
     /// Endpoints of these providers.
@@ -16,7 +16,7 @@ pub struct Scope<'a> {
     pub groups: &'a [String],
 }
 
-impl Scope<'_> {
+impl EndpointScope<'_> {
     /// Whether it is no restriction at all.
     pub fn is_everything(&self) -> bool {
         self.endpoints.is_empty() && self.providers.is_empty() && self.groups.is_empty()
@@ -54,7 +54,7 @@ impl Scope<'_> {
 impl Silence {
     /// Whether it holds for the endpoint of this name. Whether it has ended is for the caller to know.
     pub fn covers(&self, endpoint: &str, config: &Config) -> bool {
-        Scope {
+        EndpointScope {
             endpoints: &self.endpoints,
             providers: &self.providers,
             groups: &self.groups,
@@ -91,14 +91,11 @@ fn kind(channel: &Channel) -> Option<WebhookKind> {
 }
 
 /// Whether a channel with `filters` has this type of notice in its `on`.
-pub fn wants_type(filters: &Filters, r#type: NoticeType) -> bool {
+pub fn wants_type(filters: &Filters, kind: NoticeKind) -> bool {
     matches!(
-        r#type,
-        NoticeType::Test | NoticeType::Digest | NoticeType::Drill
-    ) || filters
-        .on
-        .iter()
-        .any(|reason| reason == r#type.filter_word())
+        kind,
+        NoticeKind::Test | NoticeKind::Digest | NoticeKind::Drill
+    ) || filters.on.iter().any(|reason| reason == kind.filter_word())
 }
 
 /// Whether `incident`, as it is now, concerns a channel with `filters`.
@@ -106,7 +103,7 @@ pub fn concerns(filters: &Filters, incident: &Incident, config: &Config) -> bool
     // A fault of the account or of this machine has no degrees: it is wanted or not.
     let severe =
         incident.attribution != Attribution::Provider || incident.status >= filters.min_status;
-    let scope = Scope {
+    let scope = EndpointScope {
         endpoints: &filters.endpoints,
         providers: &filters.providers,
         groups: &filters.groups,

@@ -43,7 +43,7 @@ pub struct Config {
     /// `[[maintenance]]`
     pub maintenance: Vec<Maintenance>,
     /// `[report]`
-    pub report: Option<Report>,
+    pub report: Option<ReportSettings>,
     /// `[drill]`
     pub drill: Drill,
 }
@@ -277,7 +277,7 @@ pub enum ReportEvery {
 
 /// `[report]`
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct ReportSettings {
     /// How often.
     pub every: ReportEvery,
     /// At which minute of the local day.

@@ -38,17 +38,17 @@ pub enum Syntax {
 impl Syntax {
     /// Of a body with this media type.
     pub fn of(content_type: &str) -> Self {
-        let r#type = content_type
+        let media_type = content_type
             .split(';')
             .next()
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        if r#type.ends_with("json") {
+        if media_type.ends_with("json") {
             Self::Json
-        } else if r#type == "application/x-www-form-urlencoded" {
+        } else if media_type == "application/x-www-form-urlencoded" {
             Self::Form
-        } else if r#type.ends_with("html") || r#type.ends_with("xml") {
+        } else if media_type.ends_with("html") || media_type.ends_with("xml") {
             Self::Markup
         } else {
             Self::Plain

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Episode, Policy};
+use crate::model::ShiftClock;
 
 /// Faults in a row that open, and probes without one that resolve.
 const OPEN_AFTER: u32 = 2;
@@ -119,5 +120,22 @@ impl Account {
             FIRST_LOOK_MS
         };
         tick.min(end + gap.max(retry_after_ms.unwrap_or(0)))
+    }
+}
+
+impl ShiftClock for Account {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            since,
+            until,
+            clear_since,
+            run: _,
+            open: _,
+            clear: _,
+            rate_limited: _,
+        } = self;
+        since.shift_clock(by_ms);
+        until.shift_clock(by_ms);
+        clear_since.shift_clock(by_ms);
     }
 }

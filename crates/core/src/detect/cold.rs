@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
+use crate::model::ShiftClock;
 
 /// Pairs that make a habit, among the last 200 scheduled probes or so; and how few end it.
 const KNOWN_FROM: f64 = 4.0;
@@ -132,5 +133,29 @@ impl ColdStarts {
     fn doubt(&mut self) {
         self.pairs *= DOUBT;
         self.known &= self.pairs >= KNOWN_UNTIL;
+    }
+}
+
+impl ShiftClock for ColdStarts {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            first,
+            pairs: _,
+            known: _,
+        } = self;
+        first.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for First {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            start,
+            end,
+            failed: _,
+            held: _,
+        } = self;
+        start.shift_clock(by_ms);
+        end.shift_clock(by_ms);
     }
 }

@@ -12,6 +12,7 @@ use super::hours::Hours;
 use super::minutes::Minutes;
 use super::patterns::FailingMinutes;
 use super::{Episode, Policy};
+use crate::model::ShiftClock;
 
 /// Before anything was learned: one failure in a hundred, worth this many probes.
 const PRIOR_RATE: f64 = 0.01;
@@ -290,5 +291,37 @@ impl ErrorMeter {
     /// Whether the blip is more than one failure and yet shorter than what is worth an alert.
     fn is_short(&self, policy: &Policy) -> bool {
         self.blip_k >= 2 && self.blip_last - self.blip_since < policy.alert_after_ms
+    }
+}
+
+impl ShiftClock for ErrorMeter {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            blip_since,
+            blip_last,
+            until,
+            since,
+            last_failed,
+            s: _,
+            k: _,
+            n: _,
+            blip_k: _,
+            blip_s: _,
+            blip_mixed: _,
+            blip_good: _,
+            took: _,
+            pending: _,
+            learned: _,
+            minutes: _,
+            hours: _,
+            failed: _,
+            confirmed: _,
+            run: _,
+        } = self;
+        blip_since.shift_clock(by_ms);
+        blip_last.shift_clock(by_ms);
+        until.shift_clock(by_ms);
+        since.shift_clock(by_ms);
+        last_failed.shift_clock(by_ms);
     }
 }

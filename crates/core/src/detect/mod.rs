@@ -45,7 +45,7 @@ use self::events::{Episode, EventSink, NoteFigures};
 use self::recheck::RecheckState;
 use self::recovery::Alert;
 use self::slowness::{Slowness, worst};
-use crate::model::{DetectionPolicy, Sensitivity, Timestamp, UsualHours};
+use crate::model::{DetectionPolicy, Sensitivity, ShiftClock, Timestamp, UsualHours};
 
 /// How long is learned before anything is called slow: 12 to 50 probes.
 const WARM_MS: i64 = 10_800_000;
@@ -928,5 +928,62 @@ impl EndpointState {
             new_normal: false,
             first_token_ms: reading.map(|r| r.first_token_ms),
         }
+    }
+}
+
+impl ShiftClock for Detector {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            endpoints,
+            domains,
+            offline: _,
+        } = self;
+        endpoints.shift_clock(by_ms);
+        domains.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Domain {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            open: _,
+            escalated: _,
+            down: _,
+            brief,
+        } = self;
+        brief.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for EndpointState {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            cold,
+            errors,
+            slow,
+            looking,
+            alert,
+            account,
+            tick,
+            first_open,
+            seen,
+            closed,
+            day: _,
+            held: _,
+            rush: _,
+            usual_hours: _,
+            minutes: _,
+            flaps: _,
+        } = self;
+        cold.shift_clock(by_ms);
+        errors.shift_clock(by_ms);
+        slow.shift_clock(by_ms);
+        looking.shift_clock(by_ms);
+        alert.shift_clock(by_ms);
+        account.shift_clock(by_ms);
+        tick.shift_clock(by_ms);
+        first_open.shift_clock(by_ms);
+        seen.shift_clock(by_ms);
+        closed.shift_clock(by_ms);
     }
 }

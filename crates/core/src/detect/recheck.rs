@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, EndpointState, FailureReason, Observation, Policy, ProbeResult, Verdict};
-use crate::model::Timestamp;
+use crate::model::{ShiftClock, Timestamp};
 
 /// After the first failure.
 pub(super) const FIRST_LOOK_MS: i64 = 5_000;
@@ -227,5 +227,20 @@ impl EndpointState {
             }
         }
         tick
+    }
+}
+
+impl ShiftClock for RecheckState {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            next_start,
+            tokens_at,
+            suspicious: _,
+            goods: _,
+            needed: _,
+            tokens: _,
+        } = self;
+        next_start.shift_clock(by_ms);
+        tokens_at.shift_clock(by_ms);
     }
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorMeter;
-use super::slowness::Step;
+use super::slowness::LatencyStep;
 use super::{AlertKind, DAY_MS, EndpointState, LatencyReading, Policy};
+use crate::model::ShiftClock;
 
 /// An alert that comes back within this is the same trouble.
 pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
@@ -109,7 +110,7 @@ impl EndpointState {
         policy: &Policy,
         (start, end): (i64, i64),
         failed: bool,
-        step: Option<Step>,
+        step: Option<LatencyStep>,
         reading: Option<LatencyReading>,
     ) -> Option<(AlertKind, bool)> {
         let background = self.errors.background();
@@ -189,5 +190,27 @@ impl EndpointState {
             }
             _ => {}
         }
+    }
+}
+
+impl ShiftClock for Alert {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            last_bad,
+            opened,
+            good_since,
+            why: _,
+            was_slow: _,
+            bad: _,
+            probes: _,
+            share: _,
+            r: _,
+            good_run: _,
+            hold_ms: _,
+            grouped: _,
+        } = self;
+        last_bad.shift_clock(by_ms);
+        opened.shift_clock(by_ms);
+        good_since.shift_clock(by_ms);
     }
 }

@@ -18,7 +18,7 @@ pub struct Reader<'a> {
     /// Its absolute limits.
     pub limits: &'a SlowLimits,
     /// Whether connectivity checks can detect that the monitor's own network is down.
-    pub controls: bool,
+    pub has_connectivity_checks: bool,
 }
 
 impl Reader<'_> {
@@ -38,7 +38,9 @@ impl Reader<'_> {
                     beyond_limits: self.limits.exceeded_by(sample),
                 }))
             }
-            (Some(fault), Some(Attribution::Local)) if fault.is_network() && self.controls => {
+            (Some(fault), Some(Attribution::Local))
+                if fault.is_network() && self.has_connectivity_checks =>
+            {
                 ProbeResult::Offline
             }
             (Some(fault), Some(Attribution::Account | Attribution::Local)) => {

@@ -15,7 +15,7 @@ use super::hours::Hours;
 use super::patterns::Rush;
 use super::verdict::Typical;
 use super::{Episode, LatencyReading, Policy};
-use crate::model::UsualHours;
+use crate::model::{ShiftClock, UsualHours};
 
 /// How fast the level forgets.
 const HALF_LIFE_DAYS: f64 = 3.0;
@@ -65,7 +65,7 @@ const HOUR_CLIP: (f64, f64) = (-1.2, 2.0);
 
 /// How one good probe compares with the learned level.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
+pub(super) struct LatencyStep {
     /// The clipped distance, in standard deviations.
     pub(super) z: f64,
     /// The distance at which the meter stands still.
@@ -73,7 +73,7 @@ pub(super) struct Step {
 }
 
 /// One step for each measure.
-pub(super) type Steps = [Option<Step>; MEASURES];
+pub(super) type Steps = [Option<LatencyStep>; MEASURES];
 const MEASURES: usize = 3;
 type Values = [Option<f64>; MEASURES];
 
@@ -238,7 +238,7 @@ impl Slowness {
         if reading.beyond_limits == Some(true) {
             // The user's own limit needs no comparison: it counts in full, whatever was learned.
             let neutral = steps[0].map_or(policy.neutral / EXPECTED_SIGMA, |s| s.neutral);
-            steps[0] = Some(Step {
+            steps[0] = Some(LatencyStep {
                 z: neutral + CLIP_UP,
                 neutral,
             });
@@ -247,10 +247,10 @@ impl Slowness {
             if let Some(expected) = policy.expected_first_token_ms {
                 let z = (floor(reading.first_token_ms) / floor(expected)).ln() / EXPECTED_SIGMA;
                 let beyond = z * EXPECTED_SIGMA - policy.neutral / NEUTRAL;
-                steps[0] = Some(Step::clipped(z, neutral, beyond));
+                steps[0] = Some(LatencyStep::clipped(z, neutral, beyond));
             } else if reading.beyond_limits.is_some() {
                 // Within the limits, and nothing else is known: an ordinary probe.
-                steps[0] = Some(Step { z: 0.0, neutral });
+                steps[0] = Some(LatencyStep { z: 0.0, neutral });
             }
         }
         steps
@@ -413,7 +413,7 @@ impl Slowness {
 }
 
 /// The worst of the steps: the one that is the furthest beyond the point where its meter stands still.
-pub(super) fn worst(steps: Steps) -> Option<Step> {
+pub(super) fn worst(steps: Steps) -> Option<LatencyStep> {
     steps
         .into_iter()
         .flatten()
@@ -431,7 +431,7 @@ fn measures(reading: &LatencyReading) -> Values {
     ]
 }
 
-impl Step {
+impl LatencyStep {
     /// `beyond`: how much slower than slow it was, as a logarithm.
     fn clipped(z: f64, neutral: f64, beyond: f64) -> Self {
         let most = LEAST_STEP + STEP_SLOPE * (beyond - STEP_BEYOND);
@@ -454,7 +454,7 @@ impl SlowMeter {
         })
     }
 
-    fn compare(&mut self, policy: &Policy, usual: f64, value: f64) -> Option<Step> {
+    fn compare(&mut self, policy: &Policy, usual: f64, value: f64) -> Option<LatencyStep> {
         if self.stale >= STALE && self.learned >= 10 {
             self.median = self.level.quantile(0.5);
             self.sigma = (self.level.quantile(0.84) / self.median)
@@ -473,10 +473,10 @@ impl SlowMeter {
             .max(NOISE)
             .max(WANDER * wander / self.sigma);
         let beyond = z * self.sigma - policy.neutral / NEUTRAL;
-        Some(Step::clipped(z, neutral, beyond))
+        Some(LatencyStep::clipped(z, neutral, beyond))
     }
 
-    fn observe(&mut self, start: i64, end: i64, step: Step, evidence: f64) -> bool {
+    fn observe(&mut self, start: i64, end: i64, step: LatencyStep, evidence: f64) -> bool {
         let x = step.z - step.neutral;
         let lagging = x > 0.0;
         if lagging {
@@ -590,4 +590,51 @@ impl Wander {
 /// A latency of nothing has no logarithm.
 fn floor(ms: f64) -> f64 {
     ms.max(1.0)
+}
+
+impl ShiftClock for Slowness {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self { meters, hours: _ } = self;
+        meters.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Wander {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            last_at,
+            last: _,
+            sum: _,
+            weight: _,
+            pending: _,
+        } = self;
+        last_at.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for SlowMeter {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            wander,
+            recent_at,
+            since,
+            last_slow,
+            l: _,
+            k: _,
+            n: _,
+            peak: _,
+            level: _,
+            learned: _,
+            stale: _,
+            median: _,
+            sigma: _,
+            recent: _,
+            incident: _,
+            incident_n: _,
+        } = self;
+        wander.shift_clock(by_ms);
+        recent_at.shift_clock(by_ms);
+        since.shift_clock(by_ms);
+        last_slow.shift_clock(by_ms);
+    }
 }

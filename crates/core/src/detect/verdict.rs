@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Timestamp;
+use crate::model::{ShiftClock, Timestamp};
 
 /// What follows from one observation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -198,4 +198,28 @@ pub struct Typical {
     pub first_token_ms: Option<f64>,
     /// The learned median of the total, in milliseconds, once enough was learned.
     pub total_ms: Option<f64>,
+}
+
+impl ShiftClock for DetectorEvent {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            at,
+            started_at,
+            ended_at,
+            endpoint: _,
+            event: _,
+            cause: _,
+            k: _,
+            n: _,
+            typical_failure_rate: _,
+            typical_first_token_ms: _,
+            first_token_ms: _,
+            shared: _,
+            was_slow: _,
+            new_normal: _,
+        } = self;
+        at.shift_clock(by_ms);
+        started_at.shift_clock(by_ms);
+        ended_at.shift_clock(by_ms);
+    }
 }

@@ -28,8 +28,8 @@ const OTHER_LIMITS: &[&str] = &[
     reason = "facts that have nothing to do with each other"
 )]
 pub struct Context {
-    /// What the controls said, if they were asked.
-    pub controls: Option<ConnectivityCheckResult>,
+    /// What the connectivity checks found, if they were asked.
+    pub connectivity: Option<ConnectivityCheckResult>,
     /// Whether a provider of another failure domain has answered since this endpoint began to fail.
     pub others_answer: bool,
     /// Whether the proxy said that it cannot reach the target, and a provider of another failure domain has answered
@@ -46,7 +46,7 @@ pub struct Context {
 /// Whose fault is `fault` in this context?
 ///
 /// - A failure below HTTP while no control answers either is this machine's, unless another provider answers meanwhile:
-///   then it is the controls that cannot be reached from here.
+///   then it is the checks that cannot be reached from here.
 /// - A break or a timeout while this machine's network is down is this machine's fault.
 /// - Packets or queries that are lost on the way to unrelated providers alike, now and then, are lost near this machine.
 /// - A DNS failure is local until an unrelated name has resolved after it: then the provider's zone is broken.
@@ -58,7 +58,7 @@ pub fn attribute(fault: Fault, context: Context) -> Attribution {
     if context.is_lossy && fault.is_loss() {
         return Attribution::Local;
     }
-    match context.controls {
+    match context.connectivity {
         Some(ConnectivityCheckResult { any: false, .. }) if fault.is_transport() => {
             if context.others_answer && by_default != Attribution::Local {
                 by_default
@@ -139,7 +139,7 @@ mod tests {
 
     fn asked(any: bool) -> Context {
         Context {
-            controls: Some(ConnectivityCheckResult {
+            connectivity: Some(ConnectivityCheckResult {
                 any,
                 by_name: false,
             }),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_is_the_providers_unless_nothing_else_answers() {
+    fn refused_connection_is_a_provider_fault_unless_offline() {
         assert_eq!(
             attribute(Fault::TcpTimeout, Context::default()),
             Attribution::Provider
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(
             attribute(Fault::TcpTimeout, firewalled),
             Attribution::Provider,
-            "only the controls are kept away"
+            "only the connectivity checks are blocked"
         );
     }
 
@@ -200,7 +200,7 @@ mod tests {
             ((true, true), Attribution::Provider),
         ] {
             let asked = Context {
-                controls: Some(ConnectivityCheckResult {
+                connectivity: Some(ConnectivityCheckResult {
                     any: reach.0,
                     by_name: reach.1,
                 }),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_does_not_reach_while_it_reaches_others_is_theirs() {
+    fn target_a_proxy_cannot_reach_is_a_provider_fault() {
         let reaches = Context {
             proxy_reaches_others: true,
             ..Context::default()

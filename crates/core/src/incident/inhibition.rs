@@ -6,7 +6,9 @@ use uuid::Uuid;
 
 use super::{Change, Environment, IncidentTracker, OUTAGE_SHARE, Open, tally_of};
 use crate::detect::DetectorEvent;
-use crate::model::{Attribution, Endpoint, IncidentKind, Outcome, Sample, Status, Timestamp};
+use crate::model::{
+    Attribution, Endpoint, IncidentKind, Outcome, Sample, ShiftClock, Status, Timestamp,
+};
 
 /// An endpoint whose trouble another incident explains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,4 +173,16 @@ fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool
     open.incident.attribution == Attribution::Provider
         && !open.bad.contains(&endpoint.name)
         && open.bad.iter().any(is_meant)
+}
+
+impl ShiftClock for Explained {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            note,
+            alone_since,
+            by: _,
+        } = self;
+        note.shift_clock(by_ms);
+        alone_since.shift_clock(by_ms);
+    }
 }

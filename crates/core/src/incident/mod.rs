@@ -23,8 +23,8 @@ pub use self::reattribution::REFUSALS_OF_ITS_OWN;
 use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
     Attribution, Cause, Confirmation, Endpoint, Evidence, EvidenceSample, Fault, Incident,
-    IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample, Status,
-    Timestamp, TypicalAndNow,
+    IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample, ShiftClock,
+    Status, Timestamp, TypicalAndNow,
 };
 
 /// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
@@ -737,5 +737,46 @@ fn tally_of(note: &DetectorEvent, around: &impl Environment) -> ProbeCounts {
         bad: note.k,
         good_run: 0,
         faults: around.faults(&note.endpoint, note.started_at),
+    }
+}
+
+impl ShiftClock for IncidentTracker {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            open,
+            awaiting_vendor,
+            explained,
+            last_number: _,
+            withdrawn: _,
+        } = self;
+        open.shift_clock(by_ms);
+        awaiting_vendor.shift_clock(by_ms);
+        explained.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Open {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            incident,
+            good_since,
+            recovered_at,
+            refused_since,
+            reattribution,
+            kind: _,
+            bad: _,
+            joined: _,
+            tallies: _,
+            confirmation: _,
+            unconfirmed: _,
+            refused_alone: _,
+            replaced_by: _,
+            run: _,
+        } = self;
+        incident.shift_clock(by_ms);
+        good_since.shift_clock(by_ms);
+        recovered_at.shift_clock(by_ms);
+        refused_since.shift_clock(by_ms);
+        reattribution.shift_clock(by_ms);
     }
 }

@@ -159,7 +159,7 @@ pub fn markdown(blocks: &[Block]) -> String {
 
 #[derive(Template)]
 #[template(path = "document/page.html")]
-struct Page<'a> {
+struct HtmlPage<'a> {
     title: &'a str,
     blocks: &'a [Block],
     figures: &'a str,
@@ -176,7 +176,7 @@ pub const GREY: &str = "#666666";
 /// A page of HTML that loads nothing from elsewhere, for light and dark screens. `figures` is HTML.
 pub fn page(title: &str, blocks: &[Block], figures: &str, locale: &Locale) -> String {
     // Writing to a string cannot fail.
-    Page {
+    HtmlPage {
         title,
         blocks,
         figures,

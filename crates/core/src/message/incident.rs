@@ -2,6 +2,7 @@
 
 use super::fault::{local_cause, remedy};
 use super::place;
+use super::place::MAX_NAMES;
 use super::values::Locale;
 use crate::model::{
     Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
@@ -9,8 +10,6 @@ use crate::model::{
 };
 use crate::text;
 
-/// The most names in one sentence: all of a vendor's usual dozen, but there may be hundreds.
-pub const MAX_NAMES: usize = 12;
 /// The most faults in one sentence.
 const MAX_FAULTS: usize = 3;
 /// A measure that is so many times its typical value is given with the factor.

@@ -2,6 +2,7 @@
 
 pub mod document;
 pub mod fault;
+pub mod headline;
 pub mod incident;
 pub mod monitor_notice;
 pub mod place;

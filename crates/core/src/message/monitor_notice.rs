@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::values::Locale;
-use crate::alerting::Announcement;
+use crate::model::Announcement;
 use crate::model::{
-    Block, Document, DrillMessage, Fault, NoticeType, Provider, Timestamp, VendorIncident,
+    Block, Document, DrillMessage, Fault, NoticeKind, Provider, Timestamp, VendorIncident,
 };
 use crate::text;
 
@@ -236,7 +236,7 @@ pub fn drill_unconfirmed(
             data,
         }),
         only: Some(only),
-        ..Announcement::new(NoticeType::Delivery, title, at)
+        ..Announcement::new(NoticeKind::Delivery, title, at)
     }
 }
 
@@ -260,7 +260,7 @@ pub fn offline(
     let title = title(&MonitorNotice::Offline, location, locale);
     Announcement {
         document,
-        ..Announcement::new(NoticeType::Offline, title, at)
+        ..Announcement::new(NoticeKind::Offline, title, at)
     }
 }
 
@@ -297,14 +297,14 @@ pub fn online(
     };
     Announcement {
         document: Some(document),
-        ..Announcement::new(NoticeType::Online, title(&notice, location, locale), at)
+        ..Announcement::new(NoticeKind::Online, title(&notice, location, locale), at)
     }
 }
 
 /// The day's probing budget is used up.
 pub fn budget_exhausted(location: &str, at: Timestamp, locale: &Locale) -> Announcement {
     let title = title(&MonitorNotice::BudgetExhausted, location, locale);
-    Announcement::new(NoticeType::Budget, title, at)
+    Announcement::new(NoticeKind::Budget, title, at)
 }
 
 /// A new day has a new budget; only the channels in `only` need to know.
@@ -317,7 +317,7 @@ pub fn budget_reset(
     let title = title(&MonitorNotice::BudgetReset, location, locale);
     Announcement {
         only: Some(only),
-        ..Announcement::new(NoticeType::Budget, title, at).over()
+        ..Announcement::new(NoticeKind::Budget, title, at).over()
     }
 }
 
@@ -329,7 +329,7 @@ pub fn database_failing(
     locale: &Locale,
 ) -> Announcement {
     let title = title(&MonitorNotice::DatabaseFailing { error }, location, locale);
-    Announcement::new(NoticeType::Store, title, at)
+    Announcement::new(NoticeKind::Store, title, at)
 }
 
 /// The database is written again, after `after_s` seconds.
@@ -341,7 +341,7 @@ pub fn database_recovered(
 ) -> Announcement {
     let notice = MonitorNotice::DatabaseRecovered { after_s };
     let title = title(&notice, location, locale);
-    Announcement::new(NoticeType::Store, title, at).over()
+    Announcement::new(NoticeKind::Store, title, at).over()
 }
 
 /// An incident on the status page of `vendor` began or has ended; only the channels in `only` asked for it.
@@ -362,7 +362,7 @@ pub fn vendor(
     Announcement {
         document: Some(vendor_document(provider, vendor, published, began, locale)),
         only: Some(only),
-        ..Announcement::new(NoticeType::Official, title(&notice, "", locale), at)
+        ..Announcement::new(NoticeKind::Official, title(&notice, "", locale), at)
     }
 }
 

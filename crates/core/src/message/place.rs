@@ -3,6 +3,9 @@
 use super::values::Locale;
 use crate::model::{Incident, Scope, Status};
 
+/// The most names in one sentence: all of a vendor's usual dozen, but there may be hundreds.
+pub const MAX_NAMES: usize = 12;
+
 /// What a message begins with that a daemon sends by its own verdict.
 const ALONE: &str = "Alone: ";
 
@@ -38,7 +41,7 @@ pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
     if seen.is_empty() || (incident.locations.len() == 1 && reached.is_empty()) {
         return None;
     }
-    let from = locale.list_at_most(&seen, super::incident::MAX_NAMES);
+    let from = locale.list_at_most(&seen, MAX_NAMES);
     let only = if incident.scope == Scope::Location {
         " only"
     } else {
@@ -57,7 +60,7 @@ pub fn sentence(incident: &Incident, locale: &Locale) -> Option<String> {
     } else {
         "reach"
     };
-    let others = locale.list_at_most(reached, super::incident::MAX_NAMES);
+    let others = locale.list_at_most(reached, MAX_NAMES);
     let it = if incident.endpoints.len() == 1 {
         "it"
     } else {

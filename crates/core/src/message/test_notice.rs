@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::alerting::Announcement;
 use crate::message;
 use crate::message::monitor_notice::MonitorNotice;
 use crate::message::values::Locale;
 use crate::model::AdviceKind;
+use crate::model::Announcement;
 use crate::model::{
     Alternative, Attribution, Block, Cause, Condition, Document, Elsewhere, Evidence,
-    EvidenceSample, Fault, Incident, IncidentFacts, IncidentState, Measure, Notice, NoticeType,
+    EvidenceSample, Fault, Incident, IncidentFacts, IncidentState, Measure, Notice, NoticeKind,
     Official, Provider, Sparkline, Status, Timestamp, TypicalAndNow,
 };
 
@@ -23,7 +23,7 @@ const MARK: &str = "TEST: ";
 
 /// A notice of `type` as it would be at `now`, about an outage that never was.
 pub fn specimen(
-    r#type: NoticeType,
+    kind: NoticeKind,
     id: Uuid,
     location: &str,
     public_url: Option<&str>,
@@ -36,42 +36,42 @@ pub fn specimen(
             message::monitor_notice::title(notice, location, &locale)
         )
     };
-    let title = match r#type {
-        NoticeType::Offline => title(&MonitorNotice::Offline),
-        NoticeType::Online => title(&MonitorNotice::Online {
+    let title = match kind {
+        NoticeKind::Offline => title(&MonitorNotice::Offline),
+        NoticeKind::Online => title(&MonitorNotice::Online {
             after_s: 372.0,
             missed_probes: 12,
         }),
-        NoticeType::Budget => title(&MonitorNotice::BudgetExhausted),
-        NoticeType::Store => title(&MonitorNotice::DatabaseFailing {
+        NoticeKind::Budget => title(&MonitorNotice::BudgetExhausted),
+        NoticeKind::Store => title(&MonitorNotice::DatabaseFailing {
             error: "the disk is full",
         }),
-        NoticeType::Delivery => title(&MonitorNotice::ChannelFailing {
+        NoticeKind::Delivery => title(&MonitorNotice::ChannelFailing {
             channel: "slack",
             error: Some("HTTP 500"),
         }),
-        NoticeType::Digest => title(&MonitorNotice::Digest { open: 2, ended: 0 }),
-        NoticeType::Official => title(&MonitorNotice::VendorIncident {
+        NoticeKind::Digest => title(&MonitorNotice::Digest { open: 2, ended: 0 }),
+        NoticeKind::Official => title(&MonitorNotice::VendorIncident {
             vendor: "OpenAI",
             name: "Elevated errors",
             ended: false,
         }),
-        NoticeType::Advice => format!(
+        NoticeKind::Advice => format!(
             "{MARK}openai-chat: the model gpt-4o will be shut down in 13 days, on 2026-12-06"
         ),
-        NoticeType::Report => format!(
+        NoticeKind::Report => format!(
             "{MARK}{location} 2026-11-16 to 2026-11-23: lowest availability 99.93%, 1 incident"
         ),
         _ => format!("test notification from {location}"),
     };
-    let incident = r#type.is_about_incident().then(|| incident(r#type, now));
+    let incident = kind.is_about_incident().then(|| incident(kind, now));
     let url = public_url.map(|url| match &incident {
         Some(incident) => format!("{url}/incidents/{}", incident.number),
         None => url.to_owned(),
     });
     Notice {
         id,
-        r#type,
+        kind,
         decided_at: now,
         location: location.to_owned(),
         subject: if incident.is_some() {
@@ -102,7 +102,7 @@ pub fn specimen(
             minutes: format!(
                 "{}~~x{}",
                 ".".repeat(44),
-                if r#type == NoticeType::Resolved {
+                if kind == NoticeKind::Resolved {
                     "xxxxxxxxxx..."
                 } else {
                     "xxxxxxxxxxxxx"
@@ -112,9 +112,9 @@ pub fn specimen(
         test: true,
         instead_of: None,
         failover: None,
-        document: document(r#type),
-        condition: match r#type {
-            NoticeType::Delivery => Some(Condition {
+        document: document(kind),
+        condition: match kind {
+            NoticeKind::Delivery => Some(Condition {
                 key: "delivery/slack".to_owned(),
                 over: false,
             }),
@@ -124,23 +124,23 @@ pub fn specimen(
     }
 }
 
-fn document(r#type: NoticeType) -> Option<Document> {
+fn document(kind: NoticeKind) -> Option<Document> {
     let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    let blocks = match r#type {
-        NoticeType::Digest => vec![
+    let blocks = match kind {
+        NoticeKind::Digest => vec![
             Block::Heading("Open (2)".to_owned()),
             Block::List(words(&[
                 "#42 outage: OpenAI: 9 of the last 10 probes failed (http.5xx) [openai-chat]",
                 "#43 degradation: Anthropic: 6 of the last 10 probes were slow [anthropic-chat]",
             ])),
         ],
-        NoticeType::Official => vec![Block::Text(
+        NoticeKind::Official => vec![Block::Text(
             "OpenAI has published this on its status page. This is for information only: our probes are \
              unaffected and no incident is open."
                 .to_owned(),
         )],
-        NoticeType::Advice => vec![Block::Text(AdviceKind::ModelRetires.remedy().to_owned())],
-        NoticeType::Report => vec![
+        NoticeKind::Advice => vec![Block::Text(AdviceKind::ModelRetires.remedy().to_owned())],
+        NoticeKind::Report => vec![
             Block::Text("From 2026-11-16 08:00:00 UTC to 2026-11-23 08:00:00 UTC; 20,160 probes from fra1.".to_owned()),
             Block::Heading("Availability".to_owned()),
             Block::Table {
@@ -166,7 +166,7 @@ fn document(r#type: NoticeType) -> Option<Document> {
         _ => return None,
     };
     let mut data = serde_json::json!({"test": true});
-    if r#type == NoticeType::Digest {
+    if kind == NoticeKind::Digest {
         data["incidents"] = serde_json::json!([
             {"number": 42, "status": "outage", "attribution": "provider", "endpoints": ["openai-chat"], "resolved_at": null},
             {"number": 43, "status": "degraded", "attribution": "provider", "endpoints": ["anthropic-chat"], "resolved_at": null},
@@ -175,9 +175,9 @@ fn document(r#type: NoticeType) -> Option<Document> {
     Some(Document { blocks, data })
 }
 
-fn incident(r#type: NoticeType, now: Timestamp) -> Incident {
+fn incident(kind: NoticeKind, now: Timestamp) -> Incident {
     let ago = |minutes: i64| Timestamp(now.0 - minutes * 60_000);
-    let over = r#type == NoticeType::Resolved;
+    let over = kind == NoticeKind::Resolved;
     let resolved_at = over.then(|| ago(3));
     let mut incident = Incident {
         id: INCIDENT,

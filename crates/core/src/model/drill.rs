@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Timestamp;
+use super::{ShiftClock, Timestamp};
 
 /// The message of a drill to one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,5 +55,31 @@ impl Drills {
         self.messages
             .iter()
             .find(|m| m.notification == notification)
+    }
+}
+
+impl ShiftClock for Drills {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            messages,
+            last_confirmed: _,
+        } = self;
+        messages.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for DrillMessage {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            sent_at,
+            confirmed_at,
+            drill: _,
+            notification: _,
+            channel: _,
+            by: _,
+            reported: _,
+        } = self;
+        sent_at.shift_clock(by_ms);
+        confirmed_at.shift_clock(by_ms);
     }
 }

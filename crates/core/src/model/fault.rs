@@ -145,7 +145,7 @@ faults! {
 
 impl Fault {
     /// Whether the failure lies below HTTP, where the monitor's own network could be the cause: only then are the
-    /// controls asked.
+    /// connectivity checks asked.
     pub fn is_transport(self) -> bool {
         matches!(
             self,

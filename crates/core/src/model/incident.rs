@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Attribution, Fault, Official, Outcome, Provider, Sample, Timestamp};
+use super::{Attribution, Fault, Official, Outcome, Provider, Sample, ShiftClock, Timestamp};
 
 /// The status of an endpoint or a provider.
 #[derive(
@@ -607,4 +607,139 @@ pub struct Alternative {
     pub first_token_ms_p50: Option<f64>,
     /// Share of good probes in the last 24 hours, 0 to 1.
     pub availability_24h: Option<f64>,
+}
+
+impl ShiftClock for Incident {
+    fn shift_clock(&mut self, by_ms: i64) {
+        // What the vendor published stays: its times are the calendar's.
+        let Self {
+            started_at,
+            opened_at,
+            ended_at,
+            resolved_at,
+            acknowledged,
+            notes,
+            evidence,
+            locations,
+            facts,
+            id: _,
+            number: _,
+            state: _,
+            status: _,
+            attribution: _,
+            attribution_reason: _,
+            cause: _,
+            measure: _,
+            title: _,
+            provider: _,
+            endpoints: _,
+            recovered: _,
+            duration_s: _,
+            explanation: _,
+            explains: _,
+            explained_by: _,
+            new_normal: _,
+            removed: _,
+            official: _,
+            scope: _,
+            reached_from: _,
+            alone: _,
+        } = self;
+        started_at.shift_clock(by_ms);
+        opened_at.shift_clock(by_ms);
+        ended_at.shift_clock(by_ms);
+        resolved_at.shift_clock(by_ms);
+        acknowledged.shift_clock(by_ms);
+        notes.shift_clock(by_ms);
+        evidence.shift_clock(by_ms);
+        locations.shift_clock(by_ms);
+        facts.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for IncidentLocation {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            since,
+            location: _,
+            state: _,
+        } = self;
+        since.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for IncidentFacts {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            reattribution,
+            vendor: _,
+            models: _,
+            only: _,
+            unaffected: _,
+            unaffected_models: _,
+            other_vendors: _,
+            answers_elsewhere: _,
+            shares_one_key: _,
+            worked_before: _,
+            confirmation: _,
+            replaced_by: _,
+        } = self;
+        reattribution.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Reattribution {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self { at, recovered: _ } = self;
+        at.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Acknowledgement {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self { at, by: _, note: _ } = self;
+        at.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Note {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self { at, by: _, text: _ } = self;
+        at.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for Evidence {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            samples,
+            probes: _,
+            failed: _,
+            typical_failure_rate: _,
+            first_token_ms: _,
+            total_ms: _,
+            tokens_per_second: _,
+            faults: _,
+            worst_first_token_ms: _,
+            worst_total_ms: _,
+            request_ids: _,
+        } = self;
+        samples.shift_clock(by_ms);
+    }
+}
+
+impl ShiftClock for EvidenceSample {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            started_at,
+            endpoint: _,
+            fault: _,
+            http_status: _,
+            first_token_ms: _,
+            request_id: _,
+            error: _,
+            answer: _,
+        } = self;
+        started_at.shift_clock(by_ms);
+    }
 }

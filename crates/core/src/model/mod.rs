@@ -4,6 +4,7 @@
 //! names are part of the contract.
 
 mod advice;
+mod announcement;
 mod cloud;
 mod drill;
 mod endpoint;
@@ -20,6 +21,7 @@ mod usual_hours;
 mod vendor_status;
 
 pub use advice::{Advice, AdviceKind};
+pub use announcement::Announcement;
 pub use cloud::{Aws, AwsKeys, AwsSource, Google, GoogleSource};
 pub use drill::{DrillMessage, Drills};
 pub use endpoint::{
@@ -35,7 +37,7 @@ pub use incident::{
 pub use language::Language;
 pub use notification::{
     Block, ChannelStats, Condition, DigestData, DigestIncident, Document, Extent, FailoverOutcome,
-    Notice, NoticeType, Outgoing, Sparkline,
+    Notice, NoticeKind, Outgoing, Sparkline,
 };
 pub use sample::{ConnectivityCheckResult, Outcome, Sample, Trigger, Warning, canonical_order};
 pub use secret::Secret;
@@ -43,6 +45,6 @@ pub use silence::Silence;
 pub use snapshot::{
     AlertState, AlertView, EndpointView, LocationView, MaintenanceView, Snapshot, VendorView,
 };
-pub use time::{Timestamp, is_plausible, moved};
+pub use time::{ShiftClock, Timestamp, is_plausible};
 pub use usual_hours::UsualHours;
 pub use vendor_status::{Official, VendorIncident, VendorPage};

@@ -8,7 +8,7 @@ use super::{Alternative, Attribution, Cause, Incident, Status, Timestamp};
 
 /// The kind of a notification; its name is the `type` of the generic webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum NoticeType {
+pub enum NoticeKind {
     /// An incident began.
     #[serde(rename = "incident.opened")]
     Opened,
@@ -59,7 +59,7 @@ pub enum NoticeType {
     Drill,
 }
 
-impl NoticeType {
+impl NoticeKind {
     /// The stable name, for instance `incident.opened`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -146,7 +146,8 @@ pub struct Notice {
     /// The same on every attempt; the receiver can recognize a repeat by it.
     pub id: Uuid,
     /// What kind.
-    pub r#type: NoticeType,
+    #[serde(rename = "type")]
+    pub kind: NoticeKind,
     /// When it was decided.
     pub decided_at: Timestamp,
     /// Where the daemon probes from.

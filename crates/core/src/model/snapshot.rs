@@ -9,14 +9,9 @@ use super::{
     Advice, Alternative, Api, Attribution, ChannelStats, Drills, Fault, Incident, Outcome,
     Provider, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
 };
-use crate::message::severity::Severity;
-use crate::message::values::Locale;
-use crate::text;
 
 /// How many sparklines a notice shows at most: a mail stays small.
 const STRIPS: usize = 4;
-/// So many endpoints are named in the headline.
-const NAMED: usize = 3;
 /// From so many failed probes on an endpoint is named as failing as well.
 const CONVINCING: u32 = 2;
 /// How many alternatives a notice names: an on-call engineer needs a few good ones.
@@ -199,37 +194,6 @@ pub struct AlertView {
     pub is_slow: bool,
 }
 
-impl EndpointView {
-    /// What is being checked while the alert is pending: `4 of the last 4 probes failed`.
-    pub fn pending(&self, locale: &Locale) -> Option<String> {
-        let AlertView {
-            state,
-            failed,
-            probes,
-            is_slow,
-            ..
-        } = self.alert;
-        (state == AlertState::Pending).then(|| {
-            let (failed, all) = (locale.number(failed), locale.number(probes));
-            if is_slow {
-                text!(
-                    locale,
-                    probes => "{failed} of the last {all} probe was slow",
-                    "{failed} of the last {all} probes were slow";
-                    failed, all
-                )
-            } else {
-                text!(
-                    locale,
-                    probes => "{failed} of the last {all} probe failed",
-                    "{failed} of the last {all} probes failed";
-                    failed, all
-                )
-            }
-        })
-    }
-}
-
 /// An endpoint as one location sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LocationView {
@@ -282,55 +246,6 @@ impl Snapshot {
         in_service
             .or_else(|| all().next())
             .unwrap_or(Status::Unknown)
-    }
-
-    /// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
-    pub fn headline(&self, now: Timestamp) -> String {
-        let locale = Locale::default();
-        let n = self.endpoints.len() as u64;
-        let mut line = locale.count(n, "endpoint", "endpoints");
-        if self.endpoints.is_empty() {
-            line = "no endpoint is configured".to_owned();
-        } else if let Some(since) = self.offline_since {
-            line += &format!(", offline since {}", locale.time(since));
-        } else if self.incidents.is_empty() {
-            line += ", no incident";
-        } else {
-            for severity in [
-                Severity::Outage,
-                Severity::Degraded,
-                Severity::Account,
-                Severity::Local,
-            ] {
-                let of_it = self
-                    .incidents
-                    .iter()
-                    .filter(|i| Severity::of(i) == severity);
-                let providers: Vec<_> = of_it.map(|i| i.provider.as_str()).collect();
-                if providers.is_empty() {
-                    continue;
-                }
-                let n = providers.len() as u64;
-                line += &format!(", {}", locale.count(n, severity.noun(), severity.plural()));
-                // This machine's trouble is no vendor's.
-                if severity != Severity::Local {
-                    let distinct: BTreeSet<_> = providers.into_iter().collect();
-                    let distinct: Vec<_> = distinct.into_iter().collect();
-                    line += &format!(": {}", distinct.join(", "));
-                }
-            }
-        }
-        line += &self.checking(&locale);
-        if let Some(error) = &self.store_error {
-            line += &format!(", NOT RECORDING ({error})");
-        }
-        match self.endpoints.iter().filter_map(|e| e.last_probe_at).max() {
-            Some(last) => {
-                let ago = now.since_ms(last).max(0) as f64 / 1000.0;
-                line + &format!("; last probe {} ago", locale.duration(ago.floor()))
-            }
-            None => line + "; no probe yet",
-        }
     }
 
     /// The last hour of the first few of these endpoints.
@@ -387,21 +302,6 @@ impl Snapshot {
         });
         found.truncate(ALTERNATIVES);
         found
-    }
-
-    /// `, checking azure-chat`: the endpoints whose alert is pending.
-    fn checking(&self, locale: &Locale) -> String {
-        let is_pending = |e: &&EndpointView| e.alert.state == AlertState::Pending;
-        let names: Vec<_> = self
-            .endpoints
-            .iter()
-            .filter(is_pending)
-            .map(|e| &e.name)
-            .collect();
-        if names.is_empty() {
-            return String::new();
-        }
-        format!(", checking {}", locale.list_at_most(&names, NAMED))
     }
 
     /// Whether another endpoint could stand in for `affected`, healthy or not.

@@ -1,13 +1,13 @@
 //! A moment of wall-clock time, in milliseconds.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -67,8 +67,7 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// Integers in a record between these are moments in milliseconds since the epoch (the years 2001 to 5138): no
-/// duration in milliseconds and no count is so large.
+/// Moments in milliseconds since the epoch are between these (the years 2001 to 5138).
 const MOMENTS_MS: std::ops::Range<i64> = 1_000_000_000_000..100_000_000_000_000;
 
 /// Whether a clock that reads `at` can be right: one at 1970 was never set.
@@ -76,42 +75,51 @@ pub fn is_plausible(at: Timestamp) -> bool {
     MOMENTS_MS.contains(&at.0)
 }
 
-/// `state` with every moment in it moved along by `by_ms`, because the clock was set by so much: durations that were under
-/// way then stay as long as they are. Fields named in `except`, and all below them, keep what the calendar says. `None` for
-/// a state that cannot be read from what it is written to.
-pub fn moved<T: Serialize + DeserializeOwned>(state: &T, by_ms: i64, except: &[&str]) -> Option<T> {
-    let mut record = serde_json::to_value(state).ok()?;
-    move_moments(&mut record, by_ms, except);
-    serde_json::from_value(record).ok()
+/// State that keeps its distance from now when the clock is set.
+///
+/// An implementation takes its struct apart, so that a new field does not compile until somebody has decided whether it
+/// is a moment to be shifted, or a duration, a count or a time of the calendar, which stay.
+pub trait ShiftClock {
+    /// Moves every moment by `by_ms` milliseconds, because the clock was set by so much.
+    fn shift_clock(&mut self, by_ms: i64);
 }
 
-fn move_moments(record: &mut Value, by_ms: i64, except: &[&str]) {
-    match record {
-        Value::Object(fields) => {
-            for (_, value) in fields
-                .iter_mut()
-                .filter(|(name, _)| !except.contains(&name.as_str()))
-            {
-                move_moments(value, by_ms, except);
-            }
+/// A moment in milliseconds since the epoch. What is no plausible moment (never, not yet) stays.
+impl ShiftClock for i64 {
+    fn shift_clock(&mut self, by_ms: i64) {
+        if is_plausible(Timestamp(*self)) {
+            *self += by_ms;
         }
-        Value::Array(values) => values
-            .iter_mut()
-            .for_each(|value| move_moments(value, by_ms, except)),
-        Value::Number(number) => {
-            if let Some(ms) = number.as_i64().filter(|ms| MOMENTS_MS.contains(ms)) {
-                *record = Value::from(ms + by_ms);
-            }
+    }
+}
+
+impl ShiftClock for Timestamp {
+    fn shift_clock(&mut self, by_ms: i64) {
+        self.0.shift_clock(by_ms);
+    }
+}
+
+impl<T: ShiftClock> ShiftClock for Option<T> {
+    fn shift_clock(&mut self, by_ms: i64) {
+        if let Some(item) = self {
+            item.shift_clock(by_ms);
         }
-        Value::String(text) => {
-            let moment = Timestamp::parse(text).ok();
-            if let Some(at) =
-                moment.filter(|at| MOMENTS_MS.contains(&at.0) && at.to_string() == *text)
-            {
-                *text = Timestamp(at.0 + by_ms).to_string();
-            }
+    }
+}
+
+impl<T: ShiftClock> ShiftClock for [T] {
+    fn shift_clock(&mut self, by_ms: i64) {
+        for item in self {
+            item.shift_clock(by_ms);
         }
-        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+impl<K, T: ShiftClock> ShiftClock for BTreeMap<K, T> {
+    fn shift_clock(&mut self, by_ms: i64) {
+        for item in self.values_mut() {
+            item.shift_clock(by_ms);
+        }
     }
 }
 
@@ -140,23 +148,23 @@ impl ToSchema for Timestamp {}
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn moments_move_and_nothing_else_does() {
-        let mut record = json!({
-            "seen": 1_795_510_800_000_i64, "hold_ms": 180_000, "share": 0.25, "never": 0, "day": "2026-11-24",
-            "title": "since 2026-11-24T09:00:00.000Z", "threads": [{"last_at": "2026-11-24T09:00:00.000Z"}],
-            "silences": [{"until": "2026-11-24T12:00:00.000Z"}], "epoch": "1970-01-01T00:00:00.000Z", "none": null,
-        });
-        move_moments(&mut record, -3_600_000, &["silences"]);
-        let expected = json!({
-            "seen": 1_795_507_200_000_i64, "hold_ms": 180_000, "share": 0.25, "never": 0, "day": "2026-11-24",
-            "title": "since 2026-11-24T09:00:00.000Z", "threads": [{"last_at": "2026-11-24T08:00:00.000Z"}],
-            "silences": [{"until": "2026-11-24T12:00:00.000Z"}], "epoch": "1970-01-01T00:00:00.000Z", "none": null,
-        });
-        assert_eq!(record, expected);
+    fn only_plausible_moments_are_shifted() {
+        let mut moments = [
+            Timestamp(1_795_510_800_000),
+            Timestamp(0),
+            Timestamp(180_000),
+        ];
+        moments.shift_clock(-3_600_000);
+        assert_eq!(
+            moments,
+            [
+                Timestamp(1_795_507_200_000),
+                Timestamp(0),
+                Timestamp(180_000)
+            ]
+        );
     }
 }

@@ -8,13 +8,10 @@
 use std::time::Duration;
 
 use super::{Effects, Fact, MonitorState, Record};
-use crate::model::{Timestamp, is_plausible, moved};
+use crate::model::{ShiftClock as _, Timestamp, is_plausible};
 
 /// Results come in the order in which they end but for a few seconds. More is a clock that was set back.
 const SET_BACK: Duration = Duration::from_mins(1);
-/// Parts of the state that speak of the calendar, or in numbers that are no moments.
-const CALENDAR: &[&str] = &["pages", "official", "advisor", "fingerprints"];
-
 impl MonitorState {
     /// By how much the clock was set back since the last sample, if `now` shows that it was.
     pub fn set_back(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
@@ -22,12 +19,12 @@ impl MonitorState {
     }
 
     /// Follows a clock that would read `from` and reads `to`.
-    pub fn move_along(&mut self, from: Timestamp, to: Timestamp) -> Effects {
+    pub fn follow_clock(&mut self, from: Timestamp, to: Timestamp) -> Effects {
         let by_ms = to.since_ms(from);
-        self.move_state(by_ms);
+        self.state.shift_clock(by_ms);
         self.recents
             .values_mut()
-            .for_each(|recent| recent.move_along(by_ms));
+            .for_each(|recent| recent.shift_clock(by_ms));
         self.remembered = self.remembered.map(|at| Timestamp(at.0 + by_ms));
         let mut step = Effects::default();
         step.record(Record::Checkpoint(self.checkpoint()));
@@ -39,7 +36,7 @@ impl MonitorState {
     /// Notices in a sample that ends at `at` that the clock was set back before it.
     pub(super) fn follow_back(&mut self, at: Timestamp) {
         if let Some((from, to)) = self.set_back(at) {
-            self.move_state(to.since_ms(from));
+            self.state.shift_clock(to.since_ms(from));
         }
         self.state.latest = self.state.latest.max(Some(at));
     }
@@ -49,16 +46,10 @@ impl MonitorState {
         if let Some((from, to)) = set_back(self.remembered, at) {
             self.recents
                 .values_mut()
-                .for_each(|recent| recent.move_along(to.since_ms(from)));
+                .for_each(|recent| recent.shift_clock(to.since_ms(from)));
             self.remembered = None;
         }
         self.remembered = self.remembered.max(Some(at));
-    }
-
-    fn move_state(&mut self, by_ms: i64) {
-        if let Some(state) = moved(&self.state, by_ms, CALENDAR) {
-            self.state = state;
-        }
     }
 }
 

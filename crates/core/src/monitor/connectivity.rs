@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effects, Fact, MonitorState};
 use crate::message::monitor_notice;
-use crate::model::{Endpoint, Fault, Sample, Timestamp};
+use crate::model::{Endpoint, Fault, Sample, ShiftClock, Timestamp};
 
 /// The monitor's own network is gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,5 +93,17 @@ impl MonitorState {
                 &self.locale(),
             ));
         }
+    }
+}
+
+impl ShiftClock for OfflineState {
+    fn shift_clock(&mut self, by_ms: i64) {
+        let Self {
+            since,
+            is_notified: _,
+            missed: _,
+            nameless: _,
+        } = self;
+        since.shift_clock(by_ms);
     }
 }

@@ -1,4 +1,4 @@
-//! What stands around a fresh sample: what other endpoints, the controls and the past say about whose fault it is.
+//! What stands around a fresh sample: what other endpoints, the connectivity checks and the past say about whose fault it is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ impl MonitorState {
         &self,
         sample: &Sample,
         fault: Fault,
-        controls: Option<ConnectivityCheckResult>,
+        connectivity: Option<ConnectivityCheckResult>,
     ) -> Context {
         Context {
-            controls,
+            connectivity,
             others_answer: self.others_answer(sample, |_| true),
             proxy_reaches_others: self.proxy_reaches_others(sample, fault),
             offline: self.state.offline.is_some(),

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::alerting::Announcement;
 use crate::detect::{Blip, Pending};
 use crate::incident::Change;
 use crate::incident::vendor_status::FeedDiff;
 use crate::message;
 use crate::message::values::Locale;
+use crate::model::Announcement;
 use crate::model::{Advice, Fault, Incident, Official, Provider, Sample, Status, Timestamp};
 
 /// One thing that should happen.

@@ -24,9 +24,8 @@ pub use self::effect::{Effect, Effects, Fact, Record};
 pub use self::recent::Recent;
 pub use self::rehearsal::rehearse;
 use self::vendor_feed::feeds_about;
-use crate::alerting::Announcement;
 use crate::alerting::maintenance::{self, Active};
-use crate::config::matchers::{Scope, ends_by_message, wants_type};
+use crate::config::matchers::{EndpointScope, ends_by_message, wants_type};
 use crate::config::{Channel, Config, Filters, StatusFeed};
 use crate::detect::early_warning::Advisor;
 use crate::detect::{
@@ -38,11 +37,12 @@ use crate::incident::{Change, Environment, IncidentTracker, Usual};
 use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
+use crate::model::Announcement;
 use crate::model::{Advice, Drills, EndpointView, Snapshot};
 use crate::model::{
     AlertState, AlertView, Attribution, Confirmation, ConnectivityCheckResult, Endpoint,
-    EvidenceSample, Fault, Incident, NoticeType, Official, Outcome, Sample, Status, Timestamp,
-    Warning,
+    EvidenceSample, Fault, Incident, NoticeKind, Official, Outcome, Sample, ShiftClock, Status,
+    Timestamp, Warning,
 };
 use crate::schedule::budget::MAX_ADDED_TOKENS;
 
@@ -278,10 +278,10 @@ impl MonitorState {
     pub fn complete(
         &self,
         mut sample: Sample,
-        controls: Option<ConnectivityCheckResult>,
+        connectivity: Option<ConnectivityCheckResult>,
     ) -> Sample {
         if let Some(fault) = sample.fault {
-            sample.attribution = Some(attribute(fault, self.context(&sample, fault, controls)));
+            sample.attribution = Some(attribute(fault, self.context(&sample, fault, connectivity)));
         } else if let Some(endpoint) = self.endpoint(&sample.endpoint) {
             let typical = self
                 .state
@@ -476,8 +476,8 @@ impl MonitorState {
                 groups,
                 ..
             } = &c.filters;
-            wants_type(&c.filters, NoticeType::Advice)
-                && Scope {
+            wants_type(&c.filters, NoticeKind::Advice)
+                && EndpointScope {
                     endpoints,
                     providers,
                     groups,
@@ -523,11 +523,11 @@ impl MonitorState {
 
     fn observation(&self, endpoint: &Endpoint, sample: &Sample) -> Observation {
         let interval = endpoint.interval.mul_f64(self.interval_multiplier);
-        let controls = self.config.checks_cover(endpoint);
+        let has_connectivity_checks = self.config.checks_cover(endpoint);
         let reader = Reader {
             interval,
             limits: &endpoint.slow,
-            controls,
+            has_connectivity_checks,
         };
         let mut observation = reader.observe(sample);
         if let ProbeResult::Failed { reason, .. } = &mut observation.result
@@ -578,7 +578,7 @@ impl MonitorState {
         view.usual_hours = self.state.detector.usual_hours(&endpoint.name);
         view.alert = self.alert_of(&endpoint.name);
         // What is being checked is not reported as healthy.
-        if let Some(checking) = view.pending(&self.locale())
+        if let Some(checking) = message::headline::pending(&view, &self.locale())
             && matches!(view.status, Status::Operational | Status::Unknown)
         {
             view.status = Status::Unknown;
@@ -830,7 +830,7 @@ impl MonitorState {
     fn budget_reset(&self, at: Timestamp) -> Announcement {
         let channels = self.config.channels.iter();
         let keepers =
-            channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeType::Budget));
+            channels.filter(|c| ends_by_message(c) && wants_type(&c.filters, NoticeKind::Budget));
         let only = keepers.map(|c| c.name.clone()).collect();
         monitor_notice::budget_reset(&self.config.monitor.location, only, at, &self.locale())
     }
@@ -962,5 +962,27 @@ impl Environment for Around<'_> {
             || incident.official.clone(),
             |feeds| self.pages.about(incident, &feeds),
         )
+    }
+}
+
+impl ShiftClock for State {
+    fn shift_clock(&mut self, by_ms: i64) {
+        // The budget, the vendors' pages and the advice go by the calendar.
+        let Self {
+            detector,
+            incidents,
+            offline,
+            configured,
+            latest,
+            spent: _,
+            pages: _,
+            fingerprints: _,
+            advisor: _,
+        } = self;
+        detector.shift_clock(by_ms);
+        incidents.shift_clock(by_ms);
+        offline.shift_clock(by_ms);
+        configured.shift_clock(by_ms);
+        latest.shift_clock(by_ms);
     }
 }

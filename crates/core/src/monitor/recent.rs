@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AlertView, Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample, Status,
-    Timestamp, UsualHours,
+    AlertView, Attribution, Endpoint, EndpointView, EvidenceSample, Fault, Outcome, Sample,
+    ShiftClock, Status, Timestamp, UsualHours,
 };
 
 /// How many latencies the recent median is taken over.
@@ -211,24 +211,6 @@ impl Recent {
         faults
     }
 
-    /// Follows a clock that was set by `by_ms`; what was counted by the hour and the minute stays where it was.
-    pub fn move_along(&mut self, by_ms: i64) {
-        let moved = |at: &mut Timestamp| at.0 += by_ms;
-        self.last.iter_mut().for_each(|(at, ..)| moved(at));
-        let moments = [
-            &mut self.resolved_at,
-            &mut self.good_at,
-            &mut self.failing_since,
-        ];
-        moments.into_iter().flatten().for_each(moved);
-        self.bad
-            .iter_mut()
-            .for_each(|bad| moved(&mut bad.started_at));
-        self.fault_runs
-            .iter_mut()
-            .for_each(|run| moved(&mut run.first));
-    }
-
     /// The last bad samples since `from`, oldest first.
     pub fn bad_since(&self, from: Timestamp) -> impl Iterator<Item = &EvidenceSample> {
         self.bad.iter().filter(move |s| s.started_at >= from)
@@ -353,4 +335,44 @@ fn median(values: &VecDeque<f64>) -> Option<f64> {
     sorted
         .get(sorted.len() / 2)
         .map(|ms| (ms * 1000.0).round() / 1000.0)
+}
+
+impl ShiftClock for Recent {
+    fn shift_clock(&mut self, by_ms: i64) {
+        // What was counted by the hour and the minute stays where it was.
+        let Self {
+            hours: _,
+            minutes: _,
+            first_token: _,
+            total: _,
+            tokens_per_second: _,
+            bad,
+            failures: _,
+            last,
+            resolved_at,
+            good_at,
+            failing_since,
+            fault_runs,
+            lost_at,
+            answered_after_loss,
+            organization: _,
+        } = self;
+        if let Some((at, ..)) = last {
+            at.shift_clock(by_ms);
+        }
+        let moments = [
+            resolved_at,
+            good_at,
+            failing_since,
+            lost_at,
+            answered_after_loss,
+        ];
+        for moment in moments {
+            moment.shift_clock(by_ms);
+        }
+        bad.make_contiguous().shift_clock(by_ms);
+        for run in fault_runs {
+            run.first.shift_clock(by_ms);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::incident::vendor_status::FeedSnapshot;
 use crate::incident::{Change, VendorUpdate};
 use crate::message::monitor_notice;
 use crate::model::{
-    Attribution, Fault, Incident, NoticeType, Timestamp, VendorIncident, VendorView,
+    Attribution, Fault, Incident, NoticeKind, Timestamp, VendorIncident, VendorView,
 };
 
 impl MonitorState {
@@ -47,7 +47,7 @@ impl MonitorState {
         let asking: Vec<_> = config
             .channels
             .iter()
-            .filter(|c| wants_type(&c.filters, NoticeType::Official))
+            .filter(|c| wants_type(&c.filters, NoticeKind::Official))
             .filter(|c| c.filters.providers.is_empty() || c.filters.providers.contains(&provider))
             .map(|c| c.name.clone())
             .collect();

@@ -17,7 +17,7 @@ pub(super) struct EventStream {
 
 /// Headers of a message that say what it is.
 #[derive(Debug, Default)]
-struct Kind {
+struct MessageHeaders {
     message: String,
     name: String,
     text: String,
@@ -104,8 +104,8 @@ fn read(message: &[u8]) -> Result<(String, bool), String> {
 }
 
 /// What the headers say; `None` when they cannot be read.
-fn kind(mut bytes: &[u8]) -> Option<Kind> {
-    let mut kind = Kind::default();
+fn kind(mut bytes: &[u8]) -> Option<MessageHeaders> {
+    let mut kind = MessageHeaders::default();
     while let Some((name_length, rest)) = bytes.split_first() {
         let (name, rest) = rest.split_at_checked(usize::from(*name_length))?;
         let (value_type, rest) = rest.split_first()?;

@@ -14,6 +14,7 @@ pub mod google_token;
 mod ndjson;
 pub mod presets;
 mod ratelimit_reset;
+pub mod request;
 pub mod response;
 pub mod response_head;
 pub mod sigv4;

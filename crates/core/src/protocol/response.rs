@@ -97,7 +97,7 @@ pub struct Times {
 
 /// How an answer ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct ResponseOutcome {
     /// What is known of the answer.
     pub answer: Answer,
     /// What went wrong, and the provider's text about it.
@@ -354,7 +354,7 @@ impl<'e> ResponseReader<'e> {
     }
 
     /// What came of it.
-    pub fn outcome(mut self) -> Outcome {
+    pub fn outcome(mut self) -> ResponseOutcome {
         let mut param = None;
         let fault = self.fault().map(|found| {
             param = found.param;
@@ -364,7 +364,7 @@ impl<'e> ResponseReader<'e> {
         if fault.is_none() && self.answer.complete && self.answer.lacks_finish_reason {
             self.warnings.push(Warning::FinishReasonMissing);
         }
-        Outcome {
+        ResponseOutcome {
             answer: self.answer,
             fault,
             param,

@@ -7,7 +7,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::dialect::Request;
+use super::request::Request;
 use crate::model::{AwsKeys, Timestamp};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -16,7 +16,7 @@ const SIGNED: [&str; 2] = ["content-type", "host"];
 
 /// What a signature is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Scope<'a> {
+pub struct SigningScope<'a> {
     /// The region, such as `eu-central-1`.
     pub region: &'a str,
     /// The service's signing name, such as `bedrock`.
@@ -27,7 +27,7 @@ pub struct Scope<'a> {
 pub fn headers(
     request: &Request,
     keys: &AwsKeys,
-    scope: Scope<'_>,
+    scope: SigningScope<'_>,
     now: Timestamp,
 ) -> Vec<(String, String)> {
     let time = now.to_datetime().format("%Y%m%dT%H%M%SZ").to_string();
@@ -60,7 +60,7 @@ pub fn headers(
         canonical_query(&request.url),
         hex(&Sha256::digest(&request.body)),
     );
-    let Scope { region, service } = scope;
+    let SigningScope { region, service } = scope;
     let credential_scope = format!("{date}/{region}/{service}/aws4_request");
     let to_sign = format!(
         "{ALGORITHM}\n{time}\n{credential_scope}\n{}",
@@ -170,7 +170,7 @@ mod tests {
                 ],
                 body: body.as_bytes().to_vec(),
             };
-            let scope = Scope {
+            let scope = SigningScope {
                 region,
                 service: "bedrock",
             };

@@ -38,9 +38,9 @@ pub struct Report {
     /// …to before this one.
     pub until: Timestamp,
     /// Each endpoint, in the order of the configuration.
-    pub endpoints: Vec<Figures>,
+    pub endpoints: Vec<ReportFigures>,
     /// Each failure domain: its endpoints together.
-    pub providers: Vec<Figures>,
+    pub providers: Vec<ReportFigures>,
     /// The incidents in this period, oldest first.
     pub incidents: Vec<Brief>,
     /// What probing cost.
@@ -56,7 +56,7 @@ pub struct Report {
 
 /// The figures of one endpoint or one provider.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Figures {
+pub struct ReportFigures {
     /// Its name.
     pub name: String,
     /// All probes.
@@ -151,7 +151,7 @@ impl Report {
                 .filter(|i| i.affected().any(|e| names.contains(&e.as_str())))
                 .count();
             let downtime_s = sla::downtime_s(incidents, (since, until), |e| names.contains(&e));
-            Figures::new(name, slo, &sum, &earlier, (count, downtime_s))
+            ReportFigures::new(name, slo, &sum, &earlier, (count, downtime_s))
         };
         let endpoints: Vec<_> = config
             .endpoints
@@ -317,7 +317,7 @@ impl Report {
             .endpoints
             .iter()
             .filter(|e| !e.faults.is_empty())
-            .map(Figures::tally)
+            .map(ReportFigures::tally)
             .collect();
         if !faults.is_empty() {
             blocks.push(heading(locale.say("Faults")));
@@ -360,7 +360,10 @@ impl Report {
 }
 
 /// What to do about the figures.
-fn advice<'a>(endpoints: &'a [Figures], locale: &'a Locale) -> impl Iterator<Item = String> + 'a {
+fn advice<'a>(
+    endpoints: &'a [ReportFigures],
+    locale: &'a Locale,
+) -> impl Iterator<Item = String> + 'a {
     endpoints.iter().flat_map(move |e| {
         let (n, name) = (e.failed_account, &e.name);
         let overdrawn = e.budget_left.is_some_and(|left| left < 0.0).then(
@@ -378,7 +381,7 @@ fn advice<'a>(endpoints: &'a [Figures], locale: &'a Locale) -> impl Iterator<Ite
     })
 }
 
-impl Figures {
+impl ReportFigures {
     fn new(
         name: String,
         slo: Option<f64>,
@@ -422,7 +425,7 @@ impl Figures {
     }
 }
 
-impl Figures {
+impl ReportFigures {
     fn tally(&self) -> String {
         let mut faults: Vec<_> = self.faults.iter().collect();
         faults.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
@@ -490,7 +493,7 @@ impl Brief {
 
 /// The period that `[report]` should have covered as of `now`: the last complete one.
 pub fn last_period(
-    report: &config::Report,
+    report: &config::ReportSettings,
     zone: Tz,
     now: Timestamp,
 ) -> Option<(Timestamp, Timestamp)> {
@@ -534,7 +537,7 @@ fn moment(zone: Tz, date: NaiveDate, minute: u16) -> Option<Timestamp> {
     Some(Timestamp(found.timestamp_millis()))
 }
 
-fn availability(all: &[Figures], locale: &Locale) -> Block {
+fn availability(all: &[ReportFigures], locale: &Locale) -> Block {
     // Few enough columns for a telephone.
     let head = [
         "",
@@ -545,7 +548,7 @@ fn availability(all: &[Figures], locale: &Locale) -> Block {
         locale.say("downtime"),
         locale.say("incidents"),
     ];
-    let row = |f: &Figures| {
+    let row = |f: &ReportFigures| {
         vec![
             f.name.clone(),
             percent(f.availability, locale),
@@ -565,7 +568,7 @@ fn availability(all: &[Figures], locale: &Locale) -> Block {
 }
 
 /// What probing each endpoint cost.
-fn cost(all: &[Figures], locale: &Locale) -> Block {
+fn cost(all: &[ReportFigures], locale: &Locale) -> Block {
     let head = [
         "",
         locale.say("probes"),
@@ -573,7 +576,7 @@ fn cost(all: &[Figures], locale: &Locale) -> Block {
         locale.say("tokens out"),
         locale.say("cost"),
     ];
-    let row = |f: &Figures| {
+    let row = |f: &ReportFigures| {
         vec![
             f.name.clone(),
             locale.number(f.probes),
@@ -599,8 +602,8 @@ fn minutes(seconds: f64, locale: &Locale) -> String {
 /// What became of a commitment, with the vendors' own terms.
 fn sla_part(
     objective: f64,
-    providers: &[Figures],
-    endpoints: &[Figures],
+    providers: &[ReportFigures],
+    endpoints: &[ReportFigures],
     locale: &Locale,
 ) -> Vec<Block> {
     let head = [
@@ -610,7 +613,7 @@ fn sla_part(
         locale.say("allowed"),
         locale.say("missed"),
     ];
-    let row = |f: &Figures| {
+    let row = |f: &ReportFigures| {
         let sla = f.sla?;
         let missed = match (sla.missed, sla.excess_s()) {
             (false, _) => locale.say("no").to_owned(),
@@ -646,7 +649,7 @@ fn sla_part(
     ]
 }
 
-fn latency(all: &[Figures], locale: &Locale) -> Block {
+fn latency(all: &[ReportFigures], locale: &Locale) -> Block {
     let head = [
         "",
         locale.say("first token p50"),
@@ -656,7 +659,7 @@ fn latency(all: &[Figures], locale: &Locale) -> Block {
         locale.say("total p50"),
     ];
     let ms = |v: Option<f64>| v.map_or(NONE.to_owned(), |v| locale.number(v.round()));
-    let row = |f: &Figures| {
+    let row = |f: &ReportFigures| {
         let t = f.first_token_ms;
         let figures = [
             t.p50,
@@ -696,7 +699,7 @@ mod tests {
     use super::*;
 
     fn period(every: ReportEvery, now: &str) -> (String, String) {
-        let report = config::Report {
+        let report = config::ReportSettings {
             every,
             at: 8 * 60,
             to: Vec::new(),
@@ -754,7 +757,7 @@ mod tests {
             failed_local: 7,
             ..Rollup::default()
         };
-        let figures = Figures::new(
+        let figures = ReportFigures::new(
             "a".to_owned(),
             Some(99.8),
             &sum,

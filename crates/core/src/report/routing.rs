@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_healthy_is_an_answer_too_and_an_unknown_group_is_none() {
+    fn no_healthy_endpoint_is_503_and_unknown_group_404() {
         let snapshot = snapshot(&[
             endpoint("a", Status::Outage, 1.0),
             endpoint("b", Status::Unknown, 1.0),

@@ -32,13 +32,13 @@ pub fn next_tick(name: &str, interval: Duration, after: Timestamp) -> Timestamp 
 /// What is due when. At most one probe of an endpoint is in flight; a tick that passes meanwhile is skipped.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, ScheduleEntry>,
     /// The entries that are not in flight, by time.
     waiting: BTreeSet<(Timestamp, String)>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ScheduleEntry {
     interval: Duration,
     due: Timestamp,
     trigger: Trigger,
@@ -56,7 +56,7 @@ impl Schedule {
             .filter(|(name, _)| !self.entries.contains_key(name))
             .collect();
         for (place, (name, interval)) in new.iter().enumerate() {
-            let entry = Entry {
+            let entry = ScheduleEntry {
                 interval: *interval,
                 due: now + startup_delay(place, new.len(), *interval),
                 trigger: Trigger::Startup,
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_longer_than_its_interval_skips_ticks_and_keeps_the_grid() {
+    fn long_probe_skips_ticks_and_keeps_the_grid() {
         let mut schedule = started(&["slow"], 0);
         let due = schedule.next_due().unwrap();
         assert_eq!(schedule.take_due(due).len(), 1);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_does_not_move_the_grid() {
+    fn recheck_does_not_move_the_grid() {
         let mut schedule = started(&["a"], 0);
         let tick = schedule.next_due().unwrap();
         schedule.take_due(tick);

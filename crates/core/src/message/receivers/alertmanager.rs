@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::shorten::shorten;
 use super::{Call, Material, Urgency};
 use crate::message::render::clean;
-use crate::model::{Incident, NoticeType, Secret, Timestamp};
+use crate::model::{Incident, NoticeKind, Secret, Timestamp};
 
 /// An alert that is not repeated ends after this: four missed repeats at one a minute, and a bit.
 const LIFE: Duration = Duration::from_mins(5);
@@ -28,14 +28,14 @@ pub(super) fn call(material: &Material<'_>) -> Call {
 }
 
 fn of_monitor(material: &Material<'_>) -> Value {
-    let name = match material.notice.r#type {
-        NoticeType::Offline | NoticeType::Online => "LlmwatchOffline",
-        NoticeType::Budget => "LlmwatchBudgetSpent",
-        NoticeType::Store => "LlmwatchStore",
-        NoticeType::Delivery => "LlmwatchDelivery",
-        NoticeType::Advice => "LlmwatchAdvice",
-        NoticeType::Test => "LlmwatchTest",
-        NoticeType::Drill => "LlmwatchDrill",
+    let name = match material.notice.kind {
+        NoticeKind::Offline | NoticeKind::Online => "LlmwatchOffline",
+        NoticeKind::Budget => "LlmwatchBudgetSpent",
+        NoticeKind::Store => "LlmwatchStore",
+        NoticeKind::Delivery => "LlmwatchDelivery",
+        NoticeKind::Advice => "LlmwatchAdvice",
+        NoticeKind::Test => "LlmwatchTest",
+        NoticeKind::Drill => "LlmwatchDrill",
         _ => "LlmwatchMonitor",
     };
     // Without a severity: the end of a condition must have the labels of its beginning.
@@ -73,7 +73,7 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
     };
     let now = material.context.now;
     let starts = incident.started_at;
-    let is_over = material.notice.r#type == NoticeType::Resolved;
+    let is_over = material.notice.kind == NoticeKind::Resolved;
     let ends = match incident.resolved_at {
         Some(at) if is_over => at.max(starts),
         _ => now + LIFE,
@@ -87,7 +87,7 @@ fn of_incident(material: &Material<'_>, incident: &Incident) -> Vec<Value> {
         ends,
     )];
     // What has turned out to be the account's is the milder alert itself.
-    if material.notice.r#type == NoticeType::Escalated && material.urgency() == Urgency::High {
+    if material.notice.kind == NoticeKind::Escalated && material.urgency() == Urgency::High {
         alerts.push(alert(
             material,
             &labels(word(Urgency::Low)),

@@ -29,7 +29,7 @@ use url::Url;
 
 use super::render::{self, Message, RenderContext, clean};
 use crate::config::{Webhook, WebhookKind};
-use crate::model::{Attribution, Notice, NoticeType, Secret, Status};
+use crate::model::{Attribution, Notice, NoticeKind, Secret, Status};
 
 /// One request to a receiver.
 #[derive(Debug)]
@@ -178,14 +178,14 @@ impl Material<'_> {
 
     /// Whether the notice says that something is over.
     fn is_over(&self) -> bool {
-        self.notice.r#type == NoticeType::Resolved
+        self.notice.kind == NoticeKind::Resolved
             || self.notice.condition.as_ref().is_some_and(|c| c.over)
     }
 
     fn urgency(&self) -> Urgency {
-        match (&self.notice.incident, self.notice.r#type) {
-            (None, NoticeType::Offline) => Urgency::High,
-            (None, NoticeType::Budget | NoticeType::Store | NoticeType::Delivery) => Urgency::Low,
+        match (&self.notice.incident, self.notice.kind) {
+            (None, NoticeKind::Offline) => Urgency::High,
+            (None, NoticeKind::Budget | NoticeKind::Store | NoticeKind::Delivery) => Urgency::Low,
             (None, _) => Urgency::Info,
             (Some(i), _) => match (i.attribution, i.status) {
                 (Attribution::Provider, Status::Outage) => Urgency::High,

@@ -9,7 +9,7 @@ use url::Url;
 use super::shorten::shorten;
 use super::{Call, Material, Urgency};
 use crate::message::render::clean;
-use crate::model::{NoticeType, Secret};
+use crate::model::{NoticeKind, Secret};
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://api.opsgenie.com";
@@ -32,7 +32,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         .map(|(heading, text)| format!("{heading}\n{text}"))
         .collect();
     let text = format!("{}\n\n{}", message.subject, text.join("\n\n"));
-    let (url, body) = if material.is_over() || material.notice.r#type == NoticeType::Updated {
+    let (url, body) = if material.is_over() || material.notice.kind == NoticeKind::Updated {
         let action = if material.is_over() { "close" } else { "notes" };
         (
             below(&alerts, &alias, action),

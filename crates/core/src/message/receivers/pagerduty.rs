@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 use super::shorten::shorten;
 use super::{Call, Material, Urgency};
 use crate::message::render::clean;
-use crate::model::{NoticeType, Secret};
+use crate::model::{NoticeKind, Secret};
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://events.pagerduty.com";
@@ -20,10 +20,10 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let message = &material.message;
     let incident = material.notice.incident.as_ref();
     let taken = incident.is_some_and(|i| i.acknowledged.is_some());
-    let action = match material.notice.r#type {
+    let action = match material.notice.kind {
         _ if material.is_over() => "resolve",
         // Somebody is on it, whatever is new.
-        NoticeType::Updated | NoticeType::Reminder if taken => "acknowledge",
+        NoticeKind::Updated | NoticeKind::Reminder if taken => "acknowledge",
         _ => "trigger",
     };
     let severity = match material.urgency() {
@@ -32,7 +32,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
         Urgency::Info => "info",
     };
     // An alert is of when it began; whatever follows is of its own time.
-    let began = incident.filter(|_| material.notice.r#type == NoticeType::Opened);
+    let began = incident.filter(|_| material.notice.kind == NoticeKind::Opened);
     let details: Map<_, _> = message
         .paragraphs()
         .iter()

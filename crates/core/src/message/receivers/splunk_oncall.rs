@@ -7,7 +7,7 @@ use serde_json::json;
 use super::shorten::shorten;
 use super::{Call, Material, Urgency};
 use crate::message::render::clean;
-use crate::model::{NoticeType, Secret};
+use crate::model::{NoticeKind, Secret};
 
 /// Its own address.
 pub(super) const ADDRESS: &str = "https://alert.victorops.com";
@@ -18,9 +18,9 @@ const MESSAGE: usize = 20_000;
 pub(super) fn call(material: &Material<'_>) -> Call {
     let incident = material.notice.incident.as_ref();
     let is_taken = incident.is_some_and(|i| i.acknowledged.is_some());
-    let kind = match (material.notice.r#type, material.urgency()) {
+    let kind = match (material.notice.kind, material.urgency()) {
         _ if material.is_over() => "RECOVERY",
-        (NoticeType::Updated | NoticeType::Reminder, _) if is_taken => "ACKNOWLEDGEMENT",
+        (NoticeKind::Updated | NoticeKind::Reminder, _) if is_taken => "ACKNOWLEDGEMENT",
         (_, Urgency::High) => "CRITICAL",
         (_, Urgency::Low) => "WARNING",
         (_, Urgency::Info) => "INFO",

@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use super::RenderContext;
 use crate::message::document;
 use crate::message::incident::changes;
-use crate::model::{Notice, NoticeType};
+use crate::model::{Notice, NoticeKind};
 
 /// The body of the generic webhook. But for the link that confirms a drill it is the same on every attempt.
 pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
     let locale = &context.locale;
-    let r#type = notice.r#type.as_str();
+    let kind = notice.kind.as_str();
     let mut data = json!({
         "notification_id": notice.id,
-        "reason": notice.r#type.reason(),
+        "reason": notice.kind.reason(),
         "incident": notice.incident,
         "location": notice.location,
         "monitor": {"version": env!("CARGO_PKG_VERSION")},
@@ -21,7 +21,7 @@ pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
     if notice.test {
         data["test"] = json!(true);
     }
-    if notice.r#type == NoticeType::Drill {
+    if notice.kind == NoticeKind::Drill {
         data["drill"] = json!(true);
         data["confirm_url"] = json!(context.confirm_url);
     }
@@ -51,7 +51,7 @@ pub fn json(notice: &Notice, context: RenderContext<'_>) -> Value {
         None => data["title"] = json!(notice.title),
     }
     let mut body = json!({
-        "type": r#type,
+        "type": kind,
         "timestamp": notice.decided_at,
         "data": data,
     });

@@ -5,7 +5,7 @@ use askama::Template;
 use super::message::{Message, ProbeTable, RenderContext};
 use crate::message::document::{self, FONT, GREY, WIDTH};
 use crate::message::values::Locale;
-use crate::model::{Block, Notice, NoticeType, Sparkline};
+use crate::model::{Block, Notice, NoticeKind, Sparkline};
 
 /// The width of the names in front of values, in columns.
 const NAME_WIDTH: usize = 12;
@@ -14,7 +14,7 @@ const WIDEST_TABLE: usize = 100;
 
 #[derive(Template)]
 #[template(path = "mail/body.txt", escape = "none")]
-struct Text<'a> {
+struct TextBody<'a> {
     message: &'a Message,
     test: &'static str,
 }
@@ -35,7 +35,7 @@ fn test_line(notice: &Notice, locale: &Locale) -> &'static str {
         "TEST: this is only a test. Nothing is wrong, and everything below is made up."
     } else if notice.test {
         "TEST: this is only a test. Nothing is wrong."
-    } else if notice.r#type == NoticeType::Drill {
+    } else if notice.kind == NoticeKind::Drill {
         "DRILL: this is only a drill. Nothing is wrong."
     } else {
         return "";
@@ -45,7 +45,7 @@ fn test_line(notice: &Notice, locale: &Locale) -> &'static str {
 /// The body of a mail about `notice`, for programs and people that prefer text.
 pub fn text(notice: &Notice, context: RenderContext<'_>) -> String {
     let message = Message::new(notice, context);
-    let text = Text {
+    let text = TextBody {
         message: &message,
         test: test_line(notice, &context.locale),
     };
@@ -68,7 +68,7 @@ pub fn html(notice: &Notice, context: RenderContext<'_>) -> String {
     .unwrap_or_default()
 }
 
-impl Text<'_> {
+impl TextBody<'_> {
     /// `text` in lines of at most [`WIDTH`] characters, each after `indent`, without an end.
     fn wrapped(text: &str, indent: &str) -> String {
         document::wrapped(text, indent, indent, WIDTH)
@@ -136,14 +136,14 @@ impl Text<'_> {
 }
 
 /// Neighbouring minutes of one color, as one cell.
-struct Run {
+struct SparklineRun {
     minutes: usize,
     color: &'static str,
 }
 
 impl Html<'_> {
-    fn runs(sparkline: &Sparkline) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+    fn runs(sparkline: &Sparkline) -> Vec<SparklineRun> {
+        let mut runs: Vec<SparklineRun> = Vec::new();
         for minute in sparkline.minutes.chars() {
             let color = match minute {
                 '.' => "#3aa76d",
@@ -153,7 +153,7 @@ impl Html<'_> {
             };
             match runs.last_mut() {
                 Some(run) if run.color == color => run.minutes += 1,
-                _ => runs.push(Run { minutes: 1, color }),
+                _ => runs.push(SparklineRun { minutes: 1, color }),
             }
         }
         runs

@@ -11,7 +11,7 @@ use crate::message::incident as narrator;
 use crate::message::place;
 use crate::message::values::{Locale, NONE, clean};
 use crate::model::{
-    Attribution, Block, EvidenceSample, FailoverOutcome, Incident, Notice, NoticeType, Sparkline,
+    Attribution, Block, EvidenceSample, FailoverOutcome, Incident, Notice, NoticeKind, Sparkline,
     Timestamp,
 };
 use crate::text;
@@ -159,13 +159,13 @@ impl Message {
                     id
                 )
             },
-            over: notice.r#type == NoticeType::Resolved
+            over: notice.kind == NoticeKind::Resolved
                 || notice.already_over
-                || notice.r#type == NoticeType::Drill
+                || notice.kind == NoticeKind::Drill
                     && notice.condition.as_ref().is_some_and(|c| c.over),
             locale: context.locale,
         };
-        if notice.r#type == NoticeType::Drill && !message.over {
+        if notice.kind == NoticeKind::Drill && !message.over {
             message.add_confirmation(notice, context);
         }
         if let Some(url) = &notice.url {
@@ -398,7 +398,7 @@ impl ProbeTable {
 /// Since when, whose fault, and what works instead.
 fn lead(notice: &Notice, incident: &Incident, context: RenderContext<'_>) -> String {
     let locale = &context.locale;
-    let names = locale.list_at_most(&incident.endpoints, narrator::MAX_NAMES);
+    let names = locale.list_at_most(&incident.endpoints, place::MAX_NAMES);
     let count = incident.endpoints.len();
     let since = locale.time_short(incident.started_at, context.now);
     if incident.resolved_at.is_some() {
@@ -579,7 +579,7 @@ fn numbers(incident: &Incident, locale: &Locale) -> Vec<(&'static str, String)> 
         .evidence
         .faults_by_count()
         .iter()
-        .take(narrator::MAX_NAMES)
+        .take(place::MAX_NAMES)
         .map(|(fault, n)| format!("{} × {fault}", locale.number(n)))
         .collect();
     if !faults.is_empty() {
@@ -674,50 +674,50 @@ fn error_of(sample: &EvidenceSample, locale: &Locale) -> Vec<String> {
 
 fn of_monitor(notice: &Notice) -> &'static str {
     let over = notice.condition.as_ref().is_some_and(|c| c.over);
-    match notice.r#type {
-        NoticeType::Offline if notice.document.is_some() => {
+    match notice.kind {
+        NoticeKind::Offline if notice.document.is_some() => {
             "This machine cannot resolve host names, so no provider can be reached and every status is \
              unknown until that is fixed. You will be notified when it is."
         }
-        NoticeType::Offline => {
+        NoticeKind::Offline => {
             "Neither the providers nor the connectivity checks answer from this machine, so every \
              status is unknown until its network is back. You will be notified when it is."
         }
-        NoticeType::Online => "Network is back. The gap is recorded as unknown, not as downtime.",
-        NoticeType::Budget if over => "Probing has resumed.",
-        NoticeType::Store if over => {
+        NoticeKind::Online => "Network is back. The gap is recorded as unknown, not as downtime.",
+        NoticeKind::Budget if over => "Probing has resumed.",
+        NoticeKind::Store if over => {
             "Buffered records were written; records that exceeded the buffer were dropped."
         }
-        NoticeType::Budget => {
+        NoticeKind::Budget => {
             "Nothing is probed until midnight, and every status is unknown until then. `[heartbeat]` \
              is silent, so a dead man's switch will fire. `llmwatch check` shows what probing costs."
         }
-        NoticeType::Store => {
+        NoticeKind::Store => {
             "Probing, detection and notifications continue from memory. Everything is written once the \
              database is writable again. Free up disk space; do not restart the daemon, which would \
              lose the buffered records."
         }
-        NoticeType::Delivery if notice.document.is_some() => "",
-        NoticeType::Delivery if over => {
+        NoticeKind::Delivery if notice.document.is_some() => "",
+        NoticeKind::Delivery if over => {
             "Pending notifications were delivered, oldest first, and marked as late. Dead \
              notifications are kept: `llmwatch outbox` lists and retries them."
         }
-        NoticeType::Delivery if notice.condition.is_none() => {
+        NoticeKind::Delivery if notice.condition.is_none() => {
             "The other recipients got it. The rejected address is not retried: correct `to`, or ask \
              the owner of that mailbox. This is reported once a day."
         }
-        NoticeType::Delivery => {
+        NoticeKind::Delivery => {
             "Undelivered notifications are kept and retried. `llmwatch outbox` lists pending and dead \
              notifications, and retries them."
         }
-        NoticeType::Digest => {
+        NoticeKind::Digest => {
             "Many incidents at once; this message covers them all. You will be notified when each one \
              ends."
         }
-        NoticeType::Advice => {
+        NoticeKind::Advice => {
             "Nothing has failed yet. This is an early warning; each one is sent once."
         }
-        NoticeType::Test => "This is only a test; nothing is wrong. The channel works.",
+        NoticeKind::Test => "This is only a test; nothing is wrong. The channel works.",
         _ => "",
     }
 }

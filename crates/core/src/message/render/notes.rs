@@ -3,7 +3,7 @@
 use super::RenderContext;
 use crate::message::incident::changes;
 use crate::message::values::clean;
-use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeType};
+use crate::model::{Acknowledgement, Attribution, Incident, Notice, NoticeKind};
 use crate::text;
 
 /// A message sent this long after its decision is late.
@@ -60,18 +60,18 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
         let before = notice.before.as_ref();
         before.is_none_or(|before| before.is_acknowledged != known)
     };
-    Some(match notice.r#type {
+    Some(match notice.kind {
         // Only what the provider was suspected of can become the account's later.
-        NoticeType::Escalated if incident.attribution == Attribution::Account => locale
+        NoticeKind::Escalated if incident.attribution == Attribution::Account => locale
             .say("Correction: this is not the provider's fault.")
             .to_owned(),
-        NoticeType::Escalated => match changes {
+        NoticeKind::Escalated => match changes {
             Some(changes) => text!(locale, "Since the last message: {changes}.", changes),
             None => locale
                 .say("It has become worse since the last message.")
                 .to_owned(),
         },
-        NoticeType::Updated => match (&incident.acknowledged, changes) {
+        NoticeKind::Updated => match (&incident.acknowledged, changes) {
             (Some(acknowledgement), None) => acknowledged(acknowledgement, context),
             (Some(acknowledgement), Some(changes)) if is_new(true) => {
                 let done = acknowledged(acknowledgement, context);
@@ -82,7 +82,7 @@ fn change(notice: &Notice, context: RenderContext<'_>) -> Option<String> {
                 .say("Its cause or extent has changed since the last message.")
                 .to_owned(),
         },
-        NoticeType::Reminder => locale.say("Reminder: this is still going on.").to_owned(),
+        NoticeKind::Reminder => locale.say("Reminder: this is still going on.").to_owned(),
         _ => return None,
     })
 }

@@ -3,9 +3,8 @@
 use super::tag::Tag;
 use crate::message::incident::changes;
 use crate::message::place;
-use crate::message::severity::Severity;
 use crate::message::values::{Locale, clean};
-use crate::model::{Attribution, Cause, DigestData, Incident, Notice, NoticeType, Status};
+use crate::model::{Attribution, Cause, Incident, Notice, NoticeKind, Status};
 use crate::text;
 
 /// Longer subjects are cut by the programs that show them.
@@ -15,10 +14,10 @@ const LONGEST: usize = 150;
 pub fn subject(notice: &Notice, locale: &Locale) -> String {
     let line = match &notice.incident {
         Some(incident) => of_incident(notice, incident, locale),
-        None if notice.r#type == NoticeType::Test => notice.title.clone(),
+        None if notice.kind == NoticeKind::Test => notice.title.clone(),
         None => format!("[{}] {}", label(notice), notice.title),
     };
-    let is_test = notice.test || notice.r#type == NoticeType::Test;
+    let is_test = notice.test || notice.kind == NoticeKind::Test;
     let line = format!("{}{}", if is_test { "[TEST] " } else { "" }, clean(&line));
     if line.chars().count() <= LONGEST {
         line
@@ -29,33 +28,21 @@ pub fn subject(notice: &Notice, locale: &Locale) -> String {
 
 /// The tag; one condition of the monitor keeps it from beginning to end.
 fn label(notice: &Notice) -> &'static str {
-    match notice.r#type {
-        NoticeType::Advice
-        | NoticeType::Report
-        | NoticeType::Official
-        | NoticeType::Digest
-        | NoticeType::Drill => Tag::of(notice).label(),
+    match notice.kind {
+        NoticeKind::Advice
+        | NoticeKind::Report
+        | NoticeKind::Official
+        | NoticeKind::Digest
+        | NoticeKind::Drill => Tag::of(notice).label(),
         _ => Tag::Monitor.label(),
     }
-}
-
-/// The most serious of the open incidents of a digest; `None` if all are over.
-pub(super) fn most_severe(notice: &Notice) -> Option<Severity> {
-    let data = &notice.document.as_ref()?.data;
-    let digest: DigestData = serde_json::from_value(data.clone()).ok()?;
-    digest
-        .incidents
-        .iter()
-        .filter(|incident| incident.resolved_at.is_none())
-        .map(|incident| Severity::new(incident.attribution, incident.status))
-        .max()
 }
 
 fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String {
     let name = &format!("{}{}", place::prefix(incident), notice.subject);
     let from = place::suffix(incident);
     let lasted = locale.duration(incident.duration_s);
-    if notice.r#type == NoticeType::Resolved {
+    if notice.kind == NoticeKind::Resolved {
         let (who, past) = (who(incident, locale), past(incident, locale));
         return text!(
             locale,
@@ -67,7 +54,7 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
         );
     }
     if let Some(before) = notice.before.as_ref()
-        && notice.r#type == NoticeType::Updated
+        && notice.kind == NoticeKind::Updated
         && before.is_acknowledged == incident.acknowledged.is_some()
     {
         let changes = changes(before, incident, locale);
@@ -80,9 +67,9 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
         Tag::Over(severity) => severity.tag(),
         tag => tag.label(),
     };
-    let extra = match notice.r#type {
-        NoticeType::Reminder => locale.say(" still"),
-        NoticeType::Escalated => locale.say(" now"),
+    let extra = match notice.kind {
+        NoticeKind::Reminder => locale.say(" still"),
+        NoticeKind::Escalated => locale.say(" now"),
         _ => "",
     };
     let end = if notice.already_over {
@@ -114,7 +101,7 @@ fn of_incident(notice: &Notice, incident: &Incident, locale: &Locale) -> String 
 
 fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option<String> {
     let acknowledged = incident.acknowledged.as_ref()?;
-    (notice.r#type == NoticeType::Updated).then(|| match acknowledged.by.as_str() {
+    (notice.kind == NoticeKind::Updated).then(|| match acknowledged.by.as_str() {
         "" => locale.say(", acknowledged").to_owned(),
         by => text!(locale, ", acknowledged by {by}", by),
     })

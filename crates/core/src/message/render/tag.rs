@@ -1,8 +1,7 @@
 //! The kind of a message: the bracketed word of its subject, and its color.
 
-use super::subject::most_severe;
 use crate::message::severity::Severity;
-use crate::model::{Notice, NoticeType};
+use crate::model::{DigestData, Notice, NoticeKind};
 
 /// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,22 +22,22 @@ pub(in crate::message) enum Tag {
 impl Tag {
     pub(in crate::message) fn of(notice: &Notice) -> Self {
         let Some(incident) = &notice.incident else {
-            return match notice.r#type {
-                NoticeType::Drill => Self::Drill,
+            return match notice.kind {
+                NoticeKind::Drill => Self::Drill,
                 _ if notice.condition.as_ref().is_some_and(|c| c.over) => Self::Resolved,
-                NoticeType::Test => Self::Test,
-                NoticeType::Advice => Self::Advice,
-                NoticeType::Report => Self::Report,
-                NoticeType::Official => Self::Official,
-                NoticeType::Digest => most_severe(notice).map_or(Self::Resolved, Self::Incident),
+                NoticeKind::Test => Self::Test,
+                NoticeKind::Advice => Self::Advice,
+                NoticeKind::Report => Self::Report,
+                NoticeKind::Official => Self::Official,
+                NoticeKind::Digest => most_severe(notice).map_or(Self::Resolved, Self::Incident),
                 _ => Self::Monitor,
             };
         };
         let severity = Severity::of(incident);
-        match notice.r#type {
-            NoticeType::Resolved => Self::Resolved,
+        match notice.kind {
+            NoticeKind::Resolved => Self::Resolved,
             _ if notice.already_over => Self::Over(severity),
-            NoticeType::Updated => Self::Update(severity),
+            NoticeKind::Updated => Self::Update(severity),
             _ => Self::Incident(severity),
         }
     }
@@ -77,4 +76,16 @@ impl Tag {
             Self::Advice | Self::Report | Self::Official | Self::Test | Self::Drill => "#8ab4ff",
         }
     }
+}
+
+/// The most serious of the open incidents of a digest; `None` if all are over.
+fn most_severe(notice: &Notice) -> Option<Severity> {
+    let data = &notice.document.as_ref()?.data;
+    let digest: DigestData = serde_json::from_value(data.clone()).ok()?;
+    digest
+        .incidents
+        .iter()
+        .filter(|incident| incident.resolved_at.is_none())
+        .map(|incident| Severity::new(incident.attribution, incident.status))
+        .max()
 }

@@ -24,7 +24,7 @@ pub struct Server {
 
 /// What is asked next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Step {
+pub enum McpStep {
     /// `initialize`.
     #[default]
     Initialize,
@@ -42,7 +42,7 @@ pub enum Step {
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     /// What is asked next.
-    pub step: Step,
+    pub step: McpStep,
     id: Option<String>,
     server: Server,
 }
@@ -52,7 +52,7 @@ impl Session {
     pub fn request(&self, ask: &ProbeRequest<'_>) -> Request {
         let call = ask.endpoint.body.as_deref();
         let (method, params) = match self.step {
-            Step::Initialize => (
+            McpStep::Initialize => (
                 "initialize",
                 json!({
                     "protocolVersion": VERSION,
@@ -60,10 +60,10 @@ impl Session {
                     "clientInfo": {"name": "llmwatch", "version": env!("CARGO_PKG_VERSION")},
                 }),
             ),
-            Step::Ready => ("notifications/initialized", Value::Null),
-            Step::List => ("tools/list", json!({})),
-            Step::Ping => ("ping", Value::Null),
-            Step::Call => {
+            McpStep::Ready => ("notifications/initialized", Value::Null),
+            McpStep::List => ("tools/list", json!({})),
+            McpStep::Ping => ("ping", Value::Null),
+            McpStep::Call => {
                 let arguments: Value = call
                     .and_then(|text| serde_json::from_str(text).ok())
                     .unwrap_or_else(|| json!({}));
@@ -72,7 +72,7 @@ impl Session {
             }
         };
         let mut message = json!({"jsonrpc": "2.0", "method": method});
-        if self.step != Step::Ready {
+        if self.step != McpStep::Ready {
             message["id"] = json!(self.step as u8 + 1);
         }
         if !params.is_null() {
@@ -118,13 +118,13 @@ impl Session {
     /// What the answer to this step must be.
     pub fn expect(&self, all: &Expect, calls: bool) -> Expect {
         match self.step {
-            Step::Initialize | Step::Ready | Step::Ping => Expect::default(),
-            Step::List if calls => Expect {
+            McpStep::Initialize | McpStep::Ready | McpStep::Ping => Expect::default(),
+            McpStep::List if calls => Expect {
                 tool: all.tool.clone(),
                 ..Expect::default()
             },
-            Step::List => all.clone(),
-            Step::Call => Expect {
+            McpStep::List => all.clone(),
+            McpStep::Call => Expect {
                 tool: None,
                 ..all.clone()
             },
@@ -140,11 +140,11 @@ impl Session {
             self.server = server.clone();
         }
         self.step = match self.step {
-            Step::Initialize => Step::Ready,
-            Step::Ready if self.server.has_tools => Step::List,
-            Step::Ready => Step::Ping,
-            Step::List if calls => Step::Call,
-            Step::List | Step::Call | Step::Ping => return false,
+            McpStep::Initialize => McpStep::Ready,
+            McpStep::Ready if self.server.has_tools => McpStep::List,
+            McpStep::Ready => McpStep::Ping,
+            McpStep::List if calls => McpStep::Call,
+            McpStep::List | McpStep::Call | McpStep::Ping => return false,
         };
         true
     }

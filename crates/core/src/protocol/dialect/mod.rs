@@ -22,6 +22,7 @@ use url::Url;
 pub use self::adaptation::{Adaptation, Adaptations};
 use self::thoughts::Thoughts;
 use crate::model::{Api, AwsKeys, Endpoint, Provider, Timestamp};
+pub use crate::protocol::request::Request;
 use crate::protocol::{catalog, sigv4};
 
 const AGENT: &str = concat!("llmwatch/", env!("CARGO_PKG_VERSION"));
@@ -52,19 +53,6 @@ pub enum Credential<'a> {
     Token(&'a str),
     /// AWS keys, which sign the request.
     Aws(&'a AwsKeys),
-}
-
-/// A request as it goes on the wire.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The HTTP method.
-    pub method: String,
-    /// Its URL.
-    pub url: Url,
-    /// Its headers, in order.
-    pub headers: Vec<(String, String)>,
-    /// Its body.
-    pub body: Vec<u8>,
 }
 
 /// What one event of a stream brought.
@@ -354,7 +342,7 @@ impl Dialect {
         }
         let mut request = Request { headers, ..request };
         if let (Credential::Aws(keys), Some(aws)) = (ask.credential, &endpoint.aws) {
-            let scope = sigv4::Scope {
+            let scope = sigv4::SigningScope {
                 region: &aws.region,
                 service: "bedrock",
             };

@@ -12,7 +12,7 @@ use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 const MAX_UPDATES: usize = 200;
 
 /// The events.
-pub(super) type Document = List<Event, MAX_INCIDENTS>;
+pub(super) type AwsEvents = List<Event, MAX_INCIDENTS>;
 
 /// One event.
 #[derive(Debug, Default, Deserialize)]
@@ -25,13 +25,13 @@ pub(super) struct Event {
     service_name: Name,
     status: Code,
     summary: Name,
-    event_log: List<Update, MAX_UPDATES>,
+    event_log: List<AwsUpdate, MAX_UPDATES>,
     impacted_services: BTreeMap<String, Impact>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Update {
+struct AwsUpdate {
     /// A number, or its digit.
     status: serde_json::Value,
     timestamp: serde_json::Value,
@@ -45,7 +45,7 @@ struct Impact {
 }
 
 /// What the events say about the wanted services, such as `bedrock` or `bedrock-us-east-1`.
-pub(super) fn page(events: &Document, wanted: Wanted<'_>) -> VendorPage {
+pub(super) fn page(events: &AwsEvents, wanted: Wanted<'_>) -> VendorPage {
     let incidents = events
         .iter()
         .filter_map(|event| incident(event, wanted))

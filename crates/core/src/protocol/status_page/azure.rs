@@ -3,7 +3,7 @@
 
 use chrono::DateTime;
 
-use super::xml::{self, Item};
+use super::xml::{self, XmlItem};
 use super::{MAX_INCIDENTS, Unreadable, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreada
     })
 }
 
-fn is_over(item: &Item) -> bool {
+fn is_over(item: &XmlItem) -> bool {
     let title = item.title.to_lowercase();
     ["resolved", "mitigated"]
         .iter()
@@ -32,7 +32,7 @@ fn is_over(item: &Item) -> bool {
 }
 
 /// A title reads "Azure OpenAI Service - Sweden Central - Investigating".
-fn incident(item: &Item) -> VendorIncident {
+fn incident(item: &XmlItem) -> VendorIncident {
     let title = &item.title;
     let phase = title.rsplit_once(" - ").map_or("", |(_, phase)| phase);
     let id = if item.guid.is_empty() {

@@ -14,7 +14,7 @@ const MAX_INCLUDED: usize = 2000;
 /// The document.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Document {
+pub(super) struct BetterstackDocument {
     data: Option<Object>,
     included: List<Object, MAX_INCLUDED>,
 }
@@ -38,18 +38,21 @@ struct Attributes {
     title: Name,
     starts_at: Moment,
     ends_at: Moment,
-    affected_resources: List<Affected, MAX_INCLUDED>,
+    affected_resources: List<BetterstackAffected, MAX_INCLUDED>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Affected {
+struct BetterstackAffected {
     status_page_resource_id: Id,
     status: Code,
 }
 
 /// What the document says: of the wanted resources, or of the entire page.
-pub(super) fn page(document: &Document, wanted: Wanted<'_>) -> Result<VendorPage, Unreadable> {
+pub(super) fn page(
+    document: &BetterstackDocument,
+    wanted: Wanted<'_>,
+) -> Result<VendorPage, Unreadable> {
     let page = document
         .data
         .as_ref()

@@ -17,11 +17,11 @@ const MAX_OPEN: usize = 1000;
 
 /// The list, without the incidents that are over.
 #[derive(Debug)]
-pub(super) struct Document(Vec<Incident>);
+pub(super) struct GoogleDocument(Vec<GoogleIncident>);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Incident {
+struct GoogleIncident {
     id: Id,
     end: Moment,
     created: Moment,
@@ -29,25 +29,25 @@ struct Incident {
     service_name: Name,
     status_impact: Code,
     uri: Address,
-    most_recent_update: Option<Update>,
-    affected_products: List<Affected, MAX_AFFECTED>,
-    currently_affected_locations: List<Affected, MAX_AFFECTED>,
+    most_recent_update: Option<GoogleUpdate>,
+    affected_products: List<GoogleAffected, MAX_AFFECTED>,
+    currently_affected_locations: List<GoogleAffected, MAX_AFFECTED>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Update {
+struct GoogleUpdate {
     status: Code,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Affected {
+struct GoogleAffected {
     id: Id,
     title: Name,
 }
 
-impl Incident {
+impl GoogleIncident {
     /// The status of the last update.
     fn latest(&self) -> &str {
         self.most_recent_update
@@ -81,7 +81,7 @@ impl Incident {
     }
 }
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de> Deserialize<'de> for GoogleDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(OpenIncidents)
     }
@@ -90,25 +90,25 @@ impl<'de> Deserialize<'de> for Document {
 struct OpenIncidents;
 
 impl<'de> Visitor<'de> for OpenIncidents {
-    type Value = Document;
+    type Value = GoogleDocument;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of incidents")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Document, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<GoogleDocument, A::Error> {
         let mut open = Vec::new();
-        while let Some(incident) = items.next_element::<Incident>()? {
+        while let Some(incident) = items.next_element::<GoogleIncident>()? {
             if incident.is_open() && open.len() < MAX_OPEN {
                 open.push(incident);
             }
         }
-        Ok(Document(open))
+        Ok(GoogleDocument(open))
     }
 }
 
 /// What the list says. Its links are relative to `address`.
-pub(super) fn page(document: &Document, wanted: Wanted<'_>, address: &str) -> VendorPage {
+pub(super) fn page(document: &GoogleDocument, wanted: Wanted<'_>, address: &str) -> VendorPage {
     let base = url::Url::parse(address)
         .ok()
         .and_then(|base| base.join("/").ok());

@@ -9,22 +9,22 @@ use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 /// The summary.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Document {
-    page: Option<Page>,
-    active_incidents: List<Incident, MAX_INCIDENTS>,
-    active_maintenances: List<Maintenance, MAX_INCIDENTS>,
+pub(super) struct InstatusDocument {
+    page: Option<InstatusPage>,
+    active_incidents: List<InstatusIncident, MAX_INCIDENTS>,
+    active_maintenances: List<InstatusMaintenance, MAX_INCIDENTS>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Page {
+struct InstatusPage {
     url: Address,
     status: Code,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Incident {
+struct InstatusIncident {
     id: Id,
     name: Name,
     started: Moment,
@@ -35,12 +35,12 @@ struct Incident {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Maintenance {
+struct InstatusMaintenance {
     status: Code,
 }
 
 /// What the summary says. It names no components, so an incident counts whatever components are wanted.
-pub(super) fn page(document: &Document, _: Wanted<'_>) -> Result<VendorPage, Unreadable> {
+pub(super) fn page(document: &InstatusDocument, _: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let page = document
         .page
         .as_ref()

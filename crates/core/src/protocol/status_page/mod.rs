@@ -86,7 +86,7 @@ pub fn read(
     let wanted = Wanted(wanted);
     let mut page = match kind {
         FeedKind::Statuspage | FeedKind::IncidentIo => {
-            let document: statuspage::Document = json(body, "a Statuspage")?;
+            let document: statuspage::StatuspageDocument = json(body, "a Statuspage")?;
             if let Some(summary) = &document.summary {
                 native::page(summary, wanted)
             } else {
@@ -96,21 +96,21 @@ pub fn read(
             }
         }
         FeedKind::GoogleCloud => {
-            let document: google::Document = json(body, "Google Cloud's incidents")?;
+            let document: google::GoogleDocument = json(body, "Google Cloud's incidents")?;
             google::page(&document, wanted, address)
         }
         FeedKind::AzureRss => azure::read(&text(body), wanted)?,
         FeedKind::Rss => rss::read(&text(body), wanted)?,
         FeedKind::Instatus => {
-            let document: instatus::Document = json(body, "an Instatus page")?;
+            let document: instatus::InstatusDocument = json(body, "an Instatus page")?;
             instatus::page(&document, wanted)?
         }
         FeedKind::BetterStack => {
-            let document: betterstack::Document = json(body, "a Better Stack page")?;
+            let document: betterstack::BetterstackDocument = json(body, "a Better Stack page")?;
             betterstack::page(&document, wanted)?
         }
         FeedKind::AwsHealth => {
-            let events: aws::Document = json(&aws::utf8(body), "AWS Health's events")?;
+            let events: aws::AwsEvents = json(&aws::utf8(body), "AWS Health's events")?;
             aws::page(&events, wanted)
         }
     };

@@ -21,18 +21,18 @@ const MAX_AFFECTED: usize = 200;
 /// The document's `summary`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Summary {
+pub(super) struct NativeSummary {
     public_url: Address,
-    components: List<Component, MAX_PAGE_COMPONENTS>,
-    affected_components: List<Affected, MAX_PAGE_COMPONENTS>,
-    ongoing_incidents: List<Incident, MAX_PAGE_INCIDENTS>,
-    in_progress_maintenances: List<Maintenance, MAX_PAGE_INCIDENTS>,
+    components: List<NativeComponent, MAX_PAGE_COMPONENTS>,
+    affected_components: List<NativeAffected, MAX_PAGE_COMPONENTS>,
+    ongoing_incidents: List<NativeIncident, MAX_PAGE_INCIDENTS>,
+    in_progress_maintenances: List<NativeMaintenance, MAX_PAGE_INCIDENTS>,
     structure: Option<Structure>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Component {
+struct NativeComponent {
     id: Id,
     component_id: Id,
     name: Name,
@@ -40,7 +40,7 @@ struct Component {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Affected {
+struct NativeAffected {
     component_id: Id,
     current_status: Code,
     status: Code,
@@ -48,37 +48,37 @@ struct Affected {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Incident {
+struct NativeIncident {
     id: Id,
     name: Name,
     status: Code,
     published_at: Moment,
-    affected_components: List<Affected, MAX_AFFECTED>,
-    component_impacts: List<Affected, MAX_AFFECTED>,
-    updates: List<Update, MAX_AFFECTED>,
+    affected_components: List<NativeAffected, MAX_AFFECTED>,
+    component_impacts: List<NativeAffected, MAX_AFFECTED>,
+    updates: List<NativeUpdate, MAX_AFFECTED>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Update {
+struct NativeUpdate {
     published_at: Moment,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Maintenance {
-    affected_components: List<Affected, MAX_AFFECTED>,
+struct NativeMaintenance {
+    affected_components: List<NativeAffected, MAX_AFFECTED>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Structure {
-    items: List<Item, MAX_GROUPS>,
+    items: List<NativeItem, MAX_GROUPS>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Item {
+struct NativeItem {
     group: Option<Group>,
 }
 
@@ -87,10 +87,10 @@ struct Item {
 struct Group {
     id: Id,
     name: Name,
-    components: List<Component, MAX_GROUPS>,
+    components: List<NativeComponent, MAX_GROUPS>,
 }
 
-impl Affected {
+impl NativeAffected {
     fn now(&self) -> Status {
         let code = self.current_status.some();
         component_status(code.unwrap_or(self.status.as_str()))
@@ -98,18 +98,19 @@ impl Affected {
 }
 
 /// What the summary says.
-pub(super) fn page(summary: &Summary, wanted: Wanted<'_>) -> VendorPage {
+pub(super) fn page(summary: &NativeSummary, wanted: Wanted<'_>) -> VendorPage {
     let directory = Directory::new(summary);
-    let is_ours = |affected: &Affected| directory.is_wanted(affected.component_id.as_str(), wanted);
+    let is_ours =
+        |affected: &NativeAffected| directory.is_wanted(affected.component_id.as_str(), wanted);
     let base = summary.public_url.as_str().trim_end_matches('/');
-    let worst = |affected: &[Affected]| {
+    let worst = |affected: &[NativeAffected]| {
         affected
             .iter()
             .filter(|a| is_ours(a))
-            .map(Affected::now)
+            .map(NativeAffected::now)
             .fold(Status::Operational, Status::worse)
     };
-    let concerns_us = |incident: &Incident| {
+    let concerns_us = |incident: &NativeIncident| {
         let mut affected = incident
             .affected_components
             .iter()
@@ -147,7 +148,7 @@ pub(super) fn page(summary: &Summary, wanted: Wanted<'_>) -> VendorPage {
 }
 
 /// `start_at` of the impacts is dated back and says nothing about this.
-fn published_at(incident: &Incident) -> Option<Timestamp> {
+fn published_at(incident: &NativeIncident) -> Option<Timestamp> {
     let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
     moment(&incident.published_at)
         .or_else(|| ulid::made_at(incident.id.as_str()))
@@ -167,7 +168,7 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    fn new(summary: &'a Summary) -> Self {
+    fn new(summary: &'a NativeSummary) -> Self {
         let mut names: BTreeMap<_, _> = summary
             .components
             .iter()
@@ -196,7 +197,7 @@ impl<'a> Directory<'a> {
         self.names.get(id).copied().unwrap_or(id)
     }
 
-    fn names_of(&self, incident: &Incident) -> Vec<String> {
+    fn names_of(&self, incident: &NativeIncident) -> Vec<String> {
         let mut names: Vec<_> = incident
             .affected_components
             .iter()

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use super::xml::{self, Item};
+use super::xml::{self, XmlItem};
 use super::{MAX_INCIDENTS, Unreadable, Wanted};
 use crate::model::{Status, Timestamp, VendorIncident, VendorPage};
 
@@ -24,7 +24,7 @@ const OVER: [&str; 6] = [
 pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreadable> {
     let channel = xml::channel(text)?;
     let newest = channel.items.iter().filter_map(published).max();
-    let is_old = |item: &Item| match (published(item), newest) {
+    let is_old = |item: &XmlItem| match (published(item), newest) {
         (Some(at), Some(newest)) => newest.0.saturating_sub(at.0) > MAX_AGE_MS,
         _ => false,
     };
@@ -56,7 +56,7 @@ pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<VendorPage, Unreada
     })
 }
 
-fn is_over(item: &Item) -> bool {
+fn is_over(item: &XmlItem) -> bool {
     let text = format!("{} {}", item.title, item.description).to_lowercase();
     OVER.iter().any(|word| text.contains(word))
 }
@@ -72,7 +72,7 @@ fn severity(title: &str) -> Status {
     }
 }
 
-fn published(item: &Item) -> Option<Timestamp> {
+fn published(item: &XmlItem) -> Option<Timestamp> {
     let text = item.published.as_str();
     DateTime::parse_from_rfc2822(text)
         .or_else(|_| DateTime::parse_from_rfc3339(text))

@@ -17,18 +17,18 @@ const MAX_UPDATES: usize = 50;
 /// `summary.json`, `incidents.json` or `components.json`, or incident.io's own summary, recognized by its `summary`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Document {
-    pub(super) summary: Option<native::Summary>,
-    page: Option<Page>,
+pub(super) struct StatuspageDocument {
+    pub(super) summary: Option<native::NativeSummary>,
+    page: Option<StatuspagePage>,
     status: Option<Indicator>,
-    components: List<Component, MAX_PAGE_COMPONENTS>,
-    incidents: List<Incident, MAX_PAGE_INCIDENTS>,
-    scheduled_maintenances: List<Incident, MAX_PAGE_INCIDENTS>,
+    components: List<StatuspageComponent, MAX_PAGE_COMPONENTS>,
+    incidents: List<StatuspageIncident, MAX_PAGE_INCIDENTS>,
+    scheduled_maintenances: List<StatuspageIncident, MAX_PAGE_INCIDENTS>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Page {
+struct StatuspagePage {
     url: Address,
 }
 
@@ -40,7 +40,7 @@ struct Indicator {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Component {
+struct StatuspageComponent {
     id: Id,
     /// The id in the list of an update.
     code: Id,
@@ -50,7 +50,7 @@ struct Component {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Incident {
+struct StatuspageIncident {
     id: Id,
     name: Name,
     status: Code,
@@ -58,18 +58,18 @@ struct Incident {
     created_at: Moment,
     resolved_at: Moment,
     shortlink: Address,
-    components: List<Component, MAX_UPDATES>,
-    incident_updates: List<Update, MAX_UPDATES>,
+    components: List<StatuspageComponent, MAX_UPDATES>,
+    incident_updates: List<StatuspageUpdate, MAX_UPDATES>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Update {
+struct StatuspageUpdate {
     created_at: Moment,
-    affected_components: List<Component, MAX_UPDATES>,
+    affected_components: List<StatuspageComponent, MAX_UPDATES>,
 }
 
-impl Document {
+impl StatuspageDocument {
     /// Whether it has a field of a Statuspage at all.
     fn is_statuspage(&self) -> bool {
         self.status.is_some() || self.incidents.given || self.components.given
@@ -79,14 +79,14 @@ impl Document {
 /// What `summary.json` (or `incidents.json`) says; `list` is `components.json`, if it was fetched too. `None` when it is
 /// neither.
 pub(super) fn page(
-    document: &Document,
-    list: Option<&Document>,
+    document: &StatuspageDocument,
+    list: Option<&StatuspageDocument>,
     wanted: Wanted<'_>,
 ) -> Option<VendorPage> {
     if !document.is_statuspage() {
         return None;
     }
-    let ours: Vec<&Component> = [Some(document), list]
+    let ours: Vec<&StatuspageComponent> = [Some(document), list]
         .into_iter()
         .flatten()
         .flat_map(|d| d.components.iter())
@@ -96,7 +96,7 @@ pub(super) fn page(
         .iter()
         .map(|c| component_status(c.status.as_str()))
         .fold(Status::Operational, Status::worse);
-    let concerns_us = |incident: &Incident| {
+    let concerns_us = |incident: &StatuspageIncident| {
         let affected = components_of(incident);
         if affected.is_empty() {
             // It names none: then the state of ours decides, as far as it is known.
@@ -133,7 +133,7 @@ pub(super) fn page(
     })
 }
 
-fn vendor_incident(incident: &Incident, base: &str) -> VendorIncident {
+fn vendor_incident(incident: &StatuspageIncident, base: &str) -> VendorIncident {
     let id = incident.id.as_str();
     let own = (!base.is_empty()).then(|| format!("{base}/incidents/{id}"));
     VendorIncident {
@@ -152,7 +152,7 @@ fn vendor_incident(incident: &Incident, base: &str) -> VendorIncident {
 }
 
 /// When it appeared: what the id carries, else when the record was made. Its start may be dated back.
-fn published_at(incident: &Incident) -> Option<Timestamp> {
+fn published_at(incident: &StatuspageIncident) -> Option<Timestamp> {
     let moment = |text: &Moment| Timestamp::parse(text.as_str()).ok();
     let first_update = || {
         incident
@@ -167,7 +167,7 @@ fn published_at(incident: &Incident) -> Option<Timestamp> {
 }
 
 /// Ids and names of the components that an incident names, there or in its updates.
-fn components_of(incident: &Incident) -> Vec<(&str, &str)> {
+fn components_of(incident: &StatuspageIncident) -> Vec<(&str, &str)> {
     let direct = incident
         .components
         .iter()

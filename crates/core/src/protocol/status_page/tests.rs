@@ -33,7 +33,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 #[test]
-fn statuspage_says_how_its_components_are_and_what_goes_on() {
+fn statuspage_lists_components_and_incidents() {
     use FeedKind::Statuspage;
     let status = |body: &[u8]| all(Statuspage, body).status;
     assert_eq!(
@@ -92,7 +92,7 @@ fn statuspage_says_how_its_components_are_and_what_goes_on() {
 }
 
 #[test]
-fn incident_io_s_imitation_has_null_lists_and_publishing_times_in_its_ids() {
+fn incident_io_simulation_has_null_lists_and_ulids() {
     use FeedKind::IncidentIo;
     let well = all(
         IncidentIo,
@@ -159,7 +159,7 @@ fn incident_io_s_imitation_has_null_lists_and_publishing_times_in_its_ids() {
 }
 
 #[test]
-fn components_that_the_summary_leaves_out_are_in_their_own_list() {
+fn components_missing_in_the_summary_come_from_the_list() {
     let summary = br#"{"page":{"url":"https://status.openai.com/"},"status":{"indicator":"none"},
         "components":[{"id":"1","name":"Responses","status":"operational"}],"incidents":null}"#;
     let list = br#"{"components":[{"id":"2","name":"Batch","status":"full_outage"}]}"#;
@@ -196,7 +196,7 @@ fn an_open_incident_counts_although_the_indicator_says_none() {
 }
 
 #[test]
-fn incident_io_s_own_feed_dates_the_publishing_and_not_the_start() {
+fn incident_io_feed_dates_the_publishing() {
     let body = captured!("incidentio_proxy_summary_degraded.json");
     let page = all(FeedKind::IncidentIo, body);
     assert_eq!(page.status, Status::Degraded);
@@ -223,7 +223,7 @@ fn incident_io_s_own_feed_dates_the_publishing_and_not_the_start() {
 }
 
 #[test]
-fn azure_s_feed_is_empty_when_all_is_well_and_dates_end_in_a_bare_z() {
+fn azure_feed_is_empty_when_operational() {
     let body = captured!("azure_status_feed_active.xml");
     let page = only(FeedKind::AzureRss, body, &["OpenAI"]);
     assert_eq!(
@@ -260,7 +260,7 @@ fn azure_s_feed_is_empty_when_all_is_well_and_dates_end_in_a_bare_z() {
 }
 
 #[test]
-fn google_s_list_has_the_past_in_it_and_its_own_start_is_no_publishing_time() {
+fn google_list_includes_past_incidents() {
     let body = captured!("gcloud_incidents.json");
     let address = "https://status.cloud.google.com/incidents.json";
     let page = read(
@@ -381,7 +381,7 @@ fn what_is_kept_of_a_page_is_bounded() {
 }
 
 #[test]
-fn deep_and_wide_json_is_read_in_linear_time_and_small_memory() {
+fn deep_and_wide_json_is_read_in_linear_time() {
     let deep = "[".repeat(MAX_JSON_BYTES);
     assert!(read(FeedKind::Statuspage, deep.as_bytes(), None, &[], ADDRESS).is_err());
     let inside = format!(
@@ -407,7 +407,7 @@ const KINDS: [FeedKind; 8] = [
 ];
 
 #[test]
-fn instatus_says_what_is_going_on() {
+fn instatus_lists_current_incidents() {
     let body = br#"{"page":{"name":"Mistral","url":"https://status.mistral.ai","status":"HASISSUES"},
         "activeIncidents":[{"id":"cl1","name":"Chat completions are failing","started":"2026-11-23T11:31:00Z",
           "status":"IDENTIFIED","impact":"MAJOROUTAGE","url":"https://status.mistral.ai/cl1"}],

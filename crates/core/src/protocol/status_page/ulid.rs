@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ids_of_real_incidents_tell_when_they_were_published() {
+    fn ulids_of_real_incidents_carry_the_publishing_time() {
         let when = |id| made_at(id).map(|t| t.to_string());
         assert_eq!(
             when("01JXCAW3K3JAE0EP56AEZ7CBG3").as_deref(),

@@ -21,14 +21,14 @@ const MAX_TEXT: usize = 2048;
 
 /// What is kept of an RSS channel.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Channel {
+pub(super) struct XmlChannel {
     pub(super) link: String,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<XmlItem>,
 }
 
 /// What is kept of an item.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct XmlItem {
     pub(super) title: String,
     pub(super) guid: String,
     pub(super) link: String,
@@ -37,7 +37,7 @@ pub(super) struct Item {
 }
 
 /// Reads an RSS 2.0 or Atom document.
-pub(super) fn channel(text: &str) -> Result<Channel, Unreadable> {
+pub(super) fn channel(text: &str) -> Result<XmlChannel, Unreadable> {
     let mut reader = Reader::from_str(text);
     let mut tree = Tree::default();
     for _ in 0..MAX_NODES {
@@ -73,8 +73,8 @@ pub(super) fn channel(text: &str) -> Result<Channel, Unreadable> {
 #[derive(Debug, Default)]
 struct Tree {
     /// The names of the open elements.
-    path: Vec<Kind>,
-    channel: Option<Channel>,
+    path: Vec<ElementKind>,
+    channel: Option<XmlChannel>,
     /// A second `<channel>` is not read.
     is_over: bool,
     /// The root is Atom's `<feed>`, which stands for the channel as well.
@@ -83,7 +83,7 @@ struct Tree {
 
 /// The elements that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ElementKind {
     Channel,
     Item,
     Title,
@@ -94,7 +94,7 @@ enum Kind {
     Other,
 }
 
-impl Kind {
+impl ElementKind {
     fn of(name: &str) -> Self {
         match name {
             "channel" => Self::Channel,
@@ -139,27 +139,29 @@ impl Tree {
             return Err(Unreadable::TooMuch("nested elements", MAX_DEPTH));
         }
         // A prefixed name, such as `atom:link`, is none of RSS.
-        let kind = Kind::of(element.name().into_inner());
+        let kind = ElementKind::of(element.name().into_inner());
         // Atom has its entries right below the root, and links in an attribute.
         if self.path.is_empty() && element.name().into_inner() == "feed" {
-            self.path.push(Kind::Other);
-            self.path.push(Kind::Channel);
-            self.channel = Some(Channel::default());
+            self.path.push(ElementKind::Other);
+            self.path.push(ElementKind::Channel);
+            self.channel = Some(XmlChannel::default());
             self.is_atom = true;
             return Ok(());
         }
         self.path.push(kind);
-        if kind == Kind::Link
+        if kind == ElementKind::Link
             && let Some(target) = link_of(element)
         {
             self.text(&target);
         }
         match (self.path.as_slice(), &mut self.channel) {
-            ([_, Kind::Channel], channel) if !self.is_over => *channel = Some(Channel::default()),
-            ([_, Kind::Channel, Kind::Item], Some(channel))
+            ([_, ElementKind::Channel], channel) if !self.is_over => {
+                *channel = Some(XmlChannel::default());
+            }
+            ([_, ElementKind::Channel, ElementKind::Item], Some(channel))
                 if !self.is_over && channel.items.len() < MAX_ITEMS =>
             {
-                channel.items.push(Item::default());
+                channel.items.push(XmlItem::default());
             }
             _ => {}
         }
@@ -167,7 +169,7 @@ impl Tree {
     }
 
     fn close(&mut self) {
-        let is_channel = matches!(self.path.as_slice(), [_, Kind::Channel]);
+        let is_channel = matches!(self.path.as_slice(), [_, ElementKind::Channel]);
         self.is_over |= is_channel;
         self.path.pop();
         if is_channel && self.is_atom {
@@ -180,19 +182,19 @@ impl Tree {
             return;
         };
         let field = match self.path.as_slice() {
-            [_, Kind::Channel, Kind::Link] => &mut channel.link,
-            [_, Kind::Channel, Kind::Item, kind, ..] => {
+            [_, ElementKind::Channel, ElementKind::Link] => &mut channel.link,
+            [_, ElementKind::Channel, ElementKind::Item, kind, ..] => {
                 let Some(item) = channel.items.last_mut() else {
                     return;
                 };
                 match kind {
-                    Kind::Title => &mut item.title,
-                    Kind::Guid => &mut item.guid,
-                    Kind::Link => &mut item.link,
+                    ElementKind::Title => &mut item.title,
+                    ElementKind::Guid => &mut item.guid,
+                    ElementKind::Link => &mut item.link,
                     // Atom has both; the first is kept.
-                    Kind::Published if self.is_atom && item.published.len() > 9 => return,
-                    Kind::Published => &mut item.published,
-                    Kind::Description => &mut item.description,
+                    ElementKind::Published if self.is_atom && item.published.len() > 9 => return,
+                    ElementKind::Published => &mut item.published,
+                    ElementKind::Description => &mut item.description,
                     _ => return,
                 }
             }
@@ -202,7 +204,7 @@ impl Tree {
         field.push_str(&text[..text.floor_char_boundary(room)]);
     }
 
-    fn finish(mut self) -> Result<Channel, Unreadable> {
+    fn finish(mut self) -> Result<XmlChannel, Unreadable> {
         // A document that was cut off in the middle.
         if !self.path.is_empty() {
             return Err(Unreadable::Syntax("XML"));
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(channel.items[0].title, "A & <B>!");
         assert_eq!(channel.items[0].guid, "1");
         assert_eq!(channel.items[0].published, "now");
-        assert_eq!(channel.items[1], Item::default());
+        assert_eq!(channel.items[1], XmlItem::default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use samples::Samples;
-pub use score::{Figures, Label, Score};
+pub use score::{Label, Score, ScoreFigures};
 pub use summary::{Difference, Summary};
 pub use sweep::Sweep;
 pub use trace::{Rows, Trace, describe, parse_manifest, read_rows, replay_one};

@@ -22,11 +22,11 @@ const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 pub struct Samples {
     trace: String,
     configured: BTreeMap<String, Arc<Endpoint>>,
-    controls: bool,
+    has_connectivity_checks: bool,
     /// The endpoints in the order in which they were first seen, and where each stands.
     seen: Vec<Seen>,
     places: BTreeMap<String, usize>,
-    rows: Vec<Row>,
+    rows: Vec<SampleRow>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ struct Seen {
 }
 
 #[derive(Debug)]
-struct Row {
+struct SampleRow {
     place: usize,
     start: Timestamp,
     end: Timestamp,
@@ -49,15 +49,15 @@ struct Row {
 
 impl Samples {
     /// None yet. What `configured` says of an endpoint (interval, limits, failure domain, settings) is believed; others
-    /// are judged by what their samples show. `controls`: whether the monitor could detect that its network was down.
-    pub fn new(trace: &str, configured: &[Arc<Endpoint>], controls: bool) -> Self {
+    /// are judged by what their samples show. `has_connectivity_checks`: whether the monitor could detect that its network was down.
+    pub fn new(trace: &str, configured: &[Arc<Endpoint>], has_connectivity_checks: bool) -> Self {
         Self {
             trace: trace.to_owned(),
             configured: configured
                 .iter()
                 .map(|e| (e.name.clone(), e.clone()))
                 .collect(),
-            controls,
+            has_connectivity_checks,
             seen: Vec::new(),
             places: BTreeMap::new(),
             rows: Vec::new(),
@@ -93,12 +93,12 @@ impl Samples {
         let reader = Reader {
             interval: USUAL_INTERVAL,
             limits,
-            controls: self.controls,
+            has_connectivity_checks: self.has_connectivity_checks,
         };
         let Observation {
             start, end, result, ..
         } = reader.observe(sample);
-        self.rows.push(Row {
+        self.rows.push(SampleRow {
             place,
             start,
             end,
@@ -128,7 +128,7 @@ impl Samples {
     /// Replays them under `rules`, or under each endpoint's own settings.
     pub fn replay(&mut self, rules: Option<&DetectionPolicy>) -> Replay {
         let seen = &self.seen;
-        let order = |row: &Row| canonical_order(row.end, &seen[row.place].name);
+        let order = |row: &SampleRow| canonical_order(row.end, &seen[row.place].name);
         self.rows.sort_by(|a, b| order(a).cmp(&order(b)));
         let intervals: Vec<_> = self.seen.iter().map(|s| self.interval(s)).collect();
         let standard = DetectionPolicy::default();

@@ -78,7 +78,7 @@ pub struct KindScore {
     pub scope: String,
     /// The figures.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: ScoreFigures,
 }
 
 /// How one group of kinds fared at one interval.
@@ -92,13 +92,13 @@ pub struct GroupScore {
     pub scope: String,
     /// The figures.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: ScoreFigures,
 }
 
 /// Delays and noise of some incidents. A delay that is infinite (more were missed than the quantile leaves out) or a
 /// figure of nothing is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
+pub struct ScoreFigures {
     /// How many incidents.
     pub n: usize,
     /// The share that was caught, 0 to 1.
@@ -281,13 +281,13 @@ fn groups(replay: &Replay, met: &BTreeMap<(String, String), Vec<Met>>) -> Vec<Gr
     groups
 }
 
-fn figures<'a>(rows: impl Iterator<Item = &'a Met>) -> Option<Figures> {
+fn figures<'a>(rows: impl Iterator<Item = &'a Met>) -> Option<ScoreFigures> {
     let rows: Vec<_> = rows.collect();
     let n = rows.len();
     let delays: Vec<_> = rows.iter().map(|m| m.delay_s).collect();
     let resolved: Vec<_> = rows.iter().filter_map(|m| m.resolve_s).collect();
     let share = |count: usize| count as f64 / n as f64;
-    (n > 0).then(|| Figures {
+    (n > 0).then(|| ScoreFigures {
         n,
         caught: share(delays.iter().filter(|d| d.is_finite()).count()),
         median_s: quantile(&delays, 0.5),

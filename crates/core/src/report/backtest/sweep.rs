@@ -10,11 +10,11 @@ const DAYS_A_MONTH: f64 = 30.0;
 #[derive(Debug)]
 pub struct Sweep {
     key: String,
-    rows: Vec<Row>,
+    rows: Vec<SweepRow>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct SweepRow {
     value: String,
     opened: usize,
     alerts: usize,
@@ -52,7 +52,7 @@ impl Sweep {
             .watched
             .iter()
             .map(|w| w.days / DAYS_A_MONTH * w.endpoints.len() as f64);
-        self.rows.push(Row {
+        self.rows.push(SweepRow {
             value: value.to_owned(),
             opened: opened.len(),
             alerts: alerts.count(),

@@ -37,7 +37,7 @@ pub struct Trace {
 }
 
 #[derive(Debug)]
-struct Row {
+struct TraceRow {
     at: i64,
     scheduled: bool,
     error: String,
@@ -64,7 +64,7 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let scheduled = |rows: &[Row]| {
+    let scheduled = |rows: &[TraceRow]| {
         rows.iter()
             .filter(|r| r.scheduled)
             .map(|r| r.at)
@@ -103,7 +103,7 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
 
 /// The rows of each endpoint.
 #[derive(Debug, Default)]
-pub struct Rows(BTreeMap<String, Vec<Row>>);
+pub struct Rows(BTreeMap<String, Vec<TraceRow>>);
 
 /// Reads the rows of the trace at `path` from its text.
 ///
@@ -119,7 +119,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
         line: index + 1,
         what: what.to_owned(),
     };
-    let mut rows = BTreeMap::<String, Vec<Row>>::new();
+    let mut rows = BTreeMap::<String, Vec<TraceRow>>::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.map_err(failed)?;
         let line = line.trim_end();
@@ -136,7 +136,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
         let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
             return Err(bad(index, "expected eight columns"));
         };
-        rows.entry(endpoint.to_owned()).or_default().push(Row {
+        rows.entry(endpoint.to_owned()).or_default().push(TraceRow {
             at: at
                 .parse()
                 .map_err(|_| bad(index, "`unix_ms` is not an integer"))?,
@@ -173,13 +173,13 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
             )
         })
         .collect();
-    let mut runs: Vec<Run<'_>> = trace
+    let mut runs: Vec<TraceRun<'_>> = trace
         .endpoints
         .iter()
         .filter_map(|name| {
             let rows = rows.0.get(name)?;
             let first = rows.iter().find(|r| r.scheduled)?.at;
-            let mut run = Run {
+            let mut run = TraceRun {
                 name,
                 rows,
                 tick: first,
@@ -231,14 +231,14 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
     replay.take(tale);
 }
 
-struct Run<'a> {
+struct TraceRun<'a> {
     name: &'a str,
-    rows: &'a [Row],
+    rows: &'a [TraceRow],
     tick: i64,
-    in_flight: Option<&'a Row>,
+    in_flight: Option<&'a TraceRow>,
 }
 
-impl Run<'_> {
+impl TraceRun<'_> {
     fn launch(&mut self, at: i64) {
         self.in_flight = self.rows.get(self.rows.partition_point(|r| r.at < at));
         if let Some(row) = self.in_flight.filter(|r| r.scheduled) {
@@ -287,12 +287,12 @@ impl Run<'_> {
 }
 
 /// A trace has no count of tokens: twenty are assumed, of which only changes matter.
-fn per_token(row: &Row) -> Option<f64> {
+fn per_token(row: &TraceRow) -> Option<f64> {
     let rest = row.total_ms - row.first_token_ms;
     (rest > 0.0).then_some(rest / 20.0)
 }
 
-fn reason(row: &Row) -> FailureReason {
+fn reason(row: &TraceRow) -> FailureReason {
     match row.error.as_str() {
         "http_429" => FailureReason::RateLimited,
         "timeout_first_token" | "timeout_total" => FailureReason::TimedOut,

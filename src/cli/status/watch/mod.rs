@@ -14,8 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::screen::{After, Screen};
-use super::status::{change, look};
-use super::{Exit, Failure, plugin_code};
+use super::{change, look};
+use crate::cli::{Exit, Failure, plugin_code};
 use crate::clock;
 use crate::config::Settings;
 use llmwatch_core::message::values::Locale;

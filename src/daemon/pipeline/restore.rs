@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pipeline::Pipeline;
+use super::Pipeline;
 use crate::config::Config;
 use crate::store::{Commit, IncidentRow, Reserve, SamplePage, SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
@@ -231,7 +231,7 @@ pub fn restore_notifications(
 impl Pipeline {
     /// Ends what is over as of `now`, though no sample said so: the state had to be made anew, or endpoints
     /// were taken out of the configuration while nobody ran. It is recorded and notified like any other end.
-    pub(super) fn settle(&mut self, now: Timestamp) -> Effects {
+    pub(in crate::daemon) fn settle(&mut self, now: Timestamp) -> Effects {
         // What is shared is not this daemon's to end.
         let lost = match &self.joint {
             Some(_) => Vec::new(),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::backlog::Step;
-use super::pipeline::Pipeline;
+use super::Pipeline;
 use crate::command::Command;
+use crate::daemon::backlog::PipelineStep;
 use crate::log::record::LogRecord;
 use crate::shared_view::{Mode, SharedView, Update};
 use crate::store::{Commit, IncidentRow};
@@ -118,7 +118,7 @@ impl Joint {
 
 impl Pipeline {
     /// Takes in what the coordinator brought.
-    pub(super) fn join(&mut self, update: Update, now: Timestamp) -> Vec<Step> {
+    pub(in crate::daemon) fn join(&mut self, update: Update, now: Timestamp) -> Vec<PipelineStep> {
         let Some(joint) = &mut self.joint else {
             return Vec::new();
         };
@@ -138,7 +138,7 @@ impl Pipeline {
         }
         self.core.number_after(view.last_number);
         for sample in update.samples {
-            let mut step = Step::default();
+            let mut step = PipelineStep::default();
             if sample.location == here && self.settings.monitor.probe {
                 // A partner's: it is judged here as well, so that either can take over.
                 let effects = self.core.step(sample);
@@ -183,13 +183,13 @@ impl Pipeline {
                 joint.alone.insert(incident.id, known.id);
                 let known = self.notifications.record_change(Change::Opened, known, now);
                 let is_new = !joint.logged.contains_key(&known.id);
-                steps.push(Step {
+                steps.push(PipelineStep {
                     incidents: vec![IncidentRow::of(&known)],
                     records: is_new
                         .then(|| LogRecord::incident(Change::Opened, &known))
                         .into_iter()
                         .collect(),
-                    ..Step::default()
+                    ..PipelineStep::default()
                 });
                 joint.logged.insert(known.id, known);
             }
@@ -198,7 +198,7 @@ impl Pipeline {
     }
 
     /// Keeps back, of what this daemon's own samples lead to, what only the verdict of all may do.
-    pub(super) fn hold_back_opinions(&mut self, steps: &mut [Step]) {
+    pub(in crate::daemon) fn hold_back_opinions(&mut self, steps: &mut [PipelineStep]) {
         let locale = self.core.locale();
         let Some(joint) = &mut self.joint else { return };
         for step in steps {
@@ -226,7 +226,7 @@ impl Pipeline {
     }
 
     /// Shows the others this daemon's conclusions, and puts the verdict of all in their place.
-    pub(super) fn combine(&mut self, snapshot: &mut Snapshot) -> Vec<Step> {
+    pub(in crate::daemon) fn combine(&mut self, snapshot: &mut Snapshot) -> Vec<PipelineStep> {
         let Some(joint) = &mut self.joint else {
             return Vec::new();
         };
@@ -276,7 +276,7 @@ impl Pipeline {
             store_now,
             config.monitor.probe,
         );
-        let mut step = Step::default();
+        let mut step = PipelineStep::default();
         for endpoint in &snapshot.endpoints {
             let was = joint
                 .statuses
@@ -298,7 +298,7 @@ impl Pipeline {
     }
 
     /// What people asked for and is to be done to the alerting of all; `command` itself while this daemon is alone.
-    pub(super) fn forward(&self, command: Command) -> Option<Command> {
+    pub(in crate::daemon) fn forward(&self, command: Command) -> Option<Command> {
         let is_for_all = matches!(
             command,
             Command::CreateSilence(..)
@@ -317,7 +317,7 @@ impl Pipeline {
 
 impl Joint {
     /// Records and logs what is new about an incident of all.
-    fn log(&mut self, incident: &Incident) -> Option<Step> {
+    fn log(&mut self, incident: &Incident) -> Option<PipelineStep> {
         let change = match self.logged.get(&incident.id) {
             None if incident.resolved_at.is_none() => Some(Change::Opened),
             None => None,
@@ -334,13 +334,13 @@ impl Joint {
         for id in &oldest {
             self.logged.remove(id);
         }
-        Some(Step {
+        Some(PipelineStep {
             incidents: vec![IncidentRow::of(incident)],
             records: change
                 .map(|change| LogRecord::incident(change, incident))
                 .into_iter()
                 .collect(),
-            ..Step::default()
+            ..PipelineStep::default()
         })
     }
 }

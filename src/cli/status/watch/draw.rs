@@ -6,7 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, Wrap};
 
-use super::screen::{Row, Screen, Sort};
+use super::screen::{Screen, ScreenRow, Sort};
 use crate::cli::status::{mark, word};
 use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
@@ -90,7 +90,7 @@ fn list(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
     frame.render_stateful_widget(table, area, &mut screen.table);
 }
 
-fn table_row(row: &Row, is_wide: bool, screen: &Screen) -> TableRow<'static> {
+fn table_row(row: &ScreenRow, is_wide: bool, screen: &Screen) -> TableRow<'static> {
     let (view, locale) = (&row.view, &screen.locale);
     let style = tone_of(view, screen.has_color);
     let mut cells = vec![Cell::from(format!("{} {}", mark(view), view.name)).style(style)];
@@ -129,7 +129,7 @@ fn spark(minutes: &str, width: usize) -> String {
     minutes.chunks(length).map(column).collect()
 }
 
-fn details(row: &Row, screen: &Screen) -> Vec<Line<'static>> {
+fn details(row: &ScreenRow, screen: &Screen) -> Vec<Line<'static>> {
     let (view, locale) = (&row.view, &screen.locale);
     let fact = |name: &'static str, value: String| Line::from(format!("{name:<14} {value}"));
     let ms = |value: Option<f64>| value.map_or(NONE.to_owned(), |ms| locale.latency(ms));

@@ -4,6 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::widgets::TableState;
 
 use crate::cli::status::{badness, reason};
+use llmwatch_core::message::headline::headline;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 
@@ -44,7 +45,7 @@ impl Sort {
 
 /// One line of the list.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct ScreenRow {
     pub(super) view: EndpointView,
     pub(super) reason: String,
 }
@@ -60,7 +61,7 @@ pub(super) struct Screen {
     /// Whether the details of the selected endpoint are shown.
     pub(super) is_open: bool,
     pub(super) table: TableState,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<ScreenRow>,
     /// How many endpoints there are, shown or not.
     pub(super) total: usize,
     pub(super) headline: String,
@@ -97,7 +98,7 @@ impl Screen {
     pub(super) fn show(&mut self, snapshot: &Snapshot, note: Option<&'static str>, now: Timestamp) {
         self.now = now;
         self.note = note;
-        self.headline = snapshot.headline(now);
+        self.headline = headline(snapshot, now);
         self.status = snapshot.overall();
         self.incidents.clone_from(&snapshot.incidents);
         self.total = snapshot.endpoints.len();
@@ -106,7 +107,7 @@ impl Screen {
     }
 
     /// The endpoint that is selected.
-    pub(super) fn selected(&self) -> Option<&Row> {
+    pub(super) fn selected(&self) -> Option<&ScreenRow> {
         self.rows.get(self.table.selected()?)
     }
 
@@ -144,7 +145,7 @@ impl Screen {
         }
         self.rows = views
             .into_iter()
-            .map(|view| Row {
+            .map(|view| ScreenRow {
                 reason: reason(view, snapshot, &self.locale),
                 view: view.clone(),
             })

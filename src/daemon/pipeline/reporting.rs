@@ -7,13 +7,13 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tracing::Level;
 
-use super::pipeline::Pipeline;
+use super::Pipeline;
 use crate::config::Config;
 use crate::log;
 use crate::store::{Store, StoreError};
-use llmwatch_core::alerting::Announcement;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Evidence, Incident, NoticeType, Timestamp};
+use llmwatch_core::model::Announcement;
+use llmwatch_core::model::{Evidence, Incident, NoticeKind, Timestamp};
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::report::{Report, last_period};
 
@@ -77,12 +77,16 @@ pub fn standing(store: &Store, config: &Arc<Config>) -> Result<Vec<String>, Stor
 
 /// The periodic report while it is made, on a thread and a connection of its own: probing and recording continue meanwhile.
 #[derive(Default)]
-pub(super) struct PeriodicReport(Option<JoinHandle<Result<Report, StoreError>>>);
+pub(in crate::daemon) struct PeriodicReport(Option<JoinHandle<Result<Report, StoreError>>>);
 
 impl Pipeline {
     /// Queues the periodic report once its period is over: once, also over restarts, since the notification state records
     /// what it sent. The first period ends after the daemon first ran with `[report]`.
-    pub(super) async fn report(&mut self, periodic: &mut PeriodicReport, now: Timestamp) {
+    pub(in crate::daemon) async fn report(
+        &mut self,
+        periodic: &mut PeriodicReport,
+        now: Timestamp,
+    ) {
         let config = self.core.config().clone();
         let (zone, locale) = (config.monitor.timezone, Locale::of(&config));
         let Some(report) = &config.report else { return };
@@ -109,7 +113,7 @@ impl Pipeline {
                 self.notifications.announce(Announcement {
                     document: Some(made.document(&locale)),
                     only: (!report.to.is_empty()).then(|| report.to.clone()),
-                    ..Announcement::new(NoticeType::Report, made.title(&locale), span.1)
+                    ..Announcement::new(NoticeKind::Report, made.title(&locale), span.1)
                 });
             }
             // The settings have changed since: it is made anew.

@@ -1,0 +1,110 @@
+//! The state of everything in one line, for `status` and the service manager.
+
+use std::collections::BTreeSet;
+
+use super::severity::Severity;
+use super::values::Locale;
+use crate::model::Timestamp;
+use crate::model::snapshot::{AlertState, AlertView, EndpointView, Snapshot};
+use crate::text;
+
+/// So many endpoints are named.
+const NAMED: usize = 3;
+
+/// One line: `12 endpoints, 1 outage: OpenAI; last probe 3 s ago`.
+pub fn headline(snapshot: &Snapshot, now: Timestamp) -> String {
+    let locale = Locale::default();
+    let n = snapshot.endpoints.len() as u64;
+    let mut line = locale.count(n, "endpoint", "endpoints");
+    if snapshot.endpoints.is_empty() {
+        line = "no endpoint is configured".to_owned();
+    } else if let Some(since) = snapshot.offline_since {
+        line += &format!(", offline since {}", locale.time(since));
+    } else if snapshot.incidents.is_empty() {
+        line += ", no incident";
+    } else {
+        for severity in [
+            Severity::Outage,
+            Severity::Degraded,
+            Severity::Account,
+            Severity::Local,
+        ] {
+            let of_it = snapshot
+                .incidents
+                .iter()
+                .filter(|i| Severity::of(i) == severity);
+            let providers: Vec<_> = of_it.map(|i| i.provider.as_str()).collect();
+            if providers.is_empty() {
+                continue;
+            }
+            let n = providers.len() as u64;
+            line += &format!(", {}", locale.count(n, severity.noun(), severity.plural()));
+            // This machine's trouble is no vendor's.
+            if severity != Severity::Local {
+                let distinct: BTreeSet<_> = providers.into_iter().collect();
+                let distinct: Vec<_> = distinct.into_iter().collect();
+                line += &format!(": {}", distinct.join(", "));
+            }
+        }
+    }
+    line += &checking(snapshot, &locale);
+    if let Some(error) = &snapshot.store_error {
+        line += &format!(", NOT RECORDING ({error})");
+    }
+    match snapshot
+        .endpoints
+        .iter()
+        .filter_map(|e| e.last_probe_at)
+        .max()
+    {
+        Some(last) => {
+            let ago = now.since_ms(last).max(0) as f64 / 1000.0;
+            line + &format!("; last probe {} ago", locale.duration(ago.floor()))
+        }
+        None => line + "; no probe yet",
+    }
+}
+
+/// `, checking azure-chat`: the endpoints whose alert is pending.
+fn checking(snapshot: &Snapshot, locale: &Locale) -> String {
+    let is_pending = |e: &&EndpointView| e.alert.state == AlertState::Pending;
+    let names: Vec<_> = snapshot
+        .endpoints
+        .iter()
+        .filter(is_pending)
+        .map(|e| &e.name)
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", checking {}", locale.list_at_most(&names, NAMED))
+}
+
+/// What is being checked while the alert is pending: `4 of the last 4 probes failed`.
+pub fn pending(endpoint: &EndpointView, locale: &Locale) -> Option<String> {
+    let AlertView {
+        state,
+        failed,
+        probes,
+        is_slow,
+        ..
+    } = endpoint.alert;
+    (state == AlertState::Pending).then(|| {
+        let (failed, all) = (locale.number(failed), locale.number(probes));
+        if is_slow {
+            text!(
+                locale,
+                probes => "{failed} of the last {all} probe was slow",
+                "{failed} of the last {all} probes were slow";
+                failed, all
+            )
+        } else {
+            text!(
+                locale,
+                probes => "{failed} of the last {all} probe failed",
+                "{failed} of the last {all} probes failed";
+                failed, all
+            )
+        }
+    })
+}

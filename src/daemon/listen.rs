@@ -1,0 +1,57 @@
+//! The sockets that the daemon serves on.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::Level;
+
+use crate::log::{Event, emit};
+use crate::systemd;
+use crate::web;
+
+/// The page's socket: the one that the service manager holds open under the name `http`, else one of our own.
+pub(super) async fn page(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let passed = systemd::inherited_listener("http")
+        .context("the socket `http` from the service manager")?;
+    match (passed, address) {
+        (Some(listener), _) => Ok(Some(TcpListener::from_std(listener)?)),
+        (None, None) => Ok(None),
+        (None, Some(address)) => {
+            let bound = TcpListener::bind(address).await;
+            Ok(Some(bound.with_context(|| {
+                format!("cannot listen on {address} (`listen` in `[monitor]`)")
+            })?))
+        }
+    }
+}
+
+/// The socket of HAProxy's agent checks.
+pub(super) async fn agent(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = TcpListener::bind(address).await;
+    let listener = bound
+        .with_context(|| format!("cannot listen on {address} (`agent_listen` in `[route]`)"))?;
+    Ok(Some(listener))
+}
+
+/// Serves the control socket. Without it everything but the commands that use it works, so it is no reason to end.
+pub(super) async fn control_socket(view: web::View) {
+    let path = view.config.borrow().process.state_dir.join("control.sock");
+    let stop = view.stop.clone();
+    if let Err(error) = web::run_control_socket(path.clone(), view).await {
+        emit(
+            Event::ConfigWarning,
+            Level::WARN,
+            &format!(
+                "cannot serve the control socket {}: {error}; `ack`, `silence` and `note` need the web token",
+                path.display()
+            ),
+            &json!({"error": error.to_string()}),
+        );
+        stop.cancelled().await;
+    }
+}

@@ -1,0 +1,110 @@
+//! How an exchange over HTTP ends: what hyper is asked to send, and what its errors mean.
+
+use std::io;
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+
+use super::proxy::Address;
+use super::transport;
+use llmwatch_core::model::Fault;
+use llmwatch_core::protocol::dialect;
+use llmwatch_core::protocol::response::{ResponseOutcome, Times};
+use llmwatch_core::protocol::response_head::ResponseHead;
+
+/// How a probe came to its end.
+pub(super) enum End {
+    /// With an answer, right or wrong.
+    Answered(ResponseHead, Times, ResponseOutcome),
+    /// Before there was one.
+    Broken(Fault, String),
+    /// With a part of one.
+    BrokenOff(ResponseHead, Times, ResponseOutcome, Fault, String),
+}
+
+/// The request as hyper takes it; `proxy` is one that is asked to pass it on.
+pub(super) fn message(
+    request: &dialect::Request,
+    http2: bool,
+    proxy: Option<&Address>,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let url = &request.url;
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut message = Request::builder().method(request.method.as_str());
+    // HTTP/2 carries the authority in the target, as HTTP/1.1 does towards a proxy; else it stands in a header.
+    if http2 || proxy.is_some() {
+        message = message.uri(format!("{}://{authority}{target}", url.scheme()));
+    } else {
+        message = message.uri(target);
+    }
+    if !http2 {
+        message = message.header("host", authority);
+    }
+    if let Some((name, value)) = proxy.and_then(Address::authorization) {
+        message = message.header(name, value);
+    }
+    for (name, value) in &request.headers {
+        message = message.header(name, value);
+    }
+    message.body(Full::new(Bytes::from(request.body.clone())))
+}
+
+/// What went wrong below the answer; `cut` when the connection was simply closed.
+pub(super) fn of_hyper(error: &hyper::Error, cut: Fault) -> Fault {
+    if transport::tls_error(error).is_some() {
+        return Fault::TlsHandshake;
+    }
+    if let Some(fault) = io_error(error).and_then(transport::of_errno) {
+        return fault;
+    }
+    if error.is_parse_too_large() {
+        Fault::BodyTooLarge
+    } else if error.is_parse() {
+        Fault::BodyMalformed
+    } else {
+        cut
+    }
+}
+
+/// What happened, in plain English: the library's own text names its types and manuals.
+pub(super) fn explain(error: &hyper::Error) -> String {
+    if let Some(tls) = transport::tls_error(error) {
+        return transport::describe_tls(tls);
+    }
+    if let Some(io) = io_error(error) {
+        return match io.kind() {
+            io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
+            _ => transport::describe_io(io),
+        };
+    }
+    if error.is_incomplete_message() {
+        return "the connection was closed before the answer was complete".to_owned();
+    }
+    if error.is_parse_too_large() {
+        return "the response headers are too large".to_owned();
+    }
+    if error.is_parse() {
+        return format!("the answer is not valid HTTP: {error}");
+    }
+    match std::error::Error::source(error) {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}
+
+/// The operating system's error inside one of HTTP, however deep.
+fn io_error(error: &hyper::Error) -> Option<&io::Error> {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,280 @@
+//! The rows of the outbox: what is queued, and what an attempt to deliver makes of it.
+
+use rusqlite::{Transaction, params};
+use uuid::Uuid;
+
+use llmwatch_core::model::{Notice, NoticeKind, Outgoing, Timestamp};
+
+/// A notification that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// Its place in the order.
+    pub seq: i64,
+    /// The channel's name.
+    pub channel: String,
+    /// What it says. An `opened` whose incident is over by now says both.
+    pub notice: Notice,
+    /// Opaque to the store: which recipients have it already.
+    pub progress: String,
+    /// From when on it might be sent.
+    pub queued_at: Timestamp,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// An attempt was begun whose outcome nobody recorded: the receiver may have it.
+    pub is_interrupted: bool,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// It arrived.
+    Sent,
+    /// It arrived and said that its incident is over: what waits about that incident is said with it.
+    SentWithEnd,
+    /// It will be tried again then.
+    RetryAt(Timestamp),
+    /// The receiver refused it for good.
+    Failed,
+    /// It was tried for as long as it is worth.
+    Expired,
+}
+
+/// An attempt and what came of it.
+#[derive(Debug, Clone)]
+pub(super) struct AttemptRecord {
+    pub(super) pending: Pending,
+    pub(super) at: Timestamp,
+    pub(super) attempted: DeliveryOutcome,
+    pub(super) progress: String,
+    pub(super) error: Option<String>,
+    pub(super) fallback: Option<String>,
+}
+
+/// Follows a clock that would have read `from` and was set to `to`: what waits keeps its distance from now. What waits for
+/// a time of the calendar, for instance the end of quiet hours, still does.
+pub(super) fn follow_clock(
+    tx: &Transaction<'_>,
+    from: Timestamp,
+    to: Timestamp,
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE outbox SET queued_at = queued_at + ?2, next_attempt_at = next_attempt_at + ?2,
+            first_attempt_at = first_attempt_at + ?2
+         WHERE state = 'pending' AND (attempts > 0 OR queued_at <= ?1)",
+        params![from.0, to.since_ms(from)],
+    )
+    .map(drop)
+}
+
+pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Result<()> {
+    let notice = &outgoing.notice;
+    let json = serde_json::to_string(notice)
+        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    tx.prepare_cached(
+        "INSERT INTO outbox (id, channel, incident, notice, decided_at, queued_at, next_attempt_at, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, ?5), coalesce(?6, ?5), ?7)",
+    )?
+    .execute(params![
+        notice.id,
+        outgoing.channel,
+        notice.incident.as_ref().map(|i| i.id),
+        json,
+        notice.decided_at.0,
+        outgoing.not_before.map(|at| at.0),
+        notice.kind == NoticeKind::Digest,
+    ])?;
+    if let (Some(condition), true) = (&notice.condition, outgoing.supersedes_opening) {
+        tx.prepare_cached(
+            "UPDATE outbox SET state = 'merged', ended_at = ?4
+             WHERE state = 'pending' AND channel = ?1 AND incident IS NULL AND id <> ?2
+                AND json_extract(notice, '$.condition.key') = ?3 AND NOT json_extract(notice, '$.condition.over')",
+        )?
+        .execute(params![outgoing.channel, notice.id, condition.key, notice.decided_at.0])?;
+    }
+    Ok(())
+}
+
+/// Records an attempt, if the row is there.
+pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Result<bool> {
+    let AttemptRecord {
+        pending,
+        at,
+        attempted,
+        progress,
+        error,
+        fallback,
+    } = made;
+    let (state, next) = match attempted {
+        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd => ("sent", None),
+        DeliveryOutcome::RetryAt(at) => ("pending", Some(at.0)),
+        DeliveryOutcome::Failed => ("failed", None),
+        DeliveryOutcome::Expired => ("expired", None),
+    };
+    let rows = tx
+        .prepare_cached(
+            // What was merged during a failed attempt stays so.
+            "UPDATE outbox SET state = CASE WHEN state = 'merged' AND ?2 <> 'sent' THEN state ELSE ?2 END,
+                attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?6),
+                next_attempt_at = coalesce(?3, next_attempt_at), progress = ?4, error = ?5,
+                ended_at = CASE WHEN ?2 = 'pending' AND state <> 'merged' THEN NULL ELSE ?6 END WHERE id = ?1",
+        )?
+        .execute(params![pending.notice.id, state, next, progress, error, at.0])?;
+    // A beginning that the fallback delivered has its end delivered there too.
+    let began_elsewhere = |fallback: &String| {
+        sent_to(tx, pending, fallback, NoticeKind::Opened).map(|(_, through_us)| through_us)
+    };
+    let elsewhere = fallback
+        .as_ref()
+        .map(began_elsewhere)
+        .transpose()?
+        .unwrap_or(false);
+    if *attempted == DeliveryOutcome::SentWithEnd && rows > 0 && !elsewhere {
+        tx.prepare_cached(
+            "UPDATE outbox SET state = 'merged', ended_at = ?3
+             WHERE state = 'pending' AND channel = ?1 AND incident = ?2
+                AND seq > (SELECT seq FROM outbox WHERE id = ?4)",
+        )?
+        .execute(params![
+            pending.channel,
+            pending.notice.incident.as_ref().map(|i| i.id),
+            at.0,
+            pending.notice.id
+        ])?;
+    }
+    let notice = &pending.notice;
+    let in_its_place = notice.instead_of.is_some() && notice.kind == NoticeKind::Opened;
+    if *attempted == DeliveryOutcome::Sent
+        && rows > 0
+        && in_its_place
+        && resolved_already_sent(tx, pending, &pending.channel)?
+    {
+        // A receiver that keeps an alert open until it is resolved gets that message as well.
+        let id = derived_id(notice.id, "end");
+        let (kind, thread) = (NoticeKind::Resolved, Some(notice.id));
+        let end = Notice {
+            id,
+            kind,
+            thread,
+            already_over: false,
+            ..notice.clone()
+        };
+        insert(
+            tx,
+            &Outgoing {
+                channel: pending.channel.clone(),
+                not_before: Some(*at),
+                notice: end,
+                supersedes_opening: false,
+            },
+        )?;
+    }
+    match fallback {
+        Some(fallback) if rows > 0 && is_for_fallback(tx, pending, *attempted, fallback)? => {
+            let there = |id: Uuid| derived_id(id, fallback);
+            let notice = Notice {
+                id: there(pending.notice.id),
+                // The first message came there in the same way.
+                thread: pending.notice.thread.map(there),
+                instead_of: Some(pending.channel.clone()),
+                ..pending.notice.clone()
+            };
+            insert(
+                tx,
+                &Outgoing {
+                    channel: fallback.clone(),
+                    not_before: Some(*at),
+                    notice,
+                    supersedes_opening: false,
+                },
+            )?;
+        }
+        _ => {}
+    }
+    Ok(rows > 0)
+}
+
+/// Whether what came of the attempt concerns the fallback.
+fn is_for_fallback(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    attempted: DeliveryOutcome,
+    fallback: &str,
+) -> rusqlite::Result<bool> {
+    let notice = &pending.notice;
+    // One fallback, never a second one, and never in a circle.
+    if notice.instead_of.is_some() || fallback == pending.channel {
+        return Ok(false);
+    }
+    let (by_itself, through_us) = sent_to(tx, pending, fallback, notice.kind)?;
+    if notice.kind == NoticeKind::Resolved && resolved_already_sent(tx, pending, fallback)? {
+        return Ok(false);
+    }
+    let once = matches!(notice.kind, NoticeKind::Opened | NoticeKind::Resolved);
+    match attempted {
+        DeliveryOutcome::Failed | DeliveryOutcome::Expired => {
+            Ok(!(by_itself || once && through_us))
+        }
+        DeliveryOutcome::Sent if notice.kind == NoticeKind::Resolved => {
+            let (_, began_through_us) = sent_to(tx, pending, fallback, NoticeKind::Opened)?;
+            Ok(began_through_us && !by_itself && !through_us)
+        }
+        DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd | DeliveryOutcome::RetryAt(_) => {
+            Ok(false)
+        }
+    }
+}
+
+/// Whether `fallback` was sent this type about what `pending` is about: of its own accord, and because the
+/// channel of `pending` could not.
+fn sent_to(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    fallback: &str,
+    kind: NoticeKind,
+) -> rusqlite::Result<(bool, bool)> {
+    let notice = &pending.notice;
+    tx.prepare_cached(
+        "SELECT coalesce(sum(json_extract(notice, '$.instead_of') IS NULL), 0),
+            coalesce(sum(json_extract(notice, '$.instead_of') = ?5), 0)
+         FROM outbox WHERE channel = ?1 AND incident IS ?2 AND json_extract(notice, '$.type') = ?3
+            AND (incident IS NOT NULL OR decided_at = ?4)",
+    )?
+    .query_row(
+        params![
+            fallback,
+            notice.incident.as_ref().map(|i| i.id),
+            kind.as_str(),
+            notice.decided_at.0,
+            pending.channel
+        ],
+        |r| Ok((r.get::<_, i64>(0)? > 0, r.get::<_, i64>(1)? > 0)),
+    )
+}
+
+/// Whether `fallback` learned that the incident began from a message that said that it was over.
+fn resolved_already_sent(
+    tx: &Transaction<'_>,
+    pending: &Pending,
+    fallback: &str,
+) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND incident = ?2
+            AND json_extract(notice, '$.type') = ?3 AND json_extract(notice, '$.already_over'))",
+    )?
+    .query_row(
+        params![
+            fallback,
+            pending.notice.incident.as_ref().map(|i| i.id),
+            NoticeKind::Opened.as_str()
+        ],
+        |r| r.get(0),
+    )
+}
+
+/// An id that is the same whenever the same notification goes to the same other channel.
+pub(crate) fn derived_id(id: Uuid, channel: &str) -> Uuid {
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{id}\n{channel}").as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_ref()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
