@@ -12,7 +12,6 @@ use crate::command::Command;
 use crate::links::{Action, LinkError};
 use crate::store::StoreError;
 use crate::web::format;
-use crate::web::reader::Reader;
 use llmwatch_core::alerting::DrillConfirmation;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident};
