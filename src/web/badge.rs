@@ -13,8 +13,7 @@ use super::feed::clean;
 use super::reader::Reader;
 use crate::store::{RollupQuery, Store, StoreError};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::Snapshot;
-use llmwatch_core::model::{Status, Timestamp};
+use llmwatch_core::model::{AlertState, Snapshot, Status, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
 /// Longer ranges than this are shown by days rather than hours.
@@ -77,7 +76,11 @@ pub(super) async fn serve(
         Badge::new(name, "not public", GREY)
     } else if metric == Metric::Status {
         let worst = worst(&snapshot, &names);
-        Badge::new(name, worst.as_str(), colour(worst))
+        if worst == Status::Operational && is_pending(&snapshot, &names) {
+            Badge::new(name, "checking", colour(Status::Degraded))
+        } else {
+            Badge::new(name, worst.as_str(), colour(worst))
+        }
     } else {
         let now = (view.wall)();
         let read = view
@@ -110,6 +113,15 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
         e.provider.as_str() == name || e.group.as_deref() == Some(name)
     };
     all.iter().filter(belongs).map(|e| e.name.clone()).collect()
+}
+
+/// Whether one of them has bad probes without enough evidence for an alert yet.
+fn is_pending(snapshot: &Snapshot, names: &[String]) -> bool {
+    let mut pending = snapshot
+        .endpoints
+        .iter()
+        .filter(|e| e.alert.state == AlertState::Pending);
+    pending.any(|e| names.contains(&e.name))
 }
 
 fn worst(snapshot: &Snapshot, names: &[String]) -> Status {

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use llmwatch_core::model::Snapshot;
-use llmwatch_core::model::{Fault, Outcome, Sample, Timestamp};
+use llmwatch_core::model::{AlertState, Fault, Outcome, Sample, Snapshot, Status, Timestamp};
 use serde_json::json;
 
 use crate::support::{KEY, good, site::Site};
@@ -426,6 +425,29 @@ async fn existing_tools_read_it_as_a_statuspage() {
             .len(),
         1
     );
+}
+
+/// Four bad probes are not enough evidence for an alert, and too many to call the endpoint healthy.
+#[tokio::test]
+async fn a_pending_endpoint_is_not_shown_as_healthy() {
+    let site = site().await;
+    site.snapshot.send_modify(|snapshot| {
+        let snapshot = Arc::make_mut(snapshot);
+        let pending = snapshot.endpoints.get_mut(1).unwrap();
+        assert_eq!(pending.status, Status::Operational);
+        pending.alert.state = AlertState::Pending;
+        (pending.alert.failed, pending.alert.probes) = (4, 4);
+    });
+    let summary = site.get("/api/v2/summary.json").await.json();
+    let component = &summary["components"][1];
+    assert_eq!(component["status"], "degraded_performance");
+    assert_eq!(
+        component["description"],
+        "checking: 4 of the last 4 probes failed"
+    );
+    let name = component["name"].as_str().unwrap();
+    let badge = site.get(&format!("/badge/{name}.svg?metric=status")).await;
+    assert!(badge.body.contains("checking"), "{}", badge.body);
 }
 
 #[tokio::test]

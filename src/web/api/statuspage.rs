@@ -15,9 +15,13 @@ use crate::web::View;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::summary;
-use llmwatch_core::model::MaintenanceView;
-use llmwatch_core::model::{Attribution, Incident, IncidentState, Status, Timestamp};
-use llmwatch_core::model::{EndpointView, Snapshot};
+use llmwatch_core::message::headline::pending;
+use llmwatch_core::message::values::Locale;
+use llmwatch_core::model::{
+    AlertState, Attribution, EndpointView, Incident, IncidentState, MaintenanceView, Snapshot,
+    Status, Timestamp,
+};
+use llmwatch_core::text;
 
 /// Statuspage lists the last 50.
 const INCIDENTS: u32 = 50;
@@ -273,14 +277,11 @@ impl Site {
         Component {
             id: short_id(&["component", &e.name]),
             name: e.name.clone(),
-            status: component_status(e.status),
+            status: component_status(shown(e)),
             created_at: self.started_at,
             updated_at: e.last_probe_at.unwrap_or(self.started_at),
             position: position + 1,
-            description: e
-                .reason
-                .as_ref()
-                .map(|reason| format!("{}: {reason}", e.status.as_str())),
+            description: self.description(e),
             showcase: true,
             start_date: None,
             group_id: None,
@@ -288,6 +289,15 @@ impl Site {
             group: false,
             only_show_if_degraded: false,
         }
+    }
+
+    fn description(&self, e: &EndpointView) -> Option<String> {
+        let locale = Locale::of(&self.config);
+        if let Some(counts) = pending(e, &locale) {
+            return Some(text!(locale, "checking: {counts}", counts));
+        }
+        let reason = e.reason.as_ref()?;
+        Some(format!("{}: {reason}", e.status.as_str()))
     }
 
     fn incident(&self, i: &Incident) -> PageIncident {
@@ -387,7 +397,7 @@ impl Site {
             self.snapshot
                 .endpoints
                 .iter()
-                .filter(|e| e.status == status)
+                .filter(|e| shown(e) == status)
                 .count()
         };
         let (indicator, description) = match (is(Status::Outage), is(Status::Degraded)) {
@@ -401,6 +411,14 @@ impl Site {
             indicator,
             description,
         }
+    }
+}
+
+/// The status of an endpoint; Statuspage has no word for one that is pending, which must not look healthy.
+fn shown(endpoint: &EndpointView) -> Status {
+    match (endpoint.status, endpoint.alert.state) {
+        (Status::Operational, AlertState::Pending) => Status::Degraded,
+        (status, _) => status,
     }
 }
 
