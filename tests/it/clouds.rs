@@ -322,7 +322,7 @@ async fn mistakes_in_the_tables_of_the_clouds_are_explained() {
         ),
         (
             "provider = \"openai\"\napi_key = \"${K}\"\naws = { region = \"us-east-1\" }",
-            "`aws` means nothing to provider `openai`",
+            "`aws` does not apply to provider `openai`",
         ),
         (
             "provider = \"vertex\"\nbase_url = \"http://127.0.0.1:1\"",
