@@ -225,6 +225,10 @@ pub(super) fn reason(endpoint: &EndpointView, snapshot: &Snapshot, locale: &Loca
     if let Some(counts) = llmwatch_core::message::headline::pending(endpoint, locale) {
         return counts;
     }
+    if endpoint.status == Status::Operational && !endpoint.locations_down.is_empty() {
+        let names = endpoint.locations_down.join(", ");
+        return text!(locale, "not from {names}", names);
+    }
     let open = snapshot.incidents.iter();
     let incident = open
         .filter(|i| i.evidence.probes > 0)
@@ -235,14 +239,7 @@ pub(super) fn reason(endpoint: &EndpointView, snapshot: &Snapshot, locale: &Loca
             let since = locale.time_short(incident.started_at, snapshot.at);
             text!(locale, "{cause} since {since}", cause, since)
         }
-        None => match (&endpoint.reason, endpoint.locations_down.as_slice()) {
-            (Some(reason), _) => reason.clone(),
-            (None, []) => String::new(),
-            (None, down) => {
-                let names = down.join(", ");
-                text!(locale, "not from {names}", names)
-            }
-        },
+        None => endpoint.reason.clone().unwrap_or_default(),
     }
 }
 

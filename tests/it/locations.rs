@@ -758,7 +758,7 @@ async fn every_view_tells_the_locations_apart() {
     assert_eq!(from("sin1").await.as_array().unwrap().len(), 0);
     let (_, text) = output(here, &["incidents", "1"]).await;
     assert!(text.contains("locations  nyc1 since"), "{text}");
-    assert!(text.contains("reached    from fra1, sin1"), "{text}");
+    assert!(text.contains("works from fra1, sin1"), "{text}");
 
     let series = async |location: &str| {
         let path = format!("/api/v1/endpoints/openai-chat/series?range=1h&location={location}");

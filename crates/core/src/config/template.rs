@@ -212,7 +212,7 @@ mod tests {
         assert!(
             Template::parse("{\"a\": {{x}}", Syntax::Json)
                 .unwrap_err()
-                .contains("not JSON")
+                .contains("not valid JSON")
         );
         assert!(
             Template::parse("{{a b}}", Syntax::Plain)

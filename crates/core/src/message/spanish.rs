@@ -1598,11 +1598,11 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     (
         "{failed} of the last {all} probe failed",
-        "falló {failed} del último sondeo",
+        "falló {failed} de {all} sondeo",
     ),
     (
         "{failed} of the last {all} probe was slow",
-        "fue lento {failed} del último sondeo",
+        "fue lento {failed} de {all} sondeo",
     ),
     (
         "{failed} of the last {all} probes failed",
