@@ -72,13 +72,15 @@ pub fn replay(
     wanted: impl Fn(&str) -> bool,
     mut step: impl FnMut(&Sample),
 ) -> Result<Vec<Failover>, StoreError> {
-    let incidents: Vec<Incident> = store
-        .incidents(false)?
-        .iter()
-        .filter_map(|row| serde_json::from_str(&row.data).ok())
-        .filter(|i: &Incident| location.is_none_or(|l| i.is_seen_from(l, &config.monitor.location)))
-        .filter(|i| i.opened_at < span.1 && i.resolved_at.is_none_or(|end| end > span.0))
-        .collect();
+    let mut incidents: Vec<Incident> = Vec::new();
+    store.each_incident(span.1, |row| {
+        let incident = serde_json::from_str(&row.data).ok();
+        incidents.extend(incident.filter(|i: &Incident| {
+            location.is_none_or(|l| i.is_seen_from(l, &config.monitor.location))
+                && i.opened_at < span.1
+                && i.resolved_at.is_none_or(|end| end > span.0)
+        }));
+    })?;
     let groups: BTreeSet<&str> = config
         .endpoints
         .iter()

@@ -79,6 +79,7 @@ pub async fn run(
                 retries: retries.clone(),
                 outage: Outage::default(),
                 settings: current.clone(),
+                failover: None,
             };
             if alertmanager_refresh::is_needed(channel) {
                 workers.spawn(alertmanager_refresh::run(
@@ -172,6 +173,8 @@ struct Worker {
     retries: RetryLog,
     outage: Outage,
     settings: Arc<Settings>,
+    /// What the alternatives would have saved, by the last notification about it: a retry does not ask again.
+    failover: Option<(Uuid, Option<FailoverOutcome>)>,
 }
 
 impl Worker {
@@ -292,14 +295,21 @@ impl Worker {
 
     /// What the alternatives would have saved, if this is about the end of an incident. A store that cannot be read now
     /// does not hold the message back.
-    async fn failover(&self, notice: &Notice) -> Option<FailoverOutcome> {
+    async fn failover(&mut self, notice: &Notice) -> Option<FailoverOutcome> {
         let is_end = notice.kind == NoticeKind::Resolved || notice.already_over;
         let incident = notice.incident.clone().filter(|_| is_end)?;
+        if let Some((id, known)) = &self.failover
+            && *id == notice.id
+        {
+            return known.clone();
+        }
         let config = self.settings.config.clone();
         let store = &self.context.store;
         let found =
             store.run_blocking(move |store| failover::of_incident(store, &config, &incident));
-        found.await.ok().flatten()
+        let found = found.await.ok()?;
+        self.failover = Some((notice.id, found.clone()));
+        found
     }
 
     /// One attempt, and what came of it.
@@ -411,15 +421,7 @@ impl Worker {
             }
             _ => Duration::ZERO,
         };
-        let is_success = matches!(
-            attempted,
-            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd
-        );
-        let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
-        if is_success {
-            self.outage = Outage::default();
-            self.retries.forget(&self.channel.name);
-        }
+        let is_back = self.note_outcome(pending, attempted);
         let fallback = self.channel.filters.fallback.as_deref();
         for _ in 0..RECORD_ATTEMPTS {
             let recorded = shared
@@ -436,6 +438,21 @@ impl Worker {
         if fallback.is_some() {
             self.context.wake.notify_waiters();
         }
+    }
+
+    /// Ends the outage of the channel if the receiver took it. Says whether the receiver is back, so that what failed before
+    /// is sent now.
+    fn note_outcome(&mut self, pending: &Pending, attempted: DeliveryOutcome) -> bool {
+        let is_success = matches!(
+            attempted,
+            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd
+        );
+        let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
+        if is_success {
+            self.outage = Outage::default();
+            self.retries.forget(&self.channel.name);
+        }
+        is_back
     }
 
     /// When the attempt after one that failed is made, if at all.
@@ -534,16 +551,7 @@ impl Worker {
             NoticeKind::Drill => None,
             _ => self.channel.filters.fallback.clone(),
         };
-        let is_success = matches!(
-            attempted,
-            DeliveryOutcome::Sent | DeliveryOutcome::SentWithEnd
-        );
-        // The receiver is back: what failed before is sent now.
-        let is_back = is_success && (self.outage.since.is_some() || pending.attempts > 0);
-        if is_success {
-            self.outage = Outage::default();
-            self.retries.forget(&self.channel.name);
-        }
+        let is_back = self.note_outcome(&pending, attempted);
         let channel = self.channel.name.clone();
         let work = move |store: &Store| {
             store.record_attempt(
