@@ -6,13 +6,14 @@
 //! counted; daemon and floor are processes of their own that run side by side, so other work on the machine slows both
 //! alike.
 
-mod floor;
+mod support;
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use self::floor::{Process, Work, be_floor, configure, serve, start, start_floor};
+use self::support::Process;
+use self::support::floor::{Work, be_floor, configure, serve, start_floor};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Every endpoint has been probed at least once, and what is done once is done.
@@ -57,7 +58,7 @@ async fn measure(work: Work, count: usize, measured: Duration, log: &str) {
     let config = configure(directory.path(), &server, work, count, INTERVAL, log);
     // What is logged has to go somewhere: a file, as under a service manager.
     let log = std::fs::File::create(directory.path().join("log")).expect("room");
-    let daemon = start(&config, Stdio::from(log));
+    let daemon = Process::daemon(&config, Stdio::from(log));
     tokio::time::sleep(WARM_UP).await;
     let recorded = samples(directory.path());
     let read = |process: &Process| (process.cpu_s(), process.written());

@@ -89,7 +89,7 @@ async fn measure(what: &str, daemon: &Process, state: &Path) {
         "  {what}: {:.1} probes/s, {per_thousand:.2} CPU s per 1,000 probes ({:.0} % of a core), {} MiB resident, began late by {:.1} / {:.1} / {:.1} ms (median, 99 %, most)",
         lags.len() as f64 / seconds,
         used / seconds * 100.0,
-        daemon.proc_number("status", "VmRSS:") / 1024,
+        daemon.resident_mib(),
         quantile(&lags, 0.5),
         quantile(&lags, 0.99),
         quantile(&lags, 1.0)

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench flood [-- SECONDS]`. Both servers run in this process and share the machine with the daemon.
 
-mod floor;
+mod support;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +16,8 @@ use llmwatch_core::model::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use self::floor::{Work, configure, serve, start};
+use self::support::Process;
+use self::support::floor::{Work, configure, serve};
 
 const ENDPOINTS: usize = 50;
 const FLOODED: usize = 4;
@@ -65,7 +66,7 @@ async fn run(measured: Duration) {
                 file.write_all(endpoint.as_bytes()).expect("room");
             }
         }
-        let daemon = start(&config, Stdio::null());
+        let daemon = Process::daemon(&config, Stdio::null());
         tokio::time::sleep(WARM_UP).await;
         let (from, cpu) = (clock::now(), daemon.cpu_s());
         tokio::time::sleep(measured).await;

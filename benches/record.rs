@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench record [-- SAMPLES]`. The first two have no network and run on one thread.
 
-mod floor;
+mod support;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use llmwatch_core::monitor::MonitorState;
 use llmwatch_simulator::{Scenario, Simulator, WebhookSink};
 use tokio::net::TcpListener;
 
-use self::floor::start;
+use self::support::Process;
 
 const ENDPOINTS: usize = 200;
 const STEPS: usize = 400_000;
@@ -98,7 +98,7 @@ async fn delivery() {
     let mut hook = WebhookSink::start(bind().await).expect("a sink");
     let directory = tempfile::tempdir().expect("a directory");
     let config = watched(directory.path(), &simulator, &hook);
-    let _daemon = start(&config, Stdio::null());
+    let _daemon = Process::daemon(&config, Stdio::null());
     tokio::time::sleep(Duration::from_secs(3)).await;
     let mut delays: Vec<f64> = Vec::new();
     for _ in 0..OUTAGES {

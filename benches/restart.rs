@@ -4,7 +4,7 @@
 //! `cargo bench --bench restart [-- ENDPOINTS [DAYS [INTERVAL_S]]]`: 200 endpoints with 30 days of a probe every two
 //! minutes unless it says otherwise; 0 days for a store that the daemon has just made. Making the history takes a minute.
 
-mod floor;
+mod support;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -16,7 +16,8 @@ use llmwatch::clock;
 use llmwatch::store::{Commit, Store};
 use llmwatch_core::model::{Api, Outcome, Provider, Sample, Timestamp, Trigger};
 
-use self::floor::{Work, configure, serve, start};
+use self::support::Process;
+use self::support::floor::{Work, configure, serve};
 
 const ROUNDS: usize = 5;
 const DAY_MS: i64 = 86_400_000;
@@ -55,7 +56,7 @@ async fn run(count: usize, days: usize, interval: Duration) {
         "all",
     );
     let log = std::fs::File::create(directory.path().join("log")).expect("room");
-    let daemon = start(&config, Stdio::from(log));
+    let daemon = Process::daemon(&config, Stdio::from(log));
     tokio::time::sleep(RUNS_FOR).await;
     drop(daemon);
     for what in ["with the checkpoint", "without a checkpoint"] {
@@ -87,7 +88,7 @@ async fn run(count: usize, days: usize, interval: Duration) {
 /// endpoint was probed.
 fn restart(config: &Path, count: usize) -> (f64, f64) {
     let began = Instant::now();
-    let mut daemon = start(config, Stdio::piped());
+    let mut daemon = Process::daemon(config, Stdio::piped());
     let log = BufReader::new(daemon.0.stderr.take().expect("a log"));
     let mut seen = BTreeSet::new();
     let mut first = f64::NAN;

@@ -4,7 +4,7 @@
 //! `just soak`, or `cargo bench --bench soak [-- MINUTES]`. Memory after the first minutes must stay flat. The server runs
 //! in this process.
 
-mod floor;
+mod support;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,7 +14,8 @@ use llmwatch::clock;
 use llmwatch::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::model::Timestamp;
 
-use self::floor::{Work, be_floor, configure, serve, start, start_floor};
+use self::support::Process;
+use self::support::floor::{Work, be_floor, configure, serve, start_floor};
 
 const ENDPOINTS: usize = 500;
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ async fn run(minutes: u32) {
         "failures",
     );
     let floor = start_floor(&server, Work::Kept, ENDPOINTS, INTERVAL);
-    let daemon = start(&config, Stdio::null());
+    let daemon = Process::daemon(&config, Stdio::null());
     println!("{ENDPOINTS} probes a second for {minutes} minutes, http on kept connections");
     println!(
         "{:>6} {:>9} {:>9} {:>8} {:>12} {:>9} {:>8} {:>9} {:>22}",

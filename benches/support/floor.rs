@@ -1,11 +1,8 @@
-//! What several benchmarks share: processes of their own and what the kernel counts of them, servers that answer with as
-//! little work as possible, and the floor, a bare client that does only the same requests.
-
-#![allow(dead_code, reason = "each benchmark uses a part")]
+//! Servers that answer with as little work as possible, and the floor: a bare client that does only the same requests.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +19,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::Process;
 
 /// Makes a benchmark the floor: then come the address, the kind of work, how many endpoints, their interval in
 /// milliseconds, and the file with the server's certificate.
@@ -61,56 +60,6 @@ impl Work {
 
     fn keeps(self) -> bool {
         matches!(self, Self::Kept | Self::Streamed)
-    }
-}
-
-/// A process that ends with its owner.
-pub(crate) struct Process(pub(crate) Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// User and system time in seconds.
-    pub(crate) fn cpu_s(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
-        let stat = stat.expect("a process that runs");
-        let fields: Vec<f64> = stat
-            .rsplit_once(')')
-            .map_or("", |s| s.1)
-            .split_whitespace()
-            .filter_map(|f| f.parse().ok())
-            .collect();
-        // The state, a letter, was left out: user and system time are the eleventh and twelfth of the numbers.
-        (fields[10] + fields[11]) / 100.0
-    }
-
-    /// What the kernel says under `key` in one of the files of the process.
-    pub(crate) fn number(&self, file: &str, key: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.0.id()));
-        let text = text.unwrap_or_default();
-        let line = text.lines().find_map(|l| l.strip_prefix(key));
-        let number = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-        number.unwrap_or(0)
-    }
-
-    /// The most memory that it had, in MiB.
-    pub(crate) fn peak_mib(&self) -> u64 {
-        self.number("status", "VmHWM:") / 1024
-    }
-
-    /// The memory that it has, in MiB.
-    pub(crate) fn resident_mib(&self) -> u64 {
-        self.number("status", "VmRSS:") / 1024
-    }
-
-    /// Bytes that went to the disk.
-    pub(crate) fn written(&self) -> u64 {
-        self.number("io", "write_bytes:")
     }
 }
 
@@ -353,16 +302,4 @@ pub(crate) fn configure(
     let path = directory.join("monitor.toml");
     std::fs::write(&path, text).expect("room");
     path
-}
-
-/// Starts the daemon.
-pub(crate) fn start(config: &Path, log: Stdio) -> Process {
-    let daemon = Command::new(env!("CARGO_BIN_EXE_llmwatch"))
-        .arg("-c")
-        .arg(config)
-        .args(["--log-format", "json", "run"])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    Process(daemon.expect("the daemon"))
 }

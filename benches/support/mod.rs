@@ -1,6 +1,8 @@
 //! What the benchmarks of the real daemon share: starting a process, and what the kernel counts of it.
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub(crate) mod floor;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -49,6 +51,21 @@ impl Process {
         let line = text.lines().find_map(|l| l.strip_prefix(key));
         let number = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
         number.unwrap_or(0)
+    }
+
+    /// The most memory that it had, in MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        self.proc_number("status", "VmHWM:") / 1024
+    }
+
+    /// The memory that it has, in MiB.
+    pub(crate) fn resident_mib(&self) -> u64 {
+        self.proc_number("status", "VmRSS:") / 1024
+    }
+
+    /// Bytes that went to the disk.
+    pub(crate) fn written(&self) -> u64 {
+        self.proc_number("io", "write_bytes:")
     }
 
     fn proc_file(&self, file: &str) -> String {
