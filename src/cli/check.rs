@@ -1,12 +1,12 @@
 //! `llmwatch check`: the configuration, loaded exactly as `run` would, and the plan that it means.
 
-use super::{EX_CONFIG, EX_USAGE, Exit, Failure, Globals, print};
+use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::config::plan::Plan;
 use crate::config::{self, Environment, ExplainError, Settings};
 use crate::daemon::coordinator::differences;
 use crate::notify::Sender;
 use crate::store::Store;
-use crate::store::postgres::{SharedError, SharedStore};
+use crate::store::postgres::SharedStore;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch -c monitor.toml check --online")]
@@ -73,17 +73,8 @@ async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
     let Some(url) = &config.store.shared else {
         return Ok(true);
     };
-    let refused = |error: SharedError| {
-        let is_refusal = error.is_misconfiguration();
-        let failure = Failure::from(error);
-        if is_refusal {
-            failure.with(EX_CONFIG)
-        } else {
-            failure
-        }
-    };
-    let shared =
-        SharedStore::new(url.clone(), config.process.ca_file.as_deref()).map_err(refused)?;
+    let shared = SharedStore::new(url.clone(), config.process.ca_file.as_deref())
+        .map_err(Failure::of_shared_store)?;
     let updates = match shared.open().await {
         Ok(session) => session.updates(None, None, true, "").await,
         Err(error) => Err(error),
@@ -100,7 +91,7 @@ async fn check_shared_store(config: &Settings) -> Result<bool, Failure> {
             }
             Ok(true)
         }
-        Err(error) if error.is_misconfiguration() => Err(refused(error)),
+        Err(error) if error.is_misconfiguration() => Err(Failure::of_shared_store(error)),
         Err(error) => {
             eprintln!("{error}");
             Ok(false)

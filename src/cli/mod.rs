@@ -43,6 +43,7 @@ use crate::config::{self, ConfigError, Environment, LogFormat, Settings};
 use crate::log;
 use crate::notify::Sender;
 use crate::probe::Prober;
+use crate::store::postgres::SharedError;
 use llmwatch_core::model::Status;
 
 /// sysexits.h: the command was used wrongly.
@@ -254,6 +255,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl Failure {
+    /// What the store that several daemons share has against it; a refusal is a matter of the configuration.
+    fn of_shared_store(error: SharedError) -> Self {
+        let code = if error.is_misconfiguration() {
+            EX_CONFIG
+        } else {
+            1
+        };
+        Self::from(error).with(code)
+    }
+
     fn misconfigured(error: &ConfigError) -> Self {
         Self {
             code: EX_CONFIG,

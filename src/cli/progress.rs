@@ -39,7 +39,7 @@ impl ProgressLine {
         let length = self.span.1.since_ms(self.span.0).max(1) as f64;
         let share = (at.since_ms(self.span.0) as f64 / length).clamp(0.0, 1.0);
         let line = bar(self.what, share, self.steps);
-        // A terminal that is gone shows nothing; the work goes on.
+        // A closed terminal shows nothing; the work continues.
         drop(write!(std::io::stderr(), "\r{line}\x1b[K"));
         self.is_drawn = true;
     }

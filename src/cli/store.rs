@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::progress::ProgressLine;
-use super::{EX_CONFIG, EX_USAGE, Exit, Failure, Globals, print};
+use super::{EX_USAGE, Exit, Failure, Globals, print};
 use crate::clock;
 use crate::config::{PostgresUrl, Settings};
-use crate::store::postgres::{Checksum, SharedError, SharedStore, source_of};
+use crate::store::postgres::{Checksum, SharedStore, source_of};
 use crate::store::{SampleQuery, Store, StoreError, repair};
 use llmwatch_core::model::{Incident, Sample, Secret};
 
@@ -170,26 +170,20 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
     if url.password.is_none() {
         url.password = std::env::var("PGPASSWORD").ok().map(Secret::new);
     }
-    let refused = |error: SharedError| {
-        let is_refusal = error.is_misconfiguration();
-        let failure = Failure::from(error);
-        if is_refusal {
-            failure.with(EX_CONFIG)
-        } else {
-            failure
-        }
-    };
     let store = Store::open_read_only(&config.process.state_dir.join(file))?;
-    let shared =
-        SharedStore::new(Arc::new(url), config.process.ca_file.as_deref()).map_err(refused)?;
-    let mut session = shared.open().await.map_err(refused)?;
+    let shared = SharedStore::new(Arc::new(url), config.process.ca_file.as_deref())
+        .map_err(Failure::of_shared_store)?;
+    let mut session = shared.open().await.map_err(Failure::of_shared_store)?;
     let (batch, _) = next_batch(&store, 0, 1).await?;
     let Some(first) = batch.first() else {
         eprintln!("there are no samples to copy");
         return Ok(0);
     };
     let source = source_of(first);
-    let mut after = session.copied_until(source).await.map_err(refused)?;
+    let mut after = session
+        .copied_until(source)
+        .await
+        .map_err(Failure::of_shared_store)?;
     if after > 0 {
         eprintln!("continuing after sample {after}");
     }
@@ -203,7 +197,7 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
         session
             .copy_samples(source, &batch, last)
             .await
-            .map_err(refused)?;
+            .map_err(Failure::of_shared_store)?;
         after = last;
         copied += batch.len() as u64;
         for sample in &batch {
@@ -220,10 +214,13 @@ async fn copy(config: &Settings, from: &str, to: &str) -> Exit {
     let new = session
         .copy_incidents(&incidents, location)
         .await
-        .map_err(refused)?;
+        .map_err(Failure::of_shared_store)?;
     eprintln!("{copied} samples and {new} incidents copied; comparing");
     let here = checksum(&store, after).await?;
-    let there = session.copied_checksum(source).await.map_err(refused)?;
+    let there = session
+        .copied_checksum(source)
+        .await
+        .map_err(Failure::of_shared_store)?;
     if here == there {
         print(&format!("ok: {there}; {} incidents", incidents.len()));
         return Ok(0);

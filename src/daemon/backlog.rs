@@ -104,7 +104,7 @@ pub(super) struct Backlog {
     announced_at: Option<Instant>,
     /// When the failure that was announced last began, until its end is announced.
     announced_since: Option<Instant>,
-    /// When the log was last told that the store fails, how often it has failed since then, and whether the last failure is in
+    /// When the log last said that the store fails, how often it has failed since then, and whether the last failure is in
     /// the log.
     failure_logged_at: Option<Instant>,
     failures: u64,

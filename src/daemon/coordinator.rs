@@ -837,6 +837,15 @@ fn note_unreachable(state: &mut SyncState, error: &SharedError) {
     state.unreachable = Some(error.to_string());
 }
 
+/// Does `change` to the alerting of each; gives what it changed first.
+fn first_changed<T>(
+    schedulers: &mut BTreeMap<String, NotificationScheduler>,
+    change: impl FnMut(&mut NotificationScheduler) -> Option<T>,
+) -> Option<T> {
+    let changed: Vec<T> = schedulers.values_mut().filter_map(change).collect();
+    changed.into_iter().next()
+}
+
 /// Does to the alerting of all what somebody asked for; gives the incidents that changed, and the answer.
 fn answer(
     command: Command,
@@ -850,32 +859,20 @@ fn answer(
             (Vec::new(), Box::new(move || reply.send(silence)))
         }
         Command::ExpireSilence(id, reply) => {
-            let ended: Vec<_> = schedulers
-                .values_mut()
-                .filter_map(|d| d.unsilence(id))
-                .collect();
-            let first = ended.into_iter().next();
+            let first = first_changed(schedulers, |d| d.unsilence(id));
             (Vec::new(), Box::new(move || reply.send(first)))
         }
         Command::Acknowledge(number, word, reply) => {
-            let changed: Vec<_> = schedulers
-                .values_mut()
-                .filter_map(|d| d.acknowledge(number, word.clone()))
-                .collect();
-            let first = changed.first().cloned();
+            let first = first_changed(schedulers, |d| d.acknowledge(number, word.clone()));
             (
-                changed.into_iter().take(1).collect(),
+                first.clone().into_iter().collect(),
                 Box::new(move || reply.send(first)),
             )
         }
         Command::AddNote(number, note, reply) => {
-            let changed: Vec<_> = schedulers
-                .values_mut()
-                .filter_map(|d| d.note(number, note.clone()))
-                .collect();
-            let first = changed.first().cloned();
+            let first = first_changed(schedulers, |d| d.note(number, note.clone()));
             (
-                changed.into_iter().take(1).collect(),
+                first.clone().into_iter().collect(),
                 Box::new(move || reply.send(first)),
             )
         }

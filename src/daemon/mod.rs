@@ -70,17 +70,9 @@ struct Built {
     wall: WallClock,
     started_at: Timestamp,
     config: Arc<Settings>,
-    /// Held as long as the daemon runs.
-    lock: StoreLock,
-    store: Store,
+    opened: OpenedStore,
     /// For the pages.
     read_only: Store,
-    /// The state of the last checkpoint, and the number of the last sample in it.
-    core: MonitorState,
-    seq: i64,
-    /// What a daemon leaves that cannot write to its store, and what the last one left.
-    reserve: Reserve,
-    unrecorded: Option<Commit>,
     /// The store that several daemons share, and a connection to it if it answers.
     shared: Option<SharedStore>,
     session: Option<Session>,
@@ -106,31 +98,18 @@ async fn build(config: Settings, service: Service, wall: WallClock) -> anyhow::R
     if let Some(session) = &session {
         share_link_key(session, &opened.store).await?;
     }
-    let OpenedStore {
-        lock,
-        store,
-        core,
-        seq,
-        reserve,
-        unrecorded,
-    } = opened;
     let listener = listen::page(config.process.listen).await?;
     let agent_listener = listen::agent(config.route.agent_listen).await?;
     let prober = Arc::new(ReloadableProber::new(&config, shared.as_ref())?);
-    let read_only = store.run_blocking(Store::reader).await?;
-    let links = Links::new(&store.run_blocking(Store::link_key).await?);
+    let read_only = opened.store.run_blocking(Store::reader).await?;
+    let links = Links::new(&opened.store.run_blocking(Store::link_key).await?);
     Ok(Built {
         service,
         wall,
         started_at,
         config,
-        lock,
-        store,
+        opened,
         read_only,
-        core,
-        seq,
-        reserve,
-        unrecorded,
         shared,
         session,
         links,
@@ -155,10 +134,13 @@ fn log_start(config: &Settings) {
 
 /// The daemon's own file, and what is read from it before probing begins.
 struct OpenedStore {
+    /// Held as long as the daemon runs.
     lock: StoreLock,
     store: Store,
+    /// The state of the last checkpoint, and the number of the last sample in it.
     core: MonitorState,
     seq: i64,
+    /// What a daemon leaves that cannot write to its store, and what the last one left.
     reserve: Reserve,
     unrecorded: Option<Commit>,
 }

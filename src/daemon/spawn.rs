@@ -12,7 +12,7 @@ use super::pipeline::joint::{Joint, OwnView};
 use super::pipeline::{self, Pipeline};
 use super::scheduler::{Runner, SchedulerCommand};
 use super::subscribers::Subscribers;
-use super::{Built, PIPELINE, RunningDaemon, Stops, Tasks, listen, probed_endpoints};
+use super::{Built, OpenedStore, PIPELINE, RunningDaemon, Stops, Tasks, listen, probed_endpoints};
 use crate::clock::{self, WallClock};
 use crate::command::Commands;
 use crate::config::Settings;
@@ -46,13 +46,8 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         wall,
         started_at,
         config,
-        lock,
-        store,
+        opened,
         read_only,
-        core,
-        seq,
-        reserve,
-        unrecorded,
         shared,
         session,
         links,
@@ -60,6 +55,14 @@ pub(super) async fn spawn(built: Built) -> anyhow::Result<RunningDaemon> {
         listener,
         agent_listener,
     } = built;
+    let OpenedStore {
+        lock,
+        store,
+        core,
+        seq,
+        reserve,
+        unrecorded,
+    } = opened;
     let (scheduler, scheduler_commands) = mpsc::unbounded_channel();
     let (reports, pipeline_reports) = mpsc::channel(QUEUE);
     let (commands, pipeline_commands) = Commands::channel();

@@ -288,24 +288,21 @@ pub struct Commit {
 impl Commit {
     /// Whether it is a sample and nothing else.
     pub fn is_ordinary(&self) -> bool {
-        self.sample.is_some()
-            && self.incidents.is_empty()
-            && self.officials.is_empty()
-            && self.outgoing.is_empty()
-            && self.checkpoint.is_none()
-            && self.notification_state.is_none()
-            && self.clock_set.is_none()
+        self.sample.is_some() && !self.has_consequences()
     }
 
     /// Whether there is nothing to record.
     pub fn is_empty(&self) -> bool {
-        self.sample.is_none()
-            && self.incidents.is_empty()
-            && self.officials.is_empty()
-            && self.outgoing.is_empty()
-            && self.checkpoint.is_none()
-            && self.notification_state.is_none()
-            && self.clock_set.is_none()
+        self.sample.is_none() && !self.has_consequences()
+    }
+
+    fn has_consequences(&self) -> bool {
+        !self.incidents.is_empty()
+            || !self.officials.is_empty()
+            || !self.outgoing.is_empty()
+            || self.checkpoint.is_some()
+            || self.notification_state.is_some()
+            || self.clock_set.is_some()
     }
 }
 

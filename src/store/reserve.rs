@@ -2,7 +2,7 @@
 //!
 //! The daemon allocates a small file beside the store while there is room. When a commit fails, the incidents and
 //! notifications that wait, and the states of detection and alerting, are written over it, which needs no further room. After a
-//! `kill -9` the daemon goes on from there: the outage keeps its id and its number, and nobody is notified of it under
+//! `kill -9` the daemon continues from there: the outage keeps its id and its number, and nobody is notified of it under
 //! another id. File systems that never write in place may still refuse; then what waits is in memory only.
 
 use std::fs::{File, OpenOptions};

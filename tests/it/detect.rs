@@ -23,6 +23,24 @@ fn events(said: &[ReplayEvent], trace: &str) -> Vec<(String, String, i64)> {
     events
 }
 
+/// A good probe of `e` at a minute after the epoch, whose total is twice its first token; the next is `interval` minutes later.
+fn good_probe(minute: i64, interval: u64, first_token_ms: f64) -> Observation {
+    let start = Timestamp(minute * 60_000);
+    let reading = LatencyReading {
+        first_token_ms,
+        total_ms: 2.0 * first_token_ms,
+        per_token_ms: None,
+        beyond_limits: None,
+    };
+    Observation {
+        endpoint: "e".to_owned(),
+        start,
+        end: start + Duration::from_millis(100),
+        next_tick: start + Duration::from_mins(interval),
+        result: ProbeResult::Good(Some(reading)),
+    }
+}
+
 /// Every recorded event and no other, within a probe of its time: a change of the detector shows here.
 #[test]
 fn the_traces_give_the_golden_events() {
@@ -330,20 +348,7 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
     )]);
     let mut detector = Detector::default();
     let mut probe = |minute: i64, ms: f64| {
-        let start = Timestamp(minute * 60_000);
-        let reading = LatencyReading {
-            first_token_ms: ms,
-            total_ms: 2.0 * ms,
-            per_token_ms: None,
-            beyond_limits: None,
-        };
-        let seen = Observation {
-            endpoint: "e".to_owned(),
-            start,
-            end: start + Duration::from_millis(100),
-            next_tick: start + Duration::from_mins(1),
-            result: ProbeResult::Good(Some(reading)),
-        };
+        let seen = good_probe(minute, 1, ms);
         detector.observe(&policies, &seen).notes
     };
     // The epoch was a Thursday: Monday is day 4.
@@ -372,20 +377,7 @@ fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
         let (day, of_day) = (minute / 1440, minute % 1440);
         let is_rush = (day - 4) % 7 < 5 && (720..960).contains(&of_day);
         let ms = if is_rush { 400.0 } else { 200.0 };
-        let start = Timestamp(minute * 60_000);
-        let reading = LatencyReading {
-            first_token_ms: ms,
-            total_ms: 2.0 * ms,
-            per_token_ms: None,
-            beyond_limits: None,
-        };
-        let seen = Observation {
-            endpoint: "e".to_owned(),
-            start,
-            end: start + Duration::from_millis(100),
-            next_tick: start + Duration::from_mins(5),
-            result: ProbeResult::Good(Some(reading)),
-        };
+        let seen = good_probe(minute, 5, ms);
         detector.observe(&policies, &seen);
     }
     let stored = serde_json::to_string(&detector).unwrap();

@@ -232,7 +232,7 @@ impl Connector {
         let version = if let Some(row) = version {
             row.try_get::<_, i64>(0)?
         } else {
-            // Whoever made the table may not have come so far.
+            // The daemon that made the table may not have written it yet.
             client
                 .execute_typed(
                     "INSERT INTO llmwatch_schema VALUES (1, 0, $1) ON CONFLICT (id) DO NOTHING",

@@ -214,7 +214,7 @@ impl SharedStore {
 }
 
 impl SharedStore {
-    /// Queues a notification that any daemon may decide, once: its id is the same whoever does.
+    /// Queues a notification that any daemon may decide, once: its id is the same at each.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -473,7 +473,7 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
         .filter(|fallback| *fallback != pending.channel)
     {
         let is_given_up = matches!(state, "failed" | "expired");
-        // Whoever was notified of the beginning there is notified of the end there.
+        // A channel that was notified of the beginning is notified of the end.
         let is_end = made.attempted == DeliveryOutcome::Sent
             && pending.notice.kind == NoticeKind::Resolved
             && began_at(&tx, pending, incident, fallback).await?;

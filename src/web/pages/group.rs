@@ -37,7 +37,7 @@ type KeptReplays = BTreeMap<String, (Timestamp, Arc<Failover>)>;
 #[derive(Debug, Clone, Default)]
 pub struct ReplayCache {
     kept: Arc<Mutex<KeptReplays>>,
-    /// Held by whoever replays: one at a time, however many visitors there are.
+    /// Held by the request that replays: one at a time, however many visitors there are.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 

@@ -25,7 +25,7 @@ impl NotificationScheduler {
             condition,
         } = announcement;
         self.announced += 1;
-        // Several daemons of one store make the same report: it has one id, whoever has announced more or less before.
+        // Several daemons of one store make the same report: it has one id, whatever each has announced before.
         let count = match kind {
             NoticeKind::Report => String::new(),
             _ => self.announced.to_string(),

@@ -117,7 +117,7 @@ impl BriefOutages {
         }
     }
 
-    /// Until when the failures that go on may be what recurs. Settings of the user always bind.
+    /// Until when the current failures may be an outage that recurs. Settings of the user always bind.
     pub(super) fn explains_until(&self, policy: &Policy) -> Option<i64> {
         let outage = self.current.as_ref().filter(|_| policy.may_hasten)?;
         let longest_ms = self.longest(outage.since)?;

@@ -264,7 +264,7 @@ impl ErrorMeter {
         (self.s, self.since) = (0.0, None);
     }
 
-    /// What goes on has lasted longer than what recurs: two more failures make an alert of it.
+    /// The outage has lasted longer than the ones that recur: two more failures make an alert of it.
     pub(super) fn hold_back(&mut self, policy: &Policy) {
         let p0 = self.background();
         let up = (BAD_RATE.max(5.0 * p0) / p0).ln();

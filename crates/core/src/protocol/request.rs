@@ -2,7 +2,7 @@
 
 use url::Url;
 
-/// A request as it goes on the wire.
+/// A request as it is sent.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The HTTP method.
