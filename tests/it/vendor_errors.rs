@@ -1,8 +1,9 @@
 //! Errors of vendors and gateways in the shapes in which they send them, in words of our own.
 
 use llmwatch_core::model::Fault::{
-    self, AccountAuth, AccountPermission, AccountQuota, AccountRateLimit, AnswerFiltered, Http5xx,
-    HttpEdge, HttpUnexpected, Overloaded, RequestModelNotFound, RequestRejected,
+    self, AccountAuth, AccountPermission, AccountQuota, AccountRateLimit, AccountRegion,
+    AnswerFiltered, Http5xx, HttpEdge, HttpUnexpected, LocalProxy, Overloaded,
+    RequestModelNotFound, RequestRejected,
 };
 use llmwatch_core::protocol::error::{ErrorContext, error_answer};
 
@@ -486,6 +487,234 @@ const CASES: &[Case] = &[
         r#"{"error":{"message":"The API key has expired"}}"#,
         &[AccountAuth],
     ),
+    (
+        "funds to add",
+        403,
+        r#"{"error":"Add funds to go on"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a trial that is over",
+        403,
+        r#"{"message":"The free trial is over; a card is needed"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a plan that has expired",
+        403,
+        r#"{"error":{"message":"This plan has expired"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a code of money of its own",
+        403,
+        r#"{"error":{"code":"negative_balance","message":"m"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a pack of tokens",
+        400,
+        r#"{"code":"TokenPackExhausted","message":"m"}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a key's budget of tokens",
+        429,
+        r#"{"error":{"message":"ExceededTokenBudget: spent 12.0 of 10.0","code":"429"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in Spanish",
+        403,
+        r#"{"error":{"message":"Saldo insuficiente en la cuenta"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in French",
+        400,
+        r#"{"error":{"message":"Solde insuffisant"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in German",
+        400,
+        r#"{"error":{"message":"Kein Guthaben mehr"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in Portuguese",
+        400,
+        r#"{"error":{"message":"Créditos insuficientes"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in Japanese",
+        429,
+        r#"{"error":{"message":"残高が足りません"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in Korean",
+        403,
+        r#"{"error":{"message":"잔액이 모자랍니다"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in Russian",
+        403,
+        r#"{"error":{"message":"На счёте недостаточно средств"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "money in traditional Chinese",
+        400,
+        r#"{"error":{"message":"帳戶餘額不足"}}"#,
+        &[AccountQuota],
+    ),
+    (
+        "a limit in Spanish",
+        429,
+        r#"{"error":{"message":"Ha alcanzado el límite de solicitudes"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "a limit in French",
+        429,
+        r#"{"error":{"message":"Limite de requêtes atteinte"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "a limit in Japanese",
+        429,
+        r#"{"error":{"message":"レート制限に達しました"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "a limit in Korean",
+        429,
+        r#"{"error":{"message":"요청 한도에 도달했습니다"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Apigee's limit",
+        429,
+        r#"{"fault":{"faultstring":"Spike arrest: 5 a second","detail":{"errorcode":"policies.ratelimit.SpikeArrestViolation"}}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "Apigee's key",
+        401,
+        r#"{"fault":{"faultstring":"The key is unknown","detail":{"errorcode":"oauth.v2.InvalidApiKey"}}}"#,
+        &[AccountAuth],
+    ),
+    (
+        "requests at once",
+        429,
+        r#"{"error":{"message":"Too many simultaneous requests for this plan"}}"#,
+        &[AccountRateLimit],
+    ),
+    (
+        "DeepInfra's busy model",
+        429,
+        r#"{"detail":{"error":"Model busy, try later"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "a crowd in Chinese",
+        429,
+        r#"{"error":{"message":"该模型请求量过大"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "a crowd in Spanish",
+        429,
+        r#"{"error":{"message":"El modelo está saturado"}}"#,
+        &[Overloaded],
+    ),
+    (
+        "LM Studio without a model",
+        400,
+        r#"{"error":"No models loaded. Load one first."}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "LM Studio's crashed model",
+        400,
+        r#"{"error":"The model has crashed (exit code 6)"}"#,
+        &[HttpUnexpected],
+    ),
+    (
+        "a model of the past",
+        400,
+        r#"{"error":{"message":"The model `m` has been deprecated"}}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "a model of another server",
+        400,
+        r#"{"error":{"message":"model \"m\" is not available on this server"}}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "Databricks' endpoint",
+        404,
+        r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"Endpoint 'm' is not there"}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "a model in Spanish",
+        404,
+        r#"{"error":{"message":"El modelo m no existe"}}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "a model in Chinese",
+        400,
+        r#"{"error":{"message":"模型 m 已下线"}}"#,
+        &[RequestModelNotFound],
+    ),
+    (
+        "a key in Spanish",
+        400,
+        r#"{"error":{"message":"Clave de API no válida"}}"#,
+        &[AccountAuth],
+    ),
+    (
+        "a country",
+        403,
+        r#"{"error":{"code":"forbidden","message":"Not available in your country"}}"#,
+        &[AccountRegion],
+    ),
+    (
+        "xAI's filter",
+        403,
+        r#"{"code":"The caller lacks permission","error":"Content violates guidelines: SAFETY_CHECK_TYPE_X"}"#,
+        &[AnswerFiltered],
+    ),
+    (
+        "DeepSeek's filter",
+        400,
+        r#"{"error":{"message":"Content Exists Risk","type":"invalid_request_error"}}"#,
+        &[AnswerFiltered],
+    ),
+    (
+        "a filter in Chinese",
+        400,
+        r#"{"error":{"message":"内容含有敏感信息"}}"#,
+        &[AnswerFiltered],
+    ),
+    (
+        "a server without memory is no money",
+        500,
+        r#"{"error":"CUDA error: out of memory"}"#,
+        &[Http5xx],
+    ),
+    (
+        "a busy server is no filter",
+        429,
+        r#"{"error":{"message":"Our safety system is busy, try later"}}"#,
+        &[Overloaded],
+    ),
 ];
 
 #[test]
@@ -498,4 +727,95 @@ fn errors_of_vendors_and_gateways() {
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a front end or a web filter on the way answers in the target's place.
+#[test]
+fn pages_that_others_send_in_the_targets_place() {
+    let page = |title: &str, text: &str| {
+        format!("<html><head><title>{title}</title></head><body>{text}</body></html>")
+    };
+    for (status, body, fault, name) in [
+        (403, page("Just a moment...", ""), HttpEdge, "Cloudflare"),
+        (
+            405,
+            page("Human Verification", "awsWafCaptcha"),
+            HttpEdge,
+            "AWS WAF",
+        ),
+        (
+            200,
+            page("", "<iframe src=/_Incapsula_Resource?a=1>"),
+            HttpEdge,
+            "Imperva",
+        ),
+        (
+            403,
+            page("Pardon Our Interruption", ""),
+            HttpEdge,
+            "Imperva",
+        ),
+        (
+            429,
+            page("Vercel Security Checkpoint", ""),
+            HttpEdge,
+            "Vercel",
+        ),
+        (
+            403,
+            page("Denied", "<div id=px-captcha></div>"),
+            HttpEdge,
+            "HUMAN",
+        ),
+        (
+            200,
+            page("Request Rejected", "Your support ID is: 1"),
+            HttpEdge,
+            "firewall",
+        ),
+        (
+            200,
+            page("Making sure you are not a bot", ""),
+            HttpEdge,
+            "browsers",
+        ),
+        (
+            403,
+            r#"{"url":"https://geo.captcha-delivery.com/c"}"#.to_owned(),
+            HttpEdge,
+            "DataDome",
+        ),
+        (
+            403,
+            page("Internet Security by Zscaler", ""),
+            LocalProxy,
+            "Zscaler",
+        ),
+        (
+            403,
+            page("Blocked", "FortiGuard: access blocked"),
+            LocalProxy,
+            "FortiGuard",
+        ),
+        (
+            200,
+            page("Blocked", "in accordance with company policy"),
+            LocalProxy,
+            "web filter",
+        ),
+        // Cloudflare puts its script into pages that are the target's own.
+        (
+            401,
+            page("401", "<script src=/cdn-cgi/challenge-platform/x.js>"),
+            AccountAuth,
+            "401",
+        ),
+        (500, page("Oops", "Our team was informed"), HttpEdge, "Oops"),
+    ] {
+        let found = error_answer(status, &body, ErrorContext::default());
+        assert_eq!(found.fault, fault, "{status} {body}");
+        assert!(found.message.contains(name), "{}", found.message);
+        let is_challenge = found.message.contains("does not let automated visitors in");
+        assert_eq!(is_challenge, fault == HttpEdge && name != "Oops", "{body}");
+    }
 }

@@ -1300,6 +1300,8 @@ fn empty_error_object_is_not_an_error() {
         "[]",
         "0",
         "\"None\"",
+        r#"{"code":0,"message":"success"}"#,
+        r#"{"code":"200","message":"OK","details":[]}"#,
     ] {
         let complete = format!(
             r#"{{"choices":[{{"message":{{"content":"pong"}},"finish_reason":"stop"}}],"error":{nothing}}}"#
@@ -1323,6 +1325,22 @@ fn thoughts_in_tags_are_reasoning() {
         DONE,
     ]);
     assert_fault(OPENAI, 200, &[], &cut, Some(Fault::RequestTooFewTokens));
+    for tag in [
+        "<THINK>",
+        "<reason>",
+        "<|START_THINKING|>",
+        "<|begin_of_thought|>",
+    ] {
+        let cut = stream(&[&chunk(tag, "null"), &chunk("pong", "\"length\""), DONE]);
+        assert_fault(OPENAI, 200, &[], &cut, Some(Fault::RequestTooFewTokens));
+    }
+    for key in ["reasoning", "thought", "thinking_content"] {
+        let thinks = format!(
+            r#"{{"choices":[{{"delta":{{"{key}":"pong?","thought_signature":"s"}},"finish_reason":"length"}}]}}"#
+        );
+        let cut = stream(&[&thinks, DONE]);
+        assert_fault(OPENAI, 200, &[], &cut, Some(Fault::RequestTooFewTokens));
+    }
     let stopped = stream(&[&chunk("<think>pong", "\"stop\""), DONE]);
     assert_fault(OPENAI, 200, &[], &stopped, Some(Fault::AnswerEmpty));
     let good = stream(&[
@@ -1354,12 +1372,35 @@ fn reasons_for_the_end_that_only_some_servers_give() {
         ("SAFETY", Some(Fault::AnswerFiltered)),
         ("model_length", None),
         ("eos_token", None),
+        ("finished", None),
+        ("risk_control", Some(Fault::AnswerFiltered)),
+        ("rate_limit", Some(Fault::AccountRateLimit)),
     ] {
         let chunk = format!(
             r#"{{"choices":[{{"delta":{{"content":"pong"}},"finish_reason":"{reason}"}}]}}"#
         );
         assert_fault(COMPATIBLE, 200, &[], &stream(&[&chunk, DONE]), fault);
     }
+}
+
+#[test]
+fn headers_that_say_that_it_is_a_challenge() {
+    for (status, header) in [
+        (403, ("cf-mitigated", "challenge")),
+        (429, ("x-vercel-mitigated", "challenge")),
+        (202, ("x-amzn-waf-action", "challenge")),
+        (405, ("x-amzn-waf-action", "captcha")),
+        (403, ("x-dd-b", "1")),
+    ] {
+        for keys in [OPENAI, "provider = \"http\""] {
+            let found = outcome(keys, status, &[header], b"").fault;
+            let (fault, message) = found.map(|(f, m)| (f, m.unwrap_or_default())).unwrap();
+            assert_eq!(fault, Fault::HttpEdge, "{keys} {header:?}");
+            assert!(message.contains("automated visitors"), "{message}");
+        }
+    }
+    let zscaler = [("server", "Zscaler/6.2")];
+    assert_fault(OPENAI, 403, &zscaler, b"", Some(Fault::LocalProxy));
 }
 
 #[test]

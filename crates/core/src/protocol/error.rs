@@ -5,6 +5,7 @@
 //! may be a text, a number or null. Codes and texts are collected from wherever they stand ([`facts`]) and then compared.
 
 mod facts;
+mod pages;
 
 use serde_json::Value;
 
@@ -37,8 +38,8 @@ impl Classified {
 /// What is known of an error answer besides its body.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ErrorContext<'a> {
-    /// A challenge page of the edge (`cf-mitigated`).
-    pub challenged: bool,
+    /// Whose headers say that this is a challenge for automated visitors.
+    pub challenger: Option<&'static str>,
     /// The answer is a proxy's own (`x-squid-error`).
     pub from_proxy: bool,
     /// The vendor's own id of the request is there: the API answered and not its edge.
@@ -102,6 +103,26 @@ const QUOTA: &[&str] = &[
     "1316",
     "1317",
 ];
+/// What codes for money have in common, without what separates their parts.
+const QUOTA_PARTS: &[&str] = &[
+    "arrear",
+    "balanceinsufficient",
+    "budgetexceeded",
+    "creditexhausted",
+    "creditsexhausted",
+    "insufficientbalance",
+    "insufficientcredit",
+    "insufficientfund",
+    "insufficientquota",
+    "negativebalance",
+    "notenoughbalance",
+    "notenoughcredit",
+    "outofcredit",
+    "packexhausted",
+    "spendinglimit",
+    "spendlimit",
+    "tokenquotareached",
+];
 const AUTH: &[&str] = &[
     "access_token_expired",
     "invalid_iam_token",
@@ -163,11 +184,20 @@ const FILTERED: &[&str] = &[
     "sensitivecontentdetected",
     // Zhipu's number.
     "1301",
+    "content_blocked",
+    "content_policy",
+    "safety_violation",
+    "sensitive_content",
+    "unsafe_content",
 ];
 const REGION: &[&str] = &[
     "unsupported_country_region_territory",
     "request_forbidden",
     "ip_not_authorized",
+    "country_not_supported",
+    "region_not_supported",
+    "unsupported_country",
+    "unsupported_region",
 ];
 const MODEL: &[&str] = &[
     "deploymentnotfound",
@@ -183,6 +213,9 @@ const MODEL: &[&str] = &[
     "unknown_model",
     // Zhipu's number.
     "1211",
+    "model_deprecated",
+    "model_retired",
+    "resource_does_not_exist",
 ];
 /// Codes of something that was not found: the model only where the text names one.
 const NOT_FOUND: &[&str] = &[
@@ -382,6 +415,52 @@ const MONEY: &[&str] = &[
     "资源包",
     "套餐已",
     "账户已冻结",
+    "add funds",
+    "negative balance",
+    "not enough funds",
+    "plan expired",
+    "plan has expired",
+    "trial is over",
+    "trial period",
+    "budget cap",
+    "max budget",
+    "tokenbudget",
+    "package used up",
+    "saldo insuficiente",
+    "saldo insufficiente",
+    "sin saldo",
+    "sem saldo",
+    "créditos insuficientes",
+    "crédito insuficiente",
+    "credito insufficiente",
+    "crediti insufficienti",
+    "credito esaurito",
+    "recargue su",
+    "recargar su",
+    "recarregue",
+    "solde insuffisant",
+    "crédits insuffisants",
+    "crédit insuffisant",
+    "crédits épuisés",
+    "crédit épuisé",
+    "guthaben",
+    "недостаточно средств",
+    "пополните",
+    "残高",
+    "クレジットが不足",
+    "クレジット不足",
+    "チャージ",
+    "잔액",
+    "잔고",
+    "크레딧이 부족",
+    "크레딧 부족",
+    "충전",
+    "餘額",
+    "欠費",
+    "儲值",
+    "額度不足",
+    "額度已用",
+    "額度用盡",
 ];
 /// Money, unless the text or a code names a window of time: a rate limit's text may offer a better plan.
 const PERHAPS_MONEY: &[&str] = &[
@@ -393,6 +472,8 @@ const PERHAPS_MONEY: &[&str] = &[
     "suspended",
     "usage limit",
     "upgrade your plan",
+    "free tier",
+    "credit card",
 ];
 /// A rate limit of the account's own.
 const RATE_LIMIT: &[&str] = &[
@@ -418,6 +499,36 @@ const RATE_LIMIT: &[&str] = &[
     "限流",
     "频繁",
     "每分钟",
+    "rate exceeded",
+    "simultaneous request",
+    "límite de solicitudes",
+    "límite de peticiones",
+    "límite de tasa",
+    "por minuto",
+    "limite de requisições",
+    "limite de solicitações",
+    "limite de taxa",
+    "limite di richieste",
+    "al minuto",
+    "limite de débit",
+    "limite de requêtes",
+    "par minute",
+    "anfragelimit",
+    "ratenlimit",
+    "ratenbegrenzung",
+    "pro minute",
+    "лимит запросов",
+    "в минуту",
+    "レート制限",
+    "レートリミット",
+    "リクエスト数の上限",
+    "毎分",
+    "요청 한도",
+    "속도 제한",
+    "분당",
+    "並發",
+    "頻率",
+    "每分鐘",
 ];
 /// Windows of time that a rate limit is counted in, as complete tokens of a text.
 const WINDOWS: &[&str] = &[
@@ -469,6 +580,24 @@ const CROWDED: &[&str] = &[
     "系统繁忙",
     "请求过多",
     "拥挤",
+    "is busy",
+    "model busy",
+    "请求量过",
+    "繁忙",
+    "過載",
+    "擁擠",
+    "saturado",
+    "sobrecargado",
+    "saturé",
+    "surchargé",
+    "en surcharge",
+    "überlastet",
+    "sovraccaric",
+    "перегружен",
+    "混雑",
+    "混み合",
+    "혼잡",
+    "과부하",
 ];
 /// The same where the status says already that the service is unavailable.
 const CROWDED_ON_503: &[&str] = &["overloaded", "busy", "capacity"];
@@ -491,6 +620,10 @@ const NO_SUCH_MODEL: &[&str] = &[
     "unknown model",
     "无可用渠道",
     "模型不存在",
+    "no models loaded",
+    "no model loaded",
+    "no model is loaded",
+    "unsupported model",
 ];
 const BAD_KEY: &[&str] = &[
     "access token expired",
@@ -527,6 +660,29 @@ const BAD_KEY: &[&str] = &[
     "令牌无效",
     "身份验证",
     "鉴权失败",
+    "clave de api no válida",
+    "clave api no válida",
+    "clave de api inválida",
+    "chave de api inválida",
+    "chave api inválida",
+    "clé api invalide",
+    "clé d'api invalide",
+    "chiave api non valida",
+    "ungültiger api",
+    "api-schlüssel ungültig",
+    "api-schlüssel ist ungültig",
+    "неверный api",
+    "недействительный api",
+    "apiキーが無効",
+    "apiキーが正しく",
+    "api 키가 유효하지",
+    "유효하지 않은 api",
+    "密钥无效",
+    "密钥错误",
+    "金鑰無效",
+    "apikey无效",
+    "api key 无效",
+    "api key错误",
 ];
 const NO_PERMISSION: &[&str] = &[
     "no permission",
@@ -536,6 +692,44 @@ const NO_PERMISSION: &[&str] = &[
     "未开通",
     "未实名",
 ];
+/// Where the request comes from is not served.
+const OUTSIDE: &[&str] = &[
+    "available in your country",
+    "available in your location",
+    "available in your region",
+    "country or region",
+    "country, region",
+    "region is not supported",
+    "supported in your country",
+    "supported in your region",
+    "user location is not supported",
+    "virtual network/firewall",
+    "地区不支持",
+    "地区暂不支持",
+    "地區不支援",
+    "所在地区",
+];
+/// The prompt or the answer itself was held back, in texts that come with the status of a client's mistake.
+const HELD_BACK: &[&str] = &[
+    "blocked by content",
+    "content exists risk",
+    "content policy",
+    "content violates",
+    "inappropriate content",
+    "safety_check",
+    "safety system",
+    "sensitive content",
+    "unsafe content",
+    "usage guidelines",
+    "usage policies",
+    "敏感信息",
+    "敏感内容",
+    "敏感內容",
+    "违规内容",
+    "不合规",
+];
+/// A server that has failed, though it answers with the status of a client's mistake.
+const SERVER_FAILED: &[&str] = &["cuda error", "has crashed", "out of memory"];
 /// A guardrail of the account's own in front of the model.
 const GUARDRAIL: &[&str] = &[
     "blocked by guardrail",
@@ -562,6 +756,8 @@ const ACCOUNT_BLOCKED: &[&str] = &[
     "organization has been disabled",
     "organization has been restricted",
     "project has been disabled",
+    "resource has been blocked",
+    "resource has been temporarily blocked",
     "subscription is disabled",
 ];
 
@@ -569,8 +765,51 @@ const ACCOUNT_BLOCKED: &[&str] = &[
 pub fn error_answer(status: u16, body: &str, context: ErrorContext<'_>) -> Classified {
     match facts::parse(body) {
         Some(value) => error_value(status, &value, context),
-        None => Classified::new(page(status, body, context), page_message(status, body)),
+        None => intercepted(status, body, context).unwrap_or_else(|| {
+            Classified::new(page(status, body, context), page_message(status, body))
+        }),
     }
+}
+
+/// Classifies a page that somebody on the way has sent in the target's place: a front end that challenges automated
+/// visitors, or a web filter of this network. `None` for any other body.
+pub(super) fn intercepted(
+    status: u16,
+    body: &str,
+    context: ErrorContext<'_>,
+) -> Option<Classified> {
+    if context.from_proxy {
+        return None;
+    }
+    if let Some(name) = context.challenger {
+        return Some(challenge(name, &page_message(status, body)));
+    }
+    let lower = body.to_ascii_lowercase();
+    if !["<html", "<!doctype html", "<head", "<body"]
+        .iter()
+        .any(|tag| lower.contains(tag))
+    {
+        return None;
+    }
+    let title = || page_message(status, body);
+    if let Some(name) = pages::challenger(&lower) {
+        return Some(challenge(name, &title()));
+    }
+    let is_block = matches!(status, 200 | 403 | 407 | 503 | 511);
+    let name = pages::filter(&lower).filter(|_| is_block)?;
+    let message = format!(
+        "{name} in this network has answered in the target's place: {}",
+        title()
+    );
+    Some(Classified::new(Fault::LocalProxy, message))
+}
+
+/// A challenge that only a browser passes; `name` says whose it is.
+fn challenge(name: &str, text: &str) -> Classified {
+    Classified::new(
+        Fault::HttpEdge,
+        format!("the target does not let automated visitors in ({name}): {text}"),
+    )
 }
 
 /// Classifies an error object that arrived with `status`; inside a stream that began well, that is 200.
@@ -581,10 +820,15 @@ pub fn error_value(status: u16, value: &Value, context: ErrorContext<'_>) -> Cla
     }
     // An edge that answers 200 may still name the real status inside.
     let inner = facts.status.filter(|_| status == 200).unwrap_or(status);
+    let challenger = context.challenger.or_else(|| {
+        let is_refusal = matches!(inner, 403 | 429);
+        is_refusal.then(|| pages::script_challenger(&value.to_string()))?
+    });
+    if let Some(name) = challenger.filter(|_| !context.from_proxy) {
+        return challenge(name, &facts.message);
+    }
     let fault = if context.from_proxy {
         Fault::LocalProxy
-    } else if context.challenged {
-        Fault::HttpEdge
     } else if facts.is_of_cloudflare {
         // Cloudflare's own refusals, for clients that accept JSON.
         if inner >= 500 {
@@ -639,11 +883,12 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     } else if facts.has(AUTH) && status != 429 {
         return Some(Fault::AccountAuth);
     }
-    if facts.has(FILTERED) || facts.is_moderated || facts.says(GUARDRAIL) {
+    let is_held_back = is_clients && status != 429 && facts.says(HELD_BACK);
+    if facts.has(FILTERED) || facts.is_moderated || facts.says(GUARDRAIL) || is_held_back {
         return Some(Fault::AnswerFiltered);
     }
     let is_outside = facts.has(REGION)
-        || facts.says(&["user location is not supported", "virtual network/firewall"])
+        || facts.says(OUTSIDE) && (in_stream || matches!(status, 400 | 401 | 403 | 451))
         || (status == 400 && facts.has(&["failed_precondition"]));
     if is_outside {
         return Some(Fault::AccountRegion);
@@ -669,6 +914,9 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
     if is_limit {
         return Some(Fault::AccountRateLimit);
     }
+    if matches!(status, 400 | 404 | 422) && facts.says(SERVER_FAILED) {
+        return Some(Fault::HttpUnexpected);
+    }
     // llama.cpp says with 501 what it was not started for.
     let is_unsupported = status == 501 && facts.has(&["not_supported_error"]);
     if (in_stream && facts.has(REJECTED)) || is_unsupported || facts.has(&["conflict_error"]) {
@@ -680,6 +928,9 @@ fn by_content(status: u16, facts: &Facts, context: ErrorContext<'_>) -> Option<F
 /// Whether it is the account's money that is used up.
 fn is_money(status: u16, facts: &Facts) -> bool {
     if status == 402 || facts.has(QUOTA) || facts.says(MONEY) {
+        return true;
+    }
+    if status < 500 && facts.has_code_with(QUOTA_PARTS) {
         return true;
     }
     if facts.names_quota || facts.names_window() {
@@ -707,7 +958,7 @@ fn is_missing_model(status: u16, facts: &Facts) -> bool {
     if facts.has(MODEL) {
         return true;
     }
-    let names_one = facts.says(&["model", "deployment", "模型"]);
+    let names_one = facts.says(&["model", "deployment", "模型", "モデル", "모델", "модел"]);
     if facts.has(NOT_FOUND) && status < 500 {
         return names_one;
     }
@@ -750,6 +1001,7 @@ fn is_rate_limited(status: u16, facts: &Facts) -> bool {
 /// put on it.
 fn too_many(facts: &Facts, context: ErrorContext<'_>) -> Fault {
     let named = facts.has(OWN_LIMIT)
+        || facts.has_code_with(&["ratelimit", "throttl"])
         || facts.names_quota
         || context.has_limit
         || is_rate_limited(429, facts)
@@ -798,13 +1050,8 @@ fn page(status: u16, body: &str, context: ErrorContext<'_>) -> Fault {
     let lower = body.to_ascii_lowercase();
     let is_html = lower.contains("<html");
     let from_edge = lower.contains("cloudflare") || is_html || lower.contains("error code:");
-    let is_challenge = context.challenged
-        || is_html && (lower.contains("just a moment...") || lower.contains("_cf_chl_opt"));
     if context.from_proxy {
         return Fault::LocalProxy;
-    }
-    if is_challenge {
-        return Fault::HttpEdge;
     }
     // A tunnel without its server, and Envoy without its cluster.
     let envoy = [

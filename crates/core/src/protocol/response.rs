@@ -8,7 +8,9 @@ use serde::de::IgnoredAny;
 use super::assertions::{Problem, check};
 use super::decoder::Decoder;
 use super::dialect::{Answer, Dialect, Framing, StreamEvent};
-use super::error::{Classified, MAX_ERROR_BYTES, error_answer, error_value, page_message};
+use super::error::{
+    Classified, MAX_ERROR_BYTES, error_answer, error_value, intercepted, page_message,
+};
 use super::event_stream::EventStream;
 use super::ndjson::NdjsonReader;
 use super::response_head::ResponseHead;
@@ -433,8 +435,9 @@ impl<'e> ResponseReader<'e> {
         if self.read_unasked_stream(&text) {
             return None;
         }
-        let message = page_message(status, &text);
-        Some(Some(Classified::new(Fault::BodyMalformed, message)))
+        let found = intercepted(status, &text, self.head.error_context());
+        let malformed = || Classified::new(Fault::BodyMalformed, page_message(status, &text));
+        Some(Some(found.unwrap_or_else(malformed)))
     }
 
     /// Some servers stream though a document was asked for.
@@ -529,13 +532,6 @@ impl<'e> ResponseReader<'e> {
                 message: format!("HTTP {status} to {location}"),
                 ..found
             },
-            _ if found.fault == Fault::HttpEdge && self.head.challenged => Classified {
-                message: format!(
-                    "the target does not let automated visitors in (Cloudflare's challenge): {}",
-                    found.message
-                ),
-                ..found
-            },
             _ if self.dialect == Dialect::Http => of_a_page(status, found),
             _ => found,
         }
@@ -544,7 +540,9 @@ impl<'e> ResponseReader<'e> {
     fn is_wanted(&self) -> bool {
         let status = self.head.status;
         match self.dialect {
-            Dialect::Http if self.endpoint.expect_status.is_empty() => (200..300).contains(&status),
+            Dialect::Http if self.endpoint.expect_status.is_empty() => {
+                (200..300).contains(&status) && self.head.challenger.is_none()
+            }
             Dialect::Http => self.endpoint.expect_status.contains(&status),
             Dialect::Realtime => status == 101,
             _ => status == 200,

@@ -36,8 +36,8 @@ pub struct ResponseHead {
     pub from_proxy: bool,
     /// The kind of an error as AWS names it in a header.
     pub error_type: Option<String>,
-    /// A challenge page of the edge.
-    pub challenged: bool,
+    /// Whose challenge for automated visitors it is, as far as the headers say.
+    pub challenger: Option<&'static str>,
     /// The provider's id of the request.
     pub request_id: Option<String>,
     /// How long the server says that it took, in milliseconds.
@@ -64,7 +64,7 @@ impl ResponseHead {
     /// What the headers say about an error that comes with them.
     pub fn error_context(&self) -> ErrorContext<'_> {
         ErrorContext {
-            challenged: self.challenged,
+            challenger: self.challenger,
             from_proxy: self.from_proxy,
             has_request_id: self.request_id.is_some(),
             has_limit: self.retry_after.is_some()
@@ -139,10 +139,11 @@ pub fn read(
             .map(|e| bounded(&e)),
         content_type: text("content-type").map(|t| bounded(&essence(t))),
         charset: text("content-type").and_then(charset).map(|c| bounded(&c)),
-        from_proxy: text("x-squid-error").is_some(),
+        from_proxy: text("x-squid-error").is_some()
+            || text("server").is_some_and(|name| name.to_ascii_lowercase().starts_with("zscaler")),
         error_type: text("x-amzn-errortype").map(bounded),
         session: text("mcp-session-id").map(str::to_owned),
-        challenged: text("cf-mitigated").is_some_and(|v| v.eq_ignore_ascii_case("challenge")),
+        challenger: challenger(status, headers),
         request_id: first(&[
             "x-request-id",
             "request-id",
@@ -176,6 +177,25 @@ pub fn read(
             .filter(|s| s.is_finite() && (0.0..=86_400.0).contains(s))
             .map(Duration::from_secs_f64),
         location: text("location").map(bare),
+    }
+}
+
+/// Which front end challenges automated visitors, by the headers that it sends then.
+fn challenger(status: u16, headers: &HeaderMap) -> Option<&'static str> {
+    let is = |name: &str, values: &[&str]| {
+        let value = headers.get(name).and_then(|v| v.to_str().ok());
+        value.is_some_and(|v| values.iter().any(|one| v.trim().eq_ignore_ascii_case(one)))
+    };
+    if is("cf-mitigated", &["challenge"]) {
+        Some("Cloudflare")
+    } else if is("x-vercel-mitigated", &["challenge", "deny"]) {
+        Some("Vercel")
+    } else if is("x-amzn-waf-action", &["challenge", "captcha"]) {
+        Some("AWS WAF")
+    } else if matches!(status, 401 | 403 | 429) && headers.contains_key("x-dd-b") {
+        Some("DataDome")
+    } else {
+        None
     }
 }
 

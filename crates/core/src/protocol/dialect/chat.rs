@@ -12,15 +12,8 @@ use super::{
 };
 use crate::model::Provider;
 
-/// Where compatible servers put a model's thoughts.
-const REASONING_KEYS: [&str; 6] = [
-    "reasoning_content",
-    "reasoning",
-    "reasoning_text",
-    "reasoning_details",
-    "thinking",
-    "thinking_blocks",
-];
+/// What the names of the keys hold in which compatible servers put a model's thoughts.
+const REASONING_KEYS: [&str; 3] = ["reasoning", "thinking", "thought"];
 
 pub(super) fn request(ask: &ProbeRequest<'_>) -> Request {
     ask.openai("chat/completions", true, || body_of(ask))
@@ -97,9 +90,7 @@ pub(super) fn event(answer: &mut Answer, chunk: &Value) -> StreamEvent {
         StreamEvent::Text
     } else if text {
         answer.appended()
-    } else if has_thoughts(&delta["content"])
-        || REASONING_KEYS.iter().any(|key| is_something(&delta[*key]))
-    {
+    } else if has_thoughts(&delta["content"]) || has_reasoning(delta) {
         StreamEvent::Reasoning
     } else {
         StreamEvent::Nothing
@@ -138,6 +129,14 @@ fn has_calls(message: &Value) -> bool {
         .as_array()
         .is_some_and(|calls| !calls.is_empty())
         || message["function_call"].is_object()
+}
+
+/// Whether a part of a model's thoughts stands beside the content. Signatures and counts are none.
+fn has_reasoning(delta: &Value) -> bool {
+    delta.as_object().into_iter().flatten().any(|(key, value)| {
+        let names_it = REASONING_KEYS.iter().any(|part| key.contains(part));
+        names_it && !key.ends_with("signature") && !value.is_number() && is_something(value)
+    })
 }
 
 /// What a chunk and a complete body have in common.

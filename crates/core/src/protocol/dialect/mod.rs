@@ -169,9 +169,14 @@ impl Answer {
             "safety",
             "sensitive",
             "moderation",
-            "blocked",
+            "block",
             "policy",
             "guardrail",
+            "prohibited",
+            "recitation",
+            "risk",
+            "toxic",
+            "violat",
         ]) {
             self.filtered = true;
         } else if lower == "refusal" {
@@ -184,6 +189,12 @@ impl Answer {
             "timeout",
             "insufficient",
             "overload",
+            "rate_limit",
+            "load_shed",
+            "unavailable",
+            "interrupt",
+            "disconnect",
+            "crash",
         ]) && self.error.is_none()
         {
             // The server gave up: OpenRouter, vLLM, DeepSeek and Zhipu each have a reason of their own for that.
@@ -629,7 +640,7 @@ fn error_in(value: &Value) -> Option<Value> {
     let value = value.get(0).unwrap_or(value);
     let is_error_itself = value["type"] == "error" || value["object"] == "error";
     let inner = &value["error"];
-    if is_something(inner) {
+    if is_something(inner) && !says_success(inner) {
         // Anthropic's wrapping holds nothing more; OpenRouter's error has its details inside.
         return Some(inner.clone());
     }
@@ -698,6 +709,25 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
+/// Whether an error object says that there was none: a code of success, and no text or one that says the same.
+fn says_success(error: &Value) -> bool {
+    let is_success = |value: &Value| match value {
+        Value::String(text) => {
+            let text = text.trim().to_ascii_lowercase();
+            matches!(
+                text.as_str(),
+                "0" | "200" | "ok" | "success" | "succeeded" | "no error"
+            )
+        }
+        Value::Number(number) => matches!(number.as_i64(), Some(0 | 200)),
+        _ => false,
+    };
+    error.as_object().is_some_and(|map| {
+        map.values()
+            .all(|value| !is_something(value) || is_success(value))
+    })
+}
+
 /// Appends a text, or the texts of a list of parts without the model's thoughts; true if there was any.
 fn append(text: &mut String, value: &Value) -> bool {
     let before = text.len();
@@ -706,7 +736,7 @@ fn append(text: &mut String, value: &Value) -> bool {
         Value::Array(parts) => parts
             .iter()
             .filter(|part| !is_thought(part))
-            .filter_map(|part| part["text"].as_str())
+            .filter_map(|part| part.as_str().or_else(|| part["text"].as_str()))
             .for_each(|s| text.push_str(s)),
         _ => {}
     }

@@ -1,15 +1,22 @@
 //! Thoughts of a model that stand in tags before its answer: servers without a parser for reasoning send them as text.
 
-/// The tags of the models that are in use: Qwen, DeepSeek and kin, Magistral, Seed, Kimi, gpt-oss.
-const TAGS: [(&str, &str); 8] = [
+/// The tags of the models that are in use, in lower case: Qwen, DeepSeek and kin, Magistral, Seed, Kimi, gpt-oss, Sky-T1,
+/// Command A, `MedGemma`, Apertus, Granite.
+const TAGS: [(&str, &str); 14] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
+    ("<reason>", "</reason>"),
     ("<reasoning>", "</reasoning>"),
-    ("[THINK]", "[/THINK]"),
+    ("[think]", "[/think]"),
     ("<seed:think>", "</seed:think>"),
     ("\u{25c1}think\u{25b7}", "\u{25c1}/think\u{25b7}"),
     ("<|channel|>analysis", "<|channel|>final<|message|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|start_thinking|>", "<|end_thinking|>"),
+    ("<unused94>thought", "<unused95>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("here is my thought process:", "here is my response:"),
 ];
 
 /// How far the text of an answer has been read.
@@ -29,17 +36,21 @@ impl Thoughts {
     pub(super) fn read(&mut self, text: &str) -> bool {
         if *self == Self::Undecided {
             let start = text.trim_start();
-            let opened = TAGS.iter().find(|(open, _)| start.starts_with(open));
+            let begins = |long: &str, short: &str| {
+                let head = long.as_bytes().get(..short.len());
+                head.is_some_and(|head| head.eq_ignore_ascii_case(short.as_bytes()))
+            };
+            let opened = TAGS.iter().find(|(open, _)| begins(start, open));
             if let Some((open, close)) = opened {
                 *self = Self::Inside(close, text.len() - start.len() + open.len());
-            } else if start.is_empty() || TAGS.iter().any(|(open, _)| open.starts_with(start)) {
+            } else if start.is_empty() || TAGS.iter().any(|(open, _)| begins(open, start)) {
                 return false;
             } else {
                 *self = Self::AnswerFrom(0);
             }
         }
         if let Self::Inside(close, from) = *self {
-            if let Some(at) = text[from..].find(close) {
+            if let Some(at) = text[from..].to_ascii_lowercase().find(close) {
                 *self = Self::AnswerFrom(from + at + close.len());
             } else {
                 // The tag may have begun at the very end.
@@ -55,11 +66,13 @@ impl Thoughts {
         match self {
             Self::Inside(..) => "",
             Self::AnswerFrom(at) if at > 0 => &text[at..],
-            Self::Undecided | Self::AnswerFrom(_) => TAGS
-                .iter()
-                .filter_map(|(_, close)| text.rfind(close).map(|at| &text[at + close.len()..]))
-                .min_by_key(|rest| rest.len())
-                .unwrap_or(text),
+            Self::Undecided | Self::AnswerFrom(_) => {
+                let lower = text.to_ascii_lowercase();
+                TAGS.iter()
+                    .filter_map(|(_, close)| lower.rfind(close).map(|at| &text[at + close.len()..]))
+                    .min_by_key(|rest| rest.len())
+                    .unwrap_or(text)
+            }
         }
     }
 }
@@ -82,6 +95,14 @@ mod tests {
         assert_eq!(visible("<think>they want pong"), "");
         assert_eq!(visible("they want pong</think>ok"), "ok");
         assert_eq!(visible("[THINK]pong[/THINK]ok"), "ok");
+        assert_eq!(visible("<THINK>pong</Think>ok"), "ok");
+        assert_eq!(visible("<|START_THINKING|>pong<|END_THINKING|>ok"), "ok");
+        assert_eq!(visible("<unused94>thought\npong<unused95>ok"), "ok");
+        assert_eq!(visible("Here is my thought process: pong"), "");
+        assert_eq!(
+            visible("Here is my answer: pong"),
+            "Here is my answer: pong"
+        );
         assert_eq!(visible("<thirteen>"), "<thirteen>");
         assert_eq!(visible("<th"), "<th");
     }

@@ -16,8 +16,40 @@ const MAX_TEXT_CHARS: usize = 2000;
 /// How far behind the word `model` its name ends.
 const MODEL_NAME_CHARS: usize = 80;
 
+/// What a model is called; "modelo" and "modell" begin like it.
+const MODEL_WORDS: [&str; 6] = ["model", "modèle", "модел", "モデル", "모델", "模型"];
+/// What is said of one that is not there.
+const MISSING: [&str; 26] = [
+    " not found",
+    " does not exist",
+    " doesn't exist",
+    " has been deprecated",
+    " has been removed",
+    " has been retired",
+    " is no longer available",
+    " is no longer supported",
+    " is not available for",
+    " is not available on",
+    " is not loaded",
+    " no existe",
+    " não existe",
+    " non esiste",
+    " n'existe pas",
+    " introuvable",
+    " existiert nicht",
+    " nicht gefunden",
+    " не найден",
+    " не существует",
+    "存在しません",
+    "見つかりません",
+    "존재하지",
+    "찾을 수 없",
+    "不存在",
+    "已下线",
+];
+
 /// Keys that hold a code.
-const CODE_KEYS: [&str; 13] = [
+const CODE_KEYS: [&str; 14] = [
     "__type",
     "Code",
     "code",
@@ -25,6 +57,7 @@ const CODE_KEYS: [&str; 13] = [
     "errorCode",
     "error_code",
     "error_type",
+    "errorcode",
     "http_code",
     "reason",
     "status",
@@ -33,10 +66,11 @@ const CODE_KEYS: [&str; 13] = [
     "type",
 ];
 /// Keys that hold another error, from the outside to the inside.
-const NESTED_KEYS: [&str; 12] = [
+const NESTED_KEYS: [&str; 13] = [
     "error",
     "Error",
     "errors",
+    "fault",
     "message",
     "detail",
     "details",
@@ -48,7 +82,7 @@ const NESTED_KEYS: [&str; 12] = [
     "metadata",
 ];
 /// Keys that hold a text, the most informative first. An `error` that is an object or a list comes before them all.
-const TEXT_KEYS: [&str; 17] = [
+const TEXT_KEYS: [&str; 18] = [
     "message",
     "Message",
     "error_message",
@@ -56,6 +90,7 @@ const TEXT_KEYS: [&str; 17] = [
     "error_description",
     "error_msg",
     "errmsg",
+    "faultstring",
     "msg",
     "status_msg",
     "detail",
@@ -68,7 +103,7 @@ const TEXT_KEYS: [&str; 17] = [
     "code",
 ];
 /// Keys that hold an error object or a list of them.
-const OBJECT_KEYS: [&str; 5] = ["error", "Error", "errors", "base_resp", "Response"];
+const OBJECT_KEYS: [&str; 6] = ["error", "Error", "errors", "fault", "base_resp", "Response"];
 
 /// What was collected from an error.
 #[derive(Debug, Default)]
@@ -141,6 +176,15 @@ impl Facts {
         self.codes.iter().any(|code| names.contains(&code.as_str()))
     }
 
+    /// Whether one of the codes holds one of `parts`, whatever separates the words of it.
+    pub(super) fn has_code_with(&self, parts: &[&str]) -> bool {
+        self.codes.iter().any(|code| {
+            // Some put a sentence where others put a code.
+            let joined: String = code.chars().filter(|c| c.is_alphanumeric()).collect();
+            parts.iter().any(|part| joined.contains(part))
+        })
+    }
+
     /// Whether the text holds one of `parts`.
     pub(super) fn says(&self, parts: &[&str]) -> bool {
         parts.iter().any(|part| self.lower.contains(part))
@@ -148,12 +192,11 @@ impl Facts {
 
     /// Whether the text says, soon after it names a model, that there is none: `Model "m" not found`.
     pub(super) fn says_model_is_missing(&self) -> bool {
-        self.lower.match_indices("model").any(|(at, _)| {
+        let named = MODEL_WORDS.iter().flat_map(|w| self.lower.match_indices(w));
+        named.into_iter().any(|(at, _)| {
             let rest: String = self.lower[at..].chars().take(MODEL_NAME_CHARS).collect();
             let end = rest.find(". ").unwrap_or(rest.len());
-            [" not found", " does not exist", " doesn't exist"]
-                .iter()
-                .any(|missing| rest[..end].contains(missing))
+            MISSING.iter().any(|missing| rest[..end].contains(missing))
         })
     }
 
