@@ -1,10 +1,11 @@
 //! The sockets that the daemon serves on.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tracing::Level;
 
 use crate::log::{Event, emit};
@@ -38,11 +39,10 @@ pub(super) async fn agent(address: Option<SocketAddr>) -> anyhow::Result<Option<
     Ok(Some(listener))
 }
 
-/// Serves the control socket. Without it everything but the commands that use it works, so it is no reason to end.
-pub(super) async fn control_socket(view: web::View) {
-    let path = view.config.borrow().process.state_dir.join("control.sock");
-    let stop = view.stop.clone();
-    if let Err(error) = web::run_control_socket(path.clone(), view).await {
+/// The control socket at `path`. Without it everything but the commands that use it works, so it is no reason to end.
+pub(super) fn control_socket(path: &Path) -> Option<UnixListener> {
+    let bound = web::bind_control_socket(path);
+    if let Err(error) = &bound {
         emit(
             Event::ConfigWarning,
             Level::WARN,
@@ -52,6 +52,6 @@ pub(super) async fn control_socket(view: web::View) {
             ),
             &json!({"error": error.to_string()}),
         );
-        stop.cancelled().await;
     }
+    bound.ok()
 }

@@ -364,8 +364,12 @@ impl Wiring {
             let server = web::agent::run(listener, view.clone());
             self.tasks.spawn("the agent checks", server);
         }
-        self.tasks
-            .spawn("the control socket", listen::control_socket(view));
+        // Before the daemon says that it is ready, so that whoever waits for that can use it.
+        let path = view.config.borrow().process.state_dir.join("control.sock");
+        if let Some(listener) = listen::control_socket(&path) {
+            let server = web::run_control_socket(listener, path, view);
+            self.tasks.spawn("the control socket", server);
+        }
         Ok(())
     }
 }

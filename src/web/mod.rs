@@ -20,7 +20,7 @@ pub mod traffic;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -156,23 +156,27 @@ pub async fn run(listener: TcpListener, view: View) {
     serve::run(listener, router(view), stop).await;
 }
 
-/// Serves the control socket at `path`, for the daemon's own user and root, until the shutdown.
+/// Makes the control socket at `path`, for the daemon's own user and root.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub async fn run_control_socket(path: PathBuf, view: View) -> std::io::Result<()> {
+pub fn bind_control_socket(path: &Path) -> std::io::Result<UnixListener> {
     // One that a killed daemon has left; the lock of the store says that none runs.
-    match std::fs::remove_file(&path) {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the control socket at `path` until the shutdown.
+pub async fn run_control_socket(listener: UnixListener, path: PathBuf, view: View) {
     let stop = view.stop.clone();
     serve::run_local(listener, router(view), stop).await;
     // Gone already is as well.
     let _ = std::fs::remove_file(path);
-    Ok(())
 }
 
 /// Recording: something was recorded within three intervals (or nothing is to be probed), and the store works.
