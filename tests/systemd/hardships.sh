@@ -91,9 +91,8 @@ cpu_steal() {
     for i in $(seq $(($(nproc) + 1))); do while :; do :; done & done
     while kill -STOP "$1"; do sleep 0.05; kill -CONT "$1"; sleep 0.05; done' - "$pid"
   X systemctl kill -s CONT llmwatch
-  local made=$(($(count EVENT=probe.completed) - since_n))
-  # Of two a second; how many more depends on the machine.
-  holds "it probed on ($made probes)" [ $made -ge $((${STEAL:-20} / 4)) ]
+  # How many depends on the machine.
+  within "it probed on" more "$since_n" EVENT=probe.completed
   equal "nobody was notified" "$(hooks | paste -sd,)" ""
   equal "no incident" "$(count EVENT=incident.opened)" 0
   probing
