@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use llmwatch_simulator::Scenario;
+use serde_json::Value;
 
-use crate::locations::{as_pairs, break_at, clock, config, next_message, reported};
+use crate::locations::{
+    PATIENT, all_well, as_pairs, body, break_at, clock, config, next_message, reported,
+};
 use crate::support::link::{Link, Path};
 use crate::support::postgres::{Pooler, Postgres, SmallDisk};
-use crate::support::{Daemon, World, eventually};
+use crate::support::{Daemon, PATIENCE, World, eventually};
 
 /// The URL of the database `monitor` behind `port`.
 fn behind(port: u16) -> String {
@@ -31,6 +34,18 @@ async fn daemons_over(places: &[(&str, String)], more: &str) -> (Vec<World>, Vec
         daemon.event("probe.completed").await;
     }
     (worlds, running)
+}
+
+/// The first message that says that the outage is everywhere: its opening, or its escalation if one location saw it before
+/// the others did.
+async fn outage_everywhere(world: &mut World) -> Value {
+    loop {
+        let request = tokio::time::timeout(PATIENCE, world.hook.next()).await;
+        let message = body(&request.expect("an outage is notified"));
+        if message["data"]["incident"]["scope"] == "all" {
+            return message;
+        }
+    }
 }
 
 fn heal(worlds: &[World]) {
@@ -97,15 +112,17 @@ async fn one_location_loses_the_database_and_two_lose_the_vendor() {
     ];
     let more = "[quorum]\nalone_after = \"4s\"\n";
     let (mut worlds, mut daemons) = daemons_over(&places, more).await;
+    all_well(&server, 3).await;
     link.set(Path::Cut);
     daemons[2].event("store.unreachable").await;
     break_at(&worlds[0]);
     break_at(&worlds[1]);
-    let opened = next_message(&mut worlds[0], "incident.opened").await;
-    assert_eq!(opened["data"]["incident"]["scope"], "all", "{opened}");
+    let opened = outage_everywhere(&mut worlds[0]).await;
     assert!(opened["alone"].is_null(), "{opened}");
-    tokio::time::sleep(Duration::from_secs(6)).await;
     // It reaches the vendor, so it has nothing to notify of.
+    for _ in 0..3 {
+        daemons[2].good_probes(&["openai-chat", "azure-chat"]).await;
+    }
     assert!(!daemons[2].log.contains("incident.opened"));
     // It loses the vendor as well, and says so by itself.
     break_at(&worlds[2]);
@@ -265,6 +282,7 @@ async fn a_pooler_may_stand_in_between() {
     // More connections than the pooler has to the server; two of them are a pair.
     let places = ["fra1", "nyc1", "sin1", "sin1"].map(|place| (place, store.clone()));
     let (mut worlds, mut daemons) = daemons_over(&places, "").await;
+    all_well(&server, 3).await;
     for world in &worlds {
         break_at(world);
     }
@@ -296,13 +314,13 @@ async fn clocks_may_differ_by_five_minutes() {
     let clocks = [Vec::new(), ahead, behind];
     let mut daemons = Vec::new();
     for ((world, place), clock) in worlds.iter().zip(["fra1", "nyc1", "sin1"]).zip(&clocks) {
-        world.write(&config(world, &worlds[0], place, &store, ""));
+        world.write(&config(world, &worlds[0], place, &store, PATIENT));
         daemons.push(world.run_with(&as_pairs(clock)));
     }
     for daemon in &mut daemons {
-        daemon.event("monitor.ready").await;
-        daemon.event("probe.completed").await;
+        daemon.well().await;
     }
+    all_well(&server, 3).await;
     break_at(&worlds[1]);
     let opened = next_message(&mut worlds[0], "incident.opened").await;
     let text = opened["data"]["incident"]["explanation"].as_str().unwrap();
@@ -351,7 +369,7 @@ async fn a_kill_at_any_step_loses_nothing() {
         daemons[killed].event("probe.completed").await;
         next_message(&mut worlds[0], "incident.resolved").await;
         // Both have seen that it is over.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        all_well(&server, 2).await;
     }
     stop_all(&mut daemons).await;
     check_messages(&worlds[0], ROUNDS);

@@ -12,6 +12,21 @@ use llmwatch_core::model::{
 };
 use uuid::Uuid;
 
+/// A port of loopback on which nothing listens, for a program that has to be told one. It lies below those that the system
+/// gives away by itself, so that nobody else takes it in the meantime; each is given once.
+pub(crate) fn free_port() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Other test processes begin elsewhere.
+    let start = u16::try_from(std::process::id() % 180).unwrap() * 100;
+    loop {
+        let port = 12_000 + (start + GIVEN.fetch_add(1, Ordering::Relaxed)) % 18_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Reports that `what` is not tested on this machine. libtest hides what a passing test prints, so this writes past it;
 /// `.ci/run` collects these lines, and fails on them when it is strict.
 pub(crate) fn skipped(what: &str, why: &str) {

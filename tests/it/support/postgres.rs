@@ -1,13 +1,15 @@
 //! A real PostgreSQL server of a test's own, from the installed programs.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::free_port;
+
 /// How long a server may take to start or stop.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = super::PATIENCE;
 
 /// A server on loopback. It ends with the test.
 pub(crate) struct Postgres {
@@ -128,11 +130,6 @@ impl Drop for SmallDisk {
         // Lazily: the server may end a moment later.
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// The server refuses to run as root; then it runs as `nobody`.

@@ -38,7 +38,8 @@ impl World {
         }
     }
 
-    /// A configuration that watches this world every second, without channels.
+    /// A configuration that watches this world every second, without channels. Its limits are far longer than any answer
+    /// takes, so that a busy machine makes no probe fail.
     pub(crate) fn endpoints(&self) -> String {
         format!(
             r#"
@@ -55,7 +56,7 @@ resolve_after = "2s"
 interval = "1s"
 group = "chat"
 api_key = "{KEY}"
-timeout = {{ headers = "3s", first_token = "3s", total = "5s" }}
+timeout = {{ headers = "60s", first_token = "60s", total = "90s" }}
 
 [[endpoint]]
 name = "openai-chat"
@@ -193,6 +194,21 @@ impl Daemon {
                 return event;
             }
         }
+    }
+
+    /// Waits until each of these endpoints has had a good probe.
+    pub(crate) async fn good_probes(&mut self, endpoints: &[&str]) {
+        let mut missing = endpoints.to_vec();
+        while !missing.is_empty() {
+            let sample = self.event("probe.completed").await;
+            missing.retain(|name| sample["endpoint"] != *name || sample["outcome"] == "failed");
+        }
+    }
+
+    /// Waits until the daemon probes and both endpoints of the world are well.
+    pub(crate) async fn well(&mut self) {
+        self.event("monitor.ready").await;
+        self.good_probes(&["openai-chat", "azure-chat"]).await;
     }
 
     /// What the kernel says of its memory under `key`, for instance `VmHWM`, the peak; in bytes.
