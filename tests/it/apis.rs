@@ -95,7 +95,11 @@ async fn realtime_faults_are_distinguished() {
         ("fault = \"openai_503\"", "overloaded"),
     ] {
         let simulator = keyed(&format!("[[rule]]\n{rule}\n")).await;
-        let limits = "timeout = { first_token = \"500ms\", token_gap = \"500ms\" }";
+        let limits = if rule.starts_with("stall") {
+            "timeout = { first_token = \"500ms\", token_gap = \"500ms\" }"
+        } else {
+            ""
+        };
         let endpoint = format!("{}\n{limits}", openai(&simulator, "realtime", KEY));
         let sample = probe(&world, &endpoint).await;
         assert_eq!(sample["fault"], fault, "{rule}: {sample}");

@@ -15,13 +15,24 @@ use crate::support::PATIENCE;
 /// What may be under way when the reader hangs up: what it had read, and what the system holds on both sides.
 const MOST_UNDER_WAY: u64 = 32 * 1024 * 1024;
 
-/// The configuration of one endpoint at `address`, with limits short enough for a test; `more` are keys of its own.
+/// Limits short enough to wait for.
+const SHORT: &str = "timeout = { connect = \"60s\", headers = \"2s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }";
+/// Limits that only an answer without end reaches.
+const LONG: &str = "timeout = { connect = \"60s\", headers = \"60s\", first_token = \"60s\", token_gap = \"60s\", total = \"90s\" }";
+
+/// Where several limits come close to each other: whichever is noticed first.
+const SLOW: &[Fault] = &[
+    Fault::TimeoutFirstToken,
+    Fault::TimeoutTokenGap,
+    Fault::TimeoutTotal,
+];
+
+/// The configuration of one endpoint at `address`; `more` are keys of its own.
 fn configuration(address: &str, more: &str) -> Settings {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("monitor.toml");
     let text = format!(
-        "[[endpoint]]\nname = \"target\"\nprovider = \"openai-compatible\"\nmodel = \"m\"\nbase_url = \"http://{address}/v1\"\n\
-         timeout = {{ connect = \"5s\", headers = \"2s\", first_token = \"3s\", token_gap = \"2s\", total = \"5s\" }}\n{more}\n"
+        "[[endpoint]]\nname = \"target\"\nprovider = \"openai-compatible\"\nmodel = \"m\"\nbase_url = \"http://{address}/v1\"\n{more}\n"
     );
     std::fs::write(&path, text).unwrap();
     config::load(&path, &Environment::default()).unwrap()
@@ -43,7 +54,8 @@ async fn probed(config: &Settings, endpoint: &Endpoint) -> Sample {
 /// Probes a server that answers every request with exactly these bytes and closes.
 async fn probed_raw(answer: Vec<u8>, more: &str) -> Sample {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = configuration(&listener.local_addr().unwrap().to_string(), more);
+    let address = listener.local_addr().unwrap().to_string();
+    let config = configuration(&address, &format!("{LONG}\n{more}"));
     let answer = Arc::new(answer);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -66,37 +78,41 @@ async fn every_hostile_answer_is_survived_and_named() {
     let scenario = Scenario::parse(include_str!("../../scenarios/hostile.toml")).unwrap();
     let simulator =
         Simulator::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), scenario).unwrap();
-    let config = configuration(&simulator.addr().to_string(), "");
-    let cases: [(&str, &[Fault]); 10] = [
-        ("no-headers", &[Fault::TimeoutHeaders]),
-        ("silence", &[Fault::TimeoutTokenGap]),
-        // Comments are no progress: whichever limit comes first.
-        ("comments", &[Fault::TimeoutFirstToken, Fault::BodyTooLarge]),
-        ("huge-body", &[Fault::BodyTooLarge]),
-        ("header-bomb", &[Fault::BodyTooLarge]),
-        ("gzip-bomb", &[Fault::BodyTooLarge]),
-        ("not-utf8", &[Fault::StreamMalformed]),
+    let address = simulator.addr().to_string();
+    let (short, long) = (
+        configuration(&address, SHORT),
+        configuration(&address, LONG),
+    );
+    let cases: [(&str, &Settings, &[Fault]); 10] = [
+        ("no-headers", &short, &[Fault::TimeoutHeaders]),
+        ("silence", &short, SLOW),
+        // Comments are no progress.
         (
-            "drip",
+            "comments",
+            &short,
             &[
                 Fault::TimeoutFirstToken,
-                Fault::TimeoutTokenGap,
                 Fault::TimeoutTotal,
+                Fault::BodyTooLarge,
             ],
         ),
-        ("cut-off", &[Fault::StreamTruncated]),
-        ("reset", &[Fault::TcpReset]),
+        ("huge-body", &long, &[Fault::BodyTooLarge]),
+        ("header-bomb", &long, &[Fault::BodyTooLarge]),
+        ("gzip-bomb", &long, &[Fault::BodyTooLarge]),
+        ("not-utf8", &long, &[Fault::StreamMalformed]),
+        ("drip", &short, SLOW),
+        ("cut-off", &long, &[Fault::StreamTruncated]),
+        ("reset", &long, &[Fault::TcpReset]),
     ];
-    let probes = cases.iter().map(|(model, _)| {
+    let probes = cases.iter().map(|(model, config, _)| {
         let endpoint = Endpoint {
             model: Some((*model).to_owned()),
             ..(*config.endpoints[0]).clone()
         };
-        let config = &config;
         async move { probed(config, &endpoint).await }
     });
     let samples = futures_util::future::join_all(probes).await;
-    for ((model, wanted), sample) in cases.iter().zip(&samples) {
+    for ((model, _, wanted), sample) in cases.iter().zip(&samples) {
         let fault = sample
             .fault
             .unwrap_or_else(|| panic!("{model}: {sample:?}"));

@@ -47,7 +47,7 @@ async fn a_mail_acknowledges_with_one_click_and_says_so_twice() {
     let mut daemon = world.run();
     let listening = daemon.event("web.listening").await;
     let address: SocketAddr = listening["address"].as_str().unwrap().parse().unwrap();
-    daemon.event("probe.completed").await;
+    daemon.well().await;
     let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(Scenario::parse(outage).unwrap());
     let mail = tokio::time::timeout(PATIENCE, world.mail.next()).await;

@@ -78,8 +78,7 @@ async fn reminders_escalation_and_quiet_hours_by_channel() {
         + "after = \"5s\"\n";
     world.write(&(world.endpoints() + &channels));
     let mut daemon = world.run();
-    daemon.event("monitor.ready").await;
-    daemon.event("probe.completed").await;
+    daemon.well().await;
     world.openai.set_scenario(
         Scenario::parse("[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n").unwrap(),
     );

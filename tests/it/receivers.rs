@@ -56,9 +56,10 @@ fn mail(sink: &MailSink) -> Settings {
     ))
 }
 
-fn hook(sink: &WebhookSink) -> Settings {
+/// A webhook that may take so long to answer.
+fn hook(sink: &WebhookSink, timeout: &str) -> Settings {
     load(&format!(
-        "[[webhook]]\nurl = \"http://{}/\"\ntimeout = \"500ms\"\n",
+        "[[webhook]]\nurl = \"http://{}/\"\ntimeout = \"{timeout}\"\n",
         sink.addr()
     ))
 }
@@ -174,7 +175,7 @@ async fn smtp_connection_lost_in_data_is_retried_under_its_id() {
 #[tokio::test]
 async fn a_receiver_says_how_long_to_wait_in_seconds_or_as_a_date() {
     let sink = WebhookSink::start(listener().await).unwrap();
-    let config = hook(&sink);
+    let config = hook(&sink, "2m");
     let wait = async |header: String| {
         sink.set_behaviour(WebhookBehaviour::Status(
             429,
@@ -200,7 +201,7 @@ async fn a_receiver_says_how_long_to_wait_in_seconds_or_as_a_date() {
 #[tokio::test]
 async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
     let sink = WebhookSink::start(listener().await).unwrap();
-    let config = hook(&sink);
+    let config = hook(&sink, "2m");
     let status = |code| WebhookBehaviour::Status(code, Vec::new());
     for again in [
         status(500),
@@ -210,7 +211,12 @@ async fn what_a_webhook_answers_decides_whether_it_is_tried_again() {
         WebhookBehaviour::Reset,
     ] {
         sink.set_behaviour(again.clone());
-        let attempt = attempt(&config, &opened(), Progress::default()).await;
+        let config = if again == WebhookBehaviour::Hang {
+            &hook(&sink, "500ms")
+        } else {
+            &config
+        };
+        let attempt = attempt(config, &opened(), Progress::default()).await;
         assert!(
             matches!(attempt, Attempt::Retry { .. }),
             "{again:?}: {attempt:?}"

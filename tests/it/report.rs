@@ -1,7 +1,6 @@
 //! Reports recomputed from what `export` prints: every figure rests on the samples and on nothing else.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use llmwatch_core::model::Timestamp;
 use llmwatch_simulator::Scenario;
@@ -59,12 +58,16 @@ async fn recorded() -> World {
     let world = World::new().await;
     world.write(&world.endpoints());
     let mut daemon = world.run();
-    daemon.event("monitor.ready").await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    for _ in 0..4 {
+        daemon.good_probes(&["openai-chat", "azure-chat"]).await;
+    }
     let outage = "[[rule]]\npath = \"/v1/*\"\nfault = \"openai_503\"\n";
     world.openai.set_scenario(Scenario::parse(outage).unwrap());
     daemon.event("incident.opened").await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Probes that only the first choice fails, after the group has moved to the other one.
+    for _ in 0..3 {
+        while daemon.event("probe.completed").await["endpoint"] != "openai-chat" {}
+    }
     world.openai.set_scenario(Scenario::healthy());
     daemon.event("incident.resolved").await;
     assert_eq!(daemon.stop().await, Some(0));

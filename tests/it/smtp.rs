@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use llmwatch::clock;
 use llmwatch::config::Settings;
@@ -184,9 +183,10 @@ async fn replies_injected_before_tls_are_refused() {
 
 #[tokio::test]
 async fn a_refused_connection_is_known_as_such() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    // Bound, so that nobody else listens there, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
     let (error, obstacle) = error_of(&channel(&format!("smtp://127.0.0.1:{port}"), "")).await;
     assert!(error.contains("refuses connections"), "{error}");
     assert!(!error.contains("os error"), "{error}");
@@ -288,5 +288,4 @@ async fn plain_or_foreign_port_is_named_in_the_error() {
     let port = script.serve().await;
     let (error, _) = error_of(&channel(&format!("smtp://127.0.0.1:{port}"), "")).await;
     assert!(error.contains("does not speak SMTP"), "{error}");
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }

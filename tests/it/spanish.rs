@@ -149,7 +149,7 @@ async fn a_daemon_speaks_spanish_when_it_is_asked_to() {
     let mut daemon = world.run();
     let listening = daemon.event("web.listening").await;
     let address = listening["address"].as_str().unwrap().parse().unwrap();
-    daemon.event("probe.completed").await;
+    daemon.well().await;
     let (_, page) = ask(address, "GET", "/", "", "").await;
     assert!(page.contains("<html lang=\"es\""), "{page}");
     assert!(page.contains(">Incidentes</a>"), "{page}");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use llmwatch_simulator::Scenario;
 
 use crate::links::{ask, decoded};
-use crate::support::{Daemon, PATIENCE, World};
+use crate::support::{Daemon, PATIENCE, World, eventually};
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
 
@@ -21,7 +21,7 @@ async fn started(world: &World) -> (Daemon, SocketAddr) {
     let mut daemon = world.run();
     let listening = daemon.event("web.listening").await;
     let address = listening["address"].as_str().unwrap().parse().unwrap();
-    daemon.event("probe.completed").await;
+    daemon.event("monitor.ready").await;
     (daemon, address)
 }
 
@@ -146,10 +146,10 @@ async fn sign_up_form_cannot_be_abused() {
     let mut recipients = vec![mail(&mut world).await.0, mail(&mut world).await.0];
     recipients.sort();
     assert_eq!(recipients, ["ann0@example.org", "ann1@example.org"]);
-    assert_eq!(
-        world.query::<i64>("SELECT count(*) FROM subscriber_mail"),
-        0
-    );
+    eventually("nothing waits any more", || {
+        (world.query::<i64>("SELECT count(*) FROM subscriber_mail") == 0).then_some(())
+    })
+    .await;
     assert_eq!(world.query::<i64>("SELECT count(*) FROM subscriber"), 2);
     assert_eq!(daemon.stop().await, Some(0));
 }

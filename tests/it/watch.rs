@@ -20,6 +20,7 @@ struct Terminal {
     child: Child,
     master: File,
     shown: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -53,7 +54,7 @@ impl Terminal {
         let shown = Arc::new(Mutex::new(String::new()));
         let mut reader = master.try_clone().unwrap();
         let seen = shown.clone();
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             // An error is the end of the terminal.
             while let Ok(n @ 1..) = reader.read(&mut buffer) {
@@ -65,6 +66,7 @@ impl Terminal {
             child,
             master,
             shown,
+            reader: Some(reading),
         }
     }
 
@@ -86,10 +88,13 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Waits for the end, with everything that was shown; gives the exit code.
     fn exit(&mut self) -> Option<i32> {
         let ends = Instant::now() + PATIENCE;
         while Instant::now() < ends {
             if let Some(status) = self.child.try_wait().unwrap() {
+                // The last one that had the terminal open is gone, so reading ends.
+                self.reader.take().unwrap().join().unwrap();
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(20));
