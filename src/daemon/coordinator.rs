@@ -21,7 +21,7 @@ use super::pipeline::joint::OwnView;
 use crate::clock::WallClock;
 use crate::command::{Command, Commands};
 use crate::config::Settings;
-use crate::log::{Event, emit};
+use crate::log::{self, Event, emit};
 use crate::shared_view::{Mode, SharedView, Update};
 use crate::store::postgres::{
     DaemonRow, Push, SPOOL_LIMIT, Session, SharedError, SharedStore, Updates, day_of,
@@ -822,8 +822,7 @@ impl Coordinator {
         if let Err(error) = saved {
             // Carried samples are carried again after a restart, and taken once.
             let message = format!("cannot record what the shared store has: {error}");
-            let fields = json!({"error": error.to_string()});
-            emit(Event::StoreFailed, Level::WARN, &message, &fields);
+            log::store_failed("locations", &message, &error);
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::command::Commands;
 use crate::config::plan::Plan;
 use crate::config::{ConfigError, Settings};
 use crate::links::Links;
-use crate::log::{Event, emit};
+use crate::log::{self, Event, emit};
 use crate::metrics::Counters;
 use crate::notify::worker;
 use crate::store::postgres::{Session, SharedError, SharedStore};
@@ -327,9 +327,7 @@ impl RunningDaemon {
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = store.reader().and_then(|reader| reader.check()) {
-                let error = error.to_string();
-                let fields = json!({"error": error});
-                emit(Event::StoreFailed, Level::ERROR, &error, &fields);
+                log::store_failed("integrity", &error.to_string(), &error);
             }
         });
     }

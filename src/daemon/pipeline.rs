@@ -702,11 +702,12 @@ impl Pipeline {
 
 fn warn_if_slow(took: Duration, commits: usize) {
     if took > SLOW_COMMIT {
-        log::emit(
+        log::emit_limited(
             log::Event::StoreSlow,
             Level::WARN,
+            "recording",
             "database write is slow",
-            &json!({"duration_s": took.as_secs_f64(), "commits": commits}),
+            json!({"duration_s": took.as_secs_f64(), "commits": commits}),
         );
     }
 }

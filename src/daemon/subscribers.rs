@@ -171,7 +171,14 @@ impl Subscribers {
                     "cannot send a mail to a subscriber, will retry: {}",
                     refusal.text
                 );
-                emit(Event::NotificationRetry, Level::WARN, &message, &fields);
+                // An outage of the mail server meets the mails of all subscribers.
+                log::emit_limited(
+                    Event::NotificationRetry,
+                    Level::WARN,
+                    CHANNEL,
+                    &message,
+                    fields,
+                );
             }
             return self
                 .store

@@ -36,12 +36,12 @@ static LEVEL: AtomicU8 = AtomicU8::new(2);
 /// Where lines go; none before the log is installed.
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
-/// When the failure of the store was logged last, and how often it has failed since, by the part that met it.
-static STORE_FAILURES: Mutex<BTreeMap<&str, StoreFailure>> = Mutex::new(BTreeMap::new());
-const STORE_FAILURE_EVERY: Duration = Duration::from_mins(1);
+/// What repeats while its cause lasts, by event and subject: when it was logged last, and how often it has happened since.
+static REPEATED: Mutex<BTreeMap<(&str, String), Repeated>> = Mutex::new(BTreeMap::new());
+const REPEAT_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
-struct StoreFailure {
+struct Repeated {
     logged_at: Option<Instant>,
     count: u64,
 }
@@ -63,26 +63,39 @@ pub fn emit(event: Event, level: Level, message: &str, fields: &impl Serialize) 
     writer.write(level, event.as_str(), message, &fields);
 }
 
-/// Writes that the store failed for `part` of the daemon, at most once a minute for each part, with the `count` of failures
-/// since the last line: a full disk fails every attempt.
-pub fn store_failed(part: &'static str, message: &str, error: &impl Display) {
-    let count = {
-        let mut failures = STORE_FAILURES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let failure = failures.entry(part).or_default();
-        failure.count += 1;
-        if failure
-            .logged_at
-            .is_some_and(|at| at.elapsed() < STORE_FAILURE_EVERY)
-        {
-            return;
-        }
-        failure.logged_at = Some(Instant::now());
-        std::mem::take(&mut failure.count)
+/// Writes an event that repeats while its cause lasts, at most once a minute for each `subject`, with the `count` of times
+/// since the last line. `fields` is an object. Subjects are parts of the daemon and names of the configuration, so that their
+/// number is bounded.
+pub fn emit_limited(event: Event, level: Level, subject: &str, message: &str, mut fields: Value) {
+    let Some(count) = count_repeated(event, subject) else {
+        return;
     };
-    let fields = json!({"part": part, "error": error.to_string(), "count": count});
-    emit(Event::StoreFailed, Level::ERROR, message, &fields);
+    fields["count"] = count.into();
+    emit(event, level, message, &fields);
+}
+
+/// Counts an event that repeats: how many there were since the last line, if it is time for another.
+fn count_repeated(event: Event, subject: &str) -> Option<u64> {
+    let mut repeated = REPEATED.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = repeated
+        .entry((event.as_str(), subject.to_owned()))
+        .or_default();
+    entry.count += 1;
+    if entry
+        .logged_at
+        .is_some_and(|at| at.elapsed() < REPEAT_EVERY)
+    {
+        return None;
+    }
+    entry.logged_at = Some(Instant::now());
+    Some(std::mem::take(&mut entry.count))
+}
+
+/// Writes that the store failed for `part` of the daemon, at most once a minute for each part: a full disk fails every
+/// attempt.
+pub fn store_failed(part: &'static str, message: &str, error: &impl Display) {
+    let fields = json!({"part": part, "error": error.to_string()});
+    emit_limited(Event::StoreFailed, Level::ERROR, part, message, fields);
 }
 
 /// Says on stderr why a verb could not do its work: in the journal each line is an error, with its priority.
@@ -203,5 +216,24 @@ impl Visit for Visited {
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repeated_event_is_logged_once_a_minute_with_a_count() {
+        let count = || count_repeated(Event::StoreFailed, "a test");
+        assert_eq!(count(), Some(1));
+        for _ in 0..59 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(count(), None);
+        }
+        assert_eq!(count_repeated(Event::StoreFailed, "another"), Some(1));
+        assert_eq!(count_repeated(Event::StoreSlow, "a test"), Some(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(count(), Some(60));
     }
 }

@@ -12,7 +12,7 @@ use tracing::Level;
 use crate::clock::WallClock;
 use crate::config::{Heartbeat, Settings};
 use crate::http_client;
-use crate::log::{Event, emit};
+use crate::log::{self, Event};
 use crate::redact::Redactor;
 use llmwatch_core::model::Snapshot;
 use llmwatch_core::model::{Endpoint, Timestamp};
@@ -118,11 +118,13 @@ pub async fn run(
                 let error = Redactor::new(&current).clean(&error);
                 if failure.as_ref() != Some(&error) {
                     let message = format!("cannot send the heartbeat: {error}");
-                    emit(
+                    // An answer with a time or an id in it is another error each time.
+                    log::emit_limited(
                         Event::HeartbeatFailed,
                         Level::WARN,
+                        "heartbeat",
                         &message,
-                        &json!({"error": error}),
+                        json!({"error": error}),
                     );
                 }
                 failure = Some(error);

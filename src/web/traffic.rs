@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::config::Settings;
-use crate::log::{Event, emit};
+use crate::log::{self, Event, emit};
 use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Ranking, rank};
 
@@ -459,13 +459,9 @@ pub async fn run(
             let to_save = traffic.clone();
             let saved = tokio::task::spawn_blocking(move || to_save.save()).await;
             let error = saved.ok().and_then(Result::err);
-            if let Some(error) = error.as_ref().filter(|_| !failing) {
-                emit(
-                    Event::StoreFailed,
-                    Level::WARN,
-                    &format!("cannot store the state of the traffic weights: {error}"),
-                    &json!({"error": error.to_string()}),
-                );
+            if let Some(error) = &error {
+                let message = format!("cannot store the state of the traffic weights: {error}");
+                log::store_failed("traffic", &message, error);
             }
             failing = error.is_some();
         }

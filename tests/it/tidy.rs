@@ -322,6 +322,19 @@ fn each_driver_has_one_home() {
 }
 
 #[test]
+fn failures_of_the_store_are_logged_with_a_limit() {
+    // Both log at most once a minute, with a count.
+    const LIMITED: [&str; 2] = ["log/mod.rs", "daemon/backlog.rs"];
+    for (file, source) in rust_files("src") {
+        let names = code(&source).contains("Event::StoreFailed");
+        assert!(
+            !names || LIMITED.contains(&file.as_str()),
+            "{file} logs `store.failed` by itself: call `log::store_failed`"
+        );
+    }
+}
+
+#[test]
 fn every_file_opens_with_what_belongs_in_it() {
     let mut wrong = Vec::new();
     for folder in ["src", "crates", "tests", "benches"] {

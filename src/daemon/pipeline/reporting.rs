@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::task::JoinHandle;
-use tracing::Level;
 
 use super::Pipeline;
 use crate::config::Config;
@@ -133,6 +131,5 @@ fn report_failed(error: &str) {
     let minutes = RETRY_AFTER.as_secs() / 60;
     let message =
         format!("cannot make the periodic report, trying again in {minutes} minutes: {error}");
-    let fields = json!({"error": error});
-    log::emit(log::Event::StoreFailed, Level::ERROR, &message, &fields);
+    log::store_failed("report", &message, &error);
 }
