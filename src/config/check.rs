@@ -221,15 +221,18 @@ fn read(root: &Table<'_>, path: &Path) -> Settings {
             "no channel is configured, so nobody is notified: add an `[[email]]` or a `[[webhook]]`",
         );
     }
+    let mut endpoints: Vec<_> = reads
+        .into_iter()
+        .filter(|r| r.enabled)
+        .map(|r| Arc::new(r.endpoint))
+        .collect();
+    // The pointers would keep the room of what was read.
+    endpoints.shrink_to_fit();
     let config = Config {
         monitor,
         budget,
         quorum,
-        endpoints: reads
-            .into_iter()
-            .filter(|r| r.enabled)
-            .map(|r| Arc::new(r.endpoint))
-            .collect(),
+        endpoints,
         connectivity_checks,
         status_feeds: feeds,
         channels: channels.into_iter().map(|(_, c)| Arc::new(c)).collect(),

@@ -146,11 +146,31 @@ pub struct EndpointCounters {
     pub model_retires_at: Option<Timestamp>,
 }
 
+impl EndpointCounters {
+    fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            model: String::new(),
+            success: false,
+            probes: BTreeMap::new(),
+            stages: std::array::from_fn(|_| Histogram::default()),
+            failures: BTreeMap::new(),
+            input: TokenHistogram::default(),
+            output: TokenHistogram::default(),
+            cost_usd: 0.0,
+            ratelimit_requests: None,
+            ratelimit_tokens: None,
+            tls_expires_at: None,
+            model_retires_at: None,
+        }
+    }
+}
+
 /// Everything that was counted.
 #[derive(Debug, Clone)]
 pub struct Counted {
-    /// By endpoint.
-    pub endpoints: BTreeMap<String, EndpointCounters>,
+    /// By endpoint; who reads them shares them until they change.
+    pub endpoints: BTreeMap<String, Arc<EndpointCounters>>,
     /// Delay of probes behind their schedule.
     pub schedule_lag: Histogram,
     /// Whether the last reload of the configuration succeeded.
@@ -181,21 +201,8 @@ impl Counters {
         let one = counted
             .endpoints
             .entry(sample.endpoint.clone())
-            .or_insert_with(|| EndpointCounters {
-                provider: sample.provider,
-                model: String::new(),
-                success: false,
-                probes: BTreeMap::new(),
-                stages: std::array::from_fn(|_| Histogram::default()),
-                failures: BTreeMap::new(),
-                input: TokenHistogram::default(),
-                output: TokenHistogram::default(),
-                cost_usd: 0.0,
-                ratelimit_requests: None,
-                ratelimit_tokens: None,
-                tls_expires_at: None,
-                model_retires_at: None,
-            });
+            .or_insert_with(|| Arc::new(EndpointCounters::new(sample.provider)));
+        let one = Arc::make_mut(one);
         let good = sample.outcome != Outcome::Failed;
         one.provider = sample.provider;
         sample

@@ -177,10 +177,13 @@ impl HttpConnection {
             return None;
         };
         let parts = connection.into_parts();
-        let is_idle = matches!(is_ready, Some(Ok(()))) && parts.read_buf.is_empty();
+        let mut io = parts.io.into_inner();
+        // This also makes the socket forget the probe's task, which it would wake and whose memory it would hold until then.
+        let is_quiet = io.is_quiet();
+        let is_idle = matches!(is_ready, Some(Ok(()))) && parts.read_buf.is_empty() && is_quiet;
         is_idle.then(|| {
             Kept::Http1(Box::new(IdleSocket {
-                io: parts.io.into_inner(),
+                io,
                 arrivals: self.arrivals,
                 remote: self.remote,
                 tls_expires_at: self.tls_expires_at,

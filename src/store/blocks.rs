@@ -66,7 +66,8 @@ impl Span {
 pub(super) struct UnsummedSeries {
     span: Span,
     seqs: Vec<i64>,
-    rollups: BTreeMap<(Resolution, Timestamp), Rollup>,
+    /// In order. There are some ten at most, so a tree of them would be mostly empty.
+    rollups: Vec<(Resolution, Rollup)>,
     since: Instant,
 }
 
@@ -75,7 +76,7 @@ impl UnsummedSeries {
         let mut series = Self {
             span: Span::one(seq, sample.started_at),
             seqs: Vec::new(),
-            rollups: BTreeMap::new(),
+            rollups: Vec::new(),
             since: now,
         };
         series.sum(seq, sample);
@@ -86,11 +87,25 @@ impl UnsummedSeries {
         self.seqs.push(seq);
         for resolution in Resolution::ALL {
             let at = resolution.begin(sample.started_at);
-            self.rollups
-                .entry((resolution, at))
-                .or_insert_with(|| Rollup::beginning(at))
-                .add(sample);
+            self.rollup(resolution, Rollup::beginning(at)).add(sample);
         }
+    }
+
+    /// The rollup of the period that `empty` begins, which it becomes if there is none.
+    fn rollup(&mut self, resolution: Resolution, empty: Rollup) -> &mut Rollup {
+        let key = (resolution, empty.at);
+        let at = match self.rollups.binary_search_by_key(&key, Self::key) {
+            Ok(at) => at,
+            Err(at) => {
+                self.rollups.insert(at, (resolution, empty));
+                at
+            }
+        };
+        &mut self.rollups[at].1
+    }
+
+    fn key((resolution, rollup): &(Resolution, Rollup)) -> (Resolution, Timestamp) {
+        (*resolution, rollup.at)
     }
 
     fn merge(&mut self, other: Self) {
@@ -98,17 +113,15 @@ impl UnsummedSeries {
         self.seqs.extend(other.seqs);
         self.seqs.sort_unstable();
         self.since = self.since.min(other.since);
-        for (key, rollup) in other.rollups {
-            match self.rollups.get_mut(&key) {
-                Some(known) => known.merge(&rollup),
-                None => drop(self.rollups.insert(key, rollup)),
-            }
+        for (resolution, rollup) in other.rollups {
+            self.rollup(resolution, Rollup::beginning(rollup.at))
+                .merge(&rollup);
         }
     }
 
     /// Writes the rollups and the block.
     pub(super) fn write(&self, tx: &Transaction<'_>, series: i64) -> rusqlite::Result<()> {
-        for ((resolution, _), rollup) in &self.rollups {
+        for (resolution, rollup) in &self.rollups {
             rollups::add(tx, *resolution, series, rollup)?;
         }
         write_series_block(tx, series, self.span, &self.seqs)
@@ -302,13 +315,10 @@ impl Unsummed {
         let Some(series) = self.series.get(&series) else {
             return Vec::new();
         };
-        if since >= until {
-            return Vec::new();
-        }
-        let span = series
-            .rollups
-            .range((resolution, since)..(resolution, until));
-        span.map(|(_, rollup)| rollup.clone()).collect()
+        let is_wanted =
+            |r: &&(Resolution, Rollup)| r.0 == resolution && r.1.at >= since && r.1.at < until;
+        let wanted = series.rollups.iter().filter(is_wanted);
+        wanted.map(|(_, rollup)| rollup.clone()).collect()
     }
 }
 

@@ -202,7 +202,8 @@ pub struct LatencyReading {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Detector {
-    endpoints: BTreeMap<String, EndpointState>,
+    /// Boxed: every observation takes one out and puts it back.
+    endpoints: BTreeMap<String, Box<EndpointState>>,
     domains: BTreeMap<String, Domain>,
     offline: bool,
 }
@@ -759,7 +760,8 @@ impl Detector {
         policies: &'a BTreeMap<String, Policy>,
         domain: &'a str,
     ) -> impl Iterator<Item = (&'a String, &'a EndpointState)> {
-        self.endpoints.iter().filter(move |(name, _)| {
+        let all = self.endpoints.iter().map(|(name, state)| (name, &**state));
+        all.filter(move |(name, _)| {
             policies
                 .get(*name)
                 .is_some_and(|p| p.domain == domain && p.siblings)

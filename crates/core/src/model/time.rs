@@ -107,6 +107,12 @@ impl<T: ShiftClock> ShiftClock for Option<T> {
     }
 }
 
+impl<T: ShiftClock> ShiftClock for Box<T> {
+    fn shift_clock(&mut self, by_ms: i64) {
+        (**self).shift_clock(by_ms);
+    }
+}
+
 impl<T: ShiftClock> ShiftClock for [T] {
     fn shift_clock(&mut self, by_ms: i64) {
         for item in self {
