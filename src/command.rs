@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use llmwatch_core::alerting::DrillConfirmation;
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
-use llmwatch_core::model::{Acknowledgement, DrillMessage, Incident, Note, Silence};
+use llmwatch_core::model::{Acknowledgement, ChannelName, DrillMessage, Incident, Note, Silence};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -28,7 +28,10 @@ pub enum Command {
     /// Add a note to the incident of this number. The reply is the incident, or `None` if it is not open.
     AddNote(u64, Note, ReplySender<Option<Incident>>),
     /// Drill these channels, or those of `[drill]` if there are none. The reply is the messages, or why none was sent.
-    Drill(Vec<String>, ReplySender<Result<Vec<DrillMessage>, String>>),
+    Drill(
+        Vec<ChannelName>,
+        ReplySender<Result<Vec<DrillMessage>, String>>,
+    ),
     /// A person, by this name, has received the drill message of this notification.
     ConfirmDrill(Uuid, String, ReplySender<DrillConfirmation>),
     /// A vendor's status page was read.

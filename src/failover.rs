@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::config::Config;
 use llmwatch_core::model::{
-    Attribution, Endpoint, EndpointView, FailoverOutcome, Incident, Outcome, Sample, Snapshot,
-    Status, Timestamp,
+    Attribution, Endpoint, EndpointName, EndpointView, FailoverOutcome, Incident, Outcome, Sample,
+    Snapshot, Status, Timestamp,
 };
 use llmwatch_core::monitor::Recent;
 use llmwatch_core::report::routing::{leaders, rank};
@@ -40,7 +40,7 @@ pub struct Failover {
     /// The group.
     pub group: String,
     /// Its first endpoint in the order of the file.
-    pub first: String,
+    pub first: EndpointName,
     /// The samples that the figures rest on.
     pub samples: u64,
     /// Each endpoint alone.
@@ -162,7 +162,7 @@ pub fn of_incident(
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Alone {
     /// Its name.
-    pub name: String,
+    pub name: EndpointName,
     /// Share of good samples, 0 to 1; `null` without one that counts.
     pub availability: Option<f64>,
 }
@@ -171,7 +171,7 @@ pub struct Alone {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
     /// The other endpoint.
-    pub with: String,
+    pub with: EndpointName,
     /// Share of good samples of the endpoint of the two that was chosen; `null` without one that counts.
     pub availability: Option<f64>,
     /// How long neither worked, in seconds.
@@ -213,9 +213,9 @@ pub struct Switchover {
     /// When it was decided.
     pub at: Timestamp,
     /// The endpoint used before.
-    pub from: String,
+    pub from: EndpointName,
     /// The endpoint used from then on.
-    pub to: String,
+    pub to: EndpointName,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -279,7 +279,7 @@ pub struct Replay {
     members: Vec<Member>,
     /// When something was chosen, oldest first; the last one holds.
     decisions: VecDeque<(Timestamp, usize)>,
-    leaders: BTreeMap<String, String>,
+    leaders: BTreeMap<String, EndpointName>,
     switchovers: Vec<Switchover>,
     down_since: Option<Timestamp>,
     down_ms: i64,

@@ -111,7 +111,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
             } else {
                 "endpoint".to_owned()
             },
-            endpoints: i.endpoints.iter().map(|e| name(*e)).collect(),
+            endpoints: i.endpoints.iter().map(|e| name(*e).into()).collect(),
         })
         .collect();
     let is_false = |s: &&llmwatch_core::report::backtest::ReplayEvent| {
@@ -138,7 +138,7 @@ fn weeks_line(title: &str, world: &Weeks, habits: &weeks::Habits, run: &Run) -> 
                 interval_ms: habits.interval_ms,
                 days: habits.days as f64,
                 endpoints: (0..weeks::ENDPOINTS)
-                    .map(|e| (name(e), format!("p{}", e / PER_PROVIDER)))
+                    .map(|e| (name(e).into(), format!("p{}", e / PER_PROVIDER).into()))
                     .collect(),
             }],
             said: run.said.clone(),
@@ -297,7 +297,7 @@ fn in_parallel<T: Send>(n: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
 
 fn watched(trace: &str, interval_ms: i64) -> WatchedTrace {
     let endpoints = (0..ENDPOINTS)
-        .map(|e| (name(e), format!("p{}", e / PER_PROVIDER)))
+        .map(|e| (name(e).into(), format!("p{}", e / PER_PROVIDER).into()))
         .collect();
     WatchedTrace {
         trace: trace.to_owned(),
@@ -314,7 +314,7 @@ fn labels(trace: &str, world: &World) -> Vec<Label> {
         end_ms: i.end,
         kind: i.kind.as_str().to_owned(),
         scope: i.scope.to_owned(),
-        endpoints: i.endpoints.iter().map(|e| name(*e)).collect(),
+        endpoints: i.endpoints.iter().map(|e| name(*e).into()).collect(),
     };
     world.incidents.iter().map(label).collect()
 }

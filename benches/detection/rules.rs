@@ -7,7 +7,7 @@ use std::time::Duration;
 use llmwatch_core::detect::{
     Detector, FailureReason, LatencyReading, Observation, Policy, ProbeResult,
 };
-use llmwatch_core::model::{DetectionPolicy, Timestamp};
+use llmwatch_core::model::{DetectionPolicy, EndpointName, Timestamp};
 use llmwatch_core::report::backtest::ReplayEvent;
 
 use crate::world::{Outcome, PER_PROVIDER, Probe};
@@ -105,8 +105,8 @@ impl Flight {
 fn meter(world: &dyn Scene, trace: &str, interval: i64, policy: &DetectionPolicy) -> Run {
     let every = Duration::from_millis(interval.unsigned_abs());
     let count = world.endpoints();
-    let names: Vec<_> = (0..count).map(name).collect();
-    let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER));
+    let names: Vec<EndpointName> = (0..count).map(|e| name(e).into()).collect();
+    let policy = |e: usize| Policy::new(policy, every, format!("p{}", e / PER_PROVIDER).into());
     let policies: BTreeMap<_, _> = (0..count).map(|e| (names[e].clone(), policy(e))).collect();
     let mut flights: Vec<_> = (0..count)
         .map(|e| {
@@ -232,7 +232,7 @@ fn said(trace: &str, t_ms: i64, endpoint: &str, event: &str) -> ReplayEvent {
     ReplayEvent {
         trace: trace.to_owned(),
         t_ms,
-        endpoint: endpoint.to_owned(),
+        endpoint: endpoint.into(),
         event: event.to_owned(),
         notify: matches!(event, "open" | "escalate" | "resolved"),
         cause: String::new(),

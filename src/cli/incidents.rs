@@ -156,7 +156,7 @@ fn story(i: &Incident, locale: &Locale) -> String {
     rows.extend(i.evidence.samples.iter().map(|s| {
         vec![
             locale.time(s.started_at),
-            s.endpoint.clone(),
+            s.endpoint.to_string(),
             s.fault
                 .map_or(locale.say("slow"), |f| f.as_str())
                 .to_owned(),

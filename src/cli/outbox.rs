@@ -171,7 +171,7 @@ fn listing(rows: &[OutboxRow]) -> String {
     lines.extend(rows.iter().map(|r| {
         vec![
             r.id.to_string(),
-            r.channel.clone(),
+            r.channel.to_string(),
             r.kind.clone(),
             r.state.clone(),
             r.decided_at.to_string(),

@@ -202,7 +202,7 @@ fn render(all: &[Vec<Sample>]) -> String {
             (input, output) => format!("{}+{}", input.unwrap_or(0), output.unwrap_or(0)),
         };
         rows.push(vec![
-            s.endpoint.clone(),
+            s.endpoint.to_string(),
             s.outcome.as_str().to_owned(),
             ms(s.dns_ms),
             ms(s.tcp_ms),

@@ -197,7 +197,7 @@ fn pairs_part(failover: &Failover, locale: &Locale) -> Vec<Block> {
     ];
     let row = |pair: &Pair| {
         vec![
-            pair.with.clone(),
+            pair.with.to_string(),
             pair.availability
                 .map_or(NONE.to_owned(), |a| locale.percent(a)),
             locale.duration(pair.down_together_s),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::daemon_client::{Daemon, Remote, failed, refused};
 use super::{Exit, Failure, Globals, print};
+use llmwatch_core::model::EndpointName;
 
 /// How long the daemon waits for another choice before it answers that there is none.
 const WAIT: &str = "30s";
@@ -48,7 +49,7 @@ pub(super) struct RouteArgs {
 
 /// What the daemon has answered.
 struct Choice {
-    endpoint: Option<String>,
+    endpoint: Option<EndpointName>,
     json: String,
     etag: Option<String>,
 }
@@ -130,7 +131,7 @@ async fn ask(
         return Err(refused(status, &answer));
     }
     Ok(Some(Choice {
-        endpoint: answer["endpoint"].as_str().map(str::to_owned),
+        endpoint: answer["endpoint"].as_str().map(EndpointName::from),
         json: body,
         etag,
     }))
@@ -156,7 +157,7 @@ async fn act(args: &RouteArgs, choice: &Choice) -> Result<(), Failure> {
     if let Some(program) = &args.exec {
         let mut command = tokio::process::Command::new(program);
         command
-            .env("LLMWATCH_ENDPOINT", endpoint)
+            .env("LLMWATCH_ENDPOINT", endpoint.as_str())
             .env("LLMWATCH_GROUP", args.group.as_deref().unwrap_or_default())
             .stdin(Stdio::null());
         let ended = command.status().await;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::daemon_client::{Daemon, Remote};
 use super::{Exit, Globals, print, table};
-use llmwatch_core::model::Silence;
+use llmwatch_core::model::{EndpointName, Silence};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: llmwatch silence --for 2h --endpoint openai-chat")]
@@ -15,7 +15,7 @@ pub(super) struct SilenceArgs {
     length: Option<String>,
     /// Only this endpoint; may be repeated
     #[arg(long = "endpoint", value_name = "NAME", requires = "length")]
-    endpoints: Vec<String>,
+    endpoints: Vec<EndpointName>,
     /// Only this provider; may be repeated
     #[arg(long = "provider", value_name = "PROVIDER", requires = "length")]
     providers: Vec<String>,
@@ -84,14 +84,10 @@ pub(super) async fn run(globals: &Globals, args: &SilenceArgs) -> Exit {
                     .to_vec(),
             ];
             rows.extend(silences.iter().map(|s| {
-                let providers = s.providers.iter().map(|p| p.as_str().to_owned());
-                let about: Vec<_> = s
-                    .endpoints
-                    .iter()
-                    .cloned()
-                    .chain(providers)
-                    .chain(s.groups.iter().cloned())
-                    .collect();
+                let endpoints = s.endpoints.iter().map(EndpointName::as_str);
+                let providers = s.providers.iter().map(|p| p.as_str());
+                let groups = s.groups.iter().map(String::as_str);
+                let about: Vec<_> = endpoints.chain(providers).chain(groups).collect();
                 let about = if about.is_empty() {
                     "everything".to_owned()
                 } else {

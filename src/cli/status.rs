@@ -21,7 +21,9 @@ use llmwatch_core::locations::view_from;
 use llmwatch_core::message::headline::headline;
 use llmwatch_core::message::incident as narrator;
 use llmwatch_core::message::values::{Locale, NONE};
-use llmwatch_core::model::{AlertState, ChannelStats, Drills, EndpointView, Snapshot, Status};
+use llmwatch_core::model::{
+    AlertState, ChannelName, ChannelStats, Drills, EndpointView, Snapshot, Status,
+};
 use llmwatch_core::schedule::budget;
 use llmwatch_core::text;
 
@@ -263,7 +265,7 @@ fn render(snapshot: &Snapshot, locale: &Locale) -> String {
     endpoints.sort_by_key(|e| std::cmp::Reverse(badness(e)));
     rows.extend(endpoints.into_iter().map(|e| {
         vec![
-            e.name.clone(),
+            e.name.to_string(),
             word(e, locale).to_owned(),
             e.first_token_ms_p50
                 .map_or(NONE.to_owned(), |ms| locale.latency(ms)),
@@ -306,7 +308,7 @@ fn drilled(drills: &Drills, locale: &Locale) -> String {
         .map(|m| &m.channel)
         .chain(drills.last_confirmed.keys())
         .collect();
-    let line = |channel: &String| {
+    let line = |channel: &ChannelName| {
         let confirmed = match drills.last_confirmed.get(channel) {
             Some(at) => {
                 let at = locale.time(*at);

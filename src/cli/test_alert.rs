@@ -63,7 +63,7 @@ pub(super) async fn run(globals: &Globals, args: &TestAlertArgs) -> Exit {
     let chosen: Vec<_> = config
         .channels
         .iter()
-        .filter(|c| args.channels.is_empty() || args.channels.contains(&c.name))
+        .filter(|c| args.channels.is_empty() || args.channels.iter().any(|n| c.name == *n))
         .collect();
     let sender = Sender::new(&config)?;
     let url = config.monitor.public_url.as_deref();
@@ -150,7 +150,7 @@ fn report(
         return;
     }
     let what = match notice.kind {
-        NoticeKind::Test => channel.name.clone(),
+        NoticeKind::Test => channel.name.to_string(),
         kind => format!("{} ({})", channel.name, kind.reason()),
     };
     match (outcome, &args.preview) {

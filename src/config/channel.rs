@@ -9,7 +9,7 @@ use super::endpoint::checked_name;
 use super::percent::percent_decoded;
 use super::raw::{Table, Value};
 use super::{Channel, ChannelKind, Dkim, Email, Filters, Smtp, SmtpTls, units::minute_of_day};
-use llmwatch_core::model::{Attribution, Provider, Secret, Status};
+use llmwatch_core::model::{Attribution, ChannelName, Provider, Secret, Status};
 
 /// The reasons that a channel's `on` may hold.
 const REASONS: [&str; 9] = [
@@ -106,7 +106,7 @@ pub(super) fn email(table: &Table<'_>) -> Option<Channel> {
         dkim,
     };
     Some(Channel {
-        name,
+        name: name.into(),
         kind: ChannelKind::Email(email),
         filters,
     })
@@ -170,7 +170,7 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
         },
         endpoints: table
             .get("endpoints")
-            .and_then(|v| v.strings())
+            .and_then(|v| v.names())
             .unwrap_or_default(),
         providers: many("providers")
             .iter()
@@ -184,7 +184,10 @@ pub(super) fn filters(table: &Table<'_>) -> Filters {
         after: length("after", standard.after),
         group_wait: length("group_wait", standard.group_wait),
         give_up_after: length("give_up_after", standard.give_up_after),
-        fallback: table.get("fallback").and_then(|v| v.string()),
+        fallback: table
+            .get("fallback")
+            .and_then(|v| v.string())
+            .map(ChannelName::from),
         quiet_hours: quiet,
         quiet_hours_all: table
             .get("quiet_hours_all")

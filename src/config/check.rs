@@ -20,7 +20,7 @@ use super::{
     StoreSettings, Web, Window, channel, feed, lint, proxy, state_dir, units::minute_of_day,
     webhook,
 };
-use llmwatch_core::model::{Language, Provider, Secret};
+use llmwatch_core::model::{ChannelName, EndpointName, Language, Provider, Secret};
 
 const OTLP_HELP: &str =
     "write it as for other exporters of OTLP over HTTP: `http://127.0.0.1:4318`";
@@ -537,7 +537,7 @@ fn read_maintenance(table: &Table<'_>) -> Option<Maintenance> {
     let scope = (
         table
             .get("endpoints")
-            .and_then(|v| v.strings())
+            .and_then(|v| v.names())
             .unwrap_or_default(),
         many("providers")
             .iter()
@@ -644,7 +644,7 @@ fn read_report(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Option<Re
     let known: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
     let to = to
         .iter()
-        .filter_map(|v| reference(v, "channel", &known))
+        .filter_map(|v| reference(v, "channel", &known).map(ChannelName::from))
         .collect();
     table.finish();
     Some(ReportSettings {
@@ -676,10 +676,10 @@ fn read_drill(root: &Table<'_>, channels: &[(Table<'_>, Channel)]) -> Drill {
         }
     });
     let known: Vec<_> = channels.iter().map(|(_, c)| c.name.as_str()).collect();
-    let names = |key: &'static str| -> Vec<String> {
+    let names = |key: &'static str| -> Vec<ChannelName> {
         let items = table.get(key).and_then(|v| v.items()).unwrap_or_default();
         let named = items.iter().filter_map(|v| reference(v, "channel", &known));
-        named.collect()
+        named.map(ChannelName::from).collect()
     };
     let (channels, escalate_to) = (names("channels"), names("escalate_to"));
     let confirm_within = table
@@ -874,7 +874,7 @@ fn read_route(root: &Table<'_>) -> RouteSettings {
 
 /// Endpoints without a name get one from provider and model; two of one name are refused.
 fn name_endpoints(reads: &mut [CheckedEndpoint<'_>]) {
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken: Vec<EndpointName> = Vec::new();
     for read in reads.iter().filter(|r| !r.endpoint.name.is_empty()) {
         if taken.contains(&read.endpoint.name) {
             let span = read
@@ -905,7 +905,8 @@ fn name_endpoints(reads: &mut [CheckedEndpoint<'_>]) {
             }
         };
         let stem: String = full_name.chars().map(fits).take(60).collect();
-        let numbered = (2..).map(|n| format!("{stem}-{n}"));
+        let stem = EndpointName::from(stem);
+        let numbered = (2..).map(|n| EndpointName::from(format!("{stem}-{n}")));
         let free = std::iter::once(stem.clone())
             .chain(numbered)
             .find(|name| !taken.contains(name));
@@ -915,7 +916,7 @@ fn name_endpoints(reads: &mut [CheckedEndpoint<'_>]) {
 }
 
 fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken: Vec<ChannelName> = Vec::new();
     for (table, channel) in channels {
         if taken.contains(&channel.name) {
             if let Some(name) = table.get("name") {
@@ -925,7 +926,7 @@ fn name_channels(channels: &mut [(Table<'_>, Channel)]) {
             }
             // One more number than names are taken: one of them is free.
             let free = (2..=taken.len() + 2)
-                .map(|n| format!("{}-{n}", channel.name))
+                .map(|n| ChannelName::from(format!("{}-{n}", channel.name)))
                 .find(|n| !taken.contains(n));
             channel.name = free.unwrap_or_default();
         }

@@ -245,7 +245,7 @@ impl<'a> WrittenEndpoint<'a> {
             _ => None,
         };
         let mut endpoint = Endpoint {
-            name: self.name.unwrap_or_default(),
+            name: self.name.unwrap_or_default().into(),
             provider,
             api,
             base_url: self
@@ -339,7 +339,7 @@ pub(super) fn long_of<'a>(read: &CheckedEndpoint<'a>) -> Option<CheckedEndpoint<
         ..short.timeouts
     };
     let mut endpoint = Endpoint {
-        name: format!("{}-long", short.name),
+        name: format!("{}-long", short.name).into(),
         group: None,
         interval: every,
         prompt: format!("{} (probe {{nonce}})", catalog::LONG_PROMPT),

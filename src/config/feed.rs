@@ -8,7 +8,7 @@ use url::Url;
 use super::endpoint::CheckedEndpoint;
 use super::raw::{Table, Value, reference};
 use super::{FeedKind, StatusFeed, catalog};
-use llmwatch_core::model::Provider;
+use llmwatch_core::model::{EndpointName, Provider};
 use llmwatch_core::protocol::presets::{self, StatusPage};
 
 /// Reads the status feeds; providers without one get the one that is known, if they are probed at their own address.
@@ -132,13 +132,14 @@ fn endpoints_of(
     listed: &[Value<'_>],
     provider: Provider,
     reads: &[CheckedEndpoint<'_>],
-) -> Vec<String> {
+) -> Vec<EndpointName> {
     let of_provider = reads.iter().filter(|r| r.endpoint.provider == provider);
     let known: Vec<_> = of_provider.map(|r| r.endpoint.name.as_str()).collect();
     let what = format!("`{provider}` endpoint");
     listed
         .iter()
         .filter_map(|value| reference(value, &what, &known))
+        .map(EndpointName::from)
         .collect()
 }
 

@@ -106,7 +106,7 @@ impl Plan {
 
 fn endpoint_plan(e: &Endpoint) -> EndpointPlan {
     EndpointPlan {
-        name: e.name.clone(),
+        name: e.name.to_string(),
         provider: e.provider.to_string(),
         api: e.api.to_string(),
         model: e.model.clone(),
@@ -141,7 +141,7 @@ fn channel_plan(c: &super::Channel) -> ChannelPlan {
         }
     };
     ChannelPlan {
-        name: c.name.clone(),
+        name: c.name.to_string(),
         kind: kind.to_owned(),
         to,
         on: c.filters.on.clone(),

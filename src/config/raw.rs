@@ -21,7 +21,7 @@ use super::postgres::PostgresUrl;
 use super::source::Sources;
 use super::{duration, show};
 use crate::files;
-use llmwatch_core::model::Secret;
+use llmwatch_core::model::{EndpointName, Secret};
 
 const TABLE: &str = "a table";
 
@@ -588,6 +588,12 @@ impl<'a> Value<'a> {
             },
             help,
         )
+    }
+
+    /// A list of names of endpoints.
+    pub(super) fn names(&self) -> Option<Vec<EndpointName>> {
+        let name = |item: &Value<'a>| item.string().map(EndpointName::from);
+        self.items()?.iter().map(name).collect()
     }
 
     /// A list of texts.

@@ -230,7 +230,7 @@ pub(super) fn webhook(table: &Table<'_>) -> Option<Channel> {
         webhook.template = template(table, &webhook);
     }
     Some(Channel {
-        name,
+        name: name.into(),
         kind: ChannelKind::Webhook(webhook),
         filters,
     })

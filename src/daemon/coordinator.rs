@@ -30,7 +30,9 @@ use crate::store::{SampleQuery, Store, StoreError};
 use llmwatch_core::alerting::NotificationScheduler;
 use llmwatch_core::locations::{self, LocationEvidence, LocationReport, LocationVerdict};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{ChannelStats, Incident, Outgoing, Sample, Snapshot, Timestamp};
+use llmwatch_core::model::{
+    ChannelStats, EndpointName, Incident, Outgoing, Sample, Snapshot, Timestamp,
+};
 use llmwatch_core::schedule::budget;
 
 /// How often a daemon of a few exchanges with the shared store while nothing happens.
@@ -142,7 +144,7 @@ struct SyncState {
     place: SyncPosition,
     saved: (SyncPosition, Instant),
     /// What the store knows of this daemon's verdicts: the last probe, what it says, and when the others last had to read it.
-    pushed_verdicts: BTreeMap<String, (Timestamp, String, Instant)>,
+    pushed_verdicts: BTreeMap<EndpointName, (Timestamp, String, Instant)>,
     /// What could not wait at the last exchange.
     pressing: u64,
     /// The daemons that have reported in the last minutes, and when they were read.
@@ -150,7 +152,7 @@ struct SyncState {
     late_at: Instant,
     reported: Option<String>,
     view: SharedView,
-    verdicts: BTreeMap<(String, String), LocationVerdict>,
+    verdicts: BTreeMap<(EndpointName, String), LocationVerdict>,
     seen_until: Option<Timestamp>,
     incidents_until: Option<Timestamp>,
     reread_at: Instant,
@@ -700,7 +702,7 @@ impl Coordinator {
             state.verdicts.insert(key, verdict);
         }
         for (endpoint, location, probed_at) in updates.probed {
-            if let Some(known) = state.verdicts.get_mut(&(endpoint, location)) {
+            if let Some(known) = state.verdicts.get_mut(&(endpoint.into(), location)) {
                 known.probed_at = probed_at;
             }
         }

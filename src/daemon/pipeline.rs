@@ -37,7 +37,7 @@ use llmwatch_core::alerting::{DrillConfirmation, NotificationScheduler};
 use llmwatch_core::message::monitor_notice;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    ChannelStats, DrillMessage, Outcome, Snapshot, Timestamp, is_plausible,
+    ChannelName, ChannelStats, DrillMessage, Outcome, Snapshot, Timestamp, is_plausible,
 };
 use llmwatch_core::monitor::{Effect, Effects, MonitorState, Record, rehearse};
 use llmwatch_core::report::routing;
@@ -463,7 +463,7 @@ impl Pipeline {
         for (endpoint, until) in steps.iter().flat_map(|s| s.effects.pauses()) {
             let _ = self
                 .scheduler
-                .send(SchedulerCommand::Pause(endpoint.to_owned(), until));
+                .send(SchedulerCommand::Pause(endpoint.into(), until));
         }
     }
 
@@ -544,7 +544,7 @@ impl Pipeline {
     /// Starts a drill of `channels`, or says why it cannot be started.
     fn start_drill(
         &mut self,
-        channels: &[String],
+        channels: &[ChannelName],
         now: Timestamp,
     ) -> Result<Vec<DrillMessage>, String> {
         let config = self.core.config().clone();

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, ClockMonitor, ClockReading, Uptime, WallClock};
-use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Sample, Timestamp, canonical_order};
+use llmwatch_core::model::{
+    ConnectivityCheckResult, Endpoint, EndpointName, Sample, Timestamp, canonical_order,
+};
 use llmwatch_core::schedule::{Due, Schedule};
 
 /// How long probes in flight may continue after the shutdown begins; what is not finished then is abandoned.
@@ -63,7 +65,7 @@ pub enum SchedulerCommand {
     /// Probe nothing before this moment.
     RestUntil(Timestamp),
     /// Do not probe this endpoint until then.
-    Pause(String, Timestamp),
+    Pause(EndpointName, Timestamp),
 }
 
 /// A report from the runner.
@@ -74,7 +76,7 @@ pub enum Report {
     /// A probe was not made, or its result thrown away.
     Skipped {
         /// The endpoint's name.
-        endpoint: String,
+        endpoint: EndpointName,
         /// How many ticks of its grid.
         ticks: u64,
         /// Why.
@@ -192,10 +194,10 @@ type ProbeTaskResult = Result<(tokio::task::Id, Option<Probed>), tokio::task::Jo
 struct RunnerState {
     clock: Clock,
     schedule: Schedule,
-    endpoints: BTreeMap<String, Arc<Endpoint>>,
+    endpoints: BTreeMap<EndpointName, Arc<Endpoint>>,
     rest_until: Option<Timestamp>,
     /// Endpoints that are not probed, and until when.
-    paused: BTreeMap<String, Timestamp>,
+    paused: BTreeMap<EndpointName, Timestamp>,
     slots: Arc<Semaphore>,
     /// Gives nothing where another daemon makes the probe.
     in_flight: JoinSet<Option<Probed>>,
@@ -204,7 +206,7 @@ struct RunnerState {
 }
 
 struct Task {
-    endpoint: String,
+    endpoint: EndpointName,
     counts: bool,
     abort: AbortHandle,
 }

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llmwatch_core::model::Snapshot;
-use llmwatch_core::model::{Attribution, Fault, Outcome, Provider, Sample, Timestamp};
+use llmwatch_core::model::{
+    Attribution, EndpointName, Fault, Outcome, Provider, Sample, Timestamp,
+};
 
 /// Upper bounds of the buckets, in seconds: those of OpenTelemetry's conventions for generative AI, two finer ones for DNS and
 /// TCP. Quantiles of a report come from the store and not from these.
@@ -170,7 +172,7 @@ impl EndpointCounters {
 #[derive(Debug, Clone)]
 pub struct Counted {
     /// By endpoint; who reads them shares them until they change.
-    pub endpoints: BTreeMap<String, Arc<EndpointCounters>>,
+    pub endpoints: BTreeMap<EndpointName, Arc<EndpointCounters>>,
     /// Delay of probes behind their schedule.
     pub schedule_lag: Histogram,
     /// Whether the last reload of the configuration succeeded.

@@ -29,14 +29,14 @@ use llmwatch_core::message::receivers;
 use llmwatch_core::message::render;
 use llmwatch_core::message::render::Setting;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Notice, NoticeKind, Timestamp};
+use llmwatch_core::model::{ChannelName, Notice, NoticeKind, Timestamp};
 
 /// Why a channel cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 #[error("channel `{channel}`: {why}")]
 pub struct SenderSetupError {
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// What is wrong, and what to do.
     pub why: String,
 }
@@ -114,7 +114,7 @@ pub enum Attempt {
 /// Everything that can send, one per configuration.
 #[derive(Debug)]
 pub struct Sender {
-    transports: BTreeMap<String, Transport>,
+    transports: BTreeMap<ChannelName, Transport>,
     locale: Locale,
     public_url: Option<String>,
     links: Option<Links>,

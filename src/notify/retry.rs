@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{ChannelName, Timestamp};
 
 /// The bound of the wait after the first attempt; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub fn backoff(
 
 /// Limits the log lines about failing channels. One for all channels.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RetryLog(Arc<Mutex<BTreeMap<String, Logged>>>);
+pub(super) struct RetryLog(Arc<Mutex<BTreeMap<ChannelName, Logged>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Logged {
@@ -82,7 +82,7 @@ impl RetryLog {
                     at: now,
                     suppressed: 0,
                 };
-                logged.insert(channel.to_owned(), fresh);
+                logged.insert(channel.into(), fresh);
                 Some(suppressed)
             }
         }

@@ -48,7 +48,7 @@ impl SubscriberMailer {
     pub fn new(settings: &Settings) -> Option<Self> {
         let wanted = settings.web.subscribe_via.as_deref();
         let email = settings.channels.iter().find_map(|channel| {
-            let is_wanted = wanted.is_none_or(|name| name == channel.name);
+            let is_wanted = wanted.is_none_or(|name| channel.name == name);
             match &channel.kind {
                 ChannelKind::Email(email) if is_wanted => Some(email),
                 _ => None,

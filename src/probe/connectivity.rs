@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{ConnectivityCheck, address_of, is_local};
-use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Fault};
+use llmwatch_core::model::{ConnectivityCheckResult, Endpoint, Fault, ProviderName};
 
 /// All are asked at once, and have so long to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ const EXAMINE_WITHIN: Duration = Duration::from_secs(10);
 pub struct ConnectivityChecks {
     targets: Vec<Target>,
     /// Host names of the endpoints, each with its failure domain.
-    hosts: Vec<(String, String)>,
+    hosts: Vec<(String, ProviderName)>,
     /// Host names of the connectivity checks.
     names: Vec<String>,
     examining: Semaphore,

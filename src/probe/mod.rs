@@ -34,7 +34,7 @@ use self::run::Run;
 use self::timestamped_stream::TimestampingSocket;
 use crate::config::{Settings, client_identity};
 use llmwatch_core::model::{
-    Api, ClientIdentity, Connection, Endpoint, Sample, Timeouts, Timestamp, Trigger,
+    Api, ClientIdentity, Connection, Endpoint, EndpointName, Sample, Timeouts, Timestamp, Trigger,
 };
 use llmwatch_core::protocol::catalog;
 use llmwatch_core::protocol::dialect::Adaptations;
@@ -91,9 +91,9 @@ pub struct Prober {
     pool: Arc<Pool>,
     credentials: Arc<Credentials>,
     /// What the servers have refused of the endpoints' requests.
-    adaptations: Arc<Mutex<BTreeMap<String, Adaptations>>>,
+    adaptations: Arc<Mutex<BTreeMap<EndpointName, Adaptations>>>,
     /// When the list of models was last asked for an endpoint's model.
-    looked_up: Arc<Mutex<BTreeMap<String, Instant>>>,
+    looked_up: Arc<Mutex<BTreeMap<EndpointName, Instant>>>,
     _stamping: Arc<TimestampingSocket>,
 }
 

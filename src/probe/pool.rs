@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::timestamped_stream::Arrivals;
 use super::transport::{Connected, Io};
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{EndpointName, Timestamp};
 
 /// All headers of an answer together. OpenAI's take about two kilobytes.
 const MOST_HEADER_BYTES: usize = 64 * 1024;
@@ -208,7 +208,7 @@ struct IdleSocket {
 
 /// The kept connections, at most one an endpoint.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<HashMap<String, Kept>>);
+pub(super) struct Pool(Mutex<HashMap<EndpointName, Kept>>);
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -241,11 +241,11 @@ impl Pool {
     /// Keeps a connection for the next probe of an endpoint.
     pub(super) fn keep(&self, endpoint: &str, line: HttpConnection) {
         if let Some(kept) = line.rest() {
-            self.lines().insert(endpoint.to_owned(), kept);
+            self.lines().insert(endpoint.into(), kept);
         }
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Kept>> {
+    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointName, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Transaction, params};
 use uuid::Uuid;
 
-use llmwatch_core::model::{Notice, NoticeKind, Outgoing, Timestamp};
+use llmwatch_core::model::{ChannelName, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// A notification that waits.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Pending {
     /// Its place in the order.
     pub seq: i64,
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// What it says. An `opened` whose incident is over by now says both.
     pub notice: Notice,
     /// Opaque to the store: which recipients have it already.
@@ -76,7 +76,7 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
     )?
     .execute(params![
         notice.id,
-        outgoing.channel,
+        outgoing.channel.as_str(),
         notice.incident.as_ref().map(|i| i.id),
         json,
         notice.decided_at.0,
@@ -89,7 +89,7 @@ pub(super) fn insert(tx: &Transaction<'_>, outgoing: &Outgoing) -> rusqlite::Res
              WHERE state = 'pending' AND channel = ?1 AND incident IS NULL AND id <> ?2
                 AND json_extract(notice, '$.condition.key') = ?3 AND NOT json_extract(notice, '$.condition.over')",
         )?
-        .execute(params![outgoing.channel, notice.id, condition.key, notice.decided_at.0])?;
+        .execute(params![outgoing.channel.as_str(), notice.id, condition.key, notice.decided_at.0])?;
     }
     Ok(())
 }
@@ -135,7 +135,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
                 AND seq > (SELECT seq FROM outbox WHERE id = ?4)",
         )?
         .execute(params![
-            pending.channel,
+            pending.channel.as_str(),
             pending.notice.incident.as_ref().map(|i| i.id),
             at.0,
             pending.notice.id
@@ -181,7 +181,7 @@ pub(super) fn record(tx: &Transaction<'_>, made: &AttemptRecord) -> rusqlite::Re
             insert(
                 tx,
                 &Outgoing {
-                    channel: fallback.clone(),
+                    channel: fallback.as_str().into(),
                     not_before: Some(*at),
                     notice,
                     supersedes_opening: false,
@@ -202,7 +202,7 @@ fn is_for_fallback(
 ) -> rusqlite::Result<bool> {
     let notice = &pending.notice;
     // One fallback, never a second one, and never in a circle.
-    if notice.instead_of.is_some() || fallback == pending.channel {
+    if notice.instead_of.is_some() || pending.channel == fallback {
         return Ok(false);
     }
     let (by_itself, through_us) = sent_to(tx, pending, fallback, notice.kind)?;
@@ -245,7 +245,7 @@ fn sent_to(
             notice.incident.as_ref().map(|i| i.id),
             kind.as_str(),
             notice.decided_at.0,
-            pending.channel
+            pending.channel.as_str()
         ],
         |r| Ok((r.get::<_, i64>(0)? > 0, r.get::<_, i64>(1)? > 0)),
     )

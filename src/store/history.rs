@@ -4,13 +4,13 @@ use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use llmwatch_core::model::Timestamp;
+use llmwatch_core::model::{ChannelName, Timestamp};
 
 /// A notification about an incident, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotificationRow {
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// For instance `incident.opened`.
     pub kind: String,
     /// `pending`, `sent`, `failed` or `expired`.
@@ -82,7 +82,7 @@ impl Store {
             )?
             .query_map([incident], |r| {
                 Ok(NotificationRow {
-                    channel: r.get(0)?,
+                    channel: r.get::<_, String>(0)?.into(),
                     kind: r.get::<_, Option<String>>(1)?.unwrap_or_default(),
                     state: r.get(2)?,
                     decided_at: Timestamp(r.get(3)?),

@@ -10,7 +10,7 @@ use super::delivery::{AttemptRecord, DeliveryOutcome, Pending, record};
 use super::queue::{Queue, Queued};
 use super::write_behind::WriteBehind;
 use super::{Store, StoreError};
-use llmwatch_core::model::{ChannelStats, Notice, NoticeKind, Timestamp};
+use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Timestamp};
 
 /// A row of the outbox, for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,7 +18,7 @@ pub struct OutboxRow {
     /// The notification's id.
     pub id: Uuid,
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// What kind, for instance `incident.opened`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -50,7 +50,7 @@ impl OutboxRow {
         let state: String = r.get(4)?;
         Ok(Self {
             id: r.get(0)?,
-            channel: r.get(1)?,
+            channel: r.get::<_, String>(1)?.into(),
             kind: r.get(2)?,
             title: r.get(3)?,
             decided_at: Timestamp(r.get(5)?),
@@ -164,7 +164,7 @@ impl Store {
         }
         Ok(Some(unwritten.updated(Pending {
             seq,
-            channel: channel.to_owned(),
+            channel: channel.into(),
             notice,
             progress,
             queued_at: queued.queued_at,
@@ -297,7 +297,7 @@ impl Store {
     /// When the store cannot be written.
     pub fn give_up_all_but(
         &self,
-        channels: &[String],
+        channels: &[ChannelName],
         now: Timestamp,
     ) -> Result<Vec<OutboxRow>, StoreError> {
         let known: BTreeSet<_> = channels.iter().collect();
@@ -383,7 +383,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn channel_stats(&self) -> Result<Vec<ChannelStats>, StoreError> {
         self.run(|c| {
-            let mut tallies: BTreeMap<String, ChannelStats> = BTreeMap::new();
+            let mut tallies: BTreeMap<ChannelName, ChannelStats> = BTreeMap::new();
             let mut of = c.prepare_cached(
                 "SELECT channel, state, count(*), min(decided_at), max(ended_at),
                     min(CASE WHEN attempts > 0 THEN first_attempt_at END) FROM outbox GROUP BY channel, state
@@ -391,7 +391,7 @@ impl Store {
             )?;
             let mut rows = of.query([])?;
             while let Some(r) = rows.next()? {
-                let channel: String = r.get(0)?;
+                let channel = ChannelName::from(r.get::<_, String>(0)?);
                 let state: String = r.get(1)?;
                 let count = r.get::<_, i64>(2)?.cast_unsigned();
                 let moment = |i| Ok::<_, rusqlite::Error>(r.get::<_, Option<i64>>(i)?.map(Timestamp));
@@ -403,14 +403,14 @@ impl Store {
                 "SELECT error FROM outbox WHERE channel = ?1 AND error IS NOT NULL AND state <> 'sent' ORDER BY seq DESC LIMIT 1",
             )?;
             for tally in tallies.values_mut().filter(|t| t.failing_since.is_some() || t.last_dead_at.is_some()) {
-                tally.last_error = last.query_row([&tally.channel], |r| r.get(0)).optional()?;
+                tally.last_error = last.query_row([tally.channel.as_str()], |r| r.get(0)).optional()?;
             }
             let mut partly = c.prepare_cached(
                 "SELECT channel, max(ended_at), error FROM outbox WHERE state = 'sent' AND error IS NOT NULL GROUP BY channel",
             )?;
             let mut rows = partly.query([])?;
             while let Some(r) = rows.next()? {
-                if let Some(tally) = tallies.get_mut(&r.get::<_, String>(0)?) {
+                if let Some(tally) = tallies.get_mut(r.get::<_, String>(0)?.as_str()) {
                     tally.last_refused_at = r.get::<_, Option<i64>>(1)?.map(Timestamp);
                     tally.refused = r.get(2)?;
                 }

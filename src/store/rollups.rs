@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
 use super::sample_rows::word;
 use super::{SharedState, Store, StoreError};
-use llmwatch_core::model::{Attribution, Fault, Timestamp};
+use llmwatch_core::model::{Attribution, EndpointName, Fault, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, StageSums, floor};
 
 /// Which rollups.
@@ -51,13 +51,13 @@ impl Store {
     pub fn rollups(
         &self,
         query: RollupQuery<'_>,
-    ) -> Result<BTreeMap<String, Vec<Rollup>>, StoreError> {
-        let mut found: BTreeMap<String, Vec<Rollup>> = BTreeMap::new();
+    ) -> Result<BTreeMap<EndpointName, Vec<Rollup>>, StoreError> {
+        let mut found: BTreeMap<EndpointName, Vec<Rollup>> = BTreeMap::new();
         self.each_rollup(query, |endpoint, rollup| {
             if let Some(all) = found.get_mut(endpoint) {
                 all.push(rollup);
             } else {
-                found.insert(endpoint.to_owned(), vec![rollup]);
+                found.insert(endpoint.into(), vec![rollup]);
             }
         })?;
         for all in found.values_mut() {
@@ -79,13 +79,13 @@ impl Store {
         since: Timestamp,
         until: Timestamp,
         location: Option<&str>,
-    ) -> Result<BTreeMap<String, Rollup>, StoreError> {
-        let mut sums: BTreeMap<String, Rollup> = BTreeMap::new();
+    ) -> Result<BTreeMap<EndpointName, Rollup>, StoreError> {
+        let mut sums: BTreeMap<EndpointName, Rollup> = BTreeMap::new();
         let mut add = |endpoint: &str, rollup: Rollup| {
             if let Some(sum) = sums.get_mut(endpoint) {
                 sum.merge(&rollup);
             } else {
-                sums.insert(endpoint.to_owned(), rollup);
+                sums.insert(endpoint.into(), rollup);
             }
         };
         self.reading(|c, pending| {
@@ -151,10 +151,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn known_endpoints(&self) -> Result<Vec<String>, StoreError> {
+    pub fn known_endpoints(&self) -> Result<Vec<EndpointName>, StoreError> {
         self.run(|c| {
             c.prepare_cached("SELECT DISTINCT endpoint FROM series ORDER BY endpoint")?
-                .query_map([], |r| r.get(0))?
+                .query_map([], |r| Ok(r.get::<_, String>(0)?.into()))?
                 .collect()
         })
     }

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use llmwatch_core::model::{Attribution, Fault, Outcome, Sample, Timestamp, Trigger, Warning};
+use llmwatch_core::model::{
+    Attribution, EndpointName, Fault, Outcome, Sample, Timestamp, Trigger, Warning,
+};
 
 /// The most different profiles that are kept; a provider that answers differently each time costs more bytes a sample,
 /// but not a table that grows for ever.
@@ -115,7 +117,13 @@ pub(super) struct KnownSeries {
     profiles: HashMap<Profile, i64>,
 }
 
-type SeriesKey = (String, &'static str, &'static str, Option<String>, String);
+type SeriesKey = (
+    EndpointName,
+    &'static str,
+    &'static str,
+    Option<String>,
+    String,
+);
 
 /// Writes samples in one transaction.
 pub(super) struct SampleWriter<'a> {
@@ -152,7 +160,7 @@ impl<'a> SampleWriter<'a> {
             return Ok(*id);
         }
         let model = s.model.as_deref().unwrap_or("");
-        let values = params![s.endpoint, key.1, key.2, model, s.location];
+        let values = params![s.endpoint.as_str(), key.1, key.2, model, s.location];
         let stored = self
             .c
             .prepare_cached(
@@ -267,7 +275,7 @@ impl KnownSeries {
 
 /// What a series has in common.
 struct SeriesLabels {
-    endpoint: String,
+    endpoint: EndpointName,
     provider: llmwatch_core::model::Provider,
     api: llmwatch_core::model::Api,
     model: Option<String>,
@@ -394,7 +402,7 @@ impl SampleReader {
                 )?
                 .query_row([id], |row| {
                     Ok(SeriesLabels {
-                        endpoint: row.get(0)?,
+                        endpoint: row.get::<_, String>(0)?.into(),
                         provider: word(row, "provider")?,
                         api: word(row, "api")?,
                         model: Some(row.get::<_, String>(3)?).filter(|m| !m.is_empty()),
@@ -419,7 +427,7 @@ pub(super) fn read_version_1(row: &Row<'_>) -> rusqlite::Result<Sample> {
     };
     Ok(Sample {
         id: row.get("id")?,
-        endpoint: row.get("endpoint")?,
+        endpoint: row.get::<_, String>("endpoint")?.into(),
         provider: word(row, "provider")?,
         api: word(row, "api")?,
         model: Some(row.get::<_, String>("model")?).filter(|m| !m.is_empty()),

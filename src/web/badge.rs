@@ -13,7 +13,7 @@ use super::feed::clean;
 use super::reader::Reader;
 use crate::store::{RollupQuery, Store, StoreError};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{AlertState, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{AlertState, EndpointName, Snapshot, Status, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup};
 
 /// Longer ranges than this are shown by days rather than hours.
@@ -104,10 +104,10 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 }
 
 /// The endpoint of this name, else those of the provider or the group of this name.
-fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
+fn named(snapshot: &Snapshot, name: &str) -> Vec<EndpointName> {
     let all = &snapshot.endpoints;
     if all.iter().any(|e| e.name == name) {
-        return vec![name.to_owned()];
+        return vec![name.into()];
     }
     let belongs = |e: &&llmwatch_core::model::EndpointView| {
         e.provider.as_str() == name || e.group.as_deref() == Some(name)
@@ -116,7 +116,7 @@ fn named(snapshot: &Snapshot, name: &str) -> Vec<String> {
 }
 
 /// Whether one of them has bad probes without enough evidence for an alert yet.
-fn is_pending(snapshot: &Snapshot, names: &[String]) -> bool {
+fn is_pending(snapshot: &Snapshot, names: &[EndpointName]) -> bool {
     let mut pending = snapshot
         .endpoints
         .iter()
@@ -124,7 +124,7 @@ fn is_pending(snapshot: &Snapshot, names: &[String]) -> bool {
     pending.any(|e| names.contains(&e.name))
 }
 
-fn worst(snapshot: &Snapshot, names: &[String]) -> Status {
+fn worst(snapshot: &Snapshot, names: &[EndpointName]) -> Status {
     let mut part = snapshot.clone();
     part.endpoints.retain(|e| names.contains(&e.name));
     part.overall()
@@ -132,7 +132,7 @@ fn worst(snapshot: &Snapshot, names: &[String]) -> Status {
 
 fn sum(
     store: &Store,
-    names: &[String],
+    names: &[EndpointName],
     now: Timestamp,
     length: Duration,
     detail: bool,

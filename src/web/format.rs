@@ -2,7 +2,7 @@
 
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Attribution, Cause, EndpointView, Incident, Snapshot, Status, Timestamp,
+    Attribution, Cause, EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp,
 };
 use llmwatch_core::text;
 
@@ -28,7 +28,7 @@ pub(crate) struct CurrentProblem {
     /// The number of the incident; `None` while it is only pending.
     pub(crate) number: Option<u64>,
     /// The endpoint that a pending problem is about.
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: EndpointName,
     /// "OpenAI: openai-chat".
     pub(crate) subject: String,
     /// "outage", "degraded", "account fault", "local fault" or "checking".
@@ -44,7 +44,7 @@ pub(crate) struct CurrentProblem {
     /// How long so far.
     pub(crate) so_far: String,
     /// The endpoint to use instead.
-    pub(crate) instead: Option<String>,
+    pub(crate) instead: Option<EndpointName>,
     /// Who has acknowledged it.
     pub(crate) acknowledged: Option<String>,
 }
@@ -308,7 +308,7 @@ fn incident_problem(snapshot: &Snapshot, incident: &Incident, locale: &Locale) -
     CurrentProblem {
         rank: rank(incident),
         number: Some(incident.number),
-        endpoint: String::new(),
+        endpoint: EndpointName::default(),
         subject: subject(title_of(snapshot, incident), incident, locale),
         state: severity(incident, locale),
         status: Some(incident.status),
@@ -462,7 +462,7 @@ pub(crate) fn endpoints(n: usize, locale: &Locale) -> String {
 }
 
 /// `A`, `A and B`, `A, B and C`; the first `most`, and how many more there are.
-pub(crate) fn listed(items: &[String], most: usize, locale: &Locale) -> String {
+pub(crate) fn listed(items: &[impl AsRef<str>], most: usize, locale: &Locale) -> String {
     locale.list_at_most(items, most)
 }
 

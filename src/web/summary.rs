@@ -69,7 +69,7 @@ fn endpoint_summary(endpoint: &EndpointView, snapshot: &Snapshot) -> EndpointVie
         Provider::OpenAiCompatible | Provider::Http => endpoint
             .group
             .clone()
-            .unwrap_or_else(|| endpoint.name.clone()),
+            .unwrap_or_else(|| endpoint.name.to_string()),
         vendor => vendor.title().to_owned(),
     };
     let incident = snapshot
@@ -106,7 +106,7 @@ fn incident_summary(incident: &Incident) -> Incident {
     shown.explanation.clone_from(&shown.title);
     shown.explanation.push('.');
     shown.attribution_reason = String::new();
-    shown.provider = incident.endpoints.first().cloned().unwrap_or_default();
+    shown.provider = incident.endpoints.first().map_or("", |e| e.as_str()).into();
     shown.explains = Vec::new();
     shown.explained_by = None;
     shown.evidence = Evidence::default();

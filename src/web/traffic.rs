@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use crate::config::Settings;
 use crate::log::{self, Event, emit};
-use llmwatch_core::model::{EndpointView, Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Ranking, rank};
 
 /// The groups that an error lists.
@@ -151,7 +151,7 @@ fn one_word(cause: &str) -> String {
 pub(super) struct RouteAnswer {
     pub(super) json: Bytes,
     /// The endpoint to use.
-    pub(super) endpoint: Option<String>,
+    pub(super) endpoint: Option<EndpointName>,
     pub(super) etag: String,
 }
 
@@ -168,9 +168,9 @@ pub(super) struct RouteDrill {
     /// The group.
     pub(super) group: String,
     /// Its first choice, which counts as down.
-    pub(super) endpoint: String,
+    pub(super) endpoint: EndpointName,
     /// The endpoint that takes its place.
-    instead: String,
+    instead: EndpointName,
     /// When it began.
     started_at: Timestamp,
     /// When it ends by itself.
@@ -238,7 +238,7 @@ impl RouteDrill {
 }
 
 /// The endpoint that is used while `endpoint` is down.
-fn instead_of(endpoint: &str, mut ranking: Ranking) -> Option<String> {
+fn instead_of(endpoint: &str, mut ranking: Ranking) -> Option<EndpointName> {
     ranking.mark_down(endpoint, "");
     ranking.endpoint
 }
@@ -246,7 +246,7 @@ fn instead_of(endpoint: &str, mut ranking: Ranking) -> Option<String> {
 /// The states of all endpoints. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Traffic {
-    states: Arc<Mutex<BTreeMap<String, EndpointTraffic>>>,
+    states: Arc<Mutex<BTreeMap<EndpointName, EndpointTraffic>>>,
     cache: Arc<Mutex<RouteCache>>,
     drill: Arc<Mutex<Option<RouteDrill>>>,
     path: Option<PathBuf>,

@@ -16,7 +16,7 @@ use llmwatch::log::Event;
 use llmwatch::log::broadcast::Broadcast;
 use llmwatch::store::{Commit, IncidentRow, Store};
 use llmwatch::web::{self, View};
-use llmwatch_core::model::{AlertState, AlertView, EndpointView, Snapshot};
+use llmwatch_core::model::{AlertState, AlertView, EndpointName, EndpointView, Snapshot};
 use llmwatch_core::model::{
     Attribution, Endpoint, Fault, Incident, Outcome, Sample, Status, Timestamp, Trigger,
 };
@@ -443,7 +443,7 @@ fn invented(
 
 fn incident(
     number: u64,
-    endpoints: &[String],
+    endpoints: &[EndpointName],
     started_at: Timestamp,
     resolved_at: Option<Timestamp>,
     attribution: Attribution,

@@ -11,8 +11,8 @@ use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::Announcement;
 use llmwatch_core::model::Silence;
 use llmwatch_core::model::{
-    Acknowledgement, Attribution, ChannelStats, Evidence, Incident, IncidentState, Notice,
-    NoticeKind, Official, Sample, Status, Timestamp,
+    Acknowledgement, Attribution, ChannelName, ChannelStats, Evidence, Incident, IncidentState,
+    Notice, NoticeKind, Official, Sample, Status, Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ struct Story {
     notifications: NotificationScheduler,
     second: i64,
     incidents: Vec<Incident>,
-    reported: Vec<(i64, String, Notice)>,
+    reported: Vec<(i64, ChannelName, Notice)>,
     outbox: Vec<ChannelStats>,
 }
 
@@ -129,8 +129,8 @@ impl Story {
             ended_at: None,
             facts: None,
             title: format!("incident {number}"),
-            provider: "openai".to_owned(),
-            endpoints: endpoints.iter().map(|e| (*e).to_owned()).collect(),
+            provider: "openai".into(),
+            endpoints: endpoints.iter().map(|e| (*e).into()).collect(),
             started_at: at - Duration::from_secs(90),
             opened_at: at,
             resolved_at: None,
@@ -146,7 +146,7 @@ impl Story {
 
     fn joins(self, number: usize, endpoint: &str) -> Self {
         self.change(number, Change::Updated, |i| {
-            i.endpoints.push(endpoint.to_owned());
+            i.endpoints.push(endpoint.into());
         })
     }
 
@@ -169,7 +169,7 @@ impl Story {
             until: self.now() + Duration::from_secs(seconds),
             by: String::new(),
             note: String::new(),
-            endpoints: endpoints.iter().map(|e| (*e).to_owned()).collect(),
+            endpoints: endpoints.iter().map(|e| (*e).into()).collect(),
             providers: Vec::new(),
             groups: Vec::new(),
         });
@@ -562,7 +562,7 @@ fn failing_channel_is_reported_once_through_the_others() {
     let channels = "[[webhook]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n[[webhook]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\n";
     let mut story = story_of(channels);
     let failing = |since| ChannelStats {
-        channel: "hook".to_owned(),
+        channel: "hook".into(),
         failing_since: since,
         last_error: Some("HTTP 500".to_owned()),
         ..ChannelStats::default()
@@ -583,7 +583,7 @@ fn failing_channel_is_reported_once_through_the_others() {
 fn rejecting_recipient_is_reported_once_a_day() {
     let mut story = story("remind_every = \"off\"");
     let refused = |at| ChannelStats {
-        channel: "hook".to_owned(),
+        channel: "hook".into(),
         last_refused_at: Some(at),
         refused: Some("bob@example.com: no such mailbox".to_owned()),
         ..ChannelStats::default()
@@ -620,7 +620,7 @@ fn advice_comes_to_those_that_ask_for_it_once_and_together() {
             ..crate::support::good(name, at)
         };
         let reported = advisor.consider(&endpoint, &sample);
-        Announcement::advice(&reported[0], vec!["asks".to_owned()], at)
+        Announcement::advice(&reported[0], vec!["asks".into()], at)
     };
     let mut story = story_of(channels);
     story.notifications.announce(said("a", NOON));

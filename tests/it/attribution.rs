@@ -704,7 +704,7 @@ fn dependent_endpoint_is_inhibited_by_its_vendor() {
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(
         (incident.provider.as_str(), incident.explains.as_slice()),
-        ("openai", ["shop".to_owned()].as_slice())
+        ("openai", ["shop".into()].as_slice())
     );
     assert!(
         incident
@@ -735,7 +735,7 @@ fn dependent_still_failing_gets_its_own_incident() {
     let [incident] = watch.open().try_into().unwrap();
     assert_eq!(
         (incident.provider.as_str(), incident.endpoints.as_slice()),
-        ("shop.example.com", ["shop".to_owned()].as_slice())
+        ("shop.example.com", ["shop".into()].as_slice())
     );
     assert_eq!(incident.status, Status::Outage);
     watch.well(12);

@@ -9,11 +9,13 @@ use llmwatch_core::detect::{
     DetectedCause, Detector, DetectorEvent, DetectorEventKind, FailureReason, LatencyReading,
     Observation, Policy, ProbeResult,
 };
-use llmwatch_core::model::{DetectionPolicy, Sensitivity, Timestamp, canonical_order};
+use llmwatch_core::model::{
+    DetectionPolicy, EndpointName, Sensitivity, Timestamp, canonical_order,
+};
 use llmwatch_core::report::backtest::ReplayEvent;
 use proptest::prelude::*;
 
-fn events(said: &[ReplayEvent], trace: &str) -> Vec<(String, String, i64)> {
+fn events(said: &[ReplayEvent], trace: &str) -> Vec<(EndpointName, String, i64)> {
     let mut events: Vec<_> = said
         .iter()
         .filter(|s| s.trace == trace)
@@ -33,7 +35,7 @@ fn good_probe(minute: i64, interval: u64, first_token_ms: f64) -> Observation {
         beyond_limits: None,
     };
     Observation {
-        endpoint: "e".to_owned(),
+        endpoint: "e".into(),
         start,
         end: start + Duration::from_millis(100),
         next_tick: start + Duration::from_mins(interval),
@@ -60,7 +62,7 @@ fn the_traces_give_the_golden_events() {
     for (trace, interval_ms) in [("a_p01_60s", 60_000), ("d_p03_300s", 300_000)] {
         let (ours, theirs) = (events(&said, trace), events(&golden, trace));
         assert!(theirs.len() > 100);
-        let alike = |(a, b): (&(String, String, i64), &(String, String, i64))| {
+        let alike = |(a, b): (&(EndpointName, String, i64), &(EndpointName, String, i64))| {
             (&a.0, &a.1) == (&b.0, &b.1) && (a.2 - b.2).abs() <= interval_ms
         };
         let first = ours
@@ -83,16 +85,18 @@ fn the_traces_give_the_golden_events() {
 
 const DOMAINS: [&str; 4] = ["alpha", "alpha", "alpha", "beta"];
 
-fn policies() -> BTreeMap<String, Policy> {
+fn policies() -> BTreeMap<EndpointName, Policy> {
     let policy = |i: usize| {
         let thresholds = (i == 3).then_some(3);
         let policy = DetectionPolicy {
             failure_threshold: thresholds,
             ..DetectionPolicy::default()
         };
-        Policy::new(&policy, Duration::from_mins(1), DOMAINS[i].to_owned())
+        Policy::new(&policy, Duration::from_mins(1), DOMAINS[i].into())
     };
-    (0..4).map(|i| (format!("e{i}"), policy(i))).collect()
+    (0..4)
+        .map(|i| (EndpointName::from(format!("e{i}")), policy(i)))
+        .collect()
 }
 
 /// What one probe of a random history shows: seconds since the one before it, endpoint, and a result.
@@ -124,7 +128,7 @@ fn observations(history: Vec<(i64, usize, ProbeResult)>) -> Vec<Observation> {
     let observe = |(seconds, i, result): (i64, usize, ProbeResult)| {
         now += seconds * 1000;
         Observation {
-            endpoint: format!("e{i}"),
+            endpoint: format!("e{i}").into(),
             start: Timestamp(now),
             end: Timestamp(now + 700),
             next_tick: Timestamp((now / 60_000 + 1) * 60_000),
@@ -159,7 +163,7 @@ proptest! {
     fn what_is_opened_is_resolved_before_it_opens_again(history in prop::collection::vec(probe(), 1..400)) {
         let policies = policies();
         let mut detector = Detector::default();
-        let mut open: BTreeMap<(String, bool), bool> = BTreeMap::new();
+        let mut open: BTreeMap<(EndpointName, bool), bool> = BTreeMap::new();
         for observation in observations(history) {
             for note in detector.observe(&policies, &observation).notes {
                 let account = note.cause == DetectedCause::Account;
@@ -194,7 +198,7 @@ proptest! {
             ..DetectionPolicy::default()
         };
         let others: BTreeMap<_, _> = (0..4)
-            .map(|i| (format!("e{i}"), Policy::new(&hasty, Duration::from_secs(30), "alone".to_owned())))
+            .map(|i| (EndpointName::from(format!("e{i}")), Policy::new(&hasty, Duration::from_secs(30), "alone".into())))
             .collect();
         let mut running = Detector::default();
         for observation in before {
@@ -219,7 +223,7 @@ proptest! {
         for (instant, turn) in instants.into_iter().zip(turns) {
             now = now + Duration::from_secs(instant[0].0.unsigned_abs());
             let observe = |(i, (.., result)): (usize, (i64, usize, ProbeResult))| Observation {
-                endpoint: format!("e{i}"),
+                endpoint: format!("e{i}").into(),
                 start: now,
                 end: now + Duration::from_millis(700),
                 next_tick: now + Duration::from_secs(40),
@@ -248,7 +252,7 @@ proptest! {
             now = now + Duration::from_mins(4);
             let reading = LatencyReading { first_token_ms: 50.0, total_ms: 100.0, per_token_ms: None, beyond_limits: None };
             seen.extend((0..4).map(|i| Observation {
-                endpoint: format!("e{i}"),
+                endpoint: format!("e{i}").into(),
                 start: now,
                 end: now + Duration::from_millis(100),
                 next_tick: now + Duration::from_mins(1),
@@ -292,8 +296,8 @@ fn consecutive_failures_for_those_who_want_them() {
         ..DetectionPolicy::default()
     };
     let policies = BTreeMap::from([(
-        "e".to_owned(),
-        Policy::new(&policy, Duration::from_mins(1), "d".to_owned()),
+        EndpointName::from("e"),
+        Policy::new(&policy, Duration::from_mins(1), "d".into()),
     )]);
     let mut detector = Detector::default();
     let mut reported = Vec::new();
@@ -312,7 +316,7 @@ fn consecutive_failures_for_those_who_want_them() {
         };
         let end = at + Duration::from_secs(1);
         let seen = Observation {
-            endpoint: "e".to_owned(),
+            endpoint: "e".into(),
             start: at,
             end,
             next_tick: at + Duration::from_mins(1),
@@ -339,11 +343,11 @@ fn consecutive_failures_for_those_who_want_them() {
 #[test]
 fn a_rush_that_has_ended_makes_no_other_hour_slow() {
     let policies = BTreeMap::from([(
-        "e".to_owned(),
+        EndpointName::from("e"),
         Policy::new(
             &DetectionPolicy::default(),
             Duration::from_mins(1),
-            "d".to_owned(),
+            "d".into(),
         ),
     )]);
     let mut detector = Detector::default();
@@ -368,8 +372,8 @@ fn a_rush_that_has_ended_makes_no_other_hour_slow() {
 #[test]
 fn the_hours_of_a_rush_are_known_by_hour_of_the_week() {
     let policy = DetectionPolicy::default();
-    let policy = Policy::new(&policy, Duration::from_mins(5), "d".to_owned());
-    let policies = BTreeMap::from([("e".to_owned(), policy)]);
+    let policy = Policy::new(&policy, Duration::from_mins(5), "d".into());
+    let policies = BTreeMap::from([(EndpointName::from("e"), policy)]);
     let mut detector = Detector::default();
     assert!(detector.usual_hours("e").is_flat());
     // The epoch was a Thursday: Monday is day 4.
@@ -398,8 +402,8 @@ fn minutes(
     readings: impl Iterator<Item = (f64, Option<bool>)>,
 ) -> Vec<(usize, DetectorEventKind, bool)> {
     let policies = BTreeMap::from([(
-        "e".to_owned(),
-        Policy::new(policy, Duration::from_mins(1), "d".to_owned()),
+        EndpointName::from("e"),
+        Policy::new(policy, Duration::from_mins(1), "d".into()),
     )]);
     let mut detector = Detector::default();
     let mut noted = Vec::new();
@@ -415,7 +419,7 @@ fn minutes(
         let next_tick = start + Duration::from_mins(1);
         let result = ProbeResult::Good(Some(reading));
         let seen = Observation {
-            endpoint: "e".to_owned(),
+            endpoint: "e".into(),
             start,
             end,
             next_tick,
@@ -504,8 +508,8 @@ fn sensitivity_is_how_many_failures_are_wanted() {
             ..DetectionPolicy::default()
         };
         let policies = BTreeMap::from([(
-            "e".to_owned(),
-            Policy::new(&policy, Duration::from_mins(1), "d".to_owned()),
+            EndpointName::from("e"),
+            Policy::new(&policy, Duration::from_mins(1), "d".into()),
         )]);
         let mut detector = Detector::default();
         // Further apart than `alert_after`: each is an event of its own.
@@ -520,7 +524,7 @@ fn sensitivity_is_how_many_failures_are_wanted() {
                 retry_after_ms: None,
             };
             let seen = Observation {
-                endpoint: "e".to_owned(),
+                endpoint: "e".into(),
                 start,
                 end,
                 next_tick,
@@ -539,8 +543,10 @@ fn sensitivity_is_how_many_failures_are_wanted() {
 /// Probes three endpoints of one provider every minute for some weeks, and every 15 s during outages: (day, how many
 /// seconds it lasts, every how many-th probe fails). Gives the days on which an alert opened, with the seconds it took.
 fn days_with_alerts(policy: &DetectionPolicy, outages: &[(i64, i64, i64)]) -> Vec<(i64, i64)> {
-    let policy = Policy::new(policy, Duration::from_mins(1), "d".to_owned());
-    let policies: BTreeMap<_, _> = (0..3).map(|i| (format!("e{i}"), policy.clone())).collect();
+    let policy = Policy::new(policy, Duration::from_mins(1), "d".into());
+    let policies: BTreeMap<_, _> = (0..3)
+        .map(|i| (EndpointName::from(format!("e{i}")), policy.clone()))
+        .collect();
     let mut detector = Detector::default();
     let mut opened = Vec::new();
     let last_day = outages.iter().map(|o| o.0).max().unwrap_or_default();
@@ -569,7 +575,7 @@ fn days_with_alerts(policy: &DetectionPolicy, outages: &[(i64, i64, i64)]) -> Ve
                 ProbeResult::Good(None)
             };
             let seen = Observation {
-                endpoint: format!("e{i}"),
+                endpoint: format!("e{i}").into(),
                 start,
                 end: start + Duration::from_secs(1),
                 next_tick: start + Duration::from_mins(1),
@@ -618,9 +624,9 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
     let policy = Policy::new(
         &DetectionPolicy::default(),
         Duration::from_mins(1),
-        "d".to_owned(),
+        "d".into(),
     );
-    let policies = BTreeMap::from([("e".to_owned(), policy)]);
+    let policies = BTreeMap::from([(EndpointName::from("e"), policy)]);
     let mut detector = Detector::default();
     let mut opened = Vec::new();
     let usual = (-2160..0).map(|minute| (minute * 60, false, 1));
@@ -637,7 +643,7 @@ fn opened(probes: &[(i64, bool, i64)]) -> Vec<i64> {
             ProbeResult::Good(None)
         };
         let seen = Observation {
-            endpoint: "e".to_owned(),
+            endpoint: "e".into(),
             start,
             end,
             next_tick,
@@ -737,9 +743,9 @@ fn a_refusal_that_passes_is_a_blip() {
     let policy = Policy::new(
         &DetectionPolicy::default(),
         Duration::from_mins(1),
-        "d".to_owned(),
+        "d".into(),
     );
-    let policies = BTreeMap::from([("e".to_owned(), policy)]);
+    let policies = BTreeMap::from([(EndpointName::from("e"), policy)]);
     let mut detector = Detector::default();
     let refused = ProbeResult::Account {
         rate_limited: false,
@@ -760,7 +766,7 @@ fn a_refusal_that_passes_is_a_blip() {
             start + Duration::from_mins(1),
         );
         let seen = Observation {
-            endpoint: "e".to_owned(),
+            endpoint: "e".into(),
             start,
             end,
             next_tick,

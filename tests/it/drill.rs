@@ -377,7 +377,7 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
     let config = core_config("");
     let core = MonitorState::new(config.clone(), 1.0);
     let mut notifications = NotificationScheduler::default();
-    let all = ["hook".to_owned(), "pager".to_owned()];
+    let all = ["hook".into(), "pager".into()];
     let incident = rehearse(&config, NOON);
     let messages = notifications.start_drill(Uuid::nil(), &all, incident.as_ref(), &config, NOON);
     let outgoing = notifications.tick(NOON, &config, &core.snapshot(NOON), &[]);
@@ -431,7 +431,7 @@ fn a_receiver_that_keeps_alerts_gets_the_end() {
 fn real_messages_go_before_a_drill() {
     let store = Store::in_memory().unwrap();
     let queued = |kind, at| Outgoing {
-        channel: "mail".to_owned(),
+        channel: "mail".into(),
         not_before: None,
         notice: notice(kind, None, Timestamp(at)),
         supersedes_opening: false,

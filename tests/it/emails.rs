@@ -58,7 +58,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         (
             "through the fallback",
             Notice {
-                instead_of: Some("slack".to_owned()),
+                instead_of: Some("slack".into()),
                 ..opened()
             },
         ),
@@ -100,7 +100,7 @@ fn occasions() -> Vec<(&'static str, Notice)> {
         ),
         (
             "ten endpoints, and over",
-            ended(&|i| i.endpoints = (0..10).map(|n| format!("openai-{n}")).collect()),
+            ended(&|i| i.endpoints = (0..10).map(|n| format!("openai-{n}").into()).collect()),
         ),
         (
             "the account's",
@@ -165,8 +165,8 @@ fn an_endpoint_with_a_new_baseline_has_not_recovered() {
     };
     let incident = over.incident.as_mut().unwrap();
     (incident.status, incident.cause) = (Status::Degraded, Cause::Slow);
-    incident.endpoints = ["a", "b"].map(str::to_owned).to_vec();
-    incident.new_normal = vec!["b".to_owned()];
+    incident.endpoints = ["a", "b"].map(Into::into).to_vec();
+    incident.new_normal = vec!["b".into()];
     let text = render::text(&over, setting())
         .split_whitespace()
         .collect::<Vec<_>>()
@@ -195,7 +195,7 @@ fn failed_probes_stand_in_one_line_each_though_request_ids_are_long() {
     assert_eq!(text.matches(&line).count(), 3, "{text}");
     // Two endpoints have to be told apart.
     let samples = &mut notice.incident.as_mut().unwrap().evidence.samples;
-    samples[0].endpoint = "openai-responses".to_owned();
+    samples[0].endpoint = "openai-responses".into();
     let text = render::text(&notice, setting());
     assert!(
         text.contains(&format!("openai-responses  {line}")),

@@ -270,6 +270,6 @@ fn budget_reset_is_sent_only_to_stateful_receivers() {
         .collect();
     assert_eq!(
         said,
-        [(NoticeKind::Budget, Some(vec!["pager".to_owned()]), true)]
+        [(NoticeKind::Budget, Some(vec!["pager".into()]), true)]
     );
 }

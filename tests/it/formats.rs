@@ -11,8 +11,8 @@ use llmwatch_core::message::render::{self, Setting};
 use llmwatch_core::message::test_notice::specimen;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    Acknowledgement, Attribution, Block, Condition, Document, Notice, NoticeKind, Only, Status,
-    Timestamp,
+    Acknowledgement, Attribution, Block, ChannelName, Condition, Document, Notice, NoticeKind,
+    Only, Status, Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ fn channels() -> Vec<Arc<Channel>> {
         .clone()
 }
 
-fn webhooks() -> Vec<(String, Webhook)> {
+fn webhooks() -> Vec<(ChannelName, Webhook)> {
     let webhook = |c: &Arc<Channel>| match &c.kind {
         ChannelKind::Webhook(webhook) => Some((c.name.clone(), webhook.clone())),
         ChannelKind::Email(_) => None,
@@ -229,12 +229,12 @@ fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
         *place = text.to_owned();
     }
     for strip in &mut notice.recent {
-        strip.endpoint = text.to_owned();
+        strip.endpoint = text.into();
     }
     for alternative in &mut notice.alternatives {
-        (alternative.endpoint, alternative.title) = (text.to_owned(), text.to_owned());
+        (alternative.endpoint, alternative.title) = (text.into(), text.into());
     }
-    notice.instead_of = Some(text.to_owned());
+    notice.instead_of = Some(text.into());
     notice.condition = notice.condition.map(|c| Condition {
         key: text.to_owned(),
         ..c
@@ -251,7 +251,6 @@ fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
         let places = [
             &mut incident.title,
             &mut incident.explanation,
-            &mut incident.provider,
             &mut incident.attribution_reason,
         ];
         for place in places {
@@ -263,7 +262,8 @@ fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
             note: text.to_owned(),
         };
         incident.acknowledged = Some(word);
-        incident.endpoints = vec![text.to_owned(); 3];
+        incident.provider = text.into();
+        incident.endpoints = vec![text.into(); 3];
         incident.official.incident = Some(text.to_owned());
         if let Some(facts) = &mut incident.facts {
             facts.vendor = text.to_owned();
@@ -275,7 +275,7 @@ fn hostile(notice_kind: NoticeKind, text: &str) -> Notice {
         incident.evidence.request_ids = vec![text.to_owned(); 3];
         for sample in &mut incident.evidence.samples {
             sample.answer = Some(text.to_owned());
-            (sample.endpoint, sample.error) = (text.to_owned(), Some(text.to_owned()));
+            (sample.endpoint, sample.error) = (text.into(), Some(text.into()));
             sample.request_id = Some(text.to_owned());
         }
     }
@@ -387,7 +387,7 @@ fn payloads_are_what_the_receivers_own_schemas_ask_for() {
     ];
     let long = "words \"and\" <more> & ".repeat(2000);
     for (name, webhook) in webhooks() {
-        let Some((_, schema, pick)) = checks.iter().find(|(kind, ..)| *kind == name) else {
+        let Some((_, schema, pick)) = checks.iter().find(|(kind, ..)| name == *kind) else {
             continue;
         };
         for notice_kind in NoticeKind::ALL {

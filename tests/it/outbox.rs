@@ -194,7 +194,7 @@ impl Scene {
             data: serde_json::to_string(incident).unwrap(),
         };
         let outgoing = vec![Outgoing {
-            channel: channel.to_owned(),
+            channel: channel.into(),
             not_before: None,
             notice: notice.clone(),
             supersedes_opening: false,
@@ -307,7 +307,7 @@ async fn a_success_releases_all_that_waits_on_the_channel() {
 
 fn queued(channel: &str, notice: Notice) -> Commit {
     let outgoing = vec![Outgoing {
-        channel: channel.to_owned(),
+        channel: channel.into(),
         not_before: None,
         notice,
         supersedes_opening: false,
@@ -556,7 +556,7 @@ async fn recipient_with_the_opening_gets_the_end() {
             data: serde_json::to_string(&incident).unwrap(),
         };
         let outgoing = vec![Outgoing {
-            channel: "a".to_owned(),
+            channel: "a".into(),
             not_before: None,
             notice,
             supersedes_opening: false,

@@ -6,8 +6,8 @@ use llmwatch_core::message::headline::headline;
 use llmwatch_core::message::render;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    AlertState, Attribution, Fault, Incident, IncidentState, Notice, NoticeKind, Provider, Status,
-    Timestamp,
+    AlertState, Attribution, EndpointName, Fault, Incident, IncidentState, Notice, NoticeKind,
+    Provider, Status, Timestamp,
 };
 use llmwatch_core::monitor::MonitorState;
 
@@ -35,7 +35,7 @@ fn two_accounts(text: &str) -> Watch {
     watch
 }
 
-fn sorted(mut names: Vec<String>) -> Vec<String> {
+fn sorted(mut names: Vec<EndpointName>) -> Vec<EndpointName> {
     names.sort();
     names
 }
@@ -233,7 +233,12 @@ fn another_kind_of_trouble_is_another_incident() {
         .into_iter()
         .map(|i| (i.cause, sorted(i.endpoints)))
         .collect();
-    let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let owned = |names: &[&str]| {
+        names
+            .iter()
+            .map(|n| EndpointName::from(*n))
+            .collect::<Vec<_>>()
+    };
     let fault = llmwatch_core::model::Cause::Fault;
     assert_eq!(
         open,
@@ -551,7 +556,7 @@ fn reattribution_reverts_when_only_one_account_is_rejected() {
     );
     assert_eq!(
         (incident.endpoints.as_slice(), incident.cause.as_str()),
-        (["opus".to_owned()].as_slice(), "account.auth")
+        (["opus".into()].as_slice(), "account.auth")
     );
     let wording = incident.attribution_reason.as_str();
     assert!(
@@ -785,7 +790,7 @@ fn a_refused_key_of_what_is_slow_is_a_trouble_of_its_own() {
         );
         assert_eq!(
             (refused.attribution, refused.endpoints.as_slice()),
-            (Attribution::Account, ["opus".to_owned()].as_slice())
+            (Attribution::Account, ["opus".into()].as_slice())
         );
         watch.slower = 1.0;
         watch.well(30);
@@ -821,7 +826,7 @@ fn inhibited_incident_stands_alone_after_reattribution() {
     let [_, suspected] = watch.open().try_into().unwrap();
     assert_eq!(
         (suspected.attribution, suspected.explains.as_slice()),
-        (Attribution::Provider, ["shop".to_owned()].as_slice())
+        (Attribution::Provider, ["shop".into()].as_slice())
     );
 
     watch.minutes(12, None, |name| fault(name, &["sonnet", "opus"], true));
@@ -830,7 +835,12 @@ fn inhibited_incident_stands_alone_after_reattribution() {
         .iter()
         .map(|i| (i.attribution, i.endpoints.clone()))
         .collect();
-    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|n| EndpointName::from(*n))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         open,
         [
@@ -942,10 +952,7 @@ fn new_baseline_is_not_reported_as_recovery() {
         .unwrap();
     assert_eq!(
         (incident.state, incident.new_normal.as_slice()),
-        (
-            IncidentState::Resolved,
-            ["openai-chat".to_owned()].as_slice()
-        )
+        (IncidentState::Resolved, ["openai-chat".into()].as_slice())
     );
     insta::assert_snapshot!(incident.title, @"OpenAI: openai-chat still slow; this is the new baseline");
     let line = watch

@@ -111,7 +111,7 @@ async fn one_refused_of_three_costs_the_others_nothing() {
 
     // The outbox lists who does not have it.
     let store = llmwatch::store::Store::in_memory().unwrap();
-    let (channel, notice) = ("mail".to_owned(), opened());
+    let (channel, notice) = ("mail".into(), opened());
     let outgoing = vec![llmwatch_core::model::Outgoing {
         channel,
         not_before: None,

@@ -13,8 +13,8 @@ use fastrand::Rng;
 use llmwatch::config::{self, Environment, Settings};
 use llmwatch_core::incident::vendor_status::FeedSnapshot;
 use llmwatch_core::model::{
-    Attribution, ConnectivityCheckResult, Fault, Incident, IncidentState, Outcome, Provider,
-    Sample, Status, Timestamp, Trigger, VendorIncident, VendorPage,
+    Attribution, ConnectivityCheckResult, EndpointName, Fault, Incident, IncidentState, Outcome,
+    Provider, ProviderName, Sample, Status, Timestamp, Trigger, VendorIncident, VendorPage,
 };
 use llmwatch_core::monitor::MonitorState;
 use llmwatch_core::report::backtest::Samples;
@@ -678,7 +678,7 @@ fn packets_lost_on_the_way_to_all_vendors_are_nobodys_outage() {
             let next = own.unwrap_or(next_tick(name, interval, at));
             flights.extend([probe(name, next, trigger)]);
         }
-        let theirs = |o: &&(String, Attribution, Timestamp)| o.1 == Attribution::Provider;
+        let theirs = |o: &&(ProviderName, Attribution, Timestamp)| o.1 == Attribution::Provider;
         let theirs: Vec<_> = opened.iter().filter(theirs).collect();
         assert!(theirs.is_empty(), "{share}: {theirs:?}");
         let alerts: Vec<_> = replay.replay(None).said;
@@ -689,8 +689,8 @@ fn packets_lost_on_the_way_to_all_vendors_are_nobodys_outage() {
     }
 }
 
-fn names(list: &[&str]) -> Vec<String> {
-    list.iter().map(|name| (*name).to_owned()).collect()
+fn names(list: &[&str]) -> Vec<EndpointName> {
+    list.iter().map(|name| EndpointName::from(*name)).collect()
 }
 
 /// How far we are ahead of the vendor's page is the page's lag on record less our own delay.

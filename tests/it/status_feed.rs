@@ -260,8 +260,8 @@ fn status_page_of_one_server_does_not_cover_another() {
     assert_eq!(
         official,
         [
-            ("api.fireworks.test".to_owned(), None),
-            ("api.groq.test".to_owned(), theirs)
+            ("api.fireworks.test".into(), None),
+            ("api.groq.test".into(), theirs)
         ]
     );
 }

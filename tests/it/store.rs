@@ -41,8 +41,8 @@ pub(crate) fn incident(id: Uuid) -> Incident {
         ended_at: None,
         facts: None,
         title: "OpenAI: failing".to_owned(),
-        provider: "openai".to_owned(),
-        endpoints: vec!["openai-chat".to_owned()],
+        provider: "openai".into(),
+        endpoints: vec!["openai-chat".into()],
         started_at: Timestamp(1_000),
         opened_at: Timestamp(2_000),
         resolved_at: None,
@@ -68,7 +68,7 @@ pub(crate) fn incident(id: Uuid) -> Incident {
 fn queue(store: &Store, channel: &str, kind: NoticeKind, about: Uuid, at: i64) {
     let notice = notice(kind, Some(incident(about)), Timestamp(at));
     let outgoing = vec![Outgoing {
-        channel: channel.to_owned(),
+        channel: channel.into(),
         not_before: None,
         notice,
         supersedes_opening: false,
@@ -106,7 +106,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     let store = Store::in_memory().unwrap();
     let about = Uuid::now_v7();
     let twice = Outgoing {
-        channel: "mail".to_owned(),
+        channel: "mail".into(),
         not_before: None,
         notice: notice(NoticeKind::Opened, Some(incident(about)), Timestamp(0)),
         supersedes_opening: false,
@@ -226,7 +226,7 @@ fn unreachable_channel_gets_one_message_when_online() {
             ..notice(kind, None, Timestamp(at))
         };
         let outgoing = vec![Outgoing {
-            channel: channel.to_owned(),
+            channel: channel.into(),
             not_before: None,
             notice,
             supersedes_opening,
@@ -323,7 +323,7 @@ fn message_held_by_quiet_hours_does_not_block_others() {
                 ..notice(kind, None, Timestamp(at))
             };
             Outgoing {
-                channel: "pager".to_owned(),
+                channel: "pager".into(),
                 not_before: not_before.map(Timestamp),
                 notice,
                 supersedes_opening: false,
@@ -536,7 +536,7 @@ fn unwritable_notification_is_sent_once_and_recorded_later() {
     let (stored, fresh) = (Uuid::now_v7(), Uuid::now_v7());
     queue(&store, "mail", NoticeKind::Opened, stored, 100);
     let outgoing = |kind, about, at| Outgoing {
-        channel: "mail".to_owned(),
+        channel: "mail".into(),
         not_before: None,
         notice: notice(kind, Some(incident(about)), Timestamp(at)),
         supersedes_opening: false,
@@ -738,7 +738,7 @@ fn incidents_of_release_0_1_get_the_time_of_their_recovery() {
     let over = |id: u128, number: u64, endpoint: &str| Incident {
         number,
         state: IncidentState::Resolved,
-        endpoints: vec![endpoint.to_owned()],
+        endpoints: vec![endpoint.into()],
         started_at: Timestamp(120_000),
         resolved_at: Some(Timestamp(600_500)),
         ..incident(Uuid::from_u128(id))

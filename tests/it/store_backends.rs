@@ -13,7 +13,9 @@ use llmwatch_core::config::Agree;
 use llmwatch_core::incident::Change;
 use llmwatch_core::locations::{LocationEvidence, LocationReport, LocationVerdict, decide};
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{ChannelStats, Incident, NoticeKind, Outgoing, Sample, Timestamp};
+use llmwatch_core::model::{
+    ChannelName, ChannelStats, Incident, NoticeKind, Outgoing, Sample, Timestamp,
+};
 use llmwatch_core::monitor::MonitorState;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
@@ -97,7 +99,7 @@ impl Both {
     }
 
     /// Id, channel, type, state and attempts of every row of each store.
-    async fn rows(&self) -> [Vec<(Uuid, String, String, String, u32)>; 2] {
+    async fn rows(&self) -> [Vec<(Uuid, ChannelName, String, String, u32)>; 2] {
         let of = |rows: Vec<llmwatch::store::OutboxRow>| {
             let mut rows: Vec<_> = rows
                 .into_iter()
@@ -119,7 +121,7 @@ impl Both {
     async fn check(&self) {
         let [sqlite, postgres] = self.rows().await;
         assert_eq!(sqlite, postgres);
-        let counts = |stats: Vec<ChannelStats>| -> BTreeMap<String, [u64; 4]> {
+        let counts = |stats: Vec<ChannelStats>| -> BTreeMap<ChannelName, [u64; 4]> {
             let of = |s: ChannelStats| (s.channel, [s.pending, s.sent, s.failed, s.expired]);
             stats.into_iter().map(of).collect()
         };
@@ -149,7 +151,7 @@ fn outgoing(channel: &str, kind: NoticeKind, about: Option<u64>) -> Outgoing {
         }
     });
     Outgoing {
-        channel: channel.to_owned(),
+        channel: channel.into(),
         not_before: None,
         notice: notice(kind, incident, NOW),
         supersedes_opening: false,

@@ -15,8 +15,8 @@ use crate::incident::Change;
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Attribution, Cause, Endpoint, EndpointView, Incident, IncidentLocation, IncidentState,
-    LocationView, Scope, Snapshot, Status, Timestamp,
+    Attribution, Cause, Endpoint, EndpointName, EndpointView, Incident, IncidentLocation,
+    IncidentState, LocationView, ProviderName, Scope, Snapshot, Status, Timestamp,
 };
 
 /// A location that is still undecided about an endpoint holds up the first message of another location for so long at
@@ -27,7 +27,7 @@ const PENDING_LIMIT_MS: i64 = 120_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LocationVerdict {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// The location.
     pub location: String,
     /// How the endpoint is from there.
@@ -277,7 +277,7 @@ fn absorb(
 /// Incidents of several locations with the same key are one.
 #[derive(Debug, PartialEq, Eq)]
 struct Key {
-    provider: String,
+    provider: ProviderName,
     attribution: Attribution,
     cause: Option<Cause>,
     location: Option<String>,
@@ -288,7 +288,7 @@ impl Key {
         let own = incident.attribution == Attribution::Local;
         Self {
             provider: if own {
-                String::new()
+                ProviderName::default()
             } else {
                 incident.provider.clone()
             },

@@ -170,7 +170,7 @@ async fn probe_all(
             let sample = samples.into_iter().next()?;
             Some(ProbedCandidate {
                 candidate,
-                name: endpoint.name.clone(),
+                name: endpoint.name.to_string(),
                 sample,
             })
         })

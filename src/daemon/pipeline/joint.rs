@@ -20,7 +20,7 @@ use llmwatch_core::incident::Change;
 use llmwatch_core::locations;
 use llmwatch_core::message::incident::narrate;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Incident, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{EndpointName, Incident, Snapshot, Status, Timestamp};
 use llmwatch_core::monitor::{Effect, Effects, Fact, Record};
 
 /// Incidents of this daemon that are over are kept for so long, so that the others learn of their end.
@@ -52,7 +52,7 @@ pub struct Joint {
     /// The incidents of all as they were logged.
     logged: BTreeMap<Uuid, Incident>,
     /// Each endpoint's status as it was logged.
-    statuses: BTreeMap<String, Status>,
+    statuses: BTreeMap<EndpointName, Status>,
     /// Own incidents that were resolved lately.
     resolved: Vec<Incident>,
     /// The own incidents that were notified by this daemon's own verdict, with the id under which that was.

@@ -28,7 +28,7 @@ fn record_sent(store: &Store, channel: &str, kind: NoticeKind, open: bool) {
         data: serde_json::to_string(&incident).unwrap(),
     };
     let outgoing = vec![Outgoing {
-        channel: channel.to_owned(),
+        channel: channel.into(),
         not_before: None,
         notice,
         supersedes_opening: false,

@@ -50,7 +50,7 @@ async fn a_name_that_fails_while_unrelated_ones_resolve_is_broken() {
     let endpoints = endpoints(&["https://llm.invalid/v1"]);
     let own = &endpoints[0];
     let mut checks = ConnectivityChecks::new(&[], &endpoints);
-    checks.hosts.push(("localhost".to_owned(), "x".to_owned()));
+    checks.hosts.push(("localhost".to_owned(), "x".into()));
     assert!(checks.zone_is_broken(own).await);
     let reach = checks.ask_about(own, Fault::LocalDns).await;
     assert!(reach.is_some_and(|reach| reach.by_name));

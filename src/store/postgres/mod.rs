@@ -28,7 +28,7 @@ pub use self::outbox::RENEW;
 use crate::config::PostgresUrl;
 use crate::store::LINK_KEY_BYTES;
 use llmwatch_core::locations::{Decided, LocationReport, LocationVerdict, SharedIncident};
-use llmwatch_core::model::{Incident, Outgoing, Sample, Timestamp};
+use llmwatch_core::model::{EndpointName, Incident, Outgoing, Sample, Timestamp};
 
 /// The server's clock in milliseconds.
 const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000)::INT8";
@@ -615,7 +615,7 @@ impl Decision<'_> {
         let of = |i: &Incident| i.endpoints.clone();
         let reported = self.reports.iter().flat_map(|r| &r.incidents).flat_map(of);
         let shared = self.open.iter().flat_map(|s| of(&s.incident));
-        let endpoints: BTreeSet<String> = reported.chain(shared).collect();
+        let endpoints: BTreeSet<EndpointName> = reported.chain(shared).collect();
         let is_known = |i: &&Incident| self.open.iter().any(|s| s.members.contains_key(&i.id));
         let mut held = self.reports.iter().flat_map(|r| &r.incidents);
         if held.any(|i| i.resolved_at.is_none() && !is_known(&i)) {
@@ -630,7 +630,7 @@ impl Decision<'_> {
             self.closed = read_json(&closed)?;
         }
         if !endpoints.is_empty() {
-            let endpoints: Vec<_> = endpoints.into_iter().collect();
+            let endpoints: Vec<_> = endpoints.iter().map(EndpointName::as_str).collect();
             let verdicts = self
                 .tx
                 .query_typed(
@@ -745,7 +745,7 @@ async fn write(client: &mut Client, push: &Push<'_>) -> Result<u64, tokio_postgr
     };
     let inserted = insert_samples(&tx, &rows).await?;
     if !push.verdicts.is_empty() {
-        let column = |of: fn(&LocationVerdict) -> &String| -> Vec<&String> {
+        let column = |of: fn(&LocationVerdict) -> &str| -> Vec<&str> {
             push.verdicts.iter().map(|(v, _)| of(v)).collect()
         };
         let (endpoints, locations) = (column(|v| &v.endpoint), column(|v| &v.location));
@@ -819,7 +819,7 @@ async fn insert_samples(
         .collect();
     let zone = rows.zone.unwrap_or(Tz::UTC);
     let ids: Vec<_> = samples.iter().map(|s| s.id).collect();
-    let endpoints: Vec<_> = samples.iter().map(|s| &s.endpoint).collect();
+    let endpoints: Vec<_> = samples.iter().map(|s| s.endpoint.as_str()).collect();
     let locations: Vec<_> = samples.iter().map(|s| &s.location).collect();
     let triggers: Vec<_> = samples.iter().map(|s| s.trigger.as_str()).collect();
     let scheduled: Vec<_> = samples.iter().map(|s| s.scheduled_at.0).collect();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{NOW, Param, Session, SharedError, SharedStore, begin, json};
 use crate::store::{DeliveryOutcome, OutboxRow, Pending, derived_id};
-use llmwatch_core::model::{ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
+use llmwatch_core::model::{ChannelName, ChannelStats, Notice, NoticeKind, Outgoing, Timestamp};
 
 /// A claim of a daemon that is gone is taken over after this.
 const LEASE: Duration = Duration::from_secs(20);
@@ -39,7 +39,7 @@ pub(super) async fn insert(
              ON CONFLICT (id) DO NOTHING",
             &[
                 (&notice.id, Type::UUID),
-                (&one.channel, Type::TEXT),
+                (&one.channel.as_str(), Type::TEXT),
                 (&incident, Type::UUID),
                 (&kind, Type::TEXT),
                 (&data, Type::TEXT),
@@ -350,14 +350,15 @@ impl Session {
                 &[(&offset_ms, Type::INT8)],
             )
             .await?;
-        let mut all = BTreeMap::<String, ChannelStats>::new();
+        let mut all = BTreeMap::<ChannelName, ChannelStats>::new();
         for row in &counts {
-            let (channel, state): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let channel = ChannelName::from(row.try_get::<_, &str>(0)?);
+            let state: &str = row.try_get(1)?;
             let count: i64 = row.try_get(2)?;
             let of_channel = all.entry(channel.clone()).or_default();
             of_channel.channel = channel;
             let times = (moment(row, 3)?, moment(row, 4)?, moment(row, 5)?);
-            of_channel.count(&state, count.unsigned_abs(), times);
+            of_channel.count(state, count.unsigned_abs(), times);
         }
         let errors = client
             .query_typed(
@@ -403,7 +404,7 @@ fn read_row(row: &Row) -> Result<OutboxRow, tokio_postgres::Error> {
     let ended: Option<i64> = row.try_get(8)?;
     Ok(OutboxRow {
         id: row.try_get(0)?,
-        channel: row.try_get(1)?,
+        channel: row.try_get::<_, String>(1)?.into(),
         kind: row.try_get(2)?,
         title: title.to_owned(),
         decided_at: Timestamp(row.try_get(5)?),
@@ -461,7 +462,7 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
                  WHERE state = 'pending' AND channel = $1 AND incident = $2 AND seq > $3"
             ),
             &[
-                (&pending.channel, Type::TEXT),
+                (&pending.channel.as_str(), Type::TEXT),
                 (&incident, Type::UUID),
                 (&pending.seq, Type::INT8),
             ],
@@ -470,7 +471,7 @@ async fn record(client: &mut Client, made: &Made<'_>) -> Result<(), tokio_postgr
     }
     if let Some(fallback) = made
         .fallback
-        .filter(|fallback| *fallback != pending.channel)
+        .filter(|fallback| pending.channel != *fallback)
     {
         let is_given_up = matches!(state, "failed" | "expired");
         // A channel that was notified of the beginning is notified of the end.
@@ -536,7 +537,7 @@ async fn hand_on(
     }
     let now = tx.query_typed_one(&format!("SELECT {NOW}"), &[]).await?;
     let handed = Outgoing {
-        channel: fallback.to_owned(),
+        channel: fallback.into(),
         notice: Notice {
             id: derived_id(notice.id, fallback),
             thread: notice.thread.map(|id| derived_id(id, fallback)),
@@ -557,7 +558,7 @@ fn read_pending(row: &Row, channel: &str) -> Result<Option<Pending>, tokio_postg
     };
     Ok(Some(Pending {
         seq: row.try_get(0)?,
-        channel: channel.to_owned(),
+        channel: channel.into(),
         notice,
         progress: row.try_get(2)?,
         queued_at: Timestamp(row.try_get(3)?),

@@ -17,14 +17,14 @@ use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::traffic::RouteDrill;
 use llmwatch_core::alerting::DrillConfirmation;
-use llmwatch_core::model::{DrillMessage, Timestamp};
+use llmwatch_core::model::{ChannelName, DrillMessage, Timestamp};
 
 /// A drill of channels.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct NewDrill {
     /// The channels; those of `[drill]` if there are none, else all.
-    channels: Vec<String>,
+    channels: Vec<ChannelName>,
 }
 
 /// A drill of a route.

@@ -19,7 +19,7 @@ use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::model::EndpointView;
-use llmwatch_core::model::{Attribution, Fault, Outcome, Sample, Timestamp};
+use llmwatch_core::model::{Attribution, EndpointName, Fault, Outcome, Sample, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch, floor};
 
 /// The most points of a series.
@@ -137,7 +137,7 @@ pub(super) async fn one(
         };
         store
             .rollups(query)
-            .map(|mut found| found.remove(&wanted).unwrap_or_default())
+            .map(|mut found| found.remove(wanted.as_str()).unwrap_or_default())
     });
     let days = days.await?;
     let over = |n: u32| {
@@ -268,7 +268,7 @@ pub(super) struct SeriesQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Series {
     /// The endpoint's name.
-    endpoint: String,
+    endpoint: EndpointName,
     /// The beginning of the first step.
     since: Timestamp,
     /// The end.
@@ -432,7 +432,7 @@ pub(super) async fn series(
         summary.merge(rollup);
     }
     Ok(Json(Series {
-        endpoint: name,
+        endpoint: name.into(),
         since: summary.at,
         until,
         step_s: step.as_secs(),

@@ -21,7 +21,7 @@ use crate::web::place::LocationQuery;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::traffic::{RouteAnswer, no_group};
-use llmwatch_core::model::{Attribution, Snapshot, Status, Timestamp};
+use llmwatch_core::model::{Attribution, EndpointName, Snapshot, Status, Timestamp};
 use llmwatch_core::report::routing::{Rank, Ranking, rank};
 
 /// The longest wait for a change.
@@ -233,7 +233,7 @@ pub(super) struct Health {
     /// Since when.
     since: Option<Timestamp>,
     /// The endpoint to use now; `null` if none is healthy.
-    r#use: Option<String>,
+    r#use: Option<EndpointName>,
 }
 
 /// The state of a group for a front end: is it us or them, and what works instead.
@@ -254,7 +254,7 @@ pub(super) async fn health(
         .iter()
         .map(|r| r.endpoint.as_str())
         .collect();
-    let concerns = |name: &String| members.contains(&name.as_str());
+    let concerns = |name: &EndpointName| members.contains(&name.as_str());
     let incident = snapshot
         .incidents
         .iter()

@@ -13,7 +13,7 @@ use crate::config::duration;
 use crate::web::View;
 use crate::web::middleware::MayWrite;
 use crate::web::problem::Problem;
-use llmwatch_core::model::{Provider, Silence, Timestamp};
+use llmwatch_core::model::{EndpointName, Provider, Silence, Timestamp};
 
 /// The longest name and note that is kept, in bytes.
 const LONGEST: usize = 1000;
@@ -28,7 +28,7 @@ pub(super) struct NewSilence {
     #[schema(pattern = "^([1-9][0-9]{0,3}[mhd]){1,3}$")]
     r#for: Option<String>,
     /// Only these endpoints.
-    endpoints: Vec<String>,
+    endpoints: Vec<EndpointName>,
     /// Only these providers.
     providers: Vec<Provider>,
     /// Only these groups.

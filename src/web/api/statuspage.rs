@@ -18,8 +18,8 @@ use crate::web::summary;
 use llmwatch_core::message::headline::pending;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    AlertState, Attribution, EndpointView, Incident, IncidentState, MaintenanceView, Snapshot,
-    Status, Timestamp,
+    AlertState, Attribution, EndpointName, EndpointView, Incident, IncidentState, MaintenanceView,
+    Snapshot, Status, Timestamp,
 };
 use llmwatch_core::text;
 
@@ -276,7 +276,7 @@ impl Site {
     fn component(&self, position: usize, e: &EndpointView) -> Component {
         Component {
             id: short_id(&["component", &e.name]),
-            name: e.name.clone(),
+            name: e.name.to_string(),
             status: component_status(shown(e)),
             created_at: self.started_at,
             updated_at: e.last_probe_at.unwrap_or(self.started_at),
@@ -385,7 +385,7 @@ impl Site {
         }
     }
 
-    fn components_of(&self, names: &[String]) -> Vec<Component> {
+    fn components_of(&self, names: &[EndpointName]) -> Vec<Component> {
         let all = self.snapshot.endpoints.iter().enumerate();
         all.filter(|(_, e)| names.contains(&e.name))
             .map(|(at, e)| self.component(at, e))

@@ -248,7 +248,7 @@ pub(super) async fn page(
     let incident = snapshot
         .incidents
         .iter()
-        .find(|i| i.endpoints.contains(&name));
+        .find(|i| i.endpoints.iter().any(|e| *e == name));
     let reason = reason(&seen, incident, &frame);
     let incident = incident.map(|i| i.number);
     let read = view.store.run_blocking(move |store| {

@@ -234,7 +234,7 @@ fn member(
     locale: &Locale,
 ) -> GroupMember {
     GroupMember {
-        name: endpoint.name.clone(),
+        name: endpoint.name.to_string(),
         is_chosen,
         class: match endpoint.status {
             Status::Operational => "ok",
@@ -261,7 +261,7 @@ fn saved(failover: &Failover, locale: &Locale) -> Saved {
         (
             locale.say("First choice alone"),
             percent(alone.and_then(|a| a.availability)),
-            first.clone(),
+            first.to_string(),
         ),
         (
             locale.say("With the group"),
@@ -304,7 +304,7 @@ fn saved(failover: &Failover, locale: &Locale) -> Saved {
 
 fn pair_line(pair: &Pair, locale: &Locale) -> PairLine {
     PairLine {
-        with: pair.with.clone(),
+        with: pair.with.to_string(),
         availability: pair
             .availability
             .map_or(NONE.to_owned(), |a| locale.percent(a)),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::store::{RollupQuery, Store, StoreError};
-use llmwatch_core::model::{Incident, Timestamp};
+use llmwatch_core::model::{EndpointName, Incident, Timestamp};
 use llmwatch_core::report::rollup::{Resolution, Rollup, Sketch};
 
 /// The days that the bars show.
@@ -35,9 +35,9 @@ pub(crate) struct History {
     /// When all days were read, not only the last two.
     full_at: Timestamp,
     /// Per endpoint, its days in order.
-    pub(crate) days: BTreeMap<String, Vec<Day>>,
+    pub(crate) days: BTreeMap<EndpointName, Vec<Day>>,
     /// Per endpoint, its last 24 hours.
-    pub(crate) paces: BTreeMap<String, Pace>,
+    pub(crate) paces: BTreeMap<EndpointName, Pace>,
 }
 
 /// The probes of one day.
@@ -215,7 +215,7 @@ fn read(store: &Store, now: Timestamp, known: &History) -> Result<History, Store
         };
         let recent = store.rollups(query(Resolution::Day, since, false))?;
         let recent = recent.into_values().flatten().map(|r| Day::of(&r));
-        let earlier = known.days.get(&name).filter(|_| !is_full);
+        let earlier = known.days.get(name.as_str()).filter(|_| !is_full);
         let earlier = earlier.into_iter().flatten().copied();
         let first = first_day.0.div_euclid(DAY_MS);
         let kept = earlier.filter(|d| (first..today - 1).contains(&d.number));

@@ -17,7 +17,9 @@ use crate::web::format::{self, counts, duration, listed, severity, title_of, who
 use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{Attribution, Fault, Incident, Outcome, Sample, Snapshot, Timestamp};
+use llmwatch_core::model::{
+    Attribution, EndpointName, Fault, Incident, Outcome, Sample, Snapshot, Timestamp,
+};
 use llmwatch_core::text;
 
 /// Incidents on one page of the list.
@@ -109,7 +111,7 @@ struct IncidentPage {
     facts: Vec<(&'static str, String)>,
     timeline: Vec<TimelineDay>,
     why: &'static str,
-    endpoints: Vec<(String, bool)>,
+    endpoints: Vec<(EndpointName, bool)>,
     faults: Vec<(String, u32, &'static str)>,
     first: Vec<Bad>,
     samples: Vec<Bad>,
@@ -138,7 +140,7 @@ struct Moment {
 /// A failed or slow probe.
 struct Bad {
     at: Timestamp,
-    endpoint: String,
+    endpoint: EndpointName,
     what: String,
     status: Option<u16>,
     request_id: Option<String>,
@@ -255,7 +257,7 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
         request_id: s.request_id.clone(),
         error: s.error.clone(),
     });
-    let known = |name: &String| snapshot.endpoints.iter().any(|e| e.name == *name);
+    let known = |name: &EndpointName| snapshot.endpoints.iter().any(|e| e.name == *name);
     let alternatives = if open {
         snapshot.alternatives(&incident.endpoints)
     } else {
@@ -271,7 +273,7 @@ fn render(frame: Frame, shown: Shown<'_>, snapshot: &Snapshot) -> IncidentPage {
             let share = locale.percent(share);
             detail += &text!(locale, ", {share} available in 24 hours", share);
         }
-        (a.endpoint, detail)
+        (a.endpoint.to_string(), detail)
     });
     IncidentPage {
         class: if open { class(incident.status) } else { "ok" },

@@ -21,7 +21,7 @@ use crate::web::reader::Reader;
 use crate::web::summary;
 use llmwatch_core::message::values::Locale;
 use llmwatch_core::model::{
-    AlertState, Attribution, EndpointView, Incident, Snapshot, Status, Timestamp,
+    AlertState, Attribution, EndpointName, EndpointView, Incident, Snapshot, Status, Timestamp,
 };
 use llmwatch_core::report::routing::rank;
 use llmwatch_core::text;
@@ -106,7 +106,7 @@ struct ProblemLine {
     cause: String,
     detail: String,
     since: Option<Timestamp>,
-    instead: Option<String>,
+    instead: Option<EndpointName>,
     acknowledged: Option<String>,
 }
 
@@ -394,7 +394,7 @@ fn matrix(snapshot: &Snapshot, locale: &Locale) -> Vec<MatrixRow> {
         return Vec::new();
     }
     let row = |endpoint: &EndpointView| MatrixRow {
-        name: endpoint.name.clone(),
+        name: endpoint.name.to_string(),
         cells: snapshot
             .locations
             .iter()
@@ -634,7 +634,7 @@ fn row(endpoint: &EndpointView, snapshot: &Snapshot, history: &History, frame: &
         .iter()
         .find(|i| i.endpoints.contains(&endpoint.name));
     Row {
-        name: endpoint.name.clone(),
+        name: endpoint.name.to_string(),
         class: row_class(endpoint),
         state: row_state(endpoint, locale),
         note: note(endpoint, incident, locale),

@@ -4,8 +4,7 @@ use super::Frame;
 use super::history::DAY_MS;
 use crate::web::format::listed;
 use llmwatch_core::model::AdviceKind;
-use llmwatch_core::model::Provider;
-use llmwatch_core::model::{Silence, Snapshot};
+use llmwatch_core::model::{ChannelName, EndpointName, Silence, Snapshot};
 use llmwatch_core::text;
 
 /// Undelivered notifications are shown for a week.
@@ -48,7 +47,7 @@ pub(super) fn of_all(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
 pub(super) struct AdviceGroup {
     kind: AdviceKind,
     pub(super) text: String,
-    pub(super) endpoints: Vec<String>,
+    pub(super) endpoints: Vec<EndpointName>,
 }
 
 /// The advice, grouped by its kind and text: what is true of a model is true of each endpoint that uses it.
@@ -182,7 +181,7 @@ fn drills(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
     channels.sort_unstable();
     channels.dedup();
     let locale = &frame.locale;
-    let line = |channel: &String| {
+    let line = |channel: &ChannelName| {
         let open = drills.last_of(channel).filter(|m| m.confirmed_at.is_none());
         let class = if open.is_some() { "slow" } else { "ok" };
         let mut line = match drills.last_confirmed.get(channel) {
@@ -207,15 +206,10 @@ fn drills(snapshot: &Snapshot, frame: &Frame) -> Vec<Notice> {
 }
 
 fn silence(silence: &Silence, frame: &Frame) -> Notice {
-    let names = silence.endpoints.iter().chain(&silence.groups).cloned();
-    let names: Vec<_> = names
-        .chain(
-            silence
-                .providers
-                .iter()
-                .map(|p: &Provider| p.title().to_owned()),
-        )
-        .collect();
+    let endpoints = silence.endpoints.iter().map(EndpointName::as_str);
+    let groups = silence.groups.iter().map(String::as_str);
+    let providers = silence.providers.iter().map(|p| p.title());
+    let names: Vec<_> = endpoints.chain(groups).chain(providers).collect();
     let locale = &frame.locale;
     let until = frame.moment(&silence.until);
     let mut text = if names.is_empty() {

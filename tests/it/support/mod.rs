@@ -39,7 +39,7 @@ pub(crate) fn skipped(what: &str, why: &str) {
 pub(crate) fn good(endpoint: &str, at: Timestamp) -> Sample {
     Sample {
         id: Uuid::now_v7(),
-        endpoint: endpoint.to_owned(),
+        endpoint: endpoint.into(),
         provider: Provider::OpenAi,
         api: Api::Chat,
         model: Some("gpt-6-luna".to_owned()),

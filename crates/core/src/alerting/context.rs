@@ -10,7 +10,9 @@ use super::suppression::Suppressions;
 use crate::config::{Channel, Config, Filters};
 use crate::model::Silence;
 use crate::model::Snapshot;
-use crate::model::{Attribution, Endpoint, Incident, Notice, NoticeKind, Status, Timestamp};
+use crate::model::{
+    Attribution, Endpoint, EndpointName, Incident, Notice, NoticeKind, Status, Timestamp,
+};
 
 /// The surroundings of one tick.
 pub(super) struct TickContext<'a> {
@@ -46,8 +48,10 @@ impl TickContext<'_> {
         incident: &Incident,
     ) -> Suppressions {
         let endpoints = &incident.endpoints;
-        let is_silenced = |name: &String| silences.iter().any(|s| s.covers(name, self.config));
-        let is_maintained = |name: &String| maintenance::covers(&self.windows, name, self.config);
+        let is_silenced =
+            |name: &EndpointName| silences.iter().any(|s| s.covers(name, self.config));
+        let is_maintained =
+            |name: &EndpointName| maintenance::covers(&self.windows, name, self.config);
         let is_urgent = incident.status == Status::Outage && !filters.quiet_hours_all;
         Suppressions {
             silence: !silences.is_empty() && endpoints.iter().all(is_silenced),
@@ -83,8 +87,10 @@ impl TickContext<'_> {
         // What the vendor's page says changes without the incident changing.
         let now = self.snapshot.incidents.iter().find(|i| i.id == incident.id);
         let official = now.unwrap_or(incident).official.clone();
-        let subject =
-            endpoint.map_or_else(|| incident.provider.clone(), |e| Endpoint::domain_title(e));
+        let subject = endpoint.map_or_else(
+            || incident.provider.to_string(),
+            |e| Endpoint::domain_title(e),
+        );
         Notice {
             subject,
             alternatives: self.snapshot.alternatives(&incident.endpoints),

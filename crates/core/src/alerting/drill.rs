@@ -15,8 +15,8 @@ use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::Announcement;
 use crate::model::{
-    Block, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeKind, Outgoing,
-    Snapshot, Timestamp,
+    Block, ChannelName, Condition, Document, DrillMessage, Drills, Incident, Notice, NoticeKind,
+    Outgoing, Snapshot, Timestamp,
 };
 
 /// How long a message of a drill is kept: as long as its link is valid, and a day.
@@ -80,7 +80,7 @@ impl NotificationScheduler {
     pub fn start_drill(
         &mut self,
         id: Uuid,
-        channels: &[String],
+        channels: &[ChannelName],
         incident: Option<&Incident>,
         config: &Config,
         now: Timestamp,
@@ -185,7 +185,7 @@ impl NotificationScheduler {
     }
 
     fn forget_drills(&mut self, config: &Config, now: Timestamp) {
-        let is_channel = |name: &String| config.channels.iter().any(|c| c.name == *name);
+        let is_channel = |name: &ChannelName| config.channels.iter().any(|c| c.name == *name);
         let drills = &mut self.drills;
         drills.last_confirmed.retain(|name, _| is_channel(name));
         let last: Vec<Uuid> = config

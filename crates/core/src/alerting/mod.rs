@@ -34,8 +34,9 @@ use crate::incident::{Change, close_as_removed};
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::{
-    Acknowledgement, Announcement, ChannelStats, Document, DrillMessage, Drills, Incident,
-    IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence, Snapshot, Timestamp,
+    Acknowledgement, Announcement, ChannelName, ChannelStats, Document, DrillMessage, Drills,
+    EndpointName, Incident, IncidentState, Note, NoticeKind, Outgoing, ShiftClock, Silence,
+    Snapshot, Timestamp,
 };
 
 /// What was sent, what is pending, and what people asked for.
@@ -44,15 +45,15 @@ use crate::model::{
 pub struct NotificationScheduler {
     cases: BTreeMap<Uuid, Case>,
     silences: Vec<Silence>,
-    paces: BTreeMap<String, RateLimiter>,
+    paces: BTreeMap<ChannelName, RateLimiter>,
     /// Advice that waits for more to join it, by channel.
-    counsels: BTreeMap<String, AdviceBatch>,
+    counsels: BTreeMap<ChannelName, AdviceBatch>,
     /// Channels that do not deliver, as far as the others were notified.
-    failing: BTreeMap<String, Timestamp>,
+    failing: BTreeMap<ChannelName, Timestamp>,
     /// Until when the dead letters of a channel have been reported.
-    dead: BTreeMap<String, Timestamp>,
+    dead: BTreeMap<ChannelName, Timestamp>,
     /// When a recipient's refusal was last reported, by channel.
-    refused: BTreeMap<String, Timestamp>,
+    refused: BTreeMap<ChannelName, Timestamp>,
     /// Counts the messages that are about no incident, so that each has its own id.
     announced: u64,
     /// The last period that was reported ends here.
@@ -76,7 +77,7 @@ pub struct NotificationScheduler {
 struct Case {
     incident: Incident,
     changed_at: Timestamp,
-    threads: BTreeMap<String, ChannelState>,
+    threads: BTreeMap<ChannelName, ChannelState>,
 }
 
 impl NotificationScheduler {
@@ -259,7 +260,7 @@ impl NotificationScheduler {
     pub fn reconcile(&mut self, snapshot: &Snapshot) -> Vec<Incident> {
         let at = snapshot.at;
         let is_open = |id: &Uuid| snapshot.incidents.iter().any(|i| i.id == *id);
-        let is_watched = |name: &String| snapshot.endpoints.iter().any(|e| e.name == *name);
+        let is_watched = |name: &EndpointName| snapshot.endpoints.iter().any(|e| e.name == *name);
         let mut closed = Vec::new();
         for (_, case) in self
             .cases
@@ -311,7 +312,7 @@ impl NotificationScheduler {
             self.dispatch(channel, &context, &mut outgoing);
         }
         self.send_drills(&context, &mut outgoing);
-        let is_channel = |name: &String| config.channels.iter().any(|c| c.name == *name);
+        let is_channel = |name: &ChannelName| config.channels.iter().any(|c| c.name == *name);
         self.counsels.retain(|name, _| is_channel(name));
         self.cases.retain(|_, case| {
             case.threads.retain(|name, _| is_channel(name));

@@ -10,8 +10,8 @@ use crate::message::monitor_notice::{self, MonitorNotice};
 use crate::message::severity::Severity;
 use crate::message::values::Locale;
 use crate::model::{
-    Attribution, Block, DigestData, DigestIncident, Document, Incident, NoticeKind, ShiftClock,
-    Status, Timestamp,
+    Attribution, Block, DigestData, DigestIncident, Document, EndpointName, Incident, NoticeKind,
+    ShiftClock, Status, Timestamp,
 };
 
 /// So many messages in a row are sent as they are…
@@ -39,7 +39,7 @@ struct DigestEntry {
     status: Status,
     attribution: Attribution,
     title: String,
-    endpoints: Vec<String>,
+    endpoints: Vec<EndpointName>,
     started_at: Timestamp,
     resolved_at: Option<Timestamp>,
     duration_s: f64,

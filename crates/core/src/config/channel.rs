@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Template;
-use crate::model::{Attribution, Provider, Secret, Status};
+use crate::model::{Attribution, ChannelName, EndpointName, Provider, Secret, Status};
 
 /// Where notifications go.
 #[derive(Debug, Clone)]
 pub struct Channel {
     /// Unique over emails and webhooks.
-    pub name: String,
+    pub name: ChannelName,
     /// How they get there.
     pub kind: ChannelKind,
     /// Which ones.
@@ -174,7 +174,7 @@ pub struct Filters {
     /// Whose faults are notified.
     pub attribution: Vec<Attribution>,
     /// Only these endpoints; empty for all.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// Only these providers; empty for all.
     pub providers: Vec<Provider>,
     /// Only these groups; empty for all.
@@ -188,7 +188,7 @@ pub struct Filters {
     /// How long delivery is tried.
     pub give_up_after: Duration,
     /// The channel to use after that.
-    pub fallback: Option<String>,
+    pub fallback: Option<ChannelName>,
     /// When only outages are notified, as local `(start, end)` minutes of the day.
     pub quiet_hours: Option<(u16, u16)>,
     /// Whether quiet hours hold back outages too.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::config::{Channel, ChannelKind, Config, Filters, WebhookKind};
-use crate::model::{Attribution, Endpoint, Incident, NoticeKind, Provider, Silence};
+use crate::model::{Attribution, Endpoint, EndpointName, Incident, NoticeKind, Provider, Silence};
 
 /// A choice of endpoints, as filters, silences and maintenance windows make it. An empty list is no restriction.
 #[derive(Debug, Clone, Copy)]
 pub struct EndpointScope<'a> {
     /// These endpoints.
-    pub endpoints: &'a [String],
+    pub endpoints: &'a [EndpointName],
     /// Endpoints of these providers.
     pub providers: &'a [Provider],
     /// Endpoints of these groups.

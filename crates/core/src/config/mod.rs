@@ -21,7 +21,7 @@ pub use self::distance::{Distance, address_of, is_local};
 pub use self::proxy::{Proxy, no_proxy_rules};
 pub use self::template::{Syntax, Template};
 pub use self::units::{duration, show};
-use crate::model::{Endpoint, Language, Provider, Timestamp};
+use crate::model::{ChannelName, Endpoint, EndpointName, Language, Provider, Timestamp};
 
 /// What the decisions need of the configuration, checked and with every default filled in.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ pub struct StatusFeed {
     /// The components that matter, by parts of their names or by id; empty for all.
     pub components: Vec<String>,
     /// The endpoints that it speaks of; empty for all of the provider.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// How often it is asked.
     pub interval: Duration,
 }
@@ -216,7 +216,7 @@ pub struct Maintenance {
     /// When.
     pub window: Window,
     /// Only these endpoints; empty for all.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// Only these providers; empty for all.
     pub providers: Vec<Provider>,
     /// Only these groups; empty for all.
@@ -248,11 +248,11 @@ pub struct Drill {
     /// When drills are started; `None` for only when asked.
     pub every: Option<Box<croner::Cron>>,
     /// The channels that are drilled; empty for all.
-    pub channels: Vec<String>,
+    pub channels: Vec<ChannelName>,
     /// How long a person has to confirm.
     pub confirm_within: Duration,
     /// The channels that are notified when nobody confirms.
-    pub escalate_to: Vec<String>,
+    pub escalate_to: Vec<ChannelName>,
 }
 
 impl Default for Drill {
@@ -283,5 +283,5 @@ pub struct ReportSettings {
     /// At which minute of the local day.
     pub at: u16,
     /// The channels that get it.
-    pub to: Vec<String>,
+    pub to: Vec<ChannelName>,
 }

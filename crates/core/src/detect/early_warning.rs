@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Patterns;
 use crate::message::values::Locale;
-use crate::model::{Advice, AdviceKind, Endpoint, Provider, Sample, Timestamp};
+use crate::model::{Advice, AdviceKind, Endpoint, EndpointName, Provider, Sample, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 /// Days before the end of a model or a certificate at which the advice is repeated.
@@ -29,12 +29,12 @@ const NEWS_MS: i64 = DAY_MS;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Advisor {
     standing: Vec<Advice>,
-    fingerprints: BTreeMap<String, BTreeSet<String>>,
-    retires_at: BTreeMap<String, Timestamp>,
+    fingerprints: BTreeMap<EndpointName, BTreeSet<String>>,
+    retires_at: BTreeMap<EndpointName, Timestamp>,
     /// What was advised, when and at which step: by endpoint and kind.
     #[serde(default)]
     #[serde(rename = "told")]
-    given: BTreeMap<String, BTreeMap<AdviceKind, (Timestamp, i64)>>,
+    given: BTreeMap<EndpointName, BTreeMap<AdviceKind, (Timestamp, i64)>>,
 }
 
 /// What a sample says about one kind.
@@ -158,7 +158,7 @@ impl Advisor {
                 }
                 (None, Finding::Worth(step, text)) => {
                     let advice = Advice {
-                        endpoint: name.to_owned(),
+                        endpoint: name.into(),
                         kind,
                         text,
                         since: now,

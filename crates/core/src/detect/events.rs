@@ -32,7 +32,7 @@ pub(super) struct Episode {
 impl Episode {
     pub(super) fn blip(self, endpoint: &str, cause: DetectedCause, cleared: Cleared) -> Blip {
         Blip {
-            endpoint: endpoint.to_owned(),
+            endpoint: endpoint.into(),
             cause,
             started_at: Timestamp(self.since),
             ended_at: Timestamp(self.until),
@@ -69,7 +69,7 @@ impl EventSink<'_> {
     ) {
         self.notes.push(DetectorEvent {
             at: self.end,
-            endpoint: self.endpoint.to_owned(),
+            endpoint: self.endpoint.into(),
             event,
             cause,
             k: figures.k,

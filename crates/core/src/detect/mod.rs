@@ -45,7 +45,9 @@ use self::events::{Episode, EventSink, NoteFigures};
 use self::recheck::RecheckState;
 use self::recovery::Alert;
 use self::slowness::{Slowness, worst};
-use crate::model::{DetectionPolicy, Sensitivity, ShiftClock, Timestamp, UsualHours};
+use crate::model::{
+    DetectionPolicy, EndpointName, ProviderName, Sensitivity, ShiftClock, Timestamp, UsualHours,
+};
 
 /// How long is learned before anything is called slow: 12 to 50 probes.
 const WARM_MS: i64 = 10_800_000;
@@ -87,12 +89,12 @@ pub struct Policy {
     siblings: bool,
     /// Consecutive failures that open and successes that resolve, instead of the evidence.
     thresholds: Option<(u32, u32)>,
-    domain: String,
+    domain: ProviderName,
 }
 
 impl Policy {
     /// The policy of an endpoint that is probed every `interval` and fails together with the others of `domain`.
-    pub fn new(policy: &DetectionPolicy, interval: Duration, domain: String) -> Self {
+    pub fn new(policy: &DetectionPolicy, interval: Duration, domain: ProviderName) -> Self {
         let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         let thresholds = match (policy.failure_threshold, policy.success_threshold) {
             (None, None) => None,
@@ -137,7 +139,7 @@ impl Policy {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// When the probe began.
     pub start: Timestamp,
     /// When it ended; nothing is decided before.
@@ -203,8 +205,8 @@ pub struct LatencyReading {
 #[serde(default)]
 pub struct Detector {
     /// Boxed: every observation takes one out and puts it back.
-    endpoints: BTreeMap<String, Box<EndpointState>>,
-    domains: BTreeMap<String, Domain>,
+    endpoints: BTreeMap<EndpointName, Box<EndpointState>>,
+    domains: BTreeMap<ProviderName, Domain>,
     offline: bool,
 }
 
@@ -258,7 +260,11 @@ enum AlertKind {
 
 impl Detector {
     /// Folds one observation in. Nothing happens when the endpoint is not in `policies`.
-    pub fn observe(&mut self, policies: &BTreeMap<String, Policy>, seen: &Observation) -> Verdict {
+    pub fn observe(
+        &mut self,
+        policies: &BTreeMap<EndpointName, Policy>,
+        seen: &Observation,
+    ) -> Verdict {
         let mut verdict = Verdict::default();
         let Some(policy) = policies.get(&seen.endpoint) else {
             return verdict;
@@ -375,7 +381,11 @@ impl Detector {
 
     /// The bad probes of an endpoint of `policies` that are not enough for an alert yet. Bad probes that lie further back than
     /// an alert takes are not counted as current.
-    pub fn pending(&self, policies: &BTreeMap<String, Policy>, endpoint: &str) -> Option<Pending> {
+    pub fn pending(
+        &self,
+        policies: &BTreeMap<EndpointName, Policy>,
+        endpoint: &str,
+    ) -> Option<Pending> {
         let (watched, policy) = self.endpoints.get(endpoint).zip(policies.get(endpoint))?;
         let mut pending = watched.pending(policy)?;
         let domain = self.domains.get(&policy.domain);
@@ -413,7 +423,7 @@ impl Detector {
     }
 
     /// What is typical for an endpoint of `policies`.
-    pub fn typical(&self, policies: &BTreeMap<String, Policy>, endpoint: &str) -> Typical {
+    pub fn typical(&self, policies: &BTreeMap<EndpointName, Policy>, endpoint: &str) -> Typical {
         let known = self.endpoints.get(endpoint).zip(policies.get(endpoint));
         known
             .map(|(w, policy)| w.typical(policy))
@@ -423,7 +433,7 @@ impl Detector {
     /// The meters, the alert and the looks of one observation that says something about the provider.
     fn judge(
         &mut self,
-        policies: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         seen: &Observation,
@@ -589,7 +599,7 @@ impl Detector {
     /// Whether the other endpoints of the domain make an alert of what would not yet be one alone.
     fn corroborated(
         &self,
-        policies: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,
         own: &EndpointState,
         failed: bool,
@@ -644,7 +654,7 @@ impl Detector {
     )]
     fn open(
         &mut self,
-        policies: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         seen: &Observation,
@@ -744,7 +754,7 @@ impl Detector {
     }
 
     fn leave(&mut self, domain: &str) {
-        let state = self.domains.entry(domain.to_owned()).or_default();
+        let state = self.domains.entry(domain.into()).or_default();
         state.open = state.open.saturating_sub(1);
         if state.open == 0 {
             *state = Domain {
@@ -757,9 +767,9 @@ impl Detector {
     /// The other endpoints of a domain. The one that is being judged has been taken out.
     fn siblings<'a>(
         &'a self,
-        policies: &'a BTreeMap<String, Policy>,
+        policies: &'a BTreeMap<EndpointName, Policy>,
         domain: &'a str,
-    ) -> impl Iterator<Item = (&'a String, &'a EndpointState)> {
+    ) -> impl Iterator<Item = (&'a EndpointName, &'a EndpointState)> {
         let all = self.endpoints.iter().map(|(name, state)| (name, &**state));
         all.filter(move |(name, _)| {
             policies
@@ -897,7 +907,7 @@ impl EndpointState {
     }
 
     /// Closes the alert; gives the domain whose common incident it was in.
-    fn close(&mut self, end: i64) -> Option<String> {
+    fn close(&mut self, end: i64) -> Option<ProviderName> {
         self.errors.empty();
         self.slow.empty();
         self.closed = Some(end);

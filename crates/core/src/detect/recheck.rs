@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, EndpointState, FailureReason, Observation, Policy, ProbeResult, Verdict};
-use crate::model::{ShiftClock, Timestamp};
+use crate::model::{EndpointName, ShiftClock, Timestamp};
 
 /// After the first failure.
 pub(super) const FIRST_LOOK_MS: i64 = 5_000;
@@ -103,7 +103,7 @@ impl Detector {
     /// Decides when `own` is looked at again, and wakes its siblings at its second failure.
     pub(super) fn look(
         &mut self,
-        policies: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         seen: &Observation,
@@ -133,14 +133,14 @@ impl Detector {
 
     fn wake_siblings(
         &mut self,
-        policies: &BTreeMap<String, Policy>,
+        policies: &BTreeMap<EndpointName, Policy>,
         policy: &Policy,
         own: &mut EndpointState,
         end: i64,
         verdict: &mut Verdict,
     ) {
         // Each decides for itself whether it is probed before its time.
-        let wakes = |name: &&String| policies.get(*name).is_some_and(|p| p.recheck);
+        let wakes = |name: &&EndpointName| policies.get(*name).is_some_and(|p| p.recheck);
         let siblings = self
             .siblings(policies, &policy.domain)
             .map(|(name, _)| name)

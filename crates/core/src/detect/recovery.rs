@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::ErrorMeter;
 use super::slowness::LatencyStep;
 use super::{AlertKind, DAY_MS, EndpointState, LatencyReading, Policy};
-use crate::model::ShiftClock;
+use crate::model::{ProviderName, ShiftClock};
 
 /// An alert that comes back within this is the same trouble.
 pub(super) const REOPEN_WINDOW_MS: i64 = 1_800_000;
@@ -44,7 +44,7 @@ pub(super) struct Alert {
     pub(super) opened: i64,
     hold_ms: i64,
     /// The failure domain, when it is part of the domain's common incident.
-    pub(super) grouped: Option<String>,
+    pub(super) grouped: Option<ProviderName>,
 }
 
 impl Alert {
@@ -54,7 +54,7 @@ impl Alert {
         n: u32,
         end: i64,
         hold_ms: i64,
-        grouped: Option<String>,
+        grouped: Option<ProviderName>,
     ) -> Self {
         let (bad, probes) = (f64::from(k), f64::from(n.max(1)));
         Self {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ShiftClock, Timestamp};
+use crate::model::{EndpointName, ShiftClock, Timestamp};
 
 /// What follows from one observation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -10,7 +10,7 @@ pub struct Verdict {
     /// What was noted, in the order in which it was decided.
     pub notes: Vec<DetectorEvent>,
     /// When to look again, before the grid would.
-    pub rechecks: Vec<(String, Timestamp)>,
+    pub rechecks: Vec<(EndpointName, Timestamp)>,
     /// What was suspicious and has passed without an alert.
     pub blips: Vec<Blip>,
 }
@@ -19,7 +19,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blip {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// [`DetectedCause::Errors`], [`DetectedCause::Slow`] or [`DetectedCause::Account`].
     pub cause: DetectedCause,
     /// When the first bad probe began.
@@ -59,7 +59,7 @@ pub struct DetectorEvent {
     /// When it was decided: the end of the probe that decided it.
     pub at: Timestamp,
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// What happened.
     pub event: DetectorEventKind,
     /// Why.

@@ -96,7 +96,7 @@ fn collect(open: &Open, around: &impl Environment) -> IncidentFacts {
     IncidentFacts {
         vendor: endpoints
             .first()
-            .map_or_else(|| incident.provider.clone(), |e| e.domain_title()),
+            .map_or_else(|| incident.provider.to_string(), |e| e.domain_title()),
         only: only(incident, &endpoints, &same_provider, around),
         unaffected: same_provider.iter().map(|e| e.name.clone()).collect(),
         unaffected_models: if other_models.is_disjoint(&models) {
@@ -141,7 +141,7 @@ fn only(
     let distinct = models.is_disjoint(&self::models(unaffected));
     let only = match (models.iter().next(), incident.endpoints.as_slice()) {
         (Some(model), _) if models.len() == 1 && distinct => Only::Model((*model).to_owned()),
-        (_, [one]) => Only::Endpoint(one.clone()),
+        (_, [one]) => Only::Endpoint(one.to_string()),
         _ => return None,
     };
     let here: BTreeSet<_> = endpoints.iter().map(|e| host(e)).collect();

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{Change, Environment, IncidentTracker, OUTAGE_SHARE, Open, tally_of};
 use crate::detect::DetectorEvent;
 use crate::model::{
-    Attribution, Endpoint, IncidentKind, Outcome, Sample, ShiftClock, Status, Timestamp,
+    Attribution, Endpoint, EndpointName, IncidentKind, Outcome, Sample, ShiftClock, Status,
+    Timestamp,
 };
 
 /// An endpoint whose trouble another incident explains.
@@ -78,7 +79,7 @@ impl IncidentTracker {
             .iter_mut()
             .filter(|o| o.incident.id != id && o.kind == IncidentKind::Service)
         {
-            let depends = |name: &String| {
+            let depends = |name: &EndpointName| {
                 around
                     .endpoint(name)
                     .is_some_and(|e| is_cause(&cause, e, around))
@@ -163,12 +164,12 @@ impl IncidentTracker {
 
 /// Whether `open` is the trouble of something that `endpoint` depends on, by name or by provider.
 fn is_cause(open: &Open, endpoint: &Endpoint, around: &impl Environment) -> bool {
-    let is_meant = |name: &String| {
+    let is_meant = |name: &EndpointName| {
         let provider = around.endpoint(name).map(|e| e.provider.as_str());
         endpoint
             .depends_on
             .iter()
-            .any(|d| d == name || Some(d.as_str()) == provider)
+            .any(|d| *name == d.as_str() || Some(d.as_str()) == provider)
     };
     open.incident.attribution == Attribution::Provider
         && !open.bad.contains(&endpoint.name)

@@ -22,9 +22,9 @@ use self::inhibition::Explained;
 pub use self::reattribution::REFUSALS_OF_ITS_OWN;
 use crate::detect::{DetectedCause, DetectorEvent, DetectorEventKind};
 use crate::model::{
-    Attribution, Cause, Confirmation, Endpoint, Evidence, EvidenceSample, Fault, Incident,
-    IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample, ShiftClock,
-    Status, Timestamp, TypicalAndNow,
+    Attribution, Cause, Confirmation, Endpoint, EndpointName, Evidence, EvidenceSample, Fault,
+    Incident, IncidentKind, IncidentState, Measure, Official, Outcome, Reattribution, Sample,
+    ShiftClock, Status, Timestamp, TypicalAndNow,
 };
 
 /// From this share of failed probes on, an endpoint is of no use: outage rather than degraded.
@@ -49,10 +49,10 @@ pub struct IncidentTracker {
     last_number: u64,
     /// Endpoints whose trouble another incident explains.
     #[serde(default)]
-    explained: BTreeMap<String, Explained>,
+    explained: BTreeMap<EndpointName, Explained>,
     /// Endpoints whose failures have turned out not to be the provider's, until the detector knows.
     #[serde(skip)]
-    withdrawn: Vec<String>,
+    withdrawn: Vec<EndpointName>,
 }
 
 /// An open incident.
@@ -62,16 +62,16 @@ struct Open {
     /// The kind of trouble: endpoints with the same one are in it together.
     kind: IncidentKind,
     /// The endpoints that have not recovered yet.
-    bad: BTreeSet<String>,
+    bad: BTreeSet<EndpointName>,
     /// All that were ever in it, in the order in which they joined.
     #[serde(default)]
-    joined: Vec<String>,
+    joined: Vec<EndpointName>,
     /// What was counted of each of them.
     #[serde(default)]
-    tallies: BTreeMap<String, ProbeCounts>,
+    tallies: BTreeMap<EndpointName, ProbeCounts>,
     /// Of the unconfirmed ones, the start of the first good probe since the last bad one.
     #[serde(default)]
-    good_since: BTreeMap<String, Timestamp>,
+    good_since: BTreeMap<EndpointName, Timestamp>,
     /// The latest start of a recovery of those that have.
     #[serde(default)]
     recovered_at: Option<Timestamp>,
@@ -80,13 +80,13 @@ struct Open {
     confirmation: Option<Confirmation>,
     /// Of these, the ones that the detector has not noted: how many good probes in a row they have.
     #[serde(default)]
-    unconfirmed: BTreeMap<String, u32>,
+    unconfirmed: BTreeMap<EndpointName, u32>,
     /// Of these, the ones whose last probes were refused for a reason of their own: with what, and how often in a row.
     #[serde(default)]
-    refused_alone: BTreeMap<String, (Fault, u32)>,
+    refused_alone: BTreeMap<EndpointName, (Fault, u32)>,
     /// Since when that is so of each.
     #[serde(default)]
-    refused_since: BTreeMap<String, Timestamp>,
+    refused_since: BTreeMap<EndpointName, Timestamp>,
     /// The account's incident that some of its endpoints are in instead.
     #[serde(default)]
     replaced_by: Option<u64>,
@@ -114,12 +114,12 @@ struct ProbeCounts {
 impl Open {
     /// Takes an endpoint in.
     fn join(&mut self, name: &str, tally: ProbeCounts) {
-        self.bad.insert(name.to_owned());
+        self.bad.insert(name.into());
         self.good_since.remove(name);
         if !self.joined.iter().any(|known| known == name) {
-            self.joined.push(name.to_owned());
+            self.joined.push(name.into());
         }
-        let known = self.tallies.entry(name.to_owned()).or_default();
+        let known = self.tallies.entry(name.into()).or_default();
         known.probes += tally.probes;
         known.bad += tally.bad;
         known.good_run = 0;
@@ -139,9 +139,9 @@ impl Open {
     }
 
     /// The endpoints that it is about: those that have not recovered; once it is over, all.
-    fn concerned(&self) -> Vec<String> {
+    fn concerned(&self) -> Vec<EndpointName> {
         let is_over = self.incident.state == IncidentState::Resolved;
-        let concerned = |name: &&String| is_over || self.bad.contains(*name);
+        let concerned = |name: &&EndpointName| is_over || self.bad.contains(*name);
         self.joined.iter().filter(concerned).cloned().collect()
     }
 
@@ -402,7 +402,7 @@ impl IncidentTracker {
     }
 
     /// The endpoints whose failures have turned out, with the last sample, to be no failures of the provider's.
-    pub fn take_withdrawn(&mut self) -> Vec<String> {
+    pub fn take_withdrawn(&mut self) -> Vec<EndpointName> {
         std::mem::take(&mut self.withdrawn)
     }
 

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Change, Environment, IncidentTracker, Open, close};
 use crate::model::{
-    Attribution, Confirmation, Endpoint, Fault, Incident, IncidentKind, IncidentState,
-    Reattribution, Sample, Status, Timestamp,
+    Attribution, Confirmation, Endpoint, EndpointName, Fault, Incident, IncidentKind,
+    IncidentState, Reattribution, Sample, Status, Timestamp,
 };
 
 /// A refusal that began so much earlier is another one.
@@ -62,7 +62,7 @@ impl Open {
 
     /// With what all that are left in it are refused for a reason of their own, when it is only a suspicion.
     fn own_refusal(&self) -> Option<Fault> {
-        let own = |name: &String| {
+        let own = |name: &EndpointName| {
             self.refused_alone
                 .get(name)
                 .filter(|(_, n)| *n >= REFUSALS_OF_ITS_OWN)
@@ -209,7 +209,7 @@ impl IncidentTracker {
                 .iter()
                 .flat_map(|o| o.bad.iter().cloned())
                 .collect();
-            let works = |name: &String| around.has_worked(name) && !fails.contains(name);
+            let works = |name: &EndpointName| around.has_worked(name) && !fails.contains(name);
             let open = &mut self.open[place];
             self.withdrawn.extend(open.bad.iter().cloned());
             let (left, others): (Vec<_>, Vec<_>) = std::mem::take(&mut open.joined)

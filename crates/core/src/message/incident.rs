@@ -5,8 +5,8 @@ use super::place;
 use super::place::MAX_NAMES;
 use super::values::Locale;
 use crate::model::{
-    Attribution, Cause, Confirmation, Elsewhere, Extent, Fault, Incident, IncidentFacts, Measure,
-    Only, Reattribution, Status, TypicalAndNow,
+    Attribution, Cause, Confirmation, Elsewhere, EndpointName, Extent, Fault, Incident,
+    IncidentFacts, Measure, Only, Reattribution, Status, TypicalAndNow,
 };
 use crate::text;
 
@@ -227,8 +227,8 @@ pub fn outcome(incident: &Incident, locale: &Locale) -> String {
 
 /// What has changed since `before`, in clauses: `a1 and a2 recovered; b1 and b2 still fail: account.auth`.
 pub fn changes(before: &Extent, incident: &Incident, locale: &Locale) -> String {
-    let list = |names: &[&String]| locale.list_at_most(names, MAX_NAMES);
-    let was = |name: &&String| before.endpoints.contains(name);
+    let list = |names: &[&EndpointName]| locale.list_at_most(names, MAX_NAMES);
+    let was = |name: &&EndpointName| before.endpoints.contains(name);
     let (old, new): (Vec<_>, Vec<_>) = incident.endpoints.iter().partition(was);
     let gone = before.endpoints.iter();
     let recovered: Vec<_> = gone

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::values::Locale;
 use crate::model::Announcement;
 use crate::model::{
-    Block, Document, DrillMessage, Fault, NoticeKind, Provider, Timestamp, VendorIncident,
+    Block, ChannelName, Document, DrillMessage, Fault, NoticeKind, Provider, Timestamp,
+    VendorIncident,
 };
 use crate::text;
 
@@ -217,7 +218,7 @@ fn digest(open: usize, ended: usize, locale: &Locale) -> String {
 pub fn drill_unconfirmed(
     message: &DrillMessage,
     within: Duration,
-    only: Vec<String>,
+    only: Vec<ChannelName>,
     at: Timestamp,
     locale: &Locale,
 ) -> Announcement {
@@ -310,7 +311,7 @@ pub fn budget_exhausted(location: &str, at: Timestamp, locale: &Locale) -> Annou
 /// A new day has a new budget; only the channels in `only` need to know.
 pub fn budget_reset(
     location: &str,
-    only: Vec<String>,
+    only: Vec<ChannelName>,
     at: Timestamp,
     locale: &Locale,
 ) -> Announcement {
@@ -350,7 +351,7 @@ pub fn vendor(
     vendor: &str,
     published: &VendorIncident,
     began: bool,
-    only: Vec<String>,
+    only: Vec<ChannelName>,
     at: Timestamp,
     locale: &Locale,
 ) -> Announcement {

@@ -97,7 +97,7 @@ pub fn specimen(
         thread: None,
         already_over: false,
         recent: vec![Sparkline {
-            endpoint: "openai-chat".to_owned(),
+            endpoint: "openai-chat".into(),
             until: now,
             minutes: format!(
                 "{}~~x{}",
@@ -202,8 +202,8 @@ fn incident(kind: NoticeKind, now: Timestamp) -> Incident {
         cause: Cause::Fault(Fault::Http5xx),
         measure: Measure::Errors,
         title: String::new(),
-        provider: "openai".to_owned(),
-        endpoints: vec!["openai-chat".to_owned()],
+        provider: "openai".into(),
+        endpoints: vec!["openai-chat".into()],
         started_at: ago(14),
         opened_at: ago(13),
         acknowledged: None,
@@ -252,7 +252,7 @@ fn facts() -> IncidentFacts {
         models: vec!["gpt-4o-mini".to_owned()],
         other_vendors: vec!["Anthropic".to_owned(), "Azure".to_owned()],
         answers_elsewhere: Some(Elsewhere {
-            endpoint: "azure-chat".to_owned(),
+            endpoint: "azure-chat".into(),
             vendor: "Azure".to_owned(),
             same_model: true,
         }),
@@ -263,7 +263,7 @@ fn facts() -> IncidentFacts {
 
 fn sample(n: i64, at: Timestamp) -> EvidenceSample {
     EvidenceSample {
-        endpoint: "openai-chat".to_owned(),
+        endpoint: "openai-chat".into(),
         started_at: at,
         fault: Some(Fault::Http5xx),
         http_status: Some(503),
@@ -282,7 +282,7 @@ fn alternative(
     availability: f64,
 ) -> Alternative {
     Alternative {
-        endpoint: endpoint.to_owned(),
+        endpoint: endpoint.into(),
         provider,
         title: title.to_owned(),
         status: Status::Operational,

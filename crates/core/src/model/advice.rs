@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Timestamp;
+use super::{EndpointName, Timestamp};
 
 /// What an advice is about.
 #[derive(
@@ -79,7 +79,7 @@ impl AdviceKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Advice {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// What it is about.
     pub kind: AdviceKind,
     /// One sentence.

@@ -1,6 +1,6 @@
 //! A message that is about no incident: about the monitor itself, an early warning, a report.
 
-use super::{Advice, Block, Condition, Document, NoticeKind, Timestamp};
+use super::{Advice, Block, ChannelName, Condition, Document, NoticeKind, Timestamp};
 
 /// A message that is about no incident.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,9 +14,9 @@ pub struct Announcement {
     /// The rest, if one line does not say it all.
     pub document: Option<Document>,
     /// Only to these channels; `None` for all that want this type.
-    pub only: Option<Vec<String>>,
+    pub only: Option<Vec<ChannelName>>,
     /// Not to this channel.
-    pub except: Option<String>,
+    pub except: Option<ChannelName>,
     /// What it begins or ends.
     pub condition: Option<Condition>,
 }
@@ -57,7 +57,7 @@ impl Announcement {
     }
 
     /// A word before something fails, to the channels that want it.
-    pub fn advice(advice: &Advice, channels: Vec<String>, at: Timestamp) -> Self {
+    pub fn advice(advice: &Advice, channels: Vec<ChannelName>, at: Timestamp) -> Self {
         let data = serde_json::json!({
             "endpoint": advice.endpoint, "kind": advice.kind, "text": advice.text, "since": advice.since,
         });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ShiftClock, Timestamp};
+use super::{ChannelName, ShiftClock, Timestamp};
 
 /// The message of a drill to one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -16,7 +16,7 @@ pub struct DrillMessage {
     /// Its notification.
     pub notification: Uuid,
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// When it was put into the outbox.
     pub sent_at: Timestamp,
     /// When a person confirmed it.
@@ -36,7 +36,7 @@ pub struct Drills {
     /// The messages of the last days, oldest first, and the last one of each channel.
     pub messages: Vec<DrillMessage>,
     /// When a person last confirmed a drill, by channel.
-    pub last_confirmed: BTreeMap<String, Timestamp>,
+    pub last_confirmed: BTreeMap<ChannelName, Timestamp>,
 }
 
 impl Drills {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{Aws, Google, Sample, Secret};
+use super::{Aws, EndpointName, Google, ProviderName, Sample, Secret};
 
 /// The vendor's dialect.
 #[derive(
@@ -517,7 +517,7 @@ impl DetectionPolicy {
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Unique.
-    pub name: String,
+    pub name: EndpointName,
     /// The dialect.
     pub provider: Provider,
     /// The API.
@@ -601,23 +601,21 @@ impl Endpoint {
 
     /// The failure domain: endpoints that share it fail together. The provider for the vendors' own APIs; for
     /// compatible servers and web targets the authority of the base URL, since two of those have nothing in common.
-    pub fn domain(&self) -> String {
-        match self.provider {
-            Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => self
-                .base_url
-                .authority()
-                .rsplit('@')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-            vendor => vendor.as_str().to_owned(),
-        }
+    pub fn domain(&self) -> ProviderName {
+        let name = match self.provider {
+            Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => {
+                let authority = self.base_url.authority();
+                authority.rsplit('@').next().unwrap_or_default()
+            }
+            vendor => vendor.as_str(),
+        };
+        name.into()
     }
 
     /// The name of the failure domain as people say it.
     pub fn domain_title(&self) -> String {
         match self.provider {
-            Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => self.domain(),
+            Provider::OpenAiCompatible | Provider::Mcp | Provider::Http => self.domain().into(),
             vendor => vendor.title().to_owned(),
         }
     }

@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Attribution, Fault, Official, Outcome, Provider, Sample, ShiftClock, Timestamp};
+use super::{
+    Attribution, EndpointName, Fault, Official, Outcome, Provider, ProviderName, Sample,
+    ShiftClock, Timestamp,
+};
 
 /// The status of an endpoint or a provider.
 #[derive(
@@ -207,12 +210,12 @@ pub struct Incident {
     #[serde(default)]
     pub title: String,
     /// The failure domain: a provider's name, or the host of a compatible server or web target.
-    pub provider: String,
+    pub provider: ProviderName,
     /// The endpoints that are affected now, in the order in which they joined; of an incident that is over, all that were.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// Endpoints that were affected and have recovered, while others are affected still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recovered: Vec<String>,
+    pub recovered: Vec<EndpointName>,
     /// The first bad probe, not the decision.
     pub started_at: Timestamp,
     /// The decision.
@@ -229,13 +232,13 @@ pub struct Incident {
     pub explanation: String,
     /// Endpoints that depend on the affected ones, and fail because of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub explains: Vec<String>,
+    pub explains: Vec<EndpointName>,
     /// The number of the incident that causes this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explained_by: Option<u64>,
     /// Endpoints that have been slow for so long that this is their new baseline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub new_normal: Vec<String>,
+    pub new_normal: Vec<EndpointName>,
     /// Whether it was closed because none of its endpoints is configured any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
@@ -301,7 +304,7 @@ pub struct IncidentFacts {
     /// What alone is affected, if the rest of the provider answers.
     pub only: Option<Only>,
     /// Endpoints of the same provider that answer.
-    pub unaffected: Vec<String>,
+    pub unaffected: Vec<EndpointName>,
     /// How many other models of the provider answer; 0 if models do not distinguish them.
     pub unaffected_models: usize,
     /// Other vendors that answer.
@@ -326,7 +329,7 @@ pub struct IncidentFacts {
 #[serde(rename_all = "snake_case")]
 pub enum Confirmation {
     /// A key of another organization is rejected at the same time: that of this endpoint.
-    OtherAccount(String),
+    OtherAccount(EndpointName),
     /// The vendor's own page admits it, in an incident of this title.
     VendorPage(String),
     /// The provider's headers name limits of which this share is left, in hundredths of a percent.
@@ -356,7 +359,7 @@ pub enum Only {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elsewhere {
     /// Its name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// Its vendor as people call it.
     pub vendor: String,
     /// Whether it serves a model that is affected here.
@@ -370,7 +373,7 @@ pub struct Reattribution {
     pub at: Timestamp,
     /// Endpoints that were rejected as well and are not any more.
     #[serde(alias = "let_in")]
-    pub recovered: Vec<String>,
+    pub recovered: Vec<EndpointName>,
 }
 
 impl Incident {
@@ -423,7 +426,7 @@ impl Incident {
     }
 
     /// Every endpoint that is or was affected.
-    pub fn affected(&self) -> impl Iterator<Item = &String> {
+    pub fn affected(&self) -> impl Iterator<Item = &EndpointName> {
         self.endpoints.iter().chain(&self.recovered)
     }
 
@@ -574,7 +577,7 @@ impl TypicalAndNow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvidenceSample {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// When the probe began.
     pub started_at: Timestamp,
     /// Why it failed; `None` for a slow sample.
@@ -596,7 +599,7 @@ pub struct EvidenceSample {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alternative {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// Its dialect.
     pub provider: Provider,
     /// Its vendor as people call it.

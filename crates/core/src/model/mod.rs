@@ -11,6 +11,7 @@ mod endpoint;
 mod fault;
 mod incident;
 mod language;
+mod names;
 mod notification;
 mod sample;
 mod secret;
@@ -35,6 +36,7 @@ pub use incident::{
     Reattribution, Scope, Status, TypicalAndNow,
 };
 pub use language::Language;
+pub use names::{ChannelName, EndpointName, ProviderName};
 pub use notification::{
     Block, ChannelStats, Condition, DigestData, DigestIncident, Document, Extent, FailoverOutcome,
     Notice, NoticeKind, Outgoing, Sparkline,

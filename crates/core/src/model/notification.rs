@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Alternative, Attribution, Cause, Incident, Status, Timestamp};
+use super::{
+    Alternative, Attribution, Cause, ChannelName, EndpointName, Incident, Status, Timestamp,
+};
 
 /// The kind of a notification; its name is the `type` of the generic webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -183,7 +185,7 @@ pub struct Notice {
     pub test: bool,
     /// Set when this came to its channel only because the channel of this name could not deliver it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instead_of: Option<String>,
+    pub instead_of: Option<ChannelName>,
     /// What a digest, an advice or a report says, ready to be set into any format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
@@ -202,9 +204,9 @@ pub struct FailoverOutcome {
     /// The group.
     pub group: String,
     /// Its first choice, which failed.
-    pub first: String,
+    pub first: EndpointName,
     /// The endpoint that the routing moved to, and when; `None` if no other was better.
-    pub moved: Option<(String, Timestamp)>,
+    pub moved: Option<(EndpointName, Timestamp)>,
     /// Share of good samples of the first choice during the incident, 0 to 1.
     pub alone: f64,
     /// Share of good samples of the endpoint that was chosen, 0 to 1.
@@ -215,9 +217,9 @@ pub struct FailoverOutcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Extent {
     /// The affected endpoints.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// Endpoints that fail because of them.
-    pub explains: Vec<String>,
+    pub explains: Vec<EndpointName>,
     /// How bad it was.
     pub status: Status,
     /// Whose fault it was.
@@ -260,7 +262,7 @@ pub struct Condition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sparkline {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// One character a minute, oldest first, the worst probe of each: `.` good, `~` slow, `x` failed, a space where
     /// nothing was probed.
     pub minutes: String,
@@ -314,7 +316,7 @@ pub struct DigestIncident {
     pub title: String,
     /// The names of its endpoints.
     #[serde(default)]
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// When the first failed probe began.
     #[serde(default)]
     pub started_at: Timestamp,
@@ -366,7 +368,7 @@ impl Block {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// Not to be sent before this; `None` for at once.
     pub not_before: Option<Timestamp>,
     /// What it says.
@@ -380,7 +382,7 @@ pub struct Outgoing {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct ChannelStats {
     /// The channel's name.
-    pub channel: String,
+    pub channel: ChannelName,
     /// Waiting.
     pub pending: u64,
     /// When the oldest waiting one was decided.

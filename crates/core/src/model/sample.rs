@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Api, Attribution, Fault, Provider, Timestamp};
+use super::{Api, Attribution, EndpointName, Fault, Provider, Timestamp};
 
 /// How a probe ended, from the best to the worst.
 #[derive(
@@ -98,7 +98,7 @@ pub struct Sample {
     /// Time-ordered and unique (UUIDv7).
     pub id: Uuid,
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// The endpoint's provider.
     pub provider: Provider,
     /// The API probed.
@@ -217,7 +217,7 @@ impl Sample {
     ) -> Self {
         Self {
             id: Uuid::nil(),
-            endpoint: endpoint.to_owned(),
+            endpoint: endpoint.into(),
             provider,
             api,
             model: None,

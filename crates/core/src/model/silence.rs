@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Provider, Timestamp};
+use super::{EndpointName, Provider, Timestamp};
 
 /// One silence, as people ask for it and as it is kept. Without endpoints, providers and groups it holds for all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,7 +26,7 @@ pub struct Silence {
     pub note: String,
     /// Only these endpoints; empty for all.
     #[serde(default)]
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     /// Only these providers; empty for all.
     #[serde(default)]
     pub providers: Vec<Provider>,

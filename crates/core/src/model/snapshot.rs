@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Advice, Alternative, Api, Attribution, ChannelStats, Drills, Fault, Incident, Outcome,
-    Provider, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
+    Advice, Alternative, Api, Attribution, ChannelStats, Drills, EndpointName, Fault, Incident,
+    Outcome, Provider, Silence, Sparkline, Status, Timestamp, UsualHours, VendorPage,
 };
 
 /// How many sparklines a notice shows at most: a mail stays small.
@@ -61,7 +61,7 @@ pub struct Snapshot {
     pub official: Vec<VendorView>,
     /// The endpoint to use in each group (see the module `route`).
     #[serde(default)]
-    pub leaders: BTreeMap<String, String>,
+    pub leaders: BTreeMap<String, EndpointName>,
     /// The locations whose daemons share the store; empty where this daemon has one of its own.
     #[serde(default)]
     pub locations: Vec<String>,
@@ -95,7 +95,7 @@ pub struct VendorView {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EndpointView {
     /// Its name.
-    pub name: String,
+    pub name: EndpointName,
     /// Its dialect.
     pub provider: Provider,
     /// Its failure domain as people say it.
@@ -249,8 +249,8 @@ impl Snapshot {
     }
 
     /// The last hour of the first few of these endpoints.
-    pub fn sparklines(&self, names: &[String]) -> Vec<Sparkline> {
-        let view = |name: &String| self.endpoints.iter().find(|e| e.name == *name);
+    pub fn sparklines(&self, names: &[EndpointName]) -> Vec<Sparkline> {
+        let view = |name: &EndpointName| self.endpoints.iter().find(|e| e.name == *name);
         let sparkline = |e: &EndpointView| Sparkline {
             endpoint: e.name.clone(),
             minutes: e.last_hour.clone(),
@@ -267,7 +267,7 @@ impl Snapshot {
     /// What works while `affected` does not, best first: operational endpoints of the same group if there is one, else
     /// of the same kind of API. Those of another vendor come first, then the more available in 24 hours, then the quicker
     /// first token. One whose last probe failed is no alternative.
-    pub fn alternatives(&self, affected: &[String]) -> Vec<Alternative> {
+    pub fn alternatives(&self, affected: &[EndpointName]) -> Vec<Alternative> {
         let works = |e: &&EndpointView| e.status == Status::Operational && e.failed_in_a_row == 0;
         let mut found: Vec<_> = self
             .candidates(affected)
@@ -305,7 +305,7 @@ impl Snapshot {
     }
 
     /// Whether another endpoint could stand in for `affected`, healthy or not.
-    pub fn monitors_alternative(&self, affected: &[String]) -> bool {
+    pub fn monitors_alternative(&self, affected: &[EndpointName]) -> bool {
         self.candidates(affected).next().is_some()
     }
 
@@ -322,7 +322,7 @@ impl Snapshot {
                     .endpoints
                     .iter()
                     .find(|e| i.endpoints.contains(&e.name));
-                endpoint.map_or_else(|| i.provider.clone(), |e| e.title.clone())
+                endpoint.map_or_else(|| i.provider.to_string(), |e| e.title.clone())
             })
             .collect();
         let own = self.endpoints.iter();
@@ -345,7 +345,10 @@ impl Snapshot {
         titles.into_iter().collect()
     }
 
-    fn candidates<'a>(&'a self, affected: &'a [String]) -> impl Iterator<Item = &'a EndpointView> {
+    fn candidates<'a>(
+        &'a self,
+        affected: &'a [EndpointName],
+    ) -> impl Iterator<Item = &'a EndpointView> {
         let is_affected = |e: &&EndpointView| affected.contains(&e.name);
         let of_affected = || self.endpoints.iter().filter(is_affected);
         let groups: Vec<_> = of_affected().filter_map(|e| e.group.as_deref()).collect();
@@ -370,5 +373,5 @@ pub struct MaintenanceView {
     /// When it ends.
     pub until: Timestamp,
     /// The endpoints in it.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
 }

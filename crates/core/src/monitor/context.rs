@@ -13,7 +13,8 @@ use crate::incident::attribution::{
     Context, is_admitted, is_confirmed_by_accounts, is_refuted_by_headers, may_be_wrongly_refused,
 };
 use crate::model::{
-    Confirmation, ConnectivityCheckResult, Endpoint, Fault, Outcome, Sample, Secret, Timestamp,
+    Confirmation, ConnectivityCheckResult, Endpoint, EndpointName, Fault, Outcome, Sample, Secret,
+    Timestamp,
 };
 
 /// Siblings are asked so long after the first refusal of a key that worked until then.
@@ -47,7 +48,7 @@ impl MonitorState {
         &self,
         endpoint: &Endpoint,
         sample: &Sample,
-    ) -> Vec<(String, Timestamp)> {
+    ) -> Vec<(EndpointName, Timestamp)> {
         let first = self
             .recents
             .get(&endpoint.name)
@@ -135,7 +136,7 @@ impl MonitorState {
         endpoint: &Endpoint,
         sample: &Sample,
         fault: Fault,
-    ) -> Option<String> {
+    ) -> Option<EndpointName> {
         if !is_confirmed_by_accounts(fault) || !self.has_worked(&endpoint.name) {
             return None;
         }

@@ -11,7 +11,9 @@ use crate::incident::vendor_status::FeedDiff;
 use crate::message;
 use crate::message::values::Locale;
 use crate::model::Announcement;
-use crate::model::{Advice, Fault, Incident, Official, Provider, Sample, Status, Timestamp};
+use crate::model::{
+    Advice, EndpointName, Fault, Incident, Official, Provider, Sample, Status, Timestamp,
+};
 
 /// One thing that should happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +29,7 @@ pub enum Effect {
     /// Probe this endpoint again at this moment.
     Recheck {
         /// The endpoint's name.
-        endpoint: String,
+        endpoint: EndpointName,
         /// When.
         at: Timestamp,
     },
@@ -39,7 +41,7 @@ pub enum Effect {
     /// Probe this endpoint no more until then: its own budget is used up.
     PauseEndpoint {
         /// The endpoint's name.
-        endpoint: String,
+        endpoint: EndpointName,
         /// The end of the pause.
         until: Timestamp,
     },
@@ -69,7 +71,7 @@ pub enum Fact {
     /// An endpoint's status changed.
     StatusChanged {
         /// The endpoint's name.
-        endpoint: String,
+        endpoint: EndpointName,
         /// Its provider.
         provider: Provider,
         /// The status before.
@@ -80,7 +82,7 @@ pub enum Fact {
     /// Probes were bad, and there is not enough evidence for an alert yet.
     DetectionPending {
         /// The endpoint's name.
-        endpoint: String,
+        endpoint: EndpointName,
         /// Its provider.
         provider: Provider,
         /// What was counted, and when an alert may come.
@@ -116,7 +118,7 @@ pub enum Fact {
     /// An endpoint is paused: its provider reports more usage than the bytes allow.
     EndpointPaused {
         /// The endpoint's name.
-        endpoint: String,
+        endpoint: EndpointName,
         /// What it is said to have cost today beyond what is expected, in USD.
         usd: f64,
         /// What it is said to have used today beyond what is expected.
@@ -127,7 +129,7 @@ pub enum Fact {
     /// This machine lost its network.
     Offline {
         /// The endpoint whose probe showed it.
-        endpoint: String,
+        endpoint: EndpointName,
         /// The fault of that probe.
         fault: Option<Fault>,
         /// The start of that probe.
@@ -278,7 +280,7 @@ impl Effects {
         self.push(Effect::Record(record));
     }
 
-    pub(super) fn recheck(&mut self, all: Vec<(String, Timestamp)>) {
+    pub(super) fn recheck(&mut self, all: Vec<(EndpointName, Timestamp)>) {
         for (endpoint, at) in all {
             self.push(Effect::Recheck { endpoint, at });
         }

@@ -38,7 +38,7 @@ use crate::message;
 use crate::message::monitor_notice;
 use crate::message::values::Locale;
 use crate::model::Announcement;
-use crate::model::{Advice, Drills, EndpointView, Snapshot};
+use crate::model::{Advice, ChannelName, Drills, EndpointName, EndpointView, Snapshot};
 use crate::model::{
     AlertState, AlertView, Attribution, Confirmation, ConnectivityCheckResult, Endpoint,
     EvidenceSample, Fault, Incident, NoticeKind, Official, Outcome, Sample, ShiftClock, Status,
@@ -57,11 +57,11 @@ pub struct MonitorState {
     /// By how much every interval is multiplied to fit the budget.
     interval_multiplier: f64,
     /// What each endpoint is judged by: made once for a configuration, not for every sample.
-    policies: BTreeMap<String, Policy>,
+    policies: BTreeMap<EndpointName, Policy>,
     /// The endpoints by their names, for the same reason.
-    by_name: HashMap<String, Arc<Endpoint>>,
+    by_name: HashMap<EndpointName, Arc<Endpoint>>,
     state: State,
-    recents: BTreeMap<String, Recent>,
+    recents: BTreeMap<EndpointName, Recent>,
     checkpoint_at: Timestamp,
     /// The end of the last sample that was remembered.
     remembered: Option<Timestamp>,
@@ -73,13 +73,13 @@ pub struct MonitorState {
 #[derive(Deserialize)]
 struct Checkpoint {
     state: State,
-    recents: BTreeMap<String, Recent>,
+    recents: BTreeMap<EndpointName, Recent>,
 }
 
 #[derive(Serialize)]
 struct CheckpointView<'a> {
     state: &'a State,
-    recents: &'a BTreeMap<String, Recent>,
+    recents: &'a BTreeMap<EndpointName, Recent>,
 }
 
 /// What the samples so far have led to.
@@ -96,10 +96,10 @@ struct State {
     pages: VendorPages,
     /// How each endpoint was configured when its last sample came.
     #[serde(default)]
-    fingerprints: BTreeMap<String, u64>,
+    fingerprints: BTreeMap<EndpointName, u64>,
     /// Since when that is so, of those that were configured otherwise before: that they worked then says nothing.
     #[serde(default)]
-    configured: BTreeMap<String, Timestamp>,
+    configured: BTreeMap<EndpointName, Timestamp>,
     /// What was advised.
     #[serde(default)]
     advisor: Advisor,
@@ -117,7 +117,7 @@ struct Spent {
     over: bool,
     /// What endpoints are said to have used beyond what can be: it counts for each of them alone.
     #[serde(default)]
-    excess: BTreeMap<String, Excess>,
+    excess: BTreeMap<EndpointName, Excess>,
 }
 
 /// What one endpoint is said to have used beyond what is expected of its probes, as far as the bytes allow.
@@ -468,7 +468,7 @@ impl MonitorState {
     }
 
     /// The channels that want advice about the endpoint of this name.
-    fn asking_for_advice(&self, name: &str) -> Vec<String> {
+    fn asking_for_advice(&self, name: &str) -> Vec<ChannelName> {
         let asks = |c: &&Arc<Channel>| {
             let Filters {
                 endpoints,
@@ -508,7 +508,7 @@ impl MonitorState {
     }
 
     /// How the endpoint of this name is, or how all are.
-    fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<String, Status> {
+    fn statuses(&self, only: Option<&str>, at: Timestamp) -> BTreeMap<EndpointName, Status> {
         let windows = maintenance::active(&self.config, at);
         let asked = match only {
             Some(name) => self.endpoint(name).map(std::slice::from_ref),
@@ -539,7 +539,7 @@ impl MonitorState {
         observation
     }
 
-    fn free_of_incidents(&self) -> Vec<String> {
+    fn free_of_incidents(&self) -> Vec<EndpointName> {
         let answers = |e: &&Arc<Endpoint>| {
             self.state.incidents.of(&e.name).is_none()
                 && self.state.incidents.explained(&e.name).is_none()
@@ -816,7 +816,7 @@ impl MonitorState {
     }
 
     /// The endpoints that are paused because of their own excess, and until when.
-    pub fn paused(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+    pub fn paused(&self, now: Timestamp) -> Vec<(EndpointName, Timestamp)> {
         let spent = &self.state.spent;
         if spent.day != self.local_day(now) {
             return Vec::new();
@@ -859,13 +859,13 @@ impl MonitorState {
     }
 }
 
-fn by_name(config: &Config) -> HashMap<String, Arc<Endpoint>> {
+fn by_name(config: &Config) -> HashMap<EndpointName, Arc<Endpoint>> {
     let endpoints = config.endpoints.iter();
     endpoints.map(|e| (e.name.clone(), e.clone())).collect()
 }
 
 /// What each endpoint of `config` is judged by.
-fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<String, Policy> {
+fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<EndpointName, Policy> {
     let policy = |e: &Arc<Endpoint>| {
         Policy::new(
             &e.detection,
@@ -881,7 +881,7 @@ fn policies(config: &Config, interval_multiplier: f64) -> BTreeMap<String, Polic
 }
 
 /// How each endpoint of `config` is set up, in a form that says nothing of it.
-fn fingerprints(config: &Config) -> BTreeMap<String, u64> {
+fn fingerprints(config: &Config) -> BTreeMap<EndpointName, u64> {
     config
         .endpoints
         .iter()
@@ -891,10 +891,10 @@ fn fingerprints(config: &Config) -> BTreeMap<String, u64> {
 
 struct Around<'a> {
     config: &'a Config,
-    by_name: &'a HashMap<String, Arc<Endpoint>>,
-    recents: &'a BTreeMap<String, Recent>,
+    by_name: &'a HashMap<EndpointName, Arc<Endpoint>>,
+    recents: &'a BTreeMap<EndpointName, Recent>,
     pages: &'a VendorPages,
-    without_incidents: Vec<String>,
+    without_incidents: Vec<EndpointName>,
     confirmation: Option<Confirmation>,
 }
 

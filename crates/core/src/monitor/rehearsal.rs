@@ -42,7 +42,7 @@ pub fn rehearse(config: &Config, now: Timestamp) -> Option<Incident> {
 /// The configuration of the private monitor: its one endpoint has the detection settings of the first real one.
 fn private_config(config: &Config, template: &Endpoint) -> Option<Config> {
     let endpoint = Endpoint {
-        name: NAME.to_owned(),
+        name: NAME.into(),
         provider: Provider::OpenAiCompatible,
         api: Api::Chat,
         base_url: Url::parse("https://simulated.invalid/v1").ok()?,

@@ -10,7 +10,7 @@ use crate::incident::vendor_status::FeedSnapshot;
 use crate::incident::{Change, VendorUpdate};
 use crate::message::monitor_notice;
 use crate::model::{
-    Attribution, Fault, Incident, NoticeKind, Timestamp, VendorIncident, VendorView,
+    Attribution, EndpointName, Fault, Incident, NoticeKind, Timestamp, VendorIncident, VendorView,
 };
 
 impl MonitorState {
@@ -133,7 +133,7 @@ impl MonitorState {
 
 /// The feeds that speak of one of an incident's endpoints; `None` when none of those is configured any more.
 pub(super) fn feeds_about(config: &Config, incident: &Incident) -> Option<Vec<String>> {
-    let known = |name: &String| config.endpoints.iter().find(|e| e.name == *name);
+    let known = |name: &EndpointName| config.endpoints.iter().find(|e| e.name == *name);
     let endpoints: Vec<_> = incident.endpoints.iter().filter_map(known).collect();
     // An incident of several providers is this machine's own.
     let provider = endpoints.first()?.provider;

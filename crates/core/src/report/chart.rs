@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::rollup::Rollup;
 use crate::message::values::Locale;
-use crate::model::Timestamp;
+use crate::model::{EndpointName, Timestamp};
 use crate::text;
 
 /// The size of a chart, in its own units.
@@ -19,7 +19,7 @@ const FAIR: f64 = 0.98;
 #[derive(Debug, Clone)]
 pub struct Series {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// In order of time.
     pub steps: Vec<Rollup>,
 }
@@ -140,7 +140,7 @@ fn chart(series: &Series, axis: Axis) -> Chart {
             locale.percent(a)
         });
     Chart {
-        name: series.endpoint.clone(),
+        name: series.endpoint.to_string(),
         summary: availability,
         bars: series.steps.iter().map(|r| bar(r, axis, &locale)).collect(),
         p50: line(&p50),

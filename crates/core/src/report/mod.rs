@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::config::{self, Config, ReportEvery};
 use crate::message::document;
 use crate::message::values::{Locale, NONE};
-use crate::model::{Block, Document, Incident, Timestamp};
+use crate::model::{Block, Document, EndpointName, Incident, Timestamp};
 use crate::report::rollup::Rollup;
 use crate::report::sla::Sla;
 use crate::text;
@@ -113,7 +113,7 @@ pub struct Brief {
     pub status: crate::model::Status,
     pub attribution: crate::model::Attribution,
     pub title: String,
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
     pub started_at: Timestamp,
     /// The first good probe of the recovery.
     pub ended_at: Option<Timestamp>,
@@ -124,7 +124,7 @@ pub struct Brief {
 }
 
 /// The entire period as one rollup, per endpoint.
-pub type Sums = BTreeMap<String, Rollup>;
+pub type Sums = BTreeMap<EndpointName, Rollup>;
 
 impl Report {
     /// The report of the time from `since` to `until`: `now` are its sums, `before` those of as long a time before,
@@ -156,7 +156,7 @@ impl Report {
         let endpoints: Vec<_> = config
             .endpoints
             .iter()
-            .map(|e| figures(e.name.clone(), &[e.name.as_str()], Some(e.slo)))
+            .map(|e| figures(e.name.to_string(), &[e.name.as_str()], Some(e.slo)))
             .collect();
         let mut domains: Vec<(String, Vec<&str>)> = Vec::new();
         for endpoint in &config.endpoints {

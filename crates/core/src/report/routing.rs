@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{AlertState, EndpointView, Snapshot};
+use crate::model::{AlertState, EndpointName, EndpointView, Snapshot};
 use crate::model::{Api, Provider, Status, Timestamp};
 
 /// So many failures in a row, and an endpoint steps back without waiting for an incident.
@@ -21,7 +21,7 @@ const FAILURE_WEIGHT: f64 = 10.0;
 const STICKINESS: f64 = 1.25;
 
 /// Who was first in each group: what keeps an answer from flapping.
-pub type Leaders = BTreeMap<String, String>;
+pub type Leaders = BTreeMap<String, EndpointName>;
 
 /// The endpoints of a group, best first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -31,7 +31,7 @@ pub struct Ranking {
     /// The group asked for; `null` for all endpoints.
     pub group: Option<String>,
     /// The endpoint to use now; `null` if none is healthy.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<EndpointName>,
     /// Every endpoint of the group, healthiest first.
     pub ranking: Vec<Rank>,
 }
@@ -58,7 +58,7 @@ impl Ranking {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Rank {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// Its dialect.
     pub provider: Provider,
     /// Its model.
@@ -225,7 +225,7 @@ mod tests {
         serde_json::from_value(snapshot).unwrap()
     }
 
-    fn first(snapshot: &Snapshot) -> Option<String> {
+    fn first(snapshot: &Snapshot) -> Option<EndpointName> {
         rank(snapshot, Some("chat")).and_then(|r| r.endpoint)
     }
 
@@ -290,7 +290,7 @@ mod tests {
             ..endpoint("a", Status::Operational, 300.0)
         };
         let mut now = snapshot(&[failing, endpoint("b", Status::Operational, 900.0)]);
-        now.leaders.insert("chat".to_owned(), "a".to_owned());
+        now.leaders.insert("chat".to_owned(), "a".into());
         assert_eq!(first(&now).as_deref(), Some("b"));
     }
 

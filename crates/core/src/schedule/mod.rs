@@ -9,13 +9,13 @@ pub mod budget;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Timestamp, Trigger};
+use crate::model::{EndpointName, Timestamp, Trigger};
 
 /// One probe that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
     /// The endpoint's name.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// When it should begin.
     pub scheduled_at: Timestamp,
     /// Why.
@@ -32,9 +32,9 @@ pub fn next_tick(name: &str, interval: Duration, after: Timestamp) -> Timestamp 
 /// What is due when. At most one probe of an endpoint is in flight; a tick that passes meanwhile is skipped.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    entries: BTreeMap<String, ScheduleEntry>,
+    entries: BTreeMap<EndpointName, ScheduleEntry>,
     /// The entries that are not in flight, by time.
-    waiting: BTreeSet<(Timestamp, String)>,
+    waiting: BTreeSet<(Timestamp, EndpointName)>,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ struct ScheduleEntry {
 impl Schedule {
     /// Follows `policies` (names and intervals) from `now` on. An endpoint that stays with the same interval keeps its
     /// place, a recheck that is already arranged included. A new one is probed at once, and then on its grid.
-    pub fn follow(&mut self, policies: &[(String, Duration)], now: Timestamp) {
+    pub fn follow(&mut self, policies: &[(EndpointName, Duration)], now: Timestamp) {
         let names: BTreeSet<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
         self.entries.retain(|name, _| names.contains(name.as_str()));
         let new: Vec<_> = policies
@@ -112,7 +112,7 @@ impl Schedule {
         entry.in_flight = false;
         entry.due = again;
         entry.trigger = Trigger::Schedule;
-        self.waiting.insert((again, name.to_owned()));
+        self.waiting.insert((again, name.into()));
         skipped.unsigned_abs()
     }
 
@@ -125,10 +125,10 @@ impl Schedule {
         else {
             return;
         };
-        self.waiting.remove(&(entry.due, name.to_owned()));
+        self.waiting.remove(&(entry.due, name.into()));
         entry.due = at;
         entry.trigger = Trigger::Recheck;
-        self.waiting.insert((at, name.to_owned()));
+        self.waiting.insert((at, name.into()));
     }
 
     /// Puts everything back on the grid after `now`: after a sleep or a stepped clock there is nothing to catch up.
@@ -203,7 +203,10 @@ mod tests {
 
     fn schedule(names: &[&str], now: i64) -> Schedule {
         let mut schedule = Schedule::default();
-        let policies: Vec<_> = names.iter().map(|n| ((*n).to_owned(), MINUTE)).collect();
+        let policies: Vec<_> = names
+            .iter()
+            .map(|n| (EndpointName::from(*n), MINUTE))
+            .collect();
         schedule.follow(&policies, Timestamp(now));
         schedule
     }

@@ -19,7 +19,7 @@ pub(super) fn call(material: &Material<'_>) -> Call {
     let mut metadata = Map::new();
     if let Some(incident) = &material.notice.incident {
         for (name, value) in [
-            ("provider", incident.provider.clone()),
+            ("provider", incident.provider.to_string()),
             ("endpoints", incident.endpoints.join(", ")),
             ("cause", incident.cause.to_string()),
             ("attribution", incident.attribution.to_string()),

@@ -252,7 +252,7 @@ impl Message {
             .recent
             .iter()
             .map(|sparkline| Sparkline {
-                endpoint: clean(&sparkline.endpoint),
+                endpoint: clean(&sparkline.endpoint).into(),
                 ..sparkline.clone()
             })
             .collect();

@@ -110,8 +110,8 @@ fn acknowledged(notice: &Notice, incident: &Incident, locale: &Locale) -> Option
 /// What works instead.
 fn healthy(notice: &Notice, locale: &Locale) -> String {
     let name = match notice.alternatives.first() {
-        Some(best) if best.title != notice.subject => &best.title,
-        Some(best) => &best.endpoint,
+        Some(best) if best.title != notice.subject => best.title.as_str(),
+        Some(best) => best.endpoint.as_str(),
         None => return String::new(),
     };
     text!(locale, ", {name} healthy", name)
@@ -119,7 +119,7 @@ fn healthy(notice: &Notice, locale: &Locale) -> String {
 
 fn who(incident: &Incident, locale: &Locale) -> String {
     match incident.endpoints.as_slice() {
-        [one] => one.clone(),
+        [one] => one.to_string(),
         many => {
             let n = many.len();
             text!(locale, "{n} endpoints", n)

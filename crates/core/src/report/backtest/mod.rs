@@ -22,6 +22,7 @@ pub use trace::{Rows, Trace, describe, parse_manifest, read_rows, replay_one};
 
 use crate::detect::{Blip, DetectedCause, DetectorEvent, DetectorEventKind, Verdict};
 use crate::message::values::Locale;
+use crate::model::{EndpointName, ProviderName};
 
 /// Why measurements could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,7 @@ pub struct ReplayEvent {
     /// When, in milliseconds since the epoch.
     pub t_ms: i64,
     /// About which endpoint.
-    pub endpoint: String,
+    pub endpoint: EndpointName,
     /// open, join, escalate, resolved, offline or online.
     pub event: String,
     /// Whether a mail would go out.
@@ -86,7 +87,7 @@ pub struct WatchedTrace {
     /// How long it is.
     pub days: f64,
     /// Its endpoints, each with its failure domain.
-    pub endpoints: Vec<(String, String)>,
+    pub endpoints: Vec<(EndpointName, ProviderName)>,
 }
 
 /// Everything that the detector said.

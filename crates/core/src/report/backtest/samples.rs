@@ -8,8 +8,8 @@ use super::{Replay, ReplayEvent, TraceReplay, WatchedTrace};
 use crate::detect::{Detector, DetectorEventKind, Observation, Policy, ProbeResult, Reader};
 use crate::incident::REFUSALS_OF_ITS_OWN;
 use crate::model::{
-    Attribution, DetectionPolicy, Endpoint, Provider, Sample, SlowLimits, Timestamp, Trigger,
-    canonical_order,
+    Attribution, DetectionPolicy, Endpoint, EndpointName, Provider, ProviderName, Sample,
+    SlowLimits, Timestamp, Trigger, canonical_order,
 };
 
 /// How many distances between scheduled probes reveal an interval that no configuration names.
@@ -21,18 +21,18 @@ const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Samples {
     trace: String,
-    configured: BTreeMap<String, Arc<Endpoint>>,
+    configured: BTreeMap<EndpointName, Arc<Endpoint>>,
     has_connectivity_checks: bool,
     /// The endpoints in the order in which they were first seen, and where each stands.
     seen: Vec<Seen>,
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<EndpointName, usize>,
     rows: Vec<SampleRow>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    name: String,
-    domain: String,
+    name: EndpointName,
+    domain: ProviderName,
     scheduled_at: Option<Timestamp>,
     distances: Vec<i64>,
 }
@@ -111,8 +111,8 @@ impl Samples {
         let domain = match (self.configured.get(&sample.endpoint), sample.provider) {
             (Some(endpoint), _) => endpoint.domain(),
             // Two of these have nothing in common.
-            (None, Provider::OpenAiCompatible | Provider::Http) => sample.endpoint.clone(),
-            (None, vendor) => vendor.as_str().to_owned(),
+            (None, Provider::OpenAiCompatible | Provider::Http) => sample.endpoint.as_str().into(),
+            (None, vendor) => vendor.as_str().into(),
         };
         let place = self.seen.len();
         self.seen.push(Seen {

@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Replay, ReplayEvent, WatchedTrace};
+use crate::model::EndpointName;
 
 /// An alert this long after the end of an incident is late, not false.
 const GRACE_MS: i64 = 600_000;
@@ -53,7 +54,7 @@ pub struct Label {
     #[serde(default)]
     pub scope: String,
     /// The endpoints concerned.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointName>,
 }
 
 /// The comparison.

@@ -85,7 +85,7 @@ impl<'a> Summary<'a> {
                 }
                 "resolved" => {
                     if let Some(incident) = rows.iter_mut().rev().find(going_on) {
-                        incident.still.retain(|e| *e != said.endpoint);
+                        incident.still.retain(|e| said.endpoint != *e);
                         if incident.still.is_empty() {
                             incident.resolved_ms = Some(said.t_ms);
                         }

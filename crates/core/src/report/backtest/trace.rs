@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{Replay, ReplayError, TraceReplay, WatchedTrace};
 use crate::detect::{Detector, FailureReason, LatencyReading, Observation, Policy, ProbeResult};
-use crate::model::{DetectionPolicy, Timestamp};
+use crate::model::{DetectionPolicy, EndpointName, ProviderName, Timestamp};
 
 /// A connection that fails this soon was refused.
 const REFUSED_WITHIN_MS: f64 = 1000.0;
@@ -32,8 +32,8 @@ pub struct Trace {
     pub file: String,
     interval_ms: i64,
     days: Option<f64>,
-    endpoints: Vec<String>,
-    providers: Vec<String>,
+    endpoints: Vec<EndpointName>,
+    providers: Vec<ProviderName>,
 }
 
 #[derive(Debug)]
@@ -83,10 +83,10 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
     distances.retain(|distance| *distance > 0);
     distances.sort_unstable();
     let endpoints: Vec<_> = rows.0.keys().cloned().collect();
-    let provider = |e: &String| {
+    let provider = |e: &EndpointName| {
         e.split_once('/')
             .map_or(e.as_str(), |(provider, _)| provider)
-            .to_owned()
+            .into()
     };
     Trace {
         name: file.split('.').next().unwrap_or_default().to_owned(),
@@ -103,7 +103,7 @@ pub fn describe(path: &Path, rows: &Rows) -> Trace {
 
 /// The rows of each endpoint.
 #[derive(Debug, Default)]
-pub struct Rows(BTreeMap<String, Vec<TraceRow>>);
+pub struct Rows(BTreeMap<EndpointName, Vec<TraceRow>>);
 
 /// Reads the rows of the trace at `path` from its text.
 ///
@@ -119,7 +119,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
         line: index + 1,
         what: what.to_owned(),
     };
-    let mut rows = BTreeMap::<String, Vec<TraceRow>>::new();
+    let mut rows = BTreeMap::<EndpointName, Vec<TraceRow>>::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.map_err(failed)?;
         let line = line.trim_end();
@@ -136,7 +136,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
         let &[at, endpoint, slot, outcome, kind, first, total, net] = cells.as_slice() else {
             return Err(bad(index, "expected eight columns"));
         };
-        rows.entry(endpoint.to_owned()).or_default().push(TraceRow {
+        rows.entry(endpoint.into()).or_default().push(TraceRow {
             at: at
                 .parse()
                 .map_err(|_| bad(index, "`unix_ms` is not an integer"))?,
@@ -162,7 +162,7 @@ pub fn read_rows(path: &Path, text: impl BufRead) -> Result<Rows, ReplayError> {
 /// Replays one trace under `policy`, into `replay`.
 pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: &mut Replay) {
     let interval = Duration::from_millis(trace.interval_ms.unsigned_abs());
-    let policies: BTreeMap<String, Policy> = trace
+    let policies: BTreeMap<EndpointName, Policy> = trace
         .endpoints
         .iter()
         .zip(&trace.providers)
@@ -221,7 +221,7 @@ pub fn replay_one(trace: &Trace, rows: &Rows, policy: &DetectionPolicy, replay: 
         for (name, at) in &verdict.rechecks {
             if *name == observation.endpoint {
                 own = at.0;
-            } else if let Some(sibling) = runs.iter_mut().find(|r| r.name == name) {
+            } else if let Some(sibling) = runs.iter_mut().find(|r| *name == r.name) {
                 sibling.launch(at.0);
             }
         }
@@ -277,7 +277,7 @@ impl TraceRun<'_> {
             }
         };
         Some(Observation {
-            endpoint: self.name.to_owned(),
+            endpoint: self.name.into(),
             start: Timestamp(row.at),
             end: Timestamp(end),
             next_tick: Timestamp(self.tick),
