@@ -152,193 +152,13 @@ pub fn render(
         format,
         text: String::new(),
     };
-    let (number, commit) = version.split_once(" (").unwrap_or((version, ""));
-    page.family("llmwatch_build_info");
-    page.sample(
-        "llmwatch_build_info",
-        &[
-            ("version", number),
-            ("commit", commit.trim_end_matches(')')),
-        ],
-        1,
-    );
-    page.family("llmwatch_config_last_reload_successful");
-    page.sample(
-        "llmwatch_config_last_reload_successful",
-        &[],
-        u8::from(counted.reload_successful),
-    );
-
-    page.family("llmwatch_probe_success");
-    for (name, e) in &counted.endpoints {
-        let labels = [
-            ("endpoint", name.as_str()),
-            ("provider", e.provider.as_str()),
-            ("model", &e.model),
-        ];
-        page.sample("llmwatch_probe_success", &labels, u8::from(e.success));
-    }
-    page.family("llmwatch_probes_total");
-    for (name, e) in &counted.endpoints {
-        // The usual two exist from the beginning, so that a rate over them does too.
-        let mut probes = e.probes.clone();
-        probes.entry((Outcome::Ok, None, None)).or_default();
-        for ((outcome, fault, attribution), count) in &probes {
-            let labels = [
-                ("endpoint", name.as_str()),
-                ("provider", e.provider.as_str()),
-                ("model", &e.model),
-                ("outcome", outcome.as_str()),
-                ("fault", fault.map_or("", |f| f.as_str())),
-                ("attribution", attribution.map_or("", Attribution::as_str)),
-            ];
-            page.sample("llmwatch_probes_total", &labels, count);
-        }
-    }
-    page.family("llmwatch_stage_duration_seconds");
-    for (name, e) in &counted.endpoints {
-        for (stage, histogram) in STAGES.iter().zip(&e.stages).filter(|(_, h)| h.count > 0) {
-            page.histogram(
-                "llmwatch_stage_duration_seconds",
-                &[("endpoint", name), ("stage", stage)],
-                histogram,
-            );
-        }
-    }
-    page.family("llmwatch_schedule_lag_seconds");
-    page.histogram("llmwatch_schedule_lag_seconds", &[], &counted.schedule_lag);
-
-    page.family("llmwatch_endpoint_status");
-    for e in &snapshot.endpoints {
-        for status in Status::ALL.iter().copied() {
-            let labels = [("endpoint", e.name.as_str()), ("status", status.as_str())];
-            page.sample(
-                "llmwatch_endpoint_status",
-                &labels,
-                u8::from(e.status == status),
-            );
-        }
-    }
-    page.family("llmwatch_endpoint_alert_state");
-    for e in &snapshot.endpoints {
-        for state in AlertState::ALL {
-            let labels = [("endpoint", e.name.as_str()), ("state", state.as_str())];
-            page.sample(
-                "llmwatch_endpoint_alert_state",
-                &labels,
-                u8::from(e.alert.state == state),
-            );
-        }
-    }
-    page.family("llmwatch_incidents_open");
-    for ((provider, attribution), count) in super::incidents_open(snapshot) {
-        page.sample(
-            "llmwatch_incidents_open",
-            &[("provider", provider), ("attribution", attribution)],
-            count,
-        );
-    }
-
-    page.family("llmwatch_tokens_total");
-    for (name, e) in &counted.endpoints {
-        page.sample(
-            "llmwatch_tokens_total",
-            &[("endpoint", name), ("direction", "input")],
-            e.input.sum,
-        );
-        page.sample(
-            "llmwatch_tokens_total",
-            &[("endpoint", name), ("direction", "output")],
-            e.output.sum,
-        );
-    }
-    page.family("llmwatch_cost_usd_total");
-    for (name, e) in &counted.endpoints {
-        page.sample("llmwatch_cost_usd_total", &[("endpoint", name)], e.cost_usd);
-    }
-    page.family("llmwatch_ratelimit_remaining");
-    for (name, e) in &counted.endpoints {
-        for (kind, left) in [
-            ("requests", e.ratelimit_requests),
-            ("tokens", e.ratelimit_tokens),
-        ] {
-            if let Some(left) = left {
-                page.sample(
-                    "llmwatch_ratelimit_remaining",
-                    &[("endpoint", name), ("kind", kind)],
-                    left,
-                );
-            }
-        }
-    }
-
-    for (family, end) in [
-        (
-            "llmwatch_tls_expiry_days",
-            (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>,
-        ),
-        ("llmwatch_model_retirement_days", |e| e.model_retires_at),
-    ] {
-        page.family(family);
-        for (name, e) in &counted.endpoints {
-            if let Some(at) = end(e) {
-                page.sample(
-                    family,
-                    &[("endpoint", name)],
-                    super::days_until(at, snapshot),
-                );
-            }
-        }
-    }
-
-    page.family("llmwatch_notifications_total");
-    for t in &snapshot.outbox {
-        for (result, count) in [
-            ("sent", t.sent),
-            ("failed", t.failed),
-            ("expired", t.expired),
-        ] {
-            page.sample(
-                "llmwatch_notifications_total",
-                &[("channel", &t.channel), ("result", result)],
-                count,
-            );
-        }
-    }
-    page.family("llmwatch_channel_last_confirmed_timestamp_seconds");
-    for (channel, at) in &snapshot.drills.last_confirmed {
-        page.sample(
-            "llmwatch_channel_last_confirmed_timestamp_seconds",
-            &[("channel", channel)],
-            at.0 as f64 / 1000.0,
-        );
-    }
-    page.family("llmwatch_outbox_pending");
-    for t in &snapshot.outbox {
-        page.sample(
-            "llmwatch_outbox_pending",
-            &[("channel", &t.channel)],
-            t.pending,
-        );
-    }
-    page.family("llmwatch_outbox_oldest_seconds");
-    let age = super::oldest_waiting_s(snapshot);
-    page.sample("llmwatch_outbox_oldest_seconds", &[], age);
-
-    for (name, value) in [
-        ("process_cpu_seconds_total", process.cpu_seconds),
-        (
-            "process_resident_memory_bytes",
-            process.resident_bytes as f64,
-        ),
-        ("process_virtual_memory_bytes", process.virtual_bytes as f64),
-        ("process_open_fds", process.open_fds as f64),
-        ("process_max_fds", process.max_fds as f64),
-        ("process_start_time_seconds", process.started_s),
-    ] {
-        page.family(name);
-        page.sample(name, &[], value);
-    }
+    page.build(version, counted);
+    page.probes(counted);
+    page.status(snapshot);
+    page.usage(counted);
+    page.expiry(snapshot, counted);
+    page.notifications(snapshot);
+    page.process(process);
     if format == Format::OpenMetrics {
         page.text += "# EOF\n";
     }
@@ -348,6 +168,211 @@ pub fn render(
 struct ExpositionWriter {
     format: Format,
     text: String,
+}
+
+/// The groups of metrics, in the order of the page.
+impl ExpositionWriter {
+    fn build(&mut self, version: &str, counted: &Counted) {
+        let (number, commit) = version.split_once(" (").unwrap_or((version, ""));
+        self.family("llmwatch_build_info");
+        self.sample(
+            "llmwatch_build_info",
+            &[
+                ("version", number),
+                ("commit", commit.trim_end_matches(')')),
+            ],
+            1,
+        );
+        self.family("llmwatch_config_last_reload_successful");
+        self.sample(
+            "llmwatch_config_last_reload_successful",
+            &[],
+            u8::from(counted.reload_successful),
+        );
+    }
+
+    fn probes(&mut self, counted: &Counted) {
+        self.family("llmwatch_probe_success");
+        for (name, e) in &counted.endpoints {
+            let labels = [
+                ("endpoint", name.as_str()),
+                ("provider", e.provider.as_str()),
+                ("model", &e.model),
+            ];
+            self.sample("llmwatch_probe_success", &labels, u8::from(e.success));
+        }
+        self.family("llmwatch_probes_total");
+        for (name, e) in &counted.endpoints {
+            // The usual two exist from the beginning, so that a rate over them does too.
+            let mut probes = e.probes.clone();
+            probes.entry((Outcome::Ok, None, None)).or_default();
+            for ((outcome, fault, attribution), count) in &probes {
+                let labels = [
+                    ("endpoint", name.as_str()),
+                    ("provider", e.provider.as_str()),
+                    ("model", &e.model),
+                    ("outcome", outcome.as_str()),
+                    ("fault", fault.map_or("", |f| f.as_str())),
+                    ("attribution", attribution.map_or("", Attribution::as_str)),
+                ];
+                self.sample("llmwatch_probes_total", &labels, count);
+            }
+        }
+        self.family("llmwatch_stage_duration_seconds");
+        for (name, e) in &counted.endpoints {
+            for (stage, histogram) in STAGES.iter().zip(&e.stages).filter(|(_, h)| h.count > 0) {
+                self.histogram(
+                    "llmwatch_stage_duration_seconds",
+                    &[("endpoint", name), ("stage", stage)],
+                    histogram,
+                );
+            }
+        }
+        self.family("llmwatch_schedule_lag_seconds");
+        self.histogram("llmwatch_schedule_lag_seconds", &[], &counted.schedule_lag);
+    }
+
+    fn status(&mut self, snapshot: &Snapshot) {
+        self.family("llmwatch_endpoint_status");
+        for e in &snapshot.endpoints {
+            for status in Status::ALL.iter().copied() {
+                let labels = [("endpoint", e.name.as_str()), ("status", status.as_str())];
+                self.sample(
+                    "llmwatch_endpoint_status",
+                    &labels,
+                    u8::from(e.status == status),
+                );
+            }
+        }
+        self.family("llmwatch_endpoint_alert_state");
+        for e in &snapshot.endpoints {
+            for state in AlertState::ALL {
+                let labels = [("endpoint", e.name.as_str()), ("state", state.as_str())];
+                self.sample(
+                    "llmwatch_endpoint_alert_state",
+                    &labels,
+                    u8::from(e.alert.state == state),
+                );
+            }
+        }
+        self.family("llmwatch_incidents_open");
+        for ((provider, attribution), count) in super::incidents_open(snapshot) {
+            self.sample(
+                "llmwatch_incidents_open",
+                &[("provider", provider), ("attribution", attribution)],
+                count,
+            );
+        }
+    }
+
+    fn usage(&mut self, counted: &Counted) {
+        self.family("llmwatch_tokens_total");
+        for (name, e) in &counted.endpoints {
+            self.sample(
+                "llmwatch_tokens_total",
+                &[("endpoint", name), ("direction", "input")],
+                e.input.sum,
+            );
+            self.sample(
+                "llmwatch_tokens_total",
+                &[("endpoint", name), ("direction", "output")],
+                e.output.sum,
+            );
+        }
+        self.family("llmwatch_cost_usd_total");
+        for (name, e) in &counted.endpoints {
+            self.sample("llmwatch_cost_usd_total", &[("endpoint", name)], e.cost_usd);
+        }
+        self.family("llmwatch_ratelimit_remaining");
+        for (name, e) in &counted.endpoints {
+            for (kind, left) in [
+                ("requests", e.ratelimit_requests),
+                ("tokens", e.ratelimit_tokens),
+            ] {
+                if let Some(left) = left {
+                    self.sample(
+                        "llmwatch_ratelimit_remaining",
+                        &[("endpoint", name), ("kind", kind)],
+                        left,
+                    );
+                }
+            }
+        }
+    }
+
+    fn expiry(&mut self, snapshot: &Snapshot, counted: &Counted) {
+        for (family, end) in [
+            (
+                "llmwatch_tls_expiry_days",
+                (|e| e.tls_expires_at) as fn(&EndpointCounters) -> Option<Timestamp>,
+            ),
+            ("llmwatch_model_retirement_days", |e| e.model_retires_at),
+        ] {
+            self.family(family);
+            for (name, e) in &counted.endpoints {
+                if let Some(at) = end(e) {
+                    self.sample(
+                        family,
+                        &[("endpoint", name)],
+                        super::days_until(at, snapshot),
+                    );
+                }
+            }
+        }
+    }
+
+    fn notifications(&mut self, snapshot: &Snapshot) {
+        self.family("llmwatch_notifications_total");
+        for t in &snapshot.outbox {
+            for (result, count) in [
+                ("sent", t.sent),
+                ("failed", t.failed),
+                ("expired", t.expired),
+            ] {
+                self.sample(
+                    "llmwatch_notifications_total",
+                    &[("channel", &t.channel), ("result", result)],
+                    count,
+                );
+            }
+        }
+        self.family("llmwatch_channel_last_confirmed_timestamp_seconds");
+        for (channel, at) in &snapshot.drills.last_confirmed {
+            self.sample(
+                "llmwatch_channel_last_confirmed_timestamp_seconds",
+                &[("channel", channel)],
+                at.0 as f64 / 1000.0,
+            );
+        }
+        self.family("llmwatch_outbox_pending");
+        for t in &snapshot.outbox {
+            self.sample(
+                "llmwatch_outbox_pending",
+                &[("channel", &t.channel)],
+                t.pending,
+            );
+        }
+        self.family("llmwatch_outbox_oldest_seconds");
+        let age = super::oldest_waiting_s(snapshot);
+        self.sample("llmwatch_outbox_oldest_seconds", &[], age);
+    }
+
+    fn process(&mut self, process: &ProcessStats) {
+        for (name, value) in [
+            ("process_cpu_seconds_total", process.cpu_seconds),
+            (
+                "process_resident_memory_bytes",
+                process.resident_bytes as f64,
+            ),
+            ("process_virtual_memory_bytes", process.virtual_bytes as f64),
+            ("process_open_fds", process.open_fds as f64),
+            ("process_max_fds", process.max_fds as f64),
+            ("process_start_time_seconds", process.started_s),
+        ] {
+            self.family(name);
+            self.sample(name, &[], value);
+        }
+    }
 }
 
 impl ExpositionWriter {

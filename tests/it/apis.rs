@@ -280,11 +280,11 @@ async fn a_form_with_a_file_is_what_a_transcript_asks_for() {
 async fn a_long_probe_measures_the_rate_of_tokens_apart() {
     let world = World::new().await;
     let simulator = simulator_with(
-        "[[rule]]\nname = \"long\"\nprobability = 1.0\ntokens = 101\ntoken_gap = \"2ms\"\n",
+        "[[rule]]\nname = \"long\"\nprobability = 1.0\ntokens = 101\ntoken_gap = \"20ms\"\n",
     )
     .await;
     let text = format!(
-        "[[endpoint]]\nname = \"chat\"\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\nlong = {{ every = \"1h\", max_tokens = 150 }}\nslow = {{ tokens_per_second = 5000 }}\n",
+        "[[endpoint]]\nname = \"chat\"\nprovider = \"openai\"\nbase_url = \"http://{}/v1\"\nlong = {{ every = \"1h\", max_tokens = 150 }}\nslow = {{ tokens_per_second = 500 }}\n",
         simulator.addr()
     );
     let samples = probe_all(&world, &text).await;
@@ -294,8 +294,9 @@ async fn a_long_probe_measures_the_rate_of_tokens_apart() {
         .collect();
     assert_eq!(names, ["chat", "chat-long"]);
     let long = &samples[1];
-    let gap = long["tpot_ms"].as_f64().unwrap();
-    assert!(gap >= 1.5, "at least 2 ms a token: {long}");
+    // The first token may come late here: what it lost is not between the others.
+    let total = long["total_ms"].as_f64().unwrap();
+    assert!(total >= 2_000.0, "101 tokens, 20 ms apart: {long}");
     assert_eq!(
         long["outcome"], "slow",
         "fewer tokens a second than the limit"

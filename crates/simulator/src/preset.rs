@@ -286,12 +286,12 @@ fn openai(
     )
 }
 
-/// Azure's error envelope.
-/// AWS names the kind of an error in a header.
+/// AWS's error envelope: a header names the kind of the error.
 fn bedrock(status: u16, kind: &str, message: &str) -> Reply {
     json(status, &serde_json::json!({"message": message})).with(&[("x-amzn-errortype", kind)])
 }
 
+/// Google Cloud's error envelope.
 fn google(code: u16, status: &str, message: &str) -> Reply {
     json(
         code,
@@ -299,6 +299,7 @@ fn google(code: u16, status: &str, message: &str) -> Reply {
     )
 }
 
+/// Azure's error envelope.
 fn azure(status: u16, code: &str, message: &str) -> Reply {
     json(
         status,

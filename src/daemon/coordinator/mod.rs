@@ -3,13 +3,12 @@
 //! what the others have. What it could not carry waits in the file, so nothing more is needed when the store is away.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -17,6 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use uuid::Uuid;
 
+mod decision;
+mod position;
+
+use self::position::{REMEMBERED, SyncPosition, TakenSamples};
 use super::pipeline::joint::OwnView;
 use crate::clock::WallClock;
 use crate::command::{Command, Commands};
@@ -27,12 +30,8 @@ use crate::store::postgres::{
     DaemonRow, Push, SPOOL_LIMIT, Session, SharedError, SharedStore, Updates, day_of,
 };
 use crate::store::{SampleQuery, Store, StoreError};
-use llmwatch_core::alerting::NotificationScheduler;
-use llmwatch_core::locations::{self, LocationEvidence, LocationReport, LocationVerdict};
-use llmwatch_core::message::values::Locale;
-use llmwatch_core::model::{
-    ChannelStats, EndpointName, Incident, Outgoing, Sample, Snapshot, Timestamp,
-};
+use llmwatch_core::locations::{self, LocationReport, LocationVerdict};
+use llmwatch_core::model::{ChannelStats, EndpointName, Sample, Timestamp};
 use llmwatch_core::schedule::budget;
 
 /// How often a daemon of a few exchanges with the shared store while nothing happens.
@@ -53,8 +52,10 @@ const LATE_EVERY: Duration = Duration::from_secs(6);
 const COPIED_PER_HOUR: u64 = 72_000;
 /// No two exchanges are closer than this.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// How soon a store that does not answer is tried again, and how late at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How soon a store that does not answer is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// How late at most, after it has not answered again and again.
+const LAST_RETRY: Duration = Duration::from_secs(5);
 /// One exchange takes at most so long; then the connection is taken to hang.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(20);
 /// Samples that are carried at once.
@@ -75,8 +76,6 @@ const FORGET_AT_ONCE: i64 = 2000;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Samples of others that are at most so old are asked for when there is no position to resume from.
 const FIRST_LOOK_BACK_MS: i64 = 24 * 3_600_000;
-/// Ids of samples that are remembered, so that none is taken twice.
-const REMEMBERED: usize = 200_000;
 
 /// Everything the coordinator is given.
 pub struct Coordinator {
@@ -104,51 +103,16 @@ pub struct Coordinator {
     pub stop: CancellationToken,
 }
 
-/// How far carrying has come, on the disk.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-struct SyncPosition {
-    /// The store that it is about.
-    store: Option<Uuid>,
-    /// The number of the last sample of the daemon's own file that the store has.
-    pushed: i64,
-    /// Samples of others are in the file up to this time of the store's clock.
-    pulled: Timestamp,
-}
-
-impl SyncPosition {
-    fn path(state_dir: &Path) -> PathBuf {
-        state_dir.join("shared.json")
-    }
-
-    fn load(state_dir: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(Self::path(state_dir)).ok()?;
-        serde_json::from_str(&text).ok()
-    }
-
-    /// Nothing is carried yet. What was recorded before is moved by `llmwatch store copy`.
-    fn fresh(store: &Store) -> Self {
-        Self {
-            pushed: store.last_seq().unwrap_or(0),
-            ..Self::default()
-        }
-    }
-
-    fn save(&self, state_dir: &Path) -> std::io::Result<()> {
-        let (path, new) = (Self::path(state_dir), state_dir.join("shared.json.new"));
-        std::fs::write(&new, serde_json::to_string(self).unwrap_or_default())?;
-        std::fs::rename(new, path)
-    }
-}
-
 struct SyncState {
     place: SyncPosition,
-    saved: (SyncPosition, Instant),
-    /// What the store knows of this daemon's verdicts: the last probe, what it says, and when the others last had to read it.
-    pushed_verdicts: BTreeMap<EndpointName, (Timestamp, String, Instant)>,
+    saved: SyncPosition,
+    saved_at: Instant,
+    /// What the store knows of this daemon's verdicts.
+    pushed_verdicts: BTreeMap<EndpointName, PushedVerdict>,
     /// What could not wait at the last exchange.
     pressing: u64,
-    /// The daemons that have reported in the last minutes, and when they were read.
-    daemons: (Vec<DaemonRow>, Option<Instant>),
+    /// The daemons that have reported in the last minutes.
+    daemons: Polled<Vec<DaemonRow>>,
     late_at: Instant,
     reported: Option<String>,
     view: SharedView,
@@ -157,10 +121,9 @@ struct SyncState {
     incidents_until: Option<Timestamp>,
     reread_at: Instant,
     forget_at: Instant,
-    /// How the shared outbox stands, and when that was counted.
-    deliveries: (Vec<ChannelStats>, Option<Instant>),
-    /// Ids of samples of others that are in the file.
-    taken: (HashSet<Uuid>, VecDeque<Uuid>),
+    /// How the shared outbox stands.
+    deliveries: Polled<Vec<ChannelStats>>,
+    taken: TakenSamples,
     /// When a transaction was last committed.
     joined_at: Instant,
     since: Timestamp,
@@ -172,14 +135,49 @@ struct SyncState {
 impl SyncState {
     /// Whether more than a few daemons share the store.
     fn is_crowded(&self) -> bool {
-        self.daemons.0.len() > FEW_DAEMONS as usize
+        self.daemons.value.len() > FEW_DAEMONS as usize
     }
 
     /// How often to exchange while nothing happens: a database that many share is asked less often.
     fn pulse(&self) -> Duration {
-        let daemons = u32::try_from(self.daemons.0.len()).unwrap_or(u32::MAX);
+        let daemons = u32::try_from(self.daemons.value.len()).unwrap_or(u32::MAX);
         (PULSE * daemons.min(10 * FEW_DAEMONS) / FEW_DAEMONS).clamp(PULSE, LONGEST_PULSE)
     }
+}
+
+/// A verdict as the store has it.
+struct PushedVerdict {
+    probed_at: Timestamp,
+    /// What of it matters to the others at once.
+    fingerprint: String,
+    /// When the others last had to read all of it.
+    read_at: Instant,
+}
+
+/// Something that is read now and then, and when it last was.
+#[derive(Default)]
+struct Polled<T> {
+    value: T,
+    read_at: Option<Instant>,
+}
+
+impl<T> Polled<T> {
+    fn is_due(&self, every: Duration) -> bool {
+        self.read_at.is_none_or(|at| at.elapsed() >= every)
+    }
+
+    fn set(&mut self, value: T) {
+        self.value = value;
+        self.read_at = Some(Instant::now());
+    }
+}
+
+/// What one exchange starts from.
+struct Exchange {
+    settings: Arc<Settings>,
+    own: Arc<OwnView>,
+    /// How far the store's clock is ahead of this machine's, in milliseconds.
+    offset_ms: i64,
 }
 
 /// Ends reading: the batch is full, or the file cannot be read, which shows when it is written.
@@ -208,7 +206,7 @@ impl Coordinator {
     /// Takes part until the shutdown; then pushes what is left.
     pub async fn run(mut self) {
         let mut state = self.begin().await;
-        let mut retry = RETRY.0;
+        let mut retry = FIRST_RETRY;
         let mut next = Instant::now();
         loop {
             tokio::select! {
@@ -225,7 +223,7 @@ impl Coordinator {
             };
             match result {
                 Ok(is_behind) => {
-                    retry = RETRY.0;
+                    retry = FIRST_RETRY;
                     let soon = if is_behind { Duration::ZERO } else { SHORTEST };
                     next = Instant::now() + soon;
                     if !is_behind {
@@ -243,7 +241,7 @@ impl Coordinator {
                     note_unreachable(&mut state, &error);
                     self.publish(&mut state, Vec::new(), Vec::new()).await;
                     next = Instant::now() + retry;
-                    retry = (retry * 2).min(RETRY.1);
+                    retry = (retry * 2).min(LAST_RETRY);
                 }
             }
         }
@@ -287,11 +285,12 @@ impl Coordinator {
             .await;
         let now = Instant::now();
         SyncState {
-            saved: (place.clone(), now),
+            saved: place.clone(),
+            saved_at: now,
             place,
             pushed_verdicts: BTreeMap::new(),
             pressing: 0,
-            daemons: (Vec::new(), None),
+            daemons: Polled::default(),
             late_at: now,
             reported: None,
             view: SharedView::default(),
@@ -300,8 +299,8 @@ impl Coordinator {
             incidents_until: None,
             reread_at: now,
             forget_at: now,
-            deliveries: (Vec::new(), None),
-            taken: (taken.iter().copied().collect(), taken),
+            deliveries: Polled::default(),
+            taken: TakenSamples::new(taken),
             joined_at: now,
             since: (self.wall)(),
             unreachable: None,
@@ -356,52 +355,85 @@ impl Coordinator {
         session: &mut Session,
         state: &mut SyncState,
     ) -> Result<bool, SharedError> {
-        let settings = self.config.borrow().clone();
-        let own = self.own.borrow_and_update().clone();
         let store = session.identity().await?;
-        if state.place.store != Some(store) {
-            if state.place.store.is_some() {
-                // Another database: it gets what is recorded from now on.
-                state.place.pushed = self.local.run_blocking(Store::last_seq).await.unwrap_or(0);
-                state.place.pulled = Timestamp::default();
-            }
-            state.place.store = Some(store);
-            state.pushed_verdicts.clear();
-            state.reported = None;
-            (state.seen_until, state.incidents_until) = (None, None);
+        self.recognize(store, state).await;
+        let offset_ms = self.clock_offset(session).await?;
+        let here = Exchange {
+            settings: self.config.borrow().clone(),
+            own: self.own.borrow_and_update().clone(),
+            offset_ms,
+        };
+        let is_behind = self.push(session, state, &here).await?;
+        if state.deliveries.is_due(COUNT_EVERY) {
+            let deliveries = session.channel_stats(here.offset_ms).await?;
+            state.deliveries.set(deliveries);
         }
+        if self.decide(session, state, &here).await? {
+            self.outbox.notify_waiters();
+        }
+        let updates = self.updates(session, state, &here).await?;
+        let (pulled, is_full) = self
+            .samples_of_others(session, state, &here.settings, updates.now)
+            .await?;
+        if state.forget_at.elapsed() >= FORGET_EVERY {
+            state.forget_at = Instant::now();
+            let before = updates.now - here.settings.store.keep_samples;
+            session.forget(before, FORGET_AT_ONCE).await?;
+        }
+        state.joined_at = Instant::now();
+        state.since = (self.wall)();
+        if !is_behind {
+            self.note_reachable(state);
+        }
+        let samples = take_new(state, pulled);
+        let incidents = self.take_updates(state, updates, &here);
+        self.publish(state, incidents, samples).await;
+        self.save(state, false).await;
+        Ok(is_behind || is_full)
+    }
+
+    /// Another database than before gets what is recorded from now on, and is read anew.
+    async fn recognize(&self, store: Uuid, state: &mut SyncState) {
+        if state.place.store == Some(store) {
+            return;
+        }
+        if state.place.store.is_some() {
+            state.place.pushed = self.local.run_blocking(Store::last_seq).await.unwrap_or(0);
+            state.place.pulled = Timestamp::default();
+        }
+        state.place.store = Some(store);
+        state.pushed_verdicts.clear();
+        state.reported = None;
+        state.seen_until = None;
+        state.incidents_until = None;
+    }
+
+    /// How far the store's clock is ahead of this machine's, in milliseconds; half of what the answer took is its error.
+    async fn clock_offset(&self, session: &Session) -> Result<i64, SharedError> {
         let before = (self.wall)();
         let store_now = session.now().await?;
         let after = (self.wall)();
-        let offset_ms = store_now.0 - i64::midpoint(before.0, after.0);
-        let was_away = state.unreachable.is_some();
+        Ok(store_now.0 - i64::midpoint(before.0, after.0))
+    }
 
-        // What this daemon has.
-        let (samples, last) = self.waiting_samples(state, &settings).await;
-        let (verdicts, report) = conclusions(&own, &settings, offset_ms);
-        let is_small = state.verdicts.len() <= FEW_VERDICTS;
-        let say_again = if is_small { Duration::ZERO } else { SAY_AGAIN };
-        let new: Vec<_> = verdicts
-            .into_iter()
-            .filter_map(|verdict| {
-                let Some((probed_at, said, at)) = state.pushed_verdicts.get(&verdict.endpoint)
-                else {
-                    return Some((verdict, true));
-                };
-                let is_changed = *said != fingerprint(&verdict);
-                let is_new = is_changed || verdict.probed_at != Some(*probed_at);
-                let is_due = is_changed || at.elapsed() >= say_again;
-                is_new.then_some((verdict, is_due))
-            })
-            .collect();
+    /// Gives the store what this daemon has recorded and concluded; whether there is more to carry.
+    async fn push(
+        &self,
+        session: &mut Session,
+        state: &mut SyncState,
+        here: &Exchange,
+    ) -> Result<bool, SharedError> {
+        let settings = &here.settings;
+        let (samples, last) = self.waiting_samples(state, settings).await;
+        let (verdicts, report) = conclusions(&here.own, settings, here.offset_ms);
+        let new = new_verdicts(state, verdicts);
         let report_text = serde_json::to_string(&report.incidents).unwrap_or_default();
         let is_changed = settings.monitor.probe && state.reported.as_deref() != Some(&report_text);
-        let pressing = pressing(&own);
         let daemon = DaemonRow {
             location: settings.monitor.location.clone(),
             probes: settings.monitor.probe,
-            endpoints: endpoints_of(&settings),
-            samples_per_hour: samples_per_hour(&settings),
+            endpoints: endpoints_of(settings),
+            samples_per_hour: samples_per_hour(settings),
             ..self.daemon.clone()
         };
         let inserted = session
@@ -415,78 +447,41 @@ impl Coordinator {
             .await?;
         state.place.pushed = last;
         for (verdict, is_due) in &new {
-            let before = state
-                .pushed_verdicts
-                .get(&verdict.endpoint)
-                .map(|(.., at)| *at);
-            let at = before.filter(|_| !is_due).unwrap_or_else(Instant::now);
-            let is = (
-                verdict.probed_at.unwrap_or_default(),
-                fingerprint(verdict),
-                at,
-            );
-            state.pushed_verdicts.insert(verdict.endpoint.clone(), is);
+            note_pushed(state, verdict, *is_due);
         }
         if is_changed {
             state.reported = Some(report_text);
         }
-        if was_away {
+        if state.unreachable.is_some() {
             state.spooled += inserted;
         }
-        let is_behind = samples.len() >= BATCH;
-        let counted_at = state.deliveries.1;
-        if counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
-            state.deliveries.0 = session.channel_stats(offset_ms).await?;
-            state.deliveries.1 = Some(Instant::now());
-        }
+        Ok(samples.len() >= BATCH)
+    }
 
-        // What follows from it for all.
-        let asked = self.take_asked();
-        let wait = state.pressing != pressing || !asked.is_empty();
-        let outgoing = self
-            .decide(session, state, &settings, &own, offset_ms, wait, asked)
-            .await?;
-        state.pressing = pressing;
-        if outgoing {
-            self.outbox.notify_waiters();
-        }
-
-        // What the others have.
+    /// What the others have that is new, or all of it now and then.
+    async fn updates(
+        &self,
+        session: &Session,
+        state: &mut SyncState,
+        here: &Exchange,
+    ) -> Result<Updates, SharedError> {
         if state.reread_at.elapsed() >= REREAD {
             state.seen_until = None;
             state.reread_at = Instant::now();
         }
-        let day = day_of((self.wall)(), settings.monitor.timezone);
-        let is_due = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= DAEMONS_EVERY);
+        let day = day_of((self.wall)(), here.settings.monitor.timezone);
         let updates = session
             .updates(
                 state.seen_until,
                 state.incidents_until,
-                is_due(state.daemons.1),
+                state.daemons.is_due(DAEMONS_EVERY),
                 &day,
             )
             .await?;
         if let Some(daemons) = &updates.daemons {
-            state.daemons = (daemons.clone(), Some(Instant::now()));
+            state.daemons.set(daemons.clone());
         }
-        let (pulled, is_full) = self
-            .samples_of_others(session, state, &settings, updates.now)
-            .await?;
-        if state.forget_at.elapsed() >= FORGET_EVERY {
-            state.forget_at = Instant::now();
-            let before = updates.now - settings.store.keep_samples;
-            session.forget(before, FORGET_AT_ONCE).await?;
-        }
-        state.joined_at = Instant::now();
-        state.since = (self.wall)();
-        if !is_behind {
-            self.note_reachable(state);
-        }
-        let samples = take_new(state, pulled);
-        let incidents = self.take_updates(state, updates, &settings, offset_ms);
-        self.publish(state, incidents, samples).await;
-        self.save(state, false).await;
-        Ok(is_behind || is_full)
+        Ok(updates)
     }
 
     /// The next samples of this location that the store does not have, and the number of the last one that was looked at.
@@ -527,7 +522,7 @@ impl Coordinator {
         now: Timestamp,
     ) -> Result<(Vec<(Timestamp, Sample)>, bool), SharedError> {
         let here = &settings.monitor.location;
-        let others = state.daemons.0.iter().filter(|d| d.location != *here);
+        let others = state.daemons.value.iter().filter(|d| d.location != *here);
         let all: u64 = others.map(|d| d.samples_per_hour).sum();
         let is_own_only = settings.monitor.probe && all > COPIED_PER_HOUR;
         let location = is_own_only.then_some(here.as_str());
@@ -539,7 +534,7 @@ impl Coordinator {
         let is_full = samples.len() as i64 >= PULL;
         if state.late_at.elapsed() >= LATE_EVERY {
             state.late_at = Instant::now();
-            let taken = &state.taken.0;
+            let taken = &state.taken;
             let late = session.late_samples(since, location, |id| taken.contains(&id));
             samples.extend(late.await?);
         }
@@ -554,143 +549,14 @@ impl Coordinator {
         asked
     }
 
-    /// Decides about incidents and messages in one transaction; whether there is something to send.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of it is read in one transaction"
-    )]
-    async fn decide(
-        &self,
-        session: &mut Session,
-        state: &mut SyncState,
-        settings: &Settings,
-        own: &OwnView,
-        offset_ms: i64,
-        wait: bool,
-        asked: Vec<Command>,
-    ) -> Result<bool, SharedError> {
-        let Some(mut decision) = session.lock(wait, PULSE).await? else {
-            return Ok(false);
-        };
-        let config = &settings.config;
-        let locale = Locale::of(config);
-        let at = (self.wall)();
-        let evidence = LocationEvidence {
-            now: decision.now,
-            at,
-            agree: config.quorum.agree,
-            verdicts: &decision.verdicts,
-            reports: &decision.reports,
-            closed: &decision.closed,
-        };
-        let mut number = decision.next_number;
-        let mut decided = locations::decide(
-            decision.open.clone(),
-            &evidence,
-            || {
-                number += 1;
-                number - 1
-            },
-            &locale,
-        );
-        let channels = channel_set(settings);
-        let mut schedulers: BTreeMap<String, NotificationScheduler> = decision
-            .alerting
-            .iter()
-            .filter_map(|(name, data)| Some((name.clone(), serde_json::from_str(data).ok()?)))
-            .collect();
-        schedulers.entry(channels.clone()).or_default();
-        if let Some(alone) = &own.alone_notifications {
-            for notifications in schedulers.values_mut() {
-                notifications.adopt(alone);
-            }
-        }
-        for one in &mut decided {
-            for change in one.alerts.clone() {
-                for notifications in schedulers.values_mut() {
-                    one.shared.incident =
-                        notifications.record_change(change, one.shared.incident.clone(), at);
-                }
-            }
-        }
-        let mut answers: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
-        for command in asked {
-            let (changed, answer) = answer(command, &mut schedulers);
-            for incident in changed {
-                let known = decided
-                    .iter_mut()
-                    .find(|d| d.shared.incident.id == incident.id);
-                if let Some(one) = known {
-                    one.shared.incident = incident;
-                    continue;
-                }
-                let open = decision.open.iter().find(|s| s.incident.id == incident.id);
-                decided.extend(open.map(|shared| locations::Decided {
-                    change: None,
-                    alerts: Vec::new(),
-                    shared: locations::SharedIncident {
-                        incident: Incident {
-                            acknowledged: incident.acknowledged.clone(),
-                            notes: incident.notes.clone(),
-                            ..shared.incident.clone()
-                        },
-                        ..shared.clone()
-                    },
-                }));
-            }
-            answers.push(answer);
-        }
-        decision.next_number = number;
-        let open: Vec<_> = decision
-            .open
-            .iter()
-            .filter(|s| {
-                !decided
-                    .iter()
-                    .any(|d| d.shared.incident.id == s.incident.id)
-            })
-            .map(|s| s.incident.clone())
-            .chain(decided.iter().map(|d| d.shared.incident.clone()))
-            .filter(|i| i.resolved_at.is_none())
-            .collect();
-        let mut snapshot: Snapshot = own.snapshot.clone();
-        let known: Vec<_> = state.verdicts.values().cloned().collect();
-        locations::overlay(
-            &mut snapshot,
-            &known,
-            &open,
-            config.quorum.agree,
-            decision.now,
-            config.monitor.probe,
-        );
-        let mut outgoing: Vec<Outgoing> = Vec::new();
-        if let Some(notifications) = schedulers.get_mut(&channels) {
-            outgoing = notifications.tick(at, config, &snapshot, &state.deliveries.0);
-        }
-        let changed: Vec<_> = schedulers
-            .iter_mut()
-            .filter_map(|(name, notifications)| Some((name.clone(), notifications.take_change()?)))
-            .collect();
-        decision
-            .record(&decided, &changed, &outgoing, offset_ms)
-            .await?;
-        for answer in answers {
-            answer();
-        }
-        for one in &outgoing {
-            crate::log::record::LogRecord::outgoing(one).emit(true);
-        }
-        Ok(!outgoing.is_empty())
-    }
-
     /// Takes in what is new; gives the incidents that may have changed.
     fn take_updates(
         &self,
         state: &mut SyncState,
         updates: Updates,
-        settings: &Settings,
-        offset_ms: i64,
+        here: &Exchange,
     ) -> Vec<locations::SharedIncident> {
+        let settings = &here.settings;
         let is_all = state.seen_until.is_none();
         if is_all {
             state.verdicts.clear();
@@ -708,10 +574,10 @@ impl Coordinator {
         }
         let channels = channel_set(settings);
         let alerting = updates.alerting.iter().find(|(name, _)| *name == channels);
-        let here = &settings.monitor.location;
+        let location = &settings.monitor.location;
         let live: Vec<_> = state
             .daemons
-            .0
+            .value
             .iter()
             .filter(|d| updates.now.since_ms(d.seen_at) <= GONE_MS)
             .cloned()
@@ -719,7 +585,7 @@ impl Coordinator {
         let is_me = |d: &&DaemonRow| d.id == self.daemon.id;
         let partners: Vec<_> = live
             .iter()
-            .filter(|d| d.location == *here && d.probes && !is_me(d))
+            .filter(|d| d.location == *location && d.probes && !is_me(d))
             .map(|d| d.host.clone())
             .collect();
         let warnings = differences(&live, settings, self.daemon.id);
@@ -731,7 +597,7 @@ impl Coordinator {
         state.view = SharedView {
             mode: Mode::Joined,
             since: Timestamp::default(),
-            offset_ms,
+            offset_ms: here.offset_ms,
             verdicts: state.verdicts.values().cloned().collect(),
             open: updates
                 .incidents
@@ -753,7 +619,7 @@ impl Coordinator {
                 .collect(),
             spent: updates.spent,
             last_number: updates.last_number,
-            outbox: state.deliveries.0.clone(),
+            outbox: state.deliveries.value.clone(),
             spooled: 0,
         };
         updates.incidents
@@ -811,12 +677,14 @@ impl Coordinator {
     }
 
     async fn save(&self, state: &mut SyncState, at_once: bool) {
-        let is_due = at_once || state.saved.1.elapsed() >= SAVE_EVERY;
-        if !is_due || state.saved.0 == state.place {
+        let is_due = at_once || state.saved_at.elapsed() >= SAVE_EVERY;
+        if !is_due || state.saved == state.place {
             return;
         }
-        state.saved = (state.place.clone(), Instant::now());
-        let (place, settings) = (state.place.clone(), self.config.borrow().clone());
+        state.saved = state.place.clone();
+        state.saved_at = Instant::now();
+        let place = state.place.clone();
+        let settings = self.config.borrow().clone();
         let saved = self
             .local
             .run_blocking(move |_| place.save(&settings.process.state_dir))
@@ -836,49 +704,6 @@ fn note_unreachable(state: &mut SyncState, error: &SharedError) {
         emit(Event::StoreUnreachable, Level::WARN, &message, &fields);
     }
     state.unreachable = Some(error.to_string());
-}
-
-/// Does `change` to the alerting of each; gives what it changed first.
-fn first_changed<T>(
-    schedulers: &mut BTreeMap<String, NotificationScheduler>,
-    change: impl FnMut(&mut NotificationScheduler) -> Option<T>,
-) -> Option<T> {
-    let changed: Vec<T> = schedulers.values_mut().filter_map(change).collect();
-    changed.into_iter().next()
-}
-
-/// Does to the alerting of all what somebody asked for; gives the incidents that changed, and the answer.
-fn answer(
-    command: Command,
-    schedulers: &mut BTreeMap<String, NotificationScheduler>,
-) -> (Vec<Incident>, Box<dyn FnOnce() + Send>) {
-    match command {
-        Command::CreateSilence(silence, reply) => {
-            for notifications in schedulers.values_mut() {
-                notifications.silence(silence.clone());
-            }
-            (Vec::new(), Box::new(move || reply.send(silence)))
-        }
-        Command::ExpireSilence(id, reply) => {
-            let first = first_changed(schedulers, |d| d.unsilence(id));
-            (Vec::new(), Box::new(move || reply.send(first)))
-        }
-        Command::Acknowledge(number, word, reply) => {
-            let first = first_changed(schedulers, |d| d.acknowledge(number, word.clone()));
-            (
-                first.clone().into_iter().collect(),
-                Box::new(move || reply.send(first)),
-            )
-        }
-        Command::AddNote(number, note, reply) => {
-            let first = first_changed(schedulers, |d| d.note(number, note.clone()));
-            (
-                first.clone().into_iter().collect(),
-                Box::new(move || reply.send(first)),
-            )
-        }
-        _ => (Vec::new(), Box::new(|| {})),
-    }
 }
 
 /// Daemons with the same channels share what alerting has decided.
@@ -990,19 +815,46 @@ pub fn differences(daemons: &[DaemonRow], settings: &Settings, me: Uuid) -> Vec<
     warnings
 }
 
+/// The verdicts that the store does not have as they are, and whether the others have to read all of each.
+fn new_verdicts(state: &SyncState, verdicts: Vec<LocationVerdict>) -> Vec<(LocationVerdict, bool)> {
+    let is_small = state.verdicts.len() <= FEW_VERDICTS;
+    let say_again = if is_small { Duration::ZERO } else { SAY_AGAIN };
+    let mut new = Vec::new();
+    for verdict in verdicts {
+        let Some(known) = state.pushed_verdicts.get(&verdict.endpoint) else {
+            new.push((verdict, true));
+            continue;
+        };
+        let is_changed = known.fingerprint != fingerprint(&verdict);
+        if is_changed || verdict.probed_at != Some(known.probed_at) {
+            let is_due = is_changed || known.read_at.elapsed() >= say_again;
+            new.push((verdict, is_due));
+        }
+    }
+    new
+}
+
+/// Remembers that the store has `verdict`; with `is_due` the others have to read all of it.
+fn note_pushed(state: &mut SyncState, verdict: &LocationVerdict, is_due: bool) {
+    let known = state.pushed_verdicts.get(&verdict.endpoint);
+    let read_at = known.filter(|_| !is_due).map(|known| known.read_at);
+    let pushed = PushedVerdict {
+        probed_at: verdict.probed_at.unwrap_or_default(),
+        fingerprint: fingerprint(verdict),
+        read_at: read_at.unwrap_or_else(Instant::now),
+    };
+    state
+        .pushed_verdicts
+        .insert(verdict.endpoint.clone(), pushed);
+}
+
 /// The samples that are not in the file yet.
 fn take_new(state: &mut SyncState, pulled: Vec<(Timestamp, Sample)>) -> Vec<Sample> {
     let mut new = Vec::new();
     for (recorded_at, sample) in pulled {
         state.place.pulled = state.place.pulled.max(recorded_at);
-        if state.taken.0.insert(sample.id) {
-            state.taken.1.push_back(sample.id);
+        if state.taken.insert(sample.id) {
             new.push(sample);
-        }
-    }
-    while state.taken.1.len() > REMEMBERED {
-        if let Some(id) = state.taken.1.pop_front() {
-            state.taken.0.remove(&id);
         }
     }
     new

@@ -1,0 +1,83 @@
+//! How far the daemon has come with carrying samples to the shared store and back.
+
+use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::store::Store;
+use llmwatch_core::model::Timestamp;
+
+/// Ids of samples that are remembered, so that none is taken twice.
+pub(super) const REMEMBERED: usize = 200_000;
+
+/// How far carrying has come, on the disk.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct SyncPosition {
+    /// The store that it is about.
+    pub(super) store: Option<Uuid>,
+    /// The number of the last sample of the daemon's own file that the store has.
+    pub(super) pushed: i64,
+    /// Samples of others are in the file up to this time of the store's clock.
+    pub(super) pulled: Timestamp,
+}
+
+impl SyncPosition {
+    fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join("shared.json")
+    }
+
+    pub(super) fn load(state_dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(Self::path(state_dir)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Nothing is carried yet. What was recorded before is moved by `llmwatch store copy`.
+    pub(super) fn fresh(store: &Store) -> Self {
+        Self {
+            pushed: store.last_seq().unwrap_or(0),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn save(&self, state_dir: &Path) -> std::io::Result<()> {
+        let (path, new) = (Self::path(state_dir), state_dir.join("shared.json.new"));
+        std::fs::write(&new, serde_json::to_string(self).unwrap_or_default())?;
+        std::fs::rename(new, path)
+    }
+}
+
+/// The last samples of others that are in the daemon's file.
+pub(super) struct TakenSamples {
+    ids: HashSet<Uuid>,
+    oldest_first: VecDeque<Uuid>,
+}
+
+impl TakenSamples {
+    /// Those that `ids` gives, oldest first.
+    pub(super) fn new(ids: VecDeque<Uuid>) -> Self {
+        Self {
+            ids: ids.iter().copied().collect(),
+            oldest_first: ids,
+        }
+    }
+
+    pub(super) fn contains(&self, id: &Uuid) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// Remembers a sample in place of the oldest; whether it is new.
+    pub(super) fn insert(&mut self, id: Uuid) -> bool {
+        let is_new = self.ids.insert(id);
+        if is_new {
+            self.oldest_first.push_back(id);
+        }
+        if self.oldest_first.len() > REMEMBERED
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        is_new
+    }
+}
